@@ -169,12 +169,10 @@ class AcmeCaAccount:
             try:
                 if self._accounts.sign_in_if_known(client) is not None:
                     try:
-                        client.revoke_certificate(leaf, reason)
+                        return client.revoke_certificate(leaf, reason)
                     except Refused as refused:
                         if refused.kind not in _NOT_OURS or not bundle.key_matches:
                             raise
-                    else:
-                        return
                 client.sign_with(parse_key(bundle.privkey_pem))
                 client.revoke_certificate(leaf, reason)
             except Refused as refused:
@@ -187,18 +185,14 @@ class AcmeCaAccount:
         with self._open() as client:
             account = self._accounts.sign_in_if_known(client)
             if account is None:
-                raise PlanRefused(
-                    Text("there is no account at {directory}", directory=self._directory),
-                    hint=Text(
-                        "`certferry sync` makes one when a certificate is first ordered there"
-                    ),
-                )
+                said = Text("there is no account at {directory}", directory=self._directory)
+                hint = Text("`certferry sync` makes one when a certificate is first ordered there")
+                raise PlanRefused(said, hint=hint)
             yield client, account
 
     def _with_next_key(self, account: AcmeAccount) -> AcmeAccount:
-        """Store the new key before the CA hears of it; one from a try that was cut off is used. The
-        CA goes on to take records of dns-persist-01 that were made with the key before
-        (draft-ietf-acme-dns-persist-02 §4.2), so its thumbprint is kept.
+        """Store the next key before the CA hears of it, and the thumbprint of the old one, whose
+        records of dns-persist-01 still count (draft-ietf-acme-dns-persist-02 §4.2).
         """
         if account.next_key_pem is not None:
             return account

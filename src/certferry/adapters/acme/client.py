@@ -262,13 +262,12 @@ class Client(ClientV2):
         """Refuse an address elsewhere: a changed order must not reach internal services."""
         must_be_private(url)
         for elsewhere in _origins_of([url]) - self.origins:
+            hint = Text(
+                "nothing was sent there: its directory is at {hosts}; if this lasts, ask the CA"
+            )
             raise CaUnavailable(
                 Text("the CA names an address at another host: {host}", host=quoted(elsewhere)),
-                hint=Text(
-                    "nothing was sent there: its directory is at {hosts}; if this lasts, ask the"
-                    " CA",
-                    hosts=sorted(self.origins),
-                ),
+                hint=hint.filled(hosts=sorted(self.origins)),
             )
 
     def _resource(self, name: str) -> str:

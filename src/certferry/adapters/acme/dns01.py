@@ -124,20 +124,13 @@ class Solver:
         context = self._context
         unasked = [one.name for one in authorizations if self._is_standing(one)]
         for name, problem in unwritable(unasked, context.dns, context.propagation):
-            raise errors.OrderFailed(
-                Text(
-                    "the CA offers no dns-persist-01 for {name}, and {problem}",
-                    name=name,
-                    problem=problem.message,
-                ),
-                hint=problem.hint,
-            )
+            said = Text("the CA offers no dns-persist-01 for {name}, and {problem}")
+            message = said.filled(name=name, problem=problem.message)
+            raise errors.OrderFailed(message, hint=problem.hint)
         challenges = [(one, _challenge_of(one)) for one in authorizations]
         names = dict.fromkeys(challenge_name(one.name) for one in authorizations)
         places = {name: context.propagation.follow(name) for name in names}
         return [_Proof(one, what, places[challenge_name(one.name)]) for one, what in challenges]
-
-    # what is in DNS
 
     def _put_all(self, proofs: Sequence[_Proof]) -> None:
         self._context.report(Text("writing the challenge records"))
@@ -167,7 +160,8 @@ class Solver:
             try:
                 found = self._remove(record)
             except (errors.CertferryError, errors.Interrupted) as problem:
-                self._report_left_over(record, problem)
+                said = Text("the challenge record at {name} is left to the next run: {problem}")
+                self._context.report(said.filled(name=record.name, problem=problem.message))
             else:
                 # What was put without an answer may appear later: the next run sweeps it.
                 if found or record.handle is not None:
@@ -189,15 +183,6 @@ class Solver:
         # A row too many costs one look; an error here would hide why the order failed.
         with contextlib.suppress(errors.StateError):
             self._context.state.drop_challenge_record(record)
-
-    def _report_left_over(self, record: ChallengeRecord, problem: errors.Reported) -> None:
-        self._context.report(
-            Text(
-                "the challenge record at {name} is left to the next run: {problem}",
-                name=record.name,
-                problem=problem.message,
-            )
-        )
 
     def _wait_until_seen(self, proofs: Sequence[_Proof]) -> None:
         wanted: dict[str, set[str]] = defaultdict(set)
@@ -252,16 +237,13 @@ def _must_be_ordered(authorizations: Sequence[Authorization], names: Sequence[st
     ordered = {challenge_name(name) for name in names}
     for authorization in authorizations:
         if challenge_name(authorization.name.lower()) not in ordered:
-            name = quoted(authorization.name)
-            raise _not_as_ordered(
-                Text("the CA asks for a proof of {name}, which was not ordered", name=name)
-            )
+            said = Text("the CA asks for a proof of {name}, which was not ordered")
+            raise _not_as_ordered(said.filled(name=quoted(authorization.name)))
 
 
 def _not_as_ordered(what: Text) -> errors.OrderFailed:
-    return errors.OrderFailed(
-        what, hint=Text("this is a mistake of the CA's: the next run orders anew")
-    )
+    hint = Text("this is a mistake of the CA's: the next run orders anew")
+    return errors.OrderFailed(what, hint=hint)
 
 
 def _must_not_have_failed(authorizations: Sequence[Authorization]) -> None:
@@ -306,15 +288,12 @@ class Sweep:
             if missing is not None:
                 raise missing
             return None
-        _log.warning(
-            Text(
-                "{lineage}: the state names the TXT record {value} at {name} in a row that"
-                " certferry did not write; it is left alone. See who can write to the state",
-                lineage=record.lineage,
-                name=record.name,
-                value=quoted(record.value),
-            )
+        said = Text(
+            "{lineage}: the state names the TXT record {value} at {name} in a row that certferry"
+            " did not write; it is left alone. See who can write to the state"
         )
+        value = quoted(record.value)
+        _log.warning(said.filled(lineage=record.lineage, name=record.name, value=value))
         return self.state.drop_challenge_record(record)
 
     def _remove_at(self, dns: DnsProvider, record: ChallengeRecord, now: datetime) -> None:
@@ -327,15 +306,11 @@ class Sweep:
 
     def _forget(self, record: ChallengeRecord) -> None:
         """Give up a record whose zone has left the account: it would fail every run for ever."""
-        _log.warning(
-            Text(
-                "{lineage}: the account has no zone for {name} any more; if the TXT record {value}"
-                " of an earlier run is still there, remove it by hand",
-                lineage=record.lineage,
-                name=record.name,
-                value=record.value,
-            )
+        said = Text(
+            "{lineage}: the account has no zone for {name} any more; if the TXT record {value} of"
+            " an earlier run is still there, remove it by hand"
         )
+        _log.warning(said.filled(lineage=record.lineage, name=record.name, value=record.value))
         self.state.drop_challenge_record(record)
 
     def _look_until_settled(self, dns: DnsProvider, record: ChallengeRecord, now: datetime) -> None:

@@ -206,9 +206,8 @@ class ZonesLook:
         with suppress(DnsUnavailable):
             target = self.propagation.wildcard_alias(asked)
             if target is not None:
-                message = Text(
-                    "a wildcard's CNAME to {target} is seen at {name}", target=target, name=asked
-                )
+                said = Text("a wildcard's CNAME to {target} is seen at {name}")
+                message = said.filled(target=target, name=asked)
                 fix = Text(
                     "nothing to do: the wildcard no longer applies once the challenge is written"
                     " there"
@@ -288,9 +287,6 @@ def _look(resolver: HttpsResolver) -> Problem | None:
         return warning(Code.RESOLVER_SILENT, called, message, _NAME_ANOTHER)
     if not addresses:
         return None
-    message = Text(
-        "the resolver {resolver} says that a name which does not exist is at {addresses}",
-        resolver=called,
-        addresses=addresses,
-    )
+    said = Text("the resolver {resolver} says that a name which does not exist is at {addresses}")
+    message = said.filled(resolver=called, addresses=addresses)
     return error(Code.RESOLVER_INVENTS, called, message, _NAME_ANOTHER)

@@ -114,21 +114,15 @@ def read_kept(response: dns.message.Message, name: str) -> Reading:
         return refusal
     found = _txt_records(response, name)
     if found:
-        why = Text(
-            "shows only older values, and may do so for another {time}",
-            time=timedelta(seconds=found.ttl),
-        )
+        why = Text("shows only older values, and may do so for another {time}")
+        why = why.filled(time=timedelta(seconds=found.ttl))
         return Reading(Heard.ANSWER, why, _values_of(found))
-    why = Text("still says that there is no such record")
     for records in response.authority:
         if records.rdclass == dns.rdataclass.IN and records.rdtype == dns.rdatatype.SOA:
             time = timedelta(seconds=min(records.ttl, *(one.minimum for one in records)))
-            why = Text(
-                "still says that there is no such record, and may do so for another {time}",
-                time=time,
-            )
-            break
-    return Reading(Heard.ANSWER, why)
+            why = Text("still says that there is no such record, and may do so for another {time}")
+            return Reading(Heard.ANSWER, why.filled(time=time))
+    return Reading(Heard.ANSWER, Text("still says that there is no such record"))
 
 
 def _refusal(response: dns.message.Message) -> Reading | None:

@@ -14,17 +14,10 @@ from certferry.adapters.acme.client import INVALID, PENDING, READY, VALID, Clien
 from certferry.adapters.acme.dns01 import OrderContext, Solver
 from certferry.adapters.acme.network import IssuerSettings, Polling
 from certferry.adapters.acme.problems import Refused, not_acme, refused_order
+from certferry.core.certificates import pem
 from certferry.core.certificates.certificate import CertificateBundle, same_names
 from certferry.core.certificates.chain import must_be_as_ordered, rejected
 from certferry.core.certificates.names import base_name
-from certferry.core.certificates.pem import (
-    bundle_of,
-    common_name,
-    parse_certificates,
-    parse_chain,
-    parse_key,
-    with_issuer,
-)
 from certferry.core.secret import Secret
 from certferry.ports.issuer import IssueRequest
 from certferry.ports.state import AcmeOrder, Lease
@@ -34,13 +27,11 @@ MOST_CHAINS = 10  # besides the first; Let's Encrypt offers two or three
 ISSUANCE = timedelta(minutes=5)
 """How long the CA may take from the proof to the certificate; seconds are usual."""
 
-
 _NOT_REPLACED = {"alreadyReplaced", "malformed", "unauthorized"}
 """How a CA refuses what an order replaces: RFC 9773 §5 has the first, Let's Encrypt the others."""
 
 _UNKNOWN_TO_PEBBLE = "could not find an order for the given certificate"
 """What Pebble 2.6 says in that case, as `serverInternal`, which may mean anything else as well."""
-
 
 _log = logging.getLogger(__name__)
 
@@ -72,8 +63,6 @@ class Ordering:
         bundle = self._carried_out(*self._begin())
         must_be_as_ordered(bundle, self.request.names, self.context.now())
         return bundle
-
-    # whose order it is
 
     def _left_over(self) -> tuple[AcmeOrder, Order] | None:
         """Return an earlier run's order, if it still leads to the declared certificate."""
@@ -167,8 +156,6 @@ class Ordering:
             return before
         return csr.new_key(key_type)
 
-    # what is done with it
-
     def _carried_out(self, kept: AcmeOrder, order: Order) -> CertificateBundle:
         """Return the certificate of an order. Forget one that cannot succeed any more."""
         try:
@@ -193,13 +180,13 @@ class Ordering:
         url = self._certificate_url(kept, order)
         fullchain_pem = chosen_chain(self.client, url, self.settings.preferred_chain)
         try:
-            chain = parse_chain(fullchain_pem)
+            chain = pem.parse_chain(fullchain_pem)
             if len(chain) == 1 and self.settings.ca_bundle is not None:
-                chain = with_issuer(chain, self.settings.ca_bundle.read_bytes())
+                chain = pem.with_issuer(chain, self.settings.ca_bundle.read_bytes())
         except errors.CertificateError as problem:
             raise not_acme(str(problem)) from problem
         try:
-            return bundle_of(chain, parse_key(kept.key_pem))
+            return pem.bundle_of(chain, pem.parse_key(kept.key_pem))
         except errors.CertificateError as problem:
             raise rejected(problem.message) from problem
 
@@ -230,10 +217,8 @@ class Ordering:
     def _failure(self, order: Order) -> errors.IssuanceError:
         self._forget()
         if order.problem is None:
-            return errors.OrderFailed(
-                Text("the CA marked the order as failed, and gives no reason"),
-                retry=errors.Retry.LATER,
-            )
+            said = Text("the CA marked the order as failed, and gives no reason")
+            return errors.OrderFailed(said, retry=errors.Retry.LATER)
         return refused_order(order.problem)
 
     def _forget(self) -> None:
@@ -267,19 +252,14 @@ def chosen_chain(client: Client, url: str, root: str | None) -> str:
         if root in {None, topmost}:
             return chain
         offered.setdefault(topmost, chain)
-    _log.warning(
-        Text(
-            "the CA offers no chain to {root} (`preferred_chain`), only to {roots}",
-            root=root,
-            roots=list(offered),
-        )
-    )
+    said = Text("the CA offers no chain to {root} (`preferred_chain`), only to {roots}")
+    _log.warning(said.filled(root=root, roots=list(offered)))
     return next(iter(offered.values()))
 
 
 def _topmost_issuer(chain: str) -> str:
     """Return the issuer's common name of a chain's last certificate, if it can be read."""
     try:
-        return common_name(parse_certificates(chain)[-1].issuer)
+        return pem.common_name(pem.parse_certificates(chain)[-1].issuer)
     except errors.CertificateError:
         return ""

@@ -104,7 +104,10 @@ class PersistProofs:
         if not missing:
             return proven
         if isinstance(looked, Text):
-            raise _none_possible(missing, looked)
+            name, problem = next(iter(missing.items()))
+            message = Text("{one}; {other}", one=problem.message, other=looked)
+            make = MAKE_ACCOUNT.filled(name=name)
+            raise RecordMissing(message, hint=problem.hint if looked is NOT_OFFERED else make)
         raise _missing([(one, missing[one.name]) for one in found if one.name in missing])
 
     def _judged(self, names: Sequence[str]) -> list[JudgedName] | Text:
@@ -121,13 +124,6 @@ class PersistProofs:
         return judged_names(names, offer, holder, self.resolvers, self.now)
 
 
-def _none_possible(missing: dict[str, ZoneNotFound], why: Text) -> RecordMissing:
-    name, problem = next(iter(missing.items()))
-    message = Text("{one}; {other}", one=problem.message, other=why)
-    make = MAKE_ACCOUNT.filled(name=name)
-    return RecordMissing(message, hint=problem.hint if why is NOT_OFFERED else make)
-
-
 def _missing(found: Sequence[tuple[JudgedName, ZoneNotFound]]) -> DnsError:
     """Return one error for all: each record is set by hand."""
     message = found[0][1].message
@@ -138,9 +134,6 @@ def _missing(found: Sequence[tuple[JudgedName, ZoneNotFound]]) -> DnsError:
             return type(one.found)(message, hint=one.found.hint, retry=one.found.retry)
     records = [one.record.as_zone_line for one, _ in found]
     return RecordMissing(message, hint=SET_RECORD.filled(record="\n".join(records)))
-
-
-# for the doctor
 
 
 def findings_of(
@@ -180,15 +173,10 @@ def _finding(one: JudgedName, severity: Severity, now: datetime) -> Problem:
         code = Code.DNS_PERSIST_MISSING if missing else Code.DNS_PERSIST_WRONG
         return Problem(code, one.why, fix, severity, name)
     if found.until is None:
-        message = Text(
-            "the record at {place} proves it for ever (dns-persist-01, experimental)", place=place
-        )
-        return info(Code.DNS_PERSIST, name, message)
-    message = Text(
-        "the record at {place} proves it until {moment} (dns-persist-01, experimental)",
-        place=place,
-        moment=found.until,
-    )
+        message = Text("the record at {place} proves it for ever (dns-persist-01, experimental)")
+        return info(Code.DNS_PERSIST, name, message.filled(place=place))
+    message = Text("the record at {place} proves it until {moment} (dns-persist-01, experimental)")
+    message = message.filled(place=place, moment=found.until)
     if found.until - now > ENDS_SOON:
         return info(Code.DNS_PERSIST, name, message)
     return warning(Code.DNS_PERSIST_ENDS, name, message, fix)

@@ -210,14 +210,9 @@ def _refused_request(refused: Refused, now: datetime) -> IssuanceError:
 
 
 def _not_reached(failure: requests.RequestException) -> CaUnavailable:
-    return CaUnavailable(
-        Text(
-            "the CA could not be reached: {host}: {cause}",
-            host=_host_of(failure),
-            cause=_innermost(failure),
-        ),
-        hint=for_transport(failure),
-    )
+    said = Text("the CA could not be reached: {host}: {cause}")
+    message = said.filled(host=_host_of(failure), cause=_innermost(failure))
+    return CaUnavailable(message, hint=for_transport(failure))
 
 
 def _host_of(failure: BaseException) -> str:
@@ -234,10 +229,10 @@ def _innermost(failure: BaseException) -> Text:
     if isinstance(failure, TooSlow | TooLong):
         return verbatim(str(failure))
     if isinstance(failure, UnknownProxy):
-        return Text(
-            "the environment names a proxy of a kind that certferry does not support: {kind}",
-            kind=str(failure),
+        said = Text(
+            "the environment names a proxy of a kind that certferry does not support: {kind}"
         )
+        return said.filled(kind=str(failure))
     causes = list(_causes(failure))
     spoken = [cause for cause in causes if isinstance(cause, OSError) and cause.strerror]
     if spoken:
@@ -256,8 +251,8 @@ def _causes(failure: BaseException) -> Iterator[BaseException]:
 
 def _first(hints: dict[str, Text], problem: messages.Error) -> Text | None:
     """Return the hint for the problem, or for the first of its parts that has one."""
-    parts = [problem, *_parts(problem)]
-    return next((hints[kind_of(part)] for part in parts if kind_of(part) in hints), None)
+    kinds = map(kind_of, (problem, *_parts(problem)))
+    return next((hints[kind] for kind in kinds if kind in hints), None)
 
 
 def _joined(sentences: Sequence[Text]) -> Text:

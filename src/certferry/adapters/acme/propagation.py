@@ -257,34 +257,28 @@ class DnsPropagation:
         ]
         status.accept(shown)
         if shown:
-            log.warning(
-                Text(
-                    "no name server of {names} can be heard from this host; resolvers asked over"
-                    " HTTPS show the challenge",
-                    names=shown,
-                )
+            said = Text(
+                "no name server of {names} can be heard from this host; resolvers asked over HTTPS"
+                " show the challenge"
             )
+            log.warning(said.filled(names=shown))
 
     def _warn_of_oddities(self, status: nameservers.PropagationStatus, wanted: Wanted) -> None:
         """Log what is odd about a challenge that is seen; the name servers have decided."""
         if status.unlocated:
-            log.warning(
-                Text(
-                    "the challenge is seen everywhere but at {servers}, whose address no resolver"
-                    " knows: take them out of the zone's NS records",
-                    servers=status.unlocated,
-                )
+            said = Text(
+                "the challenge is seen everywhere but at {servers}, whose address no resolver"
+                " knows: take them out of the zone's NS records"
             )
+            log.warning(said.filled(servers=status.unlocated))
         opinions = nameservers.opinions_of(self.over_https, wanted) if self.chosen else {}
         heard = {name: nameservers.those_heard(readings) for name, readings in opinions.items()}
         others = nameservers.dissent(heard, wanted)
         if others:
-            log.warning(
-                Text(
-                    "every name server shows the challenge, but other resolvers do not: {others}",
-                    others=others,
-                )
+            said = Text(
+                "every name server shows the challenge, but other resolvers do not: {others}"
             )
+            log.warning(said.filled(others=others))
 
     def _too_late(
         self, status: nameservers.PropagationStatus, wanted: Wanted
@@ -298,14 +292,9 @@ class DnsPropagation:
         others = nameservers.dissent(status.opinions, wanted)
         if others:
             account.append(Text("other resolvers: {others}", others=others))
-        return PropagationTimeout(
-            Text(
-                "not every name server showed the challenge within {timeout}: {account}",
-                timeout=self.timeout,
-                account=account,
-            ),
-            hint=nameservers.advice(status, inventing),
-        )
+        said = Text("not every name server showed the challenge within {timeout}: {account}")
+        message = said.filled(timeout=self.timeout, account=account)
+        return PropagationTimeout(message, hint=nameservers.advice(status, inventing))
 
     def _look(
         self, status: nameservers.PropagationStatus, threads: Executor, latest: datetime

@@ -281,12 +281,9 @@ class Resolvers:
         try:
             yield
         except dns.resolver.LifetimeTimeout as exc:
-            said = Text(
-                "no resolver answered when asked for {name}: {troubles}",
-                name=name,
-                troubles=self._troubles(exc),
-            )
-            raise DnsUnavailable(said, hint=_NAME_RESOLVERS) from exc
+            said = Text("no resolver answered when asked for {name}: {troubles}")
+            message = said.filled(name=name, troubles=self._troubles(exc))
+            raise DnsUnavailable(message, hint=_NAME_RESOLVERS) from exc
         except dns.resolver.NoNameservers as exc:
             raise _refused(self._troubles(exc), name) from exc
         except dns.exception.DNSException as exc:  # such as a DNAME that makes the name too long
@@ -323,14 +320,11 @@ class DnsLookup(Resolvers):
         if (found and not made_up) or not self.over_https:
             return found
         if made_up:
-            _log.warning(
-                Text(
-                    "a proxy on this host answers DNS with made-up addresses: it says that {host}"
-                    " is at {addresses}; other resolvers are asked over HTTPS",
-                    host=host,
-                    addresses=made_up,
-                )
+            said = Text(
+                "a proxy on this host answers DNS with made-up addresses: it says that {host} is at"
+                " {addresses}; other resolvers are asked over HTTPS"
             )
+            _log.warning(said.filled(host=host, addresses=made_up))
         return self._elsewhere.addresses(host) or found
 
     def _not_denied(
