@@ -236,8 +236,7 @@ def install(home: Path, command: Sequence[str]) -> tuple[Path, bool]:
         problem = Text("{path} {problem}", path=error.path, problem=error.problem)
         raise ConfigError(problem, hint=_AS_ITS_USER) from error
     except OSError as error:
-        raise ConfigError(
-            Text("{path} cannot be written: {problem}", path=path, problem=system_words(error)),
-            hint=_AS_ITS_USER,
-        ) from error
+        said = Text("{path} cannot be written: {problem}")
+        problem = said.filled(path=path, problem=system_words(error))
+        raise ConfigError(problem, hint=_AS_ITS_USER) from error
     return path, True

@@ -114,18 +114,15 @@ def declared_for(
         return copies
     for one, found in held:
         if _are_same(found.names, renewed.names):
+            path = "" if one.files is None else one.files.fullchain
+            problem = Text("{lineage}: {declared} holds another certificate than {made}")
+            hint = Text(
+                "have the client write the declared file before it runs the hook (acme.sh:"
+                " --fullchain-file), or {advice}"
+            )
             raise ConfigError(
-                Text(
-                    "{lineage}: {declared} holds another certificate than {made}",
-                    lineage=one.lineage,
-                    declared="" if one.files is None else one.files.fullchain,
-                    made=files.fullchain,
-                ),
-                hint=Text(
-                    "have the client write the declared file before it runs the hook (acme.sh:"
-                    " --fullchain-file), or {advice}",
-                    advice=how_to_declare(files),
-                ),
+                problem.filled(lineage=one.lineage, declared=path, made=files.fullchain),
+                hint=hint.filled(advice=how_to_declare(files)),
             )
     wanted = [w for w in declared if w.files is None and _are_same(w.names, renewed.names)]
     for one in wanted:
@@ -139,10 +136,8 @@ def declared_for(
 def how_to_declare(files: PemFiles) -> Text:
     """Return how a client's files are declared."""
     return Text(
-        'declare it under [[certificates]]: fullchain = "{fullchain}" and privkey = "{privkey}"',
-        fullchain=files.fullchain,
-        privkey=files.privkey,
-    )
+        'declare it under [[certificates]]: fullchain = "{fullchain}" and privkey = "{privkey}"'
+    ).filled(fullchain=files.fullchain, privkey=files.privkey)
 
 
 def _is_same(declared: PemFiles | None, files: PemFiles) -> bool:
@@ -165,12 +160,11 @@ def _held(
             try:
                 held.append((one, source.read(one.files).certificate))
             except (CertificateError, PlanRefused) as error:
-                problem = Text(
+                said = Text(
                     "no declared certificate is the renewed one; {lineage} may be meant, but"
-                    " {problem}",
-                    lineage=one.lineage,
-                    problem=error.message,
+                    " {problem}"
                 )
+                problem = said.filled(lineage=one.lineage, problem=error.message)
                 broken.append(type(error)(problem, hint=error.hint))
     return held, broken
 
@@ -194,17 +188,12 @@ def _must_be_the_newest(
     """Refuse an older one: a hook that is run again would bring back what was replaced since."""
     latest = max((v.certificate.not_before for v in versions(one.lineage)), default=None)
     if latest is not None and latest > renewed.not_before:
+        said = Text(
+            "{lineage}: {path} holds a certificate of {made}, and there is a later one of {latest}"
+        )
+        hint = Text("certferry has renewed it since: switch it off in the client, or {advice}")
+        facts = {"path": files.fullchain, "made": renewed.not_before, "latest": latest}
         raise PlanRefused(
-            Text(
-                "{lineage}: {path} holds a certificate of {made}, and there is a later one of"
-                " {latest}",
-                lineage=one.lineage,
-                path=files.fullchain,
-                made=renewed.not_before,
-                latest=latest,
-            ),
-            hint=Text(
-                "certferry has renewed it since: switch it off in the client, or {advice}",
-                advice=how_to_declare(files),
-            ),
+            said.filled(lineage=one.lineage, **facts),
+            hint=hint.filled(advice=how_to_declare(files)),
         )

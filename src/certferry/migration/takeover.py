@@ -44,16 +44,11 @@ def one_for_each_directory(
     kept = []
     for one in certificates:
         own = tuple(d for d in one.deployments if owners[d.directory] is one)
-        remarks = [
-            Text(
-                "{directory}, and what is run for it, is left to {other}, which was copied there"
-                " too",
-                directory=deployment.directory,
-                other=owners[deployment.directory].lineage,
-            )
-            for deployment in one.deployments
-            if deployment not in own
-        ]
+        left = Text(
+            "{directory}, and what is run for it, is left to {other}, which was copied there too"
+        )
+        others = (d.directory for d in one.deployments if d not in own)
+        remarks = [left.filled(directory=path, other=owners[path].lineage) for path in others]
         kept.append(replace(one, deployments=own, remarks=(*one.remarks, *remarks)))
     return kept
 
@@ -129,12 +124,8 @@ def _imported(one: OldCertificate, places: Places, client: str, *why: Text) -> P
 def _taken_over(one: OldCertificate, places: Places, client: str) -> ProposedCertificate:
     obstacle = _why_not_issued(one, places)
     if obstacle is not None:
-        why = Text(
-            "{client} goes on renewing it, since certferry cannot prove its names: {reason}",
-            client=client,
-            reason=obstacle,
-        )
-        return _imported(one, places, client, why)
+        why = Text("{client} goes on renewing it, since certferry cannot prove its names: {reason}")
+        return _imported(one, places, client, why.filled(client=client, reason=obstacle))
     directory = one.installed.directory
     reload = _reload(one.installed, places) if directory else ""
     remarks = [*_copies_no_more(one.installed, directory)]
@@ -177,10 +168,8 @@ def _in_files(theirs: Installed, directory: str, reload: str) -> ProposedDeploym
 def _changes_of_access(theirs: Installed, reload: str) -> Iterator[Text]:
     """Explain who can read the key no longer, and what `reload` finds."""
     if theirs.access.key_mode & _OTHERS:
-        yield Text(
-            "every user could read {path}: from now on only its owner and group",
-            path=theirs.privkey,
-        )
+        said = Text("every user could read {path}: from now on only its owner and group")
+        yield said.filled(path=theirs.privkey)
     program = OldHook(reload).program
     if reload and program not in _KEEPERS_OF_SERVICES:
         yield Text(
@@ -215,18 +204,16 @@ def _runs_no_more(theirs: Installed, reload: str, places: Places, client: str) -
         if hook.is_ours_alone or hook.command == reload:
             continue
         if hook.goes_to_qiniu and places.target:
-            yield Text(
-                "`{program}` is left out: certferry deploys to Qiniu now; anything else it"
-                " does needs a `reload` of its own",
-                program=hook.program,
+            said = Text(
+                "`{program}` is left out: certferry deploys to Qiniu now; anything else it does"
+                " needs a `reload` of its own"
             )
         else:
-            yield Text(
+            said = Text(
                 "`{program}`, which {client} runs at a renewal, is left out: where it is needed"
-                " still, write it as `reload`, or as a deployment to `command`",
-                program=hook.program,
-                client=client,
+                " still, write it as `reload`, or as a deployment to `command`"
             )
+        yield said.filled(program=hook.program, client=client)
 
 
 def adopt(
@@ -255,11 +242,9 @@ def as_remembered(found: Sequence[OldCertificate], state: StateStore) -> tuple[O
     remembered = {lineage: state.versions(lineage) for lineage in state.lineages()}
     named: list[OldCertificate] = []
     for one in found:
-        fingerprint = one.bundle.certificate.fingerprint
+        own = one.bundle.certificate.fingerprint
         known = [
-            lineage
-            for lineage, versions in remembered.items()
-            if any(version.fingerprint == fingerprint for version in versions)
+            name for name, all_ in remembered.items() if any(v.fingerprint == own for v in all_)
         ]
         taken = {other.lineage for other in (*found, *named)}
         free = [lineage for lineage in known if lineage not in taken]
