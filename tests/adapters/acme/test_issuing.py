@@ -292,7 +292,7 @@ def ordered_profile(bench: Bench) -> object:
 def test_first_profile_that_the_directory_lists(
     bench: Bench, wanted: tuple[str, ...], asked: str | None
 ) -> None:
-    """It goes out with the order; without a wish the CA chooses."""
+    """It goes out with the order; where none is desired, the CA chooses."""
     listing(bench, "classic", "tlsserver")
 
     assert bench.issue(profiles=wanted).key_matches
@@ -310,7 +310,7 @@ def test_first_profile_that_the_directory_lists(
 def test_profile_that_the_directory_does_not_list(
     bench: Bench, listed: tuple[str, ...], problem: str, hint: str
 ) -> None:
-    """It is told with those that there are, and nothing is ordered."""
+    """It is reported with those that there are, and nothing is ordered."""
     listing(bench, *listed)
 
     with pytest.raises(OrderFailed) as failure:
@@ -371,7 +371,7 @@ def test_chain_to_the_preferred_root(rooted: Bench, rooted_pebble: Pebble, numbe
 def test_preferred_root_that_the_ca_does_not_offer(
     rooted: Bench, rooted_pebble: Pebble, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The usual chain is taken, and the roots that there are are told."""
+    """The usual chain is taken, and the log names the roots that there are."""
     bundle = rooted.issue(issuer=rooted.issuer(preferred_chain="ISRG Root X1"))
 
     roots = ", ".join(root_of(rooted_pebble, number) for number in range(3))

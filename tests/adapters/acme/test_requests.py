@@ -238,7 +238,7 @@ def test_proxy_of_another_kind_is_reported(bench: Bench, monkeypatch: pytest.Mon
 
 
 def test_ca_bundle_that_is_missing_is_a_configuration_error(bench: Bench, tmp_path: Path) -> None:
-    """It is found before anything is sent, and when it has gone since, that is told."""
+    """It is found before anything is sent, and when it has gone since, that is reported."""
     bundle = tmp_path / "ca.pem"
     with pytest.raises(ConfigError, match="there is no file"):
         bench.issuer(ca_bundle=bundle)

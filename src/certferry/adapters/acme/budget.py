@@ -48,7 +48,7 @@ class Budget:
     now: Callable[[], datetime]
 
     def rate_limit_hold(self, request: IssueRequest) -> OrderHeldBack | None:
-        """See `Issuer.rate_limit_hold`. An order of an earlier run is most likely gone on with."""
+        """See `Issuer.rate_limit_hold`. An earlier order most likely continues."""
         wanted, now = request.wanted, self.now()
         kept = self.state.order(request.lineage)
         goes_on = (

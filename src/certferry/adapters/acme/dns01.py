@@ -305,7 +305,7 @@ class Sweep:
         self.state.drop_challenge_record(record)
 
     def _forget(self, record: ChallengeRecord) -> None:
-        """Give up a record whose zone has left the account: it would fail every run for ever."""
+        """Forget a record whose zone has left the account: it would fail every run for ever."""
         said = Text(
             "{lineage}: the account has no zone for {name} any more; if the TXT record {value} of"
             " an earlier run is still there, remove it by hand"

@@ -61,7 +61,7 @@ def judged_names(
     resolvers: Resolvers,
     now: Callable[[], datetime],
 ) -> list[JudgedName]:
-    """Look the names' records up, and judge each, with its wildcard if that is declared."""
+    """Read the names' records, and judge each, with its wildcard if that is declared."""
 
     def judged(name: str, wildcard: bool) -> JudgedName:  # noqa: FBT001 - as `map` passes it
         found: dns_persist.Verdict | DnsError
