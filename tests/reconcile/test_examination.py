@@ -39,10 +39,7 @@ class Run:
         self.events: list[Event] = []
         self.stopped = threading.Event()
         self.examine = partial(
-            carry_out_checks,
-            progress=self.events.append,
-            now=lambda: START,
-            stop=self.stopped.set,
+            carry_out_checks, progress=self.events.append, now=lambda: START, stop=self.stopped.set
         )
 
     def carry_out(self, *checks: Check) -> list[tuple[str, str]]:

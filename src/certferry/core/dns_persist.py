@@ -117,13 +117,7 @@ def account_uri(name: str, prefix: str, url: str, thumbprint: str) -> str:
 
 
 def judge(
-    values: Sequence[str],
-    name: str,
-    offer: Offer,
-    holder: Holder,
-    now: datetime,
-    *,
-    wildcard: bool,
+    values: Sequence[str], name: str, offer: Offer, holder: Holder, now: datetime, *, wildcard: bool
 ) -> Verdict:
     """Judge the TXT values at a name as its CA will (§4.2); those of other CAs count for nothing.
     Of several that prove it, the one that does so for longest counts.

@@ -5,15 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from enum import StrEnum
 
-from certferry.errors import (
-    CaUnavailable,
-    CertferryError,
-    ClockWrong,
-    DnsAccessDenied,
-    DnsUnavailable,
-    TargetAccessDenied,
-    TargetUnavailable,
-)
+from certferry import errors
 from certferry.problem import Problem, Severity
 from certferry.text import Text
 
@@ -86,13 +78,13 @@ class Code(StrEnum):
 
 _OF_THE_WHOLE = frozenset({Code.CLOCK_OFF, Code.KEYS_REFUSED, Code.UNREACHABLE})
 
-_CODES: tuple[tuple[type[CertferryError], Code], ...] = (
-    (ClockWrong, Code.CLOCK_OFF),
-    (TargetAccessDenied, Code.KEYS_REFUSED),
-    (DnsAccessDenied, Code.KEYS_REFUSED),
-    (TargetUnavailable, Code.UNREACHABLE),
-    (DnsUnavailable, Code.UNREACHABLE),
-    (CaUnavailable, Code.UNREACHABLE),
+_CODES: tuple[tuple[type[errors.CertferryError], Code], ...] = (
+    (errors.ClockWrong, Code.CLOCK_OFF),
+    (errors.TargetAccessDenied, Code.KEYS_REFUSED),
+    (errors.DnsAccessDenied, Code.KEYS_REFUSED),
+    (errors.TargetUnavailable, Code.UNREACHABLE),
+    (errors.DnsUnavailable, Code.UNREACHABLE),
+    (errors.CaUnavailable, Code.UNREACHABLE),
 )
 
 
@@ -111,7 +103,7 @@ def info(code: str, subject: str, message: Text) -> Problem:
     return Problem(code, message, None, Severity.NOTICE, subject)
 
 
-def of_refusal(subject: str, refusal: CertferryError) -> Problem:
+def of_refusal(subject: str, refusal: errors.CertferryError) -> Problem:
     """Return what kept an account, or a CA, from being examined."""
     code = next((code for kind, code in _CODES if isinstance(refusal, kind)), Code.NOT_LOOKED_AT)
     return refusal.problem(subject, code=code)

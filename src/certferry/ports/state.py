@@ -22,14 +22,7 @@ from certferry.core.assessment.notices import ChannelState, Notice
 from certferry.core.certificates.certificate import CertificateBundle, KeyType
 from certferry.core.certificates.lineage import Revocation, Version, Withdrawal
 from certferry.core.certificates.renewal import RenewalWindow
-from certferry.core.observed.records import (
-    BegunRun,
-    HistoryEntry,
-    LastRun,
-    Remembered,
-    RolloutRecord,
-    Upload,
-)
+from certferry.core.observed import records
 from certferry.core.planning.limits import Hold, Limits, PlannedOrder, Spent
 from certferry.core.secret import Secret
 
@@ -134,15 +127,15 @@ class LeaseStore(Protocol):
     def release(self, lease: Lease) -> None:
         """Release a lease. Releasing a lost one does nothing."""
 
-    def begin_run(self, now: datetime) -> BegunRun:
+    def begin_run(self, now: datetime) -> records.BegunRun:
         """Store that a run of this host is in progress, until `end_run`, and delete those of
         `unended_runs`.
         """
 
-    def end_run(self, run: BegunRun) -> None:
+    def end_run(self, run: records.BegunRun) -> None:
         """Store that a run is not in progress any more."""
 
-    def unended_runs(self) -> tuple[BegunRun, ...]:
+    def unended_runs(self) -> tuple[records.BegunRun, ...]:
         """Return the runs of this host that began, and whose process is gone without `end_run`; the
         first one first.
         """
@@ -154,7 +147,7 @@ class VersionStore(Protocol):
     def lineages(self) -> tuple[str, ...]:
         """Return every lineage with at least one version, by name."""
 
-    def remembered(self, lineage: str) -> Remembered:
+    def remembered(self, lineage: str) -> records.Remembered:
         """Return all that is stored of a lineage, read at one moment. Its rollouts are ordered by
         target and domain; those of receivers are this host's.
         """
@@ -276,22 +269,24 @@ class OrderStore(Protocol):
 class PlaceStore(Protocol):
     """What was put where. What belongs to a receiver is this host's: no other host sees it."""
 
-    def uploads(self, lineage: str, target: str) -> tuple[Upload, ...]:
+    def uploads(self, lineage: str, target: str) -> tuple[records.Upload, ...]:
         """Return our copies at a target that have not been retired, newest first."""
 
-    def save_upload(self, upload: Upload) -> None:
+    def save_upload(self, upload: records.Upload) -> None:
         """Store an upload, by target and remote id."""
 
     def drop_upload(self, target: str, remote_id: str) -> None:
         """Delete an upload that was retired."""
 
-    def open_rollouts(self, target: str) -> tuple[RolloutRecord, ...]:
+    def open_rollouts(self, target: str) -> tuple[records.RolloutRecord, ...]:
         """Return what is on its way to a target and has not been seen served, of every lineage."""
 
-    def save_rollout(self, rollout: RolloutRecord) -> None:
+    def save_rollout(self, rollout: records.RolloutRecord) -> None:
         """Store a rollout, by lineage, target and domain: a new certificate takes its place."""
 
-    def replace_rollout(self, before: RolloutRecord | None, after: RolloutRecord) -> bool:
+    def replace_rollout(
+        self, before: records.RolloutRecord | None, after: records.RolloutRecord
+    ) -> bool:
         """Store a rollout if what is stored of its domain is still `before`. Return whether it was:
         without a lease, another run may have written meanwhile.
         """
@@ -346,15 +341,15 @@ class NoticeStore(Protocol):
     def save_run(self, ended_at: datetime, *, succeeded: bool) -> None:
         """Store when a run of this host ended, and whether nothing failed in it."""
 
-    def last_run(self) -> LastRun | None:
+    def last_run(self) -> records.LastRun | None:
         """Return when the last run of this host ended, `None` before the first."""
 
-    def append_history(self, entry: HistoryEntry) -> None:
+    def append_history(self, entry: records.HistoryEntry) -> None:
         """Store what happened. Never changed, never deleted."""
 
     def history(
         self, lineage: str | None, limit: int, before: int | None = None
-    ) -> tuple[HistoryEntry, ...]:
+    ) -> tuple[records.HistoryEntry, ...]:
         """Return what happened, newest first, of one lineage or of all: of what was appended
         `before` the entry with this number.
         """

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
+from certferry import errors
 from certferry.core.certificates.certificate import Certificate
 from certferry.core.certificates.lineage import (
     Revocation,
@@ -25,15 +26,6 @@ from certferry.core.planning.planner import Issuing, make_plan
 from certferry.core.planning.report import LineageReport, SyncReport
 from certferry.core.planning.safety import without_refused
 from certferry.core.reasons import Reason, ReasonCode
-from certferry.errors import (
-    CaUnavailable,
-    CertificateError,
-    CopyGone,
-    IssuanceError,
-    PlanRefused,
-    TargetAccessDenied,
-    TargetRejected,
-)
 from certferry.ports.issuer import AccountAt
 from certferry.ports.progress import Progress
 from certferry.ports.state import StateStore
@@ -79,8 +71,8 @@ def give_up_where_refused(report: LineageReport, ports: Ports) -> None:
         (step.target, step.domain)
         for step in report.outcomes
         if step.action is Action.DEPLOY
-        and isinstance(step.error, TargetAccessDenied | TargetRejected)
-        and not isinstance(step.error, CopyGone)  # a copy can be uploaded again
+        and isinstance(step.error, errors.TargetAccessDenied | errors.TargetRejected)
+        and not isinstance(step.error, errors.CopyGone)  # a copy can be uploaded again
     }
     for withdrawal in ports.state.remembered(report.lineage).withdrawals:
         if (withdrawal.target, withdrawal.domain) not in refused:
@@ -101,7 +93,7 @@ def _steps_back(context: StepContext) -> list[Rollback]:
     steps, kept = [], 0
     for deployment, target in zip(context.desired.deployments, observed.targets, strict=True):
         if target.failure is not None:
-            raise PlanRefused(target.failure.message, hint=target.failure.hint)
+            raise errors.PlanRefused(target.failure.message, hint=target.failure.hint)
         for domain in target.domains:
             if fingerprint in domain.withdrawn:
                 kept += 1
@@ -124,9 +116,9 @@ def _steps_back(context: StepContext) -> list[Rollback]:
     return steps
 
 
-def _nothing_to_go_back_to(lineage: str) -> PlanRefused:
+def _nothing_to_go_back_to(lineage: str) -> errors.PlanRefused:
     said = Text("nothing was changed; `certferry sync --renew {lineage}` issues a new one")
-    return PlanRefused(
+    return errors.PlanRefused(
         Text("{lineage} has no previous certificate that is still valid", lineage=lineage),
         hint=said.filled(lineage=lineage),
     )
@@ -157,7 +149,7 @@ def _must_be_possible(steps: Sequence[Rollback], context: StepContext) -> None:
     )
     for refusal in plan.having(Weight.REFUSED):
         problem = refusal.problem
-        raise PlanRefused(
+        raise errors.PlanRefused(
             Text("{domain} cannot go back: {why}", domain=refusal.domain, why=problem.message),
             hint=problem.hint,
         )
@@ -192,7 +184,7 @@ def to_revoke(
     ]
     newest = next(iter(begun or versions), None)
     if newest is None or newest.certificate.not_after <= now:
-        raise PlanRefused(
+        raise errors.PlanRefused(
             Text("{lineage} has no certificate that is valid", lineage=lineage),
             hint=Text("nothing was changed; `certferry status` shows what there is"),
         )
@@ -237,8 +229,8 @@ def revoke(
             state.extend(lease)
             try:
                 account_at(version.directory).revoke(bundle, reason)
-            except (IssuanceError, CertificateError, PlanRefused) as refusal:
-                if not isinstance(refusal, CaUnavailable):
+            except (errors.IssuanceError, errors.CertificateError, errors.PlanRefused) as refusal:
+                if not isinstance(refusal, errors.CaUnavailable):
                     # What was known before the call stays: an earlier one may have been heard.
                     for one in versions[done:]:
                         state.save_revocation(lease, one.number, one.revocation)

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from pathlib import PurePath
 
+from certferry import errors
 from certferry.core.assessment.health import RUN_WITHIN, Recorded
 from certferry.core.certificates.certificate import covered_by
 from certferry.core.desired.certificate import DesiredCertificate
@@ -23,15 +24,6 @@ from certferry.core.planning.choice import is_found
 from certferry.core.planning.due import stuck_since
 from certferry.core.planning.report import Outcome, StepOutcome
 from certferry.core.planning.safety import judge_at_target, judge_version
-from certferry.errors import (
-    CertferryError,
-    CertificateError,
-    Interrupted,
-    PlanRefused,
-    ScheduleError,
-    StateMissing,
-    StateUnavailable,
-)
 from certferry.ports.examination import Examined, PointedAt, Timed
 from certferry.ports.progress import Progress
 from certferry.ports.scheduler import Scheduler
@@ -99,9 +91,9 @@ def _found_by(check: Check) -> list[Problem]:
     findings: list[Problem] = []
     try:
         findings.extend(check.examine())
-    except Interrupted:  # the run itself ends, and waits for nothing more
+    except errors.Interrupted:  # the run itself ends, and waits for nothing more
         return findings
-    except CertferryError as error:
+    except errors.CertferryError as error:
         return [*findings, of_refusal(check.subject, error)]
     except BaseException:  # noqa: BLE001 - logged whole: the other checks go on, in other threads
         _log.exception(Text("{subject}: unexpected error", subject=check.subject))
@@ -164,8 +156,8 @@ _FAILED = " failed"
 
 
 _OF_THE_STATE = {
-    StateUnavailable.code: (Code.STATE_UNUSABLE, Severity.ERROR),
-    StateMissing.code: (Code.STATE_MISSING, Severity.WARNING),
+    errors.StateUnavailable.code: (Code.STATE_UNUSABLE, Severity.ERROR),
+    errors.StateMissing.code: (Code.STATE_MISSING, Severity.WARNING),
 }
 """What is wrong with the file of the state; all else is wrong with the key file."""
 
@@ -219,7 +211,7 @@ def examine_schedule(schedulers: Iterable[Scheduler]) -> Iterator[Problem]:
     for scheduler in schedulers:
         try:
             scheduled = scheduler.find()
-        except ScheduleError as error:
+        except errors.ScheduleError as error:
             found = True
             yield error.problem("schedule", code=Code.NOT_LOOKED_AT)
             continue
@@ -296,7 +288,7 @@ def examine_lineage(desired: DesiredCertificate, ports: Ports) -> Iterator[Probl
     """Examine a lineage as a plan observes it. Raises `StateError`, `Interrupted`."""
     try:
         desired = with_file_names(desired, ports)
-    except (CertificateError, PlanRefused) as error:
+    except (errors.CertificateError, errors.PlanRefused) as error:
         yield error.problem(desired.lineage, code=Code.FILES_UNUSABLE)
         return
     observed = observe(desired, ports)

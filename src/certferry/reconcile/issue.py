@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from certferry import errors
 from certferry.core.certificates.certificate import CertificateBundle, same_names
 from certferry.core.certificates.names import is_within
 from certferry.core.desired.certificate import Authority, DesiredCertificate
@@ -20,15 +21,6 @@ from certferry.core.observed.observation import Observation
 from certferry.core.planning.limits import in_order, may_pass_over, of_use
 from certferry.core.planning.plan import Action, HeldUntil, Issue
 from certferry.core.planning.report import Outcome, StepOutcome
-from certferry.errors import (
-    CertferryError,
-    CertificateRejected,
-    IssuanceError,
-    LeaseHeld,
-    OrderHeldBack,
-    StateError,
-    ZoneNotFound,
-)
 from certferry.ports.dns import DnsProvider
 from certferry.ports.issuer import Issuer, IssueRequest
 from certferry.ports.survey import ZoneFinder, ZoneKeeper
@@ -54,18 +46,18 @@ class ZoneRouter:
         for zone, account in self._accounts:
             if is_within(name, zone):
                 return account
-        missing: ZoneNotFound | None = None
+        missing: errors.ZoneNotFound | None = None
         silent: list[DnsProvider] = []
         for account in dict.fromkeys(account for _, account in self._accounts):
             try:
                 if has_zone_for(name, account):
                     return account
                 silent.append(account)
-            except ZoneNotFound as problem:
+            except errors.ZoneNotFound as problem:
                 missing = missing or problem
         if silent:
             return silent[0]
-        raise missing or ZoneNotFound(
+        raise missing or errors.ZoneNotFound(
             Text("the certificate names no account that writes {name}", name=name),
             hint=Text("name the account that has the zone as `dns` of the certificate"),
         )
@@ -107,7 +99,7 @@ def rate_limit_hold(
     waiting for the first would be too late.
     """
     free: list[Authority | None] = []
-    holds: list[OrderHeldBack] = []
+    holds: list[errors.OrderHeldBack] = []
 
     def ask(authorities: Sequence[Authority | None]) -> None:
         for authority in authorities:
@@ -131,7 +123,7 @@ def rate_limit_hold(
     return replace(step, authorities=tuple(one for one in free if one is not None))
 
 
-def _end(hold: OrderHeldBack) -> datetime:
+def _end(hold: errors.OrderHeldBack) -> datetime:
     return hold.retry.after or datetime.max.replace(tzinfo=UTC)
 
 
@@ -142,9 +134,9 @@ def issue(step: Issue, context: StepContext) -> StepOutcome:
     try:
         bundle, ca = _obtain(step, context)
         version = state.save_version(lease, bundle, now())
-    except CertferryError as error:
-        rejected = isinstance(error, CertificateRejected)
-        by_ca = isinstance(error, IssuanceError)
+    except errors.CertferryError as error:
+        rejected = isinstance(error, errors.CertificateRejected)
+        by_ca = isinstance(error, errors.IssuanceError)
         state.save_issue_try(context.lineage, now(), failed=True, rejected=rejected, by_ca=by_ca)
         if rejected:  # afterwards: killed in between, the next run still knows of the rejection
             state.drop_order(lease, issued_at=now())
@@ -170,17 +162,17 @@ def _obtain(step: Issue, context: StepContext) -> tuple[CertificateBundle, str |
         authority = next(iter(step.authorities), None)
         return _ordered(step, context, authority), None if authority is None else authority.name
     stored = context.ports.state.order(context.lineage)
-    failures: list[tuple[Authority, IssuanceError]] = []
+    failures: list[tuple[Authority, errors.IssuanceError]] = []
     for authority in in_order(step.authorities, None if stored is None else stored.directory):
         try:
             return _ordered(step, context, authority), authority.name
-        except IssuanceError as error:
+        except errors.IssuanceError as error:
             failures.append((authority, error))
             context.record("ca failed", ca=authority.name, problem=str(error.lasting))
     raise _all_failed(failures)
 
 
-def _all_failed(failures: Sequence[tuple[Authority, IssuanceError]]) -> IssuanceError:
+def _all_failed(failures: Sequence[tuple[Authority, errors.IssuanceError]]) -> errors.IssuanceError:
     (_, first), *others = failures
     message = first.message
     for authority, error in others:
@@ -189,7 +181,7 @@ def _all_failed(failures: Sequence[tuple[Authority, IssuanceError]]) -> Issuance
         )
     # After a certificate that was not ordered nothing is ordered for a day, whichever CA gave it.
     # That one CA may be asked again later does not excuse what is wrong at another.
-    rejected = (error for _, error in failures if isinstance(error, CertificateRejected))
+    rejected = (error for _, error in failures if isinstance(error, errors.CertificateRejected))
     wrong = (error for _, error in failures if not error.is_early)
     decisive = next(rejected, None) or next(wrong, first)
     return type(decisive)(message, hint=decisive.hint, retry=decisive.retry)
@@ -199,7 +191,7 @@ def _ordered(step: Issue, context: StepContext, authority: Authority | None) -> 
     ports, desired, current = context.ports, context.desired, context.observed.current
     request = _request_of(step, desired, context.observed, authority)
     if request.exempt and current is not None:
-        with suppress(StateError):  # a leaf that cannot be read is replaced all the same
+        with suppress(errors.StateError):  # a leaf that cannot be read is replaced all the same
             leaf = ports.state.bundle(context.lineage, current.number).cert_pem
             request = replace(request, replaced_pem=leaf)
     spoils = current is not None and current.revocation and current.revocation.spoils_key
@@ -248,7 +240,7 @@ def sweep_ownerless(certificates: Sequence[DesiredCertificate], ports: Ports) ->
     """
     try:
         left = ports.state.lineages_in_challenge_records()
-    except StateError as error:
+    except errors.StateError as error:
         said = Text("certferry could not look for challenge records of earlier runs: {problem}")
         _log.warning(said.filled(problem=error.message))
         return
@@ -259,11 +251,11 @@ def sweep_ownerless(certificates: Sequence[DesiredCertificate], ports: Ports) ->
             continue
         try:
             with (
-                suppress(LeaseHeld),
+                suppress(errors.LeaseHeld),
                 ports.lease(lineage),
             ):  # another run is at work on it after all
                 sweep(lineage, tuple(ports.dns.values()), ports)
-        except CertferryError as error:
+        except errors.CertferryError as error:
             message = Text(
                 "{lineage}: a challenge record of an earlier run is left in DNS: {problem}"
             )

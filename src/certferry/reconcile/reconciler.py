@@ -14,6 +14,7 @@ from dataclasses import replace
 from datetime import datetime
 from functools import partial
 
+from certferry import errors
 from certferry.core.assessment.health import Sighted, after_run, sighted, with_delivered
 from certferry.core.desired.certificate import DesiredCertificate
 from certferry.core.events import Begun, LineageEnded, StepEnded
@@ -33,14 +34,6 @@ from certferry.core.planning.report import (
 )
 from certferry.core.planning.safety import without_refused
 from certferry.core.reasons import Waiting, wait_for
-from certferry.errors import (
-    CertferryError,
-    Interrupted,
-    LeaseHeld,
-    LeaseLost,
-    PlanRefused,
-    StateError,
-)
 from certferry.ports.progress import Progress
 from certferry.ports.state import Lease
 from certferry.reconcile.apply import carry_out, store_waits
@@ -214,15 +207,15 @@ class LineageReconciler:
         try:
             self._make_pass()
             self._lease_busy_since = None
-        except Interrupted as stopped:
+        except errors.Interrupted as stopped:
             self._outcomes.trouble(StepOutcome.of(None, stopped, Outcome.SKIPPED))
             raise
-        except (LeaseHeld, LeaseLost) as error:
+        except (errors.LeaseHeld, errors.LeaseLost) as error:
             since = self._lease_busy_since = self._lease_busy_since or self._ports.now()
             self._outcomes.trouble(lease_busy(error, self._ports, since))
-        except PlanRefused as refused:
+        except errors.PlanRefused as refused:
             self._outcomes.trouble(StepOutcome.of(None, refused, Outcome.REFUSED))
-        except CertferryError as error:
+        except errors.CertferryError as error:
             self._outcomes.trouble(StepOutcome.of(None, error))
         except (Exception, SystemExit):  # noqa: BLE001 - logged whole; see below
             # A mistake of ours in one lineage must not stop the others.
@@ -321,7 +314,9 @@ class LineageReconciler:
             self._outcomes.note(outcome)
 
 
-def lease_busy(error: LeaseHeld | LeaseLost, ports: Ports, since: datetime) -> StepOutcome:
+def lease_busy(
+    error: errors.LeaseHeld | errors.LeaseLost, ports: Ports, since: datetime
+) -> StepOutcome:
     """Wait for the other run, but not for ever: every later run would come to wait as well, and
     a run that hangs would look like one at work. `since` is when the lease was first refused.
     """
@@ -331,7 +326,7 @@ def lease_busy(error: LeaseHeld | LeaseLost, ports: Ports, since: datetime) -> S
         waiting = wait_for(error.message, since, now, deadline)
         return replace(StepOutcome.of(None, error, Outcome.WAITING), waiting=waiting)
     said = Text("{held}; it did not end in the {time} that this run has waited")
-    hanging = LeaseHeld(
+    hanging = errors.LeaseHeld(
         said.filled(held=error.message, time=longest),
         hint=Text("look for another `certferry` that hangs (`pgrep -a certferry`), and end it"),
     )
@@ -370,10 +365,10 @@ class Reconciler:
             succeeded = whole.has_succeeded and not whole.leaves_failures
             self.ports.state.save_run(self.ports.now(), succeeded=succeeded)
             self._store_sightings(whole)
-        except (KeyboardInterrupt, Interrupted):
+        except (KeyboardInterrupt, errors.Interrupted):
             self.ports.run.stop()
             return replace(report, complete=False)
-        except StateError as error:
+        except errors.StateError as error:
             return replace(report, problem=error)
         return report
 
@@ -408,7 +403,7 @@ class Reconciler:
             WorkQueue(lineages, ports.run, ports.now, wait_limit, ended=ended).carry_out()
             sweep_ownerless(certificates, ports)
             complete = True
-        except (KeyboardInterrupt, Interrupted):
+        except (KeyboardInterrupt, errors.Interrupted):
             ports.run.stop()
         self._seen = {one.desired.lineage: one.seen for one in lineages if one.seen is not None}
         return SyncReport(tuple(one.report() for one in lineages), complete=complete)

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar
 
+from certferry import errors
 from certferry.core.assessment.health import Recorded
 from certferry.core.assessment.status import LineageStatus, status_of, with_failures
 from certferry.core.certificates.lineage import Version
@@ -23,19 +24,6 @@ from certferry.core.planning.due import Times
 from certferry.core.planning.plan import Action, Issue, Plan, PlanFinding, Weight
 from certferry.core.planning.planner import Issuing
 from certferry.core.planning.report import LineageReport, Outcome, StepOutcome, SyncReport
-from certferry.errors import (
-    CertferryError,
-    CertificateError,
-    ClockWrong,
-    DnsError,
-    IssuanceError,
-    LeaseHeld,
-    LeaseLost,
-    PlanRefused,
-    StateError,
-    TargetRejected,
-    ZoneNotFound,
-)
 from certferry.ports.examination import Timed
 from certferry.ports.issuer import Issuer, IssueRequest
 from certferry.ports.probe import Probe
@@ -92,7 +80,7 @@ def _status_now(desired: DesiredCertificate, ports: Ports, recorded: Recorded) -
     unreadable = None
     try:
         desired = with_file_names(desired, ports)
-    except (CertificateError, PlanRefused) as error:
+    except (errors.CertificateError, errors.PlanRefused) as error:
         unreadable = error
         desired = as_known(desired, ports.source, ports.state, read=False)
     observed = observe(desired, ports, every_edge=True)
@@ -110,7 +98,7 @@ def recorded(state: StateStore) -> Recorded:
     problem = None
     try:
         state.must_unseal()
-    except StateError as error:
+    except errors.StateError as error:
         problem = error.problem()
     return Recorded(
         state.versions_in_use(),
@@ -125,7 +113,7 @@ def _plan_now(desired: DesiredCertificate, ports: Ports, issuing: Issuing) -> Pl
     """Plan one lineage, with what a run would refuse once it has adopted what the files hold."""
     try:
         desired = with_file_names(desired, ports)
-    except (CertificateError, PlanRefused) as error:
+    except (errors.CertificateError, errors.PlanRefused) as error:
         finding = PlanFinding.of(Weight.BLOCKED, error)
         return Plan(desired.lineage, desired.names, findings=(finding,))
     observed = observe(desired, ports)
@@ -160,7 +148,7 @@ class Proofs:
 
     def __init__(self, ports: Ports) -> None:
         self._ports = ports
-        self._clocks: dict[str, CertferryError | None] = {}
+        self._clocks: dict[str, errors.CertferryError | None] = {}
         self._guard = threading.Lock()
 
     def added_to(self, plan: Plan, desired: DesiredCertificate) -> Plan:
@@ -168,7 +156,7 @@ class Proofs:
         step, accounts = plan.issue_now, ", ".join(desired.dns_accounts)
         if step is None and _is_for_nothing(plan) and accounts:
             found = self._proof(desired)
-            if not isinstance(found, ZoneNotFound):
+            if not isinstance(found, errors.ZoneNotFound):
                 return plan
             return _with(plan, found, accounts)
         if step is None or step.action is not Action.ISSUE or step not in plan.ready:
@@ -178,18 +166,18 @@ class Proofs:
             self._ports.progress(Asking(desired.lineage, what))
         clocks = map(self._clock, desired.dns_accounts)
         found = next(filter(None, clocks), None) or self._proof(desired)
-        if not isinstance(found, CertferryError):
+        if not isinstance(found, errors.CertferryError):
             return replace(plan, issue=replace(step, standing=tuple(sorted(found))))
         return _with(plan, found, accounts or None)
 
-    def _proof(self, desired: DesiredCertificate) -> frozenset[str] | CertferryError:
+    def _proof(self, desired: DesiredCertificate) -> frozenset[str] | errors.CertferryError:
         dns = provider_of(desired, self._ports.dns)
         try:
             return self._ports.issuer.must_be_provable(desired.names, dns)
-        except (DnsError, IssuanceError) as problem:
+        except (errors.DnsError, errors.IssuanceError) as problem:
             return problem
 
-    def _clock(self, label: str) -> CertferryError | None:
+    def _clock(self, label: str) -> errors.CertferryError | None:
         """Judge this machine's clock by the account's service: keys are not blamed for it."""
         dns = self._ports.dns[label]
         with self._guard:
@@ -199,7 +187,7 @@ class Proofs:
                     ahead = dns.clock_ahead() if isinstance(dns, Timed) else None
                     if ahead is not None:
                         must_be_right(label, ahead)
-                except (ClockWrong, DnsError) as problem:
+                except (errors.ClockWrong, errors.DnsError) as problem:
                     self._clocks[label] = problem
             return self._clocks[label]
 
@@ -207,11 +195,11 @@ class Proofs:
 def _is_for_nothing(plan: Plan) -> bool:
     """Return whether no target has a domain that the certificate could be for."""
     blocked = [one.error for one in plan.having(Weight.BLOCKED) if one.domain is None]
-    is_refused = any(isinstance(error, TargetRejected) for error in blocked)
+    is_refused = any(isinstance(error, errors.TargetRejected) for error in blocked)
     return is_refused and not (plan.rollouts or plan.unchanged)
 
 
-def _with(plan: Plan, error: CertferryError, accounts: str | None) -> Plan:
+def _with(plan: Plan, error: errors.CertferryError, accounts: str | None) -> Plan:
     finding = PlanFinding.of(Weight.BLOCKED, error, accounts)
     return replace(plan, findings=(*plan.findings, finding))
 
@@ -257,8 +245,8 @@ def _rehearsed(desired: DesiredCertificate, step: Issue, ports: Ports) -> Lineag
         with ports.lease(desired.lineage) as lease:
             dns = provider_of(desired, ports.dns)
             bundle = ports.issuer.issue(request, dns, lease, ports.progress)
-    except (CertferryError, LeaseLost) as error:
-        waits = error.is_early or isinstance(error, LeaseHeld)
+    except (errors.CertferryError, errors.LeaseLost) as error:
+        waits = error.is_early or isinstance(error, errors.LeaseHeld)
         outcome = Outcome.WAITING if waits else Outcome.FAILED
         result = result.with_error(error.about(desired.lineage), outcome)
     else:
@@ -325,7 +313,7 @@ def survey_accounts(
         counted = Text("{count} of {total} domains read")
         try:
             found = surveys[label](partial(_count, say, counted, now, now()))
-        except CertferryError as error:
+        except errors.CertferryError as error:
             say(error.message)
             run.progress(LineageEnded(label))
             return AccountSurvey(label, failure=error)

@@ -22,20 +22,12 @@ from itertools import chain
 from types import MappingProxyType, UnionType
 from typing import TYPE_CHECKING, Any, NoReturn, get_args, get_origin, get_type_hints
 
+from certferry import errors
 from certferry.config.bind import may_be_told, may_be_written
 from certferry.config.mistakes import Mistake, config_error, instead_of
 from certferry.config.model import AccountTable
 from certferry.core.redaction import quoted
 from certferry.core.secret import Secret
-from certferry.errors import (
-    CertferryError,
-    ConfigError,
-    DeployError,
-    DnsError,
-    DnsUnavailable,
-    Reported,
-    TargetUnavailable,
-)
 from certferry.ports.adapter import (
     DNS_GROUP,
     NOTIFY_GROUP,
@@ -64,7 +56,7 @@ _MUST_HAVE = ("SERVICE", "ENVIRONMENT", "Settings", "connect")
 THEIR_MISTAKE = Text("the fault is in that package: report it to its author, or uninstall it")
 
 
-class BrokenAdapter(ConfigError):
+class BrokenAdapter(errors.ConfigError):
     """An adapter of a package's that cannot be used at all; others can."""
 
 
@@ -263,8 +255,8 @@ class Family:
     group: str
     role: Text
     protocols: tuple[type, ...] = ()
-    refused: type[CertferryError] = CertferryError
-    unavailable: type[CertferryError] = CertferryError
+    refused: type[errors.CertferryError] = errors.CertferryError
+    unavailable: type[errors.CertferryError] = errors.CertferryError
 
     @property
     def required(self) -> tuple[str, ...]:
@@ -284,15 +276,15 @@ DNS_PROVIDERS = Family(
     DNS_GROUP,
     Text("DNS provider"),
     (DnsProvider, ZoneKeeper, ZoneFinder, Examined, Timed, Delegated),
-    DnsError,
-    DnsUnavailable,
+    errors.DnsError,
+    errors.DnsUnavailable,
 )
 TARGETS = Family(
     TARGET_GROUP,
     Text("target"),
     (DeployTarget, Surveyed, Examined, Timed, PointedAt),
-    DeployError,
-    TargetUnavailable,
+    errors.DeployError,
+    errors.TargetUnavailable,
 )
 CHANNELS = Family(NOTIFY_GROUP, Text("channel of notifications"))
 FAMILIES: Mapping[str, Family] = MappingProxyType(
@@ -330,7 +322,7 @@ class AdapterTable:
         """Import an account's target; `None` where it is none, or broken: connecting it says so."""
         try:
             return self.find(TARGETS, account.type)
-        except (KeyError, ConfigError):
+        except (KeyError, errors.ConfigError):
             return None
 
     def labels(self, family: Family, accounts: Iterable[AccountTable]) -> tuple[str, ...]:
@@ -445,13 +437,15 @@ class Guard:
     within: timedelta = timedelta(seconds=60)
 
     @contextmanager
-    def over(self, refused: type[CertferryError], lost: type[CertferryError]) -> Iterator[None]:
+    def over(
+        self, refused: type[errors.CertferryError], lost: type[errors.CertferryError]
+    ) -> Iterator[None]:
         """Let certferry's own errors pass, and raise these in place of what else ends the block:
         `sys.exit` too, which would end a thread of work without a word.
         """
         try:
             yield
-        except (Reported, KeyboardInterrupt):
+        except (errors.Reported, KeyboardInterrupt):
             raise
         except NoAnswer as exc:
             where = self.whose.adapter.SERVICE

@@ -16,6 +16,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from certferry import errors
 from certferry.adapters.state.connect import connect, empty_state, may_exist
 from certferry.config.load import salvage
 from certferry.config.model import Monitoring, Settings
@@ -31,14 +32,6 @@ from certferry.core.assessment.notices import (
     without_channels,
 )
 from certferry.core.planning.report import SyncReport
-from certferry.errors import (
-    CertferryError,
-    ConfigError,
-    Interrupted,
-    LeaseHeld,
-    LeaseLost,
-    StateError,
-)
 from certferry.ports.notifier import Sent
 from certferry.ports.state import StateStore
 from certferry.reconcile.run import Change, Run, change_notices, recorded_as_begun
@@ -57,7 +50,7 @@ _log = logging.getLogger(__name__)
 class _Notified:
     """What was wrong with the state, and whether a channel took a message."""
 
-    problem: StateError | None = None
+    problem: errors.StateError | None = None
     is_sent: bool = False
 
 
@@ -93,7 +86,7 @@ class RunNotifications:
                 if monitor is not None:
                     monitor.end(report)
                 return report
-        except (KeyboardInterrupt, Interrupted):
+        except (KeyboardInterrupt, errors.Interrupted):
             if report is None:
                 raise
             return replace(report, complete=False)  # the operator at the keyboard still sees it
@@ -104,8 +97,8 @@ class RunNotifications:
         """
         try:
             return run()
-        except (CertferryError, LeaseLost) as error:
-            if self._has_a_state and not isinstance(error, LeaseHeld | LeaseLost):
+        except (errors.CertferryError, errors.LeaseLost) as error:
+            if self._has_a_state and not isinstance(error, errors.LeaseHeld | errors.LeaseLost):
                 self.notify_failure(error)
             if monitor is not None:
                 monitor.fail(error)
@@ -148,12 +141,12 @@ class RunNotifications:
                 state.update_channel(name, lambda one, _: (having(sent, one), None))
             stamp.remove()  # killed while it is sent, it is not sent twice
 
-    def notify_failure(self, error: CertferryError) -> None:
+    def notify_failure(self, error: errors.CertferryError) -> None:
         """Store what ended a run, and notify of it; where that cannot be stored, once a day."""
         if self._notify(lambda _: partial(failed_run, error, now=now())).problem is not None:
             self.notify_unremembered(error)
 
-    def notify_unremembered(self, error: CertferryError) -> None:
+    def notify_unremembered(self, error: errors.CertferryError) -> None:
         """Notify the channels of trouble that no state can remember, since the state or the
         configuration is the trouble: once a day, by a stamp beside the state, else beside the
         configuration, else in the run directory. Where none of them takes a file, each run does.
@@ -180,7 +173,7 @@ class RunNotifications:
         """Return whether the trouble of a whole run is stored."""
         try:
             stood = self._state().notices()
-        except StateError:
+        except errors.StateError:
             return False
         return any(one.subject == Subject() and one.topic is Topic.TROUBLE for one in stood)
 
@@ -215,9 +208,9 @@ class RunNotifications:
                 change_notices(state, change)
                 return _Notified()
             answers = self.channels.notify(change)
-        except StateError as error:
+        except errors.StateError as error:
             return _Notified(error)
-        except CertferryError as error:
+        except errors.CertferryError as error:
             said = Text("certferry could not record this run, and notified no channel: {problem}")
             _log.warning(said.filled(problem=error.message))
             return _Notified()
@@ -260,7 +253,7 @@ knows what `apprise` and the channels of other packages do.
 
 
 def notify_of_wrong_file(
-    error: ConfigError, path: Path | None, environ: Mapping[str, str], *, language: str
+    error: errors.ConfigError, path: Path | None, environ: Mapping[str, str], *, language: str
 ) -> None:
     """Notify the heartbeat, and the channels where there is a state already, of what is wrong with
     the file. Where it is not known what the state is, the channels are notified once a day.
@@ -271,14 +264,14 @@ def notify_of_wrong_file(
 
     with _notifications_by(path, environ, language) as (notifications, has_state):
         if notifications is not None:
-            with suppress(ConfigError):
+            with suppress(errors.ConfigError):
                 notifications.notify_of(ends, is_whole=True)
             if not has_state:
                 notifications.notify_unremembered(error)
 
 
 def notify_in_spite_of_it(
-    error: CertferryError, path: Path | None, environ: Mapping[str, str], *, language: str
+    error: errors.CertferryError, path: Path | None, environ: Mapping[str, str], *, language: str
 ) -> None:
     """Notify the channels of what became of an earlier run, though the file is wrong by now."""
     with _notifications_by(path, environ, language) as (notifications, has_state):

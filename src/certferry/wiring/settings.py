@@ -12,14 +12,7 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
-from certferry.config import load
-from certferry.config.bind import (
-    Question,
-    must_be_written,
-    questions_of,
-    questions_of_channel,
-    read_options,
-)
+from certferry.config import bind, load
 from certferry.config.document import Place
 from certferry.config.mistakes import Mistake, config_error
 from certferry.config.model import AccountTable, ReadOptions, Settings, UsualAccount, UsualAccounts
@@ -144,7 +137,7 @@ class InstalledAdapters:
 def _read(target: adapters.Described, table: TomlTable) -> tuple[Kind, DesiredHttps]:
     """Read what a deployment sets. What a package raises instead is reported as its mistake."""
     try:
-        return read_options(target.options, table)
+        return bind.read_options(target.options, table)
     except Exception as exc:
         if target.is_ours:
             raise
@@ -166,7 +159,9 @@ def variables_of(type_: str, table: adapters.AdapterTable | None = None) -> tupl
 
 def needed_by(type_: str, table: adapters.AdapterTable) -> Collection[str]:
     """Return the settings that an account of this type must have. Raises `ConfigError`."""
-    return {key for one in table.of_type(type_) for key in must_be_written(one.adapter.Settings)}
+    return {
+        key for one in table.of_type(type_) for key in bind.must_be_written(one.adapter.Settings)
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +172,7 @@ class Service:
 
     type: str
     name: str
-    questions: tuple[Question, ...]
+    questions: tuple[bind.Question, ...]
     where_keys_are: Text | None = None
 
 
@@ -191,9 +186,9 @@ def offered(family: adapters.Family) -> tuple[Service, ...]:
             one = table.find(family, type_)
             name = one.adapter.SERVICE
             if family is adapters.CHANNELS:
-                questions = questions_of_channel(type_, one.adapter)
+                questions = bind.questions_of_channel(type_, one.adapter)
             else:  # those of both families together: one account may be of both
-                both = (questions_of(type_, known.adapter) for known in table.of_type(type_))
+                both = (bind.questions_of(type_, known.adapter) for known in table.of_type(type_))
                 by_key = {question.key: question for found in both for question in found}
                 questions = tuple(by_key.values())
             found.append(Service(type_, name, questions, one.where_keys_are))

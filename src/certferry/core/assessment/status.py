@@ -189,9 +189,7 @@ def status_of(
 
 
 def _notices(
-    lineage: str,
-    observed: Observation,
-    places: Iterable[tuple[DesiredDeployment, ObservedTarget]],
+    lineage: str, observed: Observation, places: Iterable[tuple[DesiredDeployment, ObservedTarget]]
 ) -> Iterator[Concern]:
     for deployment, target in places:
         for error in (*target.unread, *choice.remarks(deployment, target)):

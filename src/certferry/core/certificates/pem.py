@@ -102,9 +102,7 @@ def certificate_pem(certificate: x509.Certificate) -> str:
 def pkcs8_pem(key: PrivateKeyTypes) -> Secret:
     """Write a private key as PKCS#8 without a passphrase (RFC 7468 section 10)."""
     pem = key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
     return Secret(pem.decode())
 

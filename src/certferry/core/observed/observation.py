@@ -12,13 +12,7 @@ from certferry.core.certificates.certificate import Certificate, short
 from certferry.core.certificates.chain import Presented
 from certferry.core.certificates.lineage import Version
 from certferry.core.desired.certificate import HttpsSettings, Kind
-from certferry.core.observed.records import (
-    OtherCertificate,
-    Quota,
-    Remembered,
-    RolloutRecord,
-    TargetTask,
-)
+from certferry.core.observed import records
 from certferry.core.reasons import Reason, Usual
 from certferry.errors import CertferryError
 from certferry.problem import Problem
@@ -168,10 +162,10 @@ class ObservedDomain:
     drift: ReceiverDrift | None = None
     fullchain_digest: str | None = None
     binding_hidden: bool = False
-    last: RolloutRecord | None = None
+    last: records.RolloutRecord | None = None
     has_settings: bool = True
     withdrawn: frozenset[str] = frozenset()
-    task: TargetTask | None = None
+    task: records.TargetTask | None = None
 
     def seen_at(self, fingerprint: str | None) -> datetime | None:
         """Return when a certificate was seen served here, if it is the last that was brought."""
@@ -230,10 +224,10 @@ class ObservedTarget:
     remotes: tuple[RemoteCertificate, ...] = ()
     served: Mapping[str, tuple[Served, ...]] = field(default_factory=dict)
     failure: CertferryError | None = None
-    in_progress: tuple[RolloutRecord, ...] = ()
-    others: tuple[OtherCertificate, ...] = ()
+    in_progress: tuple[records.RolloutRecord, ...] = ()
+    others: tuple[records.OtherCertificate, ...] = ()
     unsettled_since: datetime | None = None
-    unremembered: tuple[OtherCertificate, ...] = ()
+    unremembered: tuple[records.OtherCertificate, ...] = ()
     owned_elsewhere: tuple[str, ...] = ()
     unread: tuple[CertferryError, ...] = ()
     remotes_hidden: bool = False
@@ -241,7 +235,7 @@ class ObservedTarget:
     unmatched: tuple[str, ...] = ()
     uncovered: tuple[str, ...] = ()
     left_out: tuple[ObservedDomain, ...] = ()
-    quota: Quota | None = None
+    quota: records.Quota | None = None
 
     @property
     def is_owned_elsewhere(self) -> bool:
@@ -266,7 +260,7 @@ class Observation:
 
     versions: tuple[Version, ...] = ()
     targets: tuple[ObservedTarget, ...] = ()
-    remembered: Remembered = field(default_factory=Remembered)
+    remembered: records.Remembered = field(default_factory=records.Remembered)
 
     @property
     def current(self) -> Version | None:

@@ -232,12 +232,7 @@ def _used_up(
         yield counted[-allowance.most] + allowance.within, why
 
 
-PAUSES = (
-    timedelta(minutes=1),
-    timedelta(minutes=10),
-    timedelta(minutes=100),
-    timedelta(days=1),
-)
+PAUSES = (timedelta(minutes=1), timedelta(minutes=10), timedelta(minutes=100), timedelta(days=1))
 
 
 LONGEST_IN_A_RUN = PAUSES[-2]

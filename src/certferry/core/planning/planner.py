@@ -17,22 +17,10 @@ from certferry.core.certificates.renewal import RenewalWindow
 from certferry.core.desired.certificate import DesiredCertificate
 from certferry.core.observed.observation import Observation, ObservedTarget
 from certferry.core.observed.records import Ordered
+from certferry.core.planning import plan as plans
 from certferry.core.planning.choice import choice_findings
 from certferry.core.planning.due import Times
 from certferry.core.planning.limits import authorities_now, longest_pause, paused_until
-from certferry.core.planning.plan import (
-    Action,
-    Clean,
-    HeldUntil,
-    Issue,
-    NotInThisRun,
-    Plan,
-    PlanFinding,
-    Retire,
-    Rollout,
-    TriedInThisRun,
-    Weight,
-)
 from certferry.core.planning.removals import in_one_run, superseded, unused
 from certferry.core.planning.rollbacks import must_outlive_rollback, rolled_back
 from certferry.core.planning.rollouts import Supply, plan_target
@@ -55,7 +43,7 @@ def make_plan(
     observed: Observation,
     times: Times,
     issuing: Issuing = Issuing.IF_DUE,
-) -> Plan:
+) -> plans.Plan:
     """Plan one lineage, as of a moment in a run."""
     if times.keeps_pauses:
         times = replace(times, longest_pause=longest_pause(observed.versions, times.now))
@@ -68,7 +56,7 @@ def make_plan(
     rollouts = tuple(rollout for part in parts for rollout in part.rollouts)
     unchanged = tuple(place for part in parts for place in part.unchanged)
     retirements, later = _retirements(desired, observed, supply)
-    return Plan(
+    return plans.Plan(
         lineage=desired.lineage,
         names=desired.names,
         issue=issue,
@@ -109,7 +97,9 @@ def _supply(
     return Supply(current, observed.versions, times, is_coming)
 
 
-def _choice_findings(desired: DesiredCertificate, observed: Observation) -> Iterable[PlanFinding]:
+def _choice_findings(
+    desired: DesiredCertificate, observed: Observation
+) -> Iterable[plans.PlanFinding]:
     is_plain = all(one.domains and not (one.unread or one.left_out) for one in observed.targets)
     if is_plain and not any(deployment.has_patterns for deployment in desired.deployments):
         return ()  # as in most runs
@@ -118,7 +108,7 @@ def _choice_findings(desired: DesiredCertificate, observed: Observation) -> Iter
 
 def _retirements(
     desired: DesiredCertificate, observed: Observation, supply: Supply
-) -> tuple[tuple[Retire, ...], Counter[str]]:
+) -> tuple[tuple[plans.Retire, ...], Counter[str]]:
     current, times = supply.version, supply.times
     in_force = None if current is None else current.fingerprint
     copies = (remote for target in observed.targets for remote in target.remotes)
@@ -129,12 +119,12 @@ def _retirements(
     return in_one_run((*ours, *unused(desired, observed, times)))
 
 
-def _clean(desired: DesiredCertificate, observed: Observation) -> Clean | None:
+def _clean(desired: DesiredCertificate, observed: Observation) -> plans.Clean | None:
     # Those of a lineage that is imported by now belong to no account: see `challenge_cleanup`.
     if desired.files is not None or not observed.remembered.has_challenge_records:
         return None
     sentence = Text("an earlier run left challenge records in DNS")
-    return Clean(Reason(ReasonCode.LEFT_BEHIND, sentence))
+    return plans.Clean(Reason(ReasonCode.LEFT_BEHIND, sentence))
 
 
 # whether a certificate is issued or adopted
@@ -142,19 +132,19 @@ def _clean(desired: DesiredCertificate, observed: Observation) -> Clean | None:
 
 def _issue(
     desired: DesiredCertificate, observed: Observation, times: Times, issuing: Issuing
-) -> Issue | None:
+) -> plans.Issue | None:
     reason = None if issuing is Issuing.NEVER else _why_issue(desired, observed, times.now, issuing)
     if reason is None:
         return None
-    action = Action.ISSUE if desired.files is None else Action.ADOPT
+    action = plans.Action.ISSUE if desired.files is None else plans.Action.ADOPT
     due, current = _due(observed, times, issuing), observed.current
     has_come = current is not None and times.in_this_run(current.saved_at)
-    if isinstance(due, TriedInThisRun) and has_come:
+    if isinstance(due, plans.TriedInThisRun) and has_come:
         return None
     authorities = desired.issuance.authorities
     if len(authorities) > 1:
         authorities = authorities_now(authorities, observed, times.now)
-    return Issue(desired.names, desired.key_type, reason, action, due, authorities)
+    return plans.Issue(desired.names, desired.key_type, reason, action, due, authorities)
 
 
 def _why_issue(
@@ -171,15 +161,15 @@ def _why_issue(
     return reason
 
 
-def _due(observed: Observation, times: Times, issuing: Issuing) -> NotInThisRun | None:
+def _due(observed: Observation, times: Times, issuing: Issuing) -> plans.NotInThisRun | None:
     """Allow one attempt per run; repeating the order would not help."""
     tried_at = observed.remembered.issue_tried_at
     if tried_at is not None and times.in_this_run(tried_at):
-        return TriedInThisRun(tried_at)
+        return plans.TriedInThisRun(tried_at)
     if not times.keeps_pauses or issuing is not Issuing.IF_DUE:
         return None
     until = paused_until(tried_at, observed.remembered.issue_tries, times.now, times.longest_pause)
-    return None if until is None else HeldUntil(until)
+    return None if until is None else plans.HeldUntil(until)
 
 
 ANEW_AFTER = timedelta(days=1)
@@ -209,8 +199,8 @@ def retry_pause(rejected_at: datetime, now: datetime) -> CertificateRejected | N
 
 
 def _rejected(
-    desired: DesiredCertificate, observed: Observation, times: Times, issue: Issue | None
-) -> Iterator[PlanFinding]:
+    desired: DesiredCertificate, observed: Observation, times: Times, issue: plans.Issue | None
+) -> Iterator[plans.PlanFinding]:
     """Report that nothing is ordered after a rejected certificate, unless this run has done so."""
     rejected_at = observed.remembered.rejected_at
     if rejected_at is None or rejected_at >= times.begun or desired.files is not None:
@@ -219,7 +209,7 @@ def _rejected(
     is_ordered = issue is not None and issue.due is None
     if error is None or is_ordered or not first_violated(desired, observed, times.now):
         return
-    yield PlanFinding.of(Weight.BLOCKED, error.about(desired.lineage))
+    yield plans.PlanFinding.of(plans.Weight.BLOCKED, error.about(desired.lineage))
 
 
 # certificates that another client makes
@@ -262,8 +252,11 @@ def overdue(desired: DesiredCertificate, observed: Observation, now: datetime) -
 
 
 def _overdue(
-    desired: DesiredCertificate, observed: Observation, now: datetime, rollouts: tuple[Rollout, ...]
-) -> Iterator[PlanFinding]:
+    desired: DesiredCertificate,
+    observed: Observation,
+    now: datetime,
+    rollouts: tuple[plans.Rollout, ...],
+) -> Iterator[plans.PlanFinding]:
     """Report an overdue certificate of another client, unless safety refuses to deploy it."""
     reason, current = overdue(desired, observed, now), observed.current
     if reason is None or current is None:
@@ -274,7 +267,7 @@ def _overdue(
     hint = Text(
         "find out why its client no longer renews it; the next run deploys the renewed files"
     )
-    yield PlanFinding.of(Weight.BLOCKED, CertificateError(reason.message, hint=hint))
+    yield plans.PlanFinding.of(plans.Weight.BLOCKED, CertificateError(reason.message, hint=hint))
 
 
 MISSING = Reason(ReasonCode.MISSING, Text("there is no certificate yet"))
@@ -300,9 +293,7 @@ def must_match_names(desired: DesiredCertificate, current: Certificate) -> Reaso
     if same_names(current.names, desired.names):
         return None
     sentence = Text(
-        "the certificate is for {had}; asked for: {wanted}",
-        had=current.names,
-        wanted=desired.names,
+        "the certificate is for {had}; asked for: {wanted}", had=current.names, wanted=desired.names
     )
     return Reason(ReasonCode.NAMES_CHANGED, sentence)
 
@@ -312,9 +303,7 @@ def must_match_key_type(desired: DesiredCertificate, current: Certificate) -> Re
     if current.key_type == desired.key_type:
         return None
     sentence = Text(
-        "the key is {had}; asked for: {wanted}",
-        had=current.key_type,
-        wanted=desired.key_type.value,
+        "the key is {had}; asked for: {wanted}", had=current.key_type, wanted=desired.key_type.value
     )
     return Reason(ReasonCode.KEY_TYPE_CHANGED, sentence)
 
