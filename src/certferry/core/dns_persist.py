@@ -32,9 +32,7 @@ _TIMESTAMP = re.compile(r"[0-9]+")
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What a directory says of dns-persist-01: the names by which records may name the CA, and what
-    the account's hashed address begins with (§3.2, §4.1).
-    """
+    """What a directory says of dns-persist-01: its names, its prefix of accounts (§3.2, §4.1)."""
 
     issuers: tuple[str, ...]
     prefix: str
@@ -81,9 +79,7 @@ class Fault(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the records at a name are worth: no `fault` where one proves it, `until` a moment or for
-    ever.
-    """
+    """Whether the records at a name prove it: no `fault`, and `until` a moment or for ever."""
 
     fault: Fault | None
     until: datetime | None = None
@@ -119,9 +115,7 @@ def account_uri(name: str, prefix: str, url: str, thumbprint: str) -> str:
 def judge(
     values: Sequence[str], name: str, offer: Offer, holder: Holder, now: datetime, *, wildcard: bool
 ) -> Verdict:
-    """Judge the TXT values at a name as its CA will (§4.2); those of other CAs count for nothing.
-    Of several that prove it, the one that does so for longest counts.
-    """
+    """Judge the TXT values at a name as its CA will (§4.2); the one that proves longest counts."""
     taken = {
         account_uri(asked, offer.prefix, holder.url, thumbprint)
         for asked in (name, _ANY_NAME)
@@ -173,9 +167,7 @@ def _moment(timestamp: str) -> datetime | None:
 
 
 def _parsed(value: str) -> tuple[str, dict[str, str] | None]:
-    """Read `issuer; tag=value; …` (RFC 8659 §4.2): `None` for parameters that are none, or twice
-    the same.
-    """
+    """Read `issuer; tag=value; …` (RFC 8659 §4.2): `None` for parameters that are malformed."""
     issuer, *rest = (part.strip(" \t") for part in value.split(";"))
     if rest == [""]:
         rest.pop()

@@ -39,9 +39,7 @@ _STOPPED_DURING = {
 
 
 def carry_out(steps: Sequence[plans.Step], context: StepContext) -> Iterator[StepOutcome]:
-    """Carry out steps that are ready, in their order, and yield what becomes of each. Raises
-    `LeaseLost` before anything is written that another run may have overtaken, and `Interrupted`.
-    """
+    """Carry out ready steps, and yield what becomes of each. Raises `LeaseLost`, `Interrupted`."""
     unmanaged: list[plans.Retire] = []
     for step in steps:
         match step:
@@ -158,9 +156,7 @@ _RETURNING = Text("the previous certificate is bound again")
 
 
 def deploy(step: plans.Deploy, context: StepContext) -> StepOutcome:
-    """Ask the target to serve the version in force under a domain, uploading it first where needed.
-    Raises `LeaseLost` before anything is written that another run may have overtaken.
-    """
+    """Have a target serve the version in force, uploaded where needed. Raises `LeaseLost`."""
     target, _ = context.observed.locate(step.target, step.domain)
     detail = applying(step.target, target.rules.usual_change)
     result = StepOutcome(plans.Action.DEPLOY, Outcome.WAITING, detail, step.target, step.domain)
@@ -188,9 +184,7 @@ def deploy(step: plans.Deploy, context: StepContext) -> StepOutcome:
 def _with_handshakes(
     step: plans.Deploy, record: RolloutRecord, context: StepContext
 ) -> RolloutRecord:
-    """Store, before the change, whether all addresses complete handshakes: one that refuses them
-    already is no news afterwards, and a run that follows a killed one cannot know.
-    """
+    """Store, before the change, whether all addresses work: a refusal then is no news later."""
     may_roll_back = any(
         deployment.target == step.target and deployment.on_failure is OnFailure.ROLLBACK
         for deployment in context.desired.deployments
@@ -205,9 +199,7 @@ def _with_handshakes(
 
 
 def _bind(step: plans.Deploy, context: StepContext) -> tuple[str, str | None]:
-    """Return the remote id of what was bound, and the target's id of the request. A copy that is
-    gone is looked for again, and uploaded, once.
-    """
+    """Return the remote id that was bound, and the request's. A copy that is gone is made anew."""
     target, domain = context.observed.locate(step.target, step.domain)
     version = context.version_of(step)
     remote = target.remote_of(version.fingerprint)

@@ -64,9 +64,7 @@ def go_back(ports: Ports, desired: DesiredCertificate, wait_limit: WaitLimit) ->
 
 
 def give_up_where_refused(report: LineageReport, ports: Ports) -> None:
-    """Forget the withdrawals of a rollback by hand that a target refused: the command changes
-    nothing there, and a later run is not to go back by itself.
-    """
+    """Forget the withdrawals by hand that a target refused, so that no later run goes back."""
     refused = {
         (step.target, step.domain)
         for step in report.outcomes
@@ -156,9 +154,7 @@ def _must_be_possible(steps: Sequence[Rollback], context: StepContext) -> None:
 
 
 def carry_over(old: str, new: str, certificate: Certificate, state: StateStore) -> None:
-    """Copy to `new` the uploads of a certificate of `old`, and how far each domain is with it, so
-    that nothing is uploaded or bound once more. A later certificate of `new` keeps its own.
-    """
+    """Copy to `new` how far a certificate of `old` is, unless `new` has a later one."""
     if any(v.certificate.not_before > certificate.not_before for v in state.versions(new)):
         return
     remembered, fingerprint = state.remembered(old), certificate.fingerprint

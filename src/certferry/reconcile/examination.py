@@ -44,9 +44,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Check:
-    """An examination of one `subject`, which the progress names; `what` says what is examined,
-    `within` how long that may take. `examine` changes nothing; what it raises becomes a finding.
-    """
+    """An examination of one `subject`, which changes nothing; what it raises is a finding."""
 
     subject: str
     what: Text
@@ -61,9 +59,7 @@ def carry_out_checks(
     now: Callable[[], datetime],
     stop: Callable[[], None],
 ) -> tuple[Problem, ...]:
-    """Carry out every check, and return what they found, heaviest first; `stop` ends what is still
-    in progress. Raises `Interrupted` when the run is stopped, and what the progress raises.
-    """
+    """Return what the checks find, heaviest first; `stop` ends what is in progress."""
     waiting, findings = list(checks), list[Problem]()
     running: dict[Future[list[Problem]], tuple[float, Check]] = {}
     try:
@@ -169,9 +165,7 @@ def examine_records(
     key_file: PurePath,
     now: datetime,
 ) -> Iterator[Problem]:
-    """Judge what is recorded: whether it can be used, what to back up, and what happened last to
-    the declared lineages, whose `history` is given, newest first.
-    """
+    """Judge what is recorded, and by the `history`, newest first, what happened last."""
     wrong = recorded.problem
     if wrong is not None:
         code, severity = _OF_THE_STATE.get(wrong.code, (Code.SEAL_BROKEN, Severity.ERROR))

@@ -72,9 +72,7 @@ class ZoneRouter:
 
 
 def has_zone_for(name: str, account: DnsProvider) -> bool:
-    """Return whether an account says that it has a zone for a name; `False` where it does not know.
-    Raises `ZoneNotFound` where it has none, and `DnsError`.
-    """
+    """Return whether an account surely has a zone for a name. Raises `ZoneNotFound`, `DnsError`."""
     if isinstance(account, ZoneFinder):
         account.zone_of(name)
         return True
@@ -153,9 +151,7 @@ def issue(step: Issue, context: StepContext) -> StepOutcome:
 
 
 def _obtain(step: Issue, context: StepContext) -> tuple[CertificateBundle, str | None]:
-    """Return the certificate, and the name of the CA that gave it, where that has one. One CA is
-    asked after the other; raises one error of all where each has failed.
-    """
+    """Return the certificate, and its CA's name. CAs are asked in turn; raises one error of all."""
     if context.desired.files is not None:
         return context.ports.source.read(context.desired.files), None
     if len(step.authorities) <= 1:
@@ -205,9 +201,7 @@ def _ordered(step: Issue, context: StepContext, authority: Authority | None) -> 
 def _request_of(
     step: Issue, desired: DesiredCertificate, observed: Observation, authority: Authority | None
 ) -> IssueRequest:
-    """Return what a CA is asked for. A leaf of its own that shares a name is replaced (RFC 9773
-    §5).
-    """
+    """Return what a CA is asked for: its own leaf with a shared name is replaced (RFC 9773 §5)."""
     names, directory = set(step.names), "" if authority is None else authority.directory
     own = [one for one in observed.versions if not directory or one.directory in {None, directory}]
     current = observed.current

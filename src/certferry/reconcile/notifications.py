@@ -1,6 +1,4 @@
-"""Notify operators of what a run has left, through every channel: at most one message to each, and
-none delays the run.
-"""
+"""Notify operators, by at most one message to each channel; none delays the run."""
 
 from __future__ import annotations
 
@@ -40,9 +38,7 @@ AGAIN = timedelta(minutes=1)
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """One channel: the topics it takes, how it is connected, and how notifications become its
-    message. `connect` raises `ConfigError` where its settings are wrong, or a secret is not there.
-    """
+    """A channel: its topics, its words; `connect` raises `ConfigError` for wrong settings."""
 
     name: str
     topics: frozenset[Topic]
@@ -87,9 +83,7 @@ class Notifications:
         return answers
 
     def try_out(self, messages: Mapping[str, Message]) -> Mapping[str, Answered]:
-        """Send each channel a message of its own, and return what they answered. One whose service
-        has asked to wait for more than a minute is sent none.
-        """
+        """Send each channel a message, and return the answers; one that is to wait is sent none."""
         end = time.monotonic() + self._longest.total_seconds()
         held = {name: self._pausing(name) for name in messages}
         due = {name: message for name, message in messages.items() if held[name] is None}

@@ -27,9 +27,7 @@ _log = logging.getLogger(__name__)
 
 
 def without_remembered(found: ObservedTarget, lineage: str, ports: Ports) -> ObservedTarget:
-    """Drop what a lineage with the same marks knows. The state is read after the target: what
-    another run has uploaded by then has its version there.
-    """
+    """Drop what a lineage with the same labels knows, by the state as it is after the target."""
     same = [one for one in {lineage, *ports.state.lineages()} if owners(one) & owners(lineage)]
     known = {
         label
@@ -42,9 +40,7 @@ def without_remembered(found: ObservedTarget, lineage: str, ports: Ports) -> Obs
 
 
 def with_file_names(desired: DesiredCertificate, ports: Ports) -> DesiredCertificate:
-    """Return a certificate of another client's with what its files hold. Raises `CertificateError`
-    and `PlanRefused`.
-    """
+    """Return it with what its files hold. Raises `CertificateError` and `PlanRefused`."""
     if desired.files is None:
         return desired
     bundle = ports.source.read(desired.files)
@@ -134,9 +130,7 @@ def with_remembered(
 def with_renewal_info(
     desired: DesiredCertificate, observed: Observation, ports: Ports
 ) -> Observation:
-    """Ask the CA when the certificate in force should be renewed, unless it was asked in this half
-    of a day, and store what it says. Without an answer, what it said last counts.
-    """
+    """Ask the CA when to renew, at most twice a day; without an answer its last one counts."""
     version, now = observed.current, ports.now()
     if version is None or desired.files is not None or observed.is_owned_elsewhere:
         return observed

@@ -317,9 +317,7 @@ class LineageReconciler:
 def lease_busy(
     error: errors.LeaseHeld | errors.LeaseLost, ports: Ports, since: datetime
 ) -> StepOutcome:
-    """Wait for the other run, but not for ever: every later run would come to wait as well, and
-    a run that hangs would look like one at work. `since` is when the lease was first refused.
-    """
+    """Wait for the other run, though not for ever: it may hang. `since` is the first refusal."""
     now, longest = ports.now(), max(ports.verify_timeout, AT_LEAST)
     deadline = since + longest
     if now < deadline:

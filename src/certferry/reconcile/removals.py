@@ -91,9 +91,7 @@ def retire_unmanaged(steps: Sequence[Retire], context: StepContext) -> Iterator[
 
 
 def _in_words(kept: Sequence[StepOutcome]) -> Text:
-    """Count what an account keeps, with its last answer where it refuses for another reason than
-    use.
-    """
+    """Count what an account keeps, with its last answer where that is not about use."""
     answers = [one.detail for one in kept if one.error is not None]
     used = len(kept) - len(answers)
     still_used = Text("others that are still in use are kept: {count}", count=used)
@@ -114,9 +112,7 @@ SETTLING = timedelta(days=1)
 def without_claimed(
     found: ObservedTarget, lineage: str, target: str, ports: Ports
 ) -> ObservedTarget:
-    """Drop what a declared certificate owns, and add what the state remembers of the rest. The
-    state is read after the target: what was uploaded by then has its version there.
-    """
+    """Drop what a declared certificate owns, and add what the state says of the rest."""
     declared = ports.claims.lineages - {lineage}
     found_owners = {owner_of(other.label) for other in found.others}
     remembered = {

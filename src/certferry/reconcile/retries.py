@@ -45,9 +45,7 @@ class ScheduledRun:
     def sync(
         self, certificates: Sequence[DesiredCertificate], *, renew: bool = False
     ) -> SyncReport:
-        """Bring the world to the declared state, and try again until everything is in order, or has
-        to wait longer than a run may; return what has become of all. Raises as `Reconciler.sync`.
-        """
+        """Bring the world to the declared state, in as many tries as the limit allows."""
         engine = self._engine()
         self._ports = ports = engine.ports
         begun = ports.now()

@@ -48,9 +48,7 @@ from certferry.problem import Problem
 from certferry.text import Text
 
 CLEANING_UP = timedelta(seconds=3.5)
-"""How long a thread may wait in all after the stop, to remove what it put. The command line ends
-its process within five seconds; what remains is stored for the next run.
-"""
+"""How long a stopped thread may wait in all, to remove what it put: the process ends in five."""
 
 _log = logging.getLogger(__name__)
 
@@ -61,9 +59,7 @@ _HINT = Text(
 
 
 class Run:
-    """One run. Safe to use from any thread, and any thread may stop it. `who` stands in the
-    history; `progress` follows what happens.
-    """
+    """One run, safe to use and to stop from any thread; `who` stands in the history."""
 
     def __init__(
         self,
@@ -132,9 +128,7 @@ def stopped() -> Interrupted:
 def recorded_as_begun(
     state: Callable[[], StateStore], now: Callable[[], datetime]
 ) -> Iterator[None]:
-    """Store that a run is in progress, if the state is writable, and warn of runs without an end:
-    they were killed, or a package's adapter ended their process.
-    """
+    """Store that a run is in progress, if the state is writable; warn of runs without an end."""
     with ExitStack() as ending:
         try:
             store = state()
@@ -258,9 +252,7 @@ class Removals:
 
 @dataclass(frozen=True, slots=True)
 class StepContext:
-    """What is desired and what was found, the ports, and the lease, without which nothing is
-    written to any target. `keeping` are the targets that let this run remove nothing.
-    """
+    """What is desired, what was found, the ports, and the lease that each write needs."""
 
     desired: DesiredCertificate
     observed: Observation
@@ -287,9 +279,7 @@ class StepContext:
         return version
 
     def renew_lease(self) -> Lease:
-        """Extend the lease and return it: another run that has taken over may have put a newer
-        certificate where this one is about to write. Raises `LeaseLost`.
-        """
+        """Extend the lease, which no other run may have taken over. Raises `LeaseLost`."""
         if self.lease is None:
             raise LeaseLost(
                 Text("{lineage}: this run does not hold the lease", lineage=self.lineage)
@@ -307,9 +297,7 @@ class StepContext:
         self.record("deploy failed", target=step.target, domain=step.domain, problem=problem)
 
     def begin(self, step: Deploy | Verify, *, repairing: bool = False) -> RolloutRecord:
-        """Return the record of bringing a step's version to its domain, begun now where it has to
-        be. The settings that were sent with the last certificate are carried over.
-        """
+        """Return the record of bringing a step's version to its domain, begun now if need be."""
         _, found = self.observed.locate(step.target, step.domain)
         now, last = self.now, found.last
         fingerprint = self.version_of(step).fingerprint
@@ -344,9 +332,7 @@ took 10 to 20 % more processor time for 500 certificates with nothing to do (`be
 """
 
 STOPPING = timedelta(seconds=4)
-"""How long a stopped run waits for the passes in progress: each removes its challenge records and
-gives its lease back, unless it hangs.
-"""
+"""How long a stopped run waits for its passes to clean up and give their leases back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -378,9 +364,7 @@ class _Due(Generic[W]):
 
 
 class WorkQueue(Generic[W]):
-    """Takes up work, at most `workers` at a time, until none waits any longer. By the clock `now` a
-    pass says until when it waits. `ended` is called with what has made its last pass.
-    """
+    """Takes up work in at most `workers` threads until none waits; `ended` follows a last pass."""
 
     def __init__(
         self,
@@ -409,9 +393,7 @@ class WorkQueue(Generic[W]):
         self._problem: BaseException | None = None
 
     def carry_out(self) -> None:
-        """Work until nothing is due any more. Raises `Interrupted`, or `KeyboardInterrupt`, when
-        the run was stopped before that, by any thread or by Ctrl-C, and whatever a pass raises.
-        """
+        """Work until nothing is due. Raises `Interrupted`, or what a pass raises."""
         pool = ThreadPoolExecutor(self._workers, thread_name_prefix="pass")
         try:
             with self._run.waking(self._wake), self._changed:
@@ -483,9 +465,7 @@ class WorkQueue(Generic[W]):
 
 
 def aside(work: Callable[[], T], name: str | None = None) -> Future[T]:
-    """Begin work in a thread of its own, and return what it will come to. What hangs there is left
-    to itself by a caller that has a deadline, and keeps no process.
-    """
+    """Begin work in a thread of its own: what hangs there keeps no process from ending."""
     coming: Future[T] = Future()
 
     def carry_out() -> None:

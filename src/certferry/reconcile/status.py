@@ -1,6 +1,4 @@
-"""What is read beside a run: the plan and the status of lineages, what is recorded, everything that
-accounts hold; and a rehearsal, which has the orders of a plan made at a staging directory.
-"""
+"""What is read beside a run: plans, status, surveys; and a rehearsal of orders."""
 
 from __future__ import annotations
 
@@ -258,9 +256,7 @@ def _rehearsed(desired: DesiredCertificate, step: Issue, ports: Ports) -> Lineag
 
 
 class WithoutOrders:
-    """A state that stores no order and shows none, so that a rehearsal neither goes on with a real
-    one nor takes its place.
-    """
+    """A state without orders, so that a rehearsal touches no real one."""
 
     def __init__(self, state: StateStore) -> None:
         self._state = state
@@ -285,9 +281,7 @@ Surveys = Mapping[str, Callable[[Looked], Survey]]
 """By the label of each account, what lists its domains: see `ports.survey.Surveyed.survey`."""
 
 SIGNS_OF_LIFE, MOST_SIGNS = 25, 40
-"""After how many domains something is said: an account gives about ten a second. Of a large one it
-is said so many times at most.
-"""
+"""A sign of life after so many domains (about ten a second), and at most so many signs."""
 
 LONG = timedelta(seconds=30)
 """How much time must remain for it to be said."""
@@ -298,9 +292,7 @@ Say = Callable[[Text], None]
 def survey_accounts(
     surveys: Surveys, probe: Probe, now: Callable[[], datetime], run: Run
 ) -> tuple[AccountSurvey, ...]:
-    """Read every account. One that cannot be read is reported as such, and hides no other. Changes
-    nothing. Raises only `Interrupted`.
-    """
+    """Read every account; one that cannot be read hides no other. Raises only `Interrupted`."""
     run.progress(Begun(len(surveys)))
 
     def one(label: str) -> AccountSurvey:

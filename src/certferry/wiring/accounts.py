@@ -39,9 +39,7 @@ if TYPE_CHECKING:
 
 
 class AccountNotes:
-    """The notes of one account. The state is opened when one is asked for. Unless they are to be
-    `is_kept`, this process alone remembers what changes.
-    """
+    """The notes of one account; unless `is_kept`, this process alone remembers changes."""
 
     def __init__(self, state: Callable[[], StateStore], account: str, *, is_kept: bool) -> None:
         self._state = state
@@ -131,9 +129,7 @@ class VendorAccounts:
         return found
 
     def labels(self, family: adapters.Family) -> tuple[str, ...]:
-        """Return the labels of the accounts of a family; nothing is imported. One whose type is
-        known nowhere is of each: connecting it reports what is wrong with it.
-        """
+        """Return the labels of a family's accounts, those of unknown types too. Imports nothing."""
         accounts = self._settings.accounts.values()
         others = [other for other in adapters.FAMILIES.values() if other != family]
         return tuple(
@@ -168,9 +164,7 @@ class VendorAccounts:
         return account.zones() if isinstance(account, ZoneKeeper) else None
 
     def credentials_work(self, label: str) -> bool:
-        """Make the first calls that read at an account, of one family or both; return whether there
-        were any: some services have none. Raises the `CertferryError` with which it refuses them.
-        """
+        """Make the first reading calls at an account; return whether there are any. Raises."""
         type_, has_called = self._settings.accounts[label].type, False
         if self._table.is_known(adapters.DNS_PROVIDERS, type_):
             has_called = self.zones_of(label) is not None

@@ -308,9 +308,7 @@ class AdapterTable:
         return name in self._of(family)
 
     def find(self, family: Family, name: str) -> Described:
-        """Import an adapter. Raises `KeyError` for a name that no package declares,
-        `BrokenAdapter`.
-        """
+        """Import an adapter. Raises `KeyError` for an unknown name, and `BrokenAdapter`."""
         return described(self._chosen(family, name), family.role)
 
     def of_type(self, name: str) -> list[Described]:
@@ -440,9 +438,7 @@ class Guard:
     def over(
         self, refused: type[errors.CertferryError], lost: type[errors.CertferryError]
     ) -> Iterator[None]:
-        """Let certferry's own errors pass, and raise these in place of what else ends the block:
-        `sys.exit` too, which would end a thread of work without a word.
-        """
+        """Raise these errors in place of any that is not certferry's own, `sys.exit` included."""
         try:
             yield
         except (errors.Reported, KeyboardInterrupt):
@@ -471,9 +467,7 @@ class Guard:
         return port
 
     def around(self, family: Family, port: object) -> Any:
-        """Return the port with each method that its family has, by way of this guard. One that may
-        be a misspelt ability of the family is reported: else it would never be called.
-        """
+        """Return the port behind this guard; warn of what may be a misspelt ability."""
         with self.over(BrokenAdapter, BrokenAdapter):
             methods = dict(family.methods())
             lacking = [name for name in methods if not hasattr(port, name)]

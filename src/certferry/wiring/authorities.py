@@ -1,6 +1,4 @@
-"""The CAs that the settings name: their issuers, for runs that may never need one, the accounts
-there, and a rehearsal at a staging directory.
-"""
+"""The CAs that the settings name: their issuers, their accounts, a rehearsal at staging."""
 
 from __future__ import annotations
 
@@ -151,9 +149,7 @@ def directory_of(name: str | None, settings: Settings) -> str:
 def persist_record_of(
     name: str, settings: Settings, state: StateStore, pause: Pause
 ) -> PersistRecord:
-    """Return the record of dns-persist-01 that proves a name to the usual CA; with its wildcard
-    where that is asked for, or declared. See `adapters.acme.issuer.persist_record`.
-    """
+    """Return the record of dns-persist-01 for a name, with its wildcard where that is declared."""
     from certferry.adapters.acme.issuer import persist_record
     from certferry.core.certificates.names import base_name
     from certferry.core.dns_persist import with_wildcards

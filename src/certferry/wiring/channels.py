@@ -149,9 +149,7 @@ def check_one(account: AccountTable, known: AdapterTable) -> None:
 
 
 def short_http(pause: Pause, service: str, per_second: float) -> Http:
-    """Open connections for messages: each is sent once, and answered within the time that a run
-    waits for it. An error names the service, not its host: an address is a secret.
-    """
+    """Open connections for messages, each sent once. An error names the service alone."""
     from certferry.adapters.http.client import HttpClient, Pacer
     from certferry.adapters.http.problems import Timeouts
 

@@ -62,9 +62,7 @@ def discovered(labels: Sequence[str], workspace: Workspace, run: Run) -> Discove
 def proposed(
     found: Discovery, accounts: VendorAccounts, settings: Settings
 ) -> tuple[Proposal, list[Problem]]:
-    """Propose certificates for the domains that are not covered; return with it which zones could
-    not be read: every name is taken to be in one of these.
-    """
+    """Propose certificates for uncovered domains; return also which zones could not be read."""
     zones: dict[str, tuple[FoundZone, ...] | None] = dict.fromkeys(accounts.labels(DNS_PROVIDERS))
     unread: list[Problem] = []
     for label in zones:

@@ -1,6 +1,4 @@
-"""What monitors hear of a run: a heartbeat as it begins and ends, a file of metrics. Neither
-fails a run, and neither holds it up for longer than a few seconds.
-"""
+"""What monitors hear of a run: a heartbeat, a file of metrics. Neither fails the run."""
 
 from __future__ import annotations
 
@@ -102,9 +100,7 @@ class Monitor:
             self._end("\n".join(lines) + "\n", succeeded=report.has_succeeded)
 
     def _end(self, said: str, *, succeeded: bool) -> None:
-        """Ping that the run has ended, wait a few seconds for the answer, and store what went wrong
-        with it. Where the minute has no ping left, what is known of it stays.
-        """
+        """Ping the run's end, wait for the answer shortly, and store what went wrong with it."""
         missed, heartbeat = self._wrong, self._heartbeat
         end = time.monotonic() + self._longest.total_seconds()
         if self._starting is not None:
@@ -122,9 +118,7 @@ class Monitor:
         self._note(HEARTBEAT, missed)
 
     def _may_ping(self, *, ends: bool) -> bool:
-        """Claim one of the pings that a minute has. Where there is no state yet, none is made for
-        that, and one that cannot be used keeps no ping back.
-        """
+        """Claim one of a minute's pings. A state that cannot be used keeps none back."""
         moment = now()
         if not may_exist(self._settings.state.path):
             self._unclaimed.append(moment)

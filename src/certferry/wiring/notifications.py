@@ -55,9 +55,7 @@ class _Notified:
 
 
 class RunNotifications:
-    """Notifies through the channels of some settings. `state` is opened when there is something to
-    store; `language` is the operator's.
-    """
+    """Notifies through the settings' channels in the operator's `language`."""
 
     def __init__(
         self, settings: Settings, state: Callable[[], StateStore], *, run: Run, language: str
@@ -92,9 +90,7 @@ class RunNotifications:
             return replace(report, complete=False)  # the operator at the keyboard still sees it
 
     def _report_of(self, run: Callable[[], SyncReport], monitor: Monitor | None) -> SyncReport:
-        """Make a run, and notify of what ended it before it had a report. Another run at work is no
-        trouble; the first run of all has an operator before it.
-        """
+        """Make a run, and notify of what ended it early, unless another run is at work."""
         try:
             return run()
         except (errors.CertferryError, errors.LeaseLost) as error:
@@ -247,9 +243,7 @@ def _directories(settings: Settings) -> Iterator[Path]:
 
 
 _HARMLESS = "dingtalk feishu wecom serverchan pushplus bark telegram webhook email"
-"""Channels that send a message to an address and do nothing else. `command` runs a program, and who
-knows what `apprise` and the channels of other packages do.
-"""
+"""Channels that send a message to an address and do nothing else, unlike `command`."""
 
 
 def notify_of_wrong_file(

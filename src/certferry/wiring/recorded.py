@@ -32,9 +32,7 @@ _FORGOTTEN = ""
 
 
 def with_undeclared(report: SyncReport, settings: Settings, state: StateStore) -> SyncReport:
-    """Return the report of a run for all certificates with what the file declares no more, and keep
-    that the others are this file's. The run reports what is wrong with the state by now.
-    """
+    """Return the report with what the file declares no more, and store what it declares."""
     if settings.certificates != settings.declared:
         return report
     with suppress(StateError):
@@ -134,9 +132,7 @@ def recorded(settings: Settings, state: StateStore, moment: datetime) -> Recorde
 
 
 def lost_state(settings: Settings, state: StateStore) -> StateMissing | None:
-    """Return what is wrong where there is the key file of a state, and the state remembers nothing:
-    the next run would issue every certificate again. Raises `StateError`.
-    """
+    """Return that a key file is there and the state remembers nothing. Raises `StateError`."""
     where = settings.state
     try:
         where.key_file.stat()
@@ -159,9 +155,7 @@ def lost_state(settings: Settings, state: StateStore) -> StateMissing | None:
 
 
 def expected(settings: Settings, known: Recorded) -> tuple[Expected, ...]:
-    """Return what is expected of the certificates that the settings are for. Files are looked for
-    where a certificate is read, and where one was delivered.
-    """
+    """Return what is expected of the certificates, with their files that are gone."""
     least = {label: _least_life(table) for label, table in settings.accounts.items()}
     delivered = {(one.lineage, one.domain) for one in known.sightings if one.fingerprint}
     return tuple(

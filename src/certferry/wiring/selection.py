@@ -1,6 +1,4 @@
-"""Which certificates of a file are meant: by their names, by a domain, or by what another ACME
-client has just renewed.
-"""
+"""Which certificates of a file are meant: by name, by domain, or by a client's renewal."""
 
 from __future__ import annotations
 
@@ -94,9 +92,7 @@ def the_one_meant(certificates: Sequence[DesiredCertificate], name: str) -> Desi
 
 
 def must_be_known(name: str, workspace: Workspace) -> str:
-    """Return the lineage of this name, or the one that covers this domain, among those that are
-    declared or, where none fits, stored. Raises `ConfigError` for none, and for several.
-    """
+    """Return the lineage, declared or stored, that is meant. Raises `ConfigError` if not one."""
     known: dict[str, Sequence[str]] = {
         desired.lineage: desired.names for desired in workspace.certificates
     }
@@ -142,9 +138,7 @@ def _unknown(name: str, known: Sequence[str]) -> ConfigError:
 
 @dataclass(frozen=True, slots=True)
 class Meant:
-    """The settings of a hook's run. `undeclared_of` is the client whose certificate it is for,
-    where no file declares any: no later run continues it.
-    """
+    """A hook's settings; `undeclared_of` is the client whose certificate no file declares."""
 
     settings: Settings
     undeclared_of: str | None = None

@@ -96,9 +96,7 @@ class InstalledAdapters:
         return names
 
     def keys_in(self, environ: Mapping[str, str], account: AccountTable) -> Mapping[str, str]:
-        """See `Adapters.keys_in`. A key that an account can do without is taken only where its
-        table is empty: beside other settings, these may stand in its place.
-        """
+        """See `Adapters.keys_in`. A key that may be missing is taken only for an empty table."""
         with suppress(adapters.BrokenAdapter):  # reported when such an account is connected
             needed = needed_by(account.type, self._table())
             return {
@@ -166,9 +164,7 @@ def needed_by(type_: str, table: adapters.AdapterTable) -> Collection[str]:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """What an account may be of: the type, as operators write it, how the service is called, what
-    must be known of an account there, and where its keys are found.
-    """
+    """A type of account: its service's name, what must be known, where its keys are found."""
 
     type: str
     name: str
@@ -226,9 +222,7 @@ def from_client(
 
 
 def _proven_by(environ: Mapping[str, str]) -> UsualAccount:
-    """Return the DNS account whose keys are all in the environment: the usual one's count first,
-    and where there are none of any, the usual one's are those that are missing.
-    """
+    """Return the DNS account whose keys are all in the environment, else the usual one."""
     usual = USUAL[adapters.DNS_PROVIDERS]
     for type_ in (usual, *adapters.installed().names(adapters.DNS_PROVIDERS)):
         with suppress(adapters.BrokenAdapter):  # reported where such an account is declared
@@ -291,9 +285,7 @@ def checked(settings: Settings) -> Settings:
 def _with_fitting(
     desired: DesiredCertificate, settings: Settings, unfit: list[_Unfit]
 ) -> DesiredCertificate:
-    """Leave to a certificate the profiles that take its names and that all of its targets take, in
-    their order; say what is wrong with each where none is left.
-    """
+    """Leave the profiles that fit a certificate and its targets; add why where none does."""
     profiles = desired.issuance.profiles
     wrong = {profile: [*_unfit(profile, desired, settings)] for profile in profiles}
     fitting = tuple(profile for profile in profiles if not wrong[profile])

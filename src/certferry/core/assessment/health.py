@@ -211,9 +211,7 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True)
 class Concern:
-    """A problem that needs a person, what of a lineage it is about, and when something ends that
-    cannot be had back. Without a lineage it is about all, or a channel, the heartbeat, the metrics.
-    """
+    """What needs a person, about which part of a lineage, and when something ends for good."""
 
     problem: Problem
     subject: Subject = OF_ALL

@@ -39,9 +39,7 @@ USUAL = (Topic.TROUBLE, Topic.RECOVERED)
 
 @dataclass(frozen=True, slots=True, order=True)
 class Subject:
-    """A certificate, a target of it, a domain there: each empty where it is about the whole. With
-    none of them it is the run itself; with a `channel` alone, a channel of notifications.
-    """
+    """A certificate, a target of it, a domain there, or a `channel`; with none, the run itself."""
 
     lineage: str = ""
     target: str = ""
@@ -121,9 +119,7 @@ def noticed(
     versions: Mapping[str, Sequence[Version]],
     declared: Collection[str],
 ) -> Notices:
-    """Return the notices that stand after a run. `versions` are those of the report's lineages,
-    newest first; of what is not `declared` any more, nothing stands.
-    """
+    """Return the notices that stand after a run of what is `declared`. `versions`: newest first."""
     if not report.complete:
         return before  # a run that was stopped has not seen everything
     reports = {lineage.lineage: lineage for lineage in report.lineages}
@@ -294,9 +290,7 @@ CUT = "…"
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A title of one line, paragraphs by importance, and `event`
-    (docs/reference/schema/event.json).
-    """
+    """A title, paragraphs by importance, and `event` (docs/reference/schema/event.json)."""
 
     title: str
     paragraphs: tuple[str, ...]

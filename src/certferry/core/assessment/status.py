@@ -159,9 +159,7 @@ def status_of(
     *,
     unreadable: CertferryError | None = None,
 ) -> LineageStatus:
-    """Judge what was observed. A target that is at a change for longer than `timeout` is stuck;
-    `unreadable` is why another client's files are.
-    """
+    """Judge what was observed. A target that is at a change for longer than `timeout` is stuck."""
     current = observed.current
     places = list(zip(desired.deployments, observed.targets, strict=True))
     domains = tuple(

@@ -47,9 +47,7 @@ class Certificate:
 
 
 def covers(name: str, domain: str) -> bool:
-    """Return whether a SAN covers a domain: itself, or one label below a wildcard (RFC 6125
-    §6.4.3). A wildcard domain is covered by the same wildcard only.
-    """
+    """Return whether a SAN covers a domain: itself, or one label below (RFC 6125 §6.4.3)."""
     if name == domain:
         return True
     if is_wildcard(domain) or not is_wildcard(name):

@@ -62,9 +62,7 @@ _MOST_LISTED = 3
 
 @dataclass(frozen=True, slots=True)
 class Presented:
-    """A certificate as it stands in a served chain. `names` are what a client compares the host
-    with (RFC 6125 §6.4), so those of an issuer are empty.
-    """
+    """A certificate in a served chain; an issuer's `names` are empty (RFC 6125 §6.4)."""
 
     fingerprint: str
     subject: str
@@ -85,9 +83,7 @@ class End(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """The certificates that lead up from the leaf, leaf first, as far as they were found. The last
-    one is trusted, signs itself, or names an issuer that is neither presented nor trusted.
-    """
+    """The certificates that lead up from the leaf, leaf first, as far as they were found."""
 
     certificates: tuple[Presented, ...]
     end: End
@@ -156,9 +152,7 @@ def _of_its_issuers(way: Way, now: datetime) -> Problem:
 
 
 def without_valid_signer(signers: Sequence[Presented], now: datetime) -> Problem | None:
-    """Return the problem where what signed the leaf is presented and past its end. This machine may
-    trust another certificate with the same key; a visitor's may not.
-    """
+    """Return the problem where every presented signer of the leaf has expired."""
     if not signers or any(now <= signer.not_after for signer in signers):
         return None
     return _expired(signers[0], now)
@@ -189,8 +183,7 @@ def _untrusted(last: Presented) -> Problem:
 
 
 SKEW = timedelta(minutes=15)
-"""How wrong this machine's clock may be: by more, Qiniu refuses what is dated by it
-(docs/facts/qiniu.md §2.3), and nothing could be deployed."""
+"""How wrong this clock may be: by more, Qiniu refuses its dates (docs/facts/qiniu.md §2.3)."""
 
 _NAMED = 5
 """Names that a message holds: a certificate may have thousands."""
@@ -217,9 +210,7 @@ class _Case:
 
 
 def must_be_as_ordered(bundle: CertificateBundle, names: Iterable[str], now: datetime) -> None:
-    """Require that a certificate is for exactly these names and our key, valid now, and comes with
-    its issuers. That it is a leaf was seen when it was read. Raises `CertificateRejected`.
-    """
+    """Require that a certificate is for these names and our key, valid, and with its issuers."""
     case = _Case(bundle, tuple(names), now)
     for question in _QUESTIONS:
         problem = question(case)

@@ -41,9 +41,7 @@ _CODES = {
 
 @dataclass(frozen=True, slots=True)
 class Revocation:
-    """That a certificate was revoked, or is about to be: it is written down before the CA is asked,
-    and `is_answered` once the CA has taken it.
-    """
+    """A revocation, stored before the CA is asked; `is_answered` once the CA has taken it."""
 
     at: datetime
     reason: RevocationReason
@@ -86,13 +84,11 @@ class Withdrawal:
 MARK = "certferry"
 SHORT = "cf"
 _SLUG = 24
-"""Characters of the lineage's name in a label. Targets limit the length of a label without saying
-where (docs/facts/qiniu.md §4.1), so it is kept short."""
+"""Characters of the lineage's name: labels have a limit (docs/facts/qiniu.md §4.1)."""
 _PREFIX = 20
 """Hex digits of the fingerprint in a label: 80 bits, more than an account can hold by chance."""
 _TAG, _SHORT_PREFIX = 7, 12
-"""Hex digits that stand for the lineage, and of the fingerprint, in a short label: with what joins
-them 23 characters, which Qiniu takes from a widely used client (docs/facts/qiniu.md §4.1)."""
+"""Hex digits in a label of 23 characters, which Qiniu surely takes (docs/facts/qiniu.md §4.1)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,10 +141,7 @@ class Version:
 def version_for(
     withdrawn: Collection[str], versions: Sequence[Version], now: datetime
 ) -> Version | None:
-    """Return the version that a domain is to serve: the newest of `versions`; where that is
-    withdrawn, the newest before it that is not, is still valid, and was not revoked. `None` where
-    there is none.
-    """
+    """Return what a domain is to serve: the newest, or the newest good one not `withdrawn`."""
     for place, version in enumerate(versions):
         is_good = version.certificate.not_after > now and version.revocation is None
         if version.fingerprint not in withdrawn and (place == 0 or is_good):

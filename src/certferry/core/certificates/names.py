@@ -42,9 +42,7 @@ def normalise(name: str) -> str:
 
 
 def zone_name(written: str) -> str:
-    """Return the one spelling of a zone: as `normalise`, and it may be below a label that no host
-    has, such as `_acme-challenge`. Raises `ConfigError` for what is in no A-labels.
-    """
+    """Return the one spelling of a zone, below any label. Raises `ConfigError`."""
     labels = written.strip().strip(".").split(".")
     return ".".join(_to_ascii(label, written) for label in labels)
 

@@ -179,9 +179,7 @@ def bundle_of(certificates: list[x509.Certificate], key: PrivateKeyTypes) -> Cer
 
 
 def issuer_end(certificates: list[x509.Certificate]) -> datetime | None:
-    """Return until when what signed a leaf is valid, which follows it; `None` where nothing does.
-    Those behind it may have ended: clients trust others that have the same key.
-    """
+    """Return until when the signer of a leaf, which follows it, is valid; `None` without one."""
     ends = [issuer.not_valid_after_utc for issuer in certificates[1:2]]
     return next((max(end, _EARLIEST) for end in ends), None)
 
@@ -256,10 +254,7 @@ def _key_type(public_key: object) -> str:
 
 
 def _is_complete(chain: list[x509.Certificate]) -> bool:
-    """Return whether each is issued by the next, which may issue, down to at least one issuer
-    certificate. Whether the last one leads to a trusted root is for the verifier at the edge to
-    say.
-    """
+    """Return whether each is issued by the next, down to at least one issuer certificate."""
     pairs = list(itertools.pairwise(chain))
     return bool(pairs) and all(
         _is_issuer(issuer) and _issued_by(child, issuer) for child, issuer in pairs

@@ -30,9 +30,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class RenewalWindow:
-    """The moments between which the CA wants the certificate replaced, and the address of a page
-    that says why, where it names one (RFC 9773 §4.2).
-    """
+    """When the CA wants a certificate replaced; `page` says why (RFC 9773 §4.2)."""
 
     start: datetime
     end: datetime
@@ -81,9 +79,7 @@ def _moment_in(window: RenewalWindow, fingerprint: str) -> datetime:
 
 
 def ask_after(now: datetime, retry_after: timedelta | None = None) -> datetime:
-    """Return when a CA that was asked now may be asked again: in the next half of a day (UTC),
-    later where it says so, and sooner only where it wants to be asked more often than is usual.
-    """
+    """Return when the CA may be asked again: in the next half of a day, or as it says."""
     rest = USUAL_REST if retry_after is None else retry_after
     moment = now + min(max(rest, SHORTEST_REST), LONGEST_REST)
     if rest < USUAL_REST:
@@ -93,9 +89,7 @@ def ask_after(now: datetime, retry_after: timedelta | None = None) -> datetime:
 
 
 def may_ask(kept: datetime | None, now: datetime) -> bool:
-    """Return whether the CA may be asked, given what `ask_after` said then. A moment that is
-    further ahead than any it gives was written by a clock that was ahead.
-    """
+    """Return whether the CA may be asked; an `ask_after` far ahead is of a wrong clock."""
     return kept is None or not now < kept <= now + LONGEST_REST
 
 
@@ -105,9 +99,7 @@ most renew a third before (acme.sh, certbot and lego with 30 of 90 days left), p
 
 
 def is_overdue(certificate: Certificate, now: datetime) -> bool:
-    """Return whether its client should have replaced the certificate by now: it ends within two
-    weeks, or for short-lived ones within half of the time that a renewal has.
-    """
+    """Return whether another client should have replaced the certificate by now."""
     return now >= overdue_at(certificate)
 
 

@@ -19,9 +19,7 @@ MODE, KEY_MODE = 0o644, 0o600
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """What is run, without a shell: its arguments, the program first, and the directory it runs
-    in. One that takes longer than `timeout` is ended.
-    """
+    """A program, run without a shell in a directory, and ended after `timeout`."""
 
     arguments: tuple[str, ...]
     directory: str

@@ -175,9 +175,7 @@ class ObservedDomain:
 
 @dataclass(frozen=True, slots=True)
 class RemoteCertificate:
-    """A target's copy of a certificate of this lineage, proven ours by label and fingerprint. Until
-    `in_use_until` it is not removed, since the target said that something uses it.
-    """
+    """A target's copy of ours, by label and fingerprint; until `in_use_until` it stays."""
 
     remote_id: str
     label: str
@@ -188,9 +186,7 @@ class RemoteCertificate:
 
 @dataclass(frozen=True, slots=True)
 class TargetRules:
-    """What a target demands of a certificate: how long it must be valid still, and a common name.
-    `usual_change` is how long a change usually takes there, `None` where that is not known.
-    """
+    """What a target demands of a certificate, and how long a change usually takes there."""
 
     min_remaining: timedelta = timedelta(0)
     needs_common_name: bool = False

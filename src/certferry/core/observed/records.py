@@ -109,9 +109,7 @@ TRIED_AGAIN = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """An account that refused an upload when it held as many as `most`: `held` is how many it holds
-    now. After `until` it is tried again.
-    """
+    """An account that refused an upload at `most`: how many are `held` now; full `until` then."""
 
     held: int
     most: int
@@ -124,9 +122,7 @@ class Quota:
 
 @dataclass(frozen=True, slots=True)
 class TargetTask:
-    """A change as its target tells of it: its `state` and `operation` in the target's own words,
-    when it began, and the target's number for it.
-    """
+    """A change as its target describes it, `state` and `operation` in the target's words."""
 
     state: str
     operation: str | None = None
@@ -154,9 +150,7 @@ class BegunRun:
 
 @dataclass(frozen=True, slots=True)
 class HistoryEntry:
-    """One thing that happened, for ever. `who` is the operator or host that ran certferry, `number`
-    grows with every entry: `None` before the store has given one.
-    """
+    """One event for ever, by `who`. The store counts its `number`, `None` before that."""
 
     at: datetime
     lineage: str

@@ -38,9 +38,7 @@ def searches(selection: Selection) -> bool:
 
 
 def choose(selection: Scope, there: Iterable[str]) -> Chosen:
-    """Choose among the domains of a target that take a certificate of their own, as certferry
-    spells them. What is named is observed in any case, and not returned here.
-    """
+    """Choose among a target's domains. What is named is observed in any case, and not here."""
     chosen = Chosen()
     if not searches(selection):
         return chosen

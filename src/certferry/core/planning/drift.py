@@ -1,6 +1,4 @@
-"""What another tool changed at a domain since certferry saw it as declared, and how often that is
-repaired before two tools are said to fight over it.
-"""
+"""What another tool changed at a domain, and how often that is repaired in a day."""
 
 from __future__ import annotations
 
@@ -141,9 +139,7 @@ def next_repair(repairs: Sequence[datetime], now: datetime) -> datetime | None:
 def as_repair(
     record: RolloutRecord, step: Deploy, now: datetime, *, is_made: bool
 ) -> RolloutRecord:
-    """Return the record of a rollout that undoes what another tool changed, with that change. A
-    repair is counted before it is made: killed in between, the run may have made it.
-    """
+    """Return the record of a repair. It is counted before it is made: a kill may come between."""
     if is_made:
         record = replace(record, repairs=(now, *recent(record.repairs, now)))
     if is_made or record.accepted_at is None:

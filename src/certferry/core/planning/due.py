@@ -31,9 +31,7 @@ _CLOCKS = timedelta(minutes=1)
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """This moment, when the run began, and how long a domain may take to serve what is bound. A
-    scheduled run `keeps_pauses` after a failure. `usual` is how long a change takes at the target.
-    """
+    """This moment, the run's begin, how long a domain may take, and whether pauses are kept."""
 
     now: datetime
     begun: datetime
@@ -55,9 +53,7 @@ class Times:
 
 
 def open_record(domain: ObservedDomain, fingerprint: str, now: datetime) -> RolloutRecord | None:
-    """Return the record of a rollout that goes on, `None` where one has to begin: for a new
-    certificate, and if a served certificate is no longer served.
-    """
+    """Return the record of a rollout that goes on, `None` where one has to begin."""
     last = domain.last
     # A start in the future was written by a clock that was ahead.
     if last is None or last.fingerprint != fingerprint or last.started_at > now:
@@ -127,9 +123,7 @@ def _seen_since(domain: ObservedDomain, fingerprint: str, times: Times) -> datet
 def _after_acceptance(
     deploy: Deploy, domain: ObservedDomain, last: RolloutRecord, accepted_at: datetime, times: Times
 ) -> Due:
-    """Judge a change that the target took and that is not to be seen. It is asked for once in a
-    run; a later run asks again when it has failed, or its time is over.
-    """
+    """Judge an accepted change without effect yet. A later run asks again once it has failed."""
     in_this_run = accepted_at >= times.begun
     # Reads may lag behind writes: a failure that was reported before the change is no news.
     is_news = str(domain.problem) != last.problem_before or times.now - accepted_at >= LAG
@@ -242,9 +236,7 @@ def _in_words(address: Served, fingerprint: str) -> Text:
 
 
 def stuck_since(domain: ObservedDomain, now: datetime, timeout: timedelta) -> datetime | None:
-    """Return since when a target has been at a change for longer than `timeout`, `None` while it is
-    not. The target's own time counts or our record's, whichever is older.
-    """
+    """Return since when a target has been at a change for longer than `timeout`, if it has."""
     if domain.state is not DomainState.PROCESSING:
         return None
     since = min((moment for moment in _starts(domain) if moment <= now), default=now)

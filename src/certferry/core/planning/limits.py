@@ -1,6 +1,4 @@
-"""What keeps a run from trying: a CA's limits, counted before it is asked, and the pauses after a
-failure; and when another CA is asked instead.
-"""
+"""What keeps a run from trying: a CA's limits, and the pauses after a failure."""
 
 from __future__ import annotations
 
@@ -18,9 +16,7 @@ from certferry.errors import OrderHeldBack, Retry
 from certferry.text import Text
 
 CLOCKS_APART = timedelta(minutes=1)
-"""What the clocks of hosts that share a state may differ by. A moment further ahead was written by
-a clock that was wrong.
-"""
+"""How far apart the clocks of hosts may be; a moment further ahead is of a wrong clock."""
 
 _Held = tuple[datetime, Text]
 """Until when, and why."""
@@ -63,9 +59,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class PlannedOrder:
-    """An order that is to be made. `renews`: the lineage has had a certificate for exactly these
-    names, so the CA counts it by these names only. `exempt`: the CA counts it nowhere.
-    """
+    """An order to be made: the CA counts one that `renews` by its names only, `exempt` nowhere."""
 
     names: tuple[str, ...]
     renews: bool = False
@@ -74,9 +68,7 @@ class PlannedOrder:
 
 @dataclass(frozen=True, slots=True)
 class PastOrder:
-    """An order that was made, or was about to be: a run that is killed in between has counted it.
-    One without `issued_at` that is not `given_up` may still lead to a certificate.
-    """
+    """An order that was made, or was about to be, and may lead to a certificate."""
 
     names: tuple[str, ...]
     ordered_at: datetime
@@ -102,9 +94,7 @@ class FailedProof:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """The CA asked at `told_at` to be left alone `until` then, when these names were ordered. It
-    concerns other names too where it is `for_all`.
-    """
+    """At `told_at` the CA asked to be left alone `until` then: for these names, or `for_all`."""
 
     names: tuple[str, ...]
     told_at: datetime
@@ -162,9 +152,7 @@ def rate_limit_hold(
 def hold_of(
     words: str, names: tuple[str, ...], until: datetime, now: datetime, *, by_name: bool = True
 ) -> Hold:
-    """Return what to store of a refusal with these words. It is about these names where it may be
-    `by_name` and says one of them, a domain of theirs, or "exact set", as Let's Encrypt does.
-    """
+    """Return what to store of a refusal: it is about these names where it says one of them."""
     said = words.lower()
     domains = {registered_domain(name) for name in names}
     about = {base_name(name) for name in names} | domains | {"exact set"}
@@ -240,8 +228,7 @@ LONGEST_IN_A_RUN = PAUSES[-2]
 
 
 NEAR = timedelta(days=3)
-"""The time before the end of a certificate in which every scheduled run counts: for one that is
-valid for six days, a pause of a day may be the last."""
+"""Time before a certificate's end in which each run counts: a pause of a day may be the last."""
 
 NEAR_THE_END = timedelta(hours=6)
 """The longest pause there: less than half a day, the tries of the run before included."""
@@ -282,8 +269,7 @@ def pause_end(remembered: Remembered, now: datetime) -> datetime | None:
 
 
 LAST_SHARE = 6
-"""In the last sixth of its life a certificate has failed to be renewed for half of the time that a
-renewal has, and half is left to try elsewhere."""
+"""In the last sixth of its life, half of the time for a renewal has been lost."""
 
 WITHOUT_ANY = timedelta(days=1)
 """How long a CA must have failed before a first certificate is ordered elsewhere."""
@@ -310,9 +296,7 @@ def of_use(observed: Observation) -> Certificate | None:
 def may_fall_back(
     current: Certificate | None, failing_since: datetime | None, now: datetime
 ) -> bool:
-    """Return whether other CAs may be asked. `current` is the certificate in force, if it is of any
-    use; `failing_since` is when a CA first failed since one came.
-    """
+    """Return whether other CAs may be asked; `failing_since` is when one first failed."""
     # A failure in the future was written by a clock that was ahead.
     if failing_since is None or failing_since > now:
         return False
@@ -322,9 +306,7 @@ def may_fall_back(
 
 
 def may_pass_over(current: Certificate | None, held_until: datetime, now: datetime) -> bool:
-    """Return whether a CA that is not asked before a moment may be passed over: near the deadline,
-    or without a `current` certificate of use, if that is later than an error would pass.
-    """
+    """Return whether a CA that is not asked before a moment may be passed over by now."""
     if current is None:
         return held_until > now + WITHOUT_ANY
     return _is_near(current, now) and held_until > now + PASSING
@@ -335,7 +317,5 @@ def _is_near(current: Certificate, now: datetime) -> bool:
 
 
 def in_order(authorities: tuple[Authority, ...], in_progress: str | None) -> tuple[Authority, ...]:
-    """Return the CAs as they are asked: first the one with an order in progress, so that a killed
-    run is not followed by a second certificate.
-    """
+    """Return the CAs as they are asked: first the one with an order in progress."""
     return tuple(sorted(authorities, key=lambda one: one.directory != in_progress))

@@ -1,6 +1,4 @@
-"""What must change for one lineage, as a value: at most one issue, then per served domain a
-rollout, then what is retired once every domain has been seen; and when each step is due.
-"""
+"""What must change for one lineage, as a value, and when each step is due."""
 
 from __future__ import annotations
 
@@ -60,9 +58,7 @@ class NotReady:
 NotInThisRun = TimedOut | TriedInThisRun | HeldUntil | NotReady
 
 Due = Waiting | NotInThisRun | None
-"""When a step is to be carried out: `None` now, after the steps before it; after a moment; or not
-in this run.
-"""
+"""When a step is due: `None` now, after the steps before it; after a moment; not in this run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +101,7 @@ class Deploy:
 
 @dataclass(frozen=True, slots=True)
 class Verify:
-    """Wait until every address of the domain presents the certificate, then store that. `changes`
-    are settings that the target changed along with the certificate, unasked.
-    """
+    """Store that every address presents the certificate; `changes` came along unasked."""
 
     target: str
     domain: str
@@ -121,9 +115,7 @@ class Verify:
 
 @dataclass(frozen=True, slots=True)
 class Rollback:
-    """Withdraw the certificate with this `fingerprint` from a domain for good, so that the previous
-    one, valid until `previous_until`, is bound again.
-    """
+    """Withdraw a certificate for good, so that the previous one is bound again to a domain."""
 
     target: str
     domain: str
@@ -167,9 +159,7 @@ Step = Issue | Deploy | Verify | Rollback | Retire | Clean
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """The way of the certificate to one domain. A failure stops this rollout only. `unread`: its
-    target cannot be read now, and the next pass observes the change again.
-    """
+    """The way of the certificate to one domain. `unread`: its target cannot be read now."""
 
     target: str
     domain: str
@@ -193,9 +183,7 @@ class Rollout:
 
 
 class Weight(StrEnum):
-    """How a finding weighs: a blocked domain, a refused deployment, what could not be read, a
-    setting that matches nothing, a domain that is switched off and not named.
-    """
+    """How a finding weighs, from a blocked domain to one that is switched off and not named."""
 
     BLOCKED = "blocked"
     REFUSED = "refused"
@@ -351,9 +339,7 @@ Doubt = tuple[str, str, str]
 
 
 def doubts_in(plan: Plan, observed: Observation) -> frozenset[Doubt]:
-    """Return what another run may explain, so that it is observed again: new drift, waits that
-    timed out, and copies to be removed that the state does not know.
-    """
+    """Return what another run may explain: new drift, waits that timed out, unknown copies."""
     timed_out = (
         (rollout.target, rollout.domain, rollout.steps[0].fingerprint or "")
         for rollout in plan.timed_out

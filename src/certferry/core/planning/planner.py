@@ -1,6 +1,4 @@
-"""Compare what is declared with what was found, and plan the difference. Pure: the same
-declaration, world and moment give the same plan. Why a certificate is issued: `first_violated`.
-"""
+"""Plan the difference between declared and found: always the same for the same input."""
 
 from __future__ import annotations
 
@@ -80,9 +78,7 @@ def make_plan(
 def _supply(
     desired: DesiredCertificate, observed: Observation, times: Times, *, is_coming: bool
 ) -> Supply:
-    """Return which certificate domains are to serve. Where only other issuers for the leaf in force
-    are adopted, it stays in force wherever the difference does not show.
-    """
+    """Return the certificate to serve; with other issuers alone, the one in force stays so."""
     current = observed.current
     if is_coming:
         offered = desired.offered
@@ -216,9 +212,7 @@ def _rejected(
 
 
 def why_adopt(desired: DesiredCertificate, observed: Observation) -> Reason | None:
-    """Return why what the files hold is to be adopted, `None` when the certificate in force is the
-    one that they hold, with the same issuers.
-    """
+    """Return why what the files hold is to be adopted, `None` where it is in force."""
     offered, current = desired.offered, observed.current
     if offered is None or desired.files is None:
         return None
@@ -311,9 +305,7 @@ def must_match_key_type(desired: DesiredCertificate, current: Certificate) -> Re
 def must_have_come(
     desired: DesiredCertificate, ordered: Ordered | None, now: datetime
 ) -> Reason | None:
-    """A pending order must be completed: the next run finishes an interrupted `--renew`. An order
-    for other names or another kind of key does not count.
-    """
+    """A pending order must be completed: the next run finishes an interrupted `--renew`."""
     if ordered is None or not ordered.is_for(desired) or now >= ordered.at + ORDER_LIFETIME:
         return None
     sentence = Text("ordered at {moment}; the CA has not issued it yet", moment=ordered.at)
@@ -364,9 +356,7 @@ def issuer_expired(version: Version, now: datetime) -> Reason | None:
 
 
 def renew_at(observed: Observation, version: Version) -> datetime:
-    """Return the moment from which the version in force is due, by its window. One that came when
-    the window of the one before it had passed is not due at once.
-    """
+    """Return when the version in force is due; one that came late in a window is not at once."""
     moment = renewal.renew_at(version.certificate, version.window)
     before = next(iter(observed.versions[1:]), None)
     window = None if before is None else renewal.plausible_window(before.certificate, before.window)

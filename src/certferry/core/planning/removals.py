@@ -1,6 +1,4 @@
-"""Which copies of certificates a run removes at a target, and how many: superseded ones of ours, or
-all that nothing uses.
-"""
+"""Which copies of certificates a run removes at a target, and how many."""
 
 from __future__ import annotations
 
@@ -19,14 +17,11 @@ from certferry.core.reasons import Reason, ReasonCode, wait_for
 from certferry.text import Text
 
 MOST_SUPERSEDED, MOST_UNMANAGED = 20, 50
-"""Copies that one run removes: of a lineage, and of what nothing uses in an account. It is few of
-each day's; a mistake that removes everything would be noticed before it has."""
+"""Copies that one run removes: of a lineage, and of what nothing uses in an account."""
 
 
 def in_one_run(steps: Iterable[Retire]) -> tuple[tuple[Retire, ...], Counter[str]]:
-    """Return what one run may remove, and how many are left to later runs at each target. What was
-    refused before comes last: else it would keep what can be removed from its turn.
-    """
+    """Return what one run removes, and how many it leaves; what was refused before comes last."""
     chosen: list[Retire] = []
     left: Counter[str] = Counter()
     taken: Counter[str] = Counter()

@@ -158,9 +158,7 @@ class StepOutcome:
 
 @dataclass(frozen=True, slots=True)
 class LineageReport:
-    """What became of one lineage in one run. `fingerprint` is that of the version in force. A run
-    that is stopped has `was_observed` no lineage of which it could not plan anything yet.
-    """
+    """What became of one lineage in one run, with the `fingerprint` of the version in force."""
 
     lineage: str
     fingerprint: str | None
@@ -189,9 +187,7 @@ class LineageReport:
 
 @dataclass(frozen=True, slots=True)
 class SyncReport:
-    """What became of a run; `complete` unless it was stopped, `renewing` if it was to renew what
-    is not due. `problem` is what kept it from writing down how it ended.
-    """
+    """What became of a run: `complete` unless stopped; `problem` kept it from storing its end."""
 
     lineages: tuple[LineageReport, ...]
     complete: bool = True

@@ -1,6 +1,4 @@
-"""Going back to the previous certificate at one domain, and what follows for the lineage. Which
-version a domain is to serve then: `lineage.version_for`.
-"""
+"""Going back to the previous certificate at one domain; see also `lineage.version_for`."""
 
 from __future__ import annotations
 
@@ -24,9 +22,7 @@ from certferry.core.reasons import Reason, ReasonCode, Waiting, wait_for
 from certferry.text import Text
 
 CONFIRMED_AFTER = timedelta(minutes=2)
-"""How long edges must have refused a certificate before it is withdrawn: a node that restarts
-refuses connections for a moment.
-"""
+"""How long edges must have refused a certificate: a node that restarts does so, too."""
 
 NEXT_TRY = timedelta(days=3)
 """How long after a certificate that was withdrawn the next one is issued, when the one that is
@@ -47,9 +43,7 @@ def plan_rollback(
     previous: Version | None,
     now: datetime,
 ) -> Rollback | None:
-    """Plan to withdraw a certificate that edges which worked have refused for a while, where the
-    target has the `previous` one, or still takes it.
-    """
+    """Plan to withdraw a certificate that edges refuse, where the `previous` one can be bound."""
     if previous is None:
         return None
     is_there = target.remote_of(previous.fingerprint) is not None
@@ -86,9 +80,7 @@ def _refusal_confirmed_at(
 def until_confirmed(
     record: RolloutRecord, domain: ObservedDomain, served: Sequence[Served], now: datetime
 ) -> Waiting | None:
-    """Return the wait until a refusal is reason enough to go back, though the time is over: a slow
-    change or a killed run may have left this as the first observation of the edges.
-    """
+    """Return the wait until a refusal is reason enough to go back, though the time is over."""
     end = _refusal_confirmed_at(record, domain, served, now)
     if end is None or now >= end:
         return None

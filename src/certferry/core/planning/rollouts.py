@@ -54,9 +54,7 @@ NOT_RECORDED = Reason(ReasonCode.NOT_SEEN, Text("served by every address; not re
 
 @dataclass(frozen=True, slots=True)
 class Supply:
-    """The certificates that domains may be given. `version` is the one in force, or what is about
-    to be adopted. While another one `is_coming`, nothing else has a time.
-    """
+    """The certificates that domains may be given; while one `is_coming`, nothing has a time."""
 
     version: Version | None
     versions: tuple[Version, ...]

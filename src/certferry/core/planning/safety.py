@@ -286,9 +286,7 @@ _NEEDED = 2
 
 
 def account_has_room(case: _Case) -> Refusal:
-    """The account takes one certificate more, where this one is not there yet. One that is yet to
-    be issued (no `fingerprint`) is not.
-    """
+    """The account takes one certificate more, where this one is not there yet."""
     target, step = case.target, case.step
     quota = target.quota
     if quota is None or not quota.is_full(case.now):
