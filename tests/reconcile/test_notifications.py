@@ -68,10 +68,10 @@ class Ship:
         return dict(self.notifications().notify(stands(*standing)))
 
     def notifications(self) -> Notifications:
-        channels = [
-            Channel(name, frozenset(USUAL), lambda name=name: self.connect(name), words)  # type: ignore[misc]  # a lambda's own default
+        channels = {
+            name: Channel(name, frozenset(USUAL), lambda name=name: self.connect(name), words)  # type: ignore[misc]  # a lambda's own default
             for name in self.services
-        ]
+        }
         return Notifications(
             channels, self.state, now=self.clock, run=AtOnce(self.waited.append), longest=LATE
         )
@@ -194,7 +194,9 @@ def test_a_stop_ends_the_wait_for_a_channel() -> None:
     ship = Ship(ops=Hanging())
     channel = Channel("ops", frozenset(USUAL), lambda: ship.connect("ops"), words)
     long = timedelta(seconds=30)
-    notifications = Notifications([channel], ship.state, now=ship.clock, run=run, longest=long)
+    notifications = Notifications(
+        {"ops": channel}, ship.state, now=ship.clock, run=run, longest=long
+    )
     threading.Thread(target=stop).start()
     begun = time.monotonic()
 

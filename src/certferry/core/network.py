@@ -122,9 +122,7 @@ class Applicant:
     method: str = DNS_01
 
 
-def why_forbidden(
-    name: str, records: Sequence[CaaRecord], applicant: Applicant
-) -> CaaRefusal | None:
+def why_forbidden(name: str, records: Sequence[CaaRecord], ca: Applicant) -> CaaRefusal | None:
     """Judge the records in force for a name; `None` where the CA may issue (RFC 8659 §4.3)."""
     if any(record.flags & _CRITICAL and record.tag not in _KNOWN for record in records):
         return CaaRefusal.UNKNOWN_TAG
@@ -133,7 +131,7 @@ def why_forbidden(
         allowed = _having(ISSUE_WILD, records) or allowed
     if not allowed:  # records that restrict something else
         return None
-    refusals = [_refusal(record, applicant) for record in allowed]
+    refusals = [_refusal(record, ca) for record in allowed]
     if None in refusals:
         return None
     named = [refusal for refusal in refusals if refusal is not CaaRefusal.OTHER_CA]

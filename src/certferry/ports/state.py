@@ -18,7 +18,7 @@ from datetime import datetime
 from typing import Protocol, TypeVar
 
 from certferry.core.assessment.health import Sighting
-from certferry.core.assessment.notices import ChannelState, Notice
+from certferry.core.assessment.notices import ChannelState, Notices
 from certferry.core.certificates.certificate import CertificateBundle, KeyType
 from certferry.core.certificates.lineage import Revocation, Version, Withdrawal
 from certferry.core.certificates.renewal import RenewalWindow
@@ -285,21 +285,17 @@ class PlaceStore(Protocol):
 class NoticeStore(Protocol):
     """What operators and monitors are to know: notices, notes, the last run, the history."""
 
-    def notices(self) -> tuple[Notice, ...]:
+    def notices(self) -> Notices:
         """Return what stands now, by what it is about."""
 
-    def update_notices(
-        self, change: Callable[[tuple[Notice, ...]], tuple[Notice, ...]]
-    ) -> tuple[Notice, ...]:
+    def update_notices(self, change: Callable[[Notices], Notices]) -> Notices:
         """Change what stands in one transaction, and return what stands now."""
 
     def channel(self, name: str) -> ChannelState:
         """Return what is stored of a channel; nothing of one that is not known."""
 
     def update_channel(
-        self,
-        name: str,
-        change: Callable[[ChannelState, tuple[Notice, ...]], tuple[ChannelState, T]],
+        self, name: str, change: Callable[[ChannelState, Notices], tuple[ChannelState, T]]
     ) -> T:
         """Change a channel in one transaction; return what `change` adds to the new state."""
 

@@ -163,7 +163,7 @@ def deploy(step: plans.Deploy, context: StepContext) -> StepOutcome:
     record = context.begin(step, repairing=step.repair)
     before = record.repairs[1:] if step.repair else record.repairs
     try:
-        sent = _with_handshakes(step, record, context)
+        sent = _with_edges(step, record, context)
         remote_id, request_id = _bind(step, context)
     except TargetBusy as error:
         if step.repair:  # nothing was written
@@ -181,9 +181,7 @@ def deploy(step: plans.Deploy, context: StepContext) -> StepOutcome:
     return _wait(result, detail, accepted_at, context)
 
 
-def _with_handshakes(
-    step: plans.Deploy, record: RolloutRecord, context: StepContext
-) -> RolloutRecord:
+def _with_edges(step: plans.Deploy, record: RolloutRecord, context: StepContext) -> RolloutRecord:
     """Store, before the change, whether all addresses work: a refusal then is no news later."""
     may_roll_back = any(
         deployment.target == step.target and deployment.on_failure is OnFailure.ROLLBACK

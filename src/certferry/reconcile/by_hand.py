@@ -5,7 +5,7 @@ next run replaces it whatever happens meanwhile.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -27,7 +27,7 @@ from certferry.core.planning.report import LineageReport, SyncReport
 from certferry.core.planning.safety import without_refused
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.ports.issuer import AccountAt
-from certferry.ports.progress import Progress
+from certferry.ports.progress import Clock, Progress
 from certferry.ports.state import StateStore
 from certferry.reconcile.apply import withdraw
 from certferry.reconcile.observe import as_known, observe
@@ -98,17 +98,8 @@ def _steps_back(context: StepContext) -> list[Rollback]:
                 continue
             previous = version_for(domain.withdrawn | {fingerprint}, observed.versions, now)
             if previous is not None:
-                end = previous.certificate.not_after
-                steps.append(
-                    Rollback(
-                        target=deployment.target,
-                        domain=domain.domain,
-                        reason=BY_HAND,
-                        fingerprint=fingerprint,
-                        previous_until=end,
-                        kind=domain.kind,
-                    )
-                )
+                place, end = (deployment.target, domain.domain), previous.certificate.not_after
+                steps.append(Rollback(*place, BY_HAND, fingerprint, end, domain.kind))
     if not steps and not kept:
         raise _nothing_to_go_back_to(context.lineage)
     return steps
@@ -138,13 +129,9 @@ def _must_be_possible(steps: Sequence[Rollback], context: StepContext) -> None:
         for target in context.observed.targets
     )
     observed = replace(context.observed, targets=targets)
-    times = Times.at(context.now)
-    plan = without_refused(
-        make_plan(context.desired, observed, times, Issuing.NEVER),
-        context.desired,
-        observed,
-        times.now,
-    )
+    desired, times = context.desired, Times.at(context.now)
+    plan = make_plan(desired, observed, times, Issuing.NEVER)
+    plan = without_refused(plan, desired, observed, times.now)
     for refusal in plan.having(Weight.REFUSED):
         problem = refusal.problem
         raise errors.PlanRefused(
@@ -206,7 +193,7 @@ def revoke(
     *,
     state: StateStore,
     account_at: AccountAt,
-    now: Callable[[], datetime],
+    now: Clock,
     progress: Progress,
 ) -> list[Version]:
     """Revoke, and return what was revoked; nothing where that was done before. What the CA refuses

@@ -25,7 +25,7 @@ from certferry.core.planning.due import stuck_since
 from certferry.core.planning.report import Outcome, StepOutcome
 from certferry.core.planning.safety import judge_at_target, judge_version
 from certferry.ports.examination import Examined, PointedAt, Timed
-from certferry.ports.progress import Progress
+from certferry.ports.progress import Clock, Progress
 from certferry.ports.scheduler import Scheduler
 from certferry.problem import Problem, Severity
 from certferry.reconcile.observe import observe, with_file_names
@@ -53,11 +53,7 @@ class Check:
 
 
 def carry_out_checks(
-    checks: Iterable[Check],
-    *,
-    progress: Progress,
-    now: Callable[[], datetime],
-    stop: Callable[[], None],
+    checks: Iterable[Check], *, progress: Progress, now: Clock, stop: Callable[[], None]
 ) -> tuple[Problem, ...]:
     """Return what the checks find, heaviest first; `stop` ends what is in progress."""
     waiting, findings = list(checks), list[Problem]()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from certferry import errors
@@ -32,23 +32,23 @@ _SWEEPING = Text("removing challenge records that an earlier run left")
 _log = logging.getLogger(__name__)
 
 
+@dataclass(eq=False)
 class ZoneRouter:
     """A `ports.dns.SharedOut` of zones, the longest first, each with its account."""
 
-    def __init__(self, accounts: Sequence[tuple[str, DnsProvider]]) -> None:
-        self._accounts = accounts
+    accounts: Sequence[tuple[str, DnsProvider]]
 
     def at(self, name: str) -> DnsProvider:
         """See `ports.dns.SharedOut.at`. A name that is in none of the zones is where a CNAME has
         led to: then the accounts are asked whose it is. One that cannot tell which zones it has,
         comes last.
         """
-        for zone, account in self._accounts:
+        for zone, account in self.accounts:
             if is_within(name, zone):
                 return account
         missing: errors.ZoneNotFound | None = None
         silent: list[DnsProvider] = []
-        for account in dict.fromkeys(account for _, account in self._accounts):
+        for account in dict.fromkeys(account for _, account in self.accounts):
             try:
                 if has_zone_for(name, account):
                     return account

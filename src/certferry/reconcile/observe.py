@@ -182,7 +182,7 @@ class _TargetObserver:
         found = self._with_edges(self._with_uploads(found, label), label, records)
         if not any(domain.binding_hidden for domain in found.domains):
             return found
-        return inferred.with_likely_bindings(found, self.ports.now(), self.ports.verify_timeout)
+        return inferred.with_likely_bound(found, self.ports.now(), self.ports.verify_timeout)
 
     def _found(
         self, deployment: DesiredDeployment, records: Mapping[str, RolloutRecord]
@@ -223,14 +223,12 @@ class _TargetObserver:
             found = inferred.with_unmatched(found, deployment)
         if found.unremembered:
             found = without_remembered(found, self.desired.lineage, self.ports)
-        found = self._without_owned_elsewhere(found, deployment)
+        found = self._owned_only(found, deployment)
         if not found.others:
             return found
         return without_claimed(found, self.desired.lineage, deployment.target, self.ports)
 
-    def _without_owned_elsewhere(
-        self, found: ObservedTarget, deployment: DesiredDeployment
-    ) -> ObservedTarget:
+    def _owned_only(self, found: ObservedTarget, deployment: DesiredDeployment) -> ObservedTarget:
         """Drop domains that another lineage or deployment owns."""
         lineage, claims = self.desired.lineage, self.ports.claims
 

@@ -237,7 +237,7 @@ class LineageReconciler:
             self._follow(plan, observed)
             return
         with self._ports.lease(self.desired.lineage) as lease:
-            observed, plan = self._again_under_lease(observed, plan, anew=bool(is_open))
+            observed, plan = self._recheck(observed, plan, anew=bool(is_open))
             if plan.issue_now is not None:
                 self._carry_out(plan, self._context(observed, lease))
                 observed = self._in_force(with_remembered(observed, self.desired, self._ports))
@@ -245,9 +245,7 @@ class LineageReconciler:
                 plan = self.plan(observed)
             self._follow(plan, observed, lease)
 
-    def _again_under_lease(
-        self, before: Observation, plan: Plan, *, anew: bool
-    ) -> tuple[Observation, Plan]:
+    def _recheck(self, before: Observation, plan: Plan, *, anew: bool) -> tuple[Observation, Plan]:
         """Observe under the lease, and plan again where that shows something else: until the lease
         was ours, another run may have changed the world. Where it has, or where doubts are left,
         nothing counts that was read before.
@@ -258,7 +256,7 @@ class LineageReconciler:
         doubts = doubts_in(plan, observed)
         is_news = observed.remembered != before.remembered or doubts - self._certain
         if is_news and not anew:
-            return self._again_under_lease(observed, plan, anew=True)
+            return self._recheck(observed, plan, anew=True)
         self._certain |= doubts
         return observed, plan
 

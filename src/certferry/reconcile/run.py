@@ -39,7 +39,7 @@ from certferry.errors import CertferryError, Interrupted, LeaseLost, RunCutShort
 from certferry.ports.dns import DnsProvider
 from certferry.ports.issuer import Issuer
 from certferry.ports.probe import Probe
-from certferry.ports.progress import Progress, no_listener
+from certferry.ports.progress import Clock, Progress, no_listener
 from certferry.ports.receiver import Receiver
 from certferry.ports.source import CertificateSource
 from certferry.ports.state import Lease, StateStore
@@ -125,9 +125,7 @@ def stopped() -> Interrupted:
 
 
 @contextmanager
-def recorded_as_begun(
-    state: Callable[[], StateStore], now: Callable[[], datetime]
-) -> Iterator[None]:
+def recorded_as_begun(state: Callable[[], StateStore], now: Clock) -> Iterator[None]:
     """Store that a run is in progress, if the state is writable; warn of runs without an end."""
     with ExitStack() as ending:
         try:
@@ -193,7 +191,7 @@ class Ports:
     receiver: Callable[[Delivery], Receiver]
     probe: Probe
     state: StateStore
-    now: Callable[[], datetime]
+    now: Clock
     progress: Progress
     verify_timeout: timedelta = timedelta(hours=1)
     claims: Claims = field(default_factory=Claims)
@@ -204,7 +202,7 @@ class Ports:
         return held_lease(self.state, self.now, lineage)
 
 
-def history_keeper(state: StateStore, now: Callable[[], datetime], who: str) -> Progress:
+def history_keeper(state: StateStore, now: Clock, who: str) -> Progress:
     """Return a listener that adds an entry for each thing that happens, in the name of `who`. It is
     kept for ever, without secrets: a service may have quoted one. An entry that cannot be written
     is a warning: what happened has happened, and no step fails of it.
@@ -225,7 +223,7 @@ def history_keeper(state: StateStore, now: Callable[[], datetime], who: str) -> 
 
 
 @contextmanager
-def held_lease(state: StateStore, now: Callable[[], datetime], lineage: str) -> Iterator[Lease]:
+def held_lease(state: StateStore, now: Clock, lineage: str) -> Iterator[Lease]:
     """Hold the lease of a lineage for a `with` block. Raises `LeaseHeld`."""
     lease = state.acquire(lineage, now())
     try:
@@ -312,7 +310,7 @@ class StepContext:
                 record = replace(record, sent=last.sent, settings_before=before, repairs=repairs)
         is_repair = isinstance(step, Deploy) and step.repair
         if isinstance(step, Deploy) and step.repair:
-            record = as_repair(record, step, now, is_made=repairing)
+            record = as_repair(record, step, now, made=repairing)
         is_kept = record != last and self.ports.state.replace_rollout(last, record)
         if is_kept and is_repair and (last is None or last.drift != record.drift):
             facts = {"domain": step.domain, "found": str(record.drift)}
@@ -370,7 +368,7 @@ class WorkQueue(Generic[W]):
         self,
         works: Iterable[W],
         run: Run,
-        now: Callable[[], datetime],
+        now: Clock,
         limit: WaitLimit = WaitLimit(),
         *,
         ended: Callable[[W], None] = lambda _: None,
@@ -491,9 +489,7 @@ class _Reading(Generic[S, T]):
 
 
 def side_by_side(read: Callable[[S], T], subjects: Sequence[S], run: Run) -> list[T]:
-    """Return what `read` finds of each subject, read some at a time; it changes nothing, so that
-    those that hang when the run is stopped are left. Raises what `read` raises, and `Interrupted`.
-    """
+    """Return what `read` finds of each subject, read side by side. Raises what it raises."""
     readings = [_Reading(read, subject) for subject in subjects]
     WorkQueue(readings, run, datetime.now, stopping=timedelta(0)).carry_out()
     return [one.found for one in readings]

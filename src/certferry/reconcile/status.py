@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar
@@ -25,6 +25,7 @@ from certferry.core.planning.report import LineageReport, Outcome, StepOutcome, 
 from certferry.ports.examination import Timed
 from certferry.ports.issuer import Issuer, IssueRequest
 from certferry.ports.probe import Probe
+from certferry.ports.progress import Clock
 from certferry.ports.state import AcmeOrder, Lease, StateStore
 from certferry.ports.survey import Looked
 from certferry.reconcile.issue import provider_of
@@ -138,16 +139,16 @@ def _with_refusals_to_come(
     return replace(plan, rollouts=rollouts, findings=(*plan.findings, *refusals))
 
 
+@dataclass(eq=False)
 class Proofs:
     """What would stop the orders of one run's plans: a wrong clock, refused keys, a missing zone. A
     plan without an order asks nothing, unless no target has a domain for the certificate: a name
     that is mistyped has no zone either. Each account's clock is asked for once.
     """
 
-    def __init__(self, ports: Ports) -> None:
-        self._ports = ports
-        self._clocks: dict[str, errors.CertferryError | None] = {}
-        self._guard = threading.Lock()
+    ports: Ports
+    _clocks: dict[str, errors.CertferryError | None] = field(default_factory=dict, init=False)
+    _guard: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     def added_to(self, plan: Plan, desired: DesiredCertificate) -> Plan:
         """Return the plan with what would stop its order. Raises `Interrupted`."""
@@ -161,7 +162,7 @@ class Proofs:
             return plan
         if accounts:
             what = Text("asking {accounts} for the zones of its names", accounts=accounts)
-            self._ports.progress(Asking(desired.lineage, what))
+            self.ports.progress(Asking(desired.lineage, what))
         clocks = map(self._clock, desired.dns_accounts)
         found = next(filter(None, clocks), None) or self._proof(desired)
         if not isinstance(found, errors.CertferryError):
@@ -169,15 +170,15 @@ class Proofs:
         return _with(plan, found, accounts or None)
 
     def _proof(self, desired: DesiredCertificate) -> frozenset[str] | errors.CertferryError:
-        dns = provider_of(desired, self._ports.dns)
+        dns = provider_of(desired, self.ports.dns)
         try:
-            return self._ports.issuer.must_be_provable(desired.names, dns)
+            return self.ports.issuer.must_be_provable(desired.names, dns)
         except (errors.DnsError, errors.IssuanceError) as problem:
             return problem
 
     def _clock(self, label: str) -> errors.CertferryError | None:
         """Judge this machine's clock by the account's service: keys are not blamed for it."""
-        dns = self._ports.dns[label]
+        dns = self.ports.dns[label]
         with self._guard:
             if label not in self._clocks:
                 self._clocks[label] = None
@@ -290,7 +291,7 @@ Say = Callable[[Text], None]
 
 
 def survey_accounts(
-    surveys: Surveys, probe: Probe, now: Callable[[], datetime], run: Run
+    surveys: Surveys, probe: Probe, now: Clock, run: Run
 ) -> tuple[AccountSurvey, ...]:
     """Read every account; one that cannot be read hides no other. Raises only `Interrupted`."""
     run.progress(Begun(len(surveys)))
@@ -317,9 +318,7 @@ def survey_accounts(
     return tuple(side_by_side(one, list(surveys), run))
 
 
-def _served(
-    survey: Survey, probe: Probe, now: Callable[[], datetime], say: Say
-) -> dict[str, tuple[Served, ...]]:
+def _served(survey: Survey, probe: Probe, now: Clock, say: Say) -> dict[str, tuple[Served, ...]]:
     """Return what the edges of every domain serve that may have HTTPS, asked some at a time."""
     names = [d.domain for d in survey.domains if d.has_https or d.binding_hidden]
     served: dict[str, tuple[Served, ...]] = {}
@@ -331,9 +330,7 @@ def _served(
     return served
 
 
-def _count(
-    say: Say, counted: Text, now: Callable[[], datetime], begun: datetime, count: int, total: int
-) -> None:
+def _count(say: Say, counted: Text, now: Clock, begun: datetime, count: int, total: int) -> None:
     """Report how many domains are done, and how long the rest takes at the same pace."""
     if count % _apart(total) or count == total:
         return

@@ -244,6 +244,7 @@ def _mistakes_of_more(found: Described, module: str, keys: Collection[str]) -> I
 
 
 log = logging.getLogger(__name__)
+_Raised = type[errors.CertferryError]
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,8 +256,8 @@ class Family:
     group: str
     role: Text
     protocols: tuple[type, ...] = ()
-    refused: type[errors.CertferryError] = errors.CertferryError
-    unavailable: type[errors.CertferryError] = errors.CertferryError
+    refused: _Raised = errors.CertferryError
+    unavailable: _Raised = errors.CertferryError
 
     @property
     def required(self) -> tuple[str, ...]:
@@ -435,9 +436,7 @@ class Guard:
     within: timedelta = timedelta(seconds=60)
 
     @contextmanager
-    def over(
-        self, refused: type[errors.CertferryError], lost: type[errors.CertferryError]
-    ) -> Iterator[None]:
+    def over(self, refused: _Raised, lost: _Raised) -> Iterator[None]:
         """Raise these errors in place of any that is not certferry's own, `sys.exit` included."""
         try:
             yield

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, cast
@@ -41,17 +41,17 @@ def issuer_for(settings: Settings, state: StateStore, pause: Pause) -> Issuer:
     return LateIssuer(partial(_connect, settings, state, pause), budget)
 
 
+@dataclass(eq=False)
 class LateIssuer:
     """An issuer at several directories, each of which is connected when a certificate is first
     needed from it: `connect` takes the directory's URL, empty for the usual one. What may be
     ordered there is known before, from its `budget`.
     """
 
-    def __init__(self, connect: Callable[[str], Issuer], budget: Callable[[str], Budget]) -> None:
-        self._budget = budget
-        self._connect = connect
-        self._issuers: dict[str, Issuer] = {}
-        self._lock = threading.Lock()
+    connect: Callable[[str], Issuer]
+    budget: Callable[[str], Budget]
+    _issuers: dict[str, Issuer] = field(default_factory=dict, init=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     def must_be_provable(self, names: Sequence[str], dns: DnsProvider) -> frozenset[str]:
         """See `ports.issuer.Issuer.must_be_provable`."""
@@ -59,7 +59,7 @@ class LateIssuer:
 
     def rate_limit_hold(self, request: IssueRequest) -> OrderHeldBack | None:
         """See `ports.issuer.Issuer.rate_limit_hold`. Nothing is connected."""
-        return self._budget(request.directory).rate_limit_hold(request)
+        return self.budget(request.directory).rate_limit_hold(request)
 
     def issue(
         self, request: IssueRequest, dns: DnsProvider, lease: Lease, progress: Progress
@@ -78,7 +78,7 @@ class LateIssuer:
     def _at(self, directory: str) -> Issuer:
         with self._lock:
             if directory not in self._issuers:
-                self._issuers[directory] = self._connect(directory)
+                self._issuers[directory] = self.connect(directory)
             return self._issuers[directory]
 
 

@@ -54,16 +54,14 @@ class _Notified:
     is_sent: bool = False
 
 
+@dataclass(eq=False)
 class RunNotifications:
     """Notifies through the settings' channels in the operator's `language`."""
 
-    def __init__(
-        self, settings: Settings, state: Callable[[], StateStore], *, run: Run, language: str
-    ) -> None:
-        self._settings = settings
-        self._state = state
-        self._run = run
-        self._language = language
+    settings: Settings
+    state: Callable[[], StateStore]
+    run: Run
+    language: str
 
     def notify_of(self, run: Callable[[], SyncReport], *, is_whole: bool = False) -> SyncReport:
         """Make a run, and notify operators and monitors of what it has left, or what ended it
@@ -74,7 +72,7 @@ class RunNotifications:
         report: SyncReport | None = None
         try:
             # The first run of all makes its state itself.
-            begun = recorded_as_begun(self._state, now) if self._has_a_state else nullcontext()
+            begun = recorded_as_begun(self.state, now) if self._has_a_state else nullcontext()
             with begun:
                 if monitor is not None:
                     monitor.begin()
@@ -110,14 +108,14 @@ class RunNotifications:
 
     def _left_by(self, report: SyncReport, state: StateStore) -> Change:
         """Return how a run changes what stands."""
-        if self._settings.channels:
+        if self.settings.channels:
             self._remember_last_message(state)
         # A run with nothing to do reads nothing more.
-        all_end = any(Topic.DEADLINE in table.on for table in self._settings.channels.values())
+        all_end = any(Topic.DEADLINE in table.on for table in self.settings.channels.values())
         lineages = [one.lineage for one in report.lineages if all_end or not one.ok]
         versions = {lineage: state.versions(lineage) for lineage in lineages}
-        declared = [desired.lineage for desired in self._settings.declared]
-        names = [*self._settings.channels, *self._settings.monitoring.names]
+        declared = [desired.lineage for desired in self.settings.declared]
+        names = [*self.settings.channels, *self.settings.monitoring.names]
 
         def change(before: Notices) -> Notices:
             known = without_channels(before, names)
@@ -133,7 +131,7 @@ class RunNotifications:
         last = stamp.last()
         if last is not None:
             sent = Delivery(Topic.TROUBLE, Subject(), last.at, last.at, last.code)
-            for name in self._settings.channels:
+            for name in self.settings.channels:
                 state.update_channel(name, lambda one, _: (having(sent, one), None))
             stamp.remove()  # killed while it is sent, it is not sent twice
 
@@ -149,7 +147,7 @@ class RunNotifications:
         """
         from certferry.core.assessment.notices import A_DAY
 
-        if not self._settings.channels:
+        if not self.settings.channels:
             return
         stamp, moment = self._stamp, now()
         last = stamp.last()
@@ -159,7 +157,7 @@ class RunNotifications:
         stamp.put(error.code, moment)  # killed while it is sent, it is not sent twice
         with closing(empty_state()) as state:
             elsewhere = RunNotifications(
-                self._settings, lambda: state, run=self._run, language=self._language
+                self.settings, lambda: state, run=self.run, language=self.language
             )
             notified = elsewhere._notify(lambda _: partial(failed_run, error, now=moment))
         if not notified.is_sent:
@@ -168,39 +166,39 @@ class RunNotifications:
     def stands_failed(self) -> bool:
         """Return whether the trouble of a whole run is stored."""
         try:
-            stood = self._state().notices()
+            stood = self.state().notices()
         except errors.StateError:
             return False
         return any(one.subject == Subject() and one.topic is Topic.TROUBLE for one in stood)
 
     def channel_states(self) -> Mapping[str, ChannelState]:
         """Return what is stored of the channels of notifications."""
-        return {name: self._state().channel(name) for name in self._settings.channels}
+        return {name: self.state().channel(name) for name in self.settings.channels}
 
     @property
     def channels(self) -> Channels:
         """The channels of notifications, connected anew: a workspace may outlive many runs."""
         from certferry.wiring.channels import Channels
 
-        return Channels(self._settings, self._state, run=self._run, language=self._language)
+        return Channels(self.settings, self.state, run=self.run, language=self.language)
 
     @property
     def _has_a_state(self) -> bool:
-        return may_exist(self._settings.state.path)
+        return may_exist(self.settings.state.path)
 
     @property
     def _stamp(self) -> Stamp:
         from certferry.adapters.files.stamp import Stamp
 
-        settings = self._settings
+        settings = self.settings
         return Stamp(_directories(settings), str(settings.path and settings.path.absolute()))
 
     def _notify(self, changing: Callable[[StateStore], Change]) -> _Notified:
         """Notify, and warn of channels that took no message."""
         try:
-            state = self._state()
+            state = self.state()
             change = changing(state)
-            if not self._settings.channels:
+            if not self.settings.channels:
                 change_notices(state, change)
                 return _Notified()
             answers = self.channels.notify(change)
@@ -218,14 +216,12 @@ class RunNotifications:
         return _Notified(is_sent=any(isinstance(answer, Sent) for answer in answers.values()))
 
     def _monitor(self, *, is_whole: bool) -> Monitor | None:
-        if not self._settings.monitoring.names:
+        if not self.settings.monitoring.names:
             return None
         from certferry.wiring.monitoring import Monitor
 
-        pause, language = self._run.pause, self._language
-        return Monitor(
-            self._settings, self._state, pause=pause, language=language, is_whole=is_whole
-        )
+        pause, language = self.run.pause, self.language
+        return Monitor(self.settings, self.state, pause=pause, language=language, is_whole=is_whole)
 
 
 _RUN_OF_ROOT = Path("/run")
@@ -249,9 +245,7 @@ _HARMLESS = "dingtalk feishu wecom serverchan pushplus bark telegram webhook ema
 def notify_of_wrong_file(
     error: errors.ConfigError, path: Path | None, environ: Mapping[str, str], *, language: str
 ) -> None:
-    """Notify the heartbeat, and the channels where there is a state already, of what is wrong with
-    the file. Where it is not known what the state is, the channels are notified once a day.
-    """
+    """Notify the heartbeat, and the channels once a day, of what is wrong with the file."""
 
     def ends() -> SyncReport:
         raise error

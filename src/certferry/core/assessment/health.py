@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 
 from certferry.core.assessment.notices import OF_ALL, REFUSED, Notice, Subject, Topic
 from certferry.core.certificates.certificate import Certificate
-from certferry.core.certificates.lineage import Version, is_in_progress, version_for
+from certferry.core.certificates.lineage import Version, Versions, is_in_progress, version_for
 from certferry.core.observed.observation import (
     Observation,
     ObservedDomain,
@@ -93,9 +93,7 @@ def _has(target: ObservedTarget, domain: ObservedDomain, wanted: Version) -> boo
     return is_served(target.served.get(domain.domain, ()), wanted.fingerprint)
 
 
-def _presented(
-    target: ObservedTarget, domain: ObservedDomain, versions: Sequence[Version]
-) -> str | None:
+def _presented(target: ObservedTarget, domain: ObservedDomain, versions: Versions) -> str | None:
     """Return which of our certificates most of the addresses present, or the receiver holds."""
     ours = {version.fingerprint for version in versions}
     if domain.kind.is_receiver:
@@ -190,7 +188,7 @@ class Recorded:
     `problem` is that of a state with which no run can work.
     """
 
-    versions: Mapping[str, Sequence[Version]] = field(default_factory=dict)
+    versions: Mapping[str, Versions] = field(default_factory=dict)
     sightings: Sequence[Sighting] = ()
     notices: Sequence[Notice] = ()
     last_run: LastRun | None = None
@@ -340,9 +338,7 @@ def _of_runs(recorded: Recorded, now: datetime, within: timedelta) -> Iterator[C
         yield Concern(one.problem, Subject(one.lineage), one.certificate.not_after)
 
 
-def _of_clock(
-    expected: Collection[Expected], recorded: Recorded, now: datetime
-) -> Iterator[Concern]:
+def _of_clock(expected: Iterable[Expected], recorded: Recorded, now: datetime) -> Iterator[Concern]:
     """Report a clock that is behind what is recorded: no judgment by time holds then."""
     moments = [] if recorded.last_run is None else [recorded.last_run.ended_at]
     for one in expected:
@@ -358,7 +354,7 @@ def _of_clock(
 
 def _of_certificate(
     expected: Expected,
-    versions: Sequence[Version],
+    versions: Versions,
     places: Sequence[Sighting],
     notices: Sequence[Notice],
     now: datetime,
@@ -440,7 +436,7 @@ def _half_revoked(lineage: str, earlier: Iterable[Version], now: datetime) -> It
 
 
 def _of_place(
-    expected: Expected, versions: Sequence[Version], place: Sighting, now: datetime
+    expected: Expected, versions: Versions, place: Sighting, now: datetime
 ) -> Iterator[Concern]:
     """Judge a place that does not have its certificate, by its deadline and by what it has."""
     newest, where = versions[0], Subject(place.lineage, place.target, place.domain)

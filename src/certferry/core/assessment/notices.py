@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from certferry.core.certificates.lineage import Version
+from certferry.core.certificates.lineage import Version, Versions
 from certferry.core.certificates.renewal import is_overdue
 from certferry.core.planning.limits import NEAR, WITHOUT_ANY
 from certferry.core.planning.plan import Action
@@ -53,9 +53,7 @@ Key = tuple[Topic, Subject]
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Something that stands, since a moment: trouble that is not over, or an event of the last day,
-    whose `problem` says what happened. Until the `deadline` the old certificate still works.
-    """
+    """What stands since a moment, as `problem` says; the old one works until the `deadline`."""
 
     topic: Topic
     subject: Subject
@@ -116,7 +114,7 @@ def noticed(
     before: Notices,
     now: datetime,
     *,
-    versions: Mapping[str, Sequence[Version]],
+    versions: Mapping[str, Versions],
     declared: Collection[str],
 ) -> Notices:
     """Return the notices that stand after a run of what is `declared`. `versions`: newest first."""
@@ -211,9 +209,7 @@ def _is_quiet(report: LineageReport) -> bool:
     return all(step.outcome is Outcome.UNCHANGED and step.hint is None for step in report.outcomes)
 
 
-def _of_lineage(
-    report: LineageReport, versions: Sequence[Version], now: datetime
-) -> Iterator[Notice]:
+def _of_lineage(report: LineageReport, versions: Versions, now: datetime) -> Iterator[Notice]:
     troubles: dict[Subject, Notice] = {}
     for step in report.outcomes:
         if step.outcome in _BAD or _waits_too_long(step, versions, now):
@@ -227,7 +223,7 @@ def _of_lineage(
         yield _deadline(report.lineage, versions[0])
 
 
-def _waits_too_long(step: StepOutcome, versions: Sequence[Version], now: datetime) -> bool:
+def _waits_too_long(step: StepOutcome, versions: Versions, now: datetime) -> bool:
     """Whether an order waits until the renewal is overdue, or too long for a first one."""
     until = step.held_until
     if until is None:
@@ -237,7 +233,7 @@ def _waits_too_long(step: StepOutcome, versions: Sequence[Version], now: datetim
     return is_overdue(versions[0].certificate, until)
 
 
-def _time_left(step: StepOutcome, versions: Sequence[Version], now: datetime) -> datetime | None:
+def _time_left(step: StepOutcome, versions: Versions, now: datetime) -> datetime | None:
     """Return the moment until which what is served now works."""
     # Without a new certificate it is the newest one; without its deployment, the one before it.
     served = versions[:1] if step.target is None else versions[1:2]

@@ -10,7 +10,7 @@ from enum import StrEnum
 from certferry.core.assessment.health import Concern, Recorded
 from certferry.core.assessment.notices import Notice, Subject
 from certferry.core.certificates.certificate import short
-from certferry.core.certificates.lineage import Version, version_for
+from certferry.core.certificates.lineage import Version, Versions, version_for
 from certferry.core.certificates.renewal import RenewalWindow, plausible_window
 from certferry.core.desired.certificate import DesiredCertificate, DesiredDeployment, Kind
 from certferry.core.observed.observation import (
@@ -27,7 +27,7 @@ from certferry.core.planning.drift import drift_of, setting_changes
 from certferry.core.planning.due import VERIFY_TIMEOUT, stuck_error, stuck_since
 from certferry.core.planning.plan import Due, HeldUntil, Plan
 from certferry.core.planning.planner import overdue, why_adopt
-from certferry.core.planning.rollbacks import in_words, renewed_after_rollback
+from certferry.core.planning.rollbacks import in_words, renew_after_rollback
 from certferry.core.planning.rollouts import why_deliver
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.errors import CertferryError
@@ -219,14 +219,14 @@ def _renew_at(observed: Observation, now: datetime) -> datetime | None:
     current = observed.current
     if current is None:
         return None
-    moments = planner.renew_at(observed, current), renewed_after_rollback(observed, current, now)
+    moments = planner.renew_at(observed, current), renew_after_rollback(observed, current, now)
     return min(filter(None, moments))
 
 
 def domains_of(
     deployment: DesiredDeployment,
     target: ObservedTarget,
-    versions: tuple[Version, ...],
+    versions: Versions,
     now: datetime,
     timeout: timedelta,
 ) -> tuple[DomainStatus, ...]:
@@ -263,7 +263,7 @@ def _domain(
     deployment: DesiredDeployment,
     target: ObservedTarget,
     domain: ObservedDomain,
-    versions: tuple[Version, ...],
+    versions: Versions,
     now: datetime,
 ) -> DomainStatus:
     version = version_for(domain.withdrawn, versions, now)
@@ -399,12 +399,10 @@ def _with_failure(
     return replace(status, last_failure=_failure(notice, tried_at, held))
 
 
-def _failure(
-    notice: Notice | None, tried_at: datetime | None, due: Due | None
-) -> LastFailure | None:
+def _failure(notice: Notice | None, tried: datetime | None, due: Due | None) -> LastFailure | None:
     if notice is None:
         return None
-    at = notice.since if tried_at is None else max(tried_at, notice.since)
+    at = notice.since if tried is None else max(tried, notice.since)
     again_at = due.until if isinstance(due, HeldUntil) else None
     return LastFailure(notice.problem, notice.since, at, again_at)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum, StrEnum
@@ -202,20 +202,12 @@ _CLOCK = Text(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _Case:
-    bundle: CertificateBundle
-    names: tuple[str, ...]
-    now: datetime
-
-
 def must_be_as_ordered(bundle: CertificateBundle, names: Iterable[str], now: datetime) -> None:
-    """Require that a certificate is for these names and our key, valid, and with its issuers."""
-    case = _Case(bundle, tuple(names), now)
-    for question in _QUESTIONS:
-        problem = question(case)
-        if problem is not None:
-            raise rejected(problem, _CLOCK if question is _not_valid_now else _NOT_KEPT)
+    """Require that a certificate is for these names and our key, valid, and with its issuers.
+    Raises `CertificateRejected`.
+    """
+    for problem, hint in _faults(bundle, tuple(names), now):
+        raise rejected(problem, hint)
 
 
 def rejected(problem: Text, hint: Text = _NOT_KEPT) -> CertificateRejected:
@@ -226,55 +218,29 @@ def rejected(problem: Text, hint: Text = _NOT_KEPT) -> CertificateRejected:
     )
 
 
-def _other_names(case: _Case) -> Text | None:
-    had, wanted = case.bundle.certificate.names, case.names
-    if same_names(had, wanted):
-        return None
-    return Text("it is for {had}; asked for: {wanted}", had=_few(had), wanted=_few(wanted))
+def _faults(
+    bundle: CertificateBundle, wanted: tuple[str, ...], now: datetime
+) -> Iterator[tuple[Text, Text]]:
+    leaf, issuer_end = bundle.certificate, bundle.issuer_not_after
+    if not same_names(leaf.names, wanted):
+        said = Text("it is for {had}; asked for: {wanted}")
+        yield said.filled(had=_few(leaf.names), wanted=_few(wanted)), _NOT_KEPT
+    if not bundle.key_matches:
+        yield Text("it does not belong to our private key"), _NOT_KEPT
+    # Differences: a certificate without an end has the last second of the calendar (RFC 5280
+    # §4.1.2.5), after which there is no moment.
+    if leaf.not_before - now > SKEW or now - leaf.not_after >= SKEW:
+        said = Text("it is valid from {begin} to {end}, and here it is {now}")
+        yield said.filled(begin=leaf.not_before, end=leaf.not_after, now=now), _CLOCK
+    if not bundle.chain_complete:
+        said = Text(
+            "it is not followed by its issuer certificates (if a private CA signs with its root,"
+            " name that in `ca_bundle` under [acme])"
+        )
+        yield said, _NOT_KEPT
+    if issuer_end is not None and now - issuer_end >= SKEW:
+        yield Text("its issuer certificate expired at {moment}", moment=issuer_end), _NOT_KEPT
 
 
 def _few(names: tuple[str, ...]) -> tuple[str, ...]:
     return names if len(names) <= _NAMED else (*names[:_NAMED], "…")
-
-
-def _other_key(case: _Case) -> Text | None:
-    return None if case.bundle.key_matches else Text("it does not belong to our private key")
-
-
-def _not_valid_now(case: _Case) -> Text | None:
-    leaf = case.bundle.certificate
-    # Differences: a certificate without an end has the last second of the calendar (RFC 5280
-    # §4.1.2.5), after which there is no moment.
-    if leaf.not_before - case.now <= SKEW and case.now - leaf.not_after < SKEW:
-        return None
-    return Text(
-        "it is valid from {begin} to {end}, and here it is {now}",
-        begin=leaf.not_before,
-        end=leaf.not_after,
-        now=case.now,
-    )
-
-
-def _expired_issuer(case: _Case) -> Text | None:
-    end = case.bundle.issuer_not_after
-    if end is None or case.now - end < SKEW:
-        return None
-    return Text("its issuer certificate expired at {moment}", moment=end)
-
-
-def _broken_chain(case: _Case) -> Text | None:
-    if case.bundle.chain_complete:
-        return None
-    return Text(
-        "it is not followed by its issuer certificates (if a private CA signs with its root, name"
-        " that in `ca_bundle` under [acme])"
-    )
-
-
-_QUESTIONS: tuple[Callable[[_Case], Text | None], ...] = (
-    _other_names,
-    _other_key,
-    _not_valid_now,
-    _broken_chain,
-    _expired_issuer,
-)

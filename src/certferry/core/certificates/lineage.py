@@ -138,9 +138,11 @@ class Version:
         )
 
 
-def version_for(
-    withdrawn: Collection[str], versions: Sequence[Version], now: datetime
-) -> Version | None:
+Versions = Sequence[Version]
+"""Those of a lineage, newest first."""
+
+
+def version_for(withdrawn: Collection[str], versions: Versions, now: datetime) -> Version | None:
     """Return what a domain is to serve: the newest, or the newest good one not `withdrawn`."""
     for place, version in enumerate(versions):
         is_good = version.certificate.not_after > now and version.revocation is None

@@ -84,9 +84,7 @@ def base_name(name: str) -> str:
 
 
 def challenge_name(identifier: str) -> str:
-    """Return the name of the TXT record that proves an identifier (RFC 8555 §8.4). Apex and
-    wildcard share one, since the wildcard's `*.` is left out.
-    """
+    """Return an identifier's TXT name (RFC 8555 §8.4); a wildcard shares that of its base name."""
     return f"{CHALLENGE}.{base_name(identifier)}"
 
 

@@ -88,10 +88,8 @@ def with_issuer(chain: list[x509.Certificate], bundle_pem: bytes) -> list[x509.C
         return chain
 
 
-def _issuer_among(
-    candidates: list[x509.Certificate], leaf: x509.Certificate
-) -> list[x509.Certificate]:
-    return [issuer for issuer in candidates if _is_issuer(issuer) and _issued_by(leaf, issuer)][:1]
+def _issuer_among(others: list[x509.Certificate], leaf: x509.Certificate) -> list[x509.Certificate]:
+    return [issuer for issuer in others if _is_issuer(issuer) and _issued_by(leaf, issuer)][:1]
 
 
 def certificate_pem(certificate: x509.Certificate) -> str:

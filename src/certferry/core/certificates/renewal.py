@@ -45,23 +45,19 @@ class RenewalInfo:
     retry_after: timedelta | None = None
 
 
-def plausible_window(
-    certificate: Certificate, window: RenewalWindow | None
-) -> RenewalWindow | None:
+def plausible_window(leaf: Certificate, window: RenewalWindow | None) -> RenewalWindow | None:
     """Return a window that can be this certificate's: not empty, and over before the certificate
     is. One that lies before its life is how a CA asks for another one at once (RFC 9773 §4.2). Any
     other is none, be it absurd or a later certificate's.
     """
     if window is None:
         return None
-    fits = _EPOCH <= window.start < window.end <= certificate.not_after
+    fits = _EPOCH <= window.start < window.end <= leaf.not_after
     return window if fits else None
 
 
 def renew_at(certificate: Certificate, window: RenewalWindow | None = None) -> datetime:
-    """Return the moment from which the certificate is due. In a window it is always the same one,
-    drawn by the certificate's fingerprint, never before its lifetime, and never in the last sixth.
-    """
+    """Return when a certificate is due: in its window by its fingerprint, before the last sixth."""
     share = 2 if certificate.lifetime < SHORT_LIVED else 3
     left = certificate.lifetime / share
     found = plausible_window(certificate, window)

@@ -105,9 +105,7 @@ def with_uses(found: ObservedTarget, uploads: Iterable[Upload]) -> ObservedTarge
     return replace(found, remotes=tuple(remotes))
 
 
-def with_likely_bindings(
-    found: ObservedTarget, now: datetime, timeout: timedelta
-) -> ObservedTarget:
+def with_likely_bound(found: ObservedTarget, now: datetime, timeout: timedelta) -> ObservedTarget:
     """Add what is probably bound, where the target does not tell."""
     domains = (
         replace(domain, bound=_bound(domain, found, now, timeout))

@@ -79,6 +79,9 @@ class Change:
         return TO_COME if self.after is None else _shown(self.after)
 
 
+Changes = tuple[Change, ...]
+
+
 def _shown(value: str) -> str:
     return short(value) if _DIGEST.fullmatch(value) else value
 
@@ -137,7 +140,7 @@ class ReceiverDrift:
     """What a receiver finds to be otherwise than it was delivered, or not done yet."""
 
     reason: Reason
-    changes: tuple[Change, ...] = ()
+    changes: Changes = ()
 
 
 @dataclass(frozen=True, slots=True)

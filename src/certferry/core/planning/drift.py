@@ -10,6 +10,7 @@ from certferry.core.certificates.lineage import Version
 from certferry.core.desired.certificate import DesiredDeployment, DesiredHttps, HttpsSettings
 from certferry.core.observed.observation import (
     Change,
+    Changes,
     DomainState,
     ObservedDomain,
     ObservedTarget,
@@ -23,7 +24,7 @@ _NAMES = tuple(field.name for field in fields(DesiredHttps))
 _Https = DesiredHttps | HttpsSettings | None
 
 
-def setting_changes(desired: DesiredHttps, domain: ObservedDomain) -> tuple[Change, ...]:
+def setting_changes(desired: DesiredHttps, domain: ObservedDomain) -> Changes:
     """List where a domain's settings differ from what is asked for; of a domain without settings,
     none. One that the target does not report differs until it was sent: more is not known of it.
     """
@@ -42,16 +43,14 @@ def setting_changes(desired: DesiredHttps, domain: ObservedDomain) -> tuple[Chan
     return tuple(changes)
 
 
-def changes_unasked(
-    before: HttpsSettings, asked: DesiredHttps | None, now: HttpsSettings
-) -> tuple[Change, ...]:
+def changes_unasked(was: HttpsSettings, asked: DesiredHttps | None, now: HttpsSettings) -> Changes:
     """List which settings a change altered without being asked to, where both are reported."""
     return tuple(
-        Change(name, _in_words(getattr(before, name)), _in_words(getattr(now, name)))
+        Change(name, _in_words(getattr(was, name)), _in_words(getattr(now, name)))
         for name in _NAMES
         if _value(asked, name) is None
-        and None not in {_value(before, name), _value(now, name)}
-        and _value(before, name) != _value(now, name)
+        and None not in {_value(was, name), _value(now, name)}
+        and _value(was, name) != _value(now, name)
     )
 
 
@@ -85,7 +84,7 @@ class Drift:
     """What differs at a domain that was as declared: the certificate, or other settings."""
 
     certificate: bool = False
-    settings: tuple[Change, ...] = ()
+    settings: Changes = ()
 
     def without(self, desired: DesiredHttps) -> DesiredHttps:
         """Return the desired settings without those that drifted."""
@@ -136,12 +135,10 @@ def next_repair(repairs: Sequence[datetime], now: datetime) -> datetime | None:
     return None if len(made) < PER_DAY else made[PER_DAY - 1] + DAY
 
 
-def as_repair(
-    record: RolloutRecord, step: Deploy, now: datetime, *, is_made: bool
-) -> RolloutRecord:
+def as_repair(record: RolloutRecord, step: Deploy, now: datetime, *, made: bool) -> RolloutRecord:
     """Return the record of a repair. It is counted before it is made: a kill may come between."""
-    if is_made:
+    if made:
         record = replace(record, repairs=(now, *recent(record.repairs, now)))
-    if is_made or record.accepted_at is None:
+    if made or record.accepted_at is None:
         record = replace(record, drift=in_one_line(step.changes))
     return record

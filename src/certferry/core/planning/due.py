@@ -41,9 +41,7 @@ class Times:
     usual: Usual | None = None
 
     def in_this_run(self, moment: datetime) -> bool:
-        """Return whether something stored happened since the run began. A moment in the future was
-        written by a clock that was ahead; a step back of a moment within a run is none.
-        """
+        """Return whether something happened since the run began, by a clock that was right."""
         return self.begun <= moment <= self.now + LAG
 
     @classmethod
@@ -88,7 +86,7 @@ def _due_by_itself(
     times: Times,
 ) -> Due:
     since = _seen_since(domain, fingerprint, times) if last is None else waiting_since(last, times)
-    failed = _failed_in_this_run(domain, fingerprint, times)
+    failed = _failed_here(domain, fingerprint, times)
     if domain.kind.is_receiver:
         return failed
     if domain.state is DomainState.PROCESSING:
@@ -138,9 +136,7 @@ def _after_acceptance(
     return due
 
 
-def _failed_in_this_run(
-    domain: ObservedDomain, fingerprint: str, times: Times
-) -> TriedInThisRun | None:
+def _failed_here(domain: ObservedDomain, fingerprint: str, times: Times) -> TriedInThisRun | None:
     last = domain.last
     if last is None or last.fingerprint != fingerprint or last.failed_at is None:
         return None

@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from certferry.core.certificates.certificate import KeyType
 from certferry.core.desired.certificate import Authority, DesiredHttps, DriftPolicy, Kind
-from certferry.core.observed.observation import Change, Observation, in_one_line
+from certferry.core.observed.observation import Changes, Observation, in_one_line
 from certferry.core.reasons import Reason, Waiting
 from certferry.errors import CertferryError
 from certferry.problem import Problem, Severity
@@ -89,14 +89,14 @@ class Deploy:
     domain: str
     https: DesiredHttps
     reason: Reason
-    changes: tuple[Change, ...] = ()
+    changes: Changes = ()
     kind: Kind = Kind.AUTO
     action: Action = Action.DEPLOY
     due: Due = None
     fingerprint: str | None = None
     repair: bool = False
     upload_by: datetime | None = None
-    left: tuple[Change, ...] = ()
+    left: Changes = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ class Verify:
     target: str
     domain: str
     reason: Reason
-    changes: tuple[Change, ...] = ()
+    changes: Changes = ()
     kind: Kind = Kind.AUTO
     action: Action = Action.VERIFY
     due: Due = None
@@ -239,7 +239,7 @@ class Drifted:
     target: str
     domain: str
     policy: DriftPolicy
-    changes: tuple[Change, ...]
+    changes: Changes
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,7 +65,7 @@ def make_plan(
         findings=(
             *_overdue(desired, observed, times.now, rollouts),
             *_rejected(desired, observed, times, issue),
-            *_choice_findings(desired, observed),
+            *_choices(desired, observed),
             *(finding for part in parts for finding in part.findings),
         ),
         owned_elsewhere=observed.owned_elsewhere,
@@ -93,9 +93,7 @@ def _supply(
     return Supply(current, observed.versions, times, is_coming)
 
 
-def _choice_findings(
-    desired: DesiredCertificate, observed: Observation
-) -> Iterable[plans.PlanFinding]:
+def _choices(desired: DesiredCertificate, observed: Observation) -> Iterable[plans.PlanFinding]:
     is_plain = all(one.domains and not (one.unread or one.left_out) for one in observed.targets)
     if is_plain and not any(deployment.has_patterns for deployment in desired.deployments):
         return ()  # as in most runs

@@ -136,9 +136,7 @@ def must_outlive_rollback(observed: Observation, current: Version, now: datetime
     return None
 
 
-def renewed_after_rollback(
-    observed: Observation, current: Version, now: datetime
-) -> datetime | None:
+def renew_after_rollback(observed: Observation, current: Version, now: datetime) -> datetime | None:
     """Return from when `must_outlive_rollback` asks for a new certificate."""
     return min((moment for _, moment in _renewals(observed, current, now)), default=None)
 
@@ -173,11 +171,9 @@ def in_words(previous: Version) -> Text:
     )
 
 
-def rolled_back(
-    unchanged: Iterable[tuple[str, str]], observed: Observation
-) -> Iterator[RolledBack]:
+def rolled_back(places: Iterable[tuple[str, str]], observed: Observation) -> Iterator[RolledBack]:
     """Return where the previous certificate is served on purpose."""
-    for place in unchanged:
+    for place in places:
         previous = previous_of(observed.locate(*place)[1], observed)
         if previous is not None:
             yield RolledBack(*place, in_words(previous))

@@ -24,6 +24,7 @@ from certferry.core.desired.certificate import (
 from certferry.core.observed.observation import (
     CERTIFICATE,
     Change,
+    Changes,
     DomainState,
     ObservedDomain,
     ObservedTarget,
@@ -175,7 +176,7 @@ class _Case:
         """Whether every address presents the version."""
         return self.fingerprint is not None and is_served(self.served, self.fingerprint)
 
-    def setting_changes(self, https: DesiredHttps) -> tuple[Change, ...]:
+    def setting_changes(self, https: DesiredHttps) -> Changes:
         """List where the domain's other settings differ; most files ask for none."""
         return () if https == DesiredHttps() else setting_changes(https, self.domain)
 
@@ -208,7 +209,7 @@ def _drift(case: _Case) -> Drift | None:
 
 
 def _rollout(
-    case: _Case, https: DesiredHttps, *, repair: bool = False, left: tuple[Change, ...] = ()
+    case: _Case, https: DesiredHttps, *, repair: bool = False, left: Changes = ()
 ) -> plans.Rollout:
     """Plan what the domain needs."""
     deploy = _deploy(case, https, repair=repair, left=left)
@@ -225,7 +226,7 @@ def _rollout(
         return plans.Rollout(*case.place, (_rollback(case, record) or verify,))
     if record is None:
         return plans.Rollout(*case.place, ())
-    changes: tuple[Change, ...] = ()
+    changes: Changes = ()
     if record.settings_before not in {None, case.domain.https}:
         changes = changes_unasked(record.settings_before, record.sent, case.domain.https)
     return plans.Rollout(*case.place, (replace(verify, reason=NOT_RECORDED, changes=changes),))
@@ -254,7 +255,7 @@ def _with_due(rollout: plans.Rollout, case: _Case) -> plans.Rollout:
 
 
 def _deploy(
-    case: _Case, https: DesiredHttps, *, repair: bool, left: tuple[Change, ...]
+    case: _Case, https: DesiredHttps, *, repair: bool, left: Changes
 ) -> plans.Deploy | None:
     changes = case.setting_changes(https)
     reason = _why_deploy(case, changes)
@@ -281,7 +282,7 @@ def _deploy(
     )
 
 
-def _why_deploy(case: _Case, changes: tuple[Change, ...]) -> Reason | None:
+def _why_deploy(case: _Case, changes: Changes) -> Reason | None:
     domain = case.domain
     if domain.bound is None:
         return BINDING_UNKNOWN if domain.binding_hidden else HTTPS_OFF
@@ -327,7 +328,7 @@ def _delivery(case: _Case) -> plans.Rollout:
     reason = why_deliver(case.target, case.domain, case.version)
     if reason is None:
         return plans.Rollout(*case.place, ())
-    changes: tuple[Change, ...] = (Change(CERTIFICATE, case.domain.bound, case.fingerprint),)
+    changes: Changes = (Change(CERTIFICATE, case.domain.bound, case.fingerprint),)
     if case.version is not None and case.domain.bound == case.fingerprint:
         drift = () if case.domain.drift is None else case.domain.drift.changes
         changes = (*_change_of_issuers(case.domain, case.version), *drift)
@@ -355,7 +356,7 @@ def why_deliver(
     return Reason(ReasonCode.HOLDS_FOREIGN, Text("the certificate there was not delivered for it"))
 
 
-def _change_of_issuers(domain: ObservedDomain, version: Version) -> tuple[Change, ...]:
+def _change_of_issuers(domain: ObservedDomain, version: Version) -> Changes:
     """The same leaf may be there with other issuers. What is not known is no difference."""
     held, wanted = domain.fullchain_digest, version.fullchain_digest
     if held is None or wanted is None or held == wanted:
