@@ -110,10 +110,7 @@ def of_refusal(subject: str, refusal: errors.CertferryError) -> Problem:
 
 
 def heaviest_first(findings: Iterable[Problem]) -> tuple[Problem, ...]:
-    """Return the findings, errors first, and of the same severity in their order. What two checks
-    have found is kept once, though the service named another request to each; what is wrong with an
-    account as a whole, by its first finding.
-    """
+    """Return the findings, the worst first, what is wrong with an account as a whole once."""
     once: dict[tuple[str, str, Text | None], Problem] = {}
     for finding in findings:
         message = None if finding.code in _OF_THE_WHOLE else finding.message

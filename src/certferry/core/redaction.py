@@ -121,10 +121,7 @@ def _repeated(words: str, secrets: Iterable[Secret]) -> _Spans:
 
 
 def _proofs_in(value: str) -> Iterator[str]:
-    """Return the parts of an address that prove an identity: libraries quote it with its port, or
-    without its host. The keys of Feishu and WeCom are UUIDs, which `foreign_words` lets pass as ids
-    of requests.
-    """
+    """Return the parts of an address that prove an identity, such as Feishu's UUIDs."""
     authority, _, rest = value.partition("://")[2].partition("/")
     path, _, query = rest.partition("?")
     caller = authority.rpartition("@")[0].split(":")

@@ -151,7 +151,6 @@ LISTED_WITHIN = timedelta(minutes=10)
 """How long an upload of ours may be missing from a target's list, which lags behind writes
 (docs/facts/qiniu.md §5.1), before it counts as gone and is made anew."""
 
-
 _RETURNING = Text("the previous certificate is bound again")
 
 

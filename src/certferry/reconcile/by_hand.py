@@ -1,7 +1,4 @@
-"""What an operator asks for by hand: a rollback at every domain, if it is possible at all of them,
-and the revocation of a lineage's certificate at its CA, which is written down first, so that the
-next run replaces it whatever happens meanwhile.
-"""
+"""What an operator asks for by hand: going back at every domain, and a revocation."""
 
 from __future__ import annotations
 
@@ -156,11 +153,7 @@ def carry_over(old: str, new: str, certificate: Certificate, state: StateStore) 
 def to_revoke(
     lineage: str, reason: RevocationReason, state: StateStore, now: datetime
 ) -> list[Version]:
-    """List what is to be revoked, newest first: the newest certificate, and where its key is
-    compromised every other one that is valid with the same key. Nothing where the newest was
-    revoked before. What was begun and did not end comes first, also where it has a successor.
-    Raises `PlanRefused` where there is none, or it has expired.
-    """
+    """List what is to be revoked, what was begun first; else the newest, or all of its key."""
     versions = state.versions(lineage)
     begun = [
         one for one in versions if is_in_progress(one.revocation, one.certificate.not_after, now)
@@ -196,9 +189,8 @@ def revoke(
     now: Clock,
     progress: Progress,
 ) -> list[Version]:
-    """Revoke, and return what was revoked; nothing where that was done before. What the CA refuses
-    for good is as it was; where it may have been done, it stays written down, and a later call asks
-    the CA again. Raises what `to_revoke` does, `LeaseHeld`, `IssuanceError` and `StateError`.
+    """Revoke, and return what was revoked. What the CA may have done stays stored, and a later call
+    asks again. Raises what `to_revoke` does, `LeaseHeld`, `IssuanceError` and `StateError`.
     """
     with held_lease(state, now, lineage) as lease:
         versions = to_revoke(lineage, reason, state, now())

@@ -146,7 +146,6 @@ ENTRIES = 500
 _FAILED = " failed"
 """How the event of a try ends that failed; without it, that of one that did not."""
 
-
 _OF_THE_STATE = {
     errors.StateUnavailable.code: (Code.STATE_UNUSABLE, Severity.ERROR),
     errors.StateMissing.code: (Code.STATE_MISSING, Severity.WARNING),

@@ -1,7 +1,4 @@
-"""Have a certificate issued, or adopt one: whether a CA may be asked now, what for, at which of
-several CAs, and what is stored of the answer; which account writes the challenge records, and those
-that killed runs left of other lineages.
-"""
+"""Order or adopt certificates, at one CA or several, and clean up challenge records."""
 
 from __future__ import annotations
 
@@ -39,10 +36,7 @@ class ZoneRouter:
     accounts: Sequence[tuple[str, DnsProvider]]
 
     def at(self, name: str) -> DnsProvider:
-        """See `ports.dns.SharedOut.at`. A name that is in none of the zones is where a CNAME has
-        led to: then the accounts are asked whose it is. One that cannot tell which zones it has,
-        comes last.
-        """
+        """See `ports.dns.SharedOut.at`; where a CNAME leads elsewhere, accounts are asked."""
         for zone, account in self.accounts:
             if is_within(name, zone):
                 return account
@@ -92,10 +86,7 @@ def provider_of(desired: DesiredCertificate, accounts: Mapping[str, DnsProvider]
 def rate_limit_hold(
     step: Issue, desired: DesiredCertificate, observed: Observation, issuer: Issuer, now: datetime
 ) -> Issue:
-    """Return an order that is made now, as held until the CA may be asked; where there are
-    several CAs, with those that may be asked now. The others that are desired are asked where
-    waiting for the first would be too late.
-    """
+    """Return an order with the CAs that may be asked now, or held until one may."""
     free: list[Authority | None] = []
     holds: list[errors.OrderHeldBack] = []
 
@@ -227,11 +218,7 @@ def sweep(lineage: str, accounts: Sequence[DnsProvider], ports: Ports) -> None:
 
 
 def sweep_ownerless(certificates: Sequence[DesiredCertificate], ports: Ports) -> None:
-    """Remove the challenge records that killed runs left of lineages that are not issued here any
-    more: they are declared under another name, or with files, or not at all. Every account of the
-    run is tried: which of them wrote the records is not known any more. An error is only logged:
-    nothing that is declared depends on it. Raises `Interrupted`.
-    """
+    """Remove records that killed runs left of lineages not issued here; errors are only logged."""
     try:
         left = ports.state.lineages_in_challenge_records()
     except errors.StateError as error:

@@ -58,10 +58,7 @@ class Notifications:
     longest: timedelta = LONGEST
 
     def notify(self, change: Change) -> Mapping[str, Answered]:
-        """Change what stands, and send each channel what it does not know yet. Return what those
-        answered that were sent something. What a service did not take is left to a later run.
-        Raises `StateError` and `Interrupted`.
-        """
+        """Store what stands, and send each channel its news. Raises `StateError`, `Interrupted`."""
         end = time.monotonic() + self.longest.total_seconds()
         self.state.update_notices(change)
         if not self._has_news():

@@ -56,10 +56,7 @@ def with_file_names(desired: DesiredCertificate, ports: Ports) -> DesiredCertifi
 def as_known(
     desired: DesiredCertificate, source: CertificateSource, state: StateStore, *, read: bool
 ) -> DesiredCertificate:
-    """Return a certificate that another client makes with its names: those of its files where they
-    are to be `read` and can be, else those that were taken from them before. Whatever is wrong with
-    the files, a mistake of ours too, is reported in the certificate's own pass, and stops no other.
-    """
+    """Return it with the names of its files, as `read` or stored. A wrong file raises nothing."""
     if desired.files is None:
         return desired
     versions = state.versions(desired.lineage)

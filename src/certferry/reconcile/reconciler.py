@@ -48,17 +48,13 @@ AT_LEAST = VERIFY_TIMEOUT
 orders a certificate and uploads it, and neither is timed by that.
 """
 
-
 _log = logging.getLogger(__name__)
 
 
 def plan_lineage(
     desired: DesiredCertificate, observed: Observation, times: Times, issuing: Issuing
 ) -> Plan:
-    """Plan one lineage and take out what safety refuses. A certificate that no place could take now
-    is not issued: after a key or a name is corrected, everything is as it was, and the CA counts no
-    order.
-    """
+    """Plan, without what safety refuses, nor an order whose certificate no place could take."""
     plan = make_plan(desired, observed, times, issuing)
     plan = without_refused(plan, desired, observed, times.now)
     could_take_it = plan.rollouts or plan.unchanged or plan.drifts
@@ -68,10 +64,7 @@ def plan_lineage(
 
 
 class Outcomes:
-    """The latest outcome of each step, in the order the steps were first heard of. It decides
-    nothing: what the next pass does is in the plan. `has_looked`: a pass came so far as to report
-    something.
-    """
+    """The latest outcome of each step; what the next pass does is in the plan alone."""
 
     def __init__(self, lineage: str, progress: Progress) -> None:
         self._lineage = lineage
@@ -143,10 +136,7 @@ _ONCE = {Action.ISSUE, Action.ADOPT, Action.ROLLBACK, Action.RETIRE}
 
 
 def _under(known: StepOutcome, plan: Plan, observed: Observation) -> StepOutcome | None:
-    """Return an earlier outcome as it stands under a later plan, `None` when it is over: what was
-    waited for has to be found again. A deployment has ended once the plan has none for its domain;
-    what was bound then is in the state.
-    """
+    """Return an earlier outcome as it stands under a later plan, `None` when it is over."""
     target, domain = known.target or "", known.domain or ""
     found = observed.find(target, domain)
     is_unread = any(one.label == target and one.failure for one in observed.targets)
@@ -199,10 +189,7 @@ class LineageReconciler:
         return LineageReport(self.desired.lineage, self._fingerprint, known.all(), known.has_looked)
 
     def reconcile(self) -> Waiting | None:
-        """Observe, plan, act; return the wait before the next pass, `None` when this was the last.
-        Raises `Interrupted` when the run is stopped; everything else becomes an outcome. An error
-        outside a step ends this lineage's run, unless another run holds the lease.
-        """
+        """Make a pass; return the wait before the next, if any. Raises only `Interrupted`."""
         self._outcomes.begin_pass()
         try:
             self._make_pass()
@@ -246,10 +233,7 @@ class LineageReconciler:
             self._follow(plan, observed, lease)
 
     def _recheck(self, before: Observation, plan: Plan, *, anew: bool) -> tuple[Observation, Plan]:
-        """Observe under the lease, and plan again where that shows something else: until the lease
-        was ours, another run may have changed the world. Where it has, or where doubts are left,
-        nothing counts that was read before.
-        """
+        """Observe and plan under the lease, all anew where another run changed something."""
         observed = self._observe(anew=anew)
         if observed != before:
             plan = self.plan(observed)
@@ -345,10 +329,7 @@ class Reconciler:
         scheduled: bool = False,
         before: SyncReport | None = None,
     ) -> SyncReport:
-        """Bring the world to the declared state, within the limit. A `scheduled` run leaves
-        failures alone for a while; its retries follow a report `before`. Raises `StateError` for a
-        lost key.
-        """
+        """Sync; a `scheduled` run keeps pauses, and follows `before`. Raises `StateError`."""
         self.ports.state.must_unseal()
         issuing = Issuing.ALWAYS if renew else Issuing.IF_DUE
         report = self.run(certificates, wait_limit, issuing, keeps_pauses=scheduled)

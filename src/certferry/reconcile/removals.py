@@ -130,11 +130,7 @@ def without_claimed(
 
 
 def _unsettled_since(lineage: str, target: str, ports: Ports) -> datetime | None:
-    """Return since when the last of other lineages' certificates is on its way to the target.
-    Counted from when the target took it, as its own time is: else this lineage gives up waiting
-    before that one has arrived. For a lineage that is declared no more, no run records an arrival:
-    its time is that of a change.
-    """
+    """Return since when another lineage's certificate is on its way, by when it was accepted."""
     now = ports.now()
 
     def is_arriving(record: RolloutRecord) -> bool:

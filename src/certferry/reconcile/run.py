@@ -90,10 +90,7 @@ class Run:
             wake()
 
     def pause(self, seconds: float) -> None:
-        """Wait (`ports.progress.Pause`); raises `Interrupted` once the run is stopped. Each thread
-        is interrupted once. What it waits for after that, such as its turn to remove a record at a
-        provider that wants few requests per second, belongs to its clean-up.
-        """
+        """Wait (`ports.progress.Pause`). Raises `Interrupted` once in each thread."""
         left: float | None = getattr(self._interrupted, "left", None)
         if left is None:
             if not self._stopped.wait(seconds):
@@ -203,10 +200,7 @@ class Ports:
 
 
 def history_keeper(state: StateStore, now: Clock, who: str) -> Progress:
-    """Return a listener that adds an entry for each thing that happens, in the name of `who`. It is
-    kept for ever, without secrets: a service may have quoted one. An entry that cannot be written
-    is a warning: what happened has happened, and no step fails of it.
-    """
+    """Return a listener that keeps what happens, without secrets; if it cannot, it warns."""
 
     def keep(event: Event) -> None:
         if isinstance(event, Happened):

@@ -141,10 +141,7 @@ def _with_refusals_to_come(
 
 @dataclass(eq=False)
 class Proofs:
-    """What would stop the orders of one run's plans: a wrong clock, refused keys, a missing zone. A
-    plan without an order asks nothing, unless no target has a domain for the certificate: a name
-    that is mistyped has no zone either. Each account's clock is asked for once.
-    """
+    """What would stop the orders of one run's plans, asking each account's clock once."""
 
     ports: Ports
     _clocks: dict[str, errors.CertferryError | None] = field(default_factory=dict, init=False)

@@ -94,10 +94,7 @@ class VendorAccounts:
     table: adapters.AdapterTable = field(default_factory=adapters.installed)
 
     def meant(self) -> tuple[dict[str, DnsProvider], dict[str, DeployTarget]]:
-        """Connect every account that a certificate names. One whose adapter is broken says so when
-        it is used, so that the others go on. Raises one `ConfigError` of all that is wrong with
-        what the operator wrote.
-        """
+        """Connect each account in use, even one that only fails later. Raises one `ConfigError`."""
         certificates, errors = self.settings.certificates, list[ConfigError]()
         served = [d.target for one in certificates for d in one.deployments if d.delivery is None]
         proven = [account for desired in certificates for account in desired.dns_accounts]

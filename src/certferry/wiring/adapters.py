@@ -125,7 +125,6 @@ _MOVED = {
 }
 """Modules that packages import by an earlier CONTRIBUTING, and where what they hold is now."""
 
-
 _RENAMED = {
     "certferry.core.certificates.lineage import mark": (
         "certferry.core.certificates.lineage import label_of"
@@ -360,10 +359,7 @@ class AdapterTable:
         ]
 
     def meanings_of(self, code: str) -> Mapping[str, CodeMeaning]:
-        """Return what a code means that a service answers with, by the services' names: of every
-        adapter that knows it, or the family of codes that it begins with. One that cannot be used
-        knows none.
-        """
+        """Return what a service's code, or the longest known beginning of it, means, by service."""
         found: dict[str, CodeMeaning] = {}
         for family in (*FAMILIES.values(), CHANNELS):
             for name in self.names(family):

@@ -43,10 +43,7 @@ def issuer_for(settings: Settings, state: StateStore, pause: Pause) -> Issuer:
 
 @dataclass(eq=False)
 class LateIssuer:
-    """An issuer at several directories, each of which is connected when a certificate is first
-    needed from it: `connect` takes the directory's URL, empty for the usual one. What may be
-    ordered there is known before, from its `budget`.
-    """
+    """An issuer at several directories, each connected when it is first needed."""
 
     connect: Callable[[str], Issuer]
     budget: Callable[[str], Budget]

@@ -32,7 +32,6 @@ from certferry.wiring.clock import now
 LONGEST_ANSWER = 64 * 1024
 """Bytes of what a service answers to a message; it has a line to say."""
 
-
 _SERVICES = {"qiniu": Text("Qiniu")}
 """What services are called in a message, by their type, where that is another word."""
 

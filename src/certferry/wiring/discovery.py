@@ -41,10 +41,7 @@ def chosen(named: Sequence[str], accounts: VendorAccounts, settings: Settings) -
 
 
 def discovered(labels: Sequence[str], workspace: Workspace, run: Run) -> Discovery:
-    """Return everything that these accounts of targets hold, and what is wrong with any of them,
-    whether a certificate names them or not. Raises what keeps all of them from being read: see
-    `must_be_read`.
-    """
+    """Return everything that these accounts hold. Raises what `must_be_read` does."""
     settings, state = workspace.settings, workspace.state
     known = partial(as_known, source=PemFileSource(), state=state, read=True)
     declared = tuple(map(known, settings.declared))

@@ -1,7 +1,4 @@
-"""Notify operators and monitors of runs: what a run has left, what ended it before it had a report,
-and that it could not begin, since its file is wrong. Where the file declares no channel, nothing
-more is loaded.
-"""
+"""Notify operators and monitors of what runs leave, what ended them, and of a wrong file."""
 
 from __future__ import annotations
 
@@ -64,10 +61,7 @@ class RunNotifications:
     language: str
 
     def notify_of(self, run: Callable[[], SyncReport], *, is_whole: bool = False) -> SyncReport:
-        """Make a run, and notify operators and monitors of what it has left, or what ended it
-        before that. Neither fails the run: what is wrong with a channel is a warning. `is_whole`:
-        the run is for every certificate that is declared.
-        """
+        """Make a run, and notify of it; `is_whole`: it is for all that is declared."""
         monitor = self._monitor(is_whole=is_whole)
         report: SyncReport | None = None
         try:
@@ -141,10 +135,7 @@ class RunNotifications:
             self.notify_unremembered(error)
 
     def notify_unremembered(self, error: errors.CertferryError) -> None:
-        """Notify the channels of trouble that no state can remember, since the state or the
-        configuration is the trouble: once a day, by a stamp beside the state, else beside the
-        configuration, else in the run directory. Where none of them takes a file, each run does.
-        """
+        """Notify of trouble that no state can store, once a day by a stamp in some directory."""
         from certferry.core.assessment.notices import A_DAY
 
         if not self.settings.channels:
@@ -290,9 +281,8 @@ def _notifications_by(
 
 
 def _harmless(settings: Settings) -> Settings:
-    """Return of the settings what does no harm, also where another user has written them: the
-    heartbeat, whose secret is sent to its own address alone, and channels that are sent nothing
-    which is not in the file. No program is started.
+    """Return what does no harm of settings that another user may have written: the heartbeat, whose
+    secret goes to its own address alone, and channels with literal words. No program is started.
     """
     channels = {
         name: one

@@ -35,10 +35,7 @@ _MOST_LISTED = 10
 def chosen_settings(
     names: Sequence[str], path: Path | None, environ: Mapping[str, str]
 ) -> Settings:
-    """Read the configuration file and keep the certificates that are named, all if none is; a
-    domain names those that are for it. Without a file the names themselves are declared, as the
-    environment allows. Raises `ConfigError`.
-    """
+    """Read the file and keep what is named; without a file, declare it. Raises `ConfigError`."""
     if names and find_file(path, environ) is None:
         return from_environment(names, environ)
     settings = load_checked(path, environ)
@@ -145,11 +142,7 @@ class Meant:
 
 
 def meant_by(mode: str, chosen: Path | None, environ: Mapping[str, str]) -> Meant:
-    """Read the configuration file and keep of it the certificates that are meant. Without a file,
-    or with one that declares no certificate, the client's certificate itself is taken, for Qiniu.
-    Raises `ConfigError`, and `CertificateError` or `PlanRefused` when the client's files cannot be
-    taken.
-    """
+    """Read the settings that a client's renewal means, from a file or not. Raises `ConfigError`."""
     renewed = renewed_by_any(environ) if mode == QINIU else renewed_by(mode, environ)
     settings = None if find_file(chosen, environ) is None else load_checked(chosen, environ)
     if settings is not None and (renewed is None or (mode == QINIU and settings.certificates)):

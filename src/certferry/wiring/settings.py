@@ -253,7 +253,6 @@ MOST_NAMES = {"tlsserver": 25, "shortlived": 25}
 
 _LETS_ENCRYPT = frozenset({DIRECTORIES["letsencrypt"], DIRECTORIES["letsencrypt-staging"]})
 
-
 _Unfit = tuple[Mistake, Text | None]
 """What is wrong where, and what else would help beside another profile."""
 

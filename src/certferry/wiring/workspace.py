@@ -35,10 +35,7 @@ from certferry.wiring.notifications import RunNotifications
 
 
 class Workspace:
-    """What the runs of one process share, each part opened when it is first asked for, and closed
-    at the end of the `with` block. Safe to use from any thread: runs may follow one another, or
-    overlap. One that `reads_only` stores nothing, and makes not even an empty state.
-    """
+    """What the runs of one process share, opened when needed. Safe to use from any thread."""
 
     def __init__(
         self, settings: Settings, *, reads_only: bool = False, language: str = "en"
@@ -92,10 +89,7 @@ class Workspace:
         )
 
     def connect(self, run: Run) -> Ports:
-        """Connect every account that the certificates name, and return the ports of a run. Each run
-        connects anew: a token that was refused before may be right by now, and zones appear. Raises
-        one `ConfigError` of all that is wrong with the accounts, and `StateError`.
-        """
+        """Connect a run's ports, anew for each. Raises `StateError` and one `ConfigError`."""
         # First: with a mistake in the settings, not even an empty state is made.
         dns, targets = self.accounts(run).meant()
         settings, state, source = self.settings, self.state, PemFileSource()

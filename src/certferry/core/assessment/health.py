@@ -35,10 +35,7 @@ Place = tuple[str, str, str]
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """Whether a place had its certificate when a run last observed it, and `since` when that is so.
-    `fingerprint` is the certificate's that it was last seen to have, `None` where none of ours was.
-    Without a domain it is a target at which other lineages serve all that this one was to serve.
-    """
+    """Whether a place was last seen `served`, and `since` when; no domain: others serve it all."""
 
     lineage: str
     target: str
@@ -183,10 +180,7 @@ class Expected:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What the state has of all certificates and of runs, which `status`, `check`, `doctor` and the
-    metrics show. `versions` are each lineage's newest and those that a place has, newest first;
-    `problem` is that of a state with which no run can work.
-    """
+    """What the state has of certificates and runs; a state with a `problem` runs nothing."""
 
     versions: Mapping[str, Versions] = field(default_factory=dict)
     sightings: Sequence[Sighting] = ()

@@ -85,10 +85,7 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class ChannelState:
-    """What is stored of a channel: what it has been sent, and when it was `sent` its last messages;
-    nothing is sent before `again_at`. `refusal` is what its service last answered where it took no
-    message, with the moment since when it takes none.
-    """
+    """What a channel was sent, and when; `refusal` is why its service takes no message."""
 
     deliveries: tuple[Delivery, ...] = ()
     sent: tuple[datetime, ...] = ()

@@ -93,10 +93,7 @@ class LastFailure:
 
 @dataclass(frozen=True, slots=True)
 class DomainStatus:
-    """One domain at one target, and what it is to serve: a certificate with this `fingerprint`,
-    valid until `not_after`, at the target already where it `is_uploaded`. `served` is what each
-    address presents, `ticket` what to send to the target's support.
-    """
+    """One domain at one target, what it is to serve and what it serves; `ticket` is for support."""
 
     target: str
     kind: Kind

@@ -140,7 +140,15 @@ def _of_its_issuers(way: Way, now: datetime) -> Problem:
             Text("serve the fullchain: the leaf first, then its issuer certificates"),
         )
     if way.end is not End.TRUSTED:
-        return _untrusted(last)
+        # The root is usually not presented, so it is the last one's issuer; of itself, its own.
+        return Problem(
+            EdgeProblemCode.UNTRUSTED_ISSUER,
+            Text("its issuer {issuer} is not trusted (a staging CA?)", issuer=last.issuer),
+            Text(
+                "browsers trust no staging or private CA; where this one is meant, name its root"
+                " with `ca_bundle` under [verify]"
+            ),
+        )
     expired = [issuer for issuer in way.certificates[1:] if now > issuer.not_after]
     if expired:
         return _expired(expired[0], now)
@@ -170,18 +178,6 @@ def _expired(issuer: Presented, now: datetime) -> Problem:
     )
 
 
-def _untrusted(last: Presented) -> Problem:
-    """The root is usually not presented, so it is the last one's issuer; of itself, its own."""
-    return Problem(
-        EdgeProblemCode.UNTRUSTED_ISSUER,
-        Text("its issuer {issuer} is not trusted (a staging CA?)", issuer=last.issuer),
-        Text(
-            "browsers trust no staging or private CA; where this one is meant, name its root with"
-            " `ca_bundle` under [verify]"
-        ),
-    )
-
-
 SKEW = timedelta(minutes=15)
 """How wrong this clock may be: by more, Qiniu refuses its dates (docs/facts/qiniu.md §2.3)."""
 
@@ -194,7 +190,6 @@ _NOT_KEPT = Text(
     " `certferry sync --renew {lineage}` at once",
     lineage=LINEAGE,
 )
-
 
 _CLOCK = Text(
     "see first whether this machine's clock is right (`timedatectl`); if it is, tell the CA."

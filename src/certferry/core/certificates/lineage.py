@@ -30,13 +30,7 @@ class RevocationReason(StrEnum):
         return _CODES[self]
 
 
-_CODES = {
-    RevocationReason.UNSPECIFIED: 0,
-    RevocationReason.KEY_COMPROMISE: 1,
-    RevocationReason.AFFILIATION_CHANGED: 3,
-    RevocationReason.SUPERSEDED: 4,
-    RevocationReason.CESSATION_OF_OPERATION: 5,
-}
+_CODES = dict(zip(RevocationReason, (0, 1, 3, 4, 5), strict=True))
 
 
 @dataclass(frozen=True, slots=True)

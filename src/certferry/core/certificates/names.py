@@ -217,11 +217,7 @@ _SECOND_LEVELS = {
 
 
 def registered_domain(name: str) -> str:
-    """Return what was registered for a name: its last two labels, or three below a suffix such as
-    com.cn. CAs use the whole public suffix list, which changes every week and has 10,000 lines.
-    Where a suffix is not known here, the names of several owners count together: their budget ends
-    too early, and never too late.
-    """
+    """Return a name's last two labels, or three where that is wide: counted too high, never low."""
     labels = base_name(name).split(".")
     wide = set(labels[-2:-1]) & set(_SECOND_LEVELS.get(labels[-1], "").split())
     return ".".join(labels[-3 if wide else -2 :])

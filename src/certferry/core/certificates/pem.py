@@ -157,10 +157,7 @@ def parse_key(privkey_pem: Secret) -> PrivateKeyTypes:
 
 
 def bundle_of(certificates: list[x509.Certificate], key: PrivateKeyTypes) -> CertificateBundle:
-    """Put a leaf, its issuer certificates and its key together. The key is turned into PKCS#8, the
-    one form every target takes. Raises `CertificateError` when the leaf does not stand first, or
-    has no names.
-    """
+    """Join a leaf, its issuers and its key, as PKCS#8. Raises `CertificateError`."""
     leaf, *issuers = certificates
     _must_begin_with_the_leaf(leaf, issuers, key)
     with _translating_errors():

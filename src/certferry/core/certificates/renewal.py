@@ -22,7 +22,6 @@ USUAL_REST = timedelta(hours=6)
 SHORTEST_REST, LONGEST_REST = timedelta(minutes=1), timedelta(days=1)
 """What a CA may ask for in Retry-After (RFC 9773 §4.3.2)."""
 
-
 _DIGITS = 13
 """Hex digits of a fingerprint that make a share: as many bits as a float holds."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -46,9 +45,8 @@ class RenewalInfo:
 
 
 def plausible_window(leaf: Certificate, window: RenewalWindow | None) -> RenewalWindow | None:
-    """Return a window that can be this certificate's: not empty, and over before the certificate
-    is. One that lies before its life is how a CA asks for another one at once (RFC 9773 §4.2). Any
-    other is none, be it absurd or a later certificate's.
+    """Return a window that is not empty and over before the certificate is, else `None`. One before
+    its life is how a CA asks for another certificate at once (RFC 9773 §4.2).
     """
     if window is None:
         return None

@@ -33,10 +33,7 @@ class Program:
 
 @dataclass(frozen=True, slots=True)
 class FileDelivery:
-    """Four PEM files in a directory, and what is run when they have changed. `owner` and `group`
-    are names or numbers; `None` is the user that runs certferry. `mode` is that of everything but
-    the key.
-    """
+    """Four PEM files in a directory, their owner and `mode` (not the key's), and what reloads."""
 
     directory: str
     owner: str | None = None

@@ -144,10 +144,7 @@ def likely_binding(
     now: datetime,
     timeout: timedelta,
 ) -> str | None:
-    """Return the remote id that is probably bound, `None` when it is probably none of ours. A
-    change that we asked for a moment ago counts before what the edges still serve; after `timeout`,
-    what the edges serve counts. Where no edge answers, our record does.
-    """
+    """Return what is probably bound: until `timeout` our last change, then what edges serve."""
     by_fingerprint = {remote.fingerprint: remote.remote_id for remote in remotes}
     asked = None if last is None else by_fingerprint.get(last.fingerprint)
     if asked is not None and last is not None and not last.was_seen and now < last.at + timeout:

@@ -310,7 +310,7 @@ class Observation:
         return found
 
 
-def is_served(addresses: tuple[Served, ...], fingerprint: str) -> bool:
+def is_served(addresses: Sequence[Served], fingerprint: str) -> bool:
     """Return whether all addresses that answered, at least one, present it validly."""
     answered = [address for address in addresses if address.answered]
     return bool(answered) and all(a.fingerprint == fingerprint and a.valid for a in answered)

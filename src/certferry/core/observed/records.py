@@ -54,7 +54,6 @@ class RolloutRecord:
 LAG = timedelta(minutes=1)
 """How long a target may go on telling of what was before a change that it accepted."""
 
-
 NO_LINEAGE = ""
 """The lineage of an `Upload` that is not ours: the state holds of it only that it is used."""
 
@@ -91,10 +90,7 @@ class Ordered:
 
 @dataclass(frozen=True, slots=True)
 class OtherCertificate:
-    """A certificate at a target that is not this lineage's, as the target lists it: another
-    lineage's, another tool's, or one uploaded by hand. `label` may be empty, and no identity.
-    `in_use_until` is as for our own.
-    """
+    """A target's certificate that is not this lineage's; its `label` identifies nothing."""
 
     remote_id: str
     label: str

@@ -18,7 +18,6 @@ from certferry.text import Text
 
 AUTO = "auto"
 
-
 Selection = Scope | DesiredDeployment
 """Which domains are wanted: named ones, all that are covered, or what matches."""
 

@@ -57,14 +57,11 @@ def changes_unasked(was: HttpsSettings, asked: DesiredHttps | None, now: HttpsSe
 def _sent(domain: ObservedDomain) -> DesiredHttps | None:
     """Return what the domain was last sent, unless it is that change which has failed."""
     record = domain.last
-    if record is None or (domain.state is DomainState.FAILED and not _has_succeeded(record)):
+    if record is None:
         return None
-    return record.sent
-
-
-def _has_succeeded(record: RolloutRecord) -> bool:
     # What was seen at once may have been what was there before the change.
-    return record.verified_at is not None and record.verified_at - record.asked_at >= LAG
+    has_succeeded = record.verified_at is not None and record.verified_at - record.asked_at >= LAG
+    return record.sent if has_succeeded or domain.state is not DomainState.FAILED else None
 
 
 def _value(settings: _Https, name: str) -> object:

@@ -62,14 +62,13 @@ def open_record(domain: ObservedDomain, fingerprint: str, now: datetime) -> Roll
 def due_of(
     rollout: Rollout,
     domain: ObservedDomain,
-    served: tuple[Served, ...],
-    *,
+    served: Sequence[Served],
     fingerprint: str,
     times: Times,
 ) -> Due:
     """Return when the rollout's first step, for the certificate with this `fingerprint`, is due."""
     last = open_record(domain, fingerprint, times.now)
-    due = _due_by_itself(rollout, domain, served, fingerprint, last, times)
+    due = _due_by_itself(rollout, domain, served, fingerprint, times)
     if due is not None or rollout.deploy is None or last is None or not times.keeps_pauses:
         return due
     tried_at, longest = last.failed_at or last.accepted_at, times.longest_pause
@@ -80,11 +79,11 @@ def due_of(
 def _due_by_itself(
     rollout: Rollout,
     domain: ObservedDomain,
-    served: tuple[Served, ...],
+    served: Sequence[Served],
     fingerprint: str,
-    last: RolloutRecord | None,
     times: Times,
 ) -> Due:
+    last = open_record(domain, fingerprint, times.now)
     since = _seen_since(domain, fingerprint, times) if last is None else waiting_since(last, times)
     failed = _failed_here(domain, fingerprint, times)
     if domain.kind.is_receiver:
@@ -197,7 +196,7 @@ def without_effect(deploy: Deploy, domain: ObservedDomain, since: datetime) -> D
     return DeployError(message, hint=hint)
 
 
-def not_served(served: tuple[Served, ...], fingerprint: str, since: datetime) -> VerificationError:
+def not_served(served: Sequence[Served], fingerprint: str, since: datetime) -> VerificationError:
     """Return the problem of addresses that do not serve the certificate, or do not answer."""
     answered = [address for address in served if address.answered]
     if not answered:
@@ -265,7 +264,7 @@ def stuck_error(
     message = Text(
         "{target} has not ended its change since {since}; the certificate is not served everywhere"
     )
-    if is_served(tuple(served), fingerprint):
+    if is_served(served, fingerprint):
         message = Text(
             "{target} has not ended its change since {since}; every address serves the"
             " certificate already"

@@ -46,10 +46,7 @@ class Allowance:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a CA allows: orders by account; certificates by registered domain, and by exact set of
-    names; proofs that fail, by name. A CA that refills such a budget bit by bit allows more than
-    this, and never less.
-    """
+    """What a CA allows by account, registered domain, set of names, and name, at the least."""
 
     orders: Allowance
     domain: Allowance
@@ -112,10 +109,7 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """What is remembered of one directory. Where a renewal is wanted, only the orders of its very
-    names need be there; where a new order is, also the last `MOST_ORDERS` that renew nothing, and
-    earlier ones of these with names of its registered domains.
-    """
+    """What is stored of a directory, as far as it counts against an order."""
 
     orders: tuple[PastOrder, ...] = ()
     failed_proofs: tuple[FailedProof, ...] = ()
@@ -222,10 +216,8 @@ def _used_up(
 
 PAUSES = (timedelta(minutes=1), timedelta(minutes=10), timedelta(minutes=100), timedelta(days=1))
 
-
 LONGEST_IN_A_RUN = PAUSES[-2]
 """What a run itself waits for, in order to try again."""
-
 
 NEAR = timedelta(days=3)
 """Time before a certificate's end in which each run counts: a pause of a day may be the last."""
@@ -282,27 +274,21 @@ def authorities_now(
     authorities: tuple[Authority, ...], observed: Observation, now: datetime
 ) -> tuple[Authority, ...]:
     """Return the CAs of a list that may be asked now: the first, or all in this order."""
-    if may_fall_back(of_use(observed), observed.remembered.failing_since, now):
-        return authorities
-    return authorities[:1]
+    current, since = of_use(observed), observed.remembered.failing_since
+    # A failure in the future was written by a clock that was ahead.
+    if since is None or since > now:
+        return authorities[:1]
+    if current is None:
+        may_fall_back = now >= since + WITHOUT_ANY
+    else:
+        may_fall_back = _is_near(current, now) and now >= since + PASSING
+    return authorities if may_fall_back else authorities[:1]
 
 
 def of_use(observed: Observation) -> Certificate | None:
     """Return the certificate in force, unless it was revoked."""
     current = observed.current
     return None if current is None or current.revocation is not None else current.certificate
-
-
-def may_fall_back(
-    current: Certificate | None, failing_since: datetime | None, now: datetime
-) -> bool:
-    """Return whether other CAs may be asked; `failing_since` is when one first failed."""
-    # A failure in the future was written by a clock that was ahead.
-    if failing_since is None or failing_since > now:
-        return False
-    if current is None:
-        return now >= failing_since + WITHOUT_ANY
-    return _is_near(current, now) and now >= failing_since + PASSING
 
 
 def may_pass_over(current: Certificate | None, held_until: datetime, now: datetime) -> bool:

@@ -63,10 +63,7 @@ Due = Waiting | NotInThisRun | None
 
 @dataclass(frozen=True, slots=True)
 class Issue:
-    """Order a certificate, or adopt one that was made elsewhere (`action`). `authorities` are the
-    CAs that may be asked, each when those before it have failed; the names `standing`, without
-    `*.`, are proven by a record that stays (`core.dns_persist`).
-    """
+    """Order a certificate, or adopt one (`action`), at `authorities` in turn; see `dns_persist`."""
 
     names: tuple[str, ...]
     key_type: KeyType
@@ -129,10 +126,7 @@ class Rollback:
 
 @dataclass(frozen=True, slots=True)
 class Retire:
-    """Remove a copy of ours that its successor has replaced, or an `unmanaged` one that nothing
-    uses. `not_after` and `left` are how long it is valid, where the target says. `again`: the
-    target has refused its removal before, and most likely does so again.
-    """
+    """Remove a superseded copy, or an unused `unmanaged` one; `again`: it was refused before."""
 
     target: str
     remote_id: str

@@ -366,10 +366,7 @@ def renew_at(observed: Observation, version: Version) -> datetime:
 def must_be_deployable(
     current: Certificate, targets: Iterable[ObservedTarget], now: datetime
 ) -> Reason | None:
-    """The certificate can still be uploaded wherever it is missing. A new one is only ordered where
-    it would be accepted: a CA whose certificates are too short for the target from the first day is
-    a matter for safety, not for more orders.
-    """
+    """It can still be uploaded where it is missing, if a new one could be."""
     left = current.remaining(now)
     for target in targets:
         wanted = target.rules.min_remaining

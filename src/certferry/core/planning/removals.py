@@ -48,10 +48,7 @@ def left_to_later_runs(count: int) -> Text:
 def superseded(
     desired: DesiredCertificate, observed: Observation, now: datetime, *, issuing: bool
 ) -> tuple[Retire, ...]:
-    """List what of ours is to be removed. The newest superseded certificate stays until it expires,
-    so that a rollback has something to go back to; while a new one is `issuing`, so does the one in
-    force.
-    """
+    """List our superseded copies; the newest of them stays to go back to, until it expires."""
     kept = _kept_fingerprints(observed, now, issuing=issuing)
     # By place, since one account may stand in several deployments.
     retired = {
@@ -95,10 +92,7 @@ def unclaimed(
     remembered: Mapping[str, tuple[Version, ...]],
     now: datetime,
 ) -> tuple[OtherCertificate, ...]:
-    """Take out what another lineage owns, here or elsewhere: what has a label of a `declared` one,
-    which may be about to bind it, and of `remembered` ones that are declared no more what is in
-    force, or left to go back to, until it expires.
-    """
+    """Drop what another lineage owns: `declared` ones all, `remembered` ones two."""
     theirs = {owner for lineage in declared for owner in owners(lineage)}
     kept = {
         label

@@ -1,7 +1,4 @@
-"""The way of a certificate to each domain of a target, and to a receiver: what it takes, and why.
-
-A receiver has no edges: it has a certificate, or it has not, and nothing is left to verify.
-"""
+"""What it takes to bring a certificate to each domain of a target, and to a receiver."""
 
 from __future__ import annotations
 
@@ -370,10 +367,7 @@ class _Claim(NamedTuple):
 
 
 class Claims:
-    """What all the declared certificates lay claim to, whichever of them a run is for. The names of
-    imported certificates must have been filled in. To find an owner takes the same time with one
-    certificate as with thousands.
-    """
+    """What all declared certificates claim; found in the same time among one or thousands."""
 
     def __init__(self, declared: Iterable[DesiredCertificate] = ()) -> None:
         all_declared = tuple(declared)

@@ -142,10 +142,7 @@ _Check = Callable[[_Case], Refusal]
 def without_refused(
     plan: Plan, desired: DesiredCertificate, observed: Observation, now: datetime
 ) -> Plan:
-    """Take every refused deployment, and what follows from it, out of the plan and add why. Nothing
-    of ours is retired at a target where something is blocked: its successor is not seen there. What
-    is unused is removed all the same where that is what makes room.
-    """
+    """Return the plan without refused deployments, and removals where something is blocked."""
     refusals: list[PlanFinding] = []
     for step in filter(None, (rollout.deploy for rollout in plan.rollouts)):
         version = None if plan.issue_now else observed.version(step.fingerprint)
@@ -180,10 +177,7 @@ def _refusal(case: _Case) -> Refusal:
 
 
 def state_is_not_older(case: _Case) -> Refusal:
-    """No target has a newer certificate of the lineage than the state knows. Of one that another
-    client makes the files say which is to be served, and not the state. A name that is cut in a
-    label may be another lineage's as well, so that only a whole one counts.
-    """
+    """No target has a newer certificate of ours; a name that is cut in a label proves nothing."""
     lineage = case.desired.lineage
     known = [version.certificate.not_before for version in case.observed.versions]
     found = [
