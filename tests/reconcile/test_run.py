@@ -56,7 +56,7 @@ def test_wait_after_it_was_reported_is_a_wait() -> None:
 
 def test_putting_in_order_has_an_end() -> None:
     """More than its time no thread gets, however it is shared out among its waits."""
-    stopping = Run(cleaning_up=timedelta(seconds=0.1))
+    stopping = Run(cleanup=timedelta(seconds=0.1))
     stopping.stop()
     with pytest.raises(Interrupted):
         stopping.pause(FOR_EVER)

@@ -135,22 +135,17 @@ def judge(
 
 
 def _judged(
-    parameters: dict[str, str] | None,
-    taken: set[str],
-    holder: Holder,
-    now: datetime,
-    *,
-    wildcard: bool,
+    found: dict[str, str] | None, taken: set[str], holder: Holder, now: datetime, *, wildcard: bool
 ) -> Verdict:
-    if parameters is None or "accounturi" not in parameters:
+    if found is None or "accounturi" not in found:
         return Verdict(Fault.MALFORMED)
-    timestamp = parameters.get("persistUntil")
+    timestamp = found.get("persistUntil")
     if timestamp is not None and not _TIMESTAMP.fullmatch(timestamp):
         return Verdict(Fault.MALFORMED)
-    if parameters["accounturi"] not in taken:
-        is_older = parameters["accounturi"] == holder.url
+    if found["accounturi"] not in taken:
+        is_older = found["accounturi"] == holder.url
         return Verdict(Fault.OLDER_DRAFT if is_older else Fault.OTHER_ACCOUNT)
-    if wildcard and parameters.get("policy", "").lower() != "wildcard":
+    if wildcard and found.get("policy", "").lower() != "wildcard":
         return Verdict(Fault.NO_WILDCARD)
     until = None if timestamp is None else _moment(timestamp)
     if until is not None and until <= now + _MARGIN:

@@ -154,28 +154,24 @@ _OF_THE_STATE = {
 
 
 def examine_records(
-    recorded: Recorded,
-    history: Sequence[HistoryEntry],
-    path: PurePath,
-    key_file: PurePath,
-    now: datetime,
+    known: Recorded, history: Sequence[HistoryEntry], path: PurePath, key: PurePath, now: datetime
 ) -> Iterator[Problem]:
     """Judge what is recorded, and by the `history`, newest first, what happened last."""
-    wrong = recorded.problem
+    wrong = known.problem
     if wrong is not None:
         code, severity = _OF_THE_STATE.get(wrong.code, (Code.SEAL_BROKEN, Severity.ERROR))
-        file = key_file if code is Code.SEAL_BROKEN else path
+        file = key if code is Code.SEAL_BROKEN else path
         yield replace(wrong, code=code, severity=severity, subject=str(file))
     message = Text(
         "back up this file, which holds all that certferry remembers, and apart from it {key_file},"
         " which opens it",
-        key_file=str(key_file),
+        key_file=str(key),
     )
     yield info(Code.BACK_UP, str(path), message)
-    if recorded.last_run is not None:
-        yield _of_last_run(recorded.last_run, now)
+    if known.last_run is not None:
+        yield _of_last_run(known.last_run, now)
     yield from _from_history(history)
-    yield from (one.problem for one in recorded.undeclared)
+    yield from (one.problem for one in known.undeclared)
 
 
 def _of_last_run(last: LastRun, now: datetime) -> Problem:

@@ -62,15 +62,11 @@ class Run:
     """One run, safe to use and to stop from any thread; `who` stands in the history."""
 
     def __init__(
-        self,
-        who: str = "",
-        progress: Progress = no_listener,
-        *,
-        cleaning_up: timedelta = CLEANING_UP,
+        self, who: str = "", progress: Progress = no_listener, *, cleanup: timedelta = CLEANING_UP
     ) -> None:
         self.who = who
         self.progress = progress
-        self._cleaning_up = cleaning_up.total_seconds()
+        self._cleaning_up = cleanup.total_seconds()
         self._stopped = threading.Event()
         self._interrupted = threading.local()
         self._guard = threading.RLock()  # a signal may stop the run that this very thread wakes

@@ -38,19 +38,17 @@ T = TypeVar("T")
 
 
 def of_each(
-    read: Callable[[DesiredCertificate], T],
-    certificates: Sequence[DesiredCertificate],
-    ports: Ports,
+    read: Callable[[DesiredCertificate], T], declared: Sequence[DesiredCertificate], ports: Ports
 ) -> list[T]:
     """Return what `read` finds of each certificate, and report how far that is."""
-    ports.progress(Begun(len(certificates)))
+    ports.progress(Begun(len(declared)))
 
     def one(desired: DesiredCertificate) -> T:
         found = read(desired)
         ports.progress(LineageEnded(desired.lineage))
         return found
 
-    return side_by_side(one, certificates, ports.run)
+    return side_by_side(one, declared, ports.run)
 
 
 def plans_of(

@@ -18,16 +18,7 @@ from certferry.adapters.state.connect import connect, empty_state, may_exist
 from certferry.config.load import salvage
 from certferry.config.model import Monitoring, Settings
 from certferry.config.secrets import SecretReference
-from certferry.core.assessment.notices import (
-    ChannelState,
-    Delivery,
-    Notices,
-    Subject,
-    Topic,
-    failed_run,
-    noticed,
-    without_channels,
-)
+from certferry.core.assessment import notices
 from certferry.core.planning.report import SyncReport
 from certferry.ports.notifier import Sent
 from certferry.ports.state import StateStore
@@ -105,52 +96,55 @@ class RunNotifications:
         if self.settings.channels:
             self._remember_last_message(state)
         # A run with nothing to do reads nothing more.
-        all_end = any(Topic.DEADLINE in table.on for table in self.settings.channels.values())
+        all_end = any(
+            notices.Topic.DEADLINE in table.on for table in self.settings.channels.values()
+        )
         lineages = [one.lineage for one in report.lineages if all_end or not one.ok]
         versions = {lineage: state.versions(lineage) for lineage in lineages}
         declared = [desired.lineage for desired in self.settings.declared]
         names = [*self.settings.channels, *self.settings.monitoring.names]
 
-        def change(before: Notices) -> Notices:
-            known = without_channels(before, names)
-            return noticed(report, known, now(), versions=versions, declared=declared)
+        def change(before: notices.Notices) -> notices.Notices:
+            known = notices.without_channels(before, names)
+            return notices.noticed(report, known, now(), versions=versions, declared=declared)
 
         return change
 
     def _remember_last_message(self, state: StateStore) -> None:
         """Store what the channels were sent without a state, so that its end is sent as well."""
-        from certferry.core.assessment.notices import having
-
         stamp = self._stamp
         last = stamp.last()
         if last is not None:
-            sent = Delivery(Topic.TROUBLE, Subject(), last.at, last.at, last.code)
+            sent = notices.Delivery(
+                notices.Topic.TROUBLE, notices.Subject(), last.at, last.at, last.code
+            )
             for name in self.settings.channels:
-                state.update_channel(name, lambda one, _: (having(sent, one), None))
+                state.update_channel(name, lambda one, _: (notices.having(sent, one), None))
             stamp.remove()  # killed while it is sent, it is not sent twice
 
     def notify_failure(self, error: errors.CertferryError) -> None:
         """Store what ended a run, and notify of it; where that cannot be stored, once a day."""
-        if self._notify(lambda _: partial(failed_run, error, now=now())).problem is not None:
+        if (
+            self._notify(lambda _: partial(notices.failed_run, error, now=now())).problem
+            is not None
+        ):
             self.notify_unremembered(error)
 
     def notify_unremembered(self, error: errors.CertferryError) -> None:
         """Notify of trouble that no state can store, once a day by a stamp in some directory."""
-        from certferry.core.assessment.notices import A_DAY
-
         if not self.settings.channels:
             return
         stamp, moment = self._stamp, now()
         last = stamp.last()
         is_known = last is not None and last.code in {"", error.code}
-        if last is not None and is_known and timedelta(0) <= moment - last.at < A_DAY:
+        if last is not None and is_known and timedelta(0) <= moment - last.at < notices.A_DAY:
             return
         stamp.put(error.code, moment)  # killed while it is sent, it is not sent twice
         with closing(empty_state()) as state:
             elsewhere = RunNotifications(
                 self.settings, lambda: state, run=self.run, language=self.language
             )
-            notified = elsewhere._notify(lambda _: partial(failed_run, error, now=moment))
+            notified = elsewhere._notify(lambda _: partial(notices.failed_run, error, now=moment))
         if not notified.is_sent:
             stamp.remove()
 
@@ -160,9 +154,11 @@ class RunNotifications:
             stood = self.state().notices()
         except errors.StateError:
             return False
-        return any(one.subject == Subject() and one.topic is Topic.TROUBLE for one in stood)
+        return any(
+            one.subject == notices.Subject() and one.topic is notices.Topic.TROUBLE for one in stood
+        )
 
-    def channel_states(self) -> Mapping[str, ChannelState]:
+    def channel_states(self) -> Mapping[str, notices.ChannelState]:
         """Return what is stored of the channels of notifications."""
         return {name: self.state().channel(name) for name in self.settings.channels}
 

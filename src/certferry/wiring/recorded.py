@@ -67,21 +67,18 @@ def newest(lineage: str, state: StateStore, moment: datetime) -> Certificate | N
 
 
 def _undeclared(
-    lineages: Collection[str],
-    certificates: Sequence[DesiredCertificate],
-    state: StateStore,
-    moment: datetime,
+    ours: Iterable[str], declared: Sequence[DesiredCertificate], state: StateStore, moment: datetime
 ) -> Iterator[Undeclared]:
-    lost = {one: certificate for one in lineages if (certificate := newest(one, state, moment))}
+    lost = {one: certificate for one in ours if (certificate := newest(one, state, moment))}
     if not lost:
         return
-    versions = {desired.lineage: state.versions(desired.lineage) for desired in certificates}
+    versions = {desired.lineage: state.versions(desired.lineage) for desired in declared}
     # One whose certificate goes on under another name (`certferry rename`) is not lost.
     kept = {one.fingerprint for known in versions.values() for one in known}
     for lineage, certificate in lost.items():
         same = (
             desired.lineage
-            for desired in certificates
+            for desired in declared
             if {*desired.names} == {*certificate.names} and not versions[desired.lineage]
         )
         if certificate.fingerprint not in kept:

@@ -235,13 +235,10 @@ class Checkup:
 
 
 def checkup(
-    expected: Collection[Expected],
-    recorded: Recorded,
-    now: datetime,
-    run_within: timedelta = RUN_WITHIN,
+    expected: Sequence[Expected], recorded: Recorded, now: datetime, within: timedelta = RUN_WITHIN
 ) -> Checkup:
     """Judge all certificates that are expected."""
-    concerns = concerns_of(expected, recorded, now, run_within)
+    concerns = concerns_of(expected, recorded, now, within)
     if not expected:
         said = Text("no certificate is declared")
         hint = Text("declare one under [[certificates]], or name the file with --config FILE")
@@ -265,13 +262,10 @@ def _soonest(names: Collection[str], recorded: Recorded) -> Soonest | None:
 
 
 def concerns_of(
-    expected: Collection[Expected],
-    recorded: Recorded,
-    now: datetime,
-    run_within: timedelta = RUN_WITHIN,
+    expected: Sequence[Expected], recorded: Recorded, now: datetime, within: timedelta = RUN_WITHIN
 ) -> tuple[Concern, ...]:
     """Return what needs a person, the worst first, and of that what ends first."""
-    found = [*_of_runs(recorded, now, run_within), *_of_clock(expected, recorded, now)]
+    found = [*_of_runs(recorded, now, within), *_of_clock(expected, recorded, now)]
     places, notices = defaultdict[str, list[Sighting]](list), defaultdict[str, list[Notice]](list)
     for place in recorded.sightings:
         places[place.lineage].append(place)

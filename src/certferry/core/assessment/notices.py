@@ -211,11 +211,13 @@ def _of_lineage(report: LineageReport, versions: Versions, now: datetime) -> Ite
     for step in report.outcomes:
         if step.outcome in _BAD or _waits_too_long(step, versions, now):
             left = _time_left(step, versions, now)
-            trouble = _notice(Topic.TROUBLE, report, step, now, left)
+            trouble = _notice(Topic.TROUBLE, report.lineage, step, now, left)
             troubles.setdefault(trouble.subject, trouble)
     yield from troubles.values()
     yield from _done(report, now)
-    yield from (_notice(Topic.FOUND, report, s, now) for s in report.outcomes if _is_a_finding(s))
+    yield from (
+        _notice(Topic.FOUND, report.lineage, s, now) for s in report.outcomes if _is_a_finding(s)
+    )
     if versions and is_overdue(versions[0].certificate, now):
         yield _deadline(report.lineage, versions[0])
 
@@ -244,9 +246,9 @@ def _done(report: LineageReport, now: datetime) -> Iterator[Notice]:
     for step in report.having(Outcome.DONE):
         is_unverified = (step.target, step.domain) not in verified
         if step.action in {Action.ISSUE, Action.ADOPT}:
-            yield _notice(Topic.RENEWED, report, step, now)
+            yield _notice(Topic.RENEWED, report.lineage, step, now)
         if step.action is Action.VERIFY or (step.action is Action.DEPLOY and is_unverified):
-            yield _notice(Topic.DEPLOYED, report, step, now)
+            yield _notice(Topic.DEPLOYED, report.lineage, step, now)
 
 
 def _is_a_finding(step: StepOutcome) -> bool:
@@ -266,15 +268,11 @@ def _deadline(lineage: str, version: Version) -> Notice:
 
 
 def _notice(
-    topic: Topic,
-    report: LineageReport,
-    step: StepOutcome,
-    now: datetime,
-    deadline: datetime | None = None,
+    topic: Topic, lineage: str, step: StepOutcome, now: datetime, deadline: datetime | None = None
 ) -> Notice:
     usual = topic.value if step.outcome in _IN_ORDER else step.outcome.value
     problem = Problem(step.code or usual, step.detail, step.hint)
-    subject = Subject(report.lineage, step.target or "", step.domain or "")
+    subject = Subject(lineage, step.target or "", step.domain or "")
     return Notice(topic, subject, now, problem, deadline)
 
 
@@ -363,15 +361,11 @@ class Dispatch:
 
 
 def dispatch(
-    name: str,
-    notices: Sequence[Notice],
-    state: ChannelState,
-    topics: Collection[Topic],
-    now: datetime,
+    name: str, notices: Sequence[Notice], state: ChannelState, on: Collection[Topic], now: datetime
 ) -> Dispatch:
-    """Claim for this run what a channel that takes these `topics` is to be sent now."""
-    due = tuple(_due(name, notices, state.deliveries, topics, now))
-    known = _without_past(state.deliveries, notices, topics)
+    """Claim for this run what a channel that takes the topics `on` is to be sent now."""
+    due = tuple(_due(name, notices, state.deliveries, on, now))
+    known = _without_past(state.deliveries, notices, on)
     if not due or not may_be_sent(state, now):
         return Dispatch((), replace(state, deliveries=known))
     after = {one.key: one for one in known}

@@ -13,11 +13,11 @@ from certferry.core.certificates.lineage import Version, Withdrawal, labels_of, 
 from certferry.core.certificates.names import domain_of, is_glob, matches
 from certferry.core.desired.certificate import DesiredDeployment
 from certferry.core.observed.observation import (
+    Addresses,
     Observation,
     ObservedDomain,
     ObservedTarget,
     RemoteCertificate,
-    Served,
 )
 from certferry.core.observed.records import NO_LINEAGE, Remembered, RolloutRecord, Upload
 from certferry.errors import CertferryError
@@ -139,7 +139,7 @@ class LastChange:
 
 def likely_binding(
     remotes: Sequence[RemoteCertificate],
-    served: Sequence[Served],
+    served: Addresses,
     last: LastChange | None,
     now: datetime,
     timeout: timedelta,

@@ -135,6 +135,10 @@ class Served:
         return not self.silent
 
 
+Addresses = Sequence[Served]
+"""What the addresses of one domain present."""
+
+
 @dataclass(frozen=True, slots=True)
 class ReceiverDrift:
     """What a receiver finds to be otherwise than it was delivered, or not done yet."""
@@ -310,7 +314,7 @@ class Observation:
         return found
 
 
-def is_served(addresses: Sequence[Served], fingerprint: str) -> bool:
+def is_served(addresses: Addresses, fingerprint: str) -> bool:
     """Return whether all addresses that answered, at least one, present it validly."""
     answered = [address for address in addresses if address.answered]
     return bool(answered) and all(a.fingerprint == fingerprint and a.valid for a in answered)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Self
 
 from certferry.core.certificates.certificate import short
 from certferry.core.observed.observation import (
+    Addresses,
     DomainState,
     ObservedDomain,
     Served,
@@ -60,11 +61,7 @@ def open_record(domain: ObservedDomain, fingerprint: str, now: datetime) -> Roll
 
 
 def due_of(
-    rollout: Rollout,
-    domain: ObservedDomain,
-    served: Sequence[Served],
-    fingerprint: str,
-    times: Times,
+    rollout: Rollout, domain: ObservedDomain, served: Addresses, fingerprint: str, times: Times
 ) -> Due:
     """Return when the rollout's first step, for the certificate with this `fingerprint`, is due."""
     last = open_record(domain, fingerprint, times.now)
@@ -77,11 +74,7 @@ def due_of(
 
 
 def _due_by_itself(
-    rollout: Rollout,
-    domain: ObservedDomain,
-    served: Sequence[Served],
-    fingerprint: str,
-    times: Times,
+    rollout: Rollout, domain: ObservedDomain, served: Addresses, fingerprint: str, times: Times
 ) -> Due:
     last = open_record(domain, fingerprint, times.now)
     since = _seen_since(domain, fingerprint, times) if last is None else waiting_since(last, times)
@@ -196,7 +189,7 @@ def without_effect(deploy: Deploy, domain: ObservedDomain, since: datetime) -> D
     return DeployError(message, hint=hint)
 
 
-def not_served(served: Sequence[Served], fingerprint: str, since: datetime) -> VerificationError:
+def not_served(served: Addresses, fingerprint: str, since: datetime) -> VerificationError:
     """Return the problem of addresses that do not serve the certificate, or do not answer."""
     answered = [address for address in served if address.answered]
     if not answered:
@@ -257,7 +250,7 @@ def stuck_error(
     since: datetime,
     now: datetime,
     *,
-    served: Sequence[Served],
+    served: Addresses,
     fingerprint: str,
 ) -> TargetStuck:
     """Return the problem of a change that is stuck, with what visitors get meanwhile."""
@@ -279,11 +272,7 @@ def stuck_error(
 
 
 def _ticket(
-    domain: ObservedDomain,
-    since: datetime,
-    now: datetime,
-    served: Sequence[Served],
-    fingerprint: str,
+    domain: ObservedDomain, since: datetime, now: datetime, served: Addresses, fingerprint: str
 ) -> Iterator[Text]:
     """Write to the target's support, a line each. Nothing in it is secret."""
     yield Text(

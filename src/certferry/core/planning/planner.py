@@ -63,7 +63,7 @@ def make_plan(
         retire_later=tuple(sorted(later.items())),
         unchanged=unchanged,
         findings=(
-            *_overdue(desired, observed, times.now, rollouts),
+            *_overdue(desired, observed, times.now, deploys=any(one.deploy for one in rollouts)),
             *_rejected(desired, observed, times, issue),
             *_choices(desired, observed),
             *(finding for part in parts for finding in part.findings),
@@ -244,17 +244,14 @@ def overdue(desired: DesiredCertificate, observed: Observation, now: datetime) -
 
 
 def _overdue(
-    desired: DesiredCertificate,
-    observed: Observation,
-    now: datetime,
-    rollouts: tuple[plans.Rollout, ...],
+    desired: DesiredCertificate, observed: Observation, now: datetime, *, deploys: bool
 ) -> Iterator[plans.PlanFinding]:
     """Report an overdue certificate of another client, unless safety refuses to deploy it."""
     reason, current = overdue(desired, observed, now), observed.current
     if reason is None or current is None:
         return
     has_expired = current.certificate.not_after <= now or current.has_expired_issuer(now)
-    if has_expired and any(rollout.deploy for rollout in rollouts):
+    if has_expired and deploys:
         return
     hint = Text(
         "find out why its client no longer renews it; the next run deploys the renewed files"

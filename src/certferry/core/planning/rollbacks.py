@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -10,6 +10,7 @@ from certferry.core.certificates.lineage import Version, version_for
 from certferry.core.certificates.renewal import overdue_at
 from certferry.core.desired.certificate import DesiredDeployment
 from certferry.core.observed.observation import (
+    Addresses,
     DomainState,
     Observation,
     ObservedDomain,
@@ -69,7 +70,7 @@ def plan_rollback(
 
 
 def _refusal_confirmed_at(
-    record: RolloutRecord, domain: ObservedDomain, served: Sequence[Served], now: datetime
+    record: RolloutRecord, domain: ObservedDomain, served: Addresses, now: datetime
 ) -> datetime | None:
     """Return when a refusal has lasted long enough, if it goes on; `None` without one."""
     if not record.worked_before or not _is_refused(domain, served):
@@ -78,7 +79,7 @@ def _refusal_confirmed_at(
 
 
 def until_confirmed(
-    record: RolloutRecord, domain: ObservedDomain, served: Sequence[Served], now: datetime
+    record: RolloutRecord, domain: ObservedDomain, served: Addresses, now: datetime
 ) -> Waiting | None:
     """Return the wait until a refusal is reason enough to go back, though the time is over."""
     end = _refusal_confirmed_at(record, domain, served, now)
@@ -89,7 +90,7 @@ def until_confirmed(
 
 
 def with_refusal(
-    record: RolloutRecord, domain: ObservedDomain, served: Sequence[Served], now: datetime
+    record: RolloutRecord, domain: ObservedDomain, served: Addresses, now: datetime
 ) -> RolloutRecord:
     """Return a record of since when addresses refuse the certificate, at a target at rest."""
     refuses = _is_refused(domain, served)
@@ -98,16 +99,16 @@ def with_refusal(
     return replace(record, refused_since=now if refuses else None)
 
 
-def _is_refused(domain: ObservedDomain, served: Sequence[Served]) -> bool:
+def _is_refused(domain: ObservedDomain, served: Addresses) -> bool:
     return domain.state is DomainState.READY and bool(_refusing(served))
 
 
-def all_work(served: Sequence[Served]) -> bool:
+def all_work(served: Addresses) -> bool:
     """Return whether every address that is reached completes handshakes, and one is."""
     return any(address.fingerprint for address in served) and not _refusing(served)
 
 
-def _refusing(served: Sequence[Served]) -> list[Served]:
+def _refusing(served: Addresses) -> list[Served]:
     """Return the addresses that were reached and completed no handshake."""
     return [address for address in served if address.answered and address.fingerprint is None]
 
