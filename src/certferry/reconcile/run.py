@@ -170,11 +170,9 @@ def _words(run: BegunRun) -> Text:
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """The ports of one run, joined by the wiring. Providers and targets are found by their
-    account's label, receivers by what is to be delivered how. `now` is the only clock; `progress`
-    follows what happens, the history's keeper included; `verify_timeout` is how long a domain may
-    take to serve what it is bound to; `claims` are those of the whole configuration, for however
-    few certificates the run is.
+    """The ports of one run: providers and targets by their account's label, `now` the only clock,
+    `progress` with the history's keeper, `verify_timeout` for a domain to serve what is bound, and
+    the `claims` of the whole configuration.
     """
 
     issuer: Issuer

@@ -118,11 +118,9 @@ class DomainStatus:
 
 @dataclass(frozen=True, slots=True)
 class LineageStatus:
-    """One lineage: its version in force, its domains, when it is renewed, and the `reason` why that
-    is now, or should have been by another client. `window` is the CA's, where that decides. `until`
-    is the first end of what its domains are to serve. `problem`: another client's files cannot be
-    read, and `version` was last taken from them. `notices` are what is unread, unmatched or
-    switched off at its targets.
+    """One lineage with its domains: the `reason` why it is renewed now, or should have been
+    elsewhere; the CA's `window` where that decides; `until`, the first end of what its domains are
+    to serve; the `problem` of files that cannot be read.
     """
 
     lineage: str

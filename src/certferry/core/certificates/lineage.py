@@ -87,11 +87,10 @@ _TAG, _SHORT_PREFIX = 7, 12
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """One certificate of a lineage as the store knows it; numbers grow by one. `fullchain_digest`
-    is that of its bundle, `None` where that is unknown. `window` is what the CA last said of its
-    renewal, `ask_after` when it may be asked again. `directory` is where it was ordered, `None` for
-    one that was made elsewhere or came before this was kept. `issuer_not_after` is until when what
-    signed the leaf is valid, where that is known.
+    """One certificate of a lineage as the store knows it; numbers grow by one. `window` is what the
+    CA last said, `ask_after` when it may be asked again; `directory` is where it was ordered,
+    `None` for one that was made elsewhere; `issuer_not_after` is the end of what signed it, where
+    known.
     """
 
     number: int

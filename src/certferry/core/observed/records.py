@@ -13,16 +13,13 @@ from certferry.core.desired.certificate import DesiredCertificate, DesiredHttps,
 
 @dataclass(frozen=True, slots=True)
 class RolloutRecord:
-    """How far one certificate is with one domain: since when it is needed there, when the target
-    took it, what the target said of the domain before that, when a try failed for good, when it was
-    first seen served by all. `sent` are the settings that the target took with it, `None` where
-    that is unknown; `settings_before` are those that the domain showed before. At a receiver,
-    `program_digest` is that of the program which was run, and `fullchain_digest` that of leaf and
-    issuers. `request_id` is the target's own of the change that it took. `worked_before`: every
-    address that was reached completed a handshake just before that; `refused_since`: addresses have
-    refused the certificate since then. `tries` counts how often the certificate was sent there
-    without success or is on its way. `drift` names what another tool changed, as it was last
-    reported; `repairs` are the moments at which that was repaired, newest first.
+    """How far one certificate is with one domain: needed there, taken by the target, failed for
+    good, first seen served by all. `sent` are the settings that the target took, `None` where
+    unknown; `settings_before` and `problem_before` what it showed before. `program_digest` and
+    `fullchain_digest` are what a receiver ran and took. `worked_before`: all addresses completed
+    handshakes before; they refuse it since `refused_since`. `tries` counts those without success.
+    `drift` is what another tool changed, as last reported, `repairs` when it was repaired, newest
+    first.
     """
 
     lineage: str
@@ -158,12 +155,10 @@ class HistoryEntry:
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """What the store knows of a lineage at one moment, without keys. `versions` are newest first,
-    `ordered` is the order in progress, `issue_tried_at` when a certificate was last ordered or
-    adopted, `issue_tries` how often that failed since one came, `failing_since` when a CA first
-    failed since then, `rejected_at` when what came was not what was ordered; `uploads` are by
-    target and newest first, `rollouts` by target and domain; `withdrawals` are bound nowhere again.
-    With `has_challenge_records`, TXT values of ours may still be in DNS.
+    """What the store knows of a lineage at one moment, without keys: `versions` newest first, the
+    order in progress, when and how often issuing failed since a certificate came, since when a CA
+    fails, `rejected_at` when a wrong one came; `uploads` by target and newest first, `rollouts` by
+    target and domain.
     """
 
     versions: tuple[Version, ...] = ()

@@ -76,10 +76,8 @@ class Issue:
 
 @dataclass(frozen=True, slots=True)
 class Deploy:
-    """Bind a certificate to a domain, after an upload where needed. `fingerprint` is the version's,
-    `None` before it is issued; a `repair` undoes what another tool changed. `upload_by` is the last
-    moment to upload it. `left` are settings that stay as another tool set them, and are not in
-    `https`.
+    """Bind a certificate to a domain, after an upload, by `upload_by`, where needed. `fingerprint`
+    is `None` before it is issued; a `repair` undoes what another tool changed, `left` stays so.
     """
 
     target: str
@@ -195,9 +193,8 @@ class Weight(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PlanFinding:
-    """What a plan found and does not change: a target that cannot be read, a domain that is frozen,
-    a deployment (`step`) that safety refuses. `domain=None` concerns the whole deployment,
-    `target=None` the certificate, wherever it is to be served. `error` is where it came from.
+    """What a plan found and does not change, such as a frozen domain, or a refused `step`. Without
+    a `domain` it is about the deployment, without a `target` about the certificate.
     """
 
     weight: Weight
@@ -247,12 +244,10 @@ class RolledBack:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What must change for one lineage. `issue` may be due now, later or not in this run: see
-    `issue_now`. `unchanged` holds (target, domain) of what is as declared, `findings` what is not
-    and cannot be made so. Retirements of a target wait for all its rollouts; `retire_later` is how
-    many more later runs would remove at each. `owned_elsewhere` holds the targets at which other
-    lineages serve everything that this one covers, and those lineages. `drifts` stay as they were
-    found; `rolled_back` are the domains that serve the previous certificate on purpose.
+    """What must change for one lineage; `unchanged` holds (target, domain) of what is as declared,
+    `findings` what cannot be made so. Retirements of a target wait for its rollouts; `retire_later`
+    counts those of later runs. At `owned_elsewhere` other lineages serve all. `drifts` stay as they
+    were found, `rolled_back` domains serve the previous certificate on purpose.
     """
 
     lineage: str

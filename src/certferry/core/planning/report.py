@@ -88,10 +88,8 @@ StepKey = tuple[Action | None, str | None, str | None]
 
 @dataclass(frozen=True, slots=True)
 class StepOutcome:
-    """What became of one step, or, without an `action`, of the pass itself: the world could not be
-    observed, or the run was stopped. An issue has no target, a retirement a label, a remote id and
-    no domain. A domain that is `left` is not as the file alone says: another tool changed it, or it
-    was rolled back. A `notice` is of something that could not be read, and kept nothing waiting.
+    """What became of one step, or, without an `action`, of the pass itself. A domain that is `left`
+    is not as the file alone says: it drifted, or was rolled back. A `notice` kept nothing waiting.
     """
 
     action: Action | None
