@@ -135,10 +135,8 @@ def verify(step: plans.Verify, context: StepContext) -> StepOutcome:
     seen = StepOutcome(plans.Action.VERIFY, Outcome.DONE, SEEN, step.target, step.domain)
     if not step.changes:
         return seen
-    detail = Text(
-        "{said}; the target changed other settings: {changes}",
-        said=SEEN,
-        changes=in_sentences(step.changes),
+    detail = Text("{said}; the target changed other settings: {changes}").filled(
+        said=SEEN, changes=in_sentences(step.changes)
     )
     hint = Text(
         "set the wanted values in the deployment (`force_https`, `http2`, `tls_versions`),"

@@ -254,10 +254,8 @@ _ENDINGS = {"issued": "issue", "adopted": "adopt", "deployed": "deploy", "verifi
 
 
 def _failed(entry: HistoryEntry) -> Problem:
-    message = Text(
-        "the last try at {moment} failed: {problem}",
-        moment=entry.at,
-        problem=entry.facts.get("problem", entry.event),
+    message = Text("the last try at {moment} failed: {problem}").filled(
+        moment=entry.at, problem=entry.facts.get("problem", entry.event)
     )
     fix = Text("run `certferry sync {lineage}`, which says what to do", lineage=entry.lineage)
     return warning(Code.LAST_TRY_FAILED, entry.facts.get("domain", entry.lineage), message, fix)

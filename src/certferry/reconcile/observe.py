@@ -184,7 +184,6 @@ class _TargetObserver:
     def _found(
         self, deployment: DesiredDeployment, records: Mapping[str, RolloutRecord]
     ) -> ObservedTarget:
-        """Ask the receiver or the target."""
         if deployment.delivery is not None:
             (name,) = deployment.domains or ("",)
             self._report(Text("looking at {name}", name=name))

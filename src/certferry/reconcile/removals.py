@@ -97,10 +97,8 @@ def _in_words(kept: Sequence[StepOutcome]) -> Text:
     still_used = Text("others that are still in use are kept: {count}", count=used)
     if not answers:
         return still_used
-    refused = Text(
-        "others that the target does not remove: {count} ({answer})",
-        count=len(answers),
-        answer=answers[-1],
+    refused = Text("others that the target does not remove: {count} ({answer})").filled(
+        count=len(answers), answer=answers[-1]
     )
     return Text("{counts}", counts=[still_used, refused]) if used else refused
 

@@ -350,10 +350,8 @@ class AdapterTable:
         return [
             one.place.mistake(
                 "type",
-                Text(
-                    "{type} is neither a DNS provider nor a target; {advice}",
-                    type=one.type,
-                    advice=instead_of(one.type, list(known)),
+                Text("{type} is neither a DNS provider nor a target; {advice}").filled(
+                    type=one.type, advice=instead_of(one.type, list(known))
                 ),
             )
             for one in accounts

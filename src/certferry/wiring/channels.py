@@ -96,7 +96,6 @@ class Channels:
         return voice_in(table.language or self.language)
 
     def _connected(self, table: ChannelTable) -> Notifier:
-        """Connect a channel. Raises `ConfigError`."""
         described = self.table.of_account(CHANNELS, table.account)
         settings = bound(described, table.account, self.settings.secrets.resolve)
         try:

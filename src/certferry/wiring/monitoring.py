@@ -171,8 +171,6 @@ def _heartbeat(settings: Settings, pause: Pause) -> Heartbeat | None:
 
 
 def _added(state: StateStore, counts: Mapping[tuple[str, str], int]) -> dict[tuple[str, str], int]:
-    """Add the steps of a run to those of all runs, and return these."""
-
     def add(before: str | None) -> str | None:
         sums = Counter(_counts(before))
         sums.update(counts)

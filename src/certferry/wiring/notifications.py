@@ -92,7 +92,6 @@ class RunNotifications:
         return replace(report, problem=problem)
 
     def _left_by(self, report: SyncReport, state: StateStore) -> Change:
-        """Return how a run changes what stands."""
         if self.settings.channels:
             self._remember_last_message(state)
         # A run with nothing to do reads nothing more.
@@ -181,7 +180,6 @@ class RunNotifications:
         return Stamp(_directories(settings), str(settings.path and settings.path.absolute()))
 
     def _notify(self, changing: Callable[[StateStore], Change]) -> _Notified:
-        """Notify, and warn of channels that took no message."""
         try:
             state = self.state()
             change = changing(state)

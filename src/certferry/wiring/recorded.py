@@ -139,10 +139,8 @@ def lost_state(settings: Settings, state: StateStore) -> StateMissing | None:
         return None
     return StateMissing(
         Text(
-            "there is the key file {key_file}, and {path} remembers nothing: a state was expected",
-            key_file=where.key_file,
-            path=where.path,
-        ),
+            "there is the key file {key_file}, and {path} remembers nothing: a state was expected"
+        ).filled(key_file=where.key_file, path=where.path),
         hint=Text(
             "put {path} back from a backup, or correct `url` under [state]; otherwise the next"
             " `certferry sync` issues every certificate again",

@@ -163,11 +163,8 @@ def _declared_for(settings: Settings, renewed: Renewed) -> Settings:
 
         meant = declared_for(renewed.files, settings.certificates, PemFileSource(), versions)
     if not meant:
-        said = Text(
-            "{path} declares no certificate for {name}, which {client} has renewed",
-            path=settings.path,
-            name=renewed.name,
-            client=renewed.client,
+        said = Text("{path} declares no certificate for {name}, which {client} has renewed").filled(
+            path=settings.path, name=renewed.name, client=renewed.client
         )
         raise ConfigError(said, hint=how_to_declare(renewed.files))
     return replace(settings, certificates=meant)

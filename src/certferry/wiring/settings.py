@@ -197,18 +197,18 @@ def offered(family: adapters.Family) -> tuple[Service, ...]:
 
 def from_environment(names: Sequence[str], environ: Mapping[str, str]) -> Settings:
     """Make settings without a file; see `config.load.from_environment`."""
-    usual = UsualAccounts(_proven_by(environ), _usual(adapters.TARGETS))
+    usual = UsualAccounts(_proven_by(environ), _account(adapters.TARGETS))
     return load.from_environment(names, environ, usual, ADAPTERS)
 
 
 def without_certificates(environ: Mapping[str, str]) -> Settings:
     """Make settings without a file and a certificate; see `config.load.without_certificates`."""
-    return load.without_certificates(environ, [_usual(adapters.TARGETS)], ADAPTERS)
+    return load.without_certificates(environ, [_account(adapters.TARGETS)], ADAPTERS)
 
 
 def from_keys(environ: Mapping[str, str]) -> Settings:
     """Make settings of the usual accounts whose keys there are, without a file."""
-    usual = [_usual(adapters.TARGETS), _usual(adapters.DNS_PROVIDERS)]
+    usual = [_account(adapters.TARGETS), _account(adapters.DNS_PROVIDERS)]
     names = {one.type: [name for key in one.variables for name in key.names] for one in usual}
     held = [one for one in usual if any(map(environ.get, names[one.type]))]
     return load.without_certificates(environ, held or usual, ADAPTERS)
@@ -218,26 +218,25 @@ def from_client(
     name: str, files: PemFiles, environ: Mapping[str, str], given: Settings | None = None
 ) -> Settings:
     """Make settings of what another client has renewed; see `config.load.from_client`."""
-    return load.from_client(name, files, environ, _usual(adapters.TARGETS), given, ADAPTERS)
+    return load.from_client(name, files, environ, _account(adapters.TARGETS), given, ADAPTERS)
 
 
 def _proven_by(environ: Mapping[str, str]) -> UsualAccount:
     """Return the DNS account whose keys are all in the environment, else the usual one."""
-    usual = USUAL[adapters.DNS_PROVIDERS]
-    for type_ in (usual, *adapters.installed().names(adapters.DNS_PROVIDERS)):
+    for type_ in (
+        USUAL[adapters.DNS_PROVIDERS],
+        *adapters.installed().names(adapters.DNS_PROVIDERS),
+    ):
         with suppress(adapters.BrokenAdapter):  # reported where such an account is declared
             account = _account(adapters.DNS_PROVIDERS, type_)
             held = [any(map(environ.get, one.names)) for one in account.variables]
             if held and all(held):
                 return account
-    return _account(adapters.DNS_PROVIDERS, usual)
+    return _account(adapters.DNS_PROVIDERS)
 
 
-def _usual(family: adapters.Family) -> UsualAccount:
-    return _account(family, USUAL[family])
-
-
-def _account(family: adapters.Family, type_: str) -> UsualAccount:
+def _account(family: adapters.Family, type_: str = "") -> UsualAccount:
+    type_ = type_ or USUAL[family]
     adapter = adapters.installed().find(family, type_).adapter
     return UsualAccount(type_, adapter.SERVICE, tuple(adapter.ENVIRONMENT))
 

@@ -169,10 +169,8 @@ def without_valid_signer(signers: Sequence[Presented], now: datetime) -> Problem
 def _expired(issuer: Presented, now: datetime) -> Problem:
     return Problem(
         EdgeProblemCode.ISSUER_EXPIRED,
-        Text(
-            "its issuer {issuer} expired {ago} ago",
-            issuer=issuer.subject,
-            ago=now - issuer.not_after,
+        Text("its issuer {issuer} expired {ago} ago").filled(
+            issuer=issuer.subject, ago=now - issuer.not_after
         ),
         Text("serve the chain that the CA gives today; a new certificate comes with it"),
     )

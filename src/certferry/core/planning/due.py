@@ -285,19 +285,14 @@ def _ticket(
     yield Text("in progress since: {since}; now: {now}", since=since, now=now)
     task, last = domain.task, domain.last
     if task is not None:
-        yield Text(
-            "state: {state}; operation: {operation}; task: {number}",
-            state=task.state,
-            operation=task.operation or "—",
-            number=task.number or "—",
+        yield Text("state: {state}; operation: {operation}; task: {number}").filled(
+            state=task.state, operation=task.operation or "—", number=task.number or "—"
         )
     if last is not None and last.request_id is not None:
         yield Text("request: {id}, accepted at {moment}", id=last.request_id, moment=last.asked_at)
     yield Text("certificate that is bound: {id}", id=domain.bound or "—")
     answered = [address for address in served if address.answered]
     if answered:
-        yield Text(
-            "addresses that serve the new certificate: {count} of {all}",
-            count=sum(a.valid and a.fingerprint == fingerprint for a in answered),
-            all=len(answered),
+        yield Text("addresses that serve the new certificate: {count} of {all}").filled(
+            count=sum(a.valid and a.fingerprint == fingerprint for a in answered), all=len(answered)
         )

@@ -165,39 +165,25 @@ def _holds(spent: Spent, wanted: PlannedOrder, now: datetime) -> Iterator[_Held]
 def _exceeded(limits: Limits, spent: Spent, wanted: PlannedOrder, now: datetime) -> Iterator[_Held]:
     new = [order for order in spent.orders if not order.renews]
     if not wanted.renews:
-        why = Text(
-            "{count} orders were made within {time}, as many as the CA allows",
-            count=limits.orders.most,
-            time=limits.orders.within,
-        )
+        why = Text("{count} orders were made within {time}, as many as the CA allows")
         yield from _used_up(limits.orders, (order.ordered_at for order in new), now, why)
+        why = Text(
+            "{count} certificates for names of {domain} were issued within {time}, as many as"
+            " the CA allows"
+        )
         for domain in sorted({registered_domain(name) for name in wanted.names}):
-            why = Text(
-                "{count} certificates for names of {domain} were issued within {time}, as many as"
-                " the CA allows",
-                count=limits.domain.most,
-                time=limits.domain.within,
-                domain=domain,
-            )
             issued = _issued(one for one in new if domain in map(registered_domain, one.names))
-            yield from _used_up(limits.domain, issued, now, why)
+            yield from _used_up(limits.domain, issued, now, why, domain=domain)
     why = Text(
         "{count} certificates for exactly these names were issued within {time}, as many as the CA"
-        " allows",
-        count=limits.same_names.most,
-        time=limits.same_names.within,
+        " allows"
     )
     same = _issued(order for order in spent.orders if same_names(order.names, wanted.names))
     yield from _used_up(limits.same_names, same, now, why)
+    why = Text("the CA has refused the proof of {name} {count} times within {time}")
     for name in sorted({base_name(name) for name in wanted.names}):
-        why = Text(
-            "the CA has refused the proof of {name} {count} times within {time}",
-            name=name,
-            count=limits.failed_proofs.most,
-            time=limits.failed_proofs.within,
-        )
         failed = (proof.at for proof in spent.failed_proofs if proof.name == name)
-        yield from _used_up(limits.failed_proofs, failed, now, why)
+        yield from _used_up(limits.failed_proofs, failed, now, why, name=name)
 
 
 def _issued(orders: Iterable[PastOrder]) -> Iterator[datetime]:
@@ -205,13 +191,14 @@ def _issued(orders: Iterable[PastOrder]) -> Iterator[datetime]:
 
 
 def _used_up(
-    allowance: Allowance, moments: Iterable[datetime], now: datetime, why: Text
+    allowance: Allowance, moments: Iterable[datetime], now: datetime, why: Text, **named: str
 ) -> Iterator[_Held]:
     """Return when enough of an allowance is free again that is used up now."""
     # A moment in the future was written by a clock that was ahead.
     counted = sorted(m for m in moments if now - allowance.within < m <= now + CLOCKS_APART)
     if len(counted) >= allowance.most:
-        yield counted[-allowance.most] + allowance.within, why
+        said = why.filled(count=allowance.most, time=allowance.within, **named)
+        yield counted[-allowance.most] + allowance.within, said
 
 
 PAUSES = (timedelta(minutes=1), timedelta(minutes=10), timedelta(minutes=100), timedelta(days=1))

@@ -320,10 +320,8 @@ def must_not_be_due(observed: Observation, version: Version, now: datetime) -> R
     window = renewal.plausible_window(current, version.window)
     if window is not None:
         return Reason(ReasonCode.RENEWAL_DUE, window_in_words(window))
-    sentence = Text(
-        "renewal due ({left} left of {lifetime})",
-        left=current.remaining(now),
-        lifetime=current.lifetime,
+    sentence = Text("renewal due ({left} left of {lifetime})").filled(
+        left=current.remaining(now), lifetime=current.lifetime
     )
     return Reason(ReasonCode.RENEWAL_DUE, sentence)
 
@@ -342,10 +340,8 @@ def issuer_expired(version: Version, now: datetime) -> Reason | None:
     """Return that what signed it is not valid any more: clients refuse the chain."""
     if version.issuer_not_after is None or not version.has_expired_issuer(now):
         return None
-    sentence = Text(
-        "{issuer}, which signed the certificate, expired at {moment}",
-        issuer=quoted(version.certificate.issuer),
-        moment=version.issuer_not_after,
+    sentence = Text("{issuer}, which signed the certificate, expired at {moment}").filled(
+        issuer=quoted(version.certificate.issuer), moment=version.issuer_not_after
     )
     return Reason(ReasonCode.ISSUER_EXPIRED, sentence)
 
@@ -370,10 +366,8 @@ def must_be_deployable(
         is_missing = bool(target.domains) and target.remote_of(current.fingerprint) is None
         if is_missing and left < wanted <= current.lifetime:
             sentence = Text(
-                "it is not uploaded yet, and {left} are left where the target wants {wanted}",
-                left=left,
-                wanted=wanted,
-            )
+                "it is not uploaded yet, and {left} are left where the target wants {wanted}"
+            ).filled(left=left, wanted=wanted)
             return Reason(ReasonCode.UPLOAD_DEADLINE_PASSED, sentence)
     return None
 

@@ -352,10 +352,8 @@ def _as_declared(target: str, domain: str, observed: Observation) -> StepOutcome
 
 def _as_found(drifted: Drifted) -> StepOutcome:
     said = Text(
-        'changed outside certferry, and left like that (drift = "{policy}"): {changes}',
-        policy=drifted.policy.value,
-        changes=in_sentences(drifted.changes),
-    )
+        'changed outside certferry, and left like that (drift = "{policy}"): {changes}'
+    ).filled(policy=drifted.policy.value, changes=in_sentences(drifted.changes))
     place = (drifted.target, drifted.domain)
     hint = _FIND_OUT if drifted.policy is DriftPolicy.WARN else None
     return StepOutcome(Action.DEPLOY, Outcome.UNCHANGED, said, *place, hint=hint, left=True)

@@ -134,7 +134,6 @@ def _unreadable(
 
 
 def _unavailable(deployment: DesiredDeployment, domain: ObservedDomain) -> plans.PlanFinding:
-    """Return why a domain cannot be changed now."""
     error = domain.problem or TargetRejected(
         Text(
             "{domain} cannot be changed now, and the target does not say why", domain=domain.domain
@@ -208,7 +207,6 @@ def _drift(case: _Case) -> Drift | None:
 def _rollout(
     case: _Case, https: DesiredHttps, *, repair: bool = False, left: Changes = ()
 ) -> plans.Rollout:
-    """Plan what the domain needs."""
     deploy = _deploy(case, https, repair=repair, left=left)
     verify = plans.Verify(
         *case.place, _not_seen(case), kind=case.domain.kind, fingerprint=case.fingerprint
@@ -238,7 +236,6 @@ def _rollback(case: _Case, record: RolloutRecord | None) -> plans.Rollback | Non
 
 
 def _with_due(rollout: plans.Rollout, case: _Case) -> plans.Rollout:
-    """Add when the first step is due."""
     if not rollout.steps or case.supply.is_coming:
         return rollout
     first, *later = rollout.steps
@@ -321,7 +318,6 @@ def _not_seen(case: _Case) -> Reason:
 
 
 def _delivery(case: _Case) -> plans.Rollout:
-    """Plan one receiver."""
     reason = why_deliver(case.target, case.domain, case.version)
     if reason is None:
         return plans.Rollout(*case.place, ())
