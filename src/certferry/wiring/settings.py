@@ -223,16 +223,14 @@ def from_client(
 
 def _proven_by(environ: Mapping[str, str]) -> UsualAccount:
     """Return the DNS account whose keys are all in the environment, else the usual one."""
-    for type_ in (
-        USUAL[adapters.DNS_PROVIDERS],
-        *adapters.installed().names(adapters.DNS_PROVIDERS),
-    ):
+    family = adapters.DNS_PROVIDERS
+    for type_ in (USUAL[family], *adapters.installed().names(family)):
         with suppress(adapters.BrokenAdapter):  # reported where such an account is declared
-            account = _account(adapters.DNS_PROVIDERS, type_)
+            account = _account(family, type_)
             held = [any(map(environ.get, one.names)) for one in account.variables]
             if held and all(held):
                 return account
-    return _account(adapters.DNS_PROVIDERS)
+    return _account(family)
 
 
 def _account(family: adapters.Family, type_: str = "") -> UsualAccount:
