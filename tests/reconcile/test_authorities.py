@@ -253,7 +253,7 @@ def test_budget_that_is_free_again_within_the_hour_is_waited_for() -> None:
 
 
 def test_first_certificate_that_the_budget_holds_back_for_days_is_ordered_elsewhere() -> None:
-    """At once: no error passes before, as is known. Where all ask to wait, it does for the first."""
+    """At once: no error passes before. Where all ask to wait, it waits for the first."""
     world = TwoCas()
     used_up(world, world.now() + 3 * DAY)
     late = Hold((*IMG_NAMES,), world.now(), world.now() + 2 * DAY, for_all=False)

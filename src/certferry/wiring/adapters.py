@@ -165,16 +165,9 @@ def described(point: EntryPoint, role: Text) -> Described:
     except (Exception, SystemExit) as exc:
         if package == OURS:
             raise
-        raise wrong_with(
-            package,
-            Text(
-                "{module}, which is the {role} {name}, cannot be imported: {problem}",
-                module=point.module,
-                role=role,
-                name=point.name,
-                problem=_moved(exc) or in_short(exc),
-            ),
-        ) from exc
+        said = Text("{module}, which is the {role} {name}, cannot be imported: {problem}")
+        facts = {"role": role, "name": point.name, "problem": _moved(exc) or in_short(exc)}
+        raise wrong_with(package, said.filled(module=point.module, **facts)) from exc
     found = Described(point.name, package, module)
     try:
         mistake = next(_mistakes(found, point.value), None)
