@@ -32,9 +32,7 @@ _MOST_LINKS = 40  # as many as Linux follows in a path (path_resolution(7))
 
 
 class NotTrusted(PermissionError):
-    """Others could change what is at a path: `problem` continues its name, `fix` is what to do.
-    `owner` is the user it belongs to, where that is the trouble.
-    """
+    """Others could change `path`, which `problem` says and `fix` ends; `owner`: who owns it."""
 
     def __init__(self, path: Path, problem: Text, fix: Text, owner: str | None = None) -> None:
         super().__init__(errno.EPERM, str(problem))

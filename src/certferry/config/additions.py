@@ -20,17 +20,13 @@ from certferry.text import Text
 
 
 def already_declared(settings: Settings, domains: Sequence[str]) -> bool:
-    """Return whether each of the domains is a name of a declared certificate. Raises `ConfigError`
-    for what is no domain.
-    """
+    """Return whether each domain is a declared name. Raises `ConfigError` for what is no domain."""
     declared = {name for desired in settings.declared for name in desired.names}
     return declared.issuperset(map(normalise, domains))
 
 
 def covered_already(settings: Settings, domains: Sequence[str]) -> Iterator[Text]:
-    """Return a sentence for each domain that a wildcard of a declared certificate covers: it may
-    need none.
-    """
+    """Yield a sentence for each domain that a declared wildcard covers: it may need none."""
     for name in dict.fromkeys(map(normalise, domains)):
         for desired in settings.declared:
             if covered_by(desired.names, name):
@@ -74,9 +70,7 @@ class Choice:
 def additions(
     settings: Settings, domains: Sequence[str], dns: Choice, to: Choice, *, each: bool
 ) -> tuple[ProposedCertificate, ...]:
-    """Return the certificates to declare: one for all domains, or one for `each`. Raises
-    `ConfigError`.
-    """
+    """Return what to declare: one for all domains, or one for `each`. Raises `ConfigError`."""
     names = tuple(dict.fromkeys(map(normalise, domains)))
     for name in names:
         for desired in settings.declared:

@@ -145,9 +145,7 @@ def _missing(key: str, variables: Collection[Variable]) -> Text:
 
 
 def may_be_written(settings_class: type[Dataclass]) -> tuple[str, ...]:
-    """Return the settings that an operator may write. Raises `TypeError` for a field that no
-    operator could, and `NameError` for a type that is not there.
-    """
+    """Return the settings to write. Raises `TypeError` for a field that no operator could write."""
     settings = _settings_of(settings_class)
     for one in settings:
         if not (_is_enum(one.type) or one.type in _KNOWN):
@@ -244,9 +242,7 @@ def _secret_or_plain(value: object, resolve: Resolve) -> Secret | str:
 
 
 def as_a_key(secret: Secret) -> Secret:
-    """Return what can stand in a request: what cannot was pasted with something around it. Raises
-    `ConfigError`, which does not show it.
-    """
+    """Return what can stand in a request. Raises `ConfigError`, which does not show the secret."""
     value = secret.reveal()
     if value.isascii() and value.isprintable():
         return secret
@@ -285,9 +281,7 @@ class Question:
 
 
 def questions_of(type_: str, adapter: Adapter) -> tuple[Question, ...]:
-    """Return what must be asked for an account of this type: what the environment may hold, then
-    every other key that has no default.
-    """
+    """Return what to ask for an account: what the environment may hold, then required keys."""
     found: list[Question] = []
     kinds = {one.key: one.type for one in _settings_of(adapter.Settings)}
     for one in adapter.ENVIRONMENT:
@@ -299,16 +293,11 @@ def questions_of(type_: str, adapter: Adapter) -> tuple[Question, ...]:
 
 
 def questions_of_channel(type_: str, adapter: Adapter) -> tuple[Question, ...]:
-    """Return what is asked for a channel of notifications: every key that has no default, then
-    what some of its services want as well: names and secrets that are empty otherwise.
-    """
+    """Return what to ask for a channel: required keys, then names and secrets that may be empty."""
     settings = _settings_of(adapter.Settings)
     must = (one for one in settings if one.is_required)
     may = (one for one in settings if one.field.default in (None, "") and one.type in (Secret, str))
-    return (
-        *_asked_for(type_, adapter, must),
-        *_asked_for(type_, adapter, may, may_be_empty=True),
-    )
+    return (*_asked_for(type_, adapter, must), *_asked_for(type_, adapter, may, may_be_empty=True))
 
 
 def _asked_for(
@@ -328,9 +317,7 @@ def _asked_for(
 
 
 def _read_answer(setting: _Setting, answer: str) -> object:
-    """Return the value that stands in a file for what a person has typed; the words of a list have
-    spaces between them. Raises `ConfigError` where the key cannot have it. Not for secrets.
-    """
+    """Return what stands in a file for an answer; a list for words. Raises `ConfigError`."""
     value: object = answer
     if setting.type == tuple[str, ...]:
         value = answer.split()

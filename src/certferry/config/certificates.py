@@ -70,9 +70,7 @@ _OWNER_READS, _OTHERS, _OTHERS_WRITE, _RUN_OR_SPECIAL = 0o400, 0o007, 0o002, ~0o
 E = TypeVar("E", bound=StrEnum)
 
 OptionsOf = Callable[[str], ReadOptions | None]
-"""Returns what reads the settings of deployments to an account, or to one of a type of that name;
-`None` where that is not known.
-"""
+"""Returns the reader of a target's deployment settings, by its label or type; `None` if unknown."""
 
 Zones = tuple[tuple[str, str], ...]
 """See `DesiredCertificate.dns_zones`."""
@@ -109,9 +107,7 @@ def read_certificates(
 def with_equal_names(
     declared: Iterable[desired.DesiredCertificate], places: Mapping[str, Place]
 ) -> Iterator[Mistake]:
-    """Find each certificate that has the names and the kind of key of one above it: most likely a
-    copy, which has nothing left to serve. It is no mistake that keeps a file from being read.
-    """
+    """Report each certificate with the names and key type of one above it, most likely a copy."""
     first: dict[tuple[frozenset[str], KeyType], str] = {}
     for one in declared:
         other = first.setdefault((frozenset(one.names), one.key_type), one.lineage)
@@ -157,9 +153,7 @@ class _Reader:
         return replace(certificate, deployments=deployments)
 
     def report_twice_named(self, table: TomlTable, certificate: desired.DesiredCertificate) -> None:
-        """Report what another deployment to the account names already: the domain would be bound to
-        both in turns for ever.
-        """
+        """Report a domain that two deployments name: they would replace each other for ever."""
         for deployment in certificate.deployments:
             if deployment.delivery is not None:  # what is shared there has its own sentence
                 continue
@@ -186,9 +180,7 @@ class _Reader:
         )
 
     def _imported(self, table: TomlTable, lineage: str | None) -> desired.DesiredCertificate:
-        """Read a certificate that is made elsewhere. Without a name it is called like its
-        directory, as its client called it.
-        """
+        """Read a certificate made elsewhere; without a name, its directory names it."""
         for key in ("fullchain", "privkey"):
             if key not in table:
                 problem = Text("missing: a certificate from files needs its key as well")
@@ -258,9 +250,7 @@ class _Reader:
             ) from None
 
     def _options(self, table: TomlTable, target: str) -> tuple[desired.Kind, desired.DesiredHttps]:
-        """Read the settings of this target alone, where there are any; of one that is misspelled,
-        as those of the account that was probably meant.
-        """
+        """Read the settings of this target alone; of a misspelt one, of the one meant."""
         if not target:
             target = (
                 nearest(str(table.take("to", lambda written: written, "")), self.accounts) or ""
@@ -367,10 +357,7 @@ def _names(table: TomlTable) -> tuple[str, ...]:
 def _domains(
     table: TomlTable, names: tuple[str, ...]
 ) -> tuple[tuple[str, ...] | None, tuple[str, ...], tuple[str, ...]]:
-    """Read domains, globs and exclude, as `DesiredDeployment` has them. `names` are the
-    certificate's, none where its files have not been read. What is excluded is taken out; that
-    something is left, as far as it is known, is checked.
-    """
+    """Read domains, globs and exclude as `DesiredDeployment` has them; `names` may be unknown."""
 
     def pattern(value: object) -> str:
         return identifiers.read_pattern(one_name(value))
@@ -460,9 +447,7 @@ def _key_mode(value: object) -> int:
 def read_dns_accounts(
     table: TomlTable, names: Sequence[str], read: Read[str], issuance: desired.Issuance
 ) -> tuple[str, Zones]:
-    """Read `dns`, where `read` takes an account's label: return the one account, or the zones with
-    theirs; neither where records that stay prove the names.
-    """
+    """Read `dns`: one account, or zones with theirs; neither where lasting records prove names."""
     has_fallback = len(issuance.authorities) > 1
     if "dns" not in table and not issuance.dns_persist:
         table.report("dns", Text("missing: the account that writes the challenge records"))

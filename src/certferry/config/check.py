@@ -1,6 +1,4 @@
-"""The tables of the settings, one function each: known settings, right types, defaults; and of
-`[acme]`, which CAs are asked, as whom, and for what.
-"""
+"""Readers of the settings' tables, one function each: known settings, right types, defaults."""
 
 from __future__ import annotations
 
@@ -203,9 +201,7 @@ _KEYS = ("directory", "ca_bundle", "proxy", "eab_kid", "eab_hmac_key")
 def read_authority(
     table: TomlTable, paths: Paths, name: str | None, usual: CaSettings
 ) -> CaSettings:
-    """Read a CA's own settings from its table; `usual` has what is not said there. Without a name
-    it is called as its directory is.
-    """
+    """Read a CA from its table, over `usual`. Without a `name` it is called as its directory."""
     directory = table.take("directory", values.directory_url, usual.directory)
     found = CaSettings(
         name=name or called(directory),
@@ -260,9 +256,7 @@ def called(directory: str) -> str:
 
 
 def wrong_bindings(acme: AcmeSettings, place: Place, resolve: Resolve) -> Iterator[Mistake]:
-    """Find the external account keys that can be none, as far as `resolve` returns them. One that
-    is missing is reported when it is needed.
-    """
+    """Find external account keys that cannot be right. A missing one is reported when needed."""
     for number, ca in enumerate(acme.authorities):
         if ca.eab_kid is None or ca.eab_hmac_key is None or not ca.eab_hmac_key.is_at_rest:
             continue

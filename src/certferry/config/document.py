@@ -34,9 +34,7 @@ _SCALAR = re.compile(r"[^,\]}#\n]+")  # a number, a truth value, or a date, whic
 
 @dataclass(frozen=True, slots=True)
 class TableLines:
-    """The lines (from 1) of one table: from its header to the end of its last value, without what
-    stands in other tables.
-    """
+    """The lines (from 1) of one table, from its header to its last value, without other tables."""
 
     trail: Trail
     first: int
@@ -49,10 +47,7 @@ def tables_in_order(text: str) -> list[TableLines]:
 
 
 def index_lines(text: str) -> dict[Trail, int]:
-    """Return the line (from 1) of everything in a valid TOML text.
-
-    A table counts from its header, a key from its name, an item of a list from its value.
-    """
+    """Return the line (from 1) of each table header, key and list item in a valid TOML text."""
     return _LineReader(text).lines
 
 

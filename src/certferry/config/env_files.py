@@ -41,10 +41,7 @@ class EnvFile:
 
 
 def fill_in(environ: Mapping[str, str], files: Sequence[EnvFile]) -> dict[str, str]:
-    """Return the environment with what the files add to it.
-
-    A variable that is set, and not to nothing, stays; of several files the first one counts.
-    """
+    """Add what the files set; variables that are set stay, and the first file counts."""
     filled = dict(environ)
     for file in files:
         filled |= {name: value for name, value in file.values.items() if not filled.get(name)}
@@ -61,9 +58,7 @@ def environment_with(environ: Mapping[str, str], paths: Sequence[Path]) -> dict[
 
 
 def env_files_of(document: Document, path: Path, environ: Mapping[str, str]) -> tuple[EnvFile, ...]:
-    """Read those that a document names which is to become the file at a path, relative to which
-    they are. Raises `ConfigError`.
-    """
+    """Read the files that a document for this path names. Raises `ConfigError`."""
     paths = Paths.beside(path, environ)
     mistakes: list[Mistake] = []
     files = take_env_files(TomlTable(document.values, Place(document), mistakes), paths)

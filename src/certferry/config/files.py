@@ -82,9 +82,7 @@ def read_file(path: Path) -> FileContent:
 
 
 def read_private_file(path: Path) -> bytes:
-    """Read one that no other user may read, write or run either. Raises `ConfigError`, as
-    `read_file`.
-    """
+    """Read a file that no other user may read either. Raises `ConfigError`, as `read_file`."""
     return _read(path, private=True).data
 
 
@@ -98,9 +96,7 @@ def read_untrusted_file(path: Path) -> bytes:
 
 
 def to_utf8(path: Path, data: bytes) -> Text:
-    """Return how a file becomes UTF-8: from UTF-16 where its mark says so, else from what Chinese
-    editors write.
-    """
+    """Return how a file becomes UTF-8: from UTF-16 if it is marked so, else from GBK."""
     is_utf16 = data.startswith((b"\xff\xfe", b"\xfe\xff"))
     source, written = ("utf-16" if is_utf16 else "gbk"), shlex.quote(str(path))
     new = shlex.quote(f"{path}.utf8")

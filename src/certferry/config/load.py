@@ -61,10 +61,7 @@ NAME = "certferry.toml"
 
 
 def find_file(chosen: Path | None, environ: Mapping[str, str]) -> Path | None:
-    """Return the file to read: the chosen one, the environment's, or the first that exists.
-
-    The first two count whether they exist or not: an operator who names a file wants no other.
-    """
+    """Return the chosen file or the environment's, there or not; else the first that exists."""
     if chosen is not None:
         return chosen
     if environ.get(VARIABLE):
@@ -74,11 +71,7 @@ def find_file(chosen: Path | None, environ: Mapping[str, str]) -> Path | None:
 
 
 def usual_places(environ: Mapping[str, str]) -> tuple[Path, ...]:
-    """Return the places that are searched, in order.
-
-    Where `$XDG_CONFIG_HOME` says that settings lie elsewhere, that comes before `~/.config`. Root
-    does not read the current directory when that is another user's.
-    """
+    """Return the places that are searched, in order; root skips a directory open to others."""
     home = home_directory(environ) / ".config"
     chosen = environ.get("XDG_CONFIG_HOME") or str(home)
     folders = dict.fromkeys([Path(chosen), home, Path("/etc")])
@@ -87,9 +80,7 @@ def usual_places(environ: Mapping[str, str]) -> tuple[Path, ...]:
 
 
 def is_left_alone_here() -> bool:
-    """Return whether the caller is root, in a directory in which others could put a configuration:
-    that names what is run.
-    """
+    """Return whether root runs in a directory where others could put a configuration."""
     return os.geteuid() == 0 and is_anothers(Path())
 
 
@@ -122,9 +113,7 @@ def load(
 
 
 def load_state(chosen: Path | None, environ: Mapping[str, str]) -> StateSettings:
-    """Read where the state lies, from the configuration file if there is one, and nothing else of
-    it: keys and files that it names need not be there. Raises `ConfigError`.
-    """
+    """Read only where the state lies, from the file if there is one. Raises `ConfigError`."""
     found = find_file(chosen, environ)
     document = _NO_FILE if found is None else read_document(found)
     mistakes: list[Mistake] = []
@@ -153,11 +142,7 @@ def load_before(document: Document, path: Path, environ: Mapping[str, str]) -> S
 def from_environment(
     names: Sequence[str], environ: Mapping[str, str], usual: UsualAccounts, adapters: Adapters
 ) -> Settings:
-    """Make settings without a file: one lineage of these names, proven and served by the usual
-    accounts.
-
-    Raises `ConfigError` that names every variable that is missing, and every wrong name.
-    """
+    """Make settings for one lineage of these names and the usual accounts. Raises `ConfigError`."""
     dns, target = usual.dns, usual.target
     certificate = {"names": list(names), "dns": dns.type, "deploy": [{"to": target.type}]}
     needed = {dns.type: dns.variables, target.type: target.variables}
@@ -206,17 +191,12 @@ def from_client(
 def without_certificates(
     environ: Mapping[str, str], accounts: Iterable[UsualAccount], adapters: Adapters
 ) -> Settings:
-    """Make settings without a file that declare no certificate: usual accounts alone.
-
-    Raises `ConfigError` that names every variable that is missing.
-    """
+    """Make settings of usual accounts alone, without a file. Raises `ConfigError`."""
     return _declared(None, {one.type: one.variables for one in accounts}, environ, adapters)
 
 
 def default_directory(environ: Mapping[str, str], user: int) -> Path:
-    """Return the directory of the state for a user id: `$XDG_DATA_HOME/certferry` where that is
-    set; else the system's for root, and the user's own.
-    """
+    """Return the state's directory: `$XDG_DATA_HOME`'s, else root's or the user's own."""
     chosen = environ.get("XDG_DATA_HOME")
     if chosen:
         return Path(chosen) / "certferry"
@@ -247,9 +227,7 @@ def _declared(
     adapters: Adapters,
     document: Document = _NO_FILE,
 ) -> Settings:
-    """Make settings of a document and one certificate more, if there is one. The keys that the
-    accounts lack are taken from the environment.
-    """
+    """Make settings of a document and one certificate more, with the environment's keys."""
     accounts = {label: dict(table) for label, table in document.tables("accounts").items()}
     mistakes: list[Mistake] = []
     for label, variables in needed.items():
@@ -350,9 +328,7 @@ def as_far_as_read(
 def _with_keys(
     account: AccountTable, environ: Mapping[str, str], adapters: Adapters
 ) -> AccountTable:
-    """Add the keys of the environment to an account whose table has none. Half of them is no
-    account: what the table lacks is reported then.
-    """
+    """Add the environment's keys to an account without any; half an account stays as it is."""
     written = {key: value for key, value in account.values.items() if isinstance(value, str)}
     if any(is_a_secrets_key(k) or not SecretReference(v).is_literal for k, v in written.items()):
         return account
@@ -382,9 +358,7 @@ def _references(
 
 
 def is_a_secrets_key(key: str) -> bool:
-    """Return whether an account's key holds a secret, whatever its adapter. The `id` of a token is
-    half of what is sent.
-    """
+    """Return whether a key holds a secret, whatever the adapter; a token's `id` is half of one."""
     return key == "id" or names_a_secret(key)
 
 
@@ -424,9 +398,7 @@ class Salvaged:
 
 
 def salvage(path: Path | None, environ: Mapping[str, str]) -> Salvaged | None:
-    """Read the channels from the file that could not be read; `None` where it cannot be read for
-    that either. Of a file that other users may have written, the state is not taken.
-    """
+    """Read the channels from a faulty file, `None` if unreadable; its state only if trusted."""
     found = find_file(path, environ)
     if found is None:
         return None
@@ -455,9 +427,7 @@ def salvage(path: Path | None, environ: Mapping[str, str]) -> Salvaged | None:
 
 
 def _values(text: str) -> tuple[dict[str, object], bool]:
-    """Read the wanted tables, each by itself where the whole is not TOML; return too whether there
-    may be a `[state]` that was not read.
-    """
+    """Read the wanted tables, one by one if need be; return whether `[state]` may be missing."""
     with suppress(ValueError, RecursionError):
         values = tomllib.loads(text)
         is_misspelt = any(nearest(key, (_STATE,)) for key in values)
@@ -495,9 +465,7 @@ def unused(
 
 
 def wrong_accounts(settings: Settings, check: Check) -> Iterator[ConfigError]:
-    """Return what is wrong with the accounts that certificates name, but for what only a program
-    knows, and with the channels of notifications.
-    """
+    """Return what is wrong with channels and used accounts, as far as no program has to say."""
     named = [
         (settings.accounts[label], group)
         for group, labels in _named_by(settings.certificates).items()

@@ -45,9 +45,7 @@ class Mistake:
 
 
 def config_error(mistakes: Iterable[Mistake], hint: Text = REFERENCE) -> ConfigError:
-    """Return one error of all mistakes, one line each, in the order of each file's lines. The hint
-    is for those that have none of their own.
-    """
+    """Return one error of all mistakes, in the order of lines; `hint` is for those without one."""
     found = list(mistakes)
     files = list(dict.fromkeys(one.path for one in found))
     ordered = sorted(found, key=lambda one: (files.index(one.path), one.line or 0))

@@ -100,10 +100,7 @@ class DnsSettings:
 
 @dataclass(frozen=True, slots=True)
 class VerifySettings:
-    """How the edges are looked at. No resolvers means the system's.
-
-    After `timeout`, "not served" is a failure; it is never a reason to retire anything.
-    """
+    """How edges are observed; without resolvers, the system's. `timeout` ends the wait."""
 
     resolvers: tuple[ServerAddress, ...]
     port: int
@@ -113,10 +110,7 @@ class VerifySettings:
 
 @dataclass(frozen=True, slots=True)
 class AccountTable:
-    """An account as written, for the wiring to bind to the settings of the adapter it names.
-
-    `values` has everything but `type`, secrets as their references or literals; it never prints.
-    """
+    """An account as written: `values` has all but `type`, may hold secrets, and never prints."""
 
     label: str
     type: str
@@ -126,9 +120,7 @@ class AccountTable:
 
 @dataclass(frozen=True, slots=True)
 class ChannelTable:
-    """A channel of notifications as written: `account` is what its adapter reads, `on` what it is
-    sent; `language` is empty for that of the run.
-    """
+    """A channel as written: its adapter's table, its topics, its language (empty: the run's)."""
 
     account: AccountTable
     on: tuple[Topic, ...]
@@ -141,9 +133,7 @@ HEARTBEAT, METRICS = "[heartbeat]", "[metrics]"
 
 @dataclass(frozen=True, slots=True)
 class Monitoring:
-    """The address that a run pings, and the file into which it writes its metrics; `None` for what
-    is not wanted.
-    """
+    """The address that a run pings, and the file for its metrics; `None` for what is not wanted."""
 
     heartbeat: SecretReference | None = None
     metrics: Path | None = None
@@ -183,9 +173,7 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class UsualAccount:
-    """An account that needs no file: its type, which is also its label; how its service is called;
-    the keys that it takes from the environment.
-    """
+    """An account that needs no file: its type and label, its service, its variables for keys."""
 
     type: str
     service: str

@@ -79,9 +79,7 @@ def text_of(preamble: Preamble, proposal: Proposal, say: Say) -> str:
 
 
 def tables_of(proposal: Proposal, say: Say) -> str:
-    """Return the tables of the certificates alone, and those that are left out as comments; nothing
-    where there is neither.
-    """
+    """Return the certificates' tables, and those left out as comments; empty without either."""
     parts = [
         *(_certificate(one, say) for one in proposal.certificates),
         _left_out(proposal.left_out, say),
@@ -90,10 +88,7 @@ def tables_of(proposal: Proposal, say: Say) -> str:
 
 
 def with_keys(settings: Document, accounts: Sequence[NewAccount]) -> str:
-    """Return the text of an operator's own settings, with what their accounts lack.
-
-    Raises `ConfigError` where there is no line to write them below.
-    """
+    """Return the operator's text with the keys that accounts lack. Raises `ConfigError`."""
     lines = settings.text.splitlines()
     below: dict[int, list[str]] = {}
     for account in accounts:
@@ -122,9 +117,7 @@ def with_accounts(settings: Document, accounts: Sequence[NewAccount]) -> Documen
 
 
 def with_tables(settings: Document, tables: Mapping[str, Mapping[str, object]]) -> Document:
-    """Return an operator's own settings with more tables, as values alone. They stand in no file,
-    and what is wrong with them is reported without one.
-    """
+    """Return an operator's settings with more tables, as values that stand in no file."""
     return replace(settings, path=None, values={**settings.values, **tables})
 
 
@@ -328,9 +321,7 @@ def _blocks(rows: Sequence[str], document: Document, number: int) -> Iterator[tu
 
 
 def _end(rows: Sequence[str], last: int) -> int:
-    """Return where a table ends whose values end before this line (from 0): behind the comments
-    that follow, unless these stand directly above another table.
-    """
+    """Return where a table ends (from 0), with comments that stand above no other table."""
     end = last
     while end < len(rows) and _is_comment(rows[end]):
         end += 1

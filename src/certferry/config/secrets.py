@@ -113,9 +113,7 @@ class Secrets:
         return secret
 
     def resolve_at_rest(self, reference: SecretReference) -> Secret:
-        """Return the secret, or anything in place of one for which a program would be run or a key
-        ring opened. Raises `ConfigError` as `resolve` does.
-        """
+        """Resolve without programs or key rings, by a stand-in. Raises `ConfigError`."""
         return self.resolve(reference) if reference.is_at_rest else Secret("not looked at")
 
     def known(self) -> frozenset[Secret]:
@@ -127,9 +125,7 @@ class Secrets:
         return frozenset(map(Secret, (*self._referred(), *self._held()))) | self._given
 
     def _ours(self) -> Iterator[str]:
-        """Return the secrets that the settings lead to. What is too short to be one is a word or a
-        number by itself, which anything may be set to.
-        """
+        """Yield the secrets that the settings lead to, but for those too short to be recognised."""
         named = (
             environ[name]
             for environ in (self._environ, *self._files)
@@ -229,9 +225,7 @@ class Secrets:
 
 
 def _is_guessed(name: str, value: str) -> bool:
-    """Return whether a variable without a reference holds a secret all the same, and not only the
-    path of one.
-    """
+    """Return whether a name and its value mean a secret, and not the path of one."""
     if not names_a_secret(name) or not may_be_a_secret(value):
         return False
     # No pathlib: it raises where the value is too long for a path.

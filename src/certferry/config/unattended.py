@@ -1,6 +1,4 @@
-"""What of the settings a run by cron or systemd lacks, since these start programs with next to no
-environment.
-"""
+"""What cron and systemd, which start programs with next to no environment, lack for a run."""
 
 from __future__ import annotations
 
@@ -69,9 +67,7 @@ def runs_programs(settings: Settings) -> bool:
 
 
 def directories_filled(settings: Settings) -> list[Path]:
-    """Return the directories into which a run puts certificates, and its metrics. Of one that is
-    still to be made, the nearest parent that is there.
-    """
+    """Return the directories a run writes to, or the nearest parent of one that is missing."""
     deliveries = (delivery for _, delivery in _deliveries(settings))
     wanted = [Path(each.directory) for each in deliveries if isinstance(each, FileDelivery)]
     if settings.monitoring.metrics is not None:

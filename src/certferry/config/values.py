@@ -1,6 +1,4 @@
-"""Values of settings: each reader takes what TOML has, or raises `ConfigError`; and tables of them,
-taken key by key, where what is wrong is collected, and reading goes on.
-"""
+"""Readers of single values, which raise `ConfigError`, and of tables, which collect mistakes."""
 
 from __future__ import annotations
 
@@ -51,10 +49,7 @@ class ServerAddress:
 
 
 def server_address(value: object) -> ServerAddress:
-    """Take `address`, `address:port` or `[IPv6]:port`.
-
-    Only addresses: to find a name server by its name would need another name server.
-    """
+    """Take `address`, `address:port` or `[IPv6]:port`: a name would need another name server."""
     written = word(value).strip()
     parts = _SERVER.fullmatch(written)
     host = (parts["v6"] or parts["v4"]) if parts else written

@@ -28,9 +28,7 @@ _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 def examine_files(settings: Settings) -> Iterator[Problem]:
-    """Check the configuration, the files that it names, the key file and the state, as far as they
-    are there. What was refused when it was read has been reported.
-    """
+    """Check the permissions of the configuration, its env files, the key file and the state."""
     read = [settings.path, *(file.path for file in settings.env_files)]
     for path in filter(None, read):
         yield from _judged(path, private=None)
@@ -130,9 +128,7 @@ def drafted(path: Path, content: bytes, hint: Text = _NOTHING_CHANGED) -> Iterat
 
 
 def change_file(path: Path, before: str, after: str) -> None:
-    """Write a changed text in the place of the one that was read, whole, with the owner and the
-    mode that the file has. Where a link is in its place, that stays. Raises `ConfigError`.
-    """
+    """Replace a text that was read, keeping owner, mode and link. Raises `ConfigError`."""
     place = path.resolve()
     with _translating_errors(path, Text("nothing was changed")):
         facts, content = place.stat(), place.read_bytes()
@@ -160,9 +156,7 @@ def drafted_copy(path: Path, copy: Path) -> AbstractContextManager[Draft]:
 
 
 def with_assignments(path: Path, values: Mapping[str, Secret]) -> str:
-    """Return an environment file's text with more assignments below what it has; it need not be
-    there. Raises `ConfigError` when it is there and open to others.
-    """
+    """Return an environment file's text, new or old, with more values. Raises `ConfigError`."""
     before = ""
     if path.exists():
         before = read_private_file(path).decode("utf-8-sig")

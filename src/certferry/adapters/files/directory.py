@@ -147,9 +147,7 @@ def opened(path: Path, owners: Collection[int]) -> AbstractContextManager[OpenDi
 
 
 def opened_where_it_is(path: Path) -> AbstractContextManager[OpenDirectory]:
-    """Open a directory for a `with` block that may be another user's; no link is followed that
-    others could lead elsewhere. Raises `OSError`.
-    """
+    """Open another user's directory, through no link that others could change. Raises `OSError`."""
     with checked_path(path, exposed=True) as found:
         return _held(found.open(os.O_RDONLY | os.O_DIRECTORY), path)
 
@@ -283,9 +281,7 @@ def _fix(exc: NotTrusted) -> Text:
 
 @contextmanager
 def translating_errors(path: Path, hint: Text, *, has_owner: bool = False) -> Iterator[None]:
-    """Turn the system's errors into those of the port; a full disk may have room later. With
-    `has_owner`, the files may be declared to be another user's.
-    """
+    """Turn the system's errors into the port's; `has_owner`: the files may be another user's."""
     try:
         yield
     except NotTrusted as exc:
@@ -304,9 +300,7 @@ RIGHTS = Text("run certferry as a user who may read and write there")
 
 
 def must_be_writable(directory: Path, hint: Text) -> None:
-    """Raise `TargetRejected` for a directory that cannot be written to; `hint` is for one that is
-    not there.
-    """
+    """Raise `TargetRejected` for a directory that takes no files; `hint` is for a missing one."""
     if not directory.exists():
         if directory.is_symlink():
             raise TargetRejected(
@@ -426,9 +420,7 @@ def handed_over(bundle: CertificateBundle, workspace: Path) -> Iterator[Path]:
 
 
 def sweep_handovers(workspace: Path) -> None:
-    """Remove what killed runs have left there, and nothing that others are at work with. Warn of
-    what cannot be removed.
-    """
+    """Remove what killed runs have left, and warn of what cannot be removed."""
     try:
         with _opened(workspace) as place:
             fcntl.flock(place.handle, fcntl.LOCK_EX)

@@ -26,9 +26,7 @@ _DER = b"\x30"  # a SEQUENCE (X.690 §8.9.1): every certificate and every key be
 
 
 class PemFileSource:
-    """Reads pairs of files. Keeps what it has read, so that the same contents are judged once: to
-    prove an RSA key sound takes up to a third of a second.
-    """
+    """Reads pairs of files, and keeps them: to check an RSA key takes up to a third of a second."""
 
     def __init__(self) -> None:
         self._judged: dict[PemFiles, tuple[tuple[str, Secret], CertificateBundle]] = {}
@@ -67,9 +65,7 @@ def _about(path: str) -> Iterator[None]:
 
 
 def _text(path: str, program: str) -> str:
-    """Read a file as text, whatever an editor of another system did to it. `program` is the one of
-    OpenSSL that writes such a thing as PEM.
-    """
+    """Read a file as text; `program` is OpenSSL's that writes such a thing as PEM."""
     hint = Text("`fullchain` and `privkey` name files that the user of certferry can read")
     data = contents_of(Path(path), hint=hint)
     if data.startswith(_UTF_16):

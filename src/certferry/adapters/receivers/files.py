@@ -79,9 +79,7 @@ class FilesReceiver:
         return Path(self.delivery.directory)
 
     def observe(self, delivered: Delivered | None) -> ObservedDomain:
-        """Read the files back, and compare them with the receipt. The state is not asked:
-        several machines may share it, and each has its own directory.
-        """
+        """Compare the files with the receipt; hosts may share the state, so it is not asked."""
         observed = partial(ObservedDomain, self.delivery.directory, Kind.FILES)
         try:
             with self._translating_errors(RIGHTS):
@@ -199,9 +197,7 @@ class FilesReceiver:
     def _prepared(
         self, place: OpenDirectory, bundle: CertificateBundle, held: ExitStack
     ) -> Mapping[str, str]:
-        """Draft what differs, and the receipt with it: when the disk is full, nothing has happened.
-        No drafts means that nothing is left to do.
-        """
+        """Draft what differs, with the receipt; a full disk changes nothing. Empty: all done."""
         wanted = pem_directory.contents(bundle)
         place.sweep()
         changing = {

@@ -1,6 +1,4 @@
-"""What the accounts hold, as their services list it, and joined with what is declared, what is
-remembered, and what is served.
-"""
+"""What the accounts hold, joined with what is declared, stored, and served."""
 
 from __future__ import annotations
 
@@ -213,9 +211,7 @@ class Discovery:
         return tuple(problem for account in self.accounts for problem in account.problems)
 
     def narrowed(self, wanted: Wanted, now: datetime) -> Discovery:
-        """Keep what the filters leave. Where it is only about domains that are not covered, the
-        certificates are those that these are bound to.
-        """
+        """Apply the filters; with `uncovered`, keep only certificates of the domains shown."""
         domains = tuple(
             one
             for one in self.domains

@@ -27,9 +27,7 @@ def zone_for(name: str, zones: Iterable[FoundZone]) -> FoundZone | None:
 
 
 def must_have_zone(name: str, zones: Sequence[FoundZone]) -> FoundZone:
-    """Return the longest zone that holds a name and takes records. Raises `ZoneNotFound` where none
-    holds it, and `DnsRejected` where those that do take none.
-    """
+    """Return a name's usable zone. Raises `ZoneNotFound`, or `DnsRejected` for its state."""
     zone = zone_for(name, zones)
     if zone is None:
         usable_first = sorted(zones, key=lambda one: (one.problem is not None, one.name))
@@ -76,9 +74,7 @@ class Grouping(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Who may read the copies; `owner` and `group` are `None` where they are those of certferry's
-    own user. `mode` is the fullchain's, `key_mode` the key's.
-    """
+    """Who may read the copies; without `owner` or `group`, those of certferry's own user."""
 
     owner: str | None = None
     group: str | None = None
@@ -88,9 +84,7 @@ class Access:
 
 @dataclass(frozen=True, slots=True)
 class ProposedDeployment:
-    """Where a certificate is to go: an account, with its domains or all that are covered (`None`);
-    or four files in a `directory`, and who may read them.
-    """
+    """A place: an account's `domains` (`None`: all covered), or a `directory` of four files."""
 
     to: str
     domains: tuple[str, ...] | None = None
@@ -101,9 +95,7 @@ class ProposedDeployment:
 
 @dataclass(frozen=True, slots=True)
 class ProposedCertificate:
-    """A certificate to declare: issued for `names`, or with `files` only imported; `remarks` are
-    for its reader, and it begins with the certificate that it `adopts`.
-    """
+    """A certificate to declare, for `names` or from `files`; it may begin with one it `adopts`."""
 
     lineage: str
     names: tuple[str, ...] = ()
