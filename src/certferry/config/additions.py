@@ -56,12 +56,9 @@ class Choice:
                     Text("{name}: {problem}", name=self.option, problem=wrong.message)
                 ) from None
         if len(self.labels) > 1:
+            problem = Text("{path} has several accounts that could be meant: {labels}")
             raise ConfigError(
-                Text(
-                    "{path} has several accounts that could be meant: {labels}",
-                    path=settings.path,
-                    labels=self.labels,
-                ),
+                problem.filled(path=settings.path, labels=self.labels),
                 hint=Text("say which with {option}", option=f"{self.option} {self.labels[0]}"),
             )
         return next(iter(self.labels), "")
@@ -75,12 +72,9 @@ def additions(
     for name in names:
         for desired in settings.declared:
             if name in desired.names:
+                problem = Text("{name} is declared already, in {lineage}")
                 raise ConfigError(
-                    Text(
-                        "{name} is declared already, in {lineage}",
-                        name=name,
-                        lineage=desired.lineage,
-                    ),
+                    problem.filled(name=name, lineage=desired.lineage),
                     hint=Text("leave it out, or change the list of names with an editor"),
                 )
     proven = dns.account(settings)

@@ -114,11 +114,9 @@ def with_equal_names(
         if one.names and other != one.lineage:
             problem = Text(
                 "{lineage} has the same names as {other}, at line {line}: one certificate can be"
-                " deployed to several places",
-                lineage=one.lineage,
-                other=other,
-                line=places[other].line,
+                " deployed to several places"
             )
+            problem = problem.filled(lineage=one.lineage, other=other, line=places[other].line)
             yield places[one.lineage].mistake("names", problem)
 
 
@@ -240,14 +238,12 @@ class _Reader:
                 raise
             if self.options_of(value) is not None:  # a target that only lacks its account
                 raise
-            raise ConfigError(
-                Text(
-                    "{problem}. CDNs of other vendors than those of `certferry help adapters` are"
-                    ' not supported: for them, to = "command" hands the certificate to a program of'
-                    ' yours, and to = "files" writes it for one',
-                    problem=unknown.message,
-                )
-            ) from None
+            problem = Text(
+                "{problem}. CDNs of other vendors than those of `certferry help adapters` are"
+                ' not supported: for them, to = "command" hands the certificate to a program of'
+                ' yours, and to = "files" writes it for one'
+            )
+            raise ConfigError(problem.filled(problem=unknown.message)) from None
 
     def _options(self, table: TomlTable, target: str) -> tuple[desired.Kind, desired.DesiredHttps]:
         """Read the settings of this target alone; of a misspelt one, of the one meant."""
@@ -345,11 +341,9 @@ def _names(table: TomlTable) -> tuple[str, ...]:
     names = tuple(dict.fromkeys(read))
     if len(names) > MOST_NAMES:
         problem = Text(
-            "{count} names; a certificate can have {most}: split them into several"
-            " [[certificates]]",
-            count=len(names),
-            most=MOST_NAMES,
+            "{count} names; a certificate can have {most}: split them into several [[certificates]]"
         )
+        problem = problem.filled(count=len(names), most=MOST_NAMES)
         table.report("names", problem)
     return names
 

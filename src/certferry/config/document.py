@@ -308,12 +308,8 @@ def _syntax_finding(path: Path, text: str, message: str) -> Mistake:
         if written is not None:
             meant = _IN_ASCII[written[0]]
             fix = Text("write {ascii} in place of {character}", ascii=meant, character=written[0])
-            where = Text(
-                "{problem}; here stands {character}, and TOML takes {ascii} only",
-                problem=problem,
-                character=written[0],
-                ascii=meant,
-            )
+            where = Text("{problem}; here stands {character}, and TOML takes {ascii} only")
+            where = where.filled(problem=problem, character=written[0], ascii=meant)
             return Mistake(path, number, "", "", where, fix)
     if said == "Invalid value":
         problem = Text("{problem}; strings need quotes", problem=problem)

@@ -142,13 +142,8 @@ def _read_open(found: PathCheck, descriptor: int, *, private: bool) -> FileConte
         raise ConfigError(Text("is not a regular file"))
     mode = stat.S_IMODE(facts.st_mode)
     if private and mode & (_OTHERS_ANYTHING & ~group_that_reads(facts)):
-        raise ConfigError(
-            Text(
-                "is open to other users (mode {mode}); run: chmod 600 {path}",
-                mode=f"{mode:04o}",
-                path=shlex.quote(str(found.path)),
-            )
-        )
+        problem = Text("is open to other users (mode {mode}); run: chmod 600 {path}")
+        raise ConfigError(problem.filled(mode=f"{mode:04o}", path=shlex.quote(str(found.path))))
     found.judge(facts)
     with open(descriptor, "rb", closefd=False) as file:
         return FileContent(file.read(), mode)

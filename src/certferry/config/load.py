@@ -170,13 +170,9 @@ def from_client(
         environ = fill_in(environ, given.env_files)
         document = read_document(given.path)
     if given is not None and len(labels) > 1:
+        problem = Text("{path} has several accounts of {service}'s: {labels}")
         raise ConfigError(
-            Text(
-                "{path} has several accounts of {service}'s: {labels}",
-                path=given.path,
-                service=target.service,
-                labels=labels,
-            ),
+            problem.filled(path=given.path, service=target.service, labels=labels),
             hint=Text("declare the certificate under [[certificates]], with where it is to go"),
         )
     certificate = {

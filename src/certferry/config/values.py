@@ -59,13 +59,11 @@ def server_address(value: object) -> ServerAddress:
     except ValueError:
         address = None
     if address is None or not 1 <= port <= 65535:  # noqa: PLR2004 - RFC 768: ports have 16 bits
-        raise ConfigError(
-            Text(
-                "{server} is not the address of a name server; write 192.0.2.1, 192.0.2.1:5353 or"
-                " [2001:db8::1]:5353",
-                server=repr(written),
-            )
+        problem = Text(
+            "{server} is not the address of a name server; write 192.0.2.1, 192.0.2.1:5353 or"
+            " [2001:db8::1]:5353"
         )
+        raise ConfigError(problem.filled(server=repr(written)))
     return ServerAddress(str(address), port)
 
 

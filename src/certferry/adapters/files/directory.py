@@ -481,11 +481,8 @@ def _opened(directory: Path) -> AbstractContextManager[OpenDirectory]:
 
 
 def _warn(path: Path, exc: OSError) -> None:
-    _log.warning(
-        Text(
-            "{path} cannot be removed: {problem}; a private key may be in it, and the next run"
-            " tries again",
-            path=path,
-            problem=system_words(exc),
-        )
+    problem = Text(
+        "{path} cannot be removed: {problem}; a private key may be in it, and the next run"
+        " tries again"
     )
+    _log.warning(problem.filled(path=path, problem=system_words(exc)))
