@@ -111,7 +111,7 @@ def test_every_setting_is_read(loaded: Load, folder: Path, clean_environment: Pa
         acme.profiles,
         acme.usual.eab_kid,
     )
-    assert (folder / "ca.pem", KeyType.EC384) == (acme.ca_bundle, acme.key_type)
+    assert (folder / "ca.pem", KeyType.EC384) == (acme.usual.ca_bundle, acme.key_type)
     assert acme.usual.eab_hmac_key is not None
     assert Secret("hmac") == settings.secrets.resolve(acme.usual.eab_hmac_key)
     local = ServerAddress("127.0.0.1", 5353)
@@ -271,7 +271,7 @@ def test_paths_are_relative_to_the_file(
 
     assert tmp_path / "etc" / "state.db" == settings.state.path
     assert tmp_path / "etc" / "secret.key" == settings.state.key_file
-    assert tmp_path / "etc" / "ca.pem" == settings.acme.ca_bundle
+    assert tmp_path / "etc" / "ca.pem" == settings.acme.usual.ca_bundle
 
 
 @pytest.mark.parametrize(

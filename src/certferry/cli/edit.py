@@ -49,10 +49,16 @@ def add(
     the file has; where it has several, --dns and --to say which. Nothing is issued before the next
     sync.
     """
-    from certferry.config.additions import Choice, additions, already_declared, covered_already
     from certferry.config.document import read_document
     from certferry.config.load import NAME
-    from certferry.config.propose import tables_of, with_certificates
+    from certferry.config.propose import (
+        Choice,
+        additions,
+        already_declared,
+        covered_already,
+        tables_of,
+        with_certificates,
+    )
     from certferry.core.discovery.proposal import Proposal
     from certferry.wiring.adapters import DNS_PROVIDERS, TARGETS, installed
     from certferry.wiring.settings import load_checked

@@ -32,24 +32,14 @@ from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType, NoneType
-from typing import (
-    Any,
-    ClassVar,
-    Literal,
-    Protocol,
-    TypeVar,
-    cast,
-    get_args,
-    get_origin,
-    get_type_hints,
-)
+from typing import Any, ClassVar, Literal, Protocol, TypeVar, get_args, get_origin, get_type_hints
 
 from certferry.config import values
-from certferry.config.check import existing_file, secret_reference
 from certferry.config.files import Paths
 from certferry.config.mistakes import Mistake, config_error
 from certferry.config.model import AccountTable
 from certferry.config.secrets import Resolve, SecretReference
+from certferry.config.tables import existing_file, secret_reference
 from certferry.config.values import Read, TomlTable
 from certferry.core.desired.certificate import DesiredHttps, Kind
 from certferry.core.secret import Secret, names_a_secret
@@ -342,7 +332,7 @@ class Judged(Protocol):
         ...
 
 
-def may_be_told(settings_class: Any) -> tuple[str, ...]:
+def deployment_settings(settings_class: Any) -> tuple[str, ...]:
     """Return the settings that a target declares. Raises `TypeError` for what none may."""
     types = get_type_hints(settings_class)
     for field in dataclasses.fields(settings_class):
@@ -366,12 +356,12 @@ def choices(written_type: Any) -> tuple[str, ...]:
 def read_options(settings_class: Any, table: TomlTable) -> tuple[Kind, DesiredHttps]:
     """Read the settings that a target declares; what is wrong with them is reported."""
     types = get_type_hints(settings_class)
-    names = may_be_told(settings_class)
+    names = deployment_settings(settings_class)
     chosen = {name: _taken(name, types[name], settings_class, table) for name in names}
     options = settings_class(**chosen)
     if hasattr(options, "wrong"):
         written = [name for name in names if name in table]
-        for key, problem in cast("Judged", options).wrong(written).items():
+        for key, problem in options.wrong(written).items():
             table.report(key, problem)
     https = {name: value for name, value in chosen.items() if name in _HTTPS}
     return Kind(chosen.get(KIND, Kind.AUTO)), DesiredHttps(**https)

@@ -14,21 +14,13 @@ from pathlib import PurePath
 from types import MappingProxyType
 from typing import TypeVar
 
-from certferry.config.check import RESERVED, key_type
+from certferry.config import values
 from certferry.config.document import Place
 from certferry.config.files import Paths
 from certferry.config.mistakes import Mistake, nearest
 from certferry.config.model import ReadOptions
-from certferry.config.values import (
-    Read,
-    TomlTable,
-    one_name,
-    one_of,
-    seconds,
-    string,
-    word,
-    wrong_type,
-)
+from certferry.config.tables import RESERVED, key_type
+from certferry.config.values import Read, TomlTable
 from certferry.core.certificates import names as identifiers
 from certferry.core.certificates.certificate import KeyType
 from certferry.core.desired import certificate as desired
@@ -189,7 +181,7 @@ class _Reader:
                 table.report(key, problem)
                 table.allow(key)
         fullchain, privkey = (
-            table.take(key, lambda value: str(self.paths.resolve(word(value))), "")
+            table.take(key, lambda value: str(self.paths.resolve(values.word(value))), "")
             for key in ("fullchain", "privkey")
         )
         called = PurePath(os.path.normpath(fullchain)).parent.name
@@ -291,11 +283,11 @@ class _Reader:
         if "timeout" in table and "reload" not in table:
             table.report("timeout", Text("only with `reload`, which it is for"))
         reload = table.take("reload", self._arguments, None)
-        timeout = table.take("timeout", seconds, RELOAD_TIMEOUT)
+        timeout = table.take("timeout", values.seconds, RELOAD_TIMEOUT)
         return desired.FileDelivery(
             directory=table.take("directory", self._directory, ""),
-            owner=table.take("owner", word, None),
-            group=table.take("group", word, None),
+            owner=table.take("owner", values.word, None),
+            group=table.take("group", values.word, None),
             mode=table.take("mode", _mode, desired.MODE),
             key_mode=table.take("key_mode", _key_mode, desired.KEY_MODE),
             reload=None
@@ -307,26 +299,26 @@ class _Reader:
         if "command" not in table:
             table.report("command", Text("missing: the command to run for the certificate"))
         arguments = table.take("command", self._arguments, ("",))
-        timeout = table.take("timeout", seconds, COMMAND_TIMEOUT)
+        timeout = table.take("timeout", values.seconds, COMMAND_TIMEOUT)
         program = desired.Program(arguments, str(self.paths.directory), timeout)
         return desired.CommandDelivery(
-            table.take("name", word, PurePath(arguments[0]).name), program
+            table.take("name", values.word, PurePath(arguments[0]).name), program
         )
 
     def _directory(self, value: object) -> str:
-        return os.path.normpath(self.paths.resolve(word(value)))
+        return os.path.normpath(self.paths.resolve(values.word(value)))
 
     def _arguments(self, value: object) -> tuple[str, ...]:
         """Read what is run: a list, or a string that is split as a shell would."""
         written = _listed(value) if isinstance(value, list) else _split(value)
-        program = word(written[0])
+        program = values.word(written[0])
         if "/" in program:
             program = str(self.paths.resolve(program))
         return (program, *written[1:])
 
 
 def _lineage(value: object) -> str:
-    written = word(value)
+    written = values.word(value)
     if not _LINEAGE.fullmatch(written):
         raise ConfigError(
             Text("must have no spaces or slashes, not begin with a dash, and be no dots alone")
@@ -337,7 +329,7 @@ def _lineage(value: object) -> str:
 def _names(table: TomlTable) -> tuple[str, ...]:
     if "names" not in table:
         table.report("names", Text("missing: the names that the certificate is for"))
-    read = table.take_list("names", lambda value: identifiers.normalise(one_name(value)), ())
+    read = table.take_list("names", lambda value: identifiers.normalise(values.one_name(value)), ())
     names = tuple(dict.fromkeys(read))
     if len(names) > MOST_NAMES:
         problem = Text(
@@ -354,7 +346,7 @@ def _domains(
     """Read domains, globs and exclude as `DesiredDeployment` has them; `names` may be unknown."""
 
     def pattern(value: object) -> str:
-        return identifiers.read_pattern(one_name(value))
+        return identifiers.read_pattern(values.one_name(value))
 
     patterns = table.take_list("domains", pattern, None, instead=AUTO)
     exclude = tuple(dict.fromkeys(table.take_list("exclude", pattern, (), empty=True)))
@@ -382,14 +374,14 @@ def _domains(
 
 
 def _one_of(members: type[E]) -> Read[E]:
-    read = one_of([member.value for member in members])
+    read = values.one_of([member.value for member in members])
     return lambda value: members(read(value))
 
 
 def _listed(value: list[object]) -> list[str]:
     if not value:
         raise ConfigError(Text("is an empty list"))
-    written = [string(item) for item in value]
+    written = [values.string(item) for item in value]
     if any("\0" in one for one in written):
         raise ConfigError(Text("contains a character that cannot be printed"))
     return written
@@ -397,9 +389,9 @@ def _listed(value: list[object]) -> list[str]:
 
 def _split(value: object) -> list[str]:
     if not isinstance(value, str):
-        raise wrong_type(Text("a string or a list"), value)
+        raise values.wrong_type(Text("a string or a list"), value)
     try:
-        written = shlex.split(word(value))
+        written = shlex.split(values.word(value))
     except ValueError as exc:
         raise ConfigError(Text("cannot be read: {problem}", problem=str(exc).lower())) from None
     if not written:
@@ -417,7 +409,7 @@ def _split(value: object) -> list[str]:
 
 
 def _mode(value: object) -> int:
-    written = string(value)
+    written = values.string(value)
     if not _MODE.fullmatch(written):
         raise ConfigError(Text('must be an octal mode in quotes, such as "0644"'))
     mode = int(written, 8)
@@ -451,7 +443,7 @@ def read_dns_accounts(
             " `fallback` need the account that writes the challenge records"
         )
         table.report("dns", problem)
-    if not table.holds_table("dns"):
+    if not table.holds(dict, "dns"):
         return table.take("dns", read, ""), ()
     zones = _zones(table.table("dns"), read)
     if not zones:
@@ -491,7 +483,7 @@ def account_among(accounts: Collection[str]) -> Read[str]:
     """Make a reader of an account's label."""
 
     def read(value: object) -> str:
-        written = word(value)
+        written = values.word(value)
         if written not in accounts:
             raise ConfigError(_no_account(written, accounts))
         return written

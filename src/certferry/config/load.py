@@ -5,26 +5,15 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
+from certferry.config import model, tables
 from certferry.config.certificates import read_certificates
-from certferry.config.check import (
-    issuance_of,
-    read_accounts,
-    read_acme,
-    read_channels,
-    read_dns,
-    read_monitoring,
-    read_state,
-    read_verify,
-    unseen_records,
-    wrong_bindings,
-)
 from certferry.config.document import Document, Place, document_of, read_document
 from certferry.config.env_files import ASSIGNMENTS_ONLY, EnvFile, fill_in, take_env_files
 from certferry.config.files import (
@@ -35,19 +24,8 @@ from certferry.config.files import (
     read_untrusted_file,
 )
 from certferry.config.mistakes import REFERENCE, Mistake, config_error, joined, nearest
-from certferry.config.model import (
-    AccountTable,
-    AcmeSettings,
-    Adapters,
-    ChannelTable,
-    Monitoring,
-    NoAdapters,
-    Settings,
-    StateSettings,
-    UsualAccount,
-    UsualAccounts,
-)
-from certferry.config.secrets import Resolve, SecretReference, Secrets
+from certferry.config.model import Adapters, Settings
+from certferry.config.secrets import SecretReference, Secrets
 from certferry.config.values import TomlTable
 from certferry.core.desired.certificate import DesiredCertificate, PemFiles
 from certferry.core.secret import names_a_secret
@@ -85,7 +63,7 @@ def is_left_alone_here() -> bool:
 
 
 _NO_FILE = Document(None, {})
-NO_ADAPTERS = NoAdapters()
+NO_ADAPTERS = Adapters()
 
 WITHOUT_FILE = Text(
     "without a configuration file, the keys are taken from the environment: `export NAME=…` for"
@@ -109,17 +87,17 @@ def load(
     found = find_file(path, environ)
     if found is None:
         raise _not_found(environ)
-    return _read(read_document(found), environ, adapters=adapters, check=adapters.check)
+    return _read(read_document(found), environ, adapters=adapters, checked_by=adapters)
 
 
-def load_state(chosen: Path | None, environ: Mapping[str, str]) -> StateSettings:
+def load_state(chosen: Path | None, environ: Mapping[str, str]) -> model.StateSettings:
     """Read only where the state lies, from the file if there is one. Raises `ConfigError`."""
     found = find_file(chosen, environ)
     document = _NO_FILE if found is None else read_document(found)
     mistakes: list[Mistake] = []
     root = TomlTable(document.values, Place(document), mistakes)
     paths = Paths.beside(document.path, environ)
-    state = read_state(root.table("state"), paths, default_directory(environ, os.geteuid()))
+    state = tables.read_state(root.table("state"), paths, default_directory(environ, os.geteuid()))
     if mistakes:
         raise config_error(mistakes)
     return state
@@ -140,7 +118,7 @@ def load_before(document: Document, path: Path, environ: Mapping[str, str]) -> S
 
 
 def from_environment(
-    names: Sequence[str], environ: Mapping[str, str], usual: UsualAccounts, adapters: Adapters
+    names: Sequence[str], environ: Mapping[str, str], usual: model.UsualAccounts, adapters: Adapters
 ) -> Settings:
     """Make settings for one lineage of these names and the usual accounts. Raises `ConfigError`."""
     dns, target = usual.dns, usual.target
@@ -153,7 +131,7 @@ def from_client(
     name: str,
     files: PemFiles,
     environ: Mapping[str, str],
-    target: UsualAccount,
+    target: model.UsualAccount,
     given: Settings | None,
     adapters: Adapters,
 ) -> Settings:
@@ -185,7 +163,7 @@ def from_client(
 
 
 def without_certificates(
-    environ: Mapping[str, str], accounts: Iterable[UsualAccount], adapters: Adapters
+    environ: Mapping[str, str], accounts: Iterable[model.UsualAccount], adapters: Adapters
 ) -> Settings:
     """Make settings of usual accounts alone, without a file. Raises `ConfigError`."""
     return _declared(None, {one.type: one.variables for one in accounts}, environ, adapters)
@@ -247,22 +225,22 @@ def _read(
     mistakes: Sequence[Mistake] = (),
     beside: Path | None = None,
     adapters: Adapters = NO_ADAPTERS,
-    check: Check = NO_ADAPTERS.check,
+    checked_by: Adapters = NO_ADAPTERS,
 ) -> Settings:
     """Check everything there is to check, and only then complain."""
     settings, collected = as_far_as_read(document, environ, mistakes, beside, adapters)
     acme, env_files = settings.acme, settings.env_files
     resolve = settings.secrets.resolve_at_rest
-    collected += wrong_bindings(acme, Place(document).below("acme"), resolve)
+    collected += tables.wrong_bindings(acme, Place(document).below("acme"), resolve)
     collected += adapters.unknown_types(unused(settings.accounts, settings.certificates))
-    collected += unseen_records(acme, settings.dns, Place(document).below("acme"))
+    collected += tables.unseen_records(acme, settings.dns, Place(document).below("acme"))
     collected += [mistake for file in env_files for mistake in file.mistakes]
     if collected:
         wrong = config_error(collected, _hint(document, collected, env_files))
         # The variables of a file that could not be read may well be set in it.
         named = document.values.get("env_files", [])
         is_known = isinstance(named, list) and len(named) == len(env_files)
-        raise joined([wrong, *(wrong_accounts(settings, check) if is_known else ())])
+        raise joined([wrong, *(wrong_accounts(settings, checked_by) if is_known else ())])
     return settings
 
 
@@ -278,29 +256,31 @@ def as_far_as_read(
     root = TomlTable(document.values, Place(document), collected)
     paths = Paths.beside(beside or document.path, environ)
     env_files = take_env_files(root, paths)
-    acme = read_acme(root.table("acme"), paths)
-    dns = read_dns(root.table("dns"))
+    acme = tables.read_acme(root.table("acme"), paths)
+    dns = tables.read_dns(root.table("dns"))
     everything = fill_in(environ, env_files)
     accounts = {
         label: _with_keys(account, everything, adapters)
-        for label, account in read_accounts(root.table("accounts")).items()
+        for label, account in tables.read_accounts(root.table("accounts")).items()
     }
-    channels = read_channels(root.table("notify"))
-    monitoring = read_monitoring(root, paths)
+    channels = tables.read_channels(root.table("notify"))
+    monitoring = tables.read_monitoring(root, paths)
     certificates, places = read_certificates(
         root,
         accounts,
         acme.key_type,
-        issuance_of(acme),
+        tables.issuance_of(acme),
         paths,
         lambda label: adapters.options_of(accounts[label].type if label in accounts else label),
     )
     settings = Settings(
         path=document.path,
-        state=read_state(root.table("state"), paths, default_directory(environ, os.geteuid())),
+        state=tables.read_state(
+            root.table("state"), paths, default_directory(environ, os.geteuid())
+        ),
         acme=acme,
         dns=dns,
-        verify=read_verify(root.table("verify"), paths, dns),
+        verify=tables.read_verify(root.table("verify"), paths, dns),
         accounts=MappingProxyType(accounts),
         certificates=certificates,
         declared=certificates,
@@ -322,8 +302,8 @@ def as_far_as_read(
 
 
 def _with_keys(
-    account: AccountTable, environ: Mapping[str, str], adapters: Adapters
-) -> AccountTable:
+    account: model.AccountTable, environ: Mapping[str, str], adapters: Adapters
+) -> model.AccountTable:
     """Add the environment's keys to an account without any; half an account stays as it is."""
     written = {key: value for key, value in account.values.items() if isinstance(value, str)}
     if any(is_a_secrets_key(k) or not SecretReference(v).is_literal for k, v in written.items()):
@@ -333,10 +313,10 @@ def _with_keys(
 
 
 def _references(
-    accounts: Mapping[str, AccountTable],
-    acme: AcmeSettings,
-    channels: Mapping[str, ChannelTable],
-    monitoring: Monitoring,
+    accounts: Mapping[str, model.AccountTable],
+    acme: model.AcmeSettings,
+    channels: Mapping[str, model.ChannelTable],
+    monitoring: model.Monitoring,
 ) -> list[SecretReference]:
     """Return all references, and the literals that are secrets; the address of a webhook is one."""
     tables = [(account, False) for account in accounts.values()]
@@ -414,11 +394,11 @@ def salvage(path: Path | None, environ: Mapping[str, str]) -> Salvaged | None:
     # Not `readable_by_others`: that is what the message says, and no reason not to send it. Nor is
     # there a line in it: of a text that is not TOML none can be counted.
     settings, mistakes = as_far_as_read(Document(found, values), environ)
-    settings = replace(settings, monitoring=Monitoring(settings.monitoring.heartbeat))
+    settings = replace(settings, monitoring=model.Monitoring(settings.monitoring.heartbeat))
     is_wrong = may_lack_state or any(one.table == "[state]" for one in mistakes)
     has_state = is_trusted and not is_wrong
     if not has_state:
-        settings = replace(settings, state=StateSettings(_NO_STATE, _NO_STATE))
+        settings = replace(settings, state=model.StateSettings(_NO_STATE, _NO_STATE))
     return Salvaged(settings, is_trusted, has_state)
 
 
@@ -448,19 +428,15 @@ def _merge(into: dict[str, object], more: Mapping[str, object]) -> None:
             into.setdefault(key, value)
 
 
-Check = Callable[[AccountTable, str, Resolve], None]
-"""See `Adapters.check`."""
-
-
 def unused(
-    accounts: Mapping[str, AccountTable], declared: Collection[DesiredCertificate]
-) -> list[AccountTable]:
+    accounts: Mapping[str, model.AccountTable], declared: Collection[DesiredCertificate]
+) -> list[model.AccountTable]:
     """Return the accounts that no certificate names, but for those whose type cannot be read."""
     named = set().union(*_named_by(declared).values())
     return [one for one in accounts.values() if one.type and one.label not in named]
 
 
-def wrong_accounts(settings: Settings, check: Check) -> Iterator[ConfigError]:
+def wrong_accounts(settings: Settings, adapters: Adapters) -> Iterator[ConfigError]:
     """Return what is wrong with channels and used accounts, as far as no program has to say."""
     named = [
         (settings.accounts[label], group)
@@ -471,7 +447,7 @@ def wrong_accounts(settings: Settings, check: Check) -> Iterator[ConfigError]:
     named += ((channel.account, NOTIFY_GROUP) for channel in settings.channels.values())
     for account, group in named:
         try:
-            check(account, group, settings.secrets.resolve_at_rest)
+            adapters.check(account, group, settings.secrets.resolve_at_rest)
         except ConfigError as error:
             yield error
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Protocol
 
 from certferry.config.document import Place
 from certferry.config.env_files import EnvFile
@@ -65,16 +64,6 @@ class AcmeSettings:
     def directory(self) -> str:
         """The URL of the usual CA's directory."""
         return self.usual.directory
-
-    @property
-    def ca_bundle(self) -> Path | None:
-        """Who signed that directory's own TLS certificate; `None` is the system's trust."""
-        return self.usual.ca_bundle
-
-    @property
-    def proxy(self) -> str | None:
-        """The URL of the proxy to that directory; `None` leaves that to the environment."""
-        return self.usual.proxy
 
     @property
     def authorities(self) -> tuple[CaSettings, ...]:
@@ -192,58 +181,26 @@ ReadOptions = Callable[[TomlTable], tuple[Kind, DesiredHttps]]
 """Reads the settings that a target declares for its deployments, as `config.bind` does."""
 
 
-class Adapters(Protocol):
-    """Knows what there is to know of an account before it is connected."""
+class Adapters:
+    """What is known of an account before it is connected: here, and for readers alone, nothing."""
 
     def variables(self, types: Collection[str]) -> Collection[str]:
-        """Return the names that keys have in the environment: of these types, and of usual ones.
-        They hold secrets, referred to or not. A type that cannot be imported has none.
-        """
-        ...
-
-    def keys_in(self, environ: Mapping[str, str], account: AccountTable) -> Mapping[str, str]:
-        """Return references to the keys that the environment has, by their usual names, for an
-        account whose table has none. A type that cannot be imported has none.
-        """
-        ...
-
-    def options_of(self, type_: str) -> ReadOptions | None:
-        """Return what reads the settings that a target of this type declares for its deployments;
-        `None` where the type is unknown.
-        """
-        ...
-
-    def check(self, account: AccountTable, group: str, resolve: Resolve) -> None:
-        """Raise `ConfigError` with what is wrong in an account's table, where its type is known in
-        the group of entry points that it is used as one of.
-        """
-        ...
-
-    def unknown_types(self, accounts: Iterable[AccountTable]) -> Sequence[Mistake]:
-        """Return a mistake for each account whose type is neither a DNS provider nor a target."""
-        ...
-
-
-class NoAdapters:
-    """Knows none: for a reader that only wants the declarations."""
-
-    def variables(self, types: Collection[str]) -> Collection[str]:
-        """Return none."""
+        """Return the variables that hold keys of these types, and of usual ones, used or not."""
         del types
         return ()
 
     def keys_in(self, environ: Mapping[str, str], account: AccountTable) -> Mapping[str, str]:
-        """Find none."""
+        """Return references to keys in the environment, for an account whose table has none."""
         del environ, account
         return {}
 
     def options_of(self, type_: str) -> ReadOptions | None:
-        """Know no type."""
+        """Return the reader of deployment settings of a target; `None` if the type is unknown."""
 
     def check(self, account: AccountTable, group: str, resolve: Resolve) -> None:
-        """Find nothing wrong."""
+        """Raise `ConfigError` with what is wrong in an account of a type known in its group."""
 
     def unknown_types(self, accounts: Iterable[AccountTable]) -> Sequence[Mistake]:
-        """Find nothing wrong."""
+        """Return a mistake for each account whose type is neither a DNS provider nor a target."""
         del accounts
         return ()

@@ -161,11 +161,21 @@ def _as_list(items: Sequence[str]) -> str:
     return json.dumps(list(items), ensure_ascii=False)
 
 
-def string(value: object) -> str:
-    """Take any string."""
-    if not isinstance(value, str):
-        raise wrong_type(Text("a string"), value)
-    return value
+def _typed(kind: type[T], wanted: Text) -> Read[T]:
+    """Make a reader of one type; true and false are no numbers."""
+
+    def read(value: object) -> T:
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            raise wrong_type(wanted, value)
+        return value
+
+    return read
+
+
+string = _typed(str, Text("a string"))
+flag = _typed(bool, Text("true or false"))
+whole_number = _typed(int, Text("a whole number"))
+_a_table: Read[Mapping[str, object]] = _typed(dict, Text("a table"))
 
 
 def one_name(value: object) -> str:
@@ -188,24 +198,10 @@ def word(value: object) -> str:
     return written
 
 
-def flag(value: object) -> bool:
-    """Take true or false."""
-    if not isinstance(value, bool):
-        raise wrong_type(Text("true or false"), value)
-    return value
-
-
 def number(value: object) -> float:
     """Take a whole or decimal number."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise wrong_type(Text("a number"), value)
-    return value
-
-
-def whole_number(value: object) -> int:
-    """Take a number without decimals."""
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise wrong_type(Text("a whole number"), value)
     return value
 
 
@@ -295,9 +291,9 @@ class TomlTable:
     def __contains__(self, key: str) -> bool:
         return key in self._values
 
-    def holds_table(self, key: str) -> bool:
-        """Return whether a table stands under this key."""
-        return isinstance(self._values.get(key), dict)
+    def holds(self, kind: type, key: str) -> bool:
+        """Return whether a value of this type stands under the key."""
+        return isinstance(self._values.get(key), kind)
 
     @property
     def written(self) -> Sequence[str]:
@@ -308,10 +304,6 @@ class TomlTable:
     def unknown(self) -> Sequence[str]:
         """The settings that are there and were neither taken nor allowed."""
         return [key for key in self._values if key not in self._known]
-
-    def is_list(self, key: str) -> bool:
-        """Return whether a list is written there."""
-        return isinstance(self._values.get(key), list)
 
     def take(self, key: str, read: Read[T], default: D) -> T | D:
         """Return the key's value; the default when it is absent or wrong."""
@@ -412,9 +404,3 @@ def _list_or(instead: str, *, empty: bool) -> Read[list[object] | None]:
         return value
 
     return read
-
-
-def _a_table(value: object) -> Mapping[str, object]:
-    if not isinstance(value, dict):
-        raise wrong_type(Text("a table"), value)
-    return value

@@ -171,9 +171,9 @@ def _authority(run: CheckedRun) -> Iterator[Problem]:
 def _directory(run: CheckedRun) -> SeenDirectory:
     from certferry.adapters.acme.examination import look_at_directory
 
-    acme, pause = run.settings.acme, run.pause
+    ca, pause = run.settings.acme.usual, run.pause
     return look_at_directory(
-        acme.directory, ca_bundle=acme.ca_bundle, proxy=acme.proxy, pause=pause, now=now
+        ca.directory, ca_bundle=ca.ca_bundle, proxy=ca.proxy, pause=pause, now=now
     )
 
 
