@@ -59,8 +59,9 @@ T = TypeVar("T", bound=Dataclass)
 _READERS: Mapping[object, Read[Any]] = MappingProxyType(
     {str: values.word, bool: values.flag, int: values.whole_number, float: values.number}
 )
-_FURTHER = Mapping[str, Secret | str]
-_KNOWN = (Secret, Secret | str, timedelta, tuple[str, ...], Path, _FURTHER, *_READERS)
+FURTHER = Mapping[str, Secret | str]
+"""The type of a field that takes the keys that are no other's."""
+_KNOWN = (Secret, Secret | str, timedelta, tuple[str, ...], Path, FURTHER, *_READERS)
 _AS_JSON = (bool, int, float, timedelta)
 """What TOML and JSON write in the same way."""
 
@@ -104,7 +105,7 @@ def bind(
     further = ""
     for setting in _settings_of(settings_class):
         key, name = setting.key, setting.field.name
-        if is_further(setting.type):
+        if setting.type == FURTHER:
             further = name
             continue
         if key in table:
@@ -142,11 +143,6 @@ def may_be_written(settings_class: type[Dataclass]) -> tuple[str, ...]:
             msg = f"no operator could write {one.field.name}: {one.field.type}"
             raise TypeError(msg)
     return tuple(one.key for one in settings)
-
-
-def is_further(written_type: object) -> bool:
-    """Return whether a field takes the keys that are no other's."""
-    return written_type == _FURTHER
 
 
 def written_as(name: str) -> str:

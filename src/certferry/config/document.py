@@ -41,18 +41,10 @@ class TableLines:
     last: int
 
 
-def tables_in_order(text: str) -> list[TableLines]:
-    """Return the tables of a valid TOML text that begin with a header, as they stand."""
-    return _LineReader(text).tables
-
-
-def index_lines(text: str) -> dict[Trail, int]:
-    """Return the line (from 1) of each table header, key and list item in a valid TOML text."""
-    return _LineReader(text).lines
-
-
-class _LineReader:
-    """One pass over the text; `_at` is where it has come to."""
+class LineIndex:
+    """Where in a valid TOML text things stand: `lines` has the line (from 1) of each table header,
+    key and list item, `tables` those that begin with a header, in order. `_at` is the reader's.
+    """
 
     def __init__(self, text: str) -> None:
         self._text = text.replace("\r\n", "\n")
@@ -205,7 +197,7 @@ class Document:
 
     @cached_property
     def _lines(self) -> dict[Trail, int]:
-        return index_lines(self.text)
+        return LineIndex(self.text).lines
 
 
 @dataclass(frozen=True, slots=True)

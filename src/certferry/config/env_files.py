@@ -83,7 +83,8 @@ def read_env_file(path: Path) -> EnvFile:
         text = _decode(path, read_private_file(path))
     except ConfigError as exc:
         problem = Text("{path} {problem}", path=path, problem=exc.message)
-        raise ConfigError(problem, hint=exc.hint or _what_to_name(path)) from exc
+        usual = None if path.is_file() else Text("name a file with KEY=value lines, of mode 0600")
+        raise ConfigError(problem, hint=exc.hint or usual) from exc
     values: dict[str, str] = {}
     mistakes: list[Mistake] = []
     for line, name, value in _assignments(text):
@@ -92,10 +93,6 @@ def read_env_file(path: Path) -> EnvFile:
         else:
             mistakes.append(Mistake(path, line, "", name, value))
     return EnvFile(path, values, tuple(mistakes))
-
-
-def _what_to_name(path: Path) -> Text | None:
-    return None if path.is_file() else Text("name a file with KEY=value lines, of mode 0600")
 
 
 def _decode(path: Path, data: bytes) -> str:

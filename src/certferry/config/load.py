@@ -342,16 +342,13 @@ def _hint(document: Document, mistakes: Sequence[Mistake], env_files: Sequence[E
     in_env_files = {mistake.path for file in env_files for mistake in file.mistakes}
     if in_env_files and in_env_files >= {mistake.path for mistake in mistakes}:
         return ASSIGNMENTS_ONLY
-    usual = REFERENCE if document.path else _without_file(mistakes)
-    return Text("{one}; {other}", one=usual, other=ASSIGNMENTS_ONLY) if in_env_files else usual
-
-
-def _without_file(mistakes: Sequence[Mistake]) -> Text:
-    """Return where keys are taken from; of a wrong name, why it was taken for one."""
     about_names = {mistake.key == "names" for mistake in mistakes}
-    if len(about_names) > 1:
-        return Text("{one}; {other}", one=NAMES_WITHOUT_FILE, other=WITHOUT_FILE)
-    return NAMES_WITHOUT_FILE if True in about_names else WITHOUT_FILE
+    by_names = {True: NAMES_WITHOUT_FILE, False: WITHOUT_FILE}
+    hints = [REFERENCE] if document.path else [by_names[n] for n in sorted(about_names)[::-1]]
+    first, *more = [*hints, *([ASSIGNMENTS_ONLY] if in_env_files else [])]
+    for hint in more:
+        first = Text("{one}; {other}", one=first, other=hint)
+    return first
 
 
 _STATE = "state"

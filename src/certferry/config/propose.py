@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 from certferry.config.certificates import account_among
-from certferry.config.document import Document, tables_in_order
+from certferry.config.document import Document, LineIndex
 from certferry.config.model import Settings
 from certferry.config.values import DIRECTORIES
 from certferry.core.certificates.certificate import covered_by
@@ -266,7 +266,7 @@ def with_certificates(document: Document, tables: str) -> Edited:
     rows = document.text.split("\n")
     ends = [
         _end(rows, table.last)
-        for table in tables_in_order(document.text)
+        for table in LineIndex(document.text).tables
         if table.trail[0] == _CERTIFICATES
     ]
     at = max(ends) if ends else _without_blanks_at_the_end(rows)
@@ -308,7 +308,7 @@ def _blocks(rows: Sequence[str], document: Document, number: int) -> Iterator[tu
     """Yield where the lines of a certificate are, from 0, the end not included: from the comment
     directly above its first header. Tables of others may stand between them.
     """
-    in_order = tables_in_order(document.text)
+    in_order = LineIndex(document.text).tables
     for of_it, tables in groupby(in_order, lambda one: one.trail[:2] == (_CERTIFICATES, number)):
         if of_it:
             first, *more = tables

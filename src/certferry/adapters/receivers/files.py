@@ -112,7 +112,7 @@ class FilesReceiver:
         """Return the receipt, the fingerprint of the certificate, and the files that differ."""
         try:
             with opened(self._directory, self._owners()) as place:
-                receipt = decode_receipt(place.read(RECEIPT))
+                receipt = Receipt.decode(place.read(RECEIPT))
                 return receipt, *self._compare(place, receipt)
         except FileNotFoundError:
             return None, None, None
@@ -209,9 +209,9 @@ class FilesReceiver:
             digests={name: pem_directory.digest(content) for name, content in wanted.items()},
             reload=None if reload is None else reload.digest,
         )
-        if not changing and receipt == decode_receipt(place.read(RECEIPT)):
+        if not changing and receipt == Receipt.decode(place.read(RECEIPT)):
             return {}
-        drafts = self._drafted(place, {**changing, RECEIPT: encode_receipt(receipt)})
+        drafts = self._drafted(place, {**changing, RECEIPT: receipt.encode()})
         return held.enter_context(drafts)
 
     @contextmanager
@@ -289,16 +289,15 @@ class Receipt:
     digests: Mapping[str, str]
     reload: str | None = None
 
+    def encode(self) -> bytes:
+        """Return it as the file has it."""
+        return json.dumps(asdict(self), indent=1).encode() + b"\n"
 
-def encode_receipt(receipt: Receipt) -> bytes:
-    """Write a receipt down."""
-    return json.dumps(asdict(receipt), indent=1).encode() + b"\n"
-
-
-def decode_receipt(data: bytes | None) -> Receipt | None:
-    """Read a receipt; a missing or corrupt one means that the delivery is made again."""
-    try:
-        written = json.loads(data or b"")
-        return Receipt(str(written["fingerprint"]), dict(written["digests"]), written["reload"])
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return None
+    @classmethod
+    def decode(cls, data: bytes | None) -> Receipt | None:
+        """Read one; a missing or corrupt one means that the delivery is made again."""
+        try:
+            written = json.loads(data or b"")
+            return cls(str(written["fingerprint"]), dict(written["digests"]), written["reload"])
+        except (ValueError, KeyError, TypeError, RecursionError):
+            return None
