@@ -94,9 +94,8 @@ def bind(
     resolve: Resolve,
     variables: Collection[Variable] = (),
 ) -> T:
-    """Make the adapter's settings; `variables` are those of its keys that the environment may hold.
-    Raises `ConfigError` with everything that is wrong in the table, and `TypeError` as
-    `may_be_written` does.
+    """Make the adapter's settings; the environment may hold those of `variables`. Raises
+    `ConfigError` with everything that is wrong, and `TypeError` as `may_be_written` does.
     """
     may_be_written(settings_class)
     mistakes: list[Mistake] = []
@@ -236,9 +235,8 @@ def as_a_key(secret: Secret) -> Secret:
         raise ConfigError(
             Text("holds several lines: write the key alone, and not the file that it stands in")
         )
-    raise ConfigError(
-        Text("holds a character that no key has: look for typographic quotes and line ends")
-    )
+    problem = Text("holds a character that no key has: look for typographic quotes and line ends")
+    raise ConfigError(problem)
 
 
 def _words(value: object) -> tuple[str, ...]:
@@ -252,10 +250,9 @@ def _words(value: object) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A key of an account, and what it is. A secret is kept under the first of the `names` that
-    variables of the environment may have. What has none is no secret: `read` returns the value that
-    stands in the file for an answer, or raises `ConfigError`. What `may_be_seen` is shown while it
-    is typed, wherever it is kept; what `may_be_empty` has a default.
+    """A key to ask for, and what it is. A secret is kept under the first of its variables' `names`;
+    without one, `read` returns what stands in the file, or raises `ConfigError`. It `may_be_seen`
+    as it is typed; it `may_be_empty` where it has a default.
     """
 
     key: str

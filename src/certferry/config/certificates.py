@@ -24,6 +24,7 @@ from certferry.config.values import Read, TomlTable
 from certferry.core.certificates import names as identifiers
 from certferry.core.certificates.certificate import KeyType
 from certferry.core.desired import certificate as desired
+from certferry.core.desired.certificate import Kind
 from certferry.core.planning.choice import AUTO
 from certferry.errors import ConfigError
 from certferry.text import Text
@@ -37,16 +38,8 @@ COMMAND_TIMEOUT = timedelta(minutes=5)
 
 SETTINGS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        desired.Kind.FILES.value: (
-            "directory",
-            "owner",
-            "group",
-            "mode",
-            "key_mode",
-            "reload",
-            "timeout",
-        ),
-        desired.Kind.COMMAND.value: ("command", "name", "timeout"),
+        Kind.FILES.value: ("directory", "owner", "group", "mode", "key_mode", "reload", "timeout"),
+        Kind.COMMAND.value: ("command", "name", "timeout"),
     }
 )
 """Words that a deployment can name in place of an account, and its settings then."""
@@ -114,10 +107,8 @@ def with_equal_names(
 
 @dataclass(frozen=True, slots=True)
 class _Reader:
-    """Reads certificates. Where something is wrong they have a hole, and loading fails.
-
-    `named` has which lineage names a domain, by the account and the domain; `taken` where receivers
-    are declared, by their kind, or their lineage, and their name.
+    """Reads certificates, with a hole where something is wrong: loading fails then. `named` has the
+    lineage by account and domain; `taken` the place of a receiver by kind, or lineage, and name.
     """
 
     accounts: Collection[str]
@@ -136,7 +127,7 @@ class _Reader:
             certificate = self._issued(table, lineage)
         if certificate.files is not None:
             source = os.path.realpath(PurePath(certificate.files.fullchain).parent)
-            self.taken.setdefault((desired.Kind.FILES.value, source), table.place)
+            self.taken.setdefault((Kind.FILES.value, source), table.place)
         deploy = table.tables("deploy")
         deployments = tuple(self._deployment(one, certificate) for one in deploy)
         table.done()
@@ -171,15 +162,12 @@ class _Reader:
 
     def _imported(self, table: TomlTable, lineage: str | None) -> desired.DesiredCertificate:
         """Read a certificate made elsewhere; without a name, its directory names it."""
-        for key in ("fullchain", "privkey"):
-            if key not in table:
-                problem = Text("missing: a certificate from files needs its key as well")
-                table.report(key, problem)
-        for key in ("names", "dns", "key_type"):
-            if key in table:
-                problem = Text("not with `fullchain`: the client that made the files decides")
-                table.report(key, problem)
-                table.allow(key)
+        for key in {"fullchain", "privkey"}.difference(table.written):
+            table.report(key, Text("missing: a certificate from files needs its key as well"))
+        decided = [key for key in ("names", "dns", "key_type") if key in table]
+        for key in decided:
+            table.report(key, Text("not with `fullchain`: the client that made the files decides"))
+        table.allow(*decided)
         fullchain, privkey = (
             table.take(key, lambda value: str(self.paths.resolve(values.word(value))), "")
             for key in ("fullchain", "privkey")
@@ -237,7 +225,7 @@ class _Reader:
             )
             raise ConfigError(problem.filled(problem=unknown.message)) from None
 
-    def _options(self, table: TomlTable, target: str) -> tuple[desired.Kind, desired.DesiredHttps]:
+    def _options(self, table: TomlTable, target: str) -> tuple[Kind, desired.DesiredHttps]:
         """Read the settings of this target alone; of a misspelt one, of the one meant."""
         if not target:
             target = (
@@ -247,13 +235,13 @@ class _Reader:
         read = self.options_of(target) if beside else None
         if read is None:
             table.allow(*beside)  # that the adapter is not known is reported instead
-            return desired.Kind.AUTO, desired.DesiredHttps()
+            return Kind.AUTO, desired.DesiredHttps()
         return read(table)
 
     def _delivery(
         self, to: str, lineage: str, table: TomlTable
     ) -> desired.FileDelivery | desired.CommandDelivery:
-        if to == desired.Kind.FILES.value:
+        if to == Kind.FILES.value:
             files = self._files(table)
             # A directory holds one certificate, whichever lineage it belongs to and whatever leads
             # there.
@@ -492,13 +480,12 @@ def account_among(accounts: Collection[str]) -> Read[str]:
 
 
 def _no_account(written: str, accounts: Collection[str]) -> Text:
-    if not accounts:
-        return Text("there is no account {name}; none is declared", name=written)
-    meant, known = nearest(written, accounts), sorted(accounts)
-    if meant is None:
-        problem = Text("there is no account {name}; declared are {accounts}")
-        return problem.filled(name=written, accounts=known)
-    if len(accounts) == 1:
-        return Text("there is no account {name}; did you mean {meant}?", name=written, meant=meant)
+    meant = nearest(written, accounts)
     problem = Text("there is no account {name}; did you mean {meant}? declared are {accounts}")
-    return problem.filled(name=written, meant=meant, accounts=known)
+    if not accounts:
+        problem = Text("there is no account {name}; none is declared")
+    elif meant is None:
+        problem = Text("there is no account {name}; declared are {accounts}")
+    elif len(accounts) == 1:
+        problem = Text("there is no account {name}; did you mean {meant}?")
+    return problem.filled(name=written, meant=meant, accounts=sorted(accounts))

@@ -1,8 +1,6 @@
-"""Environment files: `KEY=value` lines as a shell would read them, but never executed.
-
-Quotes, comments, `export`, a byte order mark and Windows line ends are understood. Whatever a shell
-would replace or carry out (`$NAME`, `$(…)`, backquotes) is an error, not a guess. Within a file the
-last assignment counts, as in a shell; what the environment already has is not changed.
+"""Environment files: `KEY=value` lines with quotes, comments, `export`, a byte order mark or
+Windows line ends. What a shell would replace or run is an error, not a guess; the last assignment
+counts.
 """
 
 from __future__ import annotations

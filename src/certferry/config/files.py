@@ -74,10 +74,7 @@ def home_directory(environ: Mapping[str, str]) -> Path:
 
 
 def read_file(path: Path) -> FileContent:
-    """Read a regular file that no other user could change (`file_trust`).
-
-    Raises `ConfigError`, whose message continues the file's name.
-    """
+    """Read a file that no other user could change. Raises `ConfigError`: it continues the name."""
     return _read(path, private=False)
 
 

@@ -78,11 +78,9 @@ NAMES_WITHOUT_FILE = Text(
 def load(
     path: Path | None, environ: Mapping[str, str], adapters: Adapters = NO_ADAPTERS
 ) -> Settings:
-    """Read the settings from a file: the given one, or the first of the usual places.
-
-    Raises `ConfigError` with everything that is wrong, one mistake per line. What is wrong with the
-    accounts that certificates name is reported when they are connected; with `adapters`, along with
-    the rest if there is any. An account that none names must be of a known type.
+    """Read the settings from the given file, or the first of the usual places. Raises `ConfigError`
+    with all mistakes, one a line; those in accounts that certificates name only beside others, and
+    by `adapters`.
     """
     found = find_file(path, environ)
     if found is None:
@@ -111,9 +109,7 @@ def load_text(
 
 
 def load_before(document: Document, path: Path, environ: Mapping[str, str]) -> Settings:
-    """Read the settings from values that are to become the file at a path, relative to which they
-    are; what is wrong with them is reported as of the document. Raises `ConfigError`.
-    """
+    """Read values that are to become the file at a path. Raises `ConfigError`, as of those."""
     return _read(document, environ, beside=path)
 
 
@@ -136,10 +132,7 @@ def from_client(
     adapters: Adapters,
 ) -> Settings:
     """Make settings of a certificate that another client has renewed, served by the usual target:
-    without a file, or with `given` ones that declare no certificate. Only that account's keys are
-    needed.
-
-    Raises `ConfigError` that names every variable that is missing.
+    without a file, or with `given` ones that declare none. Raises `ConfigError` for missing keys.
     """
     labels, document = [target.type], _NO_FILE
     if given is not None and given.path is not None:
@@ -269,7 +262,7 @@ def as_far_as_read(
         root,
         accounts,
         acme.key_type,
-        tables.issuance_of(acme),
+        acme.issuance,
         paths,
         lambda label: adapters.options_of(accounts[label].type if label in accounts else label),
     )
@@ -361,9 +354,7 @@ _NO_STATE = Path(os.devnull, "state.db")
 
 @dataclass(frozen=True, slots=True)
 class Salvaged:
-    """The channels that can be read. Unless it `is_trusted`, another user may have written the
-    file; unless it `has_state`, where the state lies is not known.
-    """
+    """The channels that can be read; unless it `is_trusted`, others may have written the file."""
 
     settings: Settings
     is_trusted: bool

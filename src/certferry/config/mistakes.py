@@ -15,11 +15,8 @@ REFERENCE = Text("`certferry help config` prints what every setting means")
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """One mistake: where it stands and what it is.
-
-    `path` is as the operator gave it, `None` for the environment. `table` is written as in the
-    file, `[accounts.mine]` or `[[certificates]]`; empty for the settings above the first table.
-    `hint` is what to do where the message does not say it, and the reference would not help.
+    """One mistake. `path` is `None` for the environment; `table` is written as in the file, empty
+    above the first; `hint` is what to do where neither message nor reference says it.
     """
 
     path: Path | None

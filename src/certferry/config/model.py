@@ -14,7 +14,13 @@ from certferry.config.secrets import Resolve, SecretReference, Secrets
 from certferry.config.values import ServerAddress, TomlTable
 from certferry.core.assessment.notices import Topic
 from certferry.core.certificates.certificate import KeyType
-from certferry.core.desired.certificate import DesiredCertificate, DesiredHttps, Kind
+from certferry.core.desired.certificate import (
+    Authority,
+    DesiredCertificate,
+    DesiredHttps,
+    Issuance,
+    Kind,
+)
 from certferry.ports.adapter import Variable
 
 
@@ -28,10 +34,8 @@ class StateSettings:
 
 @dataclass(frozen=True, slots=True)
 class CaSettings:
-    """A CA, by the name that operators know it under. `directory` is a URL.
-
-    `ca_bundle` holds who signed the directory's own TLS certificate; `None` is the system's trust.
-    `proxy` is the URL of the proxy to it; `None` leaves that to the environment.
+    """A CA, by the name operators know; `directory` and `proxy` are URLs. Without `ca_bundle` the
+    system's trust holds for its own TLS, without `proxy` the environment's.
     """
 
     name: str
@@ -44,10 +48,9 @@ class CaSettings:
 
 @dataclass(frozen=True, slots=True)
 class AcmeSettings:
-    """Which CAs are asked, as whom, and for what: `usual` always, those of `fallback` near the
-    deadline. `profiles` are in order of preference; `preferred_chain` is the common name of a root;
-    `staging` is the URL at which rehearsals are held, where one is known. With `dns_persist` names
-    may be proven by records that stay.
+    """Which CAs are asked, and for what: those of `fallback` near the deadline. `profiles` are in
+    order of preference; `preferred_chain` names a root; `staging` is the URL for rehearsals, if
+    known; with `dns_persist` lasting records may prove names.
     """
 
     usual: CaSettings
@@ -70,14 +73,18 @@ class AcmeSettings:
         """Every CA, the usual one first."""
         return (self.usual, *self.fallback)
 
+    @property
+    def issuance(self) -> Issuance:
+        """How certificates are ordered."""
+        authorities = tuple(Authority(one.name, one.directory) for one in self.authorities)
+        return Issuance(self.profiles, authorities, self.reuse_key, self.dns_persist)
+
 
 @dataclass(frozen=True, slots=True)
 class DnsSettings:
-    """Whom to ask about zones, and how long to wait until a challenge record is seen everywhere.
-
-    No resolvers means the system's. `port` is where authoritative servers answer: another than 53
-    only in tests and sandboxes. `doh` are the URLs of resolvers that are asked by HTTPS, `None`
-    where nothing is said of them. With a `wait`, no question is asked at all.
+    """Whom to ask about zones, and how long to wait for a challenge record. Without resolvers, the
+    system's; `port` is that of authoritative servers; `doh` are URLs of resolvers, `None` where
+    nothing is said. With a `wait`, nothing is asked.
     """
 
     resolvers: tuple[ServerAddress, ...]
@@ -136,13 +143,9 @@ class Monitoring:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Everything the operator declared. `path=None`: it came from the environment alone.
-
-    `certificates` are those that a run is for, of all that are `declared`.
-    `accounts` go by label. `places` has where each lineage is declared, for messages about it;
-    `places[lineage].below("deploy", n)` is its n-th deployment. `secrets` resolves references,
-    with the environment and what `env_files` add to it. `channels` go by their names;
-    `monitoring` is where monitors look.
+    """Everything the operator declared; `path` is `None` for the environment alone. `certificates`
+    are those of this run among the `declared`; `places[lineage].below("deploy", n)` is where its
+    n-th deployment stands. `accounts` and `channels` go by label.
     """
 
     path: Path | None

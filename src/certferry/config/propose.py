@@ -1,8 +1,6 @@
-"""A proposal as the text of a configuration file, with comments for its reader; and the text of one
-with a certificate more, or less, in which every other line stays as it is. Pure.
-
-What has come out of a change is read again, and compared with what was meant: a text in which it is
-not so is refused, so that no spelling of TOML has to be thought of here.
+"""The text of a configuration file for a proposal; and one with a certificate more, or less, in
+which every other line stays. A changed text is read again and must mean what was meant, so no
+spelling of TOML has to be thought of here. Pure.
 """
 
 from __future__ import annotations
@@ -41,8 +39,8 @@ class NewAccount:
 
 @dataclass(frozen=True, slots=True)
 class Preamble:
-    """What stands above the certificates. `settings` are an operator's own, taken as they are;
-    `directory` and `email` are `None` where those say it. `heartbeat` refers to its address.
+    """What stands above the certificates. `settings` are an operator's own; `directory` and `email`
+    are `None` where those say it; `heartbeat` refers to its address.
     """
 
     settings: str = field(default="", repr=False)
@@ -249,9 +247,7 @@ _CERTIFICATES = "certificates"
 
 @dataclass(frozen=True, slots=True)
 class Edited:
-    """A file's new text, and what is otherwise in it: blocks of lines that come (`+`) or go (`-`),
-    each with the number of its first line, in the text in which it stands.
-    """
+    """A changed text, and its blocks of lines (`+` or `-`), each with its first line's number."""
 
     text: str
     sign: str
@@ -259,10 +255,7 @@ class Edited:
 
 
 def with_certificates(document: Document, tables: str) -> Edited:
-    """Return the text with more certificates, below those that it has. `tables` is their TOML.
-
-    Raises `ConfigError` where the file is written so that they cannot be added.
-    """
+    """Return the text with more certificates, of this TOML, below its own. Raises `ConfigError`."""
     rows = document.text.split("\n")
     ends = [
         _end(rows, table.last)
@@ -286,10 +279,8 @@ def with_certificates(document: Document, tables: str) -> Edited:
 
 
 def without_certificate(document: Document, number: int) -> Edited:
-    """Return the text without the certificate of that number (from 0), its deployments, and the
-    comment that stands directly above each.
-
-    Raises `ConfigError` where it stands in no table of its own.
+    """Return the text without a certificate (from 0), its deployments, and the comments directly
+    above. Raises `ConfigError` where it stands in no table of its own.
     """
     rows = document.text.split("\n")
     found = list(_blocks(rows, document, number))
@@ -305,9 +296,7 @@ def without_certificate(document: Document, number: int) -> Edited:
 
 
 def _blocks(rows: Sequence[str], document: Document, number: int) -> Iterator[tuple[int, int]]:
-    """Yield where the lines of a certificate are, from 0, the end not included: from the comment
-    directly above its first header. Tables of others may stand between them.
-    """
+    """Yield the lines (from 0, end excluded) of a certificate, with the comments directly above."""
     in_order = LineIndex(document.text).tables
     for of_it, tables in groupby(in_order, lambda one: one.trail[:2] == (_CERTIFICATES, number)):
         if of_it:
@@ -350,10 +339,8 @@ def _checked(document: Document, text: str, meant: Sequence[object]) -> str:
         found = {}
     if found != values:
         problem = Text("{path} does not have each certificate under a [[certificates]] of its own")
-        raise ConfigError(
-            problem.filled(path=document.path),
-            hint=Text("change it with an editor; nothing was changed"),
-        )
+        hint = Text("change it with an editor; nothing was changed")
+        raise ConfigError(problem.filled(path=document.path), hint=hint)
     return text
 
 
@@ -393,15 +380,12 @@ class Choice:
             try:
                 return account_among(self.labels)(self.named)
             except ConfigError as wrong:
-                raise ConfigError(
-                    Text("{name}: {problem}", name=self.option, problem=wrong.message)
-                ) from None
+                message = Text("{name}: {problem}", name=self.option, problem=wrong.message)
+                raise ConfigError(message) from None
         if len(self.labels) > 1:
             problem = Text("{path} has several accounts that could be meant: {labels}")
-            raise ConfigError(
-                problem.filled(path=settings.path, labels=self.labels),
-                hint=Text("say which with {option}", option=f"{self.option} {self.labels[0]}"),
-            )
+            hint = Text("say which with {option}", option=f"{self.option} {self.labels[0]}")
+            raise ConfigError(problem.filled(path=settings.path, labels=self.labels), hint=hint)
         return next(iter(self.labels), "")
 
 
@@ -414,16 +398,13 @@ def additions(
         for desired in settings.declared:
             if name in desired.names:
                 problem = Text("{name} is declared already, in {lineage}")
-                raise ConfigError(
-                    problem.filled(name=name, lineage=desired.lineage),
-                    hint=Text("leave it out, or change the list of names with an editor"),
-                )
+                hint = Text("leave it out, or change the list of names with an editor")
+                raise ConfigError(problem.filled(name=name, lineage=desired.lineage), hint=hint)
     proven = dns.account(settings)
     if not proven:
-        raise ConfigError(
-            Text("{path} has no account of a DNS service", path=settings.path),
-            hint=Text("write one: `certferry help config` shows each under [accounts]"),
-        )
+        problem = Text("{path} has no account of a DNS service", path=settings.path)
+        hint = Text("write one: `certferry help config` shows each under [accounts]")
+        raise ConfigError(problem, hint=hint)
     served = to.account(settings)
     deployments = (ProposedDeployment(served),) if served else ()
     groups = [(name,) for name in names] if each else [names]
@@ -445,11 +426,9 @@ def _must_not_overlap(names: Sequence[str]) -> None:
     for name in names:
         others = [other for other in names if is_wildcard(other) and other != name]
         for wildcard in (other for other in others if covered_by([other], name)):
-            raise ConfigError(
-                Text(
-                    "{wildcard} covers {name}, and Let's Encrypt refuses both in one certificate",
-                    wildcard=wildcard,
-                    name=name,
-                ),
-                hint=Text("leave {name} out", name=name),
+            problem = Text(
+                "{wildcard} covers {name}, and Let's Encrypt refuses both in one certificate",
+                wildcard=wildcard,
+                name=name,
             )
+            raise ConfigError(problem, hint=Text("leave {name} out", name=name))

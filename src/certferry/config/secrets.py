@@ -1,6 +1,4 @@
-"""References to secrets (`env:NAME`, `file:PATH`, `command:…`, `keyring:SERVICE/USER`) and what
-they lead to. Anything else is the secret itself, a literal.
-"""
+"""References to secrets (`env:`, `file:`, `command:`, `keyring:SERVICE/USER`), and literal ones."""
 
 from __future__ import annotations
 
@@ -64,10 +62,8 @@ Resolve = Callable[[SecretReference], Secret]
 
 
 class Secrets:
-    """Follows references, with the environment and the paths they are relative to.
-
-    `references` are all that the settings have, whether or not a run follows them; `usual` are
-    variables that hold secrets, referred to or not, and `files` what `env_files` set.
+    """Follows references, from an environment and paths. `references` are all of the settings,
+    `usual` variables that hold secrets in any case, `files` what `env_files` set.
     """
 
     def __init__(
@@ -95,9 +91,8 @@ class Secrets:
         return frozenset(self._usual()) | referred
 
     def withheld(self) -> frozenset[str]:
-        """Return the variables that no program which certferry runs is to have: those of the
-        accounts' keys, and whichever others hold one of these, alone or within an address or other
-        words, whatever they are called.
+        """Return the variables that no program run by certferry may have: those of the accounts'
+        keys, and any other that holds such a key, alone or within other words.
         """
         ours = {Secret(one.strip()) for one in self._ours()}
         copies = {name for name, value in self._environ.items() if repeats(value, ours)}
@@ -117,10 +112,8 @@ class Secrets:
         return self.resolve(reference) if reference.is_at_rest else Secret("not looked at")
 
     def known(self) -> frozenset[Secret]:
-        """Return what no program's words are to show: every secret that was resolved, the literals,
-        what the files and variables hold that are referred to, and what the environment and
-        `env_files` hold under a name that means a secret. No program is run for it, no key ring
-        opened; what cannot be read is left out.
+        """Return what no program's words may show: every resolved secret, literals, and what files
+        and variables hold that are referred to or whose name means a secret. Runs no program.
         """
         return frozenset(map(Secret, (*self._referred(), *self._held()))) | self._given
 
@@ -170,9 +163,8 @@ class Secrets:
     def _from_environment(self, name: str) -> str:
         value = self._environ.get(name)
         if not value:
-            raise ConfigError(
-                Text("the environment variable {name} is not set", name=name), hint=set_first(name)
-            )
+            problem = Text("the environment variable {name} is not set", name=name)
+            raise ConfigError(problem, hint=set_first(name))
         return value
 
     def _from_file(self, written: str) -> str:
@@ -249,9 +241,8 @@ def _from_keyring(written: str) -> str:
         import keyring
         import keyring.errors
     except ImportError:
-        raise ConfigError(
-            Text("needs the extra `keyring`; {install}", install=how_to_install("keyring"))
-        ) from None
+        problem = Text("needs the extra `keyring`; {install}", install=how_to_install("keyring"))
+        raise ConfigError(problem) from None
     try:
         value = keyring.get_password(service, user)
     except keyring.errors.KeyringError as exc:

@@ -19,7 +19,7 @@ from certferry.config.secrets import Resolve, SecretReference
 from certferry.config.values import Read, TomlTable
 from certferry.core.assessment.notices import USUAL, Topic
 from certferry.core.certificates.certificate import KeyType
-from certferry.core.desired.certificate import Authority, ExternalAccount, Issuance
+from certferry.core.desired.certificate import ExternalAccount
 from certferry.errors import ConfigError
 from certferry.text import Text
 
@@ -171,9 +171,8 @@ def _database(paths: Paths) -> Read[Path]:
         # The URL is not shown: one of another kind may hold a password.
         url = values.word(value)
         if url.startswith(("postgresql:", "postgres:", "postgresql+")):
-            raise ConfigError(
-                Text("PostgreSQL is not supported by this version; write sqlite:///state.db")
-            )
+            problem = Text("PostgreSQL is not supported by this version; write sqlite:///state.db")
+            raise ConfigError(problem)
         written = url.removeprefix(_SQLITE)
         if written in {url, "", ":memory:"}:
             raise ConfigError(
@@ -281,12 +280,6 @@ def read_acme(table: TomlTable, paths: Paths) -> model.AcmeSettings:
     )
     table.done()
     return settings
-
-
-def issuance_of(acme: model.AcmeSettings) -> Issuance:
-    """Return how certificates are ordered."""
-    authorities = tuple(Authority(one.name, one.directory) for one in acme.authorities)
-    return Issuance(acme.profiles, authorities, acme.reuse_key, acme.dns_persist)
 
 
 def unseen_records(

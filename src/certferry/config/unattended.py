@@ -44,10 +44,7 @@ def lost_programs(settings: Settings, path: str, environ: Mapping[str, str]) -> 
 
 
 def needed_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return what a run needs to find the same files and to reach the same services: a home that is
-    not the user's usual one, where the state lies, proxies without a password, and bundles of CA
-    certificates.
-    """
+    """Return what a run needs: an unusual home, the state's place, proxies, CA bundles."""
     home = environ.get("HOME")
     found = {"HOME": home} if home and Path(home) != home_directory({}) else {}
     proxies = {name: value for name, value in _proxies(environ) if not _names_a_user(value)}

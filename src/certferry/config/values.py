@@ -83,9 +83,8 @@ def https_url(value: object) -> str:
     if parts.username is not None or parts.password is not None:
         raise ConfigError(Text("must not hold a user name or password"))
     if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
-        raise ConfigError(
-            Text("must begin with https://; http:// is for addresses of this machine only")
-        )
+        problem = Text("must begin with https://; http:// is for addresses of this machine only")
+        raise ConfigError(problem)
     return written
 
 
@@ -319,10 +318,8 @@ class TomlTable:
     def take_list(
         self, key: str, read: Read[T], default: D, *, instead: str = "", empty: bool = False
     ) -> tuple[T, ...] | D:
-        """Return a list's items, without the wrong ones; each of those is reported at its line.
-
-        The word `instead` may stand in place of a list and means the default; `empty` allows a
-        list of nothing.
+        """Return a list's items without the wrong ones, which are reported at their lines. The word
+        `instead` means the default; `empty` allows an empty list.
         """
         written = self.take(key, _list_or(instead, empty=empty), None)
         if written is None:

@@ -100,19 +100,17 @@ class Draft:
             try:
                 os.link(self.draft, self.place)
             except FileExistsError:
-                raise ConfigError(
-                    Text("{path} is there already", path=self.place),
-                    hint=Text("--force replaces it; or name another file"),
-                ) from None
+                problem = Text("{path} is there already", path=self.place)
+                hint = Text("--force replaces it; or name another file")
+                raise ConfigError(problem, hint=hint) from None
             sync_directory(self.place.parent)
 
 
 @contextmanager
 def drafted(path: Path, content: bytes, hint: Text = _NOTHING_CHANGED) -> Iterator[Draft]:
-    """Write a file beside its place, with mode 0600. It is gone at the end of the `with` block,
-    unless it was put. Where a link is in its place, it lies where that leads.
-
-    Raises `ConfigError`: whatever can be in the way of writing is found now.
+    """Write a file beside its place, or beside what a link there leads to, with mode 0600; it is
+    gone after the `with` block unless it was put. Raises `ConfigError` for whatever prevents
+    writing.
     """
     place = path.resolve()
     with _translating_errors(path, hint):
@@ -134,10 +132,8 @@ def change_file(path: Path, before: str, after: str) -> None:
         facts, content = place.stat(), place.read_bytes()
         mark = codecs.BOM_UTF8 if content.startswith(codecs.BOM_UTF8) else b""
         if content.removeprefix(mark) != before.encode():
-            raise ConfigError(
-                Text("{path} has been changed meanwhile", path=path),
-                hint=Text("nothing was changed; run the command again"),
-            )
+            problem = Text("{path} has been changed meanwhile", path=path)
+            raise ConfigError(problem, hint=Text("nothing was changed; run the command again"))
         replace_file(place, mark + after.encode(), stat.S_IMODE(facts.st_mode), owner=facts)
         sync_directory(place.parent)
 
@@ -181,12 +177,8 @@ def _translating_errors(path: Path, hint: Text) -> Iterator[None]:
     try:
         yield
     except NotTrusted as exc:
-        raise ConfigError(
-            Text("{path} {problem}", path=exc.path, problem=exc.problem),
-            hint=Text("{one}; {other}", one=exc.fix, other=hint),
-        ) from exc
+        problem = Text("{path} {problem}", path=exc.path, problem=exc.problem)
+        raise ConfigError(problem, hint=Text("{one}; {other}", one=exc.fix, other=hint)) from exc
     except OSError as exc:
-        raise ConfigError(
-            Text("{path} cannot be written: {problem}", path=path, problem=system_words(exc)),
-            hint=hint,
-        ) from exc
+        message = Text("{path} cannot be written: {problem}", path=path, problem=system_words(exc))
+        raise ConfigError(message, hint=hint) from exc

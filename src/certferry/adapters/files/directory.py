@@ -1,6 +1,5 @@
-"""A directory by its handle: files are named within it, so that what its path leads to by now, or a
-link in a file's place, makes nothing else be read or replaced. Certificates are delivered, exported
-and handed to programs so.
+"""An open directory: files are named within it, so that neither a path that leads elsewhere by now
+nor a link in a file's place makes anything else be read or replaced.
 """
 
 from __future__ import annotations
@@ -67,10 +66,9 @@ class OpenDirectory:
         return None if opened is None else opened[0]
 
     def draft(self, name: str, content: bytes, access: FileAccess) -> str:
-        """Write a file under another name than its own, and on to the disk; return that name.
-
-        It is its owner's before there is anything in it. Raises `TargetRejected` where it may not
-        be given to its owner or group; whatever is raised, nothing is left.
+        """Write a file under another name, on to the disk; return that name. It belongs to its
+        owner before it has content. Raises `TargetRejected` if it may not be given away, and leaves
+        nothing.
         """
         drafted = f"{_DRAFT}{name}-{secrets.token_hex(8)}"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -194,8 +192,7 @@ def _change_owner(descriptor: int, path: Path, access: FileAccess) -> None:
 
 
 NAMES = (CHAIN, PRIVKEY, FULLCHAIN, CERT)
-"""In the order in which they take their names: nothing comes between the key and the fullchain,
-which are what a server reads."""
+"""In the order in which they take their names: nothing comes between what servers read."""
 
 EXPORTED = (CERT, CHAIN, FULLCHAIN, PRIVKEY)
 
@@ -309,10 +306,8 @@ def must_be_writable(directory: Path, hint: Text) -> None:
             )
         raise TargetRejected(Text("there is no directory {path}", path=directory), hint=hint)
     if not directory.is_dir():
-        raise TargetRejected(
-            Text("{path} is not a directory", path=directory),
-            hint=Text("correct `directory`, or move away what is there"),
-        )
+        problem = Text("{path} is not a directory", path=directory)
+        raise TargetRejected(problem, hint=Text("correct `directory`, or move away what is there"))
     if os.statvfs(directory).f_flag & os.ST_RDONLY:
         raise TargetRejected(
             Text("{path} lies on a file system that is mounted read-only", path=directory),
@@ -356,18 +351,15 @@ def _number(name: str | None, look_up: Callable[[str], int], what: Text) -> int 
         is_number = name.isdecimal() and int(name) < 2**32 - 1
         return int(name) if is_number else look_up(name)
     except (KeyError, ValueError):
-        raise TargetRejected(
-            Text("this machine knows no {what} called {name}", what=what, name=name),
-            hint=Text("make it first, or correct `owner` and `group`"),
-        ) from None
+        problem = Text("this machine knows no {what} called {name}", what=what, name=name)
+        hint = Text("make it first, or correct `owner` and `group`")
+        raise TargetRejected(problem, hint=hint) from None
 
 
 def write_bundle(bundle: CertificateBundle, directory: Path) -> list[Path]:
-    """Write the four files that certbot's users know, and return their paths.
-
-    The key is readable by its owner alone from its first byte on, whatever was there before. The
-    directory may be another user's; no link is followed that its owner could lead elsewhere, such
-    as to another's key. Raises `CertferryError`.
+    """Write certbot's four files, and return their paths. The key is its owner's alone from its
+    first byte; links that a directory's owner could change are not followed. Raises
+    `CertferryError`.
     """
     texts = contents(bundle)
     with _exporting(directory):
@@ -392,19 +384,15 @@ def _exporting(path: Path) -> Iterator[None]:
         message = Text("{path} {problem}", path=exc.path, problem=exc.problem)
         raise CertferryError(message, hint=exc.fix) from exc
     except OSError as exc:
-        raise CertferryError(
-            Text("{path} cannot be written: {problem}", path=path, problem=system_words(exc)),
-            hint=Text("files that were there before are as they were"),
-        ) from exc
+        problem = Text("{path} cannot be written: {problem}", path=path, problem=system_words(exc))
+        hint = Text("files that were there before are as they were")
+        raise CertferryError(problem, hint=hint) from exc
 
 
 @contextmanager
 def handed_over(bundle: CertificateBundle, workspace: Path) -> Iterator[Path]:
-    """Put the four files into a directory of the workspace for a `with` block; they are their
-    owner's alone, and gone after it. Raises `DeployError`.
-
-    The directory is locked as long as the process that made it lives (flock(2)): one without its
-    lock was left by a run that was killed, and a private key lies in it.
+    """Put the four files into a private directory for a `with` block. Raises `DeployError`. A lock
+    lasts as long as the process (flock(2)): a directory without one was left by a killed run.
     """
     hint = Text("free some space, or let certferry write there")
     with ExitStack() as held:
@@ -467,9 +455,7 @@ def _sweep(workspace: Path) -> None:
 
 
 def _empty(place: int) -> None:
-    """Remove each file of an open directory that can be removed, the key first: `rmtree` stops at
-    the first that cannot. Its path may lead to another directory by now.
-    """
+    """Remove files of an open directory, the key first: `rmtree` stops at the first it cannot."""
     for name in sorted(os.listdir(place), key=lambda name: PRIVKEY not in name):
         with suppress(OSError):
             os.unlink(name, dir_fd=place)

@@ -69,18 +69,14 @@ def _text(path: str, program: str) -> str:
     hint = Text("`fullchain` and `privkey` name files that the user of certferry can read")
     data = contents_of(Path(path), hint=hint)
     if data.startswith(_UTF_16):
-        raise CertificateError(
-            Text("{path}: is UTF-16 text", path=path),
-            hint=Text("save it as UTF-8, or copy it anew"),
-        )
+        problem = Text("{path}: is UTF-16 text", path=path)
+        raise CertificateError(problem, hint=Text("save it as UTF-8, or copy it anew"))
     if data.startswith(_DER):
-        raise CertificateError(
-            Text("{path}: is DER, not PEM text", path=path),
-            hint=Text(
-                "write it as PEM: {command}",
-                command=f"openssl {program} -inform der -in {shlex.quote(path)} -out FILE.pem",
-            ),
+        hint = Text(
+            "write it as PEM: {command}",
+            command=f"openssl {program} -inform der -in {shlex.quote(path)} -out FILE.pem",
         )
+        raise CertificateError(Text("{path}: is DER, not PEM text", path=path), hint=hint)
     return data.decode("utf-8-sig", errors="replace").replace("\r\n", "\n")
 
 
@@ -137,7 +133,6 @@ def contents_of(path: Path, *, hint: Text | None = None) -> bytes:
     if not is_regular:
         raise CertificateError(Text("{path}: is not a regular file", path=path), hint=hint)
     if len(data) > LARGEST:
-        raise CertificateError(
-            Text("{path}: too large for a certificate, a key or notes about them", path=path)
-        )
+        message = Text("{path}: too large for a certificate, a key or notes about them", path=path)
+        raise CertificateError(message)
     return data

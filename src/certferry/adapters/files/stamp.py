@@ -29,10 +29,8 @@ class Stamped:
 
 
 class Stamp:
-    """An empty file, or nearly so, in the first of some directories that takes it. One in which
-    other users can make files is passed over: they could keep trouble from being reported.
-
-    `about` is what the stamp is of: another one has another file.
+    """A nearly empty file in the first directory that takes it, unless other users can make files
+    there: they could keep trouble from being reported. Another `about` has another file.
     """
 
     def __init__(self, directories: Iterable[Path], about: str) -> None:

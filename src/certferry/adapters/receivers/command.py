@@ -1,8 +1,6 @@
-"""A program of the operator's that does something with the certificate: it finds the four PEM files
-in a directory of its own, which is gone when it has ended, and their paths in its environment.
-
-It is run once for each certificate. One that fails, whose run was killed, or that was edited since,
-is run again with the same certificate, so it must not mind.
+"""An operator's program that gets the four PEM files in a directory of its own, gone when it ends,
+and their paths in its environment. It must not mind to run again with the same certificate: it does
+after a failure, a killed run, or a change of the command.
 """
 
 from __future__ import annotations
@@ -26,9 +24,8 @@ from certferry.text import Text
 
 @dataclass(frozen=True, slots=True)
 class CommandReceiver:
-    """One command (`ports.receiver.Receiver`). `workspace` is where its files lie while it runs,
-    `withheld` are the variables that it is not to have, and what is `hidden` is not shown of its
-    words, nor is the key.
+    """One command (`ports.receiver.Receiver`). Its files lie in `workspace`; it gets no variable
+    that is `withheld`, and its words are shown without what is `hidden` and without the key.
     """
 
     delivery: CommandDelivery

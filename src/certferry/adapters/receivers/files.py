@@ -1,12 +1,8 @@
 """Four PEM files in a directory of this machine, and a program that is run when they have changed.
-
-What is guaranteed: each file is replaced at once, so a reader finds the old one or the new one,
-whole. The key and the fullchain change one directly after the other; a server that reads both in
-between finds a key that does not belong. `reload` is run when all four are new. A run that is
-killed in between leaves them so until the next one.
-
-Everything happens within the directory that was opened once. Its path belongs to root, to the
-caller or to the `owner` that the files are to have, and no other user can change where it leads.
+Each file is replaced at once, so a reader finds the old or the new one, whole. Key and fullchain
+change one directly after the other: a server that reads both in between finds a key that does not
+belong. `reload` is run when all four are new; a killed run leaves the rest to the next. All happens
+within the directory that was opened, to which only root, the caller or its `owner` could lead.
 """
 
 from __future__ import annotations
@@ -60,12 +56,10 @@ _NEXT_RUN = Text("the next run looks at every file again, and goes on from there
 
 @dataclass(frozen=True)
 class FilesReceiver:
-    """One directory, as a `ports.receiver.Receiver`. Beside the files lies a receipt of the last
-    delivery that ended well. `withheld` are the variables that `reload` is not to have, and what is
-    `hidden` is not shown of its words, nor is the key.
-
-    It is removed before anything is changed, and written after `reload` has succeeded: where it
-    is missing something is left to do, whenever a run was killed.
+    """One directory, as a `ports.receiver.Receiver`. A receipt beside the files is removed before
+    any change and written after `reload` succeeded: without it, something is left to do. `reload`
+    gets no variable that is `withheld`, and its words are shown without what is `hidden`, and the
+    key.
     """
 
     delivery: FileDelivery
@@ -244,10 +238,9 @@ class FilesReceiver:
         for name, content in pem_directory.contents(bundle).items():
             if not self._is_there(place, name, content):
                 path = self._directory / name
-                raise DeployError(
-                    Text("{path} is not as it was written a moment ago", path=path),
-                    hint=Text("another program writes there too; let only one of them do it"),
-                )
+                problem = Text("{path} is not as it was written a moment ago", path=path)
+                hint = Text("another program writes there too; let only one of them do it")
+                raise DeployError(problem, hint=hint)
 
     def _reload(self, lineage: str, bundle: CertificateBundle) -> None:
         if self.delivery.reload is not None:
@@ -281,9 +274,7 @@ RECEIPT = ".certferry"
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """The leaf's fingerprint, the SHA-256 of each file's content, and that of the program's
-    arguments, which may hold a secret; `None` when none was run.
-    """
+    """The leaf's fingerprint, the SHA-256 of each file, and of the arguments of what was run."""
 
     fingerprint: str
     digests: Mapping[str, str]

@@ -63,8 +63,8 @@ _NO_DNS = (Text("Fill in the DNS account that proves these names."),)
 
 
 class Grouping(Enum):
-    """How the domains of one zone share certificates: one for all of them, with a `WILDCARD` where
-    several are directly below one name; one for all, by their `NAMES`; or one for `EACH` domain.
+    """How the domains of a zone share certificates: `EACH` has one, or all share one of their
+    `NAMES`, with a `WILDCARD` for several below one name.
     """
 
     WILDCARD = "wildcard"
@@ -131,8 +131,8 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """The accounts' labels, `""` where there is none, the zones of the one, the domains of the
-    other. `zones` is `None` where the account cannot list them: every name is then its own zone.
+    """Accounts by label (`""`: none), with their zones and domains; where `zones` is `None`, the
+    account lists none, and every name is its own zone.
     """
 
     dns: str = ""
@@ -206,10 +206,7 @@ def propose_beside(
     zones: Mapping[str, tuple[FoundZone, ...] | None],
     most_names: int,
 ) -> Proposal:
-    """Propose certificates for domains by the labels of their accounts, beside the `declared`
-    lineages. `zones` are by the labels of the DNS accounts; without any, who proves the names is
-    to be filled in.
-    """
+    """Propose certificates beside the `declared` ones; without DNS accounts, none is filled in."""
     certificates, left_out = list[ProposedCertificate](), list[LeftOut]()
     for target, domains in found.items():
         proving = [Places(dns, held, target) for dns, held in zones.items()]
