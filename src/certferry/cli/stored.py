@@ -149,13 +149,13 @@ def restore(front: Front, file: Path) -> Exit:
     first. What is there is kept beside it, as state.db.bak and secret.key.bak. While another
     certferry has the state open nothing is changed, and the exit code is 75.
     """
-    from certferry.config.files import read_private_file
+    from certferry.config.files import read_file
     from certferry.config.load import load_state
     from certferry.wiring.machine import restored
 
     state = load_state(front.config, front.console.environ)
     try:
-        archive = read_private_file(file)
+        archive, _ = read_file(file, private=True)
     except ConfigError as error:
         problem = Text("{path} {problem}", path=file, problem=error.message)
         raise ConfigError(problem, hint=error.hint) from error

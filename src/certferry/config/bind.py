@@ -317,14 +317,6 @@ KIND = "kind"
 _HTTPS = tuple(field.name for field in dataclasses.fields(DesiredHttps))
 
 
-class Judged(Protocol):
-    """Settings of a deployment that may not go together."""
-
-    def wrong(self, written: Iterable[str]) -> Mapping[str, Text]:
-        """Return what is wrong with which key, of those that are written."""
-        ...
-
-
 def deployment_settings(settings_class: Any) -> tuple[str, ...]:
     """Return the settings that a target declares. Raises `TypeError` for what none may."""
     types = get_type_hints(settings_class)
@@ -347,7 +339,9 @@ def choices(written_type: Any) -> tuple[str, ...]:
 
 
 def read_options(settings_class: Any, table: TomlTable) -> tuple[Kind, DesiredHttps]:
-    """Read the settings that a target declares; what is wrong with them is reported."""
+    """Read what a target declares, and report what is wrong: also what its `wrong`, where it has
+    that, returns by key for the keys that are written.
+    """
     types = get_type_hints(settings_class)
     names = deployment_settings(settings_class)
     chosen = {name: _taken(name, types[name], settings_class, table) for name in names}

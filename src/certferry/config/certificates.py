@@ -18,7 +18,7 @@ from certferry.config import values
 from certferry.config.document import Place
 from certferry.config.files import Paths
 from certferry.config.mistakes import Mistake, nearest
-from certferry.config.model import ReadOptions
+from certferry.config.model import AcmeSettings, ReadOptions
 from certferry.config.tables import RESERVED, key_type
 from certferry.config.values import Read, TomlTable
 from certferry.core.certificates import names as identifiers
@@ -61,34 +61,6 @@ Zones = tuple[tuple[str, str], ...]
 """See `DesiredCertificate.dns_zones`."""
 
 
-def read_certificates(
-    root: TomlTable,
-    accounts: Collection[str],
-    default_key: KeyType,
-    issuance: desired.Issuance,
-    paths: Paths,
-    options_of: OptionsOf,
-) -> tuple[tuple[desired.DesiredCertificate, ...], dict[str, Place]]:
-    """Read every declared certificate, and where each lineage is declared."""
-    reader = _Reader(accounts, default_key, issuance, paths, options_of)
-    found: list[desired.DesiredCertificate] = []
-    places: dict[str, Place] = {}
-    for table in root.tables("certificates"):
-        certificate = reader.certificate(table)
-        lineage = certificate.lineage
-        if lineage in places:
-            problem = Text(
-                "{lineage} is declared already, at line {line}; give one of them another `name`",
-                lineage=lineage,
-                line=places[lineage].line,
-            )
-            table.report("name" if "name" in table else "names", problem)
-        places.setdefault(lineage, table.place)
-        reader.report_twice_named(table, certificate)
-        found.append(certificate)
-    return tuple(found), places
-
-
 def with_equal_names(
     declared: Iterable[desired.DesiredCertificate], places: Mapping[str, Place]
 ) -> Iterator[Mistake]:
@@ -106,20 +78,37 @@ def with_equal_names(
 
 
 @dataclass(frozen=True, slots=True)
-class _Reader:
+class CertificateReader:
     """Reads certificates, with a hole where something is wrong: loading fails then. `named` has the
     lineage by account and domain; `taken` the place of a receiver by kind, or lineage, and name.
     """
 
     accounts: Collection[str]
-    default_key: KeyType
-    issuance: desired.Issuance
+    acme: AcmeSettings
     paths: Paths
     options_of: OptionsOf
     named: dict[tuple[str, str], str] = field(default_factory=dict)
     taken: dict[tuple[str, str], Place] = field(default_factory=dict)
 
-    def certificate(self, table: TomlTable) -> desired.DesiredCertificate:
+    def read(
+        self, root: TomlTable
+    ) -> tuple[tuple[desired.DesiredCertificate, ...], dict[str, Place]]:
+        """Read every declared certificate, and where each lineage is declared."""
+        found: list[desired.DesiredCertificate] = []
+        places: dict[str, Place] = {}
+        for table in root.tables("certificates"):
+            found.append(self._certificate(table))
+            first = places.setdefault(found[-1].lineage, table.place)
+            if first is not table.place:
+                problem = Text(
+                    "{lineage} is declared already, at line {line}; give one of them another `name`"
+                )
+                problem = problem.filled(lineage=found[-1].lineage, line=first.line)
+                table.report("name" if "name" in table else "names", problem)
+            self._report_twice_named(table, found[-1])
+        return tuple(found), places
+
+    def _certificate(self, table: TomlTable) -> desired.DesiredCertificate:
         lineage = table.take("name", _lineage, None)
         if "fullchain" in table or "privkey" in table:
             certificate = self._imported(table, lineage)
@@ -133,7 +122,9 @@ class _Reader:
         table.done()
         return replace(certificate, deployments=deployments)
 
-    def report_twice_named(self, table: TomlTable, certificate: desired.DesiredCertificate) -> None:
+    def _report_twice_named(
+        self, table: TomlTable, certificate: desired.DesiredCertificate
+    ) -> None:
         """Report a domain that two deployments name: they would replace each other for ever."""
         for deployment in certificate.deployments:
             if deployment.delivery is not None:  # what is shared there has its own sentence
@@ -150,14 +141,16 @@ class _Reader:
 
     def _issued(self, table: TomlTable, lineage: str | None) -> desired.DesiredCertificate:
         names = _names(table)
-        dns, zones = read_dns_accounts(table, names, account_among(self.accounts), self.issuance)
+        dns, zones = read_dns_accounts(
+            table, names, account_among(self.accounts), self.acme.issuance
+        )
         return desired.DesiredCertificate(
             lineage=lineage or next(iter(names), str(table.place.trail)),
             names=names,
             dns=dns,
             dns_zones=zones,
-            key_type=table.take("key_type", key_type, self.default_key),
-            issuance=self.issuance,
+            key_type=table.take("key_type", key_type, self.acme.key_type),
+            issuance=self.acme.issuance,
         )
 
     def _imported(self, table: TomlTable, lineage: str | None) -> desired.DesiredCertificate:
@@ -227,10 +220,8 @@ class _Reader:
 
     def _options(self, table: TomlTable, target: str) -> tuple[Kind, desired.DesiredHttps]:
         """Read the settings of this target alone; of a misspelt one, of the one meant."""
-        if not target:
-            target = (
-                nearest(str(table.take("to", lambda written: written, "")), self.accounts) or ""
-            )
+        written = target or str(table.take("to", lambda written: written, ""))
+        target = target or nearest(written, self.accounts) or ""
         beside = [key for key in table.written if key not in _COMMON]
         read = self.options_of(target) if beside else None
         if read is None:
@@ -278,9 +269,7 @@ class _Reader:
             group=table.take("group", values.word, None),
             mode=table.take("mode", _mode, desired.MODE),
             key_mode=table.take("key_mode", _key_mode, desired.KEY_MODE),
-            reload=None
-            if reload is None
-            else desired.Program(reload, str(self.paths.directory), timeout),
+            reload=self._program(reload, timeout) if reload else None,
         )
 
     def _command(self, table: TomlTable) -> desired.CommandDelivery:
@@ -288,10 +277,11 @@ class _Reader:
             table.report("command", Text("missing: the command to run for the certificate"))
         arguments = table.take("command", self._arguments, ("",))
         timeout = table.take("timeout", values.seconds, COMMAND_TIMEOUT)
-        program = desired.Program(arguments, str(self.paths.directory), timeout)
-        return desired.CommandDelivery(
-            table.take("name", values.word, PurePath(arguments[0]).name), program
-        )
+        name = table.take("name", values.word, PurePath(arguments[0]).name)
+        return desired.CommandDelivery(name, self._program(arguments, timeout))
+
+    def _program(self, arguments: tuple[str, ...], timeout: timedelta) -> desired.Program:
+        return desired.Program(arguments, str(self.paths.directory), timeout)
 
     def _directory(self, value: object) -> str:
         return os.path.normpath(self.paths.resolve(values.word(value)))

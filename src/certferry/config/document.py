@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
-from certferry.config.files import read_file, to_utf8
+from certferry.config.files import OTHERS_READ, read_file, to_utf8
 from certferry.config.mistakes import Mistake, config_error
 from certferry.errors import ConfigError
 from certferry.file_trust import NotTrusted
@@ -239,7 +239,7 @@ class Place:
 def read_document(path: Path) -> Document:
     """Read a configuration file. Raises `ConfigError` with the line and column of a mistake."""
     try:
-        content = read_file(path)
+        data, mode = read_file(path)
     except ConfigError as exc:
         match exc.__cause__:
             case NotTrusted() as open_to:
@@ -249,8 +249,8 @@ def read_document(path: Path) -> Document:
             case _:
                 mistake = Mistake(path, None, "", "", exc.message, exc.hint)
         raise config_error([mistake]) from exc
-    text = _decode(path, content.data)
-    return Document(path, _parse(path, text), text, content.readable_by_others)
+    text = _decode(path, data)
+    return Document(path, _parse(path, text), text, bool(mode & OTHERS_READ))
 
 
 def document_of(path: Path, text: str) -> Document:

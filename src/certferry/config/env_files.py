@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from certferry.config.document import Document, Place
-from certferry.config.files import Paths, read_private_file, to_utf8
+from certferry.config.files import Paths, read_file, to_utf8
 from certferry.config.mistakes import REFERENCE, Mistake, config_error
 from certferry.config.values import TomlTable, word
 from certferry.errors import ConfigError
@@ -78,7 +78,7 @@ def take_env_files(root: TomlTable, paths: Paths) -> tuple[EnvFile, ...]:
 def read_env_file(path: Path) -> EnvFile:
     """Read a file. Raises `ConfigError` when that cannot or, for its permissions, must not be."""
     try:
-        text = _decode(path, read_private_file(path))
+        text = _decode(path, read_file(path, private=True)[0])
     except ConfigError as exc:
         problem = Text("{path} {problem}", path=path, problem=exc.message)
         usual = None if path.is_file() else Text("name a file with KEY=value lines, of mode 0600")

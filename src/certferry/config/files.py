@@ -8,7 +8,7 @@ import pwd
 import shlex
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from certferry.errors import ConfigError
@@ -22,24 +22,11 @@ from certferry.file_trust import (
 from certferry.system_words import system_words
 from certferry.text import Text
 
-_OTHERS_READ = stat.S_IRGRP | stat.S_IROTH
+OTHERS_READ = stat.S_IRGRP | stat.S_IROTH
 _OTHERS_ANYTHING = stat.S_IRWXG | stat.S_IRWXO
 
 _LONGEST_UNTRUSTED = 1024 * 1024
 """Bytes: the largest configuration has a fraction of them."""
-
-
-@dataclass(frozen=True, slots=True)
-class FileContent:
-    """A file's bytes and its permission bits, taken from the same open file."""
-
-    data: bytes = field(repr=False)
-    mode: int
-
-    @property
-    def readable_by_others(self) -> bool:
-        """Return whether its group or every user may read it."""
-        return bool(self.mode & _OTHERS_READ)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +60,25 @@ def home_directory(environ: Mapping[str, str]) -> Path:
         return Path("/")  # a user id without a name, as containers have them
 
 
-def read_file(path: Path) -> FileContent:
-    """Read a file that no other user could change. Raises `ConfigError`: it continues the name."""
-    return _read(path, private=False)
-
-
-def read_private_file(path: Path) -> bytes:
-    """Read a file that no other user may read either. Raises `ConfigError`, as `read_file`."""
-    return _read(path, private=True).data
+def read_file(path: Path, *, private: bool = False) -> tuple[bytes, int]:
+    """Return the content and the mode of a regular file that no other user could change, or that
+    they cannot read either (`private`). Raises `ConfigError`, whose message continues its name.
+    """
+    try:
+        with checked_path(path) as found:
+            descriptor = found.open()
+            try:
+                return _read_open(found, descriptor, private=private)
+            finally:
+                os.close(descriptor)
+    except NotTrusted as exc:
+        problem = Text("{problem}; {fix}", problem=exc.problem, fix=exc.fix)
+        raise ConfigError(problem) from exc
+    except ValueError as exc:  # a NUL in its name
+        raise ConfigError(Text("is not the name of a file")) from exc
+    except OSError as exc:
+        problem = Text("cannot be read: {problem}", problem=system_words(exc))
+        raise ConfigError(problem) from exc
 
 
 def read_untrusted_file(path: Path) -> bytes:
@@ -113,25 +111,7 @@ def is_anothers(directory: Path) -> bool:
     return False
 
 
-def _read(path: Path, *, private: bool) -> FileContent:
-    try:
-        with checked_path(path) as found:
-            descriptor = found.open()
-            try:
-                return _read_open(found, descriptor, private=private)
-            finally:
-                os.close(descriptor)
-    except NotTrusted as exc:
-        problem = Text("{problem}; {fix}", problem=exc.problem, fix=exc.fix)
-        raise ConfigError(problem) from exc
-    except ValueError as exc:  # a NUL in its name
-        raise ConfigError(Text("is not the name of a file")) from exc
-    except OSError as exc:
-        problem = Text("cannot be read: {problem}", problem=system_words(exc))
-        raise ConfigError(problem) from exc
-
-
-def _read_open(found: PathCheck, descriptor: int, *, private: bool) -> FileContent:
+def _read_open(found: PathCheck, descriptor: int, *, private: bool) -> tuple[bytes, int]:
     facts = os.fstat(descriptor)
     if stat.S_ISDIR(facts.st_mode):
         raise ConfigError(Text("is a directory, not a file"))
@@ -143,4 +123,4 @@ def _read_open(found: PathCheck, descriptor: int, *, private: bool) -> FileConte
         raise ConfigError(problem.filled(mode=f"{mode:04o}", path=shlex.quote(str(found.path))))
     found.judge(facts)
     with open(descriptor, "rb", closefd=False) as file:
-        return FileContent(file.read(), mode)
+        return file.read(), mode

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from certferry.config import model, tables
-from certferry.config.certificates import read_certificates
+from certferry.config.certificates import CertificateReader
 from certferry.config.document import Document, Place, document_of, read_document
 from certferry.config.env_files import ASSIGNMENTS_ONLY, EnvFile, fill_in, take_env_files
 from certferry.config.files import (
@@ -178,13 +178,11 @@ def _not_found(environ: Mapping[str, str]) -> ConfigError:
     if is_left_alone_here():
         hint = Text(
             "root does not read {name} here, since others can write to this directory; to write one"
-            " elsewhere: certferry init --output {place}",
-            name=NAME,
-            place=places[-1],
+            " elsewhere: certferry init --output {place}"
         )
-    return ConfigError(
-        Text("there is no configuration; looked for {places}", places=places), hint=hint
-    )
+        hint = hint.filled(name=NAME, place=places[-1])
+    problem = Text("there is no configuration; looked for {places}", places=places)
+    return ConfigError(problem, hint=hint)
 
 
 def _declared(
@@ -258,14 +256,11 @@ def as_far_as_read(
     }
     channels = tables.read_channels(root.table("notify"))
     monitoring = tables.read_monitoring(root, paths)
-    certificates, places = read_certificates(
-        root,
-        accounts,
-        acme.key_type,
-        acme.issuance,
-        paths,
-        lambda label: adapters.options_of(accounts[label].type if label in accounts else label),
-    )
+
+    def options_of(label: str) -> model.ReadOptions | None:
+        return adapters.options_of(accounts[label].type if label in accounts else label)
+
+    certificates, places = CertificateReader(accounts, acme, paths, options_of).read(root)
     settings = Settings(
         path=document.path,
         state=tables.read_state(
@@ -368,7 +363,7 @@ def salvage(path: Path | None, environ: Mapping[str, str]) -> Salvaged | None:
         return None
     is_trusted = True
     try:
-        data = read_file(found).data
+        data, _ = read_file(found)
     except ConfigError as wrong:
         if not isinstance(wrong.__cause__, NotTrusted):
             return None

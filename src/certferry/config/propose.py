@@ -9,7 +9,7 @@ import json
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import groupby
+from itertools import groupby, product
 
 from certferry.config.certificates import account_among
 from certferry.config.document import Document, LineIndex
@@ -219,13 +219,9 @@ def _left_out(left_out: Sequence[LeftOut], say: Say) -> str:
 
 
 def _value(value: object) -> str:
-    match value:
-        case str():
-            return quoted(value)
-        case list():
-            return _list(value)
-        case _:
-            return json.dumps(value)
+    if isinstance(value, list):
+        return _list(value)
+    return quoted(value) if isinstance(value, str) else json.dumps(value)
 
 
 def _list(words: Sequence[str]) -> str:
@@ -423,12 +419,8 @@ def _must_not_overlap(names: Sequence[str]) -> None:
     """Raise `ConfigError` for names that Let's Encrypt refuses in one order ("redundant with a
     wildcard domain in the same request": letsencrypt/boulder, pull request 3542).
     """
-    for name in names:
-        others = [other for other in names if is_wildcard(other) and other != name]
-        for wildcard in (other for other in others if covered_by([other], name)):
-            problem = Text(
-                "{wildcard} covers {name}, and Let's Encrypt refuses both in one certificate",
-                wildcard=wildcard,
-                name=name,
-            )
-            raise ConfigError(problem, hint=Text("leave {name} out", name=name))
+    problem = Text("{wildcard} covers {name}, and Let's Encrypt refuses both in one certificate")
+    for name, wildcard in product(names, filter(is_wildcard, names)):
+        if wildcard != name and covered_by([wildcard], name):
+            hint = Text("leave {name} out", name=name)
+            raise ConfigError(problem.filled(wildcard=wildcard, name=name), hint=hint)

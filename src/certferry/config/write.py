@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from certferry.config.files import read_private_file
+from certferry.config.files import read_file
 from certferry.config.model import Settings
 from certferry.core.findings import Code
 from certferry.core.secret import Secret
@@ -58,13 +58,12 @@ def _judged(path: Path, *, private: Severity | None) -> Iterator[Problem]:
         must_be_trusted(path)
     except FileNotFoundError:
         return
-    except NotTrusted as open_to:
-        message = Text("{path} {problem}", path=str(open_to.path), problem=open_to.problem)
-        yield Problem(Code.FILE_OPEN, message, open_to.fix, subject=str(path))
-        return
-    except OSError as problem:
-        message = Text("{path}: {problem}", path=str(path), problem=system_words(problem))
+    except OSError as exc:
+        message = Text("{path}: {problem}", path=str(path), problem=system_words(exc))
         fix = Text("it must be a file of the user who runs certferry")
+        if isinstance(exc, NotTrusted):
+            fix = exc.fix
+            message = Text("{path} {problem}", path=str(exc.path), problem=exc.problem)
         yield Problem(Code.FILE_OPEN, message, fix, subject=str(path))
         return
     mode = stat.S_IMODE(facts.st_mode)
@@ -155,7 +154,7 @@ def with_assignments(path: Path, values: Mapping[str, Secret]) -> str:
     """Return an environment file's text, new or old, with more values. Raises `ConfigError`."""
     before = ""
     if path.exists():
-        before = read_private_file(path).decode("utf-8-sig")
+        before = read_file(path, private=True)[0].decode("utf-8-sig")
         if before and not before.endswith("\n"):
             before += "\n"
     return before + "".join(f"{name}={_shell(v.reveal())}\n" for name, v in values.items())

@@ -196,13 +196,6 @@ NAMES = (CHAIN, PRIVKEY, FULLCHAIN, CERT)
 
 EXPORTED = (CERT, CHAIN, FULLCHAIN, PRIVKEY)
 
-_VARIABLES = {
-    "CERTFERRY_CERT": CERT,
-    "CERTFERRY_CHAIN": CHAIN,
-    "CERTFERRY_FULLCHAIN": FULLCHAIN,
-    "CERTFERRY_PRIVKEY": PRIVKEY,
-}
-
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -250,7 +243,8 @@ def contents(bundle: CertificateBundle) -> dict[str, bytes]:
 def variables(lineage: str, bundle: CertificateBundle, directory: Path) -> Mapping[str, str]:
     """Return the environment of a program that gets a certificate in a directory."""
     certificate = bundle.certificate
-    paths = {variable: str(directory / name) for variable, name in _VARIABLES.items()}
+    # CERTFERRY_CERT, CERTFERRY_CHAIN, CERTFERRY_FULLCHAIN, CERTFERRY_PRIVKEY
+    paths = {f"CERTFERRY_{Path(n).stem.upper()}": str(directory / n) for n in EXPORTED}
     return paths | {
         "CERTFERRY_LINEAGE": lineage,
         "CERTFERRY_NAMES": " ".join(certificate.names),

@@ -18,19 +18,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from certferry.adapters.files import directory as pem_directory
-from certferry.adapters.files.directory import (
-    NAMES,
-    RIGHTS,
-    FileAccess,
-    OpenDirectory,
-    group_number,
-    made,
-    must_be_writable,
-    must_take_files,
-    opened,
-    user_number,
-)
+from certferry.adapters.files import directory as pem
 from certferry.adapters.programs import run as programs
 from certferry.core.certificates.certificate import (
     FULLCHAIN,
@@ -48,7 +36,7 @@ from certferry.ports.progress import Pause
 from certferry.ports.receiver import Delivered
 from certferry.text import Text
 
-_RECEIPT_ACCESS = FileAccess(0o600)  # a key's digest is no secret, but of no use to others
+_RECEIPT_ACCESS = pem.FileAccess(0o600)  # a key's digest is no secret, but of no use to others
 
 _UNTOUCHED = Text("the files that were there before are as they were")
 _NEXT_RUN = Text("the next run looks at every file again, and goes on from there")
@@ -76,7 +64,7 @@ class FilesReceiver:
         """Compare the files with the receipt; hosts may share the state, so it is not asked."""
         observed = partial(ObservedDomain, self.delivery.directory, Kind.FILES)
         try:
-            with self._translating_errors(RIGHTS):
+            with self._translating_errors(pem.RIGHTS):
                 self._must_be_usable()
                 receipt, held, drift = self._seen()
         except DeployError as problem:
@@ -91,7 +79,7 @@ class FilesReceiver:
         with ExitStack() as held:
             with self._translating_errors(_UNTOUCHED):
                 self._must_be_usable()
-                place = held.enter_context(made(self._directory, self._owners()))
+                place = held.enter_context(pem.made(self._directory, self._owners()))
                 drafts = self._prepared(place, bundle, held)
             if not drafts:
                 return
@@ -105,14 +93,14 @@ class FilesReceiver:
     def _seen(self) -> tuple[Receipt | None, str | None, ReceiverDrift | None]:
         """Return the receipt, the fingerprint of the certificate, and the files that differ."""
         try:
-            with opened(self._directory, self._owners()) as place:
+            with pem.opened(self._directory, self._owners()) as place:
                 receipt = Receipt.decode(place.read(RECEIPT))
                 return receipt, *self._compare(place, receipt)
         except FileNotFoundError:
             return None, None, None
 
     def _compare(
-        self, place: OpenDirectory, receipt: Receipt | None
+        self, place: pem.OpenDirectory, receipt: Receipt | None
     ) -> tuple[str | None, ReceiverDrift | None]:
         leaf = _leaf(place.read(FULLCHAIN))
         if receipt is None:
@@ -128,10 +116,10 @@ class FilesReceiver:
         return held, None
 
     def _changes(
-        self, place: OpenDirectory, digests: Mapping[str, str] | None = None
+        self, place: pem.OpenDirectory, digests: Mapping[str, str] | None = None
     ) -> Iterator[Change]:
         """Return what is not as it was delivered; without digests, only what is missing or open."""
-        for name in NAMES:
+        for name in pem.NAMES:
             found = place.observe(name)
             if found is None:
                 yield Change(name, "missing", "delivered")
@@ -140,7 +128,7 @@ class FilesReceiver:
             elif not self._access(name).allows(found.access):
                 yield Change(name, found.access.in_words, self._access(name).in_words)
 
-    def _unfinished(self, place: OpenDirectory) -> ReceiverDrift:
+    def _unfinished(self, place: pem.OpenDirectory) -> ReceiverDrift:
         changes = tuple(self._changes(place))
         if self.delivery.reload is None:
             sentence = Text("it has not been delivered in full yet")
@@ -149,19 +137,19 @@ class FilesReceiver:
         reason = Reason(ReasonCode.DELIVERY_UNFINISHED, sentence)
         return ReceiverDrift(reason, (*changes, Change("reload", "not run", "run")))
 
-    def _is_there(self, place: OpenDirectory, name: str, content: bytes) -> bool:
+    def _is_there(self, place: pem.OpenDirectory, name: str, content: bytes) -> bool:
         found = place.observe(name)
-        if found is None or found.digest != pem_directory.digest(content):
+        if found is None or found.digest != pem.digest(content):
             return False
         return self._access(name).allows(found.access)
 
-    def _access(self, name: str) -> FileAccess:
+    def _access(self, name: str) -> pem.FileAccess:
         """Return whose a file is to be. Raises `TargetRejected` for an owner or group unknown."""
         delivery = self.delivery
-        return FileAccess(
+        return pem.FileAccess(
             delivery.key_mode if name == PRIVKEY else delivery.mode,
-            user_number(delivery.owner),
-            group_number(delivery.group),
+            pem.user_number(delivery.owner),
+            pem.group_number(delivery.group),
         )
 
     def _must_be_usable(self) -> None:
@@ -172,35 +160,34 @@ class FilesReceiver:
             programs.must_be_there(self.delivery.reload)
         if not os.path.lexists(directory):
             # Only the last one is made: a longer path is a slip, or a disk that is not mounted.
-            must_be_writable(directory.parent, Text("make it, or correct `directory`"))
+            pem.must_be_writable(directory.parent, Text("make it, or correct `directory`"))
             with checked_path(directory, self._owners()):
                 return
-        must_be_writable(directory, RIGHTS)
-        with opened(self._directory, self._owners()):
+        pem.must_be_writable(directory, pem.RIGHTS)
+        with pem.opened(self._directory, self._owners()):
             pass
-        must_take_files(directory, NAMES)
+        pem.must_take_files(directory, pem.NAMES)
 
     def _owners(self) -> list[int]:
         """Return who may own the directory, beside root and the caller."""
-        owner = user_number(self.delivery.owner)
+        owner = pem.user_number(self.delivery.owner)
         return [] if owner is None else [owner]
 
     def _translating_errors(self, hint: Text) -> AbstractContextManager[None]:
-        return pem_directory.translating_errors(self._directory, hint, has_owner=True)
+        return pem.translating_errors(self._directory, hint, has_owner=True)
 
     def _prepared(
-        self, place: OpenDirectory, bundle: CertificateBundle, held: ExitStack
+        self, place: pem.OpenDirectory, bundle: CertificateBundle, held: ExitStack
     ) -> Mapping[str, str]:
         """Draft what differs, with the receipt; a full disk changes nothing. Empty: all done."""
-        wanted = pem_directory.contents(bundle)
+        wanted = pem.contents(bundle)
         place.sweep()
-        changing = {
-            name: wanted[name] for name in NAMES if not self._is_there(place, name, wanted[name])
-        }
+        differing = [name for name in pem.NAMES if not self._is_there(place, name, wanted[name])]
+        changing = {name: wanted[name] for name in differing}
         reload = self.delivery.reload
         receipt = Receipt(
             fingerprint=bundle.certificate.fingerprint,
-            digests={name: pem_directory.digest(content) for name, content in wanted.items()},
+            digests={name: pem.digest(content) for name, content in wanted.items()},
             reload=None if reload is None else reload.digest,
         )
         if not changing and receipt == Receipt.decode(place.read(RECEIPT)):
@@ -210,7 +197,7 @@ class FilesReceiver:
 
     @contextmanager
     def _drafted(
-        self, place: OpenDirectory, contents: Mapping[str, bytes]
+        self, place: pem.OpenDirectory, contents: Mapping[str, bytes]
     ) -> Iterator[Mapping[str, str]]:
         """Have drafts of files for a `with` block; what has not taken its name by then is gone."""
         drafts: dict[str, str] = {}
@@ -225,17 +212,17 @@ class FilesReceiver:
                     place.remove(drafted)
 
     def _put_in_place(
-        self, place: OpenDirectory, bundle: CertificateBundle, drafts: Mapping[str, str]
+        self, place: pem.OpenDirectory, bundle: CertificateBundle, drafts: Mapping[str, str]
     ) -> None:
         """Rename the drafts, without a receipt until the program has run."""
         place.remove(RECEIPT)
         place.sync()
-        for name in NAMES:
+        for name in pem.NAMES:
             if name in drafts:
                 place.put(drafts[name], name)
         place.sync()
         # Read back, before a server loads them.
-        for name, content in pem_directory.contents(bundle).items():
+        for name, content in pem.contents(bundle).items():
             if not self._is_there(place, name, content):
                 path = self._directory / name
                 problem = Text("{path} is not as it was written a moment ago", path=path)
@@ -246,7 +233,7 @@ class FilesReceiver:
         if self.delivery.reload is not None:
             programs.run(
                 self.delivery.reload,
-                pem_directory.variables(lineage, bundle, self._directory),
+                pem.variables(lineage, bundle, self._directory),
                 self.pause,
                 hidden=[bundle.privkey_pem, *self.hidden],
                 withheld=self.withheld,
