@@ -24,7 +24,7 @@ from certferry.config.values import Read, TomlTable
 from certferry.core.certificates import names as identifiers
 from certferry.core.certificates.certificate import KeyType
 from certferry.core.desired import certificate as desired
-from certferry.core.desired.certificate import Kind
+from certferry.core.desired.certificate import DesiredCertificate, DesiredDeployment, Kind
 from certferry.core.planning.choice import AUTO
 from certferry.errors import ConfigError
 from certferry.text import Text
@@ -62,7 +62,7 @@ Zones = tuple[tuple[str, str], ...]
 
 
 def with_equal_names(
-    declared: Iterable[desired.DesiredCertificate], places: Mapping[str, Place]
+    declared: Iterable[DesiredCertificate], places: Mapping[str, Place]
 ) -> Iterator[Mistake]:
     """Report each certificate with the names and key type of one above it, most likely a copy."""
     first: dict[tuple[frozenset[str], KeyType], str] = {}
@@ -90,11 +90,9 @@ class CertificateReader:
     named: dict[tuple[str, str], str] = field(default_factory=dict)
     taken: dict[tuple[str, str], Place] = field(default_factory=dict)
 
-    def read(
-        self, root: TomlTable
-    ) -> tuple[tuple[desired.DesiredCertificate, ...], dict[str, Place]]:
+    def read(self, root: TomlTable) -> tuple[tuple[DesiredCertificate, ...], dict[str, Place]]:
         """Read every declared certificate, and where each lineage is declared."""
-        found: list[desired.DesiredCertificate] = []
+        found: list[DesiredCertificate] = []
         places: dict[str, Place] = {}
         for table in root.tables("certificates"):
             found.append(self._certificate(table))
@@ -108,7 +106,7 @@ class CertificateReader:
             self._report_twice_named(table, found[-1])
         return tuple(found), places
 
-    def _certificate(self, table: TomlTable) -> desired.DesiredCertificate:
+    def _certificate(self, table: TomlTable) -> DesiredCertificate:
         lineage = table.take("name", _lineage, None)
         if "fullchain" in table or "privkey" in table:
             certificate = self._imported(table, lineage)
@@ -122,9 +120,7 @@ class CertificateReader:
         table.done()
         return replace(certificate, deployments=deployments)
 
-    def _report_twice_named(
-        self, table: TomlTable, certificate: desired.DesiredCertificate
-    ) -> None:
+    def _report_twice_named(self, table: TomlTable, certificate: DesiredCertificate) -> None:
         """Report a domain that two deployments name: they would replace each other for ever."""
         for deployment in certificate.deployments:
             if deployment.delivery is not None:  # what is shared there has its own sentence
@@ -139,12 +135,12 @@ class CertificateReader:
                     table.report("deploy", problem.filled(lineage=self.named[place], domain=domain))
                 self.named.setdefault(place, lineage)
 
-    def _issued(self, table: TomlTable, lineage: str | None) -> desired.DesiredCertificate:
+    def _issued(self, table: TomlTable, lineage: str | None) -> DesiredCertificate:
         names = _names(table)
         dns, zones = read_dns_accounts(
             table, names, account_among(self.accounts), self.acme.issuance
         )
-        return desired.DesiredCertificate(
+        return DesiredCertificate(
             lineage=lineage or next(iter(names), str(table.place.trail)),
             names=names,
             dns=dns,
@@ -153,7 +149,7 @@ class CertificateReader:
             issuance=self.acme.issuance,
         )
 
-    def _imported(self, table: TomlTable, lineage: str | None) -> desired.DesiredCertificate:
+    def _imported(self, table: TomlTable, lineage: str | None) -> DesiredCertificate:
         """Read a certificate made elsewhere; without a name, its directory names it."""
         for key in {"fullchain", "privkey"}.difference(table.written):
             table.report(key, Text("missing: a certificate from files needs its key as well"))
@@ -166,15 +162,13 @@ class CertificateReader:
             for key in ("fullchain", "privkey")
         )
         called = PurePath(os.path.normpath(fullchain)).parent.name
-        return desired.DesiredCertificate(
+        return DesiredCertificate(
             lineage=lineage or called or str(table.place.trail),
             names=(),
             files=desired.PemFiles(fullchain, privkey),
         )
 
-    def _deployment(
-        self, table: TomlTable, certificate: desired.DesiredCertificate
-    ) -> desired.DesiredDeployment:
+    def _deployment(self, table: TomlTable, certificate: DesiredCertificate) -> DesiredDeployment:
         if "to" not in table:
             table.report("to", Text("missing: the account that serves the certificate"))
         target = table.take("to", self._target, "")
@@ -184,7 +178,7 @@ class CertificateReader:
             return deployment
         kind, https = self._options(table, target)
         domains, globs, exclude = _domains(table, certificate.names)
-        deployment = desired.DesiredDeployment(
+        deployment = DesiredDeployment(
             target=target,
             domains=domains,
             globs=globs,

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
-from certferry.config.files import OTHERS_READ, read_file, to_utf8
+from certferry.config.files import OTHERS_READ, read_file, text_of
 from certferry.config.mistakes import Mistake, config_error
 from certferry.errors import ConfigError
 from certferry.file_trust import NotTrusted
@@ -168,8 +168,6 @@ _OTHER_FORMAT = Text(
     " what stands in it"
 )
 _NOT_THERE = Text("name the file with --config FILE, or have one written: certferry init")
-_FROM_BACKUP = Text("put it back from a backup: a crash or a full disk leaves such a file")
-_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
 
 @dataclass(frozen=True)
@@ -240,34 +238,23 @@ def read_document(path: Path) -> Document:
     """Read a configuration file. Raises `ConfigError` with the line and column of a mistake."""
     try:
         data, mode = read_file(path)
+        text = text_of(path, data)
     except ConfigError as exc:
+        line, problem, hint = None, exc.message, exc.hint
         match exc.__cause__:
             case NotTrusted() as open_to:
-                mistake = Mistake(path, None, "", "", open_to.problem, open_to.fix)
+                problem, hint = open_to.problem, open_to.fix
             case FileNotFoundError():
-                mistake = Mistake(path, None, "", "", exc.message, _NOT_THERE)
-            case _:
-                mistake = Mistake(path, None, "", "", exc.message, exc.hint)
-        raise config_error([mistake]) from exc
-    text = _decode(path, data)
+                hint = _NOT_THERE
+            case UnicodeDecodeError() as wrong:
+                line = wrong.object.count(b"\n", 0, wrong.start) + 1
+        raise config_error([Mistake(path, line, "", "", problem, hint)]) from exc
     return Document(path, _parse(path, text), text, bool(mode & OTHERS_READ))
 
 
 def document_of(path: Path, text: str) -> Document:
     """Read a text that is to become a file of its owner's alone. Raises `ConfigError`."""
     return Document(path, _parse(path, text), text)
-
-
-def _decode(path: Path, data: bytes) -> str:
-    if b"\0" in data and not data.startswith(_UTF_16):
-        problem = Text("is not text: it holds a null byte")
-        raise config_error([Mistake(path, None, "", "", problem, _FROM_BACKUP)])
-    try:
-        return data.decode("utf-8-sig")  # some editors begin a file with a byte order mark
-    except UnicodeDecodeError as exc:
-        line = data.count(b"\n", 0, exc.start) + 1
-        mistake = Mistake(path, line, "", "", Text("is not UTF-8 text"), to_utf8(path, data))
-        raise config_error([mistake]) from None
 
 
 def _parse(path: Path, text: str) -> dict[str, object]:

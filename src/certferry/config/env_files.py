@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from certferry.config.document import Document, Place
-from certferry.config.files import Paths, read_file, to_utf8
+from certferry.config.files import Paths, read_file, text_of
 from certferry.config.mistakes import REFERENCE, Mistake, config_error
 from certferry.config.values import TomlTable, word
 from certferry.errors import ConfigError
@@ -78,7 +78,7 @@ def take_env_files(root: TomlTable, paths: Paths) -> tuple[EnvFile, ...]:
 def read_env_file(path: Path) -> EnvFile:
     """Read a file. Raises `ConfigError` when that cannot or, for its permissions, must not be."""
     try:
-        text = _decode(path, read_file(path, private=True)[0])
+        text = text_of(path, read_file(path, private=True)[0])
     except ConfigError as exc:
         problem = Text("{path} {problem}", path=path, problem=exc.message)
         usual = None if path.is_file() else Text("name a file with KEY=value lines, of mode 0600")
@@ -91,16 +91,6 @@ def read_env_file(path: Path) -> EnvFile:
         else:
             mistakes.append(Mistake(path, line, "", name, value))
     return EnvFile(path, values, tuple(mistakes))
-
-
-def _decode(path: Path, data: bytes) -> str:
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise ConfigError(Text("is not UTF-8 text"), hint=to_utf8(path, data)) from None
-    if "\0" in text:
-        raise ConfigError(Text("is not text: it holds a null byte"))
-    return text
 
 
 def _assignments(text: str) -> Iterator[tuple[int, str, str | Text]]:

@@ -90,16 +90,21 @@ def read_untrusted_file(path: Path) -> bytes:
         return file.read(_LONGEST_UNTRUSTED)
 
 
-def to_utf8(path: Path, data: bytes) -> Text:
-    """Return how a file becomes UTF-8: from UTF-16 if it is marked so, else from GBK."""
+def text_of(path: Path, data: bytes) -> str:
+    """Decode a file, with or without a byte order mark. Raises `ConfigError`, as `read_file`."""
     is_utf16 = data.startswith((b"\xff\xfe", b"\xfe\xff"))
-    source, written = ("utf-16" if is_utf16 else "gbk"), shlex.quote(str(path))
-    new = shlex.quote(f"{path}.utf8")
-    return Text(
-        "save it as UTF-8; if it is {encoding}: {command}",
-        encoding=source.upper(),
-        command=f"iconv -f {source} -t utf-8 {written} > {new}",
-    )
+    if b"\0" in data and not is_utf16:
+        hint = Text("put it back from a backup: a crash or a full disk leaves such a file")
+        raise ConfigError(Text("is not text: it holds a null byte"), hint=hint)
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as exc:
+        # Chinese editors write GBK.
+        source, written = ("utf-16" if is_utf16 else "gbk"), shlex.quote(str(path))
+        command = f"iconv -f {source} -t utf-8 {written} > {shlex.quote(f'{path}.utf8')}"
+        hint = Text("save it as UTF-8; if it is {encoding}: {command}")
+        hint = hint.filled(encoding=source.upper(), command=command)
+        raise ConfigError(Text("is not UTF-8 text"), hint=hint) from exc
 
 
 def is_anothers(directory: Path) -> bool:
