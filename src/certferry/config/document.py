@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
-from certferry.config.files import OTHERS_READ, read_file, text_of
+from certferry.config.files import OTHERS_READ, decode_text, read_file
 from certferry.config.mistakes import Mistake, config_error
 from certferry.errors import ConfigError
 from certferry.file_trust import NotTrusted
@@ -238,7 +238,7 @@ def read_document(path: Path) -> Document:
     """Read a configuration file. Raises `ConfigError` with the line and column of a mistake."""
     try:
         data, mode = read_file(path)
-        text = text_of(path, data)
+        text = decode_text(path, data)
     except ConfigError as exc:
         line, problem, hint = None, exc.message, exc.hint
         match exc.__cause__:

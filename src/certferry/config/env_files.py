@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from certferry.config.document import Document, Place
-from certferry.config.files import Paths, read_file, text_of
+from certferry.config.files import Paths, decode_text, read_file
 from certferry.config.mistakes import REFERENCE, Mistake, config_error
 from certferry.config.values import TomlTable, word
 from certferry.errors import ConfigError
@@ -68,17 +68,15 @@ def env_files_of(document: Document, path: Path, environ: Mapping[str, str]) -> 
 
 def take_env_files(root: TomlTable, paths: Paths) -> tuple[EnvFile, ...]:
     """Read those that a document names. What is wrong inside them is in their `mistakes`."""
-
-    def read(value: object) -> EnvFile:
-        return read_env_file(paths.resolve(word(value)))
-
-    return root.take_list("env_files", read, (), empty=True)
+    return root.take_list(
+        "env_files", lambda value: read_env_file(paths.resolve(word(value))), (), empty=True
+    )
 
 
 def read_env_file(path: Path) -> EnvFile:
     """Read a file. Raises `ConfigError` when that cannot or, for its permissions, must not be."""
     try:
-        text = text_of(path, read_file(path, private=True)[0])
+        text = decode_text(path, read_file(path, private=True)[0])
     except ConfigError as exc:
         problem = Text("{path} {problem}", path=path, problem=exc.message)
         usual = None if path.is_file() else Text("name a file with KEY=value lines, of mode 0600")

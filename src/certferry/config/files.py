@@ -12,13 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from certferry.errors import ConfigError
-from certferry.file_trust import (
-    NotTrusted,
-    PathCheck,
-    checked_path,
-    group_that_reads,
-    must_be_trusted,
-)
+from certferry.file_trust import NotTrusted, PathCheck, checked_path, group_that_reads
 from certferry.system_words import system_words
 from certferry.text import Text
 
@@ -90,7 +84,7 @@ def read_untrusted_file(path: Path) -> bytes:
         return file.read(_LONGEST_UNTRUSTED)
 
 
-def text_of(path: Path, data: bytes) -> str:
+def decode_text(path: Path, data: bytes) -> str:
     """Decode a file, with or without a byte order mark. Raises `ConfigError`, as `read_file`."""
     is_utf16 = data.startswith((b"\xff\xfe", b"\xfe\xff"))
     if b"\0" in data and not is_utf16:
@@ -105,15 +99,6 @@ def text_of(path: Path, data: bytes) -> str:
         hint = Text("save it as UTF-8; if it is {encoding}: {command}")
         hint = hint.filled(encoding=source.upper(), command=command)
         raise ConfigError(Text("is not UTF-8 text"), hint=hint) from exc
-
-
-def is_anothers(directory: Path) -> bool:
-    """Return whether others could put files there, or put another directory in its place."""
-    try:
-        must_be_trusted(directory, makes_files=True)
-    except OSError:
-        return True
-    return False
 
 
 def _read_open(found: PathCheck, descriptor: int, *, private: bool) -> tuple[bytes, int]:

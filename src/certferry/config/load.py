@@ -16,13 +16,7 @@ from certferry.config import model, tables
 from certferry.config.certificates import CertificateReader
 from certferry.config.document import Document, Place, document_of, read_document
 from certferry.config.env_files import ASSIGNMENTS_ONLY, EnvFile, fill_in, take_env_files
-from certferry.config.files import (
-    Paths,
-    home_directory,
-    is_anothers,
-    read_file,
-    read_untrusted_file,
-)
+from certferry.config.files import Paths, home_directory, read_file, read_untrusted_file
 from certferry.config.mistakes import REFERENCE, Mistake, config_error, joined, nearest
 from certferry.config.model import Adapters, Settings
 from certferry.config.secrets import SecretReference, Secrets
@@ -30,7 +24,7 @@ from certferry.config.values import TomlTable
 from certferry.core.desired.certificate import DesiredCertificate, PemFiles
 from certferry.core.secret import names_a_secret
 from certferry.errors import ConfigError
-from certferry.file_trust import NotTrusted
+from certferry.file_trust import NotTrusted, must_be_trusted
 from certferry.ports.adapter import DNS_GROUP, NOTIFY_GROUP, TARGET_GROUP, Variable
 from certferry.text import Text
 
@@ -59,7 +53,13 @@ def usual_places(environ: Mapping[str, str]) -> tuple[Path, ...]:
 
 def is_left_alone_here() -> bool:
     """Return whether root runs in a directory where others could put a configuration."""
-    return os.geteuid() == 0 and is_anothers(Path())
+    if os.geteuid() != 0:
+        return False
+    try:
+        must_be_trusted(Path(), makes_files=True)
+    except OSError:
+        return True
+    return False
 
 
 _NO_FILE = Document(None, {})
@@ -223,7 +223,7 @@ def _read(
     acme, env_files = settings.acme, settings.env_files
     resolve = settings.secrets.resolve_at_rest
     collected += tables.wrong_bindings(acme, Place(document).below("acme"), resolve)
-    collected += adapters.unknown_types(unused(settings.accounts, settings.certificates))
+    collected += adapters.unknown_types(_unused(settings))
     collected += tables.unseen_records(acme, settings.dns, Place(document).below("acme"))
     collected += [mistake for file in env_files for mistake in file.mistakes]
     if collected:
@@ -374,9 +374,10 @@ def salvage(path: Path | None, environ: Mapping[str, str]) -> Salvaged | None:
             return None
     text = data.decode("utf-8-sig", errors="replace")
     values, may_lack_state = _values(text)
+    wanted = {key: values[key] for key in _WANTED if key in values}
     # Not `readable_by_others`: that is what the message says, and no reason not to send it. Nor is
     # there a line in it: of a text that is not TOML none can be counted.
-    settings, mistakes = as_far_as_read(Document(found, values), environ)
+    settings, mistakes = as_far_as_read(Document(found, wanted), environ)
     settings = replace(settings, monitoring=model.Monitoring(settings.monitoring.heartbeat))
     is_wrong = may_lack_state or any(one.table == "[state]" for one in mistakes)
     has_state = is_trusted and not is_wrong
@@ -390,16 +391,12 @@ def _values(text: str) -> tuple[dict[str, object], bool]:
     with suppress(ValueError, RecursionError):
         values = tomllib.loads(text)
         is_misspelt = any(nearest(key, (_STATE,)) for key in values)
-        return _wanted(values), _STATE not in values and is_misspelt
+        return values, _STATE not in values and is_misspelt
     found: dict[str, object] = {}
     for part in _TABLE.split(text):
         with suppress(ValueError, RecursionError):
-            _merge(found, _wanted(tomllib.loads(part)))
+            _merge(found, tomllib.loads(part))
     return found, _STATE not in found
-
-
-def _wanted(values: Mapping[str, object]) -> dict[str, object]:
-    return {key: values[key] for key in _WANTED if key in values}
 
 
 def _merge(into: dict[str, object], more: Mapping[str, object]) -> None:
@@ -411,12 +408,10 @@ def _merge(into: dict[str, object], more: Mapping[str, object]) -> None:
             into.setdefault(key, value)
 
 
-def unused(
-    accounts: Mapping[str, model.AccountTable], declared: Collection[DesiredCertificate]
-) -> list[model.AccountTable]:
+def _unused(settings: Settings) -> list[model.AccountTable]:
     """Return the accounts that no certificate names, but for those whose type cannot be read."""
-    named = set().union(*_named_by(declared).values())
-    return [one for one in accounts.values() if one.type and one.label not in named]
+    named = set().union(*_named_by(settings.certificates).values())
+    return [one for one in settings.accounts.values() if one.type and one.label not in named]
 
 
 def wrong_accounts(settings: Settings, adapters: Adapters) -> Iterator[ConfigError]:

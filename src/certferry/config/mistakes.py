@@ -31,7 +31,8 @@ class Mistake:
         """The place, as `certferry.toml:12: [accounts.mine] token`."""
         location = ":".join(str(part) for part in (self.path, self.line) if part is not None)
         subject = " ".join(part for part in (self.table, self.key) if part)
-        return _on_one_line(": ".join(part for part in (location, subject) if part))
+        words = ": ".join(part for part in (location, subject) if part)
+        return words if words.isprintable() else repr(words)
 
     @property
     def text(self) -> Text:
@@ -128,7 +129,3 @@ def in_lines(texts: Sequence[Text]) -> Text:
     # The template is made of places and line ends alone, so there is nothing in it to translate.
     template = "\n".join(f"{{line{number}}}" for number in range(len(texts)))
     return Text(template, **{f"line{number}": text for number, text in enumerate(texts)})
-
-
-def _on_one_line(words: str) -> str:
-    return words if words.isprintable() else repr(words)

@@ -155,11 +155,6 @@ def _items_of(written: str) -> list[str]:
     return [item for item in re.split(r"[\s,;，；、]+", written) if item]
 
 
-def _as_list(items: Sequence[str]) -> str:
-    """Write a list as it stands in the file."""
-    return json.dumps(list(items), ensure_ascii=False)
-
-
 def _typed(kind: type[T], wanted: Text) -> Read[T]:
     """Make a reader of one type; true and false are no numbers."""
 
@@ -183,7 +178,7 @@ def one_name(value: object) -> str:
     items = _items_of(written)
     if len(items) > 1 and all("." in item for item in items):
         problem = Text("holds several names: write each in its own quotes: {items}")
-        raise ConfigError(problem.filled(items=_as_list(items)))
+        raise ConfigError(problem.filled(items=json.dumps(items, ensure_ascii=False)))
     return written
 
 
@@ -394,7 +389,8 @@ def _list_or(instead: str, *, empty: bool) -> Read[list[object] | None]:
             items = _items_of(value) if isinstance(value, str) else []
             if items:  # how they are written as a list
                 problem = Text("{problem}: write {items}")
-                raise ConfigError(problem.filled(problem=wrong.message, items=_as_list(items)))
+                shown = json.dumps(items, ensure_ascii=False)
+                raise ConfigError(problem.filled(problem=wrong.message, items=shown))
             raise wrong
         if not value and not empty:
             raise ConfigError(Text("is an empty list"))
