@@ -32,7 +32,6 @@ from certferry.text import Text
 MOST_NAMES = 100
 """Names in one certificate, as Let's Encrypt has it (docs/facts/letsencrypt.md §1.1)."""
 
-DOMAIN_KEYS = frozenset({"domains", "exclude"})
 RELOAD_TIMEOUT = timedelta(seconds=60)
 COMMAND_TIMEOUT = timedelta(minutes=5)
 
@@ -45,7 +44,7 @@ SETTINGS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 """Words that a deployment can name in place of an account, and its settings then."""
 
 _LINEAGE = re.compile(r"(?!\.\.?\Z)[^\s/\\-][^\s/\\]*")
-_COMMON = frozenset({"to", "retire", "drift", "on_failure"}) | DOMAIN_KEYS
+_COMMON = frozenset({"to", "domains", "exclude", "retire", "drift", "on_failure"})
 """The settings of a deployment whatever its target."""
 
 _OPERATORS = frozenset({"&&", "||", "|", "&", ";", ">", ">>", "<", "2>", "2>&1", "&>"})
@@ -53,9 +52,6 @@ _MODE = re.compile(r"0?[0-7]{3}")
 _OWNER_READS, _OTHERS, _OTHERS_WRITE, _RUN_OR_SPECIAL = 0o400, 0o007, 0o002, ~0o666
 
 E = TypeVar("E", bound=StrEnum)
-
-OptionsOf = Callable[[str], ReadOptions | None]
-"""Returns the reader of a target's deployment settings, by its label or type; `None` if unknown."""
 
 Zones = tuple[tuple[str, str], ...]
 """See `DesiredCertificate.dns_zones`."""
@@ -86,7 +82,8 @@ class CertificateReader:
     accounts: Collection[str]
     acme: AcmeSettings
     paths: Paths
-    options_of: OptionsOf
+    options_of: Callable[[str], ReadOptions | None]
+    """Returns the reader of a target's deployment settings, by its label or type."""
     named: dict[tuple[str, str], str] = field(default_factory=dict)
     taken: dict[tuple[str, str], Place] = field(default_factory=dict)
 

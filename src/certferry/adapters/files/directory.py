@@ -113,14 +113,6 @@ class OpenDirectory:
         """Make new names last: a rename is on the disk when its directory is."""
         os.fsync(self.handle)
 
-    def sync_parent(self) -> None:
-        """Make the directory itself last, when it is new."""
-        above = os.open("..", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.handle)
-        try:
-            os.fsync(above)
-        finally:
-            os.close(above)
-
     def _read(self, name: str) -> tuple[bytes, os.stat_result] | None:
         # Neither through a link, which would be replaced and not followed, nor waiting for a FIFO.
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -170,7 +162,9 @@ def made(path: Path, owners: Collection[int]) -> Iterator[OpenDirectory]:
     with opened(path, owners) as place:
         if is_new:
             os.fchmod(place.handle, _DIRECTORY)  # whatever the umask is
-            place.sync_parent()
+            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+            with _held(os.open("..", flags, dir_fd=place.handle), path.parent) as above:
+                above.sync()  # a new name is on the disk when its directory is
         yield place
 
 
@@ -293,25 +287,24 @@ RIGHTS = Text("run certferry as a user who may read and write there")
 def must_be_writable(directory: Path, hint: Text) -> None:
     """Raise `TargetRejected` for a directory that takes no files; `hint` is for a missing one."""
     if not directory.exists():
+        problem = Text("there is no directory {path}")
         if directory.is_symlink():
-            raise TargetRejected(
-                Text("{path} is a symbolic link that leads nowhere", path=directory),
-                hint=Text("make the directory that it leads to, or correct `directory`"),
-            )
-        raise TargetRejected(Text("there is no directory {path}", path=directory), hint=hint)
-    if not directory.is_dir():
-        problem = Text("{path} is not a directory", path=directory)
-        raise TargetRejected(problem, hint=Text("correct `directory`, or move away what is there"))
-    if os.statvfs(directory).f_flag & os.ST_RDONLY:
-        raise TargetRejected(
-            Text("{path} lies on a file system that is mounted read-only", path=directory),
-            hint=Text(
-                "mount it for writing, or correct `directory`; for a run by a systemd timer,"
-                " `certferry schedule install --systemd` opens the directories of the file"
-            ),
+            problem = Text("{path} is a symbolic link that leads nowhere")
+            hint = Text("make the directory that it leads to, or correct `directory`")
+    elif not directory.is_dir():
+        problem = Text("{path} is not a directory")
+        hint = Text("correct `directory`, or move away what is there")
+    elif os.statvfs(directory).f_flag & os.ST_RDONLY:
+        problem = Text("{path} lies on a file system that is mounted read-only")
+        hint = Text(
+            "mount it for writing, or correct `directory`; for a run by a systemd timer,"
+            " `certferry schedule install --systemd` opens the directories of the file"
         )
-    if not os.access(directory, os.W_OK | os.X_OK, effective_ids=True):
-        raise TargetRejected(Text("{path} cannot be written to", path=directory), hint=RIGHTS)
+    elif os.access(directory, os.W_OK | os.X_OK, effective_ids=True):
+        return
+    else:
+        problem, hint = Text("{path} cannot be written to"), RIGHTS
+    raise TargetRejected(problem.filled(path=directory), hint=hint)
 
 
 def must_take_files(directory: Path, names: Iterable[str]) -> None:

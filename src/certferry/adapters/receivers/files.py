@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import KW_ONLY, asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -129,13 +129,11 @@ class FilesReceiver:
                 yield Change(name, found.access.in_words, self._access(name).in_words)
 
     def _unfinished(self, place: pem.OpenDirectory) -> ReceiverDrift:
-        changes = tuple(self._changes(place))
-        if self.delivery.reload is None:
-            sentence = Text("it has not been delivered in full yet")
-            return ReceiverDrift(Reason(ReasonCode.DELIVERY_UNFINISHED, sentence), changes)
-        sentence = Text("`reload` has not succeeded with it yet")
-        reason = Reason(ReasonCode.DELIVERY_UNFINISHED, sentence)
-        return ReceiverDrift(reason, (*changes, Change("reload", "not run", "run")))
+        changes, sentence = [*self._changes(place)], Text("it has not been delivered in full yet")
+        if self.delivery.reload is not None:
+            changes.append(Change("reload", "not run", "run"))
+            sentence = Text("`reload` has not succeeded with it yet")
+        return ReceiverDrift(Reason(ReasonCode.DELIVERY_UNFINISHED, sentence), tuple(changes))
 
     def _is_there(self, place: pem.OpenDirectory, name: str, content: bytes) -> bool:
         found = place.observe(name)
@@ -192,24 +190,12 @@ class FilesReceiver:
         )
         if not changing and receipt == Receipt.decode(place.read(RECEIPT)):
             return {}
-        drafts = self._drafted(place, {**changing, RECEIPT: receipt.encode()})
-        return held.enter_context(drafts)
-
-    @contextmanager
-    def _drafted(
-        self, place: pem.OpenDirectory, contents: Mapping[str, bytes]
-    ) -> Iterator[Mapping[str, str]]:
-        """Have drafts of files for a `with` block; what has not taken its name by then is gone."""
         drafts: dict[str, str] = {}
-        try:
-            for name, content in contents.items():
-                access = _RECEIPT_ACCESS if name == RECEIPT else self._access(name)
-                drafts[name] = place.draft(name, content, access)
-            yield drafts
-        finally:
-            for drafted in drafts.values():
-                with suppress(OSError):  # the next delivery sweeps; why this one ended counts more
-                    place.remove(drafted)
+        for name, content in {**changing, RECEIPT: receipt.encode()}.items():
+            access = _RECEIPT_ACCESS if name == RECEIPT else self._access(name)
+            drafts[name] = place.draft(name, content, access)
+            held.callback(_discard, place, drafts[name])
+        return drafts
 
     def _put_in_place(
         self, place: pem.OpenDirectory, bundle: CertificateBundle, drafts: Mapping[str, str]
@@ -238,6 +224,12 @@ class FilesReceiver:
                 hidden=[bundle.privkey_pem, *self.hidden],
                 withheld=self.withheld,
             )
+
+
+def _discard(place: pem.OpenDirectory, drafted: str) -> None:
+    """Remove a draft that has not taken its name, if it can be: the next delivery sweeps."""
+    with suppress(OSError):
+        place.remove(drafted)
 
 
 def _edited() -> ReceiverDrift:
