@@ -14,13 +14,7 @@ from certferry.config.secrets import Resolve, SecretReference, Secrets
 from certferry.config.values import ServerAddress, TomlTable
 from certferry.core.assessment.notices import Topic
 from certferry.core.certificates.certificate import KeyType
-from certferry.core.desired.certificate import (
-    Authority,
-    DesiredCertificate,
-    DesiredHttps,
-    Issuance,
-    Kind,
-)
+from certferry.core.desired import certificate as desired
 from certferry.ports.adapter import Variable
 
 
@@ -74,10 +68,10 @@ class AcmeSettings:
         return (self.usual, *self.fallback)
 
     @property
-    def issuance(self) -> Issuance:
+    def issuance(self) -> desired.Issuance:
         """How certificates are ordered."""
-        authorities = tuple(Authority(one.name, one.directory) for one in self.authorities)
-        return Issuance(self.profiles, authorities, self.reuse_key, self.dns_persist)
+        authorities = tuple(desired.Authority(one.name, one.directory) for one in self.authorities)
+        return desired.Issuance(self.profiles, authorities, self.reuse_key, self.dns_persist)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,8 +148,8 @@ class Settings:
     dns: DnsSettings
     verify: VerifySettings
     accounts: Mapping[str, AccountTable]
-    certificates: tuple[DesiredCertificate, ...]
-    declared: tuple[DesiredCertificate, ...]
+    certificates: tuple[desired.DesiredCertificate, ...]
+    declared: tuple[desired.DesiredCertificate, ...]
     places: Mapping[str, Place]
     secrets: Secrets
     env_files: tuple[EnvFile, ...] = ()
@@ -180,7 +174,7 @@ class UsualAccounts:
     target: UsualAccount
 
 
-ReadOptions = Callable[[TomlTable], tuple[Kind, DesiredHttps]]
+ReadOptions = Callable[[TomlTable], tuple[desired.Kind, desired.DesiredHttps]]
 """Reads the settings that a target declares for its deployments, as `config.bind` does."""
 
 

@@ -16,16 +16,11 @@ from functools import partial
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.hashes import SHA256
 
 from certferry.adapters.files import directory as pem
 from certferry.adapters.programs import run as programs
-from certferry.core.certificates.certificate import (
-    FULLCHAIN,
-    PRIVKEY,
-    CertificateBundle,
-    fingerprint,
-)
+from certferry.core.certificates.certificate import FULLCHAIN, PRIVKEY, CertificateBundle
 from certferry.core.desired.certificate import FileDelivery, Kind
 from certferry.core.observed.observation import Change, DomainState, ObservedDomain, ReceiverDrift
 from certferry.core.reasons import Reason, ReasonCode
@@ -244,7 +239,7 @@ def _leaf(fullchain: bytes | None) -> str | None:
         leaf = x509.load_pem_x509_certificate(fullchain or b"")
     except ValueError:
         return None
-    return fingerprint(leaf.public_bytes(Encoding.DER))
+    return leaf.fingerprint(SHA256()).hex()
 
 
 RECEIPT = ".certferry"
