@@ -195,9 +195,8 @@ class Secrets:
     def _failed(self, program: str, code: int, stderr: bytes) -> ConfigError:
         words = redacted(stderr.decode(errors="surrogateescape"), self.known())
         shown = " ".join("".join(c if c.isprintable() else " " for c in words).split())
-        said = Text(
-            "the command {program} failed with exit code {code}", program=program, code=code
-        )
+        said = Text("the command {program} failed with exit code {code}")
+        said = said.filled(program=program, code=code)
         if not shown:
             return ConfigError(said)
         shown = shown[-_LONGEST_COMPLAINT:]

@@ -14,7 +14,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from certferry.adapters.files import directory as handover
-from certferry.adapters.files.source import LARGEST, PemFileSource
+from certferry.adapters.files.directory import LARGEST
+from certferry.adapters.files.source import PemFileSource
 from certferry.core.desired.certificate import PemFiles
 from certferry.errors import CertferryError, CertificateError, PlanRefused
 from certferry_sandbox.authority import Authority, Issued

@@ -131,7 +131,7 @@ class OpenDirectory:
             return file.read(LARGEST), facts
 
 
-def opened(path: Path, owners: Collection[int]) -> AbstractContextManager[OpenDirectory]:
+def opened(path: Path, owners: Collection[int] = ()) -> AbstractContextManager[OpenDirectory]:
     """Open a directory for a `with` block. Raises `OSError` as `file_trust.open_directory` does."""
     return _held(open_directory(path, owners), path)
 
@@ -211,9 +211,6 @@ class FileAccess:
         """The mode, and owner and group by number."""
         owners = [number for number in (self.uid, self.gid) if number is not None]
         return " ".join([f"{self.mode:04o}", ":".join(map(str, owners))]).rstrip()
-
-
-_HANDED_OVER = FileAccess(_PRIVATE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -388,7 +385,7 @@ def handed_over(bundle: CertificateBundle, workspace: Path) -> Iterator[Path]:
         try:
             with translating_errors(directory.path, hint):
                 for name, content in contents(bundle).items():
-                    directory.put(directory.draft(name, content, _HANDED_OVER), name)
+                    directory.put(directory.draft(name, content, FileAccess(_PRIVATE)), name)
             yield directory.path
         finally:
             _remove(directory.path)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from certferry.adapters.files.directory import LARGEST
 from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.certificates.pem import bundle_of, parse_chain, parse_key
 from certferry.core.desired.certificate import PemFiles
@@ -102,17 +103,12 @@ def _must_belong_together(bundle: CertificateBundle, files: PemFiles) -> None:
         message = sentence.filled(privkey=files.privkey, fullchain=files.fullchain)
         raise PlanRefused(message, hint=hint)
     if not bundle.chain_complete:
-        raise PlanRefused(
-            Text("{path}: the chain is incomplete or in the wrong order", path=files.fullchain),
-            hint=Text(
-                "a fullchain holds the leaf first, then each issuer certificate; acme.sh writes it"
-                " with --fullchain-file, certbot as fullchain.pem, lego without --no-bundle"
-            ),
+        problem = Text("{path}: the chain is incomplete or in the wrong order")
+        hint = Text(
+            "a fullchain holds the leaf first, then each issuer certificate; acme.sh writes it"
+            " with --fullchain-file, certbot as fullchain.pem, lego without --no-bundle"
         )
-
-
-LARGEST = 1 << 20
-"""Bytes: a chain has a few thousand, and a wrong path may lead to anything."""
+        raise PlanRefused(problem.filled(path=files.fullchain), hint=hint)
 
 
 def contents_of(path: Path, *, hint: Text | None = None) -> bytes:

@@ -41,21 +41,21 @@ class Stamp:
         """Return the newest stamp."""
         found = []
         for place in self._directories:
-            with suppress(OSError), opened(place, ()) as directory:
+            with suppress(OSError), opened(place) as directory:
                 found.append(self._read(directory.handle))
         return max(found, key=lambda one: one.at, default=None)
 
     def put(self, code: str, now: datetime) -> None:
         """Store that something was sent; where no directory takes that, nothing is stored."""
         for place in self._directories:
-            with suppress(OSError), opened(place, ()) as directory:
+            with suppress(OSError), opened(place) as directory:
                 self._write(directory.handle, code, now)
                 return
 
     def remove(self) -> None:
         """Delete what is stored."""
         for place in self._directories:
-            with suppress(OSError), opened(place, ()) as directory:
+            with suppress(OSError), opened(place) as directory:
                 os.unlink(self._name, dir_fd=directory.handle)
 
     def _write(self, directory: int, code: str, now: datetime) -> None:

@@ -6,7 +6,7 @@ after a failure, a killed run, or a change of the command.
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 
 from certferry.adapters.files import directory as pem_directory
@@ -37,20 +37,15 @@ class CommandReceiver:
 
     def observe(self, delivered: Delivered | None) -> ObservedDomain:
         """Return what the state holds: what the command did with it cannot be seen."""
-        state, problem = DomainState.READY, None
+        observed = ObservedDomain(self.delivery.label, Kind.COMMAND, DomainState.READY, None)
         try:
             programs.must_be_there(self.delivery.program)
         except DeployError as missing:
-            state, problem = DomainState.UNAVAILABLE, missing
-        return ObservedDomain(
-            self.delivery.label,
-            Kind.COMMAND,
-            state,
-            None if delivered is None else delivered.fingerprint,
-            problem=problem,
-            drift=None if delivered is None else self._drift(delivered),
-            fullchain_digest=None if delivered is None else delivered.fullchain_digest,
-        )
+            observed = replace(observed, state=DomainState.UNAVAILABLE, problem=missing)
+        if delivered is None:
+            return observed
+        digest, drift = delivered.fullchain_digest, self._drift(delivered)
+        return replace(observed, bound=delivered.fingerprint, fullchain_digest=digest, drift=drift)
 
     def _drift(self, delivered: Delivered) -> ReceiverDrift | None:
         if delivered.program_digest in {None, self.delivery.program.digest}:

@@ -43,16 +43,14 @@ def no_zone_for(name: str, zones: Sequence[str]) -> ZoneNotFound:
     holds = Text("it has {zones}", zones=first_of(zones, _NAMED)) if zones else _NO_ZONE
     hint = Text(
         "{holds}: add the domain to the account, or name the account that has it as `dns` of"
-        " the certificate",
-        holds=holds,
-    )
+        " the certificate"
+    ).filled(holds=holds)
     if zones and name.startswith(f"{CHALLENGE}."):
-        hint = Text(
+        further = Text(
             "{hint}. Where neither can be, set this record once, and the challenges are written at"
-            " its end: {record}",
-            hint=hint,
-            record=f"{name}. CNAME {CHALLENGE}.{zones[0]}.",
+            " its end: {record}"
         )
+        hint = further.filled(hint=hint, record=f"{name}. CNAME {CHALLENGE}.{zones[0]}.")
     return ZoneNotFound(Text("no zone of the account holds {name}", name=name), hint=hint)
 
 
@@ -160,9 +158,7 @@ def in_order(domains: Iterable[FoundDomain]) -> tuple[FoundDomain, ...]:
 
 def obstacle_to(domain: FoundDomain, places: Places) -> Text | None:
     """Return why no certificate can be proposed for a domain, `None` when one can."""
-    if domain.problem is not None:
-        return domain.problem.message
-    return places.obstacle(domain.domain)
+    return places.obstacle(domain.domain) if domain.problem is None else domain.problem.message
 
 
 def has_https_off(domain: FoundDomain) -> bool:
@@ -299,9 +295,8 @@ def _deployed(
     if not places.target:
         return one
     if not domains:
-        nothing = Text(
-            "no domain of the account {account} is left for it to serve", account=places.target
-        )
+        nothing = Text("no domain of the account {account} is left for it to serve")
+        nothing = nothing.filled(account=places.target)
         return replace(one, remarks=(*one.remarks, nothing))
     able = (found.domain for found in places.domains if found.by_itself)
     is_all = set(domains) == {domain for domain in able if covered_by(one.covered, domain)}
