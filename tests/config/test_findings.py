@@ -74,7 +74,7 @@ def test_variables_that_are_not_set_are_exported(folder: Path) -> None:
 
 
 def test_what_a_file_that_is_not_read_may_set_is_not_missed(folder: Path) -> None:
-    """One mistake is told, and not that each variable of that file is not set."""
+    """One mistake is reported, and not that each variable of that file is not set."""
     (folder / "open.env").write_text("DP_Id=1\nDP_Key=HUNTER2\n")
     (folder / "open.env").chmod(0o644)
     (folder / FILE).write_text(f'env_files = ["open.env"]\n{KEYS}{DEPLOYED}')

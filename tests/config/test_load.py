@@ -125,7 +125,7 @@ def test_every_setting_is_read(loaded: Load, folder: Path, clean_environment: Pa
     assert timedelta(seconds=1800.5) == verify.timeout
 
 
-def test_certificates_become_wishes(loaded: Load, folder: Path) -> None:
+def test_certificates_become_desired(loaded: Load, folder: Path) -> None:
     """A certificate's table is a `DesiredCertificate`, with what it leaves open at its default."""
     (folder / "ca.pem").touch()
     (folder / "cdn.env").touch(0o600)
@@ -409,7 +409,7 @@ def test_settings_print_no_secret(loaded: Load) -> None:
     assert "LITERAL" not in repr(settings.accounts["qiniu"].place.document)
 
 
-def test_domain_that_two_certificates_name_is_told(tmp_path: Path) -> None:
+def test_domain_that_two_certificates_name_is_reported(tmp_path: Path) -> None:
     """It would be bound to each in turn for ever."""
     path = tmp_path / "certferry.toml"
     one = (
@@ -423,7 +423,7 @@ def test_domain_that_two_certificates_name_is_told(tmp_path: Path) -> None:
         load(path, {"HOME": "/nowhere"})
 
 
-def test_certificate_from_files_is_ferried(tmp_path: Path) -> None:
+def test_certificate_from_files_is_imported(tmp_path: Path) -> None:
     """Its paths are those of the file's own directory, and it is called like theirs."""
     path = tmp_path / "certferry.toml"
     path.write_text('[[certificates]]\nfullchain = "static/full.pem"\nprivkey = "static/key.pem"\n')
@@ -436,7 +436,7 @@ def test_certificate_from_files_is_ferried(tmp_path: Path) -> None:
     assert str(tmp_path / "static" / "full.pem") == certificate.files.fullchain
 
 
-def test_half_of_a_pair_is_told(tmp_path: Path) -> None:
+def test_half_of_a_pair_is_reported(tmp_path: Path) -> None:
     """A certificate from files needs its key as well."""
     path = tmp_path / "certferry.toml"
     path.write_text('[[certificates]]\nname = "static"\nfullchain = "full.pem"\n')
@@ -445,7 +445,7 @@ def test_half_of_a_pair_is_told(tmp_path: Path) -> None:
         load(path, {"HOME": "/nowhere"})
 
 
-def test_ferried_certificate_by_a_path_with_dots(loaded: Load) -> None:
+def test_imported_certificate_by_a_path_with_dots(loaded: Load) -> None:
     """It is called like the directory that the path leads to, and not like a way out of one."""
     files = 'fullchain = "ssl/img/../fullchain.pem"\nprivkey = "ssl/privkey.pem"'
 

@@ -36,7 +36,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def refusal(path: Path, *, makes_files: bool = False) -> tuple[str, str]:
-    """Give what is said of a path, and what is advised."""
+    """Return what is said of a path, and what is advised."""
     with pytest.raises(NotTrusted) as caught:
         must_be_trusted(path, makes_files=makes_files)
     return f"{caught.value.path} {caught.value.problem}", str(caught.value.fix)
@@ -183,7 +183,7 @@ except NotTrusted as exc:
 
 
 def judgement(path: Path, *wrapped_in: str, user: int = 0) -> str:
-    """Give what another process says of a path, that of a user or in surroundings of its own."""
+    """Return what another process says of a path, that of a user or in surroundings of its own."""
     command = [*wrapped_in, sys.executable, "-c", JUDGE, str(path), str(user)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return done.stdout.strip()
