@@ -151,7 +151,7 @@ proxy = "https://proxy.example.com"
 
 
 @pytest.mark.parametrize(
-    ("written", "told"),
+    ("written", "reported"),
     [
         ("acme.fallback = 'zerossl'", "[acme] fallback: must be a list, and is a string"),
         (
