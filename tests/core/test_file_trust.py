@@ -72,7 +72,7 @@ def test_root_itself() -> None:
 
 @as_root
 def test_file_of_another_user(file: Path) -> None:
-    """Told with its owner, as whom it is to be run; otherwise it must be root's."""
+    """Reported with its owner, as whom it is to be run; otherwise it must be root's."""
     given_away(file)
 
     assert (
@@ -134,7 +134,7 @@ def test_directory_that_others_may_write(file: Path) -> None:
 @as_root
 @pytest.mark.parametrize("inside", [False, True])
 def test_directory_that_kubernetes_opened_to_every_user(*, inside: bool) -> None:
-    """An emptyDir is root's, so that the pod's user cannot close it: told what to mount instead."""
+    """An emptyDir is root's, so the pod's user cannot close it: the advice is what to mount."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "state").mkdir()
