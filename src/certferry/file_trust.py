@@ -1,10 +1,8 @@
 """Whether another user than root and the caller could change a file, or put another in its place.
-
-The file, each link and each directory on the way to it must belong to root or to the caller, and no
-other user may write to it. A group may, when it is the private one of root or the caller: called
-like its user, and without other members (Debian, Fedora and others, with a umask of 002). In a
-sticky directory such as `/tmp` others may write, since they can neither move nor remove what is
-root's or the caller's there; but nothing is made there (sshd's StrictModes and sudo judge alike).
+The file, each link and each directory on the way must belong to root or the caller, and only they
+may write there; or a group that is private: called like its user, without other members (Debian,
+Fedora). In a sticky directory such as `/tmp` others may write, but nothing is made there (sshd's
+StrictModes and sudo judge alike).
 """
 
 from __future__ import annotations
@@ -32,9 +30,7 @@ _MOST_LINKS = 40  # as many as Linux follows in a path (path_resolution(7))
 
 
 class NotTrusted(PermissionError):
-    """Others could change what is at a path: `problem` continues its name, `fix` is what to do.
-    `owner` is the user it belongs to, where that is the trouble.
-    """
+    """Others could change `path`, which `problem` says and `fix` ends; `owner`: who owns it."""
 
     def __init__(self, path: Path, problem: Text, fix: Text, owner: str | None = None) -> None:
         super().__init__(errno.EPERM, str(problem))
@@ -46,9 +42,7 @@ class NotTrusted(PermissionError):
 
 @dataclass(frozen=True, slots=True)
 class PathCheck:
-    """A `name` in an open `directory`, where a path has led to; there may be nothing there.
-    `is_exposed`: others may be able to put something here.
-    """
+    """A `name` in an open `directory`, perhaps of nothing; `is_exposed`: others may change it."""
 
     directory: int
     name: str
@@ -72,8 +66,8 @@ class PathCheck:
 
 
 def open_directory(path: Path, owners: Collection[int] = ()) -> int:
-    """Open a directory in which files are made. These `owners` may own it, and those above it,
-    beside root and the caller; no link is followed there. Raises `OSError`, such as `NotTrusted`.
+    """Open a directory to make files in, owned by root, the caller or these `owners`, through no
+    link of theirs. Raises `OSError`, such as `NotTrusted`.
     """
     with checked_path(path, owners) as found:
         descriptor = found.open(os.O_RDONLY | os.O_DIRECTORY)
@@ -86,9 +80,8 @@ def open_directory(path: Path, owners: Collection[int] = ()) -> int:
 
 
 def must_be_trusted(path: Path, *, makes_files: bool = False) -> None:
-    """Raise `OSError` as `open_directory` does, for a directory in which files are made or for what
-    is only read. Nothing is opened: SQLite's locks on a file end when the process that has them
-    closes one of its descriptors.
+    """Raise `OSError` as `open_directory` does, or for what is only read. Nothing is opened:
+    closing a file would end SQLite's locks on it.
     """
     with checked_path(path) as found:
         facts = os.stat(found.name, dir_fd=found.directory, follow_symlinks=False)
@@ -99,9 +92,8 @@ def must_be_trusted(path: Path, *, makes_files: bool = False) -> None:
 def checked_path(
     path: Path, owners: Collection[int] = (), *, exposed: bool = False
 ) -> Iterator[PathCheck]:
-    """Follow a path for a `with` block, and judge each directory and link before the next step.
-    Raises `OSError` as `open_directory` does. With `exposed`, others may own the directories and
-    write to them; below such a one no link is followed: it could lead to another's files by now.
+    """Follow a path for a `with` block, judging each step before the next. Raises `OSError`. With
+    `exposed`, directories may be open to others, and no link below such a one is followed.
     """
     own = frozenset({0, os.geteuid()})
     wanted, trusted = path.absolute(), own.union(owners)

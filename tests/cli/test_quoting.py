@@ -12,7 +12,7 @@ from certferry.adapters.state.sealing import read_key
 from certferry.cli.init.files import must_be_free
 from certferry.cli.init.text import next_steps
 from certferry.cli.main import run
-from certferry.config.files import read_private_file
+from certferry.config.files import read_file
 from certferry.errors import CertferryError
 from certferry.present.language import Voice
 from certferry.present.layout import plain
@@ -71,7 +71,7 @@ def test_a_file_to_be_closed(folder: Path) -> None:
         """,
     )
 
-    for act in (lambda: read_private_file(path), lambda: read_key(path)):
+    for act in (lambda: read_file(path, private=True), lambda: read_key(path)):
         assert ["chmod", "600", str(path)] == command(said(act), "chmod")
     console = TestConsole()
     run(["--config", str(config), "plan"], console.console)

@@ -35,7 +35,7 @@ class Unchecked(InstalledAdapters):
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give an empty current directory, so that messages name files as short as operators do."""
+    """Return an empty current directory, so that messages name files as short as operators do."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -53,7 +53,7 @@ def refusal(folder: Path, text: str) -> list[str]:
 def test_unused_account_of_an_unknown_type(
     tmp_path: Path, table: str, line: int, meant: str
 ) -> None:
-    """Its line is told, with the nearest type of either family."""
+    """Its line is reported, with the nearest type of either family."""
     (said,) = refusal(tmp_path, table + USED)
 
     assert said.startswith(f"certferry.toml:{line}: [accounts.")
@@ -61,7 +61,7 @@ def test_unused_account_of_an_unknown_type(
 
 
 def test_unused_account_whose_type_is_no_word(tmp_path: Path) -> None:
-    """That alone is told."""
+    """That alone is reported."""
     expected = "certferry.toml:2: [accounts.spare] type: must be a string, and is a number"
     assert [expected] == refusal(tmp_path, f"[accounts.spare]\ntype = 3\n{USED}")
 
@@ -151,7 +151,7 @@ proxy = "https://proxy.example.com"
 
 
 @pytest.mark.parametrize(
-    ("written", "told"),
+    ("written", "reported"),
     [
         ("acme.fallback = 'zerossl'", "[acme] fallback: must be a list, and is a string"),
         (
@@ -186,11 +186,11 @@ proxy = "https://proxy.example.com"
         ("acme.profile = ['classic', 3]", "[acme] profile: must be a string, and is a number"),
     ],
 )
-def test_a_wrong_ca_is_told(refusal: Refusal, written: str, told: str) -> None:
+def test_a_wrong_ca_is_reported(refusal: Refusal, written: str, reported: str) -> None:
     """With the table and the setting that are wrong."""
     [line] = refusal(written)
 
-    assert line.partition(": ")[2].startswith(told)
+    assert line.partition(": ")[2].startswith(reported)
 
 
 @pytest.mark.parametrize("table", ["acme", "acme.zerossl"])
@@ -247,7 +247,7 @@ def test_what_is_not_written_is_usual(loaded: Load) -> None:
 
 
 def test_what_is_the_same_for_all_is_no_setting_of_the_adapter(loaded: Load) -> None:
-    """Type, what it is told of, and its language."""
+    """Type, topics and language."""
     table = '[notify.ops]\ntype = "bark"\non = ["renewed"]\nlanguage = "zh"\n'
     found = loaded(USUAL_TABLES + table).channels["ops"]
 
@@ -258,7 +258,7 @@ def test_what_is_the_same_for_all_is_no_setting_of_the_adapter(loaded: Load) -> 
 @pytest.mark.parametrize(
     "line", ['on = ["troubles"]', 'language = "fr"', "on = []", 'on = "trouble"', "type = 7"]
 )
-def test_what_can_be_none_is_told_with_its_place(loaded: Load, line: str) -> None:
+def test_what_can_be_none_is_reported_with_its_place(loaded: Load, line: str) -> None:
     """Before anything else is done."""
     with pytest.raises(ConfigError) as wrong:
         loaded(f"{USUAL_TABLES}[notify.ops]\n{line}\n")
@@ -324,7 +324,7 @@ NOT_COVERED = (
 
 
 def declared(dns: str, *names: str) -> str:
-    """Give a file with one certificate; `dns` is in its ninth line."""
+    """Return a file with one certificate; `dns` is in its ninth line."""
     listed = ", ".join(f'"{name}"' for name in names)
     return f"{ACCOUNTS}\n\n\n[[certificates]]\nnames = [{listed}]\ndns = {dns}\n"
 
@@ -368,7 +368,7 @@ def test_one_account(loaded: Load) -> None:
     ],
 )
 def test_table_without_the_zone_of_a_name(refusal: Refusal, dns: str, problem: str) -> None:
-    """It is told at the line of the table, with what to write there."""
+    """It is reported at the line of the table, with what to write there."""
     [line] = refusal(declared(dns, "img.example.com", "*.delegated.net"))
 
     assert f"certferry.toml:9: [[certificates]] {problem}" == line
@@ -384,7 +384,7 @@ def test_table_without_the_zone_of_a_name(refusal: Refusal, dns: str, problem: s
         ('"EXAMPLE.com" = "dnspod"', "in another spelling"),
     ],
 )
-def test_wrong_entry_is_told_at_its_line(refusal: Refusal, entry: str, problem: str) -> None:
+def test_wrong_entry_is_reported_at_its_line(refusal: Refusal, entry: str, problem: str) -> None:
     """With the zone as its key."""
     text = declared('{ "example.com" = "dnspod" }', "example.com").replace("dns = {", "# {")
 

@@ -103,7 +103,7 @@ type = "vendor"
     )
 
 
-def test_every_mistake_of_an_account_is_told_at_once(bound: Bound) -> None:
+def test_every_mistake_of_an_account_is_reported_at_once(bound: Bound) -> None:
     """Unknown, missing, wrong, and references that lead nowhere: one line each."""
     assert [
         "certferry.toml:1: [accounts.vendor] region: missing",
@@ -166,7 +166,7 @@ def test_a_secret_that_others_can_read_is_refused(bound: Bound, mode: int) -> No
 
 @pytest.mark.parametrize("key", ["“hush”", "hush\n", "hush\u200b"])
 def test_key_that_was_pasted_with_something_around_it(bound: Bound, key: str) -> None:
-    """It cannot be sent: that is told before certferry asks a service, and without the key."""
+    """It cannot be sent: that is reported before certferry asks a service, and without the key."""
     with pytest.raises(ConfigError, match="a character that no key has") as caught:
         bound(LEAST, KEY=key)
 
@@ -234,21 +234,21 @@ def test_keys_of_any_name_are_checked(loaded: Load) -> None:
     """A secret that others can read is refused, and what is neither word nor number."""
     body = 'provider = "gandi"\nauth_token = "hush-hush"\nprotocol = "rest"\nsandbox = true\n'
 
-    with pytest.raises(ConfigError) as told:
+    with pytest.raises(ConfigError) as reported:
         bound_open(loaded, body, mode=0o644)
 
-    assert "auth_token: a secret stands in a file" in str(told.value)
-    assert "sandbox: must be a string" in str(told.value)
-    assert "protocol" not in str(told.value)
-    assert "hush" not in str(told.value)
+    assert "auth_token: a secret stands in a file" in str(reported.value)
+    assert "sandbox: must be a string" in str(reported.value)
+    assert "protocol" not in str(reported.value)
+    assert "hush" not in str(reported.value)
 
 
-def test_file_pasted_in_place_of_a_key_is_told(bound: Bound) -> None:
+def test_file_pasted_in_place_of_a_key_is_reported(bound: Bound) -> None:
     """It has lines; the key alone has none."""
-    with pytest.raises(ConfigError, match="several lines") as told:
+    with pytest.raises(ConfigError, match="several lines") as reported:
         bound(LEAST, KEY='key "certferry." {\n  secret "hush";\n};')
 
-    assert "hush" not in str(told.value)
+    assert "hush" not in str(reported.value)
 
 
 def test_a_field_that_no_operator_could_write_is_the_authors_mistake(loaded: Load) -> None:

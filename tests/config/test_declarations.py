@@ -37,7 +37,7 @@ name = "img"
 to = "qiniu"
 """
 ISSUED = 'names = ["example.com", "*.example.com"]\ndns = "dnspod"'
-FERRIED = 'fullchain = "a/f.pem"\nprivkey = "a/k.pem"'
+IMPORTED = 'fullchain = "a/f.pem"\nprivkey = "a/k.pem"'
 
 
 def read(tmp_path: Path, *lines: str, source: str = ISSUED) -> DesiredDeployment:
@@ -50,7 +50,7 @@ def read(tmp_path: Path, *lines: str, source: str = ISSUED) -> DesiredDeployment
 
 
 def problem(tmp_path: Path, *lines: str, source: str = ISSUED) -> str:
-    """Give what is said of these lines, without the path."""
+    """Return what is said of these lines, without the path."""
     with pytest.raises(ConfigError) as caught:
         read(tmp_path, *lines, source=source)
     return str(caught.value).removeprefix(f"{tmp_path / 'certferry.toml'}:")
@@ -149,7 +149,9 @@ def test_exclude_takes_names_out(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_what_is_wrong_is_told_with_its_line(lines: list[str], said: str, tmp_path: Path) -> None:
+def test_what_is_wrong_is_reported_with_its_line(
+    lines: list[str], said: str, tmp_path: Path
+) -> None:
     """And with what to write."""
     assert said == problem(tmp_path, *lines)
 
@@ -157,10 +159,10 @@ def test_what_is_wrong_is_told_with_its_line(lines: list[str], said: str, tmp_pa
 def test_names_in_files_are_not_known_yet(tmp_path: Path) -> None:
     """Whether something is left of what they cover is seen when they have been read."""
     assert ("*.example.com",) == read(
-        tmp_path, 'exclude = ["*.example.com"]', source=FERRIED
+        tmp_path, 'exclude = ["*.example.com"]', source=IMPORTED
     ).exclude
     assert "excludes every domain" in problem(
-        tmp_path, 'domains = ["x.cn"]', 'exclude = ["x.cn"]', source=FERRIED
+        tmp_path, 'domains = ["x.cn"]', 'exclude = ["x.cn"]', source=IMPORTED
     )
 
 
@@ -339,7 +341,7 @@ def test_several_receivers(loaded: Load) -> None:
         ),
     ],
 )
-def test_a_wrong_delivery_is_told_in_the_words_of_the_file(
+def test_a_wrong_delivery_is_reported_in_the_words_of_the_file(
     refusal: Refusal, body: str, said: str
 ) -> None:
     """A mistake has one line, and nothing follows from it."""
@@ -466,7 +468,7 @@ def test_keys_that_the_file_lacks_come_from_the_environment(loaded: Load, accoun
     assert ("env:QINIU_AK", "env:QINIU_SECRET_KEY") == (values["access_key"], values["secret_key"])
 
 
-def test_key_that_neither_has_is_told(loaded: Load) -> None:
+def test_key_that_neither_has_is_reported(loaded: Load) -> None:
     """With both of its names."""
     with pytest.raises(ConfigError, match="QINIU_SECRET_KEY / QINIU_SK: not set"):
         in_file(loaded, '[accounts.qiniu]\naccess_key = "env:MINE"\n')
@@ -482,7 +484,7 @@ def test_of_two_accounts_none_is_guessed(loaded: Load) -> None:
     assert "[[certificates]]" in str(caught.value.hint)
 
 
-def test_without_a_file_every_missing_key_is_told() -> None:
+def test_without_a_file_every_missing_key_is_reported() -> None:
     """Both of Qiniu's, and none of DNSPod's."""
     with pytest.raises(ConfigError) as caught:
         from_client("example.com", FILES, {"HOME": "/h"})

@@ -179,7 +179,7 @@ def test_command_is_not_to_be_quoted(line: str) -> None:
 
 
 def test_the_other_lines_are_still_read() -> None:
-    """One bad line hides no other, and each is told."""
+    """One bad line hides no other, and each is reported."""
     file = read("A=1\nB=$x\nC=2\nD=`y`\n")
 
     assert {"A": "1", "C": "2"} == file.values
@@ -224,7 +224,9 @@ def test_references_lead_into_the_files(loaded: Load, folder: Path) -> None:
     assert Secret("hmac-key") == settings.secrets.resolve(settings.acme.usual.eab_hmac_key)
 
 
-def test_a_wrong_file_is_told_with_the_line_that_names_it(refusal: Refusal, folder: Path) -> None:
+def test_a_wrong_file_is_reported_with_the_line_that_names_it(
+    refusal: Refusal, folder: Path
+) -> None:
     """Missing, open to others, or no file: the list's item is named."""
     (folder / "open.env").write_text("A=HUNTER2\n")
     (folder / "open.env").chmod(0o640)
@@ -246,7 +248,7 @@ def test_a_wrong_file_is_told_with_the_line_that_names_it(refusal: Refusal, fold
     ] == refusal('env_files = [\n"missing.env",\n"open.env",\n"pipe.env",\n]')
 
 
-def test_a_wrong_line_is_told_with_its_own_file(refusal: Refusal, folder: Path) -> None:
+def test_a_wrong_line_is_reported_with_its_own_file(refusal: Refusal, folder: Path) -> None:
     """The file, the line and the variable are named, and not what it is set to."""
     (folder / "cdn.env").write_text("A=1\nQINIU_SK=HUNTER2$x\nHUNTER2 x\n")
     (folder / "cdn.env").chmod(0o600)

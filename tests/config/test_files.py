@@ -33,7 +33,7 @@ LOCAL = Path("certferry.toml")
 
 @pytest.fixture
 def environ(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
-    """Give an environment with a home, while the current directory is another, empty one."""
+    """Return an environment with a home, while the current directory is another, empty one."""
     return {"HOME": str(tmp_path_factory.mktemp("someone"))}
 
 
@@ -88,7 +88,7 @@ def test_settings_may_lie_elsewhere_than_in_the_home(environ: Mapping[str, str])
 
 
 def test_a_link_to_nowhere_is_not_passed_over(environ: Mapping[str, str]) -> None:
-    """A configuration that is there but broken is told, not replaced by another."""
+    """A configuration that is there but broken is reported, not replaced by another."""
     LOCAL.symlink_to("gone.toml")
 
     with pytest.raises(ConfigError, match=r"certferry\.toml: cannot be read: No such file"):
@@ -131,7 +131,7 @@ def test_a_user_without_a_name_has_a_home_too() -> None:
 
 
 def refused(path: Path) -> str:
-    """Give why a configuration is not read, and what to do; the reference would not help."""
+    """Return why a configuration is not read, and what to do; the reference would not help."""
     with pytest.raises(ConfigError) as caught:
         load(path, {})
     assert caught.value.hint != REFERENCE
@@ -176,7 +176,7 @@ def test_configuration_that_every_user_may_write(folder: Path) -> None:
 def test_root_in_a_directory_of_another_user(
     folder: Path, environ: Mapping[str, str], whose: str
 ) -> None:
-    """What lies there is not looked for: the next place counts, and else it is told why."""
+    """What lies there is not looked for: the next place counts, and else the error says why."""
     put(LOCAL)
     if whose == "theirs":
         given_away(folder)
@@ -214,7 +214,7 @@ def settings(loaded: Load) -> Settings:
 
 
 def found(one: Settings) -> list[tuple[str, Severity]]:
-    """Give what is open, by the file's name."""
+    """Return what is open, by the file's name."""
     findings = list(examine_files(one))
     assert {Code.FILE_OPEN} >= {finding.code for finding in findings}
     return [(Path(finding.subject).name, finding.severity) for finding in findings]
@@ -271,7 +271,7 @@ def test_file_that_cannot_be_reached(loaded: Load) -> None:
 
 
 def complaint(path: Path = FILE) -> str:
-    """Give the message of a file that cannot be read."""
+    """Return the message of a file that cannot be read."""
     with pytest.raises(ConfigError) as caught:
         load(path, os.environ)
     return str(caught.value.message)
@@ -308,7 +308,7 @@ def test_a_file_that_never_ends_or_fails(path: str, problem: str) -> None:
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_a_file_of_another_user(folder: Path) -> None:
-    """A file without permission to read is told as such."""
+    """A file without permission to read is reported as such."""
     FILE.touch(0o000)
 
     assert "certferry.toml: cannot be read: Permission denied" == complaint()
@@ -337,7 +337,7 @@ def test_a_socket(folder: Path) -> None:
     ],
     ids=lambda value: value[:12],
 )
-def test_what_is_not_toml_is_told_with_line_and_column(
+def test_what_is_not_toml_is_reported_with_line_and_column(
     refusal: Refusal, text: str, message: str
 ) -> None:
     """The operator is led to the character."""
@@ -363,7 +363,7 @@ def test_a_byte_order_mark_and_windows_line_ends_are_understood(folder: Path) ->
     assert 2 == document.line(("acme", "email"))
 
 
-def test_what_is_not_written_is_told_at_what_is_around_it(folder: Path) -> None:
+def test_what_is_not_written_is_reported_at_what_is_around_it(folder: Path) -> None:
     """A missing key has the line of its table; nothing at all has none."""
     FILE.write_text("\n[acme]\n")
     document = read_document(FILE)

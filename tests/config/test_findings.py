@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from certferry.cli.exits import Exit
 from certferry.cli.main import run
-from certferry.config.document import Trail, index_lines, read_document
+from certferry.config.document import LineIndex, Trail, read_document
 from certferry.config.load import Salvaged, load, salvage
 from certferry.config.mistakes import REFERENCE
 from certferry.errors import ConfigError
@@ -74,7 +74,7 @@ def test_variables_that_are_not_set_are_exported(folder: Path) -> None:
 
 
 def test_what_a_file_that_is_not_read_may_set_is_not_missed(folder: Path) -> None:
-    """One mistake is told, and not that each variable of that file is not set."""
+    """One mistake is reported, and not that each variable of that file is not set."""
     (folder / "open.env").write_text("DP_Id=1\nDP_Key=HUNTER2\n")
     (folder / "open.env").chmod(0o644)
     (folder / FILE).write_text(f'env_files = ["open.env"]\n{KEYS}{DEPLOYED}')
@@ -324,14 +324,14 @@ def walk(value: object, trail: Trail = ()) -> Iterator[tuple[Trail, object]]:
 @given(texts())
 def test_everything_in_a_text_has_a_line(text: str) -> None:
     """The index knows exactly the values that the parser finds."""
-    assert {trail for trail, _ in walk(tomllib.loads(text))} == set(index_lines(text))
+    assert {trail for trail, _ in walk(tomllib.loads(text))} == set(LineIndex(text).lines)
 
 
 @given(texts(), st.sampled_from(["\n", "\r\n"]))
 def test_the_line_is_where_the_value_begins(text: str, line_end: str) -> None:
     """A marker in a value is found on the line the index gives, however lines end."""
     lines = text.split("\n")
-    index = index_lines(text.replace("\n", line_end))
+    index = LineIndex(text.replace("\n", line_end)).lines
 
     for trail, value in walk(tomllib.loads(text)):
         if isinstance(value, str) and (marker := MARKER.search(value)):
@@ -371,13 +371,13 @@ z = [
         ("c", 0, "d", 1, "z", 1): 11,
         ("c", 1): 13,
         ("c", 1, "e"): 14,
-    } == index_lines(text)
+    } == LineIndex(text).lines
 
 
 @pytest.mark.parametrize("text", ["", "\n\n", "# only words\n", "\r\n"])
 def test_a_text_without_values_has_no_lines(text: str) -> None:
     """There is nothing to find in blank lines and comments."""
-    assert {} == index_lines(text)
+    assert {} == LineIndex(text).lines
 
 
 # --- Whom a file that is wrong names still, whatever is wrong with it

@@ -111,7 +111,7 @@ def test_every_setting_is_read(loaded: Load, folder: Path, clean_environment: Pa
         acme.profiles,
         acme.usual.eab_kid,
     )
-    assert (folder / "ca.pem", KeyType.EC384) == (acme.ca_bundle, acme.key_type)
+    assert (folder / "ca.pem", KeyType.EC384) == (acme.usual.ca_bundle, acme.key_type)
     assert acme.usual.eab_hmac_key is not None
     assert Secret("hmac") == settings.secrets.resolve(acme.usual.eab_hmac_key)
     local = ServerAddress("127.0.0.1", 5353)
@@ -125,7 +125,7 @@ def test_every_setting_is_read(loaded: Load, folder: Path, clean_environment: Pa
     assert timedelta(seconds=1800.5) == verify.timeout
 
 
-def test_certificates_become_wishes(loaded: Load, folder: Path) -> None:
+def test_certificates_become_desired(loaded: Load, folder: Path) -> None:
     """A certificate's table is a `DesiredCertificate`, with what it leaves open at its default."""
     (folder / "ca.pem").touch()
     (folder / "cdn.env").touch(0o600)
@@ -271,7 +271,7 @@ def test_paths_are_relative_to_the_file(
 
     assert tmp_path / "etc" / "state.db" == settings.state.path
     assert tmp_path / "etc" / "secret.key" == settings.state.key_file
-    assert tmp_path / "etc" / "ca.pem" == settings.acme.ca_bundle
+    assert tmp_path / "etc" / "ca.pem" == settings.acme.usual.ca_bundle
 
 
 @pytest.mark.parametrize(
@@ -409,7 +409,7 @@ def test_settings_print_no_secret(loaded: Load) -> None:
     assert "LITERAL" not in repr(settings.accounts["qiniu"].place.document)
 
 
-def test_domain_that_two_certificates_name_is_told(tmp_path: Path) -> None:
+def test_domain_that_two_certificates_name_is_reported(tmp_path: Path) -> None:
     """It would be bound to each in turn for ever."""
     path = tmp_path / "certferry.toml"
     one = (
@@ -423,7 +423,7 @@ def test_domain_that_two_certificates_name_is_told(tmp_path: Path) -> None:
         load(path, {"HOME": "/nowhere"})
 
 
-def test_certificate_from_files_is_ferried(tmp_path: Path) -> None:
+def test_certificate_from_files_is_imported(tmp_path: Path) -> None:
     """Its paths are those of the file's own directory, and it is called like theirs."""
     path = tmp_path / "certferry.toml"
     path.write_text('[[certificates]]\nfullchain = "static/full.pem"\nprivkey = "static/key.pem"\n')
@@ -436,7 +436,7 @@ def test_certificate_from_files_is_ferried(tmp_path: Path) -> None:
     assert str(tmp_path / "static" / "full.pem") == certificate.files.fullchain
 
 
-def test_half_of_a_pair_is_told(tmp_path: Path) -> None:
+def test_half_of_a_pair_is_reported(tmp_path: Path) -> None:
     """A certificate from files needs its key as well."""
     path = tmp_path / "certferry.toml"
     path.write_text('[[certificates]]\nname = "static"\nfullchain = "full.pem"\n')
@@ -445,7 +445,7 @@ def test_half_of_a_pair_is_told(tmp_path: Path) -> None:
         load(path, {"HOME": "/nowhere"})
 
 
-def test_ferried_certificate_by_a_path_with_dots(loaded: Load) -> None:
+def test_imported_certificate_by_a_path_with_dots(loaded: Load) -> None:
     """It is called like the directory that the path leads to, and not like a way out of one."""
     files = 'fullchain = "ssl/img/../fullchain.pem"\nprivkey = "ssl/privkey.pem"'
 

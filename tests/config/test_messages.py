@@ -64,7 +64,7 @@ privkey = "/opt/ssl/privkey.pem"
 """
 
 
-def test_every_mistake_is_told_at_once(refusal: Refusal) -> None:
+def test_every_mistake_is_reported_at_once(refusal: Refusal) -> None:
     """One run finds all of them, in the order of the file, each with line, table and key."""
     assert [
         "certferry.toml:1: env_file: unknown key; did you mean env_files?",
@@ -208,7 +208,7 @@ def test_the_hint_leads_to_the_reference(loaded: Load) -> None:
         ("accounts.'my qiniu'.type = ''", '[accounts."my qiniu"] type: is empty'),
     ],
 )
-def test_a_wrong_setting_is_told_in_the_words_of_the_file(
+def test_a_wrong_setting_is_reported_in_the_words_of_the_file(
     refusal: Refusal, text: str, said: str
 ) -> None:
     """Each mistake has one line, which begins with its place."""
@@ -355,7 +355,7 @@ def certificate(body: str) -> str:
         ),
     ],
 )
-def test_a_wrong_wish_is_told_in_the_words_of_the_file(
+def test_a_wrong_setting_of_a_deployment_is_reported_in_the_words_of_the_file(
     refusal: Refusal, body: str, said: str
 ) -> None:
     """A mistake in a certificate or a deployment has one line, and nothing follows from it."""
@@ -479,7 +479,7 @@ def test_a_finding_without_a_place_is_its_problem() -> None:
 
 
 def test_errors_of_several_accounts_are_one() -> None:
-    """What each account has to say is told together, in any language."""
+    """The problems of all accounts are reported together, in any language."""
     errors = [
         config_error([Mistake(None, None, "", "A", Text("one {n}", n=1))]),
         config_error([Mistake(None, None, "", "B", Text("two"))], hint=Text("other")),

@@ -20,7 +20,7 @@ from tests.another_user import NOBODY, as_root, given_away
 
 @pytest.fixture
 def secrets(tmp_path: Path) -> Secrets:
-    """Give references an environment with one variable, relative to an empty directory."""
+    """Resolve references with one variable in the environment, relative to an empty directory."""
     environ = {**os.environ, "TOKEN": "from the environment", "VOID": ""}
     return Secrets(environ, Paths(tmp_path, tmp_path / "home"))
 
@@ -260,7 +260,7 @@ def test_a_command_that_complains_of_what_is_no_text(tmp_path: Path) -> None:
 
 
 def known(secrets: Secrets) -> set[str]:
-    """Give what is known, openly."""
+    """Return the known secrets in plain text."""
     return {secret.reveal() for secret in secrets.known()}
 
 
@@ -453,7 +453,7 @@ def test_a_key_ring(tmp_path: Path, written: str, said: str) -> None:
 
 
 def test_a_key_ring_needs_its_library(tmp_path: Path) -> None:
-    """Who has not installed the extra is told how."""
+    """Without the extra, the error says how to install it."""
     assert (
         "needs the extra `keyring`; run in certferry's checkout:"
         f" {sys.executable} -m pip install --require-hashes -r requirements/keyring.txt"

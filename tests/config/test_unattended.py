@@ -112,7 +112,7 @@ def test_with_what_is_needed_the_http_library_does_the_same(
 
 
 def decided() -> dict[str, object]:
-    """Give what `requests` makes of this environment."""
+    """Return what `requests` makes of this environment."""
     with requests.Session() as session:
         merged = session.merge_environment_settings("https://ca.example/", {}, None, None, None)
         return {**merged, "proxies": dict(merged["proxies"])}
@@ -124,7 +124,7 @@ def decided() -> dict[str, object]:
     st.sampled_from(["http://{}@p:1", "{}@p", "socks5h://u:{}@p:1/"]),
 )
 def test_a_proxy_that_names_a_user_is_withheld(name: str, secret: str, form: str) -> None:
-    """It is told by its name, and never with what is in it."""
+    """It is reported by its name, and never with what is in it."""
     value = form.format(secret)
 
     [finding] = withheld_variables({name: value, "NO_PROXY": "localhost"})

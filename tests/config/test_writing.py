@@ -159,7 +159,7 @@ def test_what_is_left_out_can_be_declared_after_all(one: ProposedCertificate) ->
 
 
 @given(fullchain=PATHS, privkey=PATHS)
-def test_files_that_are_ferried_may_lie_anywhere(fullchain: str, privkey: str) -> None:
+def test_files_that_are_imported_may_lie_anywhere(fullchain: str, privkey: str) -> None:
     """A path with quotes, spaces or Chinese in it is still that path."""
     files = PemFiles(fullchain, privkey)
     one = ProposedCertificate("img", files=files, adopts=BUNDLE)
@@ -176,7 +176,7 @@ def test_string_is_read_as_it_was(words: str) -> None:
     assert {"a": words} == tomllib.loads(f"a = {quoted(words)}")
 
 
-def test_how_operators_are_told_stands_in_the_file() -> None:
+def test_how_operators_are_informed_stands_in_the_file() -> None:
     """One channel, whatever it is, and a heartbeat; secrets are references."""
     channel = NewAccount("ops", "email", {"from": "a@example.com", "to": ["b@example.com"]})
     draft = replace(DRAFT, channel=channel, heartbeat="env:HEARTBEAT_URL")
@@ -237,7 +237,7 @@ def test_file_is_its_owners_alone_whatever_was_there(tmp_path: Path) -> None:
     assert [path] == list(tmp_path.iterdir())
 
 
-def test_what_cannot_be_written_is_told_and_leaves_nothing(tmp_path: Path) -> None:
+def test_what_cannot_be_written_is_reported_and_leaves_nothing(tmp_path: Path) -> None:
     """A name that is a directory keeps its place; no part of a file stays beside it."""
     (tmp_path / "certferry.toml").mkdir()
 
@@ -249,7 +249,7 @@ def test_what_cannot_be_written_is_told_and_leaves_nothing(tmp_path: Path) -> No
 
 @as_root
 def test_directory_of_another_user(tmp_path: Path) -> None:
-    """What root wrote there, root would not read: it is told, and another place asked for."""
+    """What root wrote there, root would not read: it is reported, and another place asked for."""
     given_away(tmp_path)
 
     with pytest.raises(ConfigError) as caught:
@@ -551,7 +551,7 @@ def test_whatever_the_layout(data: st.DataObject, ones: list[tuple[str, str]], e
 
 
 def text_lines(text: str, within: str | None = None) -> list[str]:
-    """Give the lines that are not blank; `within` another text, those in a common order with it."""
+    """Return the lines that are not blank, or those in a common order with `within`."""
     found = [row for row in text.splitlines() if row.strip()]
     if within is None:
         return found

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certferry.adapters.files.source import PemFileSource
-from certferry.adapters.receivers.files import Receipt, decode_receipt, encode_receipt
+from certferry.adapters.receivers.files import Receipt
 from certferry.adapters.schedule.cron import own_entries, with_entry, without_entry
 from certferry.config.env_files import environment_with
 from certferry.config.load import load
@@ -153,4 +153,4 @@ def test_a_receipt(seed: int) -> None:
     """It lies where others may write: one that is spoilt is none."""
     receipt = Receipt("ab" * 32, {"cert.pem": "cd" * 32}, "ef" * 32)
 
-    only_ours(partial(decode_receipt, bent(encode_receipt(receipt), seed)))
+    only_ours(partial(Receipt.decode, bent(receipt.encode(), seed)))

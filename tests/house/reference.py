@@ -19,8 +19,8 @@ from typing import Any, get_type_hints
 
 from certferry.cli import exits
 from certferry.config.bind import (
+    FURTHER,
     choices,
-    is_further,
     meanings,
     must_be_written,
     without_none,
@@ -119,7 +119,7 @@ def _settings(one: Described, words: Words, say: Say) -> Iterator[tuple[str, ...
     for field in dataclasses.fields(settings):
         key = written_as(field.name)
         variable = variables.get(key)
-        if is_further(types[field.name]):
+        if types[field.name] == FURTHER:
             yield (
                 words["further"],
                 words["types"][TYPES[Secret | str]],

@@ -15,10 +15,10 @@ import click
 from certferry.cli.exits import Exit, UsageMistake
 from certferry.cli.options import Front, interview_or_refuse, name_argument, say, say_changed, warn
 from certferry.cli.selection import read_settings, workspace_of
-from certferry.config.additions import Choice, additions, already_declared, covered_already
+from certferry.config import propose
 from certferry.config.document import Document, read_document
 from certferry.config.load import NAME, load_text
-from certferry.config.propose import Edited, tables_of, with_certificates, without_certificate
+from certferry.config.propose import Edited, without_certificate
 from certferry.config.write import change_file
 from certferry.core.discovery.proposal import Proposal
 from certferry.core.observed.records import HistoryEntry
@@ -61,17 +61,17 @@ def add(
     sync.
     """
     settings = load_checked(front.config, front.console.environ)
-    if already_declared(settings, domains):
+    if propose.already_declared(settings, domains):
         return say(front, Text("Every one of them is declared already. Nothing was changed."))
     accounts, known = settings.accounts.values(), installed()
-    proven = Choice("--dns", known.labels(DNS_PROVIDERS, accounts), dns)
-    served = Choice("--to", known.labels(TARGETS, accounts), to)
-    certificates = additions(settings, domains, proven, served, each=each)
-    for covered in covered_already(settings, domains):
+    proven = propose.Choice("--dns", known.labels(DNS_PROVIDERS, accounts), dns)
+    served = propose.Choice("--to", known.labels(TARGETS, accounts), to)
+    certificates = propose.additions(settings, domains, proven, served, each=each)
+    for covered in propose.covered_already(settings, domains):
         warn(front, covered)
     document = read_document(settings.path or Path(NAME))
-    tables = tables_of(Proposal(certificates), front.voice.say)
-    if change(front, document, with_certificates(document, tables), "file.add", yes=yes):
+    tables = propose.tables_of(Proposal(certificates), front.voice.say)
+    if change(front, document, propose.with_certificates(document, tables), "file.add", yes=yes):
         names = " ".join(one.lineage for one in certificates)
         say(front, Text("What will be done: `certferry plan {names}`", names=names))
     return Exit.OK

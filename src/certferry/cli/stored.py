@@ -11,7 +11,7 @@ import click
 from certferry.cli.exits import Exit
 from certferry.cli.options import Front, json_option, name_argument, number_option, say, say_changed
 from certferry.cli.selection import workspace_of
-from certferry.config.files import read_private_file
+from certferry.config.files import read_file
 from certferry.config.load import load_state
 from certferry.config.write import drafted
 from certferry.errors import CertificateError, ConfigError
@@ -132,7 +132,7 @@ def restore(front: Front, file: Path) -> Exit:
     """
     state = load_state(front.config, front.console.environ)
     try:
-        archive = read_private_file(file)
+        archive, _ = read_file(file, private=True)
     except ConfigError as error:
         problem = Text("{path} {problem}", path=file, problem=error.message)
         raise ConfigError(problem, hint=error.hint) from error

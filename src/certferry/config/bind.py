@@ -32,24 +32,14 @@ from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType, NoneType
-from typing import (
-    Any,
-    ClassVar,
-    Literal,
-    Protocol,
-    TypeVar,
-    cast,
-    get_args,
-    get_origin,
-    get_type_hints,
-)
+from typing import Any, ClassVar, Literal, Protocol, TypeVar, get_args, get_origin, get_type_hints
 
 from certferry.config import values
-from certferry.config.check import existing_file, secret_reference
 from certferry.config.files import Paths
 from certferry.config.mistakes import Mistake, config_error
 from certferry.config.model import AccountTable
 from certferry.config.secrets import Resolve, SecretReference
+from certferry.config.tables import existing_file, secret_reference
 from certferry.config.values import Read, TomlTable
 from certferry.core.desired.certificate import DesiredHttps, Kind
 from certferry.core.secret import Secret, names_a_secret
@@ -69,8 +59,9 @@ T = TypeVar("T", bound=Dataclass)
 _READERS: Mapping[object, Read[Any]] = MappingProxyType(
     {str: values.word, bool: values.flag, int: values.whole_number, float: values.number}
 )
-_FURTHER = Mapping[str, Secret | str]
-_KNOWN = (Secret, Secret | str, timedelta, tuple[str, ...], Path, _FURTHER, *_READERS)
+FURTHER = Mapping[str, Secret | str]
+"""The type of a field that takes the keys that are no other's."""
+_KNOWN = (Secret, Secret | str, timedelta, tuple[str, ...], Path, FURTHER, *_READERS)
 _AS_JSON = (bool, int, float, timedelta)
 """What TOML and JSON write in the same way."""
 
@@ -103,9 +94,8 @@ def bind(
     resolve: Resolve,
     variables: Collection[Variable] = (),
 ) -> T:
-    """Make the adapter's settings; `variables` are those of its keys that the environment may hold.
-    Raises `ConfigError` with everything that is wrong in the table, and `TypeError` as
-    `may_be_written` does.
+    """Make the adapter's settings; the environment may hold those of `variables`. Raises
+    `ConfigError` with everything that is wrong, and `TypeError` as `may_be_written` does.
     """
     may_be_written(settings_class)
     mistakes: list[Mistake] = []
@@ -114,7 +104,7 @@ def bind(
     further = ""
     for setting in _settings_of(settings_class):
         key, name = setting.key, setting.field.name
-        if is_further(setting.type):
+        if setting.type == FURTHER:
             further = name
             continue
         if key in table:
@@ -145,20 +135,13 @@ def _missing(key: str, variables: Collection[Variable]) -> Text:
 
 
 def may_be_written(settings_class: type[Dataclass]) -> tuple[str, ...]:
-    """Return the settings that an operator may write. Raises `TypeError` for a field that no
-    operator could, and `NameError` for a type that is not there.
-    """
+    """Return the settings to write. Raises `TypeError` for a field that no operator could write."""
     settings = _settings_of(settings_class)
     for one in settings:
         if not (_is_enum(one.type) or one.type in _KNOWN):
             msg = f"no operator could write {one.field.name}: {one.field.type}"
             raise TypeError(msg)
     return tuple(one.key for one in settings)
-
-
-def is_further(written_type: object) -> bool:
-    """Return whether a field takes the keys that are no other's."""
-    return written_type == _FURTHER
 
 
 def written_as(name: str) -> str:
@@ -244,9 +227,7 @@ def _secret_or_plain(value: object, resolve: Resolve) -> Secret | str:
 
 
 def as_a_key(secret: Secret) -> Secret:
-    """Return what can stand in a request: what cannot was pasted with something around it. Raises
-    `ConfigError`, which does not show it.
-    """
+    """Return what can stand in a request. Raises `ConfigError`, which does not show the secret."""
     value = secret.reveal()
     if value.isascii() and value.isprintable():
         return secret
@@ -254,9 +235,8 @@ def as_a_key(secret: Secret) -> Secret:
         raise ConfigError(
             Text("holds several lines: write the key alone, and not the file that it stands in")
         )
-    raise ConfigError(
-        Text("holds a character that no key has: look for typographic quotes and line ends")
-    )
+    problem = Text("holds a character that no key has: look for typographic quotes and line ends")
+    raise ConfigError(problem)
 
 
 def _words(value: object) -> tuple[str, ...]:
@@ -270,10 +250,9 @@ def _words(value: object) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A key of an account, and what it is. A secret is kept under the first of the `names` that
-    variables of the environment may have. What has none is no secret: `read` returns the value that
-    stands in the file for an answer, or raises `ConfigError`. What `may_be_seen` is shown while it
-    is typed, wherever it is kept; what `may_be_empty` has a default.
+    """A key to ask for, and what it is. A secret is kept under the first of its variables' `names`;
+    without one, `read` returns what stands in the file, or raises `ConfigError`. It `may_be_seen`
+    as it is typed; it `may_be_empty` where it has a default.
     """
 
     key: str
@@ -285,9 +264,7 @@ class Question:
 
 
 def questions_of(type_: str, adapter: Adapter) -> tuple[Question, ...]:
-    """Return what must be asked for an account of this type: what the environment may hold, then
-    every other key that has no default.
-    """
+    """Return what to ask for an account: what the environment may hold, then required keys."""
     found: list[Question] = []
     kinds = {one.key: one.type for one in _settings_of(adapter.Settings)}
     for one in adapter.ENVIRONMENT:
@@ -299,16 +276,11 @@ def questions_of(type_: str, adapter: Adapter) -> tuple[Question, ...]:
 
 
 def questions_of_channel(type_: str, adapter: Adapter) -> tuple[Question, ...]:
-    """Return what is asked for a channel of notifications: every key that has no default, then
-    what some of its services want as well: names and secrets that are empty otherwise.
-    """
+    """Return what to ask for a channel: required keys, then names and secrets that may be empty."""
     settings = _settings_of(adapter.Settings)
     must = (one for one in settings if one.is_required)
     may = (one for one in settings if one.field.default in (None, "") and one.type in (Secret, str))
-    return (
-        *_asked_for(type_, adapter, must),
-        *_asked_for(type_, adapter, may, may_be_empty=True),
-    )
+    return (*_asked_for(type_, adapter, must), *_asked_for(type_, adapter, may, may_be_empty=True))
 
 
 def _asked_for(
@@ -328,9 +300,7 @@ def _asked_for(
 
 
 def _read_answer(setting: _Setting, answer: str) -> object:
-    """Return the value that stands in a file for what a person has typed; the words of a list have
-    spaces between them. Raises `ConfigError` where the key cannot have it. Not for secrets.
-    """
+    """Return what stands in a file for an answer; a list for words. Raises `ConfigError`."""
     value: object = answer
     if setting.type == tuple[str, ...]:
         value = answer.split()
@@ -347,15 +317,7 @@ KIND = "kind"
 _HTTPS = tuple(field.name for field in dataclasses.fields(DesiredHttps))
 
 
-class Judged(Protocol):
-    """Settings of a deployment that may not go together."""
-
-    def wrong(self, written: Iterable[str]) -> Mapping[str, Text]:
-        """Return what is wrong with which key, of those that are written."""
-        ...
-
-
-def may_be_told(settings_class: Any) -> tuple[str, ...]:
+def deployment_settings(settings_class: Any) -> tuple[str, ...]:
     """Return the settings that a target declares. Raises `TypeError` for what none may."""
     types = get_type_hints(settings_class)
     for field in dataclasses.fields(settings_class):
@@ -377,14 +339,16 @@ def choices(written_type: Any) -> tuple[str, ...]:
 
 
 def read_options(settings_class: Any, table: TomlTable) -> tuple[Kind, DesiredHttps]:
-    """Read the settings that a target declares; what is wrong with them is reported."""
+    """Read what a target declares, and report what is wrong: also what its `wrong`, where it has
+    that, returns by key for the keys that are written.
+    """
     types = get_type_hints(settings_class)
-    names = may_be_told(settings_class)
+    names = deployment_settings(settings_class)
     chosen = {name: _taken(name, types[name], settings_class, table) for name in names}
     options = settings_class(**chosen)
     if hasattr(options, "wrong"):
         written = [name for name in names if name in table]
-        for key, problem in cast("Judged", options).wrong(written).items():
+        for key, problem in options.wrong(written).items():
             table.report(key, problem)
     https = {name: value for name, value in chosen.items() if name in _HTTPS}
     return Kind(chosen.get(KIND, Kind.AUTO)), DesiredHttps(**https)

@@ -14,24 +14,17 @@ from pathlib import PurePath
 from types import MappingProxyType
 from typing import TypeVar
 
-from certferry.config.check import RESERVED, key_type
+from certferry.config import values
 from certferry.config.document import Place
 from certferry.config.files import Paths
 from certferry.config.mistakes import Mistake, nearest
-from certferry.config.model import ReadOptions
-from certferry.config.values import (
-    Read,
-    TomlTable,
-    one_name,
-    one_of,
-    seconds,
-    string,
-    word,
-    wrong_type,
-)
+from certferry.config.model import AcmeSettings, ReadOptions
+from certferry.config.tables import RESERVED, key_type
+from certferry.config.values import Read, TomlTable
 from certferry.core.certificates import names as identifiers
 from certferry.core.certificates.certificate import KeyType
 from certferry.core.desired import certificate as desired
+from certferry.core.desired.certificate import DesiredCertificate, DesiredDeployment, Kind
 from certferry.core.planning.choice import AUTO
 from certferry.errors import ConfigError
 from certferry.text import Text
@@ -39,28 +32,19 @@ from certferry.text import Text
 MOST_NAMES = 100
 """Names in one certificate, as Let's Encrypt has it (docs/facts/letsencrypt.md §1.1)."""
 
-DOMAIN_KEYS = frozenset({"domains", "exclude"})
 RELOAD_TIMEOUT = timedelta(seconds=60)
 COMMAND_TIMEOUT = timedelta(minutes=5)
 
 SETTINGS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        desired.Kind.FILES.value: (
-            "directory",
-            "owner",
-            "group",
-            "mode",
-            "key_mode",
-            "reload",
-            "timeout",
-        ),
-        desired.Kind.COMMAND.value: ("command", "name", "timeout"),
+        Kind.FILES.value: ("directory", "owner", "group", "mode", "key_mode", "reload", "timeout"),
+        Kind.COMMAND.value: ("command", "name", "timeout"),
     }
 )
 """Words that a deployment can name in place of an account, and its settings then."""
 
 _LINEAGE = re.compile(r"(?!\.\.?\Z)[^\s/\\-][^\s/\\]*")
-_COMMON = frozenset({"to", "retire", "drift", "on_failure"}) | DOMAIN_KEYS
+_COMMON = frozenset({"to", "domains", "exclude", "retire", "drift", "on_failure"})
 """The settings of a deployment whatever its target."""
 
 _OPERATORS = frozenset({"&&", "||", "|", "&", ";", ">", ">>", "<", "2>", "2>&1", "&>"})
@@ -69,80 +53,57 @@ _OWNER_READS, _OTHERS, _OTHERS_WRITE, _RUN_OR_SPECIAL = 0o400, 0o007, 0o002, ~0o
 
 E = TypeVar("E", bound=StrEnum)
 
-OptionsOf = Callable[[str], ReadOptions | None]
-"""Returns what reads the settings of deployments to an account, or to one of a type of that name;
-`None` where that is not known.
-"""
-
 Zones = tuple[tuple[str, str], ...]
 """See `DesiredCertificate.dns_zones`."""
 
 
-def read_certificates(
-    root: TomlTable,
-    accounts: Collection[str],
-    default_key: KeyType,
-    issuance: desired.Issuance,
-    paths: Paths,
-    options_of: OptionsOf,
-) -> tuple[tuple[desired.DesiredCertificate, ...], dict[str, Place]]:
-    """Read every declared certificate, and where each lineage is declared."""
-    reader = _Reader(accounts, default_key, issuance, paths, options_of)
-    found: list[desired.DesiredCertificate] = []
-    places: dict[str, Place] = {}
-    for table in root.tables("certificates"):
-        certificate = reader.certificate(table)
-        lineage = certificate.lineage
-        if lineage in places:
-            problem = Text(
-                "{lineage} is declared already, at line {line}; give one of them another `name`",
-                lineage=lineage,
-                line=places[lineage].line,
-            )
-            table.report("name" if "name" in table else "names", problem)
-        places.setdefault(lineage, table.place)
-        reader.report_twice_named(table, certificate)
-        found.append(certificate)
-    return tuple(found), places
-
-
 def with_equal_names(
-    declared: Iterable[desired.DesiredCertificate], places: Mapping[str, Place]
+    declared: Iterable[DesiredCertificate], places: Mapping[str, Place]
 ) -> Iterator[Mistake]:
-    """Find each certificate that has the names and the kind of key of one above it: most likely a
-    copy, which has nothing left to serve. It is no mistake that keeps a file from being read.
-    """
+    """Report each certificate with the names and key type of one above it, most likely a copy."""
     first: dict[tuple[frozenset[str], KeyType], str] = {}
     for one in declared:
         other = first.setdefault((frozenset(one.names), one.key_type), one.lineage)
         if one.names and other != one.lineage:
             problem = Text(
                 "{lineage} has the same names as {other}, at line {line}: one certificate can be"
-                " deployed to several places",
-                lineage=one.lineage,
-                other=other,
-                line=places[other].line,
+                " deployed to several places"
             )
+            problem = problem.filled(lineage=one.lineage, other=other, line=places[other].line)
             yield places[one.lineage].mistake("names", problem)
 
 
 @dataclass(frozen=True, slots=True)
-class _Reader:
-    """Reads certificates. Where something is wrong they have a hole, and loading fails.
-
-    `named` has which lineage names a domain, by the account and the domain; `taken` where receivers
-    are declared, by their kind, or their lineage, and their name.
+class CertificateReader:
+    """Reads certificates, with a hole where something is wrong: loading fails then. `named` has the
+    lineage by account and domain; `taken` the place of a receiver by kind, or lineage, and name.
     """
 
     accounts: Collection[str]
-    default_key: KeyType
-    issuance: desired.Issuance
+    acme: AcmeSettings
     paths: Paths
-    options_of: OptionsOf
+    options_of: Callable[[str], ReadOptions | None]
+    """Returns the reader of a target's deployment settings, by its label or type."""
     named: dict[tuple[str, str], str] = field(default_factory=dict)
     taken: dict[tuple[str, str], Place] = field(default_factory=dict)
 
-    def certificate(self, table: TomlTable) -> desired.DesiredCertificate:
+    def read(self, root: TomlTable) -> tuple[tuple[DesiredCertificate, ...], dict[str, Place]]:
+        """Read every declared certificate, and where each lineage is declared."""
+        found: list[DesiredCertificate] = []
+        places: dict[str, Place] = {}
+        for table in root.tables("certificates"):
+            found.append(self._certificate(table))
+            first = places.setdefault(found[-1].lineage, table.place)
+            if first is not table.place:
+                problem = Text(
+                    "{lineage} is declared already, at line {line}; give one of them another `name`"
+                )
+                problem = problem.filled(lineage=found[-1].lineage, line=first.line)
+                table.report("name" if "name" in table else "names", problem)
+            self._report_twice_named(table, found[-1])
+        return tuple(found), places
+
+    def _certificate(self, table: TomlTable) -> DesiredCertificate:
         lineage = table.take("name", _lineage, None)
         if "fullchain" in table or "privkey" in table:
             certificate = self._imported(table, lineage)
@@ -150,16 +111,14 @@ class _Reader:
             certificate = self._issued(table, lineage)
         if certificate.files is not None:
             source = os.path.realpath(PurePath(certificate.files.fullchain).parent)
-            self.taken.setdefault((desired.Kind.FILES.value, source), table.place)
+            self.taken.setdefault((Kind.FILES.value, source), table.place)
         deploy = table.tables("deploy")
         deployments = tuple(self._deployment(one, certificate) for one in deploy)
         table.done()
         return replace(certificate, deployments=deployments)
 
-    def report_twice_named(self, table: TomlTable, certificate: desired.DesiredCertificate) -> None:
-        """Report what another deployment to the account names already: the domain would be bound to
-        both in turns for ever.
-        """
+    def _report_twice_named(self, table: TomlTable, certificate: DesiredCertificate) -> None:
+        """Report a domain that two deployments name: they would replace each other for ever."""
         for deployment in certificate.deployments:
             if deployment.delivery is not None:  # what is shared there has its own sentence
                 continue
@@ -173,45 +132,40 @@ class _Reader:
                     table.report("deploy", problem.filled(lineage=self.named[place], domain=domain))
                 self.named.setdefault(place, lineage)
 
-    def _issued(self, table: TomlTable, lineage: str | None) -> desired.DesiredCertificate:
+    def _issued(self, table: TomlTable, lineage: str | None) -> DesiredCertificate:
         names = _names(table)
-        dns, zones = read_dns_accounts(table, names, account_among(self.accounts), self.issuance)
-        return desired.DesiredCertificate(
+        dns, zones = read_dns_accounts(
+            table, names, account_among(self.accounts), self.acme.issuance
+        )
+        return DesiredCertificate(
             lineage=lineage or next(iter(names), str(table.place.trail)),
             names=names,
             dns=dns,
             dns_zones=zones,
-            key_type=table.take("key_type", key_type, self.default_key),
-            issuance=self.issuance,
+            key_type=table.take("key_type", key_type, self.acme.key_type),
+            issuance=self.acme.issuance,
         )
 
-    def _imported(self, table: TomlTable, lineage: str | None) -> desired.DesiredCertificate:
-        """Read a certificate that is made elsewhere. Without a name it is called like its
-        directory, as its client called it.
-        """
-        for key in ("fullchain", "privkey"):
-            if key not in table:
-                problem = Text("missing: a certificate from files needs its key as well")
-                table.report(key, problem)
-        for key in ("names", "dns", "key_type"):
-            if key in table:
-                problem = Text("not with `fullchain`: the client that made the files decides")
-                table.report(key, problem)
-                table.allow(key)
+    def _imported(self, table: TomlTable, lineage: str | None) -> DesiredCertificate:
+        """Read a certificate made elsewhere; without a name, its directory names it."""
+        for key in {"fullchain", "privkey"}.difference(table.written):
+            table.report(key, Text("missing: a certificate from files needs its key as well"))
+        decided = [key for key in ("names", "dns", "key_type") if key in table]
+        for key in decided:
+            table.report(key, Text("not with `fullchain`: the client that made the files decides"))
+        table.allow(*decided)
         fullchain, privkey = (
-            table.take(key, lambda value: str(self.paths.resolve(word(value))), "")
+            table.take(key, lambda value: str(self.paths.resolve(values.word(value))), "")
             for key in ("fullchain", "privkey")
         )
         called = PurePath(os.path.normpath(fullchain)).parent.name
-        return desired.DesiredCertificate(
+        return DesiredCertificate(
             lineage=lineage or called or str(table.place.trail),
             names=(),
             files=desired.PemFiles(fullchain, privkey),
         )
 
-    def _deployment(
-        self, table: TomlTable, certificate: desired.DesiredCertificate
-    ) -> desired.DesiredDeployment:
+    def _deployment(self, table: TomlTable, certificate: DesiredCertificate) -> DesiredDeployment:
         if "to" not in table:
             table.report("to", Text("missing: the account that serves the certificate"))
         target = table.take("to", self._target, "")
@@ -221,7 +175,7 @@ class _Reader:
             return deployment
         kind, https = self._options(table, target)
         domains, globs, exclude = _domains(table, certificate.names)
-        deployment = desired.DesiredDeployment(
+        deployment = DesiredDeployment(
             target=target,
             domains=domains,
             globs=globs,
@@ -248,34 +202,28 @@ class _Reader:
                 raise
             if self.options_of(value) is not None:  # a target that only lacks its account
                 raise
-            raise ConfigError(
-                Text(
-                    "{problem}. CDNs of other vendors than those of `certferry help adapters` are"
-                    ' not supported: for them, to = "command" hands the certificate to a program of'
-                    ' yours, and to = "files" writes it for one',
-                    problem=unknown.message,
-                )
-            ) from None
-
-    def _options(self, table: TomlTable, target: str) -> tuple[desired.Kind, desired.DesiredHttps]:
-        """Read the settings of this target alone, where there are any; of one that is misspelled,
-        as those of the account that was probably meant.
-        """
-        if not target:
-            target = (
-                nearest(str(table.take("to", lambda written: written, "")), self.accounts) or ""
+            problem = Text(
+                "{problem}. CDNs of other vendors than those of `certferry help adapters` are"
+                ' not supported: for them, to = "command" hands the certificate to a program of'
+                ' yours, and to = "files" writes it for one'
             )
+            raise ConfigError(problem.filled(problem=unknown.message)) from None
+
+    def _options(self, table: TomlTable, target: str) -> tuple[Kind, desired.DesiredHttps]:
+        """Read the settings of this target alone; of a misspelt one, of the one meant."""
+        written = target or str(table.take("to", lambda written: written, ""))
+        target = target or nearest(written, self.accounts) or ""
         beside = [key for key in table.written if key not in _COMMON]
         read = self.options_of(target) if beside else None
         if read is None:
             table.allow(*beside)  # that the adapter is not known is reported instead
-            return desired.Kind.AUTO, desired.DesiredHttps()
+            return Kind.AUTO, desired.DesiredHttps()
         return read(table)
 
     def _delivery(
         self, to: str, lineage: str, table: TomlTable
     ) -> desired.FileDelivery | desired.CommandDelivery:
-        if to == desired.Kind.FILES.value:
+        if to == Kind.FILES.value:
             files = self._files(table)
             # A directory holds one certificate, whichever lineage it belongs to and whatever leads
             # there.
@@ -305,42 +253,41 @@ class _Reader:
         if "timeout" in table and "reload" not in table:
             table.report("timeout", Text("only with `reload`, which it is for"))
         reload = table.take("reload", self._arguments, None)
-        timeout = table.take("timeout", seconds, RELOAD_TIMEOUT)
+        timeout = table.take("timeout", values.seconds, RELOAD_TIMEOUT)
         return desired.FileDelivery(
             directory=table.take("directory", self._directory, ""),
-            owner=table.take("owner", word, None),
-            group=table.take("group", word, None),
+            owner=table.take("owner", values.word, None),
+            group=table.take("group", values.word, None),
             mode=table.take("mode", _mode, desired.MODE),
             key_mode=table.take("key_mode", _key_mode, desired.KEY_MODE),
-            reload=None
-            if reload is None
-            else desired.Program(reload, str(self.paths.directory), timeout),
+            reload=self._program(reload, timeout) if reload else None,
         )
 
     def _command(self, table: TomlTable) -> desired.CommandDelivery:
         if "command" not in table:
             table.report("command", Text("missing: the command to run for the certificate"))
         arguments = table.take("command", self._arguments, ("",))
-        timeout = table.take("timeout", seconds, COMMAND_TIMEOUT)
-        program = desired.Program(arguments, str(self.paths.directory), timeout)
-        return desired.CommandDelivery(
-            table.take("name", word, PurePath(arguments[0]).name), program
-        )
+        timeout = table.take("timeout", values.seconds, COMMAND_TIMEOUT)
+        name = table.take("name", values.word, PurePath(arguments[0]).name)
+        return desired.CommandDelivery(name, self._program(arguments, timeout))
+
+    def _program(self, arguments: tuple[str, ...], timeout: timedelta) -> desired.Program:
+        return desired.Program(arguments, str(self.paths.directory), timeout)
 
     def _directory(self, value: object) -> str:
-        return os.path.normpath(self.paths.resolve(word(value)))
+        return os.path.normpath(self.paths.resolve(values.word(value)))
 
     def _arguments(self, value: object) -> tuple[str, ...]:
         """Read what is run: a list, or a string that is split as a shell would."""
         written = _listed(value) if isinstance(value, list) else _split(value)
-        program = word(written[0])
+        program = values.word(written[0])
         if "/" in program:
             program = str(self.paths.resolve(program))
         return (program, *written[1:])
 
 
 def _lineage(value: object) -> str:
-    written = word(value)
+    written = values.word(value)
     if not _LINEAGE.fullmatch(written):
         raise ConfigError(
             Text("must have no spaces or slashes, not begin with a dash, and be no dots alone")
@@ -351,15 +298,13 @@ def _lineage(value: object) -> str:
 def _names(table: TomlTable) -> tuple[str, ...]:
     if "names" not in table:
         table.report("names", Text("missing: the names that the certificate is for"))
-    read = table.take_list("names", lambda value: identifiers.normalise(one_name(value)), ())
+    read = table.take_list("names", lambda value: identifiers.normalise(values.one_name(value)), ())
     names = tuple(dict.fromkeys(read))
     if len(names) > MOST_NAMES:
         problem = Text(
-            "{count} names; a certificate can have {most}: split them into several"
-            " [[certificates]]",
-            count=len(names),
-            most=MOST_NAMES,
+            "{count} names; a certificate can have {most}: split them into several [[certificates]]"
         )
+        problem = problem.filled(count=len(names), most=MOST_NAMES)
         table.report("names", problem)
     return names
 
@@ -367,13 +312,10 @@ def _names(table: TomlTable) -> tuple[str, ...]:
 def _domains(
     table: TomlTable, names: tuple[str, ...]
 ) -> tuple[tuple[str, ...] | None, tuple[str, ...], tuple[str, ...]]:
-    """Read domains, globs and exclude, as `DesiredDeployment` has them. `names` are the
-    certificate's, none where its files have not been read. What is excluded is taken out; that
-    something is left, as far as it is known, is checked.
-    """
+    """Read domains, globs and exclude as `DesiredDeployment` has them; `names` may be unknown."""
 
     def pattern(value: object) -> str:
-        return identifiers.read_pattern(one_name(value))
+        return identifiers.read_pattern(values.one_name(value))
 
     patterns = table.take_list("domains", pattern, None, instead=AUTO)
     exclude = tuple(dict.fromkeys(table.take_list("exclude", pattern, (), empty=True)))
@@ -401,14 +343,14 @@ def _domains(
 
 
 def _one_of(members: type[E]) -> Read[E]:
-    read = one_of([member.value for member in members])
+    read = values.one_of([member.value for member in members])
     return lambda value: members(read(value))
 
 
 def _listed(value: list[object]) -> list[str]:
     if not value:
         raise ConfigError(Text("is an empty list"))
-    written = [string(item) for item in value]
+    written = [values.string(item) for item in value]
     if any("\0" in one for one in written):
         raise ConfigError(Text("contains a character that cannot be printed"))
     return written
@@ -416,9 +358,9 @@ def _listed(value: list[object]) -> list[str]:
 
 def _split(value: object) -> list[str]:
     if not isinstance(value, str):
-        raise wrong_type(Text("a string or a list"), value)
+        raise values.wrong_type(Text("a string or a list"), value)
     try:
-        written = shlex.split(word(value))
+        written = shlex.split(values.word(value))
     except ValueError as exc:
         raise ConfigError(Text("cannot be read: {problem}", problem=str(exc).lower())) from None
     if not written:
@@ -436,7 +378,7 @@ def _split(value: object) -> list[str]:
 
 
 def _mode(value: object) -> int:
-    written = string(value)
+    written = values.string(value)
     if not _MODE.fullmatch(written):
         raise ConfigError(Text('must be an octal mode in quotes, such as "0644"'))
     mode = int(written, 8)
@@ -460,9 +402,7 @@ def _key_mode(value: object) -> int:
 def read_dns_accounts(
     table: TomlTable, names: Sequence[str], read: Read[str], issuance: desired.Issuance
 ) -> tuple[str, Zones]:
-    """Read `dns`, where `read` takes an account's label: return the one account, or the zones with
-    theirs; neither where records that stay prove the names.
-    """
+    """Read `dns`: one account, or zones with theirs; neither where lasting records prove names."""
     has_fallback = len(issuance.authorities) > 1
     if "dns" not in table and not issuance.dns_persist:
         table.report("dns", Text("missing: the account that writes the challenge records"))
@@ -472,7 +412,7 @@ def read_dns_accounts(
             " `fallback` need the account that writes the challenge records"
         )
         table.report("dns", problem)
-    if not table.holds_table("dns"):
+    if not table.holds(dict, "dns"):
         return table.take("dns", read, ""), ()
     zones = _zones(table.table("dns"), read)
     if not zones:
@@ -512,7 +452,7 @@ def account_among(accounts: Collection[str]) -> Read[str]:
     """Make a reader of an account's label."""
 
     def read(value: object) -> str:
-        written = word(value)
+        written = values.word(value)
         if written not in accounts:
             raise ConfigError(_no_account(written, accounts))
         return written
@@ -521,13 +461,12 @@ def account_among(accounts: Collection[str]) -> Read[str]:
 
 
 def _no_account(written: str, accounts: Collection[str]) -> Text:
-    if not accounts:
-        return Text("there is no account {name}; none is declared", name=written)
-    meant, known = nearest(written, accounts), sorted(accounts)
-    if meant is None:
-        problem = Text("there is no account {name}; declared are {accounts}")
-        return problem.filled(name=written, accounts=known)
-    if len(accounts) == 1:
-        return Text("there is no account {name}; did you mean {meant}?", name=written, meant=meant)
+    meant = nearest(written, accounts)
     problem = Text("there is no account {name}; did you mean {meant}? declared are {accounts}")
-    return problem.filled(name=written, meant=meant, accounts=known)
+    if not accounts:
+        problem = Text("there is no account {name}; none is declared")
+    elif meant is None:
+        problem = Text("there is no account {name}; declared are {accounts}")
+    elif len(accounts) == 1:
+        problem = Text("there is no account {name}; did you mean {meant}?")
+    return problem.filled(name=written, meant=meant, accounts=sorted(accounts))

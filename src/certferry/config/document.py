@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
-from certferry.config.files import read_file, to_utf8
+from certferry.config.files import OTHERS_READ, decode_text, read_file
 from certferry.config.mistakes import Mistake, config_error
 from certferry.errors import ConfigError
 from certferry.file_trust import NotTrusted
@@ -34,30 +34,17 @@ _SCALAR = re.compile(r"[^,\]}#\n]+")  # a number, a truth value, or a date, whic
 
 @dataclass(frozen=True, slots=True)
 class TableLines:
-    """The lines (from 1) of one table: from its header to the end of its last value, without what
-    stands in other tables.
-    """
+    """The lines (from 1) of one table, from its header to its last value, without other tables."""
 
     trail: Trail
     first: int
     last: int
 
 
-def tables_in_order(text: str) -> list[TableLines]:
-    """Return the tables of a valid TOML text that begin with a header, as they stand."""
-    return _LineReader(text).tables
-
-
-def index_lines(text: str) -> dict[Trail, int]:
-    """Return the line (from 1) of everything in a valid TOML text.
-
-    A table counts from its header, a key from its name, an item of a list from its value.
+class LineIndex:
+    """Where in a valid TOML text things stand: `lines` has the line (from 1) of each table header,
+    key and list item, `tables` those that begin with a header, in order. `_at` is the reader's.
     """
-    return _LineReader(text).lines
-
-
-class _LineReader:
-    """One pass over the text; `_at` is where it has come to."""
 
     def __init__(self, text: str) -> None:
         self._text = text.replace("\r\n", "\n")
@@ -181,8 +168,6 @@ _OTHER_FORMAT = Text(
     " what stands in it"
 )
 _NOT_THERE = Text("name the file with --config FILE, or have one written: certferry init")
-_FROM_BACKUP = Text("put it back from a backup: a crash or a full disk leaves such a file")
-_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
 
 @dataclass(frozen=True)
@@ -210,7 +195,7 @@ class Document:
 
     @cached_property
     def _lines(self) -> dict[Trail, int]:
-        return index_lines(self.text)
+        return LineIndex(self.text).lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,35 +237,24 @@ class Place:
 def read_document(path: Path) -> Document:
     """Read a configuration file. Raises `ConfigError` with the line and column of a mistake."""
     try:
-        content = read_file(path)
+        data, mode = read_file(path)
+        text = decode_text(path, data)
     except ConfigError as exc:
+        line, problem, hint = None, exc.message, exc.hint
         match exc.__cause__:
             case NotTrusted() as open_to:
-                mistake = Mistake(path, None, "", "", open_to.problem, open_to.fix)
+                problem, hint = open_to.problem, open_to.fix
             case FileNotFoundError():
-                mistake = Mistake(path, None, "", "", exc.message, _NOT_THERE)
-            case _:
-                mistake = Mistake(path, None, "", "", exc.message, exc.hint)
-        raise config_error([mistake]) from exc
-    text = _decode(path, content.data)
-    return Document(path, _parse(path, text), text, content.readable_by_others)
+                hint = _NOT_THERE
+            case UnicodeDecodeError() as wrong:
+                line = wrong.object.count(b"\n", 0, wrong.start) + 1
+        raise config_error([Mistake(path, line, "", "", problem, hint)]) from exc
+    return Document(path, _parse(path, text), text, bool(mode & OTHERS_READ))
 
 
 def document_of(path: Path, text: str) -> Document:
     """Read a text that is to become a file of its owner's alone. Raises `ConfigError`."""
     return Document(path, _parse(path, text), text)
-
-
-def _decode(path: Path, data: bytes) -> str:
-    if b"\0" in data and not data.startswith(_UTF_16):
-        problem = Text("is not text: it holds a null byte")
-        raise config_error([Mistake(path, None, "", "", problem, _FROM_BACKUP)])
-    try:
-        return data.decode("utf-8-sig")  # some editors begin a file with a byte order mark
-    except UnicodeDecodeError as exc:
-        line = data.count(b"\n", 0, exc.start) + 1
-        mistake = Mistake(path, line, "", "", Text("is not UTF-8 text"), to_utf8(path, data))
-        raise config_error([mistake]) from None
 
 
 def _parse(path: Path, text: str) -> dict[str, object]:
@@ -313,12 +287,8 @@ def _syntax_finding(path: Path, text: str, message: str) -> Mistake:
         if written is not None:
             meant = _IN_ASCII[written[0]]
             fix = Text("write {ascii} in place of {character}", ascii=meant, character=written[0])
-            where = Text(
-                "{problem}; here stands {character}, and TOML takes {ascii} only",
-                problem=problem,
-                character=written[0],
-                ascii=meant,
-            )
+            where = Text("{problem}; here stands {character}, and TOML takes {ascii} only")
+            where = where.filled(problem=problem, character=written[0], ascii=meant)
             return Mistake(path, number, "", "", where, fix)
     if said == "Invalid value":
         problem = Text("{problem}; strings need quotes", problem=problem)

@@ -1,8 +1,6 @@
-"""Environment files: `KEY=value` lines as a shell would read them, but never executed.
-
-Quotes, comments, `export`, a byte order mark and Windows line ends are understood. Whatever a shell
-would replace or carry out (`$NAME`, `$(…)`, backquotes) is an error, not a guess. Within a file the
-last assignment counts, as in a shell; what the environment already has is not changed.
+"""Environment files: `KEY=value` lines with quotes, comments, `export`, a byte order mark or
+Windows line ends. What a shell would replace or run is an error, not a guess; the last assignment
+counts.
 """
 
 from __future__ import annotations
@@ -13,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from certferry.config.document import Document, Place
-from certferry.config.files import Paths, read_private_file, to_utf8
+from certferry.config.files import Paths, decode_text, read_file
 from certferry.config.mistakes import REFERENCE, Mistake, config_error
 from certferry.config.values import TomlTable, word
 from certferry.errors import ConfigError
@@ -41,10 +39,7 @@ class EnvFile:
 
 
 def fill_in(environ: Mapping[str, str], files: Sequence[EnvFile]) -> dict[str, str]:
-    """Return the environment with what the files add to it.
-
-    A variable that is set, and not to nothing, stays; of several files the first one counts.
-    """
+    """Add what the files set; variables that are set stay, and the first file counts."""
     filled = dict(environ)
     for file in files:
         filled |= {name: value for name, value in file.values.items() if not filled.get(name)}
@@ -61,9 +56,7 @@ def environment_with(environ: Mapping[str, str], paths: Sequence[Path]) -> dict[
 
 
 def env_files_of(document: Document, path: Path, environ: Mapping[str, str]) -> tuple[EnvFile, ...]:
-    """Read those that a document names which is to become the file at a path, relative to which
-    they are. Raises `ConfigError`.
-    """
+    """Read the files that a document for this path names. Raises `ConfigError`."""
     paths = Paths.beside(path, environ)
     mistakes: list[Mistake] = []
     files = take_env_files(TomlTable(document.values, Place(document), mistakes), paths)
@@ -75,20 +68,19 @@ def env_files_of(document: Document, path: Path, environ: Mapping[str, str]) -> 
 
 def take_env_files(root: TomlTable, paths: Paths) -> tuple[EnvFile, ...]:
     """Read those that a document names. What is wrong inside them is in their `mistakes`."""
-
-    def read(value: object) -> EnvFile:
-        return read_env_file(paths.resolve(word(value)))
-
-    return root.take_list("env_files", read, (), empty=True)
+    return root.take_list(
+        "env_files", lambda value: read_env_file(paths.resolve(word(value))), (), empty=True
+    )
 
 
 def read_env_file(path: Path) -> EnvFile:
     """Read a file. Raises `ConfigError` when that cannot or, for its permissions, must not be."""
     try:
-        text = _decode(path, read_private_file(path))
+        text = decode_text(path, read_file(path, private=True)[0])
     except ConfigError as exc:
         problem = Text("{path} {problem}", path=path, problem=exc.message)
-        raise ConfigError(problem, hint=exc.hint or _what_to_name(path)) from exc
+        usual = None if path.is_file() else Text("name a file with KEY=value lines, of mode 0600")
+        raise ConfigError(problem, hint=exc.hint or usual) from exc
     values: dict[str, str] = {}
     mistakes: list[Mistake] = []
     for line, name, value in _assignments(text):
@@ -97,20 +89,6 @@ def read_env_file(path: Path) -> EnvFile:
         else:
             mistakes.append(Mistake(path, line, "", name, value))
     return EnvFile(path, values, tuple(mistakes))
-
-
-def _what_to_name(path: Path) -> Text | None:
-    return None if path.is_file() else Text("name a file with KEY=value lines, of mode 0600")
-
-
-def _decode(path: Path, data: bytes) -> str:
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise ConfigError(Text("is not UTF-8 text"), hint=to_utf8(path, data)) from None
-    if "\0" in text:
-        raise ConfigError(Text("is not text: it holds a null byte"))
-    return text
 
 
 def _assignments(text: str) -> Iterator[tuple[int, str, str | Text]]:

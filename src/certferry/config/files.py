@@ -8,38 +8,19 @@ import pwd
 import shlex
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from certferry.errors import ConfigError
-from certferry.file_trust import (
-    NotTrusted,
-    PathCheck,
-    checked_path,
-    group_that_reads,
-    must_be_trusted,
-)
+from certferry.file_trust import NotTrusted, PathCheck, checked_path, group_that_reads
 from certferry.system_words import system_words
 from certferry.text import Text
 
-_OTHERS_READ = stat.S_IRGRP | stat.S_IROTH
+OTHERS_READ = stat.S_IRGRP | stat.S_IROTH
 _OTHERS_ANYTHING = stat.S_IRWXG | stat.S_IRWXO
 
 _LONGEST_UNTRUSTED = 1024 * 1024
 """Bytes: the largest configuration has a fraction of them."""
-
-
-@dataclass(frozen=True, slots=True)
-class FileContent:
-    """A file's bytes and its permission bits, taken from the same open file."""
-
-    data: bytes = field(repr=False)
-    mode: int
-
-    @property
-    def readable_by_others(self) -> bool:
-        """Return whether its group or every user may read it."""
-        return bool(self.mode & _OTHERS_READ)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,54 +54,10 @@ def home_directory(environ: Mapping[str, str]) -> Path:
         return Path("/")  # a user id without a name, as containers have them
 
 
-def read_file(path: Path) -> FileContent:
-    """Read a regular file that no other user could change (`file_trust`).
-
-    Raises `ConfigError`, whose message continues the file's name.
+def read_file(path: Path, *, private: bool = False) -> tuple[bytes, int]:
+    """Return the content and the mode of a regular file that no other user could change, or that
+    they cannot read either (`private`). Raises `ConfigError`, whose message continues its name.
     """
-    return _read(path, private=False)
-
-
-def read_private_file(path: Path) -> bytes:
-    """Read one that no other user may read, write or run either. Raises `ConfigError`, as
-    `read_file`.
-    """
-    return _read(path, private=True).data
-
-
-def read_untrusted_file(path: Path) -> bytes:
-    """Read the beginning of a regular file that another user may have written. Raises `OSError`."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
-    with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
-        return file.read(_LONGEST_UNTRUSTED)
-
-
-def to_utf8(path: Path, data: bytes) -> Text:
-    """Return how a file becomes UTF-8: from UTF-16 where its mark says so, else from what Chinese
-    editors write.
-    """
-    is_utf16 = data.startswith((b"\xff\xfe", b"\xfe\xff"))
-    source, written = ("utf-16" if is_utf16 else "gbk"), shlex.quote(str(path))
-    new = shlex.quote(f"{path}.utf8")
-    return Text(
-        "save it as UTF-8; if it is {encoding}: {command}",
-        encoding=source.upper(),
-        command=f"iconv -f {source} -t utf-8 {written} > {new}",
-    )
-
-
-def is_anothers(directory: Path) -> bool:
-    """Return whether others could put files there, or put another directory in its place."""
-    try:
-        must_be_trusted(directory, makes_files=True)
-    except OSError:
-        return True
-    return False
-
-
-def _read(path: Path, *, private: bool) -> FileContent:
     try:
         with checked_path(path) as found:
             descriptor = found.open()
@@ -138,7 +75,33 @@ def _read(path: Path, *, private: bool) -> FileContent:
         raise ConfigError(problem) from exc
 
 
-def _read_open(found: PathCheck, descriptor: int, *, private: bool) -> FileContent:
+def read_untrusted_file(path: Path) -> bytes:
+    """Read the beginning of a regular file that another user may have written. Raises `OSError`."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        return file.read(_LONGEST_UNTRUSTED)
+
+
+def decode_text(path: Path, data: bytes) -> str:
+    """Decode a file, with or without a byte order mark. Raises `ConfigError`, as `read_file`."""
+    is_utf16 = data.startswith((b"\xff\xfe", b"\xfe\xff"))
+    if b"\0" in data and not is_utf16:
+        hint = Text("put it back from a backup: a crash or a full disk leaves such a file")
+        raise ConfigError(Text("is not text: it holds a null byte"), hint=hint)
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as exc:
+        # Chinese editors write GBK.
+        source, written = ("utf-16" if is_utf16 else "gbk"), shlex.quote(str(path))
+        command = f"iconv -f {source} -t utf-8 {written} > {shlex.quote(f'{path}.utf8')}"
+        hint = Text("save it as UTF-8; if it is {encoding}: {command}")
+        hint = hint.filled(encoding=source.upper(), command=command)
+        raise ConfigError(Text("is not UTF-8 text"), hint=hint) from exc
+
+
+def _read_open(found: PathCheck, descriptor: int, *, private: bool) -> tuple[bytes, int]:
     facts = os.fstat(descriptor)
     if stat.S_ISDIR(facts.st_mode):
         raise ConfigError(Text("is a directory, not a file"))
@@ -146,13 +109,8 @@ def _read_open(found: PathCheck, descriptor: int, *, private: bool) -> FileConte
         raise ConfigError(Text("is not a regular file"))
     mode = stat.S_IMODE(facts.st_mode)
     if private and mode & (_OTHERS_ANYTHING & ~group_that_reads(facts)):
-        raise ConfigError(
-            Text(
-                "is open to other users (mode {mode}); run: chmod 600 {path}",
-                mode=f"{mode:04o}",
-                path=shlex.quote(str(found.path)),
-            )
-        )
+        problem = Text("is open to other users (mode {mode}); run: chmod 600 {path}")
+        raise ConfigError(problem.filled(mode=f"{mode:04o}", path=shlex.quote(str(found.path))))
     found.judge(facts)
     with open(descriptor, "rb", closefd=False) as file:
-        return FileContent(file.read(), mode)
+        return file.read(), mode

@@ -5,54 +5,26 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
-from certferry.config.certificates import read_certificates
-from certferry.config.check import (
-    issuance_of,
-    read_accounts,
-    read_acme,
-    read_channels,
-    read_dns,
-    read_monitoring,
-    read_state,
-    read_verify,
-    unseen_records,
-    wrong_bindings,
-)
+from certferry.config import model, tables
+from certferry.config.certificates import CertificateReader
 from certferry.config.document import Document, Place, document_of, read_document
 from certferry.config.env_files import ASSIGNMENTS_ONLY, EnvFile, fill_in, take_env_files
-from certferry.config.files import (
-    Paths,
-    home_directory,
-    is_anothers,
-    read_file,
-    read_untrusted_file,
-)
+from certferry.config.files import Paths, home_directory, read_file, read_untrusted_file
 from certferry.config.mistakes import REFERENCE, Mistake, config_error, joined, nearest
-from certferry.config.model import (
-    AccountTable,
-    AcmeSettings,
-    Adapters,
-    ChannelTable,
-    Monitoring,
-    NoAdapters,
-    Settings,
-    StateSettings,
-    UsualAccount,
-    UsualAccounts,
-)
-from certferry.config.secrets import Resolve, SecretReference, Secrets
+from certferry.config.model import Adapters, Settings
+from certferry.config.secrets import SecretReference, Secrets
 from certferry.config.values import TomlTable
 from certferry.core.desired.certificate import DesiredCertificate, PemFiles
 from certferry.core.secret import names_a_secret
 from certferry.errors import ConfigError
-from certferry.file_trust import NotTrusted
+from certferry.file_trust import NotTrusted, must_be_trusted
 from certferry.ports.adapter import DNS_GROUP, NOTIFY_GROUP, TARGET_GROUP, Variable
 from certferry.text import Text
 
@@ -61,10 +33,7 @@ NAME = "certferry.toml"
 
 
 def find_file(chosen: Path | None, environ: Mapping[str, str]) -> Path | None:
-    """Return the file to read: the chosen one, the environment's, or the first that exists.
-
-    The first two count whether they exist or not: an operator who names a file wants no other.
-    """
+    """Return the chosen file or the environment's, there or not; else the first that exists."""
     if chosen is not None:
         return chosen
     if environ.get(VARIABLE):
@@ -74,11 +43,7 @@ def find_file(chosen: Path | None, environ: Mapping[str, str]) -> Path | None:
 
 
 def usual_places(environ: Mapping[str, str]) -> tuple[Path, ...]:
-    """Return the places that are searched, in order.
-
-    Where `$XDG_CONFIG_HOME` says that settings lie elsewhere, that comes before `~/.config`. Root
-    does not read the current directory when that is another user's.
-    """
+    """Return the places that are searched, in order; root skips a directory open to others."""
     home = home_directory(environ) / ".config"
     chosen = environ.get("XDG_CONFIG_HOME") or str(home)
     folders = dict.fromkeys([Path(chosen), home, Path("/etc")])
@@ -87,14 +52,18 @@ def usual_places(environ: Mapping[str, str]) -> tuple[Path, ...]:
 
 
 def is_left_alone_here() -> bool:
-    """Return whether the caller is root, in a directory in which others could put a configuration:
-    that names what is run.
-    """
-    return os.geteuid() == 0 and is_anothers(Path())
+    """Return whether root runs in a directory where others could put a configuration."""
+    if os.geteuid() != 0:
+        return False
+    try:
+        must_be_trusted(Path(), makes_files=True)
+    except OSError:
+        return True
+    return False
 
 
 _NO_FILE = Document(None, {})
-NO_ADAPTERS = NoAdapters()
+NO_ADAPTERS = Adapters()
 
 WITHOUT_FILE = Text(
     "without a configuration file, the keys are taken from the environment: `export NAME=…` for"
@@ -109,28 +78,24 @@ NAMES_WITHOUT_FILE = Text(
 def load(
     path: Path | None, environ: Mapping[str, str], adapters: Adapters = NO_ADAPTERS
 ) -> Settings:
-    """Read the settings from a file: the given one, or the first of the usual places.
-
-    Raises `ConfigError` with everything that is wrong, one mistake per line. What is wrong with the
-    accounts that certificates name is reported when they are connected; with `adapters`, along with
-    the rest if there is any. An account that none names must be of a known type.
+    """Read the settings from the given file, or the first of the usual places. Raises `ConfigError`
+    with all mistakes, one a line; those in accounts that certificates name only beside others, and
+    by `adapters`.
     """
     found = find_file(path, environ)
     if found is None:
         raise _not_found(environ)
-    return _read(read_document(found), environ, adapters=adapters, check=adapters.check)
+    return _read(read_document(found), environ, adapters=adapters, checked_by=adapters)
 
 
-def load_state(chosen: Path | None, environ: Mapping[str, str]) -> StateSettings:
-    """Read where the state lies, from the configuration file if there is one, and nothing else of
-    it: keys and files that it names need not be there. Raises `ConfigError`.
-    """
+def load_state(chosen: Path | None, environ: Mapping[str, str]) -> model.StateSettings:
+    """Read only where the state lies, from the file if there is one. Raises `ConfigError`."""
     found = find_file(chosen, environ)
     document = _NO_FILE if found is None else read_document(found)
     mistakes: list[Mistake] = []
     root = TomlTable(document.values, Place(document), mistakes)
     paths = Paths.beside(document.path, environ)
-    state = read_state(root.table("state"), paths, default_directory(environ, os.geteuid()))
+    state = tables.read_state(root.table("state"), paths, default_directory(environ, os.geteuid()))
     if mistakes:
         raise config_error(mistakes)
     return state
@@ -144,20 +109,14 @@ def load_text(
 
 
 def load_before(document: Document, path: Path, environ: Mapping[str, str]) -> Settings:
-    """Read the settings from values that are to become the file at a path, relative to which they
-    are; what is wrong with them is reported as of the document. Raises `ConfigError`.
-    """
+    """Read values that are to become the file at a path. Raises `ConfigError`, as of those."""
     return _read(document, environ, beside=path)
 
 
 def from_environment(
-    names: Sequence[str], environ: Mapping[str, str], usual: UsualAccounts, adapters: Adapters
+    names: Sequence[str], environ: Mapping[str, str], usual: model.UsualAccounts, adapters: Adapters
 ) -> Settings:
-    """Make settings without a file: one lineage of these names, proven and served by the usual
-    accounts.
-
-    Raises `ConfigError` that names every variable that is missing, and every wrong name.
-    """
+    """Make settings for one lineage of these names and the usual accounts. Raises `ConfigError`."""
     dns, target = usual.dns, usual.target
     certificate = {"names": list(names), "dns": dns.type, "deploy": [{"to": target.type}]}
     needed = {dns.type: dns.variables, target.type: target.variables}
@@ -168,15 +127,12 @@ def from_client(
     name: str,
     files: PemFiles,
     environ: Mapping[str, str],
-    target: UsualAccount,
+    target: model.UsualAccount,
     given: Settings | None,
     adapters: Adapters,
 ) -> Settings:
     """Make settings of a certificate that another client has renewed, served by the usual target:
-    without a file, or with `given` ones that declare no certificate. Only that account's keys are
-    needed.
-
-    Raises `ConfigError` that names every variable that is missing.
+    without a file, or with `given` ones that declare none. Raises `ConfigError` for missing keys.
     """
     labels, document = [target.type], _NO_FILE
     if given is not None and given.path is not None:
@@ -185,13 +141,9 @@ def from_client(
         environ = fill_in(environ, given.env_files)
         document = read_document(given.path)
     if given is not None and len(labels) > 1:
+        problem = Text("{path} has several accounts of {service}'s: {labels}")
         raise ConfigError(
-            Text(
-                "{path} has several accounts of {service}'s: {labels}",
-                path=given.path,
-                service=target.service,
-                labels=labels,
-            ),
+            problem.filled(path=given.path, service=target.service, labels=labels),
             hint=Text("declare the certificate under [[certificates]], with where it is to go"),
         )
     certificate = {
@@ -204,19 +156,14 @@ def from_client(
 
 
 def without_certificates(
-    environ: Mapping[str, str], accounts: Iterable[UsualAccount], adapters: Adapters
+    environ: Mapping[str, str], accounts: Iterable[model.UsualAccount], adapters: Adapters
 ) -> Settings:
-    """Make settings without a file that declare no certificate: usual accounts alone.
-
-    Raises `ConfigError` that names every variable that is missing.
-    """
+    """Make settings of usual accounts alone, without a file. Raises `ConfigError`."""
     return _declared(None, {one.type: one.variables for one in accounts}, environ, adapters)
 
 
 def default_directory(environ: Mapping[str, str], user: int) -> Path:
-    """Return the directory of the state for a user id: `$XDG_DATA_HOME/certferry` where that is
-    set; else the system's for root, and the user's own.
-    """
+    """Return the state's directory: `$XDG_DATA_HOME`'s, else root's or the user's own."""
     chosen = environ.get("XDG_DATA_HOME")
     if chosen:
         return Path(chosen) / "certferry"
@@ -231,13 +178,11 @@ def _not_found(environ: Mapping[str, str]) -> ConfigError:
     if is_left_alone_here():
         hint = Text(
             "root does not read {name} here, since others can write to this directory; to write one"
-            " elsewhere: certferry init --output {place}",
-            name=NAME,
-            place=places[-1],
+            " elsewhere: certferry init --output {place}"
         )
-    return ConfigError(
-        Text("there is no configuration; looked for {places}", places=places), hint=hint
-    )
+        hint = hint.filled(name=NAME, place=places[-1])
+    problem = Text("there is no configuration; looked for {places}", places=places)
+    return ConfigError(problem, hint=hint)
 
 
 def _declared(
@@ -247,9 +192,7 @@ def _declared(
     adapters: Adapters,
     document: Document = _NO_FILE,
 ) -> Settings:
-    """Make settings of a document and one certificate more, if there is one. The keys that the
-    accounts lack are taken from the environment.
-    """
+    """Make settings of a document and one certificate more, with the environment's keys."""
     accounts = {label: dict(table) for label, table in document.tables("accounts").items()}
     mistakes: list[Mistake] = []
     for label, variables in needed.items():
@@ -273,22 +216,22 @@ def _read(
     mistakes: Sequence[Mistake] = (),
     beside: Path | None = None,
     adapters: Adapters = NO_ADAPTERS,
-    check: Check = NO_ADAPTERS.check,
+    checked_by: Adapters = NO_ADAPTERS,
 ) -> Settings:
     """Check everything there is to check, and only then complain."""
     settings, collected = as_far_as_read(document, environ, mistakes, beside, adapters)
     acme, env_files = settings.acme, settings.env_files
     resolve = settings.secrets.resolve_at_rest
-    collected += wrong_bindings(acme, Place(document).below("acme"), resolve)
-    collected += adapters.unknown_types(unused(settings.accounts, settings.certificates))
-    collected += unseen_records(acme, settings.dns, Place(document).below("acme"))
+    collected += tables.wrong_bindings(acme, Place(document).below("acme"), resolve)
+    collected += adapters.unknown_types(_unused(settings))
+    collected += tables.unseen_records(acme, settings.dns, Place(document).below("acme"))
     collected += [mistake for file in env_files for mistake in file.mistakes]
     if collected:
         wrong = config_error(collected, _hint(document, collected, env_files))
         # The variables of a file that could not be read may well be set in it.
         named = document.values.get("env_files", [])
         is_known = isinstance(named, list) and len(named) == len(env_files)
-        raise joined([wrong, *(wrong_accounts(settings, check) if is_known else ())])
+        raise joined([wrong, *(wrong_accounts(settings, checked_by) if is_known else ())])
     return settings
 
 
@@ -304,29 +247,28 @@ def as_far_as_read(
     root = TomlTable(document.values, Place(document), collected)
     paths = Paths.beside(beside or document.path, environ)
     env_files = take_env_files(root, paths)
-    acme = read_acme(root.table("acme"), paths)
-    dns = read_dns(root.table("dns"))
+    acme = tables.read_acme(root.table("acme"), paths)
+    dns = tables.read_dns(root.table("dns"))
     everything = fill_in(environ, env_files)
     accounts = {
         label: _with_keys(account, everything, adapters)
-        for label, account in read_accounts(root.table("accounts")).items()
+        for label, account in tables.read_accounts(root.table("accounts")).items()
     }
-    channels = read_channels(root.table("notify"))
-    monitoring = read_monitoring(root, paths)
-    certificates, places = read_certificates(
-        root,
-        accounts,
-        acme.key_type,
-        issuance_of(acme),
-        paths,
-        lambda label: adapters.options_of(accounts[label].type if label in accounts else label),
-    )
+    channels = tables.read_channels(root.table("notify"))
+    monitoring = tables.read_monitoring(root, paths)
+
+    def options_of(label: str) -> model.ReadOptions | None:
+        return adapters.options_of(accounts[label].type if label in accounts else label)
+
+    certificates, places = CertificateReader(accounts, acme, paths, options_of).read(root)
     settings = Settings(
         path=document.path,
-        state=read_state(root.table("state"), paths, default_directory(environ, os.geteuid())),
+        state=tables.read_state(
+            root.table("state"), paths, default_directory(environ, os.geteuid())
+        ),
         acme=acme,
         dns=dns,
-        verify=read_verify(root.table("verify"), paths, dns),
+        verify=tables.read_verify(root.table("verify"), paths, dns),
         accounts=MappingProxyType(accounts),
         certificates=certificates,
         declared=certificates,
@@ -348,11 +290,9 @@ def as_far_as_read(
 
 
 def _with_keys(
-    account: AccountTable, environ: Mapping[str, str], adapters: Adapters
-) -> AccountTable:
-    """Add the keys of the environment to an account whose table has none. Half of them is no
-    account: what the table lacks is reported then.
-    """
+    account: model.AccountTable, environ: Mapping[str, str], adapters: Adapters
+) -> model.AccountTable:
+    """Add the environment's keys to an account without any; half an account stays as it is."""
     written = {key: value for key, value in account.values.items() if isinstance(value, str)}
     if any(is_a_secrets_key(k) or not SecretReference(v).is_literal for k, v in written.items()):
         return account
@@ -361,10 +301,10 @@ def _with_keys(
 
 
 def _references(
-    accounts: Mapping[str, AccountTable],
-    acme: AcmeSettings,
-    channels: Mapping[str, ChannelTable],
-    monitoring: Monitoring,
+    accounts: Mapping[str, model.AccountTable],
+    acme: model.AcmeSettings,
+    channels: Mapping[str, model.ChannelTable],
+    monitoring: model.Monitoring,
 ) -> list[SecretReference]:
     """Return all references, and the literals that are secrets; the address of a webhook is one."""
     tables = [(account, False) for account in accounts.values()]
@@ -382,9 +322,7 @@ def _references(
 
 
 def is_a_secrets_key(key: str) -> bool:
-    """Return whether an account's key holds a secret, whatever its adapter. The `id` of a token is
-    half of what is sent.
-    """
+    """Return whether a key holds a secret, whatever the adapter; a token's `id` is half of one."""
     return key == "id" or names_a_secret(key)
 
 
@@ -392,16 +330,13 @@ def _hint(document: Document, mistakes: Sequence[Mistake], env_files: Sequence[E
     in_env_files = {mistake.path for file in env_files for mistake in file.mistakes}
     if in_env_files and in_env_files >= {mistake.path for mistake in mistakes}:
         return ASSIGNMENTS_ONLY
-    usual = REFERENCE if document.path else _without_file(mistakes)
-    return Text("{one}; {other}", one=usual, other=ASSIGNMENTS_ONLY) if in_env_files else usual
-
-
-def _without_file(mistakes: Sequence[Mistake]) -> Text:
-    """Return where keys are taken from; of a wrong name, why it was taken for one."""
     about_names = {mistake.key == "names" for mistake in mistakes}
-    if len(about_names) > 1:
-        return Text("{one}; {other}", one=NAMES_WITHOUT_FILE, other=WITHOUT_FILE)
-    return NAMES_WITHOUT_FILE if True in about_names else WITHOUT_FILE
+    by_names = {True: NAMES_WITHOUT_FILE, False: WITHOUT_FILE}
+    hints = [REFERENCE] if document.path else [by_names[n] for n in sorted(about_names)[::-1]]
+    first, *more = [*hints, *([ASSIGNMENTS_ONLY] if in_env_files else [])]
+    for hint in more:
+        first = Text("{one}; {other}", one=first, other=hint)
+    return first
 
 
 _STATE = "state"
@@ -414,9 +349,7 @@ _NO_STATE = Path(os.devnull, "state.db")
 
 @dataclass(frozen=True, slots=True)
 class Salvaged:
-    """The channels that can be read. Unless it `is_trusted`, another user may have written the
-    file; unless it `has_state`, where the state lies is not known.
-    """
+    """The channels that can be read; unless it `is_trusted`, others may have written the file."""
 
     settings: Settings
     is_trusted: bool
@@ -424,15 +357,13 @@ class Salvaged:
 
 
 def salvage(path: Path | None, environ: Mapping[str, str]) -> Salvaged | None:
-    """Read the channels from the file that could not be read; `None` where it cannot be read for
-    that either. Of a file that other users may have written, the state is not taken.
-    """
+    """Read the channels from a faulty file, `None` if unreadable; its state only if trusted."""
     found = find_file(path, environ)
     if found is None:
         return None
     is_trusted = True
     try:
-        data = read_file(found).data
+        data, _ = read_file(found)
     except ConfigError as wrong:
         if not isinstance(wrong.__cause__, NotTrusted):
             return None
@@ -443,34 +374,29 @@ def salvage(path: Path | None, environ: Mapping[str, str]) -> Salvaged | None:
             return None
     text = data.decode("utf-8-sig", errors="replace")
     values, may_lack_state = _values(text)
+    wanted = {key: values[key] for key in _WANTED if key in values}
     # Not `readable_by_others`: that is what the message says, and no reason not to send it. Nor is
     # there a line in it: of a text that is not TOML none can be counted.
-    settings, mistakes = as_far_as_read(Document(found, values), environ)
-    settings = replace(settings, monitoring=Monitoring(settings.monitoring.heartbeat))
+    settings, mistakes = as_far_as_read(Document(found, wanted), environ)
+    settings = replace(settings, monitoring=model.Monitoring(settings.monitoring.heartbeat))
     is_wrong = may_lack_state or any(one.table == "[state]" for one in mistakes)
     has_state = is_trusted and not is_wrong
     if not has_state:
-        settings = replace(settings, state=StateSettings(_NO_STATE, _NO_STATE))
+        settings = replace(settings, state=model.StateSettings(_NO_STATE, _NO_STATE))
     return Salvaged(settings, is_trusted, has_state)
 
 
 def _values(text: str) -> tuple[dict[str, object], bool]:
-    """Read the wanted tables, each by itself where the whole is not TOML; return too whether there
-    may be a `[state]` that was not read.
-    """
+    """Read the wanted tables, one by one if need be; return whether `[state]` may be missing."""
     with suppress(ValueError, RecursionError):
         values = tomllib.loads(text)
         is_misspelt = any(nearest(key, (_STATE,)) for key in values)
-        return _wanted(values), _STATE not in values and is_misspelt
+        return values, _STATE not in values and is_misspelt
     found: dict[str, object] = {}
     for part in _TABLE.split(text):
         with suppress(ValueError, RecursionError):
-            _merge(found, _wanted(tomllib.loads(part)))
+            _merge(found, tomllib.loads(part))
     return found, _STATE not in found
-
-
-def _wanted(values: Mapping[str, object]) -> dict[str, object]:
-    return {key: values[key] for key in _WANTED if key in values}
 
 
 def _merge(into: dict[str, object], more: Mapping[str, object]) -> None:
@@ -482,22 +408,14 @@ def _merge(into: dict[str, object], more: Mapping[str, object]) -> None:
             into.setdefault(key, value)
 
 
-Check = Callable[[AccountTable, str, Resolve], None]
-"""See `Adapters.check`."""
-
-
-def unused(
-    accounts: Mapping[str, AccountTable], declared: Collection[DesiredCertificate]
-) -> list[AccountTable]:
+def _unused(settings: Settings) -> list[model.AccountTable]:
     """Return the accounts that no certificate names, but for those whose type cannot be read."""
-    named = set().union(*_named_by(declared).values())
-    return [one for one in accounts.values() if one.type and one.label not in named]
+    named = set().union(*_named_by(settings.certificates).values())
+    return [one for one in settings.accounts.values() if one.type and one.label not in named]
 
 
-def wrong_accounts(settings: Settings, check: Check) -> Iterator[ConfigError]:
-    """Return what is wrong with the accounts that certificates name, but for what only a program
-    knows, and with the channels of notifications.
-    """
+def wrong_accounts(settings: Settings, adapters: Adapters) -> Iterator[ConfigError]:
+    """Return what is wrong with channels and used accounts, as far as no program has to say."""
     named = [
         (settings.accounts[label], group)
         for group, labels in _named_by(settings.certificates).items()
@@ -507,7 +425,7 @@ def wrong_accounts(settings: Settings, check: Check) -> Iterator[ConfigError]:
     named += ((channel.account, NOTIFY_GROUP) for channel in settings.channels.values())
     for account, group in named:
         try:
-            check(account, group, settings.secrets.resolve_at_rest)
+            adapters.check(account, group, settings.secrets.resolve_at_rest)
         except ConfigError as error:
             yield error
 

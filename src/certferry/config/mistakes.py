@@ -15,11 +15,8 @@ REFERENCE = Text("`certferry help config` prints what every setting means")
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """One mistake: where it stands and what it is.
-
-    `path` is as the operator gave it, `None` for the environment. `table` is written as in the
-    file, `[accounts.mine]` or `[[certificates]]`; empty for the settings above the first table.
-    `hint` is what to do where the message does not say it, and the reference would not help.
+    """One mistake. `path` is `None` for the environment; `table` is written as in the file, empty
+    above the first; `hint` is what to do where neither message nor reference says it.
     """
 
     path: Path | None
@@ -34,7 +31,8 @@ class Mistake:
         """The place, as `certferry.toml:12: [accounts.mine] token`."""
         location = ":".join(str(part) for part in (self.path, self.line) if part is not None)
         subject = " ".join(part for part in (self.table, self.key) if part)
-        return _on_one_line(": ".join(part for part in (location, subject) if part))
+        words = ": ".join(part for part in (location, subject) if part)
+        return words if words.isprintable() else repr(words)
 
     @property
     def text(self) -> Text:
@@ -45,9 +43,7 @@ class Mistake:
 
 
 def config_error(mistakes: Iterable[Mistake], hint: Text = REFERENCE) -> ConfigError:
-    """Return one error of all mistakes, one line each, in the order of each file's lines. The hint
-    is for those that have none of their own.
-    """
+    """Return one error of all mistakes, in the order of lines; `hint` is for those without one."""
     found = list(mistakes)
     files = list(dict.fromkeys(one.path for one in found))
     ordered = sorted(found, key=lambda one: (files.index(one.path), one.line or 0))
@@ -133,7 +129,3 @@ def in_lines(texts: Sequence[Text]) -> Text:
     # The template is made of places and line ends alone, so there is nothing in it to translate.
     template = "\n".join(f"{{line{number}}}" for number in range(len(texts)))
     return Text(template, **{f"line{number}": text for number, text in enumerate(texts)})
-
-
-def _on_one_line(words: str) -> str:
-    return words if words.isprintable() else repr(words)

@@ -6,7 +6,6 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Protocol
 
 from certferry.config.document import Place
 from certferry.config.env_files import EnvFile
@@ -15,7 +14,7 @@ from certferry.config.secrets import Resolve, SecretReference, Secrets
 from certferry.config.values import ServerAddress, TomlTable
 from certferry.core.assessment.notices import Topic
 from certferry.core.certificates.certificate import KeyType
-from certferry.core.desired.certificate import DesiredCertificate, DesiredHttps, Kind
+from certferry.core.desired import certificate as desired
 from certferry.ports.adapter import Variable
 
 
@@ -29,10 +28,8 @@ class StateSettings:
 
 @dataclass(frozen=True, slots=True)
 class CaSettings:
-    """A CA, by the name that operators know it under. `directory` is a URL.
-
-    `ca_bundle` holds who signed the directory's own TLS certificate; `None` is the system's trust.
-    `proxy` is the URL of the proxy to it; `None` leaves that to the environment.
+    """A CA, by the name operators know; `directory` and `proxy` are URLs. Without `ca_bundle` the
+    system's trust holds for its own TLS, without `proxy` the environment's.
     """
 
     name: str
@@ -45,10 +42,9 @@ class CaSettings:
 
 @dataclass(frozen=True, slots=True)
 class AcmeSettings:
-    """Which CAs are asked, as whom, and for what: `usual` always, those of `fallback` near the
-    deadline. `profiles` are in order of preference; `preferred_chain` is the common name of a root;
-    `staging` is the URL at which rehearsals are held, where one is known. With `dns_persist` names
-    may be proven by records that stay.
+    """Which CAs are asked, and for what: those of `fallback` near the deadline. `profiles` are in
+    order of preference; `preferred_chain` names a root; `staging` is the URL for rehearsals, if
+    known; with `dns_persist` lasting records may prove names.
     """
 
     usual: CaSettings
@@ -67,28 +63,22 @@ class AcmeSettings:
         return self.usual.directory
 
     @property
-    def ca_bundle(self) -> Path | None:
-        """Who signed that directory's own TLS certificate; `None` is the system's trust."""
-        return self.usual.ca_bundle
-
-    @property
-    def proxy(self) -> str | None:
-        """The URL of the proxy to that directory; `None` leaves that to the environment."""
-        return self.usual.proxy
-
-    @property
     def authorities(self) -> tuple[CaSettings, ...]:
         """Every CA, the usual one first."""
         return (self.usual, *self.fallback)
 
+    @property
+    def issuance(self) -> desired.Issuance:
+        """How certificates are ordered."""
+        authorities = tuple(desired.Authority(one.name, one.directory) for one in self.authorities)
+        return desired.Issuance(self.profiles, authorities, self.reuse_key, self.dns_persist)
+
 
 @dataclass(frozen=True, slots=True)
 class DnsSettings:
-    """Whom to ask about zones, and how long to wait until a challenge record is seen everywhere.
-
-    No resolvers means the system's. `port` is where authoritative servers answer: another than 53
-    only in tests and sandboxes. `doh` are the URLs of resolvers that are asked by HTTPS, `None`
-    where nothing is said of them. With a `wait`, no question is asked at all.
+    """Whom to ask about zones, and how long to wait for a challenge record. Without resolvers, the
+    system's; `port` is that of authoritative servers; `doh` are URLs of resolvers, `None` where
+    nothing is said. With a `wait`, nothing is asked.
     """
 
     resolvers: tuple[ServerAddress, ...]
@@ -100,10 +90,7 @@ class DnsSettings:
 
 @dataclass(frozen=True, slots=True)
 class VerifySettings:
-    """How the edges are looked at. No resolvers means the system's.
-
-    After `timeout`, "not served" is a failure; it is never a reason to retire anything.
-    """
+    """How edges are observed; without resolvers, the system's. `timeout` ends the wait."""
 
     resolvers: tuple[ServerAddress, ...]
     port: int
@@ -113,10 +100,7 @@ class VerifySettings:
 
 @dataclass(frozen=True, slots=True)
 class AccountTable:
-    """An account as written, for the wiring to bind to the settings of the adapter it names.
-
-    `values` has everything but `type`, secrets as their references or literals; it never prints.
-    """
+    """An account as written: `values` has all but `type`, may hold secrets, and never prints."""
 
     label: str
     type: str
@@ -126,9 +110,7 @@ class AccountTable:
 
 @dataclass(frozen=True, slots=True)
 class ChannelTable:
-    """A channel of notifications as written: `account` is what its adapter reads, `on` what it is
-    sent; `language` is empty for that of the run.
-    """
+    """A channel as written: its adapter's table, its topics, its language (empty: the run's)."""
 
     account: AccountTable
     on: tuple[Topic, ...]
@@ -141,9 +123,7 @@ HEARTBEAT, METRICS = "[heartbeat]", "[metrics]"
 
 @dataclass(frozen=True, slots=True)
 class Monitoring:
-    """The address that a run pings, and the file into which it writes its metrics; `None` for what
-    is not wanted.
-    """
+    """The address that a run pings, and the file for its metrics; `None` for what is not wanted."""
 
     heartbeat: SecretReference | None = None
     metrics: Path | None = None
@@ -157,13 +137,9 @@ class Monitoring:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Everything the operator declared. `path=None`: it came from the environment alone.
-
-    `certificates` are those that a run is for, of all that are `declared`.
-    `accounts` go by label. `places` has where each lineage is declared, for messages about it;
-    `places[lineage].below("deploy", n)` is its n-th deployment. `secrets` resolves references,
-    with the environment and what `env_files` add to it. `channels` go by their names;
-    `monitoring` is where monitors look.
+    """Everything the operator declared; `path` is `None` for the environment alone. `certificates`
+    are those of this run among the `declared`; `places[lineage].below("deploy", n)` is where its
+    n-th deployment stands. `accounts` and `channels` go by label.
     """
 
     path: Path | None
@@ -172,8 +148,8 @@ class Settings:
     dns: DnsSettings
     verify: VerifySettings
     accounts: Mapping[str, AccountTable]
-    certificates: tuple[DesiredCertificate, ...]
-    declared: tuple[DesiredCertificate, ...]
+    certificates: tuple[desired.DesiredCertificate, ...]
+    declared: tuple[desired.DesiredCertificate, ...]
     places: Mapping[str, Place]
     secrets: Secrets
     env_files: tuple[EnvFile, ...] = ()
@@ -183,9 +159,7 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class UsualAccount:
-    """An account that needs no file: its type, which is also its label; how its service is called;
-    the keys that it takes from the environment.
-    """
+    """An account that needs no file: its type and label, its service, its variables for keys."""
 
     type: str
     service: str
@@ -200,62 +174,30 @@ class UsualAccounts:
     target: UsualAccount
 
 
-ReadOptions = Callable[[TomlTable], tuple[Kind, DesiredHttps]]
+ReadOptions = Callable[[TomlTable], tuple[desired.Kind, desired.DesiredHttps]]
 """Reads the settings that a target declares for its deployments, as `config.bind` does."""
 
 
-class Adapters(Protocol):
-    """Knows what there is to know of an account before it is connected."""
+class Adapters:
+    """What is known of an account before it is connected: here, and for readers alone, nothing."""
 
     def variables(self, types: Collection[str]) -> Collection[str]:
-        """Return the names that keys have in the environment: of these types, and of usual ones.
-        They hold secrets, referred to or not. A type that cannot be imported has none.
-        """
-        ...
-
-    def keys_in(self, environ: Mapping[str, str], account: AccountTable) -> Mapping[str, str]:
-        """Return references to the keys that the environment has, by their usual names, for an
-        account whose table has none. A type that cannot be imported has none.
-        """
-        ...
-
-    def options_of(self, type_: str) -> ReadOptions | None:
-        """Return what reads the settings that a target of this type declares for its deployments;
-        `None` where the type is unknown.
-        """
-        ...
-
-    def check(self, account: AccountTable, group: str, resolve: Resolve) -> None:
-        """Raise `ConfigError` with what is wrong in an account's table, where its type is known in
-        the group of entry points that it is used as one of.
-        """
-        ...
-
-    def unknown_types(self, accounts: Iterable[AccountTable]) -> Sequence[Mistake]:
-        """Return a mistake for each account whose type is neither a DNS provider nor a target."""
-        ...
-
-
-class NoAdapters:
-    """Knows none: for a reader that only wants the declarations."""
-
-    def variables(self, types: Collection[str]) -> Collection[str]:
-        """Return none."""
+        """Return the variables that hold keys of these types, and of usual ones, used or not."""
         del types
         return ()
 
     def keys_in(self, environ: Mapping[str, str], account: AccountTable) -> Mapping[str, str]:
-        """Find none."""
+        """Return references to keys in the environment, for an account whose table has none."""
         del environ, account
         return {}
 
     def options_of(self, type_: str) -> ReadOptions | None:
-        """Know no type."""
+        """Return the reader of deployment settings of a target; `None` if the type is unknown."""
 
     def check(self, account: AccountTable, group: str, resolve: Resolve) -> None:
-        """Find nothing wrong."""
+        """Raise `ConfigError` with what is wrong in an account of a type known in its group."""
 
     def unknown_types(self, accounts: Iterable[AccountTable]) -> Sequence[Mistake]:
-        """Find nothing wrong."""
+        """Return a mistake for each account whose type is neither a DNS provider nor a target."""
         del accounts
         return ()

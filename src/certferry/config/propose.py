@@ -1,8 +1,6 @@
-"""A proposal as the text of a configuration file, with comments for its reader; and the text of one
-with a certificate more, or less, in which every other line stays as it is. Pure.
-
-What has come out of a change is read again, and compared with what was meant: a text in which it is
-not so is refused, so that no spelling of TOML has to be thought of here.
+"""The text of a configuration file for a proposal; and one with a certificate more, or less, in
+which every other line stays. A changed text is read again and must mean what was meant, so no
+spelling of TOML has to be thought of here. Pure.
 """
 
 from __future__ import annotations
@@ -11,18 +9,16 @@ import json
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import groupby
+from itertools import groupby, product
 
-from certferry.config.document import Document, tables_in_order
+from certferry.config.certificates import account_among
+from certferry.config.document import Document, LineIndex
+from certferry.config.model import Settings
 from certferry.config.values import DIRECTORIES
-from certferry.core.certificates.names import pattern_of
-from certferry.core.discovery.proposal import (
-    Access,
-    LeftOut,
-    Proposal,
-    ProposedCertificate,
-    ProposedDeployment,
-)
+from certferry.core.certificates.certificate import covered_by
+from certferry.core.certificates.names import is_wildcard, normalise, pattern_of
+from certferry.core.discovery import proposal as proposals
+from certferry.core.discovery.proposal import LeftOut, ProposedCertificate, ProposedDeployment
 from certferry.errors import ConfigError
 from certferry.text import Text
 
@@ -43,8 +39,8 @@ class NewAccount:
 
 @dataclass(frozen=True, slots=True)
 class Preamble:
-    """What stands above the certificates. `settings` are an operator's own, taken as they are;
-    `directory` and `email` are `None` where those say it. `heartbeat` refers to its address.
+    """What stands above the certificates. `settings` are an operator's own; `directory` and `email`
+    are `None` where those say it; `heartbeat` refers to its address.
     """
 
     settings: str = field(default="", repr=False)
@@ -56,7 +52,7 @@ class Preamble:
     heartbeat: str = ""
 
 
-def text_of(preamble: Preamble, proposal: Proposal, say: Say) -> str:
+def text_of(preamble: Preamble, proposal: proposals.Proposal, say: Say) -> str:
     """Return the whole file."""
     header = _comment(
         say(Text("Written by `certferry init`. Every setting: `certferry help config`.")),
@@ -78,10 +74,8 @@ def text_of(preamble: Preamble, proposal: Proposal, say: Say) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def tables_of(proposal: Proposal, say: Say) -> str:
-    """Return the tables of the certificates alone, and those that are left out as comments; nothing
-    where there is neither.
-    """
+def tables_of(proposal: proposals.Proposal, say: Say) -> str:
+    """Return the certificates' tables, and those left out as comments; empty without either."""
     parts = [
         *(_certificate(one, say) for one in proposal.certificates),
         _left_out(proposal.left_out, say),
@@ -90,10 +84,7 @@ def tables_of(proposal: Proposal, say: Say) -> str:
 
 
 def with_keys(settings: Document, accounts: Sequence[NewAccount]) -> str:
-    """Return the text of an operator's own settings, with what their accounts lack.
-
-    Raises `ConfigError` where there is no line to write them below.
-    """
+    """Return the operator's text with the keys that accounts lack. Raises `ConfigError`."""
     lines = settings.text.splitlines()
     below: dict[int, list[str]] = {}
     for account in accounts:
@@ -122,9 +113,7 @@ def with_accounts(settings: Document, accounts: Sequence[NewAccount]) -> Documen
 
 
 def with_tables(settings: Document, tables: Mapping[str, Mapping[str, object]]) -> Document:
-    """Return an operator's own settings with more tables, as values alone. They stand in no file,
-    and what is wrong with them is reported without one.
-    """
+    """Return an operator's settings with more tables, as values that stand in no file."""
     return replace(settings, path=None, values={**settings.values, **tables})
 
 
@@ -198,9 +187,9 @@ def _deployment(deployment: ProposedDeployment, say: Say) -> Iterator[str]:
         yield 'domains = "auto"'
 
 
-def _access(access: Access) -> Iterator[str]:
+def _access(access: proposals.Access) -> Iterator[str]:
     """Write only what is not the rule."""
-    usual = Access()
+    usual = proposals.Access()
     for key in ("owner", "group"):
         name = getattr(access, key)
         if name is not None:
@@ -230,13 +219,9 @@ def _left_out(left_out: Sequence[LeftOut], say: Say) -> str:
 
 
 def _value(value: object) -> str:
-    match value:
-        case str():
-            return quoted(value)
-        case list():
-            return _list(value)
-        case _:
-            return json.dumps(value)
+    if isinstance(value, list):
+        return _list(value)
+    return quoted(value) if isinstance(value, str) else json.dumps(value)
 
 
 def _list(words: Sequence[str]) -> str:
@@ -258,9 +243,7 @@ _CERTIFICATES = "certificates"
 
 @dataclass(frozen=True, slots=True)
 class Edited:
-    """A file's new text, and what is otherwise in it: blocks of lines that come (`+`) or go (`-`),
-    each with the number of its first line, in the text in which it stands.
-    """
+    """A changed text, and its blocks of lines (`+` or `-`), each with its first line's number."""
 
     text: str
     sign: str
@@ -268,14 +251,11 @@ class Edited:
 
 
 def with_certificates(document: Document, tables: str) -> Edited:
-    """Return the text with more certificates, below those that it has. `tables` is their TOML.
-
-    Raises `ConfigError` where the file is written so that they cannot be added.
-    """
+    """Return the text with more certificates, of this TOML, below its own. Raises `ConfigError`."""
     rows = document.text.split("\n")
     ends = [
         _end(rows, table.last)
-        for table in tables_in_order(document.text)
+        for table in LineIndex(document.text).tables
         if table.trail[0] == _CERTIFICATES
     ]
     at = max(ends) if ends else _without_blanks_at_the_end(rows)
@@ -295,10 +275,8 @@ def with_certificates(document: Document, tables: str) -> Edited:
 
 
 def without_certificate(document: Document, number: int) -> Edited:
-    """Return the text without the certificate of that number (from 0), its deployments, and the
-    comment that stands directly above each.
-
-    Raises `ConfigError` where it stands in no table of its own.
+    """Return the text without a certificate (from 0), its deployments, and the comments directly
+    above. Raises `ConfigError` where it stands in no table of its own.
     """
     rows = document.text.split("\n")
     found = list(_blocks(rows, document, number))
@@ -314,10 +292,8 @@ def without_certificate(document: Document, number: int) -> Edited:
 
 
 def _blocks(rows: Sequence[str], document: Document, number: int) -> Iterator[tuple[int, int]]:
-    """Yield where the lines of a certificate are, from 0, the end not included: from the comment
-    directly above its first header. Tables of others may stand between them.
-    """
-    in_order = tables_in_order(document.text)
+    """Yield the lines (from 0, end excluded) of a certificate, with the comments directly above."""
+    in_order = LineIndex(document.text).tables
     for of_it, tables in groupby(in_order, lambda one: one.trail[:2] == (_CERTIFICATES, number)):
         if of_it:
             first, *more = tables
@@ -328,9 +304,7 @@ def _blocks(rows: Sequence[str], document: Document, number: int) -> Iterator[tu
 
 
 def _end(rows: Sequence[str], last: int) -> int:
-    """Return where a table ends whose values end before this line (from 0): behind the comments
-    that follow, unless these stand directly above another table.
-    """
+    """Return where a table ends (from 0), with comments that stand above no other table."""
     end = last
     while end < len(rows) and _is_comment(rows[end]):
         end += 1
@@ -361,8 +335,92 @@ def _checked(document: Document, text: str, meant: Sequence[object]) -> str:
         found = {}
     if found != values:
         problem = Text("{path} does not have each certificate under a [[certificates]] of its own")
-        raise ConfigError(
-            problem.filled(path=document.path),
-            hint=Text("change it with an editor; nothing was changed"),
-        )
+        hint = Text("change it with an editor; nothing was changed")
+        raise ConfigError(problem.filled(path=document.path), hint=hint)
     return text
+
+
+# what `certferry add` declares: for which names, who proves them, where they are served
+
+
+def already_declared(settings: Settings, domains: Sequence[str]) -> bool:
+    """Return whether each domain is a declared name. Raises `ConfigError` for what is no domain."""
+    declared = {name for desired in settings.declared for name in desired.names}
+    return declared.issuperset(map(normalise, domains))
+
+
+def covered_already(settings: Settings, domains: Sequence[str]) -> Iterator[Text]:
+    """Yield a sentence for each domain that a declared wildcard covers: it may need none."""
+    for name in dict.fromkeys(map(normalise, domains)):
+        for desired in settings.declared:
+            if covered_by(desired.names, name):
+                yield Text(
+                    "{lineage} covers {name} already: the next sync serves it there, unless its"
+                    " deployment names other domains",
+                    lineage=desired.lineage,
+                    name=name,
+                )
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """An account to choose: the one that the `option` names, else the only one of the `labels`."""
+
+    option: str
+    labels: Sequence[str]
+    named: str | None
+
+    def account(self, settings: Settings) -> str:
+        """Return the account; empty where there is none. Raises `ConfigError`."""
+        if self.named is not None:
+            try:
+                return account_among(self.labels)(self.named)
+            except ConfigError as wrong:
+                message = Text("{name}: {problem}", name=self.option, problem=wrong.message)
+                raise ConfigError(message) from None
+        if len(self.labels) > 1:
+            problem = Text("{path} has several accounts that could be meant: {labels}")
+            hint = Text("say which with {option}", option=f"{self.option} {self.labels[0]}")
+            raise ConfigError(problem.filled(path=settings.path, labels=self.labels), hint=hint)
+        return next(iter(self.labels), "")
+
+
+def additions(
+    settings: Settings, domains: Sequence[str], dns: Choice, to: Choice, *, each: bool
+) -> tuple[ProposedCertificate, ...]:
+    """Return what to declare: one for all domains, or one for `each`. Raises `ConfigError`."""
+    names = tuple(dict.fromkeys(map(normalise, domains)))
+    for name in names:
+        for desired in settings.declared:
+            if name in desired.names:
+                problem = Text("{name} is declared already, in {lineage}")
+                hint = Text("leave it out, or change the list of names with an editor")
+                raise ConfigError(problem.filled(name=name, lineage=desired.lineage), hint=hint)
+    proven = dns.account(settings)
+    if not proven:
+        problem = Text("{path} has no account of a DNS service", path=settings.path)
+        hint = Text("write one: `certferry help config` shows each under [accounts]")
+        raise ConfigError(problem, hint=hint)
+    served = to.account(settings)
+    deployments = (ProposedDeployment(served),) if served else ()
+    groups = [(name,) for name in names] if each else [names]
+    for group in groups:
+        _must_not_overlap(group)
+    proposed = [
+        ProposedCertificate(proposals.lineage_of(group), group, proven, deployments=deployments)
+        for group in groups
+    ]
+    return tuple(
+        proposals.named_apart(proposed, (desired.lineage for desired in settings.declared))
+    )
+
+
+def _must_not_overlap(names: Sequence[str]) -> None:
+    """Raise `ConfigError` for names that Let's Encrypt refuses in one order ("redundant with a
+    wildcard domain in the same request": letsencrypt/boulder, pull request 3542).
+    """
+    problem = Text("{wildcard} covers {name}, and Let's Encrypt refuses both in one certificate")
+    for name, wildcard in product(names, filter(is_wildcard, names)):
+        if wildcard != name and covered_by([wildcard], name):
+            hint = Text("leave {name} out", name=name)
+            raise ConfigError(problem.filled(wildcard=wildcard, name=name), hint=hint)

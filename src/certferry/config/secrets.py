@@ -1,6 +1,4 @@
-"""References to secrets (`env:NAME`, `file:PATH`, `command:…`, `keyring:SERVICE/USER`) and what
-they lead to. Anything else is the secret itself, a literal.
-"""
+"""References to secrets (`env:`, `file:`, `command:`, `keyring:SERVICE/USER`), and literal ones."""
 
 from __future__ import annotations
 
@@ -10,11 +8,11 @@ import shlex
 import subprocess
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from datetime import timedelta
 from functools import cached_property
 
-from certferry.config.files import Paths, read_file, read_private_file
+from certferry.config.files import Paths, read_file
 from certferry.config.mistakes import nearest, set_first
 from certferry.core.redaction import redacted, repeats
 from certferry.core.secret import Secret, may_be_a_secret, names_a_secret
@@ -63,44 +61,33 @@ Resolve = Callable[[SecretReference], Secret]
 """Returns the secret that a reference leads to; raises `ConfigError`. See `Secrets`."""
 
 
+@dataclass(repr=False, eq=False)
 class Secrets:
-    """Follows references, with the environment and the paths they are relative to.
-
-    `references` are all that the settings have, whether or not a run follows them; `usual` are
-    variables that hold secrets, referred to or not, and `files` what `env_files` set.
+    """Follows references, from an environment and paths. `references` are all of the settings,
+    `usual` variables that hold secrets in any case, `files` what `env_files` set.
     """
 
-    def __init__(
-        self,
-        environ: Mapping[str, str],
-        paths: Paths,
-        *,
-        references: Collection[SecretReference] = (),
-        usual: Callable[[], Collection[str]] = frozenset,
-        files: Collection[Mapping[str, str]] = (),
-        command_timeout: timedelta = COMMAND_TIMEOUT,
-    ) -> None:
-        self._environ = dict(environ)
-        self._paths = paths
-        self._references = tuple(references)
-        self._files = tuple(files)
-        self._command_timeout = command_timeout
-        self._given: set[Secret] = set()
-        self._usual = usual
+    environ: Mapping[str, str]
+    paths: Paths
+    _: KW_ONLY
+    references: Collection[SecretReference] = ()
+    usual: Callable[[], Collection[str]] = frozenset
+    files: Collection[Mapping[str, str]] = ()
+    command_timeout: timedelta = COMMAND_TIMEOUT
+    _given: set[Secret] = field(init=False, default_factory=set)
 
     @cached_property
     def variables(self) -> frozenset[str]:
         """What holds the accounts' keys by its name."""
-        referred = {one.place for one in self._references if one.scheme == "env" and one.place}
-        return frozenset(self._usual()) | referred
+        referred = {one.place for one in self.references if one.scheme == "env" and one.place}
+        return frozenset(self.usual()) | referred
 
     def withheld(self) -> frozenset[str]:
-        """Return the variables that no program which certferry runs is to have: those of the
-        accounts' keys, and whichever others hold one of these, alone or within an address or other
-        words, whatever they are called.
+        """Return the variables that no program run by certferry may have: those of the accounts'
+        keys, and any other that holds such a key, alone or within other words.
         """
         ours = {Secret(one.strip()) for one in self._ours()}
-        copies = {name for name, value in self._environ.items() if repeats(value, ours)}
+        copies = {name for name, value in self.environ.items() if repeats(value, ours)}
         return self.variables | copies
 
     def resolve(self, reference: SecretReference) -> Secret:
@@ -113,43 +100,37 @@ class Secrets:
         return secret
 
     def resolve_at_rest(self, reference: SecretReference) -> Secret:
-        """Return the secret, or anything in place of one for which a program would be run or a key
-        ring opened. Raises `ConfigError` as `resolve` does.
-        """
+        """Resolve without programs or key rings, by a stand-in. Raises `ConfigError`."""
         return self.resolve(reference) if reference.is_at_rest else Secret("not looked at")
 
     def known(self) -> frozenset[Secret]:
-        """Return what no program's words are to show: every secret that was resolved, the literals,
-        what the files and variables hold that are referred to, and what the environment and
-        `env_files` hold under a name that means a secret. No program is run for it, no key ring
-        opened; what cannot be read is left out.
+        """Return what no program's words may show: every resolved secret, literals, and what files
+        and variables hold that are referred to or whose name means a secret. Runs no program.
         """
         return frozenset(map(Secret, (*self._referred(), *self._held()))) | self._given
 
     def _ours(self) -> Iterator[str]:
-        """Return the secrets that the settings lead to. What is too short to be one is a word or a
-        number by itself, which anything may be set to.
-        """
+        """Yield the secrets that the settings lead to, but for those too short to be recognised."""
         named = (
             environ[name]
-            for environ in (self._environ, *self._files)
+            for environ in (self.environ, *self.files)
             for name in self.variables & environ.keys()
         )
         given = (secret.reveal() for secret in self._given)
         yield from filter(may_be_a_secret, (*named, *self._referred(), *given))
 
     def _referred(self) -> Iterator[str]:
-        for reference in self._references:
+        for reference in self.references:
             if reference.is_literal:
                 yield reference.written
             elif reference.scheme == "file":
                 with suppress(ConfigError, ValueError):
                     # Readable by others, or no text: it is a secret still.
-                    data = read_file(self._paths.resolve(reference.place)).data
+                    data, _ = read_file(self.paths.resolve(reference.place))
                     yield _without_final_newline(data.decode(errors="surrogateescape"))
 
     def _held(self) -> Iterator[str]:
-        for environ in (self._environ, *self._files):
+        for environ in (self.environ, *self.files):
             for name, value in environ.items():
                 if name in self.variables or _is_guessed(name, value):
                     yield value
@@ -162,7 +143,10 @@ class Secrets:
             raise ConfigError(Text("`{scheme}:` leads nowhere", scheme=scheme))
         match scheme:
             case "env":
-                return self._from_environment(place)
+                if not (value := self.environ.get(place)):
+                    problem = Text("the environment variable {name} is not set", name=place)
+                    raise ConfigError(problem, hint=set_first(place))
+                return value
             case "file":
                 return self._from_file(place)
             case "command":
@@ -171,18 +155,10 @@ class Secrets:
                 # As it stands: what a key ring knows may begin or end with a space.
                 return _from_keyring(reference.written.partition(":")[2])
 
-    def _from_environment(self, name: str) -> str:
-        value = self._environ.get(name)
-        if not value:
-            raise ConfigError(
-                Text("the environment variable {name} is not set", name=name), hint=set_first(name)
-            )
-        return value
-
     def _from_file(self, written: str) -> str:
-        path = self._paths.resolve(written)
+        path = self.paths.resolve(written)
         try:
-            data = read_private_file(path)
+            data, _ = read_file(path, private=True)
         except ConfigError as exc:
             raise ConfigError(Text("{path} {problem}", path=path, problem=exc.message)) from exc
         return _without_final_newline(_decode(data, str(path)))
@@ -201,14 +177,14 @@ class Secrets:
                 arguments,
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
-                timeout=self._command_timeout.total_seconds(),
-                env={name: v for name, v in self._environ.items() if name not in withheld},
-                cwd=self._paths.directory,
+                timeout=self.command_timeout.total_seconds(),
+                env={name: v for name, v in self.environ.items() if name not in withheld},
+                cwd=self.paths.directory,
                 check=False,
             )
         except subprocess.TimeoutExpired:
             problem = Text("the command {program} was still running after {time}")
-            raise ConfigError(problem.filled(program=program, time=self._command_timeout)) from None
+            raise ConfigError(problem.filled(program=program, time=self.command_timeout)) from None
         except (OSError, ValueError) as exc:
             problem = Text("the command {program} cannot be run: {problem}")
             raise ConfigError(problem.filled(program=program, problem=system_words(exc))) from None
@@ -219,9 +195,8 @@ class Secrets:
     def _failed(self, program: str, code: int, stderr: bytes) -> ConfigError:
         words = redacted(stderr.decode(errors="surrogateescape"), self.known())
         shown = " ".join("".join(c if c.isprintable() else " " for c in words).split())
-        said = Text(
-            "the command {program} failed with exit code {code}", program=program, code=code
-        )
+        said = Text("the command {program} failed with exit code {code}")
+        said = said.filled(program=program, code=code)
         if not shown:
             return ConfigError(said)
         shown = shown[-_LONGEST_COMPLAINT:]
@@ -229,9 +204,7 @@ class Secrets:
 
 
 def _is_guessed(name: str, value: str) -> bool:
-    """Return whether a variable without a reference holds a secret all the same, and not only the
-    path of one.
-    """
+    """Return whether a name and its value mean a secret, and not the path of one."""
     if not names_a_secret(name) or not may_be_a_secret(value):
         return False
     # No pathlib: it raises where the value is too long for a path.
@@ -255,9 +228,8 @@ def _from_keyring(written: str) -> str:
         import keyring
         import keyring.errors
     except ImportError:
-        raise ConfigError(
-            Text("needs the extra `keyring`; {install}", install=how_to_install("keyring"))
-        ) from None
+        problem = Text("needs the extra `keyring`; {install}", install=how_to_install("keyring"))
+        raise ConfigError(problem) from None
     try:
         value = keyring.get_password(service, user)
     except keyring.errors.KeyringError as exc:

@@ -1,6 +1,4 @@
-"""What of the settings a run by cron or systemd lacks, since these start programs with next to no
-environment.
-"""
+"""What cron and systemd, which start programs with next to no environment, lack for a run."""
 
 from __future__ import annotations
 
@@ -46,10 +44,7 @@ def lost_programs(settings: Settings, path: str, environ: Mapping[str, str]) -> 
 
 
 def needed_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return what a run needs to find the same files and to reach the same services: a home that is
-    not the user's usual one, where the state lies, proxies without a password, and bundles of CA
-    certificates.
-    """
+    """Return what a run needs: an unusual home, the state's place, proxies, CA bundles."""
     home = environ.get("HOME")
     found = {"HOME": home} if home and Path(home) != home_directory({}) else {}
     proxies = {name: value for name, value in _proxies(environ) if not _names_a_user(value)}
@@ -69,9 +64,7 @@ def runs_programs(settings: Settings) -> bool:
 
 
 def directories_filled(settings: Settings) -> list[Path]:
-    """Return the directories into which a run puts certificates, and its metrics. Of one that is
-    still to be made, the nearest parent that is there.
-    """
+    """Return the directories a run writes to, or the nearest parent of one that is missing."""
     deliveries = (delivery for _, delivery in _deliveries(settings))
     wanted = [Path(each.directory) for each in deliveries if isinstance(each, FileDelivery)]
     if settings.monitoring.metrics is not None:

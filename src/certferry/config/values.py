@@ -1,6 +1,4 @@
-"""Values of settings: each reader takes what TOML has, or raises `ConfigError`; and tables of them,
-taken key by key, where what is wrong is collected, and reading goes on.
-"""
+"""Readers of single values, which raise `ConfigError`, and of tables, which collect mistakes."""
 
 from __future__ import annotations
 
@@ -51,10 +49,7 @@ class ServerAddress:
 
 
 def server_address(value: object) -> ServerAddress:
-    """Take `address`, `address:port` or `[IPv6]:port`.
-
-    Only addresses: to find a name server by its name would need another name server.
-    """
+    """Take `address`, `address:port` or `[IPv6]:port`: a name would need another name server."""
     written = word(value).strip()
     parts = _SERVER.fullmatch(written)
     host = (parts["v6"] or parts["v4"]) if parts else written
@@ -64,13 +59,11 @@ def server_address(value: object) -> ServerAddress:
     except ValueError:
         address = None
     if address is None or not 1 <= port <= 65535:  # noqa: PLR2004 - RFC 768: ports have 16 bits
-        raise ConfigError(
-            Text(
-                "{server} is not the address of a name server; write 192.0.2.1, 192.0.2.1:5353 or"
-                " [2001:db8::1]:5353",
-                server=repr(written),
-            )
+        problem = Text(
+            "{server} is not the address of a name server; write 192.0.2.1, 192.0.2.1:5353 or"
+            " [2001:db8::1]:5353"
         )
+        raise ConfigError(problem.filled(server=repr(written)))
     return ServerAddress(str(address), port)
 
 
@@ -90,9 +83,8 @@ def https_url(value: object) -> str:
     if parts.username is not None or parts.password is not None:
         raise ConfigError(Text("must not hold a user name or password"))
     if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
-        raise ConfigError(
-            Text("must begin with https://; http:// is for addresses of this machine only")
-        )
+        problem = Text("must begin with https://; http:// is for addresses of this machine only")
+        raise ConfigError(problem)
     return written
 
 
@@ -163,16 +155,21 @@ def _items_of(written: str) -> list[str]:
     return [item for item in re.split(r"[\s,;，；、]+", written) if item]
 
 
-def _as_list(items: Sequence[str]) -> str:
-    """Write a list as it stands in the file."""
-    return json.dumps(list(items), ensure_ascii=False)
+def _typed(kind: type[T], wanted: Text) -> Read[T]:
+    """Make a reader of one type; true and false are no numbers."""
+
+    def read(value: object) -> T:
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            raise wrong_type(wanted, value)
+        return value
+
+    return read
 
 
-def string(value: object) -> str:
-    """Take any string."""
-    if not isinstance(value, str):
-        raise wrong_type(Text("a string"), value)
-    return value
+string = _typed(str, Text("a string"))
+flag = _typed(bool, Text("true or false"))
+whole_number = _typed(int, Text("a whole number"))
+_a_table: Read[Mapping[str, object]] = _typed(dict, Text("a table"))
 
 
 def one_name(value: object) -> str:
@@ -181,7 +178,7 @@ def one_name(value: object) -> str:
     items = _items_of(written)
     if len(items) > 1 and all("." in item for item in items):
         problem = Text("holds several names: write each in its own quotes: {items}")
-        raise ConfigError(problem.filled(items=_as_list(items)))
+        raise ConfigError(problem.filled(items=json.dumps(items, ensure_ascii=False)))
     return written
 
 
@@ -195,24 +192,10 @@ def word(value: object) -> str:
     return written
 
 
-def flag(value: object) -> bool:
-    """Take true or false."""
-    if not isinstance(value, bool):
-        raise wrong_type(Text("true or false"), value)
-    return value
-
-
 def number(value: object) -> float:
     """Take a whole or decimal number."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise wrong_type(Text("a number"), value)
-    return value
-
-
-def whole_number(value: object) -> int:
-    """Take a number without decimals."""
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise wrong_type(Text("a whole number"), value)
     return value
 
 
@@ -302,9 +285,9 @@ class TomlTable:
     def __contains__(self, key: str) -> bool:
         return key in self._values
 
-    def holds_table(self, key: str) -> bool:
-        """Return whether a table stands under this key."""
-        return isinstance(self._values.get(key), dict)
+    def holds(self, kind: type, key: str) -> bool:
+        """Return whether a value of this type stands under the key."""
+        return isinstance(self._values.get(key), kind)
 
     @property
     def written(self) -> Sequence[str]:
@@ -315,10 +298,6 @@ class TomlTable:
     def unknown(self) -> Sequence[str]:
         """The settings that are there and were neither taken nor allowed."""
         return [key for key in self._values if key not in self._known]
-
-    def is_list(self, key: str) -> bool:
-        """Return whether a list is written there."""
-        return isinstance(self._values.get(key), list)
 
     def take(self, key: str, read: Read[T], default: D) -> T | D:
         """Return the key's value; the default when it is absent or wrong."""
@@ -334,10 +313,8 @@ class TomlTable:
     def take_list(
         self, key: str, read: Read[T], default: D, *, instead: str = "", empty: bool = False
     ) -> tuple[T, ...] | D:
-        """Return a list's items, without the wrong ones; each of those is reported at its line.
-
-        The word `instead` may stand in place of a list and means the default; `empty` allows a
-        list of nothing.
+        """Return a list's items without the wrong ones, which are reported at their lines. The word
+        `instead` means the default; `empty` allows an empty list.
         """
         written = self.take(key, _list_or(instead, empty=empty), None)
         if written is None:
@@ -412,16 +389,11 @@ def _list_or(instead: str, *, empty: bool) -> Read[list[object] | None]:
             items = _items_of(value) if isinstance(value, str) else []
             if items:  # how they are written as a list
                 problem = Text("{problem}: write {items}")
-                raise ConfigError(problem.filled(problem=wrong.message, items=_as_list(items)))
+                shown = json.dumps(items, ensure_ascii=False)
+                raise ConfigError(problem.filled(problem=wrong.message, items=shown))
             raise wrong
         if not value and not empty:
             raise ConfigError(Text("is an empty list"))
         return value
 
     return read
-
-
-def _a_table(value: object) -> Mapping[str, object]:
-    if not isinstance(value, dict):
-        raise wrong_type(Text("a table"), value)
-    return value

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from certferry.config.files import read_private_file
+from certferry.config.files import read_file
 from certferry.config.model import Settings
 from certferry.core.findings import Code
 from certferry.core.secret import Secret
@@ -28,9 +28,7 @@ _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 def examine_files(settings: Settings) -> Iterator[Problem]:
-    """Check the configuration, the files that it names, the key file and the state, as far as they
-    are there. What was refused when it was read has been reported.
-    """
+    """Check the permissions of the configuration, its env files, the key file and the state."""
     read = [settings.path, *(file.path for file in settings.env_files)]
     for path in filter(None, read):
         yield from _judged(path, private=None)
@@ -60,13 +58,12 @@ def _judged(path: Path, *, private: Severity | None) -> Iterator[Problem]:
         must_be_trusted(path)
     except FileNotFoundError:
         return
-    except NotTrusted as open_to:
-        message = Text("{path} {problem}", path=str(open_to.path), problem=open_to.problem)
-        yield Problem(Code.FILE_OPEN, message, open_to.fix, subject=str(path))
-        return
-    except OSError as problem:
-        message = Text("{path}: {problem}", path=str(path), problem=system_words(problem))
+    except OSError as exc:
+        message = Text("{path}: {problem}", path=str(path), problem=system_words(exc))
         fix = Text("it must be a file of the user who runs certferry")
+        if isinstance(exc, NotTrusted):
+            fix = exc.fix
+            message = Text("{path} {problem}", path=str(exc.path), problem=exc.problem)
         yield Problem(Code.FILE_OPEN, message, fix, subject=str(path))
         return
     mode = stat.S_IMODE(facts.st_mode)
@@ -102,19 +99,17 @@ class Draft:
             try:
                 os.link(self.draft, self.place)
             except FileExistsError:
-                raise ConfigError(
-                    Text("{path} is there already", path=self.place),
-                    hint=Text("--force replaces it; or name another file"),
-                ) from None
+                problem = Text("{path} is there already", path=self.place)
+                hint = Text("--force replaces it; or name another file")
+                raise ConfigError(problem, hint=hint) from None
             sync_directory(self.place.parent)
 
 
 @contextmanager
 def drafted(path: Path, content: bytes, hint: Text = _NOTHING_CHANGED) -> Iterator[Draft]:
-    """Write a file beside its place, with mode 0600. It is gone at the end of the `with` block,
-    unless it was put. Where a link is in its place, it lies where that leads.
-
-    Raises `ConfigError`: whatever can be in the way of writing is found now.
+    """Write a file beside its place, or beside what a link there leads to, with mode 0600; it is
+    gone after the `with` block unless it was put. Raises `ConfigError` for whatever prevents
+    writing.
     """
     place = path.resolve()
     with _translating_errors(path, hint):
@@ -130,18 +125,14 @@ def drafted(path: Path, content: bytes, hint: Text = _NOTHING_CHANGED) -> Iterat
 
 
 def change_file(path: Path, before: str, after: str) -> None:
-    """Write a changed text in the place of the one that was read, whole, with the owner and the
-    mode that the file has. Where a link is in its place, that stays. Raises `ConfigError`.
-    """
+    """Replace a text that was read, keeping owner, mode and link. Raises `ConfigError`."""
     place = path.resolve()
     with _translating_errors(path, Text("nothing was changed")):
         facts, content = place.stat(), place.read_bytes()
         mark = codecs.BOM_UTF8 if content.startswith(codecs.BOM_UTF8) else b""
         if content.removeprefix(mark) != before.encode():
-            raise ConfigError(
-                Text("{path} has been changed meanwhile", path=path),
-                hint=Text("nothing was changed; run the command again"),
-            )
+            problem = Text("{path} has been changed meanwhile", path=path)
+            raise ConfigError(problem, hint=Text("nothing was changed; run the command again"))
         replace_file(place, mark + after.encode(), stat.S_IMODE(facts.st_mode), owner=facts)
         sync_directory(place.parent)
 
@@ -160,12 +151,10 @@ def drafted_copy(path: Path, copy: Path) -> AbstractContextManager[Draft]:
 
 
 def with_assignments(path: Path, values: Mapping[str, Secret]) -> str:
-    """Return an environment file's text with more assignments below what it has; it need not be
-    there. Raises `ConfigError` when it is there and open to others.
-    """
+    """Return an environment file's text, new or old, with more values. Raises `ConfigError`."""
     before = ""
     if path.exists():
-        before = read_private_file(path).decode("utf-8-sig")
+        before = read_file(path, private=True)[0].decode("utf-8-sig")
         if before and not before.endswith("\n"):
             before += "\n"
     return before + "".join(f"{name}={_shell(v.reveal())}\n" for name, v in values.items())
@@ -187,12 +176,8 @@ def _translating_errors(path: Path, hint: Text) -> Iterator[None]:
     try:
         yield
     except NotTrusted as exc:
-        raise ConfigError(
-            Text("{path} {problem}", path=exc.path, problem=exc.problem),
-            hint=Text("{one}; {other}", one=exc.fix, other=hint),
-        ) from exc
+        problem = Text("{path} {problem}", path=exc.path, problem=exc.problem)
+        raise ConfigError(problem, hint=Text("{one}; {other}", one=exc.fix, other=hint)) from exc
     except OSError as exc:
-        raise ConfigError(
-            Text("{path} cannot be written: {problem}", path=path, problem=system_words(exc)),
-            hint=hint,
-        ) from exc
+        message = Text("{path} cannot be written: {problem}", path=path, problem=system_words(exc))
+        raise ConfigError(message, hint=hint) from exc

@@ -23,7 +23,7 @@ from types import MappingProxyType, UnionType
 from typing import TYPE_CHECKING, Any, NoReturn, get_args, get_origin, get_type_hints
 
 from certferry import errors
-from certferry.config.bind import may_be_told, may_be_written
+from certferry.config.bind import deployment_settings, may_be_written
 from certferry.config.mistakes import Mistake, config_error, instead_of
 from certferry.config.model import AccountTable
 from certferry.core.redaction import quoted
@@ -210,7 +210,7 @@ def _mistakes(found: Described, module: str) -> Iterator[Text]:
             yield Text("`ENVIRONMENT` of {module} has no `Variable`s with names", module=module)
         if variable.key not in keys:
             yield Text("`Settings` of {module} has no {key}", module=module, key=variable.key)
-    may_be_told(found.options)
+    deployment_settings(found.options)
     yield from _mistakes_of_more(found, module, keys)
 
 

@@ -10,8 +10,8 @@ from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from certferry.adapters.acme.budget import Budget, limits_at
-from certferry.config.check import called
 from certferry.config.model import CaSettings, Settings
+from certferry.config.tables import called
 from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.certificates.renewal import RenewalInfo
 from certferry.core.desired.certificate import ExternalAccount
@@ -83,7 +83,7 @@ def _authority_at(settings: Settings, directory: str) -> CaSettings:
     """Return what the settings say of a directory; one not named is reached as the usual one."""
     acme = settings.acme
     known = (ca for ca in acme.authorities if ca.directory == directory)
-    return next(known, CaSettings(directory, directory, acme.ca_bundle, acme.proxy))
+    return next(known, CaSettings(directory, directory, acme.usual.ca_bundle, acme.usual.proxy))
 
 
 def issuer_settings(settings: Settings, directory: str) -> IssuerSettings:

@@ -172,8 +172,8 @@ def _directory(run: CheckedRun) -> Client:
     from certferry.adapters.acme.client import read_directory
     from certferry.adapters.acme.network import IssuerSettings
 
-    acme = run.settings.acme
-    settings = IssuerSettings(acme.directory, ca_bundle=acme.ca_bundle, proxy=acme.proxy)
+    ca = run.settings.acme.usual
+    settings = IssuerSettings(ca.directory, ca_bundle=ca.ca_bundle, proxy=ca.proxy)
     return read_directory(settings, run.pause, now)
 
 

@@ -15,7 +15,14 @@ from pathlib import Path
 from certferry.config import bind, load
 from certferry.config.document import Place
 from certferry.config.mistakes import Mistake, config_error
-from certferry.config.model import AccountTable, ReadOptions, Settings, UsualAccount, UsualAccounts
+from certferry.config.model import (
+    AccountTable,
+    Adapters,
+    ReadOptions,
+    Settings,
+    UsualAccount,
+    UsualAccounts,
+)
 from certferry.config.secrets import Resolve
 from certferry.config.values import DIRECTORIES, TomlTable
 from certferry.core.desired.certificate import (
@@ -81,7 +88,7 @@ _IN_ORDER = {
 """What is offered first: as it is in use in China. What other packages bring comes last."""
 
 
-class InstalledAdapters:
+class InstalledAdapters(Adapters):
     """See `config.model.Adapters`: those of a table, by default what is installed."""
 
     def __init__(self, table: Callable[[], adapters.AdapterTable] = adapters.installed) -> None:

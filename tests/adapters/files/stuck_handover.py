@@ -31,7 +31,7 @@ def names(directory: Path) -> list[str]:
 
 
 def main(workspace: Path) -> None:
-    """Tell what is left after the command, and what of another is after a sweep."""
+    """Return what is left after the command, and what of another is after a sweep."""
     sys.addaudithook(refuse)
     with handed_over(issue(), workspace) as directory:
         for number in MANY:

@@ -14,7 +14,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from certferry.adapters.files import directory as handover
-from certferry.adapters.files.source import LARGEST, PemFileSource
+from certferry.adapters.files.directory import LARGEST
+from certferry.adapters.files.source import PemFileSource
 from certferry.core.desired.certificate import PemFiles
 from certferry.errors import CertferryError, CertificateError, PlanRefused
 from certferry_sandbox.authority import Authority, Issued
@@ -122,7 +123,7 @@ def test_half_written_pair_is_refused_until_it_is_whole(directory: Directory) ->
 
 @pytest.mark.parametrize("lines", [1, 5, 12])
 def test_file_that_ends_in_the_middle_is_refused(directory: Directory, lines: int) -> None:
-    """A certificate of which only the beginning is written is told as unreadable."""
+    """A certificate of which only the beginning is written is reported as unreadable."""
     whole = directory.fullchain.read_text().splitlines(keepends=True)
     directory.fullchain.write_text("".join(whole[:lines]))
 
@@ -144,7 +145,7 @@ def test_leaf_without_its_chain_is_refused(directory: Directory) -> None:
 
 
 def test_chain_in_the_wrong_order_is_refused(directory: Directory) -> None:
-    """The issuer certificate first, which has no names, is told as the wrong order."""
+    """The issuer certificate first, which has no names, is reported as the wrong order."""
     bundle = make_bundle(*NAMES, not_before=datetime.now(UTC))
     issuer = x509.load_pem_x509_certificate(bundle.chain_pem.encode())
     with pytest.raises(x509.ExtensionNotFound):

@@ -45,7 +45,7 @@ def held(folder: Path) -> dict[str, bytes]:
 
 
 def holds(folder: Path, bundle: CertificateBundle) -> bool:
-    """Tell whether the four files are this certificate's, and nothing else of ours lies there."""
+    """Return whether the four files are this certificate's, and nothing else of ours lies there."""
     expected = {*NAMES, ".certferry"}
     there = {path.name for path in folder.iterdir()}
     return held(folder) == contents(bundle) and there == expected

@@ -43,15 +43,15 @@ def main(folder: Path, name: str, how: str) -> dict[str, object]:
     delivery = FileDelivery(str(folder), reload=reload)
     bundle = issue()
     meddle(folder / name, how)
-    told: dict[str, object] = {"message": "delivered"}
+    reported: dict[str, object] = {"message": "delivered"}
     try:
         directory(delivery).deliver(LINEAGE, bundle)
     except DeployError as error:
-        told = {"message": str(error.message), "hint": str(error.hint)}
+        reported = {"message": str(error.message), "hint": str(error.hint)}
     drift = directory(delivery).observe(None).drift
-    told["drift"] = None if drift is None else str(drift.reason.code)
-    told["reloaded"] = (folder.parent / "reloaded").exists()
-    return told
+    reported["drift"] = None if drift is None else str(drift.reason.code)
+    reported["reloaded"] = (folder.parent / "reloaded").exists()
+    return reported
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A certificate handed to a command: what it is told, what it finds, and what is left of it."""
+"""A certificate handed to a command: what it is given, what it finds, and what is left of it."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def test_command_gets_everything(tmp_path: Path, bundle: CertificateBundle) -> N
     shell(tmp_path, TELL).deliver(LINEAGE, bundle)
 
     lines = (tmp_path / "told").read_text().splitlines()
-    told = dict(line.split("=", 1) for line in lines)
-    place = Path(told["CERTFERRY_DIRECTORY"])
+    reported = dict(line.split("=", 1) for line in lines)
+    place = Path(reported["CERTFERRY_DIRECTORY"])
     certificate = bundle.certificate
     assert {
         "CERTFERRY_LINEAGE": LINEAGE,
@@ -59,7 +59,7 @@ def test_command_gets_everything(tmp_path: Path, bundle: CertificateBundle) -> N
         "CERTFERRY_CHAIN": f"{place}/chain.pem",
         "CERTFERRY_FULLCHAIN": f"{place}/fullchain.pem",
         "CERTFERRY_PRIVKEY": f"{place}/privkey.pem",
-    } == told
+    } == reported
     found = {name: (tmp_path / name).read_bytes() for name in contents(bundle)}
     assert contents(bundle) == found
     assert tmp_path / "handover" == place.parent
@@ -123,7 +123,7 @@ def test_what_another_process_is_at_work_with_stays(
 def test_leftover_that_cannot_be_removed(
     tmp_path: Path, bundle: CertificateBundle, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is told, and stops nothing."""
+    """It is reported, and stops nothing."""
     workspace = tmp_path / "handover"
     workspace.mkdir()
     (workspace / "link").symlink_to(tmp_path)
@@ -149,7 +149,7 @@ REMOVES_ITSELF = 'mv "$CERTFERRY_DIRECTORY" moved; ln -s "$PWD/moved" "$CERTFERR
 def test_files_that_cannot_be_removed_are_no_failure(
     tmp_path: Path, bundle: CertificateBundle, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The command did its work: it is told, and the command is not run again for that."""
+    """The command did its work: it is reported, and the command is not run again for that."""
     shell(tmp_path, REMOVES_ITSELF).deliver(LINEAGE, bundle)
 
     [link] = left(tmp_path)
@@ -159,7 +159,7 @@ def test_files_that_cannot_be_removed_are_no_failure(
 
 @pytest.mark.parametrize("stopped", [True, False])
 def test_files_that_cannot_be_removed_hide_nothing(tmp_path: Path, *, stopped: bool) -> None:
-    """What the command failed of, or that the run was stopped, is what is told."""
+    """What the command failed of, or that the run was stopped, is what is reported."""
 
     def pause(seconds: float) -> None:
         if stopped and (tmp_path / "moved").exists():
@@ -249,7 +249,7 @@ def test_lineage_that_is_called_like_a_path(
 
     shell(workspace, TELL).deliver(lineage, bundle)
 
-    told = dict(line.split("=", 1) for line in (workspace / "told").read_text().splitlines())
-    assert workspace / "handover" == Path(told["CERTFERRY_DIRECTORY"]).parent
-    assert lineage == told["CERTFERRY_LINEAGE"]
+    reported = dict(line.split("=", 1) for line in (workspace / "told").read_text().splitlines())
+    assert workspace / "handover" == Path(reported["CERTFERRY_DIRECTORY"]).parent
+    assert lineage == reported["CERTFERRY_LINEAGE"]
     assert [tmp_path / "a"] == list(tmp_path.iterdir())

@@ -21,11 +21,11 @@ from tests.adapters.receivers.bench import LINEAGE, directory, held, holds, issu
 
 @pytest.fixture
 def ran(tmp_path: Path) -> Callable[[], list[str]]:
-    """Give the fingerprints that the program was told of, one for each run."""
+    """Return the fingerprints that the program was given, one for each run."""
 
     def read() -> list[str]:
-        told = tmp_path / "ran"
-        return told.read_text().split() if told.exists() else []
+        reported = tmp_path / "ran"
+        return reported.read_text().split() if reported.exists() else []
 
     return read
 
@@ -35,7 +35,7 @@ def look(delivery: FileDelivery) -> ObservedDomain:
 
 
 def is_in_order(delivery: FileDelivery, bundle: CertificateBundle) -> bool:
-    """Tell whether it holds this certificate, and nothing is left to do."""
+    """Return whether it holds this certificate, and nothing is left to do."""
     found = look(delivery)
     return found.bound == bundle.certificate.fingerprint and found.drift is None
 
@@ -115,7 +115,7 @@ def test_chosen_owner(delivery: FileDelivery, ssl: Path) -> None:
 def test_what_another_tool_has_changed(
     delivery: FileDelivery, ssl: Path, ran: Callable[[], list[str]], name: str, how: str
 ) -> None:
-    """It is seen, put right, and the program is told; other files in the directory stay."""
+    """It is seen, repaired, and the program is run; other files in the directory stay."""
     bundle = issue()
     directory(delivery).deliver(LINEAGE, bundle)
     (ssl / "dhparam.pem").write_text("theirs")
@@ -142,7 +142,7 @@ def test_what_another_tool_has_changed(
 
 
 def test_another_certificate_over_ours(delivery: FileDelivery, ssl: Path) -> None:
-    """What was delivered says nothing about its issuers: each file is told once."""
+    """What was delivered says nothing about its issuers: each file is reported once."""
     ours, theirs = issue(), issue()
     directory(delivery).deliver(LINEAGE, ours)
     (ssl / "fullchain.pem").write_text(theirs.fullchain_pem)
@@ -157,7 +157,7 @@ def test_another_certificate_over_ours(delivery: FileDelivery, ssl: Path) -> Non
 
 
 def test_certificate_of_another_owner(delivery: FileDelivery, ssl: Path) -> None:
-    """What lies there is told by its fingerprint, and replaced."""
+    """What lies there is reported by its fingerprint, and replaced."""
     ours, theirs = issue(), issue("www.example.org")
     directory(delivery).deliver(LINEAGE, ours)
     (ssl / "fullchain.pem").write_text(theirs.fullchain_pem)

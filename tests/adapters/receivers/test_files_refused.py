@@ -265,8 +265,8 @@ def in_another_process(folder: Path, *wrapped_in: str) -> dict[str, object]:
         text=True,
         check=True,
     )
-    told: dict[str, object] = json.loads(result.stdout)
-    return told
+    reported: dict[str, object] = json.loads(result.stdout)
+    return reported
 
 
 def without_rights() -> tuple[str, ...]:
@@ -277,16 +277,16 @@ def without_rights() -> tuple[str, ...]:
 
 
 def test_directory_that_may_not_be_written_to(ssl: Path) -> None:
-    """It is told with its path; what is there stays."""
+    """It is reported with its path; what is there stays."""
     bundle = issue()
     directory(FileDelivery(str(ssl))).deliver(LINEAGE, bundle)
     ssl.chmod(0o555)
 
-    told = in_another_process(ssl, *without_rights())
+    reported = in_another_process(ssl, *without_rights())
 
     ssl.chmod(0o755)
-    assert f"{ssl} cannot be written to" == told["message"]
-    assert "run certferry as a user who may read and write there" == told["hint"]
+    assert f"{ssl} cannot be written to" == reported["message"]
+    assert "run certferry as a user who may read and write there" == reported["hint"]
     assert holds(ssl, bundle)
 
 
@@ -297,27 +297,30 @@ def test_disk_that_is_mounted_read_only(tmp_path: Path, *, made: bool) -> None:
     mounted = shlex.quote(str(tmp_path))
     script = f'cd {mounted} && mkdir -p {"ssl" if made else "."} && mount -o remount,ro . && "$@"'
 
-    told = in_another_process(tmp_path / "ssl", *disk, "sh", "-c", script, "sh")
+    reported = in_another_process(tmp_path / "ssl", *disk, "sh", "-c", script, "sh")
 
     place = tmp_path / "ssl" if made else tmp_path
-    assert f"{place} lies on a file system that is mounted read-only" == told["message"]
-    assert told["message"] == told["seen"]
-    assert str(told["hint"]).startswith("mount it for writing, or correct `directory`")
+    assert f"{place} lies on a file system that is mounted read-only" == reported["message"]
+    assert reported["message"] == reported["seen"]
+    assert str(reported["hint"]).startswith("mount it for writing, or correct `directory`")
 
 
 def test_owner_that_may_not_be_given(ssl: Path) -> None:
     """Who is not root gives no files away: told, with what to do, before anything is replaced."""
     ssl.mkdir()
 
-    told = in_another_process(ssl, *without_rights(), "env", "OWNER=65534")
+    reported = in_another_process(ssl, *without_rights(), "env", "OWNER=65534")
 
-    assert f"cannot change the owner of {ssl}/chain.pem: Operation not permitted" == told["message"]
+    assert (
+        f"cannot change the owner of {ssl}/chain.pem: Operation not permitted"
+        == reported["message"]
+    )
     assert (
         "only root may give a file to another user, or to a group without being in it:"
         " run certferry as root, or leave out `owner` and `group`;"
         " the files that were there before are as they were"
-    ) == told["hint"]
-    assert not told["again"]
+    ) == reported["hint"]
+    assert not reported["again"]
     assert [] == list(ssl.iterdir())
 
 
@@ -328,11 +331,11 @@ def test_file_that_may_not_grow(ssl: Path, blocks: int) -> None:
     directory(FileDelivery(str(ssl))).deliver(LINEAGE, bundle)
     limited = f'ulimit -f {blocks}; exec "$@"'
 
-    told = in_another_process(ssl, "/bin/sh", "-c", limited, "sh")
+    reported = in_another_process(ssl, "/bin/sh", "-c", limited, "sh")
 
-    assert f"{ssl} cannot be written: the disk is full" == told["message"]
-    assert "the files that were there before are as they were" == told["hint"]
-    assert told["again"]
+    assert f"{ssl} cannot be written: the disk is full" == reported["message"]
+    assert "the files that were there before are as they were" == reported["hint"]
+    assert reported["again"]
     assert holds(ssl, bundle)
 
 
@@ -354,8 +357,8 @@ def test_disk_that_is_full(tmp_path: Path) -> None:
         check=True,
     )
 
-    told, *left = result.stdout.splitlines()
-    assert "the disk is full" in json.loads(told)["message"]
+    reported, *left = result.stdout.splitlines()
+    assert "the disk is full" in json.loads(reported)["message"]
     assert [] == left
 
 
@@ -391,7 +394,7 @@ def test_delivery_that_is_killed_anywhere(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("name", "how"), [("fullchain.pem", "edit"), ("privkey.pem", "open")])
 def test_another_program_writes_there_at_the_same_time(ssl: Path, name: str, how: str) -> None:
-    """The files are read back before a server is told of them, and the next look knows."""
+    """The files are read back before a server is notified, and the next look knows."""
     result = subprocess.run(
         [sys.executable, str(MEDDLED), str(ssl), name, how],
         cwd=ROOT,
@@ -401,13 +404,13 @@ def test_another_program_writes_there_at_the_same_time(ssl: Path, name: str, how
         check=True,
     )
 
-    told = json.loads(result.stdout)
-    assert f"{ssl / name} is not as it was written a moment ago" == told["message"]
-    assert "another program writes there too; let only one of them do it" == told["hint"]
-    assert not told["reloaded"]
-    assert told["drift"] == (None if how == "edit" else ReasonCode.DELIVERY_UNFINISHED)
+    reported = json.loads(result.stdout)
+    assert f"{ssl / name} is not as it was written a moment ago" == reported["message"]
+    assert "another program writes there too; let only one of them do it" == reported["hint"]
+    assert not reported["reloaded"]
+    assert reported["drift"] == (None if how == "edit" else ReasonCode.DELIVERY_UNFINISHED)
 
 
 def mixes(owners: dict[str, str]) -> bool:
-    """Tell whether what a server reads does not belong together."""
+    """Return whether what a server reads does not belong together."""
     return owners["privkey.pem"] != owners["fullchain.pem"]

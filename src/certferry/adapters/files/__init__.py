@@ -1,3 +1,1 @@
-"""Certificate files on this machine: a directory held open, files that are read, exported, or
-handed to a program.
-"""
+"""Certificate files on this machine: an open directory, and files read, exported or handed over."""

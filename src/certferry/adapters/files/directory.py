@@ -1,6 +1,5 @@
-"""A directory by its handle: files are named within it, so that what its path leads to by now, or a
-link in a file's place, makes nothing else be read or replaced. Certificates are delivered, exported
-and handed to programs so.
+"""An open directory: files are named within it, so that neither a path that leads elsewhere by now
+nor a link in a file's place makes anything else be read or replaced.
 """
 
 from __future__ import annotations
@@ -67,10 +66,9 @@ class OpenDirectory:
         return None if opened is None else opened[0]
 
     def draft(self, name: str, content: bytes, access: FileAccess) -> str:
-        """Write a file under another name than its own, and on to the disk; return that name.
-
-        It is its owner's before there is anything in it. Raises `TargetRejected` where it may not
-        be given to its owner or group; whatever is raised, nothing is left.
+        """Write a file under another name, on to the disk; return that name. It belongs to its
+        owner before it has content. Raises `TargetRejected` if it may not be given away, and leaves
+        nothing.
         """
         drafted = f"{_DRAFT}{name}-{secrets.token_hex(8)}"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -115,14 +113,6 @@ class OpenDirectory:
         """Make new names last: a rename is on the disk when its directory is."""
         os.fsync(self.handle)
 
-    def sync_parent(self) -> None:
-        """Make the directory itself last, when it is new."""
-        above = os.open("..", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.handle)
-        try:
-            os.fsync(above)
-        finally:
-            os.close(above)
-
     def _read(self, name: str) -> tuple[bytes, os.stat_result] | None:
         # Neither through a link, which would be replaced and not followed, nor waiting for a FIFO.
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -141,15 +131,13 @@ class OpenDirectory:
             return file.read(LARGEST), facts
 
 
-def opened(path: Path, owners: Collection[int]) -> AbstractContextManager[OpenDirectory]:
+def opened(path: Path, owners: Collection[int] = ()) -> AbstractContextManager[OpenDirectory]:
     """Open a directory for a `with` block. Raises `OSError` as `file_trust.open_directory` does."""
     return _held(open_directory(path, owners), path)
 
 
 def opened_where_it_is(path: Path) -> AbstractContextManager[OpenDirectory]:
-    """Open a directory for a `with` block that may be another user's; no link is followed that
-    others could lead elsewhere. Raises `OSError`.
-    """
+    """Open another user's directory, through no link that others could change. Raises `OSError`."""
     with checked_path(path, exposed=True) as found:
         return _held(found.open(os.O_RDONLY | os.O_DIRECTORY), path)
 
@@ -174,7 +162,9 @@ def made(path: Path, owners: Collection[int]) -> Iterator[OpenDirectory]:
     with opened(path, owners) as place:
         if is_new:
             os.fchmod(place.handle, _DIRECTORY)  # whatever the umask is
-            place.sync_parent()
+            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+            with _held(os.open("..", flags, dir_fd=place.handle), path.parent) as above:
+                above.sync()  # a new name is on the disk when its directory is
         yield place
 
 
@@ -196,17 +186,9 @@ def _change_owner(descriptor: int, path: Path, access: FileAccess) -> None:
 
 
 NAMES = (CHAIN, PRIVKEY, FULLCHAIN, CERT)
-"""In the order in which they take their names: nothing comes between the key and the fullchain,
-which are what a server reads."""
+"""In the order in which they take their names: nothing comes between what servers read."""
 
 EXPORTED = (CERT, CHAIN, FULLCHAIN, PRIVKEY)
-
-_VARIABLES = {
-    "CERTFERRY_CERT": CERT,
-    "CERTFERRY_CHAIN": CHAIN,
-    "CERTFERRY_FULLCHAIN": FULLCHAIN,
-    "CERTFERRY_PRIVKEY": PRIVKEY,
-}
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -231,9 +213,6 @@ class FileAccess:
         return " ".join([f"{self.mode:04o}", ":".join(map(str, owners))]).rstrip()
 
 
-_HANDED_OVER = FileAccess(_PRIVATE)
-
-
 @dataclass(frozen=True, slots=True)
 class FoundFile:
     """A file that lies there: the SHA-256 of what is in it, and its access."""
@@ -255,7 +234,8 @@ def contents(bundle: CertificateBundle) -> dict[str, bytes]:
 def variables(lineage: str, bundle: CertificateBundle, directory: Path) -> Mapping[str, str]:
     """Return the environment of a program that gets a certificate in a directory."""
     certificate = bundle.certificate
-    paths = {variable: str(directory / name) for variable, name in _VARIABLES.items()}
+    # CERTFERRY_CERT, CERTFERRY_CHAIN, CERTFERRY_FULLCHAIN, CERTFERRY_PRIVKEY
+    paths = {f"CERTFERRY_{Path(n).stem.upper()}": str(directory / n) for n in EXPORTED}
     return paths | {
         "CERTFERRY_LINEAGE": lineage,
         "CERTFERRY_NAMES": " ".join(certificate.names),
@@ -283,9 +263,7 @@ def _fix(exc: NotTrusted) -> Text:
 
 @contextmanager
 def translating_errors(path: Path, hint: Text, *, has_owner: bool = False) -> Iterator[None]:
-    """Turn the system's errors into those of the port; a full disk may have room later. With
-    `has_owner`, the files may be declared to be another user's.
-    """
+    """Turn the system's errors into the port's; `has_owner`: the files may be another user's."""
     try:
         yield
     except NotTrusted as exc:
@@ -304,31 +282,26 @@ RIGHTS = Text("run certferry as a user who may read and write there")
 
 
 def must_be_writable(directory: Path, hint: Text) -> None:
-    """Raise `TargetRejected` for a directory that cannot be written to; `hint` is for one that is
-    not there.
-    """
+    """Raise `TargetRejected` for a directory that takes no files; `hint` is for a missing one."""
     if not directory.exists():
+        problem = Text("there is no directory {path}")
         if directory.is_symlink():
-            raise TargetRejected(
-                Text("{path} is a symbolic link that leads nowhere", path=directory),
-                hint=Text("make the directory that it leads to, or correct `directory`"),
-            )
-        raise TargetRejected(Text("there is no directory {path}", path=directory), hint=hint)
-    if not directory.is_dir():
-        raise TargetRejected(
-            Text("{path} is not a directory", path=directory),
-            hint=Text("correct `directory`, or move away what is there"),
+            problem = Text("{path} is a symbolic link that leads nowhere")
+            hint = Text("make the directory that it leads to, or correct `directory`")
+    elif not directory.is_dir():
+        problem = Text("{path} is not a directory")
+        hint = Text("correct `directory`, or move away what is there")
+    elif os.statvfs(directory).f_flag & os.ST_RDONLY:
+        problem = Text("{path} lies on a file system that is mounted read-only")
+        hint = Text(
+            "mount it for writing, or correct `directory`; for a run by a systemd timer,"
+            " `certferry schedule install --systemd` opens the directories of the file"
         )
-    if os.statvfs(directory).f_flag & os.ST_RDONLY:
-        raise TargetRejected(
-            Text("{path} lies on a file system that is mounted read-only", path=directory),
-            hint=Text(
-                "mount it for writing, or correct `directory`; for a run by a systemd timer,"
-                " `certferry schedule install --systemd` opens the directories of the file"
-            ),
-        )
-    if not os.access(directory, os.W_OK | os.X_OK, effective_ids=True):
-        raise TargetRejected(Text("{path} cannot be written to", path=directory), hint=RIGHTS)
+    elif os.access(directory, os.W_OK | os.X_OK, effective_ids=True):
+        return
+    else:
+        problem, hint = Text("{path} cannot be written to"), RIGHTS
+    raise TargetRejected(problem.filled(path=directory), hint=hint)
 
 
 def must_take_files(directory: Path, names: Iterable[str]) -> None:
@@ -362,18 +335,15 @@ def _number(name: str | None, look_up: Callable[[str], int], what: Text) -> int 
         is_number = name.isdecimal() and int(name) < 2**32 - 1
         return int(name) if is_number else look_up(name)
     except (KeyError, ValueError):
-        raise TargetRejected(
-            Text("this machine knows no {what} called {name}", what=what, name=name),
-            hint=Text("make it first, or correct `owner` and `group`"),
-        ) from None
+        problem = Text("this machine knows no {what} called {name}", what=what, name=name)
+        hint = Text("make it first, or correct `owner` and `group`")
+        raise TargetRejected(problem, hint=hint) from None
 
 
 def write_bundle(bundle: CertificateBundle, directory: Path) -> list[Path]:
-    """Write the four files that certbot's users know, and return their paths.
-
-    The key is readable by its owner alone from its first byte on, whatever was there before. The
-    directory may be another user's; no link is followed that its owner could lead elsewhere, such
-    as to another's key. Raises `CertferryError`.
+    """Write certbot's four files, and return their paths. The key is its owner's alone from its
+    first byte; links that a directory's owner could change are not followed. Raises
+    `CertferryError`.
     """
     texts = contents(bundle)
     with _exporting(directory):
@@ -398,19 +368,15 @@ def _exporting(path: Path) -> Iterator[None]:
         message = Text("{path} {problem}", path=exc.path, problem=exc.problem)
         raise CertferryError(message, hint=exc.fix) from exc
     except OSError as exc:
-        raise CertferryError(
-            Text("{path} cannot be written: {problem}", path=path, problem=system_words(exc)),
-            hint=Text("files that were there before are as they were"),
-        ) from exc
+        problem = Text("{path} cannot be written: {problem}", path=path, problem=system_words(exc))
+        hint = Text("files that were there before are as they were")
+        raise CertferryError(problem, hint=hint) from exc
 
 
 @contextmanager
 def handed_over(bundle: CertificateBundle, workspace: Path) -> Iterator[Path]:
-    """Put the four files into a directory of the workspace for a `with` block; they are their
-    owner's alone, and gone after it. Raises `DeployError`.
-
-    The directory is locked as long as the process that made it lives (flock(2)): one without its
-    lock was left by a run that was killed, and a private key lies in it.
+    """Put the four files into a private directory for a `with` block. Raises `DeployError`. A lock
+    lasts as long as the process (flock(2)): a directory without one was left by a killed run.
     """
     hint = Text("free some space, or let certferry write there")
     with ExitStack() as held:
@@ -419,16 +385,14 @@ def handed_over(bundle: CertificateBundle, workspace: Path) -> Iterator[Path]:
         try:
             with translating_errors(directory.path, hint):
                 for name, content in contents(bundle).items():
-                    directory.put(directory.draft(name, content, _HANDED_OVER), name)
+                    directory.put(directory.draft(name, content, FileAccess(_PRIVATE)), name)
             yield directory.path
         finally:
             _remove(directory.path)
 
 
 def sweep_handovers(workspace: Path) -> None:
-    """Remove what killed runs have left there, and nothing that others are at work with. Warn of
-    what cannot be removed.
-    """
+    """Remove what killed runs have left, and warn of what cannot be removed."""
     try:
         with _opened(workspace) as place:
             fcntl.flock(place.handle, fcntl.LOCK_EX)
@@ -475,9 +439,7 @@ def _sweep(workspace: Path) -> None:
 
 
 def _empty(place: int) -> None:
-    """Remove each file of an open directory that can be removed, the key first: `rmtree` stops at
-    the first that cannot. Its path may lead to another directory by now.
-    """
+    """Remove files of an open directory, the key first: `rmtree` stops at the first it cannot."""
     for name in sorted(os.listdir(place), key=lambda name: PRIVKEY not in name):
         with suppress(OSError):
             os.unlink(name, dir_fd=place)
@@ -489,11 +451,8 @@ def _opened(directory: Path) -> AbstractContextManager[OpenDirectory]:
 
 
 def _warn(path: Path, exc: OSError) -> None:
-    _log.warning(
-        Text(
-            "{path} cannot be removed: {problem}; a private key may be in it, and the next run"
-            " tries again",
-            path=path,
-            problem=system_words(exc),
-        )
+    problem = Text(
+        "{path} cannot be removed: {problem}; a private key may be in it, and the next run"
+        " tries again"
     )
+    _log.warning(problem.filled(path=path, problem=system_words(exc)))

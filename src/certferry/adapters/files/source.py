@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from certferry.adapters.files.directory import LARGEST
 from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.certificates.pem import bundle_of, parse_chain, parse_key
 from certferry.core.desired.certificate import PemFiles
@@ -26,9 +27,7 @@ _DER = b"\x30"  # a SEQUENCE (X.690 §8.9.1): every certificate and every key be
 
 
 class PemFileSource:
-    """Reads pairs of files. Keeps what it has read, so that the same contents are judged once: to
-    prove an RSA key sound takes up to a third of a second.
-    """
+    """Reads pairs of files, and keeps them: to check an RSA key takes up to a third of a second."""
 
     def __init__(self) -> None:
         self._judged: dict[PemFiles, tuple[tuple[str, Secret], CertificateBundle]] = {}
@@ -67,24 +66,18 @@ def _about(path: str) -> Iterator[None]:
 
 
 def _text(path: str, program: str) -> str:
-    """Read a file as text, whatever an editor of another system did to it. `program` is the one of
-    OpenSSL that writes such a thing as PEM.
-    """
+    """Read a file as text; `program` is OpenSSL's that writes such a thing as PEM."""
     hint = Text("`fullchain` and `privkey` name files that the user of certferry can read")
     data = contents_of(Path(path), hint=hint)
     if data.startswith(_UTF_16):
-        raise CertificateError(
-            Text("{path}: is UTF-16 text", path=path),
-            hint=Text("save it as UTF-8, or copy it anew"),
-        )
+        problem = Text("{path}: is UTF-16 text", path=path)
+        raise CertificateError(problem, hint=Text("save it as UTF-8, or copy it anew"))
     if data.startswith(_DER):
-        raise CertificateError(
-            Text("{path}: is DER, not PEM text", path=path),
-            hint=Text(
-                "write it as PEM: {command}",
-                command=f"openssl {program} -inform der -in {shlex.quote(path)} -out FILE.pem",
-            ),
+        hint = Text(
+            "write it as PEM: {command}",
+            command=f"openssl {program} -inform der -in {shlex.quote(path)} -out FILE.pem",
         )
+        raise CertificateError(Text("{path}: is DER, not PEM text", path=path), hint=hint)
     return data.decode("utf-8-sig", errors="replace").replace("\r\n", "\n")
 
 
@@ -110,17 +103,12 @@ def _must_belong_together(bundle: CertificateBundle, files: PemFiles) -> None:
         message = sentence.filled(privkey=files.privkey, fullchain=files.fullchain)
         raise PlanRefused(message, hint=hint)
     if not bundle.chain_complete:
-        raise PlanRefused(
-            Text("{path}: the chain is incomplete or in the wrong order", path=files.fullchain),
-            hint=Text(
-                "a fullchain holds the leaf first, then each issuer certificate; acme.sh writes it"
-                " with --fullchain-file, certbot as fullchain.pem, lego without --no-bundle"
-            ),
+        problem = Text("{path}: the chain is incomplete or in the wrong order")
+        hint = Text(
+            "a fullchain holds the leaf first, then each issuer certificate; acme.sh writes it"
+            " with --fullchain-file, certbot as fullchain.pem, lego without --no-bundle"
         )
-
-
-LARGEST = 1 << 20
-"""Bytes: a chain has a few thousand, and a wrong path may lead to anything."""
+        raise PlanRefused(problem.filled(path=files.fullchain), hint=hint)
 
 
 def contents_of(path: Path, *, hint: Text | None = None) -> bytes:
@@ -141,7 +129,6 @@ def contents_of(path: Path, *, hint: Text | None = None) -> bytes:
     if not is_regular:
         raise CertificateError(Text("{path}: is not a regular file", path=path), hint=hint)
     if len(data) > LARGEST:
-        raise CertificateError(
-            Text("{path}: too large for a certificate, a key or notes about them", path=path)
-        )
+        message = Text("{path}: too large for a certificate, a key or notes about them", path=path)
+        raise CertificateError(message)
     return data

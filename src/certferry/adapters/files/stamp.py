@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from certferry.file_trust import open_directory
+from certferry.adapters.files.directory import opened
 
 _LONGEST = 100
 """Bytes of a code that are read."""
@@ -29,10 +29,8 @@ class Stamped:
 
 
 class Stamp:
-    """An empty file, or nearly so, in the first of some directories that takes it. One in which
-    other users can make files is passed over: they could keep trouble from being reported.
-
-    `about` is what the stamp is of: another one has another file.
+    """A nearly empty file in the first directory that takes it, unless other users can make files
+    there: they could keep trouble from being reported. Another `about` has another file.
     """
 
     def __init__(self, directories: Iterable[Path], about: str) -> None:
@@ -43,42 +41,33 @@ class Stamp:
         """Return the newest stamp."""
         found = []
         for place in self._directories:
-            with suppress(OSError), _in(place) as directory:
-                found.append(self._read(directory))
+            with suppress(OSError), opened(place) as directory:
+                found.append(self._read(directory.handle))
         return max(found, key=lambda one: one.at, default=None)
 
     def put(self, code: str, now: datetime) -> None:
         """Store that something was sent; where no directory takes that, nothing is stored."""
         for place in self._directories:
-            with suppress(OSError), _in(place) as directory:
-                self._write(directory, code, now)
+            with suppress(OSError), opened(place) as directory:
+                self._write(directory.handle, code, now)
                 return
 
     def remove(self) -> None:
         """Delete what is stored."""
         for place in self._directories:
-            with suppress(OSError), _in(place) as directory:
-                os.unlink(self._name, dir_fd=directory)
+            with suppress(OSError), opened(place) as directory:
+                os.unlink(self._name, dir_fd=directory.handle)
 
     def _write(self, directory: int, code: str, now: datetime) -> None:
         file = os.open(self._name, _WRITE, _OWNER_ONLY, dir_fd=directory)
-        with os.fdopen(file, "wb", buffering=0) as opened:
+        with os.fdopen(file, "wb", buffering=0) as stamp:
             with suppress(OSError):  # on a full disk there is room for a name, and none for words
-                opened.write(code.encode())
+                stamp.write(code.encode())
             moment = now.timestamp()
             os.utime(file, (moment, moment))
 
     def _read(self, directory: int) -> Stamped:
         file = os.open(self._name, _READ, dir_fd=directory)
-        with os.fdopen(file, "rb", buffering=0) as opened:
-            code = opened.read(_LONGEST).decode(errors="replace")
+        with os.fdopen(file, "rb", buffering=0) as stamp:
+            code = stamp.read(_LONGEST).decode(errors="replace")
             return Stamped(code, datetime.fromtimestamp(os.fstat(file).st_mtime, UTC))
-
-
-@contextmanager
-def _in(place: Path) -> Iterator[int]:
-    directory = open_directory(place)
-    try:
-        yield directory
-    finally:
-        os.close(directory)

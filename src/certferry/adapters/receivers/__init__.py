@@ -1,3 +1,1 @@
-"""What takes a certificate whole: files in a directory of this machine, or a program that is run
-for it.
-"""
+"""What takes a certificate whole: files in a directory, or a program that is run for it."""

@@ -1,14 +1,12 @@
-"""A program of the operator's that does something with the certificate: it finds the four PEM files
-in a directory of its own, which is gone when it has ended, and their paths in its environment.
-
-It is run once for each certificate. One that fails, whose run was killed, or that was edited since,
-is run again with the same certificate, so it must not mind.
+"""An operator's program that gets the four PEM files in a directory of its own, gone when it ends,
+and their paths in its environment. It must not mind to run again with the same certificate: it does
+after a failure, a killed run, or a change of the command.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 
 from certferry.adapters.files import directory as pem_directory
@@ -26,9 +24,8 @@ from certferry.text import Text
 
 @dataclass(frozen=True, slots=True)
 class CommandReceiver:
-    """One command (`ports.receiver.Receiver`). `workspace` is where its files lie while it runs,
-    `withheld` are the variables that it is not to have, and what is `hidden` is not shown of its
-    words, nor is the key.
+    """One command (`ports.receiver.Receiver`). Its files lie in `workspace`; it gets no variable
+    that is `withheld`, and its words are shown without what is `hidden` and without the key.
     """
 
     delivery: CommandDelivery
@@ -40,20 +37,15 @@ class CommandReceiver:
 
     def observe(self, delivered: Delivered | None) -> ObservedDomain:
         """Return what the state holds: what the command did with it cannot be seen."""
-        state, problem = DomainState.READY, None
+        observed = ObservedDomain(self.delivery.label, Kind.COMMAND, DomainState.READY, None)
         try:
             programs.must_be_there(self.delivery.program)
         except DeployError as missing:
-            state, problem = DomainState.UNAVAILABLE, missing
-        return ObservedDomain(
-            self.delivery.label,
-            Kind.COMMAND,
-            state,
-            None if delivered is None else delivered.fingerprint,
-            problem=problem,
-            drift=None if delivered is None else self._drift(delivered),
-            fullchain_digest=None if delivered is None else delivered.fullchain_digest,
-        )
+            observed = replace(observed, state=DomainState.UNAVAILABLE, problem=missing)
+        if delivered is None:
+            return observed
+        digest, drift = delivered.fullchain_digest, self._drift(delivered)
+        return replace(observed, bound=delivered.fingerprint, fullchain_digest=digest, drift=drift)
 
     def _drift(self, delivered: Delivered) -> ReceiverDrift | None:
         if delivered.program_digest in {None, self.delivery.program.digest}:

@@ -12,10 +12,10 @@ from functools import partial
 from certferry.cli.init.files import Beginning
 from certferry.cli.interview import NONE, Back, Interview, Option, Step, walk
 from certferry.config.bind import Question, as_a_key
-from certferry.config.check import RESERVED
 from certferry.config.document import Document
 from certferry.config.mistakes import in_lines, instead_of
 from certferry.config.propose import NewAccount, with_accounts, with_tables
+from certferry.config.tables import RESERVED
 from certferry.core.secret import Secret
 from certferry.errors import (
     CertferryError,

@@ -1,6 +1,4 @@
-"""What the accounts hold, as their services list it, and joined with what is declared, what is
-remembered, and what is served.
-"""
+"""What the accounts hold, joined with what is declared, stored, and served."""
 
 from __future__ import annotations
 
@@ -22,12 +20,10 @@ from certferry.text import Text
 
 @dataclass(frozen=True, slots=True)
 class FoundDomain:
-    """A domain of a target. `bound` is the remote id of its certificate, `not_after` that one's
-    end, where the target says; one that `is_free` is the target's own, and is not listed. `state`
-    is the target's word. `problem` says why the domain cannot be changed, `failure` why its last
-    change failed; one that is not `by_itself` takes its certificate from another one, or none.
-    `binding_hidden`: the target does not say what is bound, and without `has_https` not even
-    whether anything is.
+    """A domain of a target: `bound` is its certificate's remote id, `is_free` if the target's own,
+    which is not listed. `problem`: why it cannot be changed; `failure`: why its last change failed.
+    Unless `by_itself` it takes another's certificate, or none. `binding_hidden`: the target does
+    not say what is bound, and without `has_https` not whether anything is.
     """
 
     domain: str
@@ -101,9 +97,8 @@ class Bound:
 
 @dataclass(frozen=True, slots=True)
 class DiscoveredDomain:
-    """A domain of an account. `bound` is `None` without a certificate, or where it is not known.
-    `covered_by` are the declared lineages whose names cover it, first the one that is to serve it,
-    which is `deployed_by`. Without HTTPS nothing is `served`.
+    """A domain of an account, with what it is `bound` to, if known. `covered_by` are declared
+    lineages, first `deployed_by`, which serves it. Without HTTPS nothing is `served`.
     """
 
     account: str
@@ -213,9 +208,7 @@ class Discovery:
         return tuple(problem for account in self.accounts for problem in account.problems)
 
     def narrowed(self, wanted: Wanted, now: datetime) -> Discovery:
-        """Keep what the filters leave. Where it is only about domains that are not covered, the
-        certificates are those that these are bound to.
-        """
+        """Apply the filters; with `uncovered`, keep only certificates of the domains shown."""
         domains = tuple(
             one
             for one in self.domains

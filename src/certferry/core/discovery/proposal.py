@@ -27,9 +27,7 @@ def zone_for(name: str, zones: Iterable[FoundZone]) -> FoundZone | None:
 
 
 def must_have_zone(name: str, zones: Sequence[FoundZone]) -> FoundZone:
-    """Return the longest zone that holds a name and takes records. Raises `ZoneNotFound` where none
-    holds it, and `DnsRejected` where those that do take none.
-    """
+    """Return a name's usable zone. Raises `ZoneNotFound`, or `DnsRejected` for its state."""
     zone = zone_for(name, zones)
     if zone is None:
         usable_first = sorted(zones, key=lambda one: (one.problem is not None, one.name))
@@ -45,16 +43,14 @@ def no_zone_for(name: str, zones: Sequence[str]) -> ZoneNotFound:
     holds = Text("it has {zones}", zones=first_of(zones, _NAMED)) if zones else _NO_ZONE
     hint = Text(
         "{holds}: add the domain to the account, or name the account that has it as `dns` of"
-        " the certificate",
-        holds=holds,
-    )
+        " the certificate"
+    ).filled(holds=holds)
     if zones and name.startswith(f"{CHALLENGE}."):
-        hint = Text(
+        further = Text(
             "{hint}. Where neither can be, set this record once, and the challenges are written at"
-            " its end: {record}",
-            hint=hint,
-            record=f"{name}. CNAME {CHALLENGE}.{zones[0]}.",
+            " its end: {record}"
         )
+        hint = further.filled(hint=hint, record=f"{name}. CNAME {CHALLENGE}.{zones[0]}.")
     return ZoneNotFound(Text("no zone of the account holds {name}", name=name), hint=hint)
 
 
@@ -65,8 +61,8 @@ _NO_DNS = (Text("Fill in the DNS account that proves these names."),)
 
 
 class Grouping(Enum):
-    """How the domains of one zone share certificates: one for all of them, with a `WILDCARD` where
-    several are directly below one name; one for all, by their `NAMES`; or one for `EACH` domain.
+    """How the domains of a zone share certificates: `EACH` has one, or all share one of their
+    `NAMES`, with a `WILDCARD` for several below one name.
     """
 
     WILDCARD = "wildcard"
@@ -76,9 +72,7 @@ class Grouping(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Who may read the copies; `owner` and `group` are `None` where they are those of certferry's
-    own user. `mode` is the fullchain's, `key_mode` the key's.
-    """
+    """Who may read the copies; without `owner` or `group`, those of certferry's own user."""
 
     owner: str | None = None
     group: str | None = None
@@ -88,9 +82,7 @@ class Access:
 
 @dataclass(frozen=True, slots=True)
 class ProposedDeployment:
-    """Where a certificate is to go: an account, with its domains or all that are covered (`None`);
-    or four files in a `directory`, and who may read them.
-    """
+    """A place: an account's `domains` (`None`: all covered), or a `directory` of four files."""
 
     to: str
     domains: tuple[str, ...] | None = None
@@ -101,9 +93,7 @@ class ProposedDeployment:
 
 @dataclass(frozen=True, slots=True)
 class ProposedCertificate:
-    """A certificate to declare: issued for `names`, or with `files` only imported; `remarks` are
-    for its reader, and it begins with the certificate that it `adopts`.
-    """
+    """A certificate to declare, for `names` or from `files`; it may begin with one it `adopts`."""
 
     lineage: str
     names: tuple[str, ...] = ()
@@ -139,8 +129,8 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """The accounts' labels, `""` where there is none, the zones of the one, the domains of the
-    other. `zones` is `None` where the account cannot list them: every name is then its own zone.
+    """Accounts by label (`""`: none), with their zones and domains; where `zones` is `None`, the
+    account lists none, and every name is its own zone.
     """
 
     dns: str = ""
@@ -168,9 +158,7 @@ def in_order(domains: Iterable[FoundDomain]) -> tuple[FoundDomain, ...]:
 
 def obstacle_to(domain: FoundDomain, places: Places) -> Text | None:
     """Return why no certificate can be proposed for a domain, `None` when one can."""
-    if domain.problem is not None:
-        return domain.problem.message
-    return places.obstacle(domain.domain)
+    return places.obstacle(domain.domain) if domain.problem is None else domain.problem.message
 
 
 def has_https_off(domain: FoundDomain) -> bool:
@@ -214,10 +202,7 @@ def propose_beside(
     zones: Mapping[str, tuple[FoundZone, ...] | None],
     most_names: int,
 ) -> Proposal:
-    """Propose certificates for domains by the labels of their accounts, beside the `declared`
-    lineages. `zones` are by the labels of the DNS accounts; without any, who proves the names is
-    to be filled in.
-    """
+    """Propose certificates beside the `declared` ones; without DNS accounts, none is filled in."""
     certificates, left_out = list[ProposedCertificate](), list[LeftOut]()
     for target, domains in found.items():
         proving = [Places(dns, held, target) for dns, held in zones.items()]
@@ -310,9 +295,8 @@ def _deployed(
     if not places.target:
         return one
     if not domains:
-        nothing = Text(
-            "no domain of the account {account} is left for it to serve", account=places.target
-        )
+        nothing = Text("no domain of the account {account} is left for it to serve")
+        nothing = nothing.filled(account=places.target)
         return replace(one, remarks=(*one.remarks, nothing))
     able = (found.domain for found in places.domains if found.by_itself)
     is_all = set(domains) == {domain for domain in able if covered_by(one.covered, domain)}

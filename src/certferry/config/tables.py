@@ -1,6 +1,4 @@
-"""The tables of the settings, one function each: known settings, right types, defaults; and of
-`[acme]`, which CAs are asked, as whom, and for what.
-"""
+"""Readers of the settings' tables, one function each: known settings, right types, defaults."""
 
 from __future__ import annotations
 
@@ -13,30 +11,20 @@ from pathlib import Path
 from types import MappingProxyType
 from urllib.parse import urlsplit
 
-from certferry.config import values
+from certferry.config import model, values
 from certferry.config.document import Place
 from certferry.config.files import Paths
 from certferry.config.mistakes import Mistake
-from certferry.config.model import (
-    AccountTable,
-    AcmeSettings,
-    CaSettings,
-    ChannelTable,
-    DnsSettings,
-    Monitoring,
-    StateSettings,
-    VerifySettings,
-)
 from certferry.config.secrets import Resolve, SecretReference
 from certferry.config.values import Read, TomlTable
 from certferry.core.assessment.notices import USUAL, Topic
 from certferry.core.certificates.certificate import KeyType
-from certferry.core.desired.certificate import Authority, ExternalAccount, Issuance
+from certferry.core.desired.certificate import ExternalAccount
 from certferry.errors import ConfigError
 from certferry.text import Text
 
 
-def read_monitoring(root: TomlTable, paths: Paths) -> Monitoring:
+def read_monitoring(root: TomlTable, paths: Paths) -> model.Monitoring:
     """Read `[heartbeat]` and `[metrics]`."""
     heartbeat, metrics = root.table("heartbeat"), root.table("metrics")
 
@@ -47,7 +35,7 @@ def read_monitoring(root: TomlTable, paths: Paths) -> Monitoring:
             raise ConfigError(Text("must end with .prom: node_exporter reads no other file"))
         return paths.resolve(written)
 
-    found = Monitoring(
+    found = model.Monitoring(
         heartbeat.take("url", secret_reference(heartbeat), None),
         metrics.take("file", metrics_file, None),
     )
@@ -71,18 +59,18 @@ _LANGUAGES = ("zh", "en")
 _SQLITE = "sqlite:///"
 
 
-def read_state(table: TomlTable, paths: Paths, directory: Path) -> StateSettings:
+def read_state(table: TomlTable, paths: Paths, directory: Path) -> model.StateSettings:
     """Read `[state]`; `directory` is where the database lies when nothing is said."""
     path = table.take("url", _database(paths), directory / "state.db")
     usual = path.parent / "secret.key"
     key_file = table.take("key_file", lambda value: paths.resolve(values.word(value)), usual)
     table.done()
-    return StateSettings(path, key_file)
+    return model.StateSettings(path, key_file)
 
 
-def read_dns(table: TomlTable) -> DnsSettings:
+def read_dns(table: TomlTable) -> model.DnsSettings:
     """Read `[dns]`."""
-    settings = DnsSettings(
+    settings = model.DnsSettings(
         resolvers=table.take_list("resolvers", values.server_address, (), empty=True),
         propagation_timeout=table.take("propagation_timeout", values.seconds, PROPAGATION_TIMEOUT),
         port=table.take("port", values.port, values.DNS_PORT),
@@ -95,9 +83,9 @@ def read_dns(table: TomlTable) -> DnsSettings:
     return settings
 
 
-def read_verify(table: TomlTable, paths: Paths, dns: DnsSettings) -> VerifySettings:
+def read_verify(table: TomlTable, paths: Paths, dns: model.DnsSettings) -> model.VerifySettings:
     """Read `[verify]`, whose resolvers are those of `[dns]` unless it has its own."""
-    settings = VerifySettings(
+    settings = model.VerifySettings(
         resolvers=table.take_list("resolvers", values.server_address, dns.resolvers, empty=True),
         port=table.take("port", values.port, HTTPS_PORT),
         ca_bundle=table.take("ca_bundle", existing_file(paths), None),
@@ -107,14 +95,14 @@ def read_verify(table: TomlTable, paths: Paths, dns: DnsSettings) -> VerifySetti
     return settings
 
 
-def read_accounts(accounts: TomlTable) -> dict[str, AccountTable]:
+def read_accounts(accounts: TomlTable) -> dict[str, model.AccountTable]:
     """Read `[accounts.…]` as far as they are the same for every adapter."""
-    found: dict[str, AccountTable] = {}
+    found: dict[str, model.AccountTable] = {}
     for label, table, written in accounts.named_tables():
         if label in RESERVED:
             accounts.report(label, Text("this name is reserved; give the account another"))
         others = {key: value for key, value in written.items() if key != "type"}
-        found[label] = AccountTable(
+        found[label] = model.AccountTable(
             label=label,
             type=table.take("type", values.word, "") if "type" in table else label,
             values=MappingProxyType(others),
@@ -123,15 +111,15 @@ def read_accounts(accounts: TomlTable) -> dict[str, AccountTable]:
     return found
 
 
-def read_channels(channels: TomlTable) -> dict[str, ChannelTable]:
+def read_channels(channels: TomlTable) -> dict[str, model.ChannelTable]:
     """Read `[notify.…]` as far as they are the same for every adapter."""
-    found: dict[str, ChannelTable] = {}
+    found: dict[str, model.ChannelTable] = {}
     for name, table, written in channels.named_tables():
         others = {key: value for key, value in written.items() if key not in _OF_A_CHANNEL}
         type_ = table.take("type", values.word, name)
         on = table.take_list("on", values.one_of([topic.value for topic in Topic]), USUAL)
-        found[name] = ChannelTable(
-            AccountTable(name, type_, MappingProxyType(others), table.place),
+        found[name] = model.ChannelTable(
+            model.AccountTable(name, type_, MappingProxyType(others), table.place),
             tuple(map(Topic, on)),
             table.take("language", values.one_of(_LANGUAGES), ""),
         )
@@ -183,9 +171,8 @@ def _database(paths: Paths) -> Read[Path]:
         # The URL is not shown: one of another kind may hold a password.
         url = values.word(value)
         if url.startswith(("postgresql:", "postgres:", "postgresql+")):
-            raise ConfigError(
-                Text("PostgreSQL is not supported by this version; write sqlite:///state.db")
-            )
+            problem = Text("PostgreSQL is not supported by this version; write sqlite:///state.db")
+            raise ConfigError(problem)
         written = url.removeprefix(_SQLITE)
         if written in {url, "", ":memory:"}:
             raise ConfigError(
@@ -201,13 +188,11 @@ _KEYS = ("directory", "ca_bundle", "proxy", "eab_kid", "eab_hmac_key")
 
 
 def read_authority(
-    table: TomlTable, paths: Paths, name: str | None, usual: CaSettings
-) -> CaSettings:
-    """Read a CA's own settings from its table; `usual` has what is not said there. Without a name
-    it is called as its directory is.
-    """
+    table: TomlTable, paths: Paths, name: str | None, usual: model.CaSettings
+) -> model.CaSettings:
+    """Read a CA from its table, over `usual`. Without a `name` it is called as its directory."""
     directory = table.take("directory", values.directory_url, usual.directory)
-    found = CaSettings(
+    found = model.CaSettings(
         name=name or called(directory),
         directory=directory,
         ca_bundle=table.take("ca_bundle", existing_file(paths), usual.ca_bundle),
@@ -221,16 +206,18 @@ def read_authority(
     return found
 
 
-def read_fallback(table: TomlTable, paths: Paths, usual: CaSettings) -> tuple[CaSettings, ...]:
+def read_fallback(
+    table: TomlTable, paths: Paths, usual: model.CaSettings
+) -> tuple[model.CaSettings, ...]:
     """Read the CAs of `fallback`, each with the table under [acme] that is called like it."""
 
-    def read(value: object) -> CaSettings:
+    def read(value: object) -> model.CaSettings:
         written = values.word(value)
         own = table.table(written) if written in table and written not in _KEYS else None
         has_directory = own is not None and "directory" in own
         directory = usual.directory if has_directory else _known(written)
         if own is None:
-            return CaSettings(called(directory), directory, usual.ca_bundle, usual.proxy)
+            return model.CaSettings(called(directory), directory, usual.ca_bundle, usual.proxy)
         settings = read_authority(own, paths, written, replace(usual, directory=directory))
         own.done()
         return settings
@@ -259,10 +246,8 @@ def called(directory: str) -> str:
     return names.get(directory) or urlsplit(directory).netloc
 
 
-def wrong_bindings(acme: AcmeSettings, place: Place, resolve: Resolve) -> Iterator[Mistake]:
-    """Find the external account keys that can be none, as far as `resolve` returns them. One that
-    is missing is reported when it is needed.
-    """
+def wrong_bindings(acme: model.AcmeSettings, place: Place, resolve: Resolve) -> Iterator[Mistake]:
+    """Find external account keys that cannot be right. A missing one is reported when needed."""
     for number, ca in enumerate(acme.authorities):
         if ca.eab_kid is None or ca.eab_hmac_key is None or not ca.eab_hmac_key.is_at_rest:
             continue
@@ -275,14 +260,14 @@ def wrong_bindings(acme: AcmeSettings, place: Place, resolve: Resolve) -> Iterat
                 yield where.mistake("eab_hmac_key", values.with_hint(problem))
 
 
-def read_acme(table: TomlTable, paths: Paths) -> AcmeSettings:
+def read_acme(table: TomlTable, paths: Paths) -> model.AcmeSettings:
     """Read `[acme]`."""
-    usual = read_authority(table, paths, None, CaSettings(called(_USUAL), _USUAL))
-    if table.is_list("profile"):  # in order of preference
+    usual = read_authority(table, paths, None, model.CaSettings(called(_USUAL), _USUAL))
+    if table.holds(list, "profile"):  # in order of preference
         profiles = tuple(dict.fromkeys(table.take_list("profile", values.word, ())))
     else:
         profiles = tuple(filter(None, [table.take("profile", values.word, None)]))
-    settings = AcmeSettings(
+    settings = model.AcmeSettings(
         usual=usual,
         key_type=table.take("key_type", key_type, KeyType.EC256),
         email=table.take("email", values.email_address, None),
@@ -297,13 +282,9 @@ def read_acme(table: TomlTable, paths: Paths) -> AcmeSettings:
     return settings
 
 
-def issuance_of(acme: AcmeSettings) -> Issuance:
-    """Return how certificates are ordered."""
-    authorities = tuple(Authority(one.name, one.directory) for one in acme.authorities)
-    return Issuance(acme.profiles, authorities, acme.reuse_key, acme.dns_persist)
-
-
-def unseen_records(acme: AcmeSettings, dns: DnsSettings, place: Place) -> Iterator[Mistake]:
+def unseen_records(
+    acme: model.AcmeSettings, dns: model.DnsSettings, place: Place
+) -> Iterator[Mistake]:
     """Find that records are to prove names, on a host that asks for none."""
     if acme.dns_persist and dns.wait is not None:
         problem = Text("not with `wait` under [dns]: the records are looked up before an order")
