@@ -49,9 +49,7 @@ WHERE_KEYS_ARE = Text(
 )
 ENVIRONMENT = (
     Variable(
-        "api",
-        ("ACMEDNS_BASE_URL", "ACME_DNS_API_BASE"),
-        Text("the address of the acme-dns server"),
+        "api", ("ACMEDNS_BASE_URL", "ACME_DNS_API_BASE"), Text("the address of the acme-dns server")
     ),
     Variable(
         "username", ("ACMEDNS_USERNAME",), Text("the username of the registration"), is_public=True
@@ -249,10 +247,7 @@ def _refused(chosen: Registration, name: str, status: int, said: Mapping[str, ob
 def _no_room(name: str) -> DnsRejected:
     """Return the error for one value too many: it would push out one that a CA has yet to see."""
     return DnsRejected(
-        Text(
-            "{name}: acme-dns keeps two values, and orders in progress need both",
-            name=name,
-        ),
+        Text("{name}: acme-dns keeps two values, and orders in progress need both", name=name),
         hint=Text("register once more, and let each domain's CNAME lead to a name of its own"),
         retry=Retry.LATER,
     )

@@ -121,10 +121,7 @@ _ANSWERS = Codes(
     denied={
         # Invalid API Token. Invalid access token; Unauthorized; from this location.
         **dict.fromkeys(("1000", "9109"), _CHECK),
-        **dict.fromkeys(
-            ("6003", "6103", "6111", "9103", "9106", "9107", "10001"),
-            _NO_TOKEN,
-        ),
+        **dict.fromkeys(("6003", "6103", "6111", "9103", "9106", "9107", "10001"), _NO_TOKEN),
         "10000": _LACKS_PERMISSION,  # Authentication error
     },
     rejected={"81053": EXCLUDED, "81054": EXCLUDED, "81045": _PLAN},
@@ -303,10 +300,7 @@ class CloudflareClient(JsonTxtService):
 
     def request(self, action: str, **params: Any) -> Request:
         """See `JsonTxtService.request`: `path`, and the `fields` of a JSON body."""
-        headers = {
-            "Authorization": f"Bearer {self._token.reveal()}",
-            "Accept": "application/json",
-        }
+        headers = {"Authorization": f"Bearer {self._token.reveal()}", "Accept": "application/json"}
         method, url = action.partition(" ")[0], f"{self._api}{params['path']}"
         if "fields" not in params:
             return Request(method, url, headers)

@@ -31,14 +31,7 @@ from certferry.adapters.dns.answers import (
     objects,
     parsed,
 )
-from certferry.adapters.dns.records import (
-    ALL_ZONES,
-    Turns,
-    TxtRecord,
-    TxtRecords,
-    Zone,
-    hosts_of,
-)
+from certferry.adapters.dns.records import ALL_ZONES, Turns, TxtRecord, TxtRecords, Zone, hosts_of
 from certferry.adapters.http.client import HttpClient, Request, journal
 from certferry.adapters.http.journal import judged, reported
 from certferry.core.redaction import quoted, quoted_code

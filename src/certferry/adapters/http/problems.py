@@ -125,10 +125,7 @@ _RULES = (
         Text("{host} answered with something that is not HTTP"),
     ),
     _Rule(
-        ValueError,
-        Text("the request to {host} cannot be written"),
-        maybe_done=False,
-        passing=False,
+        ValueError, Text("the request to {host} cannot be written"), maybe_done=False, passing=False
     ),
     _Rule(BaseException, Text("no response from {host}: {reason}")),
 )

@@ -251,11 +251,7 @@ class LexiconCalls:
     """Makes providers and calls them. Safe to use from threads."""
 
     def __init__(
-        self,
-        provider: str,
-        options: Mapping[str, Secret | str],
-        within: timedelta,
-        pause: Pause,
+        self, provider: str, options: Mapping[str, Secret | str], within: timedelta, pause: Pause
     ) -> None:
         hidden = [value for value in options.values() if isinstance(value, Secret)]
         self.errors = LexiconErrors(provider, hidden)

@@ -34,13 +34,7 @@ from certferry.adapters.http.bounds import first_connection
 from certferry.core.certificates.names import is_within, suffixes
 from certferry.core.discovery.inventory import FoundZone
 from certferry.core.discovery.proposal import must_have_zone
-from certferry.errors import (
-    DnsAccessDenied,
-    DnsError,
-    DnsRejected,
-    DnsUnavailable,
-    ZoneNotFound,
-)
+from certferry.errors import DnsAccessDenied, DnsError, DnsRejected, DnsUnavailable, ZoneNotFound
 from certferry.ports.progress import Pause
 from certferry.system_words import system_words
 from certferry.text import Text
@@ -176,10 +170,7 @@ class UpdateServer:
         return True
 
     def _update(
-        self,
-        zone: str,
-        name: str,
-        put: Callable[[dns.update.UpdateMessage, dns.name.Name], None],
+        self, zone: str, name: str, put: Callable[[dns.update.UpdateMessage, dns.name.Name], None]
     ) -> None:
         change = dns.update.UpdateMessage(_absolute(zone))
         put(change, _absolute(name))
