@@ -90,10 +90,7 @@ class TxtRecord:
 
 
 class TxtService(Protocol):
-    """One account's zones and TXT records. Safe to share between threads.
-
-    Its methods raise `DnsAccessDenied`, `DnsRejected` and `DnsUnavailable`.
-    """
+    """One account's zones and TXT records, safe to share between threads. Raises `DnsError`."""
 
     def zones(self) -> list[Zone]:
         """List every zone; asked for once."""
@@ -112,9 +109,7 @@ class TxtService(Protocol):
         ...
 
     def create(self, zone: Zone, name: str, value: str) -> str | None:
-        """Write a record and return its id, or `None` when the identical one is there already.
-        Raises `OutcomeUnknown` as well.
-        """
+        """Write a record; return its id, `None` for a duplicate. Raises also `OutcomeUnknown`."""
         ...
 
     def remove(self, zone: Zone, record_id: str, about: str) -> bool:
@@ -318,9 +313,7 @@ class Turns:
 
     @contextmanager
     def ours(self) -> Iterator[None]:
-        """Wait for our turn, and keep it for a `with` block. Raises what `pause` raises where the
-        run is stopped.
-        """
+        """Wait for our turn, and keep it for a `with` block. Raises what `pause` raises."""
         while not self._lock.acquire(timeout=STOP_CHECK):
             self._pause(0)  # notices that the run was stopped
         try:

@@ -51,9 +51,7 @@ CONTACT = re.compile(r"[!-'*-~]+@[!-'*-~]+")  # ASCII without spaces and parenth
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What an operator writes under `[accounts.<label>]`. `id` is a short number, `token` 32
-    hexadecimal digits.
-    """
+    """The settings under `[accounts.<label>]`: a short number, and 32 hexadecimal digits."""
 
     id: Secret
     token: Secret
@@ -145,10 +143,7 @@ cost. A moment further ahead than a burst and this was written by a clock that w
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """A burst of requests at once, and after it one each interval.
-
-    No hour, wherever it begins, holds more than the burst and the intervals of an hour.
-    """
+    """A burst of requests, then one each interval: in any hour a burst and an hour's intervals."""
 
     burst: int
     interval: timedelta
@@ -161,20 +156,14 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """Whether a request may be sent: now, or after a wait to be asked again.
-
-    `note` is what to remember in place of the note that was asked about.
-    """
+    """Whether a request may be sent now, or when to ask again, and the `note` to store for it."""
 
     wait: timedelta
     note: str
 
 
 def rate_of(requests: int) -> Rate:
-    """Return the rate that lets no hour have more requests than this, of which there must be one.
-
-    An hour may begin with a full burst, so what follows must fit into the rest.
-    """
+    """Return the rate that lets no hour have more requests, even one that begins with a burst."""
     requests = min(requests, MOST)
     burst = max(1, requests // BURST_SHARE)
     rest = max(1, requests - burst)

@@ -42,9 +42,7 @@ LONGEST_RETRY_AFTER = 30.0  # seconds; a service that asks for more is left to a
 
 @dataclass(frozen=True)
 class Request:
-    """The request as it is sent, byte for byte. Headers and body stay out of its repr: they carry
-    secrets.
-    """
+    """A request as it is sent. Headers and body carry secrets, so they stay out of its repr."""
 
     method: str
     url: str
@@ -174,10 +172,7 @@ class HttpClient:
 
 
 def is_server_error(answer: Answer) -> bool:
-    """Return whether the server failed. The outcome is unknown then, as with a lost answer.
-
-    Qiniu's 612 "no such domain" lies beyond the range and is an ordinary refusal.
-    """
+    """Return whether the server failed, the outcome unknown. Qiniu's 612 is a plain refusal."""
     return HTTPStatus.INTERNAL_SERVER_ERROR <= answer.status < 600  # noqa: PLR2004 - RFC 9110 §15
 
 
@@ -190,9 +185,7 @@ def surely_undone(status: int) -> bool:
 
 
 def seconds_asked_for(answer: Answer) -> float | None:
-    """Return the seconds of Retry-After, written as a number or as a date (RFC 9110 §10.2.3); six
-    hours at most (urllib3's `retry_after_max`).
-    """
+    """Return the seconds of Retry-After (RFC 9110 §10.2.3), six hours at most (urllib3's limit)."""
     written = answer.headers.get("Retry-After")
     if written is None:
         return None
@@ -292,18 +285,14 @@ def client_in(
 
 
 def pace_in(context: Context, service: str, per_second: float) -> Pace:
-    """Return the pace of an account's requests to a service: that of all runs in this process, or
-    its own where a context has none, as in tests of adapters.
-    """
+    """Return the pace of an account's requests to a service, which runs in this process share."""
     if context.pace is None:
         return Pacer(per_second, pause=context.pause)
     return context.pace(service, per_second)
 
 
 def ahead_of(headers: Mapping[str, str], now: datetime) -> timedelta | None:
-    """Return how far an answer's Date is before this machine's clock (RFC 9110 §6.6.1); `None`
-    where it has none, or one without a zone.
-    """
+    """Return how far an answer's Date is ahead (RFC 9110 §6.6.1); `None` without a Date or zone."""
     try:
         date = parsedate_to_datetime(headers.get("Date", ""))
     except (ValueError, OverflowError):  # no date; a zone of as many digits as one likes
@@ -314,9 +303,7 @@ def ahead_of(headers: Mapping[str, str], now: datetime) -> timedelta | None:
 def ask_the_time(
     http: HttpClient, request: Request, now: Callable[[], datetime]
 ) -> timedelta | None:
-    """Return how far a service's clock is ahead, by whatever it answers to a request without keys.
-    Raises `HttpFailure` where no answer came.
-    """
+    """Return how far a service's clock is ahead, by any answer at all. Raises `HttpFailure`."""
     try:
         headers = http.exchange(lambda: request, repeatable=True).headers
     except HttpFailure as failure:

@@ -30,9 +30,7 @@ _UNKNOWN, _TOO_OFTEN = b"(not found)", b"(rate limited)"
 
 
 class Heartbeat:
-    """One check at one service. `rid` is the same in all pings of a run. Raises
-    `ConfigError` for an address that can be none.
-    """
+    """One check; `rid` is the run's in all its pings. Raises `ConfigError` for a wrong address."""
 
     def __init__(self, address: Secret, http: Http, rid: str) -> None:
         self._address = secret_address(address)

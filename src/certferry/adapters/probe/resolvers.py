@@ -35,9 +35,7 @@ _NAME_SOME = Text("name resolvers that answer, such as 223.5.5.5, under [dns] an
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """What the resolvers said together: addresses in order, and what went wrong where. There is a
-    problem where there is no address.
-    """
+    """What the resolvers said together: addresses in order, or at least one problem."""
 
     found: tuple[str, ...]
     problems: tuple[Problem, ...] = ()
@@ -81,9 +79,7 @@ def probed_name(domain: str) -> str:
 def resolvers_at(
     places: Sequence[tuple[str, int]], answer_within: timedelta
 ) -> list[dns.resolver.Resolver]:
-    """Return each resolver (host, port) by itself; none given means the system's together. Raises
-    `NoResolverConfiguration` where the system has none.
-    """
+    """Return each resolver, or the system's together. Raises `NoResolverConfiguration` for none."""
     asked = [dns.resolver.Resolver(configure=False) for _ in places] or [dns.resolver.Resolver()]
     for resolver, (host, port) in zip(asked, places, strict=False):
         resolver.nameservers = [host]

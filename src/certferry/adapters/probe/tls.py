@@ -162,9 +162,7 @@ def served_chain(address: str, port: int, host: str, within: float = TIMEOUT) ->
 
 
 def _chain(session: ssl.SSLSocket) -> list[bytes]:
-    """Return the chain as sent. Public from Python 3.13; before that on the wrapped object, which
-    has had it since 3.10.
-    """
+    """Return the chain as sent: public from Python 3.13, before that on the wrapped object."""
     if hasattr(session, "get_unverified_chain"):
         return list(session.get_unverified_chain() or ())
     inner = session._sslobj  # type: ignore[attr-defined]  # noqa: SLF001 - the only way on 3.11 and 3.12

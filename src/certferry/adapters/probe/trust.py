@@ -40,10 +40,7 @@ _BLOCK = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----",
 
 
 class Trust:
-    """A set of trusted roots: a PEM bundle of the operator's, or the system's.
-
-    Raises `ConfigError` when the bundle cannot be read or holds no certificate.
-    """
+    """Trusted roots: a PEM bundle, or the system's. Raises `ConfigError` if it cannot be read."""
 
     def __init__(self, ca_bundle: Path | None = None) -> None:
         self._trusted = _read(ca_bundle or _system_bundle())

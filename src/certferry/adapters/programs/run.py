@@ -173,9 +173,7 @@ def _signal(process: subprocess.Popen[bytes], how: signal.Signals) -> None:
 
 
 def _log_lines(name: str, lines: list[str], left_out: int) -> None:
-    """Write them to the log. Each record has a `program`: by it the log file takes it, whatever
-    else is left out there.
-    """
+    """Log them, each with its `program`, by which the log file takes it at any level."""
     if left_out:
         said = Text(
             "{program}: {count} bytes of its output are left out", program=name, count=left_out
@@ -255,9 +253,7 @@ class Output:
             self.left_out += len(said) - len(self._kept)
 
     def rest(self, hidden: Collection[Secret]) -> list[str]:
-        """Read the rest, and return the lines of all that is kept. A child that lives on may hold
-        the pipe open: certferry does not wait for it.
-        """
+        """Read the rest (a child may hold the pipe open), and return the lines that are kept."""
         for _ in range(_MOST_CHUNKS):
             self.read(0)
         # Masked before anything is cut: a part of a secret is not recognised.

@@ -17,16 +17,9 @@ from typing import Generic, TypeVar
 
 import msgspec
 
+from certferry.adapters.qiniu import records
 from certferry.adapters.qiniu.client import QiniuClient
 from certferry.adapters.qiniu.errors import NO_SUCH_DOMAIN, QiniuFailure
-from certferry.adapters.qiniu.records import (
-    CertificateRecord,
-    DomainItem,
-    DomainRecord,
-    decode,
-    name_at_qiniu,
-    name_here,
-)
 from certferry.ports.progress import Pause
 from certferry.ports.state import AccountMemory
 
@@ -101,7 +94,7 @@ class Notes(Generic[T]):
         if text is None:
             return None
         try:
-            return decode(text.encode(), self._type)
+            return records.decode(text.encode(), self._type)
         except ValueError as problem:
             log.debug("the note %r is passed over: %s", name, problem)
             return None
@@ -129,9 +122,11 @@ class Certificates:
         )
         self._lock = threading.Lock()
         # An id → what became of it by our hand (None: removed), and when.
-        self._own: dict[str, tuple[float, CertificateRecord | None]] = {}
+        self._own: dict[str, tuple[float, records.CertificateRecord | None]] = {}
 
-    def all(self, *, anew: bool = False, age: float | None = None) -> dict[str, CertificateRecord]:
+    def all(
+        self, *, anew: bool = False, age: float | None = None
+    ) -> dict[str, records.CertificateRecord]:
         """Return every certificate, our own writes counted in."""
         found = dict(self._listed.get(anew=anew, age=age))
         with self._lock:
@@ -145,11 +140,11 @@ class Certificates:
                 found.setdefault(cert_id, record)
         return found
 
-    def find(self, cert_id: str) -> CertificateRecord | None:
+    def find(self, cert_id: str) -> records.CertificateRecord | None:
         """Return a certificate, `None` where there is none, also in a list that is read now."""
         return self.all().get(cert_id) or self.all(anew=True).get(cert_id)
 
-    def for_uploads(self) -> dict[str, CertificateRecord]:
+    def for_uploads(self) -> dict[str, records.CertificateRecord]:
         """Return the list in which a copy is looked for before an upload, as fresh as another
         machine needs that had the lineage's lease a moment ago; a long one, not read for each of
         many uploads.
@@ -157,7 +152,7 @@ class Certificates:
         cached = self._listed.cached
         return self.all(age=max(LIST_AGE, 0.0 if cached is None else len(cached[1]) / PER_SECOND))
 
-    def note_own(self, cert_id: str, record: CertificateRecord | None) -> None:
+    def note_own(self, cert_id: str, record: records.CertificateRecord | None) -> None:
         """Count a certificate in from now on, or out where there is no record of it."""
         with self._lock:
             self._own[cert_id] = (self._clock(), record)
@@ -176,22 +171,20 @@ class Note(msgspec.Struct, frozen=True):
     """What the account's memory keeps of a domain: its detail, and when it was read."""
 
     at: datetime
-    detail: DomainRecord
+    detail: records.DomainRecord
 
 
 @dataclass(frozen=True, slots=True)
 class _Known:
     """A detail, when it was read, and since when Qiniu has been seen at work on the domain."""
 
-    detail: DomainRecord
+    detail: records.DomainRecord
     read_at: float
     at_work_since: float | None
 
 
 class Details:
-    """The CDN and DCDN domains of an account: the list, and the detail of each. Raises
-    `QiniuFailure`. Safe to share between threads; `now` is the wall clock.
-    """
+    """The CDN and DCDN domains of an account, safe to share. `now` is the wall clock."""
 
     def __init__(
         self, client: QiniuClient, memory: AccountMemory, clock: Clock, now: Callable[[], datetime]
@@ -206,7 +199,7 @@ class Details:
         self._known: dict[str, _Known | None] = {}
         self._unlisted_until = clock()
 
-    def read(self, domain: str) -> DomainRecord:
+    def read(self, domain: str) -> records.DomainRecord:
         """Return a domain's detail to observe it by: what is known of it, where the list shows that
         it is so still. What an earlier run read is good for one observation, so that what is done
         about it is decided by a detail that was read now.
@@ -232,11 +225,11 @@ class Details:
         # The certificate and the settings are those from before, until the change is done.
         return self._keep(domain, _as_listed(known.detail, item), known.read_at)
 
-    def read_now(self, domain: str) -> DomainRecord:
+    def read_now(self, domain: str) -> records.DomainRecord:
         """Return a domain's detail as it is, for a write to go by."""
         read_at = self._clock()
         try:
-            detail = self._client.read_domain(name_at_qiniu(domain))
+            detail = self._client.read_domain(records.name_at_qiniu(domain))
         except QiniuFailure as failure:
             if failure.code in NO_SUCH_DOMAIN:
                 self._known[domain] = None
@@ -245,13 +238,11 @@ class Details:
             self._notes.write(domain, Note(self._now(), detail))
         return self._keep(domain, detail, read_at)
 
-    def survey(self, item: DomainItem) -> DomainRecord:
-        """Return the detail of a domain that was just listed: from the list alone where there is no
-        HTTPS, and what an earlier run read, where nothing has changed since.
-        """
+    def survey(self, item: records.DomainItem) -> records.DomainRecord:
+        """Return a listed domain's detail, from the list or an earlier run where these suffice."""
         if (without_https := item.without_https) is not None:
             return without_https
-        note = self._note(name_here(item.name))
+        note = self._note(records.name_here(item.name))
         if note is not None and shows_no_change(item, note):
             return note
         return self._client.read_domain(item.name)
@@ -261,10 +252,8 @@ class Details:
         self._known[domain] = None
         self._notes.remove(domain)
 
-    def note_change(self, domain: str, before: DomainRecord) -> None:
-        """Store that Qiniu works on a domain, until a newer list or the domain itself says
-        otherwise.
-        """
+    def note_change(self, domain: str, before: records.DomainRecord) -> None:
+        """Store that Qiniu works on a domain, until a newer list or the domain says otherwise."""
         processing = msgspec.structs.replace(
             before, operating_state=AT_WORK, modify_at=None, oper_task_id=None
         )
@@ -272,15 +261,17 @@ class Details:
             self.listed.forget()
         self._keep(domain, processing, self._clock())
 
-    def _list(self) -> dict[str, DomainItem]:
-        return {name_here(item.name): item for item in self._client.list_domains()}
+    def _list(self) -> dict[str, records.DomainItem]:
+        return {records.name_here(item.name): item for item in self._client.list_domains()}
 
-    def _note(self, domain: str) -> DomainRecord | None:
+    def _note(self, domain: str) -> records.DomainRecord | None:
         note = self._notes.read(domain)
         is_young = note is not None and timedelta(0) <= self._now() - note.at < NOTE_AGE
         return note.detail if note is not None and is_young else None
 
-    def _keep(self, domain: str, detail: DomainRecord, read_at: float) -> DomainRecord:
+    def _keep(
+        self, domain: str, detail: records.DomainRecord, read_at: float
+    ) -> records.DomainRecord:
         with self._lock:
             known, since = self._known.get(domain), None
             if detail.operating_state == AT_WORK:
@@ -292,10 +283,8 @@ class Details:
         cached = self.listed.cached
         return cached is not None and cached[0] < read_at
 
-    def _fresh_list(self, known: _Known | None) -> Mapping[str, DomainItem]:
-        """Return the list, as fresh as the wait for the domain wants it, an empty one where it
-        cannot be read. Raises what a read of the domain would fail of as well.
-        """
+    def _fresh_list(self, known: _Known | None) -> Mapping[str, records.DomainItem]:
+        """Return the list, fresh enough for the wait; empty if unreadable, but common failures."""
         if self._clock() < self._unlisted_until:
             return {}
         try:
@@ -308,9 +297,7 @@ class Details:
             return {}
 
     def _list_age(self, known: _Known | None) -> float:
-        """Return how old the list may be: see `core.reasons`, which leaves this much of its rule
-        to targets.
-        """
+        """Return how old the list may be: the share of `core.reasons`' rule that targets decide."""
         if known is None or known.at_work_since is None:
             return LIST_AGE
         waited = self._clock() - known.at_work_since
@@ -322,16 +309,14 @@ class Details:
         return 0 if count <= CROWD else count / DOMAINS_PER_SECOND
 
 
-def shows_no_change(item: DomainItem, detail: DomainItem) -> bool:
-    """Return whether the list shows a domain as it was when its detail was read: the last change,
-    its task, and the state. One without the first two may have changed.
-    """
+def shows_no_change(item: records.DomainItem, detail: records.DomainItem) -> bool:
+    """Return whether the list shows the change, task and state that the detail was read with."""
     pairs = ((item.modify_at, detail.modify_at), (item.oper_task_id, detail.oper_task_id))
     known = [one == other for one, other in pairs if one and other]
     return bool(known) and all(known) and item.operating_state == detail.operating_state
 
 
-def _as_listed(detail: DomainRecord, item: DomainItem) -> DomainRecord:
+def _as_listed(detail: records.DomainRecord, item: records.DomainItem) -> records.DomainRecord:
     return msgspec.structs.replace(
         detail,
         operating_state=AT_WORK,

@@ -12,15 +12,9 @@ from functools import partial
 
 import msgspec
 
+from certferry.adapters.qiniu import errors
 from certferry.adapters.qiniu.account import Certificates, Notes, Settler
 from certferry.adapters.qiniu.client import QiniuClient
-from certferry.adapters.qiniu.errors import (
-    ACCOUNT_FULL,
-    NO_SUCH_CERTIFICATE,
-    QiniuFailure,
-    attempt,
-    rejected,
-)
 from certferry.adapters.qiniu.records import CertificateRecord, UploadBody
 from certferry.core.certificates.certificate import Certificate, CertificateBundle, short
 from certferry.core.certificates.lineage import (
@@ -52,9 +46,7 @@ class QuotaNote(msgspec.Struct, frozen=True):
 
 
 class Copies:
-    """Copies of certificates at one account, and how many it may hold. Raises `QiniuFailure` and
-    `DeployError`. `now` is the wall clock.
-    """
+    """Copies of certificates at one account, and how many it may hold. `now` is the wall clock."""
 
     def __init__(
         self,
@@ -88,9 +80,7 @@ class Copies:
     def unremembered(
         self, lineage: str, known: Sequence[Certificate]
     ) -> Iterator[OtherCertificate]:
-        """Return what carries the lineage's mark, and is none of its known certificates; nothing
-        where none is known, since everything may be newer than that.
-        """
+        """Return what has the lineage's label and is not known; nothing where nothing is known."""
         if not known:
             return
         labels = {label for one in known for label in labels_of(lineage, one.fingerprint)}
@@ -119,7 +109,7 @@ class Copies:
             found = None
             try:
                 found = find(self._certificates.for_uploads())
-            except QiniuFailure as unread:
+            except errors.QiniuFailure as unread:
                 # A list in an unknown shape would hold up every upload for ever; one that does not
                 # come holds the run up, since there may be a copy in it.
                 if unread.is_common or unread.is_passing:
@@ -139,7 +129,7 @@ class Copies:
         if (copy.name or "") != label or not (unmanaged or owner_of(label) is not None):
             sentence = Text("certificate {id} at Qiniu does not carry our mark {label}")
             hint = Text("certferry removes only what it uploaded; look at it in Qiniu's console")
-            raise rejected(sentence, hint, id=short(copy.certid), label=label)
+            raise errors.rejected(sentence, hint, id=short(copy.certid), label=label)
         self._certificates.forget_own(copy.certid)
         return self._settler.until_settled(
             lambda: self._remove(copy.certid),
@@ -153,7 +143,7 @@ class Copies:
             return self._upload_as(short_label_of(lineage, fingerprint), bundle)
         try:
             return self._upload_as(label_of(lineage, fingerprint), bundle)
-        except QiniuFailure as failure:
+        except errors.QiniuFailure as failure:
             if failure.maybe_done or _TOO_LONG not in failure.words.lower():
                 raise
         cert_id = self._upload_as(short_label_of(lineage, fingerprint), bundle)
@@ -170,8 +160,8 @@ class Copies:
         )
         try:
             cert_id = self._client.upload_certificate(upload)
-        except QiniuFailure as failure:
-            if failure.code == ACCOUNT_FULL:
+        except errors.QiniuFailure as failure:
+            if failure.code == errors.ACCOUNT_FULL:
                 self._note_full()
             raise
         self._quota.remove(_QUOTA)
@@ -182,8 +172,8 @@ class Copies:
 
     def _note_full(self) -> None:
         """Remember that an upload was refused. How many there are now is read anew."""
-        listed = attempt(partial(self._certificates.all, anew=True))
-        if isinstance(listed, QiniuFailure):
+        listed = errors.attempt(partial(self._certificates.all, anew=True))
+        if isinstance(listed, errors.QiniuFailure):
             log.info("how many certificates there are cannot be seen: %s", listed)
         else:
             self._quota.write(_QUOTA, QuotaNote(len(listed), self._now()))
@@ -191,8 +181,8 @@ class Copies:
     def _remove(self, remote_id: str) -> bool:
         try:
             self._client.delete_certificate(remote_id)
-        except QiniuFailure as failure:
-            if failure.code not in NO_SUCH_CERTIFICATE:
+        except errors.QiniuFailure as failure:
+            if failure.code not in errors.NO_SUCH_CERTIFICATE:
                 raise
             return False
         self._certificates.note_own(remote_id, None)

@@ -172,9 +172,7 @@ class ObservedDomains:
         return self._scope.kind == Kind.AUTO and (bool(self.domains) or not _is_silence(failure))
 
     def _found_at_cdn(self) -> Iterator[ObservedDomain]:
-        """Find CDN domains. These were not named, so one that has just been removed is no trouble,
-        nor is one that is switched off at Qiniu: that is left out.
-        """
+        """Find CDN domains, and leave out those that were just removed, or are switched off."""
         listed = self._cdn.served_by_themselves()
         for domain, came in self._cdn.read(self._chosen(listed), anew=self._scope.anew):
             if isinstance(came, QiniuFailure):
@@ -186,9 +184,7 @@ class ObservedDomains:
                 yield observe(domain, came)
 
     def _found_live(self) -> list[ObservedDomain]:
-        """Find live domains. Where none were asked for, keys that may not see Pili cost only
-        these.
-        """
+        """Find live domains. Unless asked for, keys that may not see Pili cost only these."""
         names = self._chosen(self._live.served_by_themselves())
         found = [one for one in map(self._live.named, names) if one is not None]
         is_asked_for = self._scope.kind == PILI
@@ -242,9 +238,7 @@ def _is_silence(failure: QiniuFailure) -> bool:
 def _in_doubt(
     error: DeployError, kodo: QiniuFailure | None, pili: QiniuFailure | None
 ) -> DeployError:
-    """Add that what is not a CDN domain may be a source or a live domain, where these could not all
-    be listed.
-    """
+    """Add that it may be a source or a live domain, where these could not all be listed."""
     failure = kodo or pili
     if failure is None:
         return error

@@ -37,9 +37,7 @@ _HUB = r"^[A-Za-z0-9_.-]+$"
 
 
 def decode(body: bytes, into: type[T]) -> T:
-    """Read JSON, where numbers may be written as strings. Raises `ValueError` that says what is
-    wrong where, and quotes nothing.
-    """
+    """Read JSON, with numbers as strings too. Raises a `ValueError` that quotes nothing."""
     try:
         return msgspec.json.decode(body, type=into, strict=False)
     except msgspec.ValidationError as problem:
@@ -201,9 +199,7 @@ class DomainItem(msgspec.Struct, frozen=True, rename="camel"):
 
     @property
     def without_https(self) -> DomainRecord | None:
-        """The detail of a domain that speaks HTTP alone; `None` where the list does
-        not say so, or says something odd.
-        """
+        """The detail of a domain that speaks HTTP alone; `None` unless the list says so."""
         if self.protocol != "http":
             return None
         try:
@@ -227,9 +223,7 @@ class DomainRecord(DomainItem, frozen=True, rename="camel"):
 
     @property
     def bound(self) -> str | None:
-        """The id of the certificate in force, `None` without HTTPS and with a free certificate
-        of Qiniu's own, which has no id.
-        """
+        """The id of the certificate in force; Qiniu's own free certificate has none."""
         return (self.https.cert_id or None) if self.https else None
 
     @property
@@ -249,9 +243,7 @@ class DomainRecord(DomainItem, frozen=True, rename="camel"):
 
     @property
     def settings(self) -> HttpsSettings:
-        """The settings. Those of a domain without HTTPS are not in force and say nothing; neither
-        do those that stand where a domain hides its own.
-        """
+        """The settings in force; none without HTTPS, and none where a domain hides its own."""
         if self.https is None or not self.has_https or self.hides_https:
             return HttpsSettings()
         return HttpsSettings(
@@ -281,9 +273,7 @@ class BucketDomain(msgspec.Struct, frozen=True):
 
 
 class Binding(msgspec.Struct, frozen=True):
-    """A source domain and the certificate that it is bound to. The id is spelled as in the list of
-    certificates.
-    """
+    """A source domain and its certificate. The id is spelled as in the list of certificates."""
 
     domain: str
     certid: str
@@ -310,16 +300,12 @@ class LiveRecord(msgspec.Struct, frozen=True, rename="camel"):
 
     @property
     def bound(self) -> str | None:
-        """What names the certificate in force, `None` without one or where Pili hides it. A name
-        that remains while HTTPS is off binds nothing [G].
-        """
+        """The name of the certificate; one that remains while HTTPS is off binds nothing [G]."""
         return (self.cert_name or None) if self.cert_enable is not False else None
 
     @property
     def is_for_rtmp(self) -> bool:
-        """Whether players or encoders reach it by RTMP, and browsers do not, and it has no
-        certificate that could expire or be seen [G].
-        """
+        """Whether it is reached by RTMP alone, and has no certificate that could expire [G]."""
         return self.type in {"publishRtmp", "liveRtmp"} and not self.cert_enable
 
 

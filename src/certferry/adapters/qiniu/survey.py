@@ -205,9 +205,7 @@ FIRST_ENDPOINTS = (
 
 
 def report_of(client: QiniuClient) -> AccountReport:
-    """See `ports.examination.Reporting.report`: what an issue about Qiniu needs, by the client that
-    runs use, and what that shows of the guesses (§10).
-    """
+    """See `ports.examination.Reporting.report`, and what the calls show of the guesses (§10)."""
     with journal() as made:
         shown = tuple(_asked(client))
     lines = (*shown, *reported(made, PUBLIC))

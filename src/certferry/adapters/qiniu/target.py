@@ -105,9 +105,7 @@ class Settings:
 
     @property
     def hosts(self) -> Hosts:
-        """Where Qiniu is. A mirror has a backup, and Pili, only where one is set, never Qiniu's
-        own.
-        """
+        """Where Qiniu is. A mirror has a backup, and Pili, only where the file sets one."""
         usual = {field.name: field.default for field in fields(self)}
         others = {
             name: ""
@@ -140,9 +138,7 @@ class DeploySettings:
     ] = None
 
     def wrong(self, written: Iterable[str]) -> Mapping[str, Text]:
-        """Return which keys do not go with the kind: a source domain (§6.1) and a live domain (§7)
-        have no settings.
-        """
+        """Return the keys that do not fit the kind: Kodo (§6.1) and Pili (§7) have no settings."""
         said = {
             "kodo": Text('not with kind = "kodo": a source domain has no such setting'),
             "pili": Text('not with kind = "pili": a live domain has no such setting'),
@@ -217,9 +213,7 @@ class Qiniu:
 
     @_translating_errors()
     def observe(self, scope: Scope) -> ObservedTarget:
-        """Read the domains, and find our copies by mark, names and dates. What cannot be read
-        beside them is part of the answer.
-        """
+        """Read the domains, and find our copies. The answer also says what could not be read."""
         _must_be_served_here(scope.kind)
         if scope.anew:  # another run may have changed what there is, and what is bound
             self._certificates.forget()
@@ -285,9 +279,7 @@ class Qiniu:
         return self._copies.upload(lineage, bundle)
 
     def bind(self, domain: str, kind: Kind, remote_id: str, https: DesiredHttps) -> str | None:
-        """Switch HTTPS on, or change it, unless the domain is as desired already; return the
-        X-Reqid of the change, where there is one.
-        """
+        """See `ports.target.DeployTarget.bind`: also switches HTTPS on; returns the X-Reqid."""
         _must_be_served_here(kind)
         try:
             with _translating_errors():

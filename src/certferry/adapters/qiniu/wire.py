@@ -62,9 +62,7 @@ UNDOCUMENTED = {CallGroup.BINDINGS, CallGroup.BIND}
 
 @dataclass(frozen=True, slots=True)
 class Hosts:
-    """Where Qiniu is: base URLs, without a slash at the end. A backup is "" where there is none,
-    and so is Pili.
-    """
+    """Base URLs, without a slash at the end; backups and Pili are "" where there is none."""
 
     api: str
     fusion: str
@@ -120,9 +118,7 @@ def endpoints_of(hosts: Hosts) -> Mapping[CallGroup, tuple[Endpoint, ...]]:
 
 
 class Endpoints:
-    """The endpoints of one account. Another than the first that worked is tried first from then on,
-    also by later runs, until it fails.
-    """
+    """The endpoints of one account. One that worked later than the first is tried first then."""
 
     def __init__(self, hosts: Hosts, memory: AccountMemory) -> None:
         self._endpoints = endpoints_of(hosts)

@@ -359,9 +359,7 @@ class Conversation:
         return answer
 
     def clock_ahead(self, message: dns.message.Message) -> timedelta | None:
-        """Return how far the server's clock is ahead by its signature, which is not verified;
-        `None` where it has none. Raises `Unanswered`.
-        """
+        """Return how far the server's clock is ahead, by its signature, which is not verified."""
         wire, _ = self._signed(message)
         answer, now = _unverified(self._answer(wire), message), self._now()
         if not answer.tsig:

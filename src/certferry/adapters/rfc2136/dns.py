@@ -94,9 +94,7 @@ class Settings:
 
 
 def connect(settings: Settings, context: Context) -> DnsProvider:
-    """Return the provider of one server and key. Nothing is sent yet. Raises `ConfigError` for what
-    can be no server or key.
-    """
+    """Return the provider of one server and key; nothing is sent yet. Raises `ConfigError`."""
     host, port = _server(_plain(settings.server))
     name = _key_name(_plain(settings.key_name))
     material = _material(settings.key_secret.reveal().strip())

@@ -37,9 +37,7 @@ _ANOTHER_WAY = Text(
 
 
 def daemon_to_start(processes: Path = Path("/proc")) -> Text | None:
-    """Return how to start the cron daemon, where none is among the processes (proc(5)). Where those
-    of other users are hidden, return `None`.
-    """
+    """Return how to start the cron daemon, unless it runs or processes are hidden (proc(5))."""
     names = set()
     for path in processes.glob("[0-9]*/comm"):
         with suppress(OSError):  # it has ended meanwhile
@@ -128,10 +126,7 @@ class Cron:
 
 
 def next_run(times: Sequence[time], now: datetime) -> datetime:
-    """Return the next moment at which the machine's clock shows one of these times of day, in UTC.
-
-    On the day on which clocks are put forward over that time, cron catches up a little later.
-    """
+    """Return the next moment in UTC; when clocks go forward over it, cron catches up later."""
     local = now.astimezone().replace(tzinfo=None)
     today = [datetime.combine(local, each) for each in times]
     ahead = (each if each > local else each + timedelta(days=1) for each in today)
@@ -177,9 +172,7 @@ _USUAL_PATH = "/usr/bin:/bin"
 
 @dataclass(frozen=True, slots=True)
 class CronEntry:
-    """Our line: the time as it is written, the command, where that looks for programs, and how many
-    seconds after the minute it begins.
-    """
+    """Our line: its time as written, command, PATH, and the seconds after the minute."""
 
     when: bytes
     command: bytes
@@ -202,10 +195,7 @@ class CronEntry:
 
 
 def shell_command(words: Sequence[str], environment: Mapping[str, str]) -> bytes:
-    """Return a command for an entry: quoted for the shell, and for cron before it.
-
-    Raises `ScheduleError` for a word with a line end: what follows it would be an entry of its own.
-    """
+    """Return a command, quoted for shell and cron. Raises `ScheduleError` for a line end in it."""
     if environment:
         # Not `NAME=value command`: the crontab's SHELL may be one that does not know that.
         assignments = [f"{name}={value}" for name, value in environment.items()]

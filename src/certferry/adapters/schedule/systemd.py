@@ -54,9 +54,7 @@ TIMER_TEXT = MARK + _unit(TIMER)
 
 
 def service_text(job: Job, *, for_system: bool) -> str:
-    """Return the service: the job, in a sandbox unless it runs programs of the operator's. Raises
-    `ScheduleError` for words that a unit cannot hold.
-    """
+    """Return the service, in a sandbox unless it runs programs. Raises `ScheduleError`."""
     unit = MARK + _unit(SERVICE)
     if job.on_failure:
         unit = unit.replace("\n\n[Service]", f"\nOnFailure={FAILED}\n\n[Service]")

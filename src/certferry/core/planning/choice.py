@@ -7,10 +7,7 @@ from dataclasses import dataclass, field, replace
 from itertools import takewhile
 
 from certferry.core.certificates.certificate import covered_by, first_of
-from certferry.core.certificates.names import (
-    STAR,
-    match_of,
-)
+from certferry.core.certificates.names import STAR, match_of
 from certferry.core.desired.certificate import DesiredCertificate, DesiredDeployment
 from certferry.core.observed.observation import Observation, ObservedDomain, ObservedTarget, Scope
 from certferry.core.planning.due import Times

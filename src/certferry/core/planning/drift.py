@@ -9,11 +9,7 @@ from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 
 from certferry.core.certificates.lineage import Version
-from certferry.core.desired.certificate import (
-    DesiredDeployment,
-    DesiredHttps,
-    HttpsSettings,
-)
+from certferry.core.desired.certificate import DesiredDeployment, DesiredHttps, HttpsSettings
 from certferry.core.observed.observation import (
     Change,
     DomainState,
