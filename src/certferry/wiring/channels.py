@@ -152,8 +152,7 @@ def short_http(pause: Pause, service: str, per_second: float) -> Http:
     """Open connections for messages: each is sent once, and answered within the time that a run
     waits for it. An error names the service, not its host: an address is a secret.
     """
-    from certferry.adapters.http.client import HttpClient, Pacer
-    from certferry.adapters.http.problems import Timeouts
+    from certferry.adapters.http.client import HttpClient, Pacer, Timeouts
 
     timeouts = Timeouts(timedelta(seconds=3), timedelta(seconds=6), whole=timedelta(seconds=8))
     pace = Pacer(per_second, pause=pause)

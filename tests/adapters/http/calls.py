@@ -6,8 +6,7 @@ import socket
 from collections.abc import Callable
 from datetime import timedelta
 
-from certferry.adapters.http.client import TIMEOUTS, HttpClient, Pacer, Request
-from certferry.adapters.http.problems import Timeouts
+from certferry.adapters.http.client import TIMEOUTS, HttpClient, Pacer, Request, Timeouts
 from certferry_sandbox import httpd
 
 SHORT = Timeouts(connect=timedelta(seconds=5), read=timedelta(seconds=0.5))

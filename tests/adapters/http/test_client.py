@@ -19,6 +19,7 @@ from certferry.adapters.http.client import (
     LONGEST_RETRY_AFTER,
     Exchange,
     HttpClient,
+    HttpFailure,
     Pacer,
     Request,
     ahead_of,
@@ -26,7 +27,6 @@ from certferry.adapters.http.client import (
     seconds_asked_for,
 )
 from certferry.adapters.http.journal import reported, shape
-from certferry.adapters.http.problems import HttpFailure
 from certferry.errors import Interrupted
 from certferry.ports.http import Answer
 from certferry_sandbox import httpd

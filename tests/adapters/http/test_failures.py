@@ -16,8 +16,14 @@ import pytest
 import trustme
 
 from certferry.adapters.http.bounds import CHUNK, LONGEST_ANSWER, Place, first_connection
-from certferry.adapters.http.client import HttpClient, Pacer, Request
-from certferry.adapters.http.problems import Contact, HttpFailure, Timeouts
+from certferry.adapters.http.client import (
+    Contact,
+    HttpClient,
+    HttpFailure,
+    Pacer,
+    Request,
+    Timeouts,
+)
 from certferry.ports.http import Answer
 from certferry_sandbox import httpd
 from certferry_sandbox.faults import Fault

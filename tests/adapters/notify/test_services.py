@@ -13,8 +13,7 @@ from typing import Any
 import pytest
 import trustme
 
-from certferry.adapters.http.client import HttpClient, Pacer
-from certferry.adapters.http.problems import Timeouts
+from certferry.adapters.http.client import HttpClient, Pacer, Timeouts
 from certferry.core.secret import Secret
 from certferry.errors import ConfigError
 from certferry.ports.adapter import Context

@@ -187,15 +187,10 @@ class AlidnsClient(answers.JsonTxtService):
         `SubDomain` has left of it, so both spell the domain as the account does.
         """
         host = zone.host_of(name)
-        items = self._list(
-            "DescribeSubDomainRecords",
-            ("DomainRecords", "Record"),
-            name,
-            RECORDS_PAGE,
-            SubDomain=zone.id if host == "@" else f"{host}.{zone.id}",
-            DomainName=zone.id,
-            Type="TXT",
-        )
+        at = zone.id if host == "@" else f"{host}.{zone.id}"
+        where = {"SubDomain": at, "DomainName": zone.id, "Type": "TXT"}
+        keys = ("DomainRecords", "Record")
+        items = self._list("DescribeSubDomainRecords", keys, name, RECORDS_PAGE, **where)
         found = [_record_of(item, zone) for item in items]
         return [record for record in found if record is not None and record.name == name]
 

@@ -222,14 +222,10 @@ class CloudflareClient(answers.JsonTxtService):
         first = next(iter(answers.objects(body.get("errors"))), {})
         said = [first, *answers.objects(first.get("error_chain"))]
         words = "; ".join(filter(None, (answers.as_text(one.get("message")) for one in said)))
+        code = quoted_code(answers.as_text(first.get("code")), [self._token]) or "?"
+        shown, in_doubt = quoted(words, [self._token]), client.is_server_error(answer)
         return answers.Reply(
-            action,
-            quoted_code(answers.as_text(first.get("code")), [self._token]) or "?",
-            quoted(words, [self._token]),
-            body,
-            status,
-            answer.headers,
-            is_in_doubt=client.is_server_error(answer),
+            action, code, shown, body, status, answer.headers, is_in_doubt=in_doubt
         )
 
     def error(self, reply: answers.Reply, about: str | Text) -> errors.DnsError:

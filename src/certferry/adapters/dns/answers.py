@@ -14,8 +14,13 @@ from typing import Any
 
 from certferry import errors
 from certferry.adapters.dns import records
-from certferry.adapters.http.client import HttpClient, Request, ask_the_time, surely_undone
-from certferry.adapters.http.problems import HttpFailure
+from certferry.adapters.http.client import (
+    HttpClient,
+    HttpFailure,
+    Request,
+    ask_the_time,
+    surely_undone,
+)
 from certferry.ports.adapter import CodeMeaning, Context
 from certferry.ports.http import Answer
 from certferry.text import Quoted, Text
@@ -95,14 +100,8 @@ class Codes:
         """Return the error that a code stands for; `about` is the name that was worked on."""
         found = (self._kinds[one] for one in _families(reply.code) if one in self._kinds)
         kind, hint = next(found, (errors.DnsRejected, self.otherwise))
-        message = self.sentence.filled(
-            about=about,
-            action=reply.action,
-            code=reply.code,
-            words=reply.words,
-            status=reply.status,
-            request=reply.request_id or "-",
-        )
+        said = {"about": about, "action": reply.action, "code": reply.code, "words": reply.words}
+        message = self.sentence.filled(**said, status=reply.status, request=reply.request_id or "-")
         return kind(message, hint=hint)
 
 
@@ -243,12 +242,8 @@ class JsonTxtService(records.TxtService):
             return Lost(failure.problem, maybe_done=failure.maybe_done)
         reply = self.reply(action, answer)
         if reply is None:
-            problem = Text(
-                "{service}'s answer to {action} cannot be read (HTTP status {status})",
-                service=self._service,
-                action=action,
-                status=answer.status,
-            )
+            said = Text("{service}'s answer to {action} cannot be read (HTTP status {status})")
+            problem = said.filled(service=self._service, action=action, status=answer.status)
             pauses = self.pauses_in_doubt if answer.status == HTTPStatus.OK else ()
             return Lost(problem, maybe_done=not surely_undone(answer.status), pauses=pauses)
         if reply.code:
@@ -259,13 +254,9 @@ class JsonTxtService(records.TxtService):
         return reply
 
     def _lost(self, about: str | Text, problem: Text) -> errors.DnsUnavailable:
-        return errors.DnsUnavailable(
-            Text("{about}: {problem}", about=about, problem=problem),
-            hint=Text(
-                "try again in some minutes, and check the way from this host to {service}",
-                service=self._service,
-            ),
-        )
+        said = Text("{about}: {problem}", about=about, problem=problem)
+        hint = Text("try again in some minutes, and check the way from this host to {service}")
+        return errors.DnsUnavailable(said, hint=hint.filled(service=self._service))
 
 
 def must_be_positive(key: str, value: float, service: str, advice: Text) -> None:

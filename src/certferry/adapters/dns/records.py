@@ -9,11 +9,10 @@ from __future__ import annotations
 import logging
 import re
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import partial
 from typing import Protocol
 
 from certferry.core.certificates.names import suffixes
@@ -261,8 +260,17 @@ class TxtRecords:
         return next((record for record in records if record.value == value), None)
 
     def _remove(self, zone: Zone, record_id: str, name: str) -> bool:
-        remove = partial(self._service.remove, zone, record_id, name)
-        return removed_by_id(remove, name, self._pause)
+        """Remove a record; return whether it was there. No list is read before a repetition, since
+        it could lag behind.
+        """
+        for attempt, rest in enumerate((0.0, *PAUSES_AFTER_LOSS)):
+            if rest:
+                self._pause(rest)
+            try:
+                return self._service.remove(zone, record_id, name) or attempt > 0
+            except OutcomeUnknown as exc:
+                problem = exc.problem
+        raise in_doubt(name, problem)
 
     def _must_be_enabled(self, record: TxtRecord) -> str:
         """Return the record's id: one that is switched off would never be seen."""
@@ -274,34 +282,14 @@ class TxtRecords:
         )
 
 
-def removed_by_id(remove: Callable[[], bool], name: str, pause: Pause) -> bool:
-    """Remove a record by its id; return whether it was there. This is repeated without looking
-    first: a list could lag behind. Raises what `remove` raises, but for `OutcomeUnknown`.
-    """
-    for attempt, rest in enumerate((0.0, *PAUSES_AFTER_LOSS)):
-        if rest:
-            pause(rest)
-        try:
-            return remove() or attempt > 0
-        except OutcomeUnknown as exc:
-            problem = exc.problem
-    raise in_doubt(name, problem)
-
-
 def in_doubt(name: str, problem: Text) -> DnsUnavailable:
     """Return the error for a change at a name that may or may not have been carried out."""
-    return DnsUnavailable(
-        Text(
-            "{name}: the change may or may not have taken effect: {problem}",
-            name=name,
-            problem=problem,
-        ),
-        hint=Text("try again in some minutes; certferry looks for the record first"),
-    )
+    said = Text("{name}: the change may or may not have taken effect: {problem}")
+    hint = Text("try again in some minutes; certferry looks for the record first")
+    return DnsUnavailable(said.filled(name=name, problem=problem), hint=hint)
 
 
-STOP_CHECK = 0.5
-"""Seconds between two looks at whether the run was stopped."""
+STOP_CHECK = 0.5  # seconds between two looks at whether the run was stopped
 
 
 class Turns:

@@ -289,14 +289,9 @@ class DnspodClient(answers.JsonTxtService):
         if not quoted_code(code, self._hidden):
             return None
         words = quoted(answers.as_text(status.get("message")), self._hidden)
-        return answers.Reply(
-            action,
-            "" if code == _DONE else code,
-            words,
-            body,
-            is_in_doubt=code in _IN_DOUBT,
-            pauses=_pauses_after(code),
-        )
+        shown, in_doubt = "" if code == _DONE else code, code in _IN_DOUBT
+        pauses = _pauses_after(code)
+        return answers.Reply(action, shown, words, body, is_in_doubt=in_doubt, pauses=pauses)
 
     def error(self, reply: answers.Reply, about: str | Text) -> DnsError:
         """See `JsonTxtService.error`. Code 8 means "gone", or refuses an old way to log in."""
@@ -322,26 +317,16 @@ class DnspodClient(answers.JsonTxtService):
                 self._pause(rest)
 
     def _create(self, zone: Zone, name: str, value: str, ttl: int) -> answers.Reply:
-        return self.write(
-            "Record.Create",
-            name,
-            domain_id=zone.id,
-            sub_domain=zone.host_of(name),
-            record_type="TXT",
-            record_line=self._line,
-            value=value,
-            ttl=ttl,
-        )
+        record = {"domain_id": zone.id, "sub_domain": zone.host_of(name), "record_type": "TXT"}
+        record |= {"record_line": self._line, "value": value}
+        return self.write("Record.Create", name, **record, ttl=ttl)
 
     def _minimum_ttl(self, zone: Zone, name: str) -> int:
         """Read the least TTL that the domain's plan allows (Domain.Purview); 0 if it says none."""
         reply = self.read("Domain.Purview", name, domain_id=zone.id)
-        minima = [
-            number_of(item.get("value")) or 0
-            for item in answers.objects(self.settled(reply, name).get("purview"))
-            if item.get("name") == MINIMUM_TTL
-        ]
-        return max(minima, default=0)
+        limits = answers.objects(self.settled(reply, name).get("purview"))
+        minima = (one.get("value") for one in limits if one.get("name") == MINIMUM_TTL)
+        return max((number_of(value) or 0 for value in minima), default=0)
 
     def _records(self, zone: Zone, host: str, about: str) -> list[answers.Item]:
         keys = ("records", "record_total", _NO_RECORDS)

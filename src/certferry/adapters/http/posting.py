@@ -22,8 +22,7 @@ from certferry.ports.http import NO_HEADERS, Answer, NoAnswer
 from certferry.ports.notifier import AgainAt, Answered, Notifier, RefusedForGood
 from certferry.text import Text
 
-SOON = timedelta(minutes=1)
-"""After which a service that did not answer, or broke, is tried again."""
+SOON = timedelta(minutes=1)  # after which a service that did not answer, or broke, is tried again
 
 REQUESTS_PER_SECOND = 5.0  # what Feishu takes; a run sends one message
 
@@ -66,11 +65,8 @@ class Posting:
             return answer
         found = fields_of(answer)
         if found is None:
-            problem = Text(
-                "{service} answered with something else than its API does (status {status})",
-                service=self.service,
-                status=answer.status,
-            )
+            bad = Text("{service} answered with something else than its API does (status {status})")
+            problem = bad.filled(service=self.service, status=answer.status)
             return RefusedForGood(problem, Text("check the address of the channel"))
         return judge(PostReply(answer.status, found, answer.headers))
 

@@ -33,9 +33,8 @@ import requests
 
 from certferry import errors
 from certferry.adapters.dns.records import STOP_CHECK, Turns
-from certferry.adapters.http.client import TIMEOUTS
+from certferry.adapters.http.client import TIMEOUTS, explain
 from certferry.adapters.http.held_requests import held
-from certferry.adapters.http.problems import explain
 from certferry.core.certificates.names import suffixes, zone_name
 from certferry.core.discovery.inventory import FoundZone
 from certferry.core.discovery.proposal import must_have_zone
@@ -117,13 +116,11 @@ def _must_be_held(provider: str, options: Mapping[str, Secret | str]) -> None:
         hint = Text('use a type of certferry\'s own, or a program with type = "command"')
         raise errors.ConfigError(said, hint=hint)
     if provider == "gandi" and options.get("api_protocol") != "rest":
-        raise errors.ConfigError(
-            Text(
-                "certferry does not use the old API of lexicon's gandi: write {setting}, with a"
-                " token of the new one as auth_token",
-                setting='api_protocol = "rest"',
-            )
+        said = Text(
+            "certferry does not use the old API of lexicon's gandi: write {setting}, with a"
+            " token of the new one as auth_token"
         )
+        raise errors.ConfigError(said.filled(setting='api_protocol = "rest"'))
 
 
 class LexiconRecords:

@@ -17,13 +17,11 @@ from certferry.problem import Problem
 from certferry.text import Text
 
 SERVICE = "heartbeat"
-MISSED = "heartbeat_missed"
-"""The code of what went wrong with a ping."""
+MISSED = "heartbeat_missed"  # the code of what went wrong with a ping
 
 USUAL_LIMIT = 10_000
 """Bytes of a body that every version of the service keeps; more where it says so."""
-MOST = 100_000
-"""Bytes that are sent at most, whatever a service says."""
+MOST = 100_000  # bytes that are sent at most, whatever a service says
 
 _PLAIN = {"Content-Type": "text/plain; charset=utf-8"}
 _UNKNOWN, _TOO_OFTEN = b"(not found)", b"(rate limited)"

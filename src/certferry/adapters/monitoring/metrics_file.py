@@ -13,11 +13,9 @@ from certferry.problem import Problem
 from certferry.system_words import system_words
 from certferry.text import Text
 
-MISSED = "metrics_missed"
-"""The code of what went wrong with the file."""
+MISSED = "metrics_missed"  # the code of what went wrong with the file
 
-_ACCESS = FileAccess(0o644)
-"""Another user's collector reads it; there is no secret in it."""
+_ACCESS = FileAccess(0o644)  # another user's collector reads it; there is no secret in it
 
 
 def write_metrics(path: Path, text: str) -> Problem | None:

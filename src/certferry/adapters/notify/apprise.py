@@ -23,8 +23,7 @@ SERVICE = "Apprise"
 ENVIRONMENT: tuple[Variable, ...] = ()
 
 MOST_BYTES = 2000
-BESIDES = "apprise.plugins.nostr"
-"""What has sockets of its own beside `requests` (Apprise 2.3)."""
+BESIDES = "apprise.plugins.nostr"  # what has sockets of its own beside `requests` (Apprise 2.3)
 
 
 @dataclass(frozen=True, slots=True)

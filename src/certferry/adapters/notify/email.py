@@ -35,8 +35,7 @@ LATER = timedelta(minutes=15)
 """After which a server that asks for patience is tried again: greylisting is over by then (RFC
 6647 §5)."""
 PORTS = {"smtps": 465, "smtp": 587}  # RFC 8314 §7.3, RFC 6409
-_ME = "localhost"
-"""How it greets: to ask the resolver for this machine's name can take long."""
+_ME = "localhost"  # how it greets: to ask the resolver for this machine's name can take long
 _FOR_NOW = range(400, 500)  # RFC 5321 §4.2.1
 _CHECK_LOGIN = Text("check `user` and `password`; many services want one made for programs")
 
@@ -193,11 +192,8 @@ class _Mail:
     def _answered(self, code: int, said: bytes | str, hint: Text | None = None) -> Answered:
         words = said.decode(errors="replace") if isinstance(said, bytes) else said
         hidden = [self._settings.password] if self._settings.password else []
-        problem = Text(
-            "the mail server refused the message: {words} ({code})",
-            words=quoted(words, hidden),
-            code=code,
-        )
+        problem = Text("the mail server refused the message: {words} ({code})")
+        problem = problem.filled(words=quoted(words, hidden), code=code)
         if code in _FOR_NOW:
             return AgainAt(self._context.now() + LATER, problem)
         return RefusedForGood(problem, hint)

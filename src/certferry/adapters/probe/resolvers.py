@@ -23,8 +23,7 @@ from certferry.core.network import is_made_up
 from certferry.problem import Problem, Severity
 from certferry.text import Text
 
-AT_ONCE = 16
-"""Domains."""
+AT_ONCE = 16  # domains
 
 _LET_PASS = Text(
     "let DNS pass by the proxy or filter on this host or in its network, or name resolvers that it"
@@ -51,24 +50,18 @@ def resolve(
     try:
         asked = resolvers_at(resolvers, answer_within)
     except dns.resolver.NoResolverConfiguration:
-        problem = Problem(
-            EdgeProblemCode.NO_RESOLVER,
-            Text("this machine names no resolver"),
-            Text("set `resolvers` under [verify] or [dns]"),
-        )
-        return Addresses((), (problem,))
+        message = Text("this machine names no resolver")
+        hint = Text("set `resolvers` under [verify] or [dns]")
+        return Addresses((), (Problem(EdgeProblemCode.NO_RESOLVER, message, hint),))
     with ThreadPoolExecutor(len(asked)) as pool:
         answers = list(pool.map(lambda resolver: _ask(resolver, domain), asked))
     found = tuple(sorted({address for found, _ in answers for address in found}))
     problems = tuple(problem for _, problem in answers if problem is not None)
     if found or problems:
         return Addresses(found, problems)
-    without_address = Problem(
-        EdgeProblemCode.NO_ADDRESS,
-        Text("{domain} has no address", domain=domain),
-        Text("give it the CNAME that the CDN names for the domain"),
-    )
-    return Addresses((), (without_address,))
+    message = Text("{domain} has no address", domain=domain)
+    hint = Text("give it the CNAME that the CDN names for the domain")
+    return Addresses((), (Problem(EdgeProblemCode.NO_ADDRESS, message, hint),))
 
 
 def probed_name(domain: str) -> str:
@@ -157,11 +150,8 @@ class ResolverCheck:
         addresses = {address for one in answers for address in one.addresses}
         made_up = sorted(one for one in addresses if is_made_up(one, at_home=self._at_home))
         if made_up:
-            message = Text(
-                "the resolvers say that {domain} is at {addresses}, which stands for no host",
-                domain=domain,
-                addresses=made_up,
-            )
+            it = Text("the resolvers say that {domain} is at {addresses}, which stands for no host")
+            message = it.filled(domain=domain, addresses=made_up)
             return [error(Code.ADDRESS_MADE_UP, domain, message, _LET_PASS)]
         if any(cname in one.chain for one in answers) or addresses & self._addresses(cname):
             return []
@@ -209,11 +199,8 @@ def _ask_for_nothing(resolver: dns.resolver.Resolver) -> Problem | None:
         message = Text("the resolver {resolver} does not answer", resolver=where)
         return warning(Code.RESOLVER_SILENT, where, message, _NAME_SOME)
     addresses = [record.to_text() for record in found]
-    message = Text(
-        "the resolver {resolver} says that a name which does not exist is at {addresses}",
-        resolver=where,
-        addresses=addresses,
-    )
+    said = Text("the resolver {resolver} says that a name which does not exist is at {addresses}")
+    message = said.filled(resolver=where, addresses=addresses)
     return error(Code.RESOLVER_INVENTS, where, message, _LET_PASS)
 
 
@@ -221,11 +208,8 @@ def _elsewhere(domain: str, cname: str, chain: Sequence[str], addresses: Sequenc
     """A domain without any address is served by none; where it leads elsewhere, that may be a
     service in between which leads to the target from other places.
     """
-    fix = Text(
-        "set a CNAME of {domain} to {cname}, or remove the domain at the target",
-        domain=domain,
-        cname=cname,
-    )
+    fix = Text("set a CNAME of {domain} to {cname}, or remove the domain at the target")
+    fix = fix.filled(domain=domain, cname=cname)
     if not chain and not addresses:
         message = Text("{domain} has no address in the public DNS", domain=domain)
         return error(Code.NOT_POINTED, domain, message, fix)

@@ -34,11 +34,9 @@ ADDRESSES_AT_ONCE = 8
 and a process may often open no more than 1,024 files.
 """
 
-HOSTS_AT_ONCE = 16
-"""Where nothing else goes on beside the observation."""
+HOSTS_AT_ONCE = 16  # where nothing else goes on beside the observation
 
-ANSWER_WITHIN = timedelta(seconds=5)
-"""How long a resolver may take for one question."""
+ANSWER_WITHIN = timedelta(seconds=5)  # how long a resolver may take for one question
 
 
 class TlsProbe:
@@ -127,8 +125,7 @@ class TlsProbe:
         return (*seen, *unseen)
 
 
-TIMEOUT = 10.0
-"""Seconds for connecting, and again for the handshake."""
+TIMEOUT = 10.0  # seconds for connecting, and again for the handshake
 
 
 def served_chain(address: str, port: int, host: str, within: float = TIMEOUT) -> list[bytes]:

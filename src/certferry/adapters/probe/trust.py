@@ -122,8 +122,7 @@ _MOST_READ = 16
 """Certificates of a chain that are read: a hostile edge could have us compare hundreds."""
 _LONGEST_NAME = 200  # characters; a subject may hold anything
 
-Roots = Mapping[x509.Name, Sequence[x509.Certificate]]
-"""Trusted certificates by their subject."""
+Roots = Mapping[x509.Name, Sequence[x509.Certificate]]  # trusted certificates by their subject
 
 
 def way_up(chain: Sequence[x509.Certificate], roots: Roots) -> Way:

@@ -27,11 +27,9 @@ from certferry.text import Quoted, Text
 GRACE = timedelta(seconds=2)
 """How long a program that is ended before its time may take to leave things in order."""
 
-_MOST_WORDS = 300
-"""Characters of it that an error quotes."""
+_MOST_WORDS = 300  # characters of it that an error quotes
 
-_TICK = 0.05
-"""Seconds between two looks at whether the run has been stopped."""
+_TICK = 0.05  # seconds between two looks at whether the run has been stopped
 
 _log = logging.getLogger(__name__)
 
@@ -126,14 +124,10 @@ def _started(
             start_new_session=True,
         )
     except (OSError, ValueError) as exc:
-        raise TargetRejected(
-            Text(
-                "the program {program} cannot be run: {problem}",
-                program=program.arguments[0],
-                problem=system_words(exc),
-            ),
-            hint=Text("try the same command by hand, as the user who runs certferry"),
-        ) from exc
+        said = Text("the program {program} cannot be run: {problem}")
+        said = said.filled(program=program.arguments[0], problem=system_words(exc))
+        hint = Text("try the same command by hand, as the user who runs certferry")
+        raise TargetRejected(said, hint=hint) from exc
 
 
 def _follow(
@@ -206,13 +200,11 @@ def failed(name: str, ended: Ended) -> DeployError:
     if code < 0:
         words_of_signal = Text("the program {program} was ended by signal {signal}")
         said = words_of_signal.filled(program=name, signal=-code)
-    return DeployError(
-        Text("{failure}: {words}", failure=said, words=words) if words else said,
-        hint=Text(
-            "all it said is in the file of --log-file, or shown with -v; the next run tries again"
-        ),
-        retry=Retry.LATER,
+    said = Text("{failure}: {words}", failure=said, words=words) if words else said
+    hint = Text(
+        "all it said is in the file of --log-file, or shown with -v; the next run tries again"
     )
+    return DeployError(said, hint=hint, retry=Retry.LATER)
 
 
 MOST_OUTPUT = 16 * 1024

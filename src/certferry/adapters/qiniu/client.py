@@ -17,8 +17,15 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from certferry.adapters.http.client import TIMEOUTS as HTTP_TIMEOUTS
-from certferry.adapters.http.client import HttpClient, Pacer, Request, ask_the_time
-from certferry.adapters.http.problems import Contact, HttpFailure, Timeouts
+from certferry.adapters.http.client import (
+    Contact,
+    HttpClient,
+    HttpFailure,
+    Pacer,
+    Request,
+    Timeouts,
+    ask_the_time,
+)
 from certferry.adapters.qiniu import errors, records, wire
 from certferry.core.certificates.certificate import short
 from certferry.errors import TargetUnavailable
@@ -33,8 +40,7 @@ RATE, FUSION_RATE = 10, 5
 CERTIFICATES_PER_PAGE = 200  # what a widespread client asks for (§4.2)
 DOMAINS_PER_PAGE = 1000  # the most there may be (§5.1)
 MOST_PAGES = 200  # of a list: forty thousand certificates
-MOST_WITHOUT_NEWS = 10
-"""Pages one after the other that bring nothing new, where the marker goes on."""
+MOST_WITHOUT_NEWS = 10  # pages one after the other that bring nothing new, where the marker goes on
 
 T = TypeVar("T")
 # Null stands for no entries; each entry is still to be decoded.
@@ -73,11 +79,8 @@ class QiniuTransport:
         self._endpoints = wire.Endpoints(hosts, memory)
         self.proven: dict[wire.CallGroup, wire.Endpoint] = {}
         self._https = {
-            one.url: HttpClient(
-                pace=paced(one.url), pause=pause, timeouts=timeouts, too_many=wire.too_many
-            )
-            for endpoints in wire.endpoints_of(hosts).values()
-            for one in endpoints
+            url: HttpClient(pace=paced(url), pause=pause, timeouts=timeouts, too_many=wire.too_many)
+            for url in {one.url for group in wire.endpoints_of(hosts).values() for one in group}
         }
 
     def clock_ahead(self) -> timedelta | None:
@@ -110,10 +113,9 @@ class QiniuTransport:
         if isinstance(came, HttpFailure):
             raise errors.explain_failure(call.what, came, endpoints) from None
         if not wire.read_reply(came).is_success:
+            known, host = call.group in self.proven, endpoint.host
             sent = errors.Call(
-                *(call, endpoint.host, endpoints, self.with_iam_key),
-                worked_before=bool(self.proven),
-                is_proven=call.group in self.proven,
+                call, host, endpoints, self.with_iam_key, bool(self.proven), is_proven=known
             )
             raise errors.explain_refusal(sent, came, self._now())
         self._endpoints.worked(call.group, endpoint)
@@ -206,10 +208,7 @@ class QiniuClient:
             wire.CallGroup.CERTIFICATES, "/sslcert", Text("the list of certificates")
         )
         return self.transport.read_pages(
-            call,
-            records.CertificateRecord,
-            lambda record: record.certid,
-            limit=CERTIFICATES_PER_PAGE,
+            call, records.CertificateRecord, lambda one: one.certid, limit=CERTIFICATES_PER_PAGE
         )
 
     def upload_certificate(self, upload: records.UploadBody) -> str:

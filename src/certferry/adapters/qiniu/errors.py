@@ -13,8 +13,13 @@ from http import HTTPStatus
 from typing import TypeVar
 
 from certferry import errors
-from certferry.adapters.http.client import ahead_of, is_server_error, seconds_asked_for
-from certferry.adapters.http.problems import Contact, HttpFailure
+from certferry.adapters.http.client import (
+    Contact,
+    HttpFailure,
+    ahead_of,
+    is_server_error,
+    seconds_asked_for,
+)
 from certferry.adapters.qiniu import wire
 from certferry.core.redaction import quoted, quoted_id
 from certferry.ports.adapter import CodeMeaning

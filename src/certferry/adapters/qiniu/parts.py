@@ -272,13 +272,9 @@ class LiveDomains:
                 if failure.is_common:
                     raise
                 hidden = True
+        seen = None if hidden else bound
         return ObservedDomain(
-            domain,
-            records.PILI,
-            DomainState.READY,
-            None if hidden else bound,
-            binding_hidden=hidden,
-            has_settings=False,
+            domain, records.PILI, DomainState.READY, seen, binding_hidden=hidden, has_settings=False
         )
 
     def bind(self, domain: str, remote_id: str) -> str | None:

@@ -20,11 +20,9 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-KODO = Kind("kodo")
-"""A source domain of a bucket."""
+KODO = Kind("kodo")  # a source domain of a bucket
 
-PILI = Kind("pili")
-"""A live domain of a hub."""
+PILI = Kind("pili")  # a live domain of a hub
 
 WITHOUT_SETTINGS = frozenset({KODO, PILI})
 """Kinds of domains that have a certificate, and nothing else to set."""
@@ -246,11 +244,7 @@ class DomainRecord(DomainItem, frozen=True, rename="camel"):
         """The settings in force; none without HTTPS, and none where a domain hides its own."""
         if self.https is None or not self.has_https or self.hides_https:
             return HttpsSettings()
-        return HttpsSettings(
-            force_https=self.https.force_https,
-            http2=self.https.http2_enable,
-            tls_versions=self.https.versions,
-        )
+        return HttpsSettings(self.https.force_https, self.https.http2_enable, self.https.versions)
 
 
 class BucketDomain(msgspec.Struct, frozen=True):

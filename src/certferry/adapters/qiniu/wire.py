@@ -56,8 +56,7 @@ ANSWERING_404 = {CallGroup.DOMAINS, CallGroup.BUCKET_DOMAINS, CallGroup.BIND, Ca
 endpoint, as a 401 does."""
 WITH_BACKUP = {CallGroup.BUCKETS, CallGroup.BUCKET_DOMAINS, CallGroup.BINDINGS}
 """Groups of which another host is asked when there is no connection to the first."""
-UNDOCUMENTED = {CallGroup.BINDINGS, CallGroup.BIND}
-"""Groups whose calls are in no document (§6)."""
+UNDOCUMENTED = {CallGroup.BINDINGS, CallGroup.BIND}  # groups whose calls are in no document (§6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +94,7 @@ class Endpoint:
         return f"{self.scheme} {self.url} {self.form}".rstrip()
 
 
-SOURCE_FORM = "/domain?bucket="
-"""The second of uc's calls that list a bucket's domains (§6.4)."""
+SOURCE_FORM = "/domain?bucket="  # the second of uc's calls that list a bucket's domains (§6.4)
 
 
 def endpoints_of(hosts: Hosts) -> Mapping[CallGroup, tuple[Endpoint, ...]]:
@@ -290,12 +288,9 @@ def read_reply(answer: Answer) -> QiniuReply:
         body = decode(answer.body, _Body)
     except ValueError:  # an array, or no JSON
         body = _Body()
-    return QiniuReply(
-        status=answer.status,
-        code=body.code if isinstance(body.code, int) else None,
-        words=quoted(body.error if isinstance(body.error, str) else ""),
-        request_id=quoted_id(answer.headers.get("X-Reqid", "")),
-    )
+    code = body.code if isinstance(body.code, int) else None
+    words = quoted(body.error if isinstance(body.error, str) else "")
+    return QiniuReply(answer.status, code, words, quoted_id(answer.headers.get("X-Reqid", "")))
 
 
 def too_many(answer: Answer) -> bool:

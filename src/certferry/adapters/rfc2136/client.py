@@ -372,16 +372,9 @@ class Conversation:
     def _signed(self, message: dns.message.Message) -> tuple[bytes, bytes]:
         """Return a message with its signature, by the run's clock, and the signature's MAC."""
         wire = message.to_wire()
+        algorithm = self._key.algorithm
         unsigned = dns.rdtypes.ANY.TSIG.TSIG(  # type: ignore[no-untyped-call]  # dnspython types it not
-            dns.rdataclass.ANY,
-            dns.rdatatype.TSIG,
-            self._key.algorithm,
-            0,
-            FUDGE,
-            b"",
-            message.id,
-            0,
-            b"",
+            dns.rdataclass.ANY, dns.rdatatype.TSIG, algorithm, 0, FUDGE, b"", message.id, 0, b""
         )
         now = int(self._now().timestamp())
         signature, _ = dns.tsig.sign(  # type: ignore[no-untyped-call]  # dnspython types it not

@@ -28,8 +28,7 @@ _TIMEOUT = timedelta(seconds=30)
 # Debian's cron, cronie and macOS say the first, busybox the second.
 _NO_CRONTAB = re.compile(rb"no crontab for |can't open .*: No such file or directory")
 
-_DAEMONS = {"cron", "crond"}
-"""Debian's cron; cronie, dcron and busybox."""
+_DAEMONS = {"cron", "crond"}  # Debian's cron; cronie, dcron and busybox
 
 _ANOTHER_WAY = Text(
     "nothing was changed; systemd needs no cron: certferry schedule install --systemd"

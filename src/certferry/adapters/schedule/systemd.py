@@ -28,15 +28,13 @@ MARK = "# Written by `certferry schedule install --systemd`, and taken away by `
 """The first line of our units."""
 
 SYSTEM_UNITS = Path("/etc/systemd/system")
-BOOTED = Path("/run/systemd/system")
-"""Exists where systemd is the init system (sd_booted(3))."""
+BOOTED = Path("/run/systemd/system")  # exists where systemd is the init system (sd_booted(3))
 LINGERING = Path("/var/lib/systemd/linger")
 """Has a file for each user whose manager runs without a login (loginctl(1), `enable-linger`)."""
 USUAL_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"
 """Where services look for programs (systemd.exec(5), "$PATH")."""
 
-_TIMEOUT = timedelta(seconds=60)
-"""For the manager to read every unit of a large machine again."""
+_TIMEOUT = timedelta(seconds=60)  # for the manager to read every unit of a large machine again
 _MODE, _PRIVATE = 0o644, 0o700
 _MOMENT = re.compile(rb"@(\d+)")
 _COMMAND = re.compile(r"^ExecStart=(.*)$", re.MULTILINE)

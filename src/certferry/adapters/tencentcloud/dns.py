@@ -63,13 +63,7 @@ LANGUAGES = {"zh": "zh-CN"}  # of the error's words; English otherwise
 PAGE = 1000  # items; 3,000 are the most (§2.2)
 LINE, LINE_ID = "默认", "0"
 """The default line. Abroad it has another name, and everywhere this id, which wins."""
-ZONE_KEYS = {
-    "id": "DomainId",
-    "punycode": "Punycode",
-    "name": "Name",
-    "status": "Status",
-    "grade": "Grade",
-}
+ZONE_KEYS = {"id": "DomainId"} | {k.lower(): k for k in ("Punycode", "Name", "Status", "Grade")}
 
 _EXISTS = "InvalidParameter.DomainRecordExist"
 _EMPTY = frozenset({"ResourceNotFound.NoDataOfRecord", "ResourceNotFound.NoDataOfDomain"})
@@ -198,13 +192,10 @@ def _must_be_a_key(secret_id: str, secret_key: str) -> None:
             ),
         )
     if not secret_id or not secret_key or len((secret_id + secret_key).split()) > 1:
-        raise ConfigError(
-            Text(
-                "`secret_id` or `secret_key` of the Tencent Cloud account is empty, or more than a"
-                " key"
-            ),
-            hint=Text("copy both anew from console.cloud.tencent.com/cam/capi"),
+        said = Text(
+            "`secret_id` or `secret_key` of the Tencent Cloud account is empty, or more than a key"
         )
+        raise ConfigError(said, hint=Text("copy both anew from console.cloud.tencent.com/cam/capi"))
 
 
 class TencentCloudClient(answers.JsonTxtService):
@@ -232,15 +223,9 @@ class TencentCloudClient(answers.JsonTxtService):
     def records(self, zone: Zone, name: str) -> list[TxtRecord]:
         """See `TxtService.records` (DescribeRecordList), which lags about 30 seconds (§2.2)."""
         host = zone.host_of(name)
-        items = self._list(
-            "DescribeRecordList",
-            ("RecordList", "RecordId", "RecordCountInfo", "TotalCount"),
-            name,
-            **_domain(zone),
-            Subdomain=host,
-            RecordType="TXT",
-            ErrorOnEmpty="no",
-        )
+        keys = ("RecordList", "RecordId", "RecordCountInfo", "TotalCount")
+        where = {**_domain(zone), "Subdomain": host, "RecordType": "TXT", "ErrorOnEmpty": "no"}
+        items = self._list("DescribeRecordList", keys, name, **where)
         return [
             TxtRecord(
                 answers.as_text(item.get("RecordId")),
@@ -293,27 +278,16 @@ class TencentCloudClient(answers.JsonTxtService):
             return answers.Reply(action, "", quoted(""), body)
         code = quoted_code(answers.as_text(error.get("Code")), hidden) or _BROKEN
         is_in_doubt = code == _BROKEN or code.startswith(f"{_BROKEN}.")
+        words = quoted(answers.as_text(error.get("Message")), hidden)
+        pauses = self.pauses_in_doubt if is_in_doubt else ()
         return answers.Reply(
-            action,
-            code,
-            quoted(answers.as_text(error.get("Message")), hidden),
-            request_id=request_id,
-            is_in_doubt=is_in_doubt,
-            pauses=self.pauses_in_doubt if is_in_doubt else (),
+            action, code, words, request_id=request_id, is_in_doubt=is_in_doubt, pauses=pauses
         )
 
     def _create(self, zone: Zone, name: str, value: str, ttl: int) -> answers.Reply:
-        return self.write(
-            "CreateRecord",
-            name,
-            **_domain(zone),
-            SubDomain=zone.host_of(name),
-            RecordType="TXT",
-            RecordLine=LINE,
-            RecordLineId=LINE_ID,
-            Value=value,
-            TTL=ttl,
-        )
+        record = {**_domain(zone), "SubDomain": zone.host_of(name), "RecordType": "TXT"}
+        record |= {"RecordLine": LINE, "RecordLineId": LINE_ID}
+        return self.write("CreateRecord", name, **record, Value=value, TTL=ttl)
 
     def _list(
         self, action: str, keys: tuple[str, str, str, str], about: str | Text, **params: str | int
