@@ -13,7 +13,7 @@ import shlex
 import stat
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from http import HTTPStatus
 from pathlib import Path
@@ -114,23 +114,17 @@ def _plain(written: Secret | str) -> str:
     return (written.reveal() if isinstance(written, Secret) else written).strip()
 
 
+@dataclass(eq=False)
 class AcmeDnsServer:
     """The registrations at one server. Safe to use from threads. A handle is the value."""
 
-    def __init__(
-        self,
-        api: str,
-        registrations: Sequence[Registration],
-        http: Http,
-        now: Callable[[], datetime],
-    ) -> None:
-        self._api = api
-        self._registrations = registrations
-        self._http = http
-        self._now = now
-        self._lock = threading.Lock()
-        self._needed: dict[str, list[str]] = {}
-        self._denied: dict[str, errors.DnsAccessDenied] = {}
+    api: str
+    registrations: Sequence[Registration]
+    http: Http
+    now: Callable[[], datetime]
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
+    _needed: dict[str, list[str]] = field(default_factory=dict, init=False)
+    _denied: dict[str, errors.DnsAccessDenied] = field(default_factory=dict, init=False)
 
     def zones(self) -> tuple[FoundZone, ...] | None:
         """Return `None`: each registration is one name, which only the end of a CNAME has."""
@@ -144,10 +138,10 @@ class AcmeDnsServer:
     def clock_ahead(self) -> timedelta | None:
         """See `ports.examination.Timed.clock_ahead`."""
         try:
-            answer = self._http.send("GET", f"{self._api}/health", repeatable=True)
+            answer = self.http.send("GET", f"{self.api}/health", repeatable=True)
         except NoAnswer as exc:
             raise self._lost("/health", exc.problem) from exc
-        return ahead_of(answer.headers, self._now())
+        return ahead_of(answer.headers, self.now())
 
     def add_txt(self, name: str, value: str) -> str:
         """See `ports.dns.DnsProvider.add_txt`."""
@@ -180,10 +174,10 @@ class AcmeDnsServer:
         return True
 
     def _registration(self, name: str) -> Registration:
-        for one in self._registrations:
+        for one in self.registrations:
             if one.answers_for(name):
                 return one
-        raise _none_for(name, self._registrations)
+        raise _none_for(name, self.registrations)
 
     def _forget(self, chosen: Registration, value: str) -> None:
         with self._lock:
@@ -199,7 +193,7 @@ class AcmeDnsServer:
         }
         body = json.dumps({"subdomain": chosen.subdomain, "txt": value}).encode()
         try:
-            answer = self._http.send("POST", f"{self._api}/update", headers, body)
+            answer = self.http.send("POST", f"{self.api}/update", headers, body)
         except NoAnswer as exc:
             raise self._lost(name, exc.problem) from exc
         said = parsed(answer.body) or {}
@@ -211,7 +205,7 @@ class AcmeDnsServer:
 
     def _lost(self, about: str, problem: Text) -> errors.DnsUnavailable:
         return errors.DnsUnavailable(
-            Text("{about}: {api}: {problem}", about=about, api=self._api, problem=problem),
+            Text("{about}: {api}: {problem}", about=about, api=self.api, problem=problem),
             hint=Text("see that `api` is the address of an acme-dns server, and that it runs"),
         )
 

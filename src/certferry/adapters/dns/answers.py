@@ -39,9 +39,7 @@ Item = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a service answered; `code` is empty for a success. `is_in_doubt`: the call may have been
-    carried out all the same; `pauses`: the seconds before each repetition of a read.
-    """
+    """What a service answered; `code` is empty for a success. `pauses`: before each repetition."""
 
     action: str
     code: str
@@ -113,13 +111,10 @@ def _families(code: str) -> Iterator[str]:
 
 
 class JsonTxtService(records.TxtService):
-    """One account at a service whose API answers in JSON: the part of a `dns.records.TxtService`
-    that all have. Safe to share between threads.
+    """One account at a service whose API answers in JSON. Safe to share between threads.
 
-    Keys that were refused are not sent again, except where the refused call is not one of
-    `decisive`, for which a key may lack the permission. `gone` are the codes for a record that is
-    not there. `about` is the name to mention in errors. `pauses_in_doubt` are the seconds before
-    each repetition of a read that brought no answer.
+    Keys that were refused are not sent again, unless the call is not one of `decisive`. `gone` are
+    the codes for a missing record, `pauses_in_doubt` the seconds before each repetition of a read.
     """
 
     decisive: Collection[str] = ()
@@ -213,9 +208,8 @@ class JsonTxtService(records.TxtService):
         about: str | Text,
         key: Callable[[Item], str] = repr,
     ) -> list[Item]:
-        """Read a list to its end. `page` returns the items of one page, by its number and how many
-        came before, and whether it is the last. Raises `DnsUnavailable` for a list without an end,
-        and for one whose pages bring nothing new: half a list is not the whole.
+        """Read a list to its end. `page` returns a page's items, by its number and how many came
+        before, and whether it is the last. Raises `DnsUnavailable` for a list without an end.
         """
         found: dict[str, Item] = {}
         for number in range(1, MOST_PAGES + 1):

@@ -1,8 +1,4 @@
-"""How a challenge record is put into an account and taken away again, at any DNS service that names
-its records by id.
-
-A record in doubt is looked for before it is written again, and a new one is read back.
-"""
+"""How a challenge record is written and removed, at any service that names records by id."""
 
 from __future__ import annotations
 
@@ -11,7 +7,7 @@ import re
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Protocol
 
@@ -60,9 +56,7 @@ class OutcomeUnknown(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Zone:
-    """A zone of the account. `name` is in A-labels; `problem` says why nothing can be written;
-    `name_servers` are those that it is to be delegated to, none where the service does not say.
-    """
+    """A zone of the account. `name` is in A-labels; `problem` says why nothing can be written."""
 
     id: str
     name: str
@@ -120,29 +114,20 @@ class TxtService(Protocol):
         ...
 
 
+@dataclass(eq=False)
 class TxtRecords:
     """Writes challenge records into the zones of one account. Safe to use from threads.
 
-    A handle is `zone id|record id`. `named` is how the service is called in sentences; `looks` are
-    the seconds between looks for a record that may have been written. With `reads_back`, a new
-    record is read once by its id.
+    A handle is `zone id|record id`. `named` is the service's name in sentences; `looks` are the
+    seconds between looks for a record in doubt. `reads_back`: a new record is read by its id.
     """
 
-    def __init__(
-        self,
-        named: str,
-        service: TxtService,
-        pause: Pause,
-        *,
-        looks: tuple[float, ...] = PAUSES_OF_A_LOOK,
-        reads_back: bool = True,
-    ) -> None:
-        self._named = named
-        self._service = service
-        self._pause = pause
-        self._looks = looks
-        self._reads_back = reads_back
-        self._written: dict[tuple[str, str, str | None], Zone] = {}
+    named: str
+    service: TxtService
+    pause: Pause
+    looks: tuple[float, ...] = PAUSES_OF_A_LOOK
+    reads_back: bool = True
+    _written: dict[tuple[str, str, str | None], Zone] = field(default_factory=dict, init=False)
 
     def zones(self) -> tuple[FoundZone, ...]:
         """See `ports.survey.ZoneKeeper.zones`."""
@@ -158,7 +143,7 @@ class TxtRecords:
 
     def clock_ahead(self) -> timedelta | None:
         """See `ports.examination.Timed.clock_ahead`."""
-        return self._service.clock_ahead()
+        return self.service.clock_ahead()
 
     def add_txt(self, name: str, value: str) -> str:
         """See `ports.dns.DnsProvider.add_txt`."""
@@ -185,12 +170,12 @@ class TxtRecords:
 
     def _by_name(self) -> dict[str, Zone]:
         """Return every zone; of two with one name, the one that can be written into."""
-        zones = sorted(self._service.zones(), key=lambda zone: zone.problem is None)
+        zones = sorted(self.service.zones(), key=lambda zone: zone.problem is None)
         return {zone.name: zone for zone in zones}
 
     def _zone(self, name: str) -> Zone:
         blocked = []
-        for zone in self._service.zones_above(name):
+        for zone in self.service.zones_above(name):
             if zone.problem is None:
                 return zone
             log.warning(Text("{problem}; it is not used", problem=zone.problem.message))
@@ -201,7 +186,7 @@ class TxtRecords:
         """Write a record and return its id."""
         for _ in range(CREATE_ATTEMPTS):
             try:
-                record_id = self._service.create(zone, name, value)
+                record_id = self.service.create(zone, name, value)
             except OutcomeUnknown as exc:
                 problem = exc.problem
             else:
@@ -209,7 +194,7 @@ class TxtRecords:
                     return record_id
                 problem = Text(
                     "{service} says that the record exists, but does not show it",
-                    service=self._named,
+                    service=self.named,
                 )
             record = self._find_written(zone, name, value)
             if record is not None:
@@ -217,13 +202,11 @@ class TxtRecords:
         raise in_doubt(name, problem)
 
     def _is_there(self, zone: Zone, record_id: str, name: str, value: str) -> bool:
-        """Read a record back that was just written. Where it cannot be read, the service's word
-        counts: the name servers are asked for it afterwards, and its id must not be lost.
-        """
-        if not self._reads_back:
+        """Read a new record back. If that fails, it counts as there: its id must not be lost."""
+        if not self.reads_back:
             return True
         try:
-            record = self._service.record(zone, record_id, name)
+            record = self.service.record(zone, record_id, name)
         except DnsError as exc:
             log.debug("the new record could not be read back: %s", exc.message)
             return True
@@ -233,10 +216,10 @@ class TxtRecords:
         """Find a record that may have been written, several times."""
         try:
             record = self._find(zone, name, value)
-            for pause in self._looks:
+            for pause in self.looks:
                 if record is not None:
                     break
-                self._pause(pause)
+                self.pause(pause)
                 record = self._find(zone, name, value)
         except DnsError as exc:
             # Of the look, not of the record: that may be there, and must not be forgotten.
@@ -244,11 +227,9 @@ class TxtRecords:
         return record
 
     def _look_up(self, zone: Zone, record_id: str, name: str, value: str) -> TxtRecord | None:
-        """Return the record of a handle, if it is the one with this name and value: a handle that
-        was kept elsewhere may have been changed there, and is another record's then.
-        """
+        """Return a handle's record, if it has this name and value: another may have its id."""
         try:
-            record = self._service.record(zone, record_id, name)
+            record = self.service.record(zone, record_id, name)
         except DnsRejected:
             return None  # the list shows it as well
         wanted = (name, value)
@@ -256,7 +237,7 @@ class TxtRecords:
 
     def _find(self, zone: Zone, name: str, value: str) -> TxtRecord | None:
         """Find the record with exactly this value."""
-        records = self._service.records(zone, name)
+        records = self.service.records(zone, name)
         return next((record for record in records if record.value == value), None)
 
     def _remove(self, zone: Zone, record_id: str, name: str) -> bool:
@@ -265,9 +246,9 @@ class TxtRecords:
         """
         for attempt, rest in enumerate((0.0, *PAUSES_AFTER_LOSS)):
             if rest:
-                self._pause(rest)
+                self.pause(rest)
             try:
-                return self._service.remove(zone, record_id, name) or attempt > 0
+                return self.service.remove(zone, record_id, name) or attempt > 0
             except OutcomeUnknown as exc:
                 problem = exc.problem
         raise in_doubt(name, problem)
@@ -278,7 +259,7 @@ class TxtRecords:
             return record.id
         raise DnsRejected(
             Text("{name}: the record is there, but switched off", name=record.name),
-            hint=Text("remove it at {service}", service=self._named),
+            hint=Text("remove it at {service}", service=self.named),
         )
 
 

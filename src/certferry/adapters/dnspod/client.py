@@ -163,9 +163,7 @@ def number_of(value: object) -> int | None:
 
 
 class DnspodRecords(TxtRecords):
-    """Challenge records in the domains of one DNSPod account, by whichever of its two APIs: lists
-    show a new record late, so it is not looked for unless its outcome is in doubt.
-    """
+    """Challenge records by either API. Lists lag, so only a record in doubt is looked for."""
 
     def __init__(self, service: answers.JsonTxtService, pause: Pause) -> None:
         super().__init__(NAME, service, pause, looks=INDEX_PAUSES, reads_back=False)
@@ -190,9 +188,7 @@ class DnspodRecords(TxtRecords):
 
 
 class DnspodClient(answers.JsonTxtService):
-    """The domains of one account, by its token, as `id,token`: see `dns.records.TxtService`. `line`
-    is the default line's name. Raises what `pause` raises, too.
-    """
+    """The domains of one account, by its token, `id,token`; `line` is the default line's name."""
 
     gone = (_GONE,)
     pauses_in_doubt = (1.0, 3.0)
@@ -254,10 +250,7 @@ class DnspodClient(answers.JsonTxtService):
         return TxtRecord(record_id, zone.name_of(host), answers.as_text(item.get("value")), enabled)
 
     def create(self, zone: Zone, name: str, value: str) -> str | None:
-        """See `TxtService.create` (Record.Create). A TTL that the domain's plan does not allow is
-        raised once: to the plan's minimum, or to the free plans' where it names none that is
-        higher.
-        """
+        """See `TxtService.create`. A refused TTL is raised once, to the plan's minimum, or 600."""
         ttl = self._ttls.get(zone.id, zone.ttl if isinstance(zone, DnspodZone) else TTL)
         reply = self._create(zone, name, value, ttl)
         if reply.code in _TTL_REFUSED:

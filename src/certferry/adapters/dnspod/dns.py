@@ -71,12 +71,7 @@ class Settings:
 
 
 def connect(settings: Settings, context: Context) -> DnsProvider:
-    """Return the provider of one account; the context's `contact` stands in when the settings name
-    none.
-
-    All runs count their requests in its `memory`. Nothing is sent yet. Raises `ConfigError` for
-    what can be no token, or no mail address.
-    """
+    """Return the provider of one account; nothing is sent yet. Raises `ConfigError`."""
     token = _whole_token(settings.id.reveal().strip(), settings.token.reveal().strip())
     for key, rate, advice in (
         ("requests_per_second", settings.requests_per_second, _MODEST),
@@ -172,10 +167,8 @@ def rate_of(requests: int) -> Rate:
 
 
 def take_turn(rate: Rate, note: str | None, now: datetime) -> Turn:
-    """Return whether a request may be sent now, by what is remembered of those before it.
-
-    A caller that has to wait has taken nothing, and waits no longer than an interval and
-    `CLOCKS_APART`.
+    """Return whether a request may be sent now, by the note of those before it. A caller that waits
+    has taken nothing, and waits for an interval and `CLOCKS_APART` at most.
     """
     used_until = _used_until(rate, note, now)
     wait = used_until - now + rate.interval - rate.room
@@ -208,35 +201,25 @@ def _moment(note: str) -> datetime | None:
 NOTE = "spent"
 
 
+@dataclass(frozen=True, slots=True)
 class HourlyBudget:
-    """A `Pace` that takes each request's turn from what the account may send, and then from `pace`.
-
-    What is spent stands in one note of the account's memory, so that other runs count as well.
-    `now` is the wall clock, the only one that runs share: set forward, it lets one burst more go.
+    """A `Pace` that takes each request's turn from the hour of all runs, by a note in the account's
+    memory, and then from `pace`. `now` is the wall clock, the only one that runs share.
     """
 
-    def __init__(
-        self,
-        rate: Rate,
-        *,
-        memory: AccountMemory,
-        pace: Pace,
-        pause: Pause,
-        now: Callable[[], datetime],
-    ) -> None:
-        self._rate = rate
-        self._memory = memory
-        self._pace = pace
-        self._pause = pause
-        self._now = now
+    rate: Rate
+    memory: AccountMemory
+    pace: Pace
+    pause: Pause
+    now: Callable[[], datetime]
 
     def wait(self) -> None:
         """Return when the next request may be sent. Raises whatever `pause` raises."""
         # The wait is outside of `update`: the note must not be kept from other runs meanwhile.
         # Nothing is taken before it, so a run that is stopped in it leaves its turn to them.
         while (wait := self._ask()) > timedelta(0):
-            self._pause(wait.total_seconds())
-        self._pace.wait()
+            self.pause(wait.total_seconds())
+        self.pace.wait()
 
     def _ask(self) -> timedelta:
         """Take a turn, or learn how long it is until there may be one."""
@@ -244,9 +227,9 @@ class HourlyBudget:
 
         def change(note: str | None) -> str:
             nonlocal wait
-            turn = take_turn(self._rate, note, self._now())
+            turn = take_turn(self.rate, note, self.now())
             wait = turn.wait
             return turn.note
 
-        self._memory.update(NOTE, change)
+        self.memory.update(NOTE, change)
         return wait

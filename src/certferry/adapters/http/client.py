@@ -55,8 +55,7 @@ class Contact(Enum):
 
 class HttpFailure(NoAnswer):
     """No usable answer came. `maybe_done`: the server may have carried the request out; `passing`:
-    the next attempt may fare better; `contact`: how far the last attempt went. `status` and
-    `headers` are those of a web page that came in place of an answer.
+    the next attempt may fare better. `status` and `headers` are those of a web page in its place.
     """
 
     def __init__(
@@ -85,91 +84,64 @@ class Timeouts:
     whole: timedelta = WHOLE
 
 
-@dataclass(frozen=True)
-class _Rule:
-    """What it means when such an exception is among the causes."""
-
-    exceptions: type[BaseException] | tuple[type[BaseException], ...]
-    sentence: Text
-    maybe_done: bool = True
-    passing: bool = True
-    contact: Contact = Contact.WORDS
-
-
-def _unconnected(exception: type[BaseException], sentence: Text, *, passing: bool = True) -> _Rule:
-    return _Rule(exception, sentence, maybe_done=False, passing=passing, contact=Contact.NONE)
-
+_NOT_HTTP = Text("{host} answered with something that is not HTTP")
+_UNCONNECTED = (
+    ssl.SSLCertVerificationError,
+    UnknownProxy,
+    urllib3.exceptions.NameResolutionError,
+    urllib3.exceptions.NewConnectionError,
+    urllib3.exceptions.ConnectTimeoutError,
+)
+_UNREACHED = (*_UNCONNECTED, requests.exceptions.ProxyError, ssl.SSLError)
+_SILENT = (TooSlow, urllib3.exceptions.ReadTimeoutError)
+_LASTING = (ssl.SSLCertVerificationError, UnknownProxy, TooSlow, TooLong, ValueError)
 
 # The first that fits counts: a proxy that is not there is also a refused connection, and to
 # urllib3 a refused connection is a kind of timeout.
-_RULES = (
-    _unconnected(
-        ssl.SSLCertVerificationError,
-        Text("the certificate of {host} is not trusted: {reason}"),
-        passing=False,
-    ),
-    _unconnected(
+_SENTENCES: tuple[tuple[type[BaseException], Text], ...] = (
+    (ssl.SSLCertVerificationError, Text("the certificate of {host} is not trusted: {reason}")),
+    (
         UnknownProxy,
         Text(
             "cannot connect to {host}: certferry does not support the proxy that the"
             " environment names (such as socks5://); set HTTPS_PROXY to its http://"
             " address, or add the host to NO_PROXY"
         ),
-        passing=False,
     ),
-    _Rule(
-        requests.exceptions.ProxyError,
-        Text("cannot reach {host} through the proxy: {reason}"),
-        contact=Contact.NONE,
-    ),
-    _Rule(ssl.SSLError, Text("no secure connection to {host}: {reason}"), contact=Contact.NONE),
-    _unconnected(urllib3.exceptions.NameResolutionError, Text("{host} is not found in DNS")),
-    _unconnected(urllib3.exceptions.NewConnectionError, Text("no connection to {host}: {reason}")),
-    _unconnected(
+    (requests.exceptions.ProxyError, Text("cannot reach {host} through the proxy: {reason}")),
+    (ssl.SSLError, Text("no secure connection to {host}: {reason}")),
+    (urllib3.exceptions.NameResolutionError, Text("{host} is not found in DNS")),
+    (urllib3.exceptions.NewConnectionError, Text("no connection to {host}: {reason}")),
+    (
         urllib3.exceptions.ConnectTimeoutError,
         Text("{host} accepted no connection within {connect}"),
     ),
-    _Rule(
-        TooSlow,
-        Text("the answer of {host} was not complete within {whole}"),
-        passing=False,
-        contact=Contact.SILENCE,
-    ),
-    _Rule(TooLong, Text("the answer of {host} is longer than any should be"), passing=False),
-    _Rule(
-        urllib3.exceptions.ReadTimeoutError,
-        Text("{host} did not answer within {read}"),
-        contact=Contact.SILENCE,
-    ),
-    _Rule(requests.exceptions.ChunkedEncodingError, Text("the answer of {host} ended early")),
-    _Rule(ConnectionError, Text("{host} closed the connection without an answer")),
-    _Rule(
-        (http.client.HTTPException, requests.exceptions.ContentDecodingError),
-        Text("{host} answered with something that is not HTTP"),
-    ),
-    _Rule(
-        ValueError, Text("the request to {host} cannot be written"), maybe_done=False, passing=False
-    ),
-    _Rule(BaseException, Text("no response from {host}: {reason}")),
+    (TooSlow, Text("the answer of {host} was not complete within {whole}")),
+    (TooLong, Text("the answer of {host} is longer than any should be")),
+    (urllib3.exceptions.ReadTimeoutError, Text("{host} did not answer within {read}")),
+    (requests.exceptions.ChunkedEncodingError, Text("the answer of {host} ended early")),
+    (ConnectionError, Text("{host} closed the connection without an answer")),
+    (http.client.HTTPException, _NOT_HTTP),
+    (requests.exceptions.ContentDecodingError, _NOT_HTTP),
+    (ValueError, Text("the request to {host} cannot be written")),
+    (BaseException, Text("no response from {host}: {reason}")),
 )
 
 
 def explain(failure: Exception, host: str, timeouts: Timeouts) -> HttpFailure:
     """Return what an exception of requests or urllib3 means."""
     causes = tuple(_causes(failure))
-    rule = next(r for r in _RULES if any(isinstance(c, r.exceptions) for c in causes))
+    kind, sentence = next(
+        one for one in _SENTENCES if any(isinstance(cause, one[0]) for cause in causes)
+    )
     is_unsent = any(isinstance(c, urllib3.exceptions.NewConnectionError) for c in causes)
+    contact = Contact.SILENCE if kind in _SILENT else Contact.WORDS
+    limits = {"connect": timeouts.connect, "read": timeouts.read, "whole": timeouts.whole}
     return HttpFailure(
-        rule.sentence.filled(
-            host=host,
-            reason=_reason(causes),
-            connect=timeouts.connect,
-            read=timeouts.read,
-            whole=timeouts.whole,
-        ),
-        maybe_done=rule.maybe_done and not is_unsent,
-        passing=rule.passing,
-        contact=rule.contact,
+        sentence.filled(host=host, reason=_reason(causes), **limits),
+        maybe_done=not is_unsent and kind not in {*_UNCONNECTED, ValueError},
+        passing=kind not in _LASTING,
+        contact=Contact.NONE if kind in _UNREACHED else contact,
     )
 
 
@@ -242,10 +214,8 @@ class HttpClient:
     """One service's connections. Safe to share between threads.
 
     No redirect is followed and no cookie is kept: a signed request means exactly one address.
-    Proxies and certificate bundles named by the environment are used. `too_many` recognises a
-    rate limit where a service reports it otherwise than by status 429. `jitter` returns 0 to 1.
-    `longest` is how many bytes an answer may have. Where a host is secret, the service is `called`
-    otherwise in sentences and in the log.
+    The environment's proxies and certificate bundles are used. `too_many` recognises a rate limit;
+    `jitter` returns 0 to 1; a host that is secret is `called` otherwise.
     """
 
     pace: Pace
@@ -274,12 +244,11 @@ class HttpClient:
         return self.exchange(lambda: request, repeatable=repeatable)
 
     def exchange(self, prepare: Callable[[], Request], *, repeatable: bool) -> Answer:
-        """Send what `prepare` returns, called anew for each attempt, and return the answer.
+        """Send what `prepare` returns, called anew for each attempt; return the last answer.
 
         A repeatable request is repeated after transport errors and statuses 5xx, any request
-        when surely nothing was done: no connection was made, or there were too many requests.
-        Returns the last attempt's answer, whatever its status. Raises `HttpFailure`, and what
-        `pause` raises.
+        when surely nothing was done: without a connection, or after too many requests. Raises
+        `HttpFailure`, and what `pause` raises.
         """
         maybe_done = False
         for attempt in itertools.count(1):
@@ -338,8 +307,8 @@ def is_server_error(answer: Answer) -> bool:
 
 
 def surely_undone(status: int) -> bool:
-    """Return whether an answer of this status, whose body says nothing, means that nothing was
-    done. 408 does not: a gateway sends it while the service may be at work (RFC 9110 §15.5.9).
+    """Return whether such an answer means that nothing was done. 408 does not: a gateway sends it
+    while the service may be at work (RFC 9110 §15.5.9).
     """
     is_refused = HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR
     return is_refused and status != HTTPStatus.REQUEST_TIMEOUT
@@ -396,10 +365,7 @@ def _as_signed(request: requests.PreparedRequest) -> requests.PreparedRequest:
 
 
 class Pacer:
-    """Spaces requests evenly, so that no second ever holds more than the limit.
-
-    `clock` counts seconds and never goes back; `pause` waits, and may raise `Interrupted`.
-    """
+    """Spaces requests evenly, so that no second ever holds more than the limit."""
 
     def __init__(
         self, per_second: float, *, clock: Callable[[], float] = time.monotonic, pause: Pause

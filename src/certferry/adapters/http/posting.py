@@ -1,6 +1,4 @@
-"""A message posted to a service, once. The body of the answer decides, and no sentence shows the
-address, which is a secret.
-"""
+"""A message posted to a service, once, at a secret address. The body of the answer decides."""
 
 from __future__ import annotations
 

@@ -249,7 +249,7 @@ class LexiconCalls:
 
     def in_turn(self, about: str, work: Callable[[], T]) -> T:
         """Return what a piece of work returns, one at a time. Raises `DnsUnavailable` where it
-        takes too long: its outcome is not known then, and nothing else begins until it ends.
+        takes too long: nothing else begins until it ends.
         """
         with self._turns.ours():
             if self._last is not None:

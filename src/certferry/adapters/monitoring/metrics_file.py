@@ -1,6 +1,4 @@
-"""The file of metrics that node_exporter's textfile collector reads: replaced whole, readable for
-the user that node_exporter runs as.
-"""
+"""The file of metrics for node_exporter's textfile collector: replaced whole."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""The resolvers that the edges are found through: the addresses of a domain as they give them, and
-whether what they say is true.
-"""
+"""The resolvers that the edges are found through: what they say, and whether it is true."""
 
 from __future__ import annotations
 
@@ -43,9 +41,9 @@ class Addresses:
 def resolve(
     domain: str, resolvers: Sequence[tuple[str, int]], answer_within: timedelta
 ) -> Addresses:
-    """Ask every resolver (host, port) for A and AAAA, all at once; none given means the system's.
+    """Ask every resolver (host, port), or the system's, for A and AAAA, all at once.
 
-    CNAMEs are followed by the resolver. `answer_within` is for one question, retries included.
+    `answer_within` is for one question, retries included.
     """
     try:
         asked = resolvers_at(resolvers, answer_within)
@@ -104,9 +102,7 @@ def _ask(resolver: dns.resolver.Resolver, domain: str) -> tuple[list[str], Probl
 
 
 class ResolverCheck:
-    """Checks some resolvers, the system's where none is given. In a world that is `at_home`,
-    on loopback as a whole, loopback addresses are true. Raises nothing for what it meets.
-    """
+    """Checks some resolvers, or the system's; in a world `at_home` loopback addresses are true."""
 
     def __init__(
         self,
@@ -205,9 +201,7 @@ def _ask_for_nothing(resolver: dns.resolver.Resolver) -> Problem | None:
 
 
 def _elsewhere(domain: str, cname: str, chain: Sequence[str], addresses: Sequence[str]) -> Problem:
-    """A domain without any address is served by none; where it leads elsewhere, that may be a
-    service in between which leads to the target from other places.
-    """
+    """Report a domain that leads elsewhere, perhaps to a service in between, or nowhere."""
     fix = Text("set a CNAME of {domain} to {cname}, or remove the domain at the target")
     fix = fix.filled(domain=domain, cname=cname)
     if not chain and not addresses:

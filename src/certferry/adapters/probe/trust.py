@@ -49,10 +49,8 @@ class Trust:
     def problem(
         self, chain: Sequence[x509.Certificate], host: str, now: datetime
     ) -> Problem | None:
-        """Return why a client would not accept the chain (leaf first) for the host, a name or an
-        address; `None` if it would (RFC 5280 path validation, names per RFC 6125).
-
-        The library decides. Its words are for its own developers, so why is found out anew.
+        """Return why a client would not accept the chain (leaf first) for the host, `None` if it
+        would (RFC 5280 path validation, names per RFC 6125).
         """
         policy = PolicyBuilder().store(self._store).time(now)
         verifier = policy.build_server_verifier(_subject(host))

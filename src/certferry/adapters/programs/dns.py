@@ -1,12 +1,11 @@
 """DNS by a program of the operator's, for a service that has no adapter here.
 
-It is called as `… present NAME VALUE` and `… cleanup NAME VALUE`, with the name absolute and
-without a final dot; one call at a time. It must not mind being called again with the same: a value
-that is there already is present, one that is gone is cleaned up, and other values at the name stay.
+It is called as `… present NAME VALUE` and `… cleanup NAME VALUE`, with an absolute name without a
+final dot; one call at a time. A repeated call must succeed, and leave other values at the name.
 
-It ends with 0 when that is done. What it may say as well, by the codes of sysexits.h, is 66:
-nothing was there to clean up; 68: it has no zone for the name; 77: the service refuses its keys.
-After any other code certferry assumes that the change may have been made.
+It ends with 0 when that is done. Of sysexits.h's codes, 66 says that nothing was there to clean up;
+68: it has no zone for the name; 77: the service refuses its keys. After any other certferry
+assumes that the change may have been made.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Generic, TypeVar
@@ -92,21 +92,21 @@ class TtlCache(Generic[T]):
             self._found = None
 
 
+@dataclass(frozen=True, slots=True)
 class Notes(Generic[T]):
     """Values of one type that later runs find in the account's memory."""
 
-    def __init__(self, memory: AccountMemory, type_: type[T], prefix: str = "") -> None:
-        self._memory = memory
-        self._type = type_
-        self._prefix = prefix
+    memory: AccountMemory
+    type_: type[T]
+    prefix: str = ""
 
     def read(self, name: str) -> T | None:
         """Return a note's value; `None` where there is none, or a newer certferry wrote it."""
-        text = self._memory.note(self._prefix + name)
+        text = self.memory.note(self.prefix + name)
         if text is None:
             return None
         try:
-            return records.decode(text.encode(), self._type)
+            return records.decode(text.encode(), self.type_)
         except ValueError as problem:
             log.debug("the note %r is passed over: %s", name, problem)
             return None
@@ -114,12 +114,12 @@ class Notes(Generic[T]):
     def write(self, name: str, value: T) -> None:
         """Replace a note."""
         text = msgspec.json.encode(value).decode()
-        self._memory.update(self._prefix + name, lambda _: text)
+        self.memory.update(self.prefix + name, lambda _: text)
 
     def remove(self, name: str) -> None:
         """Remove a note, if it is there."""
-        if self._memory.note(self._prefix + name) is not None:
-            self._memory.update(self._prefix + name, lambda _: None)
+        if self.memory.note(self.prefix + name) is not None:
+            self.memory.update(self.prefix + name, lambda _: None)
 
 
 class Certificates:
@@ -128,9 +128,7 @@ class Certificates:
     def __init__(self, client: QiniuClient, clock: Clock) -> None:
         self._clock = clock
         self._listed = TtlCache(
-            lambda: {record.certid: record for record in client.list_certificates()},
-            CERTIFICATES_AGE,
-            clock,
+            lambda: {one.certid: one for one in client.list_certificates()}, CERTIFICATES_AGE, clock
         )
         self._lock = threading.Lock()
         # An id → what became of it by our hand (None: removed), and when.
@@ -157,9 +155,8 @@ class Certificates:
         return self.all().get(cert_id) or self.all(anew=True).get(cert_id)
 
     def for_uploads(self) -> dict[str, records.CertificateRecord]:
-        """Return the list in which a copy is looked for before an upload, as fresh as another
-        machine needs that had the lineage's lease a moment ago; a long one, not read for each of
-        many uploads.
+        """Return the list to find a copy in before an upload: fresh, for another machine may have
+        had the lease a moment ago, but a long one is not read for each of many uploads.
         """
         cached = self._listed.cached
         return self.all(age=max(LIST_AGE, 0.0 if cached is None else len(cached[1]) / PER_SECOND))
@@ -344,11 +341,11 @@ ATTEMPTS = 2  # at a write whose answer does not come
 SEARCHES = (0.5, 1.5, 4.0)
 
 
+@dataclass(frozen=True, slots=True)
 class Settler:
     """Makes writes that may be lost."""
 
-    def __init__(self, pause: Pause) -> None:
-        self._pause = pause
+    pause: Pause
 
     def until_settled(self, write: Callable[[], T], find: Callable[[], T | None]) -> T:
         """Write; when the answer is lost, find out whether it was done before doing it again."""
@@ -360,7 +357,7 @@ class Settler:
                     raise
                 lost = failure
             for seconds in SEARCHES:
-                self._pause(seconds)
+                self.pause(seconds)
                 if (found := find()) is not None:
                     return found
         raise lost
@@ -379,36 +376,32 @@ class QuotaNote(msgspec.Struct, frozen=True):
     at: datetime
 
 
+@dataclass(eq=False)
 class Copies:
     """Copies of certificates at one account, and how many it may hold. `now` is the wall clock."""
 
-    def __init__(
-        self,
-        client: QiniuClient,
-        certificates: Certificates,
-        settler: Settler,
-        memory: AccountMemory,
-        now: Callable[[], datetime],
-    ) -> None:
-        self._client = client
-        self._certificates = certificates
-        self._settler = settler
-        self._memory = memory
-        self._quota = Notes(memory, QuotaNote)
-        self._now = now
-        self._uploading = threading.Lock()
+    client: QiniuClient
+    certificates: Certificates
+    settler: Settler
+    memory: AccountMemory
+    now: Callable[[], datetime]
+    _uploading: threading.Lock = field(default_factory=threading.Lock, init=False)
+
+    @property
+    def _quota(self) -> Notes[QuotaNote]:
+        return Notes(self.memory, QuotaNote)
 
     def of(self, lineage: str, known: Sequence[Certificate]) -> Iterator[RemoteCertificate]:
         """Find the copies of a lineage's certificates, by mark, names and dates."""
         for certificate in known:
-            for record in _copies(lineage, certificate, self._certificates.all()):
+            for record in _copies(lineage, certificate, self.certificates.all()):
                 label, proof = record.name or "", certificate.fingerprint
                 yield RemoteCertificate(record.certid, label, proof, certificate.not_after)
 
     def others(self, ours: Sequence[RemoteCertificate]) -> Iterator[OtherCertificate]:
         """Return every certificate of the account but ours."""
         ids = {remote.remote_id for remote in ours}
-        listed = self._certificates.all().values()
+        listed = self.certificates.all().values()
         return (_other(record) for record in listed if record.certid not in ids)
 
     def unremembered(
@@ -419,7 +412,7 @@ class Copies:
             return
         labels = {label for one in known for label in labels_of(lineage, one.fingerprint)}
         begins, ours = prefixes(lineage), owners(lineage)
-        for record in self._certificates.all().values():
+        for record in self.certificates.all().values():
             name = record.name or ""
             if name.startswith(begins) and name not in labels and owner_of(name) in ours:
                 yield _other(record)
@@ -427,9 +420,9 @@ class Copies:
     def quota(self) -> Quota | None:
         """Return how full the account is, `None` where it refused nothing in the last day."""
         refused = self._quota.read(_QUOTA)
-        if refused is None or not timedelta(0) <= self._now() - refused.at < TRIED_AGAIN:
+        if refused is None or not timedelta(0) <= self.now() - refused.at < TRIED_AGAIN:
             return None
-        held = len(self._certificates.all())
+        held = len(self.certificates.all())
         return Quota(held, refused.held, refused.at + TRIED_AGAIN)
 
     def upload(self, lineage: str, bundle: CertificateBundle) -> str:
@@ -442,21 +435,21 @@ class Copies:
         with self._uploading:
             found = None
             try:
-                found = find(self._certificates.for_uploads())
+                found = find(self.certificates.for_uploads())
             except errors.QiniuFailure as unread:
                 # A list in an unknown shape would hold up every upload for ever; one that does not
                 # come holds the run up, since there may be a copy in it.
                 if unread.is_common or unread.is_passing:
                     raise
-            return found or self._settler.until_settled(
+            return found or self.settler.until_settled(
                 lambda: self._upload(lineage, bundle),
-                lambda: find(self._certificates.all(anew=True)),
+                lambda: find(self.certificates.all(anew=True)),
             )
 
     def forget(self, remote_id: str) -> None:
         """Have the next upload look again for what Qiniu says it does not have."""
-        self._certificates.forget_own(remote_id)
-        self._certificates.forget()
+        self.certificates.forget_own(remote_id)
+        self.certificates.forget()
 
     def retire(self, copy: CertificateRecord, label: str, *, unmanaged: bool) -> bool:
         """Remove a copy whose name is the label: a mark of ours, unless it is `unmanaged`."""
@@ -464,16 +457,16 @@ class Copies:
             sentence = Text("certificate {id} at Qiniu does not carry our mark {label}")
             hint = Text("certferry removes only what it uploaded; look at it in Qiniu's console")
             raise errors.rejected(sentence, hint, id=short(copy.certid), label=label)
-        self._certificates.forget_own(copy.certid)
-        return self._settler.until_settled(
+        self.certificates.forget_own(copy.certid)
+        return self.settler.until_settled(
             lambda: self._remove(copy.certid),
-            lambda: copy.certid not in self._certificates.all(anew=True) or None,
+            lambda: copy.certid not in self.certificates.all(anew=True) or None,
         )
 
     def _upload(self, lineage: str, bundle: CertificateBundle) -> str:
         """Upload under the usual name, or under a short one where that was once too long."""
         fingerprint = bundle.certificate.fingerprint
-        if self._memory.note(_NAMES) == _SHORT:
+        if self.memory.note(_NAMES) == _SHORT:
             return self._upload_as(short_label_of(lineage, fingerprint), bundle)
         try:
             return self._upload_as(label_of(lineage, fingerprint), bundle)
@@ -481,7 +474,7 @@ class Copies:
             if failure.maybe_done or _TOO_LONG not in failure.words.lower():
                 raise
         cert_id = self._upload_as(short_label_of(lineage, fingerprint), bundle)
-        self._memory.update(_NAMES, lambda _: _SHORT)
+        self.memory.update(_NAMES, lambda _: _SHORT)
         return cert_id
 
     def _upload_as(self, name: str, bundle: CertificateBundle) -> str:
@@ -489,7 +482,7 @@ class Copies:
         common_name = certificate.common_name or certificate.names[0]
         upload = UploadBody(name, common_name, bundle.fullchain_pem, bundle.privkey_pem.reveal())
         try:
-            cert_id = self._client.upload_certificate(upload)
+            cert_id = self.client.upload_certificate(upload)
         except errors.QiniuFailure as failure:
             if failure.code == errors.ACCOUNT_FULL:
                 self._note_full()
@@ -497,25 +490,25 @@ class Copies:
         self._quota.remove(_QUOTA)
         moments = (int(certificate.not_before.timestamp()), int(certificate.not_after.timestamp()))
         record = CertificateRecord(cert_id, name, certificate.names, *moments)
-        self._certificates.note_own(cert_id, record)
+        self.certificates.note_own(cert_id, record)
         return cert_id
 
     def _note_full(self) -> None:
         """Remember that an upload was refused. How many there are now is read anew."""
-        listed = errors.attempt(partial(self._certificates.all, anew=True))
+        listed = errors.attempt(partial(self.certificates.all, anew=True))
         if isinstance(listed, errors.QiniuFailure):
             log.info("how many certificates there are cannot be seen: %s", listed)
         else:
-            self._quota.write(_QUOTA, QuotaNote(len(listed), self._now()))
+            self._quota.write(_QUOTA, QuotaNote(len(listed), self.now()))
 
     def _remove(self, remote_id: str) -> bool:
         try:
-            self._client.delete_certificate(remote_id)
+            self.client.delete_certificate(remote_id)
         except errors.QiniuFailure as failure:
             if failure.code not in errors.NO_SUCH_CERTIFICATE:
                 raise
             return False
-        self._certificates.note_own(remote_id, None)
+        self.certificates.note_own(remote_id, None)
         return True
 
 

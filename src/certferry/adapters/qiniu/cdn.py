@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
@@ -25,34 +26,32 @@ from certferry.errors import DeployError, TargetBusy, TargetInUse
 from certferry.text import LINEAGE, Text
 
 
+@dataclass(frozen=True, slots=True)
 class CdnDomains:
     """Raises `QiniuFailure` and `DeployError`."""
 
-    def __init__(self, client: QiniuClient, details: Details, settler: Settler) -> None:
-        self._client = client
-        self._details = details
-        self._settler = settler
+    client: QiniuClient
+    details: Details
+    settler: Settler
 
     def has(self, domain: str) -> bool:
         """Return whether the account has such a domain."""
-        return domain in self._details.listed.get()
+        return domain in self.details.listed.get()
 
     def served_by_themselves(self) -> dict[str, DomainItem]:
         """Return the domains that take a certificate of their own, by name."""
-        listed = self._details.listed.get()
+        listed = self.details.listed.get()
         return {name: item for name, item in listed.items() if item.by_itself}
 
     def read(
         self, domains: Iterable[str], *, anew: bool
     ) -> Iterator[tuple[str, DomainRecord | errors.QiniuFailure]]:
-        """Read domains, by what was read of them before unless that is to be read `anew`: also the
-        list may lag behind what another run has just changed.
+        """Read domains, by what was read before or `anew`, since lists may lag behind other runs.
 
-        The failure of one hides no other. Only what the next one would fail of as well is raised:
-        refused keys, a rate limit, no connection, and silence twice in a row, since each takes
-        minutes.
+        The failure of one hides no other. Raises only what the next one would fail of as well:
+        refused keys, a rate limit, no connection, and silence twice in a row.
         """
-        read = self._details.read_now if anew else self._details.read
+        read = self.details.read_now if anew else self.details.read
         was_silent = False
         for domain in domains:
             came = errors.attempt(partial(read, domain))
@@ -66,22 +65,22 @@ class CdnDomains:
 
     def bind(self, domain: str, remote_id: str, https: DesiredHttps) -> str | None:
         """Switch HTTPS on, or change it, unless it is as desired; return a change's X-Reqid."""
-        record = self._details.read_now(domain)
+        record = self.details.read_now(domain)
         must_be_at_rest(domain, record)
         conf = wanted_conf(record, remote_id, https)
         if is_in_force(record, conf):
             return None
-        self._details.forget(domain)
-        request_id = self._settler.until_settled(
+        self.details.forget(domain)
+        request_id = self.settler.until_settled(
             lambda: self._change(record, conf, https), lambda: self._is_taken(record, conf)
         )
-        self._details.note_change(domain, record)
+        self.details.note_change(domain, record)
         return request_id or None
 
     def must_not_use(self, certificate: CertificateRecord, label: str) -> None:
         """Raise `TargetInUse` if a covered, readable domain is bound to it. So does Qiniu."""
         names, cert_id = certificate.dnsnames or (), certificate.certid
-        covered = [one for one in self._details.listed.get() if covered_by(names, one)]
+        covered = [one for one in self.details.listed.get() if covered_by(names, one)]
         for domain, came in self.read(covered, anew=False):
             if not isinstance(came, errors.QiniuFailure) and came.bound == cert_id:
                 sentence, label = Text("{domain} is still bound to {label}"), label or cert_id
@@ -91,19 +90,19 @@ class CdnDomains:
 
     def _change(self, record: DomainRecord, conf: HttpsConf, https: DesiredHttps) -> str:
         """Write by the call that fits, and by the other where HTTPS is off after all (§5.4)."""
-        write = self._client.httpsconf if record.has_https else self._client.sslize
+        write = self.client.httpsconf if record.has_https else self.client.sslize
         try:
             return write(record.name, conf)
         except errors.QiniuFailure as failure:
             if failure.code in errors.HTTPS_IS_OFF and record.has_https:
-                return self._client.sslize(record.name, first_conf(conf.cert_id, https))
+                return self.client.sslize(record.name, first_conf(conf.cert_id, https))
             if failure.code != errors.UNCHANGED:
                 raise
         return ""
 
     def _is_taken(self, before: DomainRecord, conf: HttpsConf) -> str | None:
         """Return "", no known id, if a change went through: work on a resting domain is ours."""
-        now = self._client.read_domain(before.name)
+        now = self.client.read_domain(before.name)
         return "" if now.operating_state == AT_WORK or is_in_force(now, conf) else None
 
 

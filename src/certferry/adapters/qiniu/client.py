@@ -50,8 +50,7 @@ RawList: Any = tuple[msgspec.Raw, ...] | None
 class QiniuTransport:
     """Qiniu's hosts, for one account. Safe to share between threads; raises `QiniuFailure`.
 
-    `now` is the wall clock that signatures are dated by, `clock` the one that requests are paced
-    by: it counts seconds and never goes back. `with_iam_key`: the access key is a sub-account's;
+    `now` dates signatures, `clock` paces requests. `with_iam_key`: the key is a sub-account's;
     `proven`: the endpoint that answered each group of calls with success.
     """
 
@@ -92,9 +91,8 @@ class QiniuTransport:
             raise errors.explain_failure(Text("the time of the service"), failure) from None
 
     def send(self, call: wire.ApiCall) -> Answer:
-        """Return the answer of success of the first endpoint that does not ask for another one.
-        Raises the failure that says most about why there is none: of a change whose answer is lost,
-        it is `maybe_done`.
+        """Return the first answer of success. Raises the failure that says most about why there is
+        none, with `maybe_done` for a change whose answer is lost.
         """
         tried: list[tuple[wire.Endpoint, Answer | HttpFailure]] = []
         for endpoint in self._endpoints.of(call.group):
@@ -138,9 +136,8 @@ class QiniuTransport:
     def read_pages(
         self, call: wire.ApiCall, into: type[T], identity: Callable[[T], str], *, limit: int = 0
     ) -> list[T]:
-        """Read a list page by page, until one has no marker, which alone is the end (§4.2). A
-        `limit` is how many a page may have. Raises `QiniuFailure` for a list that leads on to
-        nothing new, or without an end.
+        """Read a list until a page has no marker (§4.2), up to `limit` entries a page. Raises
+        `QiniuFailure` for a list that leads on to nothing new, or without an end.
         """
         found: dict[str, T | None] = {}
         marker, seen, without_news = "", {""}, 0
@@ -251,13 +248,13 @@ class QiniuClient:
         joined = self._tls_versions_joined
         call = wire.ApiCall(wire.CallGroup.DOMAINS, path, what, "PUT", conf.body(joined=joined))
         try:
-            return _request_id(self.transport.send(call))
+            return wire.read_reply(self.transport.send(call)).request_id
         except errors.QiniuFailure as failure:
             words = failure.words.lower()  # as Go says that it could not decode a field
             if not conf.tls_versions or "unmarshal" not in words or "tlsversions" not in words:
                 raise
         call = replace(call, body=conf.body(joined=not joined))
-        request_id = _request_id(self.transport.send(call))
+        request_id = wire.read_reply(self.transport.send(call)).request_id
         self._tls_versions_joined = not joined
         return request_id
 
@@ -324,8 +321,4 @@ class QiniuClient:
         what = Text("the certificate of live domain {domain}", domain=domain)
         path = f"/v2/hubs/{hub}/domains/{domain}/cert"
         call = wire.ApiCall(wire.CallGroup.LIVE, path, what, "POST", {"certName": certificate})
-        return _request_id(self.transport.send(call))
-
-
-def _request_id(answer: Answer) -> str:
-    return wire.read_reply(answer).request_id
+        return wire.read_reply(self.transport.send(call)).request_id

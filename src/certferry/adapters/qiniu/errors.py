@@ -242,11 +242,9 @@ WRONG_CLOCK = timedelta(minutes=15)
 
 
 class QiniuFailure(Exception):
-    """A call that did not succeed. `error` is for the port, `code`, `status` and `words` for the
-    callers that can do something about it; `maybe_done`: Qiniu may have carried it out all the
-    same; `contact`: how far it went when no answer came; `is_common`: any other call would fail as
-    well, for refused keys, a rate, a wrong clock, no connection; `is_passing`: Qiniu failed, or did
-    not answer, so that the same call may succeed later.
+    """A call that did not succeed. `error` is for the port. `maybe_done`: Qiniu may have carried it
+    out; `is_common`: any other call would fail as well, for keys, rate, clock or network;
+    `is_passing`: the same call may succeed later.
     """
 
     def __init__(
@@ -291,9 +289,8 @@ def attempt(call: Callable[[], T]) -> T | QiniuFailure:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A call as it went out, for the sentences: the host that answered, the endpoints that were
-    tried. `worked_before`: Qiniu has accepted the same key; `is_proven`: also for a call of its
-    group.
+    """A call as it went out, for sentences. `worked_before`: Qiniu has accepted the same key;
+    `is_proven`: also for a call of its group.
     """
 
     asked: wire.ApiCall

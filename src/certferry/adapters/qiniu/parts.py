@@ -70,10 +70,9 @@ def read_part(
 ) -> Part[R]:
     """List the domains of every bucket, or hub, that can be read.
 
-    One that cannot hides its own domains only: a sub-account's rights may end at it. One that was
-    read before keeps them: a domain that a run waits for must not vanish because Qiniu fails for a
-    moment. The list ends at what the next holder would fail of as well: a rate, a wrong clock, no
-    connection, silence or two broken answers, each of which takes its time.
+    One that cannot hides its own domains only, and keeps those that were read before: a domain
+    that a run waits for must not vanish for a moment. The list ends at what the next holder would
+    fail of as well, and at silence or two broken answers, each of which takes its time.
     """
     found: dict[str, Held[R]] = {}
     failure = holders if isinstance(holders, QiniuFailure) else None

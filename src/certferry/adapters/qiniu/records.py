@@ -55,9 +55,8 @@ def decode_entry(raw: msgspec.Raw, into: type[T]) -> T | None:
 
 
 class ListPage(msgspec.Struct, frozen=True):
-    """A page of certificates, domains, hubs (`items`) or live domains, each still to be decoded: an
-    account's other programs leave all sorts of things there, and one odd entry must not hide ours.
-    The SDK knows no pages of Pili's lists; a `marker` would be one [G].
+    """A page of a list, its entries still to be decoded: one odd entry must not hide ours. The SDK
+    knows no pages of Pili's lists; a `marker` would be one [G].
     """
 
     certs: tuple[msgspec.Raw, ...] | None = None
@@ -148,8 +147,8 @@ class HttpsRecord(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class HttpsConf(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
-    """The body of `httpsconf` and `sslize`. The flags are sent wherever they are known: programs
-    saw them kept when they were left out, and reset when `false` was sent (§5.3).
+    """The body of `httpsconf` and `sslize`. Known flags are always sent: programs saw them kept
+    when left out, and reset when `false` was sent (§5.3).
     """
 
     cert_id: str
@@ -166,9 +165,8 @@ class HttpsConf(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True)
 
 
 class DomainItem(msgspec.Struct, frozen=True, rename="camel"):
-    """A CDN or DCDN domain in the list, which shows neither certificate nor settings. Its name
-    becomes part of the address of every call about it, so it has to be one; all else may be
-    anything.
+    """A CDN or DCDN domain in the list, without certificate and settings. Its name becomes part of
+    addresses, so it has to be one; all else may be anything.
     """
 
     name: Annotated[str, msgspec.Meta(pattern=HOST)]
@@ -280,10 +278,8 @@ class Hub(msgspec.Struct, frozen=True):
 
 
 class LiveRecord(msgspec.Struct, frozen=True, rename="camel"):
-    """A domain of a hub, in the list and by itself; only the latter has `disable`.
-
-    `cert_name` is the name that the certificate was uploaded under, or its id (§7). It is empty
-    without a certificate, and may stay empty with one [G].
+    """A domain of a hub; only by itself it has `disable`. `cert_name` is the certificate's name or
+    id (§7), empty without one, and perhaps with one [G].
     """
 
     domain: Annotated[str, msgspec.Meta(pattern=HOST)]

@@ -145,8 +145,8 @@ _SEVERITIES = {
 def examine(
     account: str, client: QiniuClient, details: Details, certificates: Certificates
 ) -> Iterator[Problem]:
-    """Make one reading call of each group; return which are refused, where the others were
-    answered, and how many certificates there are. Raises `QiniuFailure` where nothing can be asked.
+    """Make one reading call of each group; return what is refused, what answered, and how many
+    certificates there are. Raises `QiniuFailure` where nothing can be asked.
     """
     calls: Mapping[CallGroup, Callable[[], object]] = {
         CallGroup.DOMAINS: details.listed.get,

@@ -259,11 +259,8 @@ class Qiniu:
     @_translating_errors()
     def cnames(self) -> Mapping[str, str]:
         """See `ports.examination.PointedAt.cnames`."""
-        return {
-            name: item.cname.rstrip(".").lower()
-            for name, item in self._cdn.served_by_themselves().items()
-            if item.cname
-        }
+        items = self._cdn.served_by_themselves().items()
+        return {name: one.cname.rstrip(".").lower() for name, one in items if one.cname}
 
     @_translating_errors()
     def clock_ahead(self) -> timedelta | None:

@@ -195,10 +195,8 @@ def sign_qbox(request: Request, keys: QiniuKeys) -> Request:
 
 
 def sign_qiniu(request: Request, keys: QiniuKeys, now: datetime) -> Request:
-    """Return the request dated and with its Qiniu signature, which covers all of it.
-
-    A request without a Content-Type gets that of forms, as from the vendor's SDKs, whatever its
-    method: the documents allow leaving it out, the SDKs are what the servers see every day.
+    """Return the request dated and with its Qiniu signature, which covers all of it. Without a
+    Content-Type it gets that of forms, as from the vendor's SDKs, whatever its method.
     """
     date = now.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
     headers = {"Content-Type": FORM, **request.headers, "X-Qiniu-Date": date}

@@ -1,6 +1,4 @@
-"""The user's crontab, through the program `crontab`, the one way in that every cron has, and
-whether a daemon follows it.
-"""
+"""The user's crontab, by the program `crontab`, and whether a cron daemon follows it."""
 
 from __future__ import annotations
 
@@ -52,10 +50,8 @@ def daemon_to_start(processes: Path = Path("/proc")) -> Text | None:
 
 @dataclass(frozen=True)
 class Cron:
-    """Keeps one line in the user's crontab.
-
-    `pick(n)` returns a random number below n, `now()` the moment; `environ` says where programs
-    are, and `to_do()` what to do before crontabs are followed at all.
+    """Keeps one line in the user's crontab. `pick(n)` returns a random number below n; `to_do()`
+    says what to do before crontabs are followed at all.
     """
 
     environ: Mapping[str, str]
@@ -203,10 +199,9 @@ def shell_command(words: Sequence[str], environment: Mapping[str, str]) -> bytes
 
 
 def watched(command: Sequence[str], on_failure: Sequence[str]) -> tuple[str, ...]:
-    """Return a command after whose failure another runs, with the exit status as systemd passes it
-    (`$MONITOR_EXIT_STATUS`, systemd.exec(5)). What both begin with stands there once, since
-    Debian's cron takes a line of 1000 characters at most. A shell of its own reads it: the
-    crontab's SHELL may be any.
+    """Return a command after whose failure another runs, with `$MONITOR_EXIT_STATUS` as systemd
+    sets it. What both begin with stands there once: Debian's cron takes 1000 characters a line. A
+    shell of its own reads it: the crontab's SHELL may be any.
     """
     pairs = takewhile(lambda pair: pair[0] == pair[1], zip(command, on_failure, strict=False))
     both = [word for word, _ in pairs]
@@ -227,9 +222,8 @@ def own_entries(crontab: bytes) -> list[CronEntry]:
 def with_entry(crontab: bytes, command: bytes, moment: time) -> bytes:
     """Return the crontab with our entry for a command, twice a day, half a day apart.
 
-    An entry that is there keeps its place and its time; one of an earlier version, which ran once a
-    day, its minute. A last line without its end gets one: cron accepts no other crontab, and ours
-    would continue it.
+    An entry that is there keeps its place and time; one of an earlier version, once a day, its
+    minute. Cron accepts no last line without its end, which ours would continue.
     """
 
     def renewed(own: re.Match[bytes]) -> bytes:

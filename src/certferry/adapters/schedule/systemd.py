@@ -1,6 +1,4 @@
-"""A systemd timer, the system's for root and the user's own for every other user. The units lie
-beside this module, in `units`; `certferry.service` gets its job and its sandbox below.
-"""
+"""A systemd timer, the system's for root and the user's own for others, by the files in `units`."""
 
 from __future__ import annotations
 
@@ -89,11 +87,10 @@ def _word(word: str) -> str:
 
 
 class SystemdTimer:
-    """Keeps two services and a timer in one directory of units.
+    """Keeps two services and a timer in one directory of units, the system's if `for_system`.
 
-    `for_system`: whether the units are the system's. `booted` exists where systemd runs, and
-    `lingering` holds the names of users whose managers always do; `environ` says where programs
-    are, and how to reach the user's manager.
+    `booted` exists where systemd runs; `lingering` names the users whose managers always do;
+    `environ` says where programs are, and how to reach the user's manager.
     """
 
     def __init__(
