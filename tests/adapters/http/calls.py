@@ -45,7 +45,7 @@ def post(url: str) -> Callable[[], Request]:
 
 
 def unused_port() -> int:
-    """Give a port at which no server listens."""
+    """Return a port at which no server listens."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
         return port

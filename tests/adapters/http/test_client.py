@@ -203,7 +203,7 @@ def test_a_repeatable_request_outlives_a_slow_answer(
 def test_a_request_that_may_be_done_is_not_repeated(
     fault: Fault, client: HttpClient, service: httpd.HttpService
 ) -> None:
-    """Without an answer, an upload may have been carried out: the caller is told so."""
+    """Without an answer, an upload may have been carried out: the caller learns that."""
     service.faults.add(fault)
 
     with pytest.raises(HttpFailure) as caught:
@@ -332,7 +332,9 @@ def test_nonsense_in_retry_after_is_backed_off_from(
     assert [1.0] == waits.seconds
 
 
-def test_a_rate_limit_may_be_told_in_another_way(service: httpd.HttpService, waits: Waits) -> None:
+def test_a_rate_limit_may_be_reported_in_another_way(
+    service: httpd.HttpService, waits: Waits
+) -> None:
     """A service whose limit is no 429 brings its own recogniser."""
     client = HttpClient(
         pace=Pacer(1000, pause=waits),

@@ -96,7 +96,7 @@ class Place:
     def client(
         self, *, hosts: Hosts | None = None, access_key: str = ACCESS_KEY, secret: str = SECRET_KEY
     ) -> QiniuClient:
-        """Return a client: of this account, on the stand-in's hosts, unless told otherwise."""
+        """Return a client: of this account, on the stand-in's hosts, unless named otherwise."""
         return QiniuClient(
             QiniuTransport(
                 QiniuKeys(Secret(access_key), Secret(secret)),

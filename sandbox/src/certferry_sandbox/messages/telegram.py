@@ -1,4 +1,4 @@
-"""A stand-in of Telegram's Bot API (docs/facts/receivers.md §1.8): too many messages are told to
+"""A stand-in of Telegram's Bot API (docs/facts/receivers.md §1.8): too many messages have to
 wait for so many seconds.
 """
 

@@ -75,7 +75,7 @@ class Timeline:
 
 @dataclass
 class Change:
-    """An accepted change that is under way. `failure` says how it will end badly, "" if well;
+    """An accepted change that is in progress. `failure` says how it will end badly, "" if well;
     `sticks`: the domain then still names what was asked for.
     """
 
@@ -129,7 +129,7 @@ class Domain:
         self.tasks += 1
 
     def settle(self, now: datetime) -> None:
-        """End the change under way if its time has come."""
+        """End the change in progress if its time has come."""
         change = self.change
         if change is None or self.held or now < change.due:
             return
@@ -162,13 +162,13 @@ class Domain:
         return self.applied.at(moment) or (self.free_identity if self.https.free else None)
 
     def uses(self, cert_id: str, since: datetime) -> bool:
-        """Whether the certificate is bound, was so since, or will be by the change under way."""
+        """Whether the certificate is bound, was so since, or will be by the change in progress."""
         confs = [self.https] if self.change is None else [self.https, self.change.conf]
         in_force = [conf.certificate for conf in confs] + self.applied.since(since)
         return any(certificate and certificate.id == cert_id for certificate in in_force)
 
     def at_once(self) -> Domain:
-        """The domain as one that is told to be done with the change under way."""
+        """The domain as one whose change in progress is said to be done."""
         shown = copy(self)
         if self.change is not None:
             shown.https, shown.state = self.change.conf, "success"

@@ -280,7 +280,7 @@ class QiniuService:
             domain.settle(now)
 
     def hold(self, name: str) -> None:
-        """Keep a domain's change `processing`, the one under way or else the next."""
+        """Keep a domain's change `processing`, the one in progress or else the next."""
         self.domain(name).held = True
 
     def release(self, name: str) -> None:
