@@ -107,7 +107,7 @@ class Reported(Exception):
         return Problem(code or self.code, self.message, self.hint, severity, subject)
 
     def about(self, lineage: str) -> Self:
-        """Give the same error with the certificate's name in the hint, where its author did not
+        """Return the same error with the certificate's name in the hint, where its author did not
         know it. This one stays as it is: others may be told of it under another name.
         """
         if self.hint is None:

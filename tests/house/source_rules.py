@@ -126,6 +126,42 @@ def plain_words(tree: ast.Module, text: str) -> Iterator[Breach]:
                 yield token.start[0] + number, f"{found[0]!r} does not say who acts"
 
 
+RETIRED = re.compile(
+    r"(?:^|_)(?:told|tells?|teller|telling|doors?|visits?|visitor|wish(?:es|ed)?|believed|spoilt"
+    r"|vain|ceded|ferried|bettered|peculiar)(?:_|$)"
+    r"|held_back|let_in|hand_out|(?:set|put)_right|under_way"
+)
+RETIRED_PROSE = re.compile(
+    r"\b(?:in vain|held back|let in|handed out|ceded|ferried|bettered|spoilt|(?:set|put) right"
+    r"|gone on with|under way|\w+ is told|are told)\b"
+)
+VAGUE = re.compile(r"\s*(?:Give|Tell|Say)s?\b")
+"""No verbs of the field: *Return*, *Read*, *Store*, *Raise*, *Render* say more."""
+
+
+def retired_words(tree: ast.Module, text: str) -> Iterator[Breach]:
+    """Names and prose use the words of docs/glossary.md and of the field."""
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        line = token.start[0]
+        if token.type == tokenize.NAME and RETIRED.search(_in_snake_case(token.string)):
+            yield line, f"`{token.string}` is a retired word"
+        elif token.type == tokenize.COMMENT and (found := RETIRED_PROSE.search(token.string)):
+            yield line, f"{found[0]!r} are retired words"
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+            continue
+        said = ast.get_docstring(node) or ""
+        line = getattr(node, "lineno", 1)
+        if VAGUE.match(said):
+            yield line, f"the docstring begins with {said.split()[0]!r}"
+        if found := RETIRED_PROSE.search(" ".join(said.split())):
+            yield line, f"{found[0]!r} are retired words"
+
+
+def _in_snake_case(name: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
+
+
 VENDORS = re.compile(
     r"qiniu|qbox|kodo|\bpili\b|dnspod|tencent|alidns|aliyun|cloudflare|powerdns|lexicon"
     r"|dingtalk|feishu|wecom",

@@ -242,15 +242,26 @@ def test_import_of_what_has_moved_is_reported_with_the_line(
 
 
 @pytest.mark.parametrize(
-    ("module", "old", "new"),
+    ("module", "old", "place", "new"),
     [
-        ("certferry.ports.target", "Look", "Scope"),
-        ("certferry.core.certificates.lineage", "mark", "label_of"),
-        ("certferry.core.desired.certificate", "HttpsWish", "DesiredHttps"),
+        ("certferry.ports.target", "Look", "certferry.ports.target", "Scope"),
+        ("certferry.core.findings", "Finding", "certferry.problem", "Problem"),
+        (
+            "certferry.core.certificates.lineage",
+            "mark",
+            "certferry.core.certificates.lineage",
+            "label_of",
+        ),
+        (
+            "certferry.core.desired.certificate",
+            "HttpsWish",
+            "certferry.core.desired.certificate",
+            "DesiredHttps",
+        ),
     ],
 )
 def test_import_of_what_is_called_otherwise_is_reported_with_the_line(
-    packages: Packages, connect: Connect, module: str, old: str, new: str
+    packages: Packages, connect: Connect, module: str, old: str, place: str, new: str
 ) -> None:
     """As where a module is the same, and a name in it is not."""
     line = f"from {module} import {old}"
@@ -258,8 +269,8 @@ def test_import_of_what_is_called_otherwise_is_reported_with_the_line(
 
     said = refusal(connect, "[accounts.old]\n", "old")
 
-    assert f"write `from {module} import {new}` in place of `{line}`" in said
-    assert hasattr(import_module(module), new)
+    assert f"write `from {place} import {new}` in place of `{line}`" in said
+    assert hasattr(import_module(place), new)
 
 
 @pytest.mark.parametrize(("method", "word"), [("zone", "zones"), ("zones_of", "zone_of")])

@@ -88,8 +88,8 @@ def english(template: str) -> str:
 
 
 class Voice:
-    """Says texts in one language, chosen once for a run, and moments by the clock of a `zone`:
-    without one, the machine's.
+    """Translates texts into one language, chosen once for a run, and moments into a
+    `zone`; without one, the machine's.
     """
 
     def __init__(

@@ -128,6 +128,7 @@ _MOVED = {
     "certferry.core.desired": "certferry.core.desired.certificate",
     "certferry.core.identifiers": "certferry.core.certificates.names",
     "certferry.core.lineage": "certferry.core.certificates.lineage",
+    "certferry.core.message": "certferry.core.assessment.notices",
     "certferry.core.observed": "certferry.core.observed.observation",
     "certferry.core.survey": "certferry.core.discovery.inventory",
 }
@@ -141,6 +142,7 @@ _RENAMED = {
     "certferry.core.desired.certificate import HttpsWish": (
         "certferry.core.desired.certificate import DesiredHttps"
     ),
+    "certferry.core.findings import Finding": "certferry.problem import Problem",
     "certferry.ports.target import Look": "certferry.ports.target import Scope",
 }
 """The same of names."""

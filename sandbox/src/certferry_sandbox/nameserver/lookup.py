@@ -62,7 +62,7 @@ class Lookup:
         self._find_seat = find_seat
 
     def follow(self, name: dns.name.Name, rdtype: dns.rdatatype.RdataType) -> Found:
-        """Find the name, along its aliases. A loop ends in SERVFAIL."""
+        """Look the name up, along its aliases. A loop ends in SERVFAIL."""
         found = Found()
         visited: set[dns.name.Name] = set()
         while (seat := self._find_seat(to_text(name))) is not None:

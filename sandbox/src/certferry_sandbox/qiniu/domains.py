@@ -168,7 +168,7 @@ class Domain:
         return any(certificate and certificate.id == cert_id for certificate in in_force)
 
     def at_once(self) -> Domain:
-        """The domain as one whose change in progress is said to be done."""
+        """The domain as one reported to be done with the change in progress."""
         shown = copy(self)
         if self.change is not None:
             shown.https, shown.state = self.change.conf, "success"

@@ -228,8 +228,8 @@ class NoticesContract:
     def test_a_channel_is_read_back(self, store: StateStore, other: StateStore) -> None:
         """All of it, and by its name."""
         refusal = Problem(REFUSED, Text("no {why}", why="key"), Text("look"), since=NOW)
-        told = Delivery(*TROUBLE.key, NOW, NOW + timedelta(seconds=1), "target_rejected")
-        state = ChannelState((told,), (NOW,), NOW, refusal)
+        delivery = Delivery(*TROUBLE.key, NOW, NOW + timedelta(seconds=1), "target_rejected")
+        state = ChannelState((delivery,), (NOW,), NOW, refusal)
         assert ChannelState() == store.channel("ops")
 
         assert "known" == store.update_channel("ops", lambda *_: (state, "known"))

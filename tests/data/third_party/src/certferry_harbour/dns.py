@@ -25,24 +25,31 @@ REQUESTS_PER_SECOND = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Settings:
+    """An account at Harbour."""
+
     token: Secret
     api: Annotated[str, Text("the address of the API")] = "https://api.harbour.example"
 
 
 def connect(settings: Settings, context: Context) -> DnsProvider:
+    """See `ports.adapter.Adapter.connect`."""
     return Records(settings, context.http(REQUESTS_PER_SECOND))
 
 
 class Records:
+    """The TXT records of one account. A handle is a record's id."""
+
     def __init__(self, settings: Settings, http: Http) -> None:
         self._settings = settings
         self._http = http
 
     def add_txt(self, name: str, value: str) -> str:
+        """See `ports.dns.DnsProvider.add_txt`. Harbour itself writes the same value only once."""
         record = self._ask("PUT", name, value)
         return str(record["id"])
 
     def remove_txt(self, name: str, value: str, handle: str | None) -> bool:
+        """See `ports.dns.DnsProvider.remove_txt`. Harbour removes by value."""
         return bool(self._ask("DELETE", name, value)["removed"])
 
     def _ask(self, method: str, name: str, value: str) -> dict[str, object]:

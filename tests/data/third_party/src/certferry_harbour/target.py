@@ -41,11 +41,14 @@ REQUESTS_PER_SECOND = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Settings:
+    """An account at Harbour."""
+
     token: Secret
     api: Annotated[str, Text("the address of the API")] = "https://api.harbour.example"
 
 
 def connect(settings: Settings, context: Context) -> DeployTarget:
+    """See `ports.adapter.Adapter.connect`."""
     return Domains(settings, context.http(REQUESTS_PER_SECOND))
 
 
@@ -57,6 +60,7 @@ class Domains:
         self._http = http
 
     def observe(self, scope: Scope) -> ObservedTarget:
+        """See `ports.target.DeployTarget.observe`."""
         bound: dict[str, str | None] = self._ask("GET", "domains")
         chosen = choose(scope, bound)
         names = (*(scope.domains or ()), *chosen.wanted)
@@ -72,6 +76,7 @@ class Domains:
         )
 
     def upload(self, lineage: str, bundle: CertificateBundle) -> str:
+        """See `ports.target.DeployTarget.upload`."""
         label = _label(lineage, bundle.certificate)
         for remote_id, other in self._labels().items():
             if other == label:
@@ -80,11 +85,13 @@ class Domains:
         return str(self._ask("PUT", f"certificates/{label}", pem)["id"])
 
     def bind(self, domain: str, kind: Kind, remote_id: str, https: DesiredHttps) -> None:
+        """See `ports.target.DeployTarget.bind`. A domain has no other settings."""
         if remote_id not in self._labels():
             raise CopyGone(Text("Harbour has no certificate {id}", id=remote_id))
         self._ask("PUT", f"domains/{domain}", {"certificate": remote_id})
 
     def retire(self, remote_id: str, label: str, *, unmanaged: bool = False) -> bool:
+        """See `ports.target.DeployTarget.retire`."""
         found = self._labels().get(remote_id)
         if found is None:
             return False
