@@ -92,7 +92,7 @@ def _judge_by(
         number, said = reply.number(code), reply.fields.get(words)
         if number == 0:
             return Sent()
-        if number in later:
+        if number is not None and number in later:
             return posting.later(posting.in_its_words(number, said), usual=later[number])
         return posting.refused(number, said, hints.get(number or 0, _COMPARE))
 
