@@ -106,7 +106,7 @@ def test_international_domain_is_found_by_its_a_labels(
     assert account.connect().remove_txt("_acme-challenge.xn--fsqu00a.com", "value", handle)
 
 
-@pytest.mark.parametrize("told", ['"\\ud800"', '"a\\u0000b"', '""', "null", "{}"])
+@pytest.mark.parametrize("reported", ['"\\ud800"', '"a\\u0000b"', '""', "null", "{}"])
 def test_domain_that_is_listed_as_what_cannot_be_sent(
     account: AlidnsAccount, provider: DnsProvider, reported: str
 ) -> None:

@@ -419,7 +419,7 @@ def test_a_stopped_run_leaves_between_attempts(service: httpd.HttpService) -> No
 PUBLIC = {"api.example.com", "domain", "limit", "Qiniu"}
 
 
-def told(url: str, body: bytes, **headers: str) -> str:
+def shown(url: str, body: bytes, **headers: str) -> str:
     came = Answer(200, {}, body)
     [line] = reported([Exchange(Request("GET", url, headers), came)], PUBLIC)
     return str(line)
@@ -443,8 +443,10 @@ def test_shape(found: object, written: str) -> None:
 
 def test_words_that_are_not_public_are_hidden() -> None:
     """Of the path, of the query, of the host and of the header that signs."""
-    public = told("https://api.example.com/domain?limit=10", b"[]", Authorization="Qiniu key:sign")
-    hidden = told("https://cdn.example.org/domain/a?tbl=b&limit=c", b"[]", Authorization="key sign")
+    public = shown("https://api.example.com/domain?limit=10", b"[]", Authorization="Qiniu key:sign")
+    hidden = shown(
+        "https://cdn.example.org/domain/a?tbl=b&limit=c", b"[]", Authorization="key sign"
+    )
 
     assert "GET /domain?limit at api.example.com (Qiniu): 200, `[]`" == public
     assert "GET /domain/…?limit at …: 200, `[]`" == hidden
@@ -465,7 +467,7 @@ def test_words_that_are_not_public_are_hidden() -> None:
 )
 def test_answers(body: bytes, answer: str) -> None:
     """A code is a number, as Qiniu has it or DNSPod; all else of the body is shape."""
-    assert told("https://api.example.com/", body).endswith(f": {answer}")
+    assert shown("https://api.example.com/", body).endswith(f": {answer}")
 
 
 # --- Pacing: never more requests in a second than a service allows

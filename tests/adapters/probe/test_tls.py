@@ -325,8 +325,8 @@ os.close(free)
 resource.setrlimit(resource.RLIMIT_NOFILE, (free, free))
 try:
     served_chain(sys.argv[1], int(sys.argv[2]), "img.example.com")
-except NoHandshake as told:
-    print("silent:", told.silent)
+except NoHandshake as failure:
+    print("silent:", failure.silent)
 """
 
 
