@@ -15,7 +15,7 @@ import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.adapters.acme.examination import look_at_directory
+from certferry.adapters.acme.client import read_directory
 from certferry.adapters.acme.problems import Refused, as_error, moment_of
 from certferry.errors import IssuanceError
 from certferry_sandbox.httpd import Request, Response
@@ -76,15 +76,8 @@ def test_a_directory_is_looked_at(bench: Bench, bend: Bend) -> None:
     turn = bend.turns()
     bench.proxy.rewrite = lambda _, response: turn(response)
 
-    only_ours(
-        partial(
-            look_at_directory,
-            bench.settings().directory,
-            ca_bundle=bench.settings().ca_bundle,
-            pause=lambda _: None,
-            now=lambda: NOW,
-        )
-    )
+    settings = bench.settings()
+    only_ours(lambda: read_directory(settings, lambda _: None, lambda: NOW).identities)
 
 
 @over_sockets

@@ -129,7 +129,7 @@ def test_keys_of_other_dns_hooks_are_found(home: AcmeShHome) -> None:
     assert [f"of {name}" for name in keys] == [found[name].reveal() for name in keys]
 
 
-def test_damaged_entries_are_told_one_by_one(home: AcmeShHome) -> None:
+def test_damaged_entries_are_reported_one_by_one(home: AcmeShHome) -> None:
     """Whatever is wrong with some, the others are read."""
     home.add(issued(*IMG), *IMG)
     (home.add(issued("a.example.com"), "a.example.com") / "fullchain.cer").write_text("half of")
@@ -181,7 +181,7 @@ def test_commands_name_a_home_that_is_not_the_usual_one(
 
 
 @pytest.mark.parametrize("issued_already", [True, False])
-def test_notes_that_are_no_text_are_told(home: AcmeShHome, *, issued_already: bool) -> None:
+def test_notes_that_are_no_text_are_reported(home: AcmeShHome, *, issued_already: bool) -> None:
     """As what they are, whether there is a certificate or not."""
     directory = home.add(issued("a.example.com"), "a.example.com")
     (directory / "a.example.com.conf").write_bytes(b"Le_Domain='a.example.com'\nLe_X='\xff'\n")
@@ -194,7 +194,7 @@ def test_notes_that_are_no_text_are_told(home: AcmeShHome, *, issued_already: bo
 
 
 def test_certificate_that_is_a_pipe_is_not_waited_for(home: AcmeShHome) -> None:
-    """It is told of like whatever else is wrong with one."""
+    """It is reported like anything else that is wrong with one."""
     (home.add(issued("a.example.com"), "a.example.com") / "fullchain.cer").unlink()
     os.mkfifo(home.path / "a.example.com_ecc" / "fullchain.cer")
 
@@ -204,7 +204,7 @@ def test_certificate_that_is_a_pipe_is_not_waited_for(home: AcmeShHome) -> None:
 
 
 def test_no_such_directory_is_an_error(tmp_path: Path) -> None:
-    """A home that is not there is told, with what to do."""
+    """A home that is not there is reported, with what to do."""
     with pytest.raises(ConfigError, match="No such file") as caught:
         read(tmp_path / "nothing", tmp_path)
 
@@ -234,7 +234,7 @@ def read_by_anybody(home: Path) -> object:
 
 
 def test_directory_that_may_not_be_looked_into(home: AcmeShHome) -> None:
-    """It is told of like whatever else is wrong with one, and the others are read."""
+    """It is reported like anything else that is wrong with one, and the others are read."""
     home.add(issued(*IMG), *IMG)
     closed = home.add(issued("a.example.com"), "a.example.com")
     closed.chmod(0o000)
@@ -332,7 +332,7 @@ def test_everything_is_read() -> None:
     ],
 )
 def test_command_that_uses_acme_shs_own_files_is_not_run_elsewhere(command: str) -> None:
-    """They are renewed no more, and it would find others or none: it is told of as a hook is."""
+    """They are renewed no more, and it would find others or none: it is reported as a hook is."""
     found = installed_by({"Le_ReloadCmd": command}, HOME, DOMAIN)
 
     assert ("", (command,)) == (found.reload, found.hooks)

@@ -58,8 +58,8 @@ def test_hooks_are_read(home: CertbotHome) -> None:
         (of_all / name).touch(mode)
     [found] = read(home.path, home.path).certificates
 
-    told = f"{of_all}/01 told"
-    assert ("/opt/ssl/hook.sh qiniu", "sh -c 'x start'", told) == found.installed.hooks
+    executable = f"{of_all}/01 told"
+    assert ("/opt/ssl/hook.sh qiniu", "sh -c 'x start'", executable) == found.installed.hooks
 
 
 def test_command_that_switches_it_off_can_be_typed_anywhere(
@@ -79,7 +79,7 @@ def test_command_that_switches_it_off_can_be_typed_anywhere(
     assert other.exists()
 
 
-def test_damaged_entries_are_told_one_by_one(home: CertbotHome) -> None:
+def test_damaged_entries_are_reported_one_by_one(home: CertbotHome) -> None:
     """A link that leads nowhere, settings without files: the others are read."""
     home.add(issued(*NAMES), "img")
     home.add(issued("a.example.com"), "a").write_text("version = 4.0.0\n")
@@ -96,7 +96,7 @@ def test_damaged_entries_are_told_one_by_one(home: CertbotHome) -> None:
 
 
 def test_no_such_directory_is_an_error(tmp_path: Path) -> None:
-    """A directory that is no certbot's is told."""
+    """A directory that is no certbot's is reported."""
     with pytest.raises(ConfigError, match="No such file"):
         read(tmp_path, tmp_path)
 
@@ -126,7 +126,7 @@ def test_certificate_is_read(lego_home: LegoHome) -> None:
     assert "--domains '*.img.example.com'" in found.stop
 
 
-def test_damaged_entries_of_lego_are_told_one_by_one(lego_home: LegoHome) -> None:
+def test_damaged_entries_of_lego_are_reported_one_by_one(lego_home: LegoHome) -> None:
     """Whatever is wrong with some, the others are read; of `--no-bundle` the chain is missing."""
     lego_home.add(issued(*LEGO_NAMES), LEGO_NAMES[0])
     lego_home.add(issued("a.example.com"), "a.example.com").write_text(
@@ -145,7 +145,7 @@ def test_damaged_entries_of_lego_are_told_one_by_one(lego_home: LegoHome) -> Non
 
 
 def test_no_directory_of_lego_is_an_error(tmp_path: Path) -> None:
-    """A directory that is no lego's is told."""
+    """A directory that is no lego's is reported."""
     with pytest.raises(ConfigError, match="No such file"):
         read_lego(tmp_path, tmp_path)
 
@@ -240,7 +240,7 @@ def test_a_missing_variable_is_named(client: str, variable: str, rest: dict[str,
 def test_relative_paths_are_those_of_where_the_client_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Paths that lego was told relatively hold where its hook runs, too."""
+    """Paths that lego was given relatively hold where its hook runs, too."""
     monkeypatch.chdir(tmp_path)
     environ = {**SPEECH["lego"], "LEGO_CERT_PATH": "x.crt", "LEGO_CERT_KEY_PATH": "./x.key"}
 

@@ -34,13 +34,13 @@ def made(*names: str, age: timedelta = timedelta(0)) -> CertificateBundle:
 
 def meant_by(
     files: PemFiles,
-    wishes: Sequence[DesiredCertificate],
+    declared: Sequence[DesiredCertificate],
     source: MemorySource,
     *versions: CertificateBundle,
 ) -> tuple[DesiredCertificate, ...]:
     """Ask for those that are meant; certferry remembers these certificates of every lineage."""
     had = [Version(n, bundle.certificate, NOW) for n, bundle in enumerate(versions, start=1)]
-    return declared_for(files, wishes, source, lambda _: had)
+    return declared_for(files, declared, source, lambda _: had)
 
 
 @pytest.fixture
@@ -54,33 +54,33 @@ def source() -> MemorySource:
 def test_the_same_files_are_meant_first(source: MemorySource) -> None:
     """Every certificate from these files, and no other, however they are written."""
     written = PemFiles("/acme//img_ecc/./fullchain.cer", CLIENTS_OWN.privkey)
-    wishes = (imported(written), imported(COPY, "copy"), ISSUED, imported(CLIENTS_OWN, "again"))
+    declared = (imported(written), imported(COPY, "copy"), ISSUED, imported(CLIENTS_OWN, "again"))
     source.put(COPY, source.read(CLIENTS_OWN))
 
-    assert (wishes[0], wishes[3]) == meant_by(CLIENTS_OWN, wishes, source)
+    assert (declared[0], declared[3]) == meant_by(CLIENTS_OWN, declared, source)
 
 
 def test_same_files_need_not_be_readable_yet() -> None:
-    """What is wrong with them is told by the run itself, with the certificate's name."""
-    wish = imported(CLIENTS_OWN)
+    """What is wrong with them is reported by the run itself, with the certificate's name."""
+    desired = imported(CLIENTS_OWN)
 
-    assert (wish,) == meant_by(CLIENTS_OWN, (wish,), MemorySource())
+    assert (desired,) == meant_by(CLIENTS_OWN, (desired,), MemorySource())
 
 
 def test_copies_that_the_client_has_made_are_meant(source: MemorySource) -> None:
     """acme.sh names its own files, and has installed the same certificate elsewhere."""
     source.put(COPY, source.read(CLIENTS_OWN))
     broken = imported(PemFiles("/gone", "/gone"), "gone")
-    wishes = (broken, ISSUED, imported(COPY, "copy"))
+    declared = (broken, ISSUED, imported(COPY, "copy"))
 
-    assert (wishes[2],) == meant_by(CLIENTS_OWN, wishes, source)
+    assert (declared[2],) == meant_by(CLIENTS_OWN, declared, source)
 
 
 def test_declared_key_may_lie_elsewhere(source: MemorySource) -> None:
     """It is the certificate that is meant; its key may be a copy that only certferry can read."""
-    wish = imported(replace(CLIENTS_OWN, privkey="/etc/ssl/private/key.pem"), "img")
+    desired = imported(replace(CLIENTS_OWN, privkey="/etc/ssl/private/key.pem"), "img")
 
-    assert (wish,) == meant_by(CLIENTS_OWN, (ISSUED, wish), source)
+    assert (desired,) == meant_by(CLIENTS_OWN, (ISSUED, desired), source)
 
 
 def test_declared_files_with_an_older_certificate_are_no_match(source: MemorySource) -> None:
@@ -113,10 +113,10 @@ def test_certificate_of_the_same_names_is_taken_from_the_client(source: MemorySo
 
 def test_other_kind_of_key_is_not_taken(source: MemorySource) -> None:
     """The next run would issue what is declared, and the next hook take the client's back."""
-    wish = replace(ISSUED, key_type=KeyType.RSA2048)
+    desired = replace(ISSUED, key_type=KeyType.RSA2048)
 
     with pytest.raises(PlanRefused) as caught:
-        meant_by(CLIENTS_OWN, (wish,), source)
+        meant_by(CLIENTS_OWN, (desired,), source)
 
     assert "img: the key is ec256; asked for: rsa2048" == str(caught.value)
     assert "--keylength" in str(caught.value.hint)
@@ -138,9 +138,9 @@ def test_older_certificate_than_ours_is_not_taken_back(source: MemorySource) -> 
 
 def test_declared_files_may_go_back(source: MemorySource) -> None:
     """The operator who declares files decides what is in them: an older one, or another key."""
-    wish = replace(imported(CLIENTS_OWN), key_type=KeyType.RSA2048)
+    desired = replace(imported(CLIENTS_OWN), key_type=KeyType.RSA2048)
 
-    assert (wish,) == meant_by(CLIENTS_OWN, (wish,), source, made(age=-timedelta(hours=1)))
+    assert (desired,) == meant_by(CLIENTS_OWN, (desired,), source, made(age=-timedelta(hours=1)))
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_declared_files_may_go_back(source: MemorySource) -> None:
         CertificateError(Text("f: Permission denied"), hint=Text("name another")),
     ],
 )
-def test_declared_copy_that_cannot_be_read_is_not_told_as_undeclared(
+def test_declared_copy_that_cannot_be_read_is_not_reported_as_undeclared(
     source: MemorySource, error: PlanRefused | CertificateError
 ) -> None:
     """It may well be the one: half-written, or open to others only."""
@@ -165,7 +165,8 @@ def test_declared_copy_that_cannot_be_read_is_not_told_as_undeclared(
     assert str(caught.value).endswith(str(error))
     assert error.hint == caught.value.hint
     assert (ISSUED.lineage,) == tuple(
-        wish.lineage for wish in meant_by(CLIENTS_OWN, (imported(COPY, "copy"), ISSUED), source)
+        desired.lineage
+        for desired in meant_by(CLIENTS_OWN, (imported(COPY, "copy"), ISSUED), source)
     )
 
 

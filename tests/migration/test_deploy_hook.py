@@ -67,7 +67,7 @@ def test_command_reaches_the_program_as_it_was(
     assert words == said[0]
 
 
-def test_hook_says_what_a_reload_command_is_told(home: Path) -> None:
+def test_hook_exports_what_a_reload_command_is_given(home: Path) -> None:
     """The five arguments become acme.sh's variables; keys that it kept with a domain go along."""
     path, changed = install(home, [sys.executable, "-c", SAYS])
 
@@ -129,7 +129,7 @@ def test_fresh_home_is_one(tmp_path: Path, *, installed: bool) -> None:
 
 
 def test_file_that_cannot_be_written(home: Path) -> None:
-    """A file in the way of the directory is told with its path, and left as it is."""
+    """A file in the way of the directory is reported with its path, and left as it is."""
     (home / "deploy").write_text("mine")
 
     with pytest.raises(ConfigError) as caught:

@@ -47,7 +47,7 @@ def test_lineage_is_gone_on_with() -> None:
 
 
 def test_name_that_cannot_be_proven_leaves_the_lineage_with_its_client() -> None:
-    """It is ferried from then on, and says why."""
+    """It is imported from then on, and says why."""
     one = inherited("img", "img.example.com", "img.example.net")
 
     [found] = taken_over(places(domain("img.example.com")), one).certificates
@@ -165,7 +165,7 @@ OWN_HOOK = "certferry --log-file /var/log/cdn.log hook acme.sh"
 
 
 @pytest.mark.parametrize(
-    ("reload", "kept", "told"),
+    ("reload", "kept", "reported"),
     [
         ("systemctl reload nginx", "systemctl reload nginx", False),
         (DISPATCHER, "", True),
@@ -174,7 +174,9 @@ OWN_HOOK = "certferry --log-file /var/log/cdn.log hook acme.sh"
         ("", "", False),
     ],
 )
-def test_what_deployed_to_qiniu_is_not_run_beside_us(reload: str, kept: str, *, told: bool) -> None:
+def test_what_deployed_to_qiniu_is_not_run_beside_us(
+    reload: str, kept: str, *, reported: bool
+) -> None:
     """The old script would upload, bind and delete as it always did; our own hook would wait for
     the run that it is part of.
     """
@@ -183,7 +185,9 @@ def test_what_deployed_to_qiniu_is_not_run_beside_us(reload: str, kept: str, *, 
     [one] = taken_over(places(), inherited("a", "a.example.com", installed=files)).certificates
 
     assert [kept] == [deployment.reload for deployment in one.deployments]
-    assert told == any("`/opt/ssl/hook.sh` is left out" in str(remark) for remark in one.remarks)
+    assert reported == any(
+        "`/opt/ssl/hook.sh` is left out" in str(remark) for remark in one.remarks
+    )
 
 
 def test_what_deploys_to_qiniu_goes_on_where_no_other_tool_does() -> None:
@@ -202,7 +206,7 @@ def test_what_deploys_to_qiniu_goes_on_where_no_other_tool_does() -> None:
 
 
 @pytest.mark.parametrize(
-    ("reload", "told"),
+    ("reload", "reported"),
     [
         (
             "/opt/ssl/push.sh",
@@ -212,26 +216,28 @@ def test_what_deploys_to_qiniu_goes_on_where_no_other_tool_does() -> None:
         ("", ""),
     ],
 )
-def test_program_that_may_deploy_to_qiniu_without_a_word_is_told(reload: str, told: str) -> None:
+def test_program_that_may_deploy_to_qiniu_silently_is_reported(reload: str, reported: str) -> None:
     """A dispatcher need not be called after what it does."""
     files = Installed("/opt/ssl/img/fullchain.pem", "/opt/ssl/img/privkey.pem", reload)
     lineage = inherited("a", "a.example.com", installed=files)
 
     [one] = taken_over(places(), lineage).certificates
 
-    assert told in remarks(one)
-    assert ("goes on being run" in remarks(one)) == bool(told)
+    assert reported in remarks(one)
+    assert ("goes on being run" in remarks(one)) == bool(reported)
 
 
-@pytest.mark.parametrize(("reload", "told"), [(DISPATCHER, True), (OWN_HOOK, False), ("x", False)])
-def test_client_that_goes_on_is_to_run_our_hook(reload: str, *, told: bool) -> None:
-    """Where it is kept and still runs the old script, what to change is told."""
+@pytest.mark.parametrize(
+    ("reload", "reported"), [(DISPATCHER, True), (OWN_HOOK, False), ("x", False)]
+)
+def test_client_that_goes_on_is_to_run_our_hook(reload: str, *, reported: bool) -> None:
+    """Where it is kept and still runs the old script, what to change is reported."""
     one = inherited("img", "img.example.com", installed=Installed(reload=reload))
 
     [kept] = propose_takeover([one], places(), "acme.sh", keep_client=True).certificates
 
     advice = "have it run `certferry hook acme.sh` instead"
-    assert told == any(advice in str(remark) for remark in kept.remarks)
+    assert reported == any(advice in str(remark) for remark in kept.remarks)
 
     nowhere = Places("dnspod", (FoundZone("example.com"),), "", ())
     [kept] = propose_takeover([one], nowhere, "acme.sh", keep_client=True).certificates
@@ -256,7 +262,7 @@ def remarks(one: ProposedCertificate) -> str:
 
 
 @pytest.mark.parametrize(
-    ("installed", "told"),
+    ("installed", "reported"),
     [
         (Installed(reload="/opt/push.sh HUNTER2"), "`/opt/push.sh`, which acme.sh runs"),
         (Installed("/opt/a.pem", "/opt/a.key", "service x reload"), "`service`, which acme.sh"),
@@ -271,17 +277,19 @@ def remarks(one: ProposedCertificate) -> str:
         ),
     ],
 )
-def test_nothing_that_the_client_did_is_dropped_in_silence(installed: Installed, told: str) -> None:
+def test_nothing_that_the_client_did_is_dropped_in_silence(
+    installed: Installed, reported: str
+) -> None:
     """Copies that are made no more and programs that are run no more are named, and just these."""
     [one] = taken_over(places(), inherited("a", "a.example.com", installed=installed)).certificates
 
-    assert told in remarks(one)
+    assert reported in remarks(one)
     assert "HUNTER2" not in remarks(one)
     assert f"{SSL}/cert.pem" not in remarks(one)
 
 
 def test_hook_of_the_clients_own_that_goes_on() -> None:
-    """What deploys to Qiniu beside us is told of, however it is hooked in."""
+    """What deploys to Qiniu beside us is reported, however it is hooked in."""
     one = inherited("img", "img.example.com", installed=Installed(hooks=("qiniu", "haproxy")))
 
     [kept] = propose_takeover([one], places(), "acme.sh", keep_client=True).certificates
@@ -310,7 +318,7 @@ def test_who_reads_the_copies_goes_on_reading_them(found: Access, declared: Acce
 
 
 def test_key_that_every_user_can_read() -> None:
-    """That cannot be declared, and is told."""
+    """That cannot be declared, and is reported."""
     open_to_all = replace(COPIES, access=Access(key_mode=0o644))
 
     [taken] = taken_over(
@@ -323,7 +331,7 @@ def test_key_that_every_user_can_read() -> None:
 
 @pytest.mark.parametrize("in_turn", [True, False])
 def test_two_names_that_were_copied_to_one_directory(*, in_turn: bool) -> None:
-    """One of them has it, and the other tells so: both could not even be loaded."""
+    """One of them has it, and the other says so: both could not even be loaded."""
     lineages = [
         inherited(name, f"{name}.example.com", age=age, installed=COPIES)
         for name, age in (("a", 20), ("b", 10))
@@ -340,7 +348,7 @@ def test_two_names_that_were_copied_to_one_directory(*, in_turn: bool) -> None:
 
 
 @pytest.mark.parametrize("more", ["", " >/dev/null 2>&1"])
-def test_our_own_hook_is_nothing_to_tell_of(more: str) -> None:
+def test_our_own_hook_is_not_reported(more: str) -> None:
     """What it did, certferry does."""
     installed = replace(COPIES, reload=OWN_HOOK + more, hooks=(OWN_HOOK,))
 
@@ -358,7 +366,7 @@ def test_our_own_hook_is_nothing_to_tell_of(more: str) -> None:
     ],
 )
 def test_what_stands_beside_our_own_hook_is_named(command: str, program: str) -> None:
-    """By the first word of the command that it is in: what runs no more is told."""
+    """By the first word of the command that it is in: what runs no more is reported."""
     installed = replace(COPIES, reload=command)
 
     [one] = taken_over(places(), inherited("a", "a.example.com", installed=installed)).certificates
@@ -396,7 +404,7 @@ def adopted(state: MemoryState, bundle: CertificateBundle) -> bool:
 
 
 def fingerprints(state: MemoryState) -> list[str]:
-    """Give what the lineage has, newest first."""
+    """Return what the lineage has, newest first."""
     return [version.certificate.fingerprint for version in state.versions(LINEAGE)]
 
 

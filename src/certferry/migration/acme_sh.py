@@ -1,8 +1,4 @@
-"""The home of acme.sh: `NAME/NAME.conf` for each certificate, `account.conf` for all.
-
-Files are what acme.sh 3 writes: assignments of a shell, each value in single quotes, some of them
-in base64 between two marks. They are read, and never executed.
-"""
+"""The home of acme.sh 3: shell assignments, which are read and never executed."""
 
 from __future__ import annotations
 
@@ -35,9 +31,7 @@ _KEYS = {
     "QINIU_ACCESS_KEY": "QINIU_AK",
     "QINIU_SECRET_KEY": "QINIU_SK",
 }
-"""certferry's variables, and what the hooks of acme.sh for DNS and for Qiniu call them, which may
-save them with `SAVED_` before that.
-"""
+"""certferry's variables, and their names in acme.sh's hooks, perhaps with `SAVED_` before."""
 
 _OTHER_COPIES = ("Le_RealCertPath", "Le_RealCACertPath")
 _COMMANDS = ("Le_PreHook", "Le_PostHook", "Le_RenewHook")
@@ -70,9 +64,7 @@ def default_home(environ: Mapping[str, str], home: Path) -> Path:
 
 
 def read(home: Path, usual: Path, source: CertificateSource) -> old_home.OldHome:
-    """Read everything; `usual` is the directory that acme.sh uses by default. Raises `ConfigError`
-    when there is no such directory.
-    """
+    """Read everything; `usual` is the default directory. Raises `ConfigError` if there is none."""
     entries = list(_entries(home.absolute()))
     read_one = partial(_read, source, _program(home, usual))
     found, unreadable = old_home.each(entries, lambda entry: entry.directory.name, read_one)
@@ -105,9 +97,7 @@ def _decoded(value: str) -> str:
 
 
 def _entries(home: Path) -> Iterator[_Entry]:
-    """Find the directories of certificates: each holds a `.conf` of its own name. An RSA and an EC
-    certificate of one domain have a directory each, and a lineage each.
-    """
+    """Find each directory with a `.conf` of its name; `_ecc` ones may share a domain."""
     taken: set[str] = set()
     for path in old_home.children(home):
         domain = path.name.removesuffix(_ECC)
@@ -204,9 +194,7 @@ def _real(path: str) -> str:
 PLACE = Path("deploy") / "certferry.sh"
 
 _AT_HOME = ("account.conf", "acme.sh")
-"""What is in a home from the first moment: its installation puts both there; the package of a
-distribution, the first.
-"""
+"""What an installation, or a distribution's package (the first), leaves in a home at once."""
 
 _HOOK = """\
 #!/usr/bin/env sh
@@ -228,10 +216,7 @@ _MODE = 0o644  # read by acme.sh, never run; there is no secret in it
 
 
 def install(home: Path, command: Sequence[str]) -> tuple[Path, bool]:
-    """Write the hook that runs a command; give its path, and whether anything has changed.
-
-    Raises `ConfigError` when acme.sh is not at home there, or the file cannot be written.
-    """
+    """Write the hook; return its path, and whether anything changed. Raises `ConfigError`."""
     if not any((home / name).is_file() for name in _AT_HOME):
         raise ConfigError(
             Text("{home}: no acme.sh found there (no account.conf)", home=home),
@@ -251,8 +236,7 @@ def install(home: Path, command: Sequence[str]) -> tuple[Path, bool]:
         problem = Text("{path} {problem}", path=error.path, problem=error.problem)
         raise ConfigError(problem, hint=_AS_ITS_USER) from error
     except OSError as error:
-        raise ConfigError(
-            Text("{path} cannot be written: {problem}", path=path, problem=system_words(error)),
-            hint=_AS_ITS_USER,
-        ) from error
+        said = Text("{path} cannot be written: {problem}")
+        problem = said.filled(path=path, problem=system_words(error))
+        raise ConfigError(problem, hint=_AS_ITS_USER) from error
     return path, True

@@ -40,10 +40,7 @@ def each(
 
 
 def bundle_in(files: PemFiles, source: CertificateSource) -> CertificateBundle:
-    """Read a certificate that can be declared: for names, and not only for addresses.
-
-    Raises `CertificateError` and `PlanRefused`.
-    """
+    """Read a certificate for domain names. Raises `CertificateError` and `PlanRefused`."""
     bundle = source.read(files)
     names = bundle.certificate.names
     try:
@@ -90,9 +87,7 @@ def as_owner_of(path: Path) -> tuple[str, ...]:
 
 
 def unquoted(written: str) -> str:
-    """Remove one pair of quotes around a value; all of one with a null byte, which neither a path
-    nor a command may have.
-    """
+    """Remove one pair of quotes around a value; a null byte makes it empty."""
     if "\0" in written:
         return ""
     if len(written) > 1 and written[0] == written[-1] and written[0] in "'\"":
@@ -156,9 +151,7 @@ class OldClient(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class OldHook:
-    """What a client runs at a renewal: a command, or the name of a hook of its own. It is looked
-    at as text: what a shell would make of it is for its owner to say.
-    """
+    """What a client runs at a renewal: a command, or the name of its own hook. Read as text."""
 
     command: str
 
@@ -188,8 +181,7 @@ class OldHook:
 class Installed:
     """Where the client puts copies of the files, and what it runs at a renewal.
 
-    `others` are copies of parts, the leaf or the issuers alone, or such as have a relative path.
-    `reload` is run after the copies have been made; `hooks` are whatever else is run.
+    `others` are copies of parts or at relative paths; `reload` runs after copying, then `hooks`.
     """
 
     fullchain: str = ""
@@ -226,9 +218,7 @@ class Installed:
 class OldCertificate:
     """One certificate of another client, and the command that ends its renewals (`stop`).
 
-    `directory` is the URL of the CA's directory that it came from, empty where the client does not
-    write it down. `doubt` says who could change the notes that `installed` is read from, where
-    that is neither root nor the caller.
+    `directory` is its CA's URL, empty if not known; `doubt` says who else could change the notes.
     """
 
     lineage: str
@@ -260,10 +250,9 @@ class Unreadable:
 
 @dataclass(frozen=True, slots=True)
 class OldHome:
-    """Everything in a client's home. `keys` go by the variables that certferry knows them by.
+    """A client's home; `keys` go by certferry's variables.
 
-    A client that does not renew by itself is started with a command for each certificate; `stop`
-    is that command then, which must not be run any more.
+    If a client does not renew by itself, `stop` is the command that must not be run any more.
     """
 
     client: OldClient
@@ -275,9 +264,7 @@ class OldHome:
     renews_by_itself: bool = True
 
     def taken_over_by(self, proposal: Proposal) -> tuple[OldCertificate, ...]:
-        """Return the certificates that the client must renew no more: those that certferry issues
-        from now on, and those that are left out since one of these takes their place.
-        """
+        """Return the certificates that the client must renew no more: issued here or replaced."""
         left_out = (one.certificate for one in proposal.left_out if one.certificate is not None)
         issued = {one.lineage for one in (*proposal.certificates, *left_out) if one.files is None}
         return tuple(one for one in self.certificates if one.lineage in issued)

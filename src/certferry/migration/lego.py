@@ -1,8 +1,4 @@
-"""The home of lego: `certificates/NAME.crt` and `.key` for each certificate.
-
-lego does not write down how names are proven: that is in whatever starts it, and without that it
-renews nothing.
-"""
+"""The home of lego: `certificates/NAME.crt` and `.key`; how names are proven is not in it."""
 
 from __future__ import annotations
 

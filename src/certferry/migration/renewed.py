@@ -1,8 +1,6 @@
 """What other ACME clients pass to the command that they run after a renewal.
 
-acme.sh exports its own files before it runs `--reloadcmd` (not the ones that `--install-cert` has
-just written, which hold the same); certbot names the lineage's directory under `live/`; lego names
-the two files. Which names a certificate has is read in the certificate.
+acme.sh exports the paths of its own files, certbot the lineage's directory, lego the two files.
 """
 
 from __future__ import annotations
@@ -28,9 +26,7 @@ QINIU = "qiniu"
 
 @dataclass(frozen=True, slots=True)
 class Renewed:
-    """A certificate that a client has just renewed: whose it is, what it is called there, and the
-    files that the client keeps it in.
-    """
+    """A certificate that a client has just renewed, by the client's name and files for it."""
 
     client: str
     name: str
@@ -39,9 +35,7 @@ class Renewed:
 
 @dataclass(frozen=True, slots=True)
 class HookCaller:
-    """A client: the variables that it sets, with name, fullchain and key; certbot has one for all
-    three. `called_by` is what makes it run the hook; `patience` how long it lets one run.
-    """
+    """A client, its variables (name, fullchain, key), what makes it run the hook, for how long."""
 
     variables: tuple[str, ...]
     called_by: str
@@ -66,9 +60,7 @@ CLIENTS: Mapping[str, HookCaller] = {
 
 
 def renewed_by(client: str, environ: Mapping[str, str]) -> Renewed:
-    """Read the variables of a client. Raises `ConfigError` when it has not set all of them, as when
-    a person runs the hook by hand.
-    """
+    """Read a client's variables. Raises `ConfigError` when it has not set all of them."""
     caller = CLIENTS[client]
     missing = [name for name in caller.variables if not environ.get(name)]
     if missing:
@@ -106,15 +98,11 @@ def declared_for(
 ) -> tuple[DesiredCertificate, ...]:
     """Return the declared certificates that a client's files are meant for, if any.
 
-    Meant are those with the same files; else those whose files hold the same certificate, as
-    copies that the client has made do; else those that ask for exactly its names. Among the last,
-    a certificate that certferry would issue is taken from the client instead: there is one
-    already.
+    Meant are those with the same files; else with files of the same certificate; else with exactly
+    its names, where one that certferry would issue is taken from the client instead.
 
-    Raises `CertificateError` and `PlanRefused` when the client's files cannot be taken, or nothing
-    else is meant and declared ones cannot be; `PlanRefused` for a certificate that is not the one
-    that certferry would issue, or not the newest; `ConfigError` when the declared files hold
-    another certificate for the same names.
+    Raises `CertificateError` and `PlanRefused` when the files cannot be taken, are not as desired
+    or not the newest; `ConfigError` when declared files hold another certificate for the names.
     """
     same_files = tuple(one for one in declared if _is_same(one.files, files))
     if same_files:
@@ -126,18 +114,15 @@ def declared_for(
         return copies
     for one, found in held:
         if _are_same(found.names, renewed.names):
+            path = "" if one.files is None else one.files.fullchain
+            problem = Text("{lineage}: {declared} holds another certificate than {made}")
+            hint = Text(
+                "have the client write the declared file before it runs the hook (acme.sh:"
+                " --fullchain-file), or {advice}"
+            )
             raise ConfigError(
-                Text(
-                    "{lineage}: {declared} holds another certificate than {made}",
-                    lineage=one.lineage,
-                    declared="" if one.files is None else one.files.fullchain,
-                    made=files.fullchain,
-                ),
-                hint=Text(
-                    "have the client write the declared file before it runs the hook (acme.sh:"
-                    " --fullchain-file), or {advice}",
-                    advice=how_to_declare(files),
-                ),
+                problem.filled(lineage=one.lineage, declared=path, made=files.fullchain),
+                hint=hint.filled(advice=how_to_declare(files)),
             )
     wanted = [w for w in declared if w.files is None and _are_same(w.names, renewed.names)]
     for one in wanted:
@@ -151,16 +136,12 @@ def declared_for(
 def how_to_declare(files: PemFiles) -> Text:
     """Return how a client's files are declared."""
     return Text(
-        'declare it under [[certificates]]: fullchain = "{fullchain}" and privkey = "{privkey}"',
-        fullchain=files.fullchain,
-        privkey=files.privkey,
-    )
+        'declare it under [[certificates]]: fullchain = "{fullchain}" and privkey = "{privkey}"'
+    ).filled(fullchain=files.fullchain, privkey=files.privkey)
 
 
 def _is_same(declared: PemFiles | None, files: PemFiles) -> bool:
-    """Compare the fullchain alone: it is the certificate. A key that is declared elsewhere may be a
-    copy that only certferry can read; whether it belongs is judged when the declared pair is read.
-    """
+    """Compare the fullchain alone: a key that is declared elsewhere may be a copy."""
     return declared is not None and PurePath(declared.fullchain) == PurePath(files.fullchain)
 
 
@@ -179,20 +160,17 @@ def _held(
             try:
                 held.append((one, source.read(one.files).certificate))
             except (CertificateError, PlanRefused) as error:
-                problem = Text(
+                said = Text(
                     "no declared certificate is the renewed one; {lineage} may be meant, but"
-                    " {problem}",
-                    lineage=one.lineage,
-                    problem=error.message,
+                    " {problem}"
                 )
+                problem = said.filled(lineage=one.lineage, problem=error.message)
                 broken.append(type(error)(problem, hint=error.hint))
     return held, broken
 
 
 def _must_be_as_desired(one: DesiredCertificate, renewed: Certificate) -> None:
-    """Refuse another kind of key: the next run would issue the desired one, and the next hook take
-    this one back.
-    """
+    """Refuse another kind of key: runs and hooks would replace each other's for ever."""
     if renewed.key_type != one.key_type:
         problem = Text("{lineage}: the key is {had}; asked for: {wanted}")
         raise PlanRefused(
@@ -210,17 +188,12 @@ def _must_be_the_newest(
     """Refuse an older one: a hook that is run again would bring back what was replaced since."""
     latest = max((v.certificate.not_before for v in versions(one.lineage)), default=None)
     if latest is not None and latest > renewed.not_before:
+        said = Text(
+            "{lineage}: {path} holds a certificate of {made}, and there is a later one of {latest}"
+        )
+        hint = Text("certferry has renewed it since: switch it off in the client, or {advice}")
+        facts = {"path": files.fullchain, "made": renewed.not_before, "latest": latest}
         raise PlanRefused(
-            Text(
-                "{lineage}: {path} holds a certificate of {made}, and there is a later one of"
-                " {latest}",
-                lineage=one.lineage,
-                path=files.fullchain,
-                made=renewed.not_before,
-                latest=latest,
-            ),
-            hint=Text(
-                "certferry has renewed it since: switch it off in the client, or {advice}",
-                advice=how_to_declare(files),
-            ),
+            said.filled(lineage=one.lineage, **facts),
+            hint=hint.filled(advice=how_to_declare(files)),
         )

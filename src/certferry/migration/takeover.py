@@ -35,9 +35,7 @@ from certferry.text import Text
 def one_for_each_directory(
     certificates: Sequence[ProposedCertificate],
 ) -> list[ProposedCertificate]:
-    """Return a directory to one certificate, since a configuration may not name it twice: to the
-    youngest, which the client has copied there last.
-    """
+    """Leave each directory to its youngest certificate, which was copied there last."""
     owners = {
         deployment.directory: one
         for one in sorted(certificates, key=_age)
@@ -46,24 +44,17 @@ def one_for_each_directory(
     kept = []
     for one in certificates:
         own = tuple(d for d in one.deployments if owners[d.directory] is one)
-        remarks = [
-            Text(
-                "{directory}, and what is run for it, is left to {other}, which was copied there"
-                " too",
-                directory=deployment.directory,
-                other=owners[deployment.directory].lineage,
-            )
-            for deployment in one.deployments
-            if deployment not in own
-        ]
+        left = Text(
+            "{directory}, and what is run for it, is left to {other}, which was copied there too"
+        )
+        others = (d.directory for d in one.deployments if d not in own)
+        remarks = [left.filled(directory=path, other=owners[path].lineage) for path in others]
         kept.append(replace(one, deployments=own, remarks=(*one.remarks, *remarks)))
     return kept
 
 
 def without_duplicates(certificates: Sequence[ProposedCertificate], places: Places) -> Proposal:
-    """Leave out what would be renewed for ever and deployed nowhere, while another certificate is
-    for the same names: acme.sh may keep an RSA and an EC certificate of each.
-    """
+    """Leave out a certificate that is for the same names as another, and deployed nowhere."""
     first = {frozenset(one.covered): one for one in sorted(certificates, key=_rank)}
     kept: list[ProposedCertificate] = []
     idle: list[LeftOut] = []
@@ -103,10 +94,7 @@ def propose_takeover(
     *,
     keep_client: bool,
 ) -> Proposal:
-    """Propose to go on with another client's certificates: issued here from now on, or, where that
-    cannot be or is not wanted, made there and imported. They go to the `wanted` domains, `None`
-    for all that they cover.
-    """
+    """Propose to issue another client's certificates here, or to import them from it."""
     certificates = [
         _imported(one, places, client) if keep_client else _taken_over(one, places, client)
         for one in found
@@ -136,12 +124,8 @@ def _imported(one: OldCertificate, places: Places, client: str, *why: Text) -> P
 def _taken_over(one: OldCertificate, places: Places, client: str) -> ProposedCertificate:
     obstacle = _why_not_issued(one, places)
     if obstacle is not None:
-        why = Text(
-            "{client} goes on renewing it, since certferry cannot prove its names: {reason}",
-            client=client,
-            reason=obstacle,
-        )
-        return _imported(one, places, client, why)
+        why = Text("{client} goes on renewing it, since certferry cannot prove its names: {reason}")
+        return _imported(one, places, client, why.filled(client=client, reason=obstacle))
     directory = one.installed.directory
     reload = _reload(one.installed, places) if directory else ""
     remarks = [*_copies_no_more(one.installed, directory)]
@@ -172,9 +156,7 @@ def _why_not_issued(one: OldCertificate, places: Places) -> Text | None:
 
 
 def _in_files(theirs: Installed, directory: str, reload: str) -> ProposedDeployment:
-    """Go on with the copies, for the same readers as far as that can be declared: the files are
-    not executable, and other users cannot read the key.
-    """
+    """Return the deployment to the copies, for the same readers as far as can be declared."""
     access = replace(
         theirs.access,
         mode=theirs.access.mode & _READ_AND_WRITE | stat.S_IRUSR,
@@ -184,14 +166,10 @@ def _in_files(theirs: Installed, directory: str, reload: str) -> ProposedDeploym
 
 
 def _changes_of_access(theirs: Installed, reload: str) -> Iterator[Text]:
-    """Name a key that every user could read, and a program that may deploy to Qiniu without saying
-    so by its words, or that may read acme.sh's variables.
-    """
+    """Explain who can read the key no longer, and what `reload` finds."""
     if theirs.access.key_mode & _OTHERS:
-        yield Text(
-            "every user could read {path}: from now on only its owner and group",
-            path=theirs.privkey,
-        )
+        said = Text("every user could read {path}: from now on only its owner and group")
+        yield said.filled(path=theirs.privkey)
     program = OldHook(reload).program
     if reload and program not in _KEEPERS_OF_SERVICES:
         yield Text(
@@ -215,9 +193,7 @@ def _copies_no_more(theirs: Installed, directory: str) -> Iterator[Text]:
 
 
 def _reload(theirs: Installed, places: Places) -> str:
-    """Return what goes on being run: a program that deploys to Qiniu only where certferry does not.
-    Two of those would fight, and with none of them the certificate there would end.
-    """
+    """Return what goes on being run: a program that deploys to Qiniu only if certferry does not."""
     hook = OldHook(theirs.reload)
     ends = hook.calls_certferry or (hook.goes_to_qiniu and places.target)
     return "" if ends else theirs.reload
@@ -228,18 +204,16 @@ def _runs_no_more(theirs: Installed, reload: str, places: Places, client: str) -
         if hook.is_ours_alone or hook.command == reload:
             continue
         if hook.goes_to_qiniu and places.target:
-            yield Text(
-                "`{program}` is left out: certferry deploys to Qiniu now; anything else it"
-                " does needs a `reload` of its own",
-                program=hook.program,
+            said = Text(
+                "`{program}` is left out: certferry deploys to Qiniu now; anything else it does"
+                " needs a `reload` of its own"
             )
         else:
-            yield Text(
+            said = Text(
                 "`{program}`, which {client} runs at a renewal, is left out: where it is needed"
-                " still, write it as `reload`, or as a deployment to `command`",
-                program=hook.program,
-                client=client,
+                " still, write it as `reload`, or as a deployment to `command`"
             )
+        yield said.filled(program=hook.program, client=client)
 
 
 def adopt(
@@ -251,10 +225,7 @@ def adopt(
     now: datetime,
     who: str,
 ) -> bool:
-    """Store a certificate as the lineage's current one; return whether that was needed: a lineage
-    that has the same certificate or a later one stays as it is. Raises `LeaseHeld` and
-    `StateError`.
-    """
+    """Store a certificate, unless a later one is current. Raises `LeaseHeld` and `StateError`."""
     certificate = bundle.certificate
     with lease(lineage) as held:
         versions = state.versions(lineage)
@@ -267,17 +238,13 @@ def adopt(
 
 
 def as_remembered(found: Sequence[OldCertificate], state: StateStore) -> tuple[OldCertificate, ...]:
-    """Return each lineage the name under which its certificate is remembered, if it is: under a new
-    one, what is at the targets would be another lineage's, and be uploaded and bound once more.
-    """
+    """Rename each lineage as its certificate is stored: a new name would upload it again."""
     remembered = {lineage: state.versions(lineage) for lineage in state.lineages()}
     named: list[OldCertificate] = []
     for one in found:
-        fingerprint = one.bundle.certificate.fingerprint
+        own = one.bundle.certificate.fingerprint
         known = [
-            lineage
-            for lineage, versions in remembered.items()
-            if any(version.fingerprint == fingerprint for version in versions)
+            name for name, all_ in remembered.items() if any(v.fingerprint == own for v in all_)
         ]
         taken = {other.lineage for other in (*found, *named)}
         free = [lineage for lineage in known if lineage not in taken]

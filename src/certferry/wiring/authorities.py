@@ -27,7 +27,7 @@ from certferry.wiring.clock import now
 from certferry.wiring.network import propagation_for, resolvers_for
 
 if TYPE_CHECKING:
-    from certferry.adapters.acme.client import IssuerSettings
+    from certferry.adapters.acme.network import IssuerSettings
     from certferry.core.certificates.lineage import RevocationReason, Version
     from certferry.core.dns_persist import PersistRecord
     from certferry.reconcile.run import Run
@@ -93,13 +93,13 @@ def _authority_at(settings: Settings, directory: str) -> CaSettings:
 
 def issuer_settings(settings: Settings, directory: str) -> IssuerSettings:
     """Return what the settings say of the CA at a directory. Raises `ConfigError`."""
-    from certferry.adapters.acme import client
+    from certferry.adapters.acme import network
 
     acme, ca = settings.acme, _authority_at(settings, directory)
     external = None
     if ca.eab_kid is not None and ca.eab_hmac_key is not None:
         external = ExternalAccount(ca.eab_kid, settings.secrets.resolve(ca.eab_hmac_key))
-    return client.IssuerSettings(
+    return network.IssuerSettings(
         directory=ca.directory,
         email=acme.email,
         ca_bundle=ca.ca_bundle,
@@ -114,10 +114,10 @@ def issuer_settings(settings: Settings, directory: str) -> IssuerSettings:
 
 
 def _connect(settings: Settings, state: StateStore, pause: Pause, directory: str) -> Issuer:
-    from certferry.adapters.acme import issuer
+    from certferry.adapters.acme.issuer import AcmeIssuer
 
-    return issuer.connect(
-        issuer_settings(settings, directory or settings.acme.directory),
+    return AcmeIssuer(
+        settings=issuer_settings(settings, directory or settings.acme.directory),
         state=state,
         propagation=propagation_for(settings, pause),
         pause=pause,
@@ -131,11 +131,11 @@ def account_at(
 ) -> CaAccount:
     """Return the account at a directory; at the usual one where that is not known."""
     from certferry.adapters.acme.account import AcmeCaAccount
+    from certferry.adapters.acme.network import IssuerSettings
 
     ca = _authority_at(settings, directory or settings.acme.directory)
-    return AcmeCaAccount(
-        ca.directory, state, ca_bundle=ca.ca_bundle, proxy=ca.proxy, pause=pause, now=now
-    )
+    reached = IssuerSettings(ca.directory, ca_bundle=ca.ca_bundle, proxy=ca.proxy)
+    return AcmeCaAccount(reached, state, pause, now)
 
 
 def directory_of(name: str | None, settings: Settings) -> str:

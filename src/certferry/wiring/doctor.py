@@ -48,7 +48,7 @@ from certferry.wiring.recorded import recorded
 from certferry.wiring.workspace import Workspace
 
 if TYPE_CHECKING:
-    from certferry.adapters.acme.examination import SeenDirectory
+    from certferry.adapters.acme.client import Client
     from certferry.adapters.acme.resolvers import Resolvers
     from certferry.adapters.probe.resolvers import ResolverCheck
 
@@ -168,13 +168,13 @@ def _authority(run: CheckedRun) -> Iterator[Problem]:
     yield from look.look(ordered_names(run.settings.certificates))
 
 
-def _directory(run: CheckedRun) -> SeenDirectory:
-    from certferry.adapters.acme.examination import look_at_directory
+def _directory(run: CheckedRun) -> Client:
+    from certferry.adapters.acme.client import read_directory
+    from certferry.adapters.acme.network import IssuerSettings
 
-    acme, pause = run.settings.acme, run.pause
-    return look_at_directory(
-        acme.directory, ca_bundle=acme.ca_bundle, proxy=acme.proxy, pause=pause, now=now
-    )
+    acme = run.settings.acme
+    settings = IssuerSettings(acme.directory, ca_bundle=acme.ca_bundle, proxy=acme.proxy)
+    return read_directory(settings, run.pause, now)
 
 
 def _standing(run: CheckedRun) -> frozenset[str]:

@@ -11,8 +11,8 @@ from certferry.ports.progress import Pause
 from certferry.wiring.clock import now
 
 if TYPE_CHECKING:
+    from certferry.adapters.acme.propagation import Propagation
     from certferry.adapters.acme.resolvers import HttpsResolver, Resolvers
-    from certferry.adapters.acme.zones import Propagation
 
 USUAL_DOH = (
     "https://223.5.5.5/dns-query",  # Alibaba Cloud, in China

@@ -13,14 +13,7 @@ from tests.adapters.acme.bench import Bench
 def ca_account(bench: Bench, fate: Fate | None = None) -> AcmeCaAccount:
     """Return the account, by default in a run that nothing happens to."""
     state: Any = bench.state if fate is None else Port(bench.state, fate)
-    settings = bench.settings()
-    return AcmeCaAccount(
-        settings.directory,
-        state,
-        ca_bundle=settings.ca_bundle,
-        pause=bench.clock.pause,
-        now=bench.clock.now,
-    )
+    return AcmeCaAccount(bench.settings(), state, bench.clock.pause, bench.clock.now)
 
 
 def account(bench: Bench) -> AcmeAccount:

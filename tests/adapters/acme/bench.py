@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from certferry.adapters.acme.client import IssuerSettings
-from certferry.adapters.acme.issuer import AcmeIssuer, connect
-from certferry.adapters.acme.zones import Propagation
+from certferry.adapters.acme.issuer import AcmeIssuer
+from certferry.adapters.acme.network import IssuerSettings
+from certferry.adapters.acme.propagation import Propagation
 from certferry.core.certificates.certificate import CertificateBundle, KeyType
 from certferry.core.events import Activity, Event
 from certferry.ports.issuer import IssueRequest
@@ -79,8 +79,8 @@ class Bench:
         return IssuerSettings(**{**at_proxy, **more})
 
     def issuer(self, **settings: Any) -> AcmeIssuer:
-        return connect(
-            self.settings(**settings),
+        return AcmeIssuer(
+            settings=self.settings(**settings),
             state=self.state,
             propagation=self.looks or self.propagation,
             pause=self.clock.pause,
@@ -110,8 +110,8 @@ class Bench:
         self.issuer().sweep(self.lineage, [self.dns], self.clock.now())
 
     def doomed_issuer(self, fate: Fate) -> AcmeIssuer:
-        return connect(
-            self.settings(),
+        return AcmeIssuer(
+            settings=self.settings(),
             state=Port(self.state, fate),
             propagation=Port(self.propagation, fate),
             pause=Port(self.clock, fate).pause,

@@ -63,5 +63,5 @@ def world() -> Iterator[NameServers]:
 
 @pytest.fixture
 def reports() -> Reports:
-    """What is told while waiting."""
+    """What is reported while waiting."""
     return Reports()

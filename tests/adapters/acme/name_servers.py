@@ -49,7 +49,7 @@ class NameServers:
         return START + timedelta(seconds=self.waits.clock())
 
     def propagation(self, **settings: Any) -> DnsPropagation:
-        """Look at these servers, through this resolver."""
+        """Ask these servers, through this resolver."""
         usual: dict[str, Any] = {
             "resolvers": [(RESOLVER, self.port)],
             "port": self.port,
@@ -119,5 +119,5 @@ class Reports:
 
 
 def one(name: str = NAME, *values: str) -> dict[str, frozenset[str]]:
-    """Wish for these values, or one, at a name."""
+    """Return the values, or the one, that a name must show."""
     return {name: frozenset(values or ["value"])}

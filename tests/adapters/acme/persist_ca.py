@@ -146,7 +146,7 @@ class PersistCa(Proxy):
             asked.written = self._zones.create(name, "TXT", b64encode(value).decode()).id
 
     def _failure(self, asked: _Asked, url: str) -> tuple[str, str] | None:
-        """Look the records up, and judge them (§4.3.2)."""
+        """Read the records, and judge them (§4.3.2)."""
         failure = ("unauthorized", f"no record for us at _validation-persist.{asked.domain}")
         for value in self._values(f"_validation-persist.{asked.domain}"):
             issuer, _, rest = value.partition(";")

@@ -67,9 +67,7 @@ def deactivate(bench: Bench) -> None:
     """Do what an operator can do elsewhere with the account's key (RFC 8555 §7.3.6)."""
     kept = account(bench)
     assert kept.url is not None
-    with closing(
-        Network(ca_bundle=bench.settings().ca_bundle, pause=bench.clock.pause, now=bench.clock.now)
-    ) as network:
+    with closing(Network(bench.settings(), bench.clock.pause, bench.clock.now)) as network:
         client = Client.at(bench.proxy.directory_url, network)
         key = JWKEC.load(kept.key_pem.reveal().encode())
         assert isinstance(key, JWKEC)
@@ -122,7 +120,7 @@ def test_account_whose_registration_was_interrupted_is_found_again(bench: Bench)
 def test_account_that_the_ca_has_forgotten_is_registered_again(
     bench: Bench, newborn: Pebble
 ) -> None:
-    """A CA that was set up anew knows neither the account nor the order that was under way."""
+    """A CA that was set up anew knows neither the account nor the order in progress."""
     bench.issue()
     forgotten = account(bench)
     bench.proxy.upstream = newborn
@@ -172,7 +170,7 @@ def test_question_about_the_account_that_fails_is_reported(bench: Bench) -> None
 
 
 def test_account_is_replaced_once_in_a_run(bench: Bench) -> None:
-    """A CA that forgets the new one too is told, not asked for ever."""
+    """A CA that forgets the new one too is reported, not asked for ever."""
     bench.issue()
     bench.state.drop_order(bench.lease())
     fault = refusal("accountDoesNotExist", "who are you", 400)
@@ -429,7 +427,7 @@ def test_change_while_the_ca_is_busy_keeps_both_keys(bench: Bench) -> None:
 
 
 def test_ca_without_a_change_of_keys(bench: Bench) -> None:
-    """It is told; the account is as it was."""
+    """It is reported; the account is as it was."""
     bench.issue()
     before = account(bench)
 

@@ -152,7 +152,7 @@ def test_line_in_netrc(bench: Bench, clean_environment: Path) -> None:
     ],
 )
 def test_address_that_is_no_text(bench: Bench, path: str, fields: dict[str, object]) -> None:
-    """A broken CA is told of in our words, wherever it names an address."""
+    """A broken CA is reported in our words, wherever it names an address."""
 
     def change(request: Request, response: Response) -> Response:
         return with_fields(response, **fields) if request.path.startswith(path) else response
@@ -200,7 +200,7 @@ def test_more_proofs_than_names(bench: Bench) -> None:
 
 @pytest.mark.parametrize("status", [200, 400])
 def test_document_without_a_bottom(bench: Bench, status: int) -> None:
-    """JSON that is nested a hundred thousand times is told as an answer without sense."""
+    """JSON that is nested a hundred thousand times is reported as an answer without sense."""
     body = b"[" * 100_000 + b"]" * 100_000
     bench.proxy.faults.add(Fault.status(status, body), on="GET /dir")
 
@@ -217,7 +217,7 @@ def test_document_of_many_megabytes(bench: Bench) -> None:
         bench.issue()
 
 
-# --- What comes as a certificate, and is none of ours to read: told apart from what makes no
+# --- What comes as a certificate, and is none of ours to read: distinguished from what makes no
 # sense
 
 
@@ -230,7 +230,7 @@ def giving(bench: Bench, text: str) -> None:
 
 
 def test_certificate_of_another_owner(bench: Bench) -> None:
-    """It is told as the CA's mistake. The order stays until that is written down."""
+    """It is reported as the CA's mistake. The order stays until that is written down."""
     giving(bench, make_bundle("evil.example.net", not_before=bench.clock.now()).fullchain_pem)
 
     with pytest.raises(CertificateRejected, match=r"it is for evil\.example\.net;") as caught:
@@ -278,8 +278,8 @@ def leaf_alone(request: Request, response: Response) -> Response:
 
 
 def test_certificate_that_is_not_valid_yet(bench: Bench) -> None:
-    """On this machine, whose clock forbids it: both moments are told, and the clock is named before
-    the CA. That the CA's is ahead was not to be seen, as its directory lay in a cache.
+    """On this machine, whose clock forbids it: both moments are reported, and the clock is named
+    before the CA. That the CA's is ahead was not to be seen, as its directory lay in a cache.
     """
 
     def cached(request: Request, response: Response) -> Response:
@@ -423,7 +423,7 @@ def test_refusal_for_another_reason_is_reported(bench: Bench) -> None:
 
 
 def test_without_its_key_the_account_alone_can(bench: Bench) -> None:
-    """The CA's refusal is told."""
+    """The CA's refusal is reported."""
     bundle = bench.issue()
     without = replace(bundle, privkey_pem=make_key(), key_matches=False)
     bench.proxy.faults.add(refusal("unauthorized", "not yours"), on="POST /revoke-cert")
@@ -433,7 +433,7 @@ def test_without_its_key_the_account_alone_can(bench: Bench) -> None:
 
 
 def test_key_that_can_sign_no_request(bench: Bench) -> None:
-    """As of a certificate that was made elsewhere: it is told, and nothing is sent."""
+    """As of a certificate that was made elsewhere: it is reported, and nothing is sent."""
     odd = replace(bench.issue(), privkey_pem=pkcs8_pem(ed25519.Ed25519PrivateKey.generate()))
     bench.state.replace_account(account(bench), None)
 
@@ -443,7 +443,7 @@ def test_key_that_can_sign_no_request(bench: Bench) -> None:
 
 
 def test_ca_that_does_not_answer(bench: Bench) -> None:
-    """It is told, and the certificate is valid as before."""
+    """It is reported, and the certificate is valid as before."""
     bundle = bench.issue()
     bench.proxy.faults.add(Fault.reset_before(), on="POST /revoke-cert", times=None)
 

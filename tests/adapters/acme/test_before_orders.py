@@ -10,13 +10,10 @@ from datetime import UTC, datetime, timedelta
 import dns.rcode
 import pytest
 
-from certferry.adapters.acme.examination import (
-    NamesLook,
-    SeenDirectory,
-    ZonesLook,
-    look_at_directory,
-)
-from certferry.adapters.acme.issuer import AcmeIssuer, connect
+from certferry.adapters.acme.client import Client, read_directory
+from certferry.adapters.acme.examination import NamesLook, ZonesLook
+from certferry.adapters.acme.issuer import AcmeIssuer
+from certferry.adapters.acme.network import IssuerSettings
 from certferry.adapters.acme.propagation import FixedWait
 from certferry.adapters.acme.resolvers import Resolvers
 from certferry.core.discovery.inventory import FoundZone
@@ -81,7 +78,7 @@ def world() -> Iterator[NameServers]:
 
 
 def look(world: NameServers, account: object, *names: str) -> dict[str, Code | str]:
-    """Look at names, and return the codes by what they are about."""
+    """Examine names, and return the codes by what they are about."""
     resolvers = Resolvers([(RESOLVER, world.port)], ANSWER_WITHIN)
     zones = ZonesLook("dns", account, world.propagation(), resolvers)  # type: ignore[arg-type]  # one is no provider
     asked = names or ("img.example.com", "*.img.example.com")
@@ -157,7 +154,7 @@ def test_account_and_the_world(
     names: tuple[str, ...],
     expected: dict[str, Code],
 ) -> None:
-    """What stands between them is told of each challenge, or zone, apex and wildcard once."""
+    """What stands between them is reported of each challenge, or zone, apex and wildcard once."""
     prepare(world)
 
     assert expected == look(world, account, *names)
@@ -203,7 +200,7 @@ def test_cname_that_may_be_there_and_is_not_looked_for() -> None:
 
 
 def test_name_that_another_account_writes_is_left_to_it(world: NameServers) -> None:
-    """Also where a CNAME leads there; what no account has, is told with the CNAME to set."""
+    """Also where a CNAME leads there; what no account has, is reported with the CNAME to set."""
     own, other = Account("example.com"), Account("example.net", hosts=HOSTS[2:])
     both = ZoneRouter([("example.org", own), ("example.com", own)])
     shared = ZoneRouter([("example.com", own), ("example.net", other)])
@@ -257,7 +254,7 @@ def named_world() -> Iterator[NameServers]:
 def look_at_names(
     named_world: NameServers, *names: str, applicant: Applicant = US
 ) -> dict[str, Code | str]:
-    """Look at names, and return the codes by what they are about."""
+    """Examine names, and return the codes by what they are about."""
     resolvers = Resolvers([(RESOLVER, named_world.port)], ANSWER_WITHIN)
     found = NamesLook(resolvers, applicant).look(names or NAMES)
     return {finding.subject: finding.code for finding in found}
@@ -300,7 +297,7 @@ def test_records_at_the_end_of_an_alias_are_in_force(named_world: NameServers) -
 
 
 def test_ca_that_does_not_report_its_name_is_not_judged(named_world: NameServers) -> None:
-    """Who may issue is told all the same; without records there is nothing to compare."""
+    """Who may issue is reported all the same; without records there is nothing to compare."""
     unknown = Applicant(frozenset())
     assert {} == look_at_names(named_world, applicant=unknown)
 
@@ -323,7 +320,7 @@ def test_resolver_that_fails_leaves_caa_unread(named_world: NameServers) -> None
 
 def test_signatures_that_do_not_hold(named_world: NameServers) -> None:
     """The zone answers where they are not checked, and a CA checks them. The other zone is whole,
-    and apex and wildcard are told once.
+    and apex and wildcard are reported once.
     """
     named_world.resolver.bogus.add("example.com")
 
@@ -344,22 +341,22 @@ def test_one_resolver_that_checks_is_enough(named_world: NameServers) -> None:
     assert Code.DNSSEC_BROKEN == finding.code
 
 
-# --- What a CA's directory tells: the time, and what the CA is called in CAA
+# --- What a CA's directory says: the time, and what the CA is called in CAA
 
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 DIRECTORY = {name: f"http://127.0.0.1/{name}" for name in ("newNonce", "newAccount", "newOrder")}
 
 
-def found_in_directory(meta: object, *, ahead: timedelta = timedelta(0)) -> SeenDirectory:
-    """Look at a directory with this in its `meta`, at a CA whose clock is so far ahead."""
+def found_in_directory(meta: object, *, ahead: timedelta = timedelta(0)) -> Client:
+    """Read a directory with this in its `meta`, at a CA whose clock is so far ahead."""
     document = json.dumps(DIRECTORY | ({} if meta is None else {"meta": meta})).encode()
 
     def answer(request: Request) -> Response:
         return Response(200, document)
 
     with HttpService(answer, clock=lambda: NOW + ahead) as ca:
-        return look_at_directory(ca.url, ca_bundle=None, pause=lambda _: None, now=lambda: NOW)
+        return read_directory(IssuerSettings(ca.url), lambda _: None, lambda: NOW)
 
 
 def test_identities_are_read_in_lower_case() -> None:
@@ -373,7 +370,7 @@ def test_identities_are_read_in_lower_case() -> None:
     "meta", [None, {}, {"caaIdentities": []}, {"caaIdentities": None}, {"caaIdentities": 5}]
 )
 def test_directory_that_reports_no_identity(meta: object) -> None:
-    """They are optional (RFC 8555 §7.1.1); what is no list tells none."""
+    """They are optional (RFC 8555 §7.1.1); what is no list names none."""
     assert frozenset() == found_in_directory(meta).identities
 
 
@@ -386,12 +383,12 @@ def test_clock_of_the_ca_is_reported(minutes: int) -> None:
 
 
 def test_address_that_is_no_directory() -> None:
-    """It is told in our words."""
+    """It is reported in our words."""
     with HttpService(lambda _: Response(200, b"<html>")) as ca, pytest.raises(CaUnavailable):
-        look_at_directory(ca.url, ca_bundle=None, pause=lambda _: None, now=lambda: NOW)
+        read_directory(IssuerSettings(ca.url), lambda _: None, lambda: NOW)
 
 
-# --- CAA records that forbid the CA are told before anything is ordered
+# --- CAA records that forbid the CA are reported before anything is ordered
 
 
 PEBBLE = "pebble.letsencrypt.org"
@@ -414,8 +411,8 @@ def issuer(bench: Bench, dns_service: DnsService) -> Callable[..., AcmeIssuer]:
     bench.proxy.rewrite = naming(PEBBLE)
 
     def connected(port: int = int(port), within: timedelta = ANSWER_WITHIN) -> AcmeIssuer:
-        return connect(
-            bench.settings(),
+        return AcmeIssuer(
+            settings=bench.settings(),
             state=bench.state,
             propagation=bench.propagation,
             pause=bench.clock.pause,
@@ -433,7 +430,7 @@ def orders(bench: Bench) -> int:
 def test_names_that_the_ca_may_not_issue_for(
     bench: Bench, issuer: Callable[..., AcmeIssuer]
 ) -> None:
-    """The record is told with what to write there; nothing is ordered until it is changed."""
+    """The record is reported with what to write there; nothing is ordered until it is changed."""
     forbids = bench.zones.seed(bench.name, "CAA", '0 issue "other.test"')
 
     with pytest.raises(OrderFailed) as failure:

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from certferry.adapters.acme.account import holder_in
 from certferry.adapters.acme.client import is_for, offer_in
 from certferry.adapters.acme.csr import new_key
-from certferry.adapters.acme.issuer import AcmeIssuer, connect, persist_record
+from certferry.adapters.acme.issuer import AcmeIssuer, persist_record
 from certferry.adapters.acme.persist import JudgedName, PersistProofs, findings_of, judged_names
 from certferry.adapters.acme.resolvers import Resolvers
 from certferry.core.certificates.certificate import CertificateBundle, KeyType
@@ -57,8 +57,8 @@ class Persisting(Bench):
 
     def issuer_now(self, **settings: Any) -> AcmeIssuer:
         """Return an issuer, as of another run."""
-        return connect(
-            self.settings(**{"dns_persist": True, **settings}),
+        return AcmeIssuer(
+            settings=self.settings(**{"dns_persist": True, **settings}),
             state=self.state,
             propagation=self.propagation,
             pause=self.clock.pause,
@@ -118,7 +118,7 @@ def test_wildcard_and_its_name_share_a_record(bench: Persisting) -> None:
 
 
 def test_wildcard_that_the_record_does_not_allow(bench: Persisting) -> None:
-    """It is told with the record that would; nothing is ordered, and the CA would not take it."""
+    """The record that would is reported; nothing is ordered, and the CA would not take it."""
     bench.set_record(bench.name)
 
     with pytest.raises(RecordMissing) as failure:
@@ -131,7 +131,7 @@ def test_wildcard_that_the_record_does_not_allow(bench: Persisting) -> None:
 
 
 def test_each_missing_record_is_reported_at_once(bench: Persisting) -> None:
-    """An operator sets them by hand, so that all of them are told; the one that is there is not."""
+    """An operator sets them by hand: all of them are reported; the one that is there is not."""
     here, first, second = (f"{label}.{bench.name}" for label in ("here", "one", "two"))
     bench.set_record(here)
 
@@ -150,7 +150,7 @@ def test_each_missing_record_is_reported_at_once(bench: Persisting) -> None:
 
 
 def test_before_there_is_an_account_at_the_ca(bench: Persisting) -> None:
-    """No record can name one: the command that makes it is told."""
+    """No record can name one: the command that makes it is reported."""
     with pytest.raises(RecordMissing) as failure:
         bench.prove()
 
@@ -218,7 +218,7 @@ def test_whatever_a_ca_says(issuers: Any, prefix: Any) -> None:
 
 
 def test_ca_without_it(bench: Persisting) -> None:
-    """An account proves the name as before; without one, that is told before an order."""
+    """An account proves the name as before; without one, that is reported before an order."""
     bench.ca.meta = {}
     bench.ca.offers = {DNS_01}
 
@@ -233,7 +233,7 @@ def test_ca_without_it(bench: Persisting) -> None:
 @pytest.mark.parametrize("taken", [["ca.test"], [*ISSUERS, *"123456789"], [], ["Authority.Test"]])
 def test_challenge_that_is_not_as_promised(bench: Persisting, taken: list[str]) -> None:
     """One that lacks a name of the directory's, or has too many, is none (§3.1, §3.2): an account
-    proves the name, and without one it is told what the CA does.
+    proves the name, and without one, what the CA does is reported.
     """
     bench.set_record(bench.name)
     bench.ca.taken = taken
@@ -332,7 +332,7 @@ def test_change_of_the_key_that_was_cut_off(bench: Persisting) -> None:
 
 
 def test_record_of_a_key_that_was_never_the_accounts(bench: Persisting) -> None:
-    """It is told as another account's, with the one to set."""
+    """It is reported as another account's, with the one to set."""
     stranger = f"{ISSUERS[0]}; accounturi={PREFIX}sha-256/{'A' * 43}"
     wanted = bench.record(bench.name)
     bench.zones.seed(wanted.name, "TXT", stranger)
@@ -358,7 +358,7 @@ def test_record_that_has_ended(bench: Persisting) -> None:
 
 
 def test_record_that_is_gone_when_the_ca_looks(bench: Persisting) -> None:
-    """What the CA says of it is told, and the order is given up."""
+    """What the CA says of it is reported, and the order is given up."""
     record = bench.set_record(bench.name)
     bench.ca.before_looking = lambda: bench.zones.remove(record)
 
@@ -369,7 +369,7 @@ def test_record_that_is_gone_when_the_ca_looks(bench: Persisting) -> None:
 
 
 def silent_look(bench: Persisting) -> list[JudgedName]:
-    """Look at the name through a resolver that does not answer."""
+    """Ask for the name through a resolver that does not answer."""
     holder = holder_in(bench.state, bench.ca.directory_url)
     assert holder is not None
     offer = Offer(tuple(ISSUERS), PREFIX)
@@ -383,10 +383,10 @@ def found(looked: list[JudgedName]) -> list[tuple[str, str, str]]:
 
 
 def test_resolvers_that_do_not_answer(bench: Persisting) -> None:
-    """That is no missing record: it is told as what it is, and an account is asked instead."""
+    """That is no missing record: it is reported as what it is, and an account is asked instead."""
     bench.record(bench.name)
-    silent = connect(
-        bench.settings(dns_persist=True),
+    silent = AcmeIssuer(
+        settings=bench.settings(dns_persist=True),
         state=bench.state,
         propagation=bench.propagation,
         pause=bench.clock.pause,

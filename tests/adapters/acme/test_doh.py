@@ -51,7 +51,7 @@ def world() -> Iterator[NameServers]:
 
 @pytest.fixture
 def reports() -> Reports:
-    """What is told while waiting."""
+    """What is reported while waiting."""
     return Reports()
 
 
@@ -188,7 +188,7 @@ def of_another_question(query: dns.message.Message) -> dns.message.Message:
 def test_answer_over_https_that_is_none(
     world: NameServers, doh: HttpsDns, fault: Fault, why: str
 ) -> None:
-    """It is told what came, and from where."""
+    """What came, and from where, is reported."""
     doh.faults.add(fault, on=ASKED, times=None)
     resolvers = Resolvers((), ANSWER_WITHIN, over_https(world, doh), plain=False)
 
@@ -516,7 +516,7 @@ def test_resolvers_are_looked_at(
 def test_resolver_that_cannot_look_it_up(
     world: NameServers, start: Callable[..., HttpsDns]
 ) -> None:
-    """Its code is told: it is there, and of no use."""
+    """Its code is reported: it is there, and of no use."""
 
     def refuse(wire: bytes, transport: Transport) -> Reply:
         response = dns.message.make_response(dns.message.from_wire(wire))

@@ -21,9 +21,9 @@ from cryptography.hazmat.primitives.serialization import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.adapters.acme.client import IssuerSettings
 from certferry.adapters.acme.csr import LONGEST_COMMON_NAME, is_of_type, make_csr, new_key
-from certferry.adapters.acme.issuer import connect
+from certferry.adapters.acme.issuer import AcmeIssuer
+from certferry.adapters.acme.network import IssuerSettings
 from certferry.adapters.acme.propagation import DnsPropagation
 from certferry.core.certificates.certificate import CertificateBundle, KeyType
 from certferry.core.certificates.pem import common_name
@@ -222,8 +222,8 @@ def test_record_is_put_where_an_alias_leads_and_seen_at_every_server(tmp_path: P
     ):
         bench = Bench(pebble, zones, tmp_path)
         zones.seed(f"_acme-challenge.{bench.name}", "CNAME", f"{bench.lineage}.proofs.test.")
-        issuer = connect(
-            IssuerSettings(pebble.directory_url, ca_bundle=pebble.ca_bundle),
+        issuer = AcmeIssuer(
+            settings=IssuerSettings(pebble.directory_url, ca_bundle=pebble.ca_bundle),
             state=bench.state,
             propagation=DnsPropagation(
                 resolvers=[(dns.resolver.address, dns.port)],
@@ -292,7 +292,7 @@ def ordered_profile(bench: Bench) -> object:
 def test_first_profile_that_the_directory_lists(
     bench: Bench, wanted: tuple[str, ...], asked: str | None
 ) -> None:
-    """It goes out with the order; without a wish the CA chooses."""
+    """It goes out with the order; where none is desired, the CA chooses."""
     listing(bench, "classic", "tlsserver")
 
     assert bench.issue(profiles=wanted).key_matches
@@ -310,7 +310,7 @@ def test_first_profile_that_the_directory_lists(
 def test_profile_that_the_directory_does_not_list(
     bench: Bench, listed: tuple[str, ...], problem: str, hint: str
 ) -> None:
-    """It is told with those that there are, and nothing is ordered."""
+    """It is reported with those that there are, and nothing is ordered."""
     listing(bench, *listed)
 
     with pytest.raises(OrderFailed) as failure:
@@ -371,7 +371,7 @@ def test_chain_to_the_preferred_root(rooted: Bench, rooted_pebble: Pebble, numbe
 def test_preferred_root_that_the_ca_does_not_offer(
     rooted: Bench, rooted_pebble: Pebble, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The usual chain is taken, and the roots that there are are told."""
+    """The usual chain is taken, and the log names the roots that there are."""
     bundle = rooted.issue(issuer=rooted.issuer(preferred_chain="ISRG Root X1"))
 
     roots = ", ".join(root_of(rooted_pebble, number) for number in range(3))

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from certferry.adapters.acme.budget import limits_at
-from certferry.adapters.acme.renewal_info import certificate_id
+from certferry.adapters.acme.csr import certificate_id
 from certferry.adapters.state.connect import connect
 from certferry.config.values import DIRECTORIES
 from certferry.core.certificates.certificate import KeyType
@@ -177,7 +177,7 @@ def only_for(
 
 
 def test_order_whose_earlier_proof_fails_late_is_replaced_in_the_same_run(bench: Bench) -> None:
-    """The CA had been told to look, but looked when the records of the killed run were gone."""
+    """The CA had been asked to look, but looked when the records of the killed run were gone."""
     bench.dns, dns = ZoneDns(elsewhere()), bench.dns
     bench.propagation.looks = False
     bench.proxy.faults.add(Fault.reset_after(), on="POST /chalZ/*", times=None)
@@ -332,7 +332,7 @@ def test_order_is_counted_and_its_certificate(bench: Bench) -> None:
 
 
 def test_order_that_would_be_too_many_is_not_made(bench: Bench) -> None:
-    """The CA is not asked for it. One that is under way is gone on with all the same."""
+    """The CA is not asked for it. One in progress is finished all the same."""
     issuer = bench.issuer(limits=LIMITS)
     for _ in range(3):
         bundle = bench.issue(issuer=issuer)
@@ -381,7 +381,7 @@ def test_proofs_that_the_ca_refuses_are_counted(bench: Bench) -> None:
 
 
 def test_record_that_could_not_be_written_is_no_failed_proof(bench: Bench) -> None:
-    """The CA has not looked, and the order is gone on with."""
+    """The CA has not looked, and the order continues."""
     bench.dns.before_adding = unavailable()
 
     with pytest.raises(DnsUnavailable):

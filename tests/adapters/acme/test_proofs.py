@@ -381,7 +381,7 @@ def test_clock_that_was_set_back_does_not_prolong_the_wait(bench: Bench) -> None
 def test_record_whose_zone_has_left_the_account_is_forgotten(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """This account could never remove it: it is told once, and fails no run after that."""
+    """This account could never remove it: it is reported once, and fails no run after that."""
     record = leave_record(bench)
     bench.dns.while_removing = ZoneNotFound(Text("no zone"), hint=Text("add it"))
     bench.clock.advance(GIVING_UP)
@@ -395,7 +395,7 @@ def test_record_whose_zone_has_left_the_account_is_forgotten(
 
 
 def test_account_that_is_named_by_mistake_costs_no_record(bench: Bench) -> None:
-    """Another account has no such zone either: that is told, and the right one removes it."""
+    """Another account has no such zone either: that is reported, and the right one removes it."""
     leave_record(bench)
     bench.dns.while_removing = ZoneNotFound(Text("no zone"), hint=Text("name another account"))
     with pytest.raises(ZoneNotFound):
@@ -459,8 +459,8 @@ def test_run_that_is_stopped_while_it_looks_keeps_the_record(bench: Bench) -> No
 def test_record_that_is_no_challenge_is_left_alone(
     bench: Bench, caplog: pytest.LogCaptureFixture, value: str
 ) -> None:
-    """Another program wrote it into the state to have it removed: certferry tells that, and asks no
-    service.
+    """Another program wrote it into the state to have it removed: certferry reports that, and asks
+    no service.
     """
     record = leave_record(bench, value)
 
@@ -477,7 +477,7 @@ def test_record_that_is_no_challenge_is_left_alone(
 def test_record_that_the_state_cannot_prove_is_left_alone(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It may be the challenge of another program: that is told, and nothing is asked."""
+    """It may be the challenge of another program: that is reported, and nothing is asked."""
     record = leave_record(bench)
     bench.state.write("UPDATE challenge_record SET proof = NULL")
 

@@ -19,14 +19,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.adapters.acme.nameservers import Heard, Reading, ask, read
-from certferry.adapters.acme.propagation import DnsPropagation, FixedWait
-from certferry.adapters.acme.propagation_status import (
+from certferry.adapters.acme.nameservers import (
+    Heard,
     PropagationStatus,
+    Reading,
     ServerVerdict,
     Sought,
+    ask,
     judged_server,
+    read,
 )
+from certferry.adapters.acme.propagation import DnsPropagation, FixedWait
 from certferry.errors import (
     DnsRejected,
     DnsUnavailable,
@@ -190,7 +193,7 @@ DELEGATION = {
 
 
 def odd_propagation(port: int, answer_within: timedelta = ANSWER_WITHIN) -> DnsPropagation:
-    """Look once at the server that is everything: resolver and only name server."""
+    """Ask once the server that is everything: resolver and only name server."""
     return DnsPropagation(
         resolvers=[("127.0.53.8", port)],
         port=port,
@@ -521,7 +524,7 @@ def test_server_that_is_heard_over_tcp_alone(*, silent: bool) -> None:
 
 
 def test_server_that_is_heard_by_neither_way() -> None:
-    """What came over UDP is told: not that nothing listens over TCP."""
+    """What came over UDP is reported: not that nothing listens over TCP."""
 
     def act(response: dns.message.Message, transport: Transport) -> bytes | None:
         return response.to_wire() if transport is Transport.UDP else None

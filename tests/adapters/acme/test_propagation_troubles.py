@@ -10,7 +10,7 @@ import dns.flags
 import dns.rcode
 import pytest
 
-from certferry.adapters.acme.propagation_status import PropagationStatus, Sought, advice
+from certferry.adapters.acme.nameservers import PropagationStatus, Sought, advice
 from certferry.errors import Interrupted, PropagationTimeout, Retry
 from certferry.text import Text
 from certferry_sandbox.nameserver.daemon import DnsDaemon, Transport

@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
 
+from certferry.adapters.acme.csr import certificate_id
 from certferry.adapters.acme.network import RESTS
-from certferry.adapters.acme.renewal_info import certificate_id
 from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.certificates.pem import certificate_pem
 from certferry.core.certificates.renewal import RenewalInfo, plausible_window

@@ -17,9 +17,8 @@ import requests
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from certferry.adapters.acme.client import IssuerSettings
-from certferry.adapters.acme.issuer import MOST_ORDERS, connect
-from certferry.adapters.acme.network import Network
+from certferry.adapters.acme.issuer import MOST_ORDERS, AcmeIssuer
+from certferry.adapters.acme.network import IssuerSettings, Network
 from certferry.adapters.acme.problems import as_error
 from certferry.core.certificates.certificate import KeyType
 from certferry.errors import (
@@ -239,7 +238,7 @@ def test_proxy_of_another_kind_is_reported(bench: Bench, monkeypatch: pytest.Mon
 
 
 def test_ca_bundle_that_is_missing_is_a_configuration_error(bench: Bench, tmp_path: Path) -> None:
-    """It is found before anything is sent, and when it has gone since, that is told."""
+    """It is found before anything is sent, and when it has gone since, that is reported."""
     bundle = tmp_path / "ca.pem"
     with pytest.raises(ConfigError, match="there is no file"):
         bench.issuer(ca_bundle=bundle)
@@ -334,8 +333,8 @@ def test_whatever_the_ca_says_only_our_errors_pass_the_port(
     ca, bundle = babbler
     ca.document, ca.status = document, status
     clock, zones, state = Clock(), Zones(), MemoryState()
-    issuer = connect(
-        IssuerSettings(ca.directory_url, ca_bundle=bundle),
+    issuer = AcmeIssuer(
+        settings=IssuerSettings(ca.directory_url, ca_bundle=bundle),
         state=state,
         propagation=AtOnce(zones, clock),
         pause=clock.pause,
@@ -355,8 +354,8 @@ def test_orders_beyond_what_a_ca_bears_wait_for_their_turn(tmp_path: Path) -> No
     clock, zones, state = Clock(), Zones(), MemoryState()
     with AcmeService(crowd.answer) as ca:
         ca.authority.cert_pem.write_to_path(tmp_path / "ca.pem")
-        issuer = connect(
-            IssuerSettings(ca.directory_url, ca_bundle=tmp_path / "ca.pem"),
+        issuer = AcmeIssuer(
+            settings=IssuerSettings(ca.directory_url, ca_bundle=tmp_path / "ca.pem"),
             state=state,
             propagation=AtOnce(zones, clock),
             pause=crowd.pause,
@@ -406,7 +405,7 @@ def test_answer_that_drips_is_given_up() -> None:
     """Every byte comes in time and the whole never does: the run gives it up, and asks no more."""
     clock = Clock()
     whole = timedelta(seconds=0.3)
-    network = Network(ca_bundle=None, pause=clock.pause, now=clock.now, whole=whole)
+    network = Network(IssuerSettings(""), clock.pause, clock.now, whole)
 
     with (
         contextlib.closing(network),
@@ -425,7 +424,7 @@ def test_answer_that_drips_is_given_up() -> None:
 def test_list_in_the_place_of_an_address_is_reported_as_none() -> None:
     """A CA's answer may hold one; nothing is sent then."""
     clock = Clock()
-    network = Network(ca_bundle=None, pause=clock.pause, now=clock.now)
+    network = Network(IssuerSettings(""), clock.pause, clock.now)
 
     with contextlib.closing(network), pytest.raises(requests.RequestException):
         network.get(("https://127.0.0.1/order",))

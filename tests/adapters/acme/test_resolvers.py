@@ -17,7 +17,7 @@ import pytest
 import trustme
 
 from certferry.adapters.acme.account import AcmeCaAccount
-from certferry.adapters.acme.examination import look_at_directory
+from certferry.adapters.acme.client import read_directory
 from certferry.adapters.acme.propagation import DnsPropagation
 from certferry.adapters.acme.resolvers import Resolvers, at_urls, system_resolvers
 from certferry.adapters.probe.tls import TlsProbe
@@ -250,13 +250,13 @@ def test_directory_with_a_proxy_of_its_own(
 ) -> None:
     """All that is asked of the CA goes through it, whatever the environment says."""
     monkeypatch.setenv(variable, "127.0.0.1" if variable == "NO_PROXY" else NOWHERE)
-    url, bundle = bench.proxy.directory_url, bench.settings().ca_bundle
-    ways: dict[str, Any] = {"ca_bundle": bundle, "pause": bench.clock.pause, "now": bench.clock.now}
+    pause, now = bench.clock.pause, bench.clock.now
     with counting_proxy() as (proxy, asked):
         issued = bench.issue(issuer=bench.issuer(proxy=proxy))
         count = len(asked)
-        assert AcmeCaAccount(url, bench.state, proxy=proxy, **ways).facts() is not None
-        assert look_at_directory(url, proxy=proxy, **ways).ahead is not None
+        settings = bench.settings(proxy=proxy)
+        assert AcmeCaAccount(settings, bench.state, pause, now).facts() is not None
+        assert read_directory(settings, pause, now).ahead is not None
 
     assert issued.key_matches
     host = bench.proxy.url.removeprefix("https://")

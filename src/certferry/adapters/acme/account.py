@@ -1,16 +1,14 @@
-"""The account at a CA: one per directory, registered once, found again by its key; and what an
-operator asks of it: to be shown, given another key, put out of use, to revoke what it has issued.
-"""
+"""The account at a CA: registered once per directory, found by its key, managed by operators."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
-from pathlib import Path
+from typing import TypeVar
 
 from cryptography import x509
 from josepy.b64 import b64encode
@@ -18,7 +16,8 @@ from josepy.errors import Error as JoseError
 from josepy.jwk import JWKEC
 
 from certferry.adapters.acme import csr
-from certferry.adapters.acme.client import Client, IssuerSettings, opened
+from certferry.adapters.acme.client import Client, opened
+from certferry.adapters.acme.network import IssuerSettings
 from certferry.adapters.acme.problems import Refused
 from certferry.core.certificates.certificate import CertificateBundle, KeyType
 from certferry.core.certificates.lineage import RevocationReason
@@ -33,6 +32,8 @@ from certferry.text import Text
 
 _EARLIER_KEYS = "earlier keys"
 """The note, by the directory's address, of the thumbprints of keys that were replaced."""
+
+_T = TypeVar("_T")
 
 _NOT_OURS = {"unauthorized", "accountDoesNotExist"}
 
@@ -67,29 +68,28 @@ class AccountKeeper:
         return account
 
     def is_unknown(self, client: Client, account: AcmeAccount, refused: Refused) -> bool:
-        """Return whether a request was refused because the CA no longer knows the account.
-
-        `unauthorized` may have other reasons, so the CA is asked about the account itself. The
-        client is to sign in again afterwards.
-        """
+        """Return whether a request was refused because the CA no longer knows the account."""
         if refused.kind == "accountDoesNotExist":
             return True
         return refused.kind == "unauthorized" and not client.knows(account_key(account))
 
-    def sign_in_anew(self, client: Client, account: AcmeAccount) -> AcmeAccount:
-        """Forget an account that the CA no longer knows, unless it has been replaced already or is
-        known by its next key, and sign in again.
-        """
+    def for_account(self, client: Client, request: Callable[[AcmeAccount], _T]) -> _T:
+        """Sign in and make a request; once more with a new account if the CA forgot this one."""
+        account = self.sign_in(client)
+        try:
+            return request(account)
+        except Refused as refused:
+            if not self.is_unknown(client, account, refused):
+                raise
+        # Another run may have replaced it, or the CA know its next key.
         if account.next_key_pem is None:
             self._state.forget_account(account.directory, account.key_pem)
         elif self._settled(client, account) == account:
             self._state.replace_account(account, None)
-        return self.sign_in(client)
+        return request(self.sign_in(client))
 
     def _settled(self, client: Client, account: AcmeAccount) -> AcmeAccount:
-        """Return the account with the key that is in force: after a change that was cut off, the CA
-        knows which of the two that is.
-        """
+        """Return the account with the key in force, as the CA says after an interrupted change."""
         next_key = account.next_key_pem
         if next_key is None or not client.knows(key_of(next_key, account.directory)):
             return account
@@ -115,18 +115,10 @@ class AcmeCaAccount:
     """See `ports.issuer.CaAccount`, of one directory."""
 
     def __init__(
-        self,
-        directory: str,
-        state: StateStore,
-        *,
-        ca_bundle: Path | None,
-        proxy: str | None = None,
-        pause: Pause,
-        now: Callable[[], datetime],
+        self, settings: IssuerSettings, state: StateStore, pause: Pause, now: Callable[[], datetime]
     ) -> None:
-        self._directory = directory
+        self._directory = settings.directory
         self._state = state
-        settings = IssuerSettings(directory, ca_bundle=ca_bundle, proxy=proxy)
         self._accounts = AccountKeeper(settings, state)
         self._open = partial(opened, settings, pause, now)
 
@@ -177,12 +169,10 @@ class AcmeCaAccount:
             try:
                 if self._accounts.sign_in_if_known(client) is not None:
                     try:
-                        client.revoke_certificate(leaf, reason)
+                        return client.revoke_certificate(leaf, reason)
                     except Refused as refused:
                         if refused.kind not in _NOT_OURS or not bundle.key_matches:
                             raise
-                    else:
-                        return
                 client.sign_with(parse_key(bundle.privkey_pem))
                 client.revoke_certificate(leaf, reason)
             except Refused as refused:
@@ -195,18 +185,14 @@ class AcmeCaAccount:
         with self._open() as client:
             account = self._accounts.sign_in_if_known(client)
             if account is None:
-                raise PlanRefused(
-                    Text("there is no account at {directory}", directory=self._directory),
-                    hint=Text(
-                        "`certferry sync` makes one when a certificate is first ordered there"
-                    ),
-                )
+                said = Text("there is no account at {directory}", directory=self._directory)
+                hint = Text("`certferry sync` makes one when a certificate is first ordered there")
+                raise PlanRefused(said, hint=hint)
             yield client, account
 
     def _with_next_key(self, account: AcmeAccount) -> AcmeAccount:
-        """Store the new key before the CA hears of it; one from a try that was cut off is used. The
-        CA goes on to take records of dns-persist-01 that were made with the key before
-        (draft-ietf-acme-dns-persist-02 §4.2), so its thumbprint is kept.
+        """Store the next key before the CA hears of it, and the thumbprint of the old one, whose
+        records of dns-persist-01 still count (draft-ietf-acme-dns-persist-02 §4.2).
         """
         if account.next_key_pem is not None:
             return account
@@ -229,9 +215,7 @@ class AcmeCaAccount:
 
 
 def holder_in(state: StateStore, directory: str) -> Holder | None:
-    """Return the account at a directory as records of dns-persist-01 name it, `None` before there
-    is one. Raises `StateError`.
-    """
+    """Return the account as records of dns-persist-01 name it, if any. Raises `StateError`."""
     account = state.account(directory)
     if account is None or account.url is None:
         return None
@@ -253,15 +237,11 @@ def account_key(account: AcmeAccount) -> JWKEC:
 
 def key_of(key_pem: Secret, directory: str) -> JWKEC:
     """Read the key of an account at a directory. Raises `StateError`."""
-    try:
+    with suppress(JoseError):
         key = JWKEC.load(key_pem.reveal().encode())
-    except JoseError:
-        key = None
-    if not isinstance(key, JWKEC):
-        raise StateError(
-            Text("the account key for {directory} cannot be read", directory=directory)
-        )
-    return key
+        if isinstance(key, JWKEC):
+            return key
+    raise StateError(Text("the account key for {directory} cannot be read", directory=directory))
 
 
 def _with_new_key(account: AcmeAccount) -> AcmeAccount:

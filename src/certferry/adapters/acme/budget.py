@@ -1,7 +1,4 @@
-"""The rate limits of a directory: what its CA allows, and what was ordered there before.
-
-Of CAs whose limits are not known, only what they ask for counts, when they refuse.
-"""
+"""The rate limits that a directory's CA is known for, and what was ordered there before."""
 
 from __future__ import annotations
 
@@ -51,7 +48,7 @@ class Budget:
     now: Callable[[], datetime]
 
     def rate_limit_hold(self, request: IssueRequest) -> OrderHeldBack | None:
-        """See `Issuer.rate_limit_hold`. An order of an earlier run is most likely gone on with."""
+        """See `Issuer.rate_limit_hold`. An earlier order most likely continues."""
         wanted, now = request.wanted, self.now()
         kept = self.state.order(request.lineage)
         goes_on = (

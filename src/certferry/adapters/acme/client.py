@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from pathlib import Path
+from http import HTTPStatus
 from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 
@@ -26,13 +26,12 @@ from josepy.jwk import JWKEC, JWKRSA
 from urllib3.exceptions import LocationParseError
 from urllib3.util import parse_url
 
-from certferry.adapters.acme.network import Network, must_be_private
-from certferry.adapters.acme.problems import Refused, not_acme, translating_errors
+from certferry.adapters.acme.network import IssuerSettings, Network, must_be_private, opened_network
+from certferry.adapters.acme.problems import Refused, moment_of, not_acme
 from certferry.core.certificates.lineage import RevocationReason
 from certferry.core.certificates.names import MAX_NAME, WILDCARD
-from certferry.core.desired.certificate import ExternalAccount
+from certferry.core.certificates.renewal import RenewalInfo, RenewalWindow
 from certferry.core.dns_persist import METHOD, Offer
-from certferry.core.planning.limits import Limits
 from certferry.core.redaction import quoted
 from certferry.errors import CaUnavailable, CertificateError
 from certferry.ports.issuer import AccountFacts
@@ -56,6 +55,7 @@ WITHOUT_SENSE = (
 MOST_ISSUERS = 10
 """Names in one list (draft-ietf-acme-dns-persist-02 §3.1)."""
 
+_LONGEST_PAGE = 300  # characters of an address that an operator is to open
 _PORTS = {"https": 443, "http": 80}  # RFC 9110 §4.2
 _RESOURCES = ("newNonce", "newAccount", "newOrder")
 _P384 = 384  # bits
@@ -83,9 +83,7 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Challenge:
-    """A challenge, and the answer once DNS shows what it asks for: for DNS-01 the value, for
-    dns-persist-01 a record that has been there before.
-    """
+    """A challenge, and the answer to it; `txt_value` is empty for dns-persist-01."""
 
     url: str
     status: str
@@ -95,9 +93,7 @@ class Challenge:
 
 @dataclass(frozen=True, slots=True)
 class Authorization:
-    """The proof of one name. `challenge` is `None` when the CA offers no DNS-01 for it, `standing`
-    when it offers no dns-persist-01.
-    """
+    """The proof of one name, by DNS-01 (`challenge`) or dns-persist-01 (`standing`)."""
 
     url: str
     name: str
@@ -106,30 +102,6 @@ class Authorization:
     standing: Challenge | None
     problem: messages.Error | None
     retry_after: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class IssuerSettings:
-    """What an operator writes under `[acme]` of one CA.
-
-    `directory` is a URL; `ca_bundle` the PEM file of the CA that signed its TLS certificate, and of
-    a private CA that signs with its root, which may leave the issuer of its leaves out; `proxy` the
-    URL of the proxy to it, for one that is not the environment's.
-    `preferred_chain` is the common name of the root that chains are to lead to. A CA that
-    `must_have_profile` issues nothing without one of those that are desired; another chooses
-    itself. `limits` are what the CA allows, where that is known. With `dns_persist`, names may be
-    proven by standing records.
-    """
-
-    directory: str
-    email: str | None = None
-    ca_bundle: Path | None = None
-    proxy: str | None = None
-    preferred_chain: str | None = None
-    must_have_profile: bool = True
-    external: ExternalAccount | None = None
-    limits: Limits | None = None
-    dns_persist: bool = False
 
 
 class _NewOrder(messages.NewOrder):
@@ -142,8 +114,7 @@ class Client(ClientV2):
     """The requests of one account, once it has signed in.
 
     All raise `Refused`, what `Network` raises, and `CaUnavailable` for an answer without sense and
-    for an address at a host that is none of the directory's, the `origins`. `offer` is what the
-    directory says of dns-persist-01, `ahead` how far the CA's clock is before ours, where known.
+    for an address at a host outside `origins`. `ahead` is how far the CA's clock is before ours.
     """
 
     origins: frozenset[str] = frozenset()
@@ -168,9 +139,7 @@ class Client(ClientV2):
 
     @property
     def identities(self) -> frozenset[str]:
-        """The domain names by which CAA records name the CA (§9.7.6), in lower case; none where its
-        directory has none.
-        """
+        """The domain names by which CAA records name the CA (§9.7.6), in lower case."""
         listed: object = self.directory.meta.caa_identities
         names = listed if isinstance(listed, list | tuple) else ()
         return frozenset(str(name).lower() for name in names)
@@ -180,8 +149,6 @@ class Client(ClientV2):
         """Where the directory says that renewal information is (RFC 9773 §3)."""
         found = self.directory.to_partial_json().get("renewalInfo")
         return found if isinstance(found, str) else None
-
-    # the account
 
     def sign_in(self, key: JWKEC, account_url: str) -> None:
         """Sign everything that follows for this account."""
@@ -193,11 +160,7 @@ class Client(ClientV2):
     def register(
         self, key: JWKEC, email: str | None, binding: tuple[str, str] | None = None
     ) -> str:
-        """Make an account for the key, or find the one it has, and return its URL (§7.3).
-
-        Agrees to the terms of service. `binding` is the external account's key identifier and its
-        base64url HMAC key (§7.3.4).
-        """
+        """Return the account URL of a key, registered if new with `binding` (§7.3, §7.3.4)."""
         bound = binding and messages.ExternalAccountBinding.from_data(
             key.public_key(), *binding, self.directory
         )
@@ -223,9 +186,7 @@ class Client(ClientV2):
         return _read(partial(_facts, url), self._post_as_get(url))
 
     def change_key(self, url: str, old: JWKEC, new: JWKEC) -> None:
-        """Change the key of the account at `url` (§7.3.5): what the new one signs is signed by the
-        old one.
-        """
+        """Change the key of the account at `url`; the old key signs, around the new (§7.3.5)."""
         where = self._resource("keyChange")
         change = {"account": url, "oldKey": old.public_key().to_partial_json()}
         inner = jws.JWS.sign(json.dumps(change).encode(), key=new, alg=ES256, nonce=None, url=where)
@@ -242,9 +203,7 @@ class Client(ClientV2):
         self._post(self._resource("revokeCert"), revocation)
 
     def sign_with(self, key: PrivateKeyTypes) -> None:
-        """Sign everything that follows with a certificate's own key (§7.6). Raises
-        `CertificateError` for a kind of key that ACME has no signatures for.
-        """
+        """Sign what follows with a certificate's key (§7.6). Raises `CertificateError`."""
         if isinstance(key, rsa.RSAPrivateKey):
             self.net.key, self.net.alg = JWKRSA(key=key), RS256
         elif isinstance(key, ec.EllipticCurvePrivateKey):
@@ -254,14 +213,10 @@ class Client(ClientV2):
             raise CertificateError(Text("no request to a CA can be signed with a key of this kind"))
         self.net.account = None
 
-    # an order
-
     def begin_order(
         self, names: Sequence[str], profile: str | None, replaces: str | None = None
     ) -> Order:
-        """Order a certificate for the names (§7.4), in place of the one that `replaces` identifies
-        (RFC 9773 §5).
-        """
+        """Order a certificate (§7.4), in place of the one `replaces` identifies (RFC 9773 §5)."""
         identifiers = [messages.Identifier(typ=messages.IDENTIFIER_FQDN, value=n) for n in names]
         order = _NewOrder(identifiers=identifiers, profile=profile or "", replaces=replaces or "")
         response = self._post(self.directory["newOrder"], order)
@@ -270,9 +225,7 @@ class Client(ClientV2):
         return _read(partial(_order, url, response), response)
 
     def has(self, url: str) -> bool:
-        """Return whether an address is at a host of the CA's; what is no address is left to the
-        request.
-        """
+        """Return whether an address is at a host of the CA's, or is not an address at all."""
         return _origins_of([url]) <= self.origins
 
     def order(self, url: str) -> Order:
@@ -295,9 +248,7 @@ class Client(ClientV2):
         return _read(partial(_order, order.url, response), response)
 
     def chains(self, url: str, *, most: int) -> Iterator[str]:
-        """Download a certificate and its issuers as PEM text, then the other chains that the CA
-        offers for it, up to so many, each when it is asked for (§7.4.2).
-        """
+        """Yield a certificate's chain as PEM, then up to `most` alternatives (§7.4.2)."""
         response = self._post_as_get(url)
         yield response.text
         for other in self._get_links(response, "alternate")[:most]:
@@ -308,18 +259,15 @@ class Client(ClientV2):
         return super()._post(url, *args, **kwargs)
 
     def _must_be_here(self, url: str) -> None:
-        """Refuse an address elsewhere: an attacker who can change one order could have this host
-        send requests to services of its own network. Raises `CaUnavailable`.
-        """
+        """Refuse an address elsewhere: a changed order must not reach internal services."""
         must_be_private(url)
         for elsewhere in _origins_of([url]) - self.origins:
+            hint = Text(
+                "nothing was sent there: its directory is at {hosts}; if this lasts, ask the CA"
+            )
             raise CaUnavailable(
                 Text("the CA names an address at another host: {host}", host=quoted(elsewhere)),
-                hint=Text(
-                    "nothing was sent there: its directory is at {hosts}; if this lasts, ask the"
-                    " CA",
-                    hosts=sorted(self.origins),
-                ),
+                hint=hint.filled(hosts=sorted(self.origins)),
             )
 
     def _resource(self, name: str) -> str:
@@ -360,11 +308,8 @@ class Client(ClientV2):
 
 @contextlib.contextmanager
 def opened(settings: IssuerSettings, pause: Pause, now: Callable[[], datetime]) -> Iterator[Client]:
-    """Read a CA's directory; close the connections at the end of the block, and let only
-    `IssuanceError` out of it.
-    """
-    network = Network(ca_bundle=settings.ca_bundle, proxy=settings.proxy, pause=pause, now=now)
-    with translating_errors(now), contextlib.closing(network):
+    """Read a CA's directory, and close its connections on exit. Raises only `IssuanceError`."""
+    with opened_network(settings, pause, now) as network:
         yield Client.at(settings.directory, network)
 
 
@@ -385,10 +330,7 @@ def _origins_of(values: Iterable[object]) -> frozenset[str]:
 
 
 def offer_in(directory: Any) -> Offer | None:
-    """Return what a directory offers, `None` where that is nothing or not as draft -02 has it.
-
-    Who serves which draft: docs/facts/letsencrypt.md §4.2.
-    """
+    """Return what a directory offers, as draft -02 has it (docs/facts/letsencrypt.md §4.2)."""
     meta = directory.get("meta") if isinstance(directory, dict) else None
     if not isinstance(meta, dict):
         return None
@@ -403,9 +345,7 @@ def offer_in(directory: Any) -> Offer | None:
 
 
 def is_for(challenge: Mapping[str, Any], offer: Offer, identities: Collection[str]) -> bool:
-    """Return whether a challenge is of this kind, and takes every name that the directory promises
-    and none that CAA records could not name (§3.2).
-    """
+    """Return whether a challenge takes the offer's issuers, and no others (§3.2)."""
     if challenge.get("type") != METHOD:
         return False
     taken = set(_issuers(challenge.get("issuerDomainNames")))
@@ -429,7 +369,10 @@ def _standing(challenge: Mapping[str, Any]) -> Challenge:
     return Challenge(url, status, "", challenges.DNS01Response(key_authorization=""))
 
 
-# answers
+def read_directory(settings: IssuerSettings, pause: Pause, now: Callable[[], datetime]) -> Client:
+    """Return a directory as read; its connections are closed. Raises `IssuanceError`."""
+    with opened(settings, pause, now) as client:
+        return client
 
 
 def _directory(document: dict[str, Any]) -> messages.Directory:
@@ -489,3 +432,39 @@ def _without_nulls(document: Any) -> Any:
     if isinstance(document, list):
         return [_without_nulls(item) for item in document]
     return document
+
+
+def ask_renewal_info(
+    network: Network, resource: str, identifier: str, now: Callable[[], datetime]
+) -> RenewalInfo:
+    """Ask for a certificate's window. Raises what `Network.get` raises, and `CaUnavailable`."""
+    try:
+        response = network.get(f"{resource.rstrip('/')}/{identifier}")
+    except Refused as refused:
+        if refused.is_final and refused.status != HTTPStatus.TOO_MANY_REQUESTS:
+            return RenewalInfo()
+        raise
+    try:
+        document = response.json()
+        suggested, page = document["suggestedWindow"], _page(document.get("explanationURL"))
+        window = RenewalWindow(_moment(suggested["start"]), _moment(suggested["end"]), page)
+    except WITHOUT_SENSE as problem:
+        raise not_acme(quoted(f"{type(problem).__name__}: {problem}")) from problem
+    moment = now()
+    again = moment_of(response.headers.get("Retry-After"), moment)
+    return RenewalInfo(window, None if again is None else again - moment)
+
+
+def _moment(written: str) -> datetime:
+    moment = datetime.fromisoformat(written)
+    if moment.tzinfo is None:
+        raise ValueError(written)
+    return moment.astimezone(UTC)
+
+
+def _page(page: object) -> str | None:
+    """Return the address of a page that a person can open, `None` for anything else."""
+    if not isinstance(page, str) or len(page) > _LONGEST_PAGE:
+        return None
+    is_address = page.startswith(("https://", "http://")) and page.isascii() and page.isprintable()
+    return page if is_address and " " not in page else None

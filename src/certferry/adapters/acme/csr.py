@@ -1,35 +1,28 @@
-"""Keys of accounts and certificates, the requests that certificates are issued from, and the chain
-that is taken of those offered.
-"""
+"""Private keys, certificate signing requests, and by what a CA knows a certificate."""
 
 from __future__ import annotations
 
-import logging
+import math
 from collections.abc import Sequence
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
+from josepy.b64 import b64encode
 
-from certferry.adapters.acme.client import Client
 from certferry.core.certificates.certificate import KeyType
-from certferry.core.certificates.pem import common_name, parse_certificates, pkcs8_pem
+from certferry.core.certificates.pem import pkcs8_pem
 from certferry.core.secret import Secret
-from certferry.errors import CertificateError
-from certferry.text import Text
 
 LONGEST_COMMON_NAME = 64  # characters (RFC 5280 appendix A.1, ub-common-name)
 PUBLIC_EXPONENT = 65537
-MOST_CHAINS = 10  # besides the first, that are looked at; Let's Encrypt offers two or three
 
 _CURVES: dict[KeyType, ec.EllipticCurve] = {
     KeyType.EC256: ec.SECP256R1(),
     KeyType.EC384: ec.SECP384R1(),
 }
 _SIZES = {KeyType.RSA2048: 2048, KeyType.RSA3072: 3072, KeyType.RSA4096: 4096}
-
-_log = logging.getLogger(__name__)
 
 _Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
@@ -53,9 +46,7 @@ def is_of_type(key_pem: Secret, key_type: KeyType) -> bool:
 
 
 def make_csr(names: Sequence[str], key_pem: Secret) -> x509.CertificateSigningRequest:
-    """Make a request for the names, in their order, with the first that is short enough as common
-    name: some places refuse a certificate without one, though clients have ignored it for years.
-    """
+    """Return a CSR; the common name is the first that fits, as some places demand one."""
     fitting = [name for name in names if len(name) <= LONGEST_COMMON_NAME]
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name) for name in fitting[:1]])
     all_names = x509.SubjectAlternativeName([x509.DNSName(name) for name in names])
@@ -70,31 +61,14 @@ def _load(key_pem: Secret) -> _Key:
     return key
 
 
-def chosen_chain(client: Client, url: str, root: str | None) -> str:
-    """Download the certificate, with the chain whose topmost certificate was issued by `root`, a
-    common name; where there is none, or none is wanted, the one that the CA prefers.
-    """
-    offered: dict[str, str] = {}
-    for chain in client.chains(url, most=MOST_CHAINS):
-        topmost = _topmost_issuer(chain)
-        if root in {None, topmost}:
-            return chain
-        offered.setdefault(topmost, chain)
-    _log.warning(
-        Text(
-            "the CA offers no chain to {root} (`preferred_chain`), only to {roots}",
-            root=root,
-            roots=list(offered),
-        )
-    )
-    return next(iter(offered.values()))
-
-
-def _topmost_issuer(chain: str) -> str:
-    """Return the common name of the issuer of a chain's last certificate, as certbot's
-    `--preferred-chain` has it; nothing of one that cannot be read, which is refused if it is taken.
-    """
+def certificate_id(cert_pem: str) -> str | None:
+    """Return the identifier of a certificate (RFC 9773 §4.1); `None` without its authority's."""
+    certificate = x509.load_pem_x509_certificate(cert_pem.encode())
     try:
-        return common_name(parse_certificates(chain)[-1].issuer)
-    except CertificateError:
-        return ""
+        found = certificate.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier)
+    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
+        return None
+    serial = certificate.serial_number
+    size = math.ceil((max(serial, ~serial).bit_length() + 1) / 8)  # with room for the sign
+    authority, number = found.value.key_identifier, serial.to_bytes(size, "big", signed=True)
+    return None if authority is None else b".".join(map(b64encode, (authority, number))).decode()

@@ -1,6 +1,4 @@
-"""Challenge records (RFC 8555 §8.4): put for an order, seen, answered and removed whatever happens;
-and swept, where an interrupted run left some.
-"""
+"""Challenge records (RFC 8555 §8.4): written, seen, answered, removed, swept when left over."""
 
 from __future__ import annotations
 
@@ -14,8 +12,8 @@ from datetime import datetime, timedelta
 from certferry import errors
 from certferry.adapters.acme.client import PENDING, VALID, Authorization, Challenge, Client
 from certferry.adapters.acme.network import Polling, growing
-from certferry.adapters.acme.problems import Refused, RefusedProof, refused_proofs
-from certferry.adapters.acme.zones import Propagation, unwritable
+from certferry.adapters.acme.problems import Refused, refused_proofs
+from certferry.adapters.acme.propagation import Propagation, unwritable
 from certferry.core.certificates.names import base_name, challenge_name, is_challenge_value
 from certferry.core.events import Activity, Counted
 from certferry.core.redaction import quoted
@@ -29,14 +27,10 @@ VALIDATION = timedelta(minutes=5)
 """How long the CA may take to look the values up; seconds are usual."""
 
 SETTLING = timedelta(seconds=60)
-"""After this time a provider finds every record that was ever sent to it. New records can be
-missing in its lists for up to 30 s (docs/facts/dnspod.md §1.7); the rest is for the request.
-"""
+"""After this time DNSPod lists every new record (30 s: docs/facts/dnspod.md §1.7)."""
 
 GIVING_UP = timedelta(days=7)
-"""After this time a zone that the account has not has left it. Until then another account may be
-named by mistake, and the right one could still remove the record.
-"""
+"""Until a zone is missing for this long, the account may be named by mistake."""
 
 FIRST_REST, LONGEST_REST = 0.5, 5.0  # seconds between looks for a record that may still turn up
 
@@ -49,9 +43,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class OrderContext:
-    """What an order of a lineage is proven with, besides the CA. The names of `standing`, without
-    `*.`, are proven by records of dns-persist-01.
-    """
+    """What an order is proven with, besides the CA; `standing` as `Solver` uses it."""
 
     lineage: str
     dns: DnsProvider
@@ -93,8 +85,7 @@ class Solver:
         self._stopped: errors.Interrupted | None = None
 
     def prove(self, urls: Sequence[str], names: Sequence[str]) -> None:
-        """Make the authorizations at these URLs valid, which are for the names that were ordered.
-        Those that are valid need no record.
+        """Make valid the authorizations at these URLs, of an order for these names.
 
         Raises `AuthorizationFailed`, `OrderFailed` and what the ports raise.
         """
@@ -129,26 +120,17 @@ class Solver:
         return base_name(authorization.name.lower()) in self._context.standing
 
     def _proofs(self, authorizations: Sequence[Authorization]) -> list[_Proof]:
-        """Return the proofs by DNS-01. Raises `OrderFailed` for a name that a record proves, where
-        the CA does not ask for it and no account has its zone.
-        """
+        """Return the proofs by DNS-01. Raises `OrderFailed` where there can be none."""
         context = self._context
         unasked = [one.name for one in authorizations if self._is_standing(one)]
         for name, problem in unwritable(unasked, context.dns, context.propagation):
-            raise errors.OrderFailed(
-                Text(
-                    "the CA offers no dns-persist-01 for {name}, and {problem}",
-                    name=name,
-                    problem=problem.message,
-                ),
-                hint=problem.hint,
-            )
+            said = Text("the CA offers no dns-persist-01 for {name}, and {problem}")
+            message = said.filled(name=name, problem=problem.message)
+            raise errors.OrderFailed(message, hint=problem.hint)
         challenges = [(one, _challenge_of(one)) for one in authorizations]
         names = dict.fromkeys(challenge_name(one.name) for one in authorizations)
         places = {name: context.propagation.follow(name) for name in names}
         return [_Proof(one, what, places[challenge_name(one.name)]) for one, what in challenges]
-
-    # what is in DNS
 
     def _put_all(self, proofs: Sequence[_Proof]) -> None:
         self._context.report(Text("writing the challenge records"))
@@ -178,7 +160,8 @@ class Solver:
             try:
                 found = self._remove(record)
             except (errors.CertferryError, errors.Interrupted) as problem:
-                self._report_left_over(record, problem)
+                said = Text("the challenge record at {name} is left to the next run: {problem}")
+                self._context.report(said.filled(name=record.name, problem=problem.message))
             else:
                 # What was put without an answer may appear later: the next run sweeps it.
                 if found or record.handle is not None:
@@ -200,15 +183,6 @@ class Solver:
         # A row too many costs one look; an error here would hide why the order failed.
         with contextlib.suppress(errors.StateError):
             self._context.state.drop_challenge_record(record)
-
-    def _report_left_over(self, record: ChallengeRecord, problem: errors.Reported) -> None:
-        self._context.report(
-            Text(
-                "the challenge record at {name} is left to the next run: {problem}",
-                name=record.name,
-                problem=problem.message,
-            )
-        )
 
     def _wait_until_seen(self, proofs: Sequence[_Proof]) -> None:
         wanted: dict[str, set[str]] = defaultdict(set)
@@ -259,37 +233,28 @@ def _challenge_of(authorization: Authorization) -> Challenge:
 
 
 def _must_be_ordered(authorizations: Sequence[Authorization], names: Sequence[str]) -> None:
-    """Refuse to prove what was not asked for: the proof could serve another's order. A wildcard and
-    its base name have one and the same proof, whichever of them a CA writes.
-    """
+    """Refuse to prove a name that was not ordered: the proof could serve another's order."""
     ordered = {challenge_name(name) for name in names}
     for authorization in authorizations:
         if challenge_name(authorization.name.lower()) not in ordered:
-            name = quoted(authorization.name)
-            raise _not_as_ordered(
-                Text("the CA asks for a proof of {name}, which was not ordered", name=name)
-            )
+            said = Text("the CA asks for a proof of {name}, which was not ordered")
+            raise _not_as_ordered(said.filled(name=quoted(authorization.name)))
 
 
 def _not_as_ordered(what: Text) -> errors.OrderFailed:
-    return errors.OrderFailed(
-        what, hint=Text("this is a mistake of the CA's: the next run orders anew")
-    )
+    hint = Text("this is a mistake of the CA's: the next run orders anew")
+    return errors.OrderFailed(what, hint=hint)
 
 
 def _must_not_have_failed(authorizations: Sequence[Authorization]) -> None:
     failed = [one for one in authorizations if one.status not in {PENDING, VALID}]
     if failed:
-        raise refused_proofs([RefusedProof(one.name, one.problem) for one in failed])
+        raise refused_proofs([(one.name, one.problem) for one in failed])
 
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """Removes a lineage's challenge records from DNS, and forgets those that are gone from there.
-
-    `accounts` are those that may have the zones: certferry gives a record up only when none has its
-    zone.
-    """
+    """Removes a lineage's challenge records through the `accounts` that may have their zones."""
 
     state: StateStore
     accounts: Sequence[DnsProvider]
@@ -312,41 +277,24 @@ class Sweep:
             raise failures[0]
 
     def _remove(self, record: ChallengeRecord, now: datetime) -> None:
-        """Remove a record at the first account that has its zone. Raises `ZoneNotFound` when none
-        has. What is not certferry's own may be another program's, and is forgotten.
-        """
-        if not is_challenge_value(record.value):
-            _log.warning(
-                Text(
-                    "{lineage}: the state names a TXT record at {name} that is no challenge; it is"
-                    " left alone. See who can write to the state",
-                    lineage=record.lineage,
-                    name=record.name,
-                )
-            )
-        elif not record.is_ours:
-            _log.warning(
-                Text(
-                    "{lineage}: the state names the TXT record {value} at {name} in a row that"
-                    " certferry did not write; it is left alone. See who can write to the state",
-                    lineage=record.lineage,
-                    name=record.name,
-                    value=record.value,
-                )
-            )
-        else:
+        """Remove a record at the account that has its zone. Raises `ZoneNotFound` if none has."""
+        if record.is_ours and is_challenge_value(record.value):
             missing: errors.ZoneNotFound | None = None
             for dns in self.accounts:
                 try:
-                    self._remove_at(dns, record, now)
+                    return self._remove_at(dns, record, now)
                 except errors.ZoneNotFound as failure:
                     missing = missing or failure
-                else:
-                    return
             if missing is not None:
                 raise missing
-            return
-        self.state.drop_challenge_record(record)
+            return None
+        said = Text(
+            "{lineage}: the state names the TXT record {value} at {name} in a row that certferry"
+            " did not write; it is left alone. See who can write to the state"
+        )
+        value = quoted(record.value)
+        _log.warning(said.filled(lineage=record.lineage, name=record.name, value=value))
+        return self.state.drop_challenge_record(record)
 
     def _remove_at(self, dns: DnsProvider, record: ChallengeRecord, now: datetime) -> None:
         found = dns.remove_txt(record.name, record.value, record.handle)
@@ -357,16 +305,12 @@ class Sweep:
         self.state.drop_challenge_record(record)
 
     def _forget(self, record: ChallengeRecord) -> None:
-        """Give up a record whose zone has left the account: it would fail every run for ever."""
-        _log.warning(
-            Text(
-                "{lineage}: the account has no zone for {name} any more; if the TXT record {value}"
-                " of an earlier run is still there, remove it by hand",
-                lineage=record.lineage,
-                name=record.name,
-                value=record.value,
-            )
+        """Forget a record whose zone has left the account: it would fail every run for ever."""
+        said = Text(
+            "{lineage}: the account has no zone for {name} any more; if the TXT record {value} of"
+            " an earlier run is still there, remove it by hand"
         )
+        _log.warning(said.filled(lineage=record.lineage, name=record.name, value=record.value))
         self.state.drop_challenge_record(record)
 
     def _look_until_settled(self, dns: DnsProvider, record: ChallengeRecord, now: datetime) -> None:
@@ -383,9 +327,8 @@ class Sweep:
 
 @contextlib.contextmanager
 def known_to_be_taken(request: IssueRequest, dns: DnsProvider, state: StateStore) -> Iterator[None]:
-    """Store in the block that a DNS account refuses its keys, and ask one that has for something
-    that changes nothing before another order is spent on it. Raises `DnsAccessDenied` while it
-    refuses them.
+    """Store whether a DNS account refuses its keys in the block, and test those that were refused
+    before another order is spent. Raises `DnsAccessDenied`.
     """
     account = request.dns
     if state.account_note(account, _NOTE) is not None and _takes_keys(request.names[0], dns):

@@ -7,26 +7,21 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
-from functools import lru_cache
-from pathlib import Path
+from functools import cached_property, lru_cache
 
 import dns.message
 import dns.rcode
 import dns.rdatatype
 
-from certferry.adapters.acme.client import IssuerSettings, opened
+from certferry.adapters.acme.propagation import Propagation, account_at, explained, finder_of
 from certferry.adapters.acme.resolvers import HttpsResolver, Resolvers, Unheard
-from certferry.adapters.acme.zones import Propagation, account_at, explained, finder_of
 from certferry.core import dns_persist
 from certferry.core.certificates.names import base_name, challenge_name, is_wildcard
-from certferry.core.dns_persist import Offer
 from certferry.core.findings import Code, error, warning
 from certferry.core.network import Applicant, CaaRecord, CaaRefusal, allowed_by, why_forbidden
 from certferry.errors import DnsError, DnsRejected, DnsUnavailable, ZoneNotFound
 from certferry.ports.dns import DnsProvider
 from certferry.ports.examination import Delegated
-from certferry.ports.progress import Pause
 from certferry.problem import Problem, Severity
 from certferry.text import Text, verbatim
 
@@ -59,22 +54,17 @@ _FIXES = {
 }
 
 
+@dataclass(frozen=True)
 class NamesLook:
-    """Looks at names through the resolvers that a run asks. Raises nothing for what it meets.
+    """Examines CAA and DNSSEC; the names of `standing` are proven by dns-persist-01."""
 
-    Those that are `standing`, without `*.`, are proven by dns-persist-01.
-    """
+    resolvers: Resolvers
+    applicant: Applicant
+    standing: frozenset[str] = frozenset()
 
-    def __init__(
-        self,
-        resolvers: Resolvers,
-        applicant: Applicant,
-        standing: frozenset[str] = frozenset(),
-    ) -> None:
-        self._resolvers = resolvers
-        self._applicant = applicant
-        self._standing = standing
-        self._caa = lru_cache(_MANY)(resolvers.caa)
+    @cached_property
+    def _caa(self) -> Callable[[str], tuple[CaaRecord, ...]]:
+        return lru_cache(_MANY)(self.resolvers.caa)
 
     def look(self, names: Iterable[str]) -> list[Problem]:
         """Return what would keep the CA from issuing for these names."""
@@ -94,11 +84,8 @@ class NamesLook:
         return [one for of_name in found for one in of_name if one.code is Code.CAA_FORBIDS]
 
     def _signatures(self, name: str) -> list[Problem]:
-        """Ask each resolver: one that checks no signatures hides what another shows.
-
-        CAs do check them: docs/facts/letsencrypt.md §4.1.
-        """
-        if not any(_is_bogus(name, resolver) for resolver in self._resolvers.apart()):
+        """Ask each resolver, as some do not check (CAs do: docs/facts/letsencrypt.md §4.1)."""
+        if not any(_is_bogus(name, resolver) for resolver in self.resolvers.apart()):
             return []
         message = Text(
             "the DNSSEC signatures of {name} do not hold, and CAs check them since March 2026",
@@ -118,7 +105,7 @@ class NamesLook:
             return
         if not records:
             return
-        applicant = self._applicant
+        applicant = self.applicant
         if not applicant.identities:
             message = Text(
                 "the CAA records at {at} let {allowed} issue, and the CA does not say what it is"
@@ -129,7 +116,7 @@ class NamesLook:
             fix = Text("compare them with what the CA's documents say of CAA")
             yield warning(Code.CAA_NOT_JUDGED, name, message, fix)
             return
-        if base_name(name) in self._standing:
+        if base_name(name) in self.standing:
             applicant = replace(applicant, method=dns_persist.METHOD)
         refusal = why_forbidden(name, records, applicant)
         if refusal is not None:
@@ -172,27 +159,20 @@ def _is_bogus(name: str, resolver: Resolvers) -> bool:
         return False
 
 
+@dataclass(frozen=True, slots=True)
 class ZonesLook:
     """Looks at the zones of one account; without `resolvers` at nothing but the account."""
 
-    def __init__(
-        self,
-        account: str,
-        dns: DnsProvider,
-        propagation: Propagation,
-        resolvers: Resolvers | None,
-    ) -> None:
-        self._account = account
-        self._dns = dns
-        self._propagation = propagation
-        self._resolvers = resolvers
+    account: str
+    dns: DnsProvider
+    propagation: Propagation
+    resolvers: Resolvers | None
 
     def look(self, names: Iterable[tuple[str, DnsProvider]]) -> list[Problem]:
-        """Return what would keep the challenges of these names from being written, or seen. Each
-        has the provider of its certificate, which may be several accounts: what goes to another
-        one is left to the look at that. Raises `DnsError` where the account cannot be asked.
+        """Return what keeps challenges of names, each with its certificate's provider, from being
+        written to this account, or seen. Raises `DnsError` where it cannot be asked.
         """
-        find = finder_of(self._dns)
+        find = finder_of(self.dns)
         if find is None:
             return []
         wanted = list(dict.fromkeys((challenge_name(name), dns) for name, dns in names))
@@ -204,7 +184,7 @@ class ZonesLook:
             if isinstance(place, Problem):
                 continue
             try:
-                if account_at(prover, place) is self._dns:
+                if account_at(prover, place) is self.dns:
                     held.setdefault(find(place).name, place)
                     findings += self._wildcard(asked) if place == asked else ()
             except DnsError as problem:
@@ -215,7 +195,7 @@ class ZonesLook:
 
     def _place(self, name: str) -> str | Problem:
         try:
-            return self._propagation.follow(name)
+            return self.propagation.follow(name)
         except DnsRejected as problem:
             return problem.problem(name, code=Code.ALIAS_BROKEN)
         except DnsError as problem:
@@ -224,11 +204,10 @@ class ZonesLook:
     def _wildcard(self, asked: str) -> Iterator[Problem]:
         """Explain a CNAME that is seen at a challenge's name and is a wildcard's."""
         with suppress(DnsUnavailable):
-            target = self._propagation.wildcard_alias(asked)
+            target = self.propagation.wildcard_alias(asked)
             if target is not None:
-                message = Text(
-                    "a wildcard's CNAME to {target} is seen at {name}", target=target, name=asked
-                )
+                said = Text("a wildcard's CNAME to {target} is seen at {name}")
+                message = said.filled(target=target, name=asked)
                 fix = Text(
                     "nothing to do: the wildcard no longer applies once the challenge is written"
                     " there"
@@ -239,29 +218,29 @@ class ZonesLook:
         if not isinstance(problem, ZoneNotFound):
             return problem.problem(place, code=Code.ZONE_BLOCKED)
         with suppress(DnsUnavailable):  # of a resolver; what is wrong with the zone is known
-            problem = explained(problem, asked, place, self._propagation)
+            problem = explained(problem, asked, place, self.propagation)
         return problem.problem(place, code=Code.ZONE_MISSING)
 
     def _delegation(self, zone: str, place: str) -> Iterator[Problem]:
         """Compare the name servers that the world asks about a place with those of the account."""
-        if self._resolvers is None:
+        if self.resolvers is None:
             return
         try:
-            public = self._resolvers.zone_of(place)
-            asked = self._resolvers.name_servers(public)
+            public = self.resolvers.zone_of(place)
+            asked = self.resolvers.name_servers(public)
         except ZoneNotFound as problem:
             yield problem.problem(zone, code=Code.NOT_DELEGATED)
             return
         except DnsError as problem:
             yield problem.problem(zone, Severity.WARNING, Code.NOT_LOOKED_AT)
             return
-        own = self._dns.name_servers(zone) if isinstance(self._dns, Delegated) else frozenset()
+        own = self.dns.name_servers(zone) if isinstance(self.dns, Delegated) else frozenset()
         if public == zone and not (own and own.isdisjoint(asked)):
             return
         message = Text(
             "the account {account} has the zone {zone}, but the public DNS asks other name"
             " servers about {place}: {asked}",
-            account=self._account,
+            account=self.account,
             zone=zone,
             place=place,
             asked=list(asked),
@@ -276,33 +255,6 @@ class ZonesLook:
         yield error(Code.DELEGATED_ELSEWHERE, zone, message, fix)
 
 
-@dataclass(frozen=True, slots=True)
-class SeenDirectory:
-    """What a directory says. `identities` are the domain names by which CAA records name the CA
-    (RFC 8555 §9.7.6), in lower case; none where it has none. `ahead` is how far the CA's clock is
-    ahead of this machine's, `None` where its answer has no date; `offer` what it says of
-    dns-persist-01.
-    """
-
-    identities: frozenset[str]
-    ahead: timedelta | None
-    offer: Offer | None
-
-
-def look_at_directory(
-    url: str,
-    *,
-    ca_bundle: Path | None,
-    proxy: str | None = None,
-    pause: Pause,
-    now: Callable[[], datetime],
-) -> SeenDirectory:
-    """Read the directory at a URL. Raises `IssuanceError`."""
-    settings = IssuerSettings(url, ca_bundle=ca_bundle, proxy=proxy)
-    with opened(settings, pause, now) as client:
-        return SeenDirectory(client.identities, client.ahead, client.offer)
-
-
 _NAME_ANOTHER = Text(
     "name one that answers in `doh` under [dns], such as https://223.5.5.5/dns-query, or look at"
     " the proxy on the way"
@@ -310,9 +262,7 @@ _NAME_ANOTHER = Text(
 
 
 def look_at_resolvers(resolvers: Sequence[HttpsResolver]) -> Iterator[Problem]:
-    """Ask each for a name of 16 random digits, which has not been registered. A silent one is a
-    warning: it is a second opinion. Raises nothing for what it meets.
-    """
+    """Ask each for a name that does not exist. A silent one is a warning. Never raises."""
     if not resolvers:
         return
     with ThreadPoolExecutor(len(resolvers)) as pool:
@@ -337,9 +287,6 @@ def _look(resolver: HttpsResolver) -> Problem | None:
         return warning(Code.RESOLVER_SILENT, called, message, _NAME_ANOTHER)
     if not addresses:
         return None
-    message = Text(
-        "the resolver {resolver} says that a name which does not exist is at {addresses}",
-        resolver=called,
-        addresses=addresses,
-    )
+    said = Text("the resolver {resolver} says that a name which does not exist is at {addresses}")
+    message = said.filled(resolver=called, addresses=addresses)
     return error(Code.RESOLVER_INVENTS, called, message, _NAME_ANOTHER)

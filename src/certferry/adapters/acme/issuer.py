@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from urllib.parse import urlsplit
@@ -12,16 +13,15 @@ from urllib.parse import urlsplit
 from certferry import errors
 from certferry.adapters.acme.account import AccountKeeper, account_key, thumbprint
 from certferry.adapters.acme.budget import Budget
-from certferry.adapters.acme.client import Client, IssuerSettings, opened
+from certferry.adapters.acme.client import Client, ask_renewal_info, opened
+from certferry.adapters.acme.csr import certificate_id
 from certferry.adapters.acme.dns01 import OrderContext, Sweep, known_to_be_taken
 from certferry.adapters.acme.examination import NamesLook
-from certferry.adapters.acme.network import Network
+from certferry.adapters.acme.network import IssuerSettings, Network, opened_network
 from certferry.adapters.acme.order import Ordering
 from certferry.adapters.acme.persist import NOT_OFFERED, PersistProofs
-from certferry.adapters.acme.problems import Refused, translating_errors
-from certferry.adapters.acme.renewal_info import ask, certificate_id
+from certferry.adapters.acme.propagation import Propagation, must_be_writable
 from certferry.adapters.acme.resolvers import Resolvers
-from certferry.adapters.acme.zones import Propagation, must_be_writable
 from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.certificates.names import base_name
 from certferry.core.certificates.renewal import RenewalInfo
@@ -35,9 +35,7 @@ from certferry.ports.state import Lease, StateStore
 from certferry.text import Text
 
 MOST_ORDERS = 20
-"""In flight at one directory. Pebble 2.6 has frozen above that (docs/facts/libraries.md §1.2), and
-a public CA limits requests.
-"""
+"""In flight at one directory: Pebble 2.6 freezes above that (docs/facts/libraries.md §1.2)."""
 
 TURN_REST = 0.25  # seconds between looks whether one of them is finished
 
@@ -45,66 +43,45 @@ _RENEWAL_INFO = "renewal-info"
 """The note, by the directory's address, of where it has renewal information."""
 
 
-def connect(
-    settings: IssuerSettings,
-    *,
-    state: StateStore,
-    propagation: Propagation,
-    pause: Pause,
-    now: Callable[[], datetime],
-    resolvers: Resolvers | None = None,
-) -> AcmeIssuer:
-    """Return the issuer for a directory; nothing is sent yet. Where there are `resolvers`, they are
-    asked for CAA records before an order, and for the records of `dns_persist`.
-
-    Raises `ConfigError` when the CA bundle is not a file.
-    """
-    if settings.ca_bundle is not None and not settings.ca_bundle.is_file():
-        raise errors.ConfigError(
-            Text("there is no file {path}", path=settings.ca_bundle),
-            hint=Text("`ca_bundle` under [acme] is a PEM file with one or more CA certificates"),
-        )
-    return AcmeIssuer(settings, state, propagation, pause, now, resolvers)
-
-
+@dataclass(kw_only=True, eq=False)
 class AcmeIssuer:
-    """Orders certificates at one directory, for several lineages at once."""
+    """Orders certificates at one directory, for several lineages at once.
 
-    def __init__(
-        self,
-        settings: IssuerSettings,
-        state: StateStore,
-        propagation: Propagation,
-        pause: Pause,
-        now: Callable[[], datetime],
-        resolvers: Resolvers | None,
-    ) -> None:
-        self._settings = settings
+    `resolvers`, if any, are asked for CAA records before an order, and for dns-persist-01. Raises
+    `ConfigError` when the CA bundle is not a file.
+    """
+
+    settings: IssuerSettings
+    state: StateStore
+    propagation: Propagation
+    pause: Pause
+    now: Callable[[], datetime]
+    resolvers: Resolvers | None = None
+
+    def __post_init__(self) -> None:
+        settings, resolvers, bundle = self.settings, self.resolvers, self.settings.ca_bundle
+        if bundle is not None and not bundle.is_file():
+            hint = Text("`ca_bundle` under [acme] is a PEM file with one or more CA certificates")
+            raise errors.ConfigError(Text("there is no file {path}", path=bundle), hint=hint)
         self._directory = settings.directory
-        self._resolvers = resolvers
-        self._state = state
-        self._propagation = propagation
-        self._pause = pause
-        self._now = now
         self._silent: errors.CaUnavailable | None = None
         self._turns = threading.BoundedSemaphore(MOST_ORDERS)
-        self._accounts = AccountKeeper(settings, state)
-        self._persist = (
-            PersistProofs(settings.directory, state, resolvers, now, self._offer)
-            if settings.dns_persist and resolvers is not None
-            else None
-        )
+        self._accounts = AccountKeeper(settings, self.state)
+        self._persist: PersistProofs | None = None
+        if settings.dns_persist and resolvers is not None:
+            proofs = PersistProofs(self._directory, self.state, resolvers, self.now, self._offer)
+            self._persist = proofs
 
     def must_be_provable(self, names: Sequence[str], dns: DnsProvider) -> frozenset[str]:
         """See `Issuer.must_be_provable`."""
         if self._persist is not None:
-            return self._persist.must_be_provable(names, dns, self._propagation)
-        must_be_writable(names, dns, self._propagation)
+            return self._persist.must_be_provable(names, dns, self.propagation)
+        must_be_writable(names, dns, self.propagation)
         return frozenset()
 
     def rate_limit_hold(self, request: IssueRequest) -> errors.OrderHeldBack | None:
         """See `Issuer.rate_limit_hold`."""
-        budget = Budget(self._directory, self._settings.limits, self._state, self._now)
+        budget = Budget(self._directory, self.settings.limits, self.state, self.now)
         return budget.rate_limit_hold(request)
 
     def issue(
@@ -115,15 +92,15 @@ class AcmeIssuer:
         context = OrderContext(
             lineage=request.lineage,
             dns=dns,
-            state=self._state,
-            propagation=self._propagation,
-            pause=self._pause,
-            now=self._now,
+            state=self.state,
+            propagation=self.propagation,
+            pause=self.pause,
+            now=self.now,
             progress=progress,
             standing=standing,
         )
         with (
-            known_to_be_taken(request, dns, self._state),
+            known_to_be_taken(request, dns, self.state),
             self._turn(),
             self._remembering_holds(request),
             self._client() as client,
@@ -131,24 +108,15 @@ class AcmeIssuer:
             if client.ahead is not None:
                 must_not_be_behind(urlsplit(self._directory).netloc, client.ahead)
             check = partial(self._must_be_allowed, request.names, standing, client.identities)
-            ordering = Ordering(self._settings, client, request, lease, context, check)
-            account = self._accounts.sign_in(client)
-            try:
-                return ordering.fulfil()
-            except Refused as refused:
-                if not self._accounts.is_unknown(client, account, refused):
-                    raise
-            self._accounts.sign_in_anew(client, account)
-            return ordering.fulfil()
+            ordering = Ordering(self.settings, client, request, lease, context, check)
+            return self._accounts.for_account(client, lambda _: ordering.fulfil())
 
     def sweep(self, lineage: str, accounts: Sequence[DnsProvider], now: datetime) -> None:
         """See `Issuer.sweep`."""
-        Sweep(self._state, accounts, self._pause).run(lineage, now)
+        Sweep(self.state, accounts, self.pause).run(lineage, now)
 
     def renewal_info(self, cert_pem: str, directory: str = "") -> RenewalInfo:
-        """See `Issuer.renewal_info`. Where to ask is remembered from the last directory that was
-        read. A CA that did not answer is not asked for the next certificate.
-        """
+        """See `Issuer.renewal_info`. A CA that did not answer is not asked again."""
         del directory  # it is this one's
         identifier = certificate_id(cert_pem)
         if identifier is None:
@@ -156,13 +124,13 @@ class AcmeIssuer:
         if self._silent is not None:
             raise self._silent
         try:
-            with self._network() as network:
-                resource = self._state.account_note(self._directory, _RENEWAL_INFO)
+            with opened_network(self.settings, self.pause, self.now) as network:
+                resource = self.state.account_note(self._directory, _RENEWAL_INFO)
                 if resource is None:
                     resource = self._read_directory(network).renewal_info
                 if resource is None:
                     return RenewalInfo()
-                return ask(network, resource, identifier, self._now)
+                return ask_renewal_info(network, resource, identifier, self.now)
         except errors.CaUnavailable as error:
             self._silent = error
             raise
@@ -170,14 +138,12 @@ class AcmeIssuer:
     def _must_be_allowed(
         self, names: Sequence[str], standing: frozenset[str], identities: frozenset[str]
     ) -> None:
-        """Raise `OrderFailed` where CAA records keep the CA from issuing by the proof that each
-        name has. What cannot be known is left to the CA.
-        """
-        if self._resolvers is None or not identities:
+        """Raise `OrderFailed` where CAA records forbid the CA to issue by a name's proof."""
+        if self.resolvers is None or not identities:
             return
-        account = self._state.account(self._directory)
+        account = self.state.account(self._directory)
         applicant = Applicant(identities, None if account is None else account.url)
-        look = NamesLook(self._resolvers, applicant, standing)
+        look = NamesLook(self.resolvers, applicant, standing)
         for finding in look.forbidden(names):
             raise errors.OrderFailed(
                 Text("{name}: {problem}", name=finding.subject, problem=finding.message),
@@ -197,17 +163,17 @@ class AcmeIssuer:
                     str(refusal.message),
                     request.names,
                     refusal.retry.after,
-                    self._now(),
+                    self.now(),
                     by_name=not isinstance(refusal, errors.CaUnavailable),
                 )
                 with contextlib.suppress(errors.StateError):  # why it failed is the news
-                    self._state.save_hold(self._directory, hold)
+                    self.state.save_hold(self._directory, hold)
             raise
 
     @contextlib.contextmanager
     def _turn(self) -> Iterator[None]:
         while not self._turns.acquire(blocking=False):
-            self._pause(TURN_REST)
+            self.pause(TURN_REST)
         try:
             yield
         finally:
@@ -220,23 +186,15 @@ class AcmeIssuer:
 
     @contextlib.contextmanager
     def _client(self) -> Iterator[Client]:
-        with self._network() as network:
+        with opened_network(self.settings, self.pause, self.now) as network:
             yield self._read_directory(network)
-
-    @contextlib.contextmanager
-    def _network(self) -> Iterator[Network]:
-        """Open a network; only `IssuanceError` leaves the block."""
-        bundle, proxy = self._settings.ca_bundle, self._settings.proxy
-        network = Network(ca_bundle=bundle, proxy=proxy, pause=self._pause, now=self._now)
-        with translating_errors(self._now), contextlib.closing(network):
-            yield network
 
     def _read_directory(self, network: Network) -> Client:
         """Read the directory, and store where it has renewal information."""
         client = Client.at(self._directory, network)
         resource = client.renewal_info
-        if resource != self._state.account_note(self._directory, _RENEWAL_INFO):
-            self._state.update_account_note(self._directory, _RENEWAL_INFO, lambda _: resource)
+        if resource != self.state.account_note(self._directory, _RENEWAL_INFO):
+            self.state.update_account_note(self._directory, _RENEWAL_INFO, lambda _: resource)
         return client
 
 
@@ -249,24 +207,17 @@ def persist_record(
     pause: Pause,
     now: Callable[[], datetime],
 ) -> PersistRecord:
-    """Return the record that proves a name to the CA, with its wildcard if asked. The account that
-    it names is registered where there is none yet, or the CA has forgotten it, and asked for with
-    the key that the record is made with (draft-ietf-acme-dns-persist-02 §4.5). Raises
-    `IssuanceError` and `StateError`.
+    """Return the record that proves a name to the CA, for an account that is first registered or
+    confirmed (draft-ietf-acme-dns-persist-02 §4.5). Raises `IssuanceError` and `StateError`.
     """
     accounts = AccountKeeper(settings, state)
     with opened(settings, pause, now) as client:
         if client.offer is None:
             hint = Text("until it does, challenges are written by an account (`dns`)")
             raise errors.OrderFailed(NOT_OFFERED, hint=hint)
-        account = accounts.sign_in(client)
-        try:
-            facts = client.account(account.url or "")
-        except Refused as refused:
-            if not accounts.is_unknown(client, account, refused):
-                raise
-            account = accounts.sign_in_anew(client, account)
-            facts = client.account(account.url or "")
+        account, facts = accounts.for_account(
+            client, lambda account: (account, client.account(account.url or ""))
+        )
         if facts.status != "valid":
             raise errors.OrderFailed(
                 Text("the account {url} is {status} at the CA", url=facts.url, status=facts.status),

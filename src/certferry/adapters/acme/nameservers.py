@@ -1,6 +1,4 @@
-"""What one server answers when it is asked for TXT values: an authoritative name server, or a
-resolver by HTTPS.
-"""
+"""What name servers, and resolvers over HTTPS, answer about TXT values, and what that means."""
 
 from __future__ import annotations
 
@@ -21,14 +19,7 @@ import dns.rdataclass
 import dns.rdatatype
 import dns.rrset
 
-from certferry.adapters.acme.resolvers import (
-    NO_ANSWER,
-    PAYLOAD,
-    UNREADABLE,
-    HttpsResolver,
-    Unheard,
-    to_name,
-)
+from certferry.adapters.acme import resolvers
 from certferry.system_words import system_words
 from certferry.text import Text, verbatim
 
@@ -72,14 +63,11 @@ class Reading:
 
 
 def ask(address: str, port: int, name: str, answer_within: timedelta) -> Reading:
-    """Ask over UDP, and over TCP when the answer does not fit. Where none comes, or another host's
-    in its place, TCP is tried as well: networks block the one and not the other, and a proxy that
-    answers DNS itself often takes UDP alone. Never raises for what it meets.
-
-    Recursion is not desired: a server must show what it has itself.
+    """Ask for the TXT values that a server has itself, by TCP where UDP brings no authoritative
+    answer: networks block one and not the other, and proxies often take UDP alone. Never raises.
     """
     query = dns.message.make_query(
-        to_name(name), dns.rdatatype.TXT, use_edns=0, payload=PAYLOAD, flags=0
+        resolvers.to_name(name), dns.rdatatype.TXT, use_edns=0, payload=resolvers.PAYLOAD, flags=0
     )
     seconds = answer_within.total_seconds()
 
@@ -99,20 +87,17 @@ def _heard(exchange: Callable[[], dns.message.Message], name: str) -> Reading:
     try:
         response = exchange()
     except dns.exception.Timeout:
-        return Reading(Heard.SILENCE, NO_ANSWER)
+        return Reading(Heard.SILENCE, resolvers.NO_ANSWER)
     except OSError as exc:
         heard = Heard.NO_ROUTE if exc.errno in NO_ROUTE else Heard.SILENCE
         return Reading(heard, system_words(exc))
     except (dns.exception.DNSException, EOFError):
-        return Reading(Heard.SILENCE, UNREADABLE)
+        return Reading(Heard.SILENCE, resolvers.UNREADABLE)
     return read(response, name)
 
 
 def read(response: dns.message.Message, name: str) -> Reading:
-    """Read the values off an answer: each is a record's strings joined (RFC 7208 §3.3).
-
-    Only an authoritative answer counts; "no such name" is one without values.
-    """
+    """Read an authoritative answer; a value is its record's strings joined (RFC 7208 §3.3)."""
     refusal = _refusal(response)
     if refusal is not None:
         return refusal
@@ -123,29 +108,21 @@ def read(response: dns.message.Message, name: str) -> Reading:
 
 
 def read_kept(response: dns.message.Message, name: str) -> Reading:
-    """Read an answer that may have been kept for a while, with how long it may be kept still: a
-    record by its own time, and that there is none by the zone's SOA record (RFC 2308 §5).
-    """
+    """Read a resolver's answer, with how long it may still be cached (RFC 2308 §5)."""
     refusal = _refusal(response)
     if refusal is not None:
         return refusal
     found = _txt_records(response, name)
     if found:
-        why = Text(
-            "shows only older values, and may do so for another {time}",
-            time=timedelta(seconds=found.ttl),
-        )
+        why = Text("shows only older values, and may do so for another {time}")
+        why = why.filled(time=timedelta(seconds=found.ttl))
         return Reading(Heard.ANSWER, why, _values_of(found))
-    why = Text("still says that there is no such record")
     for records in response.authority:
         if records.rdclass == dns.rdataclass.IN and records.rdtype == dns.rdatatype.SOA:
             time = timedelta(seconds=min(records.ttl, *(one.minimum for one in records)))
-            why = Text(
-                "still says that there is no such record, and may do so for another {time}",
-                time=time,
-            )
-            break
-    return Reading(Heard.ANSWER, why)
+            why = Text("still says that there is no such record, and may do so for another {time}")
+            return Reading(Heard.ANSWER, why.filled(time=time))
+    return Reading(Heard.ANSWER, Text("still says that there is no such record"))
 
 
 def _refusal(response: dns.message.Message) -> Reading | None:
@@ -156,7 +133,7 @@ def _refusal(response: dns.message.Message) -> Reading | None:
 
 def _txt_records(response: dns.message.Message, name: str) -> dns.rrset.RRset | None:
     return response.get_rrset(
-        dns.message.ANSWER, to_name(name), dns.rdataclass.IN, dns.rdatatype.TXT
+        dns.message.ANSWER, resolvers.to_name(name), dns.rdataclass.IN, dns.rdatatype.TXT
     )
 
 
@@ -168,28 +145,28 @@ Opinions = Mapping[str, Mapping[str, Reading]]
 """Name → resolver, as it is called in sentences → what it said."""
 
 
-def opinions_of(resolvers: Sequence[HttpsResolver], names: Iterable[str]) -> Opinions:
+def opinions_of(asked: Sequence[resolvers.HttpsResolver], names: Iterable[str]) -> Opinions:
     """Ask each resolver over HTTPS for each name, side by side."""
     names = list(names)
-    with ThreadPoolExecutor(max(len(resolvers), 1)) as threads:
-        answers = list(threads.map(lambda one: _ask(one, names), resolvers))
+    with ThreadPoolExecutor(max(len(asked), 1)) as threads:
+        answers = list(threads.map(lambda one: _ask(one, names), asked))
     return {
-        name: {one.called: found[n] for one, found in zip(resolvers, answers, strict=True)}
+        name: {one.called: found[n] for one, found in zip(asked, answers, strict=True)}
         for n, name in enumerate(names)
     }
 
 
-def _ask(resolver: HttpsResolver, names: Sequence[str]) -> list[Reading]:
+def _ask(resolver: resolvers.HttpsResolver, names: Sequence[str]) -> list[Reading]:
     """Ask one resolver; when it is silent once, the other names are not asked for."""
     readings: list[Reading] = []
     for name in names:
         if readings and readings[-1].heard is Heard.SILENCE:
             readings.append(readings[-1])
             continue
-        query = dns.message.make_query(to_name(name), dns.rdatatype.TXT)
+        query = dns.message.make_query(resolvers.to_name(name), dns.rdatatype.TXT)
         try:
             readings.append(read_kept(resolver.ask(query), name))
-        except Unheard as silence:
+        except resolvers.Unheard as silence:
             readings.append(Reading(Heard.SILENCE, silence.problem))
     return readings
 
@@ -200,9 +177,7 @@ def those_heard(readings: Mapping[str, Reading]) -> dict[str, Reading]:
 
 
 def is_shown(readings: Mapping[str, Reading], wanted: frozenset[str]) -> bool:
-    """Return whether every resolver that answers shows the values. One that is silent is forgiven
-    while another answers: from some networks not all of them can be reached.
-    """
+    """Return whether every resolver that answers shows the values, and at least one does."""
     heard = those_heard(readings)
     return bool(heard) and all(one.shows(wanted) for one in heard.values())
 
@@ -220,3 +195,213 @@ def dissent(opinions: Opinions, wanted: Mapping[str, frozenset[str]]) -> list[Te
 def with_reasons(hosts: Mapping[str, Text]) -> list[Text]:
     """Return each host with the reason behind it."""
     return [Text("{server} ({why})", server=host, why=why) for host, why in hosts.items()]
+
+
+NO_ADDRESS = Text("has no address")
+UNASKED = Reading(Heard.SILENCE, resolvers.NO_ANSWER)
+
+
+@dataclass(frozen=True, slots=True)
+class Sought:
+    """The values that a name must show at every host in the NS records of its zone."""
+
+    name: str
+    zone: str
+    values: frozenset[str]
+    hosts: tuple[str, ...]
+
+
+class ServerVerdict(Enum):
+    """Whether a server counts as showing the values of a name."""
+
+    SEEN = "seen"
+    MISSING = "missing"
+    LEFT_OUT = "left out"
+
+
+def judged_server(
+    readings: Sequence[Reading], wanted: frozenset[str]
+) -> tuple[ServerVerdict, Text]:
+    """Judge a server: each address that answers must show every value; silent ones are forgiven
+    while another answers. One that this host cannot send to (IPv6 alone) is left out.
+    """
+    if not readings:
+        return ServerVerdict.MISSING, NO_ADDRESS
+    asked = [reading for reading in readings if reading.heard is not Heard.NO_ROUTE]
+    if not asked:
+        return ServerVerdict.LEFT_OUT, readings[0].why
+    answered = [reading for reading in asked if reading.heard is not Heard.SILENCE]
+    lacking = [reading for reading in answered or asked if not reading.shows(wanted)]
+    if lacking:
+        return ServerVerdict.MISSING, lacking[0].why
+    return ServerVerdict.SEEN, Text("")
+
+
+class PropagationStatus:
+    """The readings so far, by address; `opinions` are what other resolvers said last."""
+
+    def __init__(self, sought: Iterable[Sought], addresses: Mapping[str, tuple[str, ...]]) -> None:
+        self.sought = tuple(sought)
+        self.addresses = dict(addresses)
+        self._readings: dict[tuple[str, str], Reading] = {}
+        self.opinions: Mapping[str, Mapping[str, Reading]] = {}
+        self._without_unlocated = False
+        self._accepted: set[str] = set()
+        self._heard: set[str] = set()
+
+    def accept(self, names: Iterable[str]) -> None:
+        """Take the values of these names for seen."""
+        self._accepted |= set(names)
+
+    def note(self, address: str, name: str, reading: Reading) -> None:
+        """Store the newest reading of a name at an address."""
+        self._readings[address, name] = reading
+        if reading.heard in {Heard.ANSWER, Heard.REFUSAL}:
+            self._heard.add(name)
+
+    def leave_out_unlocated(self) -> None:
+        """Wait no longer for hosts without an address."""
+        self._without_unlocated = True
+
+    @property
+    def unlocated(self) -> list[str]:
+        """The hosts of which no address is known."""
+        return sorted(host for host, addresses in self.addresses.items() if not addresses)
+
+    def to_ask(self) -> dict[str, list[str]]:
+        """Return the names to ask for at each address."""
+        questions: dict[str, list[str]] = {}
+        for one in self.sought:
+            for host, (verdict, _) in self.verdicts(one).items():
+                for address in self.addresses[host] if verdict is not ServerVerdict.SEEN else ():
+                    names = questions.setdefault(address, [])
+                    if one.name not in names and not self._reading(one, address).shows(one.values):
+                        names.append(one.name)
+        return {address: names for address, names in questions.items() if names}
+
+    def verdicts(self, one: Sought) -> dict[str, tuple[ServerVerdict, Text]]:
+        """Judge every host for one name; an address that was not asked yet counts as silent."""
+        found: dict[str, tuple[ServerVerdict, Text]] = {}
+        for host in one.hosts:
+            addresses = self.addresses[host]
+            found[host] = judged_server([self._reading(one, a) for a in addresses], one.values)
+            if self._without_unlocated and not addresses:
+                found[host] = ServerVerdict.LEFT_OUT, NO_ADDRESS
+        return found
+
+    @property
+    def incomplete(self) -> list[Sought]:
+        """What some host that can be asked does not show yet, or what none shows."""
+        waiting = [one for one in self.sought if one.name not in self._accepted]
+        missing, seen = ServerVerdict.MISSING, ServerVerdict.SEEN
+        return [o for o in waiting if self._judged(o, missing) or not self._judged(o, seen)]
+
+    @property
+    def unheard(self) -> list[Sought]:
+        """The incomplete of which no server has given an answer that counts."""
+        return [one for one in self.incomplete if one.name not in self._heard]
+
+    def missing(self) -> dict[str, Text]:
+        """Return the hosts that lack something, each with the reason."""
+        return {
+            host: why
+            for one in self.incomplete
+            for host, why in self._judged(one, ServerVerdict.MISSING).items()
+        }
+
+    def heard(self) -> dict[Heard, set[str]]:
+        """Return which hosts gave each kind of answer, without those that cannot be asked."""
+        found: dict[Heard, set[str]] = {}
+        for one in self.sought:
+            for host in one.hosts:
+                for address in self.addresses[host]:
+                    found.setdefault(self._reading(one, address).heard, set()).add(host)
+        found.pop(Heard.NO_ROUTE, None)
+        return found
+
+    def account(self) -> list[Text]:
+        """Return for each name that is not seen everywhere where it is, where not, and why."""
+        seen, missing = Text("was seen at {servers}"), Text("; missing at {servers}")
+        unreachable = Text("; not reachable from here: {servers}")
+
+        def reasons(one: Sought, verdict: ServerVerdict) -> list[Text]:
+            return with_reasons(self._judged(one, verdict))
+
+        return [
+            Text(
+                "{name} {seen}{missing}{unreachable}",
+                name=one.name,
+                seen=_listed(seen, [*self._judged(one, ServerVerdict.SEEN)] or [Text("none")]),
+                missing=_listed(missing, reasons(one, ServerVerdict.MISSING)),
+                unreachable=_listed(unreachable, reasons(one, ServerVerdict.LEFT_OUT)),
+            )
+            for one in self.incomplete
+        ]
+
+    def _reading(self, one: Sought, address: str) -> Reading:
+        return self._readings.get((address, one.name), UNASKED)
+
+    def _judged(self, one: Sought, wanted: ServerVerdict) -> dict[str, Text]:
+        """Return the hosts with this verdict, each with the reason."""
+        return {
+            host: why for host, (verdict, why) in self.verdicts(one).items() if verdict is wanted
+        }
+
+
+def _listed(sentence: Text, servers: Sequence[object]) -> Text:
+    return sentence.filled(servers=servers) if servers else Text("")
+
+
+def advice(status: PropagationStatus, inventing: Mapping[str, Sequence[str]]) -> Text:
+    """Return what to check when values are not seen; `inventing` resolvers make up addresses."""
+    zones = sorted({one.zone for one in status.incomplete})
+    addresses = {
+        a for one in status.incomplete for host in one.hosts for a in status.addresses[host]
+    }
+    if made_up := resolvers.made_up_among(list(addresses)):
+        return Text(
+            "a proxy on this host answers DNS with made-up addresses ({addresses}); let DNS"
+            " bypass it, or name resolvers that it leaves alone in [dns].resolvers or [dns].doh",
+            addresses=made_up,
+        )
+    if inventing:
+        return Text(
+            "{resolvers} give addresses for a name that does not exist, so the name servers are"
+            " perhaps not where they say: let DNS bypass the proxy or filter, or name other"
+            " resolvers in [dns].resolvers",
+            resolvers=[
+                Text("{resolver} ({addresses})", resolver=resolver, addresses=found)
+                for resolver, found in inventing.items()
+            ],
+        )
+    heard, missing = status.heard(), status.missing()
+    servers = sorted(heard.get(Heard.REFUSAL, set()) | heard.get(Heard.HEARSAY, set()))
+    if heard.keys() == {Heard.SILENCE}:
+        fix = Text(
+            "no name server answered at all: this host may not be allowed to ask them directly; let"
+            " it send to port 53 outbound, UDP and TCP, of any address, or check the name servers"
+            " of {zones}; where it may not, set `doh` or `wait` under [dns]"
+        )
+    elif heard.keys() - {Heard.SILENCE} == {Heard.HEARSAY}:
+        fix = Text(
+            "a router or a proxy seems to answer in place of the name servers of {zones}:"
+            " let this host's queries to port 53 bypass it, UDP and TCP, or set `doh` or `wait`"
+            " under [dns]"
+        )
+    elif servers:
+        fix = Text(
+            "{servers} should serve {zones} and do not: correct the name servers at the registrar"
+        )
+    elif missing and set(missing.values()) == {resolvers.NO_ANSWER} and Heard.ANSWER in heard:
+        servers = sorted(missing)
+        fix = Text(
+            "this host gets no answer from {servers}, but one from other name servers of {zones}:"
+            " let it send to port 53 outbound, UDP and TCP, of every address (firewall, security"
+            " group)"
+        )
+    else:
+        fix = Text(
+            "check that {zones} is delegated to the provider that the record was written at, or"
+            " give it longer with [dns].propagation_timeout"
+        )
+    return fix.filled(zones=zones, servers=servers)

@@ -1,5 +1,4 @@
-"""Signed requests to a CA: the library's network, with the patience that it lacks; and the waits
-between looks at what takes its time.
+"""Signed requests to a CA, and the waits between polls.
 
 The library retries a refused nonce once, which is not enough for a busy CA, loses Retry-After when
 a request is refused, and knows one timeout only (docs/facts/libraries.md §1.1).
@@ -7,6 +6,7 @@ a request is refused, and knows one timeout only (docs/facts/libraries.md §1.1)
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -21,9 +21,11 @@ from urllib3.exceptions import LocationParseError
 from urllib3.util import parse_url
 
 from certferry import __version__
-from certferry.adapters.acme.problems import Refused, is_untrusted, moment_of
+from certferry.adapters.acme.problems import Refused, is_untrusted, moment_of, translating_errors
 from certferry.adapters.http.client import PlainSession, ahead_of
+from certferry.core.desired.certificate import ExternalAccount
 from certferry.core.network import is_loopback
+from certferry.core.planning.limits import Limits
 from certferry.core.redaction import quoted
 from certferry.errors import CaUnavailable, Retry
 from certferry.ports.progress import Pause
@@ -43,28 +45,45 @@ _TRANSIENT = {500, 502, 503, 504}
 _T = TypeVar("_T")
 
 
-class Network(ClientNetwork):
-    """The requests of one order, signed with ES256 once `key` and `account` are set. They take a
-    `proxy`, or else that of the environment.
+@dataclass(frozen=True, slots=True)
+class IssuerSettings:
+    """An operator's settings of one CA, whose `directory` is a URL.
 
-    Not for several threads at once. Raises `Refused` for every answer that is an error or a
-    redirect, `CaUnavailable` for an address that others could listen at, and `requests` exceptions
-    when no answer came.
+    `ca_bundle` holds the CA of its TLS certificate, and issuers that its chains lack; without a
+    `proxy`, the environment's is used. `preferred_chain` is the common name of a root. A CA that
+    `must_have_profile` issues nothing without a desired profile; `limits` are `None` if unknown.
+    """
+
+    directory: str
+    email: str | None = None
+    ca_bundle: Path | None = None
+    proxy: str | None = None
+    preferred_chain: str | None = None
+    must_have_profile: bool = True
+    external: ExternalAccount | None = None
+    limits: Limits | None = None
+    dns_persist: bool = False
+
+
+class Network(ClientNetwork):
+    """The requests of one order, signed once `key` and `account` are set. Not thread-safe.
+
+    Raises `Refused` for an error or a redirect, `CaUnavailable` for an address that others could
+    listen at, and `requests` exceptions when no answer came.
     """
 
     def __init__(
         self,
-        *,
-        ca_bundle: Path | None,
-        proxy: str | None = None,
+        settings: IssuerSettings,
         pause: Pause,
         now: Callable[[], datetime],
         whole: timedelta = WHOLE,
     ) -> None:
         super().__init__(alg=ES256, user_agent=f"certferry/{__version__}")
         self.session = PlainSession(whole, LONGEST_ANSWER)
-        if ca_bundle is not None:
-            self.verify_ssl = str(ca_bundle)  # type: ignore[assignment]  # requests takes a path
+        if settings.ca_bundle is not None:
+            self.verify_ssl = str(settings.ca_bundle)  # type: ignore[assignment]  # requests takes a path
+        proxy = settings.proxy
         self._proxies = {} if proxy is None else dict.fromkeys(("https", "http"), proxy)
         self._pause = pause
         self._now = now
@@ -79,15 +98,11 @@ class Network(ClientNetwork):
         return self._patiently(lambda: fetch(*args, **kwargs))
 
     def post(self, *args: Any, **kwargs: Any) -> requests.Response:
-        """Send a signed request: anew with a fresh nonce when the last one was refused, and when
-        no answer came. The CA may thus get it twice, which it says when that matters.
-        """
+        """Send a signed request, again if its nonce was refused or no answer came."""
         return self._patiently(lambda: self._post_with_good_nonce(*args, **kwargs))
 
     def ahead_of_us(self, response: requests.Response) -> timedelta | None:
-        """Return how far the CA's clock is ahead of ours by an answer that has just come; `None`
-        where it has no date, or lay in a cache (RFC 9111 §5.1).
-        """
+        """Return how far the CA's clock is ahead, `None` if undated or cached (RFC 9111 §5.1)."""
         is_cached = response.headers.get("Age", "0") != "0"
         return None if is_cached else ahead_of(response.headers, self._now())
 
@@ -149,10 +164,17 @@ class Network(ClientNetwork):
             raise errors.ClientError("JSON that is nested too deeply") from deep
 
 
+@contextlib.contextmanager
+def opened_network(
+    settings: IssuerSettings, pause: Pause, now: Callable[[], datetime]
+) -> Iterator[Network]:
+    """Open a network, and close it on exit. Only `IssuanceError` leaves the block."""
+    with translating_errors(now), contextlib.closing(Network(settings, pause, now)) as network:
+        yield network
+
+
 def must_be_private(url: str) -> None:
-    """Refuse plain HTTP, but to this machine: the directory names all other addresses, so an
-    attacker who can change one answer could lead the account's requests away.
-    """
+    """Refuse plain HTTP, but to this machine: a changed answer could divert the requests."""
     try:
         parts = parse_url(url)
     except (LocationParseError, TypeError):  # a CA may write a list where an address belongs
@@ -191,10 +213,7 @@ class Polling:
     _rests: Iterator[float] = field(default_factory=lambda: growing(FIRST, LONGEST), init=False)
 
     def rest(self, retry_after: str | None = None) -> None:
-        """Wait until the next look, and as long as the last answer's Retry-After asks for.
-
-        Raises `CaUnavailable` when there is to be none before the deadline.
-        """
+        """Wait until the next poll, or as Retry-After says. Raises `CaUnavailable` if too late."""
         now = self.now()
         asked = moment_of(retry_after, now) or now
         if max(now, asked) >= self.deadline:

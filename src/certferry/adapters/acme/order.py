@@ -3,52 +3,42 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from certferry import errors
 from certferry.adapters.acme import csr
-from certferry.adapters.acme.client import (
-    INVALID,
-    PENDING,
-    READY,
-    VALID,
-    Client,
-    IssuerSettings,
-    Order,
-)
-from certferry.adapters.acme.csr import chosen_chain
+from certferry.adapters.acme.client import INVALID, PENDING, READY, VALID, Client, Order
 from certferry.adapters.acme.dns01 import OrderContext, Solver
-from certferry.adapters.acme.network import Polling
+from certferry.adapters.acme.network import IssuerSettings, Polling
 from certferry.adapters.acme.problems import Refused, not_acme, refused_order
-from certferry.adapters.acme.renewal_info import certificate_id
+from certferry.core.certificates import pem
 from certferry.core.certificates.certificate import CertificateBundle, same_names
 from certferry.core.certificates.chain import must_be_as_ordered, rejected
 from certferry.core.certificates.names import base_name
-from certferry.core.certificates.pem import bundle_of, parse_chain, parse_key, with_issuer
 from certferry.core.secret import Secret
 from certferry.ports.issuer import IssueRequest
 from certferry.ports.state import AcmeOrder, Lease
 from certferry.text import Text
 
+MOST_CHAINS = 10  # besides the first; Let's Encrypt offers two or three
 ISSUANCE = timedelta(minutes=5)
 """How long the CA may take from the proof to the certificate; seconds are usual."""
 
-
 _NOT_REPLACED = {"alreadyReplaced", "malformed", "unauthorized"}
-"""How an order is refused for what it says it replaces: RFC 9773 §5 has the first; Let's Encrypt
-says the others of a certificate that it does not know, and of another account's."""
+"""How a CA refuses what an order replaces: RFC 9773 §5 has the first, Let's Encrypt the others."""
 
 _UNKNOWN_TO_PEBBLE = "could not find an order for the given certificate"
 """What Pebble 2.6 says in that case, as `serverInternal`, which may mean anything else as well."""
 
+_log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True)
 class Ordering:
-    """Where a lineage's order is carried out: at one directory, under one lease. `must_be_allowed`
-    is called before a new order, and raises `OrderFailed` where the CA could not issue.
-    """
+    """Where a lineage's order is carried out; `must_be_allowed` is called before a new one."""
 
     settings: IssuerSettings
     client: Client
@@ -74,12 +64,8 @@ class Ordering:
         must_be_as_ordered(bundle, self.request.names, self.context.now())
         return bundle
 
-    # whose order it is
-
     def _left_over(self) -> tuple[AcmeOrder, Order] | None:
-        """Return the order that an earlier run began, if it still leads to the certificate that is
-        declared now.
-        """
+        """Return an earlier run's order, if it still leads to the declared certificate."""
         kept = self.context.state.order(self.request.lineage)
         if kept is None:
             return None
@@ -141,12 +127,10 @@ class Ordering:
             )
 
     def _new_order(self, profile: str | None) -> Order:
-        """Order, and name what is replaced: Let's Encrypt lifts its limits for that. A CA that has
-        a replacement already, or never had the certificate, is asked once more without.
-        """
+        """Order, naming what is replaced if the CA allows it: Let's Encrypt lifts limits."""
         names, replaced = self.request.names, self.request.replaced_pem
         is_known = self.client.renewal_info is not None
-        replaces = certificate_id(replaced) if replaced is not None and is_known else None
+        replaces = csr.certificate_id(replaced) if replaced is not None and is_known else None
         self._claim(exempt=replaces is not None)
         if replaces is not None:
             try:
@@ -172,17 +156,16 @@ class Ordering:
             return before
         return csr.new_key(key_type)
 
-    # what is done with it
-
     def _carried_out(self, kept: AcmeOrder, order: Order) -> CertificateBundle:
-        """Return the certificate of an order. One that will not succeed any more is forgotten, so
-        that the next run begins anew.
-        """
+        """Return the certificate of an order. Forget one that cannot succeed any more."""
         try:
             return self._carry_out(kept, order)
         except (errors.AuthorizationFailed, errors.OrderFailed) as failure:
             if isinstance(failure, errors.AuthorizationFailed):
-                self._count(failure)
+                ordered = {base_name(name) for name in self.request.names}
+                if failed := tuple(name for name in failure.names if base_name(name) in ordered):
+                    state, directory = self.context.state, self.settings.directory
+                    state.save_failed_proofs(directory, failed, self.context.now())
             self._forget()
             raise
         except Refused as refused:
@@ -197,13 +180,13 @@ class Ordering:
         url = self._certificate_url(kept, order)
         fullchain_pem = chosen_chain(self.client, url, self.settings.preferred_chain)
         try:
-            chain = parse_chain(fullchain_pem)
+            chain = pem.parse_chain(fullchain_pem)
             if len(chain) == 1 and self.settings.ca_bundle is not None:
-                chain = with_issuer(chain, self.settings.ca_bundle.read_bytes())
+                chain = pem.with_issuer(chain, self.settings.ca_bundle.read_bytes())
         except errors.CertificateError as problem:
             raise not_acme(str(problem)) from problem
         try:
-            return bundle_of(chain, parse_key(kept.key_pem))
+            return pem.bundle_of(chain, pem.parse_key(kept.key_pem))
         except errors.CertificateError as problem:
             raise rejected(problem.message) from problem
 
@@ -234,20 +217,9 @@ class Ordering:
     def _failure(self, order: Order) -> errors.IssuanceError:
         self._forget()
         if order.problem is None:
-            return errors.OrderFailed(
-                Text("the CA marked the order as failed, and gives no reason"),
-                retry=errors.Retry.LATER,
-            )
+            said = Text("the CA marked the order as failed, and gives no reason")
+            return errors.OrderFailed(said, retry=errors.Retry.LATER)
         return refused_order(order.problem)
-
-    def _count(self, failure: errors.AuthorizationFailed) -> None:
-        """Count the proofs that the CA did not accept, of the names that were ordered."""
-        ordered = {base_name(name) for name in self.request.names}
-        failed = tuple(name for name in failure.names if base_name(name) in ordered)
-        if failed:
-            self.context.state.save_failed_proofs(
-                self.settings.directory, failed, self.context.now()
-            )
 
     def _forget(self) -> None:
         # An order too many costs one look; an error here would hide why it failed.
@@ -270,3 +242,24 @@ def _no_such_profile(desired: Sequence[str], offered: Sequence[str]) -> errors.O
         Text("the CA has no profile {profile}", profile=Text("{names}", names=desired)),
         hint=Text("set `profile` under [acme] to one of: {profiles}", profiles=offered),
     )
+
+
+def chosen_chain(client: Client, url: str, root: str | None) -> str:
+    """Download the chain that was issued by the common name `root`, or else the CA's first."""
+    offered: dict[str, str] = {}
+    for chain in client.chains(url, most=MOST_CHAINS):
+        topmost = _topmost_issuer(chain)
+        if root in {None, topmost}:
+            return chain
+        offered.setdefault(topmost, chain)
+    said = Text("the CA offers no chain to {root} (`preferred_chain`), only to {roots}")
+    _log.warning(said.filled(root=root, roots=list(offered)))
+    return next(iter(offered.values()))
+
+
+def _topmost_issuer(chain: str) -> str:
+    """Return the issuer's common name of a chain's last certificate, if it can be read."""
+    try:
+        return pem.common_name(pem.parse_certificates(chain)[-1].issuer)
+    except errors.CertificateError:
+        return ""

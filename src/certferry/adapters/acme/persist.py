@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from certferry.adapters.acme.account import holder_in
 from certferry.adapters.acme.examination import AT_ONCE
+from certferry.adapters.acme.propagation import Propagation, unwritable
 from certferry.adapters.acme.resolvers import Resolvers
-from certferry.adapters.acme.zones import Propagation, unwritable
 from certferry.core import dns_persist
 from certferry.core.certificates.names import base_name
 from certferry.core.findings import Code, info, warning
@@ -34,9 +34,7 @@ ENDS_SOON = timedelta(days=30)
 
 @dataclass(frozen=True, slots=True)
 class JudgedName:
-    """What was found for a name without `*.`: the `record` that would prove it, and what those that
-    are there are worth, or why that is not known.
-    """
+    """A name without `*.`, the `record` that would prove it, and the judgement on those seen."""
 
     name: str
     record: dns_persist.PersistRecord
@@ -63,9 +61,7 @@ def judged_names(
     resolvers: Resolvers,
     now: Callable[[], datetime],
 ) -> list[JudgedName]:
-    """Look for the records of the names, each of which is judged with its wildcard if that is among
-    them.
-    """
+    """Read the names' records, and judge each, with its wildcard if that is declared."""
 
     def judged(name: str, wildcard: bool) -> JudgedName:  # noqa: FBT001 - as `map` passes it
         found: dns_persist.Verdict | DnsError
@@ -83,31 +79,22 @@ def judged_names(
         return list(pool.map(judged, wanted, wanted.values()))
 
 
+@dataclass(frozen=True, slots=True)
 class PersistProofs:
-    """Looks for records at one directory, whose offer is remembered: `read_offer` reads it, and
-    raises `IssuanceError`.
-    """
+    """Checks records for one directory; `read_offer` is called once."""
 
-    def __init__(
-        self,
-        directory: str,
-        state: StateStore,
-        resolvers: Resolvers,
-        now: Callable[[], datetime],
-        read_offer: Callable[[], dns_persist.Offer | None],
-    ) -> None:
-        self._directory = directory
-        self._state = state
-        self._resolvers = resolvers
-        self._now = now
-        self._read_offer = read_offer
-        self._known: list[dns_persist.Offer | None] = []
+    directory: str
+    state: StateStore
+    resolvers: Resolvers
+    now: Callable[[], datetime]
+    read_offer: Callable[[], dns_persist.Offer | None]
+    _known: list[dns_persist.Offer | None] = field(default_factory=list, init=False)
 
     def must_be_provable(
         self, names: Sequence[str], dns: DnsProvider, propagation: Propagation
     ) -> frozenset[str]:
-        """Return the names, without `*.`, that a record proves. Raises `RecordMissing` with what
-        to set where the others are not an account's to prove, `DnsError` and `IssuanceError`.
+        """Return the names, without `*.`, that a record proves. Raises `RecordMissing` where no
+        account can prove the others, `DnsError` and `IssuanceError`.
         """
         looked = self._judged(names)
         found = [] if isinstance(looked, Text) else looked
@@ -117,28 +104,24 @@ class PersistProofs:
         if not missing:
             return proven
         if isinstance(looked, Text):
-            raise _none_possible(missing, looked)
+            name, problem = next(iter(missing.items()))
+            message = Text("{one}; {other}", one=problem.message, other=looked)
+            make = MAKE_ACCOUNT.filled(name=name)
+            raise RecordMissing(message, hint=problem.hint if looked is NOT_OFFERED else make)
         raise _missing([(one, missing[one.name]) for one in found if one.name in missing])
 
     def _judged(self, names: Sequence[str]) -> list[JudgedName] | Text:
         """Return what was found for each name, or why there can be no record."""
         # Several at once may read it: behind a lock, each would wait for a CA that is silent.
         if not self._known:
-            self._known.append(self._read_offer())
+            self._known.append(self.read_offer())
         offer = self._known[0]
         if offer is None:
             return NOT_OFFERED
-        holder = holder_in(self._state, self._directory)
+        holder = holder_in(self.state, self.directory)
         if holder is None:
             return NO_ACCOUNT
-        return judged_names(names, offer, holder, self._resolvers, self._now)
-
-
-def _none_possible(missing: dict[str, ZoneNotFound], why: Text) -> RecordMissing:
-    name, problem = next(iter(missing.items()))
-    message = Text("{one}; {other}", one=problem.message, other=why)
-    make = MAKE_ACCOUNT.filled(name=name)
-    return RecordMissing(message, hint=problem.hint if why is NOT_OFFERED else make)
+        return judged_names(names, offer, holder, self.resolvers, self.now)
 
 
 def _missing(found: Sequence[tuple[JudgedName, ZoneNotFound]]) -> DnsError:
@@ -153,15 +136,10 @@ def _missing(found: Sequence[tuple[JudgedName, ZoneNotFound]]) -> DnsError:
     return RecordMissing(message, hint=SET_RECORD.filled(record="\n".join(records)))
 
 
-# for the doctor
-
-
 def findings_of(
     found: Iterable[JudgedName], spare: Collection[str], now: datetime
 ) -> Iterator[Problem]:
-    """Return what each record is worth. The names of `spare`, without `*.`, can be proven by an
-    account as well: for them nothing fails.
-    """
+    """Yield a finding for each record. The names of `spare` an account could prove as well."""
     for one in found:
         yield _finding(one, _severity(one.name in spare), now)
 
@@ -195,15 +173,10 @@ def _finding(one: JudgedName, severity: Severity, now: datetime) -> Problem:
         code = Code.DNS_PERSIST_MISSING if missing else Code.DNS_PERSIST_WRONG
         return Problem(code, one.why, fix, severity, name)
     if found.until is None:
-        message = Text(
-            "the record at {place} proves it for ever (dns-persist-01, experimental)", place=place
-        )
-        return info(Code.DNS_PERSIST, name, message)
-    message = Text(
-        "the record at {place} proves it until {moment} (dns-persist-01, experimental)",
-        place=place,
-        moment=found.until,
-    )
+        message = Text("the record at {place} proves it for ever (dns-persist-01, experimental)")
+        return info(Code.DNS_PERSIST, name, message.filled(place=place))
+    message = Text("the record at {place} proves it until {moment} (dns-persist-01, experimental)")
+    message = message.filled(place=place, moment=found.until)
     if found.until - now > ENDS_SOON:
         return info(Code.DNS_PERSIST, name, message)
     return warning(Code.DNS_PERSIST_ENDS, name, message, fix)

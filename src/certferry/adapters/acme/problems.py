@@ -1,13 +1,10 @@
-"""Errors and sentences for what a CA refuses (problem documents, RFC 8555 §6.7), and for requests
-that bring no answer.
-"""
+"""Errors for what a CA refuses (RFC 8555 §6.7), and for requests that bring no answer."""
 
 from __future__ import annotations
 
 import contextlib
 import ssl
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -49,9 +46,7 @@ _PASSING = {"accountDoesNotExist", "alreadyReplaced"}
 
 
 class Refused(errors.ClientError):
-    """A request that the CA refused: its HTTP status, its problem document when it sent one, and
-    its Retry-After header as it stood.
-    """
+    """A refused request: its HTTP status, problem document and Retry-After header."""
 
     def __init__(
         self, status: int, problem: messages.Error | None, retry_after: str | None = None
@@ -83,14 +78,6 @@ class Refused(errors.ClientError):
         )
 
 
-@dataclass(frozen=True, slots=True)
-class RefusedProof:
-    """A name whose proof the CA did not accept, and why."""
-
-    name: str
-    problem: messages.Error | None
-
-
 @contextlib.contextmanager
 def translating_errors(now: Callable[[], datetime]) -> Iterator[None]:
     """Turn every exception of the libraries in the block into one of ours."""
@@ -114,9 +101,7 @@ def as_error(foreign: Exception, now: datetime) -> IssuanceError:
 
 
 def refused_order(problem: messages.Error, retry: Retry | None = None) -> IssuanceError:
-    """Return the error for a problem with an order or a request. Of a compound problem the first
-    part decides.
-    """
+    """Return the error for an order or request; of a compound problem the first part decides."""
     parts = _parts(problem)
     kind = kind_of(parts[0] if parts and kind_of(problem) == "compound" else problem)
     error = _ERRORS.get(kind, OrderFailed)
@@ -127,21 +112,18 @@ def refused_order(problem: messages.Error, retry: Retry | None = None) -> Issuan
     )
 
 
-def refused_proofs(failed: Sequence[RefusedProof]) -> AuthorizationFailed:
+def refused_proofs(failed: Sequence[tuple[str, messages.Error | None]]) -> AuthorizationFailed:
     """Return the error for names whose proofs were not accepted (at least one)."""
+    sentence = Text("the CA does not accept the proof for {name}")
+    explained = Text("the CA does not accept the proof for {name}: {problem}")
     sentences = [
-        Text("the CA does not accept the proof for {name}", name=proof.name)
-        if proof.problem is None
-        else Text(
-            "the CA does not accept the proof for {name}: {problem}",
-            name=proof.name,
-            problem=in_words(proof.problem),
-        )
-        for proof in failed
+        sentence.filled(name=name)
+        if problem is None
+        else explained.filled(name=name, problem=in_words(problem))
+        for name, problem in failed
     ]
-    hints = [_first(FOR_PROOFS, proof.problem) for proof in failed if proof.problem]
-    names = tuple(proof.name for proof in failed)
-    hint = next(filter(None, hints), None)
+    hints = (_first(FOR_PROOFS, problem) for _, problem in failed if problem)
+    hint, names = next(filter(None, hints), None), tuple(name for name, _ in failed)
     return AuthorizationFailed(_joined(sentences), hint=hint, names=names)
 
 
@@ -217,18 +199,20 @@ def _refused_request(refused: Refused, now: datetime) -> IssuanceError:
     elif refused.status < HTTPStatus.INTERNAL_SERVER_ERROR:
         return refused_order(refused.problem, retry) if refused.problem else not_acme(status)
     message = _MESSAGES[error].filled(problem=in_words(refused.problem or _problem("HTTP", status)))
-    return error(message, hint=for_status(error, moment), retry=retry)
+    hint = _BUSY if error is CaUnavailable else _RATE
+    if error is RateLimited and moment is not None:
+        hint = Text(
+            "run `certferry sync` again after {moment}; certificates for tests belong to a staging"
+            " directory",
+            moment=moment,
+        )
+    return error(message, hint=hint, retry=retry)
 
 
 def _not_reached(failure: requests.RequestException) -> CaUnavailable:
-    return CaUnavailable(
-        Text(
-            "the CA could not be reached: {host}: {cause}",
-            host=_host_of(failure),
-            cause=_innermost(failure),
-        ),
-        hint=UNTRUSTED if is_untrusted(failure) else for_transport(failure),
-    )
+    said = Text("the CA could not be reached: {host}: {cause}")
+    message = said.filled(host=_host_of(failure), cause=_innermost(failure))
+    return CaUnavailable(message, hint=for_transport(failure))
 
 
 def _host_of(failure: BaseException) -> str:
@@ -245,10 +229,10 @@ def _innermost(failure: BaseException) -> Text:
     if isinstance(failure, TooSlow | TooLong):
         return verbatim(str(failure))
     if isinstance(failure, UnknownProxy):
-        return Text(
-            "the environment names a proxy of a kind that certferry does not support: {kind}",
-            kind=str(failure),
+        said = Text(
+            "the environment names a proxy of a kind that certferry does not support: {kind}"
         )
+        return said.filled(kind=str(failure))
     causes = list(_causes(failure))
     spoken = [cause for cause in causes if isinstance(cause, OSError) and cause.strerror]
     if spoken:
@@ -257,9 +241,7 @@ def _innermost(failure: BaseException) -> Text:
 
 
 def _causes(failure: BaseException) -> Iterator[BaseException]:
-    """Yield a failure and its causes, down to an answer of the CA's: that was being handled when
-    this request was made.
-    """
+    """Yield a failure and its causes, but not the CA's answer that was handled meanwhile."""
     yield failure
     cause = failure.__cause__ or failure.__context__
     while cause is not None and not isinstance(cause, errors.Error):
@@ -269,8 +251,8 @@ def _causes(failure: BaseException) -> Iterator[BaseException]:
 
 def _first(hints: dict[str, Text], problem: messages.Error) -> Text | None:
     """Return the hint for the problem, or for the first of its parts that has one."""
-    parts = [problem, *_parts(problem)]
-    return next((hints[kind_of(part)] for part in parts if kind_of(part) in hints), None)
+    kinds = map(kind_of, (problem, *_parts(problem)))
+    return next((hints[kind] for kind in kinds if kind in hints), None)
 
 
 def _joined(sentences: Sequence[Text]) -> Text:
@@ -394,27 +376,13 @@ FOR_REQUESTS: dict[str, Text] = {
 """Problems found with an order, a request or the account."""
 
 
-def for_status(error: type[IssuanceError], moment: datetime | None) -> Text:
-    """Return the hint where the HTTP status alone decides. `moment`: when the CA takes more."""
-    if error is not RateLimited:
-        return _BUSY
-    if moment is None:
-        return _RATE
-    return Text(
-        "run `certferry sync` again after {moment}; certificates for tests belong to a staging"
-        " directory",
-        moment=moment,
-    )
-
-
-UNTRUSTED = Text(
-    "the directory's own TLS certificate is not trusted: a private CA needs `ca_bundle`"
-    " under [acme]; otherwise a gateway may be intercepting the connection"
-)
-
-
 def for_transport(failure: requests.RequestException) -> Text:
     """Return the hint for a request that brought no answer."""
+    if is_untrusted(failure):
+        return Text(
+            "the directory's own TLS certificate is not trusted: a private CA needs `ca_bundle`"
+            " under [acme]; otherwise a gateway may be intercepting the connection"
+        )
     if isinstance(failure, UnknownProxy):
         return Text(
             "certferry does not support SOCKS proxies: set HTTPS_PROXY to the proxy's"

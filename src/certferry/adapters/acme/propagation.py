@@ -1,34 +1,26 @@
-"""Wait until every authoritative name server of a zone shows the challenge values.
-
-The CA asks any of them, from several places in the world: one that lags fails the authorization.
-"""
+"""Where a challenge is written, and the wait until every name server of its zone shows it."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import chain
+from typing import Protocol
 
-from certferry.adapters.acme.nameservers import (
-    Heard,
-    Reading,
-    ask,
-    dissent,
-    is_shown,
-    opinions_of,
-    those_heard,
-    with_reasons,
-)
+from certferry.adapters.acme import nameservers
 from certferry.adapters.acme.network import growing
-from certferry.adapters.acme.propagation_status import PropagationStatus, Sought, advice
 from certferry.adapters.acme.resolvers import DNS_PORT, DnsLookup, HttpsResolver
-from certferry.adapters.acme.zones import Report
-from certferry.errors import DnsRejected, PropagationTimeout
+from certferry.core.certificates.names import base_name, challenge_name
+from certferry.core.discovery.inventory import FoundZone
+from certferry.core.discovery.proposal import must_have_zone
+from certferry.errors import DnsRejected, PropagationTimeout, ZoneNotFound
+from certferry.ports.dns import DnsProvider, SharedOut
 from certferry.ports.progress import Pause
+from certferry.ports.survey import ZoneFinder, ZoneKeeper
 from certferry.text import Text
 
 Wanted = Mapping[str, frozenset[str]]
@@ -44,8 +36,8 @@ UNLOCATED = timedelta(seconds=30)
 """How long a name server is looked for whose address no resolver knows."""
 
 UNHEARD = timedelta(seconds=20)
-"""How long name servers are listened for before other resolvers are asked in their place: one that
-is asked before the record is there remembers that there is none, often for ten minutes.
+"""How long to listen for name servers before asking resolvers, which would remember for ten
+minutes that a record is not there yet.
 """
 
 ROUND = timedelta(seconds=5)
@@ -59,74 +51,145 @@ UNWRITTEN = "_certferry-is-not-there"
 
 log = logging.getLogger(__name__)
 
+Report = Callable[[Text, datetime, datetime], None]
+"""Takes a sentence about what the run waits for, since when, and until when at most."""
 
-class DnsPropagation:
-    """Finds where a challenge lives and waits until it is there. Safe to use from any thread.
+FindZone = Callable[[str], FoundZone]
+"""Returns the zone of an account that holds a place. Raises `DnsError`."""
 
-    `resolvers` are addresses and ports, the system's when there are none; `port` is where the
-    authoritative servers listen. `answer_within` holds for each question, `timeout` for the whole
-    of one wait. Those `over_https` are asked where things are when the others do not know or make
-    it up, and for a second opinion: where the operator has `chosen` them, in any case, else only
-    when the name servers cannot be asked.
-    """
+_WITHOUT_WAIT = Text(
+    "where the challenge is delegated by a CNAME, set `doh` under [dns] in the place of `wait`;"
+    " else add the domain to the account, or name the account that has it as `dns` of the"
+    " certificate"
+)
 
-    def __init__(
-        self,
-        *,
-        resolvers: Sequence[tuple[str, int]] = (),
-        port: int = DNS_PORT,
-        timeout: timedelta,
-        pause: Pause,
-        now: Callable[[], datetime],
-        answer_within: timedelta = ANSWER_WITHIN,
-        over_https: Sequence[HttpsResolver] = (),
-        chosen: bool = False,
-    ) -> None:
-        self._where = DnsLookup(resolvers, answer_within, over_https)
-        self._over_https = tuple(over_https)
-        self._chosen = chosen
-        self._port = port
-        self._answer_within = answer_within
-        self._timeout = timeout
-        self._pause = pause
-        self._now = now
+
+class Propagation(Protocol):
+    """Asks the authoritative name servers."""
 
     @property
     def sees_cnames(self) -> bool:
-        """They are looked for."""
-        return True
+        """Whether CNAMEs are looked for at all."""
+        ...
 
     def follow(self, name: str) -> str:
-        """Return the name at the end of the aliases that begin at this one: where the CA looks.
+        """Return the name at which a TXT value for `name` must be put: the end of its CNAMEs."""
+        ...
 
-        An alias that a wildcard makes up counts for nothing: it gives way as soon as something is
-        written at the name itself (RFC 4592 §2.2.1), and the zone it leads to is usually a CDN's.
+    def wildcard_alias(self, name: str) -> str | None:
+        """Return the alias that a wildcard makes of this name, which `follow` ignores."""
+        ...
 
-        Raises `DnsRejected` for a loop or an overlong chain, and `DnsUnavailable`.
-        """
+    def wait(self, wanted: Mapping[str, frozenset[str]], report: Report) -> None:
+        """Wait until every authoritative server shows the values. Raises `DnsError`."""
+        ...
+
+
+def must_be_writable(names: Sequence[str], dns: DnsProvider, propagation: Propagation) -> None:
+    """Refuse names whose challenges have no zone to be written into. Raises `DnsError`."""
+    for _, problem in unwritable(names, dns, propagation):
+        raise problem
+
+
+def unwritable(
+    names: Sequence[str], dns: DnsProvider, propagation: Propagation
+) -> Iterator[tuple[str, ZoneNotFound]]:
+    """Yield names, without `*.`, whose challenges no zone holds, and why. Raises `DnsError`."""
+    known: dict[DnsProvider, FindZone | None] = {}
+    for name in dict.fromkeys(map(base_name, names)):
+        asked = challenge_name(name)
+        place = propagation.follow(asked)
+        try:
+            account = account_at(dns, place)
+            if account not in known:
+                known[account] = finder_of(account)
+            find = known[account]
+            if find is not None:
+                find(place)
+        except ZoneNotFound as problem:
+            yield name, explained(problem, asked, place, propagation)
+
+
+def account_at(dns: DnsProvider, place: str) -> DnsProvider:
+    """Return the account that writes at a place. Raises `DnsError`."""
+    return dns.at(place) if isinstance(dns, SharedOut) else dns
+
+
+def finder_of(dns: DnsProvider) -> FindZone | None:
+    """Return what finds an account's zones, `None` where its provider cannot. Raises `DnsError`."""
+    if isinstance(dns, ZoneFinder):
+        return dns.zone_of
+    return partial(must_have_zone, zones=dns.zones()) if isinstance(dns, ZoneKeeper) else None
+
+
+def explained(
+    problem: ZoneNotFound, asked: str, place: str, propagation: Propagation
+) -> ZoneNotFound:
+    """Add which CNAME has led away from any zone, does not count, or was not looked for."""
+    hint, target = problem.hint, None
+    if not propagation.sees_cnames:
+        hint = _WITHOUT_WAIT
+        message = Text(
+            "{problem}; whether a CNAME leads elsewhere is not known, since with `wait` under [dns]"
+            " nothing is asked"
+        )
+    elif place != asked:
+        message = Text("the CNAME at {name} leads to {place}, and {problem}")
+    else:
+        target = propagation.wildcard_alias(asked)
+        if target is None:
+            return problem
+        message = Text(
+            "{problem}; the CNAME to {target} that is seen there is a wildcard's and counts for"
+            " nothing, since it gives way to what is set at the name itself"
+        )
+    said = message.filled(problem=problem.message, name=asked, place=place, target=target)
+    return ZoneNotFound(said, hint=hint)
+
+
+@dataclass(kw_only=True, eq=False)
+class DnsPropagation:
+    """Finds where a challenge lives and waits until it is there. Safe to use from any thread.
+
+    `port` is where authoritative servers listen. `answer_within` holds for a question, `timeout`
+    for a wait. The resolvers `over_https` are asked where the others, or the name servers, do not
+    help; those that the operator has `chosen` always give a second opinion.
+    """
+
+    timeout: timedelta
+    pause: Pause
+    now: Callable[[], datetime]
+    resolvers: Sequence[tuple[str, int]] = ()
+    port: int = DNS_PORT
+    answer_within: timedelta = ANSWER_WITHIN
+    over_https: Sequence[HttpsResolver] = ()
+    chosen: bool = False
+    sees_cnames = True
+
+    def __post_init__(self) -> None:
+        self._where = DnsLookup(self.resolvers, self.answer_within, self.over_https)
+
+    def follow(self, name: str) -> str:
+        """See `Propagation.follow`. Raises `DnsRejected` for a loop or an overlong chain."""
         target = self._where.alias(name)
+        # A wildcard's no longer applies once something is written here (RFC 4592 §2.2.1).
         if target is None or self._made_up_beside(name) == target:
             return name
         names = [name]
         while target is not None:
-            if target in names:
-                raise DnsRejected(
-                    Text("CNAME loop at {name}", name=target),
-                    hint=Text(
-                        "correct the CNAME records: {chain}", chain=" → ".join([*names, target])
-                    ),
-                )
+            is_loop = target in names
             names.append(target)
-            if len(names) > 1 + LONGEST_CHAIN:
-                raise DnsRejected(
-                    Text("{name} has too many aliases in a row", name=name),
-                    hint=Text("correct the CNAME records: {chain}", chain=" → ".join(names)),
-                )
+            if is_loop or len(names) > 1 + LONGEST_CHAIN:
+                problem = Text("{name} has too many aliases in a row", name=name)
+                if is_loop:
+                    problem = Text("CNAME loop at {name}", name=target)
+                hint = Text("correct the CNAME records: {chain}", chain=" → ".join(names))
+                raise DnsRejected(problem, hint=hint)
             target = self._where.alias(target)
         return names[-1]
 
     def wildcard_alias(self, name: str) -> str | None:
-        """See `zones.Propagation.wildcard_alias`. Raises `DnsUnavailable`."""
+        """See `Propagation.wildcard_alias`. Raises `DnsUnavailable`."""
         target = self._where.alias(name)
         return target if target is not None and self._made_up_beside(name) == target else None
 
@@ -136,23 +199,17 @@ class DnsPropagation:
         return self._where.alias(f"{UNWRITTEN}.{parent}")
 
     def wait(self, wanted: Wanted, report: Report) -> None:
-        """Return as soon as every name server of each name's zone shows all of its values. One
-        whose address no resolver knows is left out after a while: the CA cannot ask it either. Of
-        very many the first are asked. Where none of a zone's can be heard from here, the resolvers
-        over HTTPS decide, if there are any.
-
-        The names are those that `follow` gave. Raises `PropagationTimeout`, which says where
-        each value was seen and where not; `DnsUnavailable` and `ZoneNotFound` when the servers
-        cannot be found; and what the pause raises.
+        """Return once every name server that has an address shows all values, or, where none can be
+        heard from here, the resolvers over HTTPS do. Raises `DnsError`, and what the pause does.
         """
-        since = self._now()
-        deadline = since + self._timeout
+        since = self.now()
+        deadline = since + self.timeout
         latest = max(deadline, since + ROUND)
         status = self._begin(wanted, latest)
         with ThreadPoolExecutor(PARALLEL, thread_name_prefix="propagation") as threads:
             for pause in growing(FIRST_PAUSE, LONGEST_PAUSE):
                 self._look(status, threads, latest)
-                now = self._now()
+                now = self.now()
                 left = (deadline - now).total_seconds()
                 if now - since >= UNLOCATED:
                     status.leave_out_unlocated()
@@ -163,90 +220,85 @@ class DnsPropagation:
                     return
                 if left <= 0:
                     raise self._too_late(status, wanted)
-                servers = with_reasons(status.missing())
+                servers = nameservers.with_reasons(status.missing())
                 what = Text("waiting for the challenge to appear at {servers}", servers=servers)
                 if not servers:
                     what = Text("no name server can be reached from here")
                 report(what, since, deadline)
-                self._pause(min(pause, left))
+                self.pause(min(pause, left))
                 # A resolver may have failed once.
                 status.addresses |= self._addresses(status.unlocated, latest)
 
-    def _begin(self, wanted: Wanted, latest: datetime) -> PropagationStatus:
+    def _begin(self, wanted: Wanted, latest: datetime) -> nameservers.PropagationStatus:
         """Find the name servers of every name."""
         zones = {name: self._where.zone_of(name) for name in wanted}
         hosts = {z: self._where.name_servers(z)[:MOST_HOSTS] for z in set(zones.values())}
-        sought = [Sought(n, zones[n], values, hosts[zones[n]]) for n, values in wanted.items()]
+        sought = [
+            nameservers.Sought(n, zones[n], values, hosts[zones[n]]) for n, values in wanted.items()
+        ]
         addresses = self._addresses(chain.from_iterable(hosts.values()), latest)
-        return PropagationStatus(sought, addresses)
+        return nameservers.PropagationStatus(sought, addresses)
 
     def _addresses(self, hosts: Iterable[str], latest: datetime) -> dict[str, tuple[str, ...]]:
         found: dict[str, tuple[str, ...]] = dict.fromkeys(hosts, ())
         for host in found:
-            if self._now() < latest:
+            if self.now() < latest:
                 found[host] = self._where.addresses(host)[:MOST_ADDRESSES]
         return found
 
-    def _ask_elsewhere(self, status: PropagationStatus) -> None:
+    def _ask_elsewhere(self, status: nameservers.PropagationStatus) -> None:
         """Accept what other resolvers show of the names whose servers cannot be heard from here."""
         unheard = {one.name: one.values for one in status.unheard}
-        if not unheard or not self._over_https:
+        if not unheard or not self.over_https:
             return
-        status.opinions = opinions_of(self._over_https, unheard)
-        shown = [n for n, values in unheard.items() if is_shown(status.opinions[n], values)]
+        status.opinions = nameservers.opinions_of(self.over_https, unheard)
+        shown = [
+            n for n, values in unheard.items() if nameservers.is_shown(status.opinions[n], values)
+        ]
         status.accept(shown)
         if shown:
-            log.warning(
-                Text(
-                    "no name server of {names} can be heard from this host; resolvers asked over"
-                    " HTTPS show the challenge",
-                    names=shown,
-                )
+            said = Text(
+                "no name server of {names} can be heard from this host; resolvers asked over HTTPS"
+                " show the challenge"
             )
+            log.warning(said.filled(names=shown))
 
-    def _warn_of_oddities(self, status: PropagationStatus, wanted: Wanted) -> None:
-        """Log what is odd about a challenge that is seen. The name servers decide: others may keep
-        an older answer, and the CA asks the name servers as well.
-        """
+    def _warn_of_oddities(self, status: nameservers.PropagationStatus, wanted: Wanted) -> None:
+        """Log what is odd about a challenge that is seen; the name servers have decided."""
         if status.unlocated:
-            log.warning(
-                Text(
-                    "the challenge is seen everywhere but at {servers}, whose address no resolver"
-                    " knows: take them out of the zone's NS records",
-                    servers=status.unlocated,
-                )
+            said = Text(
+                "the challenge is seen everywhere but at {servers}, whose address no resolver"
+                " knows: take them out of the zone's NS records"
             )
-        opinions = opinions_of(self._over_https, wanted) if self._chosen else {}
-        heard = {name: those_heard(readings) for name, readings in opinions.items()}
-        others = dissent(heard, wanted)
+            log.warning(said.filled(servers=status.unlocated))
+        opinions = nameservers.opinions_of(self.over_https, wanted) if self.chosen else {}
+        heard = {name: nameservers.those_heard(readings) for name, readings in opinions.items()}
+        others = nameservers.dissent(heard, wanted)
         if others:
-            log.warning(
-                Text(
-                    "every name server shows the challenge, but other resolvers do not: {others}",
-                    others=others,
-                )
+            said = Text(
+                "every name server shows the challenge, but other resolvers do not: {others}"
             )
+            log.warning(said.filled(others=others))
 
-    def _too_late(self, status: PropagationStatus, wanted: Wanted) -> PropagationTimeout:
+    def _too_late(
+        self, status: nameservers.PropagationStatus, wanted: Wanted
+    ) -> PropagationTimeout:
         """Return where each value was seen and where not, and what others say of it."""
-        if self._chosen and not status.opinions:
+        if self.chosen and not status.opinions:
             lacking = [one.name for one in status.incomplete]
-            status.opinions = opinions_of(self._over_https, lacking)
+            status.opinions = nameservers.opinions_of(self.over_https, lacking)
         inventing = self._where.invented() if status.unheard else {}
         account = status.account()
-        others = dissent(status.opinions, wanted)
+        others = nameservers.dissent(status.opinions, wanted)
         if others:
             account.append(Text("other resolvers: {others}", others=others))
-        return PropagationTimeout(
-            Text(
-                "not every name server showed the challenge within {timeout}: {account}",
-                timeout=self._timeout,
-                account=account,
-            ),
-            hint=advice(status, inventing),
-        )
+        said = Text("not every name server showed the challenge within {timeout}: {account}")
+        message = said.filled(timeout=self.timeout, account=account)
+        return PropagationTimeout(message, hint=nameservers.advice(status, inventing))
 
-    def _look(self, status: PropagationStatus, threads: Executor, latest: datetime) -> None:
+    def _look(
+        self, status: nameservers.PropagationStatus, threads: Executor, latest: datetime
+    ) -> None:
         """Ask every address once for all that it has not shown yet, as long as there is time."""
         questions = status.to_ask()
         answers = threads.map(partial(self._ask, latest=latest), questions, questions.values())
@@ -254,33 +306,34 @@ class DnsPropagation:
             for name, reading in zip(questions[address], readings, strict=False):
                 status.note(address, name, reading)
 
-    def _ask(self, address: str, names: Iterable[str], *, latest: datetime) -> list[Reading]:
+    def _ask(
+        self, address: str, names: Iterable[str], *, latest: datetime
+    ) -> list[nameservers.Reading]:
         """Ask one address for each name; when it is silent once, the others are not asked for."""
-        readings: list[Reading] = []
+        readings: list[nameservers.Reading] = []
         for name in names:
-            if self._now() >= latest:
+            if self.now() >= latest:
                 break
-            unheard = readings and readings[-1].heard in {Heard.SILENCE, Heard.NO_ROUTE}
+            unheard = readings and readings[-1].heard in {
+                nameservers.Heard.SILENCE,
+                nameservers.Heard.NO_ROUTE,
+            }
             readings.append(
-                readings[-1] if unheard else ask(address, self._port, name, self._answer_within)
+                readings[-1]
+                if unheard
+                else nameservers.ask(address, self.port, name, self.answer_within)
             )
         return readings
 
 
 @dataclass(frozen=True, slots=True)
 class FixedWait:
-    """A `zones.Propagation` that asks no question: every challenge is written at its own name,
-    since no CNAME can be seen, and is taken for seen after `time`.
-    """
+    """A `Propagation` that asks nothing: a challenge at its own name is seen after `time`."""
 
     time: timedelta
     pause: Pause
     now: Callable[[], datetime]
-
-    @property
-    def sees_cnames(self) -> bool:
-        """None can be seen."""
-        return False
+    sees_cnames = False
 
     def follow(self, name: str) -> str:
         """Return the name itself."""

@@ -1,7 +1,4 @@
-"""What recursive resolvers answer about a name: its alias, its zone, its name servers, addresses.
-
-Some are asked by HTTPS (RFC 8484), by way of the proxy that other requests take.
-"""
+"""What recursive resolvers, some of them over HTTPS (RFC 8484), answer about a name."""
 
 from __future__ import annotations
 
@@ -10,8 +7,9 @@ import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from copy import copy
+from dataclasses import KW_ONLY, dataclass
 from datetime import timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from http import HTTPStatus
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -97,8 +95,6 @@ class HttpsResolver(dns.nameserver.Nameserver):
         response.id = query.id
         return response
 
-    # as dnspython wants it
-
     def __str__(self) -> str:
         """Return what it is called among the errors of a question."""
         return self.called
@@ -132,50 +128,34 @@ def at_urls(
 ) -> tuple[HttpsResolver, ...]:
     """Return the resolvers at these URLs, each with connections of its own."""
     timeouts = Timeouts(connect=answer_within, read=answer_within, whole=2 * answer_within)
-    return tuple(
-        HttpsResolver(
-            url,
-            HttpClient(
-                pace=Pacer(REQUESTS_PER_SECOND, pause=pause),
-                pause=pause,
-                attempts=1,  # the next look asks anew
-                timeouts=timeouts,
-                longest=LONGEST_MESSAGE,
-            ),
-        )
-        for url in urls
-    )
+    client = partial(HttpClient, pause=pause, timeouts=timeouts, longest=LONGEST_MESSAGE)
+    pace = partial(Pacer, REQUESTS_PER_SECOND, pause=pause)
+    # One attempt: the next look asks anew.
+    return tuple(HttpsResolver(url, client(pace=pace(), attempts=1)) for url in urls)
 
 
+@dataclass(eq=False)
 class Resolvers:
-    """The given resolvers (address, port), asked one after the other; the system's if none is.
-    Those `over_https` are asked when none of the others answers, or, with `plain` off, alone. The
-    file `system` has the system's.
+    """The given resolvers (address, port), or the system's, asked in turn; those `over_https` last,
+    or, with `plain` off, alone. Safe to use from any thread.
 
-    Every question raises `DnsUnavailable` when no resolver answers it. Names go in and come out
-    as A-labels without the final dot. Safe to use from any thread.
+    Questions raise `DnsUnavailable` when no resolver answers. Names are A-labels without final dot.
     """
 
-    def __init__(
-        self,
-        endpoints: Sequence[tuple[str, int]],
-        answer_within: timedelta,
-        over_https: Sequence[HttpsResolver] = (),
-        *,
-        plain: bool = True,
-        system: str = RESOLV_CONF,
-    ) -> None:
-        for address, _ in endpoints:
+    endpoints: Sequence[tuple[str, int]]
+    answer_within: timedelta
+    over_https: Sequence[HttpsResolver] = ()
+    _: KW_ONLY
+    plain: bool = True
+    system: str = RESOLV_CONF
+
+    def __post_init__(self) -> None:
+        for address, _ in self.endpoints:
             if not dns.inet.is_address(address):
                 raise ConfigError(
                     Text("the resolver {address} is not an IP address", address=repr(address)),
                     hint=Text("write addresses in [dns].resolvers, for instance 223.5.5.5"),
                 )
-        self._endpoints = tuple(endpoints)
-        self._answer_within = answer_within
-        self._over_https = tuple(over_https)
-        self._plain = plain
-        self._system = system
 
     def alias(self, name: str) -> str | None:
         """Return the name that this one is an alias of, by one CNAME."""
@@ -185,10 +165,7 @@ class Resolvers:
         return to_text(records[0].target) if records else None
 
     def zone_of(self, name: str) -> str:
-        """Return the zone that holds the name, whether or not the name exists.
-
-        Raises `ZoneNotFound` when only a top-level domain does.
-        """
+        """Return the zone that holds a name. Raises `ZoneNotFound` if only a top-level one does."""
         with self._translating_errors(name):
             try:
                 zone = to_text(dns.resolver.zone_for_name(to_name(name), resolver=self._resolver))
@@ -207,9 +184,7 @@ class Resolvers:
         return tuple(sorted({to_text(record.target) for record in records}))
 
     def caa(self, name: str) -> tuple[CaaRecord, ...]:
-        """Return the CAA records at exactly this name, or at the end of its aliases (RFC 8659
-        §3).
-        """
+        """Return the CAA records at exactly this name, or where its aliases end (RFC 8659 §3)."""
         return tuple(
             CaaRecord(record.flags, _text(record.tag).lower(), _text(record.value))
             for record in self._records(name, dns.rdatatype.CAA)
@@ -221,9 +196,7 @@ class Resolvers:
         return tuple(_text(b"".join(record.strings)) for record in records)
 
     def is_bogus(self, name: str) -> bool:
-        """Return whether the name is answered for only where the signatures are not checked, as a
-        CA does (RFC 4035 §3.2.2: CD). Of resolvers that check none, nothing is learnt.
-        """
+        """Return whether only a query without signature checks is answered (RFC 4035 §3.2.2)."""
         try:
             self._records(name, dns.rdatatype.SOA)
         except DnsUnavailable:
@@ -238,17 +211,12 @@ class Resolvers:
         return False
 
     def apart(self) -> list[Resolvers]:
-        """Return each resolver by itself: what one of them hides, another may show. Where there
-        are none but those over HTTPS, they are one. Raises `DnsUnavailable` where this host has
-        none.
-        """
+        """Return each plain resolver by itself, or else those over HTTPS as one."""
         endpoints = self._plain_endpoints()
-        return [Resolvers([one], self._answer_within) for one in endpoints] or [self]
+        return [Resolvers([one], self.answer_within) for one in endpoints] or [self]
 
     def addresses(self, host: str) -> tuple[str, ...]:
-        """Return the IPv4 and IPv6 addresses of a host, as far as they can be found: one name
-        server that cannot be found must not hide what the others show.
-        """
+        """Return the IPv4 and IPv6 addresses of a host, as far as they can be found."""
         found: list[str] = []
         for rdtype in (dns.rdatatype.A, dns.rdatatype.AAAA):
             try:
@@ -261,9 +229,7 @@ class Resolvers:
         return tuple(dict.fromkeys(found))
 
     def invented(self) -> dict[str, list[str]]:
-        """Ask each resolver for a name of 16 random digits, which has not been registered. Return
-        those that have addresses for it, with these.
-        """
+        """Return the resolvers with addresses for a name that does not exist, and these."""
         found: dict[str, list[str]] = {}
         for label, server in self._servers.items():
             alone = copy(self._resolver)
@@ -280,15 +246,15 @@ class Resolvers:
         for address, port in self._plain_endpoints():
             label = address if port == DNS_PORT else f"{address}:{port}"
             servers[label] = dns.nameserver.Do53Nameserver(address, port)
-        return servers | {server.called: server for server in self._over_https}
+        return servers | {server.called: server for server in self.over_https}
 
     def _plain_endpoints(self) -> Sequence[tuple[str, int]]:
-        if self._endpoints or not self._plain:
-            return self._endpoints
+        if self.endpoints or not self.plain:
+            return self.endpoints
         try:
-            return system_resolvers(self._system)
+            return system_resolvers(self.system)
         except DnsUnavailable:
-            if not self._over_https:
+            if not self.over_https:
                 raise
             return ()
 
@@ -297,7 +263,7 @@ class Resolvers:
         resolver = dns.resolver.Resolver(configure=False)
         resolver.nameservers = list(self._servers.values())
         resolver.use_edns(0, 0, PAYLOAD)
-        resolver.timeout = self._answer_within.total_seconds()
+        resolver.timeout = self.answer_within.total_seconds()
         resolver.lifetime = resolver.timeout * (len(self._servers) + 1)
         return resolver
 
@@ -314,12 +280,9 @@ class Resolvers:
         try:
             yield
         except dns.resolver.LifetimeTimeout as exc:
-            said = Text(
-                "no resolver answered when asked for {name}: {troubles}",
-                name=name,
-                troubles=self._troubles(exc),
-            )
-            raise DnsUnavailable(said, hint=_NAME_RESOLVERS) from exc
+            said = Text("no resolver answered when asked for {name}: {troubles}")
+            message = said.filled(name=name, troubles=self._troubles(exc))
+            raise DnsUnavailable(message, hint=_NAME_RESOLVERS) from exc
         except dns.resolver.NoNameservers as exc:
             raise _refused(self._troubles(exc), name) from exc
         except dns.exception.DNSException as exc:  # such as a DNAME that makes the name too long
@@ -335,18 +298,11 @@ class Resolvers:
 
 
 class DnsLookup(Resolvers):
-    """Resolvers of which those `over_https` are asked once more, by themselves, for what the others
-    deny or make up. Safe to use from any thread.
-    """
+    """Resolvers that ask those `over_https` again for what the others deny or make up."""
 
-    def __init__(
-        self,
-        endpoints: Sequence[tuple[str, int]],
-        answer_within: timedelta,
-        over_https: Sequence[HttpsResolver],
-    ) -> None:
-        super().__init__(endpoints, answer_within, over_https)
-        self._elsewhere = Resolvers((), answer_within, over_https, plain=False)
+    @cached_property
+    def _elsewhere(self) -> Resolvers:
+        return Resolvers((), self.answer_within, self.over_https, plain=False)
 
     def zone_of(self, name: str) -> str:
         """See `Resolvers.zone_of`."""
@@ -357,22 +313,17 @@ class DnsLookup(Resolvers):
         return self._not_denied(super().name_servers, self._elsewhere.name_servers, zone)
 
     def addresses(self, host: str) -> tuple[str, ...]:
-        """See `Resolvers.addresses`. Made-up ones are reported, and those from elsewhere are
-        better.
-        """
+        """See `Resolvers.addresses`. Made-up ones are reported, and asked for over HTTPS."""
         found = super().addresses(host)
         made_up = made_up_among(found)
-        if (found and not made_up) or not self._over_https:
+        if (found and not made_up) or not self.over_https:
             return found
         if made_up:
-            _log.warning(
-                Text(
-                    "a proxy on this host answers DNS with made-up addresses: it says that {host}"
-                    " is at {addresses}; other resolvers are asked over HTTPS",
-                    host=host,
-                    addresses=made_up,
-                )
+            said = Text(
+                "a proxy on this host answers DNS with made-up addresses: it says that {host} is at"
+                " {addresses}; other resolvers are asked over HTTPS"
             )
+            _log.warning(said.filled(host=host, addresses=made_up))
         return self._elsewhere.addresses(host) or found
 
     def _not_denied(
@@ -382,7 +333,7 @@ class DnsLookup(Resolvers):
         try:
             return question(name)
         except ZoneNotFound as denied:
-            if not self._over_https:
+            if not self.over_https:
                 raise
             try:
                 return elsewhere(name)
