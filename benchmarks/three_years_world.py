@@ -319,7 +319,8 @@ class World:
             return noticed(report, before, self.now(), versions=versions, declared=list(DOMAINS))
 
         channel = Channel("ops", frozenset(USUAL_TOPICS), Reader, self._words)
-        Notifications([channel], self.state, now=self.now, run=AtOnce(self._pause)).notify(change)
+        run = AtOnce(self._pause)
+        Notifications({"ops": channel}, self.state, now=self.now, run=run).notify(change)
 
     def _words(self, due: Sequence[Notification]) -> Message:
         self.measured.messages += 1

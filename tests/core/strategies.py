@@ -138,7 +138,7 @@ def observed_targets(draw: st.DrawFn, known: tuple[Version, ...]) -> ObservedTar
 
 @st.composite
 def situations(draw: st.DrawFn) -> tuple[DesiredCertificate, Observation]:
-    """A wish and a world, of which anything may be true."""
+    """A declaration and a world, of which anything may be true."""
     known = draw(versions)
     deployments = draw(
         st.lists(

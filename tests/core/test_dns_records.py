@@ -50,7 +50,7 @@ def test_our_ca_among_those_named_is_enough(name: str, others: list[CaaRecord]) 
 
 @given(names, records)
 def test_another_ca_may_not_what_is_not_ours(name: str, found: list[CaaRecord]) -> None:
-    """A CA that no record names is let in only where no record of the kind says who may."""
+    """A CA that no record names may issue only where no record of the kind says who may."""
     stranger = Applicant(frozenset({"stranger.test"}))
     kinds = {record.tag for record in found}
     says_who = "issue" in kinds or (name.startswith("*.") and "issuewild" in kinds)
@@ -204,7 +204,7 @@ def test_record_for_any_name() -> None:
     ],
 )
 def test_one_record(fault: Fault | None, value: str) -> None:
-    """Each way to miss is told by itself; the nearest miss counts."""
+    """Each way to miss is reported by itself; the nearest miss counts."""
     assert fault is judged(value, wildcard=True).fault
     assert fault is judged("authority.example", value, wildcard=True).fault or (
         fault is Fault.MISSING

@@ -36,7 +36,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def refusal(path: Path, *, makes_files: bool = False) -> tuple[str, str]:
-    """Give what is said of a path, and what is advised."""
+    """Return what is said of a path, and what is advised."""
     with pytest.raises(NotTrusted) as caught:
         must_be_trusted(path, makes_files=makes_files)
     return f"{caught.value.path} {caught.value.problem}", str(caught.value.fix)
@@ -72,7 +72,7 @@ def test_root_itself() -> None:
 
 @as_root
 def test_file_of_another_user(file: Path) -> None:
-    """Told with its owner, as whom it is to be run; otherwise it must be root's."""
+    """Reported with its owner, as whom it is to be run; otherwise it must be root's."""
     given_away(file)
 
     assert (
@@ -134,7 +134,7 @@ def test_directory_that_others_may_write(file: Path) -> None:
 @as_root
 @pytest.mark.parametrize("inside", [False, True])
 def test_directory_that_kubernetes_opened_to_every_user(*, inside: bool) -> None:
-    """An emptyDir is root's, so that the pod's user cannot close it: told what to mount instead."""
+    """An emptyDir is root's, so the pod's user cannot close it: the advice is what to mount."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "state").mkdir()
@@ -183,7 +183,7 @@ except NotTrusted as exc:
 
 
 def judgement(path: Path, *wrapped_in: str, user: int = 0) -> str:
-    """Give what another process says of a path, that of a user or in surroundings of its own."""
+    """Return what another process says of a path, that of a user or in surroundings of its own."""
     command = [*wrapped_in, sys.executable, "-c", JUDGE, str(path), str(user)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return done.stdout.strip()

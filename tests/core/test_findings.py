@@ -1,4 +1,4 @@
-"""Findings: what is in order, in which order they are told, and what the core finds itself."""
+"""Findings: what is in order, in which order they are reported, and what the core finds itself."""
 
 from __future__ import annotations
 
@@ -180,7 +180,7 @@ def test_longest_zone_holds_the_name(zones: list[str], label: str) -> None:
 
 
 def test_zone_that_takes_no_records_gives_way_to_one_that_does() -> None:
-    """Only where none is left is it told why."""
+    """Only where none fits is the reason given."""
     paused = FoundZone("a.example.com", PAUSED)
 
     assert (
@@ -207,7 +207,7 @@ def test_what_the_account_has_instead_is_named(zones: list[str], held: str) -> N
 
 
 def test_cname_that_would_do_is_written_out() -> None:
-    """For a challenge, into a zone that takes records; of no other name is one told."""
+    """For a challenge, into a zone that takes records; no other name has one."""
     zones = [FoundZone("a.test", PAUSED), FoundZone("b.test")]
     with pytest.raises(ZoneNotFound) as caught:
         must_have_zone("_acme-challenge.x.org", zones)

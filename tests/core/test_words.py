@@ -274,7 +274,7 @@ def test_id_of_a_request(said: str, shown: str) -> None:
     ],
 )
 def test_code_of_an_answer(said: str) -> None:
-    """Words and numbers are told, and looked up."""
+    """Words and numbers are rendered, and looked up."""
     assert said == quoted_code(said)
 
 
@@ -349,7 +349,7 @@ def test_other_words_are_left_as_they_are(error: Exception, words: str) -> None:
     assert str(said) == ZH.say(said)
 
 
-# --- By which names and values a secret is told
+# --- By which names and values a secret is known
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ IMMORTAL = 1_000_000
 
 
 def issuing_of(*, renew: bool) -> Issuing:
-    """Say how a run issues: what is due, or in any case."""
+    """How a run issues: what is due, or in any case."""
     return Issuing.ALWAYS if renew else Issuing.IF_DUE
 
 
@@ -59,7 +59,7 @@ FALLEN = FallenEdges()
 
 class ModelWorld:
     """One CDN account, one zone, and a clock that only the test moves. `claims` are those of the
-    whole configuration; most tests have one lineage, and are not told of it.
+    whole configuration; most tests have one lineage, and need none.
     """
 
     def __init__(
@@ -149,7 +149,7 @@ class ModelWorld:
             self.pass_time(MOMENT)
 
     def pass_to_the_end(self, *runs: LineageReconciler) -> None:
-        """Visit until nothing waits, the lineage whose time comes first at first."""
+        """Make passes until nothing waits, the lineage whose time comes first at first."""
         due = [(self.clock, number) for number in range(len(runs))]
         for _ in range(MOST_PASSES * len(runs)):
             moment, number = heappop(due)

@@ -26,7 +26,7 @@ def outcome(report: LineageReport, action: Action, domain: str | None = None) ->
 
 
 def one_pass(world: ModelWorld, **ports: object) -> LineageReport:
-    """Visit once, with some ports replaced, and tell how it stands."""
+    """Make one pass, with some ports replaced, and return how it stands."""
     ours: Ports = replace(world.ports("run"), **ports)  # type: ignore[arg-type]  # a test's shorthand
     world.alive.add("run")
     run = LineageReconciler(world.desired(), ours)

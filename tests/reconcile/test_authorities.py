@@ -122,7 +122,7 @@ def test_usual_ca_is_asked_as_long_as_it_answers() -> None:
 
 
 def test_first_certificate_is_ordered_elsewhere_after_a_day() -> None:
-    """Until then a failure is only told; the plan names both CAs from then on."""
+    """Until then a failure is only reported; the plan names both CAs from then on."""
     world = TwoCas()
     world.fail()
     for _ in range(2):
@@ -253,9 +253,7 @@ def test_budget_that_is_free_again_within_the_hour_is_waited_for() -> None:
 
 
 def test_first_certificate_that_the_budget_holds_back_for_days_is_ordered_elsewhere() -> None:
-    """At once: that no error passes before is known. Where all are held back, it waits for the
-    first of them.
-    """
+    """At once: no error passes before. Where all ask to wait, it waits for the first."""
     world = TwoCas()
     used_up(world, world.now() + 3 * DAY)
     late = Hold((*IMG_NAMES,), world.now(), world.now() + 2 * DAY, for_all=False)
@@ -295,7 +293,7 @@ def test_every_ca_asked_to_be_left_alone() -> None:
 
 
 def test_failure_is_none_that_passes_where_only_one_ca_says_when() -> None:
-    """What is wrong at another CA is told as such."""
+    """What is wrong at another CA is reported as such."""
     world = TwoCas()
     world.fail()
     world.sync()

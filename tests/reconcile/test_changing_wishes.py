@@ -129,7 +129,7 @@ def test_domains_go_from_one_certificate_to_another(
     last: tuple[DesiredCertificate, ...],
 ) -> None:
     """Each domain ends with the certificate that has the better claim to it, whichever had it
-    before and whatever was under way; nothing that was served is taken away.
+    before and whatever was in progress; nothing that was served is taken away.
     """
     world = ModelWorld()
     for domain in (IMG, OTHER, SHOP):

@@ -186,7 +186,7 @@ class Edges:
 
 
 class Desk:
-    """What a look works with, and what it told."""
+    """What an examination works with, and what it reported."""
 
     def __init__(self) -> None:
         self.edges = Edges()
@@ -231,7 +231,7 @@ def domain(name: str, *, https: bool = True, hidden: bool = False) -> FoundDomai
 
 @pytest.mark.parametrize("trouble", [SILENT, ConfigError(Text("no keys"))])
 def test_account_that_fails_hides_no_other(trouble: Exception) -> None:
-    """It is told with what the others hold, in the order they were asked for."""
+    """It is reported with what the others hold, in the order they were asked for."""
     desk = Desk()
     img = domain("img.example.com")
 
@@ -310,7 +310,7 @@ def test_how_long_the_rest_takes_is_notified_of_a_long_look() -> None:
 
 @pytest.mark.parametrize("trouble", [KeyboardInterrupt(), Interrupted(Text("stopped"))])
 def test_what_is_stopped_stops_them_all(trouble: BaseException) -> None:
-    """A look leaves nothing to put right, so the run waits for no other account."""
+    """An examination leaves nothing to clean up, so the run waits for no other account."""
     desk = Desk()
 
     with pytest.raises(type(trouble)):
@@ -469,7 +469,7 @@ def test_what_an_earlier_run_left_is_removed_at_its_account(world: ModelWorld) -
 
 
 MOST_PER_PASS = 1.5
-"""Version 0.1 made 231 calls in 34 visits. What is left is mostly the one reading at each visit."""
+"""Version 0.1 made 231 calls in 34 passes. What remains is mostly the one reading at each pass."""
 
 
 def test_a_life_of_passes_asks_the_state_seldom() -> None:

@@ -221,7 +221,7 @@ def test_clock_that_was_ahead_does_not_make_it_hurry_for_ever(world: ModelWorld)
 
 
 def test_copy_that_is_used_elsewhere_is_kept_and_not_asked_for_daily(world: ModelWorld) -> None:
-    """The target says it is in use: kept, told as unchanged, and left alone for a day."""
+    """The target says it is in use: kept, reported as unchanged, and left alone for a day."""
     synced(world)
     oldest = world.state.versions("img")[0]
     for _ in range(2):
@@ -258,7 +258,7 @@ def test_frozen_domain_is_reported_with_its_reason(world: ModelWorld) -> None:
 
 
 def test_target_that_refuses_the_keys_leaves_everything_as_it_was(world: ModelWorld) -> None:
-    """With wrong keys nothing is issued that could not be served; put right, all is done."""
+    """With wrong keys nothing is issued that could not be served; corrected, all is done."""
     world.cdn.denies = True
 
     assert [Outcome.FAILED] == [step.outcome for step in synced(world).outcomes]
@@ -361,7 +361,7 @@ def test_copy_that_was_removed_is_uploaded_again() -> None:
 
 def test_copy_that_stays_away_is_uploaded_once_in_a_run() -> None:
     """However often the run comes back for the other domain, the account is not filled with copies;
-    the failure is told.
+    the failure is reported.
     """
     world, _ = without_its_copy()
     world.cdn.add_domain(OTHER)

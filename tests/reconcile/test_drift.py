@@ -32,7 +32,7 @@ from tests.reconcile.model import IMMORTAL, ModelWorld
 from tests.reconcile.one_lineage import IMG, OTHER, outcome
 from tests.support.tiers import examples
 
-# --- What another tool changed at a domain since it was seen as declared: set right, told or
+# --- What another tool changed at a domain since it was seen as declared: repaired, reported or
 # ignored; and two tools that fight over a domain
 
 
@@ -89,7 +89,7 @@ def test_certificate_that_another_tool_bound_is_replaced() -> None:
 
 @pytest.mark.parametrize("policy", LEFT)
 def test_certificate_that_another_tool_bound_is_left(policy: DriftPolicy) -> None:
-    """Nothing is written, the run is in order, and what was found is told once in the history."""
+    """Nothing is written, the run is in order, and the history has once what was found."""
     world = synced(policy)
     theirs = world.cdn.put_foreign(IMG)
     world.cdn.set_by_others(IMG, theirs)
@@ -144,7 +144,7 @@ class Meanwhile:
 
 
 def test_drift_that_its_maker_undid_is_over() -> None:
-    """A later one of the same kind is told again."""
+    """A later one of the same kind is reported again."""
     world = synced(DriftPolicy.WARN)
     ours, theirs = world.cdn.bound_to(IMG), world.cdn.put_foreign(IMG)
     wanted = desired(world, DriftPolicy.WARN)
@@ -206,7 +206,7 @@ def test_setting_of_an_edited_file_is_no_drift() -> None:
 
 
 def test_next_change_of_the_file_is_not_called_a_repair() -> None:
-    """What another tool had changed was undone before, and that was told then."""
+    """What another tool had changed was undone before, and that was reported then."""
     world = synced(DriftPolicy.REPAIR)
     world.cdn.set_by_others(IMG, world.cdn.put_foreign(IMG))
     run(world, desired(world, DriftPolicy.REPAIR))
@@ -249,7 +249,7 @@ def test_third_repair_within_a_day_is_refused() -> None:
     kills=st.lists(st.integers(0, 60), max_size=3),
 )
 def test_repair_of_drift_ends(hours: list[int], off: bool, kills: list[int]) -> None:  # noqa: FBT001 - drawn by hypothesis
-    """Whatever another tool does and whenever a run is killed: a domain is set right at most twice
+    """Whatever another tool does and whenever a run is killed: a domain is repaired at most twice
     within any day.
     """
     world = synced(DriftPolicy.REPAIR)
@@ -311,7 +311,7 @@ def test_setting_that_is_left_stays_so_after_a_renewal(policy: DriftPolicy) -> N
 
 @pytest.mark.parametrize("policy", LEFT)
 def test_certificate_that_another_tool_is_about_to_bind_is_left(policy: DriftPolicy) -> None:
-    """A look while its change is under way does not make the domain one that was never in order."""
+    """A pass during its change does not make the domain one that was never in order."""
     world = synced(policy)
     theirs = world.cdn.put_foreign(IMG)
     world.cdn.begin_by_others(IMG, theirs)
@@ -338,7 +338,7 @@ def test_tools_that_fight_are_noticed_though_each_look_meets_a_change() -> None:
 
 
 def test_repair_that_a_busy_target_puts_off_is_counted_once() -> None:
-    """Nothing was written while the target was busy: it is no fight, and told once."""
+    """Nothing was written while the target was busy: it is no fight, and reported once."""
     world = synced(DriftPolicy.REPAIR)
     ours = world.cdn.bound_to(IMG)
     world.cdn.set_by_others(IMG, world.cdn.put_foreign(IMG))

@@ -33,20 +33,17 @@ def found(subject: str) -> Problem:
 
 
 class Run:
-    """An examination, what it told, and whether it was stopped."""
+    """An examination, what it reported, and whether it was stopped."""
 
     def __init__(self) -> None:
         self.events: list[Event] = []
         self.stopped = threading.Event()
         self.examine = partial(
-            carry_out_checks,
-            progress=self.events.append,
-            now=lambda: START,
-            stop=self.stopped.set,
+            carry_out_checks, progress=self.events.append, now=lambda: START, stop=self.stopped.set
         )
 
     def carry_out(self, *checks: Check) -> list[tuple[str, str]]:
-        """Give subjects and codes, sorted."""
+        """Return subjects and codes, sorted."""
         findings = self.examine(checks)
         return sorted((finding.subject, str(finding.code)) for finding in findings)
 
@@ -99,7 +96,7 @@ def test_mistake_of_ours_is_a_finding(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_check_that_ends_its_thread_is_a_finding() -> None:
-    """It is told at once; the run does not wait for an answer that cannot come any more."""
+    """It is reported at once; the run does not wait for an answer that cannot come any more."""
     begun = time.monotonic()
 
     [finding] = Run().examine([check("qiniu", lambda: sys.exit(0))])
@@ -109,7 +106,7 @@ def test_check_that_ends_its_thread_is_a_finding() -> None:
 
 
 def test_check_that_takes_too_long_is_given_up() -> None:
-    """It is told with its time; what it finds afterwards comes too late, and harms nothing."""
+    """It is reported with its time; what it finds afterwards comes too late, and harms nothing."""
     run = Run()
     with ExitStack() as ending:
         let_go, gone = threading.Event(), threading.Event()
@@ -155,7 +152,7 @@ def test_run_that_is_stopped_stops_its_checks() -> None:
 
 
 def test_check_that_is_notified_of_the_stop_says_nothing() -> None:
-    """The run itself is told as well."""
+    """The run itself is reported as well."""
 
     def look() -> Iterator[Problem]:
         yield found("qiniu")

@@ -1,4 +1,4 @@
-"""Certificates that another client makes: never issued by us, only ferried."""
+"""Certificates that another client makes: never issued by us, only imported."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_lineage_that_was_issued_here_before_leaves_its_challenge_alone(world: M
 
 
 def test_changed_files_are_a_new_version(world: ModelWorld) -> None:
-    """A renewal by the other client is ferried, and the certificate before it is kept."""
+    """A renewal by the other client is deployed, and the certificate before it is kept."""
     synced(world)
     world.pass_time(timedelta(days=60))
     renewed = made(world)
@@ -154,7 +154,7 @@ def test_client_that_renews_no_more_is_noticed_in_time(
 
 
 def test_client_that_renews_while_the_run_waits(world: ModelWorld) -> None:
-    """What it was told of at first is over, and the run ends in order."""
+    """What it reported at first is over, and the run ends in order."""
     synced(world)
     world.pass_time(timedelta(days=80))
     world.cdn.add_domain(DOMAIN, foreign=True)  # to be bound again, which takes its time
@@ -172,7 +172,7 @@ def test_client_that_renews_while_the_run_waits(world: ModelWorld) -> None:
 
 
 def test_certificate_with_nothing_left_to_serve_need_not_be_renewed(world: ModelWorld) -> None:
-    """Its domains have gone to another lineage: no domain lacks it, and that is told alone."""
+    """Its domains have gone to another lineage: no domain lacks it, and that is reported alone."""
     synced(world)
     other = replace(DESIRED, lineage="new", names=(DOMAIN,), files=None, dns="dnspod")
     world.claims = Claims([other, replace(DESIRED, names=(DOMAIN,))])
@@ -190,7 +190,7 @@ def test_certificate_with_nothing_left_to_serve_need_not_be_renewed(world: Model
 
 
 def test_certificate_that_expired_before_it_was_declared(world: ModelWorld) -> None:
-    """Nothing is sent, the advice is for the client that makes it, and it is told once."""
+    """Nothing is sent, the advice is for the client that makes it, and it is reported once."""
     world.pass_time(timedelta(days=91))
 
     report = synced(world)
@@ -231,7 +231,7 @@ def test_renewing_on_demand_is_not_for_us_either(world: ModelWorld) -> None:
 def test_pair_that_cannot_be_taken_leaves_everything_as_it_was(
     world: ModelWorld, error: CertificateError | PlanRefused, outcome: Outcome
 ) -> None:
-    """Half-written files are refused, told with their hint, and tried again by the next run."""
+    """Half-written files are refused, with a hint, and tried again by the next run."""
     synced(world)
     world.source.put(FILES, error)
 
@@ -265,7 +265,7 @@ def test_names_of_a_delivered_certificate_count_as_its_claim(
 
 
 def test_files_that_are_a_mistake_of_ours_stop_no_other(world: ModelWorld) -> None:
-    """An unforeseen error is told when it is the certificate's turn."""
+    """An unforeseen error is reported when it is the certificate's turn."""
 
     class Surprised:
         def read(self, files: PemFiles) -> CertificateBundle:
@@ -304,7 +304,7 @@ def test_wildcard_leaves_a_domain_to_the_delivered_certificate_for_it(world: Mod
 
 
 def test_certificate_that_others_leave_nothing_to_is_in_order(world: ModelWorld) -> None:
-    """It is told who serves its domains, and that is no failure: it is not even ordered."""
+    """It is reported who serves its domains, and that is no failure: it is not even ordered."""
     wide = DesiredCertificate(
         "wide", ("*.example.com",), "dnspod", deployments=(DesiredDeployment("qiniu"),)
     )
@@ -361,7 +361,7 @@ def test_killed_after_any_call_the_next_run_finishes(world: ModelWorld) -> None:
 
 
 def in_files(*, cdn: bool = False) -> DesiredCertificate:
-    """Ask for the ferried certificate in a directory, and at the CDN as well."""
+    """Ask for the imported certificate in a directory, and at the CDN as well."""
     served = DESIRED.deployments if cdn else ()
     return replace(DESIRED, deployments=(*served, delivered(DELIVERY)))
 

@@ -43,7 +43,7 @@ STATE, KEY = PurePath("/state/state.db"), PurePath("/state/secret.key")
 
 
 def lines(findings: object) -> list[tuple[str, str, Severity]]:
-    """Give what findings are about, their codes and weights."""
+    """Return what findings are about, their codes and weights."""
     found = list(cast("list[Problem]", findings))
     return [(finding.subject, str(finding.code), finding.severity) for finding in found]
 
@@ -63,7 +63,7 @@ def test_lineage_in_order(world: ModelWorld) -> None:
 
 
 def test_domain_that_cannot_be_changed(world: ModelWorld) -> None:
-    """Its state is told by its name, with the target's own words."""
+    """Its state is reported by its name, with the target's own words."""
     world.cdn.add_domain(IMG, state=DomainState.UNAVAILABLE)
 
     assert [(IMG, Code.DOMAIN_UNUSABLE, Severity.ERROR)] == lineage(world)
@@ -78,7 +78,7 @@ def test_domain_whose_change_failed(world: ModelWorld) -> None:
 
 
 def test_domain_whose_change_does_not_end(world: ModelWorld) -> None:
-    """It is told once the change takes longer than one may, with where the ticket is."""
+    """It is reported once the change takes longer than one may, with where the ticket is."""
     world.cdn.add_domain(IMG)
     world.cdn.stick_next(IMG)
     world.run(world.desired(), kill_after=50)
@@ -92,7 +92,7 @@ def test_domain_whose_change_does_not_end(world: ModelWorld) -> None:
 
 
 def test_target_that_refuses_the_keys(world: ModelWorld) -> None:
-    """It is told of the account."""
+    """It is reported of the account."""
     world.cdn.denies = True
 
     assert [("qiniu", Code.KEYS_REFUSED, Severity.ERROR)] == lineage(world)
@@ -245,7 +245,7 @@ def test_state_in_order_reports_what_to_back_up() -> None:
 
 
 def test_key_that_does_not_open_the_state() -> None:
-    """It is told of the key file."""
+    """It is reported of the key file."""
     state = MemoryState()
     state.save_account(AcmeAccount("https://ca.test/directory", make_key()))
     state.lose_key()
@@ -310,7 +310,7 @@ def entry(event: str, minute: int, **facts: str) -> HistoryEntry:
 def test_tries_that_failed_and_did_not_succeed_since(
     entries: list[HistoryEntry], expected: list[str]
 ) -> None:
-    """By lineage, or by the domain that it was about; the newest change is told in any case."""
+    """By lineage, or by the domain that it was about; the newest change is reported in any case."""
     state = MemoryState()
     for one in entries:
         state.append_history(one)
@@ -334,7 +334,7 @@ def test_what_the_file_does_not_declare_any_more_is_not_reported() -> None:
 
 
 def test_what_was_only_seen_is_no_change() -> None:
-    """Another tool's change is not told as one that certferry made."""
+    """Another tool's change is not reported as one that certferry made."""
     state = MemoryState()
     for event in ("verified", "drift found", "drift over"):
         state.append_history(entry(event, 1))

@@ -205,8 +205,8 @@ def test_lineages_of_one_account_spare_one_another(
 def test_any_settings_end_as_settinged(
     world: ModelWorld, all_desired: list[DesiredHttps], untold: frozenset[str]
 ) -> None:
-    """Whether a setting is told always, once it is set, or never: the plan ends empty, what is
-    wished is in force, and nothing is sent for it again.
+    """Whether a setting is reported always, once it is set, or never: the plan ends empty, what is
+    declared is in force, and nothing is sent for it again.
     """
     world.cdn.untold = untold
     world.cdn.add_domain("img.example.com")
@@ -352,7 +352,7 @@ def test_every_position_of_a_renewal_is_killed_once() -> None:
 
 
 def test_frozen_domain_stops_only_itself() -> None:
-    """The others are served, the frozen one is told of, and nothing is retired meanwhile."""
+    """The others are served, the frozen one is reported, and nothing is retired meanwhile."""
     world = ModelWorld()
     world.cdn.add_domain("img.example.com")
     world.cdn.add_domain("a.img.example.com", state=DomainState.UNAVAILABLE)

@@ -51,7 +51,7 @@ from tests.reconcile.one_lineage import IMG, OTHER, one_pass, outcome, synced
 
 
 def test_first_run_does_everything_once(world: ModelWorld) -> None:
-    """Issue, deploy, verify; each is told as done."""
+    """Issue, deploy, verify; each is reported as done."""
     report = synced(world)
 
     assert report.ok
@@ -100,7 +100,7 @@ def test_run_that_finds_served_what_an_earlier_one_sent(world: ModelWorld) -> No
 
 
 def test_ca_that_fails_leaves_what_is_there(world: ModelWorld) -> None:
-    """A renewal that fails is told; the certificate in force is still brought where it lacks."""
+    """A renewal that fails is reported; the certificate in force still goes where it lacks."""
     synced(world)
     world.pass_time(timedelta(days=61))
     world.cdn.add_domain(OTHER)
@@ -164,7 +164,7 @@ def test_renewing_on_demand_issues_once(world: ModelWorld) -> None:
 def test_mistake_of_ours_is_one_lineages_failure(
     world: ModelWorld, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """An unexpected exception is logged whole, and does not leave the visit."""
+    """An unexpected exception is logged whole, and does not leave the pass."""
 
     class Broken:
         def rate_limit_hold(self, *_: object, **__: object) -> None:
@@ -197,7 +197,7 @@ def test_state_that_cannot_be_read_is_reported(world: ModelWorld) -> None:
 def test_history_that_cannot_be_written_fails_no_step(
     world: ModelWorld, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What was done is told as done, nothing is done twice, and the gap is a warning."""
+    """What was done is reported as done, nothing is done twice, and the gap is a warning."""
 
     class Unwritable:
         def append_history(self, entry: HistoryEntry) -> None:
@@ -246,7 +246,7 @@ def test_record_that_cannot_be_swept_is_reported_and_kept_in_mind(world: ModelWo
 
 
 def test_clean_up_that_fails_does_not_hide_what_became_of_the_issue(world: ModelWorld) -> None:
-    """Both are told; and once the records are gone, nothing of it is left in the report."""
+    """Both are reported; and once the records are gone, nothing of it is left in the report."""
     name = f"_acme-challenge.{IMG}"
     world.state.save_challenge_record(ChallengeRecord("img", name, "left", START, "record-9"))
 
@@ -275,10 +275,10 @@ def test_clean_up_that_fails_does_not_hide_what_became_of_the_issue(world: Model
 
 
 def test_wait_is_reported_once_and_again_only_when_it_changes(world: ModelWorld) -> None:
-    """A listener of the run is told each outcome, and not the same one twice in a row."""
+    """A listener of the run learns each outcome, and not the same one twice in a row."""
     synced(world)
 
-    # What is asked of whom is told at each look: a display alone shows it.
+    # What is asked of which service is reported at each pass: a display alone shows it.
     result = [event for event in world.events if not isinstance(event, Asking)]
     assert result
     assert all(one != other for one, other in itertools.pairwise(result))
@@ -309,7 +309,7 @@ def test_nothing_is_issued_that_no_place_could_take(
 
 
 def test_denied_access_leaves_an_empty_plan() -> None:
-    """With wrong keys nothing is to be done, and what stands in the way is told."""
+    """With wrong keys nothing is to be done, and what stands in the way is reported."""
     plan = plan_lineage(DESIRED, Observation((), (DENIED,)), Times.at(NOW), Issuing.ALWAYS)
 
     assert plan.is_empty
@@ -341,7 +341,7 @@ def _without_https() -> ObservedTarget:
     return ObservedTarget(domains=(ObservedDomain("img.example.com", Kind.CDN, DomainState.READY),))
 
 
-# --- What would stop an order is told by the plan, and before the order is made
+# --- What would stop an order is reported by the plan, and before the order is made
 
 
 def ports_of(world: ModelWorld) -> Ports:
@@ -372,7 +372,7 @@ def test_plan_without_an_order_asks_the_provider_nothing(world: ModelWorld) -> N
 
 
 def test_name_that_neither_the_target_nor_the_dns_account_has(world: ModelWorld) -> None:
-    """A mistyped name is told from both sides, though nothing would be ordered."""
+    """A mistyped name is reported from both sides, though nothing would be ordered."""
     desired = replace(world.desired(), names=("www.foo.test",))
 
     [plan] = plans_of(ports_of(world), [desired])
@@ -442,7 +442,7 @@ def test_wrong_clock_is_reported_before_an_order(
 
 
 def test_slip_that_is_put_back_orders_nothing(world: ModelWorld) -> None:
-    """A name of no zone's fails before an order is made, so none is there to be gone on with."""
+    """A name of no zone's fails before an order is made, so there is none to continue."""
     synced(world)
     desired = world.desired()
     slip = replace(desired, names=(*desired.names, "x.notmine.test"))

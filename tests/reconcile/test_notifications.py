@@ -1,4 +1,4 @@
-"""Channels are told once, side by side, and none of them holds a run up."""
+"""Channels are notified once, side by side, and none of them holds a run up."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Change = Callable[[tuple[Notice, ...]], tuple[Notice, ...]]
 
 
 class Service:
-    """A service in memory: it answers what it is told to, and keeps what it was sent."""
+    """A service in memory: it answers as the test says, and keeps what it was sent."""
 
     def __init__(self, *answers: Answered | BaseException) -> None:
         self.answers = list(answers)
@@ -68,10 +68,10 @@ class Ship:
         return dict(self.notifications().notify(stands(*standing)))
 
     def notifications(self) -> Notifications:
-        channels = [
-            Channel(name, frozenset(USUAL), lambda name=name: self.connect(name), words)  # type: ignore[misc]  # a lambda's own default
+        channels = {
+            name: Channel(name, frozenset(USUAL), lambda name=name: self.connect(name), words)  # type: ignore[misc]  # a lambda's own default
             for name in self.services
-        ]
+        }
         return Notifications(
             channels, self.state, now=self.clock, run=AtOnce(self.waited.append), longest=LATE
         )
@@ -104,7 +104,7 @@ def test_trouble_goes_to_every_channel_once() -> None:
 
 
 def test_a_channel_that_refuses_is_notified_of_by_the_others_and_tried_again() -> None:
-    """What it did not take stays; once it takes a message, the others are told that too."""
+    """What it did not take stays; once it takes a message, the others are notified of that too."""
     ops, boss = Service(REFUSED, REFUSED), Service()
     ship = Ship(ops=ops, boss=boss)
 
@@ -142,7 +142,7 @@ def test_a_service_that_asks_for_patience_is_left_alone_until_then() -> None:
 
 
 def test_a_mail_that_some_have_is_not_sent_again() -> None:
-    """The refusal is told; who has the mail does not get it twice."""
+    """The refusal is reported; who has the mail does not get it twice."""
     ops = Service(RefusedForGood(Text("no such user"), partly=True))
     ship = Ship(ops=ops)
 
@@ -154,7 +154,9 @@ def test_a_mail_that_some_have_is_not_sent_again() -> None:
 
 
 def test_a_channel_that_hangs_holds_nothing_up() -> None:
-    """The run goes on after its time, the others are told, and what it was sent stays for later."""
+    """The run goes on after its time, the others are notified, and what it was sent stays for
+    later.
+    """
     release = threading.Event()
 
     class Hanging(Service):
@@ -194,7 +196,9 @@ def test_a_stop_ends_the_wait_for_a_channel() -> None:
     ship = Ship(ops=Hanging())
     channel = Channel("ops", frozenset(USUAL), lambda: ship.connect("ops"), words)
     long = timedelta(seconds=30)
-    notifications = Notifications([channel], ship.state, now=ship.clock, run=run, longest=long)
+    notifications = Notifications(
+        {"ops": channel}, ship.state, now=ship.clock, run=run, longest=long
+    )
     threading.Thread(target=stop).start()
     begun = time.monotonic()
 

@@ -1,4 +1,4 @@
-"""What is not ordered now: told with its moment, while everything else goes on."""
+"""What is not ordered now: reported with its moment, while everything else goes on."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_failed_proofs_are_not_repeated_until_the_hour_is_over(world: ModelWorld
 def test_moment_that_the_ca_names_is_kept_by_later_runs(
     world: ModelWorld, error: type[RateLimited | CaUnavailable]
 ) -> None:
-    """The run that is told so waits, and so does each after it, without asking the CA."""
+    """The run that learns this waits, and so does each after it, without asking the CA."""
     moment = world.clock + 2 * HOUR
     world.issuer.fail_with(error("later, please", retry=Retry.at(moment)))
     first = outcome(synced(world), Action.ISSUE)

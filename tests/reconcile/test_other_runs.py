@@ -142,7 +142,7 @@ def test_without_a_lease_no_target_is_written_to(world: ModelWorld) -> None:
 
 
 def test_stopped_run_says_so_and_gives_its_lease_back(world: ModelWorld) -> None:
-    """Interrupted in the middle: told as skipped, and another run can begin at once."""
+    """Interrupted in the middle: reported as skipped, and another run can begin at once."""
 
     class Stopped:
         def rate_limit_hold(self, *_: object, **__: object) -> None:
@@ -249,7 +249,7 @@ class Listed:
         return getattr(self._target, name)
 
     def observe(self, scope: Scope) -> ObservedTarget:
-        """Look once, and then only where that is asked for."""
+        """Observe once, and then only where that is asked for."""
         if self._listed is None or scope.anew:
             self._listed = self._target.observe(scope)
         return self._listed
@@ -332,7 +332,7 @@ def test_renewal_between_state_and_target_is_no_drift(world: ModelWorld) -> None
 def test_renewal_by_another_run_is_not_reported_as_left(
     world: ModelWorld, policy: DriftPolicy
 ) -> None:
-    """Also where drift is left as it is: nothing of it is told or kept."""
+    """Also where drift is left as it is: nothing of it is reported or kept."""
     synced(world)
     run = begun(world)
     (deployment,) = run.desired.deployments
@@ -386,7 +386,7 @@ def test_change_that_was_in_time_is_not_reported_as_failed(world: ModelWorld) ->
 
 
 def test_change_that_takes_too_long_has_failed(world: ModelWorld) -> None:
-    """A new look shows the same: it is told, in the same visit."""
+    """A new observation shows the same: it is reported, in the same pass."""
     run = begun(world, verify_timeout=SHORT)
     run.reconcile()
     world.pass_time(SHORT)

@@ -171,7 +171,7 @@ def test_more_exact_deployment_of_one_certificate_decides(world: ModelWorld) -> 
 
 
 def test_nothing_is_ordered_for_a_glob_that_matches_nothing(world: ModelWorld) -> None:
-    """It is told and fails the run; as soon as something matches, the next run goes on."""
+    """It is reported and fails the run; as soon as something matches, the next run goes on."""
     asked = desired(by("c.*"))
 
     report = world.run(asked)
@@ -381,7 +381,7 @@ def test_a_target_that_others_serve_is_owned_elsewhere() -> None:
     assert ("img", "qiniu", "", True) == (*found.place, found.served)
 
 
-# --- A slip in the file that was put right leaves nothing to be ordered
+# --- A slip in the file that was corrected leaves nothing to be ordered
 
 
 def killed_with_an_order(

@@ -122,7 +122,7 @@ def test_drift_is_planned_and_repaired(world: ModelWorld, receiver: MemoryReceiv
 def test_failed_delivery_is_tried_again_by_the_next_run(
     world: ModelWorld, receiver: MemoryReceiver
 ) -> None:
-    """It is told, nothing is issued again, and the plan says what is left to do."""
+    """It is reported, nothing is issued again, and the plan says what is left to do."""
     receiver.failures = 1
 
     failed = step(synced(world))
@@ -152,7 +152,7 @@ def test_failed_delivery_is_tried_once_in_a_run(
 def test_receiver_that_takes_nothing_stops_nothing_else(
     world: ModelWorld, receiver: MemoryReceiver
 ) -> None:
-    """The CDN is served; the directory's failure is told with its hint."""
+    """The CDN is served; the directory's failure is reported with its hint."""
     world.cdn.add_domain(IMG)
     receiver.closed = True
 
@@ -269,7 +269,7 @@ def test_any_world_ends_as_declared(phases: list[tuple[timedelta, list[int], int
         assert [] == world.cdn.broken
 
 
-# --- A domain's settings, also those that no target tells: sent once for each wish, and not
+# --- A domain's settings, also those that no target reports: sent once for each value, and not
 # again
 
 
@@ -329,7 +329,7 @@ def test_setting_added_to_a_domain_that_serves_ours(
 
 
 def test_setting_that_changes_is_sent_each_time() -> None:
-    """Another list of versions is another wish; another order of the same is not."""
+    """Another list of versions is another setting; another order of the same is not."""
     world = served()
     lists = [VERSIONS, VERSIONS[::-1], ("TLSv1.3",), VERSIONS]
 
@@ -427,7 +427,7 @@ def test_change_of_another_tool_that_fails_takes_nothing_back() -> None:
 
 
 def test_every_position_of_a_change_of_settings_is_killed_once() -> None:
-    """Wherever: the settings end as wished, with one certificate and one upload."""
+    """Wherever: the settings end as declared, with one certificate and one upload."""
     desired = ModelWorld().desired(https=DesiredHttps(tls_versions=VERSIONS))
     calm = served()
     calm.run(desired)

@@ -70,7 +70,7 @@ class StoppedCdn(MemoryCdn):
 
 
 class InterruptedCdn(StoppedCdn):
-    """A CDN that is asked by a run which is being stopped once every worker is at a visit."""
+    """A CDN that is asked by a run which is being stopped once every worker makes a pass."""
 
     trouble = Interrupted(Text("stopped"))
 
@@ -103,7 +103,7 @@ def test_lineages_are_was_observed_side_by_side() -> None:
 
 @pytest.mark.parametrize("cdn", [StoppedCdn, BrokenCdn])
 def test_what_ends_one_look_ends_them_all(cdn: type[StoppedCdn]) -> None:
-    """What waits in another thread is told to stop: on Ctrl-C, and where there will be no answer
+    """What waits in another thread is stopped: on Ctrl-C, and where there will be no answer
     whatever it finds.
     """
     company = Company(1, cdn=cdn)
@@ -115,7 +115,7 @@ def test_what_ends_one_look_ends_them_all(cdn: type[StoppedCdn]) -> None:
 
 
 def test_run_that_is_stopped_does_not_report_what_it_did_not_come_to() -> None:
-    """The visits that had begun say that they were stopped, and the others were not made."""
+    """The passes that had begun say that they were stopped, and the others were not made."""
     company = Company(WORKERS + 2, cdn=InterruptedCdn)
 
     report = company.reconciler().sync(company.certificates, WaitLimit())
@@ -155,7 +155,7 @@ def test_company_is_synced_and_stays_so() -> None:
 
 @pytest.mark.parametrize("files", [None, PemFiles("/gone/fullchain.pem", "/gone/privkey.pem")])
 def test_records_of_a_lineage_that_is_issued_no_more_are_removed(files: PemFiles | None) -> None:
-    """A run was killed over it, and then it was declared as ferried, or not at all: the account
+    """A run was killed over it, and then it was declared with files, or not at all: the account
     that can do it does, and those of lineages at work or declared are left alone.
     """
     company = Company(2)
@@ -177,7 +177,7 @@ def test_records_of_a_lineage_that_is_issued_no_more_are_removed(files: PemFiles
 
 
 def test_record_that_cannot_be_removed_spoils_no_run(caplog: pytest.LogCaptureFixture) -> None:
-    """It is told, and what is declared is served."""
+    """It is reported, and what is declared is served."""
     company = Company(1)
     name = "_acme-challenge.gone.example.net"
     company.state.save_challenge_record(ChallengeRecord("gone", name, "left", now(), "handle"))
@@ -196,8 +196,8 @@ def test_record_that_cannot_be_removed_spoils_no_run(caplog: pytest.LogCaptureFi
 def test_clean_up_that_fails_leaves_the_report(
     trouble: BaseException, caplog: pytest.LogCaptureFixture, *, complete: bool
 ) -> None:
-    """What has become of the certificates is told, whatever comes after: a state that fails when it
-    is asked whose challenge records there are, or Ctrl-C while it answers.
+    """What has become of the certificates is reported, whatever comes after: a state that fails
+    when it is asked whose challenge records there are, or Ctrl-C while it answers.
     """
     company = Company(1)
     company.state = Altered(company.state, lineages_in_challenge_records=failing(trouble))
@@ -250,7 +250,7 @@ def test_hundred_waiting_domains_hold_no_thread() -> None:
     assert max(counts) <= WORKERS
 
 
-# --- What was told of a step stays true over the visits of a run, whatever happens between them
+# --- What was reported of a step stays true over the passes of a run, whatever happens between
 
 
 REFUSED = TargetRejected(Text("refused for good"))
@@ -281,7 +281,7 @@ def raising(error: Exception, when: Callable[..., bool]) -> Callable[..., Any]:
 
 
 def nth(number: int) -> Callable[..., bool]:
-    """Tell the call of this number, counted from one."""
+    """Return the call of this number, counted from one."""
     calls = iter(range(1, 10_000))
     return lambda *_: next(calls) == number
 
@@ -303,7 +303,7 @@ def ended(world: ModelWorld, run: LineageReconciler) -> LineageReport:
 def test_failure_outlives_a_target_that_cannot_be_read_once(
     world: ModelWorld, days: int, look: int
 ) -> None:
-    """A domain that was refused for good is told as failed at the end, on any day."""
+    """A domain that was refused for good is reported as failed at the end, on any day."""
     world.cdn.add_domain(OTHER)
     refusing = raising(REFUSED, lambda domain, *_: domain == OTHER)
     for _ in range(days):
@@ -507,7 +507,7 @@ def test_dns_is_not_cleaned_without_the_lease(world: ModelWorld) -> None:
 
 
 def test_plan_reports_a_target_that_cannot_be_read(world: ModelWorld) -> None:
-    """Also while a change of an earlier run is under way there."""
+    """Also while a change of an earlier run is in progress there."""
     run_at(world).reconcile()
     world.pass_time(timedelta(minutes=5))
     cdn = Around(world.cdn, observe=raising(SILENT, lambda *_: True))

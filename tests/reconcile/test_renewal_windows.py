@@ -295,7 +295,7 @@ def test_many_certificates_cost_one_question_each_in_half_a_day() -> None:
 
 
 def test_former_certificate_that_cannot_be_read_is_replaced_all_the_same(world: ModelWorld) -> None:
-    """The CA is then told of no replacement, and not asked; neither is an error."""
+    """The CA is then asked for no replacement, and not for its window; neither is an error."""
     synced(world)
     world.pass_time(timedelta(days=70))
     world.alive.add("run")

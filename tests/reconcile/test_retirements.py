@@ -40,7 +40,7 @@ def world() -> ModelWorld:
 
 @pytest.fixture
 def desired(world: ModelWorld) -> DesiredCertificate:
-    """The wish for one certificate, and for an account without anything unused."""
+    """The declaration of one certificate, and of an account without anything unused."""
     return world.desired(retire=Retirement.ALL_UNUSED)
 
 
@@ -165,7 +165,7 @@ def test_one_that_vanished_is_fine(world: ModelWorld, desired: DesiredCertificat
 def test_one_that_fails_stops_neither_the_others_nor_the_certificate(
     world: ModelWorld, desired: DesiredCertificate
 ) -> None:
-    """It is told by itself, and tried again by the next run."""
+    """It is reported by itself, and tried again by the next run."""
     first, second = (world.cdn.put_foreign(ELSEWHERE, "left over") for _ in range(2))
 
     class Unwilling:
@@ -255,7 +255,9 @@ def test_used_ones_are_counted_in_one_line(world: ModelWorld, desired: DesiredCe
 def test_one_that_is_tried_again_is_no_pending_change(
     world: ModelWorld, desired: DesiredCertificate
 ) -> None:
-    """A check the day after finds everything as declared, before and after it was tried in vain."""
+    """A check the day after finds everything as declared, before and after it was tried without
+    success.
+    """
     synced(world, desired)
     world.pass_time(timedelta(days=1, hours=1))
 

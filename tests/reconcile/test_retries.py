@@ -103,7 +103,7 @@ def test_failure_that_stays_is_tried_after_1_10_and_100_minutes() -> None:
 
 @pytest.mark.parametrize("number", [1, 2, 3])
 def test_failure_that_passes_ends_the_run_in_order(number: int) -> None:
-    """The report is that of the last try, and nothing is told of those before it."""
+    """The report is that of the last try, and has nothing of those before it."""
     world = world_of_quick_changes()
     world.issuer.fail_with(CaUnavailable(Text("away")))
     heal_after(world, number)
@@ -132,7 +132,7 @@ def test_run_has_not_succeeded_while_another_certificate_fails() -> None:
 
 
 def test_run_that_leaves_a_failure_alone_has_not_succeeded() -> None:
-    """It keeps the pause after what an earlier run tried in vain, and what is wrong still is."""
+    """It keeps the pause after what an earlier run tried and failed, and what is wrong still is."""
     world = world_of_quick_changes()
     world.issuer.fail_with(REFUSED)
     scheduled(world, wait_limit=WaitLimit(timedelta(0)))
@@ -221,7 +221,7 @@ def test_target_that_cannot_be_read_is_looked_at_again() -> None:
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt(), Interrupted(Text("stopped"))])
 def test_run_that_is_stopped_in_a_pause_ends(stop: BaseException) -> None:
-    """What it has found out so far is told, and that it was stopped."""
+    """What it has found out so far is reported, and that it was stopped."""
     world = world_of_quick_changes()
     world.issuer.fail_with(REFUSED)
     world.stopped = stop
@@ -248,7 +248,7 @@ def test_the_pause_is_shown() -> None:
 
 
 class Engine:
-    """A `Reconciler` whose reports are made up, and that keeps what it was told."""
+    """A `Reconciler` whose reports are made up, and that keeps what it was asked."""
 
     def __init__(self, world: FakeWorld, *reports: LineageReport) -> None:
         self.ports = world.session().ports

@@ -127,7 +127,7 @@ def world_with_one() -> Ca:
 
 
 def test_killed_at_any_call_it_can_be_repeated() -> None:
-    """In the end it is revoked at the CA and in the state, and told once."""
+    """In the end it is revoked at the CA and in the state, and reported once."""
     for calls in range(1, 40):
         world = Ca()
         world.sync()
@@ -211,7 +211,7 @@ def test_compromised_key_is_not_used_again() -> None:
 
 
 def test_key_of_a_superseded_certificate_is_used_again() -> None:
-    """Only a compromised one is spoilt."""
+    """Only a compromised one is not used again."""
     world = Ca(reuse_key=True)
     world.sync()
     world.revoke()

@@ -29,7 +29,7 @@ FOR_EVER = 600.0
 
 
 def test_wait_ends_when_the_run_is_stopped() -> None:
-    """Every thread that waits is told at once."""
+    """Every thread that waits is stopped at once."""
     stopping = Run()
     with ThreadPoolExecutor(4) as pool:
         waits = [pool.submit(stopping.pause, FOR_EVER) for _ in range(4)]
@@ -40,7 +40,7 @@ def test_wait_ends_when_the_run_is_stopped() -> None:
 
 
 def test_wait_after_it_was_reported_is_a_wait() -> None:
-    """A thread that puts things in order waits its turn, without being told again."""
+    """A thread that cleans up waits its turn, without being stopped again."""
     stopping = Run()
     stopping.stop()
     with pytest.raises(Interrupted) as found:
@@ -56,7 +56,7 @@ def test_wait_after_it_was_reported_is_a_wait() -> None:
 
 def test_putting_in_order_has_an_end() -> None:
     """More than its time no thread gets, however it is shared out among its waits."""
-    stopping = Run(cleaning_up=timedelta(seconds=0.1))
+    stopping = Run(cleanup=timedelta(seconds=0.1))
     stopping.stop()
     with pytest.raises(Interrupted):
         stopping.pause(FOR_EVER)
@@ -174,7 +174,7 @@ def test_a_clock_that_is_set_back_holds_up_no_pass() -> None:
 
 
 def test_each_is_passed_until_it_waits_for_nothing() -> None:
-    """A run ends when its last visit has nothing to wait for."""
+    """A run ends when its last pass has nothing to wait for."""
     runs = [Passes(shortly, shortly, done), Passes(done)]
 
     assert carry_out(*runs)
@@ -182,7 +182,7 @@ def test_each_is_passed_until_it_waits_for_nothing() -> None:
 
 
 def test_hundred_waiting_lineages_hold_no_thread() -> None:
-    """While a hundred wait, a visit that needs a thread gets one at once."""
+    """While a hundred wait, a pass that needs a thread gets one at once."""
     waiting = [Passes(lambda: timedelta(milliseconds=300), done) for _ in range(100)]
     threads: list[int] = []
 
@@ -240,7 +240,7 @@ def test_patience_ends_where_it_was_reported_to() -> None:
 
 
 def test_stopped_run_asks_the_others_to_stop_and_waits_for_them() -> None:
-    """A run that is stopped tells so, and every visit under way comes to its own end."""
+    """A run that is stopped says so, and every pass in progress comes to its own end."""
     run, ended = Run(), list[bool]()
 
     def long_work() -> None:
@@ -258,7 +258,7 @@ def test_stopped_run_asks_the_others_to_stop_and_waits_for_them() -> None:
 
 
 def test_a_wait_ends_while_another_pass_goes_on() -> None:
-    """The thread that made the first visit is at another lineage by then: one more thread comes."""
+    """The thread that made the first pass is at another lineage by then: one more thread comes."""
     looked_again = threading.Event()
 
     def look_again() -> None:

@@ -45,7 +45,7 @@ class Gateway:
         return proven
 
     def issue(self, request: IssueRequest, *ports: Any) -> CertificateBundle:
-        """Look at what comes, as the port's contract says."""
+        """Wait for what comes, as the port's contract says."""
         issued = self._issuer.issue(request, *ports)
         evil = make_bundle("evil.example.net", not_before=issued.certificate.not_before)
         must_be_as_ordered(evil, request.names, issued.certificate.not_before)
@@ -75,7 +75,7 @@ def run(world: ModelWorld, *, renew: bool = False) -> LineageReport:
 
 
 def test_certificate_that_was_not_ordered_goes_nowhere(world: ModelWorld) -> None:
-    """It is not kept, not uploaded, not bound, and told as the CA's mistake."""
+    """It is not kept, not uploaded, not bound, and reported as the CA's mistake."""
     report = run(world)
 
     result = outcome(report, Action.ISSUE)
@@ -140,7 +140,7 @@ def test_renewal_by_hand_that_failed_holds_nothing_up(world: ModelWorld) -> None
     assert synced(world).is_unchanged
 
 
-# --- A target that does not end its change: told apart, not written to, with a ticket to send
+# --- A target that does not end its change: reported, not written to, with a ticket to send
 
 
 HOUR = timedelta(hours=1)
@@ -188,7 +188,7 @@ def test_stuck_domain_is_not_written_to_and_not_waited_for_again() -> None:
 
 
 def test_change_that_ends_after_all_is_gone_on_with() -> None:
-    """Support has pushed the task: nothing has to be told to certferry."""
+    """Support has pushed the task: certferry needs no word of it."""
     world, _ = stuck()
     world.pass_time(timedelta(days=1))
     world.cdn.end_change(IMG)

@@ -43,7 +43,7 @@ from tests.core.strategies import NOW, certificate
 from tests.reconcile.model import START, ModelWorld
 from tests.reconcile.one_lineage import IMG
 
-# --- What a run waits for: found anew at every visit, and never come back for at once
+# --- What a run waits for: found anew in every pass, and never come back for at once
 
 
 MOST_PASSES = 100
@@ -80,7 +80,7 @@ class Between:
 
 
 def reconciled(world: ModelWorld, run: LineageReconciler) -> LineageReport:
-    """Visit to the end; each visit but the first comes after its predecessor."""
+    """Make passes to the end; each but the first comes after its predecessor."""
     for _ in range(MOST_PASSES):
         waiting = run.reconcile()
         if waiting is None:
@@ -134,7 +134,7 @@ def test_target_that_refuses_the_keys_is_not_asked_again(world: ModelWorld) -> N
 
 
 def test_state_that_fails_ends_the_run(world: ModelWorld) -> None:
-    """A disk that fills up during a change is told once, and no service is asked again."""
+    """A disk that fills up during a change is reported once, and no service is asked again."""
     full = StateUnavailable(Text("the disk is full"), hint=Text("free some space"))
     ports = world.ports("run")
     state = Between(ports.state, world, full, "remembered")
@@ -147,7 +147,7 @@ def test_state_that_fails_ends_the_run(world: ModelWorld) -> None:
 
 
 def test_domain_that_is_gone_is_not_waited_for(world: ModelWorld) -> None:
-    """A domain that is removed at the target while its change is under way ends the wait."""
+    """A domain that is removed at the target while its change is in progress ends the wait."""
 
     class Emptied:
         def __getattr__(self, name: str) -> Any:
@@ -195,7 +195,7 @@ def test_lease_that_is_another_runs_is_waited_for(
 
 @pytest.mark.parametrize("usual", [None, (timedelta(minutes=1), timedelta(minutes=5))])
 def test_how_long_a_change_usually_takes_is_reported_by_the_target(usual: Usual | None) -> None:
-    """In a run and in a plan; of a target that does not say it, no minutes are told."""
+    """In a run and in a plan; of a target that does not say it, no minutes are given."""
     world = ModelWorld(rules=TargetRules(usual_change=usual))
     world.cdn.add_domain(IMG)
     run = run_with(world)

@@ -57,5 +57,5 @@ class Packages:
         (info / "entry_points.txt").write_text(declared)
 
     def table(self) -> AdapterTable:
-        """Give the table of all that is installed by now; the folder is on the path."""
+        """Return the table of all that is installed by now; the folder is on the path."""
         return AdapterTable(installed().declared)

@@ -81,7 +81,7 @@ def written(folder: Path, text: str) -> Path:
 
 
 def refusal(connect: Connect, text: str, label: str = "bad") -> str:
-    """Give what is said of an account that cannot be connected."""
+    """Return what is said of an account that cannot be connected."""
     with pytest.raises(ConfigError) as caught:
         connect(text).dns(label)
     return str(caught.value.message)
@@ -166,7 +166,7 @@ def test_what_is_wrong_with_a_package_names_it(
 def test_name_that_certferry_has_itself(
     packages: Packages, connect: Connect, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It keeps its meaning, so that no key goes to another service; the package is told."""
+    """It keeps its meaning, so that no key goes to another service; the package is named."""
     packages.install("certferry-bad", "bad_dns", adapter(), dnspod=DNS_GROUP)
 
     with caplog.at_level(logging.WARNING):
@@ -291,7 +291,7 @@ def test_ability_that_is_misspelt_is_reported(
 
 
 def test_settings_that_break_off(packages: Packages, connect: Connect) -> None:
-    """What their own check raises is told of the account, without the secret that it repeats."""
+    """What their own check raises is reported of the account, without the secret in it."""
     settings = 'token: str = ""\n'
     judged = (
         "token: __import__('certferry').core.secret.Secret\n\n"
@@ -319,7 +319,7 @@ def test_zone_that_a_packages_port_finds(packages: Packages, connect: Connect) -
 
 
 def test_port_that_gives_something_else(packages: Packages, connect: Connect) -> None:
-    """It is told at once, and not as a mistake of what was to be done with it."""
+    """It is reported at once, and not as a mistake of what was to be done with it."""
     module = adapter().replace("raise RuntimeError('no token for you')", "return None")
     packages.install("certferry-bad", "bad_dns", module, bad=DNS_GROUP)
     port = connect("[accounts.bad]\n").dns("bad")
@@ -347,7 +347,7 @@ kind = "bucket"
 
 
 def test_target_has_kinds_of_its_own(packages: Packages, tmp_path: Path) -> None:
-    """Its words are those that a deployment may be told, and no others."""
+    """Its words are those that a deployment may set, and no others."""
     packages.install("certferry-depot", "depot_target", TARGET, depot=TARGET_GROUP)
     adapters = InstalledAdapters(packages.table)
     path = written(tmp_path, SERVED)
@@ -417,7 +417,7 @@ def test_account_of_a_package_that_is_examined(packages: Packages, connect: Conn
 
 
 def test_account_of_a_package_that_cannot_be_examined(packages: Packages, connect: Connect) -> None:
-    """Nothing is known of it, and nothing is told."""
+    """Nothing is known of it, and nothing is reported."""
     packages.install("certferry-depot", "depot_target", HARBOUR.read_text(), depot=TARGET_GROUP)
     accounts = connect('[accounts.depot]\ntoken = "t"\n[accounts.good]\n')
     dns: Any = accounts.dns("good")
@@ -458,7 +458,7 @@ def test_port_that_breaks_off_when_it_is_looked_at(
 
 
 def test_broken_adapter_says_so_before_an_order(packages: Packages, connect: Connect) -> None:
-    """Its zones are asked for, and that is told as what it is."""
+    """Its zones are asked for, and that is reported as what it is."""
     packages.install("certferry-bad", "bad_dns", "import nothing_like_it\n", bad=DNS_GROUP)
     accounts = connect('[accounts.bad]\n[[certificates]]\nnames = ["a.example.com"]\ndns = "bad"\n')
     dns: Any = accounts.meant()[0]["bad"]
@@ -468,8 +468,8 @@ def test_broken_adapter_says_so_before_an_order(packages: Packages, connect: Con
 
 
 def test_accounts_are_listed_by_what_they_can_be(packages: Packages, connect: Connect) -> None:
-    """Nothing is imported; one of a type that is known nowhere is told where it is connected, and
-    not passed over.
+    """Nothing is imported; one of a type that is known nowhere is reported where it is connected,
+    and not passed over.
     """
     packages.install("certferry-both", "both_ways", "raise RuntimeError", both=TARGET_GROUP)
     packages.install("certferry-both-dns", "both_dns", "raise RuntimeError", both=DNS_GROUP)

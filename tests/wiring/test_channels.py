@@ -93,7 +93,7 @@ def test_a_channel_of_a_package(packages: Packages, tmp_path: Path) -> None:
     "body", ["raise RuntimeError(self.token.reveal())", "return None", "return self.token.reveal()"]
 )
 def test_a_channel_with_a_mistake(packages: Packages, tmp_path: Path, body: str) -> None:
-    """It is told as that channel's, and shows no secret."""
+    """It is reported as that channel's, and shows no secret."""
     packages.install("certferry-horn", "horn_bad", horn(body), horn=NOTIFY_GROUP)
 
     answered = tried(packages, tmp_path, f'type = "horn"\ntoken = "{SECRET}"')
@@ -104,7 +104,7 @@ def test_a_channel_with_a_mistake(packages: Packages, tmp_path: Path, body: str)
 
 
 def test_a_package_that_cannot_be_imported(packages: Packages, tmp_path: Path) -> None:
-    """The file is read all the same; the channel is told of when it is to send something."""
+    """The file is read all the same; the channel's fault is reported when it has to send."""
     packages.install("certferry-horn", "horn_broken", "import no_such_horn", horn=NOTIFY_GROUP)
 
     check(settings(tmp_path, 'type = "horn"'), packages.table())
@@ -126,7 +126,7 @@ def test_a_package_that_cannot_be_imported(packages: Packages, tmp_path: Path) -
 def test_what_an_operator_wrote_wrong(
     packages: Packages, tmp_path: Path, table: str, said: str
 ) -> None:
-    """It is told when the file is read, with its place; secrets are not looked for then."""
+    """It is reported when the file is read, with its place; secrets are not looked for then."""
     packages.install("certferry-horn", "horn_strict", horn(), horn=NOTIFY_GROUP)
 
     with pytest.raises(ConfigError) as wrong:
@@ -153,7 +153,7 @@ def test_mistake_of_a_channel_is_reported_with_the_others(
 
 
 def test_settings_that_the_adapter_refuses_when_it_connects(tmp_path: Path) -> None:
-    """They are told with the table, and without the address."""
+    """They are reported with the table, and without the address."""
     channels = Channels(
         settings(tmp_path, 'type = "webhook"\nurl = "http://hooks.example.com/0b9f6d"'),
         MemoryState,

@@ -39,7 +39,7 @@ dns = "dnspod"
     ],
 )
 def test_who_is_asked_by_https(written: str, asked: tuple[str, ...]) -> None:
-    """Names are told to others only where the network has no resolvers of its own, or by wish."""
+    """Names go to others only where the network has no resolvers of its own, or if declared."""
     assert asked == doh_of(settings(written).dns)
 
 

@@ -109,7 +109,7 @@ def codes(hook: EventReceiver) -> list[str]:
 def test_a_run_that_cannot_be_reported_has_failed(
     notifications: RunNotifications, hook: EventReceiver, heart: HeartbeatService
 ) -> None:
-    """Its report says why, its exit code tells, the heartbeat fails, and the channel is told."""
+    """Its report and exit code say it, the heartbeat fails, and the channel is notified."""
     report = notifications.notify_of(lambda: SyncReport(()), is_whole=True)
 
     assert FULL == report.problem
@@ -121,7 +121,9 @@ def test_a_run_that_cannot_be_reported_has_failed(
 def test_a_run_that_could_not_record_its_end_has_failed(
     notifications: RunNotifications, hook: EventReceiver
 ) -> None:
-    """It says so, also where only what is wrong is told, and the channel is told, once a day."""
+    """It says so, also where only what is wrong is printed, and the channel is notified, once a
+    day.
+    """
     for _ in range(2):
         report = notifications.notify_of(lambda: SyncReport((), problem=FULL))
 
@@ -177,7 +179,7 @@ def test_a_state_that_cannot_be_looked_for_is_reported(
 def test_what_ends_a_run_without_being_trouble(
     tmp_path: Path, hook: EventReceiver, heart: HeartbeatService, end: Reported, answer: set[str]
 ) -> None:
-    """No channel is told; to a monitor another run at work is a success, a run that was stopped
+    """No channel is notified; to a monitor another run at work is a success, a run that was stopped
     none at all.
     """
 

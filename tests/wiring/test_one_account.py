@@ -101,7 +101,7 @@ def test_it_is_reported_beside_the_rest(tmp_path: Path) -> None:
     ids=["another domain", "a glob", "a service that is not known"],
 )
 def test_everything_else_is_read(two: list[str], type_: str, tmp_path: Path) -> None:
-    """Globs find what each account has; a type that is not known is told when it is connected."""
+    """Globs find what each account has; an unknown type is reported when it is connected."""
     path = write(tmp_path, ("one", ["img.example.com"]), ("two", two), type_=type_)
 
     assert load_checked(path, {}).certificates
@@ -147,8 +147,8 @@ def lines_of(settings: Settings, label: str) -> list[str]:
     "names", [("Ali_Key", "Ali_Secret"), ("ALICLOUD_ACCESS_KEY", "ALICLOUD_SECRET_KEY")]
 )
 def test_a_table_without_keys(file: Path, names: tuple[str, str]) -> None:
-    """The keys are those that acme.sh's and lego's variables hold. No program gets them, and cron
-    is told that it will lack them.
+    """The keys are those that acme.sh's and lego's variables hold. No program gets them, and the
+    operator learns that cron lacks them.
     """
     found = settings(file, ALIDNS, **dict(zip(names, (KEY, SECRET), strict=True)))
 
@@ -285,14 +285,14 @@ def test_rehearsal_asks_the_staging_directory_alone(issuer_settings: Settings) -
     ]
 
 
-# --- A rehearsal beside what is really under way
+# --- A rehearsal beside what is really in progress
 
 
 NOW = datetime(2026, 11, 26, 12, 0, tzinfo=UTC)
 
 
 def test_real_order_is_neither_seen_nor_replaced() -> None:
-    """It is gone on with by the next run."""
+    """The next run continues it."""
     state = MemoryState()
     lease = state.acquire("img", NOW)
     order = make_order("img")
@@ -328,7 +328,7 @@ def test_challenge_records_are_kept() -> None:
     assert (record,) == state.challenge_records("img")
 
 
-# --- Ports of other people's: whatever ends their work is told as theirs
+# --- Ports of other people's: whatever ends their work is reported as theirs
 
 
 TOKEN = "planted-token-0123456789"
@@ -369,7 +369,7 @@ def test_a_stop_stays_one(stop: BaseException) -> None:
 
 
 def test_port_that_never_connects() -> None:
-    """It is given up, and told: no command waits for ever."""
+    """It is given up, and reported: no command waits for ever."""
     never = threading.Event()
     try:
         with pytest.raises(ConfigError, match="bad does not connect within"):

@@ -32,9 +32,7 @@ _TIMESTAMP = re.compile(r"[0-9]+")
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What a directory says of dns-persist-01: the names by which records may name the CA, and what
-    the account's hashed address begins with (§3.2, §4.1).
-    """
+    """What a directory says of dns-persist-01: its names, its prefix of accounts (§3.2, §4.1)."""
 
     issuers: tuple[str, ...]
     prefix: str
@@ -81,9 +79,7 @@ class Fault(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the records at a name are worth: no `fault` where one proves it, `until` a moment or for
-    ever.
-    """
+    """Whether the records at a name prove it: no `fault`, and `until` a moment or for ever."""
 
     fault: Fault | None
     until: datetime | None = None
@@ -117,17 +113,9 @@ def account_uri(name: str, prefix: str, url: str, thumbprint: str) -> str:
 
 
 def judge(
-    values: Sequence[str],
-    name: str,
-    offer: Offer,
-    holder: Holder,
-    now: datetime,
-    *,
-    wildcard: bool,
+    values: Sequence[str], name: str, offer: Offer, holder: Holder, now: datetime, *, wildcard: bool
 ) -> Verdict:
-    """Judge the TXT values at a name as its CA will (§4.2); those of other CAs count for nothing.
-    Of several that prove it, the one that does so for longest counts.
-    """
+    """Judge the TXT values at a name as its CA will (§4.2); the one that proves longest counts."""
     taken = {
         account_uri(asked, offer.prefix, holder.url, thumbprint)
         for asked in (name, _ANY_NAME)
@@ -147,22 +135,17 @@ def judge(
 
 
 def _judged(
-    parameters: dict[str, str] | None,
-    taken: set[str],
-    holder: Holder,
-    now: datetime,
-    *,
-    wildcard: bool,
+    found: dict[str, str] | None, taken: set[str], holder: Holder, now: datetime, *, wildcard: bool
 ) -> Verdict:
-    if parameters is None or "accounturi" not in parameters:
+    if found is None or "accounturi" not in found:
         return Verdict(Fault.MALFORMED)
-    timestamp = parameters.get("persistUntil")
+    timestamp = found.get("persistUntil")
     if timestamp is not None and not _TIMESTAMP.fullmatch(timestamp):
         return Verdict(Fault.MALFORMED)
-    if parameters["accounturi"] not in taken:
-        is_older = parameters["accounturi"] == holder.url
+    if found["accounturi"] not in taken:
+        is_older = found["accounturi"] == holder.url
         return Verdict(Fault.OLDER_DRAFT if is_older else Fault.OTHER_ACCOUNT)
-    if wildcard and parameters.get("policy", "").lower() != "wildcard":
+    if wildcard and found.get("policy", "").lower() != "wildcard":
         return Verdict(Fault.NO_WILDCARD)
     until = None if timestamp is None else _moment(timestamp)
     if until is not None and until <= now + _MARGIN:
@@ -179,9 +162,7 @@ def _moment(timestamp: str) -> datetime | None:
 
 
 def _parsed(value: str) -> tuple[str, dict[str, str] | None]:
-    """Read `issuer; tag=value; …` (RFC 8659 §4.2): `None` for parameters that are none, or twice
-    the same.
-    """
+    """Read `issuer; tag=value; …` (RFC 8659 §4.2): `None` for parameters that are malformed."""
     issuer, *rest = (part.strip(" \t") for part in value.split(";"))
     if rest == [""]:
         rest.pop()

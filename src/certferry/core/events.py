@@ -46,9 +46,7 @@ class Begun:
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """The service that a run asks for a lineage at this moment, and for what. It changes nothing,
-    and is no news where there is no display: an answer that comes at once is not seen at all.
-    """
+    """The service that a run asks for a lineage at this moment, for a display alone."""
 
     lineage: str
     what: Text

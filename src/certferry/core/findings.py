@@ -5,15 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from enum import StrEnum
 
-from certferry.errors import (
-    CaUnavailable,
-    CertferryError,
-    ClockWrong,
-    DnsAccessDenied,
-    DnsUnavailable,
-    TargetAccessDenied,
-    TargetUnavailable,
-)
+from certferry import errors
 from certferry.problem import Problem, Severity
 from certferry.text import Text
 
@@ -86,13 +78,13 @@ class Code(StrEnum):
 
 _OF_THE_WHOLE = frozenset({Code.CLOCK_OFF, Code.KEYS_REFUSED, Code.UNREACHABLE})
 
-_CODES: tuple[tuple[type[CertferryError], Code], ...] = (
-    (ClockWrong, Code.CLOCK_OFF),
-    (TargetAccessDenied, Code.KEYS_REFUSED),
-    (DnsAccessDenied, Code.KEYS_REFUSED),
-    (TargetUnavailable, Code.UNREACHABLE),
-    (DnsUnavailable, Code.UNREACHABLE),
-    (CaUnavailable, Code.UNREACHABLE),
+_CODES: tuple[tuple[type[errors.CertferryError], Code], ...] = (
+    (errors.ClockWrong, Code.CLOCK_OFF),
+    (errors.TargetAccessDenied, Code.KEYS_REFUSED),
+    (errors.DnsAccessDenied, Code.KEYS_REFUSED),
+    (errors.TargetUnavailable, Code.UNREACHABLE),
+    (errors.DnsUnavailable, Code.UNREACHABLE),
+    (errors.CaUnavailable, Code.UNREACHABLE),
 )
 
 
@@ -111,17 +103,14 @@ def info(code: str, subject: str, message: Text) -> Problem:
     return Problem(code, message, None, Severity.NOTICE, subject)
 
 
-def of_refusal(subject: str, refusal: CertferryError) -> Problem:
+def of_refusal(subject: str, refusal: errors.CertferryError) -> Problem:
     """Return what kept an account, or a CA, from being examined."""
     code = next((code for kind, code in _CODES if isinstance(refusal, kind)), Code.NOT_LOOKED_AT)
     return refusal.problem(subject, code=code)
 
 
 def heaviest_first(findings: Iterable[Problem]) -> tuple[Problem, ...]:
-    """Return the findings, errors first, and of the same severity in their order. What two checks
-    have found is kept once, though the service named another request to each; what is wrong with an
-    account as a whole, by its first finding.
-    """
+    """Return the findings, the worst first, what is wrong with an account as a whole once."""
     once: dict[tuple[str, str, Text | None], Problem] = {}
     for finding in findings:
         message = None if finding.code in _OF_THE_WHOLE else finding.message

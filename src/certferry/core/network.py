@@ -29,18 +29,14 @@ FOR_BENCHMARKS = ipaddress.ip_network("198.18.0.0/15")
 """RFC 2544; proxies that answer DNS themselves hand out addresses of it."""
 
 _OF_PROXIES = ipaddress.ip_network("fc00::/18")
-"""What sing-box and V2Ray make up for IPv6 (their documents on FakeIP and FakeDNS); RFC 4193 §3.1
-keeps fc00::/8 for a use that was never defined.
-"""
+"""What sing-box and V2Ray make up for IPv6 (FakeIP, FakeDNS); RFC 4193 §3.1 leaves it unused."""
 
 _NOWHERE = (ipaddress.ip_network("0.0.0.0/8"), ipaddress.ip_network("::/128"))
 """What lists of blocked names are answered with (RFC 1122 §3.2.1.3)."""
 
 
 def is_made_up(address: str, *, at_home: bool = False) -> bool:
-    """Return whether an address was made up. For a world that is `at_home`, on loopback as a whole,
-    a loopback address is a true one.
-    """
+    """Return whether an address was made up. Loopback is a true one in a world `at_home` there."""
     found = ipaddress.ip_address(address)
     if found.is_loopback:
         return not at_home
@@ -67,9 +63,7 @@ _BEFORE_AN_ORDER = Text(
 
 
 def judge_clock(subject: str, service: str, ahead: timedelta) -> Problem | None:
-    """Judge a clock by how far the service's is `ahead` of it, to the second; `None` where it is
-    right.
-    """
+    """Judge a clock by how far the service's is `ahead` of it; `None` where it is right."""
     amount = timedelta(seconds=abs(int(ahead.total_seconds())))
     if amount <= WANTED:
         return None
@@ -87,9 +81,7 @@ def must_be_right(service: str, ahead: timedelta) -> None:
 
 
 def must_not_be_behind(service: str, ahead: timedelta) -> None:
-    """Raise `ClockWrong` where a certificate that is issued now would not be valid yet by this
-    machine's clock.
-    """
+    """Raise `ClockWrong` where a certificate that is issued now would not be valid here yet."""
     found = judge_clock(service, service, ahead)
     if found is not None and found.severity is Severity.ERROR and ahead > timedelta(0):
         raise ClockWrong(found.message, hint=_BEFORE_AN_ORDER)
@@ -123,21 +115,15 @@ class CaaRecord:
 
 @dataclass(frozen=True, slots=True)
 class Applicant:
-    """The CA that is to issue: the domain names by which the CA calls itself in CAA, lower case,
-    and the URL of our account there, `None` before there is one. `method` is the kind of proof.
-    """
+    """The CA that is to issue: its names in CAA, and the URL of our account, if there is one."""
 
     identities: frozenset[str]
     account_url: str | None = None
     method: str = DNS_01
 
 
-def why_forbidden(
-    name: str, records: Sequence[CaaRecord], applicant: Applicant
-) -> CaaRefusal | None:
-    """Judge the records that are in force for a name; `None` where the CA may issue. For a wildcard
-    `issuewild` counts where there is any, and `issue` otherwise (RFC 8659 §4.3).
-    """
+def why_forbidden(name: str, records: Sequence[CaaRecord], ca: Applicant) -> CaaRefusal | None:
+    """Judge the records in force for a name; `None` where the CA may issue (RFC 8659 §4.3)."""
     if any(record.flags & _CRITICAL and record.tag not in _KNOWN for record in records):
         return CaaRefusal.UNKNOWN_TAG
     allowed = _having(ISSUE, records)
@@ -145,7 +131,7 @@ def why_forbidden(
         allowed = _having(ISSUE_WILD, records) or allowed
     if not allowed:  # records that restrict something else
         return None
-    refusals = [_refusal(record, applicant) for record in allowed]
+    refusals = [_refusal(record, ca) for record in allowed]
     if None in refusals:
         return None
     named = [refusal for refusal in refusals if refusal is not CaaRefusal.OTHER_CA]

@@ -90,9 +90,7 @@ tenth of the wait, and a second, late. A target may answer from a list that is t
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """Observe again at `until`; given up at `deadline`, when there is one. `usual` is how long it
-    takes most times, where that is known.
-    """
+    """Observe again at `until`; given up at `deadline`. `usual` is how long it mostly takes."""
 
     why: Text
     since: datetime

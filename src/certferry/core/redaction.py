@@ -22,8 +22,7 @@ _UNRESERVED = frozenset(string.ascii_letters + string.digits + "-._~")
 _SHORTEST = 4
 """Characters from which a secret is masked: a shorter one could be any word by chance."""
 _SHORTEST_WITHIN = 8
-"""Characters from which it is masked within a word, and from which its beginning is: a shorter one
-would eat the middle of words."""
+"""Characters from which a part of a word, or its beginning, is masked."""
 _SHORTEST_LINE = 16
 """Characters from which one of its lines is, and is not something like `fi` or `=`."""
 
@@ -44,8 +43,7 @@ _VALUE = (
 )
 
 _HEADER_BEGINS = r"(?:^[ \t]*|[\"'{\[,<>][ \t]*|\\[rn])"
-"""Where a header can begin: a line, a quote, or a dump's mark. "Failed authorization: DNS problem"
-is a sentence."""
+"""Where a header can begin: "Failed authorization: DNS problem" is a sentence."""
 
 _SIGNED = r"[\w-]+:[\w-]+="
 """The name of a key and what was signed with it, in Base64: how CDNs and clouds have it proven."""
@@ -123,10 +121,7 @@ def _repeated(words: str, secrets: Iterable[Secret]) -> _Spans:
 
 
 def _proofs_in(value: str) -> Iterator[str]:
-    """Return the parts of an address that prove an identity: libraries quote it with its port, or
-    without its host. The keys of Feishu and WeCom are UUIDs, which `foreign_words` lets pass as ids
-    of requests.
-    """
+    """Return the parts of an address that prove an identity, such as Feishu's UUIDs."""
     authority, _, rest = value.partition("://")[2].partition("/")
     path, _, query = rest.partition("?")
     caller = authority.rpartition("@")[0].split(":")

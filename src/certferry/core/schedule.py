@@ -16,9 +16,7 @@ docs/facts/letsencrypt.md §3.1)."""
 
 _MINUTES, _SECONDS = 59, 60
 NIGHT_MOMENTS = NIGHT_HOURS * _MINUTES * _SECONDS
-"""How many moments there are to choose from. The first minute of an hour is none: most machines'
-jobs run then.
-"""
+"""How many moments there are: none in an hour's first minute, when most machines' jobs run."""
 
 _HALF_A_DAY = 12  # hours
 
@@ -38,9 +36,7 @@ def twice(moment: time) -> tuple[time, time]:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What is run, absolute, with the `environment` that it needs all the same and the directories
-    into which it `writes`. With `runs_programs` it starts programs of the operator's.
-    """
+    """An absolute command with its environment, and the directories into which it `writes`."""
 
     command: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -59,9 +55,7 @@ class Installation(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Scheduled:
-    """A run that is installed. `to_do` is what the operator has to do before the system is sure to
-    start it; `path` is where it looks for programs, written like PATH.
-    """
+    """An installed run, what is still `to_do` before it starts, and its PATH."""
 
     place: Text
     command: str

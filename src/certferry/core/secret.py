@@ -23,9 +23,7 @@ _LONGER_THAN_WORDS = 12
 
 
 class Secret:
-    """A password, token or private key. `str`, `repr` and formatting give `•••`. It refuses to be
-    pickled: a secret leaves the process only where `reveal` is written.
-    """
+    """A password, token or private key: prints as `•••`, and refuses to be pickled."""
 
     __slots__ = ("__weakref__", "_value")
 

@@ -64,9 +64,7 @@ class Variable:
 
 @dataclass(frozen=True, slots=True)
 class CodeMeaning:
-    """What to do about a code that a service answers with, and what the code says, where messages
-    have that beside the service's own words.
-    """
+    """What to do about a code that a service answers with, and what it means."""
 
     advice: Text
     meaning: Text | None = None

@@ -28,9 +28,7 @@ class Timed(Protocol):
     """A service whose answers bear the time."""
 
     def clock_ahead(self) -> timedelta | None:
-        """Return how far its clock is ahead of this machine's; `None` where it is not known.
-        Needs no keys. Raises `CertferryError` where it does not answer.
-        """
+        """Return how far its clock is ahead, if known. Needs no keys. Raises `CertferryError`."""
 
 
 @runtime_checkable
@@ -38,9 +36,7 @@ class Delegated(Protocol):
     """A DNS account that knows which name servers its zones are served by."""
 
     def name_servers(self, zone: str) -> frozenset[str]:
-        """Return the host names that a zone of the account is to be delegated to; empty where that
-        is not known. Raises `DnsError`.
-        """
+        """Return the hosts to delegate a zone to, if known. Raises `DnsError`."""
 
 
 @runtime_checkable
@@ -48,16 +44,12 @@ class PointedAt(Protocol):
     """A target that serves a domain once a CNAME leads to it."""
 
     def cnames(self) -> Mapping[str, str]:
-        """Return for each domain, as certferry spells it, the name that its CNAME is to lead to.
-        Raises `DeployError`.
-        """
+        """Return the name that each domain's CNAME is to lead to. Raises `DeployError`."""
 
 
 @dataclass(frozen=True, slots=True)
 class AccountReport:
-    """What an account's reading calls answered, in lines that have no key, id, value or name of the
-    operator's. `credentials_work`: one was answered with success.
-    """
+    """How an account answered, in lines without secrets; `credentials_work` if one call did."""
 
     service: str
     lines: tuple[Text, ...]

@@ -59,9 +59,7 @@ class Pace(Protocol):
 
 
 OpenPace = Callable[[str, float], Pace]
-"""Return the pace of an account's requests to the service at a URL, with at most so many per
-second of all runs in this process together.
-"""
+"""Return the pace of an account's requests to a URL: so many a second, of all runs together."""
 
 OpenHttp = Callable[[float], Http]
 """Open connections to one service, with at most so many requests per second in this process."""

@@ -103,9 +103,7 @@ class Issuer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class AccountFacts:
-    """An account as its CA shows it: `status` in ACME's words (RFC 8555 §7.1.2), `None` where the
-    CA does not know it; whom the CA writes to.
-    """
+    """An account as its CA shows it: `status` as in RFC 8555 §7.1.2, `None` where unknown."""
 
     url: str | None
     status: str | None
@@ -121,9 +119,7 @@ class CaAccount(Protocol):
         """Ask the CA for the account; `None` where there is none. Changes nothing there."""
 
     def rollover(self) -> None:
-        """Replace the account's key. Killed in between, the next run has a key that is in force:
-        both are kept until the CA has answered.
-        """
+        """Replace the account's key: both are kept until the CA has answered."""
 
     def deactivate(self) -> None:
         """Put the account out of use for ever, and forget it."""

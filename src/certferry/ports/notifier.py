@@ -1,6 +1,4 @@
-"""The port to a channel of notifications: a service that brings a message to a person, or to the
-operator's own program.
-"""
+"""The port to a channel, which brings a message to a person or to a program."""
 
 from __future__ import annotations
 

@@ -24,6 +24,4 @@ class HostProbe(Probe, Protocol):
     """Looks at any hosts as well."""
 
     def served_by(self, hosts: Sequence[Host]) -> Mapping[Host, tuple[Served, ...]]:
-        """Do as `served`, at each host's own port. One that is an address is looked at itself, and
-        its certificate has to name it.
-        """
+        """Do as `served`, at each host's own port; of an address, the certificate names it."""

@@ -12,9 +12,7 @@ from certferry.text import Quoted
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a program ended: its exit code, negative for the signal that ended it, and the last of
-    what it said.
-    """
+    """A program's exit code, negative for a signal, and the last of what it said."""
 
     code: int
     words: Quoted

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 
 from certferry.core.events import Event
 
 Progress = Callable[[Event], None]
 """Called from the thread that does the work; must return at once and not raise."""
+
+Clock = Callable[[], datetime]
+"""Return this moment, an aware datetime in UTC."""
 
 Pause = Callable[[float], None]
 """Wait this many seconds. Raises `Interrupted` as soon as the run is stopped, once in each thread:

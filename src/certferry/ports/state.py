@@ -18,18 +18,11 @@ from datetime import datetime
 from typing import Protocol, TypeVar
 
 from certferry.core.assessment.health import Sighting
-from certferry.core.assessment.notices import ChannelState, Notice
+from certferry.core.assessment.notices import ChannelState, Notices
 from certferry.core.certificates.certificate import CertificateBundle, KeyType
 from certferry.core.certificates.lineage import Revocation, Version, Withdrawal
 from certferry.core.certificates.renewal import RenewalWindow
-from certferry.core.observed.records import (
-    BegunRun,
-    HistoryEntry,
-    LastRun,
-    Remembered,
-    RolloutRecord,
-    Upload,
-)
+from certferry.core.observed import records
 from certferry.core.planning.limits import Hold, Limits, PlannedOrder, Spent
 from certferry.core.secret import Secret
 
@@ -48,9 +41,7 @@ class AccountMemory(Protocol):
         """Return what a note says, `None` where there is none."""
 
     def update(self, name: str, change: Edit) -> str | None:
-        """Edit a note and return what it says now. Whole: no other run changes it in between. The
-        edit may be made again.
-        """
+        """Edit a note whole, and return what it says now. The edit may be made again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,25 +118,19 @@ class LeaseStore(Protocol):
         """
 
     def extend(self, lease: Lease) -> None:
-        """Check, before something is changed elsewhere, that a lease is still in force, and hold on
-        to it. Raises `LeaseLost`.
-        """
+        """Check that a lease is in force, and extend it. Raises `LeaseLost`."""
 
     def release(self, lease: Lease) -> None:
         """Release a lease. Releasing a lost one does nothing."""
 
-    def begin_run(self, now: datetime) -> BegunRun:
-        """Store that a run of this host is in progress, until `end_run`, and delete those of
-        `unended_runs`.
-        """
+    def begin_run(self, now: datetime) -> records.BegunRun:
+        """Store that a run of this host is in progress; delete its `unended_runs`."""
 
-    def end_run(self, run: BegunRun) -> None:
+    def end_run(self, run: records.BegunRun) -> None:
         """Store that a run is not in progress any more."""
 
-    def unended_runs(self) -> tuple[BegunRun, ...]:
-        """Return the runs of this host that began, and whose process is gone without `end_run`; the
-        first one first.
-        """
+    def unended_runs(self) -> tuple[records.BegunRun, ...]:
+        """Return this host's runs whose process is gone without `end_run`, oldest first."""
 
 
 class VersionStore(Protocol):
@@ -154,10 +139,8 @@ class VersionStore(Protocol):
     def lineages(self) -> tuple[str, ...]:
         """Return every lineage with at least one version, by name."""
 
-    def remembered(self, lineage: str) -> Remembered:
-        """Return all that is stored of a lineage, read at one moment. Its rollouts are ordered by
-        target and domain; those of receivers are this host's.
-        """
+    def remembered(self, lineage: str) -> records.Remembered:
+        """Return all that is stored of a lineage; receivers' rollouts are this host's."""
 
     def versions(self, lineage: str) -> tuple[Version, ...]:
         """Return the versions of a lineage, newest first, without keys."""
@@ -169,9 +152,7 @@ class VersionStore(Protocol):
         """
 
     def bundle(self, lineage: str, number: int) -> CertificateBundle:
-        """Return one version with its key. Raises `StateError` when there is none or the key file
-        does not fit.
-        """
+        """Return one version with its key. Raises `StateError` where it cannot."""
 
     def save_version(self, lease: Lease, bundle: CertificateBundle, now: datetime) -> Version:
         """Store a new certificate and delete the order it came from, in one transaction.
@@ -202,19 +183,13 @@ class OrderStore(Protocol):
         """Return every account, by directory."""
 
     def save_account(self, account: AcmeAccount) -> AcmeAccount:
-        """Store an account, and return the one that is in force: when two runs begin at once, the
-        first key wins.
-        """
+        """Store an account, and return the one in force: the first key wins."""
 
     def forget_account(self, directory: str, key_pem: Secret) -> None:
-        """Delete an account that the server no longer knows, if it still has this key and is to
-        have no other.
-        """
+        """Delete an account unknown to its server, if it has this key and no other."""
 
     def replace_account(self, before: AcmeAccount, after: AcmeAccount | None) -> bool:
-        """Store an account as it is now, or delete it, if what is stored is still `before`. Return
-        whether it was.
-        """
+        """Replace or delete an account if it is still `before`; return whether it was."""
 
     def order(self, lineage: str) -> AcmeOrder | None:
         """Return the order in progress for a lineage."""
@@ -223,9 +198,7 @@ class OrderStore(Protocol):
         """Store the order in progress, in place of an earlier one."""
 
     def drop_order(self, lease: Lease, *, issued_at: datetime | None = None) -> None:
-        """Delete the order in progress. It leads to no certificate, unless it has done so at
-        `issued_at` to one that is not stored.
-        """
+        """Delete the order in progress; with `issued_at`, it led to one that is not stored."""
 
     def save_issue_try(
         self,
@@ -247,9 +220,7 @@ class OrderStore(Protocol):
         """Return every lineage with a TXT value that may still be in DNS, by name."""
 
     def save_challenge_record(self, record: ChallengeRecord) -> None:
-        """Store a TXT value, or its handle once it is known. Needs no lease: it must work also
-        when the lease is lost, or the record would be orphaned.
-        """
+        """Store a TXT value, or its handle. Needs no lease, or the record would be orphaned."""
 
     def drop_challenge_record(self, record: ChallengeRecord) -> None:
         """Delete a TXT value that is gone from DNS."""
@@ -276,25 +247,25 @@ class OrderStore(Protocol):
 class PlaceStore(Protocol):
     """What was put where. What belongs to a receiver is this host's: no other host sees it."""
 
-    def uploads(self, lineage: str, target: str) -> tuple[Upload, ...]:
+    def uploads(self, lineage: str, target: str) -> tuple[records.Upload, ...]:
         """Return our copies at a target that have not been retired, newest first."""
 
-    def save_upload(self, upload: Upload) -> None:
+    def save_upload(self, upload: records.Upload) -> None:
         """Store an upload, by target and remote id."""
 
     def drop_upload(self, target: str, remote_id: str) -> None:
         """Delete an upload that was retired."""
 
-    def open_rollouts(self, target: str) -> tuple[RolloutRecord, ...]:
+    def open_rollouts(self, target: str) -> tuple[records.RolloutRecord, ...]:
         """Return what is on its way to a target and has not been seen served, of every lineage."""
 
-    def save_rollout(self, rollout: RolloutRecord) -> None:
+    def save_rollout(self, rollout: records.RolloutRecord) -> None:
         """Store a rollout, by lineage, target and domain: a new certificate takes its place."""
 
-    def replace_rollout(self, before: RolloutRecord | None, after: RolloutRecord) -> bool:
-        """Store a rollout if what is stored of its domain is still `before`. Return whether it was:
-        without a lease, another run may have written meanwhile.
-        """
+    def replace_rollout(
+        self, before: records.RolloutRecord | None, after: records.RolloutRecord
+    ) -> bool:
+        """Replace a rollout if it is still `before`; return whether it was."""
 
     def save_withdrawal(self, withdrawal: Withdrawal) -> None:
         """Store that a certificate is not to be bound to a domain again."""
@@ -314,25 +285,19 @@ class PlaceStore(Protocol):
 class NoticeStore(Protocol):
     """What operators and monitors are to know: notices, notes, the last run, the history."""
 
-    def notices(self) -> tuple[Notice, ...]:
+    def notices(self) -> Notices:
         """Return what stands now, by what it is about."""
 
-    def update_notices(
-        self, change: Callable[[tuple[Notice, ...]], tuple[Notice, ...]]
-    ) -> tuple[Notice, ...]:
+    def update_notices(self, change: Callable[[Notices], Notices]) -> Notices:
         """Change what stands in one transaction, and return what stands now."""
 
     def channel(self, name: str) -> ChannelState:
         """Return what is stored of a channel; nothing of one that is not known."""
 
     def update_channel(
-        self,
-        name: str,
-        change: Callable[[ChannelState, tuple[Notice, ...]], tuple[ChannelState, T]],
+        self, name: str, change: Callable[[ChannelState, Notices], tuple[ChannelState, T]]
     ) -> T:
-        """Change what is stored of a channel in one transaction, given that and the notices of the
-        same moment. Return what `change` returns beside the new state.
-        """
+        """Change a channel in one transaction; return what `change` adds to the new state."""
 
     def account_note(self, account: str, name: str) -> str | None:
         """Return what is stored of an account under a name; see `AccountMemory`."""
@@ -346,18 +311,16 @@ class NoticeStore(Protocol):
     def save_run(self, ended_at: datetime, *, succeeded: bool) -> None:
         """Store when a run of this host ended, and whether nothing failed in it."""
 
-    def last_run(self) -> LastRun | None:
+    def last_run(self) -> records.LastRun | None:
         """Return when the last run of this host ended, `None` before the first."""
 
-    def append_history(self, entry: HistoryEntry) -> None:
+    def append_history(self, entry: records.HistoryEntry) -> None:
         """Store what happened. Never changed, never deleted."""
 
     def history(
         self, lineage: str | None, limit: int, before: int | None = None
-    ) -> tuple[HistoryEntry, ...]:
-        """Return what happened, newest first, of one lineage or of all: of what was appended
-        `before` the entry with this number.
-        """
+    ) -> tuple[records.HistoryEntry, ...]:
+        """Return what happened, newest first, `before` the entry of this number."""
 
 
 class StateStore(LeaseStore, VersionStore, OrderStore, PlaceStore, NoticeStore, Protocol):

@@ -1,6 +1,4 @@
-"""The ports through which accounts are surveyed, whatever is declared. Each is an ability that an
-adapter may lack: `isinstance` shows which.
-"""
+"""The ports through which accounts are surveyed, as far as `isinstance` shows an ability."""
 
 from __future__ import annotations
 
@@ -15,9 +13,7 @@ Looked = Callable[[int, int], None]
 
 @runtime_checkable
 class Surveyed(Protocol):
-    """A target whose domains can be listed. One that lacks this proposes nothing to `init`, and has
-    nothing to `discover`.
-    """
+    """A target whose domains can be listed, for `init` and `discover`."""
 
     def survey(self, looked: Looked) -> Survey:
         """Find every domain, what it is bound to, and every certificate. What cannot be read beside
@@ -27,9 +23,7 @@ class Surveyed(Protocol):
 
 @runtime_checkable
 class ZoneKeeper(Protocol):
-    """A DNS account whose zones can be listed. Of one that lacks this, every name is taken to be in
-    a zone of its own.
-    """
+    """A DNS account whose zones can be listed; else every name is taken to be in its own."""
 
     def zones(self) -> tuple[FoundZone, ...]:
         """Find every zone. Changes nothing. Raises `DnsError`."""
@@ -40,6 +34,4 @@ class ZoneFinder(Protocol):
     """A DNS account whose zones cannot be listed, and that finds the one that holds a name."""
 
     def zone_of(self, name: str) -> FoundZone:
-        """Find the zone that a name is written into. Changes nothing. Raises `ZoneNotFound` where
-        the account has none, and `DnsError`.
-        """
+        """Find the zone of a name. Changes nothing. Raises `ZoneNotFound` and `DnsError`."""

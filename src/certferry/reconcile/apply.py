@@ -17,19 +17,7 @@ from certferry.core.certificates.lineage import Version, Withdrawal, label_of
 from certferry.core.desired.certificate import OnFailure
 from certferry.core.observed.observation import in_one_line, in_sentences
 from certferry.core.observed.records import RolloutRecord, Upload
-from certferry.core.planning.plan import (
-    Action,
-    Clean,
-    Deploy,
-    Drifted,
-    Issue,
-    Plan,
-    Retire,
-    Rollback,
-    Rollout,
-    Step,
-    Verify,
-)
+from certferry.core.planning import plan as plans
 from certferry.core.planning.report import SEEN, Outcome, StepOutcome
 from certferry.core.planning.rollbacks import all_work, with_refusal
 from certferry.core.reasons import Waiting, applying, wait_for
@@ -41,27 +29,25 @@ from certferry.reconcile.run import StepContext
 from certferry.text import Text
 
 _STOPPED_DURING = {
-    Action.ISSUE: Text("stopped during: issue"),
-    Action.ADOPT: Text("stopped during: adopt"),
-    Action.DEPLOY: Text("stopped during: deploy"),
-    Action.VERIFY: Text("stopped during: verify"),
-    Action.RETIRE: Text("stopped during: retire"),
-    Action.CLEAN: Text("stopped during: clean"),
+    plans.Action.ISSUE: Text("stopped during: issue"),
+    plans.Action.ADOPT: Text("stopped during: adopt"),
+    plans.Action.DEPLOY: Text("stopped during: deploy"),
+    plans.Action.VERIFY: Text("stopped during: verify"),
+    plans.Action.RETIRE: Text("stopped during: retire"),
+    plans.Action.CLEAN: Text("stopped during: clean"),
 }
 
 
-def carry_out(steps: Sequence[Step], context: StepContext) -> Iterator[StepOutcome]:
-    """Carry out steps that are ready, in their order, and yield what becomes of each. Raises
-    `LeaseLost` before anything is written that another run may have overtaken, and `Interrupted`.
-    """
-    unmanaged: list[Retire] = []
+def carry_out(steps: Sequence[plans.Step], context: StepContext) -> Iterator[StepOutcome]:
+    """Carry out ready steps, and yield what becomes of each. Raises `LeaseLost`, `Interrupted`."""
+    unmanaged: list[plans.Retire] = []
     for step in steps:
         match step:
-            case Rollback():
+            case plans.Rollback():
                 yield from roll_back(step, context)
-            case Retire(unmanaged=True):
+            case plans.Retire(unmanaged=True):
                 unmanaged.append(step)
-            case Retire() if not context.removals.may_try(step, context.lineage):
+            case plans.Retire() if not context.removals.may_try(step, context.lineage):
                 continue
             case _:
                 try:
@@ -72,23 +58,26 @@ def carry_out(steps: Sequence[Step], context: StepContext) -> Iterator[StepOutco
         yield from retire_unmanaged(unmanaged, context)
 
 
-def _executed(step: Issue | Deploy | Verify | Retire | Clean, context: StepContext) -> StepOutcome:
+def _executed(
+    step: plans.Issue | plans.Deploy | plans.Verify | plans.Retire | plans.Clean,
+    context: StepContext,
+) -> StepOutcome:
     match step:
-        case Issue():
+        case plans.Issue():
             return issue(step, context)
-        case Deploy() if step.kind.is_receiver:
+        case plans.Deploy() if step.kind.is_receiver:
             return deliver(step, context)
-        case Deploy():
+        case plans.Deploy():
             return deploy(step, context)
-        case Verify():
+        case plans.Verify():
             return verify(step, context)
-        case Retire():
+        case plans.Retire():
             return retire(step, context)
-        case Clean():
+        case plans.Clean():
             return clean(step, context)
 
 
-def store_waits(plan: Plan, context: StepContext) -> None:
+def store_waits(plan: plans.Plan, context: StepContext) -> None:
     """Store what the plan waits for, since when, and what it leaves as it was found."""
     for rollout in plan.rollouts:
         if isinstance(rollout.due, Waiting) and not rollout.unread:
@@ -103,11 +92,11 @@ def store_waits(plan: Plan, context: StepContext) -> None:
             context.record("drift over", target=target, domain=domain)
 
 
-def _begin(rollout: Rollout, context: StepContext) -> None:
+def _begin(rollout: plans.Rollout, context: StepContext) -> None:
     if rollout.deploy is not None:
         context.begin(rollout.deploy)
         return
-    (verify,) = (step for step in rollout.steps if isinstance(step, Verify))
+    (verify,) = (step for step in rollout.steps if isinstance(step, plans.Verify))
     target, domain = context.observed.locate(verify.target, verify.domain)
     if domain.seen_at(verify.fingerprint) is not None:
         return  # stays known as seen: what another tool binds next is drift
@@ -119,7 +108,7 @@ def _begin(rollout: Rollout, context: StepContext) -> None:
             context.ports.state.replace_rollout(record, after)
 
 
-def _note_drift(drifted: Drifted, context: StepContext) -> None:
+def _note_drift(drifted: plans.Drifted, context: StepContext) -> None:
     """Add a drift that is left as it is to the history, once."""
     last = context.observed.locate(drifted.target, drifted.domain)[1].last
     found = in_one_line(drifted.changes)
@@ -129,7 +118,7 @@ def _note_drift(drifted: Drifted, context: StepContext) -> None:
         context.record("drift found", target=drifted.target, domain=drifted.domain, found=found)
 
 
-def verify(step: Verify, context: StepContext) -> StepOutcome:
+def verify(step: plans.Verify, context: StepContext) -> StepOutcome:
     """Store that every address was seen to serve the certificate."""
     last = context.observed.locate(step.target, step.domain)[1].last
     # Without a lease another run may have gone on meanwhile: then that one records it.
@@ -143,13 +132,11 @@ def verify(step: Verify, context: StepContext) -> StepOutcome:
             fingerprint=last.fingerprint,
             **{change.what: f"{change.was} → {change.becomes}" for change in step.changes},
         )
-    seen = StepOutcome(Action.VERIFY, Outcome.DONE, SEEN, step.target, step.domain)
+    seen = StepOutcome(plans.Action.VERIFY, Outcome.DONE, SEEN, step.target, step.domain)
     if not step.changes:
         return seen
-    detail = Text(
-        "{said}; the target changed other settings: {changes}",
-        said=SEEN,
-        changes=in_sentences(step.changes),
+    detail = Text("{said}; the target changed other settings: {changes}").filled(
+        said=SEEN, changes=in_sentences(step.changes)
     )
     hint = Text(
         "set the wanted values in the deployment (`force_https`, `http2`, `tls_versions`),"
@@ -162,21 +149,18 @@ LISTED_WITHIN = timedelta(minutes=10)
 """How long an upload of ours may be missing from a target's list, which lags behind writes
 (docs/facts/qiniu.md §5.1), before it counts as gone and is made anew."""
 
-
 _RETURNING = Text("the previous certificate is bound again")
 
 
-def deploy(step: Deploy, context: StepContext) -> StepOutcome:
-    """Ask the target to serve the version in force under a domain, uploading it first where needed.
-    Raises `LeaseLost` before anything is written that another run may have overtaken.
-    """
+def deploy(step: plans.Deploy, context: StepContext) -> StepOutcome:
+    """Have a target serve the version in force, uploaded where needed. Raises `LeaseLost`."""
     target, _ = context.observed.locate(step.target, step.domain)
     detail = applying(step.target, target.rules.usual_change)
-    result = StepOutcome(Action.DEPLOY, Outcome.WAITING, detail, step.target, step.domain)
+    result = StepOutcome(plans.Action.DEPLOY, Outcome.WAITING, detail, step.target, step.domain)
     record = context.begin(step, repairing=step.repair)
     before = record.repairs[1:] if step.repair else record.repairs
     try:
-        sent = _with_handshakes(step, record, context)
+        sent = _with_edges(step, record, context)
         remote_id, request_id = _bind(step, context)
     except TargetBusy as error:
         if step.repair:  # nothing was written
@@ -194,10 +178,8 @@ def deploy(step: Deploy, context: StepContext) -> StepOutcome:
     return _wait(result, detail, accepted_at, context)
 
 
-def _with_handshakes(step: Deploy, record: RolloutRecord, context: StepContext) -> RolloutRecord:
-    """Store, before the change, whether all addresses complete handshakes: one that refuses them
-    already is no news afterwards, and a run that follows a killed one cannot know.
-    """
+def _with_edges(step: plans.Deploy, record: RolloutRecord, context: StepContext) -> RolloutRecord:
+    """Store, before the change, whether all addresses work: a refusal then is no news later."""
     may_roll_back = any(
         deployment.target == step.target and deployment.on_failure is OnFailure.ROLLBACK
         for deployment in context.desired.deployments
@@ -211,10 +193,8 @@ def _with_handshakes(step: Deploy, record: RolloutRecord, context: StepContext) 
     return record
 
 
-def _bind(step: Deploy, context: StepContext) -> tuple[str, str | None]:
-    """Return the remote id of what was bound, and the target's id of the request. A copy that is
-    gone is looked for again, and uploaded, once.
-    """
+def _bind(step: plans.Deploy, context: StepContext) -> tuple[str, str | None]:
+    """Return the remote id that was bound, and the request's. A copy that is gone is made anew."""
     target, domain = context.observed.locate(step.target, step.domain)
     version = context.version_of(step)
     remote = target.remote_of(version.fingerprint)
@@ -255,7 +235,7 @@ def _upload(target: str, version: Version, context: StepContext) -> str:
 
 
 def _store_acceptance(
-    step: Deploy, remote_id: str, record: RolloutRecord, context: StepContext
+    step: plans.Deploy, remote_id: str, record: RolloutRecord, context: StepContext
 ) -> datetime:
     """Store when the target took the change, and what it said of the domain before."""
     _, domain = context.observed.locate(step.target, step.domain)
@@ -287,7 +267,7 @@ def _wait(result: StepOutcome, why: Text, since: datetime, context: StepContext)
     return replace(result, detail=why, waiting=waiting)
 
 
-def roll_back(step: Rollback, context: StepContext) -> Iterator[StepOutcome]:
+def roll_back(step: plans.Rollback, context: StepContext) -> Iterator[StepOutcome]:
     """Withdraw a certificate that edges refuse, and have the lineage reconciled again at once."""
     context.renew_lease()
     withdraw(step, context)
@@ -301,12 +281,12 @@ def roll_back(step: Rollback, context: StepContext) -> Iterator[StepOutcome]:
         ),
     )
     place = (step.target, step.domain)
-    yield StepOutcome.of(Action.ROLLBACK, error, Outcome.FAILED, *place)
+    yield StepOutcome.of(plans.Action.ROLLBACK, error, Outcome.FAILED, *place)
     waiting = wait_for(_RETURNING, context.now, context.now)
-    yield StepOutcome(Action.DEPLOY, Outcome.WAITING, _RETURNING, *place, waiting=waiting)
+    yield StepOutcome(plans.Action.DEPLOY, Outcome.WAITING, _RETURNING, *place, waiting=waiting)
 
 
-def withdraw(step: Rollback, context: StepContext, *, by_hand: bool = False) -> None:
+def withdraw(step: plans.Rollback, context: StepContext, *, by_hand: bool = False) -> None:
     """Store that a certificate is not to be bound to a domain again."""
     place = (step.target, step.domain, step.fingerprint)
     context.ports.state.save_withdrawal(

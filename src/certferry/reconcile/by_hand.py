@@ -1,14 +1,12 @@
-"""What an operator asks for by hand: a rollback at every domain, if it is possible at all of them,
-and the revocation of a lineage's certificate at its CA, which is written down first, so that the
-next run replaces it whatever happens meanwhile.
-"""
+"""What an operator asks for by hand: going back at every domain, and a revocation."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
+from certferry import errors
 from certferry.core.certificates.certificate import Certificate
 from certferry.core.certificates.lineage import (
     Revocation,
@@ -25,17 +23,8 @@ from certferry.core.planning.planner import Issuing, make_plan
 from certferry.core.planning.report import LineageReport, SyncReport
 from certferry.core.planning.safety import without_refused
 from certferry.core.reasons import Reason, ReasonCode
-from certferry.errors import (
-    CaUnavailable,
-    CertificateError,
-    CopyGone,
-    IssuanceError,
-    PlanRefused,
-    TargetAccessDenied,
-    TargetRejected,
-)
 from certferry.ports.issuer import AccountAt
-from certferry.ports.progress import Progress
+from certferry.ports.progress import Clock, Progress
 from certferry.ports.state import StateStore
 from certferry.reconcile.apply import withdraw
 from certferry.reconcile.observe import as_known, observe
@@ -72,15 +61,13 @@ def go_back(ports: Ports, desired: DesiredCertificate, wait_limit: WaitLimit) ->
 
 
 def give_up_where_refused(report: LineageReport, ports: Ports) -> None:
-    """Forget the withdrawals of a rollback by hand that a target refused: the command changes
-    nothing there, and a later run is not to go back by itself.
-    """
+    """Forget the withdrawals by hand that a target refused, so that no later run goes back."""
     refused = {
         (step.target, step.domain)
         for step in report.outcomes
         if step.action is Action.DEPLOY
-        and isinstance(step.error, TargetAccessDenied | TargetRejected)
-        and not isinstance(step.error, CopyGone)  # a copy can be uploaded again
+        and isinstance(step.error, errors.TargetAccessDenied | errors.TargetRejected)
+        and not isinstance(step.error, errors.CopyGone)  # a copy can be uploaded again
     }
     for withdrawal in ports.state.remembered(report.lineage).withdrawals:
         if (withdrawal.target, withdrawal.domain) not in refused:
@@ -101,32 +88,23 @@ def _steps_back(context: StepContext) -> list[Rollback]:
     steps, kept = [], 0
     for deployment, target in zip(context.desired.deployments, observed.targets, strict=True):
         if target.failure is not None:
-            raise PlanRefused(target.failure.message, hint=target.failure.hint)
+            raise errors.PlanRefused(target.failure.message, hint=target.failure.hint)
         for domain in target.domains:
             if fingerprint in domain.withdrawn:
                 kept += 1
                 continue
             previous = version_for(domain.withdrawn | {fingerprint}, observed.versions, now)
             if previous is not None:
-                end = previous.certificate.not_after
-                steps.append(
-                    Rollback(
-                        target=deployment.target,
-                        domain=domain.domain,
-                        reason=BY_HAND,
-                        fingerprint=fingerprint,
-                        previous_until=end,
-                        kind=domain.kind,
-                    )
-                )
+                place, end = (deployment.target, domain.domain), previous.certificate.not_after
+                steps.append(Rollback(*place, BY_HAND, fingerprint, end, domain.kind))
     if not steps and not kept:
         raise _nothing_to_go_back_to(context.lineage)
     return steps
 
 
-def _nothing_to_go_back_to(lineage: str) -> PlanRefused:
+def _nothing_to_go_back_to(lineage: str) -> errors.PlanRefused:
     said = Text("nothing was changed; `certferry sync --renew {lineage}` issues a new one")
-    return PlanRefused(
+    return errors.PlanRefused(
         Text("{lineage} has no previous certificate that is still valid", lineage=lineage),
         hint=said.filled(lineage=lineage),
     )
@@ -148,25 +126,19 @@ def _must_be_possible(steps: Sequence[Rollback], context: StepContext) -> None:
         for target in context.observed.targets
     )
     observed = replace(context.observed, targets=targets)
-    times = Times.at(context.now)
-    plan = without_refused(
-        make_plan(context.desired, observed, times, Issuing.NEVER),
-        context.desired,
-        observed,
-        times.now,
-    )
+    desired, times = context.desired, Times.at(context.now)
+    plan = make_plan(desired, observed, times, Issuing.NEVER)
+    plan = without_refused(plan, desired, observed, times.now)
     for refusal in plan.having(Weight.REFUSED):
         problem = refusal.problem
-        raise PlanRefused(
+        raise errors.PlanRefused(
             Text("{domain} cannot go back: {why}", domain=refusal.domain, why=problem.message),
             hint=problem.hint,
         )
 
 
 def carry_over(old: str, new: str, certificate: Certificate, state: StateStore) -> None:
-    """Copy to `new` the uploads of a certificate of `old`, and how far each domain is with it, so
-    that nothing is uploaded or bound once more. A later certificate of `new` keeps its own.
-    """
+    """Copy to `new` how far a certificate of `old` is, unless `new` has a later one."""
     if any(v.certificate.not_before > certificate.not_before for v in state.versions(new)):
         return
     remembered, fingerprint = state.remembered(old), certificate.fingerprint
@@ -181,18 +153,14 @@ def carry_over(old: str, new: str, certificate: Certificate, state: StateStore) 
 def to_revoke(
     lineage: str, reason: RevocationReason, state: StateStore, now: datetime
 ) -> list[Version]:
-    """List what is to be revoked, newest first: the newest certificate, and where its key is
-    compromised every other one that is valid with the same key. Nothing where the newest was
-    revoked before. What was begun and did not end comes first, also where it has a successor.
-    Raises `PlanRefused` where there is none, or it has expired.
-    """
+    """List what is to be revoked, what was begun first; else the newest, or all of its key."""
     versions = state.versions(lineage)
     begun = [
         one for one in versions if is_in_progress(one.revocation, one.certificate.not_after, now)
     ]
     newest = next(iter(begun or versions), None)
     if newest is None or newest.certificate.not_after <= now:
-        raise PlanRefused(
+        raise errors.PlanRefused(
             Text("{lineage} has no certificate that is valid", lineage=lineage),
             hint=Text("nothing was changed; `certferry status` shows what there is"),
         )
@@ -218,12 +186,11 @@ def revoke(
     *,
     state: StateStore,
     account_at: AccountAt,
-    now: Callable[[], datetime],
+    now: Clock,
     progress: Progress,
 ) -> list[Version]:
-    """Revoke, and return what was revoked; nothing where that was done before. What the CA refuses
-    for good is as it was; where it may have been done, it stays written down, and a later call asks
-    the CA again. Raises what `to_revoke` does, `LeaseHeld`, `IssuanceError` and `StateError`.
+    """Revoke, and return what was revoked. What the CA may have done stays stored, and a later call
+    asks again. Raises what `to_revoke` does, `LeaseHeld`, `IssuanceError` and `StateError`.
     """
     with held_lease(state, now, lineage) as lease:
         versions = to_revoke(lineage, reason, state, now())
@@ -237,8 +204,8 @@ def revoke(
             state.extend(lease)
             try:
                 account_at(version.directory).revoke(bundle, reason)
-            except (IssuanceError, CertificateError, PlanRefused) as refusal:
-                if not isinstance(refusal, CaUnavailable):
+            except (errors.IssuanceError, errors.CertificateError, errors.PlanRefused) as refusal:
+                if not isinstance(refusal, errors.CaUnavailable):
                     # What was known before the call stays: an earlier one may have been heard.
                     for one in versions[done:]:
                         state.save_revocation(lease, one.number, one.revocation)

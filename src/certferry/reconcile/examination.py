@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from pathlib import PurePath
 
+from certferry import errors
 from certferry.core.assessment.health import RUN_WITHIN, Recorded
 from certferry.core.certificates.certificate import covered_by
 from certferry.core.desired.certificate import DesiredCertificate
@@ -23,17 +24,8 @@ from certferry.core.planning.choice import is_found
 from certferry.core.planning.due import stuck_since
 from certferry.core.planning.report import Outcome, StepOutcome
 from certferry.core.planning.safety import judge_at_target, judge_version
-from certferry.errors import (
-    CertferryError,
-    CertificateError,
-    Interrupted,
-    PlanRefused,
-    ScheduleError,
-    StateMissing,
-    StateUnavailable,
-)
 from certferry.ports.examination import Examined, PointedAt, Timed
-from certferry.ports.progress import Progress
+from certferry.ports.progress import Clock, Progress
 from certferry.ports.scheduler import Scheduler
 from certferry.problem import Problem, Severity
 from certferry.reconcile.observe import observe, with_file_names
@@ -52,9 +44,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Check:
-    """An examination of one `subject`, which the progress names; `what` says what is examined,
-    `within` how long that may take. `examine` changes nothing; what it raises becomes a finding.
-    """
+    """An examination of one `subject`, which changes nothing; what it raises is a finding."""
 
     subject: str
     what: Text
@@ -63,15 +53,9 @@ class Check:
 
 
 def carry_out_checks(
-    checks: Iterable[Check],
-    *,
-    progress: Progress,
-    now: Callable[[], datetime],
-    stop: Callable[[], None],
+    checks: Iterable[Check], *, progress: Progress, now: Clock, stop: Callable[[], None]
 ) -> tuple[Problem, ...]:
-    """Carry out every check, and return what they found, heaviest first; `stop` ends what is still
-    in progress. Raises `Interrupted` when the run is stopped, and what the progress raises.
-    """
+    """Return what the checks find, heaviest first; `stop` ends what is in progress."""
     waiting, findings = list(checks), list[Problem]()
     running: dict[Future[list[Problem]], tuple[float, Check]] = {}
     try:
@@ -99,9 +83,9 @@ def _found_by(check: Check) -> list[Problem]:
     findings: list[Problem] = []
     try:
         findings.extend(check.examine())
-    except Interrupted:  # the run itself ends, and waits for nothing more
+    except errors.Interrupted:  # the run itself ends, and waits for nothing more
         return findings
-    except CertferryError as error:
+    except errors.CertferryError as error:
         return [*findings, of_refusal(check.subject, error)]
     except BaseException:  # noqa: BLE001 - logged whole: the other checks go on, in other threads
         _log.exception(Text("{subject}: unexpected error", subject=check.subject))
@@ -162,39 +146,32 @@ ENTRIES = 500
 _FAILED = " failed"
 """How the event of a try ends that failed; without it, that of one that did not."""
 
-
 _OF_THE_STATE = {
-    StateUnavailable.code: (Code.STATE_UNUSABLE, Severity.ERROR),
-    StateMissing.code: (Code.STATE_MISSING, Severity.WARNING),
+    errors.StateUnavailable.code: (Code.STATE_UNUSABLE, Severity.ERROR),
+    errors.StateMissing.code: (Code.STATE_MISSING, Severity.WARNING),
 }
 """What is wrong with the file of the state; all else is wrong with the key file."""
 
 
 def examine_records(
-    recorded: Recorded,
-    history: Sequence[HistoryEntry],
-    path: PurePath,
-    key_file: PurePath,
-    now: datetime,
+    known: Recorded, history: Sequence[HistoryEntry], path: PurePath, key: PurePath, now: datetime
 ) -> Iterator[Problem]:
-    """Judge what is recorded: whether it can be used, what to back up, and what happened last to
-    the declared lineages, whose `history` is given, newest first.
-    """
-    wrong = recorded.problem
+    """Judge what is recorded, and by the `history`, newest first, what happened last."""
+    wrong = known.problem
     if wrong is not None:
         code, severity = _OF_THE_STATE.get(wrong.code, (Code.SEAL_BROKEN, Severity.ERROR))
-        file = key_file if code is Code.SEAL_BROKEN else path
+        file = key if code is Code.SEAL_BROKEN else path
         yield replace(wrong, code=code, severity=severity, subject=str(file))
     message = Text(
         "back up this file, which holds all that certferry remembers, and apart from it {key_file},"
         " which opens it",
-        key_file=str(key_file),
+        key_file=str(key),
     )
     yield info(Code.BACK_UP, str(path), message)
-    if recorded.last_run is not None:
-        yield _of_last_run(recorded.last_run, now)
+    if known.last_run is not None:
+        yield _of_last_run(known.last_run, now)
     yield from _from_history(history)
-    yield from (one.problem for one in recorded.undeclared)
+    yield from (one.problem for one in known.undeclared)
 
 
 def _of_last_run(last: LastRun, now: datetime) -> Problem:
@@ -219,7 +196,7 @@ def examine_schedule(schedulers: Iterable[Scheduler]) -> Iterator[Problem]:
     for scheduler in schedulers:
         try:
             scheduled = scheduler.find()
-        except ScheduleError as error:
+        except errors.ScheduleError as error:
             found = True
             yield error.problem("schedule", code=Code.NOT_LOOKED_AT)
             continue
@@ -277,10 +254,8 @@ _ENDINGS = {"issued": "issue", "adopted": "adopt", "deployed": "deploy", "verifi
 
 
 def _failed(entry: HistoryEntry) -> Problem:
-    message = Text(
-        "the last try at {moment} failed: {problem}",
-        moment=entry.at,
-        problem=entry.facts.get("problem", entry.event),
+    message = Text("the last try at {moment} failed: {problem}").filled(
+        moment=entry.at, problem=entry.facts.get("problem", entry.event)
     )
     fix = Text("run `certferry sync {lineage}`, which says what to do", lineage=entry.lineage)
     return warning(Code.LAST_TRY_FAILED, entry.facts.get("domain", entry.lineage), message, fix)
@@ -296,7 +271,7 @@ def examine_lineage(desired: DesiredCertificate, ports: Ports) -> Iterator[Probl
     """Examine a lineage as a plan observes it. Raises `StateError`, `Interrupted`."""
     try:
         desired = with_file_names(desired, ports)
-    except (CertificateError, PlanRefused) as error:
+    except (errors.CertificateError, errors.PlanRefused) as error:
         yield error.problem(desired.lineage, code=Code.FILES_UNUSABLE)
         return
     observed = observe(desired, ports)

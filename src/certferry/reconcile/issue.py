@@ -1,16 +1,14 @@
-"""Have a certificate issued, or adopt one: whether a CA may be asked now, what for, at which of
-several CAs, and what is stored of the answer; which account writes the challenge records, and those
-that killed runs left of other lineages.
-"""
+"""Order or adopt certificates, at one CA or several, and clean up challenge records."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from certferry import errors
 from certferry.core.certificates.certificate import CertificateBundle, same_names
 from certferry.core.certificates.names import is_within
 from certferry.core.desired.certificate import Authority, DesiredCertificate
@@ -20,15 +18,6 @@ from certferry.core.observed.observation import Observation
 from certferry.core.planning.limits import in_order, may_pass_over, of_use
 from certferry.core.planning.plan import Action, HeldUntil, Issue
 from certferry.core.planning.report import Outcome, StepOutcome
-from certferry.errors import (
-    CertferryError,
-    CertificateRejected,
-    IssuanceError,
-    LeaseHeld,
-    OrderHeldBack,
-    StateError,
-    ZoneNotFound,
-)
 from certferry.ports.dns import DnsProvider
 from certferry.ports.issuer import Issuer, IssueRequest
 from certferry.ports.survey import ZoneFinder, ZoneKeeper
@@ -40,32 +29,29 @@ _SWEEPING = Text("removing challenge records that an earlier run left")
 _log = logging.getLogger(__name__)
 
 
+@dataclass(eq=False)
 class ZoneRouter:
     """A `ports.dns.SharedOut` of zones, the longest first, each with its account."""
 
-    def __init__(self, accounts: Sequence[tuple[str, DnsProvider]]) -> None:
-        self._accounts = accounts
+    accounts: Sequence[tuple[str, DnsProvider]]
 
     def at(self, name: str) -> DnsProvider:
-        """See `ports.dns.SharedOut.at`. A name that is in none of the zones is where a CNAME has
-        led to: then the accounts are asked whose it is. One that cannot tell which zones it has,
-        comes last.
-        """
-        for zone, account in self._accounts:
+        """See `ports.dns.SharedOut.at`; where a CNAME leads elsewhere, accounts are asked."""
+        for zone, account in self.accounts:
             if is_within(name, zone):
                 return account
-        missing: ZoneNotFound | None = None
+        missing: errors.ZoneNotFound | None = None
         silent: list[DnsProvider] = []
-        for account in dict.fromkeys(account for _, account in self._accounts):
+        for account in dict.fromkeys(account for _, account in self.accounts):
             try:
                 if has_zone_for(name, account):
                     return account
                 silent.append(account)
-            except ZoneNotFound as problem:
+            except errors.ZoneNotFound as problem:
                 missing = missing or problem
         if silent:
             return silent[0]
-        raise missing or ZoneNotFound(
+        raise missing or errors.ZoneNotFound(
             Text("the certificate names no account that writes {name}", name=name),
             hint=Text("name the account that has the zone as `dns` of the certificate"),
         )
@@ -80,9 +66,7 @@ class ZoneRouter:
 
 
 def has_zone_for(name: str, account: DnsProvider) -> bool:
-    """Return whether an account says that it has a zone for a name; `False` where it does not know.
-    Raises `ZoneNotFound` where it has none, and `DnsError`.
-    """
+    """Return whether an account surely has a zone for a name. Raises `ZoneNotFound`, `DnsError`."""
     if isinstance(account, ZoneFinder):
         account.zone_of(name)
         return True
@@ -102,12 +86,9 @@ def provider_of(desired: DesiredCertificate, accounts: Mapping[str, DnsProvider]
 def rate_limit_hold(
     step: Issue, desired: DesiredCertificate, observed: Observation, issuer: Issuer, now: datetime
 ) -> Issue:
-    """Return an order that is made now, as held until the CA may be asked; where there are
-    several CAs, with those that may be asked now. The others that are desired are asked where
-    waiting for the first would be too late.
-    """
+    """Return an order with the CAs that may be asked now, or held until one may."""
     free: list[Authority | None] = []
-    holds: list[OrderHeldBack] = []
+    holds: list[errors.OrderHeldBack] = []
 
     def ask(authorities: Sequence[Authority | None]) -> None:
         for authority in authorities:
@@ -131,7 +112,7 @@ def rate_limit_hold(
     return replace(step, authorities=tuple(one for one in free if one is not None))
 
 
-def _end(hold: OrderHeldBack) -> datetime:
+def _end(hold: errors.OrderHeldBack) -> datetime:
     return hold.retry.after or datetime.max.replace(tzinfo=UTC)
 
 
@@ -142,9 +123,9 @@ def issue(step: Issue, context: StepContext) -> StepOutcome:
     try:
         bundle, ca = _obtain(step, context)
         version = state.save_version(lease, bundle, now())
-    except CertferryError as error:
-        rejected = isinstance(error, CertificateRejected)
-        by_ca = isinstance(error, IssuanceError)
+    except errors.CertferryError as error:
+        rejected = isinstance(error, errors.CertificateRejected)
+        by_ca = isinstance(error, errors.IssuanceError)
         state.save_issue_try(context.lineage, now(), failed=True, rejected=rejected, by_ca=by_ca)
         if rejected:  # afterwards: killed in between, the next run still knows of the rejection
             state.drop_order(lease, issued_at=now())
@@ -161,26 +142,24 @@ def issue(step: Issue, context: StepContext) -> StepOutcome:
 
 
 def _obtain(step: Issue, context: StepContext) -> tuple[CertificateBundle, str | None]:
-    """Return the certificate, and the name of the CA that gave it, where that has one. One CA is
-    asked after the other; raises one error of all where each has failed.
-    """
+    """Return the certificate, and its CA's name. CAs are asked in turn; raises one error of all."""
     if context.desired.files is not None:
         return context.ports.source.read(context.desired.files), None
     if len(step.authorities) <= 1:
         authority = next(iter(step.authorities), None)
         return _ordered(step, context, authority), None if authority is None else authority.name
     stored = context.ports.state.order(context.lineage)
-    failures: list[tuple[Authority, IssuanceError]] = []
+    failures: list[tuple[Authority, errors.IssuanceError]] = []
     for authority in in_order(step.authorities, None if stored is None else stored.directory):
         try:
             return _ordered(step, context, authority), authority.name
-        except IssuanceError as error:
+        except errors.IssuanceError as error:
             failures.append((authority, error))
             context.record("ca failed", ca=authority.name, problem=str(error.lasting))
     raise _all_failed(failures)
 
 
-def _all_failed(failures: Sequence[tuple[Authority, IssuanceError]]) -> IssuanceError:
+def _all_failed(failures: Sequence[tuple[Authority, errors.IssuanceError]]) -> errors.IssuanceError:
     (_, first), *others = failures
     message = first.message
     for authority, error in others:
@@ -189,7 +168,7 @@ def _all_failed(failures: Sequence[tuple[Authority, IssuanceError]]) -> Issuance
         )
     # After a certificate that was not ordered nothing is ordered for a day, whichever CA gave it.
     # That one CA may be asked again later does not excuse what is wrong at another.
-    rejected = (error for _, error in failures if isinstance(error, CertificateRejected))
+    rejected = (error for _, error in failures if isinstance(error, errors.CertificateRejected))
     wrong = (error for _, error in failures if not error.is_early)
     decisive = next(rejected, None) or next(wrong, first)
     return type(decisive)(message, hint=decisive.hint, retry=decisive.retry)
@@ -199,7 +178,7 @@ def _ordered(step: Issue, context: StepContext, authority: Authority | None) -> 
     ports, desired, current = context.ports, context.desired, context.observed.current
     request = _request_of(step, desired, context.observed, authority)
     if request.exempt and current is not None:
-        with suppress(StateError):  # a leaf that cannot be read is replaced all the same
+        with suppress(errors.StateError):  # a leaf that cannot be read is replaced all the same
             leaf = ports.state.bundle(context.lineage, current.number).cert_pem
             request = replace(request, replaced_pem=leaf)
     spoils = current is not None and current.revocation and current.revocation.spoils_key
@@ -213,9 +192,7 @@ def _ordered(step: Issue, context: StepContext, authority: Authority | None) -> 
 def _request_of(
     step: Issue, desired: DesiredCertificate, observed: Observation, authority: Authority | None
 ) -> IssueRequest:
-    """Return what a CA is asked for. A leaf of its own that shares a name is replaced (RFC 9773
-    §5).
-    """
+    """Return what a CA is asked for: its own leaf with a shared name is replaced (RFC 9773 §5)."""
     names, directory = set(step.names), "" if authority is None else authority.directory
     own = [one for one in observed.versions if not directory or one.directory in {None, directory}]
     current = observed.current
@@ -241,14 +218,10 @@ def sweep(lineage: str, accounts: Sequence[DnsProvider], ports: Ports) -> None:
 
 
 def sweep_ownerless(certificates: Sequence[DesiredCertificate], ports: Ports) -> None:
-    """Remove the challenge records that killed runs left of lineages that are not issued here any
-    more: they are declared under another name, or with files, or not at all. Every account of the
-    run is tried: which of them wrote the records is not known any more. An error is only logged:
-    nothing that is declared depends on it. Raises `Interrupted`.
-    """
+    """Remove records that killed runs left of lineages not issued here; errors are only logged."""
     try:
         left = ports.state.lineages_in_challenge_records()
-    except StateError as error:
+    except errors.StateError as error:
         said = Text("certferry could not look for challenge records of earlier runs: {problem}")
         _log.warning(said.filled(problem=error.message))
         return
@@ -259,11 +232,11 @@ def sweep_ownerless(certificates: Sequence[DesiredCertificate], ports: Ports) ->
             continue
         try:
             with (
-                suppress(LeaseHeld),
+                suppress(errors.LeaseHeld),
                 ports.lease(lineage),
             ):  # another run is at work on it after all
                 sweep(lineage, tuple(ports.dns.values()), ports)
-        except CertferryError as error:
+        except errors.CertferryError as error:
             message = Text(
                 "{lineage}: a challenge record of an earlier run is left in DNS: {problem}"
             )

@@ -1,6 +1,4 @@
-"""Notify operators of what a run has left, through every channel: at most one message to each, and
-none delays the run.
-"""
+"""Notify operators, by at most one message to each channel; none delays the run."""
 
 from __future__ import annotations
 
@@ -8,7 +6,7 @@ import queue
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
 
 from certferry.core.assessment.notices import (
@@ -28,6 +26,7 @@ from certferry.core.assessment.notices import (
 from certferry.errors import ConfigError, Reported
 from certferry.ports.http import NoAnswer
 from certferry.ports.notifier import AgainAt, Answered, Notifier, RefusedForGood, Sent
+from certferry.ports.progress import Clock
 from certferry.ports.state import StateStore
 from certferry.problem import Problem
 from certferry.reconcile.run import Change, Run, aside, stopped
@@ -40,9 +39,7 @@ AGAIN = timedelta(minutes=1)
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """One channel: the topics it takes, how it is connected, and how notifications become its
-    message. `connect` raises `ConfigError` where its settings are wrong, or a secret is not there.
-    """
+    """A channel: its topics, its words; `connect` raises `ConfigError` for wrong settings."""
 
     name: str
     topics: frozenset[Topic]
@@ -50,50 +47,37 @@ class Channel:
     words: Callable[[Sequence[Notification]], Message]
 
 
+@dataclass(eq=False)
 class Notifications:
-    """The channels of a file, and what is stored of them."""
+    """The channels of a file, by their names, and what is stored of them."""
 
-    def __init__(
-        self,
-        channels: Sequence[Channel],
-        state: StateStore,
-        *,
-        now: Callable[[], datetime],
-        run: Run,
-        longest: timedelta = LONGEST,
-    ) -> None:
-        self._channels = {channel.name: channel for channel in channels}
-        self._state = state
-        self._now = now
-        self._run = run
-        self._longest = longest
+    channels: Mapping[str, Channel]
+    state: StateStore
+    now: Clock
+    run: Run
+    longest: timedelta = LONGEST
 
     def notify(self, change: Change) -> Mapping[str, Answered]:
-        """Change what stands, and send each channel what it does not know yet. Return what those
-        answered that were sent something. What a service did not take is left to a later run.
-        Raises `StateError` and `Interrupted`.
-        """
-        end = time.monotonic() + self._longest.total_seconds()
-        self._state.update_notices(change)
+        """Store what stands, and send each channel its news. Raises `StateError`, `Interrupted`."""
+        end = time.monotonic() + self.longest.total_seconds()
+        self.state.update_notices(change)
         if not self._has_news():
             return {}
-        self._run.pause(until_quiet(self._now()).total_seconds())
-        claimed = {name: self._claimed(channel) for name, channel in self._channels.items()}
+        self.run.pause(until_quiet(self.now()).total_seconds())
+        claimed = {name: self._claimed(channel) for name, channel in self.channels.items()}
         due = {name: one.notifications for name, (one, _) in claimed.items() if one.notifications}
-        messages = {name: self._channels[name].words(parts) for name, parts in due.items()}
+        messages = {name: self.channels[name].words(parts) for name, parts in due.items()}
         answers = self._sent(messages, end)
         for name, answer in answers.items():
             self._store(name, answer, due[name], claimed[name][1])
         return answers
 
     def try_out(self, messages: Mapping[str, Message]) -> Mapping[str, Answered]:
-        """Send each channel a message of its own, and return what they answered. One whose service
-        has asked to wait for more than a minute is sent none.
-        """
-        end = time.monotonic() + self._longest.total_seconds()
+        """Send each channel a message, and return the answers; one that is to wait is sent none."""
+        end = time.monotonic() + self.longest.total_seconds()
         held = {name: self._pausing(name) for name in messages}
         due = {name: message for name, message in messages.items() if held[name] is None}
-        self._run.pause(until_quiet(self._now()).total_seconds())
+        self.run.pause(until_quiet(self.now()).total_seconds())
         answers = self._sent(due, end)
         for name, answer in answers.items():
             self._store(name, answer, (), ChannelState())
@@ -101,11 +85,11 @@ class Notifications:
 
     def _has_news(self) -> bool:
         """Return whether there is anything to send or to forget, without a write."""
-        notices, now = self._state.notices(), self._now()
-        states = {name: self._state.channel(name) for name in self._channels}
+        notices, now = self.state.notices(), self.now()
+        states = {name: self.state.channel(name) for name in self.channels}
         return any(
             dispatch(name, notices, states[name], channel.topics, now).state != states[name]
-            for name, channel in self._channels.items()
+            for name, channel in self.channels.items()
         )
 
     def _claimed(self, channel: Channel) -> tuple[Dispatch, ChannelState]:
@@ -114,25 +98,25 @@ class Notifications:
         def change(
             before: ChannelState, notices: tuple[Notice, ...]
         ) -> tuple[ChannelState, tuple[Dispatch, ChannelState]]:
-            claimed = dispatch(channel.name, notices, before, channel.topics, self._now())
+            claimed = dispatch(channel.name, notices, before, channel.topics, self.now())
             return claimed.state, (claimed, before)
 
-        return self._state.update_channel(channel.name, change)
+        return self.state.update_channel(channel.name, change)
 
     def _sent(self, messages: Mapping[str, Message], end: float) -> dict[str, Answered]:
         """Send all at once, and wait until the end of the time. Raises `Interrupted`."""
         answers: queue.SimpleQueue[tuple[str, Answered] | None] = queue.SimpleQueue()
 
         def send(name: str, message: Message) -> None:
-            answers.put((name, _answer(self._channels[name], message, self._now)))
+            answers.put((name, _answer(self.channels[name], message, self.now)))
 
         for name, message in messages.items():
             aside(partial(send, name, message))
         late = AgainAt(
-            self._now() + AGAIN, Text("it did not answer within {time}", time=self._longest)
+            self.now() + AGAIN, Text("it did not answer within {time}", time=self.longest)
         )
         found: dict[str, Answered] = dict.fromkeys(messages, late)
-        with self._run.waking(lambda: answers.put(None)):
+        with self.run.waking(lambda: answers.put(None)):
             for _ in messages:
                 try:
                     answered = answers.get(timeout=max(end - time.monotonic(), 0.01))
@@ -147,7 +131,7 @@ class Notifications:
         self, name: str, answer: Answered, due: Sequence[Notification], before: ChannelState
     ) -> None:
         """Store what became of a message; what was not taken is sent later."""
-        now = self._now()
+        now = self.now()
         problem = None if isinstance(answer, Sent) else answer.problem
         was_sent = isinstance(answer, Sent) or (
             isinstance(answer, RefusedForGood) and answer.partly
@@ -164,19 +148,19 @@ class Notifications:
             return replace(after, again_at=again_at, refusal=refusal), None
 
         trouble = None if problem is None else refused(name, problem)
-        self._state.update_channel(name, change)
-        self._state.update_notices(lambda stood: of_channel(name, trouble, stood, now))
+        self.state.update_channel(name, change)
+        self.state.update_notices(lambda stood: of_channel(name, trouble, stood, now))
 
     def _pausing(self, name: str) -> AgainAt | None:
-        state = self._state.channel(name)
-        if state.again_at is None or state.again_at - self._now() <= AGAIN:
+        state = self.state.channel(name)
+        if state.again_at is None or state.again_at - self.now() <= AGAIN:
             return None
         refusal = state.refusal
         said = Text("it asked to retry later") if refusal is None else refusal.message
         return AgainAt(state.again_at, said)
 
 
-def _answer(channel: Channel, message: Message, now: Callable[[], datetime]) -> Answered:
+def _answer(channel: Channel, message: Message, now: Clock) -> Answered:
     """Send one message. Whatever goes wrong is an answer: a channel stops nothing."""
     try:
         answer: object = channel.connect().send(message)

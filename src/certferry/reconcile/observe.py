@@ -27,9 +27,7 @@ _log = logging.getLogger(__name__)
 
 
 def without_remembered(found: ObservedTarget, lineage: str, ports: Ports) -> ObservedTarget:
-    """Drop what a lineage with the same marks knows. The state is read after the target: what
-    another run has uploaded by then has its version there.
-    """
+    """Drop what a lineage with the same labels knows, by the state as it is after the target."""
     same = [one for one in {lineage, *ports.state.lineages()} if owners(one) & owners(lineage)]
     known = {
         label
@@ -42,9 +40,7 @@ def without_remembered(found: ObservedTarget, lineage: str, ports: Ports) -> Obs
 
 
 def with_file_names(desired: DesiredCertificate, ports: Ports) -> DesiredCertificate:
-    """Return a certificate of another client's with what its files hold. Raises `CertificateError`
-    and `PlanRefused`.
-    """
+    """Return it with what its files hold. Raises `CertificateError` and `PlanRefused`."""
     if desired.files is None:
         return desired
     bundle = ports.source.read(desired.files)
@@ -60,10 +56,7 @@ def with_file_names(desired: DesiredCertificate, ports: Ports) -> DesiredCertifi
 def as_known(
     desired: DesiredCertificate, source: CertificateSource, state: StateStore, *, read: bool
 ) -> DesiredCertificate:
-    """Return a certificate that another client makes with its names: those of its files where they
-    are to be `read` and can be, else those that were taken from them before. Whatever is wrong with
-    the files, a mistake of ours too, is reported in the certificate's own pass, and stops no other.
-    """
+    """Return it with the names of its files, as `read` or stored. A wrong file raises nothing."""
     if desired.files is None:
         return desired
     versions = state.versions(desired.lineage)
@@ -134,9 +127,7 @@ def with_remembered(
 def with_renewal_info(
     desired: DesiredCertificate, observed: Observation, ports: Ports
 ) -> Observation:
-    """Ask the CA when the certificate in force should be renewed, unless it was asked in this half
-    of a day, and store what it says. Without an answer, what it said last counts.
-    """
+    """Ask the CA when to renew, at most twice a day; without an answer its last one counts."""
     version, now = observed.current, ports.now()
     if version is None or desired.files is not None or observed.is_owned_elsewhere:
         return observed
@@ -188,12 +179,11 @@ class _TargetObserver:
         found = self._with_edges(self._with_uploads(found, label), label, records)
         if not any(domain.binding_hidden for domain in found.domains):
             return found
-        return inferred.with_likely_bindings(found, self.ports.now(), self.ports.verify_timeout)
+        return inferred.with_likely_bound(found, self.ports.now(), self.ports.verify_timeout)
 
     def _found(
         self, deployment: DesiredDeployment, records: Mapping[str, RolloutRecord]
     ) -> ObservedTarget:
-        """Ask the receiver or the target."""
         if deployment.delivery is not None:
             (name,) = deployment.domains or ("",)
             self._report(Text("looking at {name}", name=name))
@@ -229,14 +219,12 @@ class _TargetObserver:
             found = inferred.with_unmatched(found, deployment)
         if found.unremembered:
             found = without_remembered(found, self.desired.lineage, self.ports)
-        found = self._without_owned_elsewhere(found, deployment)
+        found = self._owned_only(found, deployment)
         if not found.others:
             return found
         return without_claimed(found, self.desired.lineage, deployment.target, self.ports)
 
-    def _without_owned_elsewhere(
-        self, found: ObservedTarget, deployment: DesiredDeployment
-    ) -> ObservedTarget:
+    def _owned_only(self, found: ObservedTarget, deployment: DesiredDeployment) -> ObservedTarget:
         """Drop domains that another lineage or deployment owns."""
         lineage, claims = self.desired.lineage, self.ports.claims
 

@@ -28,9 +28,7 @@ def observe_receiver(
     versions: tuple[Version, ...],
     last: RolloutRecord | None,
 ) -> ObservedTarget:
-    """Observe a receiver: what it holds counts as a copy when it is one of the lineage's. It is
-    shown the `last` delivery if that ended well.
-    """
+    """Observe a receiver, which is shown the `last` delivery if that ended well."""
     delivered = None
     if last is not None and last.verified_at is not None:
         delivered = Delivered(last.fingerprint, last.fullchain_digest, last.program_digest)

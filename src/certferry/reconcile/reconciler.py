@@ -14,6 +14,7 @@ from dataclasses import replace
 from datetime import datetime
 from functools import partial
 
+from certferry import errors
 from certferry.core.assessment.health import Sighted, after_run, sighted, with_delivered
 from certferry.core.desired.certificate import DesiredCertificate
 from certferry.core.events import Begun, LineageEnded, StepEnded
@@ -33,14 +34,6 @@ from certferry.core.planning.report import (
 )
 from certferry.core.planning.safety import without_refused
 from certferry.core.reasons import Waiting, wait_for
-from certferry.errors import (
-    CertferryError,
-    Interrupted,
-    LeaseHeld,
-    LeaseLost,
-    PlanRefused,
-    StateError,
-)
 from certferry.ports.progress import Progress
 from certferry.ports.state import Lease
 from certferry.reconcile.apply import carry_out, store_waits
@@ -55,17 +48,13 @@ AT_LEAST = VERIFY_TIMEOUT
 orders a certificate and uploads it, and neither is timed by that.
 """
 
-
 _log = logging.getLogger(__name__)
 
 
 def plan_lineage(
     desired: DesiredCertificate, observed: Observation, times: Times, issuing: Issuing
 ) -> Plan:
-    """Plan one lineage and take out what safety refuses. A certificate that no place could take now
-    is not issued: after a key or a name is corrected, everything is as it was, and the CA counts no
-    order.
-    """
+    """Plan, without what safety refuses, nor an order whose certificate no place could take."""
     plan = make_plan(desired, observed, times, issuing)
     plan = without_refused(plan, desired, observed, times.now)
     could_take_it = plan.rollouts or plan.unchanged or plan.drifts
@@ -75,10 +64,7 @@ def plan_lineage(
 
 
 class Outcomes:
-    """The latest outcome of each step, in the order the steps were first heard of. It decides
-    nothing: what the next pass does is in the plan. `has_looked`: a pass came so far as to report
-    something.
-    """
+    """The latest outcome of each step; what the next pass does is in the plan alone."""
 
     def __init__(self, lineage: str, progress: Progress) -> None:
         self._lineage = lineage
@@ -150,10 +136,7 @@ _ONCE = {Action.ISSUE, Action.ADOPT, Action.ROLLBACK, Action.RETIRE}
 
 
 def _under(known: StepOutcome, plan: Plan, observed: Observation) -> StepOutcome | None:
-    """Return an earlier outcome as it stands under a later plan, `None` when it is over: what was
-    waited for has to be found again. A deployment has ended once the plan has none for its domain;
-    what was bound then is in the state.
-    """
+    """Return an earlier outcome as it stands under a later plan, `None` when it is over."""
     target, domain = known.target or "", known.domain or ""
     found = observed.find(target, domain)
     is_unread = any(one.label == target and one.failure for one in observed.targets)
@@ -206,23 +189,20 @@ class LineageReconciler:
         return LineageReport(self.desired.lineage, self._fingerprint, known.all(), known.has_looked)
 
     def reconcile(self) -> Waiting | None:
-        """Observe, plan, act; return the wait before the next pass, `None` when this was the last.
-        Raises `Interrupted` when the run is stopped; everything else becomes an outcome. An error
-        outside a step ends this lineage's run, unless another run holds the lease.
-        """
+        """Make a pass; return the wait before the next, if any. Raises only `Interrupted`."""
         self._outcomes.begin_pass()
         try:
             self._make_pass()
             self._lease_busy_since = None
-        except Interrupted as stopped:
+        except errors.Interrupted as stopped:
             self._outcomes.trouble(StepOutcome.of(None, stopped, Outcome.SKIPPED))
             raise
-        except (LeaseHeld, LeaseLost) as error:
+        except (errors.LeaseHeld, errors.LeaseLost) as error:
             since = self._lease_busy_since = self._lease_busy_since or self._ports.now()
             self._outcomes.trouble(lease_busy(error, self._ports, since))
-        except PlanRefused as refused:
+        except errors.PlanRefused as refused:
             self._outcomes.trouble(StepOutcome.of(None, refused, Outcome.REFUSED))
-        except CertferryError as error:
+        except errors.CertferryError as error:
             self._outcomes.trouble(StepOutcome.of(None, error))
         except (Exception, SystemExit):  # noqa: BLE001 - logged whole; see below
             # A mistake of ours in one lineage must not stop the others.
@@ -244,7 +224,7 @@ class LineageReconciler:
             self._follow(plan, observed)
             return
         with self._ports.lease(self.desired.lineage) as lease:
-            observed, plan = self._again_under_lease(observed, plan, anew=bool(is_open))
+            observed, plan = self._recheck(observed, plan, anew=bool(is_open))
             if plan.issue_now is not None:
                 self._carry_out(plan, self._context(observed, lease))
                 observed = self._in_force(with_remembered(observed, self.desired, self._ports))
@@ -252,20 +232,15 @@ class LineageReconciler:
                 plan = self.plan(observed)
             self._follow(plan, observed, lease)
 
-    def _again_under_lease(
-        self, before: Observation, plan: Plan, *, anew: bool
-    ) -> tuple[Observation, Plan]:
-        """Observe under the lease, and plan again where that shows something else: until the lease
-        was ours, another run may have changed the world. Where it has, or where doubts are left,
-        nothing counts that was read before.
-        """
+    def _recheck(self, before: Observation, plan: Plan, *, anew: bool) -> tuple[Observation, Plan]:
+        """Observe and plan under the lease, all anew where another run changed something."""
         observed = self._observe(anew=anew)
         if observed != before:
             plan = self.plan(observed)
         doubts = doubts_in(plan, observed)
         is_news = observed.remembered != before.remembered or doubts - self._certain
         if is_news and not anew:
-            return self._again_under_lease(observed, plan, anew=True)
+            return self._recheck(observed, plan, anew=True)
         self._certain |= doubts
         return observed, plan
 
@@ -321,17 +296,17 @@ class LineageReconciler:
             self._outcomes.note(outcome)
 
 
-def lease_busy(error: LeaseHeld | LeaseLost, ports: Ports, since: datetime) -> StepOutcome:
-    """Wait for the other run, but not for ever: every later run would come to wait as well, and
-    a run that hangs would look like one at work. `since` is when the lease was first refused.
-    """
+def lease_busy(
+    error: errors.LeaseHeld | errors.LeaseLost, ports: Ports, since: datetime
+) -> StepOutcome:
+    """Wait for the other run, though not for ever: it may hang. `since` is the first refusal."""
     now, longest = ports.now(), max(ports.verify_timeout, AT_LEAST)
     deadline = since + longest
     if now < deadline:
         waiting = wait_for(error.message, since, now, deadline)
         return replace(StepOutcome.of(None, error, Outcome.WAITING), waiting=waiting)
     said = Text("{held}; it did not end in the {time} that this run has waited")
-    hanging = LeaseHeld(
+    hanging = errors.LeaseHeld(
         said.filled(held=error.message, time=longest),
         hint=Text("look for another `certferry` that hangs (`pgrep -a certferry`), and end it"),
     )
@@ -354,10 +329,7 @@ class Reconciler:
         scheduled: bool = False,
         before: SyncReport | None = None,
     ) -> SyncReport:
-        """Bring the world to the declared state, within the limit. A `scheduled` run leaves
-        failures alone for a while; its retries follow a report `before`. Raises `StateError` for a
-        lost key.
-        """
+        """Sync; a `scheduled` run keeps pauses, and follows `before`. Raises `StateError`."""
         self.ports.state.must_unseal()
         issuing = Issuing.ALWAYS if renew else Issuing.IF_DUE
         report = self.run(certificates, wait_limit, issuing, keeps_pauses=scheduled)
@@ -370,10 +342,10 @@ class Reconciler:
             succeeded = whole.has_succeeded and not whole.leaves_failures
             self.ports.state.save_run(self.ports.now(), succeeded=succeeded)
             self._store_sightings(whole)
-        except (KeyboardInterrupt, Interrupted):
+        except (KeyboardInterrupt, errors.Interrupted):
             self.ports.run.stop()
             return replace(report, complete=False)
-        except StateError as error:
+        except errors.StateError as error:
             return replace(report, problem=error)
         return report
 
@@ -408,7 +380,7 @@ class Reconciler:
             WorkQueue(lineages, ports.run, ports.now, wait_limit, ended=ended).carry_out()
             sweep_ownerless(certificates, ports)
             complete = True
-        except (KeyboardInterrupt, Interrupted):
+        except (KeyboardInterrupt, errors.Interrupted):
             ports.run.stop()
         self._seen = {one.desired.lineage: one.seen for one in lineages if one.seen is not None}
         return SyncReport(tuple(one.report() for one in lineages), complete=complete)

@@ -91,18 +91,14 @@ def retire_unmanaged(steps: Sequence[Retire], context: StepContext) -> Iterator[
 
 
 def _in_words(kept: Sequence[StepOutcome]) -> Text:
-    """Count what an account keeps, with its last answer where it refuses for another reason than
-    use.
-    """
+    """Count what an account keeps, with its last answer where that is not about use."""
     answers = [one.detail for one in kept if one.error is not None]
     used = len(kept) - len(answers)
     still_used = Text("others that are still in use are kept: {count}", count=used)
     if not answers:
         return still_used
-    refused = Text(
-        "others that the target does not remove: {count} ({answer})",
-        count=len(answers),
-        answer=answers[-1],
+    refused = Text("others that the target does not remove: {count} ({answer})").filled(
+        count=len(answers), answer=answers[-1]
     )
     return Text("{counts}", counts=[still_used, refused]) if used else refused
 
@@ -114,9 +110,7 @@ SETTLING = timedelta(days=1)
 def without_claimed(
     found: ObservedTarget, lineage: str, target: str, ports: Ports
 ) -> ObservedTarget:
-    """Drop what a declared certificate owns, and add what the state remembers of the rest. The
-    state is read after the target: what was uploaded by then has its version there.
-    """
+    """Drop what a declared certificate owns, and add what the state says of the rest."""
     declared = ports.claims.lineages - {lineage}
     found_owners = {owner_of(other.label) for other in found.others}
     remembered = {
@@ -134,11 +128,7 @@ def without_claimed(
 
 
 def _unsettled_since(lineage: str, target: str, ports: Ports) -> datetime | None:
-    """Return since when the last of other lineages' certificates is on its way to the target.
-    Counted from when the target took it, as its own time is: else this lineage gives up waiting
-    before that one has arrived. For a lineage that is declared no more, no run records an arrival:
-    its time is that of a change.
-    """
+    """Return since when another lineage's certificate is on its way, by when it was accepted."""
     now = ports.now()
 
     def is_arriving(record: RolloutRecord) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from certferry.core.desired.certificate import DesiredCertificate
@@ -29,39 +29,33 @@ from certferry.reconcile.run import WaitLimit
 from certferry.text import Text
 
 
+@dataclass(eq=False)
 class ScheduledRun:
-    """A run that tries again. `engine` connects anew for each try: keys may be right by now, and
-    caches an hour old are stale; `pause` raises `Interrupted`, as everywhere.
-    """
+    """A run that tries again, each time with an `engine` that connects anew."""
 
-    def __init__(
-        self, engine: Callable[[], Reconciler], pause: Pause, wait_limit: WaitLimit
-    ) -> None:
-        self._engine = engine
-        self._pause = pause
-        self._wait_limit = wait_limit
-        self._tries: Counter[str] = Counter()
+    engine: Callable[[], Reconciler]
+    pause: Pause
+    wait_limit: WaitLimit
+    _tries: Counter[str] = field(default_factory=Counter, init=False)
 
     def sync(
         self, certificates: Sequence[DesiredCertificate], *, renew: bool = False
     ) -> SyncReport:
-        """Bring the world to the declared state, and try again until everything is in order, or has
-        to wait longer than a run may; return what has become of all. Raises as `Reconciler.sync`.
-        """
-        engine = self._engine()
+        """Bring the world to the declared state, in as many tries as the limit allows."""
+        engine = self.engine()
         self._ports = ports = engine.ports
         begun = ports.now()
-        report = engine.sync(certificates, self._wait_limit, renew=renew, scheduled=True)
+        report = engine.sync(certificates, self.wait_limit, renew=renew, scheduled=True)
         while report.complete and report.problem is None:
             due = self._due(report)
             first = min(due.values(), default=None)
-            if first is None or not self._wait_limit.allows((first - begun).total_seconds()):
+            if first is None or not self.wait_limit.allows((first - begun).total_seconds()):
                 break
             try:
                 self._wait_until(first, due)
             except (KeyboardInterrupt, Interrupted):
                 return replace(report, complete=False)
-            now, limit = ports.now(), self._wait_limit.limit
+            now, limit = ports.now(), self.wait_limit.limit
             again = [
                 desired
                 for desired in certificates
@@ -69,7 +63,7 @@ class ScheduledRun:
             ]
             self._tries.update(desired.lineage for desired in again)
             left = None if limit is None else max(limit - (now - begun), timedelta(0))
-            newer = self._engine().sync(again, WaitLimit(left), scheduled=True, before=report)
+            newer = self.engine().sync(again, WaitLimit(left), scheduled=True, before=report)
             report = report.with_newer(newer)
         return report
 
@@ -105,4 +99,4 @@ class ScheduledRun:
         for lineage in lineages:
             what = Text("it has failed, and is tried again at {moment}", moment=until)
             self._ports.progress(Activity(lineage, what, now, until))
-        self._pause(max((until - now).total_seconds(), 0))
+        self.pause(max((until - now).total_seconds(), 0))

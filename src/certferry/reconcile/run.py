@@ -39,7 +39,7 @@ from certferry.errors import CertferryError, Interrupted, LeaseLost, RunCutShort
 from certferry.ports.dns import DnsProvider
 from certferry.ports.issuer import Issuer
 from certferry.ports.probe import Probe
-from certferry.ports.progress import Progress, no_listener
+from certferry.ports.progress import Clock, Progress, no_listener
 from certferry.ports.receiver import Receiver
 from certferry.ports.source import CertificateSource
 from certferry.ports.state import Lease, StateStore
@@ -48,9 +48,7 @@ from certferry.problem import Problem
 from certferry.text import Text
 
 CLEANING_UP = timedelta(seconds=3.5)
-"""How long a thread may wait in all after the stop, to remove what it put. The command line ends
-its process within five seconds; what remains is stored for the next run.
-"""
+"""How long a stopped thread may wait in all, to remove what it put: the process ends in five."""
 
 _log = logging.getLogger(__name__)
 
@@ -61,20 +59,14 @@ _HINT = Text(
 
 
 class Run:
-    """One run. Safe to use from any thread, and any thread may stop it. `who` stands in the
-    history; `progress` follows what happens.
-    """
+    """One run, safe to use and to stop from any thread; `who` stands in the history."""
 
     def __init__(
-        self,
-        who: str = "",
-        progress: Progress = no_listener,
-        *,
-        cleaning_up: timedelta = CLEANING_UP,
+        self, who: str = "", progress: Progress = no_listener, *, cleanup: timedelta = CLEANING_UP
     ) -> None:
         self.who = who
         self.progress = progress
-        self._cleaning_up = cleaning_up.total_seconds()
+        self._cleaning_up = cleanup.total_seconds()
         self._stopped = threading.Event()
         self._interrupted = threading.local()
         self._guard = threading.RLock()  # a signal may stop the run that this very thread wakes
@@ -94,10 +86,7 @@ class Run:
             wake()
 
     def pause(self, seconds: float) -> None:
-        """Wait (`ports.progress.Pause`); raises `Interrupted` once the run is stopped. Each thread
-        is interrupted once. What it waits for after that, such as its turn to remove a record at a
-        provider that wants few requests per second, belongs to its clean-up.
-        """
+        """Wait (`ports.progress.Pause`). Raises `Interrupted` once in each thread."""
         left: float | None = getattr(self._interrupted, "left", None)
         if left is None:
             if not self._stopped.wait(seconds):
@@ -129,12 +118,8 @@ def stopped() -> Interrupted:
 
 
 @contextmanager
-def recorded_as_begun(
-    state: Callable[[], StateStore], now: Callable[[], datetime]
-) -> Iterator[None]:
-    """Store that a run is in progress, if the state is writable, and warn of runs without an end:
-    they were killed, or a package's adapter ended their process.
-    """
+def recorded_as_begun(state: Callable[[], StateStore], now: Clock) -> Iterator[None]:
+    """Store that a run is in progress, if the state is writable; warn of runs without an end."""
     with ExitStack() as ending:
         try:
             store = state()
@@ -185,11 +170,9 @@ def _words(run: BegunRun) -> Text:
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """The ports of one run, joined by the wiring. Providers and targets are found by their
-    account's label, receivers by what is to be delivered how. `now` is the only clock; `progress`
-    follows what happens, the history's keeper included; `verify_timeout` is how long a domain may
-    take to serve what it is bound to; `claims` are those of the whole configuration, for however
-    few certificates the run is.
+    """The ports of one run: providers and targets by their account's label, `now` the only clock,
+    `progress` with the history's keeper, `verify_timeout` for a domain to serve what is bound, and
+    the `claims` of the whole configuration.
     """
 
     issuer: Issuer
@@ -199,7 +182,7 @@ class Ports:
     receiver: Callable[[Delivery], Receiver]
     probe: Probe
     state: StateStore
-    now: Callable[[], datetime]
+    now: Clock
     progress: Progress
     verify_timeout: timedelta = timedelta(hours=1)
     claims: Claims = field(default_factory=Claims)
@@ -210,11 +193,8 @@ class Ports:
         return held_lease(self.state, self.now, lineage)
 
 
-def history_keeper(state: StateStore, now: Callable[[], datetime], who: str) -> Progress:
-    """Return a listener that adds an entry for each thing that happens, in the name of `who`. It is
-    kept for ever, without secrets: a service may have quoted one. An entry that cannot be written
-    is a warning: what happened has happened, and no step fails of it.
-    """
+def history_keeper(state: StateStore, now: Clock, who: str) -> Progress:
+    """Return a listener that keeps what happens, without secrets; if it cannot, it warns."""
 
     def keep(event: Event) -> None:
         if isinstance(event, Happened):
@@ -231,7 +211,7 @@ def history_keeper(state: StateStore, now: Callable[[], datetime], who: str) -> 
 
 
 @contextmanager
-def held_lease(state: StateStore, now: Callable[[], datetime], lineage: str) -> Iterator[Lease]:
+def held_lease(state: StateStore, now: Clock, lineage: str) -> Iterator[Lease]:
     """Hold the lease of a lineage for a `with` block. Raises `LeaseHeld`."""
     lease = state.acquire(lineage, now())
     try:
@@ -258,9 +238,7 @@ class Removals:
 
 @dataclass(frozen=True, slots=True)
 class StepContext:
-    """What is desired and what was found, the ports, and the lease, without which nothing is
-    written to any target. `keeping` are the targets that let this run remove nothing.
-    """
+    """What is desired, what was found, the ports, and the lease that each write needs."""
 
     desired: DesiredCertificate
     observed: Observation
@@ -287,9 +265,7 @@ class StepContext:
         return version
 
     def renew_lease(self) -> Lease:
-        """Extend the lease and return it: another run that has taken over may have put a newer
-        certificate where this one is about to write. Raises `LeaseLost`.
-        """
+        """Extend the lease, which no other run may have taken over. Raises `LeaseLost`."""
         if self.lease is None:
             raise LeaseLost(
                 Text("{lineage}: this run does not hold the lease", lineage=self.lineage)
@@ -307,9 +283,7 @@ class StepContext:
         self.record("deploy failed", target=step.target, domain=step.domain, problem=problem)
 
     def begin(self, step: Deploy | Verify, *, repairing: bool = False) -> RolloutRecord:
-        """Return the record of bringing a step's version to its domain, begun now where it has to
-        be. The settings that were sent with the last certificate are carried over.
-        """
+        """Return the record of bringing a step's version to its domain, begun now if need be."""
         _, found = self.observed.locate(step.target, step.domain)
         now, last = self.now, found.last
         fingerprint = self.version_of(step).fingerprint
@@ -324,7 +298,7 @@ class StepContext:
                 record = replace(record, sent=last.sent, settings_before=before, repairs=repairs)
         is_repair = isinstance(step, Deploy) and step.repair
         if isinstance(step, Deploy) and step.repair:
-            record = as_repair(record, step, now, is_made=repairing)
+            record = as_repair(record, step, now, made=repairing)
         is_kept = record != last and self.ports.state.replace_rollout(last, record)
         if is_kept and is_repair and (last is None or last.drift != record.drift):
             facts = {"domain": step.domain, "found": str(record.drift)}
@@ -344,9 +318,7 @@ took 10 to 20 % more processor time for 500 certificates with nothing to do (`be
 """
 
 STOPPING = timedelta(seconds=4)
-"""How long a stopped run waits for the passes in progress: each removes its challenge records and
-gives its lease back, unless it hangs.
-"""
+"""How long a stopped run waits for its passes to clean up and give their leases back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -378,15 +350,13 @@ class _Due(Generic[W]):
 
 
 class WorkQueue(Generic[W]):
-    """Takes up work, at most `workers` at a time, until none waits any longer. By the clock `now` a
-    pass says until when it waits. `ended` is called with what has made its last pass.
-    """
+    """Takes up work in at most `workers` threads until none waits; `ended` follows a last pass."""
 
     def __init__(
         self,
         works: Iterable[W],
         run: Run,
-        now: Callable[[], datetime],
+        now: Clock,
         limit: WaitLimit = WaitLimit(),
         *,
         ended: Callable[[W], None] = lambda _: None,
@@ -409,9 +379,7 @@ class WorkQueue(Generic[W]):
         self._problem: BaseException | None = None
 
     def carry_out(self) -> None:
-        """Work until nothing is due any more. Raises `Interrupted`, or `KeyboardInterrupt`, when
-        the run was stopped before that, by any thread or by Ctrl-C, and whatever a pass raises.
-        """
+        """Work until nothing is due. Raises `Interrupted`, or what a pass raises."""
         pool = ThreadPoolExecutor(self._workers, thread_name_prefix="pass")
         try:
             with self._run.waking(self._wake), self._changed:
@@ -483,9 +451,7 @@ class WorkQueue(Generic[W]):
 
 
 def aside(work: Callable[[], T], name: str | None = None) -> Future[T]:
-    """Begin work in a thread of its own, and return what it will come to. What hangs there is left
-    to itself by a caller that has a deadline, and keeps no process.
-    """
+    """Begin work in a thread of its own: what hangs there keeps no process from ending."""
     coming: Future[T] = Future()
 
     def carry_out() -> None:
@@ -511,9 +477,7 @@ class _Reading(Generic[S, T]):
 
 
 def side_by_side(read: Callable[[S], T], subjects: Sequence[S], run: Run) -> list[T]:
-    """Return what `read` finds of each subject, read some at a time; it changes nothing, so that
-    those that hang when the run is stopped are left. Raises what `read` raises, and `Interrupted`.
-    """
+    """Return what `read` finds of each subject, read side by side. Raises what it raises."""
     readings = [_Reading(read, subject) for subject in subjects]
     WorkQueue(readings, run, datetime.now, stopping=timedelta(0)).carry_out()
     return [one.found for one in readings]

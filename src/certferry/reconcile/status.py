@@ -1,16 +1,15 @@
-"""What is read beside a run: the plan and the status of lineages, what is recorded, everything that
-accounts hold; and a rehearsal, which has the orders of a plan made at a staging directory.
-"""
+"""What is read beside a run: plans, status, surveys; and a rehearsal of orders."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar
 
+from certferry import errors
 from certferry.core.assessment.health import Recorded
 from certferry.core.assessment.status import LineageStatus, status_of, with_failures
 from certferry.core.certificates.lineage import Version
@@ -23,22 +22,10 @@ from certferry.core.planning.due import Times
 from certferry.core.planning.plan import Action, Issue, Plan, PlanFinding, Weight
 from certferry.core.planning.planner import Issuing
 from certferry.core.planning.report import LineageReport, Outcome, StepOutcome, SyncReport
-from certferry.errors import (
-    CertferryError,
-    CertificateError,
-    ClockWrong,
-    DnsError,
-    IssuanceError,
-    LeaseHeld,
-    LeaseLost,
-    PlanRefused,
-    StateError,
-    TargetRejected,
-    ZoneNotFound,
-)
 from certferry.ports.examination import Timed
 from certferry.ports.issuer import Issuer, IssueRequest
 from certferry.ports.probe import Probe
+from certferry.ports.progress import Clock
 from certferry.ports.state import AcmeOrder, Lease, StateStore
 from certferry.ports.survey import Looked
 from certferry.reconcile.issue import provider_of
@@ -51,19 +38,17 @@ T = TypeVar("T")
 
 
 def of_each(
-    read: Callable[[DesiredCertificate], T],
-    certificates: Sequence[DesiredCertificate],
-    ports: Ports,
+    read: Callable[[DesiredCertificate], T], declared: Sequence[DesiredCertificate], ports: Ports
 ) -> list[T]:
     """Return what `read` finds of each certificate, and report how far that is."""
-    ports.progress(Begun(len(certificates)))
+    ports.progress(Begun(len(declared)))
 
     def one(desired: DesiredCertificate) -> T:
         found = read(desired)
         ports.progress(LineageEnded(desired.lineage))
         return found
 
-    return side_by_side(one, certificates, ports.run)
+    return side_by_side(one, declared, ports.run)
 
 
 def plans_of(
@@ -92,7 +77,7 @@ def _status_now(desired: DesiredCertificate, ports: Ports, recorded: Recorded) -
     unreadable = None
     try:
         desired = with_file_names(desired, ports)
-    except (CertificateError, PlanRefused) as error:
+    except (errors.CertificateError, errors.PlanRefused) as error:
         unreadable = error
         desired = as_known(desired, ports.source, ports.state, read=False)
     observed = observe(desired, ports, every_edge=True)
@@ -110,7 +95,7 @@ def recorded(state: StateStore) -> Recorded:
     problem = None
     try:
         state.must_unseal()
-    except StateError as error:
+    except errors.StateError as error:
         problem = error.problem()
     return Recorded(
         state.versions_in_use(),
@@ -125,7 +110,7 @@ def _plan_now(desired: DesiredCertificate, ports: Ports, issuing: Issuing) -> Pl
     """Plan one lineage, with what a run would refuse once it has adopted what the files hold."""
     try:
         desired = with_file_names(desired, ports)
-    except (CertificateError, PlanRefused) as error:
+    except (errors.CertificateError, errors.PlanRefused) as error:
         finding = PlanFinding.of(Weight.BLOCKED, error)
         return Plan(desired.lineage, desired.names, findings=(finding,))
     observed = observe(desired, ports)
@@ -152,46 +137,43 @@ def _with_refusals_to_come(
     return replace(plan, rollouts=rollouts, findings=(*plan.findings, *refusals))
 
 
+@dataclass(eq=False)
 class Proofs:
-    """What would stop the orders of one run's plans: a wrong clock, refused keys, a missing zone. A
-    plan without an order asks nothing, unless no target has a domain for the certificate: a name
-    that is mistyped has no zone either. Each account's clock is asked for once.
-    """
+    """What would stop the orders of one run's plans, asking each account's clock once."""
 
-    def __init__(self, ports: Ports) -> None:
-        self._ports = ports
-        self._clocks: dict[str, CertferryError | None] = {}
-        self._guard = threading.Lock()
+    ports: Ports
+    _clocks: dict[str, errors.CertferryError | None] = field(default_factory=dict, init=False)
+    _guard: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     def added_to(self, plan: Plan, desired: DesiredCertificate) -> Plan:
         """Return the plan with what would stop its order. Raises `Interrupted`."""
         step, accounts = plan.issue_now, ", ".join(desired.dns_accounts)
         if step is None and _is_for_nothing(plan) and accounts:
             found = self._proof(desired)
-            if not isinstance(found, ZoneNotFound):
+            if not isinstance(found, errors.ZoneNotFound):
                 return plan
             return _with(plan, found, accounts)
         if step is None or step.action is not Action.ISSUE or step not in plan.ready:
             return plan
         if accounts:
             what = Text("asking {accounts} for the zones of its names", accounts=accounts)
-            self._ports.progress(Asking(desired.lineage, what))
+            self.ports.progress(Asking(desired.lineage, what))
         clocks = map(self._clock, desired.dns_accounts)
         found = next(filter(None, clocks), None) or self._proof(desired)
-        if not isinstance(found, CertferryError):
+        if not isinstance(found, errors.CertferryError):
             return replace(plan, issue=replace(step, standing=tuple(sorted(found))))
         return _with(plan, found, accounts or None)
 
-    def _proof(self, desired: DesiredCertificate) -> frozenset[str] | CertferryError:
-        dns = provider_of(desired, self._ports.dns)
+    def _proof(self, desired: DesiredCertificate) -> frozenset[str] | errors.CertferryError:
+        dns = provider_of(desired, self.ports.dns)
         try:
-            return self._ports.issuer.must_be_provable(desired.names, dns)
-        except (DnsError, IssuanceError) as problem:
+            return self.ports.issuer.must_be_provable(desired.names, dns)
+        except (errors.DnsError, errors.IssuanceError) as problem:
             return problem
 
-    def _clock(self, label: str) -> CertferryError | None:
+    def _clock(self, label: str) -> errors.CertferryError | None:
         """Judge this machine's clock by the account's service: keys are not blamed for it."""
-        dns = self._ports.dns[label]
+        dns = self.ports.dns[label]
         with self._guard:
             if label not in self._clocks:
                 self._clocks[label] = None
@@ -199,7 +181,7 @@ class Proofs:
                     ahead = dns.clock_ahead() if isinstance(dns, Timed) else None
                     if ahead is not None:
                         must_be_right(label, ahead)
-                except (ClockWrong, DnsError) as problem:
+                except (errors.ClockWrong, errors.DnsError) as problem:
                     self._clocks[label] = problem
             return self._clocks[label]
 
@@ -207,11 +189,11 @@ class Proofs:
 def _is_for_nothing(plan: Plan) -> bool:
     """Return whether no target has a domain that the certificate could be for."""
     blocked = [one.error for one in plan.having(Weight.BLOCKED) if one.domain is None]
-    is_refused = any(isinstance(error, TargetRejected) for error in blocked)
+    is_refused = any(isinstance(error, errors.TargetRejected) for error in blocked)
     return is_refused and not (plan.rollouts or plan.unchanged)
 
 
-def _with(plan: Plan, error: CertferryError, accounts: str | None) -> Plan:
+def _with(plan: Plan, error: errors.CertferryError, accounts: str | None) -> Plan:
     finding = PlanFinding.of(Weight.BLOCKED, error, accounts)
     return replace(plan, findings=(*plan.findings, finding))
 
@@ -257,8 +239,8 @@ def _rehearsed(desired: DesiredCertificate, step: Issue, ports: Ports) -> Lineag
         with ports.lease(desired.lineage) as lease:
             dns = provider_of(desired, ports.dns)
             bundle = ports.issuer.issue(request, dns, lease, ports.progress)
-    except (CertferryError, LeaseLost) as error:
-        waits = error.is_early or isinstance(error, LeaseHeld)
+    except (errors.CertferryError, errors.LeaseLost) as error:
+        waits = error.is_early or isinstance(error, errors.LeaseHeld)
         outcome = Outcome.WAITING if waits else Outcome.FAILED
         result = result.with_error(error.about(desired.lineage), outcome)
     else:
@@ -270,9 +252,7 @@ def _rehearsed(desired: DesiredCertificate, step: Issue, ports: Ports) -> Lineag
 
 
 class WithoutOrders:
-    """A state that stores no order and shows none, so that a rehearsal neither goes on with a real
-    one nor takes its place.
-    """
+    """A state without orders, so that a rehearsal touches no real one."""
 
     def __init__(self, state: StateStore) -> None:
         self._state = state
@@ -297,9 +277,7 @@ Surveys = Mapping[str, Callable[[Looked], Survey]]
 """By the label of each account, what lists its domains: see `ports.survey.Surveyed.survey`."""
 
 SIGNS_OF_LIFE, MOST_SIGNS = 25, 40
-"""After how many domains something is said: an account gives about ten a second. Of a large one it
-is said so many times at most.
-"""
+"""A sign of life after so many domains (about ten a second), and at most so many signs."""
 
 LONG = timedelta(seconds=30)
 """How much time must remain for it to be said."""
@@ -308,11 +286,9 @@ Say = Callable[[Text], None]
 
 
 def survey_accounts(
-    surveys: Surveys, probe: Probe, now: Callable[[], datetime], run: Run
+    surveys: Surveys, probe: Probe, now: Clock, run: Run
 ) -> tuple[AccountSurvey, ...]:
-    """Read every account. One that cannot be read is reported as such, and hides no other. Changes
-    nothing. Raises only `Interrupted`.
-    """
+    """Read every account; one that cannot be read hides no other. Raises only `Interrupted`."""
     run.progress(Begun(len(surveys)))
 
     def one(label: str) -> AccountSurvey:
@@ -325,7 +301,7 @@ def survey_accounts(
         counted = Text("{count} of {total} domains read")
         try:
             found = surveys[label](partial(_count, say, counted, now, now()))
-        except CertferryError as error:
+        except errors.CertferryError as error:
             say(error.message)
             run.progress(LineageEnded(label))
             return AccountSurvey(label, failure=error)
@@ -337,9 +313,7 @@ def survey_accounts(
     return tuple(side_by_side(one, list(surveys), run))
 
 
-def _served(
-    survey: Survey, probe: Probe, now: Callable[[], datetime], say: Say
-) -> dict[str, tuple[Served, ...]]:
+def _served(survey: Survey, probe: Probe, now: Clock, say: Say) -> dict[str, tuple[Served, ...]]:
     """Return what the edges of every domain serve that may have HTTPS, asked some at a time."""
     names = [d.domain for d in survey.domains if d.has_https or d.binding_hidden]
     served: dict[str, tuple[Served, ...]] = {}
@@ -351,9 +325,7 @@ def _served(
     return served
 
 
-def _count(
-    say: Say, counted: Text, now: Callable[[], datetime], begun: datetime, count: int, total: int
-) -> None:
+def _count(say: Say, counted: Text, now: Clock, begun: datetime, count: int, total: int) -> None:
     """Report how many domains are done, and how long the rest takes at the same pace."""
     if count % _apart(total) or count == total:
         return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -38,28 +39,26 @@ if TYPE_CHECKING:
     from certferry.adapters.http.client import Pacer
 
 
+@dataclass(eq=False)
 class AccountNotes:
-    """The notes of one account. The state is opened when one is asked for. Unless they are to be
-    `is_kept`, this process alone remembers what changes.
-    """
+    """The notes of one account; unless `is_kept`, this process alone remembers changes."""
 
-    def __init__(self, state: Callable[[], StateStore], account: str, *, is_kept: bool) -> None:
-        self._state = state
-        self._account = account
-        self._is_kept = is_kept
-        self._changed: dict[str, str | None] = {}
-        self._lock = threading.Lock()
+    state: Callable[[], StateStore]
+    account: str
+    is_kept: bool
+    _changed: dict[str, str | None] = field(default_factory=dict, init=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     def note(self, name: str) -> str | None:
         """See `AccountMemory.note`."""
         if name in self._changed:
             return self._changed[name]
-        return self._state().account_note(self._account, name)
+        return self.state().account_note(self.account, name)
 
     def update(self, name: str, change: Edit) -> str | None:
         """See `AccountMemory.update`."""
-        if self._is_kept:
-            return self._state().update_account_note(self._account, name, change)
+        if self.is_kept:
+            return self.state().update_account_note(self.account, name, change)
         with self._lock:
             self._changed[name] = change(self.note(name))
             return self._changed[name]
@@ -83,32 +82,20 @@ class Paces:
         return pacer.joined_by(pause)
 
 
+@dataclass(eq=False)
 class VendorAccounts:
     """The accounts of some settings, for one run. Each call connects anew, and sends nothing."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        memory_of: Callable[[str], AccountMemory],
-        *,
-        run: Run,
-        paces: Paces,
-        language: str,
-        table: adapters.AdapterTable | None = None,
-    ) -> None:
-        self._settings = settings
-        self._memory_of = memory_of
-        self._run = run
-        self._paces = paces
-        self._language = language
-        self._table = adapters.installed() if table is None else table
+    settings: Settings
+    memory_of: Callable[[str], AccountMemory]
+    run: Run
+    paces: Paces
+    language: str
+    table: adapters.AdapterTable = field(default_factory=adapters.installed)
 
     def meant(self) -> tuple[dict[str, DnsProvider], dict[str, DeployTarget]]:
-        """Connect every account that a certificate names. One whose adapter is broken says so when
-        it is used, so that the others go on. Raises one `ConfigError` of all that is wrong with
-        what the operator wrote.
-        """
-        certificates, errors = self._settings.certificates, list[ConfigError]()
+        """Connect each account in use, even one that only fails later. Raises one `ConfigError`."""
+        certificates, errors = self.settings.certificates, list[ConfigError]()
         served = [d.target for one in certificates for d in one.deployments if d.delivery is None]
         proven = [account for desired in certificates for account in desired.dns_accounts]
         dns: dict[str, DnsProvider] = self._all(proven, adapters.DNS_PROVIDERS, errors)
@@ -131,16 +118,14 @@ class VendorAccounts:
         return found
 
     def labels(self, family: adapters.Family) -> tuple[str, ...]:
-        """Return the labels of the accounts of a family; nothing is imported. One whose type is
-        known nowhere is of each: connecting it reports what is wrong with it.
-        """
-        accounts = self._settings.accounts.values()
+        """Return the labels of a family's accounts, those of unknown types too. Imports nothing."""
+        accounts = self.settings.accounts.values()
         others = [other for other in adapters.FAMILIES.values() if other != family]
         return tuple(
             one.label
             for one in accounts
-            if self._table.is_known(family, one.type)
-            or not any(self._table.is_known(other, one.type) for other in others)
+            if self.table.is_known(family, one.type)
+            or not any(self.table.is_known(other, one.type) for other in others)
         )
 
     def dns(self, label: str) -> DnsProvider:
@@ -158,7 +143,7 @@ class VendorAccounts:
         target = self.target(label)
         if isinstance(target, Surveyed):
             return target.survey
-        name = self._settings.accounts[label].type
+        name = self.settings.accounts[label].type
         unlisted = TargetRejected(Text("{name} cannot list its domains", name=name))
         return lambda _looked: Survey((), (unlisted,))
 
@@ -168,13 +153,11 @@ class VendorAccounts:
         return account.zones() if isinstance(account, ZoneKeeper) else None
 
     def credentials_work(self, label: str) -> bool:
-        """Make the first calls that read at an account, of one family or both; return whether there
-        were any: some services have none. Raises the `CertferryError` with which it refuses them.
-        """
-        type_, has_called = self._settings.accounts[label].type, False
-        if self._table.is_known(adapters.DNS_PROVIDERS, type_):
+        """Make an account's first reading calls; False without any. Raises `CertferryError`."""
+        type_, has_called = self.settings.accounts[label].type, False
+        if self.table.is_known(adapters.DNS_PROVIDERS, type_):
             has_called = self.zones_of(label) is not None
-        if self._table.is_known(adapters.TARGETS, type_):
+        if self.table.is_known(adapters.TARGETS, type_):
             target = self.target(label)
             if isinstance(target, Examined):
                 target.examine(label)
@@ -182,21 +165,21 @@ class VendorAccounts:
         return has_called
 
     def _connected(self, label: str, family: adapters.Family) -> Any:
-        account = self._settings.accounts[label]
-        described = self._table.of_account(family, account)
-        settings = bound(described, account, self._settings.secrets.resolve)
+        account = self.settings.accounts[label]
+        described = self.table.of_account(family, account)
+        settings = bound(described, account, self.settings.secrets.resolve)
         connect = partial(described.adapter.connect, settings, self._context(label))
         if described.is_ours:
             return connect()
-        guard = adapters.Guard(described, self._settings.secrets.known)
+        guard = adapters.Guard(described, self.settings.secrets.known)
         try:
             return guard.around(family, guard.connecting(family.required, connect))
         except adapters.BrokenAdapter as wrong:
             raise adapters.used_by(account, wrong) from wrong
 
     def _context(self, label: str) -> Context:
-        pause = self._run.pause
-        pace = partial(self._paces.joined, label, pause)
+        pause = self.run.pause
+        pace = partial(self.paces.joined, label, pause)
 
         def connections(per_second: float) -> Http:
             from certferry.adapters.http.client import HttpClient
@@ -206,20 +189,20 @@ class VendorAccounts:
         return Context(
             pause=pause,
             now=now,
-            memory=self._memory_of(label),
+            memory=self.memory_of(label),
             http=connections,
-            progress=self._run.progress,
-            run=partial(run_program, self._settings, pause),
+            progress=self.run.progress,
+            run=partial(run_program, self.settings, pause),
             contact=self._contact(),
-            language=self._language,
+            language=self.language,
             pace=pace,
         )
 
     def _contact(self) -> str:
         """Return whom a vendor may write to: the operator, or else the zone's (RFC 2142 §7)."""
-        names = [desired.names[0] for desired in self._settings.certificates if desired.names]
+        names = [desired.names[0] for desired in self.settings.certificates if desired.names]
         zones = [f"hostmaster@{base_name(name)}" for name in names]
-        return self._settings.acme.email or next(iter(zones), "")
+        return self.settings.acme.email or next(iter(zones), "")
 
 
 def run_program(

@@ -22,20 +22,12 @@ from itertools import chain
 from types import MappingProxyType, UnionType
 from typing import TYPE_CHECKING, Any, NoReturn, get_args, get_origin, get_type_hints
 
+from certferry import errors
 from certferry.config.bind import may_be_told, may_be_written
 from certferry.config.mistakes import Mistake, config_error, instead_of
 from certferry.config.model import AccountTable
 from certferry.core.redaction import quoted
 from certferry.core.secret import Secret
-from certferry.errors import (
-    CertferryError,
-    ConfigError,
-    DeployError,
-    DnsError,
-    DnsUnavailable,
-    Reported,
-    TargetUnavailable,
-)
 from certferry.ports.adapter import (
     DNS_GROUP,
     NOTIFY_GROUP,
@@ -64,7 +56,7 @@ _MUST_HAVE = ("SERVICE", "ENVIRONMENT", "Settings", "connect")
 THEIR_MISTAKE = Text("the fault is in that package: report it to its author, or uninstall it")
 
 
-class BrokenAdapter(ConfigError):
+class BrokenAdapter(errors.ConfigError):
     """An adapter of a package's that cannot be used at all; others can."""
 
 
@@ -134,7 +126,6 @@ _MOVED = {
 }
 """Modules that packages import by an earlier CONTRIBUTING, and where what they hold is now."""
 
-
 _RENAMED = {
     "certferry.core.certificates.lineage import mark": (
         "certferry.core.certificates.lineage import label_of"
@@ -174,16 +165,9 @@ def described(point: EntryPoint, role: Text) -> Described:
     except (Exception, SystemExit) as exc:
         if package == OURS:
             raise
-        raise wrong_with(
-            package,
-            Text(
-                "{module}, which is the {role} {name}, cannot be imported: {problem}",
-                module=point.module,
-                role=role,
-                name=point.name,
-                problem=_moved(exc) or in_short(exc),
-            ),
-        ) from exc
+        said = Text("{module}, which is the {role} {name}, cannot be imported: {problem}")
+        facts = {"role": role, "name": point.name, "problem": _moved(exc) or in_short(exc)}
+        raise wrong_with(package, said.filled(module=point.module, **facts)) from exc
     found = Described(point.name, package, module)
     try:
         mistake = next(_mistakes(found, point.value), None)
@@ -254,6 +238,7 @@ def _mistakes_of_more(found: Described, module: str, keys: Collection[str]) -> I
 
 
 log = logging.getLogger(__name__)
+_Raised = type[errors.CertferryError]
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,8 +250,8 @@ class Family:
     group: str
     role: Text
     protocols: tuple[type, ...] = ()
-    refused: type[CertferryError] = CertferryError
-    unavailable: type[CertferryError] = CertferryError
+    refused: _Raised = errors.CertferryError
+    unavailable: _Raised = errors.CertferryError
 
     @property
     def required(self) -> tuple[str, ...]:
@@ -286,15 +271,15 @@ DNS_PROVIDERS = Family(
     DNS_GROUP,
     Text("DNS provider"),
     (DnsProvider, ZoneKeeper, ZoneFinder, Examined, Timed, Delegated),
-    DnsError,
-    DnsUnavailable,
+    errors.DnsError,
+    errors.DnsUnavailable,
 )
 TARGETS = Family(
     TARGET_GROUP,
     Text("target"),
     (DeployTarget, Surveyed, Examined, Timed, PointedAt),
-    DeployError,
-    TargetUnavailable,
+    errors.DeployError,
+    errors.TargetUnavailable,
 )
 CHANNELS = Family(NOTIFY_GROUP, Text("channel of notifications"))
 FAMILIES: Mapping[str, Family] = MappingProxyType(
@@ -318,9 +303,7 @@ class AdapterTable:
         return name in self._of(family)
 
     def find(self, family: Family, name: str) -> Described:
-        """Import an adapter. Raises `KeyError` for a name that no package declares,
-        `BrokenAdapter`.
-        """
+        """Import an adapter. Raises `KeyError` for an unknown name, and `BrokenAdapter`."""
         return described(self._chosen(family, name), family.role)
 
     def of_type(self, name: str) -> list[Described]:
@@ -332,7 +315,7 @@ class AdapterTable:
         """Import an account's target; `None` where it is none, or broken: connecting it says so."""
         try:
             return self.find(TARGETS, account.type)
-        except (KeyError, ConfigError):
+        except (KeyError, errors.ConfigError):
             return None
 
     def labels(self, family: Family, accounts: Iterable[AccountTable]) -> tuple[str, ...]:
@@ -360,10 +343,8 @@ class AdapterTable:
         return [
             one.place.mistake(
                 "type",
-                Text(
-                    "{type} is neither a DNS provider nor a target; {advice}",
-                    type=one.type,
-                    advice=instead_of(one.type, list(known)),
+                Text("{type} is neither a DNS provider nor a target; {advice}").filled(
+                    type=one.type, advice=instead_of(one.type, list(known))
                 ),
             )
             for one in accounts
@@ -371,10 +352,7 @@ class AdapterTable:
         ]
 
     def meanings_of(self, code: str) -> Mapping[str, CodeMeaning]:
-        """Return what a code means that a service answers with, by the services' names: of every
-        adapter that knows it, or the family of codes that it begins with. One that cannot be used
-        knows none.
-        """
+        """Return what a service's code, or the longest known beginning of it, means, by service."""
         found: dict[str, CodeMeaning] = {}
         for family in (*FAMILIES.values(), CHANNELS):
             for name in self.names(family):
@@ -447,13 +425,11 @@ class Guard:
     within: timedelta = timedelta(seconds=60)
 
     @contextmanager
-    def over(self, refused: type[CertferryError], lost: type[CertferryError]) -> Iterator[None]:
-        """Let certferry's own errors pass, and raise these in place of what else ends the block:
-        `sys.exit` too, which would end a thread of work without a word.
-        """
+    def over(self, refused: _Raised, lost: _Raised) -> Iterator[None]:
+        """Raise these errors in place of any that is not certferry's own, `sys.exit` included."""
         try:
             yield
-        except (Reported, KeyboardInterrupt):
+        except (errors.Reported, KeyboardInterrupt):
             raise
         except NoAnswer as exc:
             where = self.whose.adapter.SERVICE
@@ -479,9 +455,7 @@ class Guard:
         return port
 
     def around(self, family: Family, port: object) -> Any:
-        """Return the port with each method that its family has, by way of this guard. One that may
-        be a misspelt ability of the family is reported: else it would never be called.
-        """
+        """Return the port behind this guard; warn of what may be a misspelt ability."""
         with self.over(BrokenAdapter, BrokenAdapter):
             methods = dict(family.methods())
             lacking = [name for name in methods if not hasattr(port, name)]

@@ -1,12 +1,10 @@
-"""The CAs that the settings name: their issuers, for runs that may never need one, the accounts
-there, and a rehearsal at a staging directory.
-"""
+"""The CAs that the settings name: their issuers, their accounts, a rehearsal at staging."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, cast
@@ -43,17 +41,14 @@ def issuer_for(settings: Settings, state: StateStore, pause: Pause) -> Issuer:
     return LateIssuer(partial(_connect, settings, state, pause), budget)
 
 
+@dataclass(eq=False)
 class LateIssuer:
-    """An issuer at several directories, each of which is connected when a certificate is first
-    needed from it: `connect` takes the directory's URL, empty for the usual one. What may be
-    ordered there is known before, from its `budget`.
-    """
+    """An issuer at several directories, each connected when it is first needed."""
 
-    def __init__(self, connect: Callable[[str], Issuer], budget: Callable[[str], Budget]) -> None:
-        self._budget = budget
-        self._connect = connect
-        self._issuers: dict[str, Issuer] = {}
-        self._lock = threading.Lock()
+    connect: Callable[[str], Issuer]
+    budget: Callable[[str], Budget]
+    _issuers: dict[str, Issuer] = field(default_factory=dict, init=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     def must_be_provable(self, names: Sequence[str], dns: DnsProvider) -> frozenset[str]:
         """See `ports.issuer.Issuer.must_be_provable`."""
@@ -61,7 +56,7 @@ class LateIssuer:
 
     def rate_limit_hold(self, request: IssueRequest) -> OrderHeldBack | None:
         """See `ports.issuer.Issuer.rate_limit_hold`. Nothing is connected."""
-        return self._budget(request.directory).rate_limit_hold(request)
+        return self.budget(request.directory).rate_limit_hold(request)
 
     def issue(
         self, request: IssueRequest, dns: DnsProvider, lease: Lease, progress: Progress
@@ -80,7 +75,7 @@ class LateIssuer:
     def _at(self, directory: str) -> Issuer:
         with self._lock:
             if directory not in self._issuers:
-                self._issuers[directory] = self._connect(directory)
+                self._issuers[directory] = self.connect(directory)
             return self._issuers[directory]
 
 
@@ -151,9 +146,7 @@ def directory_of(name: str | None, settings: Settings) -> str:
 def persist_record_of(
     name: str, settings: Settings, state: StateStore, pause: Pause
 ) -> PersistRecord:
-    """Return the record of dns-persist-01 that proves a name to the usual CA; with its wildcard
-    where that is asked for, or declared. See `adapters.acme.issuer.persist_record`.
-    """
+    """Return the record of dns-persist-01 for a name, with its wildcard where that is declared."""
     from certferry.adapters.acme.issuer import persist_record
     from certferry.core.certificates.names import base_name
     from certferry.core.dns_persist import with_wildcards

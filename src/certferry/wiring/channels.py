@@ -6,6 +6,7 @@ import platform
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 
@@ -31,29 +32,20 @@ from certferry.wiring.clock import now
 LONGEST_ANSWER = 64 * 1024
 """Bytes of what a service answers to a message; it has a line to say."""
 
-
 _SERVICES = {"qiniu": Text("Qiniu")}
 """What services are called in a message, by their type, where that is another word."""
 
 
+@dataclass(eq=False)
 class Channels:
     """The channels of some settings."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        state: Callable[[], StateStore],
-        *,
-        run: Run,
-        language: str,
-        table: AdapterTable | None = None,
-    ) -> None:
-        self._table = installed() if table is None else table
-        self._settings = settings
-        self._state = state
-        self._run = run
-        self._language = language
-        self._message_id = str(uuid.uuid4())
+    settings: Settings
+    state: Callable[[], StateStore]
+    run: Run
+    language: str
+    table: AdapterTable = field(default_factory=installed)
+    message_id: str = field(default_factory=lambda: str(uuid.uuid4()))
 
     def notify(self, change: Change) -> Mapping[str, Answered]:
         """Change what stands: see `reconcile.notifications.Notifications.notify`."""
@@ -61,36 +53,36 @@ class Channels:
 
     def try_out(self, names: Sequence[str]) -> Mapping[str, Answered]:
         """Send a message through these channels, and return what they answered."""
-        about = platform.node(), now(), self._message_id
-        voices = {name: self._voice(self._settings.channels[name]) for name in names}
+        about = platform.node(), now(), self.message_id
+        voices = {name: self._voice(self.settings.channels[name]) for name in names}
         return self._notifications().try_out(
             {name: news_text.trial_message(voice, *about) for name, voice in voices.items()}
         )
 
     def must_connect(self, name: str) -> None:
         """Raise `ConfigError` for a channel whose settings are wrong."""
-        self._connected(self._settings.channels[name])
+        self._connected(self.settings.channels[name])
 
     def services(self, names: Sequence[str]) -> Mapping[str, str]:
         """Return how the services of these channels are called. Raises `ConfigError`."""
-        tables = {name: self._settings.channels[name].account for name in names}
-        found = {name: self._table.of_account(CHANNELS, table) for name, table in tables.items()}
+        tables = {name: self.settings.channels[name].account for name in names}
+        found = {name: self.table.of_account(CHANNELS, table) for name, table in tables.items()}
         return {name: one.adapter.SERVICE for name, one in found.items()}
 
     def _notifications(self) -> Notifications:
-        channels = [
-            Channel(
+        channels = {
+            table.account.label: Channel(
                 table.account.label,
                 frozenset(table.on),
                 partial(self._connected, table),
                 partial(self._message, table),
             )
-            for table in self._settings.channels.values()
-        ]
-        return Notifications(channels, self._state(), now=now, run=self._run)
+            for table in self.settings.channels.values()
+        }
+        return Notifications(channels, self.state(), now=now, run=self.run)
 
     def _message(self, table: ChannelTable, news: Sequence[Notification]) -> Message:
-        accounts = self._settings.accounts
+        accounts = self.settings.accounts
         # An account that the operator has named is known by that name.
         services = {
             label: name
@@ -98,15 +90,14 @@ class Channels:
             if label in accounts and accounts[label].type == label
         }
         host = platform.node()
-        return news_text.message(news, self._voice(table), host, self._message_id, services)
+        return news_text.message(news, self._voice(table), host, self.message_id, services)
 
     def _voice(self, table: ChannelTable) -> Voice:
-        return voice_in(table.language or self._language)
+        return voice_in(table.language or self.language)
 
     def _connected(self, table: ChannelTable) -> Notifier:
-        """Connect a channel. Raises `ConfigError`."""
-        described = self._table.of_account(CHANNELS, table.account)
-        settings = bound(described, table.account, self._settings.secrets.resolve)
+        described = self.table.of_account(CHANNELS, table.account)
+        settings = bound(described, table.account, self.settings.secrets.resolve)
         try:
             context = self._context(table, described.adapter.SERVICE)
             notifier: Notifier = described.adapter.connect(settings, context)
@@ -117,14 +108,14 @@ class Channels:
 
     def _context(self, table: ChannelTable, service: str) -> Context:
         return Context(
-            pause=self._run.pause,
+            pause=self.run.pause,
             now=now,
-            memory=AccountNotes(self._state, f"notify.{table.account.label}", is_kept=True),
-            http=partial(short_http, self._run.pause, service),
+            memory=AccountNotes(self.state, f"notify.{table.account.label}", is_kept=True),
+            http=partial(short_http, self.run.pause, service),
             progress=no_listener,
-            run=partial(run_program, self._settings, self._run.pause),
-            contact=self._settings.acme.email or "",
-            language=table.language or self._language,
+            run=partial(run_program, self.settings, self.run.pause),
+            contact=self.settings.acme.email or "",
+            language=table.language or self.language,
         )
 
 
@@ -149,9 +140,7 @@ def check_one(account: AccountTable, known: AdapterTable) -> None:
 
 
 def short_http(pause: Pause, service: str, per_second: float) -> Http:
-    """Open connections for messages: each is sent once, and answered within the time that a run
-    waits for it. An error names the service, not its host: an address is a secret.
-    """
+    """Open connections for messages, each sent once. An error names the service alone."""
     from certferry.adapters.http.client import HttpClient, Pacer, Timeouts
 
     timeouts = Timeouts(timedelta(seconds=3), timedelta(seconds=6), whole=timedelta(seconds=8))

@@ -41,10 +41,7 @@ def chosen(named: Sequence[str], accounts: VendorAccounts, settings: Settings) -
 
 
 def discovered(labels: Sequence[str], workspace: Workspace, run: Run) -> Discovery:
-    """Return everything that these accounts of targets hold, and what is wrong with any of them,
-    whether a certificate names them or not. Raises what keeps all of them from being read: see
-    `must_be_read`.
-    """
+    """Return everything that these accounts hold. Raises what `must_be_read` does."""
     settings, state = workspace.settings, workspace.state
     known = partial(as_known, source=PemFileSource(), state=state, read=True)
     declared = tuple(map(known, settings.declared))
@@ -62,9 +59,7 @@ def discovered(labels: Sequence[str], workspace: Workspace, run: Run) -> Discove
 def proposed(
     found: Discovery, accounts: VendorAccounts, settings: Settings
 ) -> tuple[Proposal, list[Problem]]:
-    """Propose certificates for the domains that are not covered; return with it which zones could
-    not be read: every name is taken to be in one of these.
-    """
+    """Propose certificates for uncovered domains; return also which zones could not be read."""
     zones: dict[str, tuple[FoundZone, ...] | None] = dict.fromkeys(accounts.labels(DNS_PROVIDERS))
     unread: list[Problem] = []
     for label in zones:

@@ -76,13 +76,6 @@ def schedulers(environ: Mapping[str, str]) -> tuple[Scheduler, Scheduler]:
     )
 
 
-OLD_CLIENTS = {
-    OldClient.ACME_SH: "certferry.migration.acme_sh",
-    OldClient.CERTBOT: "certferry.migration.certbot",
-    OldClient.LEGO: "certferry.migration.lego",
-}
-
-
 def install_deploy_hook(
     home: Path | None, command: Sequence[str], environ: Mapping[str, str]
 ) -> tuple[Path, bool]:
@@ -95,7 +88,7 @@ def install_deploy_hook(
 
 def old_home(client: OldClient, home: Path | None, environ: Mapping[str, str]) -> OldHome:
     """Read the home of another client, by default its own. Raises `ConfigError` without one."""
-    reader = import_module(OLD_CLIENTS[client])
+    reader = import_module(f"certferry.migration.{client.name.lower()}")
     usual = reader.default_home(environ, home_directory(environ))
     read: OldHome = reader.read(home or usual, usual, PemFileSource())
     return read

@@ -1,6 +1,4 @@
-"""What monitors hear of a run: a heartbeat as it begins and ends, a file of metrics. Neither
-fails a run, and neither holds it up for longer than a few seconds.
-"""
+"""What monitors hear of a run: a heartbeat, a file of metrics. Neither fails the run."""
 
 from __future__ import annotations
 
@@ -12,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, wait
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -50,25 +48,20 @@ _LATER = (LeaseHeld, LeaseLost)
 _log = logging.getLogger(__name__)
 
 
+@dataclass(eq=False)
 class Monitor:
     """Notifies monitors of one run. Only a run for every certificate (`is_whole`) is a beat."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        state: Callable[[], StateStore],
-        *,
-        pause: Pause,
-        language: str,
-        is_whole: bool,
-        longest: timedelta = LONGEST,
-    ) -> None:
-        self._settings = settings
-        self._state = state
-        self._pause = pause
-        self._voice = voice_in(language)
-        self._beats = is_whole and settings.monitoring.heartbeat is not None
-        self._longest = longest
+    settings: Settings
+    state: Callable[[], StateStore]
+    pause: Pause
+    language: str
+    is_whole: bool
+    longest: timedelta = LONGEST
+
+    def __post_init__(self) -> None:
+        self._voice = voice_in(self.language)
+        self._beats = self.is_whole and self.settings.monitoring.heartbeat is not None
         self._heartbeat: Heartbeat | None = None
         self._starting: Future[Problem | None] | None = None
         self._wrong: Problem | None = None
@@ -79,7 +72,7 @@ class Monitor:
         if not self._beats:
             return
         try:
-            self._heartbeat = _heartbeat(self._settings, self._pause)
+            self._heartbeat = _heartbeat(self.settings, self.pause)
         except CertferryError as wrong:
             check = Text("check `url` under [heartbeat]")
             self._wrong = Problem(MISSED, wrong.message, wrong.hint or check)
@@ -102,18 +95,16 @@ class Monitor:
             self._end("\n".join(lines) + "\n", succeeded=report.has_succeeded)
 
     def _end(self, said: str, *, succeeded: bool) -> None:
-        """Ping that the run has ended, wait a few seconds for the answer, and store what went wrong
-        with it. Where the minute has no ping left, what is known of it stays.
-        """
+        """Ping the run's end, wait for the answer shortly, and store what went wrong with it."""
         missed, heartbeat = self._wrong, self._heartbeat
-        end = time.monotonic() + self._longest.total_seconds()
+        end = time.monotonic() + self.longest.total_seconds()
         if self._starting is not None:
             # A beginning that came after its end would look like a run that hangs.
-            wait([self._starting], self._longest.total_seconds())
+            wait([self._starting], self.longest.total_seconds())
         if heartbeat is not None:
             if not self._may_ping(ends=True):
                 return  # without a ping, this run knows nothing of it
-            late = Text("it did not answer within {time}", time=self._longest)
+            late = Text("it did not answer within {time}", time=self.longest)
             missed = Problem(MISSED, late, Text("the next run pings again"))
             ping = aside(partial(heartbeat.end, said, succeeded=succeeded))
             answered = wait([ping], max(end - time.monotonic(), _LEAST)).done
@@ -122,11 +113,9 @@ class Monitor:
         self._note(HEARTBEAT, missed)
 
     def _may_ping(self, *, ends: bool) -> bool:
-        """Claim one of the pings that a minute has. Where there is no state yet, none is made for
-        that, and one that cannot be used keeps no ping back.
-        """
+        """Claim one of a minute's pings. A state that cannot be used keeps none back."""
         moment = now()
-        if not may_exist(self._settings.state.path):
+        if not may_exist(self.settings.state.path):
             self._unclaimed.append(moment)
             return True
 
@@ -136,17 +125,17 @@ class Monitor:
             return json.dumps([one.isoformat() for one in after])
 
         try:
-            claimed = self._state().update_account_note(HEARTBEAT, "sent", claim)
+            claimed = self.state().update_account_note(HEARTBEAT, "sent", claim)
         except CertferryError:
             return True
         return moment in _moments(claimed)
 
     def _write_metrics(self, counts: Mapping[tuple[str, str], int]) -> None:
-        path = self._settings.monitoring.metrics
-        if path is None or not may_exist(self._settings.state.path):
+        path = self.settings.monitoring.metrics
+        if path is None or not may_exist(self.settings.state.path):
             return
         try:
-            state, settings = self._state(), self._settings
+            state, settings = self.state(), self.settings
             steps = _added(state, counts)
             settings = replace(settings, certificates=settings.declared)
             known = recorded(settings, state, now())
@@ -162,10 +151,10 @@ class Monitor:
         if missed is not None:
             said = Text("{name}: {problem} (hint: {hint})")
             _log.warning(said.filled(name=name, problem=missed.message, hint=missed.hint))
-        if not may_exist(self._settings.state.path):
+        if not may_exist(self.settings.state.path):
             return
         with suppress(CertferryError):  # what is wrong with the state is reported where it is used
-            change_notices(self._state(), lambda before: of_channel(name, missed, before, now()))
+            change_notices(self.state(), lambda before: of_channel(name, missed, before, now()))
 
 
 def try_heartbeat(settings: Settings) -> Problem | None:
@@ -182,8 +171,6 @@ def _heartbeat(settings: Settings, pause: Pause) -> Heartbeat | None:
 
 
 def _added(state: StateStore, counts: Mapping[tuple[str, str], int]) -> dict[tuple[str, str], int]:
-    """Add the steps of a run to those of all runs, and return these."""
-
     def add(before: str | None) -> str | None:
         sums = Counter(_counts(before))
         sums.update(counts)

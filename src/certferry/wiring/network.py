@@ -19,9 +19,7 @@ USUAL_DOH = (
     "https://1.12.12.12/dns-query",  # DNSPod, in China
     "https://1.1.1.1/dns-query",  # Cloudflare, outside
 )
-"""Asked in trouble only, where `[dns]` names neither `doh` nor a resolver of a network's own; by
-address, so that no resolver is needed to find them. Their certificates are for these addresses.
-"""
+"""Asked in trouble only, where `[dns]` names no resolvers of its own; by address."""
 
 
 def propagation_for(settings: Settings, pause: Pause) -> Propagation:
@@ -60,9 +58,7 @@ def chosen_for(settings: Settings, pause: Pause) -> tuple[HttpsResolver, ...]:
 
 
 def doh_of(dns: DnsSettings) -> tuple[str, ...]:
-    """Return the URLs of the resolvers that are asked by HTTPS. Where `[dns]` names resolvers of a
-    network's own, no name leaves that network unless `doh` says so.
-    """
+    """Return the resolvers asked by HTTPS: by default none beside those of a network's own."""
     if dns.doh is not None:
         return dns.doh
     own = [one for one in dns.resolvers if not ipaddress.ip_address(one.host).is_global]
@@ -77,9 +73,7 @@ def _over_https(dns: DnsSettings, pause: Pause) -> tuple[HttpsResolver, ...]:
 
 
 def probe_for(verify: VerifySettings, pause: Pause, *, alone: bool = False) -> HostProbe:
-    """Return the probe of edges and hosts: of more at once where nothing else goes on beside it.
-    Raises `ConfigError` when the bundle of trusted roots cannot be read.
-    """
+    """Return the probe of edges, which asks more at once when `alone`. Raises `ConfigError`."""
     from certferry.adapters.probe.tls import DOMAINS_AT_ONCE, HOSTS_AT_ONCE, TlsProbe
 
     resolvers = [(server.host, server.port) for server in verify.resolvers]

@@ -1,7 +1,4 @@
-"""Notify operators and monitors of runs: what a run has left, what ended it before it had a report,
-and that it could not begin, since its file is wrong. Where the file declares no channel, nothing
-more is loaded.
-"""
+"""Notify operators and monitors of what runs leave, what ended them, and of a wrong file."""
 
 from __future__ import annotations
 
@@ -16,29 +13,13 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from certferry import errors
 from certferry.adapters.state.connect import connect, empty_state, may_exist
 from certferry.config.load import salvage
 from certferry.config.model import Monitoring, Settings
 from certferry.config.secrets import SecretReference
-from certferry.core.assessment.notices import (
-    ChannelState,
-    Delivery,
-    Notices,
-    Subject,
-    Topic,
-    failed_run,
-    noticed,
-    without_channels,
-)
+from certferry.core.assessment import notices
 from certferry.core.planning.report import SyncReport
-from certferry.errors import (
-    CertferryError,
-    ConfigError,
-    Interrupted,
-    LeaseHeld,
-    LeaseLost,
-    StateError,
-)
 from certferry.ports.notifier import Sent
 from certferry.ports.state import StateStore
 from certferry.reconcile.run import Change, Run, change_notices, recorded_as_begun
@@ -57,33 +38,26 @@ _log = logging.getLogger(__name__)
 class _Notified:
     """What was wrong with the state, and whether a channel took a message."""
 
-    problem: StateError | None = None
+    problem: errors.StateError | None = None
     is_sent: bool = False
 
 
+@dataclass(eq=False)
 class RunNotifications:
-    """Notifies through the channels of some settings. `state` is opened when there is something to
-    store; `language` is the operator's.
-    """
+    """Notifies through the settings' channels in the operator's `language`."""
 
-    def __init__(
-        self, settings: Settings, state: Callable[[], StateStore], *, run: Run, language: str
-    ) -> None:
-        self._settings = settings
-        self._state = state
-        self._run = run
-        self._language = language
+    settings: Settings
+    state: Callable[[], StateStore]
+    run: Run
+    language: str
 
     def notify_of(self, run: Callable[[], SyncReport], *, is_whole: bool = False) -> SyncReport:
-        """Make a run, and notify operators and monitors of what it has left, or what ended it
-        before that. Neither fails the run: what is wrong with a channel is a warning. `is_whole`:
-        the run is for every certificate that is declared.
-        """
+        """Make a run, and notify of it; `is_whole`: it is for all that is declared."""
         monitor = self._monitor(is_whole=is_whole)
         report: SyncReport | None = None
         try:
             # The first run of all makes its state itself.
-            begun = recorded_as_begun(self._state, now) if self._has_a_state else nullcontext()
+            begun = recorded_as_begun(self.state, now) if self._has_a_state else nullcontext()
             with begun:
                 if monitor is not None:
                     monitor.begin()
@@ -93,19 +67,17 @@ class RunNotifications:
                 if monitor is not None:
                     monitor.end(report)
                 return report
-        except (KeyboardInterrupt, Interrupted):
+        except (KeyboardInterrupt, errors.Interrupted):
             if report is None:
                 raise
             return replace(report, complete=False)  # the operator at the keyboard still sees it
 
     def _report_of(self, run: Callable[[], SyncReport], monitor: Monitor | None) -> SyncReport:
-        """Make a run, and notify of what ended it before it had a report. Another run at work is no
-        trouble; the first run of all has an operator before it.
-        """
+        """Make a run, and notify of what ended it early, unless another run is at work."""
         try:
             return run()
-        except (CertferryError, LeaseLost) as error:
-            if self._has_a_state and not isinstance(error, LeaseHeld | LeaseLost):
+        except (errors.CertferryError, errors.LeaseLost) as error:
+            if self._has_a_state and not isinstance(error, errors.LeaseHeld | errors.LeaseLost):
                 self.notify_failure(error)
             if monitor is not None:
                 monitor.fail(error)
@@ -120,104 +92,104 @@ class RunNotifications:
         return replace(report, problem=problem)
 
     def _left_by(self, report: SyncReport, state: StateStore) -> Change:
-        """Return how a run changes what stands."""
-        if self._settings.channels:
+        if self.settings.channels:
             self._remember_last_message(state)
         # A run with nothing to do reads nothing more.
-        all_end = any(Topic.DEADLINE in table.on for table in self._settings.channels.values())
+        all_end = any(
+            notices.Topic.DEADLINE in table.on for table in self.settings.channels.values()
+        )
         lineages = [one.lineage for one in report.lineages if all_end or not one.ok]
         versions = {lineage: state.versions(lineage) for lineage in lineages}
-        declared = [desired.lineage for desired in self._settings.declared]
-        names = [*self._settings.channels, *self._settings.monitoring.names]
+        declared = [desired.lineage for desired in self.settings.declared]
+        names = [*self.settings.channels, *self.settings.monitoring.names]
 
-        def change(before: Notices) -> Notices:
-            known = without_channels(before, names)
-            return noticed(report, known, now(), versions=versions, declared=declared)
+        def change(before: notices.Notices) -> notices.Notices:
+            known = notices.without_channels(before, names)
+            return notices.noticed(report, known, now(), versions=versions, declared=declared)
 
         return change
 
     def _remember_last_message(self, state: StateStore) -> None:
         """Store what the channels were sent without a state, so that its end is sent as well."""
-        from certferry.core.assessment.notices import having
-
         stamp = self._stamp
         last = stamp.last()
         if last is not None:
-            sent = Delivery(Topic.TROUBLE, Subject(), last.at, last.at, last.code)
-            for name in self._settings.channels:
-                state.update_channel(name, lambda one, _: (having(sent, one), None))
+            sent = notices.Delivery(
+                notices.Topic.TROUBLE, notices.Subject(), last.at, last.at, last.code
+            )
+            for name in self.settings.channels:
+                state.update_channel(name, lambda one, _: (notices.having(sent, one), None))
             stamp.remove()  # killed while it is sent, it is not sent twice
 
-    def notify_failure(self, error: CertferryError) -> None:
+    def notify_failure(self, error: errors.CertferryError) -> None:
         """Store what ended a run, and notify of it; where that cannot be stored, once a day."""
-        if self._notify(lambda _: partial(failed_run, error, now=now())).problem is not None:
+        if (
+            self._notify(lambda _: partial(notices.failed_run, error, now=now())).problem
+            is not None
+        ):
             self.notify_unremembered(error)
 
-    def notify_unremembered(self, error: CertferryError) -> None:
-        """Notify the channels of trouble that no state can remember, since the state or the
-        configuration is the trouble: once a day, by a stamp beside the state, else beside the
-        configuration, else in the run directory. Where none of them takes a file, each run does.
-        """
-        from certferry.core.assessment.notices import A_DAY
-
-        if not self._settings.channels:
+    def notify_unremembered(self, error: errors.CertferryError) -> None:
+        """Notify of trouble that no state can store, once a day by a stamp in some directory."""
+        if not self.settings.channels:
             return
         stamp, moment = self._stamp, now()
         last = stamp.last()
         is_known = last is not None and last.code in {"", error.code}
-        if last is not None and is_known and timedelta(0) <= moment - last.at < A_DAY:
+        if last is not None and is_known and timedelta(0) <= moment - last.at < notices.A_DAY:
             return
         stamp.put(error.code, moment)  # killed while it is sent, it is not sent twice
         with closing(empty_state()) as state:
             elsewhere = RunNotifications(
-                self._settings, lambda: state, run=self._run, language=self._language
+                self.settings, lambda: state, run=self.run, language=self.language
             )
-            notified = elsewhere._notify(lambda _: partial(failed_run, error, now=moment))
+            notified = elsewhere._notify(lambda _: partial(notices.failed_run, error, now=moment))
         if not notified.is_sent:
             stamp.remove()
 
     def stands_failed(self) -> bool:
         """Return whether the trouble of a whole run is stored."""
         try:
-            stood = self._state().notices()
-        except StateError:
+            stood = self.state().notices()
+        except errors.StateError:
             return False
-        return any(one.subject == Subject() and one.topic is Topic.TROUBLE for one in stood)
+        return any(
+            one.subject == notices.Subject() and one.topic is notices.Topic.TROUBLE for one in stood
+        )
 
-    def channel_states(self) -> Mapping[str, ChannelState]:
+    def channel_states(self) -> Mapping[str, notices.ChannelState]:
         """Return what is stored of the channels of notifications."""
-        return {name: self._state().channel(name) for name in self._settings.channels}
+        return {name: self.state().channel(name) for name in self.settings.channels}
 
     @property
     def channels(self) -> Channels:
         """The channels of notifications, connected anew: a workspace may outlive many runs."""
         from certferry.wiring.channels import Channels
 
-        return Channels(self._settings, self._state, run=self._run, language=self._language)
+        return Channels(self.settings, self.state, run=self.run, language=self.language)
 
     @property
     def _has_a_state(self) -> bool:
-        return may_exist(self._settings.state.path)
+        return may_exist(self.settings.state.path)
 
     @property
     def _stamp(self) -> Stamp:
         from certferry.adapters.files.stamp import Stamp
 
-        settings = self._settings
+        settings = self.settings
         return Stamp(_directories(settings), str(settings.path and settings.path.absolute()))
 
     def _notify(self, changing: Callable[[StateStore], Change]) -> _Notified:
-        """Notify, and warn of channels that took no message."""
         try:
-            state = self._state()
+            state = self.state()
             change = changing(state)
-            if not self._settings.channels:
+            if not self.settings.channels:
                 change_notices(state, change)
                 return _Notified()
             answers = self.channels.notify(change)
-        except StateError as error:
+        except errors.StateError as error:
             return _Notified(error)
-        except CertferryError as error:
+        except errors.CertferryError as error:
             said = Text("certferry could not record this run, and notified no channel: {problem}")
             _log.warning(said.filled(problem=error.message))
             return _Notified()
@@ -229,14 +201,12 @@ class RunNotifications:
         return _Notified(is_sent=any(isinstance(answer, Sent) for answer in answers.values()))
 
     def _monitor(self, *, is_whole: bool) -> Monitor | None:
-        if not self._settings.monitoring.names:
+        if not self.settings.monitoring.names:
             return None
         from certferry.wiring.monitoring import Monitor
 
-        pause, language = self._run.pause, self._language
-        return Monitor(
-            self._settings, self._state, pause=pause, language=language, is_whole=is_whole
-        )
+        pause, language = self.run.pause, self.language
+        return Monitor(self.settings, self.state, pause=pause, language=language, is_whole=is_whole)
 
 
 _RUN_OF_ROOT = Path("/run")
@@ -254,31 +224,27 @@ def _directories(settings: Settings) -> Iterator[Path]:
 
 
 _HARMLESS = "dingtalk feishu wecom serverchan pushplus bark telegram webhook email"
-"""Channels that send a message to an address and do nothing else. `command` runs a program, and who
-knows what `apprise` and the channels of other packages do.
-"""
+"""Channels that send a message to an address and do nothing else, unlike `command`."""
 
 
 def notify_of_wrong_file(
-    error: ConfigError, path: Path | None, environ: Mapping[str, str], *, language: str
+    error: errors.ConfigError, path: Path | None, environ: Mapping[str, str], *, language: str
 ) -> None:
-    """Notify the heartbeat, and the channels where there is a state already, of what is wrong with
-    the file. Where it is not known what the state is, the channels are notified once a day.
-    """
+    """Notify the heartbeat, and the channels once a day, of what is wrong with the file."""
 
     def ends() -> SyncReport:
         raise error
 
     with _notifications_by(path, environ, language) as (notifications, has_state):
         if notifications is not None:
-            with suppress(ConfigError):
+            with suppress(errors.ConfigError):
                 notifications.notify_of(ends, is_whole=True)
             if not has_state:
                 notifications.notify_unremembered(error)
 
 
 def notify_in_spite_of_it(
-    error: CertferryError, path: Path | None, environ: Mapping[str, str], *, language: str
+    error: errors.CertferryError, path: Path | None, environ: Mapping[str, str], *, language: str
 ) -> None:
     """Notify the channels of what became of an earlier run, though the file is wrong by now."""
     with _notifications_by(path, environ, language) as (notifications, has_state):
@@ -309,9 +275,8 @@ def _notifications_by(
 
 
 def _harmless(settings: Settings) -> Settings:
-    """Return of the settings what does no harm, also where another user has written them: the
-    heartbeat, whose secret is sent to its own address alone, and channels that are sent nothing
-    which is not in the file. No program is started.
+    """Return what does no harm of settings that another user may have written: the heartbeat, whose
+    secret goes to its own address alone, and channels with literal words. No program is started.
     """
     channels = {
         name: one

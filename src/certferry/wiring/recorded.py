@@ -32,9 +32,7 @@ _FORGOTTEN = ""
 
 
 def with_undeclared(report: SyncReport, settings: Settings, state: StateStore) -> SyncReport:
-    """Return the report of a run for all certificates with what the file declares no more, and keep
-    that the others are this file's. The run reports what is wrong with the state by now.
-    """
+    """Return the report with what the file declares no more, and store what it declares."""
     if settings.certificates != settings.declared:
         return report
     with suppress(StateError):
@@ -69,21 +67,18 @@ def newest(lineage: str, state: StateStore, moment: datetime) -> Certificate | N
 
 
 def _undeclared(
-    lineages: Collection[str],
-    certificates: Sequence[DesiredCertificate],
-    state: StateStore,
-    moment: datetime,
+    ours: Iterable[str], declared: Sequence[DesiredCertificate], state: StateStore, moment: datetime
 ) -> Iterator[Undeclared]:
-    lost = {one: certificate for one in lineages if (certificate := newest(one, state, moment))}
+    lost = {one: certificate for one in ours if (certificate := newest(one, state, moment))}
     if not lost:
         return
-    versions = {desired.lineage: state.versions(desired.lineage) for desired in certificates}
+    versions = {desired.lineage: state.versions(desired.lineage) for desired in declared}
     # One whose certificate goes on under another name (`certferry rename`) is not lost.
     kept = {one.fingerprint for known in versions.values() for one in known}
     for lineage, certificate in lost.items():
         same = (
             desired.lineage
-            for desired in certificates
+            for desired in declared
             if {*desired.names} == {*certificate.names} and not versions[desired.lineage]
         )
         if certificate.fingerprint not in kept:
@@ -134,9 +129,7 @@ def recorded(settings: Settings, state: StateStore, moment: datetime) -> Recorde
 
 
 def lost_state(settings: Settings, state: StateStore) -> StateMissing | None:
-    """Return what is wrong where there is the key file of a state, and the state remembers nothing:
-    the next run would issue every certificate again. Raises `StateError`.
-    """
+    """Return that a key file is there and the state remembers nothing. Raises `StateError`."""
     where = settings.state
     try:
         where.key_file.stat()
@@ -146,10 +139,8 @@ def lost_state(settings: Settings, state: StateStore) -> StateMissing | None:
         return None
     return StateMissing(
         Text(
-            "there is the key file {key_file}, and {path} remembers nothing: a state was expected",
-            key_file=where.key_file,
-            path=where.path,
-        ),
+            "there is the key file {key_file}, and {path} remembers nothing: a state was expected"
+        ).filled(key_file=where.key_file, path=where.path),
         hint=Text(
             "put {path} back from a backup, or correct `url` under [state]; otherwise the next"
             " `certferry sync` issues every certificate again",
@@ -159,9 +150,7 @@ def lost_state(settings: Settings, state: StateStore) -> StateMissing | None:
 
 
 def expected(settings: Settings, known: Recorded) -> tuple[Expected, ...]:
-    """Return what is expected of the certificates that the settings are for. Files are looked for
-    where a certificate is read, and where one was delivered.
-    """
+    """Return what is expected of the certificates, with their files that are gone."""
     least = {label: _least_life(table) for label, table in settings.accounts.items()}
     delivered = {(one.lineage, one.domain) for one in known.sightings if one.fingerprint}
     return tuple(

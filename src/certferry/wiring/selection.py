@@ -1,6 +1,4 @@
-"""Which certificates of a file are meant: by their names, by a domain, or by what another ACME
-client has just renewed.
-"""
+"""Which certificates of a file are meant: by name, by domain, or by a client's renewal."""
 
 from __future__ import annotations
 
@@ -37,10 +35,7 @@ _MOST_LISTED = 10
 def chosen_settings(
     names: Sequence[str], path: Path | None, environ: Mapping[str, str]
 ) -> Settings:
-    """Read the configuration file and keep the certificates that are named, all if none is; a
-    domain names those that are for it. Without a file the names themselves are declared, as the
-    environment allows. Raises `ConfigError`.
-    """
+    """Read the file and keep what is named; without a file, declare it. Raises `ConfigError`."""
     if names and find_file(path, environ) is None:
         return from_environment(names, environ)
     settings = load_checked(path, environ)
@@ -94,9 +89,7 @@ def the_one_meant(certificates: Sequence[DesiredCertificate], name: str) -> Desi
 
 
 def must_be_known(name: str, workspace: Workspace) -> str:
-    """Return the lineage of this name, or the one that covers this domain, among those that are
-    declared or, where none fits, stored. Raises `ConfigError` for none, and for several.
-    """
+    """Return the lineage, declared or stored, that is meant. Raises `ConfigError` if not one."""
     known: dict[str, Sequence[str]] = {
         desired.lineage: desired.names for desired in workspace.certificates
     }
@@ -142,20 +135,14 @@ def _unknown(name: str, known: Sequence[str]) -> ConfigError:
 
 @dataclass(frozen=True, slots=True)
 class Meant:
-    """The settings of a hook's run. `undeclared_of` is the client whose certificate it is for,
-    where no file declares any: no later run continues it.
-    """
+    """A hook's settings; `undeclared_of` is the client whose certificate no file declares."""
 
     settings: Settings
     undeclared_of: str | None = None
 
 
 def meant_by(mode: str, chosen: Path | None, environ: Mapping[str, str]) -> Meant:
-    """Read the configuration file and keep of it the certificates that are meant. Without a file,
-    or with one that declares no certificate, the client's certificate itself is taken, for Qiniu.
-    Raises `ConfigError`, and `CertificateError` or `PlanRefused` when the client's files cannot be
-    taken.
-    """
+    """Read the settings that a client's renewal means, from a file or not. Raises `ConfigError`."""
     renewed = renewed_by_any(environ) if mode == QINIU else renewed_by(mode, environ)
     settings = None if find_file(chosen, environ) is None else load_checked(chosen, environ)
     if settings is not None and (renewed is None or (mode == QINIU and settings.certificates)):
@@ -176,11 +163,8 @@ def _declared_for(settings: Settings, renewed: Renewed) -> Settings:
 
         meant = declared_for(renewed.files, settings.certificates, PemFileSource(), versions)
     if not meant:
-        said = Text(
-            "{path} declares no certificate for {name}, which {client} has renewed",
-            path=settings.path,
-            name=renewed.name,
-            client=renewed.client,
+        said = Text("{path} declares no certificate for {name}, which {client} has renewed").filled(
+            path=settings.path, name=renewed.name, client=renewed.client
         )
         raise ConfigError(said, hint=how_to_declare(renewed.files))
     return replace(settings, certificates=meant)

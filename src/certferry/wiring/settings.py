@@ -12,14 +12,7 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
-from certferry.config import load
-from certferry.config.bind import (
-    Question,
-    must_be_written,
-    questions_of,
-    questions_of_channel,
-    read_options,
-)
+from certferry.config import bind, load
 from certferry.config.document import Place
 from certferry.config.mistakes import Mistake, config_error
 from certferry.config.model import AccountTable, ReadOptions, Settings, UsualAccount, UsualAccounts
@@ -103,9 +96,7 @@ class InstalledAdapters:
         return names
 
     def keys_in(self, environ: Mapping[str, str], account: AccountTable) -> Mapping[str, str]:
-        """See `Adapters.keys_in`. A key that an account can do without is taken only where its
-        table is empty: beside other settings, these may stand in its place.
-        """
+        """See `Adapters.keys_in`. A key that may be missing is taken only for an empty table."""
         with suppress(adapters.BrokenAdapter):  # reported when such an account is connected
             needed = needed_by(account.type, self._table())
             return {
@@ -144,7 +135,7 @@ class InstalledAdapters:
 def _read(target: adapters.Described, table: TomlTable) -> tuple[Kind, DesiredHttps]:
     """Read what a deployment sets. What a package raises instead is reported as its mistake."""
     try:
-        return read_options(target.options, table)
+        return bind.read_options(target.options, table)
     except Exception as exc:
         if target.is_ours:
             raise
@@ -166,18 +157,18 @@ def variables_of(type_: str, table: adapters.AdapterTable | None = None) -> tupl
 
 def needed_by(type_: str, table: adapters.AdapterTable) -> Collection[str]:
     """Return the settings that an account of this type must have. Raises `ConfigError`."""
-    return {key for one in table.of_type(type_) for key in must_be_written(one.adapter.Settings)}
+    return {
+        key for one in table.of_type(type_) for key in bind.must_be_written(one.adapter.Settings)
+    }
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """What an account may be of: the type, as operators write it, how the service is called, what
-    must be known of an account there, and where its keys are found.
-    """
+    """A type of account: its service's name, what must be known, where its keys are found."""
 
     type: str
     name: str
-    questions: tuple[Question, ...]
+    questions: tuple[bind.Question, ...]
     where_keys_are: Text | None = None
 
 
@@ -191,9 +182,9 @@ def offered(family: adapters.Family) -> tuple[Service, ...]:
             one = table.find(family, type_)
             name = one.adapter.SERVICE
             if family is adapters.CHANNELS:
-                questions = questions_of_channel(type_, one.adapter)
+                questions = bind.questions_of_channel(type_, one.adapter)
             else:  # those of both families together: one account may be of both
-                both = (questions_of(type_, known.adapter) for known in table.of_type(type_))
+                both = (bind.questions_of(type_, known.adapter) for known in table.of_type(type_))
                 by_key = {question.key: question for found in both for question in found}
                 questions = tuple(by_key.values())
             found.append(Service(type_, name, questions, one.where_keys_are))
@@ -206,18 +197,18 @@ def offered(family: adapters.Family) -> tuple[Service, ...]:
 
 def from_environment(names: Sequence[str], environ: Mapping[str, str]) -> Settings:
     """Make settings without a file; see `config.load.from_environment`."""
-    usual = UsualAccounts(_proven_by(environ), _usual(adapters.TARGETS))
+    usual = UsualAccounts(_proven_by(environ), _account(adapters.TARGETS))
     return load.from_environment(names, environ, usual, ADAPTERS)
 
 
 def without_certificates(environ: Mapping[str, str]) -> Settings:
     """Make settings without a file and a certificate; see `config.load.without_certificates`."""
-    return load.without_certificates(environ, [_usual(adapters.TARGETS)], ADAPTERS)
+    return load.without_certificates(environ, [_account(adapters.TARGETS)], ADAPTERS)
 
 
 def from_keys(environ: Mapping[str, str]) -> Settings:
     """Make settings of the usual accounts whose keys there are, without a file."""
-    usual = [_usual(adapters.TARGETS), _usual(adapters.DNS_PROVIDERS)]
+    usual = [_account(adapters.TARGETS), _account(adapters.DNS_PROVIDERS)]
     names = {one.type: [name for key in one.variables for name in key.names] for one in usual}
     held = [one for one in usual if any(map(environ.get, names[one.type]))]
     return load.without_certificates(environ, held or usual, ADAPTERS)
@@ -227,28 +218,23 @@ def from_client(
     name: str, files: PemFiles, environ: Mapping[str, str], given: Settings | None = None
 ) -> Settings:
     """Make settings of what another client has renewed; see `config.load.from_client`."""
-    return load.from_client(name, files, environ, _usual(adapters.TARGETS), given, ADAPTERS)
+    return load.from_client(name, files, environ, _account(adapters.TARGETS), given, ADAPTERS)
 
 
 def _proven_by(environ: Mapping[str, str]) -> UsualAccount:
-    """Return the DNS account whose keys are all in the environment: the usual one's count first,
-    and where there are none of any, the usual one's are those that are missing.
-    """
-    usual = USUAL[adapters.DNS_PROVIDERS]
-    for type_ in (usual, *adapters.installed().names(adapters.DNS_PROVIDERS)):
+    """Return the DNS account whose keys are all in the environment, else the usual one."""
+    family = adapters.DNS_PROVIDERS
+    for type_ in (USUAL[family], *adapters.installed().names(family)):
         with suppress(adapters.BrokenAdapter):  # reported where such an account is declared
-            account = _account(adapters.DNS_PROVIDERS, type_)
+            account = _account(family, type_)
             held = [any(map(environ.get, one.names)) for one in account.variables]
             if held and all(held):
                 return account
-    return _account(adapters.DNS_PROVIDERS, usual)
+    return _account(family)
 
 
-def _usual(family: adapters.Family) -> UsualAccount:
-    return _account(family, USUAL[family])
-
-
-def _account(family: adapters.Family, type_: str) -> UsualAccount:
+def _account(family: adapters.Family, type_: str = "") -> UsualAccount:
+    type_ = type_ or USUAL[family]
     adapter = adapters.installed().find(family, type_).adapter
     return UsualAccount(type_, adapter.SERVICE, tuple(adapter.ENVIRONMENT))
 
@@ -263,7 +249,6 @@ MOST_NAMES = {"tlsserver": 25, "shortlived": 25}
 """How many names a certificate of these has at most (docs/facts/letsencrypt.md §1.1)."""
 
 _LETS_ENCRYPT = frozenset({DIRECTORIES["letsencrypt"], DIRECTORIES["letsencrypt-staging"]})
-
 
 _Unfit = tuple[Mistake, Text | None]
 """What is wrong where, and what else would help beside another profile."""
@@ -296,9 +281,7 @@ def checked(settings: Settings) -> Settings:
 def _with_fitting(
     desired: DesiredCertificate, settings: Settings, unfit: list[_Unfit]
 ) -> DesiredCertificate:
-    """Leave to a certificate the profiles that take its names and that all of its targets take, in
-    their order; say what is wrong with each where none is left.
-    """
+    """Leave the profiles that fit a certificate and its targets; add why where none does."""
     profiles = desired.issuance.profiles
     wrong = {profile: [*_unfit(profile, desired, settings)] for profile in profiles}
     fitting = tuple(profile for profile in profiles if not wrong[profile])

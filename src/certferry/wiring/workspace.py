@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
-from types import TracebackType
 from typing import Self
 
 from certferry.adapters.files.source import PemFileSource
@@ -34,18 +33,15 @@ from certferry.wiring.network import probe_for
 from certferry.wiring.notifications import RunNotifications
 
 
+@dataclass(eq=False)
 class Workspace:
-    """What the runs of one process share, each part opened when it is first asked for, and closed
-    at the end of the `with` block. Safe to use from any thread: runs may follow one another, or
-    overlap. One that `reads_only` stores nothing, and makes not even an empty state.
-    """
+    """What the runs of one process share, opened when needed. Safe to use from any thread."""
 
-    def __init__(
-        self, settings: Settings, *, reads_only: bool = False, language: str = "en"
-    ) -> None:
-        self.settings = settings
-        self.language = language
-        self._reads_only = reads_only
+    settings: Settings
+    reads_only: bool = False
+    language: str = "en"
+
+    def __post_init__(self) -> None:
         self._paces = Paces()
         self._resources = ExitStack()
         self._guard = threading.Lock()
@@ -54,13 +50,8 @@ class Workspace:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._resources.__exit__(kind, error, trace)
+    def __exit__(self, *_: object) -> None:
+        self._resources.close()
 
     @property
     def certificates(self) -> tuple[DesiredCertificate, ...]:
@@ -76,7 +67,7 @@ class Workspace:
             if self._state is None:
                 where = self.settings.state
                 state = connect(
-                    where.path, where.key_file, host=this_host(), reads_only=self._reads_only
+                    where.path, where.key_file, host=this_host(), reads_only=self.reads_only
                 )
                 self._state = self._resources.enter_context(closing(state))
             return self._state
@@ -85,22 +76,19 @@ class Workspace:
         """Return the accounts that the settings name, as one run connects them."""
         return VendorAccounts(
             self.settings,
-            lambda label: AccountNotes(lambda: self.state, label, is_kept=not self._reads_only),
+            lambda label: AccountNotes(lambda: self.state, label, is_kept=not self.reads_only),
             run=run,
             paces=self._paces,
             language=self.language,
         )
 
     def connect(self, run: Run) -> Ports:
-        """Connect every account that the certificates name, and return the ports of a run. Each run
-        connects anew: a token that was refused before may be right by now, and zones appear. Raises
-        one `ConfigError` of all that is wrong with the accounts, and `StateError`.
-        """
+        """Connect a run's ports, anew for each. Raises `StateError` and one `ConfigError`."""
         # First: with a mistake in the settings, not even an empty state is made.
         dns, targets = self.accounts(run).meant()
         settings, state, source = self.settings, self.state, PemFileSource()
         meant = {desired.lineage for desired in settings.certificates}
-        if not self._reads_only:
+        if not self.reads_only:
             sweep_handovers(settings)
         return Ports(
             issuer=issuer_for(settings, state, run.pause),

@@ -121,7 +121,7 @@ def test_one_of_45_days_is_in_no_warning_when_it_is_renewed_on_time() -> None:
 
 
 def test_what_was_never_issued_is_critical() -> None:
-    """Also where its first order has just failed: since when that is, is told."""
+    """Also where its first order has just failed, with since when that is."""
     trouble = notice(Topic.TROUBLE, Subject("img"))
 
     found = concerns_of([IMG], recorded(notices=[trouble]), NOW)
@@ -239,7 +239,7 @@ def test_a_place_that_still_has_the_earlier_certificate(
 
 
 def test_runs_that_stay_away() -> None:
-    """After the time that is allowed; none at all is told too."""
+    """After the time that is allowed; where there is none at all, that is reported too."""
     known = recorded(version(60 * DAY))
     late = replace(known, last_run=LastRun(NOW - 49 * HOUR))
 

@@ -44,7 +44,7 @@ from certferry.problem import Problem
 from certferry.text import Text
 from tests.core.strategies import NOW, certificate
 
-# --- What a channel is told: each beginning, each end, and a reminder a day
+# --- What a channel is sent: each beginning, each end, and a reminder a day
 
 
 SUBJECTS = [Subject("img"), Subject("img", "qiniu", "a.example.com"), Subject(channel="boss")]
@@ -60,7 +60,7 @@ def trouble(
 
 
 def sent(found: Dispatch) -> list[tuple[Topic, Subject]]:
-    """What a channel is told, and of what."""
+    """What a channel is sent, and of what."""
     return [one.notice.key for one in found.notifications]
 
 
@@ -93,7 +93,7 @@ def test_trouble_near_its_deadline_is_reported_more_often() -> None:
 
 
 def test_order_that_is_postponed_is_reported_once_and_again_near_the_deadline() -> None:
-    """Until when was told, and there is nothing to do before; its end is told as any."""
+    """Until when was sent, and there is nothing to do before; its end is sent as any."""
     held = replace(trouble(), problem=replace(DENIED, code=OrderHeldBack.code))
     near = replace(held, deadline=NOW + timedelta(days=4))
 
@@ -116,7 +116,7 @@ def test_trouble_that_begins_anew_is_reported_anew() -> None:
 
 
 def test_a_channel_is_reported_what_its_table_asks_for() -> None:
-    """An event that it wishes once; the end of trouble only where it wishes that."""
+    """An event that it asks for once; the end of trouble only where it asks for that."""
     renewed = Notice(Topic.RENEWED, SUBJECTS[0], NOW, Problem("renewed", Text("issued")))
     topics = (Topic.TROUBLE, Topic.RENEWED)
 
@@ -132,7 +132,7 @@ def test_a_channel_is_reported_what_its_table_asks_for() -> None:
 
 
 def test_a_channel_is_not_reported_of_itself() -> None:
-    """The others are told that it takes no messages."""
+    """The others are sent that it takes no messages."""
     refused = trouble(Subject(channel="boss"))
 
     assert () == dispatch("boss", [refused], ChannelState(), USUAL, NOW).notifications
@@ -152,7 +152,7 @@ def test_news_that_were_not_taken_are_reported_by_a_later_run() -> None:
 
 
 def test_a_channel_is_sent_one_message_a_minute_on_average() -> None:
-    """After five at once it waits, and is told all of it then."""
+    """After five at once it waits, and is sent all of it then."""
     state = ChannelState()
     for number in range(AT_ONCE):
         state = dispatch("ops", [trouble(since=NOW + number * MINUTE / 9)], state, USUAL, NOW).state
@@ -226,7 +226,7 @@ def test_any_story_is_reported_without_a_word_twice(
 
 @given(subjects=st.sets(st.sampled_from(SUBJECTS)))
 def test_what_is_over_is_forgotten(subjects: set[Subject]) -> None:
-    """A channel that was told of the end remembers nothing of it."""
+    """A channel that was sent the end remembers nothing of it."""
     first = dispatch("ops", [trouble(one) for one in subjects], ChannelState(), ALL, NOW)
     last = dispatch("ops", [], first.state, ALL, NOW + HOUR)
 
@@ -234,7 +234,7 @@ def test_what_is_over_is_forgotten(subjects: set[Subject]) -> None:
     assert () == last.state.deliveries
 
 
-# --- What a run leaves to be told
+# --- What a run leaves to be sent
 
 
 LATER = NOW + timedelta(hours=5)
@@ -300,8 +300,8 @@ def held_until(until: datetime) -> StepOutcome:
 
 @given(lifetime=st.timedeltas(timedelta(days=6), timedelta(days=400)), share=st.floats(0.0, 1.5))
 def test_order_that_is_postponed_too_long_is_trouble(lifetime: timedelta, share: float) -> None:
-    """Where it ends in time for the renewal, nothing is wrong; later, the operator is told until
-    when it is, and how long the certificate in force is valid.
+    """Where it ends in time for the renewal, nothing is wrong; later, the operator is notified
+    until when it is, and how long the certificate in force is valid.
     """
     fresh = replace(certificate(), not_before=NOW, not_after=NOW + lifetime)
     current = Version(1, fresh, NOW)
@@ -340,7 +340,7 @@ def test_trouble_that_goes_on_keeps_its_beginning_and_gets_its_newest_cause() ->
 
 
 def test_trouble_is_over_when_a_run_has_seen_it() -> None:
-    """A run of other topics, one that was stopped or looked in vain leaves it as it was."""
+    """A run of other topics, one that was stopped or found nothing leaves it as it was."""
     before = after(report(step(Action.DEPLOY, Outcome.FAILED)))
     unread = step(None, Outcome.SKIPPED, None, None)
 

@@ -43,7 +43,7 @@ def test_each_situation_has_its_word(observed: Observation, standing: Standing) 
 
 
 def test_drifted_settings_show() -> None:
-    """A domain that serves the certificate but not as asked is told to have drifted."""
+    """A domain that serves the certificate but not as asked has drifted."""
     desired = declared(https=DesiredHttps(http2=True))
 
     observed = without_problem(world(THIS, https=HttpsSettings(http2=False)))
@@ -93,7 +93,7 @@ def test_copy_that_is_at_the_target_is_reported_as_uploaded() -> None:
 
 
 def test_unreadable_target_leaves_named_domains_unknown() -> None:
-    """What cannot be read is told as unknown, with the reason."""
+    """What cannot be read is reported as unknown, with the reason."""
     failure = TargetRejected("bad token")
     observed = Observation((THIS,), (ObservedTarget("qiniu", failure=failure),))
 

@@ -16,12 +16,12 @@ _BLOCK = re.compile(r"(-----BEGIN [A-Z ]+-----\n)(.*?)(-----END [A-Z ]+-----\n)"
 
 
 def on_curve(pem: str, curve: bytes = SM2) -> str:
-    """Give a key or certificate on P-256, as PEM, as one on another curve."""
+    """Return a key or certificate on P-256, as PEM, as one on another curve."""
     return _with(pem, _P256, curve)
 
 
 def signed_as(pem: str, algorithm: bytes) -> str:
-    """Give a certificate that was signed with ECDSA and SHA-256 as one with another signature."""
+    """Return a certificate that was signed with ECDSA and SHA-256 as one with another signature."""
     return _with(pem, _ECDSA_SHA256, algorithm)
 
 

@@ -226,7 +226,7 @@ def test_unicode_becomes_a_labels() -> None:
     ],
 )
 def test_what_is_no_name_is_refused_with_a_hint(written: str) -> None:
-    """A mistake in the file is told at once, not by the CA."""
+    """A mistake in the file is reported at once, not by the CA."""
     with pytest.raises(ConfigError) as caught:
         identifiers.normalise(written)
 
@@ -278,7 +278,7 @@ def test_zone_is_spelled_as_the_names_in_it(name: str) -> None:
 
 
 def test_zone_in_unicode_becomes_a_labels() -> None:
-    """As the names of certificates do; what has none is told."""
+    """As the names of certificates do; what has none is refused."""
     assert "_acme-challenge.xn--fsqu00a.xn--fiqs8s" == identifiers.zone_name(
         "_acme-challenge.例子.中国."
     )

@@ -68,7 +68,7 @@ def test_root_is_left_out(authority: Authority, issued: Issued) -> None:
 
 
 def test_leaf_alone_is_incomplete(issued: Issued) -> None:
-    """Without its issuer certificate a chain is told to be incomplete, for safety to refuse."""
+    """Without its issuer certificate a chain counts as incomplete, for safety to refuse."""
     leaf = parse_bundle(issued.fullchain_pem, Secret(issued.privkey_pem)).cert_pem
 
     assert not parse_bundle(leaf, Secret(issued.privkey_pem)).chain_complete
@@ -121,7 +121,7 @@ def signed_by(issuer: x509.Name, signer: object, *, may_issue: bool) -> tuple[st
 
 
 def ca_alone(bundle: CertificateBundle) -> str:
-    """Give the issuer certificate of a public CA's kind: it has no subject alternative name."""
+    """Return the issuer certificate of a public CA's kind: it has no subject alternative name."""
     issuer = x509.load_pem_x509_certificate(bundle.chain_pem.encode())
     with pytest.raises(x509.ExtensionNotFound):
         issuer.extensions.get_extension_for_class(x509.SubjectAlternativeName)
@@ -140,7 +140,7 @@ def test_issuer_certificate_first_is_the_wrong_order() -> None:
 
 
 def test_issuer_certificate_is_no_leaf() -> None:
-    """A chain without its leaf is told as what it is."""
+    """A chain without its leaf is reported as what it is."""
     bundle = make_bundle(*NAMES, not_before=NOW)
 
     with pytest.raises(CertificateError, match="an issuer certificate stands where the leaf"):
@@ -172,7 +172,7 @@ def test_name_in_the_subject_alone_is_reported() -> None:
 
 
 def test_foreign_key_is_reported(authority: Authority, issued: Issued) -> None:
-    """A key of another certificate is read, and told not to match."""
+    """A key of another certificate is read, and reported not to match."""
     other = authority.issue(NAMES, NOW, NOW + timedelta(days=90), key_type="rsa2048")
 
     bundle = parse_bundle(issued.fullchain_pem, Secret(other.privkey_pem))
@@ -272,7 +272,7 @@ def test_root_is_left_out_whatever_it_is(authority: Authority, issued: Issued) -
 
 
 def with_odd_extension(pem: str) -> str:
-    """Give a certificate whose basic constraints are spoilt: their SEQUENCE is a SET."""
+    """Return a certificate whose basic constraints are damaged: their SEQUENCE is a SET."""
     der = bytearray(x509.load_pem_x509_certificate(pem.encode()).public_bytes(_DER))
     at = der.index(bytes.fromhex("0603551d13"))
     der[der.index(0x30, at)] = 0x31
@@ -320,7 +320,7 @@ def test_leaf_from_before_there_were_any(authority: Authority) -> None:
 
 
 def signed_by_a_root(root_name: str) -> tuple[str, str, Secret]:
-    """Give a leaf, its self-signed issuer, and the leaf's key: a small company's CA."""
+    """Return a leaf, its self-signed issuer, and the leaf's key: a small company's CA."""
     root_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     root = named(root_name)
     builder = x509.CertificateBuilder().not_valid_before(NOW).not_valid_after(NOW + LIFE)

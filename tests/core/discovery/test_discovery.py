@@ -212,7 +212,7 @@ KINDS = st.sampled_from([Kind.CDN, Kind.DCDN, Kind("kodo")])
 def test_coverage_is_that_of_names_and_of_claims(
     declared: list[DesiredCertificate], name: str, kind: Kind
 ) -> None:
-    """What is told of a domain is what a run would do."""
+    """What is said of a domain is what a run would do."""
     one = the_domain(found(name, kind=kind), declared=tuple(declared))
 
     covering = {each.lineage for each in declared if covered_by(each.names, name)}

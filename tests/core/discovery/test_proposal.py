@@ -47,7 +47,7 @@ def test_domains_of_a_zone_share_a_certificate() -> None:
 def grouped(
     grouping: Grouping, *names: str, zones: tuple[str, ...] = ("example.com",)
 ) -> dict[str, tuple[str, ...]]:
-    """Give the names of each proposed certificate by what it is called."""
+    """Return the names of each proposed certificate by what it is called."""
     found = places(*map(domain, names), zones=zones)
     proposal = propose_for_domains(found, 100, names, grouping)
     return {one.lineage: one.names for one in proposal.certificates}

@@ -106,7 +106,7 @@ def test_two_equal_looks_are_no_change(served: list[Served]) -> None:
 
 
 def test_addresses_that_lag_are_counted() -> None:
-    """During a change at a CDN that is no failure; until when the old one lasts is told."""
+    """During a change at a CDN that is no failure; until when the old one lasts is reported."""
     new = [edge(number) for number in range(9)]
     old = [edge(number, "old", age=70, left=20) for number in range(9, 12)]
 
@@ -194,7 +194,7 @@ def test_an_address_that_changes_is_news() -> None:
 
 
 def test_addresses_that_a_cdn_exchanges_are_no_news() -> None:
-    """Each answer of its DNS may name others; only one that presents something new is told."""
+    """Each answer of its DNS may name others; only one that presents something new is reported."""
     before = judged(HOST, [edge(1), edge(2)], NOW)
 
     assert not changes(before, judged(HOST, [edge(3), edge(4)], NOW))

@@ -95,7 +95,7 @@ def test_what_finds_a_domain() -> None:
     assert None is found_by(globs, "img.example.net")
 
 
-# --- what is planned and told -----------------------------------------------------------------
+# --- what is planned and reported -------------------------------------------------------
 
 CURRENT = certificate("aa" * 32, NAMES)
 
@@ -273,8 +273,8 @@ def test_excluded_name_that_no_domain_has_is_reported_and_stands_in_no_way() -> 
 
 
 def test_what_could_not_be_read_might_be_meant() -> None:
-    """While half of the target hides its domains, a glob that matches nothing is only told, unless
-    nothing is left at all.
+    """While half of the target hides its domains, a glob that matches nothing is only reported,
+    unless nothing is left at all.
     """
     deployment = DesiredDeployment("qiniu", (), globs=("img.*", "src.*"))
     unread = (TargetUnavailable(Text("away")),)

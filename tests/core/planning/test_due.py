@@ -102,7 +102,7 @@ def test_processing_domain_is_never_written_to(
 
 @pytest.mark.parametrize("usual", [None, (timedelta(minutes=1), timedelta(minutes=5))])
 def test_what_is_usual_is_the_targets(usual: Usual | None) -> None:
-    """It stands beside the deadline, and in what is said of a change that is still under way."""
+    """It stands beside the deadline, and in what is said of a change that is still in progress."""
     waiting = due(VERIFYING, last=record(), usual=usual)
     hint = str(processing("qiniu", NOW, usual).hint)
 
@@ -280,7 +280,7 @@ def sent_before(sent: DesiredHttps | None, domain: ObservedDomain = DOMAIN) -> O
 def test_what_was_sent_is_no_difference_where_it_is_not_reported(
     desired: DesiredHttps, found: HttpsSettings, untold: frozenset[str]
 ) -> None:
-    """Only what the target tells can differ from a wish that was sent as it is."""
+    """Only what the target reports can differ from a setting that was sent as it is."""
     said = replace(found, **dict.fromkeys(untold))
     domain = sent_before(desired, replace(DOMAIN, https=said))
 
@@ -307,7 +307,7 @@ def test_what_was_sent_is_no_matter_where_it_is_reported(
     ],
 )
 def test_what_is_not_reported_differs_until_it_was_sent(desired: DesiredHttps, after: str) -> None:
-    """What is in force until then is not known; another wish that was sent is not this one."""
+    """What is in force until then is not known; another setting that was sent is not this one."""
     others = DesiredHttps(force_https=True, http2=False, tls_versions=("TLSv1.3",))
 
     for sent in (None, DesiredHttps(), others):
@@ -319,7 +319,7 @@ def test_what_is_not_reported_differs_until_it_was_sent(desired: DesiredHttps, a
 
 @pytest.mark.parametrize("versions", [VERSIONS, VERSIONS[::-1]])
 def test_tls_versions_are_a_set(versions: tuple[str, ...]) -> None:
-    """In another order than they are wished they are the same, told or sent."""
+    """In another order than they are declared they are the same, reported or sent."""
     desired = DesiredHttps(tls_versions=VERSIONS)
 
     said = replace(DOMAIN, https=HttpsSettings(tls_versions=versions))

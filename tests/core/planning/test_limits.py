@@ -177,7 +177,7 @@ def test_order_that_goes_on_spends_nothing() -> None:
 
 
 def test_clock_that_was_ahead_holds_nothing_back() -> None:
-    """What was written in the future is not believed."""
+    """What was written in the future is not trusted."""
     late = NOW + DAY
     spent = Spent(
         orders=tuple(PastOrder(IMG, late, issued_at=late) for _ in range(9)),
@@ -278,7 +278,7 @@ def test_an_upload_is_refused_while_the_account_is_full(
 
 
 def test_the_hint_says_what_to_do() -> None:
-    """How many of ours could go is told with the other ways out."""
+    """How many of ours could go is reported with the other ways out."""
     observed = at(FULL_ACCOUNT, "bb" * 32, "cc" * 32)
     plan = make_plan(declared(), observed, Times.at(NOW), Issuing.NEVER)
 

@@ -87,7 +87,7 @@ def world(
 
 @given(situations(), st.sampled_from(Issuing))
 def test_any_situation_plans_the_same_twice(situation: Situation, issuing: Issuing) -> None:
-    """A plan depends on wish, world and moment alone."""
+    """A plan depends on the declaration, the world and the moment alone."""
     desired, observed = situation
 
     assert make_plan(desired, observed, Times.at(NOW), issuing) == make_plan(
@@ -157,7 +157,7 @@ def test_every_deploy_is_verified(situation: Situation) -> None:
 
 @given(situations())
 def test_safety_only_takes_away(situation: Situation) -> None:
-    """What safety lets pass was planned, and what it refuses is told with a hint."""
+    """What safety lets pass was planned, and what it refuses is reported with a hint."""
     desired, observed = situation
     plan = make_plan(desired, observed, Times.at(NOW))
 
@@ -218,7 +218,7 @@ def test_served_certificate_leaves_an_empty_plan() -> None:
     ],
 )
 def test_each_difference_has_its_reason_to_deploy(observed: Observation, code: ReasonCode) -> None:
-    """A domain that is not bound to the current certificate is deployed to, and told why."""
+    """A domain that is not bound to the current certificate is deployed to, with the reason."""
     plan = make_plan(declared(), observed, Times.at(NOW))
 
     deploy = plan.rollouts[0].deploy
@@ -242,7 +242,7 @@ def test_drifted_settings_are_deployed_with_their_differences() -> None:
 
 
 def test_tls_versions_in_another_order_are_no_drift() -> None:
-    """Told or remembered, they are a set."""
+    """Reported or remembered, they are a set."""
     wanted = declared(https=DesiredHttps(tls_versions=("TLSv1.3", "TLSv1.2")))
     said = HttpsSettings(tls_versions=("TLSv1.2", "TLSv1.3"))
 
@@ -272,7 +272,7 @@ def test_bound_but_not_served_is_looked_at() -> None:
 
 
 def test_processing_domain_is_not_done_even_when_served() -> None:
-    """A change under way may still end otherwise, so the domain is looked at again."""
+    """A change in progress may still end otherwise, so the domain is observed again."""
     plan = make_plan(
         declared(), world(version(3, CURRENT), state=DomainState.PROCESSING), Times.at(NOW)
     )
@@ -350,7 +350,7 @@ def test_two_deployments_of_one_account_retire_once() -> None:
 
 
 def test_unreadable_target_and_empty_one_are_obstacles() -> None:
-    """What cannot be read, or serves nothing of ours, is told and stops nothing else."""
+    """What cannot be read, or serves nothing of ours, is reported and stops nothing else."""
     unreadable = ObservedTarget("qiniu", failure=TargetRejected("no"))
     empty = ObservedTarget("qiniu")
     for target in (unreadable, empty):

@@ -103,7 +103,7 @@ def test_order_of_long_ago_is_no_reason() -> None:
 def test_order_for_what_is_declared_no_more_is_no_reason(
     names: tuple[str, ...], key_type: KeyType | None
 ) -> None:
-    """A slip in the file that was put right orders nothing."""
+    """A slip in the file that was corrected orders nothing."""
     observed = replace(
         world(version(3, CURRENT)), remembered=Remembered(ordered=Ordered(NOW, names, key_type))
     )
@@ -155,7 +155,7 @@ def test_imported_leaf_with_another_chain(
 def test_no_two_certificates_within_an_hour(
     looks: list[tuple[timedelta, timedelta, timedelta, timedelta]],
 ) -> None:
-    """Whatever the CA says, gives, and dates back, while the wish stays as it is."""
+    """Whatever the CA says, gives, and dates back, while the declaration stays as it is."""
     now, issued = NOW, list[datetime]()
     current = version(1, certificate(not_before=NOW, lifetime=timedelta(days=9)))
     for passed, start, lifetime, backdated in looks:
@@ -388,7 +388,7 @@ def test_files_decide_which_imported_certificate_is_served() -> None:
     ],
 )
 def test_nothing_is_ordered_for_a_day(since: timedelta, *, held: bool) -> None:
-    """It is told until when; what a clock that was ahead wrote down holds nothing back."""
+    """It is reported until when; what a clock that was ahead wrote down keeps nothing."""
     error = retry_pause(NOW - since, NOW)
 
     assert held is (error is not None)
@@ -442,7 +442,7 @@ def test_what_was_refused_before_takes_no_turn_from_others(asked: list[Retire]) 
 
 @given(st.lists(st.just(WHY), max_size=MOST_SUPERSEDED))
 def test_a_few_are_left_in_their_order(reasons: list[Reason]) -> None:
-    """Nothing is held back that a run may remove."""
+    """A run may remove whatever it is allowed to."""
     asked = [Retire("qiniu", str(n), "certferry", why) for n, why in enumerate(reasons)]
 
     assert (tuple(asked), Counter()) == in_one_run(asked)
@@ -529,7 +529,7 @@ def test_without_the_setting_nothing_of_unmanaged_goes(
 
 
 def test_everything_is_listed_with_its_name_and_its_days() -> None:
-    """What ends first stands first; one whose end is not told is listed as well."""
+    """What ends first stands first; one whose end is not known is listed as well."""
     untold, later = OtherCertificate("f-0", ""), replace(FOREIGN, remote_id="f-2", label="later")
     later = replace(later, not_after=NOW + timedelta(days=40))
 

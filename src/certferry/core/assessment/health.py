@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 
 from certferry.core.assessment.notices import OF_ALL, REFUSED, Notice, Subject, Topic
 from certferry.core.certificates.certificate import Certificate
-from certferry.core.certificates.lineage import Version, is_in_progress, version_for
+from certferry.core.certificates.lineage import Version, Versions, is_in_progress, version_for
 from certferry.core.observed.observation import (
     Observation,
     ObservedDomain,
@@ -35,10 +35,7 @@ Place = tuple[str, str, str]
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """Whether a place had its certificate when a run last observed it, and `since` when that is so.
-    `fingerprint` is the certificate's that it was last seen to have, `None` where none of ours was.
-    Without a domain it is a target at which other lineages serve all that this one was to serve.
-    """
+    """Whether a place was last seen `served`, and `since` when; no domain: others serve it all."""
 
     lineage: str
     target: str
@@ -93,9 +90,7 @@ def _has(target: ObservedTarget, domain: ObservedDomain, wanted: Version) -> boo
     return is_served(target.served.get(domain.domain, ()), wanted.fingerprint)
 
 
-def _presented(
-    target: ObservedTarget, domain: ObservedDomain, versions: Sequence[Version]
-) -> str | None:
+def _presented(target: ObservedTarget, domain: ObservedDomain, versions: Versions) -> str | None:
     """Return which of our certificates most of the addresses present, or the receiver holds."""
     ours = {version.fingerprint for version in versions}
     if domain.kind.is_receiver:
@@ -185,12 +180,9 @@ class Expected:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What the state has of all certificates and of runs, which `status`, `check`, `doctor` and the
-    metrics show. `versions` are each lineage's newest and those that a place has, newest first;
-    `problem` is that of a state with which no run can work.
-    """
+    """What the state has of certificates and runs; a state with a `problem` runs nothing."""
 
-    versions: Mapping[str, Sequence[Version]] = field(default_factory=dict)
+    versions: Mapping[str, Versions] = field(default_factory=dict)
     sightings: Sequence[Sighting] = ()
     notices: Sequence[Notice] = ()
     last_run: LastRun | None = None
@@ -211,9 +203,7 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True)
 class Concern:
-    """A problem that needs a person, what of a lineage it is about, and when something ends that
-    cannot be had back. Without a lineage it is about all, or a channel, the heartbeat, the metrics.
-    """
+    """What needs a person, about which part of a lineage, and when something ends for good."""
 
     problem: Problem
     subject: Subject = OF_ALL
@@ -245,13 +235,10 @@ class Checkup:
 
 
 def checkup(
-    expected: Collection[Expected],
-    recorded: Recorded,
-    now: datetime,
-    run_within: timedelta = RUN_WITHIN,
+    expected: Sequence[Expected], recorded: Recorded, now: datetime, within: timedelta = RUN_WITHIN
 ) -> Checkup:
     """Judge all certificates that are expected."""
-    concerns = concerns_of(expected, recorded, now, run_within)
+    concerns = concerns_of(expected, recorded, now, within)
     if not expected:
         said = Text("no certificate is declared")
         hint = Text("declare one under [[certificates]], or name the file with --config FILE")
@@ -275,13 +262,10 @@ def _soonest(names: Collection[str], recorded: Recorded) -> Soonest | None:
 
 
 def concerns_of(
-    expected: Collection[Expected],
-    recorded: Recorded,
-    now: datetime,
-    run_within: timedelta = RUN_WITHIN,
+    expected: Sequence[Expected], recorded: Recorded, now: datetime, within: timedelta = RUN_WITHIN
 ) -> tuple[Concern, ...]:
     """Return what needs a person, the worst first, and of that what ends first."""
-    found = [*_of_runs(recorded, now, run_within), *_of_clock(expected, recorded, now)]
+    found = [*_of_runs(recorded, now, within), *_of_clock(expected, recorded, now)]
     places, notices = defaultdict[str, list[Sighting]](list), defaultdict[str, list[Notice]](list)
     for place in recorded.sightings:
         places[place.lineage].append(place)
@@ -342,9 +326,7 @@ def _of_runs(recorded: Recorded, now: datetime, within: timedelta) -> Iterator[C
         yield Concern(one.problem, Subject(one.lineage), one.certificate.not_after)
 
 
-def _of_clock(
-    expected: Collection[Expected], recorded: Recorded, now: datetime
-) -> Iterator[Concern]:
+def _of_clock(expected: Iterable[Expected], recorded: Recorded, now: datetime) -> Iterator[Concern]:
     """Report a clock that is behind what is recorded: no judgment by time holds then."""
     moments = [] if recorded.last_run is None else [recorded.last_run.ended_at]
     for one in expected:
@@ -360,7 +342,7 @@ def _of_clock(
 
 def _of_certificate(
     expected: Expected,
-    versions: Sequence[Version],
+    versions: Versions,
     places: Sequence[Sighting],
     notices: Sequence[Notice],
     now: datetime,
@@ -433,16 +415,14 @@ def _half_revoked(lineage: str, earlier: Iterable[Version], now: datetime) -> It
                 "the revocation of an earlier certificate was begun at {moment} and did not end",
                 moment=begun.at,
             )
-            hint = Text(
-                "run: certferry revoke {lineage} --reason {reason}",
-                lineage=lineage,
-                reason=begun.reason.value,
+            hint = Text("run: certferry revoke {lineage} --reason {reason}").filled(
+                lineage=lineage, reason=begun.reason.value
             )
             yield _warning("revocation_begun", said, hint, Subject(lineage), begun.at)
 
 
 def _of_place(
-    expected: Expected, versions: Sequence[Version], place: Sighting, now: datetime
+    expected: Expected, versions: Versions, place: Sighting, now: datetime
 ) -> Iterator[Concern]:
     """Judge a place that does not have its certificate, by its deadline and by what it has."""
     newest, where = versions[0], Subject(place.lineage, place.target, place.domain)

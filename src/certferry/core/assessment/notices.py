@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from certferry.core.certificates.lineage import Version
+from certferry.core.certificates.lineage import Version, Versions
 from certferry.core.certificates.renewal import is_overdue
 from certferry.core.planning.limits import NEAR, WITHOUT_ANY
 from certferry.core.planning.plan import Action
@@ -39,9 +39,7 @@ USUAL = (Topic.TROUBLE, Topic.RECOVERED)
 
 @dataclass(frozen=True, slots=True, order=True)
 class Subject:
-    """A certificate, a target of it, a domain there: each empty where it is about the whole. With
-    none of them it is the run itself; with a `channel` alone, a channel of notifications.
-    """
+    """A certificate, a target of it, a domain there, or a `channel`; with none, the run itself."""
 
     lineage: str = ""
     target: str = ""
@@ -55,9 +53,7 @@ Key = tuple[Topic, Subject]
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Something that stands, since a moment: trouble that is not over, or an event of the last day,
-    whose `problem` says what happened. Until the `deadline` the old certificate still works.
-    """
+    """What stands since a moment, as `problem` says; the old one works until the `deadline`."""
 
     topic: Topic
     subject: Subject
@@ -89,10 +85,7 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class ChannelState:
-    """What is stored of a channel: what it has been sent, and when it was `sent` its last messages;
-    nothing is sent before `again_at`. `refusal` is what its service last answered where it took no
-    message, with the moment since when it takes none.
-    """
+    """What a channel was sent, and when; `refusal` is why its service takes no message."""
 
     deliveries: tuple[Delivery, ...] = ()
     sent: tuple[datetime, ...] = ()
@@ -118,12 +111,10 @@ def noticed(
     before: Notices,
     now: datetime,
     *,
-    versions: Mapping[str, Sequence[Version]],
+    versions: Mapping[str, Versions],
     declared: Collection[str],
 ) -> Notices:
-    """Return the notices that stand after a run. `versions` are those of the report's lineages,
-    newest first; of what is not `declared` any more, nothing stands.
-    """
+    """Return the notices that stand after a run of what is `declared`. `versions`: newest first."""
     if not report.complete:
         return before  # a run that was stopped has not seen everything
     reports = {lineage.lineage: lineage for lineage in report.lineages}
@@ -215,23 +206,23 @@ def _is_quiet(report: LineageReport) -> bool:
     return all(step.outcome is Outcome.UNCHANGED and step.hint is None for step in report.outcomes)
 
 
-def _of_lineage(
-    report: LineageReport, versions: Sequence[Version], now: datetime
-) -> Iterator[Notice]:
+def _of_lineage(report: LineageReport, versions: Versions, now: datetime) -> Iterator[Notice]:
     troubles: dict[Subject, Notice] = {}
     for step in report.outcomes:
         if step.outcome in _BAD or _waits_too_long(step, versions, now):
             left = _time_left(step, versions, now)
-            trouble = _notice(Topic.TROUBLE, report, step, now, left)
+            trouble = _notice(Topic.TROUBLE, report.lineage, step, now, left)
             troubles.setdefault(trouble.subject, trouble)
     yield from troubles.values()
     yield from _done(report, now)
-    yield from (_notice(Topic.FOUND, report, s, now) for s in report.outcomes if _is_a_finding(s))
+    yield from (
+        _notice(Topic.FOUND, report.lineage, s, now) for s in report.outcomes if _is_a_finding(s)
+    )
     if versions and is_overdue(versions[0].certificate, now):
         yield _deadline(report.lineage, versions[0])
 
 
-def _waits_too_long(step: StepOutcome, versions: Sequence[Version], now: datetime) -> bool:
+def _waits_too_long(step: StepOutcome, versions: Versions, now: datetime) -> bool:
     """Whether an order waits until the renewal is overdue, or too long for a first one."""
     until = step.held_until
     if until is None:
@@ -241,7 +232,7 @@ def _waits_too_long(step: StepOutcome, versions: Sequence[Version], now: datetim
     return is_overdue(versions[0].certificate, until)
 
 
-def _time_left(step: StepOutcome, versions: Sequence[Version], now: datetime) -> datetime | None:
+def _time_left(step: StepOutcome, versions: Versions, now: datetime) -> datetime | None:
     """Return the moment until which what is served now works."""
     # Without a new certificate it is the newest one; without its deployment, the one before it.
     served = versions[:1] if step.target is None else versions[1:2]
@@ -255,9 +246,9 @@ def _done(report: LineageReport, now: datetime) -> Iterator[Notice]:
     for step in report.having(Outcome.DONE):
         is_unverified = (step.target, step.domain) not in verified
         if step.action in {Action.ISSUE, Action.ADOPT}:
-            yield _notice(Topic.RENEWED, report, step, now)
+            yield _notice(Topic.RENEWED, report.lineage, step, now)
         if step.action is Action.VERIFY or (step.action is Action.DEPLOY and is_unverified):
-            yield _notice(Topic.DEPLOYED, report, step, now)
+            yield _notice(Topic.DEPLOYED, report.lineage, step, now)
 
 
 def _is_a_finding(step: StepOutcome) -> bool:
@@ -277,15 +268,11 @@ def _deadline(lineage: str, version: Version) -> Notice:
 
 
 def _notice(
-    topic: Topic,
-    report: LineageReport,
-    step: StepOutcome,
-    now: datetime,
-    deadline: datetime | None = None,
+    topic: Topic, lineage: str, step: StepOutcome, now: datetime, deadline: datetime | None = None
 ) -> Notice:
     usual = topic.value if step.outcome in _IN_ORDER else step.outcome.value
     problem = Problem(step.code or usual, step.detail, step.hint)
-    subject = Subject(report.lineage, step.target or "", step.domain or "")
+    subject = Subject(lineage, step.target or "", step.domain or "")
     return Notice(topic, subject, now, problem, deadline)
 
 
@@ -294,9 +281,7 @@ CUT = "…"
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A title of one line, paragraphs by importance, and `event`
-    (docs/reference/schema/event.json).
-    """
+    """A title, paragraphs by importance, and `event` (docs/reference/schema/event.json)."""
 
     title: str
     paragraphs: tuple[str, ...]
@@ -376,15 +361,11 @@ class Dispatch:
 
 
 def dispatch(
-    name: str,
-    notices: Sequence[Notice],
-    state: ChannelState,
-    topics: Collection[Topic],
-    now: datetime,
+    name: str, notices: Sequence[Notice], state: ChannelState, on: Collection[Topic], now: datetime
 ) -> Dispatch:
-    """Claim for this run what a channel that takes these `topics` is to be sent now."""
-    due = tuple(_due(name, notices, state.deliveries, topics, now))
-    known = _without_past(state.deliveries, notices, topics)
+    """Claim for this run what a channel that takes the topics `on` is to be sent now."""
+    due = tuple(_due(name, notices, state.deliveries, on, now))
+    known = _without_past(state.deliveries, notices, on)
     if not due or not may_be_sent(state, now):
         return Dispatch((), replace(state, deliveries=known))
     after = {one.key: one for one in known}

@@ -10,7 +10,7 @@ from enum import StrEnum
 from certferry.core.assessment.health import Concern, Recorded
 from certferry.core.assessment.notices import Notice, Subject
 from certferry.core.certificates.certificate import short
-from certferry.core.certificates.lineage import Version, version_for
+from certferry.core.certificates.lineage import Version, Versions, version_for
 from certferry.core.certificates.renewal import RenewalWindow, plausible_window
 from certferry.core.desired.certificate import DesiredCertificate, DesiredDeployment, Kind
 from certferry.core.observed.observation import (
@@ -27,7 +27,7 @@ from certferry.core.planning.drift import drift_of, setting_changes
 from certferry.core.planning.due import VERIFY_TIMEOUT, stuck_error, stuck_since
 from certferry.core.planning.plan import Due, HeldUntil, Plan
 from certferry.core.planning.planner import overdue, why_adopt
-from certferry.core.planning.rollbacks import in_words, renewed_after_rollback
+from certferry.core.planning.rollbacks import in_words, renew_after_rollback
 from certferry.core.planning.rollouts import why_deliver
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.errors import CertferryError
@@ -93,10 +93,7 @@ class LastFailure:
 
 @dataclass(frozen=True, slots=True)
 class DomainStatus:
-    """One domain at one target, and what it is to serve: a certificate with this `fingerprint`,
-    valid until `not_after`, at the target already where it `is_uploaded`. `served` is what each
-    address presents, `ticket` what to send to the target's support.
-    """
+    """One domain at one target, what it is to serve and what it serves; `ticket` is for support."""
 
     target: str
     kind: Kind
@@ -121,11 +118,9 @@ class DomainStatus:
 
 @dataclass(frozen=True, slots=True)
 class LineageStatus:
-    """One lineage: its version in force, its domains, when it is renewed, and the `reason` why that
-    is now, or should have been by another client. `window` is the CA's, where that decides. `until`
-    is the first end of what its domains are to serve. `problem`: another client's files cannot be
-    read, and `version` was last taken from them. `notices` are what is unread, unmatched or
-    switched off at its targets.
+    """One lineage with its domains: the `reason` why it is renewed now, or should have been
+    elsewhere; the CA's `window` where that decides; `until`, the first end of what its domains are
+    to serve; the `problem` of files that cannot be read.
     """
 
     lineage: str
@@ -159,9 +154,7 @@ def status_of(
     *,
     unreadable: CertferryError | None = None,
 ) -> LineageStatus:
-    """Judge what was observed. A target that is at a change for longer than `timeout` is stuck;
-    `unreadable` is why another client's files are.
-    """
+    """Judge what was observed. A target that is at a change for longer than `timeout` is stuck."""
     current = observed.current
     places = list(zip(desired.deployments, observed.targets, strict=True))
     domains = tuple(
@@ -189,9 +182,7 @@ def status_of(
 
 
 def _notices(
-    lineage: str,
-    observed: Observation,
-    places: Iterable[tuple[DesiredDeployment, ObservedTarget]],
+    lineage: str, observed: Observation, places: Iterable[tuple[DesiredDeployment, ObservedTarget]]
 ) -> Iterator[Concern]:
     for deployment, target in places:
         for error in (*target.unread, *choice.remarks(deployment, target)):
@@ -223,14 +214,14 @@ def _renew_at(observed: Observation, now: datetime) -> datetime | None:
     current = observed.current
     if current is None:
         return None
-    moments = planner.renew_at(observed, current), renewed_after_rollback(observed, current, now)
+    moments = planner.renew_at(observed, current), renew_after_rollback(observed, current, now)
     return min(filter(None, moments))
 
 
 def domains_of(
     deployment: DesiredDeployment,
     target: ObservedTarget,
-    versions: tuple[Version, ...],
+    versions: Versions,
     now: datetime,
     timeout: timedelta,
 ) -> tuple[DomainStatus, ...]:
@@ -267,7 +258,7 @@ def _domain(
     deployment: DesiredDeployment,
     target: ObservedTarget,
     domain: ObservedDomain,
-    versions: tuple[Version, ...],
+    versions: Versions,
     now: datetime,
 ) -> DomainStatus:
     version = version_for(domain.withdrawn, versions, now)
@@ -403,12 +394,10 @@ def _with_failure(
     return replace(status, last_failure=_failure(notice, tried_at, held))
 
 
-def _failure(
-    notice: Notice | None, tried_at: datetime | None, due: Due | None
-) -> LastFailure | None:
+def _failure(notice: Notice | None, tried: datetime | None, due: Due | None) -> LastFailure | None:
     if notice is None:
         return None
-    at = notice.since if tried_at is None else max(tried_at, notice.since)
+    at = notice.since if tried is None else max(tried, notice.since)
     again_at = due.until if isinstance(due, HeldUntil) else None
     return LastFailure(notice.problem, notice.since, at, again_at)
 

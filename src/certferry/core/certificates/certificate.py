@@ -47,9 +47,7 @@ class Certificate:
 
 
 def covers(name: str, domain: str) -> bool:
-    """Return whether a SAN covers a domain: itself, or one label below a wildcard (RFC 6125
-    §6.4.3). A wildcard domain is covered by the same wildcard only.
-    """
+    """Return whether a SAN covers a domain: itself, or one label below (RFC 6125 §6.4.3)."""
     if name == domain:
         return True
     if is_wildcard(domain) or not is_wildcard(name):
@@ -74,10 +72,9 @@ CERT, CHAIN, FULLCHAIN, PRIVKEY = "cert.pem", "chain.pem", "fullchain.pem", "pri
 
 @dataclass(frozen=True, slots=True)
 class CertificateBundle:
-    """A certificate with its chain and key. `chain` holds the issuer certificates as PEM, the
-    leaf's issuer first, without the root unless that is the leaf's issuer. `key_matches`,
-    `chain_complete` and until when the leaf's issuer is valid are facts for safety to judge, found
-    when it was read.
+    """A certificate with its chain and key. `chain` holds the issuers as PEM, the leaf's first,
+    without the root unless that signed the leaf. `key_matches` and `chain_complete` are for safety
+    to judge.
     """
 
     certificate: Certificate

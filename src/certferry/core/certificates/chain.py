@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum, StrEnum
@@ -62,9 +62,7 @@ _MOST_LISTED = 3
 
 @dataclass(frozen=True, slots=True)
 class Presented:
-    """A certificate as it stands in a served chain. `names` are what a client compares the host
-    with (RFC 6125 §6.4), so those of an issuer are empty.
-    """
+    """A certificate in a served chain; an issuer's `names` are empty (RFC 6125 §6.4)."""
 
     fingerprint: str
     subject: str
@@ -85,9 +83,7 @@ class End(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """The certificates that lead up from the leaf, leaf first, as far as they were found. The last
-    one is trusted, signs itself, or names an issuer that is neither presented nor trusted.
-    """
+    """The certificates that lead up from the leaf, leaf first, as far as they were found."""
 
     certificates: tuple[Presented, ...]
     end: End
@@ -144,7 +140,15 @@ def _of_its_issuers(way: Way, now: datetime) -> Problem:
             Text("serve the fullchain: the leaf first, then its issuer certificates"),
         )
     if way.end is not End.TRUSTED:
-        return _untrusted(last)
+        # The root is usually not presented, so it is the last one's issuer; of itself, its own.
+        return Problem(
+            EdgeProblemCode.UNTRUSTED_ISSUER,
+            Text("its issuer {issuer} is not trusted (a staging CA?)", issuer=last.issuer),
+            Text(
+                "browsers trust no staging or private CA; where this one is meant, name its root"
+                " with `ca_bundle` under [verify]"
+            ),
+        )
     expired = [issuer for issuer in way.certificates[1:] if now > issuer.not_after]
     if expired:
         return _expired(expired[0], now)
@@ -156,9 +160,7 @@ def _of_its_issuers(way: Way, now: datetime) -> Problem:
 
 
 def without_valid_signer(signers: Sequence[Presented], now: datetime) -> Problem | None:
-    """Return the problem where what signed the leaf is presented and past its end. This machine may
-    trust another certificate with the same key; a visitor's may not.
-    """
+    """Return the problem where every presented signer of the leaf has expired."""
     if not signers or any(now <= signer.not_after for signer in signers):
         return None
     return _expired(signers[0], now)
@@ -167,30 +169,15 @@ def without_valid_signer(signers: Sequence[Presented], now: datetime) -> Problem
 def _expired(issuer: Presented, now: datetime) -> Problem:
     return Problem(
         EdgeProblemCode.ISSUER_EXPIRED,
-        Text(
-            "its issuer {issuer} expired {ago} ago",
-            issuer=issuer.subject,
-            ago=now - issuer.not_after,
+        Text("its issuer {issuer} expired {ago} ago").filled(
+            issuer=issuer.subject, ago=now - issuer.not_after
         ),
         Text("serve the chain that the CA gives today; a new certificate comes with it"),
     )
 
 
-def _untrusted(last: Presented) -> Problem:
-    """The root is usually not presented, so it is the last one's issuer; of itself, its own."""
-    return Problem(
-        EdgeProblemCode.UNTRUSTED_ISSUER,
-        Text("its issuer {issuer} is not trusted (a staging CA?)", issuer=last.issuer),
-        Text(
-            "browsers trust no staging or private CA; where this one is meant, name its root with"
-            " `ca_bundle` under [verify]"
-        ),
-    )
-
-
 SKEW = timedelta(minutes=15)
-"""How wrong this machine's clock may be: by more, Qiniu refuses what is dated by it
-(docs/facts/qiniu.md §2.3), and nothing could be deployed."""
+"""How wrong this clock may be: by more, Qiniu refuses its dates (docs/facts/qiniu.md §2.3)."""
 
 _NAMED = 5
 """Names that a message holds: a certificate may have thousands."""
@@ -202,29 +189,18 @@ _NOT_KEPT = Text(
     lineage=LINEAGE,
 )
 
-
 _CLOCK = Text(
     "see first whether this machine's clock is right (`timedatectl`); if it is, tell the CA."
     " Nothing was kept or deployed; runs order again after a day"
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _Case:
-    bundle: CertificateBundle
-    names: tuple[str, ...]
-    now: datetime
-
-
 def must_be_as_ordered(bundle: CertificateBundle, names: Iterable[str], now: datetime) -> None:
-    """Require that a certificate is for exactly these names and our key, valid now, and comes with
-    its issuers. That it is a leaf was seen when it was read. Raises `CertificateRejected`.
+    """Require that a certificate is for these names and our key, valid, and with its issuers.
+    Raises `CertificateRejected`.
     """
-    case = _Case(bundle, tuple(names), now)
-    for question in _QUESTIONS:
-        problem = question(case)
-        if problem is not None:
-            raise rejected(problem, _CLOCK if question is _not_valid_now else _NOT_KEPT)
+    for problem, hint in _faults(bundle, tuple(names), now):
+        raise rejected(problem, hint)
 
 
 def rejected(problem: Text, hint: Text = _NOT_KEPT) -> CertificateRejected:
@@ -235,55 +211,29 @@ def rejected(problem: Text, hint: Text = _NOT_KEPT) -> CertificateRejected:
     )
 
 
-def _other_names(case: _Case) -> Text | None:
-    had, wanted = case.bundle.certificate.names, case.names
-    if same_names(had, wanted):
-        return None
-    return Text("it is for {had}; asked for: {wanted}", had=_few(had), wanted=_few(wanted))
+def _faults(
+    bundle: CertificateBundle, wanted: tuple[str, ...], now: datetime
+) -> Iterator[tuple[Text, Text]]:
+    leaf, issuer_end = bundle.certificate, bundle.issuer_not_after
+    if not same_names(leaf.names, wanted):
+        said = Text("it is for {had}; asked for: {wanted}")
+        yield said.filled(had=_few(leaf.names), wanted=_few(wanted)), _NOT_KEPT
+    if not bundle.key_matches:
+        yield Text("it does not belong to our private key"), _NOT_KEPT
+    # Differences: a certificate without an end has the last second of the calendar (RFC 5280
+    # §4.1.2.5), after which there is no moment.
+    if leaf.not_before - now > SKEW or now - leaf.not_after >= SKEW:
+        said = Text("it is valid from {begin} to {end}, and here it is {now}")
+        yield said.filled(begin=leaf.not_before, end=leaf.not_after, now=now), _CLOCK
+    if not bundle.chain_complete:
+        said = Text(
+            "it is not followed by its issuer certificates (if a private CA signs with its root,"
+            " name that in `ca_bundle` under [acme])"
+        )
+        yield said, _NOT_KEPT
+    if issuer_end is not None and now - issuer_end >= SKEW:
+        yield Text("its issuer certificate expired at {moment}", moment=issuer_end), _NOT_KEPT
 
 
 def _few(names: tuple[str, ...]) -> tuple[str, ...]:
     return names if len(names) <= _NAMED else (*names[:_NAMED], "…")
-
-
-def _other_key(case: _Case) -> Text | None:
-    return None if case.bundle.key_matches else Text("it does not belong to our private key")
-
-
-def _not_valid_now(case: _Case) -> Text | None:
-    leaf = case.bundle.certificate
-    # Differences: a certificate without an end has the last second of the calendar (RFC 5280
-    # §4.1.2.5), after which there is no moment.
-    if leaf.not_before - case.now <= SKEW and case.now - leaf.not_after < SKEW:
-        return None
-    return Text(
-        "it is valid from {begin} to {end}, and here it is {now}",
-        begin=leaf.not_before,
-        end=leaf.not_after,
-        now=case.now,
-    )
-
-
-def _expired_issuer(case: _Case) -> Text | None:
-    end = case.bundle.issuer_not_after
-    if end is None or case.now - end < SKEW:
-        return None
-    return Text("its issuer certificate expired at {moment}", moment=end)
-
-
-def _broken_chain(case: _Case) -> Text | None:
-    if case.bundle.chain_complete:
-        return None
-    return Text(
-        "it is not followed by its issuer certificates (if a private CA signs with its root, name"
-        " that in `ca_bundle` under [acme])"
-    )
-
-
-_QUESTIONS: tuple[Callable[[_Case], Text | None], ...] = (
-    _other_names,
-    _other_key,
-    _not_valid_now,
-    _broken_chain,
-    _expired_issuer,
-)

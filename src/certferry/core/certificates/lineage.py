@@ -30,20 +30,12 @@ class RevocationReason(StrEnum):
         return _CODES[self]
 
 
-_CODES = {
-    RevocationReason.UNSPECIFIED: 0,
-    RevocationReason.KEY_COMPROMISE: 1,
-    RevocationReason.AFFILIATION_CHANGED: 3,
-    RevocationReason.SUPERSEDED: 4,
-    RevocationReason.CESSATION_OF_OPERATION: 5,
-}
+_CODES = dict(zip(RevocationReason, (0, 1, 3, 4, 5), strict=True))
 
 
 @dataclass(frozen=True, slots=True)
 class Revocation:
-    """That a certificate was revoked, or is about to be: it is written down before the CA is asked,
-    and `is_answered` once the CA has taken it.
-    """
+    """A revocation, stored before the CA is asked; `is_answered` once the CA has taken it."""
 
     at: datetime
     reason: RevocationReason
@@ -86,22 +78,19 @@ class Withdrawal:
 MARK = "certferry"
 SHORT = "cf"
 _SLUG = 24
-"""Characters of the lineage's name in a label. Targets limit the length of a label without saying
-where (docs/facts/qiniu.md §4.1), so it is kept short."""
+"""Characters of the lineage's name: labels have a limit (docs/facts/qiniu.md §4.1)."""
 _PREFIX = 20
 """Hex digits of the fingerprint in a label: 80 bits, more than an account can hold by chance."""
 _TAG, _SHORT_PREFIX = 7, 12
-"""Hex digits that stand for the lineage, and of the fingerprint, in a short label: with what joins
-them 23 characters, which Qiniu takes from a widely used client (docs/facts/qiniu.md §4.1)."""
+"""Hex digits in a label of 23 characters, which Qiniu surely takes (docs/facts/qiniu.md §4.1)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """One certificate of a lineage as the store knows it; numbers grow by one. `fullchain_digest`
-    is that of its bundle, `None` where that is unknown. `window` is what the CA last said of its
-    renewal, `ask_after` when it may be asked again. `directory` is where it was ordered, `None` for
-    one that was made elsewhere or came before this was kept. `issuer_not_after` is until when what
-    signed the leaf is valid, where that is known.
+    """One certificate of a lineage as the store knows it; numbers grow by one. `window` is what the
+    CA last said, `ask_after` when it may be asked again; `directory` is where it was ordered,
+    `None` for one that was made elsewhere; `issuer_not_after` is the end of what signed it, where
+    known.
     """
 
     number: int
@@ -142,13 +131,12 @@ class Version:
         )
 
 
-def version_for(
-    withdrawn: Collection[str], versions: Sequence[Version], now: datetime
-) -> Version | None:
-    """Return the version that a domain is to serve: the newest of `versions`; where that is
-    withdrawn, the newest before it that is not, is still valid, and was not revoked. `None` where
-    there is none.
-    """
+Versions = Sequence[Version]
+"""Those of a lineage, newest first."""
+
+
+def version_for(withdrawn: Collection[str], versions: Versions, now: datetime) -> Version | None:
+    """Return what a domain is to serve: the newest, or the newest good one not `withdrawn`."""
     for place, version in enumerate(versions):
         is_good = version.certificate.not_after > now and version.revocation is None
         if version.fingerprint not in withdrawn and (place == 0 or is_good):

@@ -42,9 +42,7 @@ def normalise(name: str) -> str:
 
 
 def zone_name(written: str) -> str:
-    """Return the one spelling of a zone: as `normalise`, and it may be below a label that no host
-    has, such as `_acme-challenge`. Raises `ConfigError` for what is in no A-labels.
-    """
+    """Return the one spelling of a zone, below any label. Raises `ConfigError`."""
     labels = written.strip().strip(".").split(".")
     return ".".join(_to_ascii(label, written) for label in labels)
 
@@ -86,9 +84,7 @@ def base_name(name: str) -> str:
 
 
 def challenge_name(identifier: str) -> str:
-    """Return the name of the TXT record that proves an identifier (RFC 8555 §8.4). Apex and
-    wildcard share one, since the wildcard's `*.` is left out.
-    """
+    """Return an identifier's TXT name (RFC 8555 §8.4); a wildcard shares that of its base name."""
     return f"{CHALLENGE}.{base_name(identifier)}"
 
 
@@ -221,11 +217,7 @@ _SECOND_LEVELS = {
 
 
 def registered_domain(name: str) -> str:
-    """Return what was registered for a name: its last two labels, or three below a suffix such as
-    com.cn. CAs use the whole public suffix list, which changes every week and has 10,000 lines.
-    Where a suffix is not known here, the names of several owners count together: their budget ends
-    too early, and never too late.
-    """
+    """Return a name's last two labels, or three where that is wide: counted too high, never low."""
     labels = base_name(name).split(".")
     wide = set(labels[-2:-1]) & set(_SECOND_LEVELS.get(labels[-1], "").split())
     return ".".join(labels[-3 if wide else -2 :])

@@ -88,10 +88,8 @@ def with_issuer(chain: list[x509.Certificate], bundle_pem: bytes) -> list[x509.C
         return chain
 
 
-def _issuer_among(
-    candidates: list[x509.Certificate], leaf: x509.Certificate
-) -> list[x509.Certificate]:
-    return [issuer for issuer in candidates if _is_issuer(issuer) and _issued_by(leaf, issuer)][:1]
+def _issuer_among(others: list[x509.Certificate], leaf: x509.Certificate) -> list[x509.Certificate]:
+    return [issuer for issuer in others if _is_issuer(issuer) and _issued_by(leaf, issuer)][:1]
 
 
 def certificate_pem(certificate: x509.Certificate) -> str:
@@ -102,9 +100,7 @@ def certificate_pem(certificate: x509.Certificate) -> str:
 def pkcs8_pem(key: PrivateKeyTypes) -> Secret:
     """Write a private key as PKCS#8 without a passphrase (RFC 7468 section 10)."""
     pem = key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
     return Secret(pem.decode())
 
@@ -161,10 +157,7 @@ def parse_key(privkey_pem: Secret) -> PrivateKeyTypes:
 
 
 def bundle_of(certificates: list[x509.Certificate], key: PrivateKeyTypes) -> CertificateBundle:
-    """Put a leaf, its issuer certificates and its key together. The key is turned into PKCS#8, the
-    one form every target takes. Raises `CertificateError` when the leaf does not stand first, or
-    has no names.
-    """
+    """Join a leaf, its issuers and its key, as PKCS#8. Raises `CertificateError`."""
     leaf, *issuers = certificates
     _must_begin_with_the_leaf(leaf, issuers, key)
     with _translating_errors():
@@ -181,9 +174,7 @@ def bundle_of(certificates: list[x509.Certificate], key: PrivateKeyTypes) -> Cer
 
 
 def issuer_end(certificates: list[x509.Certificate]) -> datetime | None:
-    """Return until when what signed a leaf is valid, which follows it; `None` where nothing does.
-    Those behind it may have ended: clients trust others that have the same key.
-    """
+    """Return until when the signer of a leaf, which follows it, is valid; `None` without one."""
     ends = [issuer.not_valid_after_utc for issuer in certificates[1:2]]
     return next((max(end, _EARLIEST) for end in ends), None)
 
@@ -258,10 +249,7 @@ def _key_type(public_key: object) -> str:
 
 
 def _is_complete(chain: list[x509.Certificate]) -> bool:
-    """Return whether each is issued by the next, which may issue, down to at least one issuer
-    certificate. Whether the last one leads to a trusted root is for the verifier at the edge to
-    say.
-    """
+    """Return whether each is issued by the next, down to at least one issuer certificate."""
     pairs = list(itertools.pairwise(chain))
     return bool(pairs) and all(
         _is_issuer(issuer) and _issued_by(child, issuer) for child, issuer in pairs

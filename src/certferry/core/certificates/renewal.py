@@ -22,7 +22,6 @@ USUAL_REST = timedelta(hours=6)
 SHORTEST_REST, LONGEST_REST = timedelta(minutes=1), timedelta(days=1)
 """What a CA may ask for in Retry-After (RFC 9773 §4.3.2)."""
 
-
 _DIGITS = 13
 """Hex digits of a fingerprint that make a share: as many bits as a float holds."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -30,9 +29,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class RenewalWindow:
-    """The moments between which the CA wants the certificate replaced, and the address of a page
-    that says why, where it names one (RFC 9773 §4.2).
-    """
+    """When the CA wants a certificate replaced; `page` says why (RFC 9773 §4.2)."""
 
     start: datetime
     end: datetime
@@ -47,23 +44,18 @@ class RenewalInfo:
     retry_after: timedelta | None = None
 
 
-def plausible_window(
-    certificate: Certificate, window: RenewalWindow | None
-) -> RenewalWindow | None:
-    """Return a window that can be this certificate's: not empty, and over before the certificate
-    is. One that lies before its life is how a CA asks for another one at once (RFC 9773 §4.2). Any
-    other is none, be it absurd or a later certificate's.
+def plausible_window(leaf: Certificate, window: RenewalWindow | None) -> RenewalWindow | None:
+    """Return a window that is not empty and over before the certificate is, else `None`. One before
+    its life is how a CA asks for another certificate at once (RFC 9773 §4.2).
     """
     if window is None:
         return None
-    fits = _EPOCH <= window.start < window.end <= certificate.not_after
+    fits = _EPOCH <= window.start < window.end <= leaf.not_after
     return window if fits else None
 
 
 def renew_at(certificate: Certificate, window: RenewalWindow | None = None) -> datetime:
-    """Return the moment from which the certificate is due. In a window it is always the same one,
-    drawn by the certificate's fingerprint, never before its lifetime, and never in the last sixth.
-    """
+    """Return when a certificate is due: in its window by its fingerprint, before the last sixth."""
     share = 2 if certificate.lifetime < SHORT_LIVED else 3
     left = certificate.lifetime / share
     found = plausible_window(certificate, window)
@@ -81,9 +73,7 @@ def _moment_in(window: RenewalWindow, fingerprint: str) -> datetime:
 
 
 def ask_after(now: datetime, retry_after: timedelta | None = None) -> datetime:
-    """Return when a CA that was asked now may be asked again: in the next half of a day (UTC),
-    later where it says so, and sooner only where it wants to be asked more often than is usual.
-    """
+    """Return when the CA may be asked again: in the next half of a day, or as it says."""
     rest = USUAL_REST if retry_after is None else retry_after
     moment = now + min(max(rest, SHORTEST_REST), LONGEST_REST)
     if rest < USUAL_REST:
@@ -93,9 +83,7 @@ def ask_after(now: datetime, retry_after: timedelta | None = None) -> datetime:
 
 
 def may_ask(kept: datetime | None, now: datetime) -> bool:
-    """Return whether the CA may be asked, given what `ask_after` said then. A moment that is
-    further ahead than any it gives was written by a clock that was ahead.
-    """
+    """Return whether the CA may be asked; an `ask_after` far ahead is of a wrong clock."""
     return kept is None or not now < kept <= now + LONGEST_REST
 
 
@@ -105,9 +93,7 @@ most renew a third before (acme.sh, certbot and lego with 30 of 90 days left), p
 
 
 def is_overdue(certificate: Certificate, now: datetime) -> bool:
-    """Return whether its client should have replaced the certificate by now: it ends within two
-    weeks, or for short-lived ones within half of the time that a renewal has.
-    """
+    """Return whether another client should have replaced the certificate by now."""
     return now >= overdue_at(certificate)
 
 

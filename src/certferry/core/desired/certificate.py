@@ -19,9 +19,7 @@ MODE, KEY_MODE = 0o644, 0o600
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """What is run, without a shell: its arguments, the program first, and the directory it runs
-    in. One that takes longer than `timeout` is ended.
-    """
+    """A program, run without a shell in a directory, and ended after `timeout`."""
 
     arguments: tuple[str, ...]
     directory: str
@@ -35,10 +33,7 @@ class Program:
 
 @dataclass(frozen=True, slots=True)
 class FileDelivery:
-    """Four PEM files in a directory, and what is run when they have changed. `owner` and `group`
-    are names or numbers; `None` is the user that runs certferry. `mode` is that of everything but
-    the key.
-    """
+    """Four PEM files in a directory, their owner and `mode` (not the key's), and what reloads."""
 
     directory: str
     owner: str | None = None
@@ -92,10 +87,9 @@ class Authority:
 
 @dataclass(frozen=True, slots=True)
 class Issuance:
-    """How the certificates of a lineage are ordered: `profiles` in order of preference, none for
-    the CA's own choice; `authorities` with the usual one first, none where only one is known; with
-    `reuse_key` the key of the certificate before is used again; with `dns_persist` records that
-    stay may prove names (`core.dns_persist`).
+    """How certificates are ordered: `profiles` by preference, none for the CA's choice;
+    `authorities` with the usual one first; with `reuse_key` by the key before; with `dns_persist`
+    by records that stay.
     """
 
     profiles: tuple[str, ...] = ()
@@ -135,9 +129,8 @@ class ExternalAccount:
 
 
 class Kind(str):
-    """What a domain is at its target, in the target's own word. `AUTO` asks the target, and a `CDN`
-    domain is one like any other, whatever the target; `DCDN` is a CDN domain for dynamic content. A
-    directory or a command is a receiver: the name under which it is declared is no domain name.
+    """What a domain is at its target, in the target's own word; `AUTO` asks the target. A directory
+    or a command is a receiver, whose name is no domain name.
     """
 
     __slots__ = ()
@@ -183,10 +176,10 @@ class DesiredHttps:
 
 @dataclass(frozen=True, slots=True)
 class DesiredDeployment:
-    """Where a certificate is to be served. `domains` are named, `None` means every one that it
-    covers; with `globs` also those it covers that one of them matches. What is not named is less
-    those that `exclude` matches, and those that another deployment owns (`core.planning.rollouts`).
-    With a `delivery` it goes to a receiver, whose name is the only domain (`delivered`).
+    """Where a certificate is to be served: at the named `domains` (`None`: at all covered ones),
+    and at covered ones that a glob matches; of these, not where `exclude` matches or another
+    deployment owns it. With a `delivery` it goes to a receiver, whose name is the only domain
+    (`delivered`).
     """
 
     target: str
@@ -225,12 +218,10 @@ class PemFiles:
 
 @dataclass(frozen=True, slots=True)
 class DesiredCertificate:
-    """One lineage as declared: its names, its key, who proves them, where it is served. `dns` is
-    the account that writes the challenge records. Where several do, it is empty, and `dns_zones`
-    has each zone with its account, the longest first. The first name becomes the common name. A
-    certificate with `files` is made elsewhere and only imported: it needs no `dns`, and its names
-    are those of `offered`, which is what the files hold once they have been read, with
-    `offered_fullchain` as the digest of leaf and issuers; the leaf's ends at `offered_issuer_end`.
+    """One lineage as declared. The first name becomes the common name. `dns` writes the challenge
+    records; where several accounts do, it is empty, and `dns_zones` has each zone's account, the
+    longest first. With `files` it is made elsewhere: its names are those of `offered`, read from
+    them, with the digest `offered_fullchain` and the end of its issuer.
     """
 
     lineage: str

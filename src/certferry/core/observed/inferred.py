@@ -1,6 +1,4 @@
-"""What is added to what a target reports: our copies from the state, the bound certificate from its
-edges and from our record of the last change, patterns that match nothing, withdrawals.
-"""
+"""What is added to what a target reports: from the state, from its edges, from our record."""
 
 from __future__ import annotations
 
@@ -15,11 +13,11 @@ from certferry.core.certificates.lineage import Version, Withdrawal, labels_of, 
 from certferry.core.certificates.names import domain_of, is_glob, matches
 from certferry.core.desired.certificate import DesiredDeployment
 from certferry.core.observed.observation import (
+    Addresses,
     Observation,
     ObservedDomain,
     ObservedTarget,
     RemoteCertificate,
-    Served,
 )
 from certferry.core.observed.records import NO_LINEAGE, Remembered, RolloutRecord, Upload
 from certferry.errors import CertferryError
@@ -34,9 +32,7 @@ class Owner(StrEnum):
 
 
 class UploadOwners:
-    """Which certificates at the accounts are ours, by the state: what was uploaded, and what was
-    issued, of every lineage.
-    """
+    """Which certificates at the accounts are ours, by what the state has of every lineage."""
 
     def __init__(self, remembered: Iterable[tuple[str, Remembered]] = ()) -> None:
         self._uploaded: dict[tuple[str, str], str] = {}
@@ -88,9 +84,7 @@ def with_remembered_remotes(
 def with_unlisted_copies(
     found: ObservedTarget, versions: Iterable[Version], uploads: Iterable[Upload]
 ) -> ObservedTarget:
-    """Add our copies that a domain is bound to and that the target did not tell as ours: another
-    run may have uploaded one a moment ago, or it has the label of the lineage's former name.
-    """
+    """Add our copies that a domain is bound to and that the target did not list as ours."""
     listed = {remote.remote_id for remote in found.remotes}
     bound = {domain.bound for domain in found.domains} - listed
     unlisted = [upload for upload in uploads if upload.remote_id in bound]
@@ -111,9 +105,7 @@ def with_uses(found: ObservedTarget, uploads: Iterable[Upload]) -> ObservedTarge
     return replace(found, remotes=tuple(remotes))
 
 
-def with_likely_bindings(
-    found: ObservedTarget, now: datetime, timeout: timedelta
-) -> ObservedTarget:
+def with_likely_bound(found: ObservedTarget, now: datetime, timeout: timedelta) -> ObservedTarget:
     """Add what is probably bound, where the target does not tell."""
     domains = (
         replace(domain, bound=_bound(domain, found, now, timeout))
@@ -147,15 +139,12 @@ class LastChange:
 
 def likely_binding(
     remotes: Sequence[RemoteCertificate],
-    served: Sequence[Served],
+    served: Addresses,
     last: LastChange | None,
     now: datetime,
     timeout: timedelta,
 ) -> str | None:
-    """Return the remote id that is probably bound, `None` when it is probably none of ours. A
-    change that we asked for a moment ago counts before what the edges still serve; after `timeout`,
-    what the edges serve counts. Where no edge answers, our record does.
-    """
+    """Return what is probably bound: until `timeout` our last change, then what edges serve."""
     by_fingerprint = {remote.fingerprint: remote.remote_id for remote in remotes}
     asked = None if last is None else by_fingerprint.get(last.fingerprint)
     if asked is not None and last is not None and not last.was_seen and now < last.at + timeout:
@@ -167,9 +156,7 @@ def likely_binding(
 
 
 def with_unmatched(found: ObservedTarget, deployment: DesiredDeployment) -> ObservedTarget:
-    """Add which patterns match nothing, before another lineage gets what it owns. A name under
-    `exclude` is one of them; a glob there may be for domains to come.
-    """
+    """Add the globs, and the names under `exclude`, that match nothing of what was found."""
     there = [*(domain.domain for domain in found.domains), *found.excluded]
     globs = (glob for glob in deployment.globs if not any(matches(glob, d) for d in there))
     names = (
@@ -181,9 +168,7 @@ def with_unmatched(found: ObservedTarget, deployment: DesiredDeployment) -> Obse
 
 
 def about_lineage(target: ObservedTarget, lineage: str) -> ObservedTarget:
-    """Return a target with the lineage's name in the advice on its domains, where the adapter does
-    not know it.
-    """
+    """Return a target with the lineage's name in the advice on its domains."""
     domains = (
         replace(one, problem=one.problem and one.problem.about(lineage)) for one in target.domains
     )
@@ -207,9 +192,7 @@ def with_withdrawals(
 def unread(
     label: str, error: CertferryError, records: Iterable[RolloutRecord], current: str | None
 ) -> ObservedTarget:
-    """Return a target that cannot be read, with what is in progress there of the certificate in
-    force; `current` is its fingerprint.
-    """
+    """Return a target that cannot be read; `current` is the fingerprint of what is in force."""
     in_progress = tuple(
         one
         for one in records

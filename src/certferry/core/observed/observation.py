@@ -12,13 +12,7 @@ from certferry.core.certificates.certificate import Certificate, short
 from certferry.core.certificates.chain import Presented
 from certferry.core.certificates.lineage import Version
 from certferry.core.desired.certificate import HttpsSettings, Kind
-from certferry.core.observed.records import (
-    OtherCertificate,
-    Quota,
-    Remembered,
-    RolloutRecord,
-    TargetTask,
-)
+from certferry.core.observed import records
 from certferry.core.reasons import Reason, Usual
 from certferry.errors import CertferryError
 from certferry.problem import Problem
@@ -27,13 +21,11 @@ from certferry.text import Text
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What to observe for one deployment of a lineage. `domains` are named, and observed in any
-    case; `None` means every domain that `names` cover. With `globs` those that `names` cover and a
-    glob matches are wanted beside the named. `exclude` takes away from what is not named: see
-    `core.planning.choice.choose`. `known` are the lineage's certificates, newest first: a copy at
-    the target counts as ours only when it is one of these. With `others` every other certificate of
-    the account is wanted as well. With `anew` nothing counts that was read before: another
-    run may have written since.
+    """What to observe for one deployment: the named `domains` (`None`: all that `names` cover),
+    covered ones that `globs` match, less what `exclude` matches (`core.planning.choice.choose`).
+    `known` are the lineage's certificates, newest first: only copies of these are ours. With
+    `others` every other certificate is wanted as well, with `anew` nothing that was read before
+    counts.
     """
 
     lineage: str
@@ -60,8 +52,7 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 @dataclass(frozen=True, slots=True)
 class Change:
     """One thing that a step changes; a certificate is its fingerprint. `before` is `None` where
-    there was none, or it is not known, `after` where it is still to be issued. `remote_id` is the
-    target's id of the bound certificate. `untold`: the target does not say what there is.
+    there was none, or it is `untold`, `after` where it is still to be issued.
     """
 
     what: str
@@ -83,6 +74,9 @@ class Change:
     def becomes(self) -> str:
         """What there will be, in words for people."""
         return TO_COME if self.after is None else _shown(self.after)
+
+
+Changes = tuple[Change, ...]
 
 
 def _shown(value: str) -> str:
@@ -118,10 +112,8 @@ class DomainState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """What one address presents: the leaf's fingerprint, whether name and chain are valid. An
-    address that is `silent` could not be reached. One that was reached and refused the handshake
-    has no fingerprint either, but it answered: a visitor there gets an error. `chain` is what it
-    presents, leaf first, where that can be read.
+    """What one address presents, leaf first in `chain`. A `silent` one could not be reached; one
+    that refused the handshake answered, and has no fingerprint: a visitor gets an error.
     """
 
     address: str
@@ -138,25 +130,26 @@ class Served:
         return not self.silent
 
 
+Addresses = Sequence[Served]
+"""What the addresses of one domain present."""
+
+
 @dataclass(frozen=True, slots=True)
 class ReceiverDrift:
     """What a receiver finds to be otherwise than it was delivered, or not done yet."""
 
     reason: Reason
-    changes: tuple[Change, ...] = ()
+    changes: Changes = ()
 
 
 @dataclass(frozen=True, slots=True)
 class ObservedDomain:
-    """A domain at its target. `bound` is the remote id in force, `None` without HTTPS. Of a
-    receiver, `domain` is the name it is declared by, `bound` the fingerprint of what it holds,
-    `fullchain_digest` that of leaf and issuers, where it knows. `problem` says why the target
-    cannot serve it (state `UNAVAILABLE`) or what its last change failed of (state `FAILED`).
-    `binding_hidden`: the target does not tell what is bound, so `bound` is what the edges and our
-    own record of the last change suggest. `last` is that record, of whichever certificate. Of one
-    without `has_settings`, only the certificate can be set. `withdrawn` are the fingerprints of
-    certificates that are not to be bound here again. `task` is what the target tells of the change
-    that it carries out, or that failed.
+    """A domain at its target. `bound` is the remote id in force, `None` without HTTPS; where
+    `binding_hidden`, the one that edges and our `last` record suggest. Of a receiver, `bound` is
+    the fingerprint that it holds, `fullchain_digest` that of leaf and issuers. `problem` says why
+    it is `UNAVAILABLE`, or what its last change, the target's `task`, `FAILED` of. Without
+    `has_settings` only the certificate can be set. The `withdrawn` fingerprints are not bound here
+    again.
     """
 
     domain: str
@@ -168,10 +161,10 @@ class ObservedDomain:
     drift: ReceiverDrift | None = None
     fullchain_digest: str | None = None
     binding_hidden: bool = False
-    last: RolloutRecord | None = None
+    last: records.RolloutRecord | None = None
     has_settings: bool = True
     withdrawn: frozenset[str] = frozenset()
-    task: TargetTask | None = None
+    task: records.TargetTask | None = None
 
     def seen_at(self, fingerprint: str | None) -> datetime | None:
         """Return when a certificate was seen served here, if it is the last that was brought."""
@@ -181,9 +174,7 @@ class ObservedDomain:
 
 @dataclass(frozen=True, slots=True)
 class RemoteCertificate:
-    """A target's copy of a certificate of this lineage, proven ours by label and fingerprint. Until
-    `in_use_until` it is not removed, since the target said that something uses it.
-    """
+    """A target's copy of ours, by label and fingerprint; until `in_use_until` it stays."""
 
     remote_id: str
     label: str
@@ -194,9 +185,7 @@ class RemoteCertificate:
 
 @dataclass(frozen=True, slots=True)
 class TargetRules:
-    """What a target demands of a certificate: how long it must be valid still, and a common name.
-    `usual_change` is how long a change usually takes there, `None` where that is not known.
-    """
+    """What a target demands of a certificate, and how long a change usually takes there."""
 
     min_remaining: timedelta = timedelta(0)
     needs_common_name: bool = False
@@ -209,19 +198,14 @@ class TargetRules:
 
 @dataclass(frozen=True, slots=True)
 class ObservedTarget:
-    """One deployment's target as found; `failure` when it could not be read. The engine fills in
-    the account's `label`, and the patterns that are `unmatched`. `served` holds a domain's
-    addresses only where the bound certificate is the current one, or not known. `in_progress` is
-    what was begun at a target that cannot be read, and not seen since. `others` is everything else
-    in the account, where that was asked for, but for what another lineage owns; until another
-    lineage's certificate, on its way since `unsettled_since`, has arrived, that may still be
-    served. `unremembered` has the lineage's label, and is none of its certificates that the state
-    knows. `owned_elsewhere` are the lineages that serve domains in place of this one. `excluded`
-    are the domains that `exclude` takes away, `uncovered` the account's, where the certificate
-    covers none, `left_out` those that are not named, and switched off at the target for the reason
-    that `problem` says. `quota` is how full an account is that refused an upload. `unread` is what
-    could not be read beside the domains. With `remotes_hidden` our copies are those that the state
-    remembers.
+    """One deployment's target as found; `failure` when it could not be read, `in_progress` what was
+    begun there then. The engine adds the account's `label`, what is `unmatched`, and what addresses
+    present in `served`, where the current certificate is bound or that is not known. `others` are
+    all other free certificates, where asked for; while another lineage's is on its way since
+    `unsettled_since`, they may be served. `unremembered` are labelled as ours and not in the state.
+    `owned_elsewhere` are lineages that serve domains in place of this one, `excluded`, `uncovered`
+    and `left_out` (switched off, not named) other domains; `unread` could not be read beside them.
+    With `remotes_hidden`, `remotes` are the state's.
     """
 
     label: str = ""
@@ -230,10 +214,10 @@ class ObservedTarget:
     remotes: tuple[RemoteCertificate, ...] = ()
     served: Mapping[str, tuple[Served, ...]] = field(default_factory=dict)
     failure: CertferryError | None = None
-    in_progress: tuple[RolloutRecord, ...] = ()
-    others: tuple[OtherCertificate, ...] = ()
+    in_progress: tuple[records.RolloutRecord, ...] = ()
+    others: tuple[records.OtherCertificate, ...] = ()
     unsettled_since: datetime | None = None
-    unremembered: tuple[OtherCertificate, ...] = ()
+    unremembered: tuple[records.OtherCertificate, ...] = ()
     owned_elsewhere: tuple[str, ...] = ()
     unread: tuple[CertferryError, ...] = ()
     remotes_hidden: bool = False
@@ -241,7 +225,7 @@ class ObservedTarget:
     unmatched: tuple[str, ...] = ()
     uncovered: tuple[str, ...] = ()
     left_out: tuple[ObservedDomain, ...] = ()
-    quota: Quota | None = None
+    quota: records.Quota | None = None
 
     @property
     def is_owned_elsewhere(self) -> bool:
@@ -259,14 +243,13 @@ class ObservedTarget:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """Everything a decision about one lineage may look at. `versions` are newest first, but with
-    files that went back to an older certificate, the one that they hold is the first; `targets` are
-    in the order of the declared deployments. `remembered` is what the store knows.
+    """Everything that a decision about one lineage may look at. `versions` are newest first, after
+    the one that its files hold; `targets` are in the order of the declared deployments.
     """
 
     versions: tuple[Version, ...] = ()
     targets: tuple[ObservedTarget, ...] = ()
-    remembered: Remembered = field(default_factory=Remembered)
+    remembered: records.Remembered = field(default_factory=records.Remembered)
 
     @property
     def current(self) -> Version | None:
@@ -317,7 +300,7 @@ class Observation:
         return found
 
 
-def is_served(addresses: tuple[Served, ...], fingerprint: str) -> bool:
+def is_served(addresses: Addresses, fingerprint: str) -> bool:
     """Return whether all addresses that answered, at least one, present it validly."""
     answered = [address for address in addresses if address.answered]
     return bool(answered) and all(a.fingerprint == fingerprint and a.valid for a in answered)

@@ -13,16 +13,13 @@ from certferry.core.desired.certificate import DesiredCertificate, DesiredHttps,
 
 @dataclass(frozen=True, slots=True)
 class RolloutRecord:
-    """How far one certificate is with one domain: since when it is needed there, when the target
-    took it, what the target said of the domain before that, when a try failed for good, when it was
-    first seen served by all. `sent` are the settings that the target took with it, `None` where
-    that is unknown; `settings_before` are those that the domain showed before. At a receiver,
-    `program_digest` is that of the program which was run, and `fullchain_digest` that of leaf and
-    issuers. `request_id` is the target's own of the change that it took. `worked_before`: every
-    address that was reached completed a handshake just before that; `refused_since`: addresses have
-    refused the certificate since then. `tries` counts how often the certificate was sent there
-    without success or is on its way. `drift` names what another tool changed, as it was last
-    reported; `repairs` are the moments at which that was repaired, newest first.
+    """How far one certificate is with one domain: needed there, taken by the target, failed for
+    good, first seen served by all. `sent` are the settings that the target took, `None` where
+    unknown; `settings_before` and `problem_before` what it showed before. `program_digest` and
+    `fullchain_digest` are what a receiver ran and took. `worked_before`: all addresses completed
+    handshakes before; they refuse it since `refused_since`. `tries` counts those without success.
+    `drift` is what another tool changed, as last reported, `repairs` when it was repaired, newest
+    first.
     """
 
     lineage: str
@@ -53,7 +50,6 @@ class RolloutRecord:
 
 LAG = timedelta(minutes=1)
 """How long a target may go on telling of what was before a change that it accepted."""
-
 
 NO_LINEAGE = ""
 """The lineage of an `Upload` that is not ours: the state holds of it only that it is used."""
@@ -91,10 +87,7 @@ class Ordered:
 
 @dataclass(frozen=True, slots=True)
 class OtherCertificate:
-    """A certificate at a target that is not this lineage's, as the target lists it: another
-    lineage's, another tool's, or one uploaded by hand. `label` may be empty, and no identity.
-    `in_use_until` is as for our own.
-    """
+    """A target's certificate that is not this lineage's; its `label` identifies nothing."""
 
     remote_id: str
     label: str
@@ -109,9 +102,7 @@ TRIED_AGAIN = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """An account that refused an upload when it held as many as `most`: `held` is how many it holds
-    now. After `until` it is tried again.
-    """
+    """An account that refused an upload at `most`: how many are `held` now; full `until` then."""
 
     held: int
     most: int
@@ -124,9 +115,7 @@ class Quota:
 
 @dataclass(frozen=True, slots=True)
 class TargetTask:
-    """A change as its target tells of it: its `state` and `operation` in the target's own words,
-    when it began, and the target's number for it.
-    """
+    """A change as its target describes it, `state` and `operation` in the target's words."""
 
     state: str
     operation: str | None = None
@@ -154,9 +143,7 @@ class BegunRun:
 
 @dataclass(frozen=True, slots=True)
 class HistoryEntry:
-    """One thing that happened, for ever. `who` is the operator or host that ran certferry, `number`
-    grows with every entry: `None` before the store has given one.
-    """
+    """One event for ever, by `who`. The store counts its `number`, `None` before that."""
 
     at: datetime
     lineage: str
@@ -168,12 +155,10 @@ class HistoryEntry:
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """What the store knows of a lineage at one moment, without keys. `versions` are newest first,
-    `ordered` is the order in progress, `issue_tried_at` when a certificate was last ordered or
-    adopted, `issue_tries` how often that failed since one came, `failing_since` when a CA first
-    failed since then, `rejected_at` when what came was not what was ordered; `uploads` are by
-    target and newest first, `rollouts` by target and domain; `withdrawals` are bound nowhere again.
-    With `has_challenge_records`, TXT values of ours may still be in DNS.
+    """What the store knows of a lineage at one moment, without keys: `versions` newest first, the
+    order in progress, when and how often issuing failed since a certificate came, since when a CA
+    fails, `rejected_at` when a wrong one came; `uploads` by target and newest first, `rollouts` by
+    target and domain.
     """
 
     versions: tuple[Version, ...] = ()

@@ -18,7 +18,6 @@ from certferry.text import Text
 
 AUTO = "auto"
 
-
 Selection = Scope | DesiredDeployment
 """Which domains are wanted: named ones, all that are covered, or what matches."""
 
@@ -38,9 +37,7 @@ def searches(selection: Selection) -> bool:
 
 
 def choose(selection: Scope, there: Iterable[str]) -> Chosen:
-    """Choose among the domains of a target that take a certificate of their own, as certferry
-    spells them. What is named is observed in any case, and not returned here.
-    """
+    """Choose among a target's domains. What is named is observed in any case, and not here."""
     chosen = Chosen()
     if not searches(selection):
         return chosen
@@ -74,10 +71,8 @@ def unmatched_globs(
         yield from _without_match(deployment, target)
     if target.excluded and not target.domains and not target.owned_elsewhere:
         message = Text(
-            "`exclude` excludes every domain of the account {target} that is covered: {domains}",
-            target=deployment.target,
-            domains=list(target.excluded),
-        )
+            "`exclude` excludes every domain of the account {target} that is covered: {domains}"
+        ).filled(target=deployment.target, domains=list(target.excluded))
         hint = Text(
             "remove the domains that are to be served from `exclude`, or remove the deployment"
         )
@@ -164,10 +159,8 @@ def _no_domain(desired: DesiredCertificate, target: str, found: ObservedTarget) 
     names = first_of(desired.names, _MOST_LISTED)
     if found.left_out:
         return TargetRejected(
-            Text(
-                "no domain of the account {target} that is covered by {names} is online",
-                target=target,
-                names=names,
+            Text("no domain of the account {target} that is covered by {names} is online").filled(
+                target=target, names=names
             ),
             hint=Text("bring it online at the target, or take the deployment away"),
         )
@@ -209,9 +202,7 @@ def why_new(
     found = found_by(deployment, domain.domain)
     if found is None or all(moment is None or times.in_this_run(moment) for moment in seen):
         return reason
-    sentence = Text(
-        'new to this certificate, found by domains = "{pattern}"; {reason}',
-        pattern=found,
-        reason=reason.message,
+    sentence = Text('new to this certificate, found by domains = "{pattern}"; {reason}').filled(
+        pattern=found, reason=reason.message
     )
     return replace(reason, message=sentence)

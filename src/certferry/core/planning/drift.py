@@ -1,6 +1,4 @@
-"""What another tool changed at a domain since certferry saw it as declared, and how often that is
-repaired before two tools are said to fight over it.
-"""
+"""What another tool changed at a domain, and how often that is repaired in a day."""
 
 from __future__ import annotations
 
@@ -12,6 +10,7 @@ from certferry.core.certificates.lineage import Version
 from certferry.core.desired.certificate import DesiredDeployment, DesiredHttps, HttpsSettings
 from certferry.core.observed.observation import (
     Change,
+    Changes,
     DomainState,
     ObservedDomain,
     ObservedTarget,
@@ -25,7 +24,7 @@ _NAMES = tuple(field.name for field in fields(DesiredHttps))
 _Https = DesiredHttps | HttpsSettings | None
 
 
-def setting_changes(desired: DesiredHttps, domain: ObservedDomain) -> tuple[Change, ...]:
+def setting_changes(desired: DesiredHttps, domain: ObservedDomain) -> Changes:
     """List where a domain's settings differ from what is asked for; of a domain without settings,
     none. One that the target does not report differs until it was sent: more is not known of it.
     """
@@ -44,30 +43,25 @@ def setting_changes(desired: DesiredHttps, domain: ObservedDomain) -> tuple[Chan
     return tuple(changes)
 
 
-def changes_unasked(
-    before: HttpsSettings, asked: DesiredHttps | None, now: HttpsSettings
-) -> tuple[Change, ...]:
+def changes_unasked(was: HttpsSettings, asked: DesiredHttps | None, now: HttpsSettings) -> Changes:
     """List which settings a change altered without being asked to, where both are reported."""
     return tuple(
-        Change(name, _in_words(getattr(before, name)), _in_words(getattr(now, name)))
+        Change(name, _in_words(getattr(was, name)), _in_words(getattr(now, name)))
         for name in _NAMES
         if _value(asked, name) is None
-        and None not in {_value(before, name), _value(now, name)}
-        and _value(before, name) != _value(now, name)
+        and None not in {_value(was, name), _value(now, name)}
+        and _value(was, name) != _value(now, name)
     )
 
 
 def _sent(domain: ObservedDomain) -> DesiredHttps | None:
     """Return what the domain was last sent, unless it is that change which has failed."""
     record = domain.last
-    if record is None or (domain.state is DomainState.FAILED and not _has_succeeded(record)):
+    if record is None:
         return None
-    return record.sent
-
-
-def _has_succeeded(record: RolloutRecord) -> bool:
     # What was seen at once may have been what was there before the change.
-    return record.verified_at is not None and record.verified_at - record.asked_at >= LAG
+    has_succeeded = record.verified_at is not None and record.verified_at - record.asked_at >= LAG
+    return record.sent if has_succeeded or domain.state is not DomainState.FAILED else None
 
 
 def _value(settings: _Https, name: str) -> object:
@@ -87,7 +81,7 @@ class Drift:
     """What differs at a domain that was as declared: the certificate, or other settings."""
 
     certificate: bool = False
-    settings: tuple[Change, ...] = ()
+    settings: Changes = ()
 
     def without(self, desired: DesiredHttps) -> DesiredHttps:
         """Return the desired settings without those that drifted."""
@@ -138,14 +132,10 @@ def next_repair(repairs: Sequence[datetime], now: datetime) -> datetime | None:
     return None if len(made) < PER_DAY else made[PER_DAY - 1] + DAY
 
 
-def as_repair(
-    record: RolloutRecord, step: Deploy, now: datetime, *, is_made: bool
-) -> RolloutRecord:
-    """Return the record of a rollout that undoes what another tool changed, with that change. A
-    repair is counted before it is made: killed in between, the run may have made it.
-    """
-    if is_made:
+def as_repair(record: RolloutRecord, step: Deploy, now: datetime, *, made: bool) -> RolloutRecord:
+    """Return the record of a repair. It is counted before it is made: a kill may come between."""
+    if made:
         record = replace(record, repairs=(now, *recent(record.repairs, now)))
-    if is_made or record.accepted_at is None:
+    if made or record.accepted_at is None:
         record = replace(record, drift=in_one_line(step.changes))
     return record

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Self
 
 from certferry.core.certificates.certificate import short
 from certferry.core.observed.observation import (
+    Addresses,
     DomainState,
     ObservedDomain,
     Served,
@@ -31,9 +32,7 @@ _CLOCKS = timedelta(minutes=1)
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """This moment, when the run began, and how long a domain may take to serve what is bound. A
-    scheduled run `keeps_pauses` after a failure. `usual` is how long a change takes at the target.
-    """
+    """This moment, the run's begin, how long a domain may take, and whether pauses are kept."""
 
     now: datetime
     begun: datetime
@@ -43,9 +42,7 @@ class Times:
     usual: Usual | None = None
 
     def in_this_run(self, moment: datetime) -> bool:
-        """Return whether something stored happened since the run began. A moment in the future was
-        written by a clock that was ahead; a step back of a moment within a run is none.
-        """
+        """Return whether something happened since the run began, by a clock that was right."""
         return self.begun <= moment <= self.now + LAG
 
     @classmethod
@@ -55,9 +52,7 @@ class Times:
 
 
 def open_record(domain: ObservedDomain, fingerprint: str, now: datetime) -> RolloutRecord | None:
-    """Return the record of a rollout that goes on, `None` where one has to begin: for a new
-    certificate, and if a served certificate is no longer served.
-    """
+    """Return the record of a rollout that goes on, `None` where one has to begin."""
     last = domain.last
     # A start in the future was written by a clock that was ahead.
     if last is None or last.fingerprint != fingerprint or last.started_at > now:
@@ -66,16 +61,11 @@ def open_record(domain: ObservedDomain, fingerprint: str, now: datetime) -> Roll
 
 
 def due_of(
-    rollout: Rollout,
-    domain: ObservedDomain,
-    served: tuple[Served, ...],
-    *,
-    fingerprint: str,
-    times: Times,
+    rollout: Rollout, domain: ObservedDomain, served: Addresses, fingerprint: str, times: Times
 ) -> Due:
     """Return when the rollout's first step, for the certificate with this `fingerprint`, is due."""
     last = open_record(domain, fingerprint, times.now)
-    due = _due_by_itself(rollout, domain, served, fingerprint, last, times)
+    due = _due_by_itself(rollout, domain, served, fingerprint, times)
     if due is not None or rollout.deploy is None or last is None or not times.keeps_pauses:
         return due
     tried_at, longest = last.failed_at or last.accepted_at, times.longest_pause
@@ -84,15 +74,11 @@ def due_of(
 
 
 def _due_by_itself(
-    rollout: Rollout,
-    domain: ObservedDomain,
-    served: tuple[Served, ...],
-    fingerprint: str,
-    last: RolloutRecord | None,
-    times: Times,
+    rollout: Rollout, domain: ObservedDomain, served: Addresses, fingerprint: str, times: Times
 ) -> Due:
+    last = open_record(domain, fingerprint, times.now)
     since = _seen_since(domain, fingerprint, times) if last is None else waiting_since(last, times)
-    failed = _failed_in_this_run(domain, fingerprint, times)
+    failed = _failed_here(domain, fingerprint, times)
     if domain.kind.is_receiver:
         return failed
     if domain.state is DomainState.PROCESSING:
@@ -127,9 +113,7 @@ def _seen_since(domain: ObservedDomain, fingerprint: str, times: Times) -> datet
 def _after_acceptance(
     deploy: Deploy, domain: ObservedDomain, last: RolloutRecord, accepted_at: datetime, times: Times
 ) -> Due:
-    """Judge a change that the target took and that is not to be seen. It is asked for once in a
-    run; a later run asks again when it has failed, or its time is over.
-    """
+    """Judge an accepted change without effect yet. A later run asks again once it has failed."""
     in_this_run = accepted_at >= times.begun
     # Reads may lag behind writes: a failure that was reported before the change is no news.
     is_news = str(domain.problem) != last.problem_before or times.now - accepted_at >= LAG
@@ -144,9 +128,7 @@ def _after_acceptance(
     return due
 
 
-def _failed_in_this_run(
-    domain: ObservedDomain, fingerprint: str, times: Times
-) -> TriedInThisRun | None:
+def _failed_here(domain: ObservedDomain, fingerprint: str, times: Times) -> TriedInThisRun | None:
     last = domain.last
     if last is None or last.fingerprint != fingerprint or last.failed_at is None:
         return None
@@ -207,7 +189,7 @@ def without_effect(deploy: Deploy, domain: ObservedDomain, since: datetime) -> D
     return DeployError(message, hint=hint)
 
 
-def not_served(served: tuple[Served, ...], fingerprint: str, since: datetime) -> VerificationError:
+def not_served(served: Addresses, fingerprint: str, since: datetime) -> VerificationError:
     """Return the problem of addresses that do not serve the certificate, or do not answer."""
     answered = [address for address in served if address.answered]
     if not answered:
@@ -242,9 +224,7 @@ def _in_words(address: Served, fingerprint: str) -> Text:
 
 
 def stuck_since(domain: ObservedDomain, now: datetime, timeout: timedelta) -> datetime | None:
-    """Return since when a target has been at a change for longer than `timeout`, `None` while it is
-    not. The target's own time counts or our record's, whichever is older.
-    """
+    """Return since when a target has been at a change for longer than `timeout`, if it has."""
     if domain.state is not DomainState.PROCESSING:
         return None
     since = min((moment for moment in _starts(domain) if moment <= now), default=now)
@@ -270,14 +250,14 @@ def stuck_error(
     since: datetime,
     now: datetime,
     *,
-    served: Sequence[Served],
+    served: Addresses,
     fingerprint: str,
 ) -> TargetStuck:
     """Return the problem of a change that is stuck, with what visitors get meanwhile."""
     message = Text(
         "{target} has not ended its change since {since}; the certificate is not served everywhere"
     )
-    if is_served(tuple(served), fingerprint):
+    if is_served(served, fingerprint):
         message = Text(
             "{target} has not ended its change since {since}; every address serves the"
             " certificate already"
@@ -292,11 +272,7 @@ def stuck_error(
 
 
 def _ticket(
-    domain: ObservedDomain,
-    since: datetime,
-    now: datetime,
-    served: Sequence[Served],
-    fingerprint: str,
+    domain: ObservedDomain, since: datetime, now: datetime, served: Addresses, fingerprint: str
 ) -> Iterator[Text]:
     """Write to the target's support, a line each. Nothing in it is secret."""
     yield Text(
@@ -309,19 +285,14 @@ def _ticket(
     yield Text("in progress since: {since}; now: {now}", since=since, now=now)
     task, last = domain.task, domain.last
     if task is not None:
-        yield Text(
-            "state: {state}; operation: {operation}; task: {number}",
-            state=task.state,
-            operation=task.operation or "—",
-            number=task.number or "—",
+        yield Text("state: {state}; operation: {operation}; task: {number}").filled(
+            state=task.state, operation=task.operation or "—", number=task.number or "—"
         )
     if last is not None and last.request_id is not None:
         yield Text("request: {id}, accepted at {moment}", id=last.request_id, moment=last.asked_at)
     yield Text("certificate that is bound: {id}", id=domain.bound or "—")
     answered = [address for address in served if address.answered]
     if answered:
-        yield Text(
-            "addresses that serve the new certificate: {count} of {all}",
-            count=sum(a.valid and a.fingerprint == fingerprint for a in answered),
-            all=len(answered),
+        yield Text("addresses that serve the new certificate: {count} of {all}").filled(
+            count=sum(a.valid and a.fingerprint == fingerprint for a in answered), all=len(answered)
         )

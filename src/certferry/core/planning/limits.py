@@ -1,6 +1,4 @@
-"""What keeps a run from trying: a CA's limits, counted before it is asked, and the pauses after a
-failure; and when another CA is asked instead.
-"""
+"""What keeps a run from trying: a CA's limits, and the pauses after a failure."""
 
 from __future__ import annotations
 
@@ -18,9 +16,7 @@ from certferry.errors import OrderHeldBack, Retry
 from certferry.text import Text
 
 CLOCKS_APART = timedelta(minutes=1)
-"""What the clocks of hosts that share a state may differ by. A moment further ahead was written by
-a clock that was wrong.
-"""
+"""How far apart the clocks of hosts may be; a moment further ahead is of a wrong clock."""
 
 _Held = tuple[datetime, Text]
 """Until when, and why."""
@@ -50,10 +46,7 @@ class Allowance:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a CA allows: orders by account; certificates by registered domain, and by exact set of
-    names; proofs that fail, by name. A CA that refills such a budget bit by bit allows more than
-    this, and never less.
-    """
+    """What a CA allows by account, registered domain, set of names, and name, at the least."""
 
     orders: Allowance
     domain: Allowance
@@ -63,9 +56,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class PlannedOrder:
-    """An order that is to be made. `renews`: the lineage has had a certificate for exactly these
-    names, so the CA counts it by these names only. `exempt`: the CA counts it nowhere.
-    """
+    """An order to be made: the CA counts one that `renews` by its names only, `exempt` nowhere."""
 
     names: tuple[str, ...]
     renews: bool = False
@@ -74,9 +65,7 @@ class PlannedOrder:
 
 @dataclass(frozen=True, slots=True)
 class PastOrder:
-    """An order that was made, or was about to be: a run that is killed in between has counted it.
-    One without `issued_at` that is not `given_up` may still lead to a certificate.
-    """
+    """An order that was made, or was about to be, and may lead to a certificate."""
 
     names: tuple[str, ...]
     ordered_at: datetime
@@ -102,9 +91,7 @@ class FailedProof:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """The CA asked at `told_at` to be left alone `until` then, when these names were ordered. It
-    concerns other names too where it is `for_all`.
-    """
+    """At `told_at` the CA asked to be left alone `until` then: for these names, or `for_all`."""
 
     names: tuple[str, ...]
     told_at: datetime
@@ -122,10 +109,7 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """What is remembered of one directory. Where a renewal is wanted, only the orders of its very
-    names need be there; where a new order is, also the last `MOST_ORDERS` that renew nothing, and
-    earlier ones of these with names of its registered domains.
-    """
+    """What is stored of a directory, as far as it counts against an order."""
 
     orders: tuple[PastOrder, ...] = ()
     failed_proofs: tuple[FailedProof, ...] = ()
@@ -162,9 +146,7 @@ def rate_limit_hold(
 def hold_of(
     words: str, names: tuple[str, ...], until: datetime, now: datetime, *, by_name: bool = True
 ) -> Hold:
-    """Return what to store of a refusal with these words. It is about these names where it may be
-    `by_name` and says one of them, a domain of theirs, or "exact set", as Let's Encrypt does.
-    """
+    """Return what to store of a refusal: it is about these names where it says one of them."""
     said = words.lower()
     domains = {registered_domain(name) for name in names}
     about = {base_name(name) for name in names} | domains | {"exact set"}
@@ -183,39 +165,25 @@ def _holds(spent: Spent, wanted: PlannedOrder, now: datetime) -> Iterator[_Held]
 def _exceeded(limits: Limits, spent: Spent, wanted: PlannedOrder, now: datetime) -> Iterator[_Held]:
     new = [order for order in spent.orders if not order.renews]
     if not wanted.renews:
-        why = Text(
-            "{count} orders were made within {time}, as many as the CA allows",
-            count=limits.orders.most,
-            time=limits.orders.within,
-        )
+        why = Text("{count} orders were made within {time}, as many as the CA allows")
         yield from _used_up(limits.orders, (order.ordered_at for order in new), now, why)
+        why = Text(
+            "{count} certificates for names of {domain} were issued within {time}, as many as"
+            " the CA allows"
+        )
         for domain in sorted({registered_domain(name) for name in wanted.names}):
-            why = Text(
-                "{count} certificates for names of {domain} were issued within {time}, as many as"
-                " the CA allows",
-                count=limits.domain.most,
-                time=limits.domain.within,
-                domain=domain,
-            )
             issued = _issued(one for one in new if domain in map(registered_domain, one.names))
-            yield from _used_up(limits.domain, issued, now, why)
+            yield from _used_up(limits.domain, issued, now, why, domain=domain)
     why = Text(
         "{count} certificates for exactly these names were issued within {time}, as many as the CA"
-        " allows",
-        count=limits.same_names.most,
-        time=limits.same_names.within,
+        " allows"
     )
     same = _issued(order for order in spent.orders if same_names(order.names, wanted.names))
     yield from _used_up(limits.same_names, same, now, why)
+    why = Text("the CA has refused the proof of {name} {count} times within {time}")
     for name in sorted({base_name(name) for name in wanted.names}):
-        why = Text(
-            "the CA has refused the proof of {name} {count} times within {time}",
-            name=name,
-            count=limits.failed_proofs.most,
-            time=limits.failed_proofs.within,
-        )
         failed = (proof.at for proof in spent.failed_proofs if proof.name == name)
-        yield from _used_up(limits.failed_proofs, failed, now, why)
+        yield from _used_up(limits.failed_proofs, failed, now, why, name=name)
 
 
 def _issued(orders: Iterable[PastOrder]) -> Iterator[datetime]:
@@ -223,30 +191,23 @@ def _issued(orders: Iterable[PastOrder]) -> Iterator[datetime]:
 
 
 def _used_up(
-    allowance: Allowance, moments: Iterable[datetime], now: datetime, why: Text
+    allowance: Allowance, moments: Iterable[datetime], now: datetime, why: Text, **named: str
 ) -> Iterator[_Held]:
     """Return when enough of an allowance is free again that is used up now."""
     # A moment in the future was written by a clock that was ahead.
     counted = sorted(m for m in moments if now - allowance.within < m <= now + CLOCKS_APART)
     if len(counted) >= allowance.most:
-        yield counted[-allowance.most] + allowance.within, why
+        said = why.filled(count=allowance.most, time=allowance.within, **named)
+        yield counted[-allowance.most] + allowance.within, said
 
 
-PAUSES = (
-    timedelta(minutes=1),
-    timedelta(minutes=10),
-    timedelta(minutes=100),
-    timedelta(days=1),
-)
-
+PAUSES = (timedelta(minutes=1), timedelta(minutes=10), timedelta(minutes=100), timedelta(days=1))
 
 LONGEST_IN_A_RUN = PAUSES[-2]
 """What a run itself waits for, in order to try again."""
 
-
 NEAR = timedelta(days=3)
-"""The time before the end of a certificate in which every scheduled run counts: for one that is
-valid for six days, a pause of a day may be the last."""
+"""Time before a certificate's end in which each run counts: a pause of a day may be the last."""
 
 NEAR_THE_END = timedelta(hours=6)
 """The longest pause there: less than half a day, the tries of the run before included."""
@@ -287,8 +248,7 @@ def pause_end(remembered: Remembered, now: datetime) -> datetime | None:
 
 
 LAST_SHARE = 6
-"""In the last sixth of its life a certificate has failed to be renewed for half of the time that a
-renewal has, and half is left to try elsewhere."""
+"""In the last sixth of its life, half of the time for a renewal has been lost."""
 
 WITHOUT_ANY = timedelta(days=1)
 """How long a CA must have failed before a first certificate is ordered elsewhere."""
@@ -301,9 +261,15 @@ def authorities_now(
     authorities: tuple[Authority, ...], observed: Observation, now: datetime
 ) -> tuple[Authority, ...]:
     """Return the CAs of a list that may be asked now: the first, or all in this order."""
-    if may_fall_back(of_use(observed), observed.remembered.failing_since, now):
-        return authorities
-    return authorities[:1]
+    current, since = of_use(observed), observed.remembered.failing_since
+    # A failure in the future was written by a clock that was ahead.
+    if since is None or since > now:
+        return authorities[:1]
+    if current is None:
+        may_fall_back = now >= since + WITHOUT_ANY
+    else:
+        may_fall_back = _is_near(current, now) and now >= since + PASSING
+    return authorities if may_fall_back else authorities[:1]
 
 
 def of_use(observed: Observation) -> Certificate | None:
@@ -312,24 +278,8 @@ def of_use(observed: Observation) -> Certificate | None:
     return None if current is None or current.revocation is not None else current.certificate
 
 
-def may_fall_back(
-    current: Certificate | None, failing_since: datetime | None, now: datetime
-) -> bool:
-    """Return whether other CAs may be asked. `current` is the certificate in force, if it is of any
-    use; `failing_since` is when a CA first failed since one came.
-    """
-    # A failure in the future was written by a clock that was ahead.
-    if failing_since is None or failing_since > now:
-        return False
-    if current is None:
-        return now >= failing_since + WITHOUT_ANY
-    return _is_near(current, now) and now >= failing_since + PASSING
-
-
 def may_pass_over(current: Certificate | None, held_until: datetime, now: datetime) -> bool:
-    """Return whether a CA that is not asked before a moment may be passed over: near the deadline,
-    or without a `current` certificate of use, if that is later than an error would pass.
-    """
+    """Return whether a CA that is not asked before a moment may be passed over by now."""
     if current is None:
         return held_until > now + WITHOUT_ANY
     return _is_near(current, now) and held_until > now + PASSING
@@ -340,7 +290,5 @@ def _is_near(current: Certificate, now: datetime) -> bool:
 
 
 def in_order(authorities: tuple[Authority, ...], in_progress: str | None) -> tuple[Authority, ...]:
-    """Return the CAs as they are asked: first the one with an order in progress, so that a killed
-    run is not followed by a second certificate.
-    """
+    """Return the CAs as they are asked: first the one with an order in progress."""
     return tuple(sorted(authorities, key=lambda one: one.directory != in_progress))

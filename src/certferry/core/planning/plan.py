@@ -1,6 +1,4 @@
-"""What must change for one lineage, as a value: at most one issue, then per served domain a
-rollout, then what is retired once every domain has been seen; and when each step is due.
-"""
+"""What must change for one lineage, as a value, and when each step is due."""
 
 from __future__ import annotations
 
@@ -11,7 +9,7 @@ from enum import StrEnum
 
 from certferry.core.certificates.certificate import KeyType
 from certferry.core.desired.certificate import Authority, DesiredHttps, DriftPolicy, Kind
-from certferry.core.observed.observation import Change, Observation, in_one_line
+from certferry.core.observed.observation import Changes, Observation, in_one_line
 from certferry.core.reasons import Reason, Waiting
 from certferry.errors import CertferryError
 from certferry.problem import Problem, Severity
@@ -60,17 +58,12 @@ class NotReady:
 NotInThisRun = TimedOut | TriedInThisRun | HeldUntil | NotReady
 
 Due = Waiting | NotInThisRun | None
-"""When a step is to be carried out: `None` now, after the steps before it; after a moment; or not
-in this run.
-"""
+"""When a step is due: `None` now, after the steps before it; after a moment; not in this run."""
 
 
 @dataclass(frozen=True, slots=True)
 class Issue:
-    """Order a certificate, or adopt one that was made elsewhere (`action`). `authorities` are the
-    CAs that may be asked, each when those before it have failed; the names `standing`, without
-    `*.`, are proven by a record that stays (`core.dns_persist`).
-    """
+    """Order a certificate, or adopt one (`action`), at `authorities` in turn; see `dns_persist`."""
 
     names: tuple[str, ...]
     key_type: KeyType
@@ -83,36 +76,32 @@ class Issue:
 
 @dataclass(frozen=True, slots=True)
 class Deploy:
-    """Bind a certificate to a domain, after an upload where needed. `fingerprint` is the version's,
-    `None` before it is issued; a `repair` undoes what another tool changed. `upload_by` is the last
-    moment to upload it. `left` are settings that stay as another tool set them, and are not in
-    `https`.
+    """Bind a certificate to a domain, after an upload, by `upload_by`, where needed. `fingerprint`
+    is `None` before it is issued; a `repair` undoes what another tool changed, `left` stays so.
     """
 
     target: str
     domain: str
     https: DesiredHttps
     reason: Reason
-    changes: tuple[Change, ...] = ()
+    changes: Changes = ()
     kind: Kind = Kind.AUTO
     action: Action = Action.DEPLOY
     due: Due = None
     fingerprint: str | None = None
     repair: bool = False
     upload_by: datetime | None = None
-    left: tuple[Change, ...] = ()
+    left: Changes = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Verify:
-    """Wait until every address of the domain presents the certificate, then store that. `changes`
-    are settings that the target changed along with the certificate, unasked.
-    """
+    """Store that every address presents the certificate; `changes` came along unasked."""
 
     target: str
     domain: str
     reason: Reason
-    changes: tuple[Change, ...] = ()
+    changes: Changes = ()
     kind: Kind = Kind.AUTO
     action: Action = Action.VERIFY
     due: Due = None
@@ -121,9 +110,7 @@ class Verify:
 
 @dataclass(frozen=True, slots=True)
 class Rollback:
-    """Withdraw the certificate with this `fingerprint` from a domain for good, so that the previous
-    one, valid until `previous_until`, is bound again.
-    """
+    """Withdraw a certificate for good, so that the previous one is bound again to a domain."""
 
     target: str
     domain: str
@@ -137,10 +124,7 @@ class Rollback:
 
 @dataclass(frozen=True, slots=True)
 class Retire:
-    """Remove a copy of ours that its successor has replaced, or an `unmanaged` one that nothing
-    uses. `not_after` and `left` are how long it is valid, where the target says. `again`: the
-    target has refused its removal before, and most likely does so again.
-    """
+    """Remove a superseded copy, or an unused `unmanaged` one; `again`: it was refused before."""
 
     target: str
     remote_id: str
@@ -167,9 +151,7 @@ Step = Issue | Deploy | Verify | Rollback | Retire | Clean
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """The way of the certificate to one domain. A failure stops this rollout only. `unread`: its
-    target cannot be read now, and the next pass observes the change again.
-    """
+    """The way of the certificate to one domain. `unread`: its target cannot be read now."""
 
     target: str
     domain: str
@@ -193,9 +175,7 @@ class Rollout:
 
 
 class Weight(StrEnum):
-    """How a finding weighs: a blocked domain, a refused deployment, what could not be read, a
-    setting that matches nothing, a domain that is switched off and not named.
-    """
+    """How a finding weighs, from a blocked domain to one that is switched off and not named."""
 
     BLOCKED = "blocked"
     REFUSED = "refused"
@@ -213,9 +193,8 @@ class Weight(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PlanFinding:
-    """What a plan found and does not change: a target that cannot be read, a domain that is frozen,
-    a deployment (`step`) that safety refuses. `domain=None` concerns the whole deployment,
-    `target=None` the certificate, wherever it is to be served. `error` is where it came from.
+    """What a plan found and does not change, such as a frozen domain, or a refused `step`. Without
+    a `domain` it is about the deployment, without a `target` about the certificate.
     """
 
     weight: Weight
@@ -251,7 +230,7 @@ class Drifted:
     target: str
     domain: str
     policy: DriftPolicy
-    changes: tuple[Change, ...]
+    changes: Changes
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,12 +244,10 @@ class RolledBack:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What must change for one lineage. `issue` may be due now, later or not in this run: see
-    `issue_now`. `unchanged` holds (target, domain) of what is as declared, `findings` what is not
-    and cannot be made so. Retirements of a target wait for all its rollouts; `retire_later` is how
-    many more later runs would remove at each. `owned_elsewhere` holds the targets at which other
-    lineages serve everything that this one covers, and those lineages. `drifts` stay as they were
-    found; `rolled_back` are the domains that serve the previous certificate on purpose.
+    """What must change for one lineage; `unchanged` holds (target, domain) of what is as declared,
+    `findings` what cannot be made so. Retirements of a target wait for its rollouts; `retire_later`
+    counts those of later runs. At `owned_elsewhere` other lineages serve all. `drifts` stay as they
+    were found, `rolled_back` domains serve the previous certificate on purpose.
     """
 
     lineage: str
@@ -351,9 +328,7 @@ Doubt = tuple[str, str, str]
 
 
 def doubts_in(plan: Plan, observed: Observation) -> frozenset[Doubt]:
-    """Return what another run may explain, so that it is observed again: new drift, waits that
-    timed out, and copies to be removed that the state does not know.
-    """
+    """Return what another run may explain: new drift, waits that timed out, unknown copies."""
     timed_out = (
         (rollout.target, rollout.domain, rollout.steps[0].fingerprint or "")
         for rollout in plan.timed_out

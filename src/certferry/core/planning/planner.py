@@ -1,6 +1,4 @@
-"""Compare what is declared with what was found, and plan the difference. Pure: the same
-declaration, world and moment give the same plan. Why a certificate is issued: `first_violated`.
-"""
+"""Plan the difference between declared and found: always the same for the same input."""
 
 from __future__ import annotations
 
@@ -17,22 +15,10 @@ from certferry.core.certificates.renewal import RenewalWindow
 from certferry.core.desired.certificate import DesiredCertificate
 from certferry.core.observed.observation import Observation, ObservedTarget
 from certferry.core.observed.records import Ordered
+from certferry.core.planning import plan as plans
 from certferry.core.planning.choice import choice_findings
 from certferry.core.planning.due import Times
 from certferry.core.planning.limits import authorities_now, longest_pause, paused_until
-from certferry.core.planning.plan import (
-    Action,
-    Clean,
-    HeldUntil,
-    Issue,
-    NotInThisRun,
-    Plan,
-    PlanFinding,
-    Retire,
-    Rollout,
-    TriedInThisRun,
-    Weight,
-)
 from certferry.core.planning.removals import in_one_run, superseded, unused
 from certferry.core.planning.rollbacks import must_outlive_rollback, rolled_back
 from certferry.core.planning.rollouts import Supply, plan_target
@@ -55,7 +41,7 @@ def make_plan(
     observed: Observation,
     times: Times,
     issuing: Issuing = Issuing.IF_DUE,
-) -> Plan:
+) -> plans.Plan:
     """Plan one lineage, as of a moment in a run."""
     if times.keeps_pauses:
         times = replace(times, longest_pause=longest_pause(observed.versions, times.now))
@@ -68,7 +54,7 @@ def make_plan(
     rollouts = tuple(rollout for part in parts for rollout in part.rollouts)
     unchanged = tuple(place for part in parts for place in part.unchanged)
     retirements, later = _retirements(desired, observed, supply)
-    return Plan(
+    return plans.Plan(
         lineage=desired.lineage,
         names=desired.names,
         issue=issue,
@@ -77,9 +63,9 @@ def make_plan(
         retire_later=tuple(sorted(later.items())),
         unchanged=unchanged,
         findings=(
-            *_overdue(desired, observed, times.now, rollouts),
+            *_overdue(desired, observed, times.now, deploys=any(one.deploy for one in rollouts)),
             *_rejected(desired, observed, times, issue),
-            *_choice_findings(desired, observed),
+            *_choices(desired, observed),
             *(finding for part in parts for finding in part.findings),
         ),
         owned_elsewhere=observed.owned_elsewhere,
@@ -92,9 +78,7 @@ def make_plan(
 def _supply(
     desired: DesiredCertificate, observed: Observation, times: Times, *, is_coming: bool
 ) -> Supply:
-    """Return which certificate domains are to serve. Where only other issuers for the leaf in force
-    are adopted, it stays in force wherever the difference does not show.
-    """
+    """Return the certificate to serve; with other issuers alone, the one in force stays so."""
     current = observed.current
     if is_coming:
         offered = desired.offered
@@ -109,7 +93,7 @@ def _supply(
     return Supply(current, observed.versions, times, is_coming)
 
 
-def _choice_findings(desired: DesiredCertificate, observed: Observation) -> Iterable[PlanFinding]:
+def _choices(desired: DesiredCertificate, observed: Observation) -> Iterable[plans.PlanFinding]:
     is_plain = all(one.domains and not (one.unread or one.left_out) for one in observed.targets)
     if is_plain and not any(deployment.has_patterns for deployment in desired.deployments):
         return ()  # as in most runs
@@ -118,7 +102,7 @@ def _choice_findings(desired: DesiredCertificate, observed: Observation) -> Iter
 
 def _retirements(
     desired: DesiredCertificate, observed: Observation, supply: Supply
-) -> tuple[tuple[Retire, ...], Counter[str]]:
+) -> tuple[tuple[plans.Retire, ...], Counter[str]]:
     current, times = supply.version, supply.times
     in_force = None if current is None else current.fingerprint
     copies = (remote for target in observed.targets for remote in target.remotes)
@@ -129,12 +113,12 @@ def _retirements(
     return in_one_run((*ours, *unused(desired, observed, times)))
 
 
-def _clean(desired: DesiredCertificate, observed: Observation) -> Clean | None:
+def _clean(desired: DesiredCertificate, observed: Observation) -> plans.Clean | None:
     # Those of a lineage that is imported by now belong to no account: see `challenge_cleanup`.
     if desired.files is not None or not observed.remembered.has_challenge_records:
         return None
     sentence = Text("an earlier run left challenge records in DNS")
-    return Clean(Reason(ReasonCode.LEFT_BEHIND, sentence))
+    return plans.Clean(Reason(ReasonCode.LEFT_BEHIND, sentence))
 
 
 # whether a certificate is issued or adopted
@@ -142,19 +126,19 @@ def _clean(desired: DesiredCertificate, observed: Observation) -> Clean | None:
 
 def _issue(
     desired: DesiredCertificate, observed: Observation, times: Times, issuing: Issuing
-) -> Issue | None:
+) -> plans.Issue | None:
     reason = None if issuing is Issuing.NEVER else _why_issue(desired, observed, times.now, issuing)
     if reason is None:
         return None
-    action = Action.ISSUE if desired.files is None else Action.ADOPT
+    action = plans.Action.ISSUE if desired.files is None else plans.Action.ADOPT
     due, current = _due(observed, times, issuing), observed.current
     has_come = current is not None and times.in_this_run(current.saved_at)
-    if isinstance(due, TriedInThisRun) and has_come:
+    if isinstance(due, plans.TriedInThisRun) and has_come:
         return None
     authorities = desired.issuance.authorities
     if len(authorities) > 1:
         authorities = authorities_now(authorities, observed, times.now)
-    return Issue(desired.names, desired.key_type, reason, action, due, authorities)
+    return plans.Issue(desired.names, desired.key_type, reason, action, due, authorities)
 
 
 def _why_issue(
@@ -171,15 +155,15 @@ def _why_issue(
     return reason
 
 
-def _due(observed: Observation, times: Times, issuing: Issuing) -> NotInThisRun | None:
+def _due(observed: Observation, times: Times, issuing: Issuing) -> plans.NotInThisRun | None:
     """Allow one attempt per run; repeating the order would not help."""
     tried_at = observed.remembered.issue_tried_at
     if tried_at is not None and times.in_this_run(tried_at):
-        return TriedInThisRun(tried_at)
+        return plans.TriedInThisRun(tried_at)
     if not times.keeps_pauses or issuing is not Issuing.IF_DUE:
         return None
     until = paused_until(tried_at, observed.remembered.issue_tries, times.now, times.longest_pause)
-    return None if until is None else HeldUntil(until)
+    return None if until is None else plans.HeldUntil(until)
 
 
 ANEW_AFTER = timedelta(days=1)
@@ -209,8 +193,8 @@ def retry_pause(rejected_at: datetime, now: datetime) -> CertificateRejected | N
 
 
 def _rejected(
-    desired: DesiredCertificate, observed: Observation, times: Times, issue: Issue | None
-) -> Iterator[PlanFinding]:
+    desired: DesiredCertificate, observed: Observation, times: Times, issue: plans.Issue | None
+) -> Iterator[plans.PlanFinding]:
     """Report that nothing is ordered after a rejected certificate, unless this run has done so."""
     rejected_at = observed.remembered.rejected_at
     if rejected_at is None or rejected_at >= times.begun or desired.files is not None:
@@ -219,16 +203,14 @@ def _rejected(
     is_ordered = issue is not None and issue.due is None
     if error is None or is_ordered or not first_violated(desired, observed, times.now):
         return
-    yield PlanFinding.of(Weight.BLOCKED, error.about(desired.lineage))
+    yield plans.PlanFinding.of(plans.Weight.BLOCKED, error.about(desired.lineage))
 
 
 # certificates that another client makes
 
 
 def why_adopt(desired: DesiredCertificate, observed: Observation) -> Reason | None:
-    """Return why what the files hold is to be adopted, `None` when the certificate in force is the
-    one that they hold, with the same issuers.
-    """
+    """Return why what the files hold is to be adopted, `None` where it is in force."""
     offered, current = desired.offered, observed.current
     if offered is None or desired.files is None:
         return None
@@ -262,19 +244,19 @@ def overdue(desired: DesiredCertificate, observed: Observation, now: datetime) -
 
 
 def _overdue(
-    desired: DesiredCertificate, observed: Observation, now: datetime, rollouts: tuple[Rollout, ...]
-) -> Iterator[PlanFinding]:
+    desired: DesiredCertificate, observed: Observation, now: datetime, *, deploys: bool
+) -> Iterator[plans.PlanFinding]:
     """Report an overdue certificate of another client, unless safety refuses to deploy it."""
     reason, current = overdue(desired, observed, now), observed.current
     if reason is None or current is None:
         return
     has_expired = current.certificate.not_after <= now or current.has_expired_issuer(now)
-    if has_expired and any(rollout.deploy for rollout in rollouts):
+    if has_expired and deploys:
         return
     hint = Text(
         "find out why its client no longer renews it; the next run deploys the renewed files"
     )
-    yield PlanFinding.of(Weight.BLOCKED, CertificateError(reason.message, hint=hint))
+    yield plans.PlanFinding.of(plans.Weight.BLOCKED, CertificateError(reason.message, hint=hint))
 
 
 MISSING = Reason(ReasonCode.MISSING, Text("there is no certificate yet"))
@@ -300,9 +282,7 @@ def must_match_names(desired: DesiredCertificate, current: Certificate) -> Reaso
     if same_names(current.names, desired.names):
         return None
     sentence = Text(
-        "the certificate is for {had}; asked for: {wanted}",
-        had=current.names,
-        wanted=desired.names,
+        "the certificate is for {had}; asked for: {wanted}", had=current.names, wanted=desired.names
     )
     return Reason(ReasonCode.NAMES_CHANGED, sentence)
 
@@ -312,9 +292,7 @@ def must_match_key_type(desired: DesiredCertificate, current: Certificate) -> Re
     if current.key_type == desired.key_type:
         return None
     sentence = Text(
-        "the key is {had}; asked for: {wanted}",
-        had=current.key_type,
-        wanted=desired.key_type.value,
+        "the key is {had}; asked for: {wanted}", had=current.key_type, wanted=desired.key_type.value
     )
     return Reason(ReasonCode.KEY_TYPE_CHANGED, sentence)
 
@@ -322,9 +300,7 @@ def must_match_key_type(desired: DesiredCertificate, current: Certificate) -> Re
 def must_have_come(
     desired: DesiredCertificate, ordered: Ordered | None, now: datetime
 ) -> Reason | None:
-    """A pending order must be completed: the next run finishes an interrupted `--renew`. An order
-    for other names or another kind of key does not count.
-    """
+    """A pending order must be completed: the next run finishes an interrupted `--renew`."""
     if ordered is None or not ordered.is_for(desired) or now >= ordered.at + ORDER_LIFETIME:
         return None
     sentence = Text("ordered at {moment}; the CA has not issued it yet", moment=ordered.at)
@@ -344,10 +320,8 @@ def must_not_be_due(observed: Observation, version: Version, now: datetime) -> R
     window = renewal.plausible_window(current, version.window)
     if window is not None:
         return Reason(ReasonCode.RENEWAL_DUE, window_in_words(window))
-    sentence = Text(
-        "renewal due ({left} left of {lifetime})",
-        left=current.remaining(now),
-        lifetime=current.lifetime,
+    sentence = Text("renewal due ({left} left of {lifetime})").filled(
+        left=current.remaining(now), lifetime=current.lifetime
     )
     return Reason(ReasonCode.RENEWAL_DUE, sentence)
 
@@ -366,18 +340,14 @@ def issuer_expired(version: Version, now: datetime) -> Reason | None:
     """Return that what signed it is not valid any more: clients refuse the chain."""
     if version.issuer_not_after is None or not version.has_expired_issuer(now):
         return None
-    sentence = Text(
-        "{issuer}, which signed the certificate, expired at {moment}",
-        issuer=quoted(version.certificate.issuer),
-        moment=version.issuer_not_after,
+    sentence = Text("{issuer}, which signed the certificate, expired at {moment}").filled(
+        issuer=quoted(version.certificate.issuer), moment=version.issuer_not_after
     )
     return Reason(ReasonCode.ISSUER_EXPIRED, sentence)
 
 
 def renew_at(observed: Observation, version: Version) -> datetime:
-    """Return the moment from which the version in force is due, by its window. One that came when
-    the window of the one before it had passed is not due at once.
-    """
+    """Return when the version in force is due; one that came late in a window is not at once."""
     moment = renewal.renew_at(version.certificate, version.window)
     before = next(iter(observed.versions[1:]), None)
     window = None if before is None else renewal.plausible_window(before.certificate, before.window)
@@ -389,20 +359,15 @@ def renew_at(observed: Observation, version: Version) -> datetime:
 def must_be_deployable(
     current: Certificate, targets: Iterable[ObservedTarget], now: datetime
 ) -> Reason | None:
-    """The certificate can still be uploaded wherever it is missing. A new one is only ordered where
-    it would be accepted: a CA whose certificates are too short for the target from the first day is
-    a matter for safety, not for more orders.
-    """
+    """It can still be uploaded where it is missing, if a new one could be."""
     left = current.remaining(now)
     for target in targets:
         wanted = target.rules.min_remaining
         is_missing = bool(target.domains) and target.remote_of(current.fingerprint) is None
         if is_missing and left < wanted <= current.lifetime:
             sentence = Text(
-                "it is not uploaded yet, and {left} are left where the target wants {wanted}",
-                left=left,
-                wanted=wanted,
-            )
+                "it is not uploaded yet, and {left} are left where the target wants {wanted}"
+            ).filled(left=left, wanted=wanted)
             return Reason(ReasonCode.UPLOAD_DEADLINE_PASSED, sentence)
     return None
 

@@ -1,6 +1,4 @@
-"""Which copies of certificates a run removes at a target, and how many: superseded ones of ours, or
-all that nothing uses.
-"""
+"""Which copies of certificates a run removes at a target, and how many."""
 
 from __future__ import annotations
 
@@ -19,14 +17,11 @@ from certferry.core.reasons import Reason, ReasonCode, wait_for
 from certferry.text import Text
 
 MOST_SUPERSEDED, MOST_UNMANAGED = 20, 50
-"""Copies that one run removes: of a lineage, and of what nothing uses in an account. It is few of
-each day's; a mistake that removes everything would be noticed before it has."""
+"""Copies that one run removes: of a lineage, and of what nothing uses in an account."""
 
 
 def in_one_run(steps: Iterable[Retire]) -> tuple[tuple[Retire, ...], Counter[str]]:
-    """Return what one run may remove, and how many are left to later runs at each target. What was
-    refused before comes last: else it would keep what can be removed from its turn.
-    """
+    """Return what one run removes, and how many it leaves; what was refused before comes last."""
     chosen: list[Retire] = []
     left: Counter[str] = Counter()
     taken: Counter[str] = Counter()
@@ -53,10 +48,7 @@ def left_to_later_runs(count: int) -> Text:
 def superseded(
     desired: DesiredCertificate, observed: Observation, now: datetime, *, issuing: bool
 ) -> tuple[Retire, ...]:
-    """List what of ours is to be removed. The newest superseded certificate stays until it expires,
-    so that a rollback has something to go back to; while a new one is `issuing`, so does the one in
-    force.
-    """
+    """List our superseded copies; the newest of them stays to go back to, until it expires."""
     kept = _kept_fingerprints(observed, now, issuing=issuing)
     # By place, since one account may stand in several deployments.
     retired = {
@@ -100,10 +92,7 @@ def unclaimed(
     remembered: Mapping[str, tuple[Version, ...]],
     now: datetime,
 ) -> tuple[OtherCertificate, ...]:
-    """Take out what another lineage owns, here or elsewhere: what has a label of a `declared` one,
-    which may be about to bind it, and of `remembered` ones that are declared no more what is in
-    force, or left to go back to, until it expires.
-    """
+    """Drop what another lineage owns: `declared` ones all, `remembered` ones two."""
     theirs = {owner for lineage in declared for owner in owners(lineage)}
     kept = {
         label

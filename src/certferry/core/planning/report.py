@@ -88,10 +88,8 @@ StepKey = tuple[Action | None, str | None, str | None]
 
 @dataclass(frozen=True, slots=True)
 class StepOutcome:
-    """What became of one step, or, without an `action`, of the pass itself: the world could not be
-    observed, or the run was stopped. An issue has no target, a retirement a label, a remote id and
-    no domain. A domain that is `left` is not as the file alone says: another tool changed it, or it
-    was rolled back. A `notice` is of something that could not be read, and kept nothing waiting.
+    """What became of one step, or, without an `action`, of the pass itself. A domain that is `left`
+    is not as the file alone says: it drifted, or was rolled back. A `notice` kept nothing waiting.
     """
 
     action: Action | None
@@ -158,9 +156,7 @@ class StepOutcome:
 
 @dataclass(frozen=True, slots=True)
 class LineageReport:
-    """What became of one lineage in one run. `fingerprint` is that of the version in force. A run
-    that is stopped has `was_observed` no lineage of which it could not plan anything yet.
-    """
+    """What became of one lineage in one run, with the `fingerprint` of the version in force."""
 
     lineage: str
     fingerprint: str | None
@@ -189,9 +185,7 @@ class LineageReport:
 
 @dataclass(frozen=True, slots=True)
 class SyncReport:
-    """What became of a run; `complete` unless it was stopped, `renewing` if it was to renew what
-    is not due. `problem` is what kept it from writing down how it ended.
-    """
+    """What became of a run: `complete` unless stopped; `problem` kept it from storing its end."""
 
     lineages: tuple[LineageReport, ...]
     complete: bool = True
@@ -358,10 +352,8 @@ def _as_declared(target: str, domain: str, observed: Observation) -> StepOutcome
 
 def _as_found(drifted: Drifted) -> StepOutcome:
     said = Text(
-        'changed outside certferry, and left like that (drift = "{policy}"): {changes}',
-        policy=drifted.policy.value,
-        changes=in_sentences(drifted.changes),
-    )
+        'changed outside certferry, and left like that (drift = "{policy}"): {changes}'
+    ).filled(policy=drifted.policy.value, changes=in_sentences(drifted.changes))
     place = (drifted.target, drifted.domain)
     hint = _FIND_OUT if drifted.policy is DriftPolicy.WARN else None
     return StepOutcome(Action.DEPLOY, Outcome.UNCHANGED, said, *place, hint=hint, left=True)

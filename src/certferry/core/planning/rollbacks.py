@@ -1,10 +1,8 @@
-"""Going back to the previous certificate at one domain, and what follows for the lineage. Which
-version a domain is to serve then: `lineage.version_for`.
-"""
+"""Going back to the previous certificate at one domain; see also `lineage.version_for`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -12,6 +10,7 @@ from certferry.core.certificates.lineage import Version, version_for
 from certferry.core.certificates.renewal import overdue_at
 from certferry.core.desired.certificate import DesiredDeployment
 from certferry.core.observed.observation import (
+    Addresses,
     DomainState,
     Observation,
     ObservedDomain,
@@ -24,9 +23,7 @@ from certferry.core.reasons import Reason, ReasonCode, Waiting, wait_for
 from certferry.text import Text
 
 CONFIRMED_AFTER = timedelta(minutes=2)
-"""How long edges must have refused a certificate before it is withdrawn: a node that restarts
-refuses connections for a moment.
-"""
+"""How long edges must have refused a certificate: a node that restarts does so, too."""
 
 NEXT_TRY = timedelta(days=3)
 """How long after a certificate that was withdrawn the next one is issued, when the one that is
@@ -47,9 +44,7 @@ def plan_rollback(
     previous: Version | None,
     now: datetime,
 ) -> Rollback | None:
-    """Plan to withdraw a certificate that edges which worked have refused for a while, where the
-    target has the `previous` one, or still takes it.
-    """
+    """Plan to withdraw a certificate that edges refuse, where the `previous` one can be bound."""
     if previous is None:
         return None
     is_there = target.remote_of(previous.fingerprint) is not None
@@ -75,7 +70,7 @@ def plan_rollback(
 
 
 def _refusal_confirmed_at(
-    record: RolloutRecord, domain: ObservedDomain, served: Sequence[Served], now: datetime
+    record: RolloutRecord, domain: ObservedDomain, served: Addresses, now: datetime
 ) -> datetime | None:
     """Return when a refusal has lasted long enough, if it goes on; `None` without one."""
     if not record.worked_before or not _is_refused(domain, served):
@@ -84,11 +79,9 @@ def _refusal_confirmed_at(
 
 
 def until_confirmed(
-    record: RolloutRecord, domain: ObservedDomain, served: Sequence[Served], now: datetime
+    record: RolloutRecord, domain: ObservedDomain, served: Addresses, now: datetime
 ) -> Waiting | None:
-    """Return the wait until a refusal is reason enough to go back, though the time is over: a slow
-    change or a killed run may have left this as the first observation of the edges.
-    """
+    """Return the wait until a refusal is reason enough to go back, though the time is over."""
     end = _refusal_confirmed_at(record, domain, served, now)
     if end is None or now >= end:
         return None
@@ -97,7 +90,7 @@ def until_confirmed(
 
 
 def with_refusal(
-    record: RolloutRecord, domain: ObservedDomain, served: Sequence[Served], now: datetime
+    record: RolloutRecord, domain: ObservedDomain, served: Addresses, now: datetime
 ) -> RolloutRecord:
     """Return a record of since when addresses refuse the certificate, at a target at rest."""
     refuses = _is_refused(domain, served)
@@ -106,16 +99,16 @@ def with_refusal(
     return replace(record, refused_since=now if refuses else None)
 
 
-def _is_refused(domain: ObservedDomain, served: Sequence[Served]) -> bool:
+def _is_refused(domain: ObservedDomain, served: Addresses) -> bool:
     return domain.state is DomainState.READY and bool(_refusing(served))
 
 
-def all_work(served: Sequence[Served]) -> bool:
+def all_work(served: Addresses) -> bool:
     """Return whether every address that is reached completes handshakes, and one is."""
     return any(address.fingerprint for address in served) and not _refusing(served)
 
 
-def _refusing(served: Sequence[Served]) -> list[Served]:
+def _refusing(served: Addresses) -> list[Served]:
     """Return the addresses that were reached and completed no handshake."""
     return [address for address in served if address.answered and address.fingerprint is None]
 
@@ -144,9 +137,7 @@ def must_outlive_rollback(observed: Observation, current: Version, now: datetime
     return None
 
 
-def renewed_after_rollback(
-    observed: Observation, current: Version, now: datetime
-) -> datetime | None:
+def renew_after_rollback(observed: Observation, current: Version, now: datetime) -> datetime | None:
     """Return from when `must_outlive_rollback` asks for a new certificate."""
     return min((moment for _, moment in _renewals(observed, current, now)), default=None)
 
@@ -181,11 +172,9 @@ def in_words(previous: Version) -> Text:
     )
 
 
-def rolled_back(
-    unchanged: Iterable[tuple[str, str]], observed: Observation
-) -> Iterator[RolledBack]:
+def rolled_back(places: Iterable[tuple[str, str]], observed: Observation) -> Iterator[RolledBack]:
     """Return where the previous certificate is served on purpose."""
-    for place in unchanged:
+    for place in places:
         previous = previous_of(observed.locate(*place)[1], observed)
         if previous is not None:
             yield RolledBack(*place, in_words(previous))

@@ -1,7 +1,4 @@
-"""The way of a certificate to each domain of a target, and to a receiver: what it takes, and why.
-
-A receiver has no edges: it has a certificate, or it has not, and nothing is left to verify.
-"""
+"""What it takes to bring a certificate to each domain of a target, and to a receiver."""
 
 from __future__ import annotations
 
@@ -24,6 +21,7 @@ from certferry.core.desired.certificate import (
 from certferry.core.observed.observation import (
     CERTIFICATE,
     Change,
+    Changes,
     DomainState,
     ObservedDomain,
     ObservedTarget,
@@ -31,21 +29,10 @@ from certferry.core.observed.observation import (
     is_served,
 )
 from certferry.core.observed.records import RolloutRecord
+from certferry.core.planning import plan as plans
 from certferry.core.planning.choice import is_found, searches, why_new
 from certferry.core.planning.drift import Drift, changes_unasked, drift_of, setting_changes
 from certferry.core.planning.due import Times, due_of, open_record, wait_or_fail, waiting_since
-from certferry.core.planning.plan import (
-    Deploy,
-    Drifted,
-    Due,
-    NotReady,
-    PlanFinding,
-    Rollback,
-    Rollout,
-    TimedOut,
-    Verify,
-    Weight,
-)
 from certferry.core.planning.rollbacks import BACK, plan_rollback
 from certferry.core.reasons import Reason, ReasonCode, applying
 from certferry.errors import CertferryError, TargetRejected
@@ -65,9 +52,7 @@ NOT_RECORDED = Reason(ReasonCode.NOT_SEEN, Text("served by every address; not re
 
 @dataclass(frozen=True, slots=True)
 class Supply:
-    """The certificates that domains may be given. `version` is the one in force, or what is about
-    to be adopted. While another one `is_coming`, nothing else has a time.
-    """
+    """The certificates that domains may be given; while one `is_coming`, nothing has a time."""
 
     version: Version | None
     versions: tuple[Version, ...]
@@ -85,10 +70,10 @@ class Supply:
 class TargetPlan:
     """What must change at the target of one deployment."""
 
-    rollouts: tuple[Rollout, ...] = ()
+    rollouts: tuple[plans.Rollout, ...] = ()
     unchanged: tuple[tuple[str, str], ...] = ()
-    findings: tuple[PlanFinding, ...] = ()
-    drifts: tuple[Drifted, ...] = ()
+    findings: tuple[plans.PlanFinding, ...] = ()
+    drifts: tuple[plans.Drifted, ...] = ()
 
 
 def plan_target(
@@ -121,27 +106,24 @@ _UNREAD = Reason(ReasonCode.NOT_SEEN, Text("under way at a target that cannot be
 
 
 def _unreadable(
-    deployment: DesiredDeployment,
-    target: ObservedTarget,
-    failure: CertferryError,
-    supply: Supply,
+    deployment: DesiredDeployment, target: ObservedTarget, failure: CertferryError, supply: Supply
 ) -> TargetPlan:
     """Wait for what is in progress at a target that cannot be read: it goes on by itself."""
-    finding = PlanFinding.of(Weight.BLOCKED, failure, deployment.target)
+    finding = plans.PlanFinding.of(plans.Weight.BLOCKED, failure, deployment.target)
     times, in_progress = supply.times, target.in_progress
     if supply.is_coming or not in_progress:
         return TargetPlan(findings=(finding,))
-    dues: list[Due] = [
+    dues: list[plans.Due] = [
         wait_or_fail(failure, waiting_since(record, times), times)
         if failure.retry.allowed
-        else TimedOut(failure)
+        else plans.TimedOut(failure)
         for record in in_progress
     ]
     rollouts = tuple(
-        Rollout(
+        plans.Rollout(
             deployment.target,
             record.domain,
-            (Verify(deployment.target, record.domain, _UNREAD, due=due),),
+            (plans.Verify(deployment.target, record.domain, _UNREAD, due=due),),
             unread=True,
         )
         for record, due in zip(in_progress, dues, strict=True)
@@ -151,14 +133,13 @@ def _unreadable(
     return TargetPlan(rollouts, findings=() if begun_here else (finding,))
 
 
-def _unavailable(deployment: DesiredDeployment, domain: ObservedDomain) -> PlanFinding:
-    """Return why a domain cannot be changed now."""
+def _unavailable(deployment: DesiredDeployment, domain: ObservedDomain) -> plans.PlanFinding:
     error = domain.problem or TargetRejected(
         Text(
             "{domain} cannot be changed now, and the target does not say why", domain=domain.domain
         )
     )
-    return PlanFinding.of(Weight.BLOCKED, error, deployment.target, domain.domain)
+    return plans.PlanFinding.of(plans.Weight.BLOCKED, error, deployment.target, domain.domain)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,12 +172,12 @@ class _Case:
         """Whether every address presents the version."""
         return self.fingerprint is not None and is_served(self.served, self.fingerprint)
 
-    def setting_changes(self, https: DesiredHttps) -> tuple[Change, ...]:
+    def setting_changes(self, https: DesiredHttps) -> Changes:
         """List where the domain's other settings differ; most files ask for none."""
         return () if https == DesiredHttps() else setting_changes(https, self.domain)
 
 
-def _plan_domain(case: _Case) -> tuple[Rollout, Drifted | None]:
+def _plan_domain(case: _Case) -> tuple[plans.Rollout, plans.Drifted | None]:
     """Return the domain's rollout, and what another tool changed there and stays."""
     deployment = case.deployment
     if case.domain.kind.is_receiver:
@@ -207,9 +188,9 @@ def _plan_domain(case: _Case) -> tuple[Rollout, Drifted | None]:
         return _with_due(rollout, case), None
     if drift.certificate:
         changes = (_certificate_change(case),)
-        return Rollout(*case.place, ()), Drifted(*case.place, deployment.drift, changes)
+        return plans.Rollout(*case.place, ()), plans.Drifted(*case.place, deployment.drift, changes)
     rollout = _rollout(case, drift.without(deployment.https), left=drift.settings)
-    return _with_due(rollout, case), Drifted(*case.place, deployment.drift, drift.settings)
+    return _with_due(rollout, case), plans.Drifted(*case.place, deployment.drift, drift.settings)
 
 
 def _drift(case: _Case) -> Drift | None:
@@ -224,30 +205,29 @@ def _drift(case: _Case) -> Drift | None:
 
 
 def _rollout(
-    case: _Case, https: DesiredHttps, *, repair: bool = False, left: tuple[Change, ...] = ()
-) -> Rollout:
-    """Plan what the domain needs."""
+    case: _Case, https: DesiredHttps, *, repair: bool = False, left: Changes = ()
+) -> plans.Rollout:
     deploy = _deploy(case, https, repair=repair, left=left)
-    verify = Verify(
+    verify = plans.Verify(
         *case.place, _not_seen(case), kind=case.domain.kind, fingerprint=case.fingerprint
     )
     if deploy is not None:
-        return Rollout(*case.place, (deploy, verify))
+        return plans.Rollout(*case.place, (deploy, verify))
     record = None
     if case.fingerprint is not None and not case.supply.is_coming:
         record = open_record(case.domain, case.fingerprint, case.supply.times.now)
     # Done means served, and the target at rest: a change in progress may still end otherwise.
     if not case.is_served or case.domain.state is DomainState.PROCESSING:
-        return Rollout(*case.place, (_rollback(case, record) or verify,))
+        return plans.Rollout(*case.place, (_rollback(case, record) or verify,))
     if record is None:
-        return Rollout(*case.place, ())
-    changes: tuple[Change, ...] = ()
+        return plans.Rollout(*case.place, ())
+    changes: Changes = ()
     if record.settings_before not in {None, case.domain.https}:
         changes = changes_unasked(record.settings_before, record.sent, case.domain.https)
-    return Rollout(*case.place, (replace(verify, reason=NOT_RECORDED, changes=changes),))
+    return plans.Rollout(*case.place, (replace(verify, reason=NOT_RECORDED, changes=changes),))
 
 
-def _rollback(case: _Case, record: RolloutRecord | None) -> Rollback | None:
+def _rollback(case: _Case, record: RolloutRecord | None) -> plans.Rollback | None:
     if record is None or case.deployment.on_failure is not OnFailure.ROLLBACK:
         return None
     previous = case.supply.version_for(case.domain.withdrawn | {record.fingerprint})
@@ -255,23 +235,22 @@ def _rollback(case: _Case, record: RolloutRecord | None) -> Rollback | None:
     return plan_rollback(case.deployment, case.target, case.domain, record, previous, now)
 
 
-def _with_due(rollout: Rollout, case: _Case) -> Rollout:
-    """Add when the first step is due."""
+def _with_due(rollout: plans.Rollout, case: _Case) -> plans.Rollout:
     if not rollout.steps or case.supply.is_coming:
         return rollout
     first, *later = rollout.steps
-    if isinstance(first, Rollback):
+    if isinstance(first, plans.Rollback):
         return rollout
     if case.fingerprint is None:
-        return replace(rollout, steps=(replace(first, due=NotReady()), *later))
+        return replace(rollout, steps=(replace(first, due=plans.NotReady()), *later))
     times = replace(case.supply.times, usual=case.target.rules.usual_change)
     due = due_of(rollout, case.domain, case.served, fingerprint=case.fingerprint, times=times)
     return replace(rollout, steps=(replace(first, due=due), *later))
 
 
 def _deploy(
-    case: _Case, https: DesiredHttps, *, repair: bool, left: tuple[Change, ...]
-) -> Deploy | None:
+    case: _Case, https: DesiredHttps, *, repair: bool, left: Changes
+) -> plans.Deploy | None:
     changes = case.setting_changes(https)
     reason = _why_deploy(case, changes)
     if reason is None:
@@ -284,7 +263,7 @@ def _deploy(
     upload_by = None
     if case.version is not None and case.target.remote_of(case.version.fingerprint) is None:
         upload_by = case.target.rules.upload_deadline(case.version.certificate)
-    return Deploy(
+    return plans.Deploy(
         *case.place,
         https,
         reason,
@@ -297,7 +276,7 @@ def _deploy(
     )
 
 
-def _why_deploy(case: _Case, changes: tuple[Change, ...]) -> Reason | None:
+def _why_deploy(case: _Case, changes: Changes) -> Reason | None:
     domain = case.domain
     if domain.bound is None:
         return BINDING_UNKNOWN if domain.binding_hidden else HTTPS_OFF
@@ -338,19 +317,18 @@ def _not_seen(case: _Case) -> Reason:
     return Reason(ReasonCode.NOT_SEEN, applying(case.deployment.target, usual))
 
 
-def _delivery(case: _Case) -> Rollout:
-    """Plan one receiver."""
+def _delivery(case: _Case) -> plans.Rollout:
     reason = why_deliver(case.target, case.domain, case.version)
     if reason is None:
-        return Rollout(*case.place, ())
-    changes: tuple[Change, ...] = (Change(CERTIFICATE, case.domain.bound, case.fingerprint),)
+        return plans.Rollout(*case.place, ())
+    changes: Changes = (Change(CERTIFICATE, case.domain.bound, case.fingerprint),)
     if case.version is not None and case.domain.bound == case.fingerprint:
         drift = () if case.domain.drift is None else case.domain.drift.changes
         changes = (*_change_of_issuers(case.domain, case.version), *drift)
-    step = Deploy(
+    step = plans.Deploy(
         *case.place, DesiredHttps(), reason, changes, case.domain.kind, fingerprint=case.fingerprint
     )
-    return Rollout(*case.place, (step,))
+    return plans.Rollout(*case.place, (step,))
 
 
 def why_deliver(
@@ -371,7 +349,7 @@ def why_deliver(
     return Reason(ReasonCode.HOLDS_FOREIGN, Text("the certificate there was not delivered for it"))
 
 
-def _change_of_issuers(domain: ObservedDomain, version: Version) -> tuple[Change, ...]:
+def _change_of_issuers(domain: ObservedDomain, version: Version) -> Changes:
     """The same leaf may be there with other issuers. What is not known is no difference."""
     held, wanted = domain.fullchain_digest, version.fullchain_digest
     if held is None or wanted is None or held == wanted:
@@ -385,10 +363,7 @@ class _Claim(NamedTuple):
 
 
 class Claims:
-    """What all the declared certificates lay claim to, whichever of them a run is for. The names of
-    imported certificates must have been filled in. To find an owner takes the same time with one
-    certificate as with thousands.
-    """
+    """What all declared certificates claim; found in the same time among one or thousands."""
 
     def __init__(self, declared: Iterable[DesiredCertificate] = ()) -> None:
         all_declared = tuple(declared)

@@ -77,11 +77,8 @@ def judge_at_target(
     fix = _LIVE_LONGER.filled(target=target.label)
     if window <= timedelta(0) and rules.min_remaining:
         said = Text(
-            "certificates like this live {lifetime}, and {target} takes those with {wanted} left",
-            lifetime=lifetime,
-            target=target.label,
-            wanted=rules.min_remaining,
-        )
+            "certificates like this live {lifetime}, and {target} takes those with {wanted} left"
+        ).filled(lifetime=lifetime, target=target.label, wanted=rules.min_remaining)
         yield error(Code.LIFETIME_TOO_SHORT, lineage, said, fix)
     elif window < TIGHT and rules.min_remaining:
         said = Text(
@@ -142,10 +139,7 @@ _Check = Callable[[_Case], Refusal]
 def without_refused(
     plan: Plan, desired: DesiredCertificate, observed: Observation, now: datetime
 ) -> Plan:
-    """Take every refused deployment, and what follows from it, out of the plan and add why. Nothing
-    of ours is retired at a target where something is blocked: its successor is not seen there. What
-    is unused is removed all the same where that is what makes room.
-    """
+    """Return the plan without refused deployments, and removals where something is blocked."""
     refusals: list[PlanFinding] = []
     for step in filter(None, (rollout.deploy for rollout in plan.rollouts)):
         version = None if plan.issue_now else observed.version(step.fingerprint)
@@ -180,10 +174,7 @@ def _refusal(case: _Case) -> Refusal:
 
 
 def state_is_not_older(case: _Case) -> Refusal:
-    """No target has a newer certificate of the lineage than the state knows. Of one that another
-    client makes the files say which is to be served, and not the state. A name that is cut in a
-    label may be another lineage's as well, so that only a whole one counts.
-    """
+    """No target has a newer certificate of ours; a name that is cut in a label proves nothing."""
     lineage = case.desired.lineage
     known = [version.certificate.not_before for version in case.observed.versions]
     found = [
@@ -198,10 +189,8 @@ def state_is_not_older(case: _Case) -> Refusal:
         return None
     begin, newest = max(found, key=lambda pair: pair[0])
     sentence = Text(
-        "{label}, valid from {moment}, is there already and newer than what the state knows",
-        label=newest.label,
-        moment=begin,
-    )
+        "{label}, valid from {moment}, is there already and newer than what the state knows"
+    ).filled(label=newest.label, moment=begin)
     hint = Text(
         "the state is an older copy, or another host has this certificate under the same name: put"
         " the newest state back, or run `certferry sync --renew {lineage}` for one that is newer"
@@ -217,10 +206,8 @@ def domain_is_covered(case: _Case) -> Refusal:
     if covered_by(desired.names, domain):
         return None
     sentence = Text("{domain} is not covered by {names}", domain=domain, names=desired.names)
-    hint = Text(
-        "add {domain} to the names of {lineage}, or take it out of `domains`",
-        domain=domain,
-        lineage=desired.lineage,
+    hint = Text("add {domain} to the names of {lineage}, or take it out of `domains`").filled(
+        domain=domain, lineage=desired.lineage
     )
     return Reason(ReasonCode.NAME_NOT_COVERED, sentence), hint
 
@@ -259,11 +246,8 @@ def lives_long_enough(case: _Case) -> Refusal:
     if case.is_uploaded or left >= wanted:
         return None
     target = case.step.target
-    sentence = Text(
-        "{left} left, and {target} takes certificates with at least {wanted}",
-        left=left,
-        target=target,
-        wanted=wanted,
+    sentence = Text("{left} left, and {target} takes certificates with at least {wanted}").filled(
+        left=left, target=target, wanted=wanted
     )
     hint = _LIVE_LONGER.filled(target=target)
     if case.desired.files is not None:
@@ -286,9 +270,7 @@ _NEEDED = 2
 
 
 def account_has_room(case: _Case) -> Refusal:
-    """The account takes one certificate more, where this one is not there yet. One that is yet to
-    be issued (no `fingerprint`) is not.
-    """
+    """The account takes one certificate more, where this one is not there yet."""
     target, step = case.target, case.step
     quota = target.quota
     if quota is None or not quota.is_full(case.now):
@@ -297,11 +279,8 @@ def account_has_room(case: _Case) -> Refusal:
         return None
     needed = {version.fingerprint for version in case.observed.versions[:_NEEDED]}
     sentence = Text(
-        "{target} holds {held} certificates, and refused one more when it held {most}",
-        target=step.target,
-        held=quota.held,
-        most=quota.most,
-    )
+        "{target} holds {held} certificates, and refused one more when it held {most}"
+    ).filled(target=step.target, held=quota.held, most=quota.most)
     hint = Text(
         'remove unused ones in its console, set retire = "all-unused" to have that done, or ask'
         " its support for more; superseded ones of {lineage} there: {count}. It is tried again"
@@ -325,10 +304,8 @@ def is_not_fought_over(case: _Case) -> Refusal:
     if after is None:
         return None
     sentence = Text(
-        "certferry repaired {domain} at {moments}, and it is changed again: another tool sets it",
-        domain=step.domain,
-        moments=list(recent(repairs, case.now)),
-    )
+        "certferry repaired {domain} at {moments}, and it is changed again: another tool sets it"
+    ).filled(domain=step.domain, moments=list(recent(repairs, case.now)))
     hint = Text(
         'stop the other tool, or write drift = "warn" into the deployment; certferry repairs it'
         " again after {moment}",
