@@ -33,7 +33,7 @@ def main() -> int:
 
 def begin() -> None:
     """Run the process from start to exit. A signal ends it quietly at any moment: the work in order
-    (`cli.ending`), what comes before and after it at once.
+    (`cli.main`), what comes before and after it at once.
     """
     _end_at_once_on_signals()
     code = STOPPED

@@ -10,7 +10,7 @@ from certferry.present.console import Console
 
 
 class Paper(io.StringIO):
-    """A stream that keeps what is written. A file, unless it is told to be a terminal."""
+    """A stream that keeps what is written. A file, unless it is said to be a terminal."""
 
     def __init__(self, *, terminal: bool = False, encoding: str = "utf-8") -> None:
         super().__init__()

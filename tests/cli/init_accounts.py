@@ -39,7 +39,7 @@ WHICH_WAY = "Number or name (Enter for 1):"
 CHOSEN = (("Domains (Enter for 1-2):", "\n"), (WHICH_WAY, "\n"))
 """Answers of an operator who takes the domains and the certificates that are proposed."""
 UNTOLD = ((WHICH_CHANNEL, "\n"), (HEARTBEAT, "\n"))
-"""Answers of an operator who wants to be told by neither."""
+"""Answers of an operator who wants neither."""
 WRITE = "Write this to certferry.toml? [y/N]:"
 PLAN = "Run `certferry plan` now? [Y/n]:"
 END = (*UNTOLD, *CHOSEN, (WRITE, "y\n"), (PLAN, "n\n"))

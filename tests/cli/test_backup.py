@@ -98,7 +98,7 @@ def test_a_file_that_is_there(host: Path) -> None:
 
 
 def test_a_backup_that_others_can_read(host: Path) -> None:
-    """A reader of it has the keys: it is told before anything is put in place."""
+    """A reader of it has the keys: it is reported before anything is put in place."""
     assert Exit.OK == run(host, "backup", "b.tar").code
     (host / "b.tar").chmod(0o644)
 

@@ -175,7 +175,7 @@ def test_a_domain_removes_no_others(file: Path) -> None:
 
 
 def test_a_domain_in_chinese_never_takes_the_wildcard_with_it(file: Path) -> None:
-    """Its certificate is declared in ASCII; the other one that covers it is told, not removed."""
+    """Its certificate is declared in ASCII; the other one that covers it is shown, not removed."""
     run(file, "add", "*.w.example.com", "--yes")
     run(file, "add", "图片.w.example.com", "--yes")
     before = file.read_text()
@@ -191,7 +191,7 @@ def test_a_domain_in_chinese_never_takes_the_wildcard_with_it(file: Path) -> Non
 
 def test_a_domain_that_a_wildcard_covers_may_need_no_certificate(file: Path) -> None:
     """The certificate of the wildcard is called by a name that it covers; that it covers the domain
-    is told before one is declared for that domain alone.
+    is reported before one is declared for that domain alone.
     """
     wild = run(file, "add", "*.w.example.com", "--yes")
     assert '+ name = "wildcard.w.example.com"\n' in wild.out
@@ -283,7 +283,7 @@ def test_a_file_without_accounts(file: Path) -> None:
 
 
 def test_a_text_that_would_not_load_is_not_written(file: Path) -> None:
-    """What is wrong is told as of the file that it would have been."""
+    """What is wrong is reported as of the file that it would have been."""
     names = [f"n{number}.example.com" for number in range(101)]
 
     done = run(file, "add", *names, "--yes")
@@ -295,7 +295,7 @@ def test_a_text_that_would_not_load_is_not_written(file: Path) -> None:
 
 
 def test_a_file_that_is_wrong_already(file: Path) -> None:
-    """It is told, and left alone."""
+    """It is reported, and left alone."""
     file.write_text(HEAD + IMG + "nams = 1\n")
 
     done = run(file, "add", "www.example.com", "--yes")

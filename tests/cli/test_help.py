@@ -251,7 +251,7 @@ def test_commands_and_options_are_offered(tmp_path: Path) -> None:
 
 
 def test_declared_certificates_are_offered(tmp_path: Path) -> None:
-    """NAMEs come from the configuration; where that is wrong, a shell is told nothing."""
+    """NAMEs come from the configuration; where that is wrong, a shell reads nothing."""
     path = tmp_path / "certferry.toml"
     path.write_text("""
 [accounts.dnspod]

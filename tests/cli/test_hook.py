@@ -151,7 +151,7 @@ def test_by_hand(home: Path, client: str, *, configured: bool) -> None:
 
 
 def test_the_old_mode_with_nothing_to_go_by(home: Path) -> None:
-    """Neither a file nor a client: it is told where a file was looked for."""
+    """Neither a file nor a client: it is reported where a file was looked for."""
     code, error, hint = Caller(home, KEYS).complaint("hook", "qiniu")
 
     assert Exit.USAGE == code
@@ -194,7 +194,7 @@ def test_lineage_that_is_not_declared(home: Path) -> None:
 
 
 def test_half_written_copy_is_reported_as_that(home: Path) -> None:
-    """A declared file that cannot be taken is not told as one that is not declared."""
+    """A declared file that cannot be taken is not reported as one that is not declared."""
     path = declare(home, "name = 'copy'\nfullchain = 'f.pem'\nprivkey = 'k.pem'")
     (home / "f.pem").write_text(made("img.example.com").fullchain_pem)
     (home / "k.pem").write_text(made("img.example.com").privkey_pem.reveal())

@@ -96,7 +96,7 @@ def test_keys_in_the_environment_are_referred_to(accounts: Accounts) -> None:
 
 
 def test_large_account_is_looked_at_with_signs_of_life(accounts: Accounts) -> None:
-    """Hundreds of domains take a minute: now and then it is told how far it is."""
+    """Hundreds of domains take a minute: now and then it is reported how far it is."""
     for number in range(50):
         accounts.qiniu.add_domain(f"n{number}.example.com")
 
@@ -111,7 +111,7 @@ def test_large_account_is_looked_at_with_signs_of_life(accounts: Accounts) -> No
 
 
 def test_certificates_that_may_not_be_listed_are_no_obstacle(accounts: Accounts) -> None:
-    """What is not known of them is told, and the domains are proposed all the same."""
+    """What is not known of them is reported, and the domains are proposed all the same."""
     for service in (accounts.qiniu.api, accounts.qiniu.fusion):
         refused = Fault.status(403, b'{"error":"no right"}')
         service.faults.add(refused, on="GET /sslcert", times=None)
@@ -171,7 +171,7 @@ def test_address_that_is_none_is_asked_for_again(accounts: Accounts) -> None:
 
 
 def test_address_on_the_command_line_that_is_none(accounts: Accounts) -> None:
-    """It is told as a mistake of the command line, not of a file that is not there."""
+    """It is reported as a mistake of the command line, not of a file that is not there."""
     done = accounts.init("--email", "foo bar")
 
     assert 2 == done.returncode
@@ -238,7 +238,7 @@ def test_it_speaks_the_readers_language(accounts: Accounts) -> None:
 
 
 def test_without_a_terminal_the_operator_must_have_said_yes(accounts: Accounts) -> None:
-    """A script is told how to say it."""
+    """A script reads how to say it."""
     done = accounts.run("init", "--settings", "settings.toml")
 
     assert 2 == done.returncode
@@ -289,7 +289,7 @@ def test_keys_in_a_file_that_the_settings_name(accounts: Accounts) -> None:
 
 
 def test_keys_that_are_in_no_file_that_the_settings_name(accounts: Accounts) -> None:
-    """Each is told, even at a terminal: an answer could be written nowhere."""
+    """Each is reported, even at a terminal: an answer could be written nowhere."""
     accounts.environ.clear()
     accounts.keep("cdn-env", {name: KEYS[name] for name in ("DP_Id", "QINIU_ACCESS_KEY")})
     accounts.name_env_files("cdn-env")
@@ -338,7 +338,7 @@ def test_another_file_than_those_that_the_settings_name(accounts: Accounts) -> N
 
 
 def test_mistake_in_a_file_that_the_settings_name(accounts: Accounts) -> None:
-    """It is told with its line."""
+    """It is reported with its line."""
     accounts.keep("cdn-env", {})
     (accounts.directory / "cdn-env").write_text("DP_Id=$(pass dnspod)\n")
     accounts.name_env_files("cdn-env")
@@ -432,7 +432,7 @@ def _nowhere(settings: Settings) -> None:
 
 
 def test_output_names_the_file(accounts: Accounts) -> None:
-    """Another place is told with the command that finds it, and what that does below it where both
+    """Another place is shown with the command that finds it, and what that does below it where both
     are too wide for a line; one that is not there is an error.
     """
     (accounts.directory / "etc").mkdir()

@@ -1,4 +1,4 @@
-"""`certferry init --from`: what another client holds is gone on with, and nothing issued anew."""
+"""`certferry init --from`: what another client holds is adopted, and nothing issued anew."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def _deployed_to(accounts: Accounts) -> list[object]:
 
 
 def test_dispatcher_for_qiniu_without_keys_is_warned_of(accounts: Accounts) -> None:
-    """The certificate at the CDN would end, and the operator would not have been told."""
+    """The certificate at the CDN would end, and the operator would not know."""
     home = AcmeShHome(accounts.directory / "home")
     home.keep_keys(SAVED_DP_Id=DP_ID, SAVED_DP_Key=DP_KEY)
     home.add(issued("img.example.com"), "img.example.com", Le_ReloadCmd="/opt/ssl/hook.sh qiniu")
@@ -147,7 +147,7 @@ def test_command_that_must_not_run_any_more_is_reported_as_that(accounts: Accoun
 
 
 def test_certificate_that_is_known_here_keeps_its_name(accounts: Accounts) -> None:
-    """First ferried under a name of the operator's, then issued: it is the same lineage, so that
+    """First deployed under a name of the operator's, then issued: it is the same lineage, so that
     nothing is uploaded and bound anew.
     """
     home = AcmeShHome(accounts.directory / "home")
@@ -185,7 +185,7 @@ def test_certificate_that_is_known_here_keeps_its_name(accounts: Accounts) -> No
 def test_ca_stays_the_same_where_it_can(
     accounts: Accounts, found: str, written: str, message: object
 ) -> None:
-    """One that wants an external account cannot be gone on with, which is said."""
+    """One that wants an external account cannot be adopted, which is reported."""
     home = AcmeShHome(accounts.directory / "home")
     home.add(issued("img.example.com"), "img.example.com", Le_API=found)
 
@@ -286,7 +286,7 @@ def test_second_certificate_of_the_same_names_is_not_renewed_for_no_server(
     accounts: Accounts,
 ) -> None:
     """acme.sh's RSA certificate beside its EC one: it stands there as a comment, is not adopted,
-    and is switched off with the other; copies of it that end with that are told of.
+    and is switched off with the other; copies of it that end with that are reported.
     """
     home = AcmeShHome(accounts.directory / "home")
     made = issued("img.example.com")
@@ -419,7 +419,7 @@ def test_when_the_state_cannot_be_written_nothing_is(accounts: Accounts) -> None
 
 @pytest.mark.parametrize("words", [("--home", "x"), ("--keep-client",)])
 def test_what_is_for_a_client_needs_one(accounts: Accounts, words: tuple[str, ...]) -> None:
-    """Half a command is told."""
+    """Half a command is reported."""
     done = accounts.init(*words)
 
     assert 2 == done.returncode
@@ -469,7 +469,7 @@ def another_users_home(accounts: Accounts) -> Path:
 
 @as_root
 def test_another_users_command_is_not_taken_over(accounts: Accounts) -> None:
-    """`--yes` does not agree to what root would run from then on: it is told, with what to do, and
+    """`--yes` does not agree to what root would run from then on: it is shown, with what to do, and
     what is to be done in the client is done as its user.
     """
     ssl = another_users_home(accounts)

@@ -100,7 +100,7 @@ def test_keys_that_cannot_be_tried_yet_are_not_said_to_be_accepted(
 
 
 def test_wrong_pair_is_reported_at_once_and_asked_for_again_alone(accounts: Accounts) -> None:
-    """The other pair is kept; in the end every next step is told."""
+    """The other pair is kept; in the end every next step is reported."""
     code, shown = interviewed(
         accounts,
         (ID, f"{DP_ID}\n"),
@@ -274,7 +274,7 @@ def test_address_is_seen_while_it_is_typed(accounts: Accounts) -> None:
 @pytest.mark.parametrize("answer", ["DP_Id", "HARBOUR_TOKEN"])
 @pytest.mark.usefixtures("packages")
 def test_service_whose_keys_are_there_is_not_asked_for(accounts: Accounts, answer: str) -> None:
-    """There is one alone of which there are any; what it lacks is told."""
+    """There is one alone of which there are any; what it lacks is reported."""
     accounts.environ = {**QINIU, "PYTHONPATH": accounts.environ["PYTHONPATH"], answer: "1"}
 
     done = accounts.init()

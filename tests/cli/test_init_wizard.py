@@ -1,4 +1,4 @@
-"""The interview of `certferry init`: what can be chosen, the way back, and how to be told."""
+"""The interview of `certferry init`: what can be chosen, the way back, and how to be alerted."""
 
 from __future__ import annotations
 
@@ -361,7 +361,7 @@ def test_channel_and_heartbeat_of_the_environment(accounts: Accounts) -> None:
 
 
 def test_no_domain_at_all(accounts: Accounts) -> None:
-    """That the file declares nothing is told, and there is no plan to show."""
+    """That the file declares nothing is reported, and there is no plan to show."""
     code, shown = accounts.interviewed(*UNTOLD, (DOMAINS, "none\n"), (WRITE, "y\n"))
 
     assert 0 == code, shown

@@ -91,7 +91,7 @@ def test_an_unknown_word_like_no_command_leads_to_the_help() -> None:
 
 
 def test_no_command_at_all_is_answered_with_the_help() -> None:
-    """Who types the bare name is told what there is."""
+    """Who types the bare name reads what there is."""
     code, words = complained()
 
     assert Exit.USAGE == code
@@ -319,7 +319,7 @@ def test_closed_streams_are_no_error(argument: str) -> None:
 
 
 def test_a_version_that_nothing_reads() -> None:
-    """As with every other command: told by the exit code, and no traceback."""
+    """As with every other command: reported by the exit code, and no traceback."""
     reading, writing = os.pipe()
     os.close(reading)
     with os.fdopen(writing, "w") as stdout:
@@ -362,7 +362,7 @@ def test_nothing_is_loaded_to_draw_with_where_nothing_is_drawn() -> None:
 def test_an_unexpected_error_is_ours_and_hides_what_it_says(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A mistake of ours is told by its kind alone: its message could quote anything. The log of
+    """A mistake of ours is reported by its kind alone: its message could quote anything. The log of
     -v has the rest.
     """
     with caplog.at_level(logging.DEBUG, "certferry"):

@@ -17,8 +17,8 @@ import pytest
 
 from certferry.adapters.schedule.cron import Cron
 from certferry.adapters.schedule.systemd import SystemdTimer
+from certferry.cli.commands import spoken
 from certferry.cli.exits import Exit
-from certferry.cli.help import spoken
 from certferry.cli.main import program as main_program
 from certferry.cli.options import Front
 from certferry.cli.schedule import install_at, job_for, program, remove_from, show_all, starts_of
@@ -266,7 +266,7 @@ def test_proxies_and_trust_go_with_the_run(owner: CrontabOwner, config: Path) ->
 
 
 def test_a_proxys_password_is_written_nowhere(owner: CrontabOwner, config: Path) -> None:
-    """Neither into the crontab nor on the screen; that the run lacks it is told."""
+    """Neither into the crontab nor on the screen; that the run lacks it is reported."""
     environ = {**owner.environ, "https_proxy": "http://me:geheim@proxy.example:3128"}
 
     code, out, err = certferry(environ, "--config", config, "schedule", "install")
@@ -384,7 +384,7 @@ def test_the_other_scheduler_is_noticed(timer: SystemdTimer, owner: CrontabOwner
 
 
 def test_one_that_cannot_be_reached_does_not_hide_the_other(timer: SystemdTimer) -> None:
-    """The units are shown and go although the crontab fails; the failure is told all the same."""
+    """The units are shown and go although the crontab fails; the failure is shown all the same."""
     timer.install(Job(("/bin/true", "sync")))
     console = TestConsole()
 
@@ -460,7 +460,7 @@ def test_each_kind_of_warning_has_its_hint(owner: CrontabOwner, config: Path) ->
 def test_failures_that_no_operator_would_read_are_warned_of(
     owner: CrontabOwner, config: Path
 ) -> None:
-    """Once, with the two ways of being told; either of them is enough."""
+    """Once, with the two ways of being alerted; either of them is enough."""
     config.write_text(config.read_text().partition("[notify.ops]")[0])
 
     _, _, err = certferry(owner.environ, "--config", config, "schedule", "install")
@@ -551,7 +551,7 @@ def test_a_program_that_cron_does_not_find_is_warned_of(
 
 
 def test_a_wrong_configuration_is_not_scheduled(owner: CrontabOwner, config: Path) -> None:
-    """What would fail every night is told now."""
+    """What would fail every night is reported now."""
     config.write_text("[frobnicate]\n")
 
     code, _, err = certferry(owner.environ, "--config", config, "schedule", "install")

@@ -73,7 +73,7 @@ def test_names_choose_among_what_the_file_declares(somewhere: Path) -> None:
 
     for given in (None, config):
         settings = read_settings(front(somewhere, config=given), ("static",))
-        assert ["static"] == [wish.lineage for wish in settings.certificates]
+        assert ["static"] == [desired.lineage for desired in settings.certificates]
 
 
 def test_without_a_file_names_are_the_declaration(somewhere: Path) -> None:
@@ -88,7 +88,7 @@ def test_without_a_file_names_are_the_declaration(somewhere: Path) -> None:
 
 
 def test_a_file_that_is_named_is_never_replaced_by_the_environment(somewhere: Path) -> None:
-    """Who names a file that is not there is told so, whatever the environment holds."""
+    """Who names a file that is not there reads so, whatever the environment holds."""
     missing = front(somewhere, config=somewhere / "none.toml", environ=KEYS)
 
     with pytest.raises(ConfigError, match="cannot be read"):
@@ -174,14 +174,14 @@ def test_a_domain_stands_for_its_certificates(
     somewhere: Path, written: str, lineages: list[str]
 ) -> None:
     """Those that declare or cover it, however it is spelled; where they are several, that is said,
-    unless only what is wrong is to be told.
+    unless only what is wrong is to be reported.
     """
     console = TestConsole(environ={"HOME": str(somewhere)})
     front = Front(console.console, with_wildcard(somewhere))
 
     found = read_settings(front, (written,))
 
-    assert lineages == [wish.lineage for wish in found.certificates]
+    assert lineages == [desired.lineage for desired in found.certificates]
     said = f"{written} is for several certificates: {', '.join(lineages)}\n"
     assert (said if len(lineages) > 1 else "") == console.err
     read_settings(replace(front, verbosity=Verbosity.QUIET), (written,))
@@ -192,8 +192,8 @@ def test_a_command_for_one_certificate_takes_no_domain_of_several(somewhere: Pat
     """`rollback img.example.com` withdraws none that was not meant."""
     one = front(somewhere, config=with_wildcard(somewhere))
 
-    (wish,) = settings_of_one(one, "new.example.com").certificates
-    assert "wild" == wish.lineage
+    (desired,) = settings_of_one(one, "new.example.com").certificates
+    assert "wild" == desired.lineage
     with pytest.raises(ConfigError, match="several certificates: img, wild") as caught:
         settings_of_one(one, "img.example.com")
     assert "name the certificate that is meant" == str(caught.value.hint)
@@ -216,7 +216,7 @@ def test_a_domain_of_no_certificate(somewhere: Path) -> None:
 
 
 # --- `--renew`: never of all unasked; and certificates that another client makes: the operator
-# is told which client renews them
+# reads which client renews them
 
 
 COMMANDS = pytest.mark.parametrize("command", ["sync", "plan"])
@@ -360,7 +360,7 @@ def test_a_imported_certificate_by_its_domain(machine: Path, command: str) -> No
 
 @COMMANDS
 def test_imported_certificates_among_all(machine: Path, command: str) -> None:
-    """They are told of and treated as in any other run; nothing has failed."""
+    """They are reported and treated as in any other run; nothing has failed."""
     code, out, err = certferry(machine / "ferried.toml", command, "--renew")
 
     assert Exit.OK == code
@@ -371,7 +371,7 @@ def test_imported_certificates_among_all(machine: Path, command: str) -> None:
 
 @COMMANDS
 def test_imported_certificates_among_all_are_not_wrong(machine: Path, command: str) -> None:
-    """Told to be quiet, a run says nothing of them."""
+    """With -q, a run says nothing of them."""
     assert "" == certferry(machine / "ferried.toml", "-q", command, "--renew")[2]
 
 
@@ -550,7 +550,7 @@ def test_profiles_that_a_target_could_never_take_are_skipped(tmp_path: Path) -> 
 
 
 def test_list_of_which_nothing_is_left_is_refused(tmp_path: Path) -> None:
-    """Each of the profiles is told with what is against it."""
+    """Each of the profiles is reported with what is against it."""
     path = write_list(tmp_path, '["shortlived", "tlsserver"]', 'to = "files"\ndirectory = "ssl"')
 
     with pytest.raises(ConfigError) as caught:

@@ -392,7 +392,7 @@ def test_an_export_into_a_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_export_of_nothing_differs_from_a_wrong_name(tmp_path: Path) -> None:
-    """Declared but not issued: sync first. Not declared: a mistake, told with the nearest name."""
+    """Declared but not issued: sync first. Not declared: a mistake, shown with the nearest name."""
     session = FakeWorld().session(desired("img"), desired("static"))
 
     with pytest.raises(CertificateError) as missing:

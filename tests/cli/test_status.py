@@ -233,7 +233,7 @@ def test_a_name_that_is_too_long_for_the_table_has_a_line_to_itself() -> None:
 
 
 def test_a_imported_certificate_has_a_validity_and_no_renewal() -> None:
-    """The client that writes its files renews it; how long it lives is told all the same."""
+    """The client that writes its files renews it; how long it lives is reported all the same."""
     ended = values.version(of=values.certificate(lifetime=timedelta(days=7)))
 
     valid, expired = (

@@ -221,7 +221,7 @@ def test_what_was_not_ours_is_reported_by_name_and_id() -> None:
 
 
 def test_a_second_run_says_that_nothing_changed() -> None:
-    """Nothing to do is told as such, and is in order."""
+    """Nothing to do is reported as such, and is in order."""
     code, console = shown(report(lineage(UNCHANGED), lineage(name="kept")))
 
     assert (
@@ -281,7 +281,7 @@ def test_one_failure_is_reported_beside_what_was_done() -> None:
 
 
 def test_a_refusal_alone_has_its_own_exit_code() -> None:
-    """Refused for safety is told apart from failed."""
+    """Refused for safety is distinguished from failed."""
     code, _ = shown(report(lineage(REFUSED)))
 
     assert Exit.REFUSED == code
@@ -335,7 +335,7 @@ def test_certificate_that_a_stopped_run_did_not_look_at_is_not_ok_for_a_program(
 
 
 def test_try_that_is_stopped_leaves_what_an_earlier_try_of_the_run_found() -> None:
-    """What failed is told as failed, although the run was stopped before it looked again."""
+    """What failed is reported as failed, although the run was stopped before it looked again."""
     failed = lineage(FAILED, name="static")
 
     rendered = report(failed).with_newer(report(values.UNSEEN, complete=False))
@@ -456,7 +456,7 @@ def test_a_stopped_run_is_not_ok_in_the_document() -> None:
 def test_patience_is_what_was_asked_for(
     wait: int | None, *, no_wait: bool, expected: WaitLimit
 ) -> None:
-    """By default a run waits to the end; otherwise as long as it is told."""
+    """By default a run waits to the end; otherwise as long as the option says."""
     assert expected == wait_limit_of(wait, no_wait=no_wait)
 
 

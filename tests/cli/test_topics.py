@@ -49,7 +49,7 @@ def test_every_topic_fits_its_terminal(topic: str, language: str) -> None:
 
 
 def test_a_code_is_explained() -> None:
-    """With cause and fix, wherever it is told."""
+    """With cause and fix, wherever it is reported."""
     ended = asked("expired")
 
     assert Exit.OK == ended.code

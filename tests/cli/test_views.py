@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 
 from certferry import errors
 from certferry.cli import exits
-from certferry.cli.discover import show_discovery, show_tables
-from certferry.cli.doctor import show_findings
+from certferry.cli.discover import show_discovery, show_findings, show_tables
 from certferry.cli.exits import Exit
 from certferry.cli.options import Front
 from certferry.core.assessment.health import Recorded
@@ -108,7 +107,7 @@ def test_where_there_is_more_to_report_it_is_shown(looks: list[AccountSurvey]) -
 
 
 def test_account_that_could_not_be_looked_at_is_no_empty_one(tmp_path: Path) -> None:
-    """Nothing is said to be there or not; what is wrong is told, in the log as well."""
+    """Nothing is said to be there or not; what is wrong is reported, in the log as well."""
     desk = TestConsole()
     console, path = desk.console, tmp_path / "log"
     console.run_log.open(path, Format.JSON)
@@ -274,7 +273,7 @@ def test_zero_means_in_order_and_nothing_else(report: SyncReport) -> None:
 
 
 def test_what_could_not_be_read_beside_the_domains_is_in_order() -> None:
-    """A notice at a target is told, and the run is 0; a step that was stopped is not."""
+    """A notice at a target is reported, and the run is 0; a step that was stopped is not."""
     notice = StepOutcome(None, Outcome.SKIPPED, Text("so"), "qiniu", notice=True)
     done = StepOutcome(Action.VERIFY, Outcome.UNCHANGED, Text("so"), "qiniu", "img.example.com")
     stopped = StepOutcome(None, Outcome.SKIPPED, Text("so"))

@@ -32,8 +32,7 @@ URGENT = frozenset({"warning", "error", "exception", "critical", "log"})
 # Sentences that are made of others, or come from tables whose sentences are found elsewhere.
 NOT_LITERAL = {
     "text.py": {"self.template"},
-    "cli/commands.py": {"what"},
-    "cli/help.py": {"paragraph"},
+    "cli/commands.py": {"paragraph", "what"},
     "adapters/qiniu/errors.py": {"meaning.words", "meaning.advice"},
     "config/mistakes.py": {"template"},
     "adapters/state/columns.py": {"value['text']"},

@@ -11,7 +11,7 @@ import pytest
 from babel.messages.catalog import Catalog, Message
 from babel.messages.pofile import read_po
 
-from certferry.cli.help import CLICK
+from certferry.cli.commands import CLICK
 from certferry.present.language import LANGUAGES as SPOKEN
 from tests.house import translations
 from tests.house.tree import ROOT

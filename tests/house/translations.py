@@ -25,8 +25,7 @@ from babel.messages.extract import extract_from_dir
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po, write_po
 
-from certferry.cli.commands import COMMANDS, IN_THE_SANDBOX, Commands
-from certferry.cli.help import CLICK, UNBROKEN, paragraphs
+from certferry.cli.commands import CLICK, COMMANDS, IN_THE_SANDBOX, UNBROKEN, Commands, paragraphs
 from certferry.cli.main import program
 from tests.house.tree import PACKAGE, SANDBOX, modules, parse
 

@@ -13,9 +13,9 @@ from certferry.core.planning.plan import Action
 from certferry.core.planning.report import Outcome, StepOutcome
 from certferry.core.reasons import Waiting
 from certferry.present.console import Verbosity, standard_console
-from certferry.present.diagnostics import begin_logging
 from certferry.present.layout import line
 from certferry.present.progress import progress_on
+from certferry.present.run_log import begin_logging
 from certferry.text import Text
 
 # A morning, since the hours after it must be of the same day: of another day the date is shown too.

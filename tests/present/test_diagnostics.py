@@ -17,9 +17,8 @@ from hypothesis import strategies as st
 from certferry.adapters.state.columns import from_text
 from certferry.core.secret import Secret
 from certferry.errors import DeployError
-from certferry.present.diagnostics import DiscreetFormatter, begin_logging
 from certferry.present.language import voice_in
-from certferry.present.run_log import Entry, Format, RunLog
+from certferry.present.run_log import DiscreetFormatter, Entry, Format, RunLog, begin_logging
 from certferry.text import LONGEST, Quoted, Text, own_words, verbatim
 from certferry.wiring.adapters import in_short
 from certferry_sandbox.testing.certificates import make_key

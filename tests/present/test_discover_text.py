@@ -251,7 +251,7 @@ NOTHING = Discovery((LOOK,))
 def test_the_last_line_counts_or_says_that_there_is_nothing(
     found: Discovery, everything: Discovery, english: str, chinese: str
 ) -> None:
-    """An account that holds nothing is told from a filter that leaves nothing."""
+    """An account that holds nothing is distinguished from a filter that leaves nothing."""
     assert english == plain(discover_text.summary(found, everything, EN))
     assert chinese == plain(discover_text.summary(found, everything, ZH))
 

@@ -146,7 +146,7 @@ def test_a_language_that_there_is_not_is_two() -> None:
 def test_a_mistyped_command_line_is_reported_in_chinese(
     arguments: list[str], error: str, hint: str
 ) -> None:
-    """What click finds wrong is told as everything else, in the language that is asked for."""
+    """What click finds wrong is reported as everything else, in the language that is asked for."""
     expected = (Exit.USAGE, f"错误：{error}\n\n提示：{hint}\n")
 
     assert expected == complained("--lang", "zh", *arguments)
@@ -185,7 +185,7 @@ def test_the_help_of_the_program_lists_commands_in_chinese(
 
 
 def test_help_in_english_is_as_click_writes_it(capsys: pytest.CaptureFixture[str]) -> None:
-    """A default is told, and paragraphs stay apart."""
+    """A default is reported, and paragraphs stay apart."""
     assert Exit.OK == run(["history", "--help"], TestConsole().console)
 
     assert (
@@ -355,7 +355,7 @@ def test_an_error_in_chinese() -> None:
 
 
 def test_history_in_chinese() -> None:
-    """Events are told in words, and what another tool changed; what a service said is as it was
+    """Events are reported in words, and what another tool changed; what a service said is as it was
     written down.
     """
     entry = HistoryEntry(NOON, "img", "issue failed", "root@host", {"domain": IMG})

@@ -205,7 +205,7 @@ def rollout(number: int, deploy: Outcome, verify: Outcome | None = None) -> list
 
 
 def thirty() -> Iterable[Event]:
-    """Return a run in the middle: twelve are served, seven bound, nine under way, two failed."""
+    """Return a run in the middle: twelve are served, seven bound, nine in progress, two failed."""
     yield StepEnded("img", ISSUED)
     for number in range(12):
         yield from rollout(number, Outcome.DONE, Outcome.DONE)

@@ -404,7 +404,7 @@ CHINESE = """\
 
 @pytest.mark.parametrize(("language", "expected"), [("en", ENGLISH), ("zh", CHINESE)])
 def test_a_line_for_each_thing_that_happened(tmp_path: Path, language: str, expected: str) -> None:
-    """The same events in both languages; a wait is told once."""
+    """The same events in both languages; a wait is reported once."""
     a_day(run_log(tmp_path / "log", language))
 
     written = re.sub(r"\d+\.\d+\.\d+\S*(?=:)", "VERSION", (tmp_path / "log").read_text())
@@ -530,7 +530,7 @@ def test_a_format_without_a_file_is_asked_about() -> None:
 
 
 def test_a_full_disk_stops_nothing(tmp_path: Path) -> None:
-    """The work goes on when the log does not, and a person is told."""
+    """The work goes on when the log does not, and a person is warned."""
     console = TestConsole()
     nothing = str(tmp_path / "none.toml")
 

@@ -1,4 +1,4 @@
-"""Following a run where there is no terminal, or no wish to see it."""
+"""Following a run where there is no terminal, or none is wanted."""
 
 from __future__ import annotations
 

@@ -4,20 +4,21 @@ dns-persist-01 by which such an account proves a name.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
 from certferry.cli.commands import Group
 from certferry.cli.exits import Exit
 from certferry.cli.options import Front, is_wanted, json_option, note, say, yes_option
+from certferry.cli.selection import workspace_of
+from certferry.core.certificates.names import normalise
 from certferry.errors import CertferryError
+from certferry.ports.issuer import AccountFacts, CaAccount
+from certferry.present.documents import of_persist_record
 from certferry.present.layout import Span, Tone, columns
+from certferry.reconcile.run import Run
 from certferry.text import Text
-
-if TYPE_CHECKING:
-    from certferry.ports.issuer import AccountFacts, CaAccount
-    from certferry.wiring.workspace import Workspace
+from certferry.wiring.authorities import account_at, directory_of, persist_record_of
+from certferry.wiring.workspace import Workspace
 
 _EXPERIMENTAL = Text(
     "Experimental: dns-persist-01 is a draft (-02), and a later one may ask for another record."
@@ -41,8 +42,6 @@ def command() -> None:
 @click.pass_obj
 def show(front: Front) -> Exit:
     """Show each account, as its CA knows it."""
-    from certferry.cli.selection import workspace_of
-
     with workspace_of(front) as workspace:
         directories = [account.directory for account in workspace.state.accounts()]
         if not directories:
@@ -61,9 +60,6 @@ def show(front: Front) -> Exit:
 @click.pass_obj
 def rollover(front: Front, directory: str | None) -> Exit:
     """Replace an account's key. Safe to interrupt: the next run always has a key that works."""
-    from certferry.cli.selection import workspace_of
-    from certferry.wiring.authorities import directory_of
-
     with workspace_of(front) as workspace:
         url = directory_of(directory, workspace.settings)
         _account_at(url, workspace).rollover()
@@ -79,9 +75,6 @@ def deactivate(front: Front, directory: str | None, *, yes: bool) -> Exit:
 
     Its certificates stay valid. A sync that orders another one makes a new account.
     """
-    from certferry.cli.selection import workspace_of
-    from certferry.wiring.authorities import directory_of
-
     with workspace_of(front) as workspace:
         url = directory_of(directory, workspace.settings)
         question = Text("Deactivate the account at {directory} permanently?", directory=url)
@@ -102,12 +95,6 @@ def dns_persist(front: Front, name: str, *, as_json: bool) -> Exit:
     Set by hand, it takes the place of a DNS account. The account at the CA that it names
     is made where there is none yet.
     """
-    from certferry.cli.selection import workspace_of
-    from certferry.core.certificates.names import normalise
-    from certferry.present.documents import of_persist_record
-    from certferry.reconcile.run import Run
-    from certferry.wiring.authorities import persist_record_of
-
     asked = normalise(name)
     with workspace_of(front, reads_only=False) as workspace:
         settings = workspace.settings
@@ -122,9 +109,6 @@ def dns_persist(front: Front, name: str, *, as_json: bool) -> Exit:
 
 
 def _account_at(directory: str, workspace: Workspace) -> CaAccount:
-    from certferry.reconcile.run import Run
-    from certferry.wiring.authorities import account_at
-
     return account_at(directory, workspace.settings, workspace.state, Run().pause)
 
 

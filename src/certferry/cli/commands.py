@@ -1,23 +1,30 @@
-"""The commands, and a group that imports a command only when it runs.
+"""The commands, a group that imports a command only when it runs, and how click speaks.
 
-A command is the `command` of the module that is called like it, with `_` for `-`, unless `MODULES`
-says otherwise. Two are modules of certferry-sandbox, the distribution that has the stand-ins.
+A command is the `command` of the module that is called like it, unless `MODULES` says otherwise.
+Two are modules of certferry-sandbox, the distribution that has the stand-ins.
 """
 
 from __future__ import annotations
 
+import copy
 import difflib
-from collections.abc import Mapping
-from gettext import gettext
+import gettext
+import inspect
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
+from typing import Self
 
 import click
 from click.shell_completion import CompletionItem
 
 from certferry import __version__
 from certferry.cli.exits import FAMILIAR, UsageMistake, familiar_word
-from certferry.cli.help import spoken, voice_of
 from certferry.errors import ConfigError, how_to_install_with
+from certferry.present.language import CATALOGUES, ENGLISH, Voice
+from certferry.present.layout import padded, width, wrapped
 from certferry.text import Text
 
 COMMANDS = {
@@ -51,37 +58,31 @@ COMMANDS = {
 }
 """Each command's name and, as in its own docstring, what it does."""
 
-MODULES = {
-    "add": "edit:add",
-    "remove": "edit:remove",
-    "rename": "edit:rename",
-    "forget": "edit:forget",
-    "plan": "status:plan",
-    "check": "status:check",
-    "revoke": "rollback:revoke",
-    "history": "stored:history",
-    "export": "stored:export",
-    "backup": "stored:backup",
-    "restore": "stored:restore",
-    "dns-persist": "account:dns_persist",
-    "help": "topics:command",
-    "completion": "topics:completion",
+_OF_ONE_IDEA = {
+    "account": ("dns-persist",),
+    "discover": ("doctor",),
+    "edit": ("add", "remove", "rename", "forget"),
+    "rollback": ("revoke",),
+    "schedule": ("notify",),
+    "status": ("plan", "check"),
+    "stored": ("history", "export", "backup", "restore"),
+    "topics": ("help", "completion"),
 }
-"""Where a command is that has no module of its own: the module, and its name there."""
+MODULES = {name: module for module, names in _OF_ONE_IDEA.items() for name in names}
+"""The module of each command that has none of its own; there it is called by its name."""
 
 IN_THE_SANDBOX = frozenset({"demo", "sandbox"})
 """Commands whose modules are in certferry-sandbox."""
 
 
 def command_of(name: str) -> click.Command:
-    """Import a command of the table. Raises `ConfigError` where certferry-sandbox is missing, or of
-    another version: a stand-in that certferry was not tested with proves nothing.
-    """
-    module, _, attribute = MODULES.get(name, name.replace("-", "_")).partition(":")
+    """Import a command. Raises `ConfigError` without certferry-sandbox of the same version."""
+    own = name.replace("-", "_")
     room = "certferry_sandbox" if name in IN_THE_SANDBOX else "certferry.cli"
     if name in IN_THE_SANDBOX:
         _must_have_the_sandbox(name)
-    found: click.Command = getattr(import_module(f"{room}.{module}"), attribute or "command")
+    module = import_module(f"{room}.{MODULES.get(name, own)}")
+    found: click.Command = getattr(module, own if name in MODULES else "command")
     return found
 
 
@@ -91,20 +92,17 @@ def _must_have_the_sandbox(name: str) -> None:
     try:
         there = version("certferry-sandbox")
     except PackageNotFoundError:
-        problem = Text(
-            "`certferry {name}` needs certferry-sandbox, which is not installed", name=name
-        )
-    else:
-        if there == __version__:
-            return
+        there = ""
+    if there == __version__:
+        return
+    problem = Text("`certferry {name}` needs certferry-sandbox, which is not installed")
+    if there:
         problem = Text(
             "certferry-sandbox is of version {there}, and certferry of {ours}: `certferry {name}`"
-            " needs both in the same version",
-            there=there,
-            ours=__version__,
-            name=name,
+            " needs both in the same version"
         )
-    raise ConfigError(problem, hint=how_to_install_with("demo"))
+    said = problem.filled(there=there, ours=__version__, name=name)
+    raise ConfigError(said, hint=how_to_install_with("demo"))
 
 
 _MOST_LISTED = 8
@@ -151,7 +149,7 @@ class Commands(Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the table into the help, in whole sentences."""
         say = voice_of(ctx).say
-        with formatter.section(gettext("Commands")):
+        with formatter.section(gettext.gettext("Commands")):
             formatter.write_dl([(name, say(Text(what))) for name, what in COMMANDS.items()])
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
@@ -165,16 +163,140 @@ class Commands(Group):
         return [*named, *click.Command.shell_complete(self, ctx, incomplete)]
 
 
-def _unknown(words: list[str], known: list[str], familiar: Mapping[str, str]) -> Text:
-    name = words[0]
+def what_instead(
+    words: list[str],
+    known: list[str],
+    familiar: Mapping[str, str] = FAMILIAR,
+    more: Iterable[str] = (),
+) -> Text:
+    """Return what to type for an unknown word: its like here, one like it, or what is `known`."""
     others = familiar_word(words, familiar)
-    if others is not None:
-        return Text("no such command: {name}; {known}", name=name, known=others)
-    meant = difflib.get_close_matches(name, known, n=1)
-    if meant:
+    meant = difflib.get_close_matches(words[0], [*known, *more], n=1)
+    if others is None and meant:
         others = Text("did you mean `{meant}`?", meant=meant[0])
-    elif len(known) > _MOST_LISTED:
+    return others or Text("known: {known}", known=known)
+
+
+def _unknown(words: list[str], known: list[str], familiar: Mapping[str, str]) -> Text:
+    others = what_instead(words, known, familiar)
+    if len(known) > _MOST_LISTED and others.values.get("known"):
         others = Text("run `{command} --help`", command="certferry")
-    else:
-        others = Text("known: {known}", known=known)
-    return Text("no such command: {name}; {known}", name=name, known=others)
+    return Text("no such command: {name}; {known}", name=words[0], known=others)
+
+
+CLICK = "click"
+"""The text domain of click's own sentences."""
+
+UNBROKEN = "\b\n"
+"""How a paragraph begins whose lines stay as they are: click's own mark."""
+
+
+@contextmanager
+def click_speaks(language: str) -> Iterator[None]:
+    """Let click find its sentences in a language, for a `with` block. Programs that a command
+    starts speak as before: `gettext` goes by the text domain and LANGUAGE of the process.
+    """
+    if language == ENGLISH:
+        yield
+        return
+    gettext.bindtextdomain(CLICK, str(CATALOGUES))
+    domain, asked = gettext.textdomain(), os.environ.get("LANGUAGE")
+    gettext.textdomain(CLICK)
+    os.environ["LANGUAGE"] = language
+    try:
+        yield
+    finally:
+        gettext.textdomain(domain)
+        if asked is None:
+            del os.environ["LANGUAGE"]
+        else:
+            os.environ["LANGUAGE"] = asked
+
+
+class WideFormatter(click.HelpFormatter):
+    """Writes help as click does, but counts cells: Chinese characters are two wide."""
+
+    def write_text(self, text: str) -> None:
+        """Write paragraphs."""
+        indent = " " * self.current_indent
+        blocks = []
+        for paragraph in paragraphs(text):
+            if paragraph.startswith(UNBROKEN):
+                rows = paragraph.removeprefix(UNBROKEN).splitlines()
+            else:
+                rows = self._wrapped(paragraph, len(indent))
+            blocks.append("\n".join(indent + row for row in rows))
+        self.write("\n\n".join(blocks) + "\n")
+
+    def write_dl(
+        self, rows: Iterable[tuple[str, str]], col_max: int = 30, col_spacing: int = 2
+    ) -> None:
+        """Write terms and what they mean, in two columns."""
+        rows = list(rows)
+        widest = max((width(term) for term, _ in rows), default=0)
+        first = min(widest, col_max) + col_spacing
+        for term, meaning in rows:
+            indent = " " * self.current_indent
+            below = indent + " " * first
+            said = self._wrapped(meaning, len(below))
+            if width(term) + col_spacing > first or not said:
+                self.write(f"{indent}{term}\n")
+            else:
+                self.write(f"{indent}{padded(term, first)}{said.pop(0)}\n")
+            self.write("".join(f"{below}{row}\n" for row in said))
+
+    def _wrapped(self, words: str, indent: int) -> list[str]:
+        return wrapped(words, max(self.width - indent, 10))
+
+
+class SpokenContext(click.Context):
+    """A context in the run's language; it adds the command to mistakes that click gives none."""
+
+    formatter_class = WideFormatter
+
+    @contextmanager
+    def scope(self, cleanup: bool = True) -> Iterator[Self]:  # noqa: FBT001, FBT002 - click's own
+        """Enter the context, as click does to read a command line."""
+        with click_speaks(voice_of(self).language), super().scope(cleanup):
+            try:
+                yield self
+            except click.UsageError as error:
+                error.ctx = error.ctx or self
+                raise
+
+
+def voice_of(ctx: click.Context) -> Voice:
+    """Return the voice of the run that a context belongs to."""
+    return getattr(ctx.find_root().obj, "voice", None) or Voice()
+
+
+def spoken(command: click.Command, voice: Voice) -> click.Command:
+    """Return a copy of a command and its subcommands, with help in a language. Only copies are run:
+    click keeps the first `--help` it made.
+    """
+    copied = copy.copy(command)
+    copied.context_class = SpokenContext
+    copied._help_option = None  # noqa: SLF001 - what click keeps may speak another language
+    said = [_said(paragraph, voice) for paragraph in paragraphs(command.help or "")]
+    copied.help, copied.short_help = "\n\n".join(said), next(iter(said), "")
+    copied.options_metavar = voice.say(Text("[OPTIONS]"))
+    copied.params = [copy.copy(parameter) for parameter in command.params]
+    for parameter in copied.params:
+        if isinstance(parameter, click.Option) and parameter.help:
+            parameter.help = _said(parameter.help, voice)
+    if isinstance(copied, click.Group):
+        copied.subcommand_metavar = voice.say(Text("COMMAND [ARGS]..."))
+        copied.commands = {name: spoken(part, voice) for name, part in copied.commands.items()}
+    return copied
+
+
+def _said(paragraph: str, voice: Voice) -> str:
+    # Lines that stay as they are are to be typed.
+    return paragraph if paragraph.startswith(UNBROKEN) else voice.say(Text(paragraph))
+
+
+def paragraphs(help_: str) -> list[str]:
+    """Return the paragraphs of a help, each as one line, unless its lines stay as they are."""
+    text = inspect.cleandoc(help_).partition("\f")[0]
+    blocks = filter(str.strip, re.split(r"\n\s*\n", text))
+    return [b if b.startswith(UNBROKEN) else " ".join(b.split()) for b in blocks]

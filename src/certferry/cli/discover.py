@@ -1,63 +1,53 @@
-"""`certferry discover`: everything that the accounts hold, whatever is declared."""
+"""`certferry discover` and `doctor`: what the accounts hold, and whether a run can rely on it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from itertools import chain
-from typing import TYPE_CHECKING
 
 import click
 
 from certferry.cli import exits
 from certferry.cli.exits import Exit, UsageMistake
-from certferry.cli.options import Front, WholeNumber, json_option, note
+from certferry.cli.options import Front, json_option, names_argument, note, number_option
+from certferry.cli.selection import read_settings, running, settings_with_accounts, workspace_of
+from certferry.config.propose import tables_of
+from certferry.core.discovery.inventory import Discovery, Wanted
+from certferry.core.discovery.proposal import Proposal
+from certferry.errors import CertferryError
+from certferry.present import discover_text, documents
 from certferry.present.console import Console
 from certferry.present.layout import line
+from certferry.present.progress import log_findings, log_problems
 from certferry.problem import Problem
+from certferry.reconcile.run import Run
 from certferry.text import Text
 from certferry.wiring.clock import now
+from certferry.wiring.discovery import chosen, discovered, proposed
+from certferry.wiring.doctor import examine, reports_of
+from certferry.wiring.machine import schedulers
+from certferry.wiring.settings import from_keys
 
-if TYPE_CHECKING:
-    from certferry.core.discovery.inventory import Discovery, Wanted
-    from certferry.core.discovery.proposal import Proposal
-
-_DAYS = WholeNumber(0, 36500)
+_ACCOUNT = "Look at this account only; may be given several times."
+_EXPIRING = "Only certificates that have expired, or will within DAYS days."
+_FOREIGN = "Only certificates that neither certferry nor Qiniu (for free) put there."
+_TOML = "Print tables to paste into the file, for the domains that are not covered."
+_REPORT = "Print how Qiniu and DNSPod answer reading calls, for an issue: without keys and names."
 
 
 @click.command("discover")
-@click.option(
-    "--account",
-    "accounts",
-    metavar="LABEL",
-    multiple=True,
-    help="Look at this account only; may be given several times.",
-)
+@click.option("--account", "accounts", metavar="LABEL", multiple=True, help=_ACCOUNT)
 @click.option("--uncovered", is_flag=True, help="Only domains that no declared certificate covers.")
-@click.option(
-    "--foreign",
-    is_flag=True,
-    help="Only certificates that neither certferry nor Qiniu (for free) put there.",
-)
-@click.option(
-    "--expiring",
-    "days",
-    metavar="DAYS",
-    type=_DAYS,
-    help="Only certificates that have expired, or will within DAYS days.",
-)
-@click.option(
-    "--toml",
-    "as_toml",
-    is_flag=True,
-    help="Print tables to paste into the file, for the domains that are not covered.",
-)
+@click.option("--foreign", is_flag=True, help=_FOREIGN)
+@number_option("--expiring", "DAYS", 0, 36500, _EXPIRING)
+@click.option("--toml", "as_toml", is_flag=True, help=_TOML)
 @json_option
 @click.pass_obj
 def command(
     front: Front,
     accounts: tuple[str, ...],
-    days: int | None,
+    expiring: int | None,
     *,
     uncovered: bool,
     foreign: bool,
@@ -75,14 +65,10 @@ def command(
     QINIU_SECRET_KEY). Exits with 1 if an account could not be read, or only in
     part.
     """
-    from certferry.cli.selection import running, settings_with_accounts
-    from certferry.core.discovery.inventory import Wanted
-    from certferry.wiring.discovery import chosen, discovered, proposed
-
     if as_toml and as_json:
         raise UsageMistake(Text("--toml and --json exclude each other"))
-    expiring = None if days is None else timedelta(days=days)
-    wanted = Wanted(uncovered=uncovered, foreign=foreign, expiring=expiring)
+    within = None if expiring is None else timedelta(days=expiring)
+    wanted = Wanted(uncovered=uncovered, foreign=foreign, expiring=within)
     settings = settings_with_accounts(front)
     with running(front, settings, reads_only=True) as (workspace, run):
         known = workspace.accounts(run)
@@ -98,9 +84,6 @@ def show_discovery(
     everything: Discovery, wanted: Wanted, console: Console, now: datetime, *, as_json: bool
 ) -> Exit:
     """Print the domains and certificates that the filters leave."""
-    from certferry.present import discover_text
-    from certferry.present.progress import log_problems
-
     found, voice = everything.narrowed(wanted, now), console.voice
     log_problems(found.problems, console.run_log)
     if as_json:
@@ -122,9 +105,6 @@ def show_discovery(
 
 def show_tables(proposal: Proposal, problems: Sequence[Problem], front: Front) -> Exit:
     """Print the tables alone on stdout, and everything else on stderr."""
-    from certferry.config.propose import tables_of
-    from certferry.present.progress import log_problems
-
     console, voice = front.console, front.voice
     tables = tables_of(proposal, voice.say)
     console.print(line(row) for row in tables.splitlines())
@@ -133,3 +113,61 @@ def show_tables(proposal: Proposal, problems: Sequence[Problem], front: Front) -
     console.print_stderr(chain.from_iterable(map(voice.problem, problems)))
     log_problems(problems, console.run_log)
     return exits.of_problems(problems)
+
+
+@click.command("doctor")
+@names_argument
+@json_option
+@click.option("--report", "as_report", is_flag=True, help=_REPORT)
+@click.pass_obj
+def doctor(front: Front, names: tuple[str, ...], *, as_json: bool, as_report: bool) -> Exit:
+    """Check everything a run depends on, and say how to fix what is wrong.
+
+    The clock, the keys and what they may do, zones and their delegation, CAA and DNSSEC, resolvers,
+    domains and their CNAMEs, certificates, files, the state and its key, the schedule. Nothing is
+    changed. Exits with 1 when an error is found.
+
+    With --report it prints what an issue about Qiniu or DNSPod needs instead. Without a
+    configuration file the keys are taken from the environment.
+    """
+    if as_report:
+        if names or as_json:
+            raise UsageMistake(Text("--report takes neither names nor --json"))
+        return show_report(front)
+
+    with running(front, read_settings(front, names), reads_only=True) as (workspace, run):
+        findings = examine(workspace, run, schedulers(front.console.environ))
+    return show_findings(findings, front, as_json=as_json)
+
+
+def show_report(front: Front) -> Exit:
+    """Print the text for an issue. Raises `CertferryError` after it where no call succeeded."""
+    settings, console = settings_with_accounts(front, from_keys), front.console
+    with workspace_of(front, settings) as workspace:
+        reports = reports_of(workspace, Run())
+        note(front, Text("asking the accounts…"))
+        found = list(reports)
+    console.print(discover_text.report(found, now(), front.voice))
+    outside = [one.service for one in found if not one.credentials_work]
+    if outside:
+        raise CertferryError(
+            Text("{services} answered no call with success", services=outside),
+            hint=Text(
+                "the report says with what: 401 and 10002 to 10004 mean the keys, 403 the clock or"
+                " the rights of the keys; without a connection, look at network and proxy"
+            ),
+        )
+    return Exit.OK
+
+
+def show_findings(findings: Sequence[Problem], front: Front, *, as_json: bool) -> Exit:
+    """Print the findings; with `--quiet` only the errors."""
+    console = front.console
+    log_findings(findings, console.run_log)
+    if as_json:
+        console.print_json(documents.of_findings(findings, console.voice))
+    elif front.quiet:
+        console.print_stderr(discover_text.error_lines(findings, console.voice))
+    else:
+        console.print_wrapped(discover_text.lines(findings, console.voice))
+    return exits.of_problems(findings)

@@ -9,20 +9,31 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from certferry.cli.exits import Exit, UsageMistake
 from certferry.cli.options import Front, interview_or_refuse, name_argument, say, say_changed, warn
+from certferry.cli.selection import read_settings, workspace_of
+from certferry.config.additions import Choice, additions, already_declared, covered_already
+from certferry.config.document import Document, read_document
+from certferry.config.load import NAME, load_text
+from certferry.config.propose import Edited, tables_of, with_certificates, without_certificate
+from certferry.config.write import change_file
+from certferry.core.discovery.proposal import Proposal
+from certferry.core.observed.records import HistoryEntry
 from certferry.errors import ConfigError
 from certferry.present.language import Voice
 from certferry.present.layout import Line, Span, Tone, line
+from certferry.reconcile.by_hand import carry_over
+from certferry.reconcile.run import held_lease
 from certferry.text import Text
-
-if TYPE_CHECKING:
-    from certferry.config.document import Document
-    from certferry.config.propose import Edited
+from certferry.wiring import recorded
+from certferry.wiring.adapters import DNS_PROVIDERS, TARGETS, installed
+from certferry.wiring.clock import now
+from certferry.wiring.selection import lineages_meant, must_be_known, the_one_meant
+from certferry.wiring.settings import ADAPTERS, checked, load_checked
+from certferry.wiring.workspace import who_runs
 
 yes_option = click.option("--yes", is_flag=True, help="Ask nothing, and write.")
 
@@ -49,14 +60,6 @@ def add(
     the file has; where it has several, --dns and --to say which. Nothing is issued before the next
     sync.
     """
-    from certferry.config.additions import Choice, additions, already_declared, covered_already
-    from certferry.config.document import read_document
-    from certferry.config.load import NAME
-    from certferry.config.propose import tables_of, with_certificates
-    from certferry.core.discovery.proposal import Proposal
-    from certferry.wiring.adapters import DNS_PROVIDERS, TARGETS, installed
-    from certferry.wiring.settings import load_checked
-
     settings = load_checked(front.config, front.console.environ)
     if already_declared(settings, domains):
         return say(front, Text("Every one of them is declared already. Nothing was changed."))
@@ -85,23 +88,16 @@ def remove(front: Front, name: str, *, yes: bool) -> Exit:
     comments directly above them go with it; the difference is shown first. What is bound stays
     bound, and is not renewed any more.
     """
-    from certferry.config.propose import without_certificate
-    from certferry.wiring.selection import the_one_meant
-    from certferry.wiring.settings import load_checked
-
     settings = load_checked(front.config, front.console.environ)
     desired = the_one_meant(settings.declared, name)
     lineage = desired.lineage
     if name != lineage and len(desired.names) > 1:  # its other domains may not be meant
-        raise ConfigError(
-            Text("{lineage} is for {names}", lineage=lineage, names=desired.names),
-            hint=Text(
-                "to remove all of it: `certferry remove {lineage}`; to take out {name} alone,"
-                " change `names` with an editor",
-                lineage=lineage,
-                name=name,
-            ),
+        said = Text("{lineage} is for {names}", lineage=lineage, names=desired.names)
+        hint = Text(
+            "to remove all of it: `certferry remove {lineage}`; to take out {name} alone,"
+            " change `names` with an editor"
         )
+        raise ConfigError(said, hint=hint.filled(lineage=lineage, name=name))
     place = settings.places[lineage]
     edited = without_certificate(place.document, int(place.trail[-1]))
     if change(front, place.document, edited, "file.remove", yes=yes):
@@ -115,16 +111,9 @@ def remove(front: Front, name: str, *, yes: bool) -> Exit:
 
 
 def change(front: Front, document: Document, edited: Edited, event: str, *, yes: bool) -> bool:
-    """Replace the file that was read by the new text; return whether the operator, or `yes`, agreed
-    to that.
-
-    Raises `ConfigError` for a text that would not load, and `UsageMistake` where there is no
-    terminal to ask at; then nothing is written.
+    """Replace the file if the operator, or `yes`, agrees, and return that. Raises, before anything
+    is written, `ConfigError` for a file that would not load, `UsageMistake` without a terminal.
     """
-    from certferry.config.load import NAME, load_text
-    from certferry.config.write import change_file
-    from certferry.wiring.settings import ADAPTERS, checked
-
     path = document.path or Path(NAME)
     try:
         checked(load_text(edited.text, path, front.console.environ, ADAPTERS))
@@ -162,20 +151,12 @@ def rename(front: Front, old: str, new: str) -> Exit:
 
     Rename it in the configuration file first. Nothing is issued, uploaded or bound again.
     """
-    from certferry.cli.selection import read_settings, workspace_of
-    from certferry.reconcile.by_hand import carry_over
-    from certferry.reconcile.run import held_lease
-    from certferry.wiring.clock import now
-    from certferry.wiring.recorded import forget, newest
-    from certferry.wiring.selection import the_one_meant
-    from certferry.wiring.workspace import who_runs
-
     settings = read_settings(front, ())
     if old in {one.lineage for one in settings.certificates}:
         raise _still_declared(old, Text("give it its new name in the file first"))
     new = the_one_meant(settings.certificates, new).lineage
     with workspace_of(front, settings, reads_only=False) as workspace:
-        certificate = newest(old, workspace.state, now())
+        certificate = recorded.newest(old, workspace.state, now())
         if certificate is None:
             raise ConfigError(
                 Text("{lineage} has no certificate that is valid", lineage=old),
@@ -187,7 +168,7 @@ def rename(front: Front, old: str, new: str) -> Exit:
             carry_over(old, new, certificate, workspace.state)
             adopted = workspace.adopt(new, workspace.state.bundle(old, number), who_runs())
         if adopted:  # the new name answers for the certificate from now on
-            forget(old, workspace.state)
+            recorded.forget(old, workspace.state)
     said = Text("{new} has the certificate of {old}, valid until {moment}.")
     if not adopted:
         said = Text("{new} has that certificate, or a later one. Nothing was changed.")
@@ -203,13 +184,6 @@ def forget(front: Front, name: str) -> Exit:
     Until then every run tells of it while its certificate is valid. Nothing is removed: where it is
     deployed, the certificate stays until it expires. Declared again, NAME goes on.
     """
-    from certferry.cli.selection import workspace_of
-    from certferry.core.observed.records import HistoryEntry
-    from certferry.wiring import recorded
-    from certferry.wiring.clock import now
-    from certferry.wiring.selection import lineages_meant, must_be_known
-    from certferry.wiring.workspace import who_runs
-
     moment = now()
     with workspace_of(front, reads_only=False) as workspace:
         for declared in lineages_meant(name, workspace.settings.declared):

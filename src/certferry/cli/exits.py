@@ -75,9 +75,7 @@ def of_report(report: SyncReport) -> Exit:
 
 
 def of_hook(report: SyncReport) -> Exit:
-    """Judge a sync that another ACME client began. It reports every code but 0 as a
-    failure of the renewal; what is on its way, or waits for another run, is none.
-    """
+    """Judge a sync for another client, for which any code but 0 is a failure: waiting is none."""
     code = of_report(report)
     return Exit.OK if code is Exit.TRY_LATER else code
 
@@ -107,9 +105,7 @@ def of_statuses(statuses: Sequence[LineageStatus], recorded: Recorded) -> Exit:
 
 
 def of_problems(problems: Sequence[Problem]) -> Exit:
-    """Judge what `doctor` found, or what could not be looked at: an error is a failure, and nothing
-    else. What keys may not see is a warning.
-    """
+    """Judge what `doctor` or `discover` found: an error is a failure, a warning is none."""
     return Exit.FAILED if any(one.is_error for one in problems) else Exit.OK
 
 
@@ -118,30 +114,19 @@ def of_looks(looks: Sequence[HostObservation]) -> Exit:
     return Exit.OK if all(look.ok for look in looks) else Exit.FAILED
 
 
-FAMILIAR = {
-    "apply": "sync",
-    "certificates": "status",
-    "certonly": "sync",
-    "cron": "schedule install",
-    "delete": "remove",
-    "deploy": "sync",
-    "install": "sync",
-    "install-cert": "export",
-    "install-cronjob": "schedule install",
-    "installcert": "export",
-    "issue": "sync",
-    "list": "status",
-    "log": "history",
-    "ls": "status",
-    "obtain": "sync",
-    "register": "sync",
-    "run": "sync",
-    "setup": "init",
-    "show_account": "account show",
-    "test": "doctor",
-    "validate": "doctor",
-    "version": "--version",
+_OURS = {
+    "sync": "apply certonly deploy install issue obtain register run",
+    "status": "certificates list ls",
+    "schedule install": "cron install-cronjob",
+    "remove": "delete",
+    "export": "install-cert installcert",
+    "history": "log",
+    "init": "setup",
+    "account show": "show_account",
+    "doctor": "test validate",
+    "--version": "version",
 }
+FAMILIAR = {word: ours for ours, words in _OURS.items() for word in words.split()}
 """What operators of other clients type, as a command or after two dashes, and the words for it
 here. None of them runs: an alias of `deploy`, for instance, would order what is due as well.
 """

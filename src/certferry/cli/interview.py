@@ -36,18 +36,14 @@ class Back(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One of several answers: how it is called in the list, and the `words` that mean it beside its
-    number.
-    """
+    """One of several answers: its label in the list, and other `words` that mean it."""
 
     label: str
     words: frozenset[str] = frozenset()
 
 
 class Interview:
-    """Asks the operator at the terminal. Raises `Interrupted` when they end it, and, where an
-    interview `may_go_back`, `Back` when they say so.
-    """
+    """Asks at the terminal. Raises `Interrupted` at its end, and `Back` where it `may_go_back`."""
 
     def __init__(self, console: Console, *, may_go_back: bool = False) -> None:
         self._console = console
@@ -72,11 +68,8 @@ class Interview:
         kept: T | None = None,
         hidden: bool = False,
     ) -> T | None:
-        """Ask until the answer can be read, and give it. No answer gives what was `kept` of an
-        earlier one, or `None` where none is `needed`. Of what is `hidden` while it is typed, it is
-        printed how many characters have arrived.
-
-        `read` raises `ConfigError`, which is printed.
+        """Ask until `read` raises no `ConfigError`. No answer is the one `kept` from before, or
+        `None` unless one is `needed`. Of `hidden` input the length is printed.
         """
         if kept is not None:
             question = Text("{question} (Enter: as before)", question=question)
@@ -108,9 +101,9 @@ class Interview:
         *,
         or_none: bool = False,
     ) -> int | None:
-        """Show a list with numbers, and ask for one of it by its number or one of its words; no
-        answer is the `usual` one, or `None`, as `none` is where it may be one of them, `or_none`.
-        `refused` says what is wrong with an answer.
+        """Show a numbered list, and return the place of one; no answer is the `usual` one.
+        `refused` says what is wrong with an answer; where it may be none, `or_none`, that is
+        `None`.
         """
         self.show_list(heading, [option.label for option in options])
         of_nothing: Text | int = Text("none") if usual is None else usual + 1
@@ -172,9 +165,7 @@ class Interview:
 
 @dataclass(frozen=True, slots=True)
 class Step(Generic[T]):
-    """One step of an interview: from what is known before it to what is known after it. It may ask
-    nothing.
-    """
+    """One step of an interview: it takes what is known, may ask, and returns what is known then."""
 
     name: str
     take: Callable[[T], T]
@@ -183,9 +174,8 @@ class Step(Generic[T]):
 def walk(
     steps: Sequence[Step[T]], known: T, interview: Interview | None, *, inside: bool = False
 ) -> T:
-    """Take the steps one after the other; `Back` goes to the last one that asked something, or to
-    the first one that it names. From the first question of all there is no way back; `inside`
-    another step it leads out of this one.
+    """Take steps in turn. `Back` goes to the last that asked, or to the first of the name it has;
+    from the first question it leads nowhere, or, `inside` another step, out of this one.
     """
     passed: list[tuple[int, T, bool]] = []
     number = 0
@@ -252,9 +242,7 @@ def interview_at(console: Console, *, may_go_back: bool = False) -> Interview | 
 
 
 def _read(question: str, *, hidden: bool) -> str:
-    """Read a line; the arrow keys edit it where the whole terminal is ours: readline writes its
-    prompt to stdout.
-    """
+    """Read a line, with editing where stdout is a terminal: readline writes its prompt there."""
     if hidden or sys.stdout is None or not sys.stdout.isatty():
         return str(
             click.prompt(question, default="", show_default=False, hide_input=hidden, err=True)

@@ -1,7 +1,11 @@
-"""Where the command line begins: global options, and what becomes of whatever goes wrong."""
+"""Where the command line begins and ends: global options, what becomes of whatever goes wrong, and
+signals, after which the process ends in order, once, and soon. No module below installs a handler:
+other callers of the engine end its runs by `reconcile.run.Run.stop`, from any thread.
+"""
 
 from __future__ import annotations
 
+import _thread
 import logging
 import os
 import resource
@@ -11,28 +15,19 @@ import threading
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TextIO
+from types import FrameType
 
 import click
 
 from certferry import __version__
-from certferry.cli.commands import Commands
-from certferry.cli.ending import end_in_order
-from certferry.cli.exits import (
-    Exit,
-    UsageMistake,
-    error_document,
-    error_lines,
-    of_error,
-    problem_of,
-)
-from certferry.cli.help import click_speaks, spoken
-from certferry.cli.options import COMPLETION, PROGRAM, Front
+from certferry.cli import exits
+from certferry.cli.commands import Commands, click_speaks, spoken
+from certferry.cli.exits import Exit
+from certferry.cli.options import COMPLETION, PROGRAM, Front, path_option
 from certferry.present.console import Console, Verbosity, standard_console
-from certferry.present.diagnostics import begin_logging
 from certferry.present.language import LANGUAGES, must_be_spoken, voice_for
 from certferry.present.layout import line
-from certferry.present.run_log import Format
+from certferry.present.run_log import Format, begin_logging
 from certferry.text import Text
 
 CHECK = "check"
@@ -48,14 +43,7 @@ _LEVELS = {
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option(
-    "-c",
-    "--config",
-    metavar="FILE",
-    # Where it is read, an unreadable file is reported in the same words everywhere.
-    type=click.Path(path_type=Path, readable=False),
-    help="The configuration file.",
-)
+@path_option("--config", "The configuration file.", short="-c")
 @click.option(
     "--lang",
     metavar="|".join(LANGUAGES),
@@ -64,12 +52,7 @@ _LEVELS = {
 )
 @click.option("-v", "--verbose", is_flag=True, help="Print debug details to stderr.")
 @click.option("-q", "--quiet", is_flag=True, help="Print only errors and refusals.")
-@click.option(
-    "--log-file",
-    metavar="FILE",
-    type=click.Path(path_type=Path, readable=False),
-    help="Log to this file, a line for each event, also with -q.",
-)
+@path_option("--log-file", "Log to this file, a line for each event, also with -q.")
 @click.option(
     "--log-format",
     metavar="|".join(Format),
@@ -97,7 +80,7 @@ def program(
     4 changes pending (plan --check), 75 still in progress or locked by another run, 130 stopped.
     """
     if verbose and quiet:
-        raise UsageMistake(Text("-v and -q exclude each other"))
+        raise exits.UsageMistake(Text("-v and -q exclude each other"))
     verbosity = Verbosity.NORMAL
     if verbose or quiet:
         verbosity = Verbosity.VERBOSE if verbose else Verbosity.QUIET
@@ -110,7 +93,7 @@ def program(
         format_ = Format(log_format or Format.TEXT)
         console.run_log.open(log_file, format_, is_needed=is_needed)
     elif log_format is not None:
-        raise UsageMistake(Text("--log-format needs --log-file"))
+        raise exits.UsageMistake(Text("--log-format needs --log-file"))
     begin_logging(_LEVELS[verbosity], console.run_log)
     console.run_log.begin(str(ctx.invoked_subcommand))
     ctx.obj = Front(console, config, verbosity)
@@ -120,7 +103,8 @@ def main() -> int:
     """Run the command line of this process and return its exit code."""
     # The parent may have had it ignored: then no exit code of a program can be learnt.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    _leave_no_core()
+    # A crash writes no memory to the disk, in which there are keys (setrlimit(2)).
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     # A library speaks of what it reads (of a foreign serial number below one, for instance), and
     # shows the operator a line of its source. -W and PYTHONWARNINGS are for whom that helps.
     if not sys.warnoptions:
@@ -134,24 +118,15 @@ def main() -> int:
         console.flush()
     except OSError as error:
         # Nothing can be said any more on the stream that broke, and perhaps no reader is left.
-        _let_go_of(sys.stdout, sys.stderr)
-        code = Exit.NO_READER if isinstance(error, BrokenPipeError) else Exit.FAILED
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for stream in (sys.stdout, sys.stderr):  # about which the interpreter would complain too
+            os.dup2(nowhere, stream.fileno())
+        code = exits.Exit.NO_READER if isinstance(error, BrokenPipeError) else exits.Exit.FAILED
     return code
 
 
-def _leave_no_core() -> None:
-    """Have a crash write no memory to the disk, in which there are keys. Programs that are started
-    may raise the limit again for themselves (setrlimit(2)).
-    """
-    _, most = resource.getrlimit(resource.RLIMIT_CORE)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, most))
-
-
 def run(arguments: Sequence[str], console: Console) -> int:
-    """Run the command line and return its exit code.
-
-    Raises only `OSError`: when an error cannot be printed, or the output has no reader any more.
-    """
+    """Run the command line; return its exit code. Raises `OSError` if nothing can be printed."""
     console = console.with_voice(voice_for(arguments, console.environ))
     instruction = console.environ.get(COMPLETION)
     if instruction:
@@ -169,13 +144,13 @@ def run_command(
         code = _invoke(spoken(command, console.voice), name, arguments, console)
         console.flush()
     except BrokenPipeError:
-        console.run_log.end(Exit.NO_READER)
+        console.run_log.end(exits.Exit.NO_READER)
         raise
     except KeyboardInterrupt:
         console.run_log.stop()
-        _end_log(Exit.STOPPED, console)
+        _end_log(exits.Exit.STOPPED, console)
         console.print_stderr([line(console.voice.say(Text("stopped")))])
-        return Exit.STOPPED
+        return exits.Exit.STOPPED
     # A library may want to end the process; whatever it is, it gets its words and its exit code.
     except (Exception, SystemExit) as error:  # noqa: BLE001 - see above
         return _complain(error, arguments, console)
@@ -191,12 +166,12 @@ def _invoke(command: click.Command, name: str, arguments: Sequence[str], console
         return end.exit_code
     except click.exceptions.NoArgsIsHelpError as error:
         console.print_stderr([line(error.format_message())])
-        return Exit.USAGE
+        return exits.Exit.USAGE
 
 
 def _complain(error: BaseException, arguments: Sequence[str], console: Console) -> int:
     with click_speaks(console.voice.language):
-        problem, ending = problem_of(error), of_error(error)
+        problem, ending = exits.problem_of(error), exits.of_error(error)
     console.run_log.complain(problem.code, problem.message, problem.hint)
     if _command_word(arguments) == CHECK and not isinstance(error, OSError):
         from certferry.cli.status import UNKNOWN, print_failure
@@ -204,9 +179,9 @@ def _complain(error: BaseException, arguments: Sequence[str], console: Console) 
         _end_log(UNKNOWN, console)
         return print_failure(problem, Front(console), as_json="--json" in arguments)
     _end_log(ending, console)
-    console.print_stderr(error_lines(problem, console.voice))
+    console.print_stderr(exits.error_lines(problem, console.voice))
     if "--json" in arguments and not isinstance(error, OSError):
-        console.print_json(error_document(problem, console.voice))
+        console.print_json(exits.error_document(problem, console.voice))
     console.flush()
     return ending
 
@@ -232,8 +207,72 @@ def _end_log(code: int, console: Console) -> None:
         console.print_stderr(console.voice.warning(trouble))
 
 
-def _let_go_of(*streams: TextIO) -> None:
-    """Keep the interpreter from complaining about the same streams when it ends."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    for stream in streams:
-        os.dup2(nowhere, stream.fileno())
+AFTER_A_CALLBACK = 0.01  # seconds; one that takes longer is interrupted again
+AT_LATEST = 4.8  # seconds after the first signal: within the five that are promised
+
+
+def end_in_order() -> None:
+    """Have a run that is asked to end, or left by its terminal, end as with Ctrl-C: challenge
+    records removed, keys taken away from programs, leases given back.
+    """
+    signals = [
+        each
+        for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        # nohup has one ignored, and a shell that runs a script another, in the background
+        if each is signal.SIGTERM or signal.getsignal(each) is not signal.SIG_IGN
+    ]
+
+    def end(number: int, frame: FrameType | None) -> None:
+        # Once: the kernel and the shell both signal that a terminal is gone, and systemd sends
+        # both signals; they must not stop the clean-up. Only an operator who has pressed
+        # Ctrl-C may lose patience, and press it again.
+        for each in signals:
+            signal.signal(each, _not_again)
+        if number == signal.SIGINT:
+            signal.signal(number, signal.default_int_handler)
+        signal.default_int_handler(number, frame)
+
+    sys.unraisablehook = _not_lost
+    _watch(frozenset(signals))
+    for each in signals:
+        signal.signal(each, end)
+
+
+def _not_again(number: int, frame: FrameType | None) -> None:
+    """Ignore a repeated signal. No SIG_IGN: the programs that are started would have it too."""
+
+
+def _not_lost(unraisable: sys.UnraisableHookArgs) -> None:
+    """Raise again what a signal raised in a callback, where Python drops it; log all else."""
+    if issubclass(unraisable.exc_type, KeyboardInterrupt):
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        # By another thread, a moment later: at once, this hook itself would be interrupted.
+        threading.Thread(target=_interrupt_again, daemon=True).start()
+    else:  # Python's own hook prints them, with the keys that they quote
+        _log.debug("unexpected error", exc_info=unraisable.exc_value)
+
+
+def _interrupt_again() -> None:
+    threading.Event().wait(AFTER_A_CALLBACK)
+    _thread.interrupt_main()
+
+
+def _watch(signals: frozenset[int]) -> None:
+    """End the process in time even if no handler runs, as while the system looks up a name or waits
+    for a disk: Python runs handlers between two of its steps, the wake-up descriptor is written at
+    once.
+    """
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    watch = threading.Thread(target=_end_at_last, args=(reading, signals), daemon=True)
+    watch.start()
+
+
+def _end_at_last(reading: int, signals: frozenset[int]) -> None:
+    while not signals & set(os.read(reading, 16)):
+        pass
+    threading.Event().wait(AT_LATEST)
+    # What is stored is whole: the state is changed in transactions, and the system releases the
+    # leases. The next run removes the challenge records that remain.
+    os._exit(Exit.STOPPED)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
+from certferry.cli.commands import voice_of
 from certferry.cli.exits import Exit, UsageMistake
-from certferry.cli.help import voice_of
 from certferry.errors import CertferryError
 from certferry.present.console import Console, Verbosity
 from certferry.present.language import Voice
@@ -42,8 +42,6 @@ class WholeNumber(click.IntRange):
         return super().convert(value, param, ctx)
 
 
-_LONGEST_WAIT = timedelta(days=365)
-
 T = TypeVar("T", bound=Callable[..., Any])
 
 
@@ -66,11 +64,8 @@ class Front:
         return self.verbosity is Verbosity.QUIET
 
 
-def _complete_name(
-    ctx: click.Context, parameter: click.Parameter, incomplete: str
-) -> list[CompletionItem]:
+def _complete_name(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Offer the declared certificates. Whatever is wrong with the file, a shell reads nothing."""
-    del parameter
     from certferry.config.load import load
 
     try:
@@ -79,6 +74,28 @@ def _complete_name(
         return []
     names = [desired.lineage for desired in settings.certificates]
     return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+
+
+def path_option(
+    name: str,
+    help_: str,
+    metavar: str = "FILE",
+    *,
+    short: str | None = None,
+    folder: bool = False,
+    **more: Any,
+) -> Callable[[T], T]:
+    """Declare a path. One that cannot be read is reported in the same words everywhere, later."""
+    kind = click.Path(path_type=Path, readable=False, file_okay=not folder)
+    names = [short, name] if short else [name]
+    return click.option(*names, metavar=metavar, type=kind, help=help_, **more)
+
+
+def number_option(
+    name: str, metavar: str, least: int, most: int, help_: str, **more: Any
+) -> Callable[[T], T]:
+    """Declare a whole number in a range."""
+    return click.option(name, metavar=metavar, type=WholeNumber(least, most), help=help_, **more)
 
 
 names_argument = click.argument(
@@ -102,8 +119,7 @@ no_wait_option = click.option(
 
 def wait_option(help_: str) -> Callable[[T], T]:
     """Declare how long a run waits; the default differs, so the help is the command's."""
-    seconds = WholeNumber(0, int(_LONGEST_WAIT.total_seconds()))
-    return click.option("--wait", metavar="SECONDS", type=seconds, help=help_)
+    return number_option("--wait", "SECONDS", 0, 365 * 24 * 3600, help_)
 
 
 def wait_limit_of(wait: int | None, *, no_wait: bool) -> WaitLimit:

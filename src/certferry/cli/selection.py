@@ -53,19 +53,14 @@ def running(
 def observing(
     front: Front, settings: Settings, *, as_json: bool
 ) -> AbstractContextManager[tuple[Workspace, Run]]:
-    """Open a workspace for a command whose answer is all that it prints: a live display shows on a
-    terminal what it asks.
-    """
+    """Open a workspace for a command that prints its answer; a terminal shows what it asks."""
     listener = replace(front, verbosity=Verbosity.QUIET) if as_json else front
     return running(listener, settings, reads_only=True, live_only=True)
 
 
 def warn_of_state(settings: Settings, front: Front, *, to_channels: bool) -> None:
-    """Warn of a lost state, and of each certificate in it that the file declares no more. The run
-    itself reports what else is wrong with the state.
-
-    `to_channels`: the run that begins issues every certificate of a lost state again, and at night
-    no operator reads its warning.
+    """Warn of a lost state and of undeclared certificates in it; `to_channels` too where the run is
+    about to issue everything again, and no operator reads along.
     """
     with suppress(StateError), workspace_of(front, settings) as workspace:
         lost = lost_state(settings, workspace.state)
@@ -77,9 +72,7 @@ def warn_of_state(settings: Settings, front: Front, *, to_channels: bool) -> Non
 
 
 def read_settings(front: Front, names: Sequence[str]) -> Settings:
-    """Read the settings as `wiring.selection.chosen_settings` does, and say for which domains
-    several certificates were chosen. Raises `ConfigError`.
-    """
+    """Read the settings; print which names mean several certificates. Raises `ConfigError`."""
     settings = chosen_settings(names, front.config, front.console.environ)
     said = Text("{name} is for several certificates: {lineages}")
     for name in names:
@@ -89,9 +82,7 @@ def read_settings(front: Front, names: Sequence[str]) -> Settings:
 
 
 def settings_of_one(front: Front, name: str) -> Settings:
-    """Read the configuration file and keep the one certificate that is named. Raises `ConfigError`,
-    also for a domain that several certificates cover.
-    """
+    """Read the settings of the one certificate that is named. Raises `ConfigError` for several."""
     settings = chosen_settings((name,), front.config, front.console.environ)
     return replace(settings, certificates=(the_one_meant(settings.certificates, name),))
 
@@ -99,9 +90,7 @@ def settings_of_one(front: Front, name: str) -> Settings:
 def settings_of_run(
     front: Front, names: Sequence[str], *, renew: bool, to_channels: bool = False
 ) -> Settings:
-    """Read what a run is for, as `read_settings` does, and say what the operator must know of the
-    choice: who renews, and which certificates the file declares no more.
-    """
+    """Read what a run is for; warn of equal names, undeclared and other clients' certificates."""
     settings = read_settings(front, names)
     warn_of_equal_names(settings, front)
     if renew:
@@ -129,9 +118,7 @@ def settings_to_sync(front: Front, names: Sequence[str], *, renew: bool) -> Sett
 
 
 def must_declare(settings: Settings) -> None:
-    """Raise `NoneDeclared` where there is no certificate: a file that was cut off must not look
-    like one in which all is in order.
-    """
+    """Raise `NoneDeclared` where no certificate is: a truncated file must not look in order."""
     if not settings.certificates:
         hint = Text(
             "declare one under [[certificates]], or have certferry propose them: certferry init"
@@ -156,23 +143,16 @@ def settings_or_defaults(front: Front) -> Settings:
 def settings_with_accounts(
     front: Front, otherwise: Callable[[Mapping[str, str]], Settings] = without_certificates
 ) -> Settings:
-    """Read the configuration file; without one, take keys from the environment, by default those of
-    the usual target, with nothing declared. Raises `ConfigError`.
-    """
+    """Read the file, or else the environment, `otherwise` than by default. Raises `ConfigError`."""
     environ = front.console.environ
     if find_file(front.config, environ) is None:
         return otherwise(environ)
     return load_checked(front.config, environ)
 
 
-def warn_who_renews(
-    desired: Sequence[DesiredCertificate], names: Sequence[str], front: Front
-) -> None:
-    """Print which certificates `--renew` is not for, since another client makes them.
-
-    Raises `ConfigError` for one that is named: nothing else of the command is done either.
-    """
-    for one in desired:
+def warn_who_renews(ones: Sequence[DesiredCertificate], names: Sequence[str], front: Front) -> None:
+    """Print which certificates other clients renew. Raises `ConfigError` where one is named."""
+    for one in ones:
         if one.files is None:
             continue
         said = Text(
@@ -186,9 +166,7 @@ def warn_who_renews(
 
 
 def may_renew_all(desired: Sequence[DesiredCertificate], front: Front) -> bool:
-    """Ask whether to order every certificate that certferry orders: CAs count them. Raises
-    `UsageMistake` without a terminal.
-    """
+    """Ask whether to order every certificate now. Raises `UsageMistake` without a terminal."""
     count = sum(one.files is None for one in desired)
     refusal = one_or_many(
         count,

@@ -4,7 +4,7 @@ it is for a monitor.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ import click
 
 from certferry.cli import exits
 from certferry.cli.exits import Exit, problem_of
-from certferry.cli.options import Front, json_option, names_argument
+from certferry.cli.options import Front, json_option, names_argument, number_option
 from certferry.present.console import Console
 from certferry.present.layout import line
 from certferry.problem import Problem
@@ -122,13 +122,12 @@ RUN_WITHIN = 48
 UNKNOWN = 3
 """What a plugin answers that cannot say anything (`present.check_text.PluginStatus`)."""
 
+_RUN_WITHIN = "Warn when the last run ended longer ago. Default: 48."
 _TEN_YEARS = 24 * 3653  # hours
 
 
 class Plugin(click.Command):
-    """A command whose exit codes are a plugin's, whatever goes wrong: to a monitor 1 and 2 would be
-    a warning and a catastrophe.
-    """
+    """A command with a plugin's exit codes even for usage: for a monitor 2 would be critical."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Read the command line; what is wrong with it is reported as a plugin does."""
@@ -141,13 +140,7 @@ class Plugin(click.Command):
 
 @click.command("check", cls=Plugin)
 @names_argument
-@click.option(
-    "--run-within",
-    metavar="HOURS",
-    type=click.IntRange(1, _TEN_YEARS),
-    default=RUN_WITHIN,
-    help="Warn when the last run ended longer ago. Default: 48.",
-)
+@number_option("--run-within", "HOURS", 1, _TEN_YEARS, _RUN_WITHIN, default=RUN_WITHIN)
 @json_option
 @click.pass_obj
 def check(front: Front, names: tuple[str, ...], *, run_within: int, as_json: bool) -> int:
@@ -157,23 +150,19 @@ def check(front: Front, names: tuple[str, ...], *, run_within: int, as_json: boo
     Exits with 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN. WARNING with 1/6 of a certificate's lifetime
     left, CRITICAL with 1/12; earlier if the CDN wants a minimum of days left (Qiniu: 30).
     """
-    now = datetime.now(UTC)
-    try:
-        found = _found(front, names, now, timedelta(hours=run_within))
-    except Exception as error:  # noqa: BLE001 - whatever it is, a monitor gets its line
-        return print_failure(problem_of(error), front, as_json=as_json)
-    return print_checkup(found, now, front, as_json=as_json)
-
-
-def _found(front: Front, names: Iterable[str], now: datetime, run_within: timedelta) -> Checkup:
     from certferry.cli.selection import read_settings, workspace_of
     from certferry.core.assessment.health import checkup
     from certferry.wiring.recorded import expected, recorded
 
-    settings = read_settings(front, tuple(names))
-    with workspace_of(front, settings) as workspace:
-        known = recorded(settings, workspace.state, now)
-    return checkup(expected(settings, known), known, now, run_within)
+    now = datetime.now(UTC)
+    try:
+        settings = read_settings(front, names)
+        with workspace_of(front, settings) as workspace:
+            known = recorded(settings, workspace.state, now)
+        found = checkup(expected(settings, known), known, now, timedelta(hours=run_within))
+    except Exception as error:  # noqa: BLE001 - whatever it is, a monitor gets its line
+        return print_failure(problem_of(error), front, as_json=as_json)
+    return print_checkup(found, now, front, as_json=as_json)
 
 
 def print_checkup(found: Checkup, now: datetime, front: Front, *, as_json: bool) -> int:

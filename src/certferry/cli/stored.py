@@ -5,32 +5,30 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from certferry.cli.exits import Exit
-from certferry.cli.options import Front, WholeNumber, json_option, name_argument, say, say_changed
+from certferry.cli.options import Front, json_option, name_argument, number_option, say, say_changed
+from certferry.cli.selection import workspace_of
+from certferry.config.files import read_private_file
+from certferry.config.load import load_state
+from certferry.config.write import drafted
 from certferry.errors import CertificateError, ConfigError
+from certferry.present import documents, status_text
 from certferry.present.console import Console
 from certferry.present.layout import line
+from certferry.present.progress import log_export
 from certferry.text import Text
-
-if TYPE_CHECKING:
-    from certferry.wiring.workspace import Workspace
-
-_MOST = 50
+from certferry.wiring.machine import archive_of, restored, write_bundle
+from certferry.wiring.selection import must_be_known
+from certferry.wiring.workspace import Workspace
 
 
 @click.command("history")
 @name_argument(required=False)
-@click.option(
-    "--limit",
-    metavar="N",
-    type=WholeNumber(min=1, max=1_000_000),
-    default=_MOST,
-    show_default=True,
-    help="Show no more than this.",
+@number_option(
+    "--limit", "N", 1, 1_000_000, "Show no more than this.", default=50, show_default=True
 )
 @json_option
 @click.pass_obj
@@ -39,8 +37,6 @@ def history(front: Front, name: str | None, *, limit: int, as_json: bool) -> Exi
 
     Without NAME: every certificate there has been.
     """
-    from certferry.cli.selection import workspace_of
-
     with workspace_of(front) as workspace:
         return show_history(workspace, name, limit, front.console, as_json=as_json)
 
@@ -49,9 +45,6 @@ def show_history(
     workspace: Workspace, name: str | None, limit: int, console: Console, *, as_json: bool
 ) -> Exit:
     """Print what the state holds. Raises `ConfigError` for a name that nothing is known of."""
-    from certferry.present import documents, status_text
-    from certferry.wiring.selection import must_be_known
-
     entries = workspace.state.history(name, limit)
     if name is not None and not entries:
         entries = workspace.state.history(must_be_known(name, workspace), limit)
@@ -79,22 +72,14 @@ def export(front: Front, name: str, directory: Path) -> Exit:
     They are called cert.pem, chain.pem, fullchain.pem and privkey.pem. Each is replaced as a whole;
     only its owner can read the key.
     """
-    from certferry.cli.selection import workspace_of
-
     with workspace_of(front) as workspace:
         return write_files(workspace, name, directory, front.console)
 
 
 def write_files(workspace: Workspace, name: str, directory: Path, console: Console) -> Exit:
-    """Write the newest certificate of a lineage.
-
-    Raises `ConfigError` for a name that nothing is known of, `CertificateError` when there is no
-    certificate yet, `CertferryError` when a file cannot be written.
+    """Write the newest certificate of a lineage. Raises `ConfigError` for an unknown name,
+    `CertificateError` before the first one, `CertferryError` for a file that cannot be written.
     """
-    from certferry.present.progress import log_export
-    from certferry.wiring.machine import write_bundle
-    from certferry.wiring.selection import must_be_known
-
     name = must_be_known(name, workspace)
     versions = workspace.state.versions(name)
     if not versions:
@@ -123,10 +108,6 @@ def backup(front: Front, file: Path, *, force: bool) -> Exit:
     it is written, every key in it is opened as a test. The configuration and the keys of the
     accounts are not in it.
     """
-    from certferry.config.load import load_state
-    from certferry.config.write import drafted
-    from certferry.wiring.machine import archive_of
-
     state = load_state(front.config, front.console.environ)
     archive, lineages = archive_of(state)
     with drafted(file, archive, Text("name another place")) as draft:
@@ -149,10 +130,6 @@ def restore(front: Front, file: Path) -> Exit:
     first. What is there is kept beside it, as state.db.bak and secret.key.bak. While another
     certferry has the state open nothing is changed, and the exit code is 75.
     """
-    from certferry.config.files import read_private_file
-    from certferry.config.load import load_state
-    from certferry.wiring.machine import restored
-
     state = load_state(front.config, front.console.environ)
     try:
         archive = read_private_file(file)

@@ -2,41 +2,35 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
-from certferry.cli import exits
+from certferry.cli import exits, options, selection
 from certferry.cli.exits import Exit, UsageMistake
-from certferry.cli.options import (
-    Front,
-    json_option,
-    names_argument,
-    no_wait_option,
-    say,
-    wait_limit_of,
-    wait_option,
-)
+from certferry.core.planning.report import SyncReport
+from certferry.present import documents, report_text
+from certferry.present.progress import log_unchanged
+from certferry.reconcile.reconciler import Reconciler
+from certferry.reconcile.retries import ScheduledRun
+from certferry.reconcile.status import rehearse
 from certferry.text import Text
-
-if TYPE_CHECKING:
-    from certferry.core.planning.report import SyncReport
+from certferry.wiring.authorities import rehearsal_issuer, rehearsing
+from certferry.wiring.recorded import with_undeclared
 
 
 @click.command("sync")
-@names_argument
+@options.names_argument
 @click.option("--renew", is_flag=True, help="Issue a new certificate, due or not.")
 @click.option("--all", "every", is_flag=True, help="With --renew and no NAME: all, unasked.")
 @click.option(
     "--scheduled", is_flag=True, help="Retry failures after 1, 10 and 100 minutes, then daily."
 )
 @click.option("--rehearse", is_flag=True, help="Try the orders at the staging directory only.")
-@wait_option("Stop waiting after SECONDS. Default: wait to the end.")
-@no_wait_option
-@json_option
+@options.wait_option("Stop waiting after SECONDS. Default: wait to the end.")
+@options.no_wait_option
+@options.json_option
 @click.pass_obj
 def command(  # noqa: PLR0913 - one for each option of the command line
-    front: Front,
+    front: options.Front,
     names: tuple[str, ...],
     *,
     renew: bool,
@@ -56,28 +50,23 @@ def command(  # noqa: PLR0913 - one for each option of the command line
     With --rehearse nothing is changed: the CA's staging directory issues the certificates that are
     due, certferry throws them away, and prints the plan.
     """
-    from certferry.cli.selection import may_renew_all, must_declare, running, settings_to_sync
-    from certferry.reconcile.reconciler import Reconciler
-    from certferry.reconcile.retries import ScheduledRun
-    from certferry.wiring.recorded import with_undeclared
-
-    wait_limit = wait_limit_of(wait, no_wait=no_wait)
+    wait_limit = options.wait_limit_of(wait, no_wait=no_wait)
     if every and (names or not renew):
         raise UsageMistake(Text("--all goes with --renew, and with no NAME"))
     if rehearse:
-        if scheduled or wait_limit != wait_limit_of(None, no_wait=False):
+        if scheduled or wait_limit != options.wait_limit_of(None, no_wait=False):
             raise UsageMistake(Text("--rehearse goes with --renew and --json only"))
         return rehearsed(front, names, renew=renew, as_json=as_json)
-    settings = settings_to_sync(front, names, renew=renew)
-    if renew and not (every or names or may_renew_all(settings.certificates, front)):
-        return say(front, Text("Nothing was changed."))
-    with running(front, settings) as (workspace, run):
+    settings = selection.settings_to_sync(front, names, renew=renew)
+    if renew and not (every or names or selection.may_renew_all(settings.certificates, front)):
+        return options.say(front, Text("Nothing was changed."))
+    with selection.running(front, settings) as (workspace, run):
 
         def engine() -> Reconciler:
             return Reconciler(workspace.connect(run))
 
         def sync() -> SyncReport:
-            must_declare(settings)
+            selection.must_declare(settings)
             if scheduled:
                 retrying = ScheduledRun(engine, run.pause, wait_limit)
                 report = retrying.sync(settings.certificates, renew=renew)
@@ -90,15 +79,9 @@ def command(  # noqa: PLR0913 - one for each option of the command line
 
 
 def show_report(
-    report: SyncReport, front: Front, *, as_json: bool, undeclared_of: str | None = None
+    report: SyncReport, front: options.Front, *, as_json: bool, undeclared_of: str | None = None
 ) -> Exit:
-    """Print the result of a run; with `--quiet` only what failed or was refused.
-
-    `undeclared_of` is the client whose certificate it was, where that is declared nowhere.
-    """
-    from certferry.present import documents, report_text
-    from certferry.present.progress import log_unchanged
-
+    """Print the result, with `--quiet` what failed; `undeclared_of` is a client that made it."""
     console = front.console
     log_unchanged(report, console.run_log)
     if as_json:
@@ -110,16 +93,11 @@ def show_report(
     return exits.of_report(report)
 
 
-def rehearsed(front: Front, names: tuple[str, ...], *, renew: bool, as_json: bool) -> Exit:
+def rehearsed(front: options.Front, names: tuple[str, ...], *, renew: bool, as_json: bool) -> Exit:
     """Rehearse, print the result, then what a run would do."""
-    from certferry.cli.selection import read_settings, running
-    from certferry.present import documents, report_text
-    from certferry.reconcile.status import rehearse
-    from certferry.wiring.authorities import rehearsal_issuer, rehearsing
-
-    console, settings = front.console, read_settings(front, names)
+    console, settings = front.console, selection.read_settings(front, names)
     at_staging = rehearsing(settings)
-    with running(front, settings) as (workspace, run):
+    with selection.running(front, settings) as (workspace, run):
         issuer = rehearsal_issuer(at_staging, workspace.state, run.pause)
         found = rehearse(workspace.connect(run), workspace.certificates, issuer, renew=renew)
     if as_json:

@@ -4,21 +4,14 @@ and `certferry completion`: scripts that complete commands, options and certific
 
 from __future__ import annotations
 
-import difflib
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, MutableMapping
 
 import click
-from click.shell_completion import (
-    BashComplete,
-    CompletionItem,
-    FishComplete,
-    ShellComplete,
-    ZshComplete,
-)
+from click.shell_completion import CompletionItem, ShellComplete, get_completion_class
 
-from certferry.cli.commands import COMMANDS
-from certferry.cli.exits import Exit, UsageMistake, familiar_word
+from certferry.cli.commands import COMMANDS, what_instead
+from certferry.cli.exits import Exit, UsageMistake
 from certferry.cli.options import COMPLETION, PROGRAM, Front
 from certferry.ports.adapter import CodeMeaning
 from certferry.present import pages as page_text
@@ -26,14 +19,12 @@ from certferry.present.console import Console
 from certferry.present.layout import Line, Span, Tone, columns, line
 from certferry.present.pages import about_code, pages, schemas
 from certferry.text import Text
+from certferry.wiring.adapters import installed
 
 _JSON = "json"
 
 
-def _complete_topic(
-    ctx: click.Context, parameter: click.Parameter, incomplete: str
-) -> list[CompletionItem]:
-    del parameter
+def _topics(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
     language = ctx.find_root().obj.voice.language
     return [
         CompletionItem(topic, help=page.title)
@@ -43,18 +34,16 @@ def _complete_topic(
 
 
 @click.command("help", context_settings={"ignore_unknown_options": True})  # -1 is a code
-@click.argument("topic", metavar="[TOPIC]", required=False, shell_complete=_complete_topic)
+@click.argument("topic", metavar="[TOPIC]", required=False, shell_complete=_topics)
 @click.argument("document", metavar="[DOCUMENT]", required=False)
 @click.pass_context
-def command(ctx: click.Context, topic: str | None, document: str | None) -> Exit:
+def help(ctx: click.Context, topic: str | None, document: str | None) -> Exit:  # noqa: A001 - its name
     """Print the reference and the how-tos, without a network.
 
     Without a TOPIC the topics are listed. A TOPIC may also be a command, a code that an error, a
     finding or a document has, or one that Qiniu or another service answers with. With `json`, a
     DOCUMENT prints the JSON Schema of that document.
     """
-    from certferry.wiring.adapters import installed
-
     front: Front = ctx.obj
     language = front.voice.language
     known = pages(language)
@@ -127,23 +116,11 @@ def _unknown(topic: str, front: Front) -> Text:
             "the code {code} is not explained here: go by the words of the message that has it",
             code=topic,
         )
-    familiar = familiar_word([topic])
-    if familiar is not None:
-        return Text("no such topic: {name}; {known}", name=topic, known=familiar)
-    known = list(pages(front.voice.language))
-    meant = difflib.get_close_matches(topic, [*known, *COMMANDS], n=1)
-    if meant:
-        others = Text("did you mean `{meant}`?", meant=meant[0])
-    else:
-        others = Text("known: {known}", known=known)
+    others = what_instead([topic], list(pages(front.voice.language)), more=COMMANDS)
     return Text("no such topic: {name}; {known}", name=topic, known=others)
 
 
-_SHELLS: dict[str, type[ShellComplete]] = {
-    "bash": BashComplete,
-    "zsh": ZshComplete,
-    "fish": FishComplete,
-}
+_SHELLS = ("bash", "zsh", "fish")
 
 _HELP = """Print a script that completes certferry's commands in a shell.
 
@@ -155,7 +132,7 @@ fish: certferry completion fish > ~/.config/fish/completions/certferry.fish
 
 
 @click.command("completion", help=_HELP)
-@click.argument("shell", metavar="SHELL", type=click.Choice(list(_SHELLS)))
+@click.argument("shell", metavar="SHELL", type=click.Choice(_SHELLS))
 @click.pass_context
 def completion(ctx: click.Context, shell: str) -> Exit:
     """Print the script of a shell."""
@@ -165,9 +142,16 @@ def completion(ctx: click.Context, shell: str) -> Exit:
     return Exit.OK
 
 
+def _completer(
+    shell: str, program: click.Command, arguments: MutableMapping[str, object]
+) -> ShellComplete:
+    kind = get_completion_class(shell) or ShellComplete  # it knows each of the shells
+    return kind(program, arguments, PROGRAM, COMPLETION)
+
+
 def script(shell: str, program: click.Command) -> str:
     """Return the script of a shell."""
-    completer = _SHELLS[shell](program, {}, PROGRAM, COMPLETION)
+    completer = _completer(shell, program, {})
     # The base class's: that of bash would run the bash of this machine to see how old it is.
     return ShellComplete.source(completer)
 
@@ -180,7 +164,7 @@ def answer(program: click.Command, console: Console, asked: str) -> Exit:
     if task == "source":
         console.stdout.write(script(shell, program))
         return Exit.OK
-    completer = _SHELLS[shell](program, {"obj": console}, PROGRAM, COMPLETION)
+    completer = _completer(shell, program, {"obj": console})
     items = completer.get_completions(*completer.get_completion_args())
     for item in items:
         console.stdout.write(completer.format_completion(item) + "\n")

@@ -9,29 +9,30 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from certferry.cli.exits import Exit, UsageMistake, of_looks
-from certferry.cli.options import Front, WholeNumber, json_option, note
+from certferry.cli.options import Front, json_option, note, number_option
+from certferry.cli.selection import settings_or_defaults
 from certferry.config.mistakes import Mistake, config_error, joined
 from certferry.core.certificates.names import is_address, is_wildcard, normalise
 from certferry.core.discovery.watched import Host, HostObservation, changes, judged
 from certferry.errors import ConfigError
+from certferry.ports.probe import HostProbe
+from certferry.ports.progress import Pause
 from certferry.present import discover_text
 from certferry.present.console import Console
 from certferry.present.progress import log_look
+from certferry.reconcile.run import Run
 from certferry.system_words import system_words
 from certferry.text import Text
 from certferry.wiring.clock import now
-
-if TYPE_CHECKING:
-    from certferry.ports.probe import HostProbe
-    from certferry.ports.progress import Pause
+from certferry.wiring.network import probe_for
 
 EVERY = 60
 """Seconds between two looks: a change at a CDN takes minutes."""
+_EVERY = f"How long --follow waits between two looks. Default: {EVERY}."
 
 MANY = 16
 """Hosts from which on a person reads that the look takes a while."""
@@ -51,25 +52,10 @@ _HOW = Text("write a host on each line, such as img.example.com, img.example.com
     type=click.Path(readable=False, allow_dash=True),
     help="Look at the hosts in this file too, one on each line; - for standard input.",
 )
-@click.option(
-    "--port",
-    metavar="PORT",
-    type=WholeNumber(1, 65535),
-    help="The port to look at. Default: [verify] port, or 443.",
-)
-@click.option(
-    "--expiring",
-    metavar="DAYS",
-    type=WholeNumber(1, 3650),
-    help="Fail when a certificate ends within DAYS days.",
-)
+@number_option("--port", "PORT", 1, 65535, "The port to look at. Default: [verify] port, or 443.")
+@number_option("--expiring", "DAYS", 1, 3650, "Fail when a certificate ends within DAYS days.")
 @click.option("--follow", is_flag=True, help="Go on, and print a line when something changes.")
-@click.option(
-    "--every",
-    metavar="SECONDS",
-    type=WholeNumber(1, 86400),
-    help=f"How long --follow waits between two looks. Default: {EVERY}.",
-)
+@number_option("--every", "SECONDS", 1, 86400, _EVERY)
 @json_option
 @click.pass_obj
 def command(
@@ -96,10 +82,6 @@ def command(
         raise UsageMistake(Text("name a HOST, or a file of hosts with --file"))
     if every is not None and not follow:
         raise UsageMistake(Text("--every needs --follow"))
-
-    from certferry.cli.selection import settings_or_defaults
-    from certferry.reconcile.run import Run
-    from certferry.wiring.network import probe_for
 
     verify = settings_or_defaults(front).verify
     meant = hosts_meant(hosts, file, port or verify.port)
@@ -166,10 +148,7 @@ class Watch:
 
 
 def hosts_meant(written: Sequence[str], file: str | None, port: int) -> list[Host]:
-    """Return every host once, those of the command line first. `port` is for those that name none.
-
-    Raises `ConfigError`, with all that is wrong on the command line, or in the file.
-    """
+    """Return every host once; `port` is the default. Raises `ConfigError` with all mistakes."""
     hosts, wrong = _read(enumerate(written), port)
     if wrong:
         raise joined([error for _, error in wrong])
@@ -211,10 +190,7 @@ def _lines(file: str) -> Iterator[tuple[int, str]]:
 
 
 def host_of(written: str, port: int) -> Host:
-    """Return the host of a name or an address, with or without a port, or of a URL with it.
-
-    Raises `ConfigError` for anything else, a wildcard among it.
-    """
+    """Return the host of a name, address or URL. Raises `ConfigError`, for a wildcard too."""
     authority = re.split(r"[/?#]", _SCHEME.sub("", written.strip(), count=1))[0]
     found = _HOST.fullmatch(authority.rpartition("@")[2])
     bracketed, name, own_port, other = found.groups() if found else (None,) * 4

@@ -8,18 +8,11 @@ from datetime import datetime, timedelta
 from enum import Enum
 
 from certferry import __version__
-from certferry.core.assessment.health import (
-    CRITICAL_SHARE,
-    WARNING_SHARE,
-    Checkup,
-    Concern,
-    Expected,
-    Recorded,
-)
+from certferry.core.assessment import health
 from certferry.core.certificates.renewal import renew_at
 from certferry.core.planning.report import SyncReport
 from certferry.present.documents import Document, moment, of_problem, of_subject
-from certferry.present.language import Voice, of_lineage, one_or_many
+from certferry.present.language import Voice, certificate_count, of_lineage
 from certferry.present.layout import visible
 from certferry.problem import Problem
 from certferry.text import Text, verbatim
@@ -33,9 +26,7 @@ _DAY = timedelta(days=1)
 
 
 class PluginStatus(Enum):
-    """How bad it is, with the exit code of a plugin (Monitoring Plugins' guidelines, "Plugin Return
-    Codes").
-    """
+    """How bad it is, by exit code (Monitoring Plugins' guidelines, "Plugin Return Codes")."""
 
     OK = 0
     WARNING = 1
@@ -43,7 +34,7 @@ class PluginStatus(Enum):
     UNKNOWN = 3
 
 
-def status_of(concerns: Iterable[Concern]) -> PluginStatus:
+def status_of(concerns: Iterable[health.Concern]) -> PluginStatus:
     """Judge concerns together. What is certainly bad comes before what cannot be judged."""
     found = list(concerns)
     if any(one.problem.is_error for one in found):
@@ -53,7 +44,7 @@ def status_of(concerns: Iterable[Concern]) -> PluginStatus:
     return PluginStatus.WARNING if found else PluginStatus.OK
 
 
-def of_checkup(found: Checkup, now: datetime, voice: Voice) -> Iterator[str]:
+def of_checkup(found: health.Checkup, now: datetime, voice: Voice) -> Iterator[str]:
     """Write the plugin's line, and a line of detail for each thing that needs a person."""
     status = status_of(found.concerns)
     yield f"{_first(status, summary(found, now, voice))} | {_performance(found, now)}"
@@ -71,14 +62,13 @@ def of_failure(problem: Problem, voice: Voice) -> Iterator[str]:
         yield _harmless(voice.say_on_one_line(problem.hint))
 
 
-def document(found: Checkup, now: datetime, voice: Voice) -> Document:
+def document(found: health.Checkup, now: datetime, voice: Voice) -> Document:
     """Write it for a program."""
     return {
         "status": status_of(found.concerns).name,
         "summary": summary(found, now, voice),
-        "soonest": None
-        if found.soonest is None
-        else {
+        "soonest": found.soonest
+        and {
             "name": found.soonest.lineage,
             "not_after": moment(found.soonest.certificate.not_after),
             "days": days_left(found.soonest.certificate.not_after, now),
@@ -99,12 +89,12 @@ def document_of_failure(problem: Problem, voice: Voice) -> Document:
         "certificates": None,
         "served": None,
         "places": None,
-        "problems": [_problem(Concern(problem), PluginStatus.UNKNOWN, voice)],
+        "problems": [_problem(health.Concern(problem), PluginStatus.UNKNOWN, voice)],
         "error": of_problem(problem, voice),
     }
 
 
-def summary(found: Checkup, now: datetime, voice: Voice) -> str:
+def summary(found: health.Checkup, now: datetime, voice: Voice) -> str:
     """Write the worst in a sentence, and how the whole stands."""
     counted: list[Text] = []
     for worst in found.concerns[:1]:
@@ -115,8 +105,7 @@ def summary(found: Checkup, now: datetime, voice: Voice) -> str:
     elif found.places:
         counted.append(Text("{served} of {count} served", served=found.served, count=found.places))
     else:
-        one, many = Text("1 certificate"), Text("{count} certificates")
-        counted.append(one_or_many(found.certificates, one, many))
+        counted.append(certificate_count(found.certificates))
     if found.soonest is not None:
         days = days_left(found.soonest.certificate.not_after, now)
         name = found.soonest.lineage
@@ -133,7 +122,7 @@ def _first(status: PluginStatus, sentence: str) -> str:
     return f"{SERVICE} {status.name} - {_harmless(sentence)}"
 
 
-def _performance(found: Checkup, now: datetime) -> str:
+def _performance(found: health.Checkup, now: datetime) -> str:
     counts = (
         f"'certificates'={found.certificates};;;0",
         f"'served'={found.served};;;0;{found.places}",
@@ -143,11 +132,13 @@ def _performance(found: Checkup, now: datetime) -> str:
         return " ".join(counts)
     certificate = found.soonest.certificate
     left = days_left(certificate.not_after, now)
-    warning, critical = (certificate.lifetime // n // _DAY for n in (WARNING_SHARE, CRITICAL_SHARE))
+    warning, critical = (
+        certificate.lifetime // n // _DAY for n in (health.WARNING_SHARE, health.CRITICAL_SHARE)
+    )
     return " ".join([f"'soonest'={left};{warning};{critical};;", *counts])
 
 
-def _detail(concern: Concern, voice: Voice) -> str:
+def _detail(concern: health.Concern, voice: Voice) -> str:
     problem, status = concern.problem, status_of([concern])
     said = _in_words(concern)
     if problem.hint is not None:
@@ -155,7 +146,7 @@ def _detail(concern: Concern, voice: Voice) -> str:
     return _harmless(f"{status.name} [{problem.code}] {voice.say_on_one_line(said)}")
 
 
-def _in_words(concern: Concern) -> Text:
+def _in_words(concern: health.Concern) -> Text:
     about = concern.subject
     subject = verbatim(about.channel or "certferry")
     if about.lineage:
@@ -168,7 +159,7 @@ def _harmless(words: str) -> str:
     return visible(words.replace("|", "/").replace("\n", " "))
 
 
-def _problem(concern: Concern, status: PluginStatus, voice: Voice) -> Document:
+def _problem(concern: health.Concern, status: PluginStatus, voice: Voice) -> Document:
     return {
         **of_subject(concern.subject, "name"),
         "status": status.name,
@@ -200,7 +191,7 @@ _HELP = {
 NAMES = tuple(_HELP)
 
 
-def metrics(expected: Collection[Expected], known: Recorded, steps: Steps) -> str:
+def metrics(expected: Collection[health.Expected], known: health.Recorded, steps: Steps) -> str:
     """Write what is recorded of the certificates that are expected."""
     names = {one.lineage for one in expected}
     last = known.last_run
@@ -226,7 +217,9 @@ def counted(report: SyncReport) -> Counter[tuple[str, str]]:
     )
 
 
-def _of_certificates(expected: Collection[Expected], known: Recorded) -> tuple[_Samples, ...]:
+def _of_certificates(
+    expected: Collection[health.Expected], known: health.Recorded
+) -> tuple[_Samples, ...]:
     end: _Samples = []
     begin: _Samples = []
     renewal: _Samples = []
@@ -243,7 +236,7 @@ def _of_certificates(expected: Collection[Expected], known: Recorded) -> tuple[_
     return end, begin, renewal, deadline
 
 
-def _of_domains(names: Collection[str], known: Recorded) -> tuple[_Samples, _Samples]:
+def _of_domains(names: Collection[str], known: health.Recorded) -> tuple[_Samples, _Samples]:
     served: _Samples = []
     info: _Samples = []
     for one in known.sightings:

@@ -1,26 +1,28 @@
 """What accounts hold and what hosts serve, declared or not, for people and for programs: a row for
-each domain, certificate or address, what is wrong with it, and how many there are.
+each domain, certificate or address, what is wrong with it, and how many there are; and the
+findings of `doctor`, each with its fix.
 """
 
 from __future__ import annotations
 
+import platform
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
+from importlib.metadata import version
 
+from certferry import __version__
 from certferry.core.certificates.certificate import short
-from certferry.core.discovery.inventory import (
-    DiscoveredCertificate,
-    DiscoveredDomain,
-    Discovery,
-    Urgency,
-)
+from certferry.core.discovery import inventory
 from certferry.core.discovery.watched import Changes, HostObservation, within_reach
 from certferry.core.observed.inferred import Owner
 from certferry.core.observed.observation import Served
+from certferry.ports.examination import AccountReport
 from certferry.present.documents import Document, moment, of_problem, of_served
-from certferry.present.language import Voice, in_brackets, once, one_or_many
-from certferry.present.layout import Line, Span, TextTable, Tone, line, width
+from certferry.present.language import Voice, certificate_count, in_brackets, once, one_or_many
+from certferry.present.layout import Line, Span, TextTable, Tone, labelled, line, width
 from certferry.present.status_text import NOTHING, served_by_addresses
+from certferry.problem import Problem, Severity
 from certferry.text import Text, verbatim
 
 _LABEL = 24
@@ -37,13 +39,13 @@ _AT_REST = "success"
 """A state that is no news."""
 
 
-def domains(found: Discovery, now: datetime, voice: Voice) -> TextTable:
+def domains(found: inventory.Discovery, now: datetime, voice: Voice) -> TextTable:
     """Render a row for each domain; with several accounts, each names its own."""
     rows = [(_domain(one, now, voice), one.account) for one in found.domains]
     return _table(_DOMAINS, rows, found, voice)
 
 
-def unused(found: Discovery, now: datetime, voice: Voice) -> TextTable:
+def unused(found: inventory.Discovery, now: datetime, voice: Voice) -> TextTable:
     """Render a row for each certificate that none of the domains is bound to."""
     rows = [(_certificate(one, now, voice), one.account) for one in found.unused]
     return _table(_CERTIFICATES, rows, found, voice)
@@ -52,7 +54,7 @@ def unused(found: Discovery, now: datetime, voice: Voice) -> TextTable:
 def _table(
     headers: Sequence[Text],
     rows: Sequence[tuple[tuple[Span, ...], str]],
-    found: Discovery,
+    found: inventory.Discovery,
     voice: Voice,
 ) -> TextTable:
     several = len(found.accounts) > 1
@@ -61,7 +63,7 @@ def _table(
     return TextTable(tuple(map(voice.say, named)), shown, hangs=True)
 
 
-def remarks(found: Discovery, voice: Voice) -> Iterator[Line]:
+def remarks(found: inventory.Discovery, voice: Voice) -> Iterator[Line]:
     """Render what is wrong with a domain or at its edges, or why a certificate misses it."""
     for one in found.domains:
         name = one.found.domain
@@ -70,14 +72,14 @@ def remarks(found: Discovery, voice: Voice) -> Iterator[Line]:
             yield from voice.about(name, words)
 
 
-def heading(found: Discovery, voice: Voice) -> Line:
+def heading(found: inventory.Discovery, voice: Voice) -> Line:
     """Render the heading of the second table."""
     one = Text("1 certificate that no domain seen here uses:")
     many = Text("{count} certificates that no domain seen here uses:")
     return line(voice.say(one_or_many(len(found.unused), one, many)))
 
 
-def summary(found: Discovery, everything: Discovery, voice: Voice) -> Line:
+def summary(found: inventory.Discovery, everything: inventory.Discovery, voice: Voice) -> Line:
     """Count what was found, or say that nothing was; `everything` is what it was chosen from."""
     if not everything.domains and not everything.certificates:
         labels = [look.label for look in everything.accounts]
@@ -86,7 +88,7 @@ def summary(found: Discovery, everything: Discovery, voice: Voice) -> Line:
         said = Text(
             "None of {domains} and {certificates} matches.",
             domains=_domain_count(len(everything.domains)),
-            certificates=_certificate_count(len(everything.certificates)),
+            certificates=certificate_count(len(everything.certificates)),
         )
     else:
         uncovered = sum(one.is_uncovered for one in found.domains)
@@ -97,7 +99,7 @@ def summary(found: Discovery, everything: Discovery, voice: Voice) -> Line:
             domains=_domain_count(len(found.domains)),
             uncovered=uncovered,
             foreign=foreign,
-            certificates=_certificate_count(len(found.certificates)),
+            certificates=certificate_count(len(found.certificates)),
             unused=len(found.unused),
         )
     return line(voice.say(said))
@@ -107,16 +109,12 @@ def _domain_count(count: int) -> Text:
     return one_or_many(count, Text("1 domain"), Text("{count} domains"))
 
 
-def _certificate_count(count: int) -> Text:
-    return one_or_many(count, Text("1 certificate"), Text("{count} certificates"))
-
-
 # domains
 
 
-def _domain(one: DiscoveredDomain, now: datetime, voice: Voice) -> tuple[Span, ...]:
+def _domain(one: inventory.DiscoveredDomain, now: datetime, voice: Voice) -> tuple[Span, ...]:
     found = one.found
-    urgent = one.urgency(now) <= Urgency.TROUBLED
+    urgent = one.urgency(now) <= inventory.Urgency.TROUBLED
     return (
         Span(f"{found.domain}{in_brackets(found.kind)}", Tone.BAD if urgent else Tone.STRONG),
         _state(one, voice),
@@ -128,7 +126,7 @@ def _domain(one: DiscoveredDomain, now: datetime, voice: Voice) -> tuple[Span, .
     )
 
 
-def _state(one: DiscoveredDomain, voice: Voice) -> Span:
+def _state(one: inventory.DiscoveredDomain, voice: Voice) -> Span:
     state = one.found.state
     if state is None:
         return NOTHING
@@ -137,7 +135,7 @@ def _state(one: DiscoveredDomain, voice: Voice) -> Span:
     return Span(voice.word(state), Tone.PENDING)
 
 
-def _https(one: DiscoveredDomain, voice: Voice) -> Span:
+def _https(one: inventory.DiscoveredDomain, voice: Voice) -> Span:
     """Render how it does HTTPS: 301 redirects to it, h2 is HTTP/2."""
     found = one.found
     if not found.has_https:
@@ -146,7 +144,7 @@ def _https(one: DiscoveredDomain, voice: Voice) -> Span:
     return Span(" ".join(word for word, is_on in flags if is_on) or voice.say(Text("on")))
 
 
-def _owner(one: DiscoveredDomain, voice: Voice) -> Span:
+def _owner(one: inventory.DiscoveredDomain, voice: Voice) -> Span:
     if one.owner is not None:
         return Span(voice.word(one.owner), _OWNERS[one.owner])
     is_unknown = one.bound is not None or one.found.binding_hidden
@@ -162,7 +160,7 @@ def left(end: datetime | None, now: datetime, voice: Voice) -> Span:
     return Span(voice.say(Text("{left}", left=end - now)))
 
 
-def _covered(one: DiscoveredDomain, voice: Voice) -> Span:
+def _covered(one: inventory.DiscoveredDomain, voice: Voice) -> Span:
     if one.deployed_by is not None:
         return Span(one.deployed_by)
     if one.covered_by:
@@ -179,7 +177,7 @@ def _served(addresses: Sequence[Served], voice: Voice) -> Span:
     return served_by_addresses(right, counted, voice, tone)
 
 
-def _remarks(one: DiscoveredDomain) -> Iterator[Text]:
+def _remarks(one: inventory.DiscoveredDomain) -> Iterator[Text]:
     if one.problem is not None:
         yield one.problem.message
     if one.covered_by and one.deployed_by is None and one.found.by_itself:
@@ -197,7 +195,9 @@ def _remarks(one: DiscoveredDomain) -> Iterator[Text]:
 # certificates
 
 
-def _certificate(one: DiscoveredCertificate, now: datetime, voice: Voice) -> tuple[Span, ...]:
+def _certificate(
+    one: inventory.DiscoveredCertificate, now: datetime, voice: Voice
+) -> tuple[Span, ...]:
     names = one.found.names or ()
     more = f" +{len(names) - 1}" if len(names) > 1 else ""
     return (
@@ -210,34 +210,27 @@ def _certificate(one: DiscoveredCertificate, now: datetime, voice: Voice) -> tup
 
 
 def _shortened(label: str) -> str:
-    """Cut a name that is longer than its column."""
     kept = label
     while width(kept) > (_LABEL if kept == label else _LABEL - 1):
         kept = kept[:-1]
     return label if kept == label else f"{kept}…"
 
 
-def of_discovery(found: Discovery, voice: Voice) -> Document:
-    """Write down everything that was found; what is not known is null. `accounts` are those that
-    were looked at, `problems` what could not be.
-    """
+def of_discovery(found: inventory.Discovery, voice: Voice) -> Document:
+    """Write all that was found in the `accounts` that were read, null for what is not known."""
     return {
         "ok": not any(one.is_error for one in found.problems),
         "accounts": [look.label for look in found.accounts],
         "domains": [_domain_document(one, voice) for one in found.domains],
         "certificates": [_certificate_document(one) for one in found.certificates],
         "problems": [
-            {
-                "account": one.subject,
-                "severity": one.severity.value,
-                "problem": of_problem(one, voice),
-            }
-            for one in found.problems
+            {"account": p.subject, "severity": p.severity.value, "problem": of_problem(p, voice)}
+            for p in found.problems
         ],
     }
 
 
-def _domain_document(one: DiscoveredDomain, voice: Voice) -> Document:
+def _domain_document(one: inventory.DiscoveredDomain, voice: Voice) -> Document:
     found = one.found
     is_known = found.has_https or not found.binding_hidden
     return {
@@ -251,9 +244,8 @@ def _domain_document(one: DiscoveredDomain, voice: Voice) -> Document:
             "http2": found.https.http2,
             "tls_versions": _listed(found.https.tls_versions),
         },
-        "bound": None
-        if one.bound is None
-        else {
+        "bound": one.bound
+        and {
             "remote_id": one.bound.remote_id,
             "fingerprint": one.bound.fingerprint,
             "names": _listed(one.bound.names),
@@ -276,7 +268,7 @@ def _listed(words: Iterable[str] | None) -> list[str] | None:
     return None if words is None else list(words)
 
 
-def _certificate_document(one: DiscoveredCertificate) -> Document:
+def _certificate_document(one: inventory.DiscoveredCertificate) -> Document:
     return {
         "account": one.account,
         "remote_id": one.found.remote_id,
@@ -377,9 +369,7 @@ def _row(look: HostObservation, address: Served, now: datetime, voice: Voice) ->
 
 
 def _host(look: HostObservation, now: datetime, voice: Voice) -> Document:
-    """Return one host. It is ok when each address presents a certificate that is valid there, and
-    no problem of all addresses together has the severity `error`.
-    """
+    """Return one host. It is ok when every address is valid, and no problem is an error."""
     return {
         "host": look.host.name,
         "port": look.host.port,
@@ -415,3 +405,71 @@ def _address(address: Served, now: datetime, voice: Voice) -> Document:
             for issuer in address.chain[1:]
         ],
     }
+
+
+FIX = Text("fix: ")
+_INDENT = 2
+
+
+def lines(findings: Sequence[Problem], voice: Voice) -> Iterator[Line]:
+    """Write every finding, and the count."""
+    for finding in findings:
+        yield from _finding(finding, voice)
+    if findings:
+        yield line()
+    yield line(voice.say(_conclusion(findings)))
+
+
+def error_lines(findings: Sequence[Problem], voice: Voice) -> Iterator[Line]:
+    """Write the errors alone."""
+    for finding in findings:
+        if finding.is_error:
+            yield from _finding(finding, voice)
+
+
+def _finding(finding: Problem, voice: Voice) -> Iterator[Line]:
+    words = once(finding.subject, voice.say(finding.message))
+    if finding.subject.startswith("/"):
+        words = words.removeprefix(f"{finding.subject} ")  # a path is long
+    said = f"{finding.subject}: {words} [{finding.code}]"
+    if finding.severity is Severity.NOTICE:
+        yield from labelled(voice.say(Text("info: ")), Tone.FAINT, said)
+    else:
+        yield from voice.error(said) if finding.is_error else voice.warning(said)
+    if finding.hint is not None:
+        yield from labelled(voice.say(FIX), Tone.FAINT, voice.say(finding.hint), _INDENT)
+
+
+def _conclusion(findings: Sequence[Problem]) -> Text:
+    counts = Counter(finding.severity for finding in findings)
+    counted = [
+        one_or_many(counts[severity], one, many)
+        for severity, one, many in (
+            (Severity.ERROR, Text("1 error"), Text("{count} errors")),
+            (Severity.WARNING, Text("1 warning"), Text("{count} warnings")),
+        )
+        if counts[severity]
+    ]
+    if not counted:
+        return Text("Everything that a run relies on is in order. Nothing was changed.")
+    return Text("{counts}. Nothing was changed.", counts=counted)
+
+
+LIBRARIES = ("acme", "cryptography", "dnspython", "msgspec", "requests", "urllib3")
+
+
+def report(reports: Iterable[AccountReport], now: datetime, voice: Voice) -> Iterator[Line]:
+    """Write the text for an issue, in Markdown: versions, and what each account answered."""
+    heading = Text("certferry {version}, report of {moment}", version=__version__, moment=now)
+    yield line("## ", voice.say(heading))
+    libraries = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
+    system = f"Python {platform.python_version()}, {platform.system()}, {libraries}"
+    yield from (line(), line(system))
+    said = Text(
+        "Reading calls only. No secret is in this text, no id, and no name of a domain, a bucket or"
+        " a certificate."
+    )
+    yield from (line(), line(voice.say(said)))
+    for one in reports:
+        yield from (line(), line("### ", one.service), line())
+        yield from (line("- ", voice.say(said)) for said in one.lines)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
+from typing import Protocol
 
 from certferry.core.assessment.health import Recorded
 from certferry.core.assessment.notices import ChannelState, Subject
@@ -15,31 +16,8 @@ from certferry.core.assessment.status import DomainStatus, LastFailure, LineageS
 from certferry.core.dns_persist import PersistRecord
 from certferry.core.observed.observation import CERTIFICATE, Change, Served
 from certferry.core.observed.records import HistoryEntry
-from certferry.core.planning.plan import (
-    Clean,
-    Deploy,
-    Due,
-    HeldUntil,
-    Issue,
-    NotReady,
-    Plan,
-    PlanFinding,
-    Retire,
-    Rollback,
-    Step,
-    TimedOut,
-    TriedInThisRun,
-    Verify,
-    Weight,
-)
-from certferry.core.planning.report import (
-    StepOutcome,
-    SyncReport,
-    Undeclared,
-    of_lineage,
-    of_run,
-    served_by,
-)
+from certferry.core.planning import plan as planned
+from certferry.core.planning import report as reported
 from certferry.core.reasons import Reason, ReasonCode, Waiting
 from certferry.core.redaction import quoted
 from certferry.errors import TargetStuck
@@ -52,21 +30,19 @@ from certferry.text import Text
 Document = dict[str, object]
 
 
-def of_report(report: SyncReport, voice: Voice) -> Document:
-    """What `sync` prints. It is ok when everything is as declared. A run in which something still
-    waits is not ok: its `result` is `waiting`. One that was stopped is not complete either.
-    """
+def of_report(report: reported.SyncReport, voice: Voice) -> Document:
+    """Return what `sync` prints: ok if all is as declared, not if it waits or is not complete."""
     return {
         "ok": report.ok and report.complete,
         "problem": None if report.problem is None else of_problem(report.problem.problem(), voice),
-        "result": of_run(report).value,
+        "result": reported.of_run(report).value,
         "complete": report.complete,
         "undeclared": [of_undeclared(one, voice) for one in report.undeclared or ()],
         "certificates": [
             {
                 "name": lineage.lineage,
                 "ok": lineage.ok,
-                "result": of_lineage(lineage).value,
+                "result": reported.of_lineage(lineage).value,
                 "fingerprint": lineage.fingerprint,
                 "steps": [_outcome(step, voice) for step in lineage.outcomes],
             }
@@ -106,7 +82,7 @@ def moment(value: datetime | None) -> str | None:
     return None if value is None else rfc3339(value)
 
 
-def _outcome(step: StepOutcome, voice: Voice) -> Document:
+def _outcome(step: reported.StepOutcome, voice: Voice) -> Document:
     message, hint, error = voice.say(step.detail), said_or_none(step.hint, voice), step.error
     retry_at = None if error is None else error.retry.after
     written: Document = {
@@ -151,9 +127,7 @@ def of_subject(subject: Subject, lineage: str) -> Document:
 
 
 def of_served(one: Served, voice: Voice, fingerprint: str | None) -> Document:
-    """Write what an address presents. It is ok where that is valid there, and the certificate of
-    this `fingerprint`.
-    """
+    """Write what an address presents: ok if valid there, and of this `fingerprint`."""
     return {
         "address": one.address,
         "fingerprint": one.fingerprint,
@@ -167,7 +141,7 @@ def problem_or_none(problem: Problem | None, voice: Voice) -> Document | None:
     return None if problem is None else of_problem(problem, voice)
 
 
-def of_undeclared(one: Undeclared, voice: Voice) -> Document:
+def of_undeclared(one: reported.Undeclared, voice: Voice) -> Document:
     """Write a certificate that the file declares no more."""
     return {
         "name": one.lineage,
@@ -182,82 +156,81 @@ def said_or_none(text: Text | None, voice: Voice) -> str | None:
     return None if text is None else voice.say(text)
 
 
-def of_plans(plans: Sequence[Plan], voice: Voice) -> Document:
-    """What `plan` prints. `changes` counts steps, but for those that are only tried again."""
+def of_plans(plans: Sequence[planned.Plan], voice: Voice) -> Document:
+    """Return what `plan` prints. `changes` counts steps, but for those tried again."""
+    changes = sum(len(plan.pending) for plan in plans)
+    return {"changes": changes, "certificates": [_plan(plan, voice) for plan in plans]}
+
+
+def _plan(plan: planned.Plan, voice: Voice) -> Document:
+    notices = (planned.Weight.UNREAD, planned.Weight.UNMATCHED, planned.Weight.SKIPPED)
     return {
-        "changes": sum(len(plan.pending) for plan in plans),
-        "certificates": [
-            {
-                "name": plan.lineage,
-                "names": list(plan.names),
-                "steps": [_step(step, voice) for step in plan.steps],
-                "held_back": _issued_later(plan.issue_later, voice),
-                "refusals": [_refusal(one, voice) for one in plan.having(Weight.REFUSED)],
-                "obstacles": [
-                    _finding(one.target, one.domain, one.problem, voice)
-                    for one in plan.having(Weight.BLOCKED)
-                ],
-                "notices": [
-                    _finding(one.target, one.domain, one.problem, voice)
-                    for weight in (Weight.UNREAD, Weight.UNMATCHED, Weight.SKIPPED)
-                    for one in plan.having(weight)
-                ],
-                "drifts": [
-                    {
-                        "target": drifted.target,
-                        "domain": drifted.domain,
-                        "policy": drifted.policy.value,
-                        "diff": _diff(drifted.changes),
-                    }
-                    for drifted in plan.drifts
-                ],
-                "rolled_back": [
-                    {
-                        "target": back.target,
-                        "domain": back.domain,
-                        "reason": of_reason(Reason(ReasonCode.ROLLED_BACK, back.words), voice),
-                    }
-                    for back in plan.rolled_back
-                ],
-                "ceded": [
-                    {
-                        "target": target,
-                        "lineages": list(lineages),
-                        "message": voice.say(served_by(lineages)),
-                    }
-                    for target, lineages in plan.owned_elsewhere
-                ],
-                "retire_later": sum(count for _, count in plan.retire_later),
-            }
-            for plan in plans
+        "name": plan.lineage,
+        "names": list(plan.names),
+        "steps": [_step(step, voice) for step in plan.steps],
+        "held_back": _issued_later(plan.issue_later, voice),
+        "refusals": [_refusal(one, voice) for one in plan.having(planned.Weight.REFUSED)],
+        "obstacles": [
+            _finding(one, one.problem, voice) for one in plan.having(planned.Weight.BLOCKED)
         ],
+        "notices": [
+            _finding(one, one.problem, voice) for weight in notices for one in plan.having(weight)
+        ],
+        "drifts": [
+            {**_place(one), "policy": one.policy.value, "diff": _diff(one.changes)}
+            for one in plan.drifts
+        ],
+        "rolled_back": [
+            {**_place(one), "reason": of_reason(Reason(ReasonCode.ROLLED_BACK, one.words), voice)}
+            for one in plan.rolled_back
+        ],
+        "ceded": [
+            {"target": target, "lineages": list(by), "message": voice.say(reported.served_by(by))}
+            for target, by in plan.owned_elsewhere
+        ],
+        "retire_later": sum(count for _, count in plan.retire_later),
     }
 
 
-def of_rehearsal(report: SyncReport, plans: Sequence[Plan], voice: Voice) -> Document:
+class _Placed(Protocol):
+    @property
+    def target(self) -> str | None: ...
+    @property
+    def domain(self) -> str | None: ...
+
+
+def _place(one: _Placed) -> Document:
+    return {"target": one.target, "domain": one.domain}
+
+
+def of_rehearsal(
+    report: reported.SyncReport, plans: Sequence[planned.Plan], voice: Voice
+) -> Document:
     """What `sync --rehearse` prints: what came of each order, and what `plan` would say."""
     return {**of_report(report, voice), "rehearsed": True, "plan": of_plans(plans, voice)}
 
 
-def _step(step: Step, voice: Voice) -> Document:
-    changes = step.changes if isinstance(step, Deploy | Verify) else ()
+def _step(step: planned.Step, voice: Voice) -> Document:
+    changes = step.changes if isinstance(step, planned.Deploy | planned.Verify) else ()
     written: Document = {
         "action": step.action.value,
-        "target": None if isinstance(step, Issue | Clean) else step.target,
-        "domain": step.domain if isinstance(step, Deploy | Verify | Rollback) else None,
+        "target": None if isinstance(step, planned.Issue | planned.Clean) else step.target,
+        "domain": step.domain
+        if isinstance(step, planned.Deploy | planned.Verify | planned.Rollback)
+        else None,
         "reason": of_reason(step.reason, voice),
         "diff": _diff(changes),
     }
-    if isinstance(step, Issue):
+    if isinstance(step, planned.Issue):
         return written | {
             "names": list(step.names),
             "key_type": step.key_type.value,
             "authorities": [authority.name for authority in step.authorities],
             "standing": list(step.standing),
         }
-    if isinstance(step, Clean):
+    if isinstance(step, planned.Clean):
         return written
-    if isinstance(step, Retire):
+    if isinstance(step, planned.Retire):
         return written | {
             "remote_id": step.remote_id,
             "label": step.label,
@@ -266,14 +239,14 @@ def _step(step: Step, voice: Voice) -> Document:
             "again": step.again,
             **_due(step.due, voice),
         }
-    if isinstance(step, Deploy):
+    if isinstance(step, planned.Deploy):
         written |= {"upload_deadline": moment(step.upload_by)}
     return written | {"kind": step.kind.value, **_due(step.due, voice)}
 
 
-def _issued_later(step: Issue | None, voice: Voice) -> Document | None:
+def _issued_later(step: planned.Issue | None, voice: Voice) -> Document | None:
     """Write why a needed order is not made now, and until when."""
-    if step is None or not isinstance(step.due, HeldUntil) or step.due.error is None:
+    if step is None or not isinstance(step.due, planned.HeldUntil) or step.due.error is None:
         return None
     return {
         "reason": of_reason(step.reason, voice),
@@ -283,9 +256,7 @@ def _issued_later(step: Issue | None, voice: Voice) -> Document | None:
 
 
 def _diff(changes: Sequence[Change]) -> Document:
-    """Write before and after. A certificate is its fingerprint in both, and `remote_id` what the
-    target calls the one that is bound.
-    """
+    """Write before and after; of certificates fingerprints, and the bound one's `remote_id`."""
     return {
         change.what: {"before": change.before, "after": change.after}
         | ({"remote_id": change.remote_id} if change.what == CERTIFICATE else {})
@@ -293,34 +264,33 @@ def _diff(changes: Sequence[Change]) -> Document:
     }
 
 
-def _due(due: Due, voice: Voice) -> Document:
+def _due(due: planned.Due, voice: Voice) -> Document:
     """Write when a step is carried out: now, waiting until a moment, or blocked in this run."""
     match due:
         case Waiting(why=why, until=until):
             return {"due": "waiting", "until": moment(until), "waits_for": voice.say(why)}
-        case HeldUntil(until):
+        case planned.HeldUntil(until):
             return {"due": "blocked", "until": moment(until)}
-        case TimedOut(error):
+        case planned.TimedOut(error):
             return {"due": "blocked", "problem": of_problem(error.problem(), voice)}
-        case TriedInThisRun() | NotReady():
+        case planned.TriedInThisRun() | planned.NotReady():
             return {"due": "blocked", "problem": None}
         case None:
             return {"due": "now"}
 
 
-def _refusal(finding: PlanFinding, voice: Voice) -> Document:
+def _refusal(finding: planned.PlanFinding, voice: Voice) -> Document:
     problem = of_problem(finding.problem, voice)
     return {
-        "target": finding.target,
-        "domain": finding.domain,
+        **_place(finding),
         "reason": {"code": problem["code"], "message": problem["message"]},
         "hint": problem["hint"],
         "problem": problem,
     }
 
 
-def _finding(target: str | None, domain: str | None, problem: Problem, voice: Voice) -> Document:
-    return {"target": target, "domain": domain or None, "error": of_problem(problem, voice)}
+def _finding(one: _Placed, problem: Problem, voice: Voice) -> Document:
+    return {"target": one.target, "domain": one.domain or None, "error": of_problem(problem, voice)}
 
 
 def of_statuses(
@@ -333,9 +303,8 @@ def of_statuses(
     last = recorded.last_run
     return {
         "ok": are_in_order(statuses, recorded),
-        "last_run": None
-        if last is None
-        else {"ended_at": moment(last.ended_at), "succeeded_at": moment(last.succeeded_at)},
+        "last_run": last
+        and {"ended_at": moment(last.ended_at), "succeeded_at": moment(last.succeeded_at)},
         "problem": problem_or_none(recorded.problem, voice),
         "troubles": [
             {
@@ -365,9 +334,8 @@ def _lineage_status(status: LineageStatus, voice: Voice) -> Document:
         "not_before": None if certificate is None else moment(certificate.not_before),
         "not_after": None if certificate is None else moment(certificate.not_after),
         "renew_at": moment(status.renew_at),
-        "renewal_window": None
-        if window is None
-        else {
+        "renewal_window": window
+        and {
             "start": moment(window.start),
             "end": moment(window.end),
             "explanation_url": None if window.page is None else quoted(window.page),
@@ -377,10 +345,7 @@ def _lineage_status(status: LineageStatus, voice: Voice) -> Document:
         "problem": problem_or_none(status.problem, voice),
         "last_failure": _last_failure(status.last_failure, voice),
         "domains": [_domain_status(domain, fingerprint, voice) for domain in status.domains],
-        "notices": [
-            _finding(one.subject.target, one.subject.domain, one.problem, voice)
-            for one in status.notices
-        ],
+        "notices": [_finding(one.subject, one.problem, voice) for one in status.notices],
     }
 
 

@@ -4,23 +4,17 @@ words and phrases that every output shares, so that one thing has one name every
 `--lang` decides, then `CERTFERRY_LANG`, then the locale as POSIX reads it: the first of `LC_ALL`,
 `LC_MESSAGES` and `LANG` that is not empty. A locale of another language gets English.
 
-The rules of the voice:
+The rules of the voice, beside those of STYLE.md:
 
-- Data goes to stdout; progress, warnings, errors and hints to stderr.
-- A line begins with whom it is about: the lineage, then the step, then the domain.
-- Errors, hints, details and reasons: lower case, no full stop, no blame. What happened to whom;
-  the hint says what to do next. Closing sentences are sentences, with a capital and a full stop.
-- The same words everywhere: the actions `issue deploy verify retire`, the outcomes
-  `done unchanged waiting failed refused skipped`, the standings of docs/reference/json.md. They are
-  programs' words too: translated where a person reads them, never in JSON.
-- One thing per line, aligned where lines are compared. A plan ends with its count.
-- One is one and two are many: no `certificate(s)`.
-- Names, commands and settings as a person types them, commands in backquotes.
-- Colour helps the eye and never carries meaning alone.
+- A line begins with what it is about: the lineage, then the step, then the domain. One thing per
+  line, aligned where lines are compared.
+- Actions, outcomes and standings are programs' words too (docs/reference/json.md): translated where
+  a person reads them, never in JSON.
+- Names, commands and settings as a person types them, commands in backquotes. One is one and two
+  are many: no `certificate(s)`.
 - Moments are given by the machine's clock, with its offset from UTC, and in UTC to programs;
   durations in one unit, rounded down.
-- Nothing from outside reaches the terminal as a control character.
-- What must not be seen is not said anywhere: stdout, stderr, `--json` and the log get the same.
+- No control character from outside reaches the terminal, and no secret stdout, stderr or the log.
 """
 
 from __future__ import annotations
@@ -88,9 +82,7 @@ def english(template: str) -> str:
 
 
 class Voice:
-    """Translates texts into one language, chosen once for a run, and moments into a
-    `zone`; without one, the machine's.
-    """
+    """Translates texts into one language, and moments into a `zone`, by default the machine's."""
 
     def __init__(
         self, translate: Translate = english, language: str = "en", zone: tzinfo | None = None
@@ -100,9 +92,7 @@ class Voice:
         self.language = language
 
     def say(self, text: Text) -> str:
-        """Return the sentence; it may have several lines. What must not be seen is taken out while
-        it is whole.
-        """
+        """Return the sentence, which may have several lines, without secrets."""
         return redacted(text.render(self._translate, self._zone))
 
     def say_on_one_line(self, text: Text) -> str:
@@ -163,9 +153,7 @@ class Voice:
 
 
 def voice_for(arguments: Sequence[str], environ: Mapping[str, str]) -> Voice:
-    """Return the voice of a run, before anything else of its command line is read: what is wrong
-    with it is printed in the language it asks for.
-    """
+    """Return the voice of a run, by which mistakes of its command line are reported too."""
     in_force = next(filter(None, map(environ.get, _LOCALE)), "")
     known = _language(environ.get(VARIABLE, "")) or _language(in_force)
     return voice_in(_asked_for(arguments) or known or ENGLISH)
@@ -218,6 +206,11 @@ def one_or_many(count: int, one: Text, many: Text, **places: object) -> Text:
     return (one if count == 1 else many).filled(count=count, **places)
 
 
+def certificate_count(count: int) -> Text:
+    """Count certificates."""
+    return one_or_many(count, Text("1 certificate"), Text("{count} certificates"))
+
+
 def once(subject: str | None, words: str) -> str:
     """Leave out a subject that the line has named already: details often begin with theirs."""
     return words if subject is None else words.removeprefix(f"{subject}: ")
@@ -240,8 +233,3 @@ def of_lineage(lineage: str, target: str, domain: str) -> Text:
 def in_brackets(kind: Kind) -> str:
     """Add what a domain is, where it is not what most are."""
     return f" ({kind.value})" if kind.is_target_specific else ""
-
-
-def copy_at_target(label: str | None, target: str | None) -> Text:
-    """Name a target's copy of a certificate."""
-    return Text("{label} at {target}", label=label, target=target)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from itertools import compress
@@ -26,13 +26,7 @@ _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]"
 """Everything that moves a cursor or turns text around, but the line end: C0, C1, bidi controls."""
 
 
-_CODES: Mapping[Tone, int] = {
-    Tone.STRONG: 1,
-    Tone.FAINT: 2,
-    Tone.BAD: 31,
-    Tone.GOOD: 32,
-    Tone.PENDING: 33,
-}
+_CODES = {Tone.STRONG: 1, Tone.FAINT: 2, Tone.BAD: 31, Tone.GOOD: 32, Tone.PENDING: 33}
 """What turns a tone on in a terminal (ECMA-48 §8.3.117)."""
 
 
@@ -71,9 +65,7 @@ def visible(words: str) -> str:
 
 
 def as_json(document: object, *, indent: int | None = None, ascii_only: bool = False) -> str:
-    """Write a document as JSON, which may stand on a terminal too: what would move its cursor or
-    turn text around is escaped.
-    """
+    """Write JSON that may stand on a terminal: control and bidi characters are escaped."""
     written = json.dumps(document, ensure_ascii=ascii_only, indent=indent)
     return _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", written)
 
@@ -97,10 +89,7 @@ _UNBROKEN = re.compile(
 
 
 def wrapped(words: str, cells: int) -> list[str]:
-    """Break words into lines of so many cells: at spaces, and between Chinese characters.
-
-    No line begins with punctuation that closes. What is longer than a line has one to itself.
-    """
+    """Break words into lines of so many cells, never before closing punctuation or in a word."""
     rows, row = list[str](), ""
     for piece in _UNBROKEN.findall(words):
         if width(row + piece.rstrip()) > cells and row.strip():
@@ -124,9 +113,7 @@ _ON_ONE_LINE = re.compile(
 
 
 def folded(written: Line, cells: int) -> list[Line]:
-    """Break a line that is wider than so many cells. What follows begins below its last span, where
-    that leaves room for it, or else a little to the right of the line.
-    """
+    """Break a wide line; the rest begins below its last span if it fits there, or else indented."""
     words = plain(written)
     if width(words) <= cells or "\n" in words:
         return [written]
@@ -183,9 +170,7 @@ GAP = "  "
 
 @dataclass(frozen=True, slots=True)
 class TextTable:
-    """Rows of cells under headers. Where one that `hangs` is too wide, a long first cell has a line
-    to itself.
-    """
+    """Rows of cells under headers. If it `hangs`, a long first cell has a line to itself."""
 
     headers: tuple[str, ...]
     rows: tuple[tuple[Span, ...], ...]
@@ -223,9 +208,7 @@ def columns(rows: Sequence[tuple[Span, ...]], indent: str = "") -> list[Line]:
 
 
 def hanging(table: TextTable, cells_wide: int) -> list[Line]:
-    """Write a table as columns in so many cells: a first cell that is too long for its column has a
-    line to itself.
-    """
+    """Write a table in so many cells: a first cell that is too long has a line to itself."""
     below = aligned(TextTable(table.headers[1:], tuple(row[1:] for row in table.rows)))
     firsts = [Span(table.headers[0], Tone.STRONG), *(row[0] for row in table.rows)]
     room = cells_wide - len(GAP) - max(width(plain(row)) for row in below)
@@ -240,9 +223,7 @@ def hanging(table: TextTable, cells_wide: int) -> list[Line]:
 
 
 def stacked(table: TextTable) -> Iterator[Line]:
-    """Write each row downwards, for terminals that are too narrow: below the first cell a line for
-    each of the others that says something.
-    """
+    """Write each row downwards, for narrow terminals: the first cell, then a line per other."""
     named = max(map(width, table.headers))
     for first, *others in table.rows:
         indent = first.words[: len(first.words) - len(first.words.lstrip())] + GAP

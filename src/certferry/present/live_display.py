@@ -77,9 +77,6 @@ def live_display(
 
 _WELL = {Outcome.DONE, Outcome.UNCHANGED}
 
-_Place = tuple[str | None, str | None]
-"""A target and a domain of it."""
-
 
 @dataclass(slots=True)
 class _Lineage:
@@ -171,9 +168,7 @@ class Display:
         yield from footer
 
     def _rows(self, screen: Screen, width: int, most: int) -> list[RichText]:
-        """Return the busy certificates, as many as fit: the first whole, if the others have a row
-        each below them. What does not fit is counted.
-        """
+        """Return the busy certificates that fit, a row for each at least, and count the others."""
         busy = [(name, lineage) for name, lineage in self._lineages.items() if lineage.is_busy]
         rows: list[RichText] = []
         for left, (name, lineage) in zip(reversed(range(len(busy))), busy, strict=True):
@@ -197,7 +192,6 @@ class Display:
         return rows
 
     def _in_short(self, name: str, lineage: _Lineage) -> Line:
-        """Render what it waits for, and how long it has."""
         if lineage.activity is not None:
             words, since = self._doing(name, lineage, lineage.activity), lineage.activity.since
         elif lineage.asking is not None:
@@ -220,15 +214,12 @@ class Display:
         return RichText(self._voice.say(said), style="dim", no_wrap=True, overflow="ellipsis")
 
     def _parts(self, name: str, lineage: _Lineage) -> Iterator[tuple[Line, Line]]:
-        """Return the steps that are no longer what they were, and what goes on now."""
         for step in lineage.shown:
             yield from self._alike([step], "", 1)
         yield from self._activity(name, lineage)
 
     def _counted_parts(self, name: str, lineage: _Lineage) -> Iterator[tuple[Line, Line]]:
-        """Return what goes on now, what waits, and what did not go well, each thing once with the
-        number of its domains; then how many steps are done.
-        """
+        """Return what goes on, then alike steps together with the number of their domains."""
         yield from self._activity(name, lineage)
         alike: dict[tuple[Action | None, Outcome, str], list[StepOutcome]] = {}
         for step in sorted(lineage.shown, key=_what_waits_first):
@@ -297,9 +288,7 @@ class Display:
         return said
 
     def _counts(self) -> Line | None:
-        """Render at how many domains the certificates are deployed and verified, of how many, and
-        since when the run has waited for the others.
-        """
+        """Render how many domains are deployed and verified, and since when the others wait."""
         lineages = self._lineages.values()
         counts = []
         for action in (Action.DEPLOY, Action.VERIFY):
@@ -337,9 +326,7 @@ def _and_more(count: int) -> Text:
 
 
 def _longest(steps: Sequence[StepOutcome]) -> Waiting | None:
-    """Join waits: since the first has begun, of those of which is known how long they usually take
-    where there are any; and until the last one ends at most.
-    """
+    """Join waits: the first of those of which is known how long they take, until the last ends."""
     waits = [step.waiting for step in steps if step.waiting is not None]
     if not waits:
         return None
@@ -349,22 +336,17 @@ def _longest(steps: Sequence[StepOutcome]) -> Waiting | None:
 
 
 def _on_one_row(written: Line) -> RichText:
-    """Return a line that is cut where the terminal ends."""
     row = _rich(tuple(Span(span.words.replace("\n", " "), span.tone) for span in written))
     row.no_wrap, row.overflow = True, "ellipsis"
     return row
 
 
 def _rich(written: Line) -> RichText:
-    """Return a line as rich draws it."""
     return RichText.assemble(*((visible(span.words), _STYLES[span.tone]) for span in written))
 
 
 def _fitted(head: Line, body: Line, screen: Screen, width: int) -> list[RichText]:
-    """Break a line to the width; what follows the columns stays to the right of them.
-
-    On a narrow terminal it goes below them.
-    """
+    """Break a line to the width, to the right of its columns, or on a narrow terminal below."""
     first, rows = _rich(head), list[RichText]()
     indent = first.cell_len
     if width < _NARROW and indent > _NARROW_INDENT:

@@ -8,14 +8,7 @@ from datetime import datetime
 from functools import reduce
 from types import MappingProxyType
 
-from certferry.core.assessment.notices import (
-    ChannelState,
-    Message,
-    Notice,
-    Notification,
-    Subject,
-    Topic,
-)
+from certferry.core.assessment import notices as noticed
 from certferry.errors import CertferryError, ClockWrong, DnsError, IssuanceError
 from certferry.ports.notifier import AgainAt, Answered, RefusedForGood, Sent
 from certferry.present.documents import Document, moment, of_problem, of_subject, said_or_none
@@ -46,7 +39,7 @@ def answer_lines(
                 yield from voice.about(label, said.filled(moment=moment_, problem=problem))
 
 
-def remarks(states: Mapping[str, ChannelState], voice: Voice) -> Iterator[Line]:
+def remarks(states: Mapping[str, noticed.ChannelState], voice: Voice) -> Iterator[Line]:
     """Write which channels took no message when they were last sent one."""
     for name, state in states.items():
         refusal = state.refusal
@@ -62,12 +55,12 @@ MOST_EVENTS = 100
 _MOST_LISTED = 10
 
 _HEADINGS = {
-    Topic.TROUBLE: Text("Trouble"),
-    Topic.RECOVERED: Text("In order again"),
-    Topic.RENEWED: Text("Renewed"),
-    Topic.DEPLOYED: Text("Deployed"),
-    Topic.DEADLINE: Text("Ends soon"),
-    Topic.FOUND: Text("Found"),
+    noticed.Topic.TROUBLE: Text("Trouble"),
+    noticed.Topic.RECOVERED: Text("In order again"),
+    noticed.Topic.RENEWED: Text("Renewed"),
+    noticed.Topic.DEPLOYED: Text("Deployed"),
+    noticed.Topic.DEADLINE: Text("Ends soon"),
+    noticed.Topic.FOUND: Text("Found"),
 }
 _STILL = Text("Still in trouble")
 
@@ -84,15 +77,13 @@ _TEST = Text("a message of `certferry notify test`; nothing has happened")
 
 
 def message(
-    notifications: Sequence[Notification],
+    notifications: Sequence[noticed.Notification],
     voice: Voice,
     host: str,
     run: str,
     services: Mapping[str, Text] = MappingProxyType({}),
-) -> Message:
-    """Write all notifications of a run as one message. Those with one cause are put together.
-    `services` is what people call a target, by its label.
-    """
+) -> noticed.Message:
+    """Write notifications as one message, by cause; `services` are people's words for targets."""
     counts = Counter(voice.say(_heading(one)) for one in notifications)
     what = [Text("{what} ({count})", what=what, count=n) for what, n in counts.items()]
     title = Text("certferry on {host}: {what}", host=host, what=what)
@@ -102,22 +93,24 @@ def message(
         "\n".join(voice.say(line) for line in _lines(group, services))
         for group in _grouped(notifications, voice)
     )
-    return Message(
+    return noticed.Message(
         voice.say_on_one_line(title),
         tuple(paragraphs),
         {**events[0], "events": events, "omitted": omitted},
     )
 
 
-def trial_message(voice: Voice, host: str, now: datetime, run: str) -> Message:
+def trial_message(voice: Voice, host: str, now: datetime, run: str) -> noticed.Message:
     """Write the message of `certferry notify test`."""
-    test = Notification(Notice(Topic.FOUND, Subject(), now, Problem("test", _TEST)))
+    test = noticed.Notification(
+        noticed.Notice(noticed.Topic.FOUND, noticed.Subject(), now, Problem("test", _TEST))
+    )
     event = {**_event(test, voice, host, run), "event": "test"}
     title = voice.say_on_one_line(Text("certferry on {host}: test", host=host))
-    return Message(title, (voice.say(_TEST),), {**event, "events": [event], "omitted": 0})
+    return noticed.Message(title, (voice.say(_TEST),), {**event, "events": [event], "omitted": 0})
 
 
-def subject_of(subject: Subject) -> Text:
+def subject_of(subject: noticed.Subject) -> Text:
     """Name what something is about: `img: qiniu → img.example.com`."""
     if subject.channel.startswith("["):
         return verbatim(subject.channel)  # where a monitor looks, by its table
@@ -129,9 +122,9 @@ def subject_of(subject: Subject) -> Text:
 
 
 def _grouped(
-    notifications: Sequence[Notification], voice: Voice
-) -> Iterable[Sequence[Notification]]:
-    groups = defaultdict[tuple[object, ...], list[Notification]](list)
+    notifications: Sequence[noticed.Notification], voice: Voice
+) -> Iterable[Sequence[noticed.Notification]]:
+    groups = defaultdict[tuple[object, ...], list[noticed.Notification]](list)
     for one in notifications:
         problem = one.notice.problem
         key = (one.notice.topic, one.again, voice.say(problem.message))
@@ -139,14 +132,14 @@ def _grouped(
     return groups.values()
 
 
-def _heading(one: Notification) -> Text:
+def _heading(one: noticed.Notification) -> Text:
     return _STILL if one.again else _HEADINGS[one.notice.topic]
 
 
-def _lines(group: Sequence[Notification], services: Mapping[str, Text]) -> Iterator[Text]:
+def _lines(group: Sequence[noticed.Notification], services: Mapping[str, Text]) -> Iterator[Text]:
     first, notices = group[0], [one.notice for one in group]
     topic, problem = notices[0].topic, notices[0].problem
-    is_over = topic is Topic.RECOVERED
+    is_over = topic is noticed.Topic.RECOVERED
     subjects: list[Text] = [
         _what_is_in_order(one, services) if is_over else subject_of(one.subject)
         for one in notices[:_MOST_LISTED]
@@ -161,13 +154,13 @@ def _lines(group: Sequence[Notification], services: Mapping[str, Text]) -> Itera
     if first.again:
         yield Text("since {moment}", moment=min(one.since for one in notices))
     deadlines = [one.deadline for one in notices if one.deadline is not None]
-    if deadlines and topic is Topic.TROUBLE:
+    if deadlines and topic is noticed.Topic.TROUBLE:
         yield Text("the old certificate is valid until {moment}", moment=min(deadlines))
     if problem.hint is not None:
         yield Text("what to do: {hint}", hint=problem.hint)
 
 
-def _what_is_in_order(one: Notice, services: Mapping[str, Text]) -> Text:
+def _what_is_in_order(one: noticed.Notice, services: Mapping[str, Text]) -> Text:
     """Name what of a certificate was in trouble: the name alone says too little."""
     lineage, target, domain = one.subject.lineage, one.subject.target, one.subject.domain
     if lineage and target:
@@ -183,7 +176,7 @@ def _what_is_in_order(one: Notice, services: Mapping[str, Text]) -> Text:
     return subject_of(one.subject)
 
 
-def _event(one: Notification, voice: Voice, host: str, run: str) -> Document:
+def _event(one: noticed.Notification, voice: Voice, host: str, run: str) -> Document:
     """Write one event, as docs/reference/schema/event.json has it. What is unknown is null."""
     notice = one.notice
     return {

@@ -104,7 +104,6 @@ def _cells(row: str) -> list[str]:
 
 
 def _hanging(words: str, cells: int, indent: int, *, first: int = 0) -> Iterator[Line]:
-    """Write words; every line but the first is indented."""
     rows = wrapped(words, max(cells - indent, 20))
     for number, row in enumerate(rows):
         yield line(" " * (indent if number else first), row)
@@ -163,9 +162,7 @@ def schemas() -> Mapping[str, Path]:
 
 
 def about_code(code: str, language: str) -> str | None:
-    """Return the part of the page of codes that is about one: each table in which it stands, with
-    that row alone, under its heading. `None` for a code that is not there.
-    """
+    """Return the rows about a code, each under its table's heading; `None` for an unknown one."""
     text = pages(language)["codes"].text
     found = [part for part in text.split("\n## ")[1:] if code in _CODE.findall(part)]
     return "\n\n".join(_with_one_row(part, code) for part in found) or None

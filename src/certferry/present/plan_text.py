@@ -7,32 +7,12 @@ from datetime import timedelta
 
 from certferry.core.certificates.certificate import short
 from certferry.core.observed.observation import Change
-from certferry.core.planning.plan import (
-    Action,
-    Clean,
-    Deploy,
-    HeldUntil,
-    Issue,
-    Plan,
-    Retire,
-    Rollback,
-    Step,
-    TimedOut,
-    Verify,
-    Weight,
-)
+from certferry.core.planning import plan as planned
 from certferry.core.planning.removals import left_to_later_runs
 from certferry.core.planning.report import served_by
 from certferry.core.reasons import Reason, ReasonCode, Waiting
 from certferry.errors import CertferryError
-from certferry.present.language import (
-    Voice,
-    at_target,
-    copy_at_target,
-    in_brackets,
-    once,
-    one_or_many,
-)
+from certferry.present.language import Voice, at_target, in_brackets, once, one_or_many
 from certferry.present.layout import Line, Span, Tone, columns, labelled, line, padded
 from certferry.problem import Severity
 from certferry.text import Text
@@ -46,7 +26,7 @@ _AGAIN = Text(" (tried again; kept if it is still used)")
 _BELOW = len(INDENT) + VERB + 1
 
 
-def lines(plans: Sequence[Plan], voice: Voice) -> Iterator[Line]:
+def lines(plans: Sequence[planned.Plan], voice: Voice) -> Iterator[Line]:
     """Write plans. What is as declared is only counted."""
     for plan in plans:
         beside = plan.findings or plan.drifts or plan.rolled_back or plan.owned_elsewhere
@@ -56,20 +36,20 @@ def lines(plans: Sequence[Plan], voice: Voice) -> Iterator[Line]:
     yield line(voice.say(_conclusion(plans)))
 
 
-def _lines(plan: Plan, voice: Voice) -> Iterator[Line]:
+def _lines(plan: planned.Plan, voice: Voice) -> Iterator[Line]:
     reasons = _reasons(plan)
     headline = voice.say_on_one_line(Text("{reasons}", reasons=reasons))
     yield line(Span(plan.lineage, Tone.STRONG), ": ", headline)
     for step in plan.steps:
         yield from _step(step, reasons, voice)
     match plan.issue:
-        case Issue(due=HeldUntil(error=CertferryError() as error)):
+        case planned.Issue(due=planned.HeldUntil(error=CertferryError() as error)):
             yield from _entry("waiting", None, error.message, voice)
             yield from voice.hint(error.hint, _BELOW)
     for target, count in plan.retire_later:
         where = at_target(target)
-        yield from _entry(Action.RETIRE, where, left_to_later_runs(count), voice, Tone.GOOD)
-    yield from _findings(plan, voice, Weight.REFUSED, Weight.BLOCKED)
+        yield from _entry(planned.Action.RETIRE, where, left_to_later_runs(count), voice, Tone.GOOD)
+    yield from _findings(plan, voice, planned.Weight.REFUSED, planned.Weight.BLOCKED)
     # Domains that are left as they are, although the file alone says otherwise.
     for drifted in plan.drifts:
         policy = Text('left as it is (drift = "{policy}")', policy=drifted.policy.value)
@@ -79,31 +59,33 @@ def _lines(plan: Plan, voice: Voice) -> Iterator[Line]:
         yield from _entry("kept", at_target(back.target, back.domain), back.words, voice)
     for target, lineages in plan.owned_elsewhere:
         yield from _entry("skipped", at_target(target), served_by(lineages), voice)
-    yield from _findings(plan, voice, Weight.UNREAD, Weight.UNMATCHED, Weight.SKIPPED)
+    yield from _findings(
+        plan, voice, planned.Weight.UNREAD, planned.Weight.UNMATCHED, planned.Weight.SKIPPED
+    )
 
 
-def _step(step: Step, reasons: Sequence[Text], voice: Voice) -> Iterator[Line]:
+def _step(step: planned.Step, reasons: Sequence[Text], voice: Voice) -> Iterator[Line]:
     due, why, hint = getattr(step, "due", None), None, None
     match due:
         case Waiting():
             why = Text(" (waiting: {why})", why=due.why)
-        case TimedOut(error):
+        case planned.TimedOut(error):
             why, hint = Text(" (waited too long: {why})", why=error.message), error.hint
     subject = _subject(step, reasons, voice) + (voice.say_on_one_line(why) if why else "")
     yield line(_verb(voice.word(step.action), Tone.GOOD), subject)
-    if isinstance(step, Issue) and step.standing:
+    if isinstance(step, planned.Issue) and step.standing:
         proven = Text(
             "proven by records that stay (dns-persist-01, experimental), without a DNS"
             " account: {names}",
             names=step.standing,
         )
         yield line(" " * _BELOW, voice.say(proven))
-    if isinstance(step, Deploy) and step.changes:
+    if isinstance(step, planned.Deploy) and step.changes:
         yield from _changes(step.changes, voice)
     yield from voice.hint(hint, _BELOW)
 
 
-def _findings(plan: Plan, voice: Voice, *weights: Weight) -> Iterator[Line]:
+def _findings(plan: planned.Plan, voice: Voice, *weights: planned.Weight) -> Iterator[Line]:
     for weight in weights:
         tone = Tone.BAD if weight.severity is Severity.ERROR else Tone.PENDING
         for one in plan.having(weight):
@@ -122,10 +104,8 @@ def _entry(
     return labelled(_verb(voice.word(verb), tone).words, tone, words)
 
 
-def _reasons(plan: Plan) -> list[Text]:
-    """Return why: the reason to issue, or else every reason there is, once; where domains have
-    different ones, each step has its own.
-    """
+def _reasons(plan: planned.Plan) -> list[Text]:
+    """Return why: to issue, or else each reason once; several of domains stand at their steps."""
     issue = plan.issue_now or plan.issue_later
     if issue is not None:
         return [issue.reason.message]
@@ -139,7 +119,7 @@ def _reasons(plan: Plan) -> list[Text]:
         if plan.owned_elsewhere and not plan.unchanged:
             return [Text("not needed")]
         unread = Text("as declared, as far as it could be read")
-        return [unread if plan.having(Weight.UNREAD) else Text("as declared")]
+        return [unread if plan.having(planned.Weight.UNREAD) else Text("as declared")]
     if len(dict.fromkeys(firsts)) > 1:
         # A list of them would not say which domain has which.
         return [Text("not as declared, for the reasons below")]
@@ -150,46 +130,46 @@ def _verb(word: str, tone: Tone) -> Span:
     return Span(f"{INDENT}{padded(word, VERB)} ", tone)
 
 
-def _subject(step: Step, reasons: Sequence[Text], voice: Voice) -> str:
+def _subject(step: planned.Step, reasons: Sequence[Text], voice: Voice) -> str:
     match step:
-        case Issue(authorities=[first, *others]) if others:  # not the usual CA alone
+        case planned.Issue(authorities=[first, *others]) if others:  # not the usual CA alone
             names, ca = voice.say(Text("{names}", names=step.names)), first.name
             said = Text(" (at {ca}; if that fails, at {others})")
             said = said.filled(ca=ca, others=[other.name for other in others])
             return names + voice.say_on_one_line(said)
-        case Issue():
+        case planned.Issue():
             return voice.say(Text("{names}", names=step.names))
-        case Deploy():
+        case planned.Deploy():
             where = voice.say(at_target(step.target, step.domain)) + in_brackets(step.kind)
             return where + _why(step.reason, reasons, voice)
-        case Rollback():
+        case planned.Rollback():
             where = step.domain + in_brackets(step.kind)
             return where + _why(step.reason, reasons, voice)
-        case Verify():
+        case planned.Verify():
             return step.domain + in_brackets(step.kind)
-        case Clean():
+        case planned.Clean():
             return voice.say(step.reason.message)
-        case Retire():
+        case planned.Retire():
             copy = voice.say(_copy(step))
             return copy + voice.say(_AGAIN) if step.again else copy
 
 
-def _copy(step: Retire) -> Text:
+def copy_at(label: str | None, target: str | None) -> Text:
+    """Name a target's copy of a certificate."""
+    return Text("{label} at {target}", label=label, target=target)
+
+
+def _copy(step: planned.Retire) -> Text:
     """Name what goes; of what is not ours, what it needs to be found in the target's console."""
     if not step.unmanaged:
-        return copy_at_target(step.label, step.target)
-    label, place, remote_id = step.label or "—", step.target, short(step.remote_id)
+        return copy_at(step.label, step.target)
+    said = Text("{label} at {target} ({id}, {left} left)")
     if step.left is None:
-        return Text("{label} at {target} ({id})", label=label, target=place, id=remote_id)
-    if step.left < timedelta(0):
-        return Text("{label} at {target} ({id}, expired)", label=label, target=place, id=remote_id)
-    return Text(
-        "{label} at {target} ({id}, {left} left)",
-        label=label,
-        target=place,
-        id=remote_id,
-        left=step.left,
-    )
+        said = Text("{label} at {target} ({id})")
+    elif step.left < timedelta(0):
+        said = Text("{label} at {target} ({id}, expired)")
+    label, remote_id = step.label or "—", short(step.remote_id)
+    return said.filled(label=label, target=step.target, id=remote_id, left=step.left)
 
 
 def _why(reason: Reason, reasons: Sequence[Text], voice: Voice) -> str:
@@ -210,7 +190,7 @@ def _changes(changes: Sequence[Change], voice: Voice) -> list[Line]:
     return columns(rows, " " * _BELOW)
 
 
-def _conclusion(plans: Sequence[Plan]) -> Text:
+def _conclusion(plans: Sequence[planned.Plan]) -> Text:
     if not plans:
         return Text("No certificate is declared.")
     if all(map(_is_as_declared, plans)):
@@ -222,16 +202,16 @@ def _conclusion(plans: Sequence[Plan]) -> Text:
     counts = _counts(plans)
     if all(_is_nothing_to_run(plan) for plan in plans):
         return Text("{counts}. Nothing was changed.", counts=counts)
-    if any(plan.having(Weight.BLOCKED) for plan in plans):
+    if any(plan.having(planned.Weight.BLOCKED) for plan in plans):
         return Text("{counts}. Nothing was changed; see to what is blocked first.", counts=counts)
     return Text("{counts}. Nothing was changed; run `certferry sync`.", counts=counts)
 
 
-def _is_as_declared(plan: Plan) -> bool:
+def _is_as_declared(plan: planned.Plan) -> bool:
     return plan.is_settled and not (plan.steps or plan.drifts or plan.rolled_back)
 
 
-def _is_nothing_to_run(plan: Plan) -> bool:
+def _is_nothing_to_run(plan: planned.Plan) -> bool:
     """Return whether a run would change nothing; a stuck domain keeps its account's old copies."""
     stuck = {step for rollout in plan.timed_out for step in rollout.steps}
     accounts = {rollout.target for rollout in plan.timed_out}
@@ -239,21 +219,21 @@ def _is_nothing_to_run(plan: Plan) -> bool:
     return not set(plan.pending) - stuck - kept
 
 
-def _counts(plans: Sequence[Plan]) -> list[Text]:
+def _counts(plans: Sequence[planned.Plan]) -> list[Text]:
     """Count what would be done. A look that follows a deployment goes with it."""
     rollouts = [one for plan in plans for one in plan.rollouts if one not in plan.timed_out]
     orders = [plan.issue_now.action for plan in plans if plan.issue_now is not None]
-    issues, adoptions = orders.count(Action.ISSUE), orders.count(Action.ADOPT)
+    issues, adoptions = orders.count(planned.Action.ISSUE), orders.count(planned.Action.ADOPT)
     later = sum(plan.issue_later is not None for plan in plans)
     deployments = sum(rollout.deploy is not None for rollout in rollouts)
     looks = len(rollouts) - deployments
-    retirements = sum(isinstance(step, Retire) for plan in plans for step in plan.pending)
+    retirements = sum(isinstance(step, planned.Retire) for plan in plans for step in plan.pending)
     again = sum(step.again for plan in plans for step in plan.retirements)
     left = sum(len(plan.drifts) for plan in plans)
     back = sum(len(plan.rolled_back) for plan in plans)
-    refused = sum(len(plan.having(Weight.REFUSED)) for plan in plans)
+    refused = sum(len(plan.having(planned.Weight.REFUSED)) for plan in plans)
     stuck = sum(len(plan.timed_out) for plan in plans)
-    blocked = sum(len(plan.having(Weight.BLOCKED)) for plan in plans)
+    blocked = sum(len(plan.having(planned.Weight.BLOCKED)) for plan in plans)
     counted = (
         (issues, Text("1 certificate to issue"), Text("{count} certificates to issue")),
         (adoptions, Text("1 certificate to adopt"), Text("{count} certificates to adopt")),

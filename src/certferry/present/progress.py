@@ -46,12 +46,8 @@ def progress_on(
     changes_nothing: bool = False,
     live_only: bool = False,
 ) -> Iterator[Progress]:
-    """Show a run for a `with` block, in a live display on a terminal, as plain lines elsewhere, and
-    write it into the log; `live_only`, elsewhere it is neither shown nor logged.
-
-    A live display leaves nothing behind. With -v there are plain lines on a terminal too: a log and
-    a display that redraws itself do not go together. A run that `changes_nothing` is not continued
-    by the next one.
+    """Show a run for a `with` block and log it: live on a terminal, unless with -v, else as lines,
+    or, `live_only`, not at all. No later run goes on with one that `changes_nothing`.
     """
     if verbosity is Verbosity.NORMAL and console.draws_on(console.stderr):
         from certferry.present.live_display import live_display
@@ -65,10 +61,7 @@ def progress_on(
 
 
 def progress_on_stdout(console: Console, verbosity: Verbosity) -> Progress:
-    """Print a run that another program began, in plain lines, and write it into the log.
-
-    They are on stdout: other ACME clients show what is on stderr as something that went wrong.
-    """
+    """Print another client's run in lines on stdout: it shows stderr as what went wrong."""
     shown = _lines_unless_quiet(replace(console, stderr=console.stdout), verbosity)
     return _also_logged(shown, console.run_log)
 
@@ -100,9 +93,7 @@ def _also_logged(shown: Progress, run_log: RunLog) -> Progress:
 
 
 class _Once:
-    """Passes each thing that happens on once, in words. A wait is passed on when it begins and when
-    it changes, not at each look.
-    """
+    """Passes on in words what is new: a wait when it begins or changes, not at each observation."""
 
     def __init__(self, voice: Voice, pass_on: Callable[[Activity | StepEnded, str], None]) -> None:
         self._voice = voice
@@ -184,8 +175,8 @@ def log_plans(plans: Sequence[Plan], log: RunLog) -> None:
         for weight in sorted(Weight, key=lambda weight: weight is not Weight.REFUSED):
             level, event = _LEVELS.get(weight.severity, Level.INFO), f"plan.{weight.value}"
             for one in plan.having(weight):
-                place = one.target, one.domain
-                _write_found(event, plan.lineage, one.problem, level, log, *place)
+                place = (one.target, one.domain)
+                _write_found(event, plan.lineage, one.problem, level, log, place)
 
 
 def log_statuses(statuses: Sequence[LineageStatus], log: RunLog) -> None:
@@ -199,7 +190,7 @@ def log_statuses(statuses: Sequence[LineageStatus], log: RunLog) -> None:
             if one.problem is not None:
                 level = Level.ERROR if one.standing in _WRONG else Level.WARNING
                 event, place = f"status.{one.standing.value}", (one.target, one.domain)
-                _write_found(event, status.lineage, one.problem, level, log, *place)
+                _write_found(event, status.lineage, one.problem, level, log, place)
 
 
 def log_findings(findings: Sequence[Problem], log: RunLog) -> None:
@@ -211,9 +202,7 @@ def log_findings(findings: Sequence[Problem], log: RunLog) -> None:
 
 
 def log_look(look: HostObservation, log: RunLog, *, has_changed: bool = False) -> None:
-    """Write what is wrong at an address, and what differs between those of a host; of one that has
-    changed, also that it is in order.
-    """
+    """Write what is wrong at a host; of one that has changed, also that it is in order."""
     host, name = str(look.host), look.host.name
     found: list[tuple[Problem | None, str, dict[str, object]]] = [
         (one.problem, f"{host} {one.address}".rstrip(), {"address": one.address})
@@ -261,22 +250,18 @@ def log_change(event: str, said: Text, log: RunLog, lineage: str | None = None) 
 
 
 def _of_step(lineage: str, step: StepOutcome, words: str | None) -> Entry:
-    more = {"label": step.label, "code": None if step.error is None else step.error.code}
-    return Entry(
-        f"{step.word}.{step.outcome}",
-        step.detail,
-        Level.ERROR if step.outcome in _FAILED else Level.INFO,
-        lineage,
-        step.target,
-        step.domain,
-        step.outcome.value,
-        step.hint,
-        words,
-        more={name: value for name, value in more.items() if value is not None},
-    )
+    level = Level.ERROR if step.outcome in _FAILED else Level.INFO
+    more = {} if step.label is None else {"label": step.label}
+    more |= {} if step.error is None else {"code": step.error.code}
+    event, place = f"{step.word}.{step.outcome}", (lineage, step.target, step.domain)
+    ended = step.outcome.value
+    return Entry(event, step.detail, level, *place, ended, step.hint, words, more=more)
 
 
 _LEVELS = {Severity.ERROR: Level.ERROR, Severity.WARNING: Level.WARNING}
+
+
+_Place = tuple[str | None, str | None]
 
 
 def _write_found(
@@ -285,10 +270,10 @@ def _write_found(
     problem: Problem,
     level: Level,
     log: RunLog,
-    target: str | None = None,
-    domain: str | None = None,
+    place: _Place = (None, None),
 ) -> None:
     """Write what is wrong: a person's line names the place, and how it ended."""
+    target, domain = place
     say, outcome = log.voice.say_on_one_line, event.partition(".")[2]
     words, code = say(problem.message), {"code": problem.code}
     if target is not None:

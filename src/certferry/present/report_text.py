@@ -19,9 +19,9 @@ from certferry.core.planning.report import (
     SyncReport,
 )
 from certferry.present import plan_text
-from certferry.present.language import WORDS, Voice, at_target, copy_at_target, once, one_or_many
+from certferry.present.language import WORDS, Voice, at_target, certificate_count, once, one_or_many
 from certferry.present.layout import Line, Span, Tone, line, padded
-from certferry.present.plan_text import INDENT, VERB
+from certferry.present.plan_text import INDENT, VERB, copy_at
 from certferry.text import Text, verbatim
 
 _FEW = 3
@@ -78,7 +78,6 @@ def what_is_wrong(report: SyncReport, voice: Voice) -> Iterator[Line]:
 
 
 def _not_written_down(report: SyncReport, voice: Voice) -> Iterator[Line]:
-    """Write what kept the run from writing down how it ended."""
     if report.problem is not None:
         said = Text("could not record the end of the run: {problem}")
         yield from voice.error(said.filled(problem=report.problem.message))
@@ -150,7 +149,6 @@ def _is_plainly_well(lineage: LineageReport) -> bool:
 
 
 def _together(well: Sequence[LineageReport], voice: Voice) -> Iterator[Line]:
-    """Write what became of lineages that all went well, by their numbers."""
     steps = [step for lineage in well for step in lineage.outcomes]
     worst = worst_of(steps)
     count = voice.say(Text("{count} certificates", count=len(well)))
@@ -160,7 +158,7 @@ def _together(well: Sequence[LineageReport], voice: Voice) -> Iterator[Line]:
         if step.action not in _ROLLOUT:
             others.setdefault((step.action, step.outcome), []).append(step)
     for alike in others.values():
-        yield (*head_of(alike[0], voice), Span(voice.say(_certificates(len(alike)))))
+        yield (*head_of(alike[0], voice), Span(voice.say(certificate_count(len(alike)))))
     for details, domains in _by_details(steps, voice).items():
         yield (*head_of(domains[-1][-1], voice), Span(voice.say(_domains(domains, details))))
 
@@ -173,9 +171,7 @@ def _domains(domains: Sequence[object], details: Sequence[str]) -> Text:
 def _by_details(
     steps: Sequence[StepOutcome], voice: Voice
 ) -> dict[tuple[str, ...], list[list[StepOutcome]]]:
-    """Return the steps that went well at domains, or wait there, each domain's together, by what
-    is said of them.
-    """
+    """Return domains' steps that went well or wait, each domain's together, by what they say."""
     by_domain: dict[StepKey, list[StepOutcome]] = {}
     for step in steps:
         is_well = step.outcome in {Outcome.DONE, Outcome.UNCHANGED, Outcome.WAITING}
@@ -189,9 +185,7 @@ def _by_details(
 
 
 def _folded(steps: Sequence[StepOutcome], voice: Voice) -> dict[StepKey, str | None]:
-    """Return the steps that went well at many domains, or wait there, and in which words: those
-    of all of them for the last, none for the others. Some that wait are named.
-    """
+    """Return the words for many alike domains, at the last one's step; `None` at the others."""
     words: dict[StepKey, str | None] = {}
     for details, domains in _by_details(steps, voice).items():
         if len(domains) > _FEW:
@@ -215,7 +209,7 @@ def _subject(step: StepOutcome) -> Text | None:
         return None
     if step.action is Action.RETIRE and step.label is not None:
         if not step.unmanaged:
-            return copy_at_target(step.label, step.target)
+            return copy_at(step.label, step.target)
         label, copy = step.label or "—", short(step.remote_id or "")
         return Text("{label} at {target} ({id})", label=label, target=step.target, id=copy)
     if step.action is Action.VERIFY and step.domain is not None:
@@ -246,7 +240,7 @@ def _outcome(report: SyncReport) -> Text:
             Text("Nothing changed: 1 certificate is as declared."),
             Text("Nothing changed: {count} certificates are as declared."),
         )
-    scope = _certificates(len(report.lineages))
+    scope = certificate_count(len(report.lineages))
     return Text("{scope}: {counts}.", scope=scope, counts=_counts(report))
 
 
@@ -265,10 +259,6 @@ def _how_to_go_on(report: SyncReport, undeclared_of: str | None) -> Text | None:
         "The next `certferry sync` goes on from here; a renewal that was not ordered yet needs"
         " `--renew` again."
     )
-
-
-def _certificates(count: int) -> Text:
-    return one_or_many(count, Text("1 certificate"), Text("{count} certificates"))
 
 
 def _counts(report: SyncReport) -> list[Text]:

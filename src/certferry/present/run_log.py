@@ -1,5 +1,6 @@
 """The log file of a run: one line for each thing that happened, for people or for programs. The
-events are the same in both, and in both languages.
+events are the same in both, and in both languages. And what certferry's modules log with Python's
+`logging`, on stderr and in that file.
 
     [2026-11-24 20:00:00] img: deploy waiting: qiniu → img.example.com: …
 
@@ -10,27 +11,32 @@ the lines of simultaneous runs.
 
 from __future__ import annotations
 
+import copy
 import errno
+import logging
 import os
 import re
 import shlex
 import stat
+import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
+from types import TracebackType
 
 from certferry import __version__
-from certferry.core.redaction import redacted
+from certferry.core.redaction import discreet, redacted
 from certferry.errors import ConfigError
 from certferry.file_trust import NotTrusted, PathCheck, checked_path, user_name
 from certferry.present.language import Voice
-from certferry.present.layout import as_json, visible
+from certferry.present.layout import as_json, plain, visible
 from certferry.system_words import system_words
-from certferry.text import Text
+from certferry.text import Text, cut, verbatim
 
 _MODE = 0o640
 """The owner writes; a group, such as Debian's `adm`, may read along."""
@@ -49,10 +55,8 @@ class LogFile:
         self._stream: int | None = None
 
     def try_out(self) -> None:
-        """Open it, and create a missing file. Raises `ConfigError` if it cannot be written.
-
-        A stream stays open until the process ends: the reader of a FIFO would take a pause for the
-        end.
+        """Open it, or create it. Raises `ConfigError` if it cannot be written. A stream stays open:
+        the reader of a FIFO would take a pause for the end.
         """
         stays_open = is_stream(self.path)
         try:
@@ -119,10 +123,8 @@ def is_stream(path: Path) -> bool:
 
 
 def _inherited(path: Path) -> int | None:
-    """Return the open descriptor that a path leads to, by links too, as images have for their logs.
-
-    Opening it once more fails for a socket or another user's pipe, and a file behind it would be
-    written at two places at once, or moved away from its program.
+    """Return the open descriptor behind a path, by links too. A second opening fails for a socket
+    or another user's pipe, and of a file would write at two places.
     """
     if numbered := _NUMBERED.fullmatch(str(path)):
         return int(numbered[1])
@@ -135,10 +137,8 @@ def _inherited(path: Path) -> int | None:
 
 def _cannot_be_written(path: Path, problem: OSError) -> ConfigError:
     if isinstance(problem, NotTrusted):
-        said = Text("{path} {problem}", path=problem.path, problem=problem.problem)
-        return ConfigError(
-            Text("the log is not written: {problem}", problem=said), hint=problem.fix
-        )
+        why = Text("{path} {problem}", path=problem.path, problem=problem.problem)
+        return ConfigError(Text("the log is not written: {problem}", problem=why), hint=problem.fix)
     said = Text("the log {path} cannot be written: {problem}")
     hint = Text("name a file that {user} may write with --log-file", user=user_name(os.geteuid()))
     if not path.parent.is_dir():
@@ -165,9 +165,7 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One thing that happened. `event` is stable; `detail` says what happened to what the other
-    fields name. A person reads `words`, or the lineage and the detail, and the rows `below`.
-    """
+    """One event for programs; a person reads `words`, or the lineage and `detail`, and `below`."""
 
     event: str
     detail: Text
@@ -231,9 +229,8 @@ class RunLog:
         return self._file is not None
 
     def open(self, path: Path, format_: Format = Format.TEXT, *, is_needed: bool = True) -> None:
-        """Begin to write. Raises `ConfigError` if the file cannot be written, unless its disk is
-        full, broken or read-only, for which no run should be missed, or the log is not needed: then
-        `trouble` says so.
+        """Begin to write. Raises `ConfigError` if that fails, unless the disk is full, broken or
+        read-only or the log is not needed: then `trouble` says so, and the run goes on.
         """
         file = LogFile(path)
         try:
@@ -287,3 +284,123 @@ class RunLog:
 def rfc3339(moment: datetime) -> str:
     """Write a moment for programs (RFC 3339, UTC)."""
     return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+_OURS = "certferry"
+
+BELOW = "\n    "
+"""Between the lines of one record."""
+
+_ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
+
+_LEVELS = {logging.DEBUG: Level.DEBUG, logging.INFO: Level.INFO, logging.WARNING: Level.WARNING}
+
+
+class DiscreetFormatter(logging.Formatter):
+    """Writes records without secrets and control characters, lines indented; times are UTC."""
+
+    converter = staticmethod(time.gmtime)
+    default_time_format = "%Y-%m-%dT%H:%M:%SZ"
+    default_msec_format = None
+
+    def __init__(
+        self, template: str, voice: Voice | None = None, *, for_operators: bool = False
+    ) -> None:
+        super().__init__(template)
+        self._voice = voice or Voice()
+        self._for_operators = for_operators
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record's lines."""
+        is_warning = record.levelno == logging.WARNING and not record.exc_info
+        if self._for_operators and is_warning and isinstance(record.msg, Text):
+            return discreet("\n".join(map(plain, self._voice.warning(record.msg))))
+        said = copy.copy(record)
+        said.msg, said.args = said_by(record, self._voice), None
+        return BELOW.join(map(visible, discreet(super().format(said)).split("\n")))
+
+    def formatException(self, ei: _ExcInfo) -> str:  # noqa: N802 - the name is logging's
+        """Return a traceback; of a very long one the beginning."""
+        return cut(super().formatException(ei))
+
+
+class Ours(logging.Filter):
+    """Lets certferry's records pass and, for -v, the libraries' warnings; nothing else of theirs:
+    `urllib3`, `requests` and `acme` write down URLs, bodies, nonces and signatures.
+    """
+
+    def __init__(self, *, with_warnings: bool) -> None:
+        super().__init__()
+        self._with_warnings = with_warnings
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether the record passes."""
+        is_ours = record.name.partition(".")[0] == _OURS
+        return is_ours or (self._with_warnings and record.levelno >= logging.WARNING)
+
+
+class StderrHandler(logging.Handler):
+    """Writes to whatever stderr is at the moment: a live display puts itself in front of it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record. A log that cannot be written stops nothing."""
+        with suppress(OSError, ValueError):
+            sys.stderr.write(self.format(record) + "\n")
+            sys.stderr.flush()
+
+
+class RunLogHandler(logging.Handler):
+    """Writes records from a level on into the log file, and the output of programs."""
+
+    def __init__(self, run_log: RunLog, level: int) -> None:
+        super().__init__()
+        self._run_log = run_log
+        self._from = level
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record."""
+        program: str | None = getattr(record, "program", None)
+        said = said_by(record, self._run_log.voice)
+        said = discreet(said)
+        if program is not None:
+            detail = verbatim(said.removeprefix(f"{program}: "))
+            more = {"program": program}
+            self._run_log.write(Entry("program.output", detail, words=said, more=more))
+        elif record.levelno >= self._from:
+            info = record.exc_info
+            traceback = ""
+            if info:
+                traceback = discreet(cut(logging.Formatter().formatException(info)))
+            level = _LEVELS.get(record.levelno, Level.ERROR)
+            more = {"logger": record.name}
+            self._run_log.write(Entry("log", verbatim(said), level, below=traceback, more=more))
+
+
+def begin_logging(level: int, run_log: RunLog | None = None) -> None:
+    """Send certferry's log from this level on to stderr, with `DEBUG` the warnings of all else too.
+    A log file gets the same, and always certferry's warnings and the output of programs.
+    """
+    voice = None if run_log is None else run_log.voice
+    to_stderr = StderrHandler(level)
+    template = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+    for_operators = level >= logging.WARNING
+    to_stderr.setFormatter(DiscreetFormatter(template, voice, for_operators=for_operators))
+    handlers: list[logging.Handler] = [to_stderr]
+    if run_log is not None and run_log.is_open:
+        handlers.append(RunLogHandler(run_log, min(level, logging.WARNING)))
+    for handler in handlers:
+        handler.addFilter(Ours(with_warnings=level <= logging.DEBUG))
+    if run_log is not None and run_log.is_open:
+        level = min(level, logging.INFO)
+    logging.basicConfig(level=max(level, logging.WARNING), handlers=handlers, force=True)
+    logging.getLogger(_OURS).setLevel(level)
+
+
+def said_by(record: logging.LogRecord, voice: Voice) -> str:
+    """Return a record's message, in the reader's language where it can be."""
+    if isinstance(record.msg, Text):
+        return voice.say(record.msg)
+    try:
+        return cut(record.getMessage())
+    except Exception:  # noqa: BLE001 - a library whose message and values do not fit together
+        return cut(str(record.msg))

@@ -8,14 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from certferry.core.assessment import status as assessed
 from certferry.core.assessment.health import Recorded
-from certferry.core.assessment.status import (
-    WHOLE_ACCOUNT,
-    DomainStatus,
-    LastFailure,
-    LineageStatus,
-    Standing,
-)
 from certferry.core.certificates.certificate import short
 from certferry.core.discovery.watched import within_reach
 from certferry.core.observed.observation import Served
@@ -42,13 +36,8 @@ def ticket(lines: Sequence[Text]) -> str:
 NOTHING = Span("—", Tone.FAINT)
 
 _HEADERS = (
-    Text("NAME"),
-    Text("STATE"),
-    Text("LEFT"),
-    Text("RENEWAL"),
-    Text("UPLOAD BY"),
-    Text("BOUND"),
-    Text("SERVED"),
+    *(Text("NAME"), Text("STATE"), Text("LEFT"), Text("RENEWAL")),
+    *(Text("UPLOAD BY"), Text("BOUND"), Text("SERVED")),
 )
 
 _ALWAYS = 3
@@ -58,12 +47,12 @@ _TONES = {Severity.OK: Tone.GOOD, Severity.ERROR: Tone.BAD}
 """Of what is in between, it is `PENDING`."""
 
 _CERTIFICATES = {
-    Standing.VALID: (Text("valid"), Tone.GOOD),
-    Standing.DUE: (Text("due"), Tone.PENDING),
-    Standing.EXPIRED: (Text("expired"), Tone.BAD),
-    Standing.MISSING: (Text("missing"), Tone.PENDING),
-    Standing.NOT_NEEDED: (Text("not needed"), Tone.PENDING),
-    Standing.UNREADABLE: (Text("files unreadable"), Tone.BAD),
+    assessed.Standing.VALID: (Text("valid"), Tone.GOOD),
+    assessed.Standing.DUE: (Text("due"), Tone.PENDING),
+    assessed.Standing.EXPIRED: (Text("expired"), Tone.BAD),
+    assessed.Standing.MISSING: (Text("missing"), Tone.PENDING),
+    assessed.Standing.NOT_NEEDED: (Text("not needed"), Tone.PENDING),
+    assessed.Standing.UNREADABLE: (Text("files unreadable"), Tone.BAD),
 }
 
 _OfAccount = tuple[str, Text, Text | None]
@@ -75,13 +64,11 @@ _LONG = timedelta(minutes=1)
 _LEFT_ALONE = {TargetStuck.code, ReasonCode.FOUGHT_OVER.value}
 """Troubles in which no run writes to the domain: their hints say until when."""
 
-_ON_ITS_WAY = {Standing.PENDING, Standing.PROCESSING}
+_ON_ITS_WAY = {assessed.Standing.PENDING, assessed.Standing.PROCESSING}
 
 
-def table(statuses: Sequence[LineageStatus], now: datetime, voice: Voice) -> TextTable:
-    """Write a row per certificate, and below it one per domain that serves it, what needs a person
-    first. A column that would say nothing is left out.
-    """
+def table(statuses: Sequence[assessed.LineageStatus], now: datetime, voice: Voice) -> TextTable:
+    """Write certificates and their domains, what needs a person first, without empty columns."""
     rows = [
         row
         for status in statuses
@@ -94,10 +81,8 @@ def table(statuses: Sequence[LineageStatus], now: datetime, voice: Voice) -> Tex
     return without_empty(whole, NOTHING.words, _ALWAYS)
 
 
-def remarks(statuses: Sequence[LineageStatus], voice: Voice) -> Iterator[Line]:
-    """Write why a certificate would be issued now, what is wrong with a domain, and which are left
-    out.
-    """
+def remarks(statuses: Sequence[assessed.LineageStatus], voice: Voice) -> Iterator[Line]:
+    """Write why a certificate is due, what is wrong with domains, and which are left out."""
     domains = _shown(statuses)
     for status in statuses:
         yield from _of_certificate(status, voice)
@@ -117,13 +102,11 @@ def remarks(statuses: Sequence[LineageStatus], voice: Voice) -> Iterator[Line]:
                 yield from voice.about(one.subject.domain, one.problem.message)
 
 
-def _shown(statuses: Sequence[LineageStatus]) -> dict[str, list[DomainStatus]]:
-    """Return the domains of each certificate that have lines of their own: an account that cannot
-    be asked is named once, in place of each of its domains.
-    """
+def _shown(statuses: Sequence[assessed.LineageStatus]) -> dict[str, list[assessed.DomainStatus]]:
+    """Return the domains with lines of their own; an account out of reach is named once."""
     said = Counter(_of_account(one) for status in statuses for one in status.domains)
     named: set[_OfAccount] = set()
-    domains: dict[str, list[DomainStatus]] = {}
+    domains: dict[str, list[assessed.DomainStatus]] = {}
     for status in statuses:
         shown = domains.setdefault(status.lineage, [])
         for one in status.domains:
@@ -132,21 +115,19 @@ def _shown(statuses: Sequence[LineageStatus]) -> dict[str, list[DomainStatus]]:
                 shown.append(one)
             elif trouble not in named:
                 named.add(trouble)
-                shown.append(replace(one, domain=WHOLE_ACCOUNT))
+                shown.append(replace(one, domain=assessed.WHOLE_ACCOUNT))
     return domains
 
 
-def _of_account(domain: DomainStatus) -> _OfAccount | None:
-    """Return what is wrong with a domain that cannot be seen: where it is the account that cannot
-    be asked, the next one there has the same.
-    """
+def _of_account(domain: assessed.DomainStatus) -> _OfAccount | None:
+    """Return what is wrong with an account, where that is why a domain cannot be read."""
     problem, failure = domain.problem, domain.last_failure
-    if domain.standing is not Standing.UNKNOWN or problem is None:
+    if domain.standing is not assessed.Standing.UNKNOWN or problem is None:
         return None
     return domain.target, problem.message, None if failure is None else failure.problem.message
 
 
-def _of_certificate(status: LineageStatus, voice: Voice) -> Iterator[Line]:
+def _of_certificate(status: assessed.LineageStatus, voice: Voice) -> Iterator[Line]:
     name, window, problem = status.lineage, status.window, status.problem
     if problem is not None:  # its files cannot be read
         yield from voice.about(name, problem.message)
@@ -165,9 +146,7 @@ def _of_certificate(status: LineageStatus, voice: Voice) -> Iterator[Line]:
 
 
 def of_runs(recorded: Recorded, voice: Voice) -> Iterator[Line]:
-    """Write what is wrong with the state and with runs themselves, when the last run ended, and the
-    last in which nothing failed.
-    """
+    """Write what is wrong with state and runs, and when the last one ended and succeeded."""
     yield from troubles(recorded, voice)
     last = recorded.last_run
     if last is None:
@@ -198,7 +177,7 @@ def troubles(recorded: Recorded, voice: Voice) -> Iterator[Line]:
         yield from voice.hint(recorded.problem.hint, 2)
 
 
-def _problem(domain: DomainStatus, voice: Voice) -> Iterator[Line]:
+def _problem(domain: assessed.DomainStatus, voice: Voice) -> Iterator[Line]:
     """Write what is wrong with a domain, and what the last try to mend it ended in, once."""
     name, failure, problem = _name(domain), domain.last_failure, domain.problem
     if problem is not None and (failure is None or failure.problem.message != problem.message):
@@ -209,8 +188,7 @@ def _problem(domain: DomainStatus, voice: Voice) -> Iterator[Line]:
         yield from _failed(name, failure, voice)
 
 
-def _failed(name: str, failure: LastFailure, voice: Voice) -> Iterator[Line]:
-    """Write what the last try ended in, and when it is made again."""
+def _failed(name: str, failure: assessed.LastFailure, voice: Voice) -> Iterator[Line]:
     said = Text(
         "the last try at {moment} failed: {problem}",
         moment=failure.at,
@@ -228,32 +206,26 @@ def _failed(name: str, failure: LastFailure, voice: Voice) -> Iterator[Line]:
     yield from voice.hint(failure.problem.hint, 2)
 
 
-def _edge_problems(domain: DomainStatus) -> Iterator[Text]:
-    """Return each thing that is wrong at addresses once, of how many; nothing of a domain that is
-    to get its certificate yet.
-    """
+def _edge_problems(domain: assessed.DomainStatus) -> Iterator[Text]:
+    """Return each problem of addresses once, of how many; none before the first deployment."""
     served = () if domain.standing in _ON_ITS_WAY else domain.served
     wrong = [a.problem.message for a in within_reach(served) if a.problem is not None]
-    for message, count in Counter(wrong).items():
-        yield Text(
-            "at {count} of {all} addresses: {problem}",
-            count=count,
-            all=len(served),
-            problem=message,
-        )
+    total = len(served)
+    for said, count in Counter(wrong).items():
+        yield Text("at {count} of {all} addresses: {problem}", count=count, all=total, problem=said)
 
 
-def _name(domain: DomainStatus) -> str:
-    return domain.target if domain.domain == WHOLE_ACCOUNT else domain.domain
+def _name(domain: assessed.DomainStatus) -> str:
+    return domain.target if domain.domain == assessed.WHOLE_ACCOUNT else domain.domain
 
 
-def _certificate(status: LineageStatus, now: datetime, voice: Voice) -> tuple[Span, ...]:
+def _certificate(status: assessed.LineageStatus, now: datetime, voice: Voice) -> tuple[Span, ...]:
     name = Span(status.lineage, Tone.STRONG)
     empty = Span("")
     # What comes from files is renewed by the client that writes them.
     renewal = NOTHING if status.renew_at is None else Span(voice.day(status.renew_at))
     words, tone = _CERTIFICATES[status.standing]
-    if status.standing is Standing.EXPIRED and status.until is not None:
+    if status.standing is assessed.Standing.EXPIRED and status.until is not None:
         words = Text("expired {ago} ago", ago=now - status.until)
     state = Span(voice.say(words), tone)
     return (name, state, _left(status.until, now, voice), renewal, empty, empty, empty)
@@ -266,7 +238,7 @@ def _left(until: datetime | None, now: datetime, voice: Voice) -> Span:
 
 
 def _domain(
-    domain: DomainStatus, status: LineageStatus, now: datetime, voice: Voice
+    domain: assessed.DomainStatus, status: assessed.LineageStatus, now: datetime, voice: Voice
 ) -> tuple[Span, ...]:
     version = status.version
     current = None if version is None else version.fingerprint
@@ -322,9 +294,7 @@ def history(entries: Sequence[HistoryEntry], voice: Voice) -> list[Line]:
 
 
 def _facts(entry: HistoryEntry, voice: Voice) -> Text:
-    """Return where it happened, then to which certificate, then the rest: `qiniu → img.example.com
-    · 160d954b691f`. What it is stands before a fact that does not say so itself.
-    """
+    """Return the facts of an entry: place, certificate, the rest, labelled where need be."""
     facts = dict(entry.facts)
     if "found" in facts:
         facts["found"] = _in_words(facts["found"], voice)
@@ -338,7 +308,6 @@ def _facts(entry: HistoryEntry, voice: Voice) -> Text:
 
 
 def _in_words(fact: str, voice: Voice) -> str:
-    """Return what another tool changed, in the reader's words."""
 
     def change(found: re.Match[str]) -> str:
         what, was = (voice.word(word) for word in found.groups())

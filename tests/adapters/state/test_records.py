@@ -239,10 +239,7 @@ class Watched(LeaseLocks):
     """Locks of a process to which something happens when it takes the first one."""
 
     def __init__(
-        self,
-        directory: Path,
-        before: Callable[[], object] = str,
-        after: Callable[[], object] = str,
+        self, directory: Path, before: Callable[[], object] = str, after: Callable[[], object] = str
     ) -> None:
         super().__init__(directory)
         self._before, self._after = [before], [after]

@@ -7,15 +7,12 @@ from pathlib import Path
 import click
 
 from certferry.cli.exits import Exit, UsageMistake
-from certferry.cli.options import Front
+from certferry.cli.options import Front, path_option
 from certferry.errors import ConfigError
 from certferry.text import Text
 
 CLIENTS = ("acme.sh", "certbot", "lego")
-
-
-def _path(*, directory: bool = False) -> click.Path:
-    return click.Path(path_type=Path, readable=False, file_okay=not directory)
+_SETTINGS = "Begin with the settings of this file: CA, state, resolvers, accounts; no certificates."
 
 
 @click.command("init")
@@ -26,33 +23,15 @@ def _path(*, directory: bool = False) -> click.Path:
     type=click.Choice(CLIENTS),
     help="Take over the certificates of this ACME client.",
 )
-@click.option(
-    "--home",
-    metavar="DIR",
-    type=_path(directory=True),
-    help="That client's directory, if it is not the usual one.",
-)
+@path_option("--home", "That client's directory, if it is not the usual one.", "DIR", folder=True)
 @click.option(
     "--keep-client", is_flag=True, help="Deploy only; that client keeps renewing its certificates."
 )
-@click.option(
-    "--output",
-    metavar="FILE",
-    type=_path(),
-    help="The file to write. Default: --config, CERTFERRY_CONFIG, or certferry.toml here.",
+@path_option(
+    "--output", "The file to write. Default: --config, CERTFERRY_CONFIG, or certferry.toml here."
 )
-@click.option(
-    "--settings",
-    metavar="FILE",
-    type=_path(),
-    help="Begin with the settings of this file: CA, state, resolvers, accounts; no certificates.",
-)
-@click.option(
-    "--env-file",
-    metavar="FILE",
-    type=_path(),
-    help="Take keys from this file of KEY=value lines, and refer to it.",
-)
+@path_option("--settings", _SETTINGS)
+@path_option("--env-file", "Take keys from this file of KEY=value lines, and refer to it.")
 @click.option("--email", metavar="ADDRESS", help="Contact email for the CA.")
 @click.option("--force", is_flag=True, help="Replace a file that is there, and keep a copy of it.")
 @click.option("--yes", is_flag=True, help="Ask nothing, and write.")

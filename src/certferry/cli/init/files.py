@@ -46,9 +46,7 @@ class Files:
         return environment_with(environ, self.read())
 
     def named(self, *, with_keys: bool = False, already: Collection[Path] = ()) -> tuple[str, ...]:
-        """Return the environment files as the configuration names them, but for those that it names
-        `already`.
-        """
+        """Return the environment files for the configuration, but for those named `already`."""
         known = {path.resolve() for path in already}
         there = [path for path in self.read() if path.resolve() not in known]
         own = [self.keys.name] if with_keys or self.keys in there else []
@@ -91,9 +89,7 @@ def chosen_file(output: Path | None, config: Path | None, environ: Mapping[str, 
 
 
 def must_be_free(path: Path, *, force: bool) -> None:
-    """Raise `ConfigError` if the file is there already, or cannot be made: before questions are
-    asked, since the answers would be for nothing.
-    """
+    """Raise `ConfigError`, before any question, if the file is there already or cannot be made."""
     if os.path.lexists(path) and not force:
         hint = Text("--force replaces it and keeps a copy; --output FILE writes another")
         raise ConfigError(Text("{path} is there already", path=path), hint=hint)
@@ -118,9 +114,7 @@ def settings_to_begin_with(path: Path | None) -> Document:
 
 
 def env_files_in(given: Document, files: Files, environ: Mapping[str, str]) -> tuple[EnvFile, ...]:
-    """Read the environment files that the given settings name; then no other can be named. Raises
-    `ConfigError`.
-    """
+    """Read the files that given settings name. Raises `ConfigError` where others are named too."""
     found = env_files_of(given, files.config, environ)
     others = files.named(already=[file.path for file in found])
     if "env_files" in given.values and others:
@@ -136,10 +130,8 @@ def put(
     environ: Mapping[str, str],
     before: Callable[[Settings], None],
 ) -> tuple[list[Path], list[Path]]:
-    """Write the keys, then the configuration; return the written paths, and the copies kept.
-
-    The configuration is read first, as it will be, and lies beside its place before `before` does
-    what has to be done with it. If anything fails, everything is as it was.
+    """Write the keys, then the configuration, or nothing; return the written paths and kept copies.
+    `before` runs with the settings as they will be, before the file takes its place.
     """
     with ExitStack() as at_the_end:
         at_the_end.enter_context(_keys_written(files.keys, fresh))

@@ -53,9 +53,7 @@ Missing = tuple[Question, str]
 
 @dataclass(frozen=True, slots=True)
 class WrittenKey:
-    """What is written of a key: its value, or a reference to a variable, of that `name`. A `fresh`
-    secret is not where that leads yet.
-    """
+    """What the file says of a key: its value, or a variable's `name`; `fresh` is not stored yet."""
 
     written: object
     name: str = ""
@@ -64,39 +62,26 @@ class WrittenKey:
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """An account with references to its keys, `None` where there is none; the keys that are not
-    where those lead yet, by the names of their variables; and what is missing.
-    """
+    """An account that refers to its keys, the keys to store, by variable, and what is missing."""
 
     account: NewAccount | None = None
     fresh: Mapping[str, Secret] = field(default_factory=dict)
     missing: tuple[Missing, ...] = ()
 
 
+@dataclass(slots=True)
 class KeyRing:
-    """Finds keys: in the environment, then with another client, then by asking, if there is an
-    interview. What was typed once is kept for a second time.
-    """
+    """Finds keys: in the environment, with another client, by asking. Keeps what was typed once."""
 
-    def __init__(
-        self,
-        environ: Mapping[str, str],
-        inherited: Mapping[str, Secret],
-        interview: Interview | None,
-        takes: Takes = lambda _account, _fresh: True,
-    ) -> None:
-        self._environ = environ
-        self._inherited = inherited
-        self._interview = interview
-        self._takes = takes
-        self._earlier: dict[str, WrittenKey] = {}
+    _environ: Mapping[str, str]
+    _inherited: Mapping[str, Secret]
+    _interview: Interview | None
+    _takes: Takes
+    _earlier: dict[str, WrittenKey] = field(default_factory=dict)
 
     def service(self, family: Family, there: Mapping[str, Mapping[str, object]]) -> Service:
-        """Choose the service of a family that an account is to be of; `there` are the accounts of
-        the operator's own settings, by their labels.
-
-        It is asked for where there are several, unless the keys of one alone are there. Without an
-        interview, accounts count for more than keys, and the usual service comes first.
+        """Choose the service of a new account. Without an interview those that are declared
+        `there`, then those with keys come before the usual one; with one, several are asked for.
         """
         services, ask = offered(family), self._interview
         declared = {str(table.get("type", label)) for label, table in there.items()}
@@ -124,9 +109,8 @@ class KeyRing:
         *,
         optional: bool,
     ) -> Keys:
-        """Find the keys of an account beside those that it `has`, which is asked for again until
-        its service takes what was typed; `fresh` are those of other accounts. An `optional` account
-        may be missing as a whole.
+        """Find the keys that an account has not, asking until its service takes what was typed;
+        `fresh` are those of other accounts. An `optional` account may be missing as a whole.
         """
         questions = [q for q in service.questions if q.key not in has]
         known = {q.key: self.found(q) for q in questions}
@@ -161,9 +145,7 @@ class KeyRing:
         *,
         optional: bool = False,
     ) -> dict[str, WrittenKey] | None:
-        """Ask for keys, one after the other; `None` if the first answer of an `optional` account
-        says that there is no such account. `read` makes a secret of what was typed.
-        """
+        """Ask for keys, reading each; `None` if the first of an `optional` account is skipped."""
         ask = self._interview
         if ask is None or not questions:
             return {}
@@ -216,9 +198,7 @@ class _NoAccount(Exception):
 def takes(
     start: Beginning, console: Console, account: NewAccount, fresh: Mapping[str, Secret]
 ) -> bool:
-    """Try the keys of an account, by calls that read alone: see `Takes`. A service that does not
-    answer now has not refused the keys.
-    """
+    """Try the keys of an account by reading (`Takes`). A service that is silent refuses nothing."""
     voice, label = console.voice, account.label
     console.print_stderr([line(voice.say(Text("Checking the keys of {account} …", account=label)))])
     try:
@@ -255,9 +235,7 @@ def fresh_in(answers: Mapping[str, WrittenKey]) -> dict[str, Secret]:
 
 
 def label_of(type_: str, there: Mapping[str, Mapping[str, object]]) -> str:
-    """Return the label of the account of a type, which is called like it where there is none, as
-    far as that is no word of the file's.
-    """
+    """Return the label of the account of a type, for a new one the type if the file allows it."""
     labels = (label for label, table in there.items() if table.get("type", label) == type_)
     return next(labels, f"my-{type_}" if type_ in RESERVED else type_)
 
@@ -340,10 +318,7 @@ class Alerts:
     interview: Interview
 
     def channel(self, kept: Alert | None) -> Alert | None:
-        """Ask for one channel of notifications, until it has taken a message or is meant all the
-        same; `None` where there is to be none. No answer means the one that was `kept`, whose keys
-        are known still.
-        """
+        """Ask for a channel until it takes a message or is meant anyhow; `None`: there is none."""
         services, ask = offered(CHANNELS), self.interview
         options = [option_of(service, ask) for service in services]
         earlier = kept and kept.channel and kept.channel.type
@@ -368,9 +343,7 @@ class Alerts:
         return None
 
     def heartbeat(self, kept: Alert | None) -> Alert | None:
-        """Ask for the address of a heartbeat, unless the environment has it; `None` where there is
-        to be none. No answer means the one that was `kept`.
-        """
+        """Ask for a heartbeat's address, unless a variable has it; no answer is the `kept` one."""
         if self.start.environ.get(VARIABLE):
             there = Alert(heartbeat=_REFERENCE)
             return there if self._is_meant(self._is_pinged, there) else None
@@ -388,9 +361,7 @@ class Alerts:
                 return alert
 
     def _is_meant(self, works: Callable[[Alert], bool], alert: Alert) -> bool:
-        """Try it. What does not work now may be meant, since a service may be out of reach from
-        here; a setting that is wrong is not.
-        """
+        """Try it. A service out of reach may be meant all the same; a wrong setting is not."""
         try:
             if works(alert):
                 return True

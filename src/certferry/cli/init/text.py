@@ -35,9 +35,8 @@ INTRODUCTION = 79
 def found(
     places: Places, service: str, now: datetime, voice: Voice, numbered: Sequence[str] = ()
 ) -> TextTable:
-    """Render a row for each domain: what it is, its certificate, and, where the zones of a DNS
-    account are known, the one that holds it; `service` is that account's. Those to choose from are
-    `numbered` from 1.
+    """Render a row for each domain: what it is, its certificate, and, of a DNS account of
+    `service`, its zone. Those to choose from are `numbered` from 1.
     """
     digits = len(str(len(numbered)))
     numbers = {name: f"{number:>{digits}}  " for number, name in enumerate(numbered, start=1)}
@@ -92,9 +91,7 @@ def grouped(grouping: Grouping, certificates: Sequence[Sequence[str]]) -> Text:
 
 
 def may_be_followed(one: OldCertificate, doubt: Text) -> Text:
-    """Ask whether to do what notes say that another user could change. The command is shown whole:
-    the operator agrees to it.
-    """
+    """Ask whether to do what notes say that another user could change; show the whole command."""
     said = Text(
         "{doubt}. Shall certferry write {name} to {directory} as {user}, as that file says?"
     )
@@ -113,9 +110,7 @@ def may_be_followed(one: OldCertificate, doubt: Text) -> Text:
 
 
 def left_out(proposal: Proposal, asked_for: Collection[str] = ()) -> Iterator[Text]:
-    """Render what nothing is declared for, and what ends with that; not what an operator was
-    `asked_for`.
-    """
+    """Render what nothing is declared for, without what an operator was `asked_for`."""
     others = [one for one in proposal.left_out if one.name not in asked_for]
     for reason in dict.fromkeys(one.reason for one in others):
         names = [one.name for one in others if one.reason == reason]
@@ -182,9 +177,7 @@ def introduction(files: Files, voice: Voice) -> Iterator[Line]:
 def next_steps(
     path: Path, *, has_channel: bool, has_heartbeat: bool, voice: Voice
 ) -> Iterator[Line]:
-    """Render the commands that follow, up to a certificate that renews by itself and trouble that
-    reaches the operator, and what each does.
-    """
+    """Render the commands to run next, and what each does."""
     steps = {
         "plan": Text("shows what a sync would do"),
         "sync": Text("issues, deploys and verifies"),

@@ -10,26 +10,7 @@ from datetime import UTC, datetime
 from functools import partial
 
 from certferry.cli.exits import Exit
-from certferry.cli.init import text
-from certferry.cli.init.files import (
-    Asked,
-    Beginning,
-    env_files_in,
-    keep,
-    put,
-    revealed,
-    settings_to_begin_with,
-)
-from certferry.cli.init.keys import (
-    Alert,
-    Alerts,
-    KeyRing,
-    Missing,
-    label_of,
-    must_have_a_place,
-    must_not_be_missing,
-    takes,
-)
+from certferry.cli.init import files, keys, text
 from certferry.cli.interview import Back, Interview, Option, Step, walk
 from certferry.cli.options import Front
 from certferry.cli.status import show_plan
@@ -39,17 +20,8 @@ from certferry.config.model import Settings
 from certferry.config.propose import NewAccount, Preamble, text_of, with_accounts, with_keys
 from certferry.config.values import DIRECTORIES, directory_url, email_address
 from certferry.core.certificates.certificate import covered_by
+from certferry.core.discovery import proposal as proposing
 from certferry.core.discovery.inventory import FoundDomain
-from certferry.core.discovery.proposal import (
-    Grouping,
-    Places,
-    Proposal,
-    has_https_off,
-    in_order,
-    obstacle_to,
-    propose_for_domains,
-    with_https,
-)
 from certferry.core.secret import Secret
 from certferry.errors import CertferryError, ConfigError, Interrupted
 from certferry.migration.home import OldCertificate, OldClient, OldHome
@@ -72,31 +44,29 @@ SIGNS_OF_LIFE = 50
 (docs/facts/qiniu.md §9)."""
 
 
-def run(asked: Asked, front: Front, interview: Interview | None) -> Exit:
+def run(asked: files.Asked, front: Front, interview: Interview | None) -> Exit:
     """Write a configuration. Raises `ConfigError` and whatever the accounts answer."""
     return _Wizard(asked, front, interview).to_the_end()
 
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What is known so far. By the groups of their families: the `services` that accounts are to be
-    of, and the `labels` of the accounts that there are.
-    """
+    """What is known so far; `services` and `labels` of accounts by the groups of their families."""
 
     services: Mapping[str, Service] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
     accounts: tuple[NewAccount, ...] = ()
     fresh: Mapping[str, Secret] = field(default_factory=dict)
-    missing: tuple[Missing, ...] = ()
+    missing: tuple[keys.Missing, ...] = ()
     email: str | None = None
-    places: Places = field(default_factory=Places)
+    places: proposing.Places = field(default_factory=proposing.Places)
     home: OldHome | None = None
     directory: str | None = None
     wanted: frozenset[str] = frozenset()
-    grouping: Grouping = Grouping.WILDCARD
-    channel: Alert | None = None
-    heartbeat: Alert | None = None
-    proposal: Proposal = field(default_factory=Proposal)
+    grouping: proposing.Grouping = proposing.Grouping.WILDCARD
+    channel: keys.Alert | None = None
+    heartbeat: keys.Alert | None = None
+    proposal: proposing.Proposal = field(default_factory=proposing.Proposal)
     text: str = field(default="", repr=False)
     is_agreed: bool = True
 
@@ -111,14 +81,14 @@ class Answers:
         return self.labels.get(TARGETS.group, "")
 
     @property
-    def keys(self) -> dict[str, Secret]:
+    def fresh_keys(self) -> dict[str, Secret]:
         """All keys that are to be kept yet."""
         alerts = [one.fresh for one in (self.channel, self.heartbeat) if one is not None]
         return {**self.fresh, **{name: key for fresh in alerts for name, key in fresh.items()}}
 
 
 class _Wizard:
-    def __init__(self, asked: Asked, front: Front, interview: Interview | None) -> None:
+    def __init__(self, asked: files.Asked, front: Front, interview: Interview | None) -> None:
         self._asked = asked
         self._front = front
         self._console = front.console
@@ -129,17 +99,17 @@ class _Wizard:
         self._environ = asked.files.environment(front.console.environ)
         # What was answered before the operator went back; `None`: no domain was chosen so far.
         self._chosen: frozenset[str] | None = None
-        self._channel: Alert | None = None
-        self._heartbeat: Alert | None = None
+        self._channel: keys.Alert | None = None
+        self._heartbeat: keys.Alert | None = None
 
     def to_the_end(self) -> Exit:
         if self._interview is not None:
             self._console.print_stderr(text.introduction(self._asked.files, self._voice))
         self._home = self._old_home()
-        self._given = settings_to_begin_with(self._asked.settings)
-        self._env_files = env_files_in(self._given, self._asked.files, self._console.environ)
+        self._given = files.settings_to_begin_with(self._asked.settings)
+        self._env_files = files.env_files_in(self._given, self._asked.files, self._console.environ)
         self._environ = fill_in(self._environ, self._env_files)
-        self._start = Beginning(self._given, self._asked.files.config, self._environ)
+        self._start = files.Beginning(self._given, self._asked.files.config, self._environ)
         # What is wrong in the given file is reported before a key is typed.
         self._start.settings(self._given, {})
         if self._asked.files.keys.exists():  # from an earlier time: the keys may be others by now
@@ -147,7 +117,9 @@ class _Wizard:
         # Keys that could be written nowhere are not asked for.
         has_place = "env_files" not in self._given.values
         theirs, ask = self._home.keys if self._home else {}, self._interview if has_place else None
-        ring = KeyRing(self._environ, theirs, ask, partial(takes, self._start, self._console))
+        ring = keys.KeyRing(
+            self._environ, theirs, ask, partial(keys.takes, self._start, self._console)
+        )
         answers = walk(self._steps(ring, has_place=has_place), Answers(), self._interview)
         if not answers.is_agreed:
             self._say(Text("Nothing was written."))
@@ -155,7 +127,7 @@ class _Wizard:
         self._write(answers)
         return self._plan(answers)
 
-    def _steps(self, ring: KeyRing, *, has_place: bool) -> list[Step[Answers]]:
+    def _steps(self, ring: keys.KeyRing, *, has_place: bool) -> list[Step[Answers]]:
         # Where nothing is to be issued, it makes no difference who could prove a name.
         families = [TARGETS] if self._asked.keep_client else [DNS_PROVIDERS, TARGETS]
         steps: list[Step[Answers]] = []
@@ -174,19 +146,19 @@ class _Wizard:
             Step("agree", self._agree),
         ]
 
-    def _alerts(self, ring: KeyRing, interview: Interview) -> Iterator[Step[Answers]]:
+    def _alerts(self, ring: keys.KeyRing, interview: Interview) -> Iterator[Step[Answers]]:
         """Ask how operators are to be alerted, where the given settings do not say it."""
-        alerts = Alerts(self._start, self._console, ring, interview)
+        alerts = keys.Alerts(self._start, self._console, ring, interview)
         if "notify" not in self._given.values:
             yield Step("channel", partial(self._ask_channel, alerts))
         if "heartbeat" not in self._given.values:
             yield Step("heartbeat", partial(self._ask_heartbeat, alerts))
 
-    def _ask_channel(self, alerts: Alerts, known: Answers) -> Answers:
+    def _ask_channel(self, alerts: keys.Alerts, known: Answers) -> Answers:
         self._channel = alerts.channel(self._channel)
         return replace(known, channel=self._channel)
 
-    def _ask_heartbeat(self, alerts: Alerts, known: Answers) -> Answers:
+    def _ask_heartbeat(self, alerts: keys.Alerts, known: Answers) -> Answers:
         self._heartbeat = alerts.heartbeat(self._heartbeat)
         return replace(known, heartbeat=self._heartbeat)
 
@@ -211,35 +183,34 @@ class _Wizard:
             )
         raise ConfigError(said.filled(client=client, home=found.home), hint=hint)
 
-    def _choose_service(self, ring: KeyRing, family: Family, known: Answers) -> Answers:
+    def _choose_service(self, ring: keys.KeyRing, family: Family, known: Answers) -> Answers:
         service = ring.service(family, self._given.tables("accounts"))
         return replace(known, services={**known.services, family.group: service})
 
-    def _find_keys(self, ring: KeyRing, family: Family, known: Answers) -> Answers:
+    def _find_keys(self, ring: keys.KeyRing, family: Family, known: Answers) -> Answers:
         """Find the keys that the given settings do not have; an account may be of both families."""
         there, service = self._given.tables("accounts"), known.services[family.group]
-        label = label_of(service.type, there)
+        label = keys.label_of(service.type, there)
         labels = {**known.labels, family.group: label}
         if label in known.labels.values():
             return replace(known, labels=labels)
         # What a client made may go to files alone.
         optional, has = self._home is not None and family is TARGETS, there.get(label, {})
-        keys = ring.account(service, label, has, known.fresh, optional=optional)
-        missing = (*known.missing, *keys.missing)
-        if keys.account is None:
+        found = ring.account(service, label, has, known.fresh, optional=optional)
+        missing = (*known.missing, *found.missing)
+        if found.account is None:
             return replace(known, labels=labels if label in there else known.labels)
-        accounts, fresh = (*known.accounts, keys.account), {**known.fresh, **keys.fresh}
+        accounts, fresh = (*known.accounts, found.account), {**known.fresh, **found.fresh}
         return replace(known, labels=labels, accounts=accounts, fresh=fresh, missing=missing)
 
     def _ask_address(self, known: Answers) -> Answers:
-        must_not_be_missing(known.missing, self._given)
-        must_have_a_place(known.fresh, self._given, self._client)
+        keys.must_not_be_missing(known.missing, self._given)
+        keys.must_have_a_place(known.fresh, self._given, self._client)
         if "acme" in self._given.values:
             return known
         return replace(known, email=self._email(), directory=DIRECTORIES["letsencrypt"])
 
     def _email(self) -> str | None:
-        """Return the address that the CA may write to, if there is one."""
         known = self._asked.email or (self._home.email if self._home else None)
         if known is not None:
             with suppress(ConfigError):  # what a client holds may be none
@@ -256,9 +227,7 @@ class _Wizard:
     # what is found
 
     def _look(self, known: Answers) -> Answers:
-        """Look at the accounts, and call the client's certificates as they are called in the
-        state.
-        """
+        """Read the accounts, and name the client's certificates as the state does."""
         # A mistake in the settings of a file is reported before any account is read.
         with_keys(self._given, known.accounts)
         settings, home = self._settings(known), self._home
@@ -271,9 +240,9 @@ class _Wizard:
                 self._say(Text("Looking at the zones of the account {account} …", account=dns))
             accounts = workspace.accounts(Run())
             zones = accounts.zones_of(dns) if dns else ()
-            places = Places(dns, zones, target, ())
+            places = proposing.Places(dns, zones, target, ())
             if target:
-                places = replace(places, domains=in_order(self._survey(accounts, target)))
+                places = replace(places, domains=proposing.in_order(self._survey(accounts, target)))
             if home is not None:
                 home = replace(home, certificates=as_remembered(home.certificates, workspace.state))
         return replace(known, places=places, home=home)
@@ -284,9 +253,9 @@ class _Wizard:
         try:
             yield
         except CertferryError:
-            if self._interview is not None and known.keys:
+            if self._interview is not None and known.fresh_keys:
                 path = self._asked.files.keys
-                keep(path, known.keys)
+                files.keep(path, known.fresh_keys)
                 self._say(Text("The keys are kept in {path}, for the next `init`.", path=path))
             raise
 
@@ -307,12 +276,10 @@ class _Wizard:
     # what is chosen
 
     def _choose_domains(self, known: Answers) -> Answers:
-        """Show what was found, and ask which domains are to have certificates: those that serve
-        HTTPS already, unless others are chosen.
-        """
+        """Show the domains, and ask which get certificates: by default those that serve HTTPS."""
         ask, offered_ones = self._interview, self._offered(known)
-        usual = with_https(offered_ones)
-        off = [one.domain for one in offered_ones if has_https_off(one)]
+        usual = proposing.with_https(offered_ones)
+        off = [one.domain for one in offered_ones if proposing.has_https_off(one)]
         # Where the names are those of another client, only what it would switch on is asked for.
         is_asked = ask is not None and (off or (len(offered_ones) > 1 and known.home is None))
         numbered = [*(one.domain for one in offered_ones if one.domain in usual), *off]
@@ -344,12 +311,10 @@ class _Wizard:
         )
 
     def _offered(self, known: Answers) -> list[FoundDomain]:
-        """Return the domains that can have certificates; where another client's are taken over,
-        those that they cover.
-        """
+        """Return the domains that can have certificates; in a takeover, those that it is about."""
         places, home = known.places, known.home
         if home is None:
-            return [one for one in places.domains if obstacle_to(one, places) is None]
+            return [one for one in places.domains if proposing.obstacle_to(one, places) is None]
         covered = [name for one in home.certificates for name in one.bundle.certificate.names]
         return [
             one
@@ -362,11 +327,12 @@ class _Wizard:
         ask = self._interview
         if ask is None or known.home is not None:
             return known
-        ways: dict[tuple[tuple[str, ...], ...], Grouping] = {}
-        for grouping in Grouping:
-            proposal = propose_for_domains(known.places, MOST_NAMES, known.wanted, grouping)
-            names = tuple(one.names for one in proposal.certificates)
-            if names not in ways or grouping is Grouping.NAMES:  # plainer words for the same
+        ways: dict[tuple[tuple[str, ...], ...], proposing.Grouping] = {}
+        for grouping in proposing.Grouping:
+            made = proposing.propose_for_domains(known.places, MOST_NAMES, known.wanted, grouping)
+            names = tuple(one.names for one in made.certificates)
+            # Of two ways with the same result, the one in plainer words.
+            if names not in ways or grouping is proposing.Grouping.NAMES:
                 ways[names] = grouping
         if len(ways) == 1:
             return known
@@ -397,15 +363,15 @@ class _Wizard:
         written = text_of(self._preamble(known, directory), proposal, self._voice.say)
         return replace(known, proposal=proposal, text=written)
 
-    def _proposal(self, known: Answers) -> Proposal:
+    def _proposal(self, known: Answers) -> proposing.Proposal:
         home, places = known.home, known.places
         if home is None:
-            return propose_for_domains(places, MOST_NAMES, known.wanted, known.grouping)
+            return proposing.propose_for_domains(places, MOST_NAMES, known.wanted, known.grouping)
         if not places.target:
             self._warn_of_hooks(home)
-        keep = self._asked.keep_client
-        found = home.certificates if keep else [*map(self._as_allowed, home.certificates)]
-        return propose_takeover(found, places, home.client.value, known.wanted, keep_client=keep)
+        keeps = self._asked.keep_client
+        found = home.certificates if keeps else [*map(self._as_allowed, home.certificates)]
+        return propose_takeover(found, places, home.client.value, known.wanted, keep_client=keeps)
 
     def _warn_of_hooks(self, home: OldHome) -> None:
         """Warn of what the client ran for the usual target, where there are no keys to do it."""
@@ -428,7 +394,7 @@ class _Wizard:
         return Preamble(
             settings=with_keys(self._given, known.accounts),
             env_files=self._asked.files.named(
-                with_keys=bool(known.keys), already=[file.path for file in self._env_files]
+                with_keys=bool(known.fresh_keys), already=[file.path for file in self._env_files]
             ),
             directory=directory,
             email=known.email,
@@ -438,9 +404,7 @@ class _Wizard:
         )
 
     def _as_allowed(self, one: OldCertificate) -> OldCertificate:
-        """Leave out what another user's notes have written and run, unless the operator, who would
-        do it from then on, has said yes to that. `--yes` does not.
-        """
+        """Leave out what another user's notes do, unless the operator, not `--yes`, agrees."""
         if one.doubt is None or not one.installed.directory:
             return one
         ask = self._interview
@@ -451,9 +415,7 @@ class _Wizard:
         return replace(one, installed=one.installed.not_followed())
 
     def _agree(self, known: Answers) -> Answers:
-        """Show what would be written, and ask; `--yes` has agreed. A no may mean other domains, or
-        other keys: what was typed is known still.
-        """
+        """Show the file, and ask; `--yes` agrees. A no may mean other domains or other keys."""
         ask = self._interview
         if ask is None:
             return known
@@ -487,9 +449,9 @@ class _Wizard:
                     if one.adopts is not None:
                         workspace.adopt(one.lineage, one.adopts, who_runs())
 
-        files = self._asked.files
-        environ = self._environ | revealed(known.keys)
-        paths, copies = put(files, known.text, known.keys, environ, adopt)
+        own = self._asked.files
+        environ = self._environ | files.revealed(known.fresh_keys)
+        paths, copies = files.put(own, known.text, known.fresh_keys, environ, adopt)
         run_log, voice = self._console.run_log, self._voice
         written = [Text("Written (mode 0600): {path}", path=path) for path in paths]
         for said in written:
@@ -506,13 +468,13 @@ class _Wizard:
         asked_for = {one.domain for one in self._offered(known)} if self._interview else set()
         self._warn(*text.left_out(proposal, asked_for))
         if not proposal.certificates:
-            self._warn(Text("{path} declares no certificates", path=files.config))
+            self._warn(Text("{path} declares no certificates", path=own.config))
         if home is not None:
             self._console.print(text.to_switch_off(home, proposal, voice))
         has_channel = known.channel is not None or "notify" in self._given.values
         has_heartbeat = known.heartbeat is not None or "heartbeat" in self._given.values
         following = text.next_steps(
-            files.config, has_channel=has_channel, has_heartbeat=has_heartbeat, voice=voice
+            own.config, has_channel=has_channel, has_heartbeat=has_heartbeat, voice=voice
         )
         self._console.print_wrapped(following)
 
