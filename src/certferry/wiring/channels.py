@@ -141,8 +141,7 @@ def check_one(account: AccountTable, known: AdapterTable) -> None:
 
 def short_http(pause: Pause, service: str, per_second: float) -> Http:
     """Open connections for messages, each sent once. An error names the service alone."""
-    from certferry.adapters.http.client import HttpClient, Pacer
-    from certferry.adapters.http.problems import Timeouts
+    from certferry.adapters.http.client import HttpClient, Pacer, Timeouts
 
     timeouts = Timeouts(timedelta(seconds=3), timedelta(seconds=6), whole=timedelta(seconds=8))
     pace = Pacer(per_second, pause=pause)

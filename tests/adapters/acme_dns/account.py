@@ -26,7 +26,7 @@ class AcmeDnsAccount:
     service: AcmeDnsService
 
     def connect(self, of: Registered, **settings: Any) -> AcmeDnsServer:
-        """Give a provider of one registration, as another process would make it."""
+        """Return a provider of one registration, as another process would make it."""
         written: dict[str, Any] = {
             "api": self.service.url,
             "username": Secret(of.username),
@@ -39,7 +39,7 @@ class AcmeDnsAccount:
         return connected(**{"api": self.service.url, "storage": path, **settings})
 
     def values(self, name: str) -> list[str]:
-        """Give every TXT value at the name, one for each record."""
+        """Return every TXT value at the name, one for each record."""
         return [record.value for record in self.zones.records(name=name, rtype="TXT")]
 
 

@@ -78,10 +78,10 @@ def test_third_value_at_a_time_is_refused(account: AcmeDnsAccount, one: Register
     for value in (OURS, OURS_TOO):
         provider.add_txt(one.fulldomain, value)
 
-    with pytest.raises(DnsRejected, match="keeps two values") as told:
+    with pytest.raises(DnsRejected, match="keeps two values") as reported:
         provider.add_txt(one.fulldomain, THEIRS)
-    assert Retry.LATER == told.value.retry
-    assert "register once more" in str(told.value.hint)
+    assert Retry.LATER == reported.value.retry
+    assert "register once more" in str(reported.value.hint)
     assert 2 == len(account.service.updates())
 
     provider.remove_txt(one.fulldomain, OURS, OURS)
@@ -106,20 +106,20 @@ def test_subdomain_alone_answers_for_its_label(account: AcmeDnsAccount, one: Reg
     provider.add_txt(one.fulldomain, VALUE)
 
     assert [VALUE] == account.values(one.fulldomain)
-    with pytest.raises(ZoneNotFound) as told:
+    with pytest.raises(ZoneNotFound) as reported:
         provider.zone_of("_acme-challenge.img.example.com")
     record = f"_acme-challenge.img.example.com. CNAME {one.subdomain}.…"
-    assert record in str(told.value.hint)
-    assert "`wait`" in str(told.value.hint)
+    assert record in str(reported.value.hint)
+    assert "`wait`" in str(reported.value.hint)
 
 
 def test_cname_that_is_missing_is_reported(account: AcmeDnsAccount, one: Registered) -> None:
     """As it is to be set."""
-    with pytest.raises(ZoneNotFound) as told:
+    with pytest.raises(ZoneNotFound) as reported:
         account.connect(one).zone_of("_acme-challenge.img.example.com")
 
     record = f"_acme-challenge.img.example.com. CNAME {one.fulldomain}."
-    assert record in str(told.value.hint)
+    assert record in str(reported.value.hint)
 
 
 def test_file_of_a_client_has_several_registrations(
@@ -146,12 +146,12 @@ def test_file_of_a_client_has_several_registrations(
     assert [OURS_TOO] == account.values(second.fulldomain)
     with pytest.raises(ZoneNotFound):
         provider.zone_of(elsewhere.fulldomain)
-    with pytest.raises(ZoneNotFound) as told:
+    with pytest.raises(ZoneNotFound) as reported:
         provider.zone_of("_acme-challenge.example.net")
-    assert f"CNAME {second.fulldomain}." in str(told.value.hint)
-    with pytest.raises(ZoneNotFound) as told:
+    assert f"CNAME {second.fulldomain}." in str(reported.value.hint)
+    with pytest.raises(ZoneNotFound) as reported:
         provider.zone_of("_acme-challenge.example.edu")
-    assert "register" in str(told.value.hint)
+    assert "register" in str(reported.value.hint)
 
 
 @pytest.mark.parametrize(
@@ -176,13 +176,13 @@ def test_file_that_can_be_none_is_reported(tmp_path: Path, written: str, said: s
 
 
 def test_file_that_others_can_read_is_refused(tmp_path: Path) -> None:
-    """It holds keys; one that is not there, or that others can change, is told as well."""
+    """It holds keys; one that is not there, or that others can change, is reported as well."""
     path = stored(tmp_path / "storage", {})
     for mode, said in ((0o644, "can read"), (0o666, "can")):
         path.chmod(mode)
-        with pytest.raises(ConfigError, match=said) as told:
+        with pytest.raises(ConfigError, match=said) as reported:
             connected(api="https://auth.example.org", storage=path)
-        assert "chmod" in str(told.value.hint)
+        assert "chmod" in str(reported.value.hint)
     path.unlink()
     with pytest.raises(ConfigError, match="storage"):
         connected(api="https://auth.example.org", storage=path)
@@ -214,10 +214,10 @@ def test_settings_that_can_be_none_are_reported(changed: dict[str, Any], said: s
     }
     connected(**written)
 
-    with pytest.raises(ConfigError, match=said) as told:
+    with pytest.raises(ConfigError, match=said) as reported:
         connected(**{**written, **changed})
 
-    assert PASSWORD not in f"{told.value} {told.value.hint}"
+    assert PASSWORD not in f"{reported.value} {reported.value.hint}"
 
 
 @pytest.mark.parametrize("wrong", ["password", "subdomain", "address"])
@@ -232,13 +232,13 @@ def test_keys_that_are_refused_are_reported_once(account: AcmeDnsAccount, wrong:
     provider = account.connect(one, **changed)
     name = changed.get("subdomain", one.fulldomain)
 
-    with pytest.raises(DnsAccessDenied, match=f"{name}.*401.*forbidden") as told:
+    with pytest.raises(DnsAccessDenied, match=f"{name}.*401.*forbidden") as reported:
         provider.add_txt(name, VALUE)
     with pytest.raises(DnsAccessDenied, match="not asked again"):
         provider.add_txt(name, OURS)
 
-    assert "allowfrom" in str(told.value.hint)
-    assert one.password not in f"{told.value} {told.value.hint}"
+    assert "allowfrom" in str(reported.value.hint)
+    assert one.password not in f"{reported.value} {reported.value.hint}"
     assert 1 == len(account.service.updates())
 
 
@@ -262,11 +262,11 @@ def test_other_answers_are_reported(
     account.service.faults.add(fault, times=1)
     provider = account.connect(one)
 
-    with pytest.raises(kind, match=f"{one.fulldomain}.*({said})") as told:
+    with pytest.raises(kind, match=f"{one.fulldomain}.*({said})") as reported:
         provider.add_txt(one.fulldomain, VALUE)
     provider.add_txt(one.fulldomain, VALUE)
 
-    assert told.value.hint is not None
+    assert reported.value.hint is not None
     assert VALUE == account.values(one.fulldomain)[-1]
 
 

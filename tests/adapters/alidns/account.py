@@ -40,7 +40,7 @@ class AlidnsAccount(ZoneAccount):
         self.service.add_domain(name)
 
     def connect(self, late: timedelta = timedelta(), **settings: Any) -> DnsProvider:
-        """Give a provider, as another process would make it, whose clock is so late."""
+        """Return a provider, as another process would make it, whose clock is so late."""
         written = {
             "access_key_id": Secret(KEY_ID),
             "access_key_secret": Secret(KEY_SECRET),
@@ -50,7 +50,7 @@ class AlidnsAccount(ZoneAccount):
         return connect(Settings(**{**written, **settings}), context)
 
     def denied(self) -> DnsProvider:
-        """Give a provider whose secret is another key's."""
+        """Return a provider whose secret is another key's."""
         return self.connect(access_key_secret=Secret("0" * 30))
 
     def refuse_next(

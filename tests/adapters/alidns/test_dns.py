@@ -106,12 +106,12 @@ def test_international_domain_is_found_by_its_a_labels(
     assert account.connect().remove_txt("_acme-challenge.xn--fsqu00a.com", "value", handle)
 
 
-@pytest.mark.parametrize("told", ['"\\ud800"', '"a\\u0000b"', '""', "null", "{}"])
+@pytest.mark.parametrize("reported", ['"\\ud800"', '"a\\u0000b"', '""', "null", "{}"])
 def test_domain_that_is_listed_as_what_cannot_be_sent(
-    account: AlidnsAccount, provider: DnsProvider, told: str
+    account: AlidnsAccount, provider: DnsProvider, reported: str
 ) -> None:
     """Half a character, or nothing: its A-labels stand in."""
-    domain = f'{{"DomainName":{told},"PunyCode":"example.com"}}'
+    domain = f'{{"DomainName":{reported},"PunyCode":"example.com"}}'
     body = f'{{"TotalCount":1,"Domains":{{"Domain":[{domain}]}}}}'
     account.service.faults.add(Fault.status(200, body.encode()), on="DescribeDomains")
 
@@ -123,7 +123,7 @@ def test_domain_that_is_listed_as_what_cannot_be_sent(
 def test_record_that_is_switched_off_is_not_taken_for_ours(
     account: AlidnsAccount, provider: DnsProvider
 ) -> None:
-    """It would never be seen, so the operator is told instead of kept waiting."""
+    """It would never be seen, so it is an error at once, instead of a wait."""
     account.zones.create(NAME, "TXT", "value", enabled=False)
 
     with pytest.raises(DnsRejected, match="switched off"):
@@ -181,7 +181,7 @@ def test_code_that_leaves_it_open_is_looked_into(
 
 
 def test_service_that_is_down_is_tried_later(account: AlidnsAccount, provider: DnsProvider) -> None:
-    """Its own words are told."""
+    """Its own words are reported."""
     account.service.answer_next("DescribeDomains", "ServiceBusy", status=503, times=9)
 
     with pytest.raises(DnsUnavailable, match="ServiceBusy") as lost:
@@ -212,7 +212,7 @@ def test_wrong_secret_and_what_the_service_quotes(account: AlidnsAccount) -> Non
 
 
 def test_key_that_there_is_not(account: AlidnsAccount) -> None:
-    """Told apart from a wrong secret."""
+    """Reported apart from a wrong secret."""
     with pytest.raises(DnsAccessDenied, match=r"InvalidAccessKeyId\.NotFound"):
         account.connect(access_key_id=Secret("LTAI5tNobody")).add_txt(NAME, "value")
 
@@ -281,7 +281,7 @@ def test_list_without_an_end(account: AlidnsAccount, provider: DnsProvider, tota
 def test_half_a_list_is_not_the_whole(
     account: AlidnsAccount, provider: DnsProvider, second: bytes
 ) -> None:
-    """A page that brings nothing new before the told total is no end."""
+    """A page that brings nothing new before the announced total is no end."""
     for domains in (b'{"DomainName":"a.example"}', second):
         body = b'{"TotalCount":3,"Domains":{"Domain":[%s]}}' % domains
         account.service.faults.add(Fault.status(200, body), on="DescribeDomains")
@@ -333,8 +333,8 @@ def test_any_parameters(params: dict[str, str], secret: str) -> None:
     del sent["Signature"]
     pairs = read_form(form("POST", sent, Secret(secret)))
 
-    told = dict(pairs)[b"Signature"].decode()
-    assert told == expected_signature("POST", pairs, secret)[0]
+    reported = dict(pairs)[b"Signature"].decode()
+    assert reported == expected_signature("POST", pairs, secret)[0]
     assert sent == {k.decode(): v.decode() for k, v in pairs if k != b"Signature"}
 
 

@@ -39,13 +39,13 @@ class CloudflareAccount(ZoneAccount):
         self.service.add_zone(name)
 
     def connect(self, late: timedelta = timedelta(), **settings: Any) -> DnsProvider:
-        """Give a provider, as another process would make it, whose clock is so late."""
+        """Return a provider, as another process would make it, whose clock is so late."""
         written = {"token": Secret(TOKEN), "api": self.service.url}
         context = connected_with(pause=self.waits, now=lambda: self.now() - late)
         return connect(Settings(**{**written, **settings}), context)
 
     def denied(self) -> DnsProvider:
-        """Give a provider with a token that is not known."""
+        """Return a provider with a token that is not known."""
         return self.connect(token=Secret("A" * 40))
 
     def refuse_next(

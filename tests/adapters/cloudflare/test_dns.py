@@ -112,7 +112,7 @@ def test_both_codes_for_an_identical_record(
 def test_zone_that_is_not_served_by_cloudflare(
     account: CloudflareAccount, provider: DnsProvider, status: str, kind: str, words: str
 ) -> None:
-    """A record there would be seen by no resolver: nothing is written, and `init` is told."""
+    """A record there would be seen by no resolver: nothing is written, and `init` reports it."""
     account.service.add_zone("example.org", status=status, type=kind)
 
     with pytest.raises(DnsRejected, match=words) as refused:
@@ -153,7 +153,7 @@ def test_zone_below_one_that_is_not_served(
 
 
 def test_token_for_another_zone(account: CloudflareAccount) -> None:
-    """It does not see this one, which is told with those that it sees."""
+    """It does not see this one, which is reported with those that it sees."""
     account.service.add_zone("example.org")
     account.service.add_token("B" * 40, zones=["example.org"])
 
@@ -218,7 +218,7 @@ def test_tokens_of_the_new_form(account: CloudflareAccount, prefix: str) -> None
 
 
 def test_what_is_no_token_by_the_service_itself(account: CloudflareAccount) -> None:
-    """The inner error is told with the outer one's code: a key with something missing."""
+    """The inner error is reported with the outer one's code: a key with something missing."""
     with pytest.raises(DnsAccessDenied, match="code 6003") as denied:
         account.connect(token=Secret("abc")).add_txt(NAME, "value")
 
@@ -309,7 +309,7 @@ def test_list_without_an_end(account: CloudflareAccount, provider: DnsProvider) 
 def test_half_a_list_is_not_the_whole(
     account: CloudflareAccount, provider: DnsProvider, second: list[dict[str, str]]
 ) -> None:
-    """A page that brings nothing new, with more pages told, is no end."""
+    """A page that brings nothing new, with more pages announced, is no end."""
     for zones in ([{"id": "x"}], second):
         body = json.dumps({"success": True, "result": zones, "result_info": {"total_pages": 3}})
         account.service.faults.add(Fault.status(200, body.encode()), on=account.ZONES)

@@ -16,9 +16,9 @@ class ZoneAccount:
         self.zones = Zones(self.waits.clock)
 
     def now(self) -> datetime:
-        """Give the time, which the pauses move as well."""
+        """Return the time, which the pauses move as well."""
         return NOW + timedelta(seconds=self.waits.clock())
 
     def values(self, name: str) -> list[str]:
-        """Give every TXT value at the name, one for each record."""
+        """Return every TXT value at the name, one for each record."""
         return [record.value for record in self.zones.records(name=name, rtype="TXT")]

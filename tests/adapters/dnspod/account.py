@@ -41,7 +41,7 @@ class DnspodAccount(ZoneAccount):
         self.memory = MemoryAccount()
 
     def connect(self, contact: str = "ops@example.com", **settings: Any) -> DnsProvider:
-        """Give a provider, as another process would make it; not paced unless asked for."""
+        """Return a provider, as another process would make it; not paced unless asked for."""
         written = {
             "id": Secret(TOKEN_ID),
             "token": Secret(TOKEN),

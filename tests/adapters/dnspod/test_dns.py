@@ -111,7 +111,7 @@ def test_handle_of_no_record_is_as_good_as_none(
 def test_record_that_is_switched_off_is_not_taken_for_ours(
     account: DnspodAccount, provider: DnsProvider
 ) -> None:
-    """It would never be seen, so the operator is told instead of kept waiting."""
+    """It would never be seen, so it is an error at once, instead of a wait."""
     account.zones.create(NAME, "TXT", "value", enabled=False)
 
     with pytest.raises(DnsRejected, match="switched off"):
@@ -316,7 +316,7 @@ def test_place_is_in_the_longest_zone_by_whole_labels(name: str, zones: set[str]
 
 
 def test_zones_are_listed_with_what_is_in_their_way(account: DnspodAccount) -> None:
-    """Every domain of the account; one that is paused is told as such."""
+    """Every domain of the account; one that is paused is reported as such."""
     account.service.add_domain("example.com")
     account.service.add_domain("example.net", status="pause")
     provider = account.connect()
@@ -339,7 +339,7 @@ def test_clock_of_dnspod_is_reported_without_the_token(account: DnspodAccount) -
 
 
 def test_dnspod_that_does_not_answer_shows_no_time(account: DnspodAccount) -> None:
-    """That is told as it is."""
+    """That is reported as it is."""
     account.service.faults.add(Fault.reset_before(), on="GET /", times=None)
 
     with pytest.raises(DnsUnavailable, match="the time"):

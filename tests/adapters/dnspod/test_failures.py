@@ -384,7 +384,7 @@ def test_list_without_an_end(action: str) -> None:
 
 
 def test_half_a_list_is_not_the_whole() -> None:
-    """A service that gives the first page again and again, with more told, has not told all."""
+    """A service that gives the first page again and again, with more announced, is incomplete."""
 
     def answer(request: httpd.Request) -> httpd.Response:
         del request

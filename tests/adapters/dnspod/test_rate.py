@@ -65,7 +65,7 @@ class Account:
 @example([(timedelta(0), 4000)])
 @example([(timedelta(0), 1), (timedelta(minutes=20), 1500), (timedelta(0), 1500)])
 def test_no_hour_has_more_than_3600_requests(groups: list[tuple[timedelta, int]]) -> None:
-    """However they come; and a hurry of 4,000 is told to wait only as much as it must."""
+    """However they come; and a hurry of 4,000 has to wait only as much as it must."""
     account = Account(DNSPOD)
     for gap, requests in groups:
         account.time += gap

@@ -6,8 +6,7 @@ import socket
 from collections.abc import Callable
 from datetime import timedelta
 
-from certferry.adapters.http.client import TIMEOUTS, HttpClient, Pacer, Request
-from certferry.adapters.http.problems import Timeouts
+from certferry.adapters.http.client import TIMEOUTS, HttpClient, Pacer, Request, Timeouts
 from certferry_sandbox import httpd
 
 SHORT = Timeouts(connect=timedelta(seconds=5), read=timedelta(seconds=0.5))
@@ -46,7 +45,7 @@ def post(url: str) -> Callable[[], Request]:
 
 
 def unused_port() -> int:
-    """Give a port at which no server listens."""
+    """Return a port at which no server listens."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
         return port

@@ -67,7 +67,7 @@ def endless(beginning: bytes, drop: bytes) -> Treat:
 
 
 def tunnel(connection: socket.socket) -> None:
-    """Be a proxy: connect, and carry bytes both ways until one side hangs up."""
+    """Act as a proxy: connect, and carry bytes both ways until one side hangs up."""
     asked = b""
     while not asked.endswith(b"\r\n\r\n"):
         piece = connection.recv(1)

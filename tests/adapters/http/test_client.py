@@ -19,6 +19,7 @@ from certferry.adapters.http.client import (
     LONGEST_RETRY_AFTER,
     Exchange,
     HttpClient,
+    HttpFailure,
     Pacer,
     Request,
     ahead_of,
@@ -26,7 +27,6 @@ from certferry.adapters.http.client import (
     seconds_asked_for,
 )
 from certferry.adapters.http.journal import reported, shape
-from certferry.adapters.http.problems import HttpFailure
 from certferry.errors import Interrupted
 from certferry.ports.http import Answer
 from certferry_sandbox import httpd
@@ -203,7 +203,7 @@ def test_a_repeatable_request_outlives_a_slow_answer(
 def test_a_request_that_may_be_done_is_not_repeated(
     fault: Fault, client: HttpClient, service: httpd.HttpService
 ) -> None:
-    """Without an answer, an upload may have been carried out: the caller is told so."""
+    """Without an answer, an upload may have been carried out: the caller learns that."""
     service.faults.add(fault)
 
     with pytest.raises(HttpFailure) as caught:
@@ -332,7 +332,9 @@ def test_nonsense_in_retry_after_is_backed_off_from(
     assert [1.0] == waits.seconds
 
 
-def test_a_rate_limit_may_be_told_in_another_way(service: httpd.HttpService, waits: Waits) -> None:
+def test_a_rate_limit_may_be_reported_in_another_way(
+    service: httpd.HttpService, waits: Waits
+) -> None:
     """A service whose limit is no 429 brings its own recogniser."""
     client = HttpClient(
         pace=Pacer(1000, pause=waits),
@@ -417,7 +419,7 @@ def test_a_stopped_run_leaves_between_attempts(service: httpd.HttpService) -> No
 PUBLIC = {"api.example.com", "domain", "limit", "Qiniu"}
 
 
-def told(url: str, body: bytes, **headers: str) -> str:
+def shown(url: str, body: bytes, **headers: str) -> str:
     came = Answer(200, {}, body)
     [line] = reported([Exchange(Request("GET", url, headers), came)], PUBLIC)
     return str(line)
@@ -441,8 +443,10 @@ def test_shape(found: object, written: str) -> None:
 
 def test_words_that_are_not_public_are_hidden() -> None:
     """Of the path, of the query, of the host and of the header that signs."""
-    public = told("https://api.example.com/domain?limit=10", b"[]", Authorization="Qiniu key:sign")
-    hidden = told("https://cdn.example.org/domain/a?tbl=b&limit=c", b"[]", Authorization="key sign")
+    public = shown("https://api.example.com/domain?limit=10", b"[]", Authorization="Qiniu key:sign")
+    hidden = shown(
+        "https://cdn.example.org/domain/a?tbl=b&limit=c", b"[]", Authorization="key sign"
+    )
 
     assert "GET /domain?limit at api.example.com (Qiniu): 200, `[]`" == public
     assert "GET /domain/…?limit at …: 200, `[]`" == hidden
@@ -463,7 +467,7 @@ def test_words_that_are_not_public_are_hidden() -> None:
 )
 def test_answers(body: bytes, answer: str) -> None:
     """A code is a number, as Qiniu has it or DNSPod; all else of the body is shape."""
-    assert told("https://api.example.com/", body).endswith(f": {answer}")
+    assert shown("https://api.example.com/", body).endswith(f": {answer}")
 
 
 # --- Pacing: never more requests in a second than a service allows

@@ -16,8 +16,14 @@ import pytest
 import trustme
 
 from certferry.adapters.http.bounds import CHUNK, LONGEST_ANSWER, Place, first_connection
-from certferry.adapters.http.client import HttpClient, Pacer, Request
-from certferry.adapters.http.problems import Contact, HttpFailure, Timeouts
+from certferry.adapters.http.client import (
+    Contact,
+    HttpClient,
+    HttpFailure,
+    Pacer,
+    Request,
+    Timeouts,
+)
 from certferry.ports.http import Answer
 from certferry_sandbox import httpd
 from certferry_sandbox.faults import Fault
@@ -25,7 +31,7 @@ from tests.adapters.http.calls import SECRET, get, post, unused_port
 from tests.adapters.http.peers import CONNECTED, Treat, endless, peer, read_request, tunnel
 from tests.adapters.waits import Waits
 
-# --- Requests of the HTTP client that fail, and what is told of them
+# --- Requests of the HTTP client that fail, and what is reported about them
 
 
 # --- what is said ---------------------------------------------------------------------------
@@ -60,7 +66,7 @@ def test_a_name_that_does_not_exist(client: HttpClient) -> None:
 
 
 def test_an_answer_that_does_not_come(impatient: HttpClient, service: httpd.HttpService) -> None:
-    """The read timeout is bounded and told, and the request not repeated: it may yet be done."""
+    """The read timeout is bounded and reported, and the request not repeated: it may be done."""
     service.faults.add(Fault.delay(10), times=None)
 
     failure = _failure(impatient, service.url, repeatable=False)
@@ -120,7 +126,7 @@ def test_a_long_answer(client: HttpClient) -> None:
 def test_a_web_page_is_no_answer(
     status: int, passing: object, client: HttpClient, service: httpd.HttpService
 ) -> None:
-    """A gateway's page is told with its status; a refusing one is not asked again."""
+    """A gateway's page is reported with its status; a refusing one is not asked again."""
     service.faults.add(Fault.html(status), times=None)
 
     failure = _failure(client, service.url)
@@ -252,7 +258,7 @@ DRIPS = {
 
 @pytest.fixture
 def hurried(waits: Waits) -> HttpClient:
-    """Give a client whose exchanges last half a second, and whose reads might last longer."""
+    """Return a client whose exchanges last half a second, and whose reads might last longer."""
     return HttpClient(pace=Pacer(1000, pause=waits), pause=waits, timeouts=TIMEOUTS)
 
 
@@ -411,7 +417,7 @@ def test_host_whose_last_address_answers() -> None:
 
 @pytest.fixture
 def server_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
-    """Give the TLS of a server on this machine that the environment's bundle trusts."""
+    """Return the TLS of a server on this machine that the environment's bundle trusts."""
     authority = trustme.CA()
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "ca.pem"))
@@ -429,7 +435,7 @@ def service_in_tls(server_side: ssl.SSLContext) -> Iterator[httpd.HttpService]:
 
 
 def client(waits: Waits, whole: timedelta = timedelta(seconds=30)) -> HttpClient:
-    """Give a client whose reads might last longer than the exchange."""
+    """Return a client whose reads might last longer than the exchange."""
     five = timedelta(seconds=5)
     timeouts = Timeouts(connect=five, read=five, whole=whole)
     return HttpClient(pace=Pacer(1000, pause=waits), pause=waits, timeouts=timeouts)
@@ -496,7 +502,7 @@ def test_proxy_with_tls_that_drips(
 def test_proxy_that_speaks_something_else(
     variable: str, proxy: str, waits: Waits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is told as that, once, with what to write in its place; nothing was sent."""
+    """It is reported as that, once, with what to write in its place; nothing was sent."""
     monkeypatch.setenv(variable, proxy)
 
     with pytest.raises(HttpFailure, match=r"cannot connect to api\.example\.com") as failure:

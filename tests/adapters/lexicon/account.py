@@ -23,6 +23,6 @@ def connected(
 
 
 def at(server: PowerDns | str, key: str = KEY, **settings: Any) -> LexiconRecords:
-    """Give a provider of a PowerDNS's zones, as another process would make it."""
+    """Return a provider of a PowerDNS's zones, as another process would make it."""
     url = server if isinstance(server, str) else server.url
     return connected("powerdns", {"auth_token": Secret(key), "pdns-server": url}, **settings)

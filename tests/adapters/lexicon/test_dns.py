@@ -91,7 +91,7 @@ class Gandi:
 
 
 class AtGandi(LexiconCalls):
-    """The library's own provider, which cannot be told another address than Gandi's."""
+    """The library's own provider, which cannot be given another address than Gandi's."""
 
     def __init__(self, url: str) -> None:
         super().__init__("gandi", {}, timedelta(seconds=20), Waits())
@@ -177,10 +177,10 @@ def test_record_that_was_silently_not_written_is_reported(deaf: Deaf) -> None:
     """The provider's list is asked, some times; another run looks for the record."""
     waits = Waits()
 
-    with pytest.raises(DnsUnavailable, match=f"{NAME}.*powerdns.*lacks the record") as told:
+    with pytest.raises(DnsUnavailable, match=f"{NAME}.*powerdns.*lacks the record") as reported:
         at(deaf.http.url, pause=waits).add_txt(NAME, VALUE)
 
-    assert "console" in str(told.value.hint)
+    assert "console" in str(reported.value.hint)
     assert 7 == waits.clock()
 
 
@@ -213,11 +213,11 @@ def test_what_the_service_refuses_is_reported(
     """With the provider and the status, and without the key."""
     deaf.http.faults.add(Fault.status(status, b"{}"), on="PATCH *")
 
-    with pytest.raises(kind, match=f"{NAME}.*powerdns.*{status}") as told:
+    with pytest.raises(kind, match=f"{NAME}.*powerdns.*{status}") as reported:
         at(deaf.http.url, key="a-key-of-the-operator").add_txt(NAME, VALUE)
 
-    assert advice in str(told.value.hint)
-    assert "a-key-of" not in f"{told.value} {told.value.hint}"
+    assert advice in str(reported.value.hint)
+    assert "a-key-of" not in f"{reported.value} {reported.value.hint}"
 
 
 def test_answer_that_is_none_is_reported(deaf: Deaf) -> None:
@@ -232,10 +232,10 @@ def test_provider_that_gives_no_answer_is_left_to_itself(deaf: Deaf) -> None:
     """Lexicon has no time-out of its own."""
     deaf.http.faults.add(Fault.delay(60), times=None)
 
-    with pytest.raises(DnsUnavailable, match=f"{NAME}.*no answer") as told:
+    with pytest.raises(DnsUnavailable, match=f"{NAME}.*no answer") as reported:
         at(deaf.http.url, timeout=timedelta(seconds=0.2)).add_txt(NAME, VALUE)
 
-    assert "`timeout`" in str(told.value.hint)
+    assert "`timeout`" in str(reported.value.hint)
 
 
 def test_nothing_is_begun_beside_work_that_was_left_to_itself(deaf: Deaf) -> None:
@@ -300,18 +300,18 @@ def test_library_that_is_not_there_is_reported(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize("provider", ["", "nosuch", "../cloudflare", "gandi.evil"])
 def test_provider_that_lexicon_does_not_know_is_reported(provider: str) -> None:
     """Before anything is sent."""
-    with pytest.raises(ConfigError, match="knows no provider") as told:
+    with pytest.raises(ConfigError, match="knows no provider") as reported:
         connected(provider, {})
 
-    assert "lexicon --help" in str(told.value.hint)
+    assert "lexicon --help" in str(reported.value.hint)
 
 
 def test_provider_that_needs_more_libraries_is_reported() -> None:
     """As lexicon itself would say."""
-    with pytest.raises(DnsRejected, match="more libraries") as told:
+    with pytest.raises(DnsRejected, match="more libraries") as reported:
         connected("localzone", {}).add_txt(NAME, VALUE)
 
-    assert f"{sys.executable} -m pip install 'dns-lexicon[localzone]'" in str(told.value.hint)
+    assert f"{sys.executable} -m pip install 'dns-lexicon[localzone]'" in str(reported.value.hint)
 
 
 def test_redirect_to_another_host_is_not_followed(deaf: Deaf) -> None:
@@ -337,11 +337,11 @@ def test_answer_without_an_end_is_given_up() -> None:
 
 def test_request_without_an_answer_is_reported_without_its_address() -> None:
     """The library's words quote it, and some services have the key in it."""
-    with nothing_listens() as port, pytest.raises(DnsUnavailable) as told:
+    with nothing_listens() as port, pytest.raises(DnsUnavailable) as reported:
         at(f"http://127.0.0.1:{port}/planted-in-the-path", zones=(ZONE,)).add_txt(NAME, VALUE)
 
-    assert "no connection to 127.0.0.1: " in str(told.value)
-    assert "planted" not in str(told.value)
+    assert "no connection to 127.0.0.1: " in str(reported.value)
+    assert "planted" not in str(reported.value)
 
 
 def test_plain_http_to_another_machine_is_refused() -> None:
@@ -360,11 +360,11 @@ def test_other_sessions_are_left_alone(deaf: Deaf) -> None:
 
 @pytest.mark.parametrize("provider", sorted(BY_OTHER_MEANS))
 def test_provider_that_cannot_be_held_is_not_offered(provider: str) -> None:
-    """It is told when it is connected, with what to use instead."""
-    with pytest.raises(ConfigError, match="does not offer lexicon's") as told:
+    """It is reported when it is connected, with what to use instead."""
+    with pytest.raises(ConfigError, match="does not offer lexicon's") as reported:
         connected(provider, {})
 
-    assert 'type = "command"' in str(told.value.hint)
+    assert 'type = "command"' in str(reported.value.hint)
 
 
 def test_old_api_of_gandi_is_not_used() -> None:
@@ -433,9 +433,9 @@ def test_words_distinguish_a_zone_that_is_missing_from_keys_that_are_refused(
 
 def test_error_of_a_request_without_an_answer_may_pass() -> None:
     """Nothing is known of what became of it."""
-    told = LexiconErrors("gandi", []).of(requests.HTTPError("broken"), NAME)
+    reported = LexiconErrors("gandi", []).of(requests.HTTPError("broken"), NAME)
 
-    assert isinstance(told, DnsUnavailable)
+    assert isinstance(reported, DnsUnavailable)
 
 
 class Listed:
@@ -443,7 +443,7 @@ class Listed:
         self._records = records
 
     def list_records(self, rtype: str, name: str) -> list[dict[str, str]]:
-        """Give them, or raise as some do where there are none."""
+        """Return them, or raise as some do where there are none."""
         if not self._records:
             raise KeyError("records")
         return [record for record in self._records if rtype == record.get("type", "TXT")]

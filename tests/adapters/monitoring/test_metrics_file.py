@@ -10,7 +10,7 @@ from tests.another_user import as_root, given_away
 
 @as_root
 def test_directory_that_is_a_link_of_another_users(tmp_path: Path) -> None:
-    """It leads root to another's files by now: nothing is written there, and it is told."""
+    """It leads root to another's files by now: nothing is written there, and it is reported."""
     others, theirs = tmp_path / "others", tmp_path / "theirs"
     others.mkdir()
     (others / "a.prom").write_text("another's")

@@ -159,7 +159,7 @@ CASES = (
 
 @contextmanager
 def nothing_listens() -> Iterator[int]:
-    """Give a port on which no connection is accepted, for as long as the block runs."""
+    """Return a port on which no connection is accepted, for as long as the block runs."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         yield bound.getsockname()[1]

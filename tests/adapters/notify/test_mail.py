@@ -54,7 +54,7 @@ def test_server_that_is_not_trusted(server: MailServer, tmp_path: Path) -> None:
 
 
 def test_wrong_password(server: MailServer, tmp_path: Path) -> None:
-    """It is told, and not shown."""
+    """It is reported, and not shown."""
     answered = send(server, tmp_path, password=Secret("wrong-wrong-wrong"))
 
     assert isinstance(answered, RefusedForGood)
@@ -134,7 +134,7 @@ def test_line_that_is_a_dot(server: MailServer, tmp_path: Path) -> None:
     ids=str,
 )
 def test_settings_that_can_be_none(settings: dict[str, Any]) -> None:
-    """They are told when the channel is connected."""
+    """They are reported when the channel is connected."""
     usual = {"url": "smtps://localhost", "user": USER, "password": Secret(PASSWORD)}
     with pytest.raises(ConfigError):
         connect("email", **{"from_": USER, "to": (NIGHT,), **usual, **settings})
@@ -162,7 +162,7 @@ def test_addresses_beyond_ascii(tmp_path: Path, kind: str) -> None:
 def test_addresses_beyond_ascii_that_the_server_does_not_take(
     server: MailServer, tmp_path: Path
 ) -> None:
-    """It is told which, and what to write; it is no mistake of the adapter's."""
+    """The error says which, and what to write; it is no mistake of the adapter's."""
     for settings in ({"to": (NIGHT, ABROAD)}, {"from_": ABROAD}):
         answered = send(server, tmp_path, **settings)
 
@@ -173,7 +173,7 @@ def test_addresses_beyond_ascii_that_the_server_does_not_take(
 
 
 def test_password_beyond_ascii(server: MailServer, tmp_path: Path) -> None:
-    """The library cannot send it, which is told without it."""
+    """The library cannot send it, which is reported without it."""
     answered = send(server, tmp_path, password=Secret("schlüssel-schlüssel"))
 
     assert isinstance(answered, RefusedForGood)

@@ -13,8 +13,7 @@ from typing import Any
 import pytest
 import trustme
 
-from certferry.adapters.http.client import HttpClient, Pacer
-from certferry.adapters.http.problems import Timeouts
+from certferry.adapters.http.client import HttpClient, Pacer, Timeouts
 from certferry.core.secret import Secret
 from certferry.errors import ConfigError
 from certferry.ports.adapter import Context
@@ -208,7 +207,7 @@ def test_telegram_chat_that_the_bot_is_not_in() -> None:
 )
 @pytest.mark.parametrize("kind", ["dingtalk", "feishu", "wecom", "webhook"])
 def test_an_address_that_can_be_none(kind: str, url: str, problem: str) -> None:
-    """It is told without being shown."""
+    """It is reported without being shown."""
     with pytest.raises(ConfigError) as refused:
         connect(kind, url=Secret(url))
 
@@ -227,7 +226,7 @@ def test_a_robot_at_a_mirror() -> None:
 
 @OF_THE_LIBRARY
 def test_apprise_that_knows_no_such_service() -> None:
-    """It is told without the address."""
+    """It is reported without the address."""
     answered = connect("apprise", url=Secret("nosuch://sekrit-sekrit")).send(message())
 
     assert isinstance(answered, RefusedForGood)
@@ -253,7 +252,7 @@ def test_apprise_follows_no_redirect() -> None:
 
 @OF_THE_LIBRARY
 def test_apprise_at_an_answer_without_an_end() -> None:
-    """It ends, and is told."""
+    """It ends, and is reported."""
     with peer(endless(b"HTTP/1.1 200 OK\r\n\r\n", b"x" * 2**22)) as host:
         answered = apprise_at(f"json://{host}/")
 
@@ -294,7 +293,7 @@ def test_apprise_by_other_means(address: str) -> None:
 
 
 def test_apprise_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """How to install it is told."""
+    """How to install it is reported."""
     monkeypatch.setitem(sys.modules, "apprise", None)
 
     with pytest.raises(ConfigError) as missing:
@@ -413,7 +412,7 @@ def test_webhook_that_is_sent_too_many() -> None:
 
 
 def test_words_of_a_service_that_repeats_what_it_was_sent() -> None:
-    """Keys in its answer are not told."""
+    """Keys in its answer are not reported."""
     case = CASES[0]
     with case.service() as service:
         said = f'{{"errcode": 1, "errmsg": "no {case.secrets[0]} {case.secrets[1]}"}}'

@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 def context_of(pem: str, folder: Path) -> ssl.SSLContext:
-    """Give what a server presents: leaf, issuers and key, as they stand in the PEM text."""
+    """Return what a server presents: leaf, issuers and key, as they stand in the PEM text."""
     path = folder / "edge.pem"
     path.write_text(pem)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -24,7 +24,7 @@ class Made:
     key: Key
 
     def pem(self, *issuers: Made) -> str:
-        """Give what an edge is set up with: this leaf, these issuers, the key."""
+        """Return what an edge is set up with: this leaf, these issuers, the key."""
         chain = (self, *issuers)
         certificates = "".join(certificate_pem(one.certificate) for one in chain)
         return certificates + pkcs8_pem(self.key).reveal()

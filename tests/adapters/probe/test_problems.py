@@ -169,10 +169,10 @@ CHAINS: dict[str, tuple[Callable[[], str], EdgeProblemCode, str]] = {
 
 
 @pytest.mark.parametrize("kind", CHAINS)
-def test_a_chain_that_clients_refuse_is_told_in_our_words(
+def test_a_chain_that_clients_refuse_is_reported_in_our_words(
     looking: Looking, tmp_path: Path, kind: str
 ) -> None:
-    """Each fault has its code, its sentence and advice; the plainest is told first."""
+    """Each fault has its code, its sentence and advice; the plainest is reported first."""
     pem, code, message = CHAINS[kind]
 
     with serving(pem(), tmp_path) as place:
@@ -185,7 +185,7 @@ def test_a_chain_that_clients_refuse_is_told_in_our_words(
     assert not seen.valid
 
 
-def test_a_chain_that_clients_accept_tells_of_itself(looking: Looking, tmp_path: Path) -> None:
+def test_a_chain_that_clients_accept_shows_itself(looking: Looking, tmp_path: Path) -> None:
     """Names, issuer, dates and fingerprints of what is presented, leaf first, in its order."""
     leaf = CA.leaf("IMG.example.com", "192.0.2.1")
 
@@ -325,7 +325,7 @@ ANSWERS = {
 
 
 @pytest.mark.parametrize("kind", ANSWERS)
-def test_a_handshake_that_fails_is_told_in_our_words(looking: Looking, kind: str) -> None:
+def test_a_handshake_that_fails_is_reported_in_our_words(looking: Looking, kind: str) -> None:
     """What the address said instead, without the TLS library's words."""
     answer, code, message, silent = ANSWERS[kind]
 
@@ -337,7 +337,7 @@ def test_a_handshake_that_fails_is_told_in_our_words(looking: Looking, kind: str
     assert seen.problem.hint is not None
 
 
-def test_a_connection_that_is_reset_is_told(looking: Looking) -> None:
+def test_a_connection_that_is_reset_is_reported(looking: Looking) -> None:
     """A firewall does that to names that it does not like; the address itself said nothing."""
     with answering(b"", abruptly=True) as place:
         (seen,) = looking.look(place)
@@ -346,7 +346,7 @@ def test_a_connection_that_is_reset_is_told(looking: Looking) -> None:
     assert (EdgeProblemCode.CLOSED, True) == (seen.problem.code, seen.silent)
 
 
-def test_a_port_that_is_closed_is_told(looking: Looking) -> None:
+def test_a_port_that_is_closed_is_reported(looking: Looking) -> None:
     """Nothing listens there."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         place = server.getsockname()
@@ -357,7 +357,7 @@ def test_a_port_that_is_closed_is_told(looking: Looking) -> None:
     assert (EdgeProblemCode.REFUSED, True) == (seen.problem.code, seen.silent)
 
 
-def test_an_address_that_keeps_silent_is_told() -> None:
+def test_an_address_that_keeps_silent_is_reported() -> None:
     """The connection is taken, and nothing is said."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         address, port = server.getsockname()
@@ -380,7 +380,7 @@ def test_an_address_that_keeps_silent_is_told() -> None:
         (errno.EPIPE, "192.0.2.1", EdgeProblemCode.CLOSED, True),
     ],
 )
-def test_what_the_system_says_of_a_connection_is_told_apart(
+def test_what_the_system_says_of_a_connection_is_distinguished(
     number: int,
     address: str,
     code: EdgeProblemCode,
@@ -389,10 +389,10 @@ def test_what_the_system_says_of_a_connection_is_told_apart(
     """What this machine lacks says nothing about the address; a network without a way there is no
     IPv6 only where the address is one.
     """
-    told = not_connected(OSError(number, os.strerror(number)), address)
+    reported = not_connected(OSError(number, os.strerror(number)), address)
 
-    assert (code, silent) == (told.problem.code, told.silent)
-    assert told.problem.hint is not None
+    assert (code, silent) == (reported.problem.code, reported.silent)
+    assert reported.problem.hint is not None
 
 
 def test_a_handshake_that_fails_on_our_side_names_no_alert() -> None:
@@ -400,10 +400,10 @@ def test_a_handshake_that_fails_on_our_side_names_no_alert() -> None:
     error = ssl.SSLError(1, "[SSL: BAD_SIGNATURE] bad signature (_ssl.c:1000)")
     error.reason = "BAD_SIGNATURE"
 
-    told = refused_handshake(error)
+    reported = refused_handshake(error)
 
-    assert EdgeProblemCode.HANDSHAKE_FAILED is told.problem.code
-    assert "the handshake failed" == str(told)
+    assert EdgeProblemCode.HANDSHAKE_FAILED is reported.problem.code
+    assert "the handshake failed" == str(reported)
 
 
 def test_what_cannot_be_read_of_a_valid_chain_changes_no_judgement(
@@ -423,7 +423,7 @@ def test_what_cannot_be_read_of_a_valid_chain_changes_no_judgement(
 
 
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1_1 is deprecated:DeprecationWarning")
-def test_a_server_of_old_versions_is_told(looking: Looking, tmp_path: Path) -> None:
+def test_a_server_of_old_versions_is_reported(looking: Looking, tmp_path: Path) -> None:
     """TLS 1.1 is spoken by no client any more."""
     context = context_of(CA.leaf(HOST).pem(CA.intermediate), tmp_path)
     context.set_ciphers("DEFAULT:@SECLEVEL=0")
@@ -437,7 +437,7 @@ def test_a_server_of_old_versions_is_told(looking: Looking, tmp_path: Path) -> N
     assert EdgeProblemCode.OLD_TLS is seen.problem.code
 
 
-def test_names_that_have_no_address_are_told_apart(looking: Looking) -> None:
+def test_names_that_have_no_address_are_distinguished(looking: Looking) -> None:
     """Not in DNS, and in DNS without an address."""
     looking.zones.seed("empty.example.com", "TXT", "no address here")
 

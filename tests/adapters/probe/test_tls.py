@@ -75,7 +75,7 @@ class Edges:
             self.zones.seed(domain, "A", address)
 
     def probe(self, *resolvers: tuple[str, int], port: int | None = None) -> TlsProbe:
-        """Look through the zone's resolver unless others are named."""
+        """Observe through the zone's resolver unless others are named."""
         ours = (self.dns.resolver.address, self.dns.port)
         return TlsProbe(
             resolvers or (ours,),
@@ -122,7 +122,7 @@ def test_wildcard_domain_is_looked_at_under_a_label(edges: Edges) -> None:
     assert is_served(edges.look("*.cdn.example.com"), fingerprint)
 
 
-def test_edge_that_is_down_is_told_and_does_not_count(edges: Edges) -> None:
+def test_edge_that_is_down_is_reported_and_does_not_count(edges: Edges) -> None:
     """An address that does not answer is reported; those that do decide."""
     fingerprint = edges.serve(DOMAIN)
     edges.qiniu.edges[0].down = True
@@ -148,7 +148,7 @@ def test_name_that_the_edge_does_not_serve_is_no_certificate(edges: Edges) -> No
 
 
 def test_certificate_for_another_name_is_seen_and_not_valid(edges: Edges) -> None:
-    """The name is judged as a client would, and the fingerprint still told."""
+    """The name is judged as a client would, and the fingerprint still reported."""
     fingerprint = edges.serve(DOMAIN, "other.example.com")
 
     seen = edges.look(DOMAIN)
@@ -159,7 +159,7 @@ def test_certificate_for_another_name_is_seen_and_not_valid(edges: Edges) -> Non
 
 
 def test_expired_certificate_is_seen_and_not_valid(edges: Edges) -> None:
-    """An expired certificate is told as such, with its end."""
+    """An expired certificate is reported as such, with its end."""
     fingerprint = edges.serve(DOMAIN, days=-1)
 
     seen = edges.look(DOMAIN)
@@ -267,20 +267,20 @@ def test_stopped_run_looks_no_further(edges: Edges) -> None:
 def test_nothing_is_begun_after_the_end(
     edges: Edges, domains: int, addresses: int, at_once: int
 ) -> None:
-    """A thread is told of it only once: that must not be of one domain or address, and the next
+    """A thread reports it only once: that must not be of one domain or address, and the next
     one be looked at as if nothing had happened, as long as the first one is silent.
     """
     names = [f"n{number}.example.com" for number in range(domains)]
     hosts = [f"127.0.58.{number + 1}" for number in range(addresses)]
     for name, host in itertools.product(names, hosts):
         edges.zones.seed(name, "A", host)
-    stopping, told = Run(), threading.Semaphore(0)
+    stopping, reported = Run(), threading.Semaphore(0)
 
     def pause(seconds: float) -> None:
         try:
             stopping.pause(seconds)
         except Interrupted:
-            told.release()
+            reported.release()
             raise
 
     edges.pause = pause
@@ -291,7 +291,7 @@ def test_nothing_is_begun_after_the_end(
         for guest in answering:
             assert guest is not None
             guest.close()
-        assert told.acquire(timeout=20)
+        assert reported.acquire(timeout=20)
         assert guest_of(servers, within=1) is None
         assert silent is not None
         silent.close()
@@ -310,7 +310,7 @@ def listening_at(hosts: Sequence[str]) -> Iterator[list[socket.socket]]:
 
 
 def guest_of(servers: Sequence[socket.socket], within: float) -> socket.socket | None:
-    """Give the next connection to any of them, if there is one within so many seconds."""
+    """Return the next connection to any of them, if there is one within so many seconds."""
     ready, _, _ = select.select(servers, [], [], within)
     return ready[0].accept()[0] if ready else None
 
@@ -325,8 +325,8 @@ os.close(free)
 resource.setrlimit(resource.RLIMIT_NOFILE, (free, free))
 try:
     served_chain(sys.argv[1], int(sys.argv[2]), "img.example.com")
-except NoHandshake as told:
-    print("silent:", told.silent)
+except NoHandshake as failure:
+    print("silent:", failure.silent)
 """
 
 
@@ -347,7 +347,7 @@ def test_address_that_could_not_be_asked_is_not_taken_for_silent() -> None:
     assert "silent: False\n" == done.stdout
 
 
-def test_missing_name_is_told(edges: Edges) -> None:
+def test_missing_name_is_reported(edges: Edges) -> None:
     """A domain that does not exist, or has no address, is one entry that says so."""
     edges.zones.seed("empty.example.com", "TXT", "no address here")
 
@@ -375,7 +375,7 @@ def test_silent_resolver_is_named(edges: Edges) -> None:
 
 
 def test_unreadable_bundle_is_a_matter_of_configuration(tmp_path: Path) -> None:
-    """A wrong `ca_bundle` is told before anything is looked at."""
+    """A wrong `ca_bundle` is reported before anything is looked at."""
     nonsense = tmp_path / "nonsense.pem"
     nonsense.write_text("no certificate")
     for bundle in (nonsense, tmp_path / "missing.pem"):
@@ -415,7 +415,7 @@ class World:
         return self.dns.resolver
 
     def look(self, *more: str, at_home: bool = False, patient: bool = True) -> ResolverCheck:
-        """Look through it, and through what else is named."""
+        """Observe through it, and through what else is named."""
         places = [(address, self.dns.port) for address in (ADDRESSES[1], *more)]
         within = ANSWER_WITHIN if patient else IMPATIENT
         return ResolverCheck(places, within, at_home=at_home)
@@ -555,7 +555,7 @@ def test_record_of_another_class_is_no_address() -> None:
 
 
 def test_silence_says_nothing_of_a_domain(world: World) -> None:
-    """The resolver is told by itself."""
+    """The resolver is reported by itself."""
     world.resolver.down()
 
     assert [] == world.look(patient=False).domains({ASKED: CNAME})

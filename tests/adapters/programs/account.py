@@ -50,7 +50,7 @@ class CommandAccount:
     dnspod: DnspodAccount
 
     def connect(self, token: str = TOKEN) -> DnsProvider:
-        """Give a provider, as another process would make it."""
+        """Return a provider, as another process would make it."""
         # -I -S: without the site's packages it starts in half the time.
         program = [sys.executable, "-I", "-S", str(PROGRAM)]
         return connected([*program, self.dnspod.service.url, TOKEN_ID, token])

@@ -45,8 +45,8 @@ def test_program_gets_what_to_do_with_which_name_and_value(tmp_path: Path) -> No
     handle = provider.add_txt(NAME, "gfj9Xq-_Rg85nM")
     assert provider.remove_txt(NAME, "gfj9Xq-_Rg85nM", handle)
 
-    told = f"{NAME}|gfj9Xq-_Rg85nM|"
-    assert f"a b|$HOME|present|{told}a b|$HOME|cleanup|{told}" == log.read_text()
+    reported = f"{NAME}|gfj9Xq-_Rg85nM|"
+    assert f"a b|$HOME|present|{reported}a b|$HOME|cleanup|{reported}" == log.read_text()
 
 
 @pytest.mark.parametrize(

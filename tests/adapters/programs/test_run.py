@@ -42,7 +42,7 @@ def eventually(condition: Callable[[], bool]) -> bool:
 
 
 def is_alive(pid_file: Path) -> bool:
-    """Tell whether the process is there, and no zombie."""
+    """Return whether the process is there, and no zombie."""
     stat = Path("/proc") / pid_file.read_text().strip() / "stat"
     try:
         return stat.read_text().rpartition(")")[2].split()[0] != "Z"
@@ -60,7 +60,7 @@ def test_output_goes_to_the_log(tmp_path: Path, said: Callable[[], list[str]]) -
 
 
 def test_environment_and_directory(tmp_path: Path, said: Callable[[], list[str]]) -> None:
-    """It has what certferry has, and what it is told; its input is empty."""
+    """It has what certferry has, and what it is given; its input is empty."""
     script = 'echo "$HOME $TOLD $PWD"; cat'
 
     run(program(tmp_path, "/bin/sh", "-c", script), {"TOLD": "so"}, no_pause, hidden=())
@@ -71,7 +71,7 @@ def test_environment_and_directory(tmp_path: Path, said: Callable[[], list[str]]
 def test_variables_that_are_passed_or_withheld(
     tmp_path: Path, said: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What it is told counts, whatever certferry has under that name; what is withheld is not
+    """What it is given counts, whatever certferry has under that name; what is withheld is not
     there, and what is called alike is.
     """
     for name in ("TOLD", "THEIR_TOKEN", "OUR_TOKEN"):
@@ -113,11 +113,11 @@ def test_key_is_not_logged(tmp_path: Path, said: Callable[[], list[str]], before
     with pytest.raises(DeployError) as failed:
         run(program(tmp_path, "/bin/sh", "-c", script), {}, no_pause, hidden=[key])
 
-    told = "\n".join([*said(), str(failed.value)])
-    assert "•••" in told
+    reported = "\n".join([*said(), str(failed.value)])
+    assert "•••" in reported
     for line in key.reveal().splitlines()[1:-1]:
-        assert line not in told
-        assert line[:20] not in told
+        assert line not in reported
+        assert line[:20] not in reported
 
 
 FORMS = {"PKCS#8": PrivateFormat.PKCS8, "traditional": PrivateFormat.TraditionalOpenSSL}
@@ -147,7 +147,7 @@ def pem_of(kind: str, form: PrivateFormat) -> str:
         "cat key; head -c 16500 /dev/zero | tr '\\0' 'x'; echo",
     ],
 )
-def test_key_in_a_frame_is_not_told(
+def test_key_in_a_frame_is_not_reported(
     tmp_path: Path,
     said: Callable[[], list[str]],
     kind: str,
@@ -171,7 +171,7 @@ def test_key_in_a_frame_is_not_told(
 
 @pytest.mark.parametrize("kind", KEYS)
 @pytest.mark.parametrize("how", ["grep -v -e ----- key", "grep -v -e ----- key | tr -d '\\n'"])
-def test_our_key_without_a_frame_is_not_told(
+def test_our_key_without_a_frame_is_not_reported(
     tmp_path: Path, said: Callable[[], list[str]], kind: str, how: str
 ) -> None:
     """Line by line as it was given, or in one."""
@@ -182,16 +182,20 @@ def test_our_key_without_a_frame_is_not_told(
     with pytest.raises(DeployError) as failed:
         run(program(tmp_path, "/bin/sh", "-c", f"{how}; exit 1"), {}, no_pause, hidden=hidden)
 
-    told = "\n".join([*said(), str(failed.value)])
-    assert "•••" in told
-    assert [] == lines_logged(pem, told)
+    reported = "\n".join([*said(), str(failed.value)])
+    assert "•••" in reported
+    assert [] == lines_logged(pem, reported)
 
 
-def lines_logged(pem: str, told: str) -> list[str]:
-    """Give the lines of a key's body that were told, with or without what stands between them."""
+def lines_logged(pem: str, reported: str) -> list[str]:
+    """Return the lines of a key's body that came out, with or without what is between them."""
     body = [line for line in pem.splitlines() if "-----" not in line]
-    unwrapped = "".join(told.split())
-    return [line for line in body if line[:20] in told or line[-20:] in told or line in unwrapped]
+    unwrapped = "".join(reported.split())
+    return [
+        line
+        for line in body
+        if line[:20] in reported or line[-20:] in reported or line in unwrapped
+    ]
 
 
 def test_words_around_a_key_are_reported(tmp_path: Path, said: Callable[[], list[str]]) -> None:
@@ -206,7 +210,7 @@ def test_words_around_a_key_are_reported(tmp_path: Path, said: Callable[[], list
     assert str(failed.value).endswith("exit code 1: with key: ••• nginx: bad key")
 
 
-def test_authorization_is_not_told(tmp_path: Path, said: Callable[[], list[str]]) -> None:
+def test_authorization_is_not_reported(tmp_path: Path, said: Callable[[], list[str]]) -> None:
     """As `curl -v` shows it: hidden to the end of its line, before the lines are joined."""
     script = "echo '> Authorization: Bearer planted'; echo '< HTTP/1.1 403'; exit 1"
 
@@ -231,14 +235,14 @@ def test_what_is_hidden_is_not_logged(tmp_path: Path, said: Callable[[], list[st
             hidden=hidden,
         )
 
-    told = "\n".join([*said(), str(failed.value)])
+    reported = "\n".join([*said(), str(failed.value)])
     assert {
         "/bin/sh: DP_Key=•••",
         "/bin/sh: DEPLOY_KEY=•••",
         "/bin/sh: •••",
         "/bin/sh: LB=1",
     } <= set(said())
-    assert "planted" not in told
+    assert "planted" not in reported
 
 
 @pytest.mark.parametrize("after", range(260, 320, 7))
@@ -256,7 +260,7 @@ def test_last_words_hold_no_part_of_a_secret(tmp_path: Path, after: int) -> None
 
 
 def test_secret_that_a_program_was_ended_in(tmp_path: Path, said: Callable[[], list[str]]) -> None:
-    """What it had not said yet would have told that the rest of it is a secret."""
+    """What it had not said yet would have shown that the rest of it is a secret."""
     script = "printf 'key=planted-0123'; sleep 60"
     does = program(tmp_path, "/bin/sh", "-c", script, timeout=0.5)
 
@@ -373,7 +377,7 @@ def test_silent_program_is_waited_for(tmp_path: Path) -> None:
 
 
 def stopped_when(there: Path) -> Callable[[float], None]:
-    """Give the pauses of a run that is stopped as soon as a file is there."""
+    """Return the pauses of a run that is stopped as soon as a file is there."""
 
     def pause(seconds: float) -> None:
         if there.exists():

@@ -12,7 +12,7 @@ NAMES = ("*.example.com", "*.src.example.com")
 
 
 def look(*domains: str, kind: Kind = Kind.AUTO, names: tuple[str, ...] = NAMES) -> Scope:
-    """Look at these domains, or at every covered one when none is named."""
+    """Observe these domains, or at every covered one when none is named."""
     return Scope("img", names, domains or None, kind, ())
 
 

@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from certferry.adapters.http.client import TIMEOUTS
-from certferry.adapters.http.problems import Timeouts
+from certferry.adapters.http.client import TIMEOUTS, Timeouts
 from certferry.adapters.qiniu.client import QiniuClient, QiniuTransport
 from certferry.adapters.qiniu.target import Qiniu
 from certferry.adapters.qiniu.wire import Hosts, QiniuKeys
@@ -97,7 +96,7 @@ class Place:
     def client(
         self, *, hosts: Hosts | None = None, access_key: str = ACCESS_KEY, secret: str = SECRET_KEY
     ) -> QiniuClient:
-        """Return a client: of this account, on the stand-in's hosts, unless told otherwise."""
+        """Return a client: of this account, on the stand-in's hosts, unless named otherwise."""
         return QiniuClient(
             QiniuTransport(
                 QiniuKeys(Secret(access_key), Secret(secret)),

@@ -269,7 +269,7 @@ def test_a_marker_comes_back_as_it_was_given(marker: str) -> None:
 
 
 def test_a_list_without_an_end() -> None:
-    """Half a list would be taken for the whole: it is told, after very many pages."""
+    """Half a list would be taken for the whole: it is reported, after very many pages."""
     pages = itertools.count(1)
 
     def answer(request: httpd.Request) -> httpd.Response:
@@ -448,7 +448,7 @@ def test_a_request_that_is_prepared_holds_what_is_sent() -> None:
 
 
 def test_the_stand_in_refuses_an_old_date(place: Place) -> None:
-    """A clock that is an hour off is told as such: 403, and what to compare."""
+    """A clock that is an hour off is reported as such: 403, and what to compare."""
     late = place.client()
     place.service.accounts.date_skew = timedelta(seconds=-1)
 

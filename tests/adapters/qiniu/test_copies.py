@@ -202,7 +202,7 @@ STRANGER = Authority("Private")
 def test_a_certificate_that_is_refused(
     options: dict[str, Any], code: int, place: Place, target: Qiniu
 ) -> None:
-    """Told with its code and advice, not tried again, and nothing is left behind."""
+    """Reported with its code and advice, not tried again, and nothing is left behind."""
     with pytest.raises(TargetRejected, match=str(code)) as caught:
         target.upload("img", bundle(WWW, **options))
 

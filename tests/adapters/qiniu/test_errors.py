@@ -163,7 +163,7 @@ def test_success_with_a_failing_code_is_a_failure(place: Place, client: QiniuCli
 
 
 def test_a_code_that_is_no_number(place: Place, client: QiniuClient) -> None:
-    """An answer of another make is told by its status."""
+    """An answer of another make is reported by its status."""
     body = b'{"code":"E1","error":{"message":"x"}}'
     place.service.api.faults.add(Fault.status(400, body), on="PUT *")
 
@@ -197,7 +197,7 @@ def test_wrong_keys(keys: tuple[str, str], place: Place) -> None:
 def test_a_signature_that_is_refused_with_a_code(
     code: int, place: Place, client: QiniuClient
 ) -> None:
-    """It says no more than 401 does: the other scheme is tried, and what came first is told."""
+    """It says no more than 401 does: the other scheme is tried, and what came first is reported."""
     place.service.api.faults.add(refusal(401, code, "no"), on="PUT *", times=2)
 
     error = _failure(lambda: client.httpsconf(WWW, CONF)).error

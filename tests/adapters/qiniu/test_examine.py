@@ -30,7 +30,7 @@ def examined(place: Place, **keys: Any) -> dict[str, Problem]:
 
 
 def test_keys_that_are_accepted_everywhere(place: Place) -> None:
-    """Where each call is answered is told, and how many certificates there are."""
+    """Where each call is answered is reported, and how many certificates there are."""
     place.service.add_certificate(qiniu_calls.issue("img.example.com"), "by hand")
 
     found = examined(place)
@@ -84,7 +84,7 @@ def test_nonsense_answers_say_nothing_of_keys(place: Place) -> None:
 def test_call_that_the_keys_may_not_make(
     place: Place, host: str, call: str, severity: Severity
 ) -> None:
-    """The others are let in; without buckets only source domains are not seen."""
+    """The others are accepted; without buckets only source domains are not seen."""
     getattr(place.service, host).faults.add(
         refusal(403, words="no permission"), on=call, times=None
     )
@@ -128,7 +128,7 @@ def test_clock_is_reported_by_a_web_page_too(place: Place) -> None:
 
 
 def test_service_that_does_not_answer_reports_no_time(place: Place) -> None:
-    """That is told as it is."""
+    """That is reported as it is."""
     place.service.api.faults.add(Fault.reset_before(), on="GET /", times=None)
 
     with pytest.raises(TargetUnavailable):

@@ -1,4 +1,4 @@
-"""Source domains of Kodo buckets: found, taken for what they are, bound, and told of honestly."""
+"""Source domains of Kodo buckets: found, taken for what they are, bound, and reported honestly."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_named_domains_are_what_they_are(place: Place, target: Qiniu) -> None:
 
 
 def test_a_source_domain_that_was_asked_for_as_a_cdn_domain(place: Place, target: Qiniu) -> None:
-    """It is called by its bucket, and the kind to set is told."""
+    """It is called by its bucket, and the kind to set is reported."""
     place.service.add_bucket_domain(SRC, "pictures")
 
     problem = problem_of(target, SRC, Kind.CDN)
@@ -129,7 +129,7 @@ def test_a_source_domain_is_bound(place: Place, target: Qiniu, new: str) -> None
 
 
 def test_a_change_that_qiniu_took_and_did_not_make(place: Place, target: Qiniu, new: str) -> None:
-    """A 200 is not believed: what is read back afterwards is what is reported."""
+    """A 200 is not trusted: what is read back afterwards is what is reported."""
     place.service.add_bucket_domain(SRC, "pictures")
     place.service.api.faults.add(Fault.status(200, b"{}"), on="POST /cert/bind")
 
@@ -201,7 +201,7 @@ def test_a_domain_that_left_the_cdn_a_moment_ago(
 
 
 def test_a_cdn_domain_of_another_account(place: Place, target: Qiniu, new: str) -> None:
-    """Kodo says that it is a CDN domain, and the CDN does not have it: the advice is told."""
+    """Kodo says that it is a CDN domain, and the CDN does not have it: the advice is reported."""
     place.service.add_bucket_domain(SRC, "pictures", domain_type=DomainType.CDN)
 
     with pytest.raises(TargetRejected, match="domaintype is not allowed") as caught:
@@ -269,7 +269,7 @@ def test_wrong_keys_are_reported_as_ever(place: Place) -> None:
 
 
 def test_a_sub_account_goes_on_with_the_cdn(place: Place, sub_account: Qiniu) -> None:
-    """A source domain that was found by itself is told of, beside the others: its certificate
+    """A source domain that was found by itself is reported beside the others: its certificate
     would run out unnoticed. Who wants the CDN alone can say so. One that is named is tried.
     """
     place.service.add_domain(IMG)
@@ -299,7 +299,7 @@ def test_a_sub_account_with_source_domains_alone(
 
 
 def test_keys_without_a_right_to_kodo(place: Place, target: Qiniu) -> None:
-    """They cost nothing at the CDN, and are told of where source domains were asked for."""
+    """They cost nothing at the CDN, and are reported where source domains were asked for."""
     place.service.add_domain(IMG)
     place.service.uc.faults.add(refusal(403, None, "no permission"), times=None)
 
@@ -363,7 +363,7 @@ def test_a_kodo_that_falls_silent_half_way(place: Place, target: Qiniu) -> None:
 
 @pytest.mark.parametrize("what", [look(), look(SRC), look(kind=KODO)])
 def test_silence_about_bindings(what: Scope, place: Place, target: Qiniu) -> None:
-    """It is told, and holds nothing up: the edges show as well what is bound."""
+    """It is reported, and holds nothing up: the edges show as well what is bound."""
     place.service.add_domain(IMG)
     place.service.add_bucket_domain(SRC, "pictures")
     place.service.uc.faults.add(Fault.status(503), on="GET /cert/bindings", times=None)
@@ -379,7 +379,7 @@ def test_silence_about_bindings(what: Scope, place: Place, target: Qiniu) -> Non
 
 def test_a_call_that_is_no_more(place: Place, target: Qiniu) -> None:
     """It is in no document: should it go one day, the CDN is served all the same, and what is not
-    is told.
+    is reported.
     """
     place.service.add_domain(IMG)
     place.service.add_bucket_domain(SRC, "pictures")

@@ -291,7 +291,7 @@ def test_an_odd_note_is_none(note: str, place: Place, bound: str) -> None:
 
 
 def test_a_run_that_was_killed_after_its_write(place: Place, bound: str) -> None:
-    """Nothing that was read before the write is believed afterwards, whatever the list shows."""
+    """Nothing that was read before the write is trusted afterwards, whatever the list shows."""
     place.service.domains.list_lag = timedelta(minutes=1)
     place.time.pause(61)
     the_domain(place.target())
@@ -327,7 +327,7 @@ def look_by_globs(
     exclude: tuple[str, ...] = (),
     kind: Kind = Kind.AUTO,
 ) -> Scope:
-    """Look at what these match, and at what is named."""
+    """Observe what these match, and at what is named."""
     return Scope("img", NAMES, domains, kind, (), globs=globs, exclude=exclude)
 
 
@@ -360,7 +360,7 @@ def test_glob_that_matches_children_alone_matches_nothing(place: Place, target: 
 
 
 def test_what_is_excluded_is_not_read(place: Place, target: Qiniu) -> None:
-    """Nothing that befalls it can be told, and no request is made for it."""
+    """Nothing that befalls it can be reported, and no request is made for it."""
     for name in (IMG, WWW, SRC):
         place.service.add_domain(name)
     place.service.api.faults.add(refusal(400, 400001), on=f"GET /domain/{WWW}", times=None)
@@ -373,7 +373,7 @@ def test_what_is_excluded_is_not_read(place: Place, target: Qiniu) -> None:
 
 
 def test_names_come_first_and_are_read_once(place: Place, target: Qiniu) -> None:
-    """Also where a glob matches them; one that is missing is told beside what is found."""
+    """Also where a glob matches them; one that is missing is reported beside what is found."""
     place.service.add_domain(IMG)
     place.service.add_domain(WWW)
 
@@ -402,7 +402,7 @@ def test_source_domains_are_found_and_excluded(place: Place, target: Qiniu) -> N
 
 
 def test_kodo_that_is_away_hides_no_named_domain(place: Place, target: Qiniu) -> None:
-    """What is named at the CDN is told, and that there may be more."""
+    """What is named at the CDN is reported, and that there may be more."""
     place.service.add_domain(WWW)
     place.service.uc.faults.add(Fault.status(503), times=None)
 
@@ -420,7 +420,7 @@ def test_kodo_that_is_away_hides_no_named_domain(place: Place, target: Qiniu) ->
 def test_domain_that_is_switched_off_is_left_out(
     wanted: Scope, state: str, said: str, place: Place, target: Qiniu
 ) -> None:
-    """It was not named; it is told, and why."""
+    """It was not named; it is reported, and why."""
     place.service.add_domain(IMG)
     place.service.add_domain(WWW, state=state)
 

@@ -37,7 +37,7 @@ def look(
     kind: Kind = Kind.AUTO,
     known: tuple[Certificate, ...] = (),
 ) -> Scope:
-    """Look at these domains, or at every covered one when none is named."""
+    """Observe these domains, or at every covered one when none is named."""
     return Scope("img", names, domains or None, kind, known)
 
 
@@ -81,7 +81,7 @@ def test_children_and_trial_domains_are_passed_over(place: Place, target: Qiniu)
 
 @pytest.mark.parametrize("state", ["offlined", "frozen"])
 def test_a_domain_that_is_switched_off(state: str, place: Place, target: Qiniu) -> None:
-    """A forgotten one under a wildcard is left out, and told as such; a named one fails."""
+    """A forgotten one under a wildcard is left out, and reported as such; a named one fails."""
     place.service.add_domain(WWW, state=state)
     place.service.add_domain(IMG)
 
@@ -179,7 +179,7 @@ def test_a_pending_change(place: Place, target: Qiniu) -> None:
     ],
 )
 def test_a_change_that_failed(description: str, advice: str, place: Place, target: Qiniu) -> None:
-    """Its description is told, and what was bound before stays."""
+    """Its description is reported, and what was bound before stays."""
     old, new = (qiniu_calls.seed(place.service, [WWW]) for _ in range(2))
     place.service.add_domain(WWW, https=old)
     place.service.fail_next(WWW, description)
@@ -239,7 +239,7 @@ def test_https_that_is_not_shown(absent: Any, place: Place, target: Qiniu) -> No
 
 
 def test_a_free_certificate_of_qinius_own(place: Place, target: Qiniu) -> None:
-    """Nothing of ours is bound, and the settings are told."""
+    """Nothing of ours is bound, and the settings are reported."""
     place.service.add_domain(WWW, free_certificate=True, force_https=True)
 
     settings = HttpsSettings(force_https=True, http2=False)
@@ -314,7 +314,7 @@ def test_buckets_that_may_not_be_seen(place: Place, target: Qiniu) -> None:
 
 @pytest.mark.parametrize("domains", [(), (WWW, IMG)])
 def test_a_domain_of_another_account(domains: tuple[str, ...], place: Place, target: Qiniu) -> None:
-    """One refused domain is told; it does not hide the others."""
+    """One refused domain is reported; it does not hide the others."""
     place.service.add_domain(WWW)
     place.service.add_domain(IMG)
     place.service.api.faults.add(refusal(403, 403023), on=f"GET /domain/{WWW}")

@@ -113,7 +113,7 @@ def test_a_domain_that_the_cdn_knows_too_is_a_cdn_domain(place: Place, target: Q
 
 
 def test_a_domain_that_was_asked_for_as_another_kind(place: Place, target: Qiniu) -> None:
-    """It is called what it is, and the kind to set is told."""
+    """It is called what it is, and the kind to set is reported."""
     place.service.add_domain(IMG)
     place.service.add_live_domain(LIVE, "studio")
 
@@ -238,7 +238,7 @@ def test_a_copy_that_is_no_more(place: Place, target: Qiniu) -> None:
 
 
 def test_a_disabled_domain(place: Place, target: Qiniu, ours: str) -> None:
-    """It is not written to, and what to do is told."""
+    """It is not written to, and what to do is reported."""
     place.service.add_live_domain(LIVE, "studio").disabled = True
 
     with pytest.raises(TargetRejected, match=f"{LIVE} is disabled at Pili") as caught:
@@ -301,7 +301,7 @@ NO_RIGHT = [
 def test_an_account_without_a_right_to_pili(
     fault: Fault, place: Place, target: Qiniu, ours: str, label: str
 ) -> None:
-    """The CDN goes on, and what was not seen is told, with how to leave it out; asked for live
+    """The CDN goes on, and what was not seen is reported, with how to leave it out; asked for live
     domains, it is the whole story. A copy of ours goes all the same.
     """
     place.service.add_domain(IMG)
@@ -322,7 +322,7 @@ def test_an_account_without_a_right_to_pili(
 
 
 def test_keys_that_work_elsewhere_lack_a_right(place: Place, target: Qiniu) -> None:
-    """They are not told to be wrong; those that work nowhere are."""
+    """They are not called wrong; those that work nowhere are."""
     place.service.add_domain(IMG)
     place.service.pili.faults.add(refusal(403, None, "no permission"), times=None)
 
@@ -416,7 +416,7 @@ def test_a_mirror_has_its_own_pili_or_none() -> None:
 
 
 def test_a_mirror_without_pili(place: Place) -> None:
-    """Nothing is asked, and nothing told, unless live domains were asked for."""
+    """Nothing is asked, and nothing reported, unless live domains were asked for."""
     place.service.add_domain(IMG)
     hosts = place.hosts
     target = place.target(hosts=type(hosts)(hosts.api, hosts.fusion, hosts.uc))

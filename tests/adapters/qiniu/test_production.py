@@ -37,7 +37,7 @@ KEEP = DesiredHttps()
 
 
 def look(*domains: str, kind: Kind = Kind.AUTO, known: Sequence[Certificate] = ()) -> Scope:
-    """Look at these domains, or at all below example.com."""
+    """Observe these domains, or at all below example.com."""
     return Scope("img", ("*.example.com",), domains or None, kind, known)
 
 
@@ -127,7 +127,7 @@ def test_number_3_where_bindings_are_read(
 
 
 def test_number_3_bindings_that_nobody_answers(place: Place, target: Qiniu) -> None:
-    """A domain that is named is bound all the same, and what could not be read is told."""
+    """A domain that is named is bound all the same, and what could not be read is reported."""
     habits.bindings_nowhere(place.service)
     place.service.add_bucket_domain(SRC, "pictures")
     new = seed(place)
@@ -146,7 +146,7 @@ def test_number_3_bindings_that_nobody_answers(place: Place, target: Qiniu) -> N
 def test_number_4_a_key_of_another_certificate(
     habit: habits.Habit | None, place: Place, target: Qiniu
 ) -> None:
-    """Either code is told as what it is: the two do not belong together."""
+    """Either code is reported as what it is: the two do not belong together."""
     if habit is not None:
         habit(place.service)
     mixed = replace(bundle(WWW), privkey_pem=bundle(WWW).privkey_pem)
@@ -159,7 +159,7 @@ def test_number_4_a_key_of_another_certificate(
 def test_number_6_settings_that_the_detail_hides(
     habit: habits.Habit, place: Place, target: Qiniu
 ) -> None:
-    """The certificate alone is sent, with what is wished; everything else stays."""
+    """The certificate alone is sent, with what is desired; everything else stays."""
     bound(place, force_https=True, http2=True)
     habit(place.service)
     first, second = seed(place), seed(place)
@@ -264,7 +264,7 @@ def test_number_10_a_certificate_that_is_in_use_for_minutes_more(
 
 
 def test_number_12_a_401_proves_no_wrong_key(place: Place, target: Qiniu) -> None:
-    """Where the same keys were let in, one path's 401 blames the path, and the others go on."""
+    """Where the same keys were accepted, one path's 401 blames the path, and the others go on."""
     habits.unknown_paths_401(place.service)
     place.service.add_domain(WWW)
     place.service.add_domain(IMG)
@@ -472,7 +472,7 @@ SHAPES: dict[str, tuple[bytes, str, str]] = {
 
 @pytest.mark.parametrize("shape", sorted(SHAPES))
 def test_an_answer_of_another_shape(shape: str, place: Place, target: Qiniu) -> None:
-    """Told with the request's id and the path of the wrong value; the other domains go on."""
+    """Reported with the request's id and the path of the wrong value; the other domains go on."""
     body, content_type, words = SHAPES[shape]
     place.service.add_domain(WWW)
     place.service.add_domain(IMG)
@@ -502,7 +502,7 @@ def test_a_number_that_is_written_as_text_is_a_number(place: Place, target: Qini
 
 
 def test_a_bucket_that_cannot_be_read(place: Place, target: Qiniu) -> None:
-    """It hides its own domains; the others, and the CDN, go on, and it is told."""
+    """It hides its own domains; the others, and the CDN, go on, and it is reported."""
     place.service.add_domain(IMG)
     place.service.add_bucket_domain(WWW, "broken")
     place.service.add_bucket_domain(SRC, "sound")
@@ -518,7 +518,7 @@ def test_a_bucket_that_cannot_be_read(place: Place, target: Qiniu) -> None:
 
 
 def test_a_list_of_certificates_that_cannot_be_read(place: Place, target: Qiniu) -> None:
-    """The domains are observed, the upload and the binding go on, and it is told."""
+    """The domains are observed, the upload and the binding go on, and it is reported."""
     bound(place)
     fault = Fault.status(200, b'["a", "list"]')
     place.service.fusion.faults.add(fault, on="GET /sslcert", times=None)

@@ -196,7 +196,7 @@ def test_keys_do_not_print() -> None:
     assert "sk-of-mine" not in repr(QiniuKeys(Secret("ak-of-mine"), Secret("sk-of-mine")))
 
 
-# --- TLS versions at Qiniu: whichever form its server takes, found out once, and told no drift
+# --- TLS versions at Qiniu: whichever form its server takes, found out once, and no drift
 
 
 VERSIONS = ("TLSv1.2", "TLSv1.3")
@@ -278,7 +278,7 @@ def test_a_complaint_about_something_else(place: Place, target: Qiniu) -> None:
 
 
 def test_a_server_that_takes_neither_form(place: Place, target: Qiniu) -> None:
-    """It is told what the second answer was, and the array stays what is sent first."""
+    """The second answer is reported, and the array stays what is sent first."""
     place.service.add_domain(WWW)
     words = "json: cannot unmarshal value into Go struct field SslizeArgs.tlsVersions"
     place.service.api.faults.add(refusal(400, 400000, words), on="PUT *", times=2)
@@ -307,7 +307,7 @@ def test_versions_that_are_never_reported(place: Place, target: Qiniu) -> None:
 
 
 def test_versions_that_are_reported_once_they_are_set(place: Place, target: Qiniu) -> None:
-    """Before, they are unknown; set by another change, they are as wished; changed, they drift."""
+    """Before, they are unknown; set by another change, they are as desired; changed, they drift."""
     cert_id = seed(place)
     place.service.add_domain(WWW, https=cert_id)
     assert {"force_https": "false", "http2": "false", "tls_versions": "unknown"} == {

@@ -221,7 +221,7 @@ def test_rate_that_is_exceeded_for_good_ends_the_survey(place: Place, path: str)
 
     target = place.target()
 
-    if path == "/buckets":  # the CDN's domains are told without Kodo's
+    if path == "/buckets":  # the CDN's domains are reported without Kodo's
         assert [TargetUnavailable] == [type(one) for one in target.survey(unseen).unread]
     else:
         with pytest.raises(TargetUnavailable):

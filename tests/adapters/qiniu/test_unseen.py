@@ -52,7 +52,7 @@ def test_a_list_that_cannot_be_had(place: Place, target: Qiniu) -> None:
 def test_a_domain_that_cannot_be_read(
     fault: Fault, words: str, domains: tuple[str, ...], place: Place, target: Qiniu
 ) -> None:
-    """It is told, as worth trying later, and does not hide the others."""
+    """It is reported, as worth trying later, and does not hide the others."""
     place.service.add_domain(WWW)
     place.service.add_domain(IMG)
     place.service.api.faults.add(fault, on=f"GET /domain/{WWW}", times=None)
@@ -219,7 +219,7 @@ def test_names_in_another_order_or_not_reported(
 
 
 def test_copies_that_the_state_does_not_know(place: Place, target: Qiniu) -> None:
-    """What carries the lineage's mark beside what is known is told, with its moments: the state may
+    """What has the lineage's mark and is not known is reported, with its moments: the state may
     be an older copy. Other lineages' marks and other people's names are not.
     """
     known, issued = bundle_of(qiniu_calls.issue(WWW)).certificate, qiniu_calls.issue(WWW)

@@ -17,7 +17,7 @@ from tests.support.bind import KEY_NAME, SECRET, Bind
 def connected(
     server: str, now: Callable[[], datetime] | None = None, **settings: Any
 ) -> UpdateServer:
-    """Give a provider that speaks to a server by the key, if nothing else is set."""
+    """Return a provider that speaks to a server by the key, if nothing else is set."""
     written: dict[str, Any] = {
         "server": server,
         "key_name": KEY_NAME,
@@ -32,5 +32,5 @@ def connected(
 
 
 def at(bind: Bind, **settings: Any) -> UpdateServer:
-    """Give a provider of a BIND's zones, as another process would make it."""
+    """Return a provider of a BIND's zones, as another process would make it."""
     return connected(bind.address, **settings)

@@ -63,14 +63,14 @@ def test_record_goes_into_the_longest_zone(bind: Bind) -> None:
 
 def test_name_that_is_delegated_away_is_reported(bind: Bind) -> None:
     """The server would take the record, and no resolver would see it."""
-    with pytest.raises(ZoneNotFound, match=r"delegates away\.example\.com") as told:
+    with pytest.raises(ZoneNotFound, match=r"delegates away\.example\.com") as reported:
         at(bind).add_txt("_acme-challenge.img.away.example.com", VALUE)
 
-    assert "primary of away.example.com" in str(told.value.hint)
+    assert "primary of away.example.com" in str(reported.value.hint)
 
 
 def test_zones_may_be_declared(bind: Bind) -> None:
-    """Then no other is written into, and one that the server lacks is told."""
+    """Then no other is written into, and one that the server lacks is reported."""
     provider = at(bind, zones=("Sub.example.com.", "example.org"))
 
     here, missing = provider.zones() or ()
@@ -138,14 +138,14 @@ def test_cname_at_the_name_is_reported(bind: Bind) -> None:
 
 
 def test_key_may_be_limited_to_one_name(bind: Bind) -> None:
-    """What it may not change is told with what to grant."""
+    """What it may not change is reported with what to grant."""
     provider = at(bind, key_name=LIMITED, algorithm=Algorithm.SHA512)
 
     handle = provider.add_txt(ALLOWED, VALUE)
-    with pytest.raises(DnsAccessDenied, match="REFUSED") as told:
+    with pytest.raises(DnsAccessDenied, match="REFUSED") as reported:
         provider.add_txt("_acme-challenge.other.limited.example", VALUE)
 
-    assert "update-policy" in str(told.value.hint)
+    assert "update-policy" in str(reported.value.hint)
     assert provider.remove_txt(ALLOWED, VALUE, handle)
     assert [] == bind.values(ALLOWED)
 
@@ -162,11 +162,11 @@ def test_key_that_is_not_the_servers_is_reported(
     bind: Bind, changed: dict[str, Any], said: str
 ) -> None:
     """With what to compare; the secret is not shown."""
-    with pytest.raises(DnsAccessDenied, match=f"{NAME}.*{said}") as told:
+    with pytest.raises(DnsAccessDenied, match=f"{NAME}.*{said}") as reported:
         at(bind, **changed).add_txt(NAME, VALUE)
 
-    assert "named-checkconf" in str(told.value.hint)
-    assert "MDEy" not in f"{told.value} {told.value.hint}"
+    assert "named-checkconf" in str(reported.value.hint)
+    assert "MDEy" not in f"{reported.value} {reported.value.hint}"
 
 
 @pytest.mark.parametrize("late", [timedelta(minutes=20), -timedelta(minutes=20)])
@@ -174,11 +174,11 @@ def test_clock_that_is_wrong_is_reported(bind: Bind, late: timedelta) -> None:
     """And how far, when it is asked for."""
     provider = at(bind, now=lambda: datetime.now(UTC) - late)
 
-    with pytest.raises(DnsUnavailable, match="BADTIME") as told:
+    with pytest.raises(DnsUnavailable, match="BADTIME") as reported:
         provider.add_txt(NAME, VALUE)
     ahead = provider.clock_ahead()
 
-    assert "clocks" in str(told.value.hint)
+    assert "clocks" in str(reported.value.hint)
     assert ahead is not None
     assert abs(late - ahead) < timedelta(seconds=30)
 
@@ -212,20 +212,20 @@ def test_refusal_of_an_update_says_what_to_do(
     server.update = code
     server.signs_updates = signs
 
-    with pytest.raises(kind, match=f"{NAME}.*{dns.rcode.to_text(code)}") as told:
+    with pytest.raises(kind, match=f"{NAME}.*{dns.rcode.to_text(code)}") as reported:
         connected(server.address).add_txt(NAME, VALUE)
 
-    assert advice in str(told.value.hint)
+    assert advice in str(reported.value.hint)
 
 
 def test_server_that_is_not_the_primary_is_reported(server: Scripted) -> None:
     """Its answer is signed, so that the key is the right one."""
     server.update = dns.rcode.NOTAUTH
 
-    with pytest.raises(ZoneNotFound, match=f"{NAME}.*NOTAUTH") as told:
+    with pytest.raises(ZoneNotFound, match=f"{NAME}.*NOTAUTH") as reported:
         connected(server.address).add_txt(NAME, VALUE)
 
-    assert "primary of the zone" in str(told.value.hint)
+    assert "primary of the zone" in str(reported.value.hint)
 
 
 @pytest.mark.parametrize("to", ["question", "update"])
@@ -234,11 +234,11 @@ def test_refusal_without_a_signature_is_of_the_key(server: Scripted, to: str) ->
     setattr(server, to, dns.rcode.NOTAUTH)
     server.signs, server.signs_updates = to == "update", False
 
-    with pytest.raises(DnsAccessDenied, match=f"{NAME}.*{KEY_NAME}.*NOTAUTH") as told:
+    with pytest.raises(DnsAccessDenied, match=f"{NAME}.*{KEY_NAME}.*NOTAUTH") as reported:
         connected(server.address).add_txt(NAME, VALUE)
 
-    assert "`key_secret`" in str(told.value.hint)
-    assert "clock" in str(told.value.hint)
+    assert "`key_secret`" in str(reported.value.hint)
+    assert "clock" in str(reported.value.hint)
 
 
 def test_update_that_is_ignored_is_reported(server: Scripted) -> None:
@@ -305,10 +305,10 @@ def test_server_that_is_silent_is_reported() -> None:
     """After the time-out, and one more try."""
     with socket.create_server((HOST, 0)) as silent:
         address = f"{HOST}:{silent.getsockname()[1]}"
-        with pytest.raises(DnsUnavailable, match=f"{NAME}.*{address}.*no answer") as told:
+        with pytest.raises(DnsUnavailable, match=f"{NAME}.*{address}.*no answer") as reported:
             connected(address, timeout=timedelta(seconds=0.1)).add_txt(NAME, VALUE)
 
-    assert "TCP" in str(told.value.hint)
+    assert "TCP" in str(reported.value.hint)
 
 
 def test_server_with_many_addresses_that_are_silent_is_reported(
@@ -371,10 +371,10 @@ def test_answer_that_was_lost_is_asked_for_again(server: Scripted) -> None:
 )
 def test_server_that_can_be_none_is_reported(server: str, said: str) -> None:
     """Before anything is sent."""
-    with pytest.raises(ConfigError, match=said) as told:
+    with pytest.raises(ConfigError, match=said) as reported:
         connected(server)
 
-    assert "192.0.2.1:53" in str(told.value.hint)
+    assert "192.0.2.1:53" in str(reported.value.hint)
 
 
 @pytest.mark.parametrize(
@@ -407,8 +407,8 @@ def test_key_name_that_can_be_none_is_reported(name: str) -> None:
 )
 def test_secret_that_can_be_none_is_explained(secret: str, said: str) -> None:
     """What was pasted in its place is named, and not shown."""
-    with pytest.raises(ConfigError, match=said) as told:
+    with pytest.raises(ConfigError, match=said) as reported:
         connected(HOST, key_secret=Secret(secret))
 
-    assert told.value.hint is not None
-    assert "c2VjcmV0" not in f"{told.value} {told.value.hint}"
+    assert reported.value.hint is not None
+    assert "c2VjcmV0" not in f"{reported.value} {reported.value.hint}"

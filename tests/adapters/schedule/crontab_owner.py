@@ -51,7 +51,7 @@ class CrontabOwner:
         )
 
     def read(self) -> bytes | None:
-        """Give the crontab, `None` when there is none.
+        """Return the crontab, `None` when there is none.
 
         A listing is not exact, so this asks in the way in which an editor gets it.
         """
@@ -91,7 +91,7 @@ class CrontabOwner:
 
 @contextmanager
 def crontab_owner() -> Iterator[CrontabOwner]:
-    """Give a user without a crontab; afterwards everything is as it was."""
+    """Return a user without a crontab; afterwards everything is as it was."""
     with ExitStack() as stack:
         stack.enter_context(cron_daemon())
         if AS_ROOT:

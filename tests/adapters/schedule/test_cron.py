@@ -29,7 +29,7 @@ from certferry.errors import ScheduleError
 from certferry.text import Text
 from tests.adapters.schedule.crontab_owner import AS_ROOT, CrontabOwner
 
-# --- The real `crontab`: what it accepts survives, and what it refuses is told and changes
+# --- The real `crontab`: what it accepts survives, and what it refuses is reported and changes
 # nothing
 
 
@@ -63,7 +63,7 @@ def programs(tmp_path: Path) -> Path:
 
 
 def stand_in(programs: Path, script: str) -> Cron:
-    """Give the keeper of a `crontab` that does what no real one can be made to do."""
+    """Return the keeper of a `crontab` that does what no real one can be made to do."""
     program = programs / "crontab"
     program.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
     program.chmod(0o755)
@@ -157,7 +157,7 @@ def test_a_rhythm_of_the_operators_own_has_no_next_run(owner: CrontabOwner) -> N
 
 
 def test_without_a_daemon_there_is_no_next_run(owner: CrontabOwner) -> None:
-    """What is to be done first is told with what is installed."""
+    """What is to be done first is reported with what is installed."""
     to_do = Text("start it")
     keeper = Cron(owner.environ, lambda _: 0, lambda: NOON, lambda: to_do)
     keeper.install(JOB)
@@ -200,7 +200,7 @@ def test_the_next_run_is_always_ahead() -> None:
 
 
 def test_without_the_program_the_hint_knows_another_way(tmp_path: Path) -> None:
-    """A machine without cron is told so, and that there is systemd; there is nothing to find."""
+    """A machine without cron says so, and names systemd; there is nothing to find."""
     keeper = cron({"PATH": str(tmp_path)})
 
     with pytest.raises(ScheduleError, match="`crontab` cannot be run: No such file") as caught:
@@ -343,19 +343,19 @@ ANY = st.builds(
 
 
 def closed(crontab: bytes) -> bytes:
-    """Give a crontab whose last line has its end, as cron requires."""
+    """Return a crontab whose last line has its end, as cron requires."""
     return crontab + b"\n" if crontab and not crontab.endswith(b"\n") else crontab
 
 
 def is_ours(line: bytes) -> bool:
-    """Say it once more, in other words than the code: an entry that ends with our mark."""
+    """Repeat it, in other words than the code: an entry that ends with our mark."""
     ends = line.rstrip(b" \t")[-len(MARK) - 1 :] == b" " + MARK
     fields = line.removesuffix(MARK).split()
     return ends and fields[0][:1] in b"0123456789*~@" and len(fields) > 1
 
 
 def foreign(crontab: bytes) -> list[bytes]:
-    """Give the lines that are not ours."""
+    """Return the lines that are not ours."""
     lines = closed(crontab).split(b"\n")[:-1] if crontab else []
     return [line for line in lines if not is_ours(line)]
 
@@ -536,10 +536,8 @@ def test_the_path_of_a_line_is_the_last_one_above_it(above: bytes, path: str) ->
 
 @pytest.mark.parametrize("shell", ["/bin/sh", "/bin/bash"])
 @pytest.mark.parametrize("code", [0, 1, 137])
-def test_a_run_that_fails_is_followed_by_who_tells_it(
-    tmp_path: Path, shell: str, code: int
-) -> None:
-    """Told how it ended, with the same options; the line's own exit code stays the run's."""
+def test_a_run_that_fails_is_followed_by_its_report(tmp_path: Path, shell: str, code: int) -> None:
+    """Reported how it ended, with the same options; the line's own exit code stays the run's."""
     program, calls = tmp_path / "a 'run' $HOME", tmp_path / "calls"
     program.write_text(
         f'#!/bin/sh\necho "$MONITOR_EXIT_STATUS:$*" >>{calls}\n'
@@ -553,6 +551,9 @@ def test_a_run_that_fails_is_followed_by_who_tells_it(
 
     ended = subprocess.run([shell, "-c", line], check=False)
 
-    told = [f"{code}:--config /etc/c 100%.toml notify failed"] if code else []
+    reported = [f"{code}:--config /etc/c 100%.toml notify failed"] if code else []
     assert code == ended.returncode
-    assert [":--config /etc/c 100%.toml sync --scheduled", *told] == calls.read_text().splitlines()
+    assert [
+        ":--config /etc/c 100%.toml sync --scheduled",
+        *reported,
+    ] == calls.read_text().splitlines()

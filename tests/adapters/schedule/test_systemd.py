@@ -52,7 +52,7 @@ def directory(tmp_path: Path) -> Path:
 
 
 def timer(directory: Path, *, for_system: bool = True, **environ: str) -> SystemdTimer:
-    """Give the keeper of units on a machine where systemd does not run."""
+    """Return the keeper of units on a machine where systemd does not run."""
     return SystemdTimer(
         directory,
         {**os.environ, **environ},
@@ -303,7 +303,7 @@ esac
 
 
 class Manager:
-    """A running systemd, and what it was told."""
+    """A running systemd, and what it was reported."""
 
     def __init__(self, folder: Path, directory: Path, *, for_system: bool = True) -> None:
         self.folder = folder
@@ -315,8 +315,8 @@ class Manager:
             directory, environ, for_system=for_system, booted=folder, lingering=self.lingering
         )
 
-    def told(self) -> list[str]:
-        """Give what changed something, since the last time this was asked."""
+    def reported(self) -> list[str]:
+        """Return what changed something, since the last time this was asked."""
         journal = self.folder / "journal"
         lines = journal.read_text().splitlines() if journal.exists() else []
         journal.unlink(missing_ok=True)
@@ -332,23 +332,23 @@ def manager(tmp_path: Path, directory: Path) -> Manager:
 def test_a_running_systemd_is_asked_once(manager: Manager, job: Job) -> None:
     """Read again and enabled the first time; not bothered the second time."""
     manager.timer.install(job)
-    assert ["daemon-reload", "enable --now certferry.timer"] == manager.told()
+    assert ["daemon-reload", "enable --now certferry.timer"] == manager.reported()
 
     manager.timer.install(job)
-    assert [] == manager.told()
+    assert [] == manager.reported()
 
 
 def test_a_timer_that_was_stopped_is_started(manager: Manager, job: Job) -> None:
     """Installed means that it runs, also when the files are there already."""
     manager.timer.install(job)
     (manager.folder / "on").unlink()
-    manager.told()
+    manager.reported()
 
     assert Installation.UNCHANGED is manager.timer.install(job)[0]
-    assert ["daemon-reload", "enable --now certferry.timer"] == manager.told()
+    assert ["daemon-reload", "enable --now certferry.timer"] == manager.reported()
 
 
-def test_a_running_timer_tells_its_next_run(manager: Manager, job: Job) -> None:
+def test_a_running_timer_shows_its_next_run(manager: Manager, job: Job) -> None:
     """The manager knows when; nothing is left to do."""
     manager.timer.install(job)
 
@@ -362,11 +362,11 @@ def test_a_running_timer_tells_its_next_run(manager: Manager, job: Job) -> None:
 def test_a_running_timer_is_stopped_before_it_goes(manager: Manager, job: Job) -> None:
     """Disabled first, so that no link is left, and read again at the end."""
     manager.timer.install(job)
-    manager.told()
+    manager.reported()
 
     manager.timer.remove()
 
-    assert ["disable --now certferry.timer", "daemon-reload"] == manager.told()
+    assert ["disable --now certferry.timer", "daemon-reload"] == manager.reported()
 
 
 def test_the_users_own_manager_is_asked(tmp_path: Path, directory: Path, job: Job) -> None:
@@ -375,7 +375,7 @@ def test_the_users_own_manager_is_asked(tmp_path: Path, directory: Path, job: Jo
 
     manager.timer.install(job)
 
-    assert ["--user daemon-reload", "--user enable --now certferry.timer"] == manager.told()
+    assert ["--user daemon-reload", "--user enable --now certferry.timer"] == manager.reported()
 
 
 def test_a_user_who_logs_out_keeps_the_timer(tmp_path: Path, directory: Path, job: Job) -> None:
@@ -455,7 +455,7 @@ def test_a_missing_systemctl_is_reported(tmp_path: Path, directory: Path, job: J
             act()
 
 
-# --- Whether a cron daemon runs: told only where it can be seen that there is none
+# --- Whether a cron daemon runs: reported only where it can be seen that there is none
 
 
 @pytest.fixture

@@ -140,7 +140,7 @@ ExecStart=/usr/bin/certferry notify failed
 """
 
 
-def test_the_service_that_tells_of_a_failure() -> None:
+def test_the_service_that_reports_a_failure() -> None:
     """It is started by the other, and by nothing else; it is guarded as that is."""
     job = Job(
         ("/usr/bin/certferry", "--quiet", "sync"),
@@ -150,8 +150,8 @@ def test_the_service_that_tells_of_a_failure() -> None:
     )
 
     after = "After=network-online.target nss-lookup.target\n"
-    told = SERVICE.replace(after, f"{after}OnFailure=certferry-failed.service\n")
-    assert told + HARDENED + SYSTEM == service_text(job, for_system=True)
+    reported = SERVICE.replace(after, f"{after}OnFailure=certferry-failed.service\n")
+    assert reported + HARDENED + SYSTEM == service_text(job, for_system=True)
     assert FAILED + HARDENED + SYSTEM == failed_text(job, for_system=True)
 
 

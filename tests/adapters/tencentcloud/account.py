@@ -30,14 +30,14 @@ class TencentCloudAccount(ZoneAccount):
         self.key = self.service.add_key(SECRET_ID, SECRET_KEY)
 
     def now(self) -> datetime:
-        """Give the machine's time, which the pauses move as well."""
+        """Return the machine's time, which the pauses move as well."""
         return super().now() + self.ahead
 
     def add_zone(self, name: str) -> None:
         self.service.add_domain(name)
 
     def connect(self, **settings: Any) -> DnsProvider:
-        """Give a provider, as another process would make it; not paced unless asked for."""
+        """Return a provider, as another process would make it; not paced unless asked for."""
         written = {
             "secret_id": Secret(SECRET_ID),
             "secret_key": Secret(SECRET_KEY),

@@ -293,9 +293,9 @@ def test_key_is_in_no_message(
     account: TencentCloudAccount, provider: DnspodRecords, place: str
 ) -> None:
     """Not even when the service itself repeats it, in whatever place of its answer."""
-    told = {"Code": "LimitExceeded", "Message": "no", "RequestId": "a-1", place: SECRET_KEY}
-    error = {"Code": told["Code"], "Message": told["Message"]}
-    body = json.dumps({"Response": {"Error": error, "RequestId": told["RequestId"]}})
+    reported = {"Code": "LimitExceeded", "Message": "no", "RequestId": "a-1", place: SECRET_KEY}
+    error = {"Code": reported["Code"], "Message": reported["Message"]}
+    body = json.dumps({"Response": {"Error": error, "RequestId": reported["RequestId"]}})
     account.service.faults.add(Fault.status(200, body.encode()), times=None)
 
     with pytest.raises(DnsError) as refused:

@@ -24,8 +24,7 @@ import dns.rcode
 import dns.rdatatype
 import dns.resolver
 
-from certferry.adapters.http.client import HttpClient, Pacer
-from certferry.adapters.http.problems import Timeouts
+from certferry.adapters.http.client import HttpClient, Pacer, Timeouts
 from certferry.core.network import CaaRecord, is_made_up
 from certferry.errors import ConfigError, DnsRejected, DnsUnavailable, Retry, ZoneNotFound
 from certferry.ports.http import Http, NoAnswer

@@ -13,12 +13,13 @@ import shlex
 import stat
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated, Any
 
+from certferry import errors
 from certferry.adapters.dns.answers import not_again, parsed
 from certferry.adapters.http.client import ahead_of
 from certferry.adapters.http.posting import must_be_address
@@ -26,15 +27,6 @@ from certferry.core.certificates.names import CHALLENGE
 from certferry.core.discovery.inventory import FoundZone
 from certferry.core.redaction import quoted
 from certferry.core.secret import Secret
-from certferry.errors import (
-    ConfigError,
-    DnsAccessDenied,
-    DnsError,
-    DnsRejected,
-    DnsUnavailable,
-    Retry,
-    ZoneNotFound,
-)
 from certferry.file_trust import NotTrusted, must_be_trusted
 from certferry.ports.adapter import Context, Variable
 from certferry.ports.dns import DnsProvider
@@ -49,9 +41,7 @@ WHERE_KEYS_ARE = Text(
 )
 ENVIRONMENT = (
     Variable(
-        "api",
-        ("ACMEDNS_BASE_URL", "ACME_DNS_API_BASE"),
-        Text("the address of the acme-dns server"),
+        "api", ("ACMEDNS_BASE_URL", "ACME_DNS_API_BASE"), Text("the address of the acme-dns server")
     ),
     Variable(
         "username", ("ACMEDNS_USERNAME",), Text("the username of the registration"), is_public=True
@@ -81,9 +71,7 @@ REGISTER = Text(
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What an operator writes under `[accounts.<label>]`: the keys of one registration, or a file
-    with several.
-    """
+    """The settings under `[accounts.<label>]`: one registration's keys, or a file with several."""
 
     api: Secret | str
     username: Secret | None = None
@@ -96,9 +84,7 @@ class Settings:
 
 
 def connect(settings: Settings, context: Context) -> DnsProvider:
-    """Return the provider of the registrations at one server. Nothing is sent yet. Raises
-    `ConfigError` for keys that cannot be a registration's.
-    """
+    """Return the provider of one server; nothing is sent yet. Raises `ConfigError`."""
     api = _plain(settings.api).rstrip("/")
     must_be_address("api", api)
     return AcmeDnsServer(
@@ -110,13 +96,13 @@ def _registrations(settings: Settings, api: str) -> Sequence[Registration]:
     one = (settings.username, settings.password, settings.subdomain)
     if settings.storage is not None:
         if any(one):
-            raise ConfigError(
+            raise errors.ConfigError(
                 Text("the acme-dns account has `storage` and keys of a registration as well"),
                 hint=Text("write one of them: a registration of its own can be another account"),
             )
         return read_storage(settings.storage, api)
     if not all(one):
-        raise ConfigError(
+        raise errors.ConfigError(
             Text("the acme-dns account lacks `username`, `password` or `subdomain`, or `storage`"),
             hint=REGISTER,
         )
@@ -128,23 +114,17 @@ def _plain(written: Secret | str) -> str:
     return (written.reveal() if isinstance(written, Secret) else written).strip()
 
 
+@dataclass(eq=False)
 class AcmeDnsServer:
     """The registrations at one server. Safe to use from threads. A handle is the value."""
 
-    def __init__(
-        self,
-        api: str,
-        registrations: Sequence[Registration],
-        http: Http,
-        now: Callable[[], datetime],
-    ) -> None:
-        self._api = api
-        self._registrations = registrations
-        self._http = http
-        self._now = now
-        self._lock = threading.Lock()
-        self._needed: dict[str, list[str]] = {}
-        self._denied: dict[str, DnsAccessDenied] = {}
+    api: str
+    registrations: Sequence[Registration]
+    http: Http
+    now: Callable[[], datetime]
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
+    _needed: dict[str, list[str]] = field(default_factory=dict, init=False)
+    _denied: dict[str, errors.DnsAccessDenied] = field(default_factory=dict, init=False)
 
     def zones(self) -> tuple[FoundZone, ...] | None:
         """Return `None`: each registration is one name, which only the end of a CNAME has."""
@@ -158,10 +138,10 @@ class AcmeDnsServer:
     def clock_ahead(self) -> timedelta | None:
         """See `ports.examination.Timed.clock_ahead`."""
         try:
-            answer = self._http.send("GET", f"{self._api}/health", repeatable=True)
+            answer = self.http.send("GET", f"{self.api}/health", repeatable=True)
         except NoAnswer as exc:
             raise self._lost("/health", exc.problem) from exc
-        return ahead_of(answer.headers, self._now())
+        return ahead_of(answer.headers, self.now())
 
     def add_txt(self, name: str, value: str) -> str:
         """See `ports.dns.DnsProvider.add_txt`."""
@@ -181,7 +161,7 @@ class AcmeDnsServer:
             self._write(chosen, name, value)
         except BaseException as exc:
             self._forget(chosen, value)
-            if isinstance(exc, DnsAccessDenied):
+            if isinstance(exc, errors.DnsAccessDenied):
                 self._denied[chosen.subdomain] = exc
             raise
         return value
@@ -194,10 +174,10 @@ class AcmeDnsServer:
         return True
 
     def _registration(self, name: str) -> Registration:
-        for one in self._registrations:
+        for one in self.registrations:
             if one.answers_for(name):
                 return one
-        raise _none_for(name, self._registrations)
+        raise _none_for(name, self.registrations)
 
     def _forget(self, chosen: Registration, value: str) -> None:
         with self._lock:
@@ -213,7 +193,7 @@ class AcmeDnsServer:
         }
         body = json.dumps({"subdomain": chosen.subdomain, "txt": value}).encode()
         try:
-            answer = self._http.send("POST", f"{self._api}/update", headers, body)
+            answer = self.http.send("POST", f"{self.api}/update", headers, body)
         except NoAnswer as exc:
             raise self._lost(name, exc.problem) from exc
         said = parsed(answer.body) or {}
@@ -223,14 +203,16 @@ class AcmeDnsServer:
             problem = Text("not an acme-dns response (status {status})", status=answer.status)
             raise self._lost(name, problem)
 
-    def _lost(self, about: str, problem: Text) -> DnsUnavailable:
-        return DnsUnavailable(
-            Text("{about}: {api}: {problem}", about=about, api=self._api, problem=problem),
+    def _lost(self, about: str, problem: Text) -> errors.DnsUnavailable:
+        return errors.DnsUnavailable(
+            Text("{about}: {api}: {problem}", about=about, api=self.api, problem=problem),
             hint=Text("see that `api` is the address of an acme-dns server, and that it runs"),
         )
 
 
-def _refused(chosen: Registration, name: str, status: int, said: Mapping[str, object]) -> DnsError:
+def _refused(
+    chosen: Registration, name: str, status: int, said: Mapping[str, object]
+) -> errors.DnsError:
     words = quoted(said.get("error", ""), [chosen.password, chosen.username])
     message = Text("{name}: acme-dns answers {status}: {words}")
     message = message.filled(name=name, status=status, words=words)
@@ -239,26 +221,23 @@ def _refused(chosen: Registration, name: str, status: int, said: Mapping[str, ob
             "compare `username`, `password` and `subdomain` with what the registration was"
             " answered with, and see that its `allowfrom` has this host's address"
         )
-        return DnsAccessDenied(message, hint=hint)
+        return errors.DnsAccessDenied(message, hint=hint)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.TOO_MANY_REQUESTS:
-        return DnsUnavailable(message, hint=_LATER)
+        return errors.DnsUnavailable(message, hint=_LATER)
     hint = Text("see that `api` is the address of an acme-dns server")
-    return DnsRejected(message, hint=hint)
+    return errors.DnsRejected(message, hint=hint)
 
 
-def _no_room(name: str) -> DnsRejected:
+def _no_room(name: str) -> errors.DnsRejected:
     """Return the error for one value too many: it would push out one that a CA has yet to see."""
-    return DnsRejected(
-        Text(
-            "{name}: acme-dns keeps two values, and orders in progress need both",
-            name=name,
-        ),
+    return errors.DnsRejected(
+        Text("{name}: acme-dns keeps two values, and orders in progress need both", name=name),
         hint=Text("register once more, and let each domain's CNAME lead to a name of its own"),
-        retry=Retry.LATER,
+        retry=errors.Retry.LATER,
     )
 
 
-def _none_for(name: str, registrations: Sequence[Registration]) -> ZoneNotFound:
+def _none_for(name: str, registrations: Sequence[Registration]) -> errors.ZoneNotFound:
     """Return the error that says which CNAME would lead to a registration."""
     domain = name.removeprefix(f"{CHALLENGE}.")
     of_domain = [one for one in registrations if one.domain == domain]
@@ -271,7 +250,7 @@ def _none_for(name: str, registrations: Sequence[Registration]) -> ZoneNotFound:
             " [dns] no CNAME is followed, and acme-dns cannot be used): {record}",
             record=f"{name}. CNAME {end}",
         )
-    return ZoneNotFound(
+    return errors.ZoneNotFound(
         Text("no registration of the acme-dns account answers for {name}", name=name), hint=hint
     )
 
@@ -296,13 +275,11 @@ class Registration:
 
 
 def registration(username: str, password: str, written: str, domain: str = "") -> Registration:
-    """Return a registration; `written` is its subdomain or its fulldomain. Raises `ConfigError` for
-    keys that cannot be one's.
-    """
+    """Return a registration, by subdomain or fulldomain. Raises `ConfigError` for wrong keys."""
     name = written.strip().rstrip(".").lower()
     subdomain = name.partition(".")[0]
     if _PASSWORD.fullmatch(username) and _USERNAME.fullmatch(password):
-        raise ConfigError(
+        raise errors.ConfigError(
             Text("`username` and `password` of the acme-dns account are in each other's place"),
             hint=REGISTER,
         )
@@ -312,7 +289,7 @@ def registration(username: str, password: str, written: str, domain: str = "") -
         ("subdomain", subdomain, _SUBDOMAIN),
     ):
         if not form.fullmatch(value):
-            raise ConfigError(
+            raise errors.ConfigError(
                 Text("`{key}` of the acme-dns account is not valid", key=key), hint=REGISTER
             )
     fulldomain = name if name != subdomain else ""
@@ -323,13 +300,13 @@ def read_storage(path: Path, api: str) -> Sequence[Registration]:
     """Read the registrations at one server from a file. Raises `ConfigError`."""
     found = parsed(_private(path))
     if found is None:
-        raise ConfigError(
+        raise errors.ConfigError(
             Text("{path} is not an acme-dns client file", path=str(path)),
             hint=Text("it is JSON: from each domain to what the server answered to /register"),
         )
     registrations = list(_registrations_in(found, path, api))
     if not registrations:
-        raise ConfigError(
+        raise errors.ConfigError(
             Text("{path} has no registration at {api}", path=str(path), api=api), hint=REGISTER
         )
     return registrations
@@ -346,10 +323,10 @@ def _registrations_in(found: dict[str, Any], path: Path, api: str) -> Iterator[R
         username, password = texts.get("username", ""), texts.get("password", "")
         try:
             yield registration(username, password, written, domain.rstrip(".").lower())
-        except ConfigError as wrong:
+        except errors.ConfigError as wrong:
             said = Text("{path}: {domain}: {problem}")
             said = said.filled(path=str(path), domain=quoted(domain), problem=wrong.message)
-            raise ConfigError(said, hint=wrong.hint) from None
+            raise errors.ConfigError(said, hint=wrong.hint) from None
 
 
 def _private(path: Path) -> bytes:
@@ -357,16 +334,16 @@ def _private(path: Path) -> bytes:
     try:
         must_be_trusted(path)
         if path.stat().st_mode & _OTHERS:
-            raise ConfigError(
+            raise errors.ConfigError(
                 Text("{path} holds keys, and other users can read it", path=str(path)),
                 hint=Text("run: chmod 600 {path}", path=shlex.quote(str(path))),
             )
         return path.read_bytes()
     except NotTrusted as exc:
-        raise ConfigError(
+        raise errors.ConfigError(
             Text("{path} {problem}", path=str(exc.path), problem=exc.problem), hint=exc.fix
         ) from exc
     except OSError as exc:
-        raise ConfigError(
+        raise errors.ConfigError(
             Text("{path}: {problem}", path=str(path), problem=system_words(exc))
         ) from exc

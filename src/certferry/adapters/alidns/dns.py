@@ -25,19 +25,7 @@ from http import HTTPStatus
 from typing import Annotated
 from urllib.parse import quote, urlencode
 
-from certferry.adapters.dns.answers import (
-    EXCLUDED,
-    LATER,
-    TOO_MANY_CALLS,
-    Codes,
-    Item,
-    JsonTxtService,
-    Reply,
-    as_text,
-    object_in,
-    objects,
-    parsed,
-)
+from certferry.adapters.dns import answers
 from certferry.adapters.dns.records import TxtRecord, TxtRecords, Zone, hosts_of
 from certferry.adapters.http.client import HttpClient, Request, client_in, is_server_error
 from certferry.core.redaction import quoted, quoted_code
@@ -95,7 +83,7 @@ _ACCOUNT = Text("look at the account's notices at home.console.aliyun.com")
 _IN_DOUBT = ("InternalError", "ServiceUnavailable", "UnKnownError")  # their spelling
 _FORBIDDEN = ("DomainExpired", "DomainLocked", "DomainType", "RecordLocked", "ProtectedDomain")
 
-_ANSWERS = Codes(
+_ANSWERS = answers.Codes(
     Text("{about}: Alibaba Cloud DNS answered {action} with code {code}: {words}"),
     _LOOK,
     denied={
@@ -113,12 +101,12 @@ _ANSWERS = Codes(
     rejected={
         **dict.fromkeys((f"Forbidden.{which}" for which in _FORBIDDEN), _LOOK),
         **dict.fromkeys(("IllegalTimestamp", "InvalidTimeStamp"), _CLOCK),
-        "DomainRecordConflict": EXCLUDED,
+        "DomainRecordConflict": answers.EXCLUDED,
         "QuotaExceeded": _PLAN,
     },
     unavailable={
-        "Throttling": TOO_MANY_CALLS,  # and Throttling.User, Throttling.Api
-        **dict.fromkeys(_IN_DOUBT, LATER),
+        "Throttling": answers.TOO_MANY_CALLS,  # and Throttling.User, Throttling.Api
+        **dict.fromkeys(_IN_DOUBT, answers.LATER),
     },
 )
 CODES = _ANSWERS.meanings
@@ -134,9 +122,7 @@ class Settings:
 
 
 def connect(settings: Settings, context: Context) -> DnsProvider:
-    """Return the provider of one account. Nothing is sent yet. Raises `ConfigError` for what can be
-    no AccessKey of a RAM user.
-    """
+    """Return the provider of one account; nothing is sent yet. Raises `ConfigError`."""
     key_id = settings.access_key_id.reveal().strip()
     secret = settings.access_key_secret.reveal().strip()
     _must_be_an_access_key(key_id, secret)
@@ -171,18 +157,14 @@ def _must_be_an_access_key(key_id: str, secret: str) -> None:
 
 
 def answers_too_many(answer: Answer) -> bool:
-    """Return whether a call was refused, undone, because there were too many: that is a code of an
-    ordinary refusal here.
-    """
+    """Return whether a call was refused for its rate alone: by status, or by an ordinary code."""
     if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
         return True
     return answer.status >= HTTPStatus.BAD_REQUEST and b'"Throttling' in answer.body
 
 
-class AlidnsClient(JsonTxtService):
-    """The domains of one account: see `dns.records.TxtService`. Keys that may not even list the
-    domains are not sent again.
-    """
+class AlidnsClient(answers.JsonTxtService):
+    """The domains of one account. Keys that may not even list the domains are not sent again."""
 
     decisive = ("DescribeDomains",)
     gone = ("DomainRecordNotBelongToUser", "InvalidRecordId.NotFound")
@@ -205,15 +187,10 @@ class AlidnsClient(JsonTxtService):
         `SubDomain` has left of it, so both spell the domain as the account does.
         """
         host = zone.host_of(name)
-        items = self._list(
-            "DescribeSubDomainRecords",
-            ("DomainRecords", "Record"),
-            name,
-            RECORDS_PAGE,
-            SubDomain=zone.id if host == "@" else f"{host}.{zone.id}",
-            DomainName=zone.id,
-            Type="TXT",
-        )
+        at = zone.id if host == "@" else f"{host}.{zone.id}"
+        where = {"SubDomain": at, "DomainName": zone.id, "Type": "TXT"}
+        keys = ("DomainRecords", "Record")
+        items = self._list("DescribeSubDomainRecords", keys, name, RECORDS_PAGE, **where)
         found = [_record_of(item, zone) for item in items]
         return [record for record in found if record is not None and record.name == name]
 
@@ -231,7 +208,7 @@ class AlidnsClient(JsonTxtService):
         reply = self.write("AddDomainRecord", name, DomainName=zone.id, **record)
         if reply.code == DUPLICATE:
             return None
-        record_id = as_text(self.settled(reply, name).get("RecordId"))
+        record_id = answers.as_text(self.settled(reply, name).get("RecordId"))
         return record_id if RECORD_ID.fullmatch(record_id) else None
 
     def remove(self, zone: Zone, record_id: str, about: str) -> bool:
@@ -240,22 +217,22 @@ class AlidnsClient(JsonTxtService):
         reply = self.write("DeleteDomainRecord", about, RecordId=record_id)
         return self.unless_gone(reply, about) is not None
 
-    def reply(self, action: str, answer: Answer) -> Reply | None:
+    def reply(self, action: str, answer: Answer) -> answers.Reply | None:
         """See `JsonTxtService.reply`."""
-        body = parsed(answer.body)
+        body = answers.parsed(answer.body)
         if body is None:
             return None
         hidden = [self._secret, Secret(self._id)]
         is_refused = answer.status >= HTTPStatus.BAD_REQUEST or "Code" in body
-        code = (quoted_code(as_text(body.get("Code")), hidden) or "?") if is_refused else ""
-        words = quoted(as_text(body.get("Message")), hidden)
+        code = (quoted_code(answers.as_text(body.get("Code")), hidden) or "?") if is_refused else ""
+        words = quoted(answers.as_text(body.get("Message")), hidden)
         is_in_doubt = code in _IN_DOUBT or is_server_error(answer)
-        return Reply(action, code, words, body, is_in_doubt=is_in_doubt)
+        return answers.Reply(action, code, words, body, is_in_doubt=is_in_doubt)
 
-    def error(self, reply: Reply, about: str | Text) -> DnsError:
+    def error(self, reply: answers.Reply, about: str | Text) -> DnsError:
         """See `JsonTxtService.error`: what a broken server says of a call is no refusal."""
         error = super().error(reply, about)
-        return DnsUnavailable(error.message, hint=LATER) if reply.is_in_doubt else error
+        return DnsUnavailable(error.message, hint=answers.LATER) if reply.is_in_doubt else error
 
     def request(self, action: str, **params: str) -> Request:
         """See `JsonTxtService.request`: a nonce is accepted once."""
@@ -266,13 +243,13 @@ class AlidnsClient(JsonTxtService):
 
     def _list(
         self, action: str, keys: tuple[str, str], about: str | Text, size: int, **params: str
-    ) -> list[Item]:
+    ) -> list[answers.Item]:
         """Read a list to its end, the total that the service names."""
 
-        def page(number: int, before: int) -> tuple[list[Item], bool]:
+        def page(number: int, before: int) -> tuple[list[answers.Item], bool]:
             where = {**params, "PageNumber": str(number), "PageSize": str(size)}
             body = self.settled(self.read(action, about, **where), about)
-            items = objects(object_in(body, keys[0]).get(keys[1]))
+            items = answers.objects(answers.object_in(body, keys[0]).get(keys[1]))
             total = body.get("TotalCount")
             total = total if isinstance(total, int) else math.inf
             return items, before + len(items) >= total or (total == math.inf and not items)
@@ -280,10 +257,10 @@ class AlidnsClient(JsonTxtService):
         return self.pages(page, about)
 
 
-def _zone_of(item: Item) -> Zone:
-    written = as_text(item.get("DomainName"))
-    name = (as_text(item.get("PunyCode")) or written).lower()
-    servers = hosts_of(object_in(item, "DnsServers").get("DnsServer"))
+def _zone_of(item: answers.Item) -> Zone:
+    written = answers.as_text(item.get("DomainName"))
+    name = (answers.as_text(item.get("PunyCode")) or written).lower()
+    servers = hosts_of(answers.object_in(item, "DnsServers").get("DnsServer"))
     # It is sent back as the service spells it, unless that cannot be sent.
     spelt = written if written.isprintable() else name
     return Zone(spelt or name, name, name_servers=servers)
@@ -291,13 +268,13 @@ def _zone_of(item: Item) -> Zone:
 
 def _record_of(item: Mapping[str, object], zone: Zone) -> TxtRecord | None:
     """Read a record, if it is a TXT record of this zone."""
-    host, value = as_text(item.get("RR")).lower(), as_text(item.get("Value"))
-    record_id = as_text(item.get("RecordId"))
+    host, value = answers.as_text(item.get("RR")).lower(), answers.as_text(item.get("Value"))
+    record_id = answers.as_text(item.get("RecordId"))
     # In Unicode or in A-labels: the documents show it in neither case.
-    is_ours = as_text(item.get("DomainName")).lower() in {zone.id.lower(), zone.name}
+    is_ours = answers.as_text(item.get("DomainName")).lower() in {zone.id.lower(), zone.name}
     if item.get("Type") != "TXT" or not is_ours or not RECORD_ID.fullmatch(record_id):
         return None
-    is_enabled = as_text(item.get("Status")).lower() != "disable"
+    is_enabled = answers.as_text(item.get("Status")).lower() != "disable"
     return TxtRecord(record_id, zone.name_of(host), value, is_enabled)
 
 

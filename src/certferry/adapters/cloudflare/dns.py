@@ -20,17 +20,8 @@ from http import HTTPStatus
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
-from certferry.adapters.dns.answers import (
-    EXCLUDED,
-    Codes,
-    Item,
-    JsonTxtService,
-    Reply,
-    as_text,
-    object_in,
-    objects,
-    parsed,
-)
+from certferry import errors
+from certferry.adapters.dns import answers
 from certferry.adapters.dns.records import (
     ALL_ZONES,
     TxtRecord,
@@ -39,25 +30,10 @@ from certferry.adapters.dns.records import (
     hosts_of,
     is_zone_name,
 )
-from certferry.adapters.http.client import (
-    HttpClient,
-    Request,
-    client_in,
-    is_server_error,
-    seconds_asked_for,
-)
+from certferry.adapters.http import client
 from certferry.core.certificates.names import suffixes
 from certferry.core.redaction import quoted, quoted_code
 from certferry.core.secret import Secret
-from certferry.errors import (
-    ConfigError,
-    DnsAccessDenied,
-    DnsError,
-    DnsRejected,
-    DnsUnavailable,
-    Retry,
-    ZoneNotFound,
-)
 from certferry.ports.adapter import Context, Variable
 from certferry.ports.dns import DnsProvider
 from certferry.ports.http import Answer
@@ -115,19 +91,16 @@ _PLAN = Text("the zone's plan at Cloudflare does not allow more records: remove 
 _MANY = Text("the account has made too many calls: Cloudflare allows 1200 in five minutes")
 _LATER = Text("try again in some minutes, and look at www.cloudflarestatus.com")
 
-_ANSWERS = Codes(
+_ANSWERS = answers.Codes(
     Text("{about}: Cloudflare answered {action} with code {code} (status {status}): {words}"),
     Text("look at the zone at dash.cloudflare.com"),
     denied={
         # Invalid API Token. Invalid access token; Unauthorized; from this location.
         **dict.fromkeys(("1000", "9109"), _CHECK),
-        **dict.fromkeys(
-            ("6003", "6103", "6111", "9103", "9106", "9107", "10001"),
-            _NO_TOKEN,
-        ),
+        **dict.fromkeys(("6003", "6103", "6111", "9103", "9106", "9107", "10001"), _NO_TOKEN),
         "10000": _LACKS_PERMISSION,  # Authentication error
     },
-    rejected={"81053": EXCLUDED, "81054": EXCLUDED, "81045": _PLAN},
+    rejected={"81053": answers.EXCLUDED, "81054": answers.EXCLUDED, "81045": _PLAN},
 )
 CODES = _ANSWERS.meanings
 
@@ -141,33 +114,31 @@ class Settings:
 
 
 def connect(settings: Settings, context: Context) -> DnsProvider:
-    """Return the provider of what one token may see. Nothing is sent yet. Raises `ConfigError` for
-    what can be no API token.
-    """
+    """Return the provider of one token; nothing is sent yet. Raises `ConfigError`."""
     token = settings.token.reveal().strip()
     _must_be_a_token(token)
-    http = client_in(context, settings.api, REQUESTS_PER_SECOND)
+    http = client.client_in(context, settings.api, REQUESTS_PER_SECOND)
     service = CloudflareClient(settings.api, Secret(token), http, context)
     return TxtRecords(SERVICE, service, context.pause)
 
 
 def _must_be_a_token(token: str) -> None:
     if _GLOBAL_KEY.fullmatch(token):
-        raise ConfigError(
+        raise errors.ConfigError(
             Text("`token` of the Cloudflare account is the Global API Key"), hint=_MAKE_TOKEN
         )
     if _ORIGIN_CA_KEY.fullmatch(token):
-        raise ConfigError(
+        raise errors.ConfigError(
             Text("`token` of the Cloudflare account is the Origin CA Key"), hint=_MAKE_TOKEN
         )
     if not _TOKEN.fullmatch(token):
-        raise ConfigError(
+        raise errors.ConfigError(
             Text("`token` of the Cloudflare account is empty, or holds more than an API token"),
             hint=Text("write the token alone, without `Bearer`, quotes or spaces"),
         )
 
 
-class CloudflareClient(JsonTxtService):
+class CloudflareClient(answers.JsonTxtService):
     """The zones that one API token may see: see `dns.records.TxtService`. A zone is asked for by
     its name, once, where they have not all been listed. A token that may not even see zones is not
     sent again.
@@ -176,21 +147,19 @@ class CloudflareClient(JsonTxtService):
     decisive = ("GET zones",)
     gone = ("81044",)
 
-    def __init__(self, api: str, token: Secret, http: HttpClient, context: Context) -> None:
+    def __init__(self, api: str, token: Secret, http: client.HttpClient, context: Context) -> None:
         self._api = api.rstrip("/")
         self._token = token
         self._by_name: dict[str, list[Zone]] = {}
-        clock = Request("GET", f"{self._api}/zones")
+        clock = client.Request("GET", f"{self._api}/zones")
         super().__init__(SERVICE, _ANSWERS, http, clock, context)
 
     def zones(self, about: str | Text = ALL_ZONES) -> list[Zone]:
-        """See `TxtService.zones`. Raises `ZoneNotFound` for a token that sees none: without
-        Zone:Read, the list is empty, and no error says why.
-        """
+        """Raise `ZoneNotFound` for a token that sees none: without Zone:Read, the list is empty."""
         found = super().zones(about)
         if not found:
             sentence = Text("the API token sees no zone at Cloudflare")
-            raise ZoneNotFound(sentence, hint=_LACKS_PERMISSION)
+            raise errors.ZoneNotFound(sentence, hint=_LACKS_PERMISSION)
         return found
 
     def zones_above(self, name: str) -> Iterator[Zone]:
@@ -213,7 +182,7 @@ class CloudflareClient(JsonTxtService):
             return None
         reply = self.read("GET dns_records", about, path=f"{_records(zone)}/{record_id}")
         found = self.unless_gone(reply, about)
-        return None if found is None else _record_of(object_in(found, "result"))
+        return None if found is None else _record_of(answers.object_in(found, "result"))
 
     def create(self, zone: Zone, name: str, value: str) -> str | None:
         """See `TxtService.create`. Such a record is never one that Cloudflare proxies."""
@@ -222,7 +191,9 @@ class CloudflareClient(JsonTxtService):
         reply = self.write("POST dns_records", name, path=_records(zone), fields=fields)
         if reply.code in DUPLICATES:
             return None
-        record_id = as_text(object_in(self.settled(reply, name), "result").get("id"))
+        record_id = answers.as_text(
+            answers.object_in(self.settled(reply, name), "result").get("id")
+        )
         return record_id if ID.fullmatch(record_id) else None
 
     def remove(self, zone: Zone, record_id: str, about: str) -> bool:
@@ -233,49 +204,44 @@ class CloudflareClient(JsonTxtService):
     def list_zones(self, about: str | Text, query: dict[str, str] | None = None) -> Iterable[Zone]:
         """Read the zones that the token sees, or those of a query."""
         for item in self._list("zones", "/zones", about, ZONES_PAGE, query or {}):
-            zone_id, name = as_text(item.get("id")), as_text(item.get("name")).lower()
+            zone_id, name = (
+                answers.as_text(item.get("id")),
+                answers.as_text(item.get("name")).lower(),
+            )
             if ID.fullmatch(zone_id) and is_zone_name(name):
                 servers = hosts_of(item.get("name_servers"))
                 yield Zone(zone_id, name, _problem_of(item, name), servers)
 
-    def reply(self, action: str, answer: Answer) -> Reply | None:
-        """See `JsonTxtService.reply`. The innermost error of the chain says the most, and the outer
-        one's code is the one that is shown and looked up.
-        """
-        body, status = parsed(answer.body), answer.status
+    def reply(self, action: str, answer: Answer) -> answers.Reply | None:
+        """See `JsonTxtService.reply`: the outer error's code counts, and the words of the chain."""
+        body, status = answers.parsed(answer.body), answer.status
         if body is None:
             return None
         if status < HTTPStatus.BAD_REQUEST and body.get("success") is True:
-            return Reply(action, "", Quoted(""), body)
-        first = next(iter(objects(body.get("errors"))), {})
-        said = [first, *objects(first.get("error_chain"))]
-        words = "; ".join(filter(None, (as_text(one.get("message")) for one in said)))
-        return Reply(
-            action,
-            quoted_code(as_text(first.get("code")), [self._token]) or "?",
-            quoted(words, [self._token]),
-            body,
-            status,
-            answer.headers,
-            is_in_doubt=is_server_error(answer),
+            return answers.Reply(action, "", Quoted(""), body)
+        first = next(iter(answers.objects(body.get("errors"))), {})
+        said = [first, *answers.objects(first.get("error_chain"))]
+        words = "; ".join(filter(None, (answers.as_text(one.get("message")) for one in said)))
+        code = quoted_code(answers.as_text(first.get("code")), [self._token]) or "?"
+        shown, in_doubt = quoted(words, [self._token]), client.is_server_error(answer)
+        return answers.Reply(
+            action, code, shown, body, status, answer.headers, is_in_doubt=in_doubt
         )
 
-    def error(self, reply: Reply, about: str | Text) -> DnsError:
-        """See `JsonTxtService.error`: the status decides where the code says nothing of the token.
-        After too many calls it carries when the next may be made.
-        """
+    def error(self, reply: answers.Reply, about: str | Text) -> errors.DnsError:
+        """See `JsonTxtService.error`: the status decides where the code is not of the token."""
         error = super().error(reply, about)
         if reply.status == HTTPStatus.TOO_MANY_REQUESTS:
-            asked = seconds_asked_for(Answer(reply.status, reply.headers, b""))
+            asked = client.seconds_asked_for(Answer(reply.status, reply.headers, b""))
             rest = LONG_REST if asked is None else timedelta(seconds=asked)
-            error = DnsUnavailable(error.message, hint=_MANY)
-            error.retry = Retry.at(self._now() + rest)
-        elif isinstance(error, DnsAccessDenied):
+            error = errors.DnsUnavailable(error.message, hint=_MANY)
+            error.retry = errors.Retry.at(self._now() + rest)
+        elif isinstance(error, errors.DnsAccessDenied):
             pass
         elif reply.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
-            error = DnsAccessDenied(error.message, hint=_CHECK)
+            error = errors.DnsAccessDenied(error.message, hint=_CHECK)
         elif reply.is_in_doubt:
-            error = DnsUnavailable(error.message, hint=_LATER)
+            error = errors.DnsUnavailable(error.message, hint=_LATER)
         return error
 
     def _named(self, zone: str, about: str) -> list[Zone]:
@@ -288,45 +254,42 @@ class CloudflareClient(JsonTxtService):
 
     def _list(
         self, what: str, path: str, about: str | Text, size: int, query: dict[str, str]
-    ) -> list[Item]:
+    ) -> list[answers.Item]:
         """Read a list to its end: the number of pages, or an empty one where none is named."""
 
-        def page(number: int, before: int) -> tuple[list[Item], bool]:
+        def page(number: int, before: int) -> tuple[list[answers.Item], bool]:
             del before
             where = urlencode({**query, "page": number, "per_page": size})
             body = self.settled(self.read(f"GET {what}", about, path=f"{path}?{where}"), about)
-            items = objects(body.get("result"))
-            pages = object_in(body, "result_info").get("total_pages")
+            items = answers.objects(body.get("result"))
+            pages = answers.object_in(body, "result_info").get("total_pages")
             return items, number >= pages if isinstance(pages, int) else not items
 
         return self.pages(page, about)
 
-    def request(self, action: str, **params: Any) -> Request:
+    def request(self, action: str, **params: Any) -> client.Request:
         """See `JsonTxtService.request`: `path`, and the `fields` of a JSON body."""
-        headers = {
-            "Authorization": f"Bearer {self._token.reveal()}",
-            "Accept": "application/json",
-        }
+        headers = {"Authorization": f"Bearer {self._token.reveal()}", "Accept": "application/json"}
         method, url = action.partition(" ")[0], f"{self._api}{params['path']}"
         if "fields" not in params:
-            return Request(method, url, headers)
+            return client.Request(method, url, headers)
         headers["Content-Type"] = "application/json"
-        return Request(method, url, headers, json.dumps(params["fields"]).encode())
+        return client.Request(method, url, headers, json.dumps(params["fields"]).encode())
 
 
 def _records(zone: Zone) -> str:
     return f"/zones/{zone.id}/dns_records"
 
 
-def _problem_of(item: dict[str, Any], name: str) -> DnsRejected | None:
+def _problem_of(item: dict[str, Any], name: str) -> errors.DnsRejected | None:
     """Return why no resolver would see a record in this zone, if that is so."""
-    if as_text(item.get("type")) in _SERVED_ELSEWHERE:
-        return DnsRejected(
+    if answers.as_text(item.get("type")) in _SERVED_ELSEWHERE:
+        return errors.DnsRejected(
             Text("Cloudflare is not the DNS service of the zone {zone}", zone=name),
             hint=Text("name the account of the service that the zone's NS records lead to"),
         )
-    if as_text(item.get("status")) in _NOT_YET_SERVED:
-        return DnsRejected(
+    if answers.as_text(item.get("status")) in _NOT_YET_SERVED:
+        return errors.DnsRejected(
             Text("the zone {zone} is not delegated to Cloudflare", zone=name),
             hint=Text(
                 "set the name servers that dash.cloudflare.com shows at the registrar, or name the "
@@ -336,11 +299,11 @@ def _problem_of(item: dict[str, Any], name: str) -> DnsRejected | None:
     return None
 
 
-def _record_of(item: Item) -> TxtRecord | None:
-    record_id, name = as_text(item.get("id")), as_text(item.get("name")).lower()
+def _record_of(item: answers.Item) -> TxtRecord | None:
+    record_id, name = answers.as_text(item.get("id")), answers.as_text(item.get("name")).lower()
     if item.get("type") != "TXT" or not ID.fullmatch(record_id):
         return None
-    content = as_text(item.get("content"))
+    content = answers.as_text(item.get("content"))
     # Other clients write content without quotes.
     is_quoted = len(content) > 1 and content[0] == content[-1] == '"'
     return TxtRecord(record_id, name, content[1:-1] if is_quoted else content)

@@ -12,23 +12,14 @@ from datetime import timedelta
 from http import HTTPStatus
 from typing import Any
 
-from certferry.adapters.dns.records import (
-    ALL_ZONES,
-    OutcomeUnknown,
-    TxtService,
-    Zone,
-    is_zone_name,
-    zones_holding,
-)
-from certferry.adapters.http.client import HttpClient, Request, ask_the_time, surely_undone
-from certferry.adapters.http.problems import HttpFailure
-from certferry.errors import (
-    ConfigError,
-    DnsAccessDenied,
-    DnsError,
-    DnsRejected,
-    DnsUnavailable,
-    ZoneNotFound,
+from certferry import errors
+from certferry.adapters.dns import records
+from certferry.adapters.http.client import (
+    HttpClient,
+    HttpFailure,
+    Request,
+    ask_the_time,
+    surely_undone,
 )
 from certferry.ports.adapter import CodeMeaning, Context
 from certferry.ports.http import Answer
@@ -48,9 +39,7 @@ Item = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a service answered; `code` is empty for a success. `is_in_doubt`: the call may have been
-    carried out all the same; `pauses`: the seconds before each repetition of a read.
-    """
+    """What a service answered; `code` is empty for a success. `pauses`: before each repetition."""
 
     action: str
     code: str
@@ -87,12 +76,12 @@ class Codes:
     no_zone: Mapping[str, Text] = field(default_factory=dict)
 
     @property
-    def _kinds(self) -> dict[str, tuple[type[DnsError], Text]]:
-        tables: tuple[tuple[type[DnsError], Mapping[str, Text]], ...] = (
-            (ZoneNotFound, self.no_zone),
-            (DnsAccessDenied, self.denied),
-            (DnsRejected, self.rejected),
-            (DnsUnavailable, self.unavailable),
+    def _kinds(self) -> dict[str, tuple[type[errors.DnsError], Text]]:
+        tables: tuple[tuple[type[errors.DnsError], Mapping[str, Text]], ...] = (
+            (errors.ZoneNotFound, self.no_zone),
+            (errors.DnsAccessDenied, self.denied),
+            (errors.DnsRejected, self.rejected),
+            (errors.DnsUnavailable, self.unavailable),
         )
         return {code: (kind, hint) for kind, table in tables for code, hint in table.items()}
 
@@ -105,18 +94,12 @@ class Codes:
         """Return whether there is advice for a code, or for its family."""
         return any(family in self._kinds for family in _families(code))
 
-    def error(self, reply: Reply, about: str | Text) -> DnsError:
+    def error(self, reply: Reply, about: str | Text) -> errors.DnsError:
         """Return the error that a code stands for; `about` is the name that was worked on."""
         found = (self._kinds[one] for one in _families(reply.code) if one in self._kinds)
-        kind, hint = next(found, (DnsRejected, self.otherwise))
-        message = self.sentence.filled(
-            about=about,
-            action=reply.action,
-            code=reply.code,
-            words=reply.words,
-            status=reply.status,
-            request=reply.request_id or "-",
-        )
+        kind, hint = next(found, (errors.DnsRejected, self.otherwise))
+        said = {"about": about, "action": reply.action, "code": reply.code, "words": reply.words}
+        message = self.sentence.filled(**said, status=reply.status, request=reply.request_id or "-")
         return kind(message, hint=hint)
 
 
@@ -127,14 +110,11 @@ def _families(code: str) -> Iterator[str]:
         code = code.rpartition(".")[0]
 
 
-class JsonTxtService(TxtService):
-    """One account at a service whose API answers in JSON: the part of a `dns.records.TxtService`
-    that all have. Safe to share between threads.
+class JsonTxtService(records.TxtService):
+    """One account at a service whose API answers in JSON. Safe to share between threads.
 
-    Keys that were refused are not sent again, except where the refused call is not one of
-    `decisive`, for which a key may lack the permission. `gone` are the codes for a record that is
-    not there. `about` is the name to mention in errors. `pauses_in_doubt` are the seconds before
-    each repetition of a read that brought no answer.
+    Keys that were refused are not sent again, unless the call is not one of `decisive`. `gone` are
+    the codes for a missing record, `pauses_in_doubt` the seconds before each repetition of a read.
     """
 
     decisive: Collection[str] = ()
@@ -150,9 +130,9 @@ class JsonTxtService(TxtService):
         self._clock = clock
         self._pause = context.pause
         self._now = context.now
-        self._denied: DnsError | None = None
+        self._denied: errors.DnsError | None = None
         self._listing = threading.Lock()
-        self._zones: list[Zone] | None = None
+        self._zones: list[records.Zone] | None = None
 
     @abstractmethod
     def request(self, action: str, **params: Any) -> Request:
@@ -163,23 +143,25 @@ class JsonTxtService(TxtService):
         """Read an answer; `None` where it is not one of the service's."""
 
     @abstractmethod
-    def list_zones(self, about: str | Text) -> Iterable[Zone]:
+    def list_zones(self, about: str | Text) -> Iterable[records.Zone]:
         """Read every zone of the account from the service."""
 
-    def error(self, reply: Reply, about: str | Text) -> DnsError:
+    def error(self, reply: Reply, about: str | Text) -> errors.DnsError:
         """Return the error that an answer stands for."""
         return self._codes.error(reply, about)
 
-    def zones(self, about: str | Text = ALL_ZONES) -> list[Zone]:
+    def zones(self, about: str | Text = records.ALL_ZONES) -> list[records.Zone]:
         """See `TxtService.zones`. What cannot be a zone's name is shown to no person."""
         with self._listing:
             if self._zones is None:
-                self._zones = [one for one in self.list_zones(about) if is_zone_name(one.name)]
+                self._zones = [
+                    one for one in self.list_zones(about) if records.is_zone_name(one.name)
+                ]
             return self._zones
 
-    def zones_above(self, name: str) -> Iterable[Zone]:
+    def zones_above(self, name: str) -> Iterable[records.Zone]:
         """See `TxtService.zones_above`."""
-        return zones_holding(name, self.zones(about=name))
+        return records.zones_holding(name, self.zones(about=name))
 
     def clock_ahead(self) -> timedelta | None:
         """See `TxtService.clock_ahead`: by a request without keys, whose answer has a Date."""
@@ -204,10 +186,10 @@ class JsonTxtService(TxtService):
         came = self._call(action, about, params, is_write=True)
         if isinstance(came, Reply):
             if came.is_in_doubt:
-                raise OutcomeUnknown(self.error(came, about).message)
+                raise records.OutcomeUnknown(self.error(came, about).message)
             return came
         if came.maybe_done:
-            raise OutcomeUnknown(came.problem)
+            raise records.OutcomeUnknown(came.problem)
         raise self._lost(about, came.problem)
 
     def settled(self, reply: Reply, about: str | Text) -> Mapping[str, Any]:
@@ -226,9 +208,8 @@ class JsonTxtService(TxtService):
         about: str | Text,
         key: Callable[[Item], str] = repr,
     ) -> list[Item]:
-        """Read a list to its end. `page` returns the items of one page, by its number and how many
-        came before, and whether it is the last. Raises `DnsUnavailable` for a list without an end,
-        and for one whose pages bring nothing new: half a list is not the whole.
+        """Read a list to its end. `page` returns a page's items, by its number and how many came
+        before, and whether it is the last. Raises `DnsUnavailable` for a list without an end.
         """
         found: dict[str, Item] = {}
         for number in range(1, MOST_PAGES + 1):
@@ -240,7 +221,7 @@ class JsonTxtService(TxtService):
             if len(found) == before:
                 break
         sentence = Text("{about}: a list at {service} does not come to an end")
-        raise DnsUnavailable(sentence.filled(about=about, service=self._service))
+        raise errors.DnsUnavailable(sentence.filled(about=about, service=self._service))
 
     def _call(
         self, action: str, about: str | Text, params: Mapping[str, Any], *, is_write: bool
@@ -255,41 +236,33 @@ class JsonTxtService(TxtService):
             return Lost(failure.problem, maybe_done=failure.maybe_done)
         reply = self.reply(action, answer)
         if reply is None:
-            problem = Text(
-                "{service}'s answer to {action} cannot be read (HTTP status {status})",
-                service=self._service,
-                action=action,
-                status=answer.status,
-            )
+            said = Text("{service}'s answer to {action} cannot be read (HTTP status {status})")
+            problem = said.filled(service=self._service, action=action, status=answer.status)
             pauses = self.pauses_in_doubt if answer.status == HTTPStatus.OK else ()
             return Lost(problem, maybe_done=not surely_undone(answer.status), pauses=pauses)
         if reply.code:
             error = self.error(reply, about)
-            if isinstance(error, DnsAccessDenied):
+            if isinstance(error, errors.DnsAccessDenied):
                 self._denied = error if not self.decisive or action in self.decisive else None
                 raise error
         return reply
 
-    def _lost(self, about: str | Text, problem: Text) -> DnsUnavailable:
-        return DnsUnavailable(
-            Text("{about}: {problem}", about=about, problem=problem),
-            hint=Text(
-                "try again in some minutes, and check the way from this host to {service}",
-                service=self._service,
-            ),
-        )
+    def _lost(self, about: str | Text, problem: Text) -> errors.DnsUnavailable:
+        said = Text("{about}: {problem}", about=about, problem=problem)
+        hint = Text("try again in some minutes, and check the way from this host to {service}")
+        return errors.DnsUnavailable(said, hint=hint.filled(service=self._service))
 
 
 def must_be_positive(key: str, value: float, service: str, advice: Text) -> None:
     """Raise `ConfigError` for a rate that allows nothing."""
     if not value > 0:  # nor is NaN
         sentence = Text("`{key}` of the {service} account is not above zero")
-        raise ConfigError(sentence.filled(key=key, service=service), hint=advice)
+        raise errors.ConfigError(sentence.filled(key=key, service=service), hint=advice)
 
 
-def not_again(service: str, denied: DnsError) -> DnsAccessDenied:
+def not_again(service: str, denied: errors.DnsError) -> errors.DnsAccessDenied:
     """Return what is raised in place of a call with keys that were refused before."""
-    return DnsAccessDenied(
+    return errors.DnsAccessDenied(
         Text("{service} is not asked again: {earlier}", service=service, earlier=denied.message),
         hint=denied.hint,
     )

@@ -1,19 +1,14 @@
-"""How a challenge record is put into an account and taken away again, at any DNS service that names
-its records by id.
-
-A record in doubt is looked for before it is written again, and a new one is read back.
-"""
+"""How a challenge record is written and removed, at any service that names records by id."""
 
 from __future__ import annotations
 
 import logging
 import re
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
-from functools import partial
 from typing import Protocol
 
 from certferry.core.certificates.names import suffixes
@@ -61,9 +56,7 @@ class OutcomeUnknown(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Zone:
-    """A zone of the account. `name` is in A-labels; `problem` says why nothing can be written;
-    `name_servers` are those that it is to be delegated to, none where the service does not say.
-    """
+    """A zone of the account. `name` is in A-labels; `problem` says why nothing can be written."""
 
     id: str
     name: str
@@ -90,10 +83,7 @@ class TxtRecord:
 
 
 class TxtService(Protocol):
-    """One account's zones and TXT records. Safe to share between threads.
-
-    Its methods raise `DnsAccessDenied`, `DnsRejected` and `DnsUnavailable`.
-    """
+    """One account's zones and TXT records, safe to share between threads. Raises `DnsError`."""
 
     def zones(self) -> list[Zone]:
         """List every zone; asked for once."""
@@ -112,9 +102,7 @@ class TxtService(Protocol):
         ...
 
     def create(self, zone: Zone, name: str, value: str) -> str | None:
-        """Write a record and return its id, or `None` when the identical one is there already.
-        Raises `OutcomeUnknown` as well.
-        """
+        """Write a record; return its id, `None` for a duplicate. Raises also `OutcomeUnknown`."""
         ...
 
     def remove(self, zone: Zone, record_id: str, about: str) -> bool:
@@ -126,29 +114,20 @@ class TxtService(Protocol):
         ...
 
 
+@dataclass(eq=False)
 class TxtRecords:
     """Writes challenge records into the zones of one account. Safe to use from threads.
 
-    A handle is `zone id|record id`. `named` is how the service is called in sentences; `looks` are
-    the seconds between looks for a record that may have been written. With `reads_back`, a new
-    record is read once by its id.
+    A handle is `zone id|record id`. `named` is the service's name in sentences; `looks` are the
+    seconds between looks for a record in doubt. `reads_back`: a new record is read by its id.
     """
 
-    def __init__(
-        self,
-        named: str,
-        service: TxtService,
-        pause: Pause,
-        *,
-        looks: tuple[float, ...] = PAUSES_OF_A_LOOK,
-        reads_back: bool = True,
-    ) -> None:
-        self._named = named
-        self._service = service
-        self._pause = pause
-        self._looks = looks
-        self._reads_back = reads_back
-        self._written: dict[tuple[str, str, str | None], Zone] = {}
+    named: str
+    service: TxtService
+    pause: Pause
+    looks: tuple[float, ...] = PAUSES_OF_A_LOOK
+    reads_back: bool = True
+    _written: dict[tuple[str, str, str | None], Zone] = field(default_factory=dict, init=False)
 
     def zones(self) -> tuple[FoundZone, ...]:
         """See `ports.survey.ZoneKeeper.zones`."""
@@ -164,7 +143,7 @@ class TxtRecords:
 
     def clock_ahead(self) -> timedelta | None:
         """See `ports.examination.Timed.clock_ahead`."""
-        return self._service.clock_ahead()
+        return self.service.clock_ahead()
 
     def add_txt(self, name: str, value: str) -> str:
         """See `ports.dns.DnsProvider.add_txt`."""
@@ -191,12 +170,12 @@ class TxtRecords:
 
     def _by_name(self) -> dict[str, Zone]:
         """Return every zone; of two with one name, the one that can be written into."""
-        zones = sorted(self._service.zones(), key=lambda zone: zone.problem is None)
+        zones = sorted(self.service.zones(), key=lambda zone: zone.problem is None)
         return {zone.name: zone for zone in zones}
 
     def _zone(self, name: str) -> Zone:
         blocked = []
-        for zone in self._service.zones_above(name):
+        for zone in self.service.zones_above(name):
             if zone.problem is None:
                 return zone
             log.warning(Text("{problem}; it is not used", problem=zone.problem.message))
@@ -207,7 +186,7 @@ class TxtRecords:
         """Write a record and return its id."""
         for _ in range(CREATE_ATTEMPTS):
             try:
-                record_id = self._service.create(zone, name, value)
+                record_id = self.service.create(zone, name, value)
             except OutcomeUnknown as exc:
                 problem = exc.problem
             else:
@@ -215,7 +194,7 @@ class TxtRecords:
                     return record_id
                 problem = Text(
                     "{service} says that the record exists, but does not show it",
-                    service=self._named,
+                    service=self.named,
                 )
             record = self._find_written(zone, name, value)
             if record is not None:
@@ -223,13 +202,11 @@ class TxtRecords:
         raise in_doubt(name, problem)
 
     def _is_there(self, zone: Zone, record_id: str, name: str, value: str) -> bool:
-        """Read a record back that was just written. Where it cannot be read, the service's word
-        counts: the name servers are asked for it afterwards, and its id must not be lost.
-        """
-        if not self._reads_back:
+        """Read a new record back. If that fails, it counts as there: its id must not be lost."""
+        if not self.reads_back:
             return True
         try:
-            record = self._service.record(zone, record_id, name)
+            record = self.service.record(zone, record_id, name)
         except DnsError as exc:
             log.debug("the new record could not be read back: %s", exc.message)
             return True
@@ -239,10 +216,10 @@ class TxtRecords:
         """Find a record that may have been written, several times."""
         try:
             record = self._find(zone, name, value)
-            for pause in self._looks:
+            for pause in self.looks:
                 if record is not None:
                     break
-                self._pause(pause)
+                self.pause(pause)
                 record = self._find(zone, name, value)
         except DnsError as exc:
             # Of the look, not of the record: that may be there, and must not be forgotten.
@@ -250,11 +227,9 @@ class TxtRecords:
         return record
 
     def _look_up(self, zone: Zone, record_id: str, name: str, value: str) -> TxtRecord | None:
-        """Return the record of a handle, if it is the one with this name and value: a handle that
-        was kept elsewhere may have been changed there, and is another record's then.
-        """
+        """Return a handle's record, if it has this name and value: another may have its id."""
         try:
-            record = self._service.record(zone, record_id, name)
+            record = self.service.record(zone, record_id, name)
         except DnsRejected:
             return None  # the list shows it as well
         wanted = (name, value)
@@ -262,12 +237,21 @@ class TxtRecords:
 
     def _find(self, zone: Zone, name: str, value: str) -> TxtRecord | None:
         """Find the record with exactly this value."""
-        records = self._service.records(zone, name)
+        records = self.service.records(zone, name)
         return next((record for record in records if record.value == value), None)
 
     def _remove(self, zone: Zone, record_id: str, name: str) -> bool:
-        remove = partial(self._service.remove, zone, record_id, name)
-        return removed_by_id(remove, name, self._pause)
+        """Remove a record; return whether it was there. No list is read before a repetition, since
+        it could lag behind.
+        """
+        for attempt, rest in enumerate((0.0, *PAUSES_AFTER_LOSS)):
+            if rest:
+                self.pause(rest)
+            try:
+                return self.service.remove(zone, record_id, name) or attempt > 0
+            except OutcomeUnknown as exc:
+                problem = exc.problem
+        raise in_doubt(name, problem)
 
     def _must_be_enabled(self, record: TxtRecord) -> str:
         """Return the record's id: one that is switched off would never be seen."""
@@ -275,38 +259,18 @@ class TxtRecords:
             return record.id
         raise DnsRejected(
             Text("{name}: the record is there, but switched off", name=record.name),
-            hint=Text("remove it at {service}", service=self._named),
+            hint=Text("remove it at {service}", service=self.named),
         )
-
-
-def removed_by_id(remove: Callable[[], bool], name: str, pause: Pause) -> bool:
-    """Remove a record by its id; return whether it was there. This is repeated without looking
-    first: a list could lag behind. Raises what `remove` raises, but for `OutcomeUnknown`.
-    """
-    for attempt, rest in enumerate((0.0, *PAUSES_AFTER_LOSS)):
-        if rest:
-            pause(rest)
-        try:
-            return remove() or attempt > 0
-        except OutcomeUnknown as exc:
-            problem = exc.problem
-    raise in_doubt(name, problem)
 
 
 def in_doubt(name: str, problem: Text) -> DnsUnavailable:
     """Return the error for a change at a name that may or may not have been carried out."""
-    return DnsUnavailable(
-        Text(
-            "{name}: the change may or may not have taken effect: {problem}",
-            name=name,
-            problem=problem,
-        ),
-        hint=Text("try again in some minutes; certferry looks for the record first"),
-    )
+    said = Text("{name}: the change may or may not have taken effect: {problem}")
+    hint = Text("try again in some minutes; certferry looks for the record first")
+    return DnsUnavailable(said.filled(name=name, problem=problem), hint=hint)
 
 
-STOP_CHECK = 0.5
-"""Seconds between two looks at whether the run was stopped."""
+STOP_CHECK = 0.5  # seconds between two looks at whether the run was stopped
 
 
 class Turns:
@@ -318,9 +282,7 @@ class Turns:
 
     @contextmanager
     def ours(self) -> Iterator[None]:
-        """Wait for our turn, and keep it for a `with` block. Raises what `pause` raises where the
-        run is stopped.
-        """
+        """Wait for our turn, and keep it for a `with` block. Raises what `pause` raises."""
         while not self._lock.acquire(timeout=STOP_CHECK):
             self._pause(0)  # notices that the run was stopped
         try:

@@ -17,28 +17,8 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlencode
 
-from certferry.adapters.dns.answers import (
-    EXCLUDED,
-    LATER,
-    TOO_MANY_CALLS,
-    Codes,
-    Item,
-    JsonTxtService,
-    Lost,
-    Reply,
-    as_text,
-    object_in,
-    objects,
-    parsed,
-)
-from certferry.adapters.dns.records import (
-    ALL_ZONES,
-    Turns,
-    TxtRecord,
-    TxtRecords,
-    Zone,
-    hosts_of,
-)
+from certferry.adapters.dns import answers
+from certferry.adapters.dns.records import ALL_ZONES, Turns, TxtRecord, TxtRecords, Zone, hosts_of
 from certferry.adapters.http.client import HttpClient, Request, journal
 from certferry.adapters.http.journal import judged, reported
 from certferry.core.redaction import quoted, quoted_code
@@ -102,7 +82,7 @@ _PLAN = Text("the domain's DNSPod plan does not allow it: free some, or choose a
 _BUG = Text("this is a mistake in certferry: please report it")
 
 _RESELLER = Text("this call is for resellers only: use a token of the account that owns the domain")
-_ANSWERS = Codes(
+_ANSWERS = answers.Codes(
     Text("{about}: DNSPod answered {action} with code {code}: {words}"),
     Text("look at the domain at console.dnspod.cn"),
     denied={
@@ -132,11 +112,11 @@ _ANSWERS = Codes(
             " out, which means 默认 (the default line), or write `default` at api.dnspod.com"
         ),
         **dict.fromkeys(("23", "24", "25", "29", "32", "500025", "500026"), _PLAN),
-        "31": EXCLUDED,
+        "31": answers.EXCLUDED,
     },
     unavailable={
-        _LIMITED: TOO_MANY_CALLS,
-        _UNKNOWN_ERROR: LATER,
+        _LIMITED: answers.TOO_MANY_CALLS,
+        _UNKNOWN_ERROR: answers.LATER,
         _CLOSED: Text("DNSPod has closed this for the moment: try again later"),
     },
 )
@@ -155,10 +135,11 @@ class DnspodZone(Zone):
         return PAID_TTL if self.grade.lower() in PAID_PLANS else TTL
 
 
-def zone_of(item: Item, keys: Mapping[str, str], servers: object = None) -> DnspodZone:
+def zone_of(item: answers.Item, keys: Mapping[str, str], servers: object = None) -> DnspodZone:
     """Read a domain, whose id, punycode, name, status and grade stand under these keys."""
     id_, punycode, name, status, grade = (
-        as_text(item.get(keys[key])) for key in ("id", "punycode", "name", "status", "grade")
+        answers.as_text(item.get(keys[key]))
+        for key in ("id", "punycode", "name", "status", "grade")
     )
     zone = (punycode or name).lower()
     problem = None
@@ -171,22 +152,20 @@ def zone_of(item: Item, keys: Mapping[str, str], servers: object = None) -> Dnsp
 
 def total_in(counts: object, key: str) -> float:
     """Return how many items a list has in all; endless when the answer does not say."""
-    total = number_of(object_in({"": counts}, "").get(key))
+    total = number_of(answers.object_in({"": counts}, "").get(key))
     return math.inf if total is None else total
 
 
 def number_of(value: object) -> int | None:
     """Read a number, which may be written as a text."""
-    written = as_text(value)
+    written = answers.as_text(value)
     return int(written) if NUMBER.fullmatch(written) else None
 
 
 class DnspodRecords(TxtRecords):
-    """Challenge records in the domains of one DNSPod account, by whichever of its two APIs: lists
-    show a new record late, so it is not looked for unless its outcome is in doubt.
-    """
+    """Challenge records by either API. Lists lag, so only a record in doubt is looked for."""
 
-    def __init__(self, service: JsonTxtService, pause: Pause) -> None:
+    def __init__(self, service: answers.JsonTxtService, pause: Pause) -> None:
         super().__init__(NAME, service, pause, looks=INDEX_PAUSES, reads_back=False)
         self._api = service
 
@@ -208,10 +187,8 @@ class DnspodRecords(TxtRecords):
         return AccountReport(NAME, (plan, *reported(made, PUBLIC)), zones is not None)
 
 
-class DnspodClient(JsonTxtService):
-    """The domains of one account, by its token, as `id,token`: see `dns.records.TxtService`. `line`
-    is the default line's name. Raises what `pause` raises, too.
-    """
+class DnspodClient(answers.JsonTxtService):
+    """The domains of one account, by its token, `id,token`; `line` is the default line's name."""
 
     gone = (_GONE,)
     pauses_in_doubt = (1.0, 3.0)
@@ -244,45 +221,36 @@ class DnspodClient(JsonTxtService):
         return [zone_of(item, keys) for item in items]
 
     def name_servers(self, zone: Zone) -> frozenset[str]:
-        """List the hosts that DNSPod serves a domain by: its NS records of the apex, which DNSPod
-        itself has put there (§1.5).
-        """
+        """List the NS records of a domain's apex, which DNSPod itself has put there (§1.5)."""
         items = self._records(zone, "@", about=zone.name)
-        return hosts_of([as_text(i.get("value")) for i in items if i.get("type") == "NS"])
+        return hosts_of([answers.as_text(i.get("value")) for i in items if i.get("type") == "NS"])
 
     def records(self, zone: Zone, name: str) -> list[TxtRecord]:
-        """See `TxtService.records` (Record.List). A new record may be missing here for about 30
-        seconds (§1.7).
-        """
+        """See `TxtService.records` (Record.List), which lags about 30 seconds (§1.7)."""
         host = zone.host_of(name)
         return [
             TxtRecord(
-                as_text(item.get("id")),
+                answers.as_text(item.get("id")),
                 name,
-                as_text(item.get("value")),
-                as_text(item.get("enabled")) != "0",
+                answers.as_text(item.get("value")),
+                answers.as_text(item.get("enabled")) != "0",
             )
             for item in self._records(zone, host, about=name)
-            if item.get("type") == "TXT" and as_text(item.get("name")).lower() == host
+            if item.get("type") == "TXT" and answers.as_text(item.get("name")).lower() == host
         ]
 
     def record(self, zone: Zone, record_id: str, about: str) -> TxtRecord | None:
-        """See `TxtService.record`. Record.Info's fields are those of the vendor's page
-        (DNSPod/dnspod-api-doc, source/records.rst).
-        """
+        """See `TxtService.record` (Record.Info, DNSPod/dnspod-api-doc, source/records.rst)."""
         reply = self.read("Record.Info", about, domain_id=zone.id, record_id=record_id)
-        item = object_in(self.unless_gone(reply, about), "record")
+        item = answers.object_in(self.unless_gone(reply, about), "record")
         if item.get("record_type") != "TXT":
             return None
-        host = as_text(item.get("sub_domain")).lower()
-        enabled = as_text(item.get("enabled")) != "0"
-        return TxtRecord(record_id, zone.name_of(host), as_text(item.get("value")), enabled)
+        host = answers.as_text(item.get("sub_domain")).lower()
+        enabled = answers.as_text(item.get("enabled")) != "0"
+        return TxtRecord(record_id, zone.name_of(host), answers.as_text(item.get("value")), enabled)
 
     def create(self, zone: Zone, name: str, value: str) -> str | None:
-        """See `TxtService.create` (Record.Create). A TTL that the domain's plan does not allow is
-        raised once: to the plan's minimum, or to the free plans' where it names none that is
-        higher.
-        """
+        """See `TxtService.create`. A refused TTL is raised once, to the plan's minimum, or 600."""
         ttl = self._ttls.get(zone.id, zone.ttl if isinstance(zone, DnspodZone) else TTL)
         reply = self._create(zone, name, value, ttl)
         if reply.code in _TTL_REFUSED:
@@ -294,36 +262,32 @@ class DnspodClient(JsonTxtService):
         # The number is reported widely but not documented, so the words count as well.
         if reply.code == _EXISTS or "already exist" in reply.words.lower():
             return None
-        return as_text(object_in(self.settled(reply, name), "record").get("id")) or None
+        return (
+            answers.as_text(answers.object_in(self.settled(reply, name), "record").get("id"))
+            or None
+        )
 
     def remove(self, zone: Zone, record_id: str, about: str) -> bool:
         """See `TxtService.remove` (Record.Remove)."""
         reply = self.write("Record.Remove", about, domain_id=zone.id, record_id=record_id)
         return self.unless_gone(reply, about) is not None
 
-    def reply(self, action: str, answer: Answer) -> Reply | None:
+    def reply(self, action: str, answer: Answer) -> answers.Reply | None:
         """See `JsonTxtService.reply`, whatever the Content-Type says (§1.1)."""
         if answer.status != HTTPStatus.OK:
             return None
-        body = parsed(answer.body) or {}
-        status = object_in(body, "status")
-        code = as_text(status.get("code"))
+        body = answers.parsed(answer.body) or {}
+        status = answers.object_in(body, "status")
+        code = answers.as_text(status.get("code"))
         if not quoted_code(code, self._hidden):
             return None
-        words = quoted(as_text(status.get("message")), self._hidden)
-        return Reply(
-            action,
-            "" if code == _DONE else code,
-            words,
-            body,
-            is_in_doubt=code in _IN_DOUBT,
-            pauses=_pauses_after(code),
-        )
+        words = quoted(answers.as_text(status.get("message")), self._hidden)
+        shown, in_doubt = "" if code == _DONE else code, code in _IN_DOUBT
+        pauses = _pauses_after(code)
+        return answers.Reply(action, shown, words, body, is_in_doubt=in_doubt, pauses=pauses)
 
-    def error(self, reply: Reply, about: str | Text) -> DnsError:
-        """See `JsonTxtService.error`. Code 8 means "gone" only when its words do not refuse an old
-        way to log in.
-        """
+    def error(self, reply: answers.Reply, about: str | Text) -> DnsError:
+        """See `JsonTxtService.error`. Code 8 means "gone", or refuses an old way to log in."""
         error = super().error(reply, about)
         if reply.code == _GONE and "by email" in reply.words.lower():
             return DnsAccessDenied(error.message, hint=_TOKEN)
@@ -331,13 +295,13 @@ class DnspodClient(JsonTxtService):
 
     def _call(
         self, action: str, about: str | Text, params: Mapping[str, Any], *, is_write: bool
-    ) -> Reply | Lost:
+    ) -> answers.Reply | answers.Lost:
         """Make a call when it is our turn; after too many calls rest, and the others rest too."""
         with self._turns.ours():
             rests = iter(RESTS)
             while True:
                 came = super()._call(action, about, params, is_write=is_write)
-                if isinstance(came, Lost) or came.code != _LIMITED:
+                if isinstance(came, answers.Lost) or came.code != _LIMITED:
                     return came
                 if (rest := next(rests, None)) is None:
                     error = self.error(came, about)
@@ -345,47 +309,37 @@ class DnspodClient(JsonTxtService):
                     raise error
                 self._pause(rest)
 
-    def _create(self, zone: Zone, name: str, value: str, ttl: int) -> Reply:
-        return self.write(
-            "Record.Create",
-            name,
-            domain_id=zone.id,
-            sub_domain=zone.host_of(name),
-            record_type="TXT",
-            record_line=self._line,
-            value=value,
-            ttl=ttl,
-        )
+    def _create(self, zone: Zone, name: str, value: str, ttl: int) -> answers.Reply:
+        record = {"domain_id": zone.id, "sub_domain": zone.host_of(name), "record_type": "TXT"}
+        record |= {"record_line": self._line, "value": value}
+        return self.write("Record.Create", name, **record, ttl=ttl)
 
     def _minimum_ttl(self, zone: Zone, name: str) -> int:
         """Read the least TTL that the domain's plan allows (Domain.Purview); 0 if it says none."""
         reply = self.read("Domain.Purview", name, domain_id=zone.id)
-        minima = [
-            number_of(item.get("value")) or 0
-            for item in objects(self.settled(reply, name).get("purview"))
-            if item.get("name") == MINIMUM_TTL
-        ]
-        return max(minima, default=0)
+        limits = answers.objects(self.settled(reply, name).get("purview"))
+        minima = (one.get("value") for one in limits if one.get("name") == MINIMUM_TTL)
+        return max((number_of(value) or 0 for value in minima), default=0)
 
-    def _records(self, zone: Zone, host: str, about: str) -> list[Item]:
+    def _records(self, zone: Zone, host: str, about: str) -> list[answers.Item]:
         keys = ("records", "record_total", _NO_RECORDS)
         return self._list("Record.List", keys, about, domain_id=zone.id, sub_domain=host)
 
     def _list(
         self, action: str, keys: tuple[str, str, str], about: str | Text, **params: str
-    ) -> list[Item]:
+    ) -> list[answers.Item]:
         listed, total, empty = keys
 
-        def page(number: int, before: int) -> tuple[list[Item], bool]:
+        def page(number: int, before: int) -> tuple[list[answers.Item], bool]:
             del number
             reply = self.read(action, about, **params, offset=before, length=PAGE)
             if reply.code == empty:
                 return [], True
             body = self.settled(reply, about)
-            found = objects(body.get(listed))
+            found = answers.objects(body.get(listed))
             return found, not found or before + len(found) >= total_in(body.get("info"), total)
 
-        return self.pages(page, about, key=lambda item: as_text(item.get("id")))
+        return self.pages(page, about, key=lambda item: answers.as_text(item.get("id")))
 
     def request(self, action: str, **params: str | int) -> Request:
         """See `JsonTxtService.request`."""

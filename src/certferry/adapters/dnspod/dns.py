@@ -51,9 +51,7 @@ CONTACT = re.compile(r"[!-'*-~]+@[!-'*-~]+")  # ASCII without spaces and parenth
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What an operator writes under `[accounts.<label>]`. `id` is a short number, `token` 32
-    hexadecimal digits.
-    """
+    """The settings under `[accounts.<label>]`: a short number, and 32 hexadecimal digits."""
 
     id: Secret
     token: Secret
@@ -73,12 +71,7 @@ class Settings:
 
 
 def connect(settings: Settings, context: Context) -> DnsProvider:
-    """Return the provider of one account; the context's `contact` stands in when the settings name
-    none.
-
-    All runs count their requests in its `memory`. Nothing is sent yet. Raises `ConfigError` for
-    what can be no token, or no mail address.
-    """
+    """Return the provider of one account; nothing is sent yet. Raises `ConfigError`."""
     token = _whole_token(settings.id.reveal().strip(), settings.token.reveal().strip())
     for key, rate, advice in (
         ("requests_per_second", settings.requests_per_second, _MODEST),
@@ -145,10 +138,7 @@ cost. A moment further ahead than a burst and this was written by a clock that w
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """A burst of requests at once, and after it one each interval.
-
-    No hour, wherever it begins, holds more than the burst and the intervals of an hour.
-    """
+    """A burst of requests, then one each interval: in any hour a burst and an hour's intervals."""
 
     burst: int
     interval: timedelta
@@ -161,20 +151,14 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """Whether a request may be sent: now, or after a wait to be asked again.
-
-    `note` is what to remember in place of the note that was asked about.
-    """
+    """Whether a request may be sent now, or when to ask again, and the `note` to store for it."""
 
     wait: timedelta
     note: str
 
 
 def rate_of(requests: int) -> Rate:
-    """Return the rate that lets no hour have more requests than this, of which there must be one.
-
-    An hour may begin with a full burst, so what follows must fit into the rest.
-    """
+    """Return the rate that lets no hour have more requests, even one that begins with a burst."""
     requests = min(requests, MOST)
     burst = max(1, requests // BURST_SHARE)
     rest = max(1, requests - burst)
@@ -183,10 +167,8 @@ def rate_of(requests: int) -> Rate:
 
 
 def take_turn(rate: Rate, note: str | None, now: datetime) -> Turn:
-    """Return whether a request may be sent now, by what is remembered of those before it.
-
-    A caller that has to wait has taken nothing, and waits no longer than an interval and
-    `CLOCKS_APART`.
+    """Return whether a request may be sent now, by the note of those before it. A caller that waits
+    has taken nothing, and waits for an interval and `CLOCKS_APART` at most.
     """
     used_until = _used_until(rate, note, now)
     wait = used_until - now + rate.interval - rate.room
@@ -219,35 +201,25 @@ def _moment(note: str) -> datetime | None:
 NOTE = "spent"
 
 
+@dataclass(frozen=True, slots=True)
 class HourlyBudget:
-    """A `Pace` that takes each request's turn from what the account may send, and then from `pace`.
-
-    What is spent stands in one note of the account's memory, so that other runs count as well.
-    `now` is the wall clock, the only one that runs share: set forward, it lets one burst more go.
+    """A `Pace` that takes each request's turn from the hour of all runs, by a note in the account's
+    memory, and then from `pace`. `now` is the wall clock, the only one that runs share.
     """
 
-    def __init__(
-        self,
-        rate: Rate,
-        *,
-        memory: AccountMemory,
-        pace: Pace,
-        pause: Pause,
-        now: Callable[[], datetime],
-    ) -> None:
-        self._rate = rate
-        self._memory = memory
-        self._pace = pace
-        self._pause = pause
-        self._now = now
+    rate: Rate
+    memory: AccountMemory
+    pace: Pace
+    pause: Pause
+    now: Callable[[], datetime]
 
     def wait(self) -> None:
         """Return when the next request may be sent. Raises whatever `pause` raises."""
         # The wait is outside of `update`: the note must not be kept from other runs meanwhile.
         # Nothing is taken before it, so a run that is stopped in it leaves its turn to them.
         while (wait := self._ask()) > timedelta(0):
-            self._pause(wait.total_seconds())
-        self._pace.wait()
+            self.pause(wait.total_seconds())
+        self.pace.wait()
 
     def _ask(self) -> timedelta:
         """Take a turn, or learn how long it is until there may be one."""
@@ -255,9 +227,9 @@ class HourlyBudget:
 
         def change(note: str | None) -> str:
             nonlocal wait
-            turn = take_turn(self._rate, note, self._now())
+            turn = take_turn(self.rate, note, self.now())
             wait = turn.wait
             return turn.note
 
-        self._memory.update(NOTE, change)
+        self.memory.update(NOTE, change)
         return wait

@@ -1,3 +1,1 @@
-"""HTTP for adapters: one exchange that ends, the sentences for those that fail, and messages that
-are posted.
-"""
+"""HTTP for adapters: exchanges that end, and messages that are posted."""

@@ -1,11 +1,16 @@
-"""One HTTP exchange that ends in an answer or in a plain sentence, repeated where that is safe."""
+"""One HTTP exchange that ends in an answer or in a plain sentence, repeated where that is safe.
+
+The libraries' own messages are not passed on: they quote addresses and headers, maybe secret.
+"""
 
 from __future__ import annotations
 
 import copy
+import http.client
 import itertools
 import logging
 import random
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -14,21 +19,149 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
+from enum import Enum
 from http import HTTPStatus
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
 import requests
+import urllib3.exceptions
 from urllib3.exceptions import HTTPError, InvalidHeader
 from urllib3.util import Retry
 
 from certferry import __version__
-from certferry.adapters.http.bounds import LONGEST_ANSWER, BoundedAdapter
-from certferry.adapters.http.problems import HttpFailure, Timeouts, explain
+from certferry.adapters.http.bounds import (
+    LONGEST_ANSWER,
+    WHOLE,
+    BoundedAdapter,
+    TooLong,
+    TooSlow,
+    UnknownProxy,
+)
 from certferry.ports.adapter import Context
-from certferry.ports.http import NO_HEADERS, Answer, Pace
+from certferry.ports.http import NO_HEADERS, Answer, NoAnswer, Pace
 from certferry.ports.progress import Pause
+from certferry.system_words import system_words
 from certferry.text import Text
+
+
+class Contact(Enum):
+    """How far a request went that got no usable answer."""
+
+    NONE = "there was no connection"
+    SILENCE = "nothing came within the time"
+    WORDS = "something came that is no answer, or the connection was closed"
+
+
+class HttpFailure(NoAnswer):
+    """No usable answer came. `maybe_done`: the server may have carried the request out; `passing`:
+    the next attempt may fare better. `status` and `headers` are those of a web page in its place.
+    """
+
+    def __init__(
+        self,
+        problem: Text,
+        *,
+        maybe_done: bool,
+        passing: bool = True,
+        contact: Contact = Contact.WORDS,
+        status: int | None = None,
+        headers: Mapping[str, str] = NO_HEADERS,
+    ) -> None:
+        super().__init__(problem, maybe_done=maybe_done)
+        self.passing = passing
+        self.contact = contact
+        self.status = status
+        self.headers = headers
+
+
+@dataclass(frozen=True)
+class Timeouts:
+    """How long to wait for a connection, for each next byte of an answer, and for the whole."""
+
+    connect: timedelta
+    read: timedelta
+    whole: timedelta = WHOLE
+
+
+_NOT_HTTP = Text("{host} answered with something that is not HTTP")
+_UNCONNECTED = (
+    ssl.SSLCertVerificationError,
+    UnknownProxy,
+    urllib3.exceptions.NameResolutionError,
+    urllib3.exceptions.NewConnectionError,
+    urllib3.exceptions.ConnectTimeoutError,
+)
+_UNREACHED = (*_UNCONNECTED, requests.exceptions.ProxyError, ssl.SSLError)
+_SILENT = (TooSlow, urllib3.exceptions.ReadTimeoutError)
+_LASTING = (ssl.SSLCertVerificationError, UnknownProxy, TooSlow, TooLong, ValueError)
+
+# The first that fits counts: a proxy that is not there is also a refused connection, and to
+# urllib3 a refused connection is a kind of timeout.
+_SENTENCES: tuple[tuple[type[BaseException], Text], ...] = (
+    (ssl.SSLCertVerificationError, Text("the certificate of {host} is not trusted: {reason}")),
+    (
+        UnknownProxy,
+        Text(
+            "cannot connect to {host}: certferry does not support the proxy that the"
+            " environment names (such as socks5://); set HTTPS_PROXY to its http://"
+            " address, or add the host to NO_PROXY"
+        ),
+    ),
+    (requests.exceptions.ProxyError, Text("cannot reach {host} through the proxy: {reason}")),
+    (ssl.SSLError, Text("no secure connection to {host}: {reason}")),
+    (urllib3.exceptions.NameResolutionError, Text("{host} is not found in DNS")),
+    (urllib3.exceptions.NewConnectionError, Text("no connection to {host}: {reason}")),
+    (
+        urllib3.exceptions.ConnectTimeoutError,
+        Text("{host} accepted no connection within {connect}"),
+    ),
+    (TooSlow, Text("the answer of {host} was not complete within {whole}")),
+    (TooLong, Text("the answer of {host} is longer than any should be")),
+    (urllib3.exceptions.ReadTimeoutError, Text("{host} did not answer within {read}")),
+    (requests.exceptions.ChunkedEncodingError, Text("the answer of {host} ended early")),
+    (ConnectionError, Text("{host} closed the connection without an answer")),
+    (http.client.HTTPException, _NOT_HTTP),
+    (requests.exceptions.ContentDecodingError, _NOT_HTTP),
+    (ValueError, Text("the request to {host} cannot be written")),
+    (BaseException, Text("no response from {host}: {reason}")),
+)
+
+
+def explain(failure: Exception, host: str, timeouts: Timeouts) -> HttpFailure:
+    """Return what an exception of requests or urllib3 means."""
+    causes = tuple(_causes(failure))
+    kind, sentence = next(
+        one for one in _SENTENCES if any(isinstance(cause, one[0]) for cause in causes)
+    )
+    is_unsent = any(isinstance(c, urllib3.exceptions.NewConnectionError) for c in causes)
+    contact = Contact.SILENCE if kind in _SILENT else Contact.WORDS
+    limits = {"connect": timeouts.connect, "read": timeouts.read, "whole": timeouts.whole}
+    return HttpFailure(
+        sentence.filled(host=host, reason=_reason(causes), **limits),
+        maybe_done=not is_unsent and kind not in {*_UNCONNECTED, ValueError},
+        passing=kind not in _LASTING,
+        contact=Contact.NONE if kind in _UNREACHED else contact,
+    )
+
+
+def _causes(failure: BaseException | None) -> Iterator[BaseException]:
+    while failure is not None:
+        yield failure
+        failure = failure.__cause__ or failure.__context__
+
+
+def _reason(causes: tuple[BaseException, ...]) -> Text | str:
+    """Return the system's or the TLS library's words for the innermost cause."""
+    for cause in reversed(causes):
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return cause.verify_message
+        if isinstance(cause, ssl.SSLError):
+            return cause.reason or "TLS"
+        if isinstance(cause, OSError) and cause.strerror:
+            return system_words(cause)
+    return type(causes[-1]).__name__
+
 
 log = logging.getLogger(__name__)
 
@@ -42,9 +175,7 @@ LONGEST_RETRY_AFTER = 30.0  # seconds; a service that asks for more is left to a
 
 @dataclass(frozen=True)
 class Request:
-    """The request as it is sent, byte for byte. Headers and body stay out of its repr: they carry
-    secrets.
-    """
+    """A request as it is sent. Headers and body carry secrets, so they stay out of its repr."""
 
     method: str
     url: str
@@ -83,10 +214,8 @@ class HttpClient:
     """One service's connections. Safe to share between threads.
 
     No redirect is followed and no cookie is kept: a signed request means exactly one address.
-    Proxies and certificate bundles named by the environment are used. `too_many` recognises a
-    rate limit where a service reports it otherwise than by status 429. `jitter` returns 0 to 1.
-    `longest` is how many bytes an answer may have. Where a host is secret, the service is `called`
-    otherwise in sentences and in the log.
+    The environment's proxies and certificate bundles are used. `too_many` recognises a rate limit;
+    `jitter` returns 0 to 1; a host that is secret is `called` otherwise.
     """
 
     pace: Pace
@@ -115,12 +244,11 @@ class HttpClient:
         return self.exchange(lambda: request, repeatable=repeatable)
 
     def exchange(self, prepare: Callable[[], Request], *, repeatable: bool) -> Answer:
-        """Send what `prepare` returns, called anew for each attempt, and return the answer.
+        """Send what `prepare` returns, called anew for each attempt; return the last answer.
 
         A repeatable request is repeated after transport errors and statuses 5xx, any request
-        when surely nothing was done: no connection was made, or there were too many requests.
-        Returns the last attempt's answer, whatever its status. Raises `HttpFailure`, and what
-        `pause` raises.
+        when surely nothing was done: without a connection, or after too many requests. Raises
+        `HttpFailure`, and what `pause` raises.
         """
         maybe_done = False
         for attempt in itertools.count(1):
@@ -174,25 +302,20 @@ class HttpClient:
 
 
 def is_server_error(answer: Answer) -> bool:
-    """Return whether the server failed. The outcome is unknown then, as with a lost answer.
-
-    Qiniu's 612 "no such domain" lies beyond the range and is an ordinary refusal.
-    """
+    """Return whether the server failed, the outcome unknown. Qiniu's 612 is a plain refusal."""
     return HTTPStatus.INTERNAL_SERVER_ERROR <= answer.status < 600  # noqa: PLR2004 - RFC 9110 §15
 
 
 def surely_undone(status: int) -> bool:
-    """Return whether an answer of this status, whose body says nothing, means that nothing was
-    done. 408 does not: a gateway sends it while the service may be at work (RFC 9110 §15.5.9).
+    """Return whether such an answer means that nothing was done. 408 does not: a gateway sends it
+    while the service may be at work (RFC 9110 §15.5.9).
     """
     is_refused = HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR
     return is_refused and status != HTTPStatus.REQUEST_TIMEOUT
 
 
 def seconds_asked_for(answer: Answer) -> float | None:
-    """Return the seconds of Retry-After, written as a number or as a date (RFC 9110 §10.2.3); six
-    hours at most (urllib3's `retry_after_max`).
-    """
+    """Return the seconds of Retry-After (RFC 9110 §10.2.3), six hours at most (urllib3's limit)."""
     written = answer.headers.get("Retry-After")
     if written is None:
         return None
@@ -211,13 +334,10 @@ def _web_page(answer: Answer, host: str) -> HttpFailure | None:
     declared = "text/html" in answer.headers.get("Content-Type", "").lower()
     if not declared or answer.body.lstrip()[:1] == b"{":
         return None
-    refused = surely_undone(answer.status)
+    refused, status = surely_undone(answer.status), answer.status
+    said = Text("{host} answered with a web page (status {status})", host=host, status=status)
     return HttpFailure(
-        Text("{host} answered with a web page (status {status})", host=host, status=answer.status),
-        maybe_done=not refused,
-        passing=not refused,
-        status=answer.status,
-        headers=answer.headers,
+        said, maybe_done=not refused, passing=not refused, status=status, headers=answer.headers
     )
 
 
@@ -245,10 +365,7 @@ def _as_signed(request: requests.PreparedRequest) -> requests.PreparedRequest:
 
 
 class Pacer:
-    """Spaces requests evenly, so that no second ever holds more than the limit.
-
-    `clock` counts seconds and never goes back; `pause` waits, and may raise `Interrupted`.
-    """
+    """Spaces requests evenly, so that no second ever holds more than the limit."""
 
     def __init__(
         self, per_second: float, *, clock: Callable[[], float] = time.monotonic, pause: Pause
@@ -292,18 +409,14 @@ def client_in(
 
 
 def pace_in(context: Context, service: str, per_second: float) -> Pace:
-    """Return the pace of an account's requests to a service: that of all runs in this process, or
-    its own where a context has none, as in tests of adapters.
-    """
+    """Return the pace of an account's requests to a service, which runs in this process share."""
     if context.pace is None:
         return Pacer(per_second, pause=context.pause)
     return context.pace(service, per_second)
 
 
 def ahead_of(headers: Mapping[str, str], now: datetime) -> timedelta | None:
-    """Return how far an answer's Date is before this machine's clock (RFC 9110 §6.6.1); `None`
-    where it has none, or one without a zone.
-    """
+    """Return how far an answer's Date is ahead (RFC 9110 §6.6.1); `None` without a Date or zone."""
     try:
         date = parsedate_to_datetime(headers.get("Date", ""))
     except (ValueError, OverflowError):  # no date; a zone of as many digits as one likes
@@ -314,9 +427,7 @@ def ahead_of(headers: Mapping[str, str], now: datetime) -> timedelta | None:
 def ask_the_time(
     http: HttpClient, request: Request, now: Callable[[], datetime]
 ) -> timedelta | None:
-    """Return how far a service's clock is ahead, by whatever it answers to a request without keys.
-    Raises `HttpFailure` where no answer came.
-    """
+    """Return how far a service's clock is ahead, by any answer at all. Raises `HttpFailure`."""
     try:
         headers = http.exchange(lambda: request, repeatable=True).headers
     except HttpFailure as failure:

@@ -37,9 +37,7 @@ class NotHeld(requests.RequestException):
 
 @contextmanager
 def held() -> Iterator[Refusals]:
-    """Hold the requests that libraries make in a `with` block, and in threads that take its context
-    along; yield a list of what was refused of them.
-    """
+    """Hold the requests of libraries in a `with` block and its context; yield what was refused."""
     refused: Refusals = []
     before = _REFUSED.set(refused)
     try:

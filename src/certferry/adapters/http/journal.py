@@ -1,5 +1,5 @@
-"""Calls as a report shows them: host, scheme, status, code and shape, never a value. Of paths,
-queries and hosts there is what the vendor's adapter says is `public`.
+"""Calls as a report shows them: host, scheme, status, code and shape, never a value; of addresses,
+what the adapter says is `public`.
 """
 
 from __future__ import annotations

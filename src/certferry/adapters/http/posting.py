@@ -1,6 +1,4 @@
-"""A message posted to a service, once. The body of the answer decides, and no sentence shows the
-address, which is a secret.
-"""
+"""A message posted to a service, once, at a secret address. The body of the answer decides."""
 
 from __future__ import annotations
 
@@ -22,8 +20,7 @@ from certferry.ports.http import NO_HEADERS, Answer, NoAnswer
 from certferry.ports.notifier import AgainAt, Answered, Notifier, RefusedForGood
 from certferry.text import Text
 
-SOON = timedelta(minutes=1)
-"""After which a service that did not answer, or broke, is tried again."""
+SOON = timedelta(minutes=1)  # after which a service that did not answer, or broke, is tried again
 
 REQUESTS_PER_SECOND = 5.0  # what Feishu takes; a run sends one message
 
@@ -66,20 +63,15 @@ class Posting:
             return answer
         found = fields_of(answer)
         if found is None:
-            problem = Text(
-                "{service} answered with something else than its API does (status {status})",
-                service=self.service,
-                status=answer.status,
-            )
+            bad = Text("{service} answered with something else than its API does (status {status})")
+            problem = bad.filled(service=self.service, status=answer.status)
             return RefusedForGood(problem, Text("check the address of the channel"))
         return judge(PostReply(answer.status, found, answer.headers))
 
     def exchange(
         self, address: Secret, body: bytes, headers: Mapping[str, str] = NO_HEADERS
     ) -> Answer | AgainAt | RefusedForGood:
-        """Post bytes that are JSON; return the answer, but for what is none of the service's: no
-        answer, a redirect, a status 5xx.
-        """
+        """Post JSON; return the answer, or what no answer, a redirect and a status 5xx mean."""
         try:
             answer = self._http.send("POST", address.reveal(), {**_AS_JSON, **headers}, body)
         except NoAnswer as failed:
@@ -120,9 +112,7 @@ class Posting:
 
 @dataclass(frozen=True, slots=True)
 class PostedChannel:
-    """A `ports.notifier.Notifier` that posts the `fields` of each message as JSON to the `address`
-    of that moment.
-    """
+    """A `ports.notifier.Notifier` that posts the `fields` of each message as JSON."""
 
     posting: Posting
     address: Callable[[], Secret]
@@ -162,10 +152,7 @@ def next_day(now: datetime) -> datetime:
 
 
 def secret_address(written: Secret, api: str = "", usual: str = "") -> Secret:
-    """Return the address, at `api` where that is another than the `usual` place of the service.
-
-    Raises `ConfigError`, which does not show it.
-    """
+    """Return the address, moved to `api` if that is not `usual`. Raises `ConfigError`."""
     parts = must_be_address("url", written.reveal())
     if api == usual:
         return written
@@ -174,9 +161,7 @@ def secret_address(written: Secret, api: str = "", usual: str = "") -> Secret:
 
 
 def must_be_address(key: str, address: str) -> SplitResult:
-    """Return the parts of an address under a key. Raises `ConfigError` for one that is none, holds
-    keys of its own, or leads elsewhere in the clear.
-    """
+    """Return an address's parts. Raises `ConfigError` for a wrong one, or http to elsewhere."""
     try:
         parts = urlsplit(address)
         complete = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0

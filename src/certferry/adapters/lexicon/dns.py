@@ -31,25 +31,15 @@ from urllib.parse import urlsplit
 
 import requests
 
+from certferry import errors
 from certferry.adapters.dns.records import STOP_CHECK, Turns
-from certferry.adapters.http.client import TIMEOUTS
+from certferry.adapters.http.client import TIMEOUTS, explain
 from certferry.adapters.http.held_requests import held
-from certferry.adapters.http.problems import explain
 from certferry.core.certificates.names import suffixes, zone_name
 from certferry.core.discovery.inventory import FoundZone
 from certferry.core.discovery.proposal import must_have_zone
 from certferry.core.redaction import quoted
 from certferry.core.secret import Secret
-from certferry.errors import (
-    ConfigError,
-    DnsAccessDenied,
-    DnsError,
-    DnsRejected,
-    DnsUnavailable,
-    Reported,
-    ZoneNotFound,
-    how_to_install,
-)
 from certferry.ports.adapter import Context, Variable
 from certferry.ports.dns import DnsProvider
 from certferry.ports.progress import Pause
@@ -90,9 +80,7 @@ class Settings:
 
 
 def connect(settings: Settings, context: Context) -> DnsProvider:
-    """Return the provider of one account. Nothing is sent yet, and the library not loaded. Raises
-    `ConfigError` where it is not there, or does not know the provider.
-    """
+    """Return the provider of one account; nothing is loaded or sent yet. Raises `ConfigError`."""
     _must_be_known(settings.provider)
     options = {key.replace("-", "_"): value for key, value in settings.options.items()}
     _must_be_held(settings.provider, options)
@@ -107,20 +95,18 @@ def _must_be_known(provider: str) -> None:
     except ModuleNotFoundError:
         known = None
     if known is None:
-        raise ConfigError(
-            Text("needs the extra `lexicon`; {install}", install=how_to_install("lexicon"))
+        raise errors.ConfigError(
+            Text("needs the extra `lexicon`; {install}", install=errors.how_to_install("lexicon"))
         )
     if not re.fullmatch(r"[a-z0-9_]+", provider) or find_spec(f"{PROVIDERS}.{provider}") is None:
-        raise ConfigError(
+        raise errors.ConfigError(
             Text("lexicon knows no provider {provider}", provider=repr(provider)),
             hint=Text("take the name from the list of `lexicon --help`"),
         )
 
 
 def _must_be_held(provider: str, options: Mapping[str, Secret | str]) -> None:
-    """Raise `ConfigError` for a provider whose requests certferry cannot hold to https, to one host
-    and to an end: only those that it sends with `requests`.
-    """
+    """Raise `ConfigError` for a provider that sends otherwise than by `requests`, which is held."""
     if provider in BY_OTHER_MEANS:
         said = Text(
             "certferry does not offer lexicon's {provider}: it sends keys by other means than those"
@@ -128,15 +114,13 @@ def _must_be_held(provider: str, options: Mapping[str, Secret | str]) -> None:
             provider=provider,
         )
         hint = Text('use a type of certferry\'s own, or a program with type = "command"')
-        raise ConfigError(said, hint=hint)
+        raise errors.ConfigError(said, hint=hint)
     if provider == "gandi" and options.get("api_protocol") != "rest":
-        raise ConfigError(
-            Text(
-                "certferry does not use the old API of lexicon's gandi: write {setting}, with a"
-                " token of the new one as auth_token",
-                setting='api_protocol = "rest"',
-            )
+        said = Text(
+            "certferry does not use the old API of lexicon's gandi: write {setting}, with a"
+            " token of the new one as auth_token"
         )
+        raise errors.ConfigError(said.filled(setting='api_protocol = "rest"'))
 
 
 class LexiconRecords:
@@ -207,14 +191,14 @@ class LexiconRecords:
         """Find the longest zone that the provider authenticates for. What it refuses with may be
         its way of saying that it has no such zone, so that the shorter ones are tried as well.
         """
-        refused: DnsError | None = None
+        refused: errors.DnsError | None = None
         for suffix in suffixes(name):
             if suffix.startswith("_"):
                 continue  # no zone is called so, and some providers check nothing
             try:
                 with self._calls.opened(suffix):
                     return suffix
-            except (Reported, KeyboardInterrupt):
+            except (errors.Reported, KeyboardInterrupt):
                 raise
             except BaseException as exc:
                 if is_no_zone(exc):
@@ -228,7 +212,7 @@ class LexiconRecords:
     def _in_turn(self, name: str, work: Callable[[], T]) -> T:
         try:
             return self._calls.in_turn(name, work)
-        except (Reported, KeyboardInterrupt):
+        except (errors.Reported, KeyboardInterrupt):
             raise
         except BaseException as exc:
             raise self._calls.errors.of(exc, name) from exc
@@ -251,11 +235,7 @@ class LexiconCalls:
     """Makes providers and calls them. Safe to use from threads."""
 
     def __init__(
-        self,
-        provider: str,
-        options: Mapping[str, Secret | str],
-        within: timedelta,
-        pause: Pause,
+        self, provider: str, options: Mapping[str, Secret | str], within: timedelta, pause: Pause
     ) -> None:
         hidden = [value for value in options.values() if isinstance(value, Secret)]
         self.errors = LexiconErrors(provider, hidden)
@@ -269,7 +249,7 @@ class LexiconCalls:
 
     def in_turn(self, about: str, work: Callable[[], T]) -> T:
         """Return what a piece of work returns, one at a time. Raises `DnsUnavailable` where it
-        takes too long: its outcome is not known then, and nothing else begins until it ends.
+        takes too long: nothing else begins until it ends.
         """
         with self._turns.ours():
             if self._last is not None:
@@ -278,14 +258,12 @@ class LexiconCalls:
 
     @contextmanager
     def opened(self, zone: str) -> Iterator[Any]:
-        """Make a provider for a zone and let it authenticate, for a `with` block. Raises what the
-        provider does, and `DnsRejected` where a library of its own is missing.
-        """
+        """Make a provider for a zone, and let it authenticate, for a `with` block."""
         from lexicon._private.discovery import load_provider_module
         from lexicon.config import ConfigResolver
 
         if not _has_its_libraries(self._provider):
-            raise DnsRejected(
+            raise errors.DnsRejected(
                 Text("lexicon's {provider} needs more libraries", provider=self._provider),
                 hint=Text(
                     "run: {python} -m pip install 'dns-lexicon[{provider}]'",
@@ -318,7 +296,7 @@ class LexiconCalls:
                     outcome.set_result(work())
                 except BaseException as exc:  # noqa: BLE001 - raised again where the caller waits
                     said = self.errors.message(about, refused[0]) if refused else None
-                    outcome.set_exception(DnsRejected(said) if said else exc)
+                    outcome.set_exception(errors.DnsRejected(said) if said else exc)
 
         self._last, self._last_until = outcome, time.monotonic() + self._within.total_seconds()
         threading.Thread(target=run, name="lexicon", daemon=True).start()
@@ -364,7 +342,7 @@ class LexiconErrors:
         words = Text("{about}: lexicon's {provider}: {problem}")
         return words.filled(about=about, provider=self.provider, problem=problem)
 
-    def of(self, exc: BaseException, about: str) -> DnsError:
+    def of(self, exc: BaseException, about: str) -> errors.DnsError:
         """Return the error that an exception stands for. What is not known may have been done. A
         request without an answer is described in certferry's words: `requests` quotes addresses, in
         which some services have the key.
@@ -383,28 +361,28 @@ class LexiconErrors:
         )
         status = _status(exc) if isinstance(exc, requests.HTTPError) else None
         if status in _DENIED or (status is None and _is_authentication(exc)):
-            return DnsAccessDenied(message, hint=compare)
+            return errors.DnsAccessDenied(message, hint=compare)
         if status is not None and 400 <= status < 500 and status not in _NOT_NOW:  # noqa: PLR2004 - RFC 9110 §15
-            return DnsRejected(message, hint=compare)
+            return errors.DnsRejected(message, hint=compare)
         hint = Text("try again in some minutes; certferry looks for the record first")
-        return DnsUnavailable(message, hint=hint)
+        return errors.DnsUnavailable(message, hint=hint)
 
-    def too_long(self, about: str) -> DnsUnavailable:
+    def too_long(self, about: str) -> errors.DnsUnavailable:
         """Return the error for a call that takes longer than it may."""
         words = Text("{about}: lexicon's {provider} gives no answer")
         hint = Text("see the way from this host to the service, and `timeout` of the account")
-        return DnsUnavailable(words.filled(about=about, provider=self.provider), hint=hint)
+        return errors.DnsUnavailable(words.filled(about=about, provider=self.provider), hint=hint)
 
-    def no_zone(self, name: str) -> ZoneNotFound:
+    def no_zone(self, name: str) -> errors.ZoneNotFound:
         """Return the error for a name that the provider finds no zone for."""
         words = Text("lexicon's {provider} has no zone that holds {name}")
         hint = Text(
             "name the account that has the domain as `dns` of the certificate. Some providers of"
             " lexicon cannot tell: name the zones as `zones` of the account then"
         )
-        return ZoneNotFound(words.filled(provider=self.provider, name=name), hint=hint)
+        return errors.ZoneNotFound(words.filled(provider=self.provider, name=name), hint=hint)
 
-    def not_done(self, name: str, *, is_wanted: bool) -> DnsUnavailable:
+    def not_done(self, name: str, *, is_wanted: bool) -> errors.DnsUnavailable:
         """Return the error for a change that the provider's list does not show."""
         words = Text(
             "{name}: lexicon's {provider} reports no failure, and its list still has the record"
@@ -414,7 +392,7 @@ class LexiconErrors:
                 "{name}: lexicon's {provider} reports no failure, and its list lacks the record"
             )
         hint = Text("look at the zone in the service's console, and at a CNAME beside the record")
-        return DnsUnavailable(words.filled(name=name, provider=self.provider), hint=hint)
+        return errors.DnsUnavailable(words.filled(name=name, provider=self.provider), hint=hint)
 
 
 def is_no_zone(exc: BaseException) -> bool:

@@ -17,22 +17,18 @@ from certferry.problem import Problem
 from certferry.text import Text
 
 SERVICE = "heartbeat"
-MISSED = "heartbeat_missed"
-"""The code of what went wrong with a ping."""
+MISSED = "heartbeat_missed"  # the code of what went wrong with a ping
 
 USUAL_LIMIT = 10_000
 """Bytes of a body that every version of the service keeps; more where it says so."""
-MOST = 100_000
-"""Bytes that are sent at most, whatever a service says."""
+MOST = 100_000  # bytes that are sent at most, whatever a service says
 
 _PLAIN = {"Content-Type": "text/plain; charset=utf-8"}
 _UNKNOWN, _TOO_OFTEN = b"(not found)", b"(rate limited)"
 
 
 class Heartbeat:
-    """One check at one service. `rid` is the same in all pings of a run. Raises
-    `ConfigError` for an address that can be none.
-    """
+    """One check; `rid` is the run's in all its pings. Raises `ConfigError` for a wrong address."""
 
     def __init__(self, address: Secret, http: Http, rid: str) -> None:
         self._address = secret_address(address)

@@ -1,6 +1,4 @@
-"""The file of metrics that node_exporter's textfile collector reads: replaced whole, readable for
-the user that node_exporter runs as.
-"""
+"""The file of metrics for node_exporter's textfile collector: replaced whole."""
 
 from __future__ import annotations
 
@@ -13,11 +11,9 @@ from certferry.problem import Problem
 from certferry.system_words import system_words
 from certferry.text import Text
 
-MISSED = "metrics_missed"
-"""The code of what went wrong with the file."""
+MISSED = "metrics_missed"  # the code of what went wrong with the file
 
-_ACCESS = FileAccess(0o644)
-"""Another user's collector reads it; there is no secret in it."""
+_ACCESS = FileAccess(0o644)  # another user's collector reads it; there is no secret in it
 
 
 def write_metrics(path: Path, text: str) -> Problem | None:

@@ -23,8 +23,7 @@ SERVICE = "Apprise"
 ENVIRONMENT: tuple[Variable, ...] = ()
 
 MOST_BYTES = 2000
-BESIDES = "apprise.plugins.nostr"
-"""What has sockets of its own beside `requests` (Apprise 2.3)."""
+BESIDES = "apprise.plugins.nostr"  # what has sockets of its own beside `requests` (Apprise 2.3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +39,9 @@ def connect(settings: Settings, context: Context, /) -> Notifier:
     return _Apprise(settings.url)
 
 
+@dataclass(frozen=True, slots=True)
 class _Apprise:
-    def __init__(self, address: Secret) -> None:
-        self._address = address
+    address: Secret
 
     def send(self, message: Message, /) -> Answered:
         """See `ports.notifier.Notifier.send`. Raises `ConfigError` without the extra."""
@@ -56,7 +55,7 @@ class _Apprise:
             ) from None
         logging.getLogger("apprise").setLevel(logging.CRITICAL)  # its warnings show addresses
         sender = apprise.Apprise()
-        if not sender.add(self._address.reveal()):
+        if not sender.add(self.address.reveal()):
             problem = Text("Apprise knows no service of that address")
             return RefusedForGood(problem, Text("compare `url` with Apprise's documents"))
         if not all(map(_sends_with_requests, sender)):

@@ -35,8 +35,7 @@ LATER = timedelta(minutes=15)
 """After which a server that asks for patience is tried again: greylisting is over by then (RFC
 6647 §5)."""
 PORTS = {"smtps": 465, "smtp": 587}  # RFC 8314 §7.3, RFC 6409
-_ME = "localhost"
-"""How it greets: to ask the resolver for this machine's name can take long."""
+_ME = "localhost"  # how it greets: to ask the resolver for this machine's name can take long
 _FOR_NOW = range(400, 500)  # RFC 5321 §4.2.1
 _CHECK_LOGIN = Text("check `user` and `password`; many services want one made for programs")
 
@@ -86,11 +85,11 @@ class _Refused(Exception):
         self.answered = answered
 
 
+@dataclass(frozen=True, slots=True)
 class _Mail:
-    def __init__(self, settings: Settings, place: SplitResult, context: Context) -> None:
-        self._settings = settings
-        self._place = place
-        self._context = context
+    settings: Settings
+    place: SplitResult
+    context: Context
 
     def send(self, message: Message, /) -> Answered:
         """See `ports.notifier.Notifier.send`."""
@@ -102,10 +101,8 @@ class _Mail:
         except _Refused as refused:
             return refused.answered
         except ssl.SSLCertVerificationError as error:
-            problem = Text(
-                "the certificate of the mail server is not trusted: {reason}",
-                reason=error.verify_message,
-            )
+            problem = Text("the certificate of the mail server is not trusted: {reason}")
+            problem = problem.filled(reason=error.verify_message)
             return RefusedForGood(problem, Text("set `ca_bundle`, or check the host in `url`"))
         except smtplib.SMTPResponseException as error:
             return self._answered(error.smtp_code, error.smtp_error)
@@ -116,40 +113,27 @@ class _Mail:
         """Connect, speak TLS, and log in."""
         import smtplib
 
-        host = self._place.hostname or ""
-        port = self._place.port or PORTS[self._place.scheme]
-        trust = ssl.create_default_context(cafile=self._settings.ca_bundle)
-        if self._place.scheme == "smtps":
-            return self._logged_in(
-                smtplib.SMTP_SSL(host, port, _ME, timeout=TIMEOUT, context=trust)
-            )
-        server = smtplib.SMTP(host, port, _ME, timeout=TIMEOUT)
+        host, port = self.place.hostname or "", self.place.port or PORTS[self.place.scheme]
+        trust = ssl.create_default_context(cafile=self.settings.ca_bundle)
+        if self.place.scheme == "smtps":
+            server: smtplib.SMTP = smtplib.SMTP_SSL(host, port, _ME, timeout=TIMEOUT, context=trust)
+        else:
+            server = smtplib.SMTP(host, port, _ME, timeout=TIMEOUT)
         try:
-            _begin_tls(server, trust)
-        except BaseException:
+            if self.place.scheme != "smtps":
+                _begin_tls(server, trust)
+            if self.settings.user and self.settings.password is not None:
+                server.login(self.settings.user, self.settings.password.reveal())
+        except BaseException as error:
             server.close()
-            raise
-        return self._logged_in(server)
-
-    def _logged_in(self, server: smtplib.SMTP) -> smtplib.SMTP:
-        import smtplib
-
-        if not self._settings.user or self._settings.password is None:
-            return server
-        try:
-            server.login(self._settings.user, self._settings.password.reveal())
-        except UnicodeEncodeError:  # smtplib writes them in ASCII alone
-            server.close()
-            problem = Text(
-                "`user` or `password` holds a character beyond ASCII, so nothing was sent"
-            )
-            raise _Refused(RefusedForGood(problem, _CHECK_LOGIN)) from None
-        except smtplib.SMTPAuthenticationError as error:
-            server.close()
-            answered = self._answered(error.smtp_code, error.smtp_error, _CHECK_LOGIN)
-            raise _Refused(answered) from None
-        except BaseException:
-            server.close()
+            if isinstance(error, UnicodeEncodeError):  # smtplib writes both in ASCII alone
+                said = Text(
+                    "`user` or `password` holds a character beyond ASCII, so nothing was sent"
+                )
+                raise _Refused(RefusedForGood(said, _CHECK_LOGIN)) from None
+            if isinstance(error, smtplib.SMTPAuthenticationError):
+                answered = self._answered(error.smtp_code, error.smtp_error, _CHECK_LOGIN)
+                raise _Refused(answered) from None
             raise
         return server
 
@@ -160,15 +144,15 @@ class _Mail:
         if international and not server.has_extn("smtputf8"):
             return _no_international(international)
         policy, options = (SMTPUTF8, ["SMTPUTF8"]) if international else (SMTP, [])
-        code, said = server.mail(self._settings.from_, options)
+        code, said = server.mail(self.settings.from_, options)
         if code != 250:  # noqa: PLR2004 - RFC 5321 §4.2.3
             return self._answered(code, said)
         refusals: list[Answered] = []
-        for address in self._settings.to:
+        for address in self.settings.to:
             code, said = server.rcpt(address)
             if code not in {250, 251}:
                 refusals.append(self._answered(code, said, Text("check {to}", to=address)))
-        if len(refusals) < len(self._settings.to):
+        if len(refusals) < len(self.settings.to):
             code, said = server.data(mail.as_bytes(policy=policy))
             if code != 250:  # noqa: PLR2004 - RFC 5321 §4.2.3
                 return self._answered(code, said)
@@ -176,11 +160,11 @@ class _Mail:
 
     def _beyond_ascii(self) -> list[str]:
         """Return the addresses that only a server with SMTPUTF8 takes (RFC 6531)."""
-        addresses = (self._settings.from_, *self._settings.to)
+        addresses = (self.settings.from_, *self.settings.to)
         return [address for address in addresses if not address.isascii()]
 
     def _in_sum(self, refusals: list[Answered]) -> Answered:
-        partly = 0 < len(refusals) < len(self._settings.to)
+        partly = 0 < len(refusals) < len(self.settings.to)
         for refused in refusals:
             if isinstance(refused, RefusedForGood):
                 return RefusedForGood(refused.problem, refused.hint, partly=partly)
@@ -192,27 +176,24 @@ class _Mail:
 
     def _answered(self, code: int, said: bytes | str, hint: Text | None = None) -> Answered:
         words = said.decode(errors="replace") if isinstance(said, bytes) else said
-        hidden = [self._settings.password] if self._settings.password else []
-        problem = Text(
-            "the mail server refused the message: {words} ({code})",
-            words=quoted(words, hidden),
-            code=code,
-        )
+        hidden = [self.settings.password] if self.settings.password else []
+        problem = Text("the mail server refused the message: {words} ({code})")
+        problem = problem.filled(words=quoted(words, hidden), code=code)
         if code in _FOR_NOW:
-            return AgainAt(self._context.now() + LATER, problem)
+            return AgainAt(self.context.now() + LATER, problem)
         return RefusedForGood(problem, hint)
 
     def _later(self, reason: Text | str) -> AgainAt:
         problem = Text("no mail was sent: {reason}", reason=reason)
-        return AgainAt(self._context.now() + timedelta(minutes=1), problem)
+        return AgainAt(self.context.now() + timedelta(minutes=1), problem)
 
     def _written(self, message: Message) -> EmailMessage:
         mail = EmailMessage()
-        domain = self._settings.from_.rpartition("@")[2] or "localhost"
-        mail["From"] = self._settings.from_
-        mail["To"] = ", ".join(self._settings.to)
+        domain = self.settings.from_.rpartition("@")[2] or "localhost"
+        mail["From"] = self.settings.from_
+        mail["To"] = ", ".join(self.settings.to)
         mail["Subject"] = message.title
-        mail["Date"] = format_datetime(self._context.now())
+        mail["Date"] = format_datetime(self.context.now())
         mail["Message-ID"] = make_msgid(domain=domain)
         mail["Auto-Submitted"] = "auto-generated"  # RFC 3834 §5: no holiday answers, please
         mail.set_content(message.body(MOST_BYTES))

@@ -90,9 +90,7 @@ class TelegramSettings:
 
 
 def bark(settings: BarkSettings, context: Context, /) -> Notifier:
-    """Connect a phone (`ports.adapter.Adapter.connect`). It is posted to: with GET the words would
-    stand in addresses and logs.
-    """
+    """Connect a phone. It is posted to: with GET the words would stand in addresses and logs."""
     posting = Posting("Bark", context, [settings.key])
     address = Secret(f"{settings.api.rstrip('/')}/push")
 

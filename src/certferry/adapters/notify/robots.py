@@ -13,6 +13,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated
@@ -20,6 +21,8 @@ from urllib.parse import quote
 
 from certferry.adapters.http.posting import (
     API_HELP,
+    SOON,
+    Judge,
     PostedAdapter,
     PostedChannel,
     Posting,
@@ -62,11 +65,9 @@ class DingtalkSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class FeishuSettings:
-    """A robot of one group."""
+class FeishuSettings(DingtalkSettings):
+    """The same, at another address."""
 
-    url: Annotated[Secret, Text("the address of the robot's webhook")]
-    secret: Annotated[Secret | None, Text("the secret that signs the robot's messages")] = None
     api: Annotated[str, API_HELP] = FEISHU_API
 
 
@@ -78,6 +79,26 @@ class WecomSettings:
     api: Annotated[str, API_HELP] = WECOM_API
 
 
+def _judge_by(
+    posting: Posting,
+    code: str,
+    words: str,
+    later: Mapping[int, timedelta],
+    hints: Mapping[int, Text],
+) -> Judge:
+    """Return what judges by the number under `code`: 0 is success; others are tried `later`."""
+
+    def judge(reply: PostReply) -> Answered:
+        number, said = reply.number(code), reply.fields.get(words)
+        if number == 0:
+            return Sent()
+        if number is not None and number in later:
+            return posting.later(posting.in_its_words(number, said), usual=later[number])
+        return posting.refused(number, said, hints.get(number or 0, _COMPARE))
+
+    return judge
+
+
 def dingtalk(settings: DingtalkSettings, context: Context, /) -> Notifier:
     """Connect a robot of DingTalk's (`ports.adapter.Adapter.connect`)."""
     address = secret_address(settings.url, settings.api, DINGTALK_API)
@@ -86,18 +107,8 @@ def dingtalk(settings: DingtalkSettings, context: Context, /) -> Notifier:
     def fields(message: Message) -> dict[str, object]:
         return {"msgtype": "text", "text": {"content": message.text(MOST_BYTES)}}
 
-    def judge(reply: PostReply) -> Answered:
-        code, said = reply.number("errcode"), reply.fields.get("errmsg")
-        match code:
-            case 0:
-                return Sent()
-            case -1:  # the system is busy
-                return posting.later(posting.in_its_words(code, said))
-            case 130101:  # more than 20 messages in a minute
-                return posting.later(posting.in_its_words(code, said), usual=BLOCKED)
-            case 310000:
-                return posting.refused(code, said, _WAYS_IN)
-        return posting.refused(code, said, _COMPARE)
+    later = {-1: SOON, 130101: BLOCKED}  # busy; more than 20 messages in a minute
+    judge = _judge_by(posting, "errcode", "errmsg", later, {310000: _WAYS_IN})
 
     def signed() -> Secret:
         if settings.secret is None:
@@ -128,16 +139,9 @@ def feishu(settings: FeishuSettings, context: Context, /) -> Notifier:
         digest = hmac.digest(key, b"", hashlib.sha256)
         return {"timestamp": stamp, "sign": base64.b64encode(digest).decode()}
 
-    def judge(reply: PostReply) -> Answered:
-        # `StatusCode`, which old robots answer, says nothing of its own.
-        code, said = reply.number("code"), reply.fields.get("msg")
-        match code:
-            case 0:
-                return Sent()
-            case 11232:  # too many messages of all robots, at the full and the half hour
-                return posting.later(posting.in_its_words(code, said))
-        return posting.refused(code, said, _FEISHU_HINTS.get(code or 0, _COMPARE))
-
+    # `StatusCode`, which old robots answer, says nothing of its own.
+    later = {11232: SOON}  # too many messages of all robots, at the full and the half hour
+    judge = _judge_by(posting, "code", "msg", later, _FEISHU_HINTS)
     return PostedChannel(posting, lambda: address, fields, judge)
 
 
@@ -149,15 +153,8 @@ def wecom(settings: WecomSettings, context: Context, /) -> Notifier:
     def fields(message: Message) -> dict[str, object]:
         return {"msgtype": "text", "text": {"content": message.text(WECOM_BYTES)}}
 
-    def judge(reply: PostReply) -> Answered:
-        code, said = reply.number("errcode"), reply.fields.get("errmsg")
-        match code:
-            case 0:
-                return Sent()
-            case -1 | 45009:  # busy; more than 20 messages in a minute
-                return posting.later(posting.in_its_words(code, said))
-        return posting.refused(code, said, _COMPARE)
-
+    later = {-1: SOON, 45009: SOON}  # busy; more than 20 messages in a minute
+    judge = _judge_by(posting, "errcode", "errmsg", later, {})
     return PostedChannel(posting, lambda: address, fields, judge)
 
 

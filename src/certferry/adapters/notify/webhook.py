@@ -45,34 +45,34 @@ def connect(settings: Settings, context: Context, /) -> Notifier:
     return _Webhook(address, settings.secret, Posting(SERVICE, context, hidden))
 
 
+@dataclass(frozen=True, slots=True)
 class _Webhook:
-    def __init__(self, address: Secret, secret: Secret | None, posting: Posting) -> None:
-        self._address = address
-        self._secret = secret
-        self._posting = posting
+    address: Secret
+    secret: Secret | None
+    posting: Posting
 
     def send(self, message: Message, /) -> Answered:
         """See `ports.notifier.Notifier.send`."""
         body = json.dumps(message.event, ensure_ascii=False).encode()
-        answer = self._posting.exchange(self._address, body, self._proof(body))
+        answer = self.posting.exchange(self.address, body, self._proof(body))
         return self._judge(answer) if isinstance(answer, Answer) else answer
 
     def _proof(self, body: bytes) -> Mapping[str, str]:
-        if self._secret is None:
+        if self.secret is None:
             return {}
-        digest = hmac.new(self._secret.reveal().encode(), body, hashlib.sha256)
+        digest = hmac.new(self.secret.reveal().encode(), body, hashlib.sha256)
         return {SIGNATURE: f"sha256={digest.hexdigest()}"}
 
     def _judge(self, answer: Answer) -> Answered:
         fields = fields_of(answer) or {}
         said = _complaint(fields)
         if answer.status in _LATER:
-            problem = self._posting.in_its_words(answer.status, said)
-            return self._posting.later(problem, answer.headers)
+            problem = self.posting.in_its_words(answer.status, said)
+            return self.posting.later(problem, answer.headers)
         if answer.status < HTTPStatus.MULTIPLE_CHOICES and not _refuses(fields):
             return Sent()
         hint = Text("look into the log of the service at `url`")
-        return self._posting.refused(answer.status, said, hint)
+        return self.posting.refused(answer.status, said, hint)
 
 
 def _refuses(fields: Mapping[str, Any]) -> bool:

@@ -1,6 +1,4 @@
-"""The resolvers that the edges are found through: the addresses of a domain as they give them, and
-whether what they say is true.
-"""
+"""The resolvers that the edges are found through: what they say, and whether it is true."""
 
 from __future__ import annotations
 
@@ -23,8 +21,7 @@ from certferry.core.network import is_made_up
 from certferry.problem import Problem, Severity
 from certferry.text import Text
 
-AT_ONCE = 16
-"""Domains."""
+AT_ONCE = 16  # domains
 
 _LET_PASS = Text(
     "let DNS pass by the proxy or filter on this host or in its network, or name resolvers that it"
@@ -35,9 +32,7 @@ _NAME_SOME = Text("name resolvers that answer, such as 223.5.5.5, under [dns] an
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """What the resolvers said together: addresses in order, and what went wrong where. There is a
-    problem where there is no address.
-    """
+    """What the resolvers said together: addresses in order, or at least one problem."""
 
     found: tuple[str, ...]
     problems: tuple[Problem, ...] = ()
@@ -46,31 +41,25 @@ class Addresses:
 def resolve(
     domain: str, resolvers: Sequence[tuple[str, int]], answer_within: timedelta
 ) -> Addresses:
-    """Ask every resolver (host, port) for A and AAAA, all at once; none given means the system's.
+    """Ask every resolver (host, port), or the system's, for A and AAAA, all at once.
 
-    CNAMEs are followed by the resolver. `answer_within` is for one question, retries included.
+    `answer_within` is for one question, retries included.
     """
     try:
         asked = resolvers_at(resolvers, answer_within)
     except dns.resolver.NoResolverConfiguration:
-        problem = Problem(
-            EdgeProblemCode.NO_RESOLVER,
-            Text("this machine names no resolver"),
-            Text("set `resolvers` under [verify] or [dns]"),
-        )
-        return Addresses((), (problem,))
+        message = Text("this machine names no resolver")
+        hint = Text("set `resolvers` under [verify] or [dns]")
+        return Addresses((), (Problem(EdgeProblemCode.NO_RESOLVER, message, hint),))
     with ThreadPoolExecutor(len(asked)) as pool:
         answers = list(pool.map(lambda resolver: _ask(resolver, domain), asked))
     found = tuple(sorted({address for found, _ in answers for address in found}))
     problems = tuple(problem for _, problem in answers if problem is not None)
     if found or problems:
         return Addresses(found, problems)
-    without_address = Problem(
-        EdgeProblemCode.NO_ADDRESS,
-        Text("{domain} has no address", domain=domain),
-        Text("give it the CNAME that the CDN names for the domain"),
-    )
-    return Addresses((), (without_address,))
+    message = Text("{domain} has no address", domain=domain)
+    hint = Text("give it the CNAME that the CDN names for the domain")
+    return Addresses((), (Problem(EdgeProblemCode.NO_ADDRESS, message, hint),))
 
 
 def probed_name(domain: str) -> str:
@@ -81,9 +70,7 @@ def probed_name(domain: str) -> str:
 def resolvers_at(
     places: Sequence[tuple[str, int]], answer_within: timedelta
 ) -> list[dns.resolver.Resolver]:
-    """Return each resolver (host, port) by itself; none given means the system's together. Raises
-    `NoResolverConfiguration` where the system has none.
-    """
+    """Return each resolver, or the system's together. Raises `NoResolverConfiguration` for none."""
     asked = [dns.resolver.Resolver(configure=False) for _ in places] or [dns.resolver.Resolver()]
     for resolver, (host, port) in zip(asked, places, strict=False):
         resolver.nameservers = [host]
@@ -115,9 +102,7 @@ def _ask(resolver: dns.resolver.Resolver, domain: str) -> tuple[list[str], Probl
 
 
 class ResolverCheck:
-    """Checks some resolvers, the system's where none is given. In a world that is `at_home`,
-    on loopback as a whole, loopback addresses are true. Raises nothing for what it meets.
-    """
+    """Checks some resolvers, or the system's; in a world `at_home` loopback addresses are true."""
 
     def __init__(
         self,
@@ -161,11 +146,8 @@ class ResolverCheck:
         addresses = {address for one in answers for address in one.addresses}
         made_up = sorted(one for one in addresses if is_made_up(one, at_home=self._at_home))
         if made_up:
-            message = Text(
-                "the resolvers say that {domain} is at {addresses}, which stands for no host",
-                domain=domain,
-                addresses=made_up,
-            )
+            it = Text("the resolvers say that {domain} is at {addresses}, which stands for no host")
+            message = it.filled(domain=domain, addresses=made_up)
             return [error(Code.ADDRESS_MADE_UP, domain, message, _LET_PASS)]
         if any(cname in one.chain for one in answers) or addresses & self._addresses(cname):
             return []
@@ -213,23 +195,15 @@ def _ask_for_nothing(resolver: dns.resolver.Resolver) -> Problem | None:
         message = Text("the resolver {resolver} does not answer", resolver=where)
         return warning(Code.RESOLVER_SILENT, where, message, _NAME_SOME)
     addresses = [record.to_text() for record in found]
-    message = Text(
-        "the resolver {resolver} says that a name which does not exist is at {addresses}",
-        resolver=where,
-        addresses=addresses,
-    )
+    said = Text("the resolver {resolver} says that a name which does not exist is at {addresses}")
+    message = said.filled(resolver=where, addresses=addresses)
     return error(Code.RESOLVER_INVENTS, where, message, _LET_PASS)
 
 
 def _elsewhere(domain: str, cname: str, chain: Sequence[str], addresses: Sequence[str]) -> Problem:
-    """A domain without any address is served by none; where it leads elsewhere, that may be a
-    service in between which leads to the target from other places.
-    """
-    fix = Text(
-        "set a CNAME of {domain} to {cname}, or remove the domain at the target",
-        domain=domain,
-        cname=cname,
-    )
+    """Report a domain that leads elsewhere, perhaps to a service in between, or nowhere."""
+    fix = Text("set a CNAME of {domain} to {cname}, or remove the domain at the target")
+    fix = fix.filled(domain=domain, cname=cname)
     if not chain and not addresses:
         message = Text("{domain} has no address in the public DNS", domain=domain)
         return error(Code.NOT_POINTED, domain, message, fix)

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import KW_ONLY, dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -34,61 +34,50 @@ ADDRESSES_AT_ONCE = 8
 and a process may often open no more than 1,024 files.
 """
 
-HOSTS_AT_ONCE = 16
-"""Where nothing else goes on beside the observation."""
+HOSTS_AT_ONCE = 16  # where nothing else goes on beside the observation
 
-ANSWER_WITHIN = timedelta(seconds=5)
-"""How long a resolver may take for one question."""
+ANSWER_WITHIN = timedelta(seconds=5)  # how long a resolver may take for one question
 
 
+@dataclass(eq=False)
 class TlsProbe:
-    """Shakes hands with the addresses that the resolvers name; a wildcard under a label of ours.
+    """Shakes hands with the addresses that the resolvers, or the system's, name.
 
-    No resolvers means the system's. `pause` is asked before each handshake whether the run has been
-    stopped. Raises `ConfigError` when `ca_bundle` cannot be read; default is the system's trust.
+    `pause` is asked before each handshake. Raises `ConfigError` for a wrong `ca_bundle`.
     """
 
-    def __init__(
-        self,
-        resolvers: Sequence[tuple[str, int]],
-        now: Callable[[], datetime],
-        *,
-        pause: Pause,
-        port: int = 443,
-        ca_bundle: Path | None = None,
-        answer_within: timedelta = ANSWER_WITHIN,
-        hosts_at_once: int = DOMAINS_AT_ONCE,
-    ) -> None:
-        self._resolvers = resolvers
-        self._now = now
-        self._pause = pause
-        self._port = port
-        self._answer_within = answer_within
-        self._hosts_at_once = hosts_at_once
-        self._trust = Trust(ca_bundle)
+    resolvers: Sequence[tuple[str, int]]
+    now: Callable[[], datetime]
+    _: KW_ONLY
+    pause: Pause
+    port: int = 443
+    ca_bundle: Path | None = None
+    answer_within: timedelta = ANSWER_WITHIN
+    hosts_at_once: int = DOMAINS_AT_ONCE
+
+    def __post_init__(self) -> None:
+        self._trust = Trust(self.ca_bundle)
 
     def served(self, domains: Sequence[str]) -> dict[str, tuple[Served, ...]]:
         """See `ports.probe.Probe.served`."""
-        hosts = {domain: Host(domain, self._port) for domain in domains}
+        hosts = {domain: Host(domain, self.port) for domain in domains}
         seen = self.served_by(list(hosts.values()))
         return {domain: seen[host] for domain, host in hosts.items()}
 
     def served_by(self, hosts: Sequence[Host]) -> dict[Host, tuple[Served, ...]]:
-        """See `ports.probe.HostProbe.served_by`. One that is silent takes its time beside the
-        others; the first that notices that the run was stopped ends it for all.
-        """
+        """See `ports.probe.HostProbe.served_by`. The first that notices a stop ends it for all."""
         over = threading.Event()
 
         def must_go_on() -> None:
             if over.is_set():
                 raise Interrupted(Text("stopped"))
             try:
-                self._pause(0)
+                self.pause(0)
             except Interrupted:
                 over.set()
                 raise
 
-        pool = ThreadPoolExecutor(self._hosts_at_once, thread_name_prefix="probe")
+        pool = ThreadPoolExecutor(self.hosts_at_once, thread_name_prefix="probe")
         try:
             seen = pool.map(lambda host: self._observe(host, must_go_on), hosts)
             found = dict(zip(hosts, seen, strict=True))
@@ -106,7 +95,7 @@ class TlsProbe:
         name = probed_name(host.name)
         addresses = Addresses((name,))
         if not is_address(name):
-            addresses = resolve(name, self._resolvers, self._answer_within)
+            addresses = resolve(name, self.resolvers, self.answer_within)
 
         def presented_by(address: str) -> Served:
             must_go_on()
@@ -116,7 +105,7 @@ class TlsProbe:
                 return Served(
                     address, None, valid=False, problem=error.problem, silent=error.silent
                 )
-            return presented(address, chain_der, self._trust, name, self._now())
+            return presented(address, chain_der, self._trust, name, self.now())
 
         with ThreadPoolExecutor(min(ADDRESSES_AT_ONCE, len(addresses.found) or 1)) as pool:
             seen = tuple(pool.map(presented_by, addresses.found))
@@ -127,15 +116,12 @@ class TlsProbe:
         return (*seen, *unseen)
 
 
-TIMEOUT = 10.0
-"""Seconds for connecting, and again for the handshake."""
+TIMEOUT = 10.0  # seconds for connecting, and again for the handshake
 
 
 def served_chain(address: str, port: int, host: str, within: float = TIMEOUT) -> list[bytes]:
-    """Shake hands with SNI, of which an address has none (RFC 6066 §3), and return what is served
-    as DER, leaf first, unread: at least one. `within` so many seconds it connects, and answers.
-
-    Raises `NoHandshake`.
+    """Shake hands, with SNI but for an address (RFC 6066 §3); return what is served as DER, leaf
+    first, unread, at least one. Raises `NoHandshake`.
     """
     # Any certificate is taken: it is judged afterwards, when it has been seen.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -162,9 +148,7 @@ def served_chain(address: str, port: int, host: str, within: float = TIMEOUT) ->
 
 
 def _chain(session: ssl.SSLSocket) -> list[bytes]:
-    """Return the chain as sent. Public from Python 3.13; before that on the wrapped object, which
-    has had it since 3.10.
-    """
+    """Return the chain as sent: public from Python 3.13, before that on the wrapped object."""
     if hasattr(session, "get_unverified_chain"):
         return list(session.get_unverified_chain() or ())
     inner = session._sslobj  # type: ignore[attr-defined]  # noqa: SLF001 - the only way on 3.11 and 3.12
@@ -224,9 +208,7 @@ class NoHandshake(Exception):
 
 
 def refused_handshake(error: ssl.SSLError) -> NoHandshake:
-    """Return how a handshake ended that began. The alert is named as in RFC 8446 §6: OpenSSL puts a
-    protocol before it, and not always `ALERT`.
-    """
+    """Return how a handshake ended that began, with its alert named as in RFC 8446 §6."""
     reason = error.reason or ""
     if reason in _NOT_TLS:
         message = Text("the address does not speak TLS at this port")

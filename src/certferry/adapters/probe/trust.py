@@ -40,10 +40,7 @@ _BLOCK = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----",
 
 
 class Trust:
-    """A set of trusted roots: a PEM bundle of the operator's, or the system's.
-
-    Raises `ConfigError` when the bundle cannot be read or holds no certificate.
-    """
+    """Trusted roots: a PEM bundle, or the system's. Raises `ConfigError` if it cannot be read."""
 
     def __init__(self, ca_bundle: Path | None = None) -> None:
         self._trusted = _read(ca_bundle or _system_bundle())
@@ -52,10 +49,8 @@ class Trust:
     def problem(
         self, chain: Sequence[x509.Certificate], host: str, now: datetime
     ) -> Problem | None:
-        """Return why a client would not accept the chain (leaf first) for the host, a name or an
-        address; `None` if it would (RFC 5280 path validation, names per RFC 6125).
-
-        The library decides. Its words are for its own developers, so why is found out anew.
+        """Return why a client would not accept the chain (leaf first) for the host, `None` if it
+        would (RFC 5280 path validation, names per RFC 6125).
         """
         policy = PolicyBuilder().store(self._store).time(now)
         verifier = policy.build_server_verifier(_subject(host))
@@ -125,8 +120,7 @@ _MOST_READ = 16
 """Certificates of a chain that are read: a hostile edge could have us compare hundreds."""
 _LONGEST_NAME = 200  # characters; a subject may hold anything
 
-Roots = Mapping[x509.Name, Sequence[x509.Certificate]]
-"""Trusted certificates by their subject."""
+Roots = Mapping[x509.Name, Sequence[x509.Certificate]]  # trusted certificates by their subject
 
 
 def way_up(chain: Sequence[x509.Certificate], roots: Roots) -> Way:

@@ -1,3 +1,1 @@
-"""Programs of the operator's: `run` runs one, `dns` has one write records, `channel` has one carry
-messages.
-"""
+"""Programs of the operator's: `run` runs one, for DNS records (`dns`), messages (`channel`)."""

@@ -37,19 +37,19 @@ def connect(settings: Settings, context: Context, /) -> Notifier:
     return _Command(settings.command, context)
 
 
+@dataclass(frozen=True, slots=True)
 class _Command:
-    def __init__(self, arguments: tuple[str, ...], context: Context) -> None:
-        self._arguments = arguments
-        self._context = context
+    arguments: tuple[str, ...]
+    context: Context
 
     def send(self, message: Message, /) -> Answered:
         """See `ports.notifier.Notifier.send`."""
         given = json.dumps(message.event, ensure_ascii=False).encode()
         hint = Text("run it by hand, with an event on its standard input")
         try:
-            ended = self._context.run(self._arguments, WITHIN, given)
+            ended = self.context.run(self.arguments, WITHIN, given)
         except DeployError as failed:
             return RefusedForGood(failed.message, hint)
         if ended.code != 0:
-            return RefusedForGood(programs.failed(self._arguments[0], ended).message, hint)
+            return RefusedForGood(programs.failed(self.arguments[0], ended).message, hint)
         return Sent()

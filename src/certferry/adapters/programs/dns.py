@@ -1,12 +1,11 @@
 """DNS by a program of the operator's, for a service that has no adapter here.
 
-It is called as `… present NAME VALUE` and `… cleanup NAME VALUE`, with the name absolute and
-without a final dot; one call at a time. It must not mind being called again with the same: a value
-that is there already is present, one that is gone is cleaned up, and other values at the name stay.
+It is called as `… present NAME VALUE` and `… cleanup NAME VALUE`, with an absolute name without a
+final dot; one call at a time. A repeated call must succeed, and leave other values at the name.
 
-It ends with 0 when that is done. What it may say as well, by the codes of sysexits.h, is 66:
-nothing was there to clean up; 68: it has no zone for the name; 77: the service refuses its keys.
-After any other code certferry assumes that the change may have been made.
+It ends with 0 when that is done. Of sysexits.h's codes, 66 says that nothing was there to clean up;
+68: it has no zone for the name; 77: the service refuses its keys. After any other certferry
+assumes that the change may have been made.
 """
 
 from __future__ import annotations
@@ -15,17 +14,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated
 
+from certferry import errors
 from certferry.adapters.dns.records import Turns
 from certferry.adapters.programs.run import failed
-from certferry.errors import (
-    ConfigError,
-    DeployError,
-    DnsAccessDenied,
-    DnsRejected,
-    DnsUnavailable,
-    TargetRejected,
-    ZoneNotFound,
-)
 from certferry.ports.adapter import Context, Variable
 from certferry.ports.dns import DnsProvider
 from certferry.ports.programs import Ended
@@ -54,7 +45,7 @@ class Settings:
 def connect(settings: Settings, context: Context) -> DnsProvider:
     """Return the provider. Nothing is run yet. Raises `ConfigError` for an empty command."""
     if not settings.command:
-        raise ConfigError(
+        raise errors.ConfigError(
             Text("the `command` of the account is empty"),
             hint=Text('write it as a list, for instance ["/usr/local/bin/dns"]'),
         )
@@ -78,9 +69,7 @@ class CommandDns:
         return value
 
     def remove_txt(self, name: str, value: str, handle: str | None) -> bool:
-        """See `ports.dns.DnsProvider.remove_txt`. A program that does not say whether the value was
-        there is assumed to have found it.
-        """
+        """See `ports.dns.DnsProvider.remove_txt`. Without a word, the value counts as found."""
         del handle
         ended = self._called("cleanup", name, value)
         if ended.code not in {0, WAS_NOT_THERE}:
@@ -91,24 +80,26 @@ class CommandDns:
         with self._turns.ours():
             try:
                 return self._context.run([*self._command, what, name, value], self._timeout)
-            except TargetRejected as problem:
-                raise DnsRejected(_about(name, problem), hint=problem.hint) from problem
-            except DeployError as problem:
-                raise DnsUnavailable(_about(name, problem), hint=problem.hint) from problem
+            except errors.TargetRejected as problem:
+                raise errors.DnsRejected(_about(name, problem), hint=problem.hint) from problem
+            except errors.DeployError as problem:
+                raise errors.DnsUnavailable(_about(name, problem), hint=problem.hint) from problem
 
-    def _refused(self, name: str, ended: Ended) -> ZoneNotFound | DnsAccessDenied | DnsUnavailable:
+    def _refused(
+        self, name: str, ended: Ended
+    ) -> errors.ZoneNotFound | errors.DnsAccessDenied | errors.DnsUnavailable:
         problem = failed(self._command[0], ended)
         said = _about(name, problem)
         if ended.code == NO_ZONE:
-            return ZoneNotFound(
+            return errors.ZoneNotFound(
                 said, hint=Text("name the account that has the domain as `dns` of the certificate")
             )
         if ended.code == DENIED:
-            return DnsAccessDenied(
+            return errors.DnsAccessDenied(
                 said, hint=Text("give the program the keys that its service wants")
             )
-        return DnsUnavailable(said, hint=problem.hint)
+        return errors.DnsUnavailable(said, hint=problem.hint)
 
 
-def _about(name: str, problem: DeployError) -> Text:
+def _about(name: str, problem: errors.DeployError) -> Text:
     return Text("{about}: {problem}", about=name, problem=problem.message)

@@ -27,11 +27,9 @@ from certferry.text import Quoted, Text
 GRACE = timedelta(seconds=2)
 """How long a program that is ended before its time may take to leave things in order."""
 
-_MOST_WORDS = 300
-"""Characters of it that an error quotes."""
+_MOST_WORDS = 300  # characters of it that an error quotes
 
-_TICK = 0.05
-"""Seconds between two looks at whether the run has been stopped."""
+_TICK = 0.05  # seconds between two looks at whether the run has been stopped
 
 _log = logging.getLogger(__name__)
 
@@ -126,14 +124,10 @@ def _started(
             start_new_session=True,
         )
     except (OSError, ValueError) as exc:
-        raise TargetRejected(
-            Text(
-                "the program {program} cannot be run: {problem}",
-                program=program.arguments[0],
-                problem=system_words(exc),
-            ),
-            hint=Text("try the same command by hand, as the user who runs certferry"),
-        ) from exc
+        said = Text("the program {program} cannot be run: {problem}")
+        said = said.filled(program=program.arguments[0], problem=system_words(exc))
+        hint = Text("try the same command by hand, as the user who runs certferry")
+        raise TargetRejected(said, hint=hint) from exc
 
 
 def _follow(
@@ -173,9 +167,7 @@ def _signal(process: subprocess.Popen[bytes], how: signal.Signals) -> None:
 
 
 def _log_lines(name: str, lines: list[str], left_out: int) -> None:
-    """Write them to the log. Each record has a `program`: by it the log file takes it, whatever
-    else is left out there.
-    """
+    """Log them, each with its `program`, by which the log file takes it at any level."""
     if left_out:
         said = Text(
             "{program}: {count} bytes of its output are left out", program=name, count=left_out
@@ -208,13 +200,11 @@ def failed(name: str, ended: Ended) -> DeployError:
     if code < 0:
         words_of_signal = Text("the program {program} was ended by signal {signal}")
         said = words_of_signal.filled(program=name, signal=-code)
-    return DeployError(
-        Text("{failure}: {words}", failure=said, words=words) if words else said,
-        hint=Text(
-            "all it said is in the file of --log-file, or shown with -v; the next run tries again"
-        ),
-        retry=Retry.LATER,
+    said = Text("{failure}: {words}", failure=said, words=words) if words else said
+    hint = Text(
+        "all it said is in the file of --log-file, or shown with -v; the next run tries again"
     )
+    return DeployError(said, hint=hint, retry=Retry.LATER)
 
 
 MOST_OUTPUT = 16 * 1024
@@ -255,9 +245,7 @@ class Output:
             self.left_out += len(said) - len(self._kept)
 
     def rest(self, hidden: Collection[Secret]) -> list[str]:
-        """Read the rest, and return the lines of all that is kept. A child that lives on may hold
-        the pipe open: certferry does not wait for it.
-        """
+        """Read the rest (a child may hold the pipe open), and return the lines that are kept."""
         for _ in range(_MOST_CHUNKS):
             self.read(0)
         # Masked before anything is cut: a part of a secret is not recognised.

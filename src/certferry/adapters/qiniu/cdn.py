@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
+from certferry.adapters.qiniu import errors
 from certferry.adapters.qiniu.account import AT_WORK, Details, Settler
 from certferry.adapters.qiniu.client import QiniuClient
-from certferry.adapters.qiniu.errors import (
-    HTTPS_IS_OFF,
-    UNCHANGED,
-    QiniuFailure,
-    advice_on,
-    attempt,
-    rejected,
-)
 from certferry.adapters.qiniu.records import (
     CertificateRecord,
     DomainItem,
@@ -32,39 +26,37 @@ from certferry.errors import DeployError, TargetBusy, TargetInUse
 from certferry.text import LINEAGE, Text
 
 
+@dataclass(frozen=True, slots=True)
 class CdnDomains:
     """Raises `QiniuFailure` and `DeployError`."""
 
-    def __init__(self, client: QiniuClient, details: Details, settler: Settler) -> None:
-        self._client = client
-        self._details = details
-        self._settler = settler
+    client: QiniuClient
+    details: Details
+    settler: Settler
 
     def has(self, domain: str) -> bool:
         """Return whether the account has such a domain."""
-        return domain in self._details.listed.get()
+        return domain in self.details.listed.get()
 
     def served_by_themselves(self) -> dict[str, DomainItem]:
         """Return the domains that take a certificate of their own, by name."""
-        listed = self._details.listed.get()
+        listed = self.details.listed.get()
         return {name: item for name, item in listed.items() if item.by_itself}
 
     def read(
         self, domains: Iterable[str], *, anew: bool
-    ) -> Iterator[tuple[str, DomainRecord | QiniuFailure]]:
-        """Read domains, by what was read of them before unless that is to be read `anew`: also the
-        list may lag behind what another run has just changed.
+    ) -> Iterator[tuple[str, DomainRecord | errors.QiniuFailure]]:
+        """Read domains, by what was read before or `anew`, since lists may lag behind other runs.
 
-        The failure of one hides no other. Only what the next one would fail of as well is raised:
-        refused keys, a rate limit, no connection, and silence twice in a row, since each takes
-        minutes.
+        The failure of one hides no other. Raises only what the next one would fail of as well:
+        refused keys, a rate limit, no connection, and silence twice in a row.
         """
-        read = self._details.read_now if anew else self._details.read
+        read = self.details.read_now if anew else self.details.read
         was_silent = False
         for domain in domains:
-            came = attempt(partial(read, domain))
+            came = errors.attempt(partial(read, domain))
             is_silent = False
-            if isinstance(came, QiniuFailure):
+            if isinstance(came, errors.QiniuFailure):
                 is_silent = came.silent
                 if came.is_common or (was_silent and is_silent):
                     raise came
@@ -72,51 +64,45 @@ class CdnDomains:
             yield domain, came
 
     def bind(self, domain: str, remote_id: str, https: DesiredHttps) -> str | None:
-        """Switch HTTPS on, or change it, unless the domain is as desired already; return the
-        X-Reqid of the change, where there is one.
-        """
-        record = self._details.read_now(domain)
+        """Switch HTTPS on, or change it, unless it is as desired; return a change's X-Reqid."""
+        record = self.details.read_now(domain)
         must_be_at_rest(domain, record)
         conf = wanted_conf(record, remote_id, https)
         if is_in_force(record, conf):
             return None
-        self._details.forget(domain)
-        request_id = self._settler.until_settled(
+        self.details.forget(domain)
+        request_id = self.settler.until_settled(
             lambda: self._change(record, conf, https), lambda: self._is_taken(record, conf)
         )
-        self._details.note_change(domain, record)
+        self.details.note_change(domain, record)
         return request_id or None
 
     def must_not_use(self, certificate: CertificateRecord, label: str) -> None:
-        """Raise `TargetInUse` for a certificate that a domain which it covers is bound to, as far
-        as the domains can be read: Qiniu refuses to remove it as well.
-        """
+        """Raise `TargetInUse` if a covered, readable domain is bound to it. So does Qiniu."""
         names, cert_id = certificate.dnsnames or (), certificate.certid
-        covered = [one for one in self._details.listed.get() if covered_by(names, one)]
+        covered = [one for one in self.details.listed.get() if covered_by(names, one)]
         for domain, came in self.read(covered, anew=False):
-            if not isinstance(came, QiniuFailure) and came.bound == cert_id:
+            if not isinstance(came, errors.QiniuFailure) and came.bound == cert_id:
                 sentence, label = Text("{domain} is still bound to {label}"), label or cert_id
-                raise rejected(sentence, advice_on(400611), TargetInUse, domain=domain, label=label)
+                raise errors.rejected(
+                    sentence, errors.advice_on(400611), TargetInUse, domain=domain, label=label
+                )
 
     def _change(self, record: DomainRecord, conf: HttpsConf, https: DesiredHttps) -> str:
-        """Write, choosing the call by what the domain has. One without HTTPS that was read as one
-        with it is switched on in the same run (§5.4).
-        """
-        write = self._client.httpsconf if record.has_https else self._client.sslize
+        """Write by the call that fits, and by the other where HTTPS is off after all (§5.4)."""
+        write = self.client.httpsconf if record.has_https else self.client.sslize
         try:
             return write(record.name, conf)
-        except QiniuFailure as failure:
-            if failure.code in HTTPS_IS_OFF and record.has_https:
-                return self._client.sslize(record.name, first_conf(conf.cert_id, https))
-            if failure.code != UNCHANGED:
+        except errors.QiniuFailure as failure:
+            if failure.code in errors.HTTPS_IS_OFF and record.has_https:
+                return self.client.sslize(record.name, first_conf(conf.cert_id, https))
+            if failure.code != errors.UNCHANGED:
                 raise
         return ""
 
     def _is_taken(self, before: DomainRecord, conf: HttpsConf) -> str | None:
-        """Return a request's id, which is unknown, when a change went through: the domain was at
-        rest before, so work means ours.
-        """
-        now = self._client.read_domain(before.name)
+        """Return "", no known id, if a change went through: work on a resting domain is ours."""
+        now = self.client.read_domain(before.name)
         return "" if now.operating_state == AT_WORK or is_in_force(now, conf) else None
 
 
@@ -156,10 +142,7 @@ def observe(domain: str, record: DomainRecord) -> ObservedDomain:
 
 
 def _task(record: DomainRecord) -> TargetTask:
-    """Return the change in progress, or the last one: a ticket quotes it. That
-    `modifyAt` is when it began is a guess from what the field is called; our own record counts
-    beside it (§5.2).
-    """
+    """Return the last change, for tickets. That it began at `modifyAt` is a guess (§5.2)."""
     return TargetTask(
         state=quoted(record.operating_state or ""),
         operation=quoted(record.operation_type or "") or None,
@@ -184,21 +167,23 @@ def why_unusable(domain: str, record: DomainRecord) -> DeployError | None:
         parent = name_here(record.pare_domain or "")
         hint = Text("name the wildcard domain under `domains` in its place")
         sentence = Text("{domain} takes its certificate from {parent}")
-        return rejected(sentence, hint, domain=domain, parent=parent)
+        return errors.rejected(sentence, hint, domain=domain, parent=parent)
     if record.type == "test":
         hint = Text("name a domain of yours under `domains`")
-        return rejected(Text("{domain} is a trial domain of Qiniu's own"), hint, domain=domain)
+        return errors.rejected(
+            Text("{domain} is a trial domain of Qiniu's own"), hint, domain=domain
+        )
     if state in _UNUSABLE:
         sentence, code = _UNUSABLE[state]
-        return rejected(sentence, advice_on(code), domain=domain)
+        return errors.rejected(sentence, errors.advice_on(code), domain=domain)
     # While a change is carried out, whether another would be allowed says nothing about later.
     if record.could_operate_by_self is False and state != AT_WORK:
         sentence = Text("{domain} cannot be changed by self-service at Qiniu")
-        return rejected(sentence, advice_on(400407), domain=domain)
+        return errors.rejected(sentence, errors.advice_on(400407), domain=domain)
     if state not in _STATES:
         hint = Text("look at the domain in Qiniu's console")
         sentence = Text("{domain} is {state} at Qiniu")
-        return rejected(sentence, hint, domain=domain, state=quoted(state or "—"))
+        return errors.rejected(sentence, hint, domain=domain, state=quoted(state or "—"))
     return None
 
 
@@ -207,7 +192,7 @@ def failed_change(record: DomainRecord) -> DeployError | None:
     if record.operating_state != "failed":
         return None
     description = record.operating_state_desc or "—"
-    return rejected(
+    return errors.rejected(
         Text("Qiniu could not carry out {operation}: {description}"),
         _ADVICE.get(description, _SEE_CONSOLE),
         operation=quoted(record.operation_type or "—"),
@@ -230,24 +215,19 @@ _ADVICE = {
 
 
 def must_be_at_rest(domain: str, record: DomainRecord) -> None:
-    """Refuse to write to a domain that Qiniu works on, or that cannot be changed.
-
-    Raises `TargetBusy`, `TargetRejected`.
-    """
+    """Raise `TargetBusy` for a domain that Qiniu works on, `TargetRejected` for an unusable one."""
     unusable = why_unusable(domain, record)
     if unusable is not None:
         raise unusable
     if record.operating_state == AT_WORK:
         sentence = Text("Qiniu is still carrying out an earlier change of {domain} ({operation})")
         operation = quoted(record.operation_type or "—")
-        hint = advice_on(400030)
-        raise rejected(sentence, hint, TargetBusy, domain=domain, operation=operation)
+        hint = errors.advice_on(400030)
+        raise errors.rejected(sentence, hint, TargetBusy, domain=domain, operation=operation)
 
 
 def wanted_conf(record: DomainRecord, cert_id: str, desired: DesiredHttps) -> HttpsConf:
-    """Return what to send: the certificate, the desired settings, and all others as they are. What
-    the domain does not show is not sent: a guess would replace it (§5.3).
-    """
+    """Return what to send; not what the domain hides, for a guess would replace it (§5.3)."""
     if not record.has_https:
         return first_conf(cert_id, desired)
     found = record.settings
@@ -265,9 +245,7 @@ def first_conf(cert_id: str, desired: DesiredHttps) -> HttpsConf:
 
 
 def is_in_force(record: DomainRecord, conf: HttpsConf) -> bool:
-    """Return whether a domain is as desired already. One whose change failed may show the desired
-    settings and serve others.
-    """
+    """Return whether a domain is as desired; after a failed change, what it shows may not be."""
     found = record.settings
     versions = None if conf.tls_versions is None else tuple(sorted(conf.tls_versions))
     return (

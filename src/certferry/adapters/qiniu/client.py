@@ -17,49 +17,16 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from certferry.adapters.http.client import TIMEOUTS as HTTP_TIMEOUTS
-from certferry.adapters.http.client import HttpClient, Pacer, Request, ask_the_time
-from certferry.adapters.http.problems import Contact, HttpFailure, Timeouts
-from certferry.adapters.qiniu.errors import (
-    IAM_PREFIX,
-    Call,
-    QiniuFailure,
-    explain_failure,
-    explain_nonsense,
-    explain_refusal,
-    rejected,
+from certferry.adapters.http.client import (
+    Contact,
+    HttpClient,
+    HttpFailure,
+    Pacer,
+    Request,
+    Timeouts,
+    ask_the_time,
 )
-from certferry.adapters.qiniu.records import (
-    Binding,
-    BucketDomain,
-    CertificateRecord,
-    DomainItem,
-    DomainRecord,
-    HttpsConf,
-    Hub,
-    ListPage,
-    LiveRecord,
-    UploadBody,
-    Uploaded,
-    decode,
-    decode_entry,
-)
-from certferry.adapters.qiniu.wire import (
-    ANSWERING_404,
-    SOURCE_FORM,
-    WITH_BACKUP,
-    ApiCall,
-    CallGroup,
-    Endpoint,
-    Endpoints,
-    Hosts,
-    QiniuKeys,
-    Scheme,
-    endpoints_of,
-    read_reply,
-    sign_qbox,
-    sign_qiniu,
-    too_many,
-)
+from certferry.adapters.qiniu import errors, records, wire
 from certferry.core.certificates.certificate import short
 from certferry.errors import TargetUnavailable
 from certferry.ports.http import Answer, OpenPace, Pace
@@ -73,8 +40,7 @@ RATE, FUSION_RATE = 10, 5
 CERTIFICATES_PER_PAGE = 200  # what a widespread client asks for (§4.2)
 DOMAINS_PER_PAGE = 1000  # the most there may be (§5.1)
 MOST_PAGES = 200  # of a list: forty thousand certificates
-MOST_WITHOUT_NEWS = 10
-"""Pages one after the other that bring nothing new, where the marker goes on."""
+MOST_WITHOUT_NEWS = 10  # pages one after the other that bring nothing new, where the marker goes on
 
 T = TypeVar("T")
 # Null stands for no entries; each entry is still to be decoded.
@@ -84,15 +50,14 @@ RawList: Any = tuple[msgspec.Raw, ...] | None
 class QiniuTransport:
     """Qiniu's hosts, for one account. Safe to share between threads; raises `QiniuFailure`.
 
-    `now` is the wall clock that signatures are dated by, `clock` the one that requests are paced
-    by: it counts seconds and never goes back. `with_iam_key`: the access key is a sub-account's;
+    `now` dates signatures, `clock` paces requests. `with_iam_key`: the key is a sub-account's;
     `proven`: the endpoint that answered each group of calls with success.
     """
 
     def __init__(
         self,
-        keys: QiniuKeys,
-        hosts: Hosts,
+        keys: wire.QiniuKeys,
+        hosts: wire.Hosts,
         memory: AccountMemory,
         *,
         pause: Pause,
@@ -107,33 +72,29 @@ class QiniuTransport:
             return Pacer(rate, clock=clock, pause=pause) if pace is None else pace(url, rate)
 
         self.hosts = hosts
-        self.with_iam_key = keys.access_key.reveal().startswith(IAM_PREFIX)
+        self.with_iam_key = keys.access_key.reveal().startswith(errors.IAM_PREFIX)
         self._keys = keys
         self._now = now
-        self._endpoints = Endpoints(hosts, memory)
-        self.proven: dict[CallGroup, Endpoint] = {}
+        self._endpoints = wire.Endpoints(hosts, memory)
+        self.proven: dict[wire.CallGroup, wire.Endpoint] = {}
         self._https = {
-            one.url: HttpClient(
-                pace=paced(one.url), pause=pause, timeouts=timeouts, too_many=too_many
-            )
-            for endpoints in endpoints_of(hosts).values()
-            for one in endpoints
+            url: HttpClient(pace=paced(url), pause=pause, timeouts=timeouts, too_many=wire.too_many)
+            for url in {one.url for group in wire.endpoints_of(hosts).values() for one in group}
         }
 
     def clock_ahead(self) -> timedelta | None:
         """Return how far Qiniu's clock is ahead, by any answer to a request without keys."""
-        url = self._endpoints.of(CallGroup.DOMAINS)[0].url
+        url = self._endpoints.of(wire.CallGroup.DOMAINS)[0].url
         try:
             return ask_the_time(self._https[url], Request("GET", f"{url}/"), self._now)
         except HttpFailure as failure:
-            raise explain_failure(Text("the time of the service"), failure) from None
+            raise errors.explain_failure(Text("the time of the service"), failure) from None
 
-    def send(self, call: ApiCall) -> Answer:
-        """Return the answer of success of the first endpoint that does not ask for another one.
-        Raises the failure that says most about why there is none: of a change whose answer is lost,
-        it is `maybe_done`.
+    def send(self, call: wire.ApiCall) -> Answer:
+        """Return the first answer of success. Raises the failure that says most about why there is
+        none, with `maybe_done` for a change whose answer is lost.
         """
-        tried: list[tuple[Endpoint, Answer | HttpFailure]] = []
+        tried: list[tuple[wire.Endpoint, Answer | HttpFailure]] = []
         for endpoint in self._endpoints.of(call.group):
             if any(one.url == endpoint.url and _is_unreached(got) for one, got in tried):
                 continue
@@ -148,47 +109,45 @@ class QiniuTransport:
             endpoint, came = min(tried, key=lambda one: one[1].status or 500)
         endpoints = tuple(endpoint for endpoint, _ in tried)
         if isinstance(came, HttpFailure):
-            raise explain_failure(call.what, came, endpoints) from None
-        if not read_reply(came).is_success:
-            sent = Call(
-                *(call, endpoint.host, endpoints, self.with_iam_key),
-                worked_before=bool(self.proven),
-                is_proven=call.group in self.proven,
+            raise errors.explain_failure(call.what, came, endpoints) from None
+        if not wire.read_reply(came).is_success:
+            known, host = call.group in self.proven, endpoint.host
+            sent = errors.Call(
+                call, host, endpoints, self.with_iam_key, bool(self.proven), is_proven=known
             )
-            raise explain_refusal(sent, came, self._now())
+            raise errors.explain_refusal(sent, came, self._now())
         self._endpoints.worked(call.group, endpoint)
         self.proven[call.group] = endpoint
         return came
 
-    def read(self, call: ApiCall, into: type[T]) -> T:
+    def read(self, call: wire.ApiCall, into: type[T]) -> T:
         """Return what the answer of success holds."""
         answer = self.send(call)
         try:
-            return decode(answer.body, into)
+            return records.decode(answer.body, into)
         except ValueError as problem:
-            raise explain_nonsense(call.what, answer, str(problem)) from None
+            raise errors.explain_nonsense(call.what, answer, str(problem)) from None
 
-    def read_list(self, call: ApiCall, into: type[T]) -> list[T]:
+    def read_list(self, call: wire.ApiCall, into: type[T]) -> list[T]:
         """Read a list, or null (§3.3), whose odd entries are passed over."""
         raws = self.read(call, RawList) or ()
-        return [item for raw in raws if (item := decode_entry(raw, into)) is not None]
+        return [item for raw in raws if (item := records.decode_entry(raw, into)) is not None]
 
     def read_pages(
-        self, call: ApiCall, into: type[T], identity: Callable[[T], str], *, limit: int = 0
+        self, call: wire.ApiCall, into: type[T], identity: Callable[[T], str], *, limit: int = 0
     ) -> list[T]:
-        """Read a list page by page, until one has no marker, which alone is the end (§4.2). A
-        `limit` is how many a page may have. Raises `QiniuFailure` for a list that leads on to
-        nothing new, or without an end.
+        """Read a list until a page has no marker (§4.2), up to `limit` entries a page. Raises
+        `QiniuFailure` for a list that leads on to nothing new, or without an end.
         """
         found: dict[str, T | None] = {}
         marker, seen, without_news = "", {""}, 0
         for _ in range(MOST_PAGES):
             query = f"?marker={quote(marker, safe='')}"
             query = f"{query}&limit={limit}" if limit else query if marker else ""
-            page = self.read(replace(call, path=f"{call.path}{query}"), ListPage)
+            page = self.read(replace(call, path=f"{call.path}{query}"), records.ListPage)
             marker, before = page.marker or "", len(found)
             for raw in page.entries:
-                item = decode_entry(raw, into)
+                item = records.decode_entry(raw, into)
                 # What cannot be read is counted by its bytes: a page of it is no end of the list.
                 key = bytes(raw).decode(errors="replace") if item is None else identity(item)
                 found[key] = item
@@ -200,15 +159,17 @@ class QiniuTransport:
             seen.add(marker)
         sentence = Text("{what} at Qiniu does not come to an end")
         hint = Text("the next run reads it again; if it stays so, tell Qiniu's support")
-        raise QiniuFailure(rejected(sentence, hint, TargetUnavailable, what=call.what))
+        raise errors.QiniuFailure(
+            errors.rejected(sentence, hint, TargetUnavailable, what=call.what)
+        )
 
-    def _exchange(self, call: ApiCall, endpoint: Endpoint) -> Answer | HttpFailure:
+    def _exchange(self, call: wire.ApiCall, endpoint: wire.Endpoint) -> Answer | HttpFailure:
         request = call.request(endpoint)
 
         def signed() -> Request:
-            if endpoint.scheme is Scheme.QBOX:
-                return sign_qbox(request, self._keys)
-            return sign_qiniu(request, self._keys, self._now())
+            if endpoint.scheme is wire.Scheme.QBOX:
+                return wire.sign_qbox(request, self._keys)
+            return wire.sign_qiniu(request, self._keys, self._now())
 
         try:
             return self._https[endpoint.url].exchange(signed, repeatable=not call.is_change)
@@ -216,15 +177,15 @@ class QiniuTransport:
             return failure
 
 
-def _asks_for_another_endpoint(group: CallGroup, came: Answer | HttpFailure) -> bool:
+def _asks_for_another_endpoint(group: wire.CallGroup, came: Answer | HttpFailure) -> bool:
     # Pili has one endpoint. A host that does not know a path may say so with a web page.
-    is_refused = group is not CallGroup.LIVE and (
+    is_refused = group is not wire.CallGroup.LIVE and (
         came.status == HTTPStatus.UNAUTHORIZED
-        or (came.status == HTTPStatus.NOT_FOUND and group not in ANSWERING_404)
+        or (came.status == HTTPStatus.NOT_FOUND and group not in wire.ANSWERING_404)
     )
     if isinstance(came, HttpFailure):
-        return is_refused or (group in WITH_BACKUP and _is_unreached(came))
-    return is_refused and not read_reply(came).has_own_code
+        return is_refused or (group in wire.WITH_BACKUP and _is_unreached(came))
+    return is_refused and not wire.read_reply(came).has_own_code
 
 
 def _is_unreached(came: Answer | HttpFailure) -> bool:
@@ -232,105 +193,104 @@ def _is_unreached(came: Answer | HttpFailure) -> bool:
 
 
 class QiniuClient:
-    """The calls of one account. Safe to share between threads; raises `QiniuFailure` throughout.
-
-    Reads are repeated when they fail; a write whose answer is lost is reported with `maybe_done`.
-    """
+    """The calls of one account, safe to share. Raises `QiniuFailure`; reads are repeated."""
 
     def __init__(self, transport: QiniuTransport) -> None:
         self.transport = transport
         self._tls_versions_joined = False
 
-    def list_certificates(self) -> list[CertificateRecord]:
+    def list_certificates(self) -> list[records.CertificateRecord]:
         """List every certificate of the account (§4.2)."""
-        call = ApiCall(CallGroup.CERTIFICATES, "/sslcert", Text("the list of certificates"))
+        call = wire.ApiCall(
+            wire.CallGroup.CERTIFICATES, "/sslcert", Text("the list of certificates")
+        )
         return self.transport.read_pages(
-            call, CertificateRecord, lambda record: record.certid, limit=CERTIFICATES_PER_PAGE
+            call, records.CertificateRecord, lambda one: one.certid, limit=CERTIFICATES_PER_PAGE
         )
 
-    def upload_certificate(self, upload: UploadBody) -> str:
+    def upload_certificate(self, upload: records.UploadBody) -> str:
         """Upload a certificate and return its id; the same one twice gets two ids (§4.1)."""
         what = Text("the upload of {label}", label=upload.name)
-        call = ApiCall(CallGroup.CERTIFICATES, "/sslcert", what, "POST", upload)
-        return self.transport.read(call, Uploaded).cert_id
+        call = wire.ApiCall(wire.CallGroup.CERTIFICATES, "/sslcert", what, "POST", upload)
+        return self.transport.read(call, records.Uploaded).cert_id
 
     def delete_certificate(self, cert_id: str) -> None:
         """Remove a certificate that nothing is bound to (§4.4)."""
         what = Text("the removal of certificate {id}", id=short(cert_id))
         path = f"/sslcert/{cert_id}"
-        self.transport.send(ApiCall(CallGroup.CERTIFICATES, path, what, "DELETE"))
+        self.transport.send(wire.ApiCall(wire.CallGroup.CERTIFICATES, path, what, "DELETE"))
 
-    def list_domains(self) -> list[DomainItem]:
+    def list_domains(self) -> list[records.DomainItem]:
         """List every CDN and DCDN domain of the account (§5.1)."""
-        call = ApiCall(CallGroup.DOMAINS, "/domain", Text("the list of domains"))
+        call = wire.ApiCall(wire.CallGroup.DOMAINS, "/domain", Text("the list of domains"))
         return self.transport.read_pages(
-            call, DomainItem, lambda item: item.name, limit=DOMAINS_PER_PAGE
+            call, records.DomainItem, lambda item: item.name, limit=DOMAINS_PER_PAGE
         )
 
-    def read_domain(self, name: str) -> DomainRecord:
+    def read_domain(self, name: str) -> records.DomainRecord:
         """Read a domain as it is now (§5.2). A wildcard domain's name begins with a dot."""
         what = Text("the domain {domain}", domain=name)
-        call = ApiCall(CallGroup.DOMAINS, f"/domain/{name}", what)
-        return self.transport.read(call, DomainRecord)
+        call = wire.ApiCall(wire.CallGroup.DOMAINS, f"/domain/{name}", what)
+        return self.transport.read(call, records.DomainRecord)
 
-    def httpsconf(self, name: str, conf: HttpsConf) -> str:
+    def httpsconf(self, name: str, conf: records.HttpsConf) -> str:
         """Change certificate or settings where HTTPS is on; return the X-Reqid (§5.3)."""
         what = Text("the change of {domain}", domain=name)
         return self._configure(f"/domain/{name}/httpsconf", what, conf)
 
-    def sslize(self, name: str, conf: HttpsConf) -> str:
+    def sslize(self, name: str, conf: records.HttpsConf) -> str:
         """Switch HTTPS on for a domain that has none; return the X-Reqid (§5.4)."""
         what = Text("HTTPS for {domain}", domain=name)
         return self._configure(f"/domain/{name}/sslize", what, conf)
 
-    def _configure(self, path: str, what: Text, conf: HttpsConf) -> str:
+    def _configure(self, path: str, what: Text, conf: records.HttpsConf) -> str:
         """Send TLS versions in the form that Qiniu wants, found out once for the account (§5.3)."""
         joined = self._tls_versions_joined
-        call = ApiCall(CallGroup.DOMAINS, path, what, "PUT", conf.body(joined=joined))
+        call = wire.ApiCall(wire.CallGroup.DOMAINS, path, what, "PUT", conf.body(joined=joined))
         try:
-            return _request_id(self.transport.send(call))
-        except QiniuFailure as failure:
+            return wire.read_reply(self.transport.send(call)).request_id
+        except errors.QiniuFailure as failure:
             words = failure.words.lower()  # as Go says that it could not decode a field
             if not conf.tls_versions or "unmarshal" not in words or "tlsversions" not in words:
                 raise
         call = replace(call, body=conf.body(joined=not joined))
-        request_id = _request_id(self.transport.send(call))
+        request_id = wire.read_reply(self.transport.send(call)).request_id
         self._tls_versions_joined = not joined
         return request_id
 
     def list_buckets(self) -> list[str]:
         """List the account's Kodo buckets (§6.4)."""
-        call = ApiCall(CallGroup.BUCKETS, "/buckets", Text("the list of buckets"))
+        call = wire.ApiCall(wire.CallGroup.BUCKETS, "/buckets", Text("the list of buckets"))
         return self.transport.read_list(call, str)
 
-    def list_bucket_domains(self, bucket: str) -> list[BucketDomain]:
+    def list_bucket_domains(self, bucket: str) -> list[records.BucketDomain]:
         """List the domains of a bucket; 404 is how Qiniu says that there are none (§6.4)."""
 
-        def path(endpoint: Endpoint) -> str:
-            if endpoint.form == SOURCE_FORM:
+        def path(endpoint: wire.Endpoint) -> str:
+            if endpoint.form == wire.SOURCE_FORM:
                 return f"/domain?{urlencode({'bucket': bucket, 'type': 'source'})}"
             return f"/v3/domains?{urlencode({'tbl': bucket})}"
 
         what = Text("the domains of bucket {bucket}", bucket=bucket)
-        call = ApiCall(CallGroup.BUCKET_DOMAINS, path, what)
+        call = wire.ApiCall(wire.CallGroup.BUCKET_DOMAINS, path, what)
         try:
-            return self.transport.read_list(call, BucketDomain)
-        except QiniuFailure as failure:
+            return self.transport.read_list(call, records.BucketDomain)
+        except errors.QiniuFailure as failure:
             if failure.status == HTTPStatus.NOT_FOUND:
                 return []
             raise
 
-    def list_bindings(self) -> list[Binding]:
+    def list_bindings(self) -> list[records.Binding]:
         """List the source domains that have a certificate, and which (§6.3)."""
         what = Text("the certificates of source domains")
-        call = ApiCall(CallGroup.BINDINGS, "/cert/bindings", what)
-        return self.transport.read_list(call, Binding)
+        call = wire.ApiCall(wire.CallGroup.BINDINGS, "/cert/bindings", what)
+        return self.transport.read_list(call, records.Binding)
 
     def bind_source(self, domain: str, cert_id: str) -> None:
         """Bind a source domain to a certificate, whatever it is bound to (§6.1)."""
         what = Text("the certificate of source domain {domain}", domain=domain)
         body = {"certid": cert_id, "domain": domain}
-        self.transport.send(ApiCall(CallGroup.BIND, "/cert/bind", what, "POST", body))
+        self.transport.send(wire.ApiCall(wire.CallGroup.BIND, "/cert/bind", what, "POST", body))
 
     @property
     def has_pili(self) -> bool:
@@ -339,30 +299,26 @@ class QiniuClient:
 
     def list_hubs(self) -> list[str]:
         """List the account's hubs (§7)."""
-        call = ApiCall(CallGroup.LIVE, "/v2/hubs", Text("the list of hubs"))
-        return [hub.name for hub in self.transport.read_pages(call, Hub, lambda hub: hub.name)]
+        call = wire.ApiCall(wire.CallGroup.LIVE, "/v2/hubs", Text("the list of hubs"))
+        return [
+            hub.name for hub in self.transport.read_pages(call, records.Hub, lambda hub: hub.name)
+        ]
 
-    def list_live_domains(self, hub: str) -> list[LiveRecord]:
+    def list_live_domains(self, hub: str) -> list[records.LiveRecord]:
         """List the domains of a hub."""
         what = Text("the domains of hub {hub}", hub=hub)
-        call = ApiCall(CallGroup.LIVE, f"/v2/hubs/{hub}/domains", what)
-        return self.transport.read_pages(call, LiveRecord, lambda record: record.domain)
+        call = wire.ApiCall(wire.CallGroup.LIVE, f"/v2/hubs/{hub}/domains", what)
+        return self.transport.read_pages(call, records.LiveRecord, lambda record: record.domain)
 
-    def read_live_domain(self, hub: str, domain: str) -> LiveRecord:
-        """Read a live domain as it is now. The answer also holds the keys that its links are signed
-        with, which are not read.
-        """
+    def read_live_domain(self, hub: str, domain: str) -> records.LiveRecord:
+        """Read a live domain, but for the keys of the answer that its links are signed with."""
         what = Text("the live domain {domain}", domain=domain)
-        call = ApiCall(CallGroup.LIVE, f"/v2/hubs/{hub}/domains/{domain}", what)
-        return self.transport.read(call, LiveRecord)
+        call = wire.ApiCall(wire.CallGroup.LIVE, f"/v2/hubs/{hub}/domains/{domain}", what)
+        return self.transport.read(call, records.LiveRecord)
 
     def bind_live_domain(self, hub: str, domain: str, certificate: str) -> str:
         """Bind a live domain to a certificate by its name or id; return the X-Reqid."""
         what = Text("the certificate of live domain {domain}", domain=domain)
         path = f"/v2/hubs/{hub}/domains/{domain}/cert"
-        call = ApiCall(CallGroup.LIVE, path, what, "POST", {"certName": certificate})
-        return _request_id(self.transport.send(call))
-
-
-def _request_id(answer: Answer) -> str:
-    return read_reply(answer).request_id
+        call = wire.ApiCall(wire.CallGroup.LIVE, path, what, "POST", {"certName": certificate})
+        return wire.read_reply(self.transport.send(call)).request_id

@@ -12,30 +12,16 @@ from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import TypeVar
 
-from certferry.adapters.http.client import ahead_of, is_server_error, seconds_asked_for
-from certferry.adapters.http.problems import Contact, HttpFailure
-from certferry.adapters.qiniu.wire import (
-    TOO_MANY,
-    UNDOCUMENTED,
-    ApiCall,
-    CallGroup,
-    Endpoint,
-    QiniuReply,
-    read_reply,
-    too_many,
+from certferry import errors
+from certferry.adapters.http.client import (
+    Contact,
+    HttpFailure,
+    ahead_of,
+    is_server_error,
+    seconds_asked_for,
 )
+from certferry.adapters.qiniu import wire
 from certferry.core.redaction import quoted, quoted_id
-from certferry.errors import (
-    ClockWrong,
-    CopyGone,
-    DeployError,
-    Retry,
-    TargetAccessDenied,
-    TargetBusy,
-    TargetInUse,
-    TargetRejected,
-    TargetUnavailable,
-)
 from certferry.ports.adapter import CodeMeaning
 from certferry.ports.http import Answer
 from certferry.text import LINEAGE, Text
@@ -52,13 +38,11 @@ WRONG_DOMAIN_TYPE = 403  # "domaintype is not allowed", which comes without a co
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """What a code means and the advice, as templates of texts, and the kind of error. The advice
-    may have a place for the certificate's name.
-    """
+    """A code's words and advice, as templates (which may name the lineage), and its error."""
 
     words: str
     advice: str
-    error: type[DeployError] = TargetRejected
+    error: type[errors.DeployError] = errors.TargetRejected
 
 
 _TOO_SHORT = Meaning(
@@ -78,7 +62,9 @@ MEANINGS = {
         "set `api`, `fusion` and `uc` of the account back to what they are without being set",
     ),
     400013: Meaning(
-        "the same change has been made already", "the next run looks at the domain anew", TargetBusy
+        "the same change has been made already",
+        "the next run looks at the domain anew",
+        errors.TargetBusy,
     ),
     400020: Meaning(
         "the domain has no ICP filing",
@@ -87,7 +73,7 @@ MEANINGS = {
     400030: Meaning(
         "an earlier change of the domain is not finished",
         "changes take 5 to 15 minutes, at times hours; a later run goes on from here",
-        TargetBusy,
+        errors.TargetBusy,
     ),
     400062: Meaning(
         "the domain exists at Qiniu already",
@@ -145,7 +131,7 @@ MEANINGS = {
     400401: Meaning(
         "there is no such certificate",
         "the certificate was removed at Qiniu; the next run uploads it again",
-        CopyGone,
+        errors.CopyGone,
     ),
     400402: Meaning(
         "this CA cannot issue for the name",
@@ -163,7 +149,7 @@ MEANINGS = {
     400611: Meaning(
         "a CDN domain is still bound to it",
         "this is normal until a change of the domain has come to its end; a later run tries again",
-        TargetInUse,
+        errors.TargetInUse,
     ),
     400407: Meaning(
         "the domain cannot be changed by self-service",
@@ -172,7 +158,7 @@ MEANINGS = {
     400911: Meaning(
         "a Kodo domain is bound to it",
         "bind the Kodo domain to another certificate; a later run tries again",
-        TargetInUse,
+        errors.TargetInUse,
     ),
     400932: Meaning(
         "the account has not proven that the domain is its own",
@@ -181,7 +167,7 @@ MEANINGS = {
     401000: Meaning(
         "the account's owner is not verified",
         "complete the verification (实名认证) in Qiniu's console",
-        TargetAccessDenied,
+        errors.TargetAccessDenied,
     ),
     403023: Meaning(
         "the domain belongs to another account", "use the keys of the account that the domain is in"
@@ -232,13 +218,17 @@ def _advice_of(meaning: Meaning) -> Text:
 
 
 def rejected(
-    sentence: Text, hint: Text | None, kind: type[DeployError] = TargetRejected, /, **values: object
-) -> DeployError:
+    sentence: Text,
+    hint: Text | None,
+    kind: type[errors.DeployError] = errors.TargetRejected,
+    /,
+    **values: object,
+) -> errors.DeployError:
     """Return the error of a sentence whose places are filled with the values."""
     return kind(sentence.filled(**values), hint=hint)
 
 
-def with_hint(error: DeployError, hint: Text, *, instead: bool = True) -> DeployError:
+def with_hint(error: errors.DeployError, hint: Text, *, instead: bool = True) -> errors.DeployError:
     """Add a hint to an error's own: what to do `instead`, or what happens all the same."""
     if error.hint is not None:
         joined = Text("{one}; or {other}") if instead else Text("{one}; {other}")
@@ -252,19 +242,17 @@ WRONG_CLOCK = timedelta(minutes=15)
 
 
 class QiniuFailure(Exception):
-    """A call that did not succeed. `error` is for the port, `code`, `status` and `words` for the
-    callers that can do something about it; `maybe_done`: Qiniu may have carried it out all the
-    same; `contact`: how far it went when no answer came; `is_common`: any other call would fail as
-    well, for refused keys, a rate, a wrong clock, no connection; `is_passing`: Qiniu failed, or did
-    not answer, so that the same call may succeed later.
+    """A call that did not succeed. `error` is for the port. `maybe_done`: Qiniu may have carried it
+    out; `is_common`: any other call would fail as well, for keys, rate, clock or network;
+    `is_passing`: the same call may succeed later.
     """
 
     def __init__(
         self,
-        error: DeployError,
+        error: errors.DeployError,
         *,
         code: int | None = None,
-        reply: QiniuReply | None = None,
+        reply: wire.QiniuReply | None = None,
         maybe_done: bool = False,
         contact: Contact | None = None,
         is_common: bool = False,
@@ -283,7 +271,7 @@ class QiniuFailure(Exception):
     @property
     def is_denied(self) -> bool:
         """Whether the keys may not do this."""
-        return isinstance(self.error, TargetAccessDenied)
+        return isinstance(self.error, errors.TargetAccessDenied)
 
     @property
     def is_outage(self) -> bool:
@@ -301,14 +289,13 @@ def attempt(call: Callable[[], T]) -> T | QiniuFailure:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A call as it went out, for the sentences: the host that answered, the endpoints that were
-    tried. `worked_before`: Qiniu has accepted the same key; `is_proven`: also for a call of its
-    group.
+    """A call as it went out, for sentences. `worked_before`: Qiniu has accepted the same key;
+    `is_proven`: also for a call of its group.
     """
 
-    asked: ApiCall
+    asked: wire.ApiCall
     host: str
-    tried: tuple[Endpoint, ...]
+    tried: tuple[wire.Endpoint, ...]
     with_iam_key: bool
     worked_before: bool
     is_proven: bool
@@ -364,7 +351,7 @@ CODES: Mapping[str, CodeMeaning] = {
         ("500", "502", "503", "504", "500000", "500215", "500219"),
         CodeMeaning(_LATER, Text("Qiniu itself failed")),
     ),
-    **{str(code): CodeMeaning(_OTHER_PROGRAM) for code in (429, 573, *sorted(TOO_MANY))},
+    **{str(code): CodeMeaning(_OTHER_PROGRAM) for code in (429, 573, *sorted(wire.TOO_MANY))},
     **{
         str(code): CodeMeaning(_advice_of(meaning), Text(meaning.words))
         for code, meaning in MEANINGS.items()
@@ -374,59 +361,59 @@ CODES: Mapping[str, CodeMeaning] = {
 
 
 def explain_failure(
-    what: Text, failure: HttpFailure, tried: Sequence[Endpoint] = ()
+    what: Text, failure: HttpFailure, tried: Sequence[wire.Endpoint] = ()
 ) -> QiniuFailure:
     """Return the failure of a call without an answer."""
     problem = _with_endpoints(failure.problem, tried)
     message = Text("Qiniu could not be asked for {what}: {problem}", what=what, problem=problem)
     hint = _with_request_id(_NETWORK, quoted_id(failure.headers.get("X-Reqid", "")))
-    error = TargetUnavailable(message, hint=hint)
+    error = errors.TargetUnavailable(message, hint=hint)
     return QiniuFailure(error, maybe_done=failure.maybe_done, contact=failure.contact)
 
 
 def explain_nonsense(what: Text, answer: Answer, problem: str) -> QiniuFailure:
-    """Return the failure of an answer of success that cannot be read; Qiniu has probably made the
-    change.
-    """
+    """Return the failure of a success that cannot be read: the change was probably made."""
     sentence = Text("Qiniu's answer about {what} cannot be read: {problem}")
-    hint = _with_request_id(_LATER, read_reply(answer).request_id)
-    error = TargetUnavailable(sentence.filled(what=what, problem=quoted(problem)), hint=hint)
+    hint = _with_request_id(_LATER, wire.read_reply(answer).request_id)
+    error = errors.TargetUnavailable(sentence.filled(what=what, problem=quoted(problem)), hint=hint)
     return QiniuFailure(error, maybe_done=True)
 
 
 def explain_refusal(call: Call, answer: Answer, now: datetime) -> QiniuFailure:
     """Return the failure that an answer means which is not a success."""
-    reply = read_reply(answer)
+    reply = wire.read_reply(answer)
     code = reply.code or reply.status
     refused = Text("Qiniu refused {what} ({answer})")
     if reply.status == HTTPStatus.FORBIDDEN and "domaintype" in reply.words.lower():
-        error = _error(TargetRejected, refused, call, reply, _NOT_A_SOURCE)
+        error = _error(errors.TargetRejected, refused, call, reply, _NOT_A_SOURCE)
         return QiniuFailure(error, code=WRONG_DOMAIN_TYPE)
     is_too_short = _TOO_SHORT_WORDS in reply.words.lower()
     meaning = MEANINGS.get(code) or (_TOO_SHORT if is_too_short else None)
-    if meaning is NO_DOMAIN and call.asked.group is CallGroup.LIVE:  # Pili says so of hubs too
+    if meaning is NO_DOMAIN and call.asked.group is wire.CallGroup.LIVE:  # Pili says so of hubs too
         meaning = None
     if meaning is not None:
         sentence = Text("Qiniu refused {what}: {meaning} ({answer})")
         words, advice = Text(meaning.words), _advice_of(meaning)
         error = _error(meaning.error, sentence, call, reply, advice, meaning=words)
         return QiniuFailure(error, code=code, reply=reply)
-    if too_many(answer):
+    if wire.too_many(answer):
         sentence = Text("Qiniu takes no more requests for the moment, among them {what} ({answer})")
-        error = _error(TargetUnavailable, sentence, call, reply, _OTHER_PROGRAM)
+        error = _error(errors.TargetUnavailable, sentence, call, reply, _OTHER_PROGRAM)
         if (seconds := seconds_asked_for(answer)) is not None:
-            error.retry = Retry.at(now + timedelta(seconds=seconds))
+            error.retry = errors.Retry.at(now + timedelta(seconds=seconds))
         return QiniuFailure(error, code=reply.code, is_common=True)
     if reply.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
         return _denied(call, reply, answer, now)
     if is_server_error(answer):
         sentence = Text("Qiniu returned a server error for {what} ({answer})")
-        error = _error(TargetUnavailable, sentence, call, reply, _LATER)
+        error = _error(errors.TargetUnavailable, sentence, call, reply, _LATER)
         return QiniuFailure(error, code=reply.code, reply=reply, maybe_done=True, is_passing=True)
-    return QiniuFailure(_error(TargetRejected, refused, call, reply, None), code=code, reply=reply)
+    return QiniuFailure(
+        _error(errors.TargetRejected, refused, call, reply, None), code=code, reply=reply
+    )
 
 
-def _denied(call: Call, reply: QiniuReply, answer: Answer, now: datetime) -> QiniuFailure:
+def _denied(call: Call, reply: wire.QiniuReply, answer: Answer, now: datetime) -> QiniuFailure:
     """Return the failure of a request with refused keys: of the clock before the keys are blamed.
 
     A 401 where the same endpoint has worked is about this one path, since Qiniu answers so for
@@ -436,18 +423,16 @@ def _denied(call: Call, reply: QiniuReply, answer: Answer, now: datetime) -> Qin
     if ahead is not None:
         amount = timedelta(seconds=round(abs(ahead).total_seconds()))
         sentence = _CLOCK_AHEAD if ahead > timedelta(0) else _CLOCK_BEHIND
-        error = _error(ClockWrong, sentence, call, reply, _SET_CLOCK, amount=amount)
+        error = _error(errors.ClockWrong, sentence, call, reply, _SET_CLOCK, amount=amount)
         return QiniuFailure(error, is_common=True)
     sentence = Text("{host} does not accept access_key and secret_key for {what} ({answer})")
-    error = _error(TargetAccessDenied, sentence, call, reply, _advice_on_keys(call, reply))
+    error = _error(errors.TargetAccessDenied, sentence, call, reply, _advice_on_keys(call, reply))
     is_this_path = call.is_proven and reply.status == HTTPStatus.UNAUTHORIZED
     return QiniuFailure(error, code=reply.code, is_common=not is_this_path)
 
 
-def _wrong_clock(reply: QiniuReply, answer: Answer, now: datetime) -> timedelta | None:
-    """Return how far this machine's clock is ahead, by the answer's Date, where that may be
-    why the request was refused.
-    """
+def _wrong_clock(reply: wire.QiniuReply, answer: Answer, now: datetime) -> timedelta | None:
+    """Return how far this machine's clock is ahead, if that may be why the request was refused."""
     theirs = ahead_of(answer.headers, now)
     if theirs is None:
         return None
@@ -456,27 +441,27 @@ def _wrong_clock(reply: QiniuReply, answer: Answer, now: datetime) -> timedelta 
     return ahead if is_said or abs(ahead) > WRONG_CLOCK else None
 
 
-def _advice_on_keys(call: Call, reply: QiniuReply) -> Text:
+def _advice_on_keys(call: Call, reply: wire.QiniuReply) -> Text:
     lacks_a_right = call.worked_before or call.with_iam_key
-    if call.asked.group in UNDOCUMENTED and lacks_a_right:
+    if call.asked.group in wire.UNDOCUMENTED and lacks_a_right:
         return _MAIN_KEYS
     if call.asked.is_change and call.worked_before and reply.status == HTTPStatus.FORBIDDEN:
         return _READ_ONLY
     if call.is_proven and reply.status == HTTPStatus.UNAUTHORIZED:
         return _OTHER_CALLS_WORK
-    if call.asked.group is CallGroup.LIVE and lacks_a_right:
+    if call.asked.group is wire.CallGroup.LIVE and lacks_a_right:
         return _ALLOW_PILI
     return _CHECK_IAM_KEYS if call.with_iam_key else _CHECK_KEYS
 
 
 def _error(
-    kind: type[DeployError],
+    kind: type[errors.DeployError],
     sentence: Text,
     call: Call,
-    reply: QiniuReply,
+    reply: wire.QiniuReply,
     advice: Text | None,
     **more: object,
-) -> DeployError:
+) -> errors.DeployError:
     """Fill a sentence on a call with what was asked and answered, by all the endpoints tried."""
     number = reply.code if reply.code is not None else reply.status
     said = Text("{number}", number=number)
@@ -487,7 +472,7 @@ def _error(
     return kind(message, hint=_with_request_id(advice, reply.request_id))
 
 
-def _with_endpoints(said: Text, tried: Sequence[Endpoint]) -> Text:
+def _with_endpoints(said: Text, tried: Sequence[wire.Endpoint]) -> Text:
     if len(tried) <= 1:
         return said
     return Text("{said}; tried: {ways}", said=said, ways=[str(one) for one in tried])

@@ -15,6 +15,7 @@ from functools import partial
 from http import HTTPStatus
 from typing import Generic, TypeVar
 
+from certferry.adapters.qiniu import records
 from certferry.adapters.qiniu.account import LIST_AGE, Certificates, Clock, Settler, TtlCache
 from certferry.adapters.qiniu.client import QiniuClient
 from certferry.adapters.qiniu.errors import (
@@ -23,15 +24,6 @@ from certferry.adapters.qiniu.errors import (
     advice_on,
     attempt,
     rejected,
-)
-from certferry.adapters.qiniu.records import (
-    KODO,
-    PILI,
-    BucketDomain,
-    CertificateRecord,
-    LiveRecord,
-    name_at_qiniu,
-    name_here,
 )
 from certferry.core.certificates.certificate import short
 from certferry.core.desired.certificate import DesiredHttps
@@ -56,9 +48,7 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, slots=True)
 class Held(Generic[R]):
-    """A domain as the list of its bucket or hub has it, or had it when that could last be read:
-    `is_old`.
-    """
+    """A domain as its bucket or hub lists it; `is_old`: as it did when it could last be read."""
 
     holder: str
     record: R
@@ -67,9 +57,7 @@ class Held(Generic[R]):
 
 @dataclass(frozen=True, slots=True)
 class Part(Generic[R]):
-    """The domains of a part of the account, by certferry's spelling of their names. `failure` says
-    why there may be more: some holders, or all, could not be read.
-    """
+    """The domains of a part of the account, by name. `failure` says why there may be more."""
 
     domains: Mapping[str, Held[R]] = field(default_factory=dict)
     failure: QiniuFailure | None = None
@@ -82,10 +70,9 @@ def read_part(
 ) -> Part[R]:
     """List the domains of every bucket, or hub, that can be read.
 
-    One that cannot hides its own domains only: a sub-account's rights may end at it. One that was
-    read before keeps them: a domain that a run waits for must not vanish because Qiniu fails for a
-    moment. The list ends at what the next holder would fail of as well: a rate, a wrong clock, no
-    connection, silence or two broken answers, each of which takes its time.
+    One that cannot hides its own domains only, and keeps those that were read before: a domain
+    that a run waits for must not vanish for a moment. The list ends at what the next holder would
+    fail of as well, and at silence or two broken answers, each of which takes its time.
     """
     found: dict[str, Held[R]] = {}
     failure = holders if isinstance(holders, QiniuFailure) else None
@@ -114,12 +101,12 @@ class SourceDomains:
     def __init__(self, client: QiniuClient, settler: Settler, clock: Clock) -> None:
         self._client = client
         self._settler = settler
-        self._part: Part[BucketDomain] = Part()
+        self._part: Part[records.BucketDomain] = Part()
         self._domains = TtlCache(self._list, HOLDERS_AGE, clock)
         self.bindings = TtlCache(self._list_bindings, LIST_AGE, clock)
         """The certificate of each domain that has one."""
 
-    def all(self) -> Part[BucketDomain]:
+    def all(self) -> Part[records.BucketDomain]:
         """Return the source domains, as far as the keys may see them."""
         return self._domains.get()
 
@@ -143,9 +130,7 @@ class SourceDomains:
             return False
 
     def bind(self, domain: str, remote_id: str, https: DesiredHttps) -> None:
-        """Bind a domain, unless it is bound so already. It has no settings, and what is bound is in
-        force at once: no request would have to be asked about.
-        """
+        """Bind a domain, unless it is. It has no settings, and a binding is in force at once."""
         del https
         if (frozen := self._why_frozen(domain)) is not None:
             raise frozen
@@ -179,7 +164,7 @@ class SourceDomains:
             frozen = self._why_frozen(name)
             domain = FoundDomain(
                 name,
-                KODO,
+                records.KODO,
                 has_https=bound is not None,
                 problem=frozen,
                 bound=bound,
@@ -192,7 +177,9 @@ class SourceDomains:
     def _observed(self, domain: str, bound: str | None) -> ObservedDomain:
         frozen = self._why_frozen(domain)
         state = DomainState.READY if frozen is None else DomainState.UNAVAILABLE
-        return ObservedDomain(domain, KODO, state, bound, problem=frozen, has_settings=False)
+        return ObservedDomain(
+            domain, records.KODO, state, bound, problem=frozen, has_settings=False
+        )
 
     def _why_frozen(self, domain: str) -> DeployError | None:
         """Return why a domain cannot be bound, however long one waits; `None` when it can."""
@@ -205,7 +192,7 @@ class SourceDomains:
         return rejected(sentence, hint, domain=domain, reasons=reasons)
 
     def _bind(self, domain: str, remote_id: str) -> bool:
-        self._client.bind_source(name_at_qiniu(domain), remote_id)
+        self._client.bind_source(records.name_at_qiniu(domain), remote_id)
         self.bindings.forget()
         return True
 
@@ -218,17 +205,17 @@ class SourceDomains:
                 raise
             return None
 
-    def _list(self) -> Part[BucketDomain]:
+    def _list(self) -> Part[records.BucketDomain]:
         buckets = attempt(self._client.list_buckets)
         self._part = read_part(buckets, self._domains_of, self._part)
         return self._part
 
-    def _domains_of(self, bucket: str) -> list[tuple[str, BucketDomain]]:
+    def _domains_of(self, bucket: str) -> list[tuple[str, records.BucketDomain]]:
         listed = self._client.list_bucket_domains(bucket)
-        return [(name_here(one.domain), one) for one in listed if one.is_source]
+        return [(records.name_here(one.domain), one) for one in listed if one.is_source]
 
     def _list_bindings(self) -> dict[str, str]:
-        return {name_here(one.domain): one.certid for one in self._client.list_bindings()}
+        return {records.name_here(one.domain): one.certid for one in self._client.list_bindings()}
 
 
 class LiveDomains:
@@ -240,7 +227,7 @@ class LiveDomains:
         self._client = client
         self._certificates = certificates
         self._settler = settler
-        self._part: Part[LiveRecord] = Part()
+        self._part: Part[records.LiveRecord] = Part()
         # A failure is kept as well: keys without a right to Pili lack it for longer.
         self._hubs = TtlCache(partial(attempt, client.list_hubs), HOLDERS_AGE, clock)
         self._domains = TtlCache(self._list, LIST_AGE, clock)
@@ -249,7 +236,7 @@ class LiveDomains:
         """Have the next observation read the domains: another run may have changed them."""
         self._domains.forget()
 
-    def all(self) -> Part[LiveRecord]:
+    def all(self) -> Part[records.LiveRecord]:
         """Return the live domains, as far as the keys may see them."""
         return self._domains.get()
 
@@ -262,9 +249,7 @@ class LiveDomains:
             raise rejected(sentence, Text("set `pili` of the account as well"))
 
     def served_by_themselves(self) -> list[str]:
-        """Return the names of the domains that may have a certificate, which one for RTMP alone
-        has not.
-        """
+        """Return the domains that may have a certificate: not those for RTMP alone."""
         names = []
         for name, held in self.all().domains.items():
             if held.record.is_for_rtmp:
@@ -286,19 +271,13 @@ class LiveDomains:
                 if failure.is_common:
                     raise
                 hidden = True
+        seen = None if hidden else bound
         return ObservedDomain(
-            domain,
-            PILI,
-            DomainState.READY,
-            None if hidden else bound,
-            binding_hidden=hidden,
-            has_settings=False,
+            domain, records.PILI, DomainState.READY, seen, binding_hidden=hidden, has_settings=False
         )
 
     def bind(self, domain: str, remote_id: str) -> str | None:
-        """Bind a domain, unless it is bound so already; return the X-Reqid of the change, where
-        there is one.
-        """
+        """Bind a domain, unless it is bound so already; return the X-Reqid of a change."""
         live = self.all()
         held = live.domains.get(domain)
         if held is None:
@@ -341,18 +320,16 @@ class LiveDomains:
             raise _may_be_used(label or remote_id, failure.error.message, failure.error.hint)
 
     def survey(
-        self, certificates: Mapping[str, CertificateRecord]
+        self, certificates: Mapping[str, records.CertificateRecord]
     ) -> tuple[list[FoundDomain], list[QiniuFailure]]:
-        """Find every domain, what it is bound to, and why there may be more. What is for RTMP alone
-        says so.
-        """
+        """Find every domain, its certificate, why there may be more, and which are for RTMP."""
         part, found = self.all(), []
         for name, held in part.domains.items():
             bound, is_for_rtmp = held.record.bound, held.record.is_for_rtmp
             for_rtmp = rejected(Text("{domain} is for RTMP, and has no HTTPS"), None, domain=name)
             domain = FoundDomain(
                 name,
-                PILI,
+                records.PILI,
                 has_https=bound is not None or bool(held.record.cert_enable),
                 bound=None if bound is None else _id_of(bound, certificates),
                 binding_hidden=_hides_binding(held),
@@ -362,13 +339,13 @@ class LiveDomains:
             found.append(domain)
         return found, [] if part.failure is None else [part.failure]
 
-    def _read(self, hub: str, domain: str) -> LiveRecord:
+    def _read(self, hub: str, domain: str) -> records.LiveRecord:
         try:
             return self._client.read_live_domain(hub, domain)
         except QiniuFailure as failure:
             raise self._explained(failure, hub, domain) from None
 
-    def _bind(self, hub: str, domain: str, certificate: CertificateRecord) -> str:
+    def _bind(self, hub: str, domain: str, certificate: records.CertificateRecord) -> str:
         """Write by name, and by id where Pili knows no certificate of that name: the documents'
         sample looks like an id, and a widespread client sends the name (§7).
         """
@@ -393,31 +370,29 @@ class LiveDomains:
         gone = hub if "hub" in failure.words.lower() else ""
         return QiniuFailure(_is_gone(domain, gone), code=failure.code)
 
-    def _list(self) -> Part[LiveRecord]:
+    def _list(self) -> Part[records.LiveRecord]:
         if not self._client.has_pili:
             return Part()
         self._part = read_part(self._hubs.get(), self._domains_of, self._part)
         return self._part
 
-    def _domains_of(self, hub: str) -> list[tuple[str, LiveRecord]]:
+    def _domains_of(self, hub: str) -> list[tuple[str, records.LiveRecord]]:
         return [(one.domain.lower(), one) for one in self._client.list_live_domains(hub)]
 
 
-def _hides_binding(held: Held[LiveRecord]) -> bool:
+def _hides_binding(held: Held[records.LiveRecord]) -> bool:
     """Return whether a domain has a certificate and Pili does not say which, or said it before."""
     return held.is_old or (bool(held.record.cert_enable) and not held.record.cert_name)
 
 
-def _id_of(bound: str, certificates: Mapping[str, CertificateRecord]) -> str:
-    """Return the id of the certificate that a domain names: of several copies the oldest, as for
-    uploads. A name that is none of the account's stands for itself.
-    """
+def _id_of(bound: str, certificates: Mapping[str, records.CertificateRecord]) -> str:
+    """Return the id of the oldest certificate that is named so, or the name of an unknown one."""
     named = (one for one in certificates.values() if bound in _spellings(one))
     found = min(named, key=lambda one: one.age_order, default=None)
     return bound if found is None else found.certid
 
 
-def _spellings(certificate: CertificateRecord) -> frozenset[str]:
+def _spellings(certificate: records.CertificateRecord) -> frozenset[str]:
     """Return what Pili may call a certificate."""
     return frozenset({certificate.name or certificate.certid, certificate.certid})
 

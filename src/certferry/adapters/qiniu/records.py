@@ -20,11 +20,9 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-KODO = Kind("kodo")
-"""A source domain of a bucket."""
+KODO = Kind("kodo")  # a source domain of a bucket
 
-PILI = Kind("pili")
-"""A live domain of a hub."""
+PILI = Kind("pili")  # a live domain of a hub
 
 WITHOUT_SETTINGS = frozenset({KODO, PILI})
 """Kinds of domains that have a certificate, and nothing else to set."""
@@ -37,9 +35,7 @@ _HUB = r"^[A-Za-z0-9_.-]+$"
 
 
 def decode(body: bytes, into: type[T]) -> T:
-    """Read JSON, where numbers may be written as strings. Raises `ValueError` that says what is
-    wrong where, and quotes nothing.
-    """
+    """Read JSON, with numbers as strings too. Raises a `ValueError` that quotes nothing."""
     try:
         return msgspec.json.decode(body, type=into, strict=False)
     except msgspec.ValidationError as problem:
@@ -59,9 +55,8 @@ def decode_entry(raw: msgspec.Raw, into: type[T]) -> T | None:
 
 
 class ListPage(msgspec.Struct, frozen=True):
-    """A page of certificates, domains, hubs (`items`) or live domains, each still to be decoded: an
-    account's other programs leave all sorts of things there, and one odd entry must not hide ours.
-    The SDK knows no pages of Pili's lists; a `marker` would be one [G].
+    """A page of a list, its entries still to be decoded: one odd entry must not hide ours. The SDK
+    knows no pages of Pili's lists; a `marker` would be one [G].
     """
 
     certs: tuple[msgspec.Raw, ...] | None = None
@@ -152,8 +147,8 @@ class HttpsRecord(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class HttpsConf(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
-    """The body of `httpsconf` and `sslize`. The flags are sent wherever they are known: programs
-    saw them kept when they were left out, and reset when `false` was sent (§5.3).
+    """The body of `httpsconf` and `sslize`. Known flags are always sent: programs saw them kept
+    when left out, and reset when `false` was sent (§5.3).
     """
 
     cert_id: str
@@ -170,9 +165,8 @@ class HttpsConf(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True)
 
 
 class DomainItem(msgspec.Struct, frozen=True, rename="camel"):
-    """A CDN or DCDN domain in the list, which shows neither certificate nor settings. Its name
-    becomes part of the address of every call about it, so it has to be one; all else may be
-    anything.
+    """A CDN or DCDN domain in the list, without certificate and settings. Its name becomes part of
+    addresses, so it has to be one; all else may be anything.
     """
 
     name: Annotated[str, msgspec.Meta(pattern=HOST)]
@@ -201,9 +195,7 @@ class DomainItem(msgspec.Struct, frozen=True, rename="camel"):
 
     @property
     def without_https(self) -> DomainRecord | None:
-        """The detail of a domain that speaks HTTP alone; `None` where the list does
-        not say so, or says something odd.
-        """
+        """The detail of a domain that speaks HTTP alone; `None` unless the list says so."""
         if self.protocol != "http":
             return None
         try:
@@ -227,9 +219,7 @@ class DomainRecord(DomainItem, frozen=True, rename="camel"):
 
     @property
     def bound(self) -> str | None:
-        """The id of the certificate in force, `None` without HTTPS and with a free certificate
-        of Qiniu's own, which has no id.
-        """
+        """The id of the certificate in force; Qiniu's own free certificate has none."""
         return (self.https.cert_id or None) if self.https else None
 
     @property
@@ -249,16 +239,10 @@ class DomainRecord(DomainItem, frozen=True, rename="camel"):
 
     @property
     def settings(self) -> HttpsSettings:
-        """The settings. Those of a domain without HTTPS are not in force and say nothing; neither
-        do those that stand where a domain hides its own.
-        """
+        """The settings in force; none without HTTPS, and none where a domain hides its own."""
         if self.https is None or not self.has_https or self.hides_https:
             return HttpsSettings()
-        return HttpsSettings(
-            force_https=self.https.force_https,
-            http2=self.https.http2_enable,
-            tls_versions=self.https.versions,
-        )
+        return HttpsSettings(self.https.force_https, self.https.http2_enable, self.https.versions)
 
 
 class BucketDomain(msgspec.Struct, frozen=True):
@@ -281,9 +265,7 @@ class BucketDomain(msgspec.Struct, frozen=True):
 
 
 class Binding(msgspec.Struct, frozen=True):
-    """A source domain and the certificate that it is bound to. The id is spelled as in the list of
-    certificates.
-    """
+    """A source domain and its certificate. The id is spelled as in the list of certificates."""
 
     domain: str
     certid: str
@@ -296,10 +278,8 @@ class Hub(msgspec.Struct, frozen=True):
 
 
 class LiveRecord(msgspec.Struct, frozen=True, rename="camel"):
-    """A domain of a hub, in the list and by itself; only the latter has `disable`.
-
-    `cert_name` is the name that the certificate was uploaded under, or its id (§7). It is empty
-    without a certificate, and may stay empty with one [G].
+    """A domain of a hub; only by itself it has `disable`. `cert_name` is the certificate's name or
+    id (§7), empty without one, and perhaps with one [G].
     """
 
     domain: Annotated[str, msgspec.Meta(pattern=HOST)]
@@ -310,16 +290,12 @@ class LiveRecord(msgspec.Struct, frozen=True, rename="camel"):
 
     @property
     def bound(self) -> str | None:
-        """What names the certificate in force, `None` without one or where Pili hides it. A name
-        that remains while HTTPS is off binds nothing [G].
-        """
+        """The name of the certificate; one that remains while HTTPS is off binds nothing [G]."""
         return (self.cert_name or None) if self.cert_enable is not False else None
 
     @property
     def is_for_rtmp(self) -> bool:
-        """Whether players or encoders reach it by RTMP, and browsers do not, and it has no
-        certificate that could expire or be seen [G].
-        """
+        """Whether it is reached by RTMP alone, and has no certificate that could expire [G]."""
         return self.type in {"publishRtmp", "liveRtmp"} and not self.cert_enable
 
 

@@ -34,8 +34,7 @@ from certferry.ports.survey import Looked
 from certferry.problem import Problem, Severity
 from certferry.text import Text
 
-AT_ONCE = 10
-"""Requests on their way at a time: with answers of a second, what the rate allows (§9)."""
+AT_ONCE = 10  # requests on their way at a time: with answers of a second, what the rate allows (§9)
 
 T = TypeVar("T")
 
@@ -146,8 +145,8 @@ _SEVERITIES = {
 def examine(
     account: str, client: QiniuClient, details: Details, certificates: Certificates
 ) -> Iterator[Problem]:
-    """Make one reading call of each group; return which are refused, where the others were
-    answered, and how many certificates there are. Raises `QiniuFailure` where nothing can be asked.
+    """Make one reading call of each group; return what is refused, what answered, and how many
+    certificates there are. Raises `QiniuFailure` where nothing can be asked.
     """
     calls: Mapping[CallGroup, Callable[[], object]] = {
         CallGroup.DOMAINS: details.listed.get,
@@ -175,11 +174,8 @@ def examine(
         yield warning(Code.SUB_ACCOUNT_KEY, account, message, fix)
     proven = client.transport.proven
     # Of the calls that were made here alone: others may run beside them.
-    ways = [
-        Text("{calls} at {way}", calls=str(group), way=str(proven[group]))
-        for group in calls
-        if group in proven
-    ]
+    made = [group for group in calls if group in proven]
+    ways = [Text("{calls} at {way}", calls=str(one), way=str(proven[one])) for one in made]
     yield info(Code.WAYS, account, Text("the keys are accepted: {ways}", ways=ways))
     if CallGroup.CERTIFICATES not in failures:
         # Beyond a limit that it does not name, Qiniu refuses more (§9).
@@ -205,9 +201,7 @@ FIRST_ENDPOINTS = (
 
 
 def report_of(client: QiniuClient) -> AccountReport:
-    """See `ports.examination.Reporting.report`: what an issue about Qiniu needs, by the client that
-    runs use, and what that shows of the guesses (§10).
-    """
+    """See `ports.examination.Reporting.report`, and what the calls show of the guesses (§10)."""
     with journal() as made:
         shown = tuple(_asked(client))
     lines = (*shown, *reported(made, PUBLIC))

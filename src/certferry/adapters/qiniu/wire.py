@@ -56,15 +56,12 @@ ANSWERING_404 = {CallGroup.DOMAINS, CallGroup.BUCKET_DOMAINS, CallGroup.BIND, Ca
 endpoint, as a 401 does."""
 WITH_BACKUP = {CallGroup.BUCKETS, CallGroup.BUCKET_DOMAINS, CallGroup.BINDINGS}
 """Groups of which another host is asked when there is no connection to the first."""
-UNDOCUMENTED = {CallGroup.BINDINGS, CallGroup.BIND}
-"""Groups whose calls are in no document (§6)."""
+UNDOCUMENTED = {CallGroup.BINDINGS, CallGroup.BIND}  # groups whose calls are in no document (§6)
 
 
 @dataclass(frozen=True, slots=True)
 class Hosts:
-    """Where Qiniu is: base URLs, without a slash at the end. A backup is "" where there is none,
-    and so is Pili.
-    """
+    """Base URLs, without a slash at the end; backups and Pili are "" where there is none."""
 
     api: str
     fusion: str
@@ -97,8 +94,7 @@ class Endpoint:
         return f"{self.scheme} {self.url} {self.form}".rstrip()
 
 
-SOURCE_FORM = "/domain?bucket="
-"""The second of uc's calls that list a bucket's domains (§6.4)."""
+SOURCE_FORM = "/domain?bucket="  # the second of uc's calls that list a bucket's domains (§6.4)
 
 
 def endpoints_of(hosts: Hosts) -> Mapping[CallGroup, tuple[Endpoint, ...]]:
@@ -120,9 +116,7 @@ def endpoints_of(hosts: Hosts) -> Mapping[CallGroup, tuple[Endpoint, ...]]:
 
 
 class Endpoints:
-    """The endpoints of one account. Another than the first that worked is tried first from then on,
-    also by later runs, until it fails.
-    """
+    """The endpoints of one account. One that worked later than the first is tried first then."""
 
     def __init__(self, hosts: Hosts, memory: AccountMemory) -> None:
         self._endpoints = endpoints_of(hosts)
@@ -201,10 +195,8 @@ def sign_qbox(request: Request, keys: QiniuKeys) -> Request:
 
 
 def sign_qiniu(request: Request, keys: QiniuKeys, now: datetime) -> Request:
-    """Return the request dated and with its Qiniu signature, which covers all of it.
-
-    A request without a Content-Type gets that of forms, as from the vendor's SDKs, whatever its
-    method: the documents allow leaving it out, the SDKs are what the servers see every day.
+    """Return the request dated and with its Qiniu signature, which covers all of it. Without a
+    Content-Type it gets that of forms, as from the vendor's SDKs, whatever its method.
     """
     date = now.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
     headers = {"Content-Type": FORM, **request.headers, "X-Qiniu-Date": date}
@@ -294,12 +286,9 @@ def read_reply(answer: Answer) -> QiniuReply:
         body = decode(answer.body, _Body)
     except ValueError:  # an array, or no JSON
         body = _Body()
-    return QiniuReply(
-        status=answer.status,
-        code=body.code if isinstance(body.code, int) else None,
-        words=quoted(body.error if isinstance(body.error, str) else ""),
-        request_id=quoted_id(answer.headers.get("X-Reqid", "")),
-    )
+    code = body.code if isinstance(body.code, int) else None
+    words = quoted(body.error if isinstance(body.error, str) else "")
+    return QiniuReply(answer.status, code, words, quoted_id(answer.headers.get("X-Reqid", "")))
 
 
 def too_many(answer: Answer) -> bool:

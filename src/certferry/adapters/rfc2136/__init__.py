@@ -1,3 +1,1 @@
-"""A name server that takes dynamic updates: `dns` is the DNS service, `client` sends updates, looks
-records up, and explains refusals.
-"""
+"""DNS by dynamic updates: `dns` has the settings, `client` updates and looks records up."""

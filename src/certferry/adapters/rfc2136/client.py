@@ -34,13 +34,7 @@ from certferry.adapters.http.bounds import first_connection
 from certferry.core.certificates.names import is_within, suffixes
 from certferry.core.discovery.inventory import FoundZone
 from certferry.core.discovery.proposal import must_have_zone
-from certferry.errors import (
-    DnsAccessDenied,
-    DnsError,
-    DnsRejected,
-    DnsUnavailable,
-    ZoneNotFound,
-)
+from certferry.errors import DnsAccessDenied, DnsError, DnsRejected, DnsUnavailable, ZoneNotFound
 from certferry.ports.progress import Pause
 from certferry.system_words import system_words
 from certferry.text import Text
@@ -113,9 +107,8 @@ class _Seen:
 
 
 class UpdateServer:
-    """One server, spoken to by one key. Safe to use from threads. A handle is the value.
-
-    `zones` are those that the key may change; without them, the server is asked.
+    """One server, one key; safe to use from threads. A handle is the value. No `zones`: it is
+    asked.
     """
 
     def __init__(self, partner: Partner, conversation: Conversation, zones: Sequence[str]) -> None:
@@ -176,10 +169,7 @@ class UpdateServer:
         return True
 
     def _update(
-        self,
-        zone: str,
-        name: str,
-        put: Callable[[dns.update.UpdateMessage, dns.name.Name], None],
+        self, zone: str, name: str, put: Callable[[dns.update.UpdateMessage, dns.name.Name], None]
     ) -> None:
         change = dns.update.UpdateMessage(_absolute(zone))
         put(change, _absolute(name))
@@ -330,49 +320,37 @@ class Unsigned(Exception):
     """An answer came that the key did not sign, and that is no refusal."""
 
 
+@dataclass(frozen=True, slots=True)
 class Conversation:
-    """Speaks with one server, by one key. A connection for each question; safe to use from threads.
+    """Speaks with one server, by one key, a connection for each question. Safe to use from threads.
 
     Over TCP alone: an answer is then never cut, and a silent server never asked twice at a time.
     """
 
-    def __init__(
-        self,
-        server: tuple[str, int],
-        key: dns.tsig.Key,
-        *,
-        within: timedelta,
-        now: Callable[[], datetime],
-        pause: Pause,
-    ) -> None:
-        self._server = server
-        self._key = key
-        self._within = within.total_seconds()
-        self._now = now
-        self._pause = pause
+    server: tuple[str, int]
+    key: dns.tsig.Key
+    within: timedelta
+    now: Callable[[], datetime]
+    pause: Pause
 
     def ask(self, message: dns.message.Message) -> dns.message.Message:
-        """Return the answer to a question, or to an update, that may be sent again where no answer
-        came. An unsigned answer is returned where it refuses; NXDOMAIN is no refusal.
-
-        Raises `Unanswered`, `Unsigned`, and `dns.tsig.PeerError` for a signature of ours that was
-        not accepted.
+        """Return the answer to a question or an update, sent again where none came; an unsigned one
+        only if it refuses. Raises `Unanswered`, `Unsigned`, and `dns.tsig.PeerError` for our
+        signature.
         """
         wire, mac = self._signed(message)
         raw = self._answer(wire)
         answer = _unverified(raw, message)
         if answer.had_tsig:
-            return _parsed(raw, self._key, mac)
+            return _parsed(raw, self.key, mac)
         if answer.rcode() in ANSWERS:
             raise Unsigned
         return answer
 
     def clock_ahead(self, message: dns.message.Message) -> timedelta | None:
-        """Return how far the server's clock is ahead by its signature, which is not verified;
-        `None` where it has none. Raises `Unanswered`.
-        """
+        """Return how far the server's clock is ahead, by its signature, which is not verified."""
         wire, _ = self._signed(message)
-        answer, now = _unverified(self._answer(wire), message), self._now()
+        answer, now = _unverified(self._answer(wire), message), self.now()
         if not answer.tsig:
             return None
         tsig = answer.tsig[0]
@@ -383,27 +361,20 @@ class Conversation:
     def _signed(self, message: dns.message.Message) -> tuple[bytes, bytes]:
         """Return a message with its signature, by the run's clock, and the signature's MAC."""
         wire = message.to_wire()
+        algorithm = self.key.algorithm
         unsigned = dns.rdtypes.ANY.TSIG.TSIG(  # type: ignore[no-untyped-call]  # dnspython types it not
-            dns.rdataclass.ANY,
-            dns.rdatatype.TSIG,
-            self._key.algorithm,
-            0,
-            FUDGE,
-            b"",
-            message.id,
-            0,
-            b"",
+            dns.rdataclass.ANY, dns.rdatatype.TSIG, algorithm, 0, FUDGE, b"", message.id, 0, b""
         )
-        now = int(self._now().timestamp())
+        now = int(self.now().timestamp())
         signature, _ = dns.tsig.sign(  # type: ignore[no-untyped-call]  # dnspython types it not
-            wire, self._key, unsigned, now, b""
+            wire, self.key, unsigned, now, b""
         )
         data = signature.to_wire()
         fixed = struct.pack("!HHIH", dns.rdatatype.TSIG, dns.rdataclass.ANY, 0, len(data))
         # The last of the header's counts is that of the additional records (RFC 1035 §4.1.1).
         [additional] = struct.unpack("!H", wire[10:12])
         counted = wire[:10] + struct.pack("!H", additional + 1) + wire[12:]
-        return counted + (self._key.name.to_wire() or b"") + fixed + data, signature.mac
+        return counted + (self.key.name.to_wire() or b"") + fixed + data, signature.mac
 
     def _answer(self, wire: bytes) -> bytes:
         """Send, and send again where no answer came: an update may be repeated (RFC 2136 §5.6)."""
@@ -411,7 +382,7 @@ class Conversation:
             try:
                 return self._exchanged(wire)
             except (OSError, EOFError):
-                self._pause(pause)
+                self.pause(pause)
         try:
             return self._exchanged(wire)
         except TimeoutError:
@@ -423,16 +394,16 @@ class Conversation:
 
     def _exchanged(self, wire: bytes) -> bytes:
         with self._connected() as connection:
-            deadline = time.monotonic() + self._within
+            deadline = time.monotonic() + self.within.total_seconds()
             connection.sendall(struct.pack("!H", len(wire)) + wire)
             [length] = struct.unpack("!H", _read(connection, LENGTH_PREFIX, deadline))
             return _read(connection, length, deadline)
 
     def _connected(self) -> socket.socket:
         """Connect to the first of the server's addresses that accepts. Raises `OSError`."""
-        places = socket.getaddrinfo(*self._server, type=socket.SOCK_STREAM)
-        latest = time.monotonic() + SILENT_ADDRESSES * self._within
-        return first_connection(places, self._within, latest)
+        places = socket.getaddrinfo(*self.server, type=socket.SOCK_STREAM)
+        latest = time.monotonic() + SILENT_ADDRESSES * self.within.total_seconds()
+        return first_connection(places, self.within.total_seconds(), latest)
 
 
 def _unverified(raw: bytes, question: dns.message.Message) -> dns.message.Message:

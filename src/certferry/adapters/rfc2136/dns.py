@@ -94,9 +94,7 @@ class Settings:
 
 
 def connect(settings: Settings, context: Context) -> DnsProvider:
-    """Return the provider of one server and key. Nothing is sent yet. Raises `ConfigError` for what
-    can be no server or key.
-    """
+    """Return the provider of one server and key; nothing is sent yet. Raises `ConfigError`."""
     host, port = _server(_plain(settings.server))
     name = _key_name(_plain(settings.key_name))
     material = _material(settings.key_secret.reveal().strip())
@@ -105,17 +103,11 @@ def connect(settings: Settings, context: Context) -> DnsProvider:
     # All but MD5 are called so in DNS as well (RFC 8945 §6).
     is_md5 = settings.algorithm is Algorithm.MD5
     signed_by = dns.tsig.HMAC_MD5 if is_md5 else settings.algorithm.value
-    return UpdateServer(
-        partner,
-        Conversation(
-            (host, port),
-            dns.tsig.Key(name, material, signed_by),
-            within=settings.timeout,
-            now=context.now,
-            pause=context.pause,
-        ),
-        [zone_name(zone) for zone in settings.zones],
+    key = dns.tsig.Key(name, material, signed_by)
+    conversation = Conversation(
+        (host, port), key, within=settings.timeout, now=context.now, pause=context.pause
     )
+    return UpdateServer(partner, conversation, [zone_name(zone) for zone in settings.zones])
 
 
 def _plain(written: Secret | str) -> str:
@@ -130,13 +122,11 @@ def _server(written: str) -> tuple[str, int]:
     port = int(parts["v6_port"] or parts["port"] or PORT) if parts else 0
     host = (parts["v6"] or parts["host"]) if parts else ""
     if not _is_named(host) or not 1 <= port <= MOST:
-        raise ConfigError(
-            Text("{server} is not a name server", server=quoted(repr(written))),
-            hint=Text(
-                "write `server` as ns1.example.com, 192.0.2.1:53 or [2001:db8::1]:53, without a"
-                " scheme"
-            ),
+        said = Text("{server} is not a name server", server=quoted(repr(written)))
+        hint = Text(
+            "write `server` as ns1.example.com, 192.0.2.1:53 or [2001:db8::1]:53, without a scheme"
         )
+        raise ConfigError(said, hint=hint)
     return host, port
 
 

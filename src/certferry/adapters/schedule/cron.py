@@ -1,6 +1,4 @@
-"""The user's crontab, through the program `crontab`, the one way in that every cron has, and
-whether a daemon follows it.
-"""
+"""The user's crontab, by the program `crontab`, and whether a cron daemon follows it."""
 
 from __future__ import annotations
 
@@ -28,8 +26,7 @@ _TIMEOUT = timedelta(seconds=30)
 # Debian's cron, cronie and macOS say the first, busybox the second.
 _NO_CRONTAB = re.compile(rb"no crontab for |can't open .*: No such file or directory")
 
-_DAEMONS = {"cron", "crond"}
-"""Debian's cron; cronie, dcron and busybox."""
+_DAEMONS = {"cron", "crond"}  # Debian's cron; cronie, dcron and busybox
 
 _ANOTHER_WAY = Text(
     "nothing was changed; systemd needs no cron: certferry schedule install --systemd"
@@ -37,9 +34,7 @@ _ANOTHER_WAY = Text(
 
 
 def daemon_to_start(processes: Path = Path("/proc")) -> Text | None:
-    """Return how to start the cron daemon, where none is among the processes (proc(5)). Where those
-    of other users are hidden, return `None`.
-    """
+    """Return how to start the cron daemon, unless it runs or processes are hidden (proc(5))."""
     names = set()
     for path in processes.glob("[0-9]*/comm"):
         with suppress(OSError):  # it has ended meanwhile
@@ -55,10 +50,8 @@ def daemon_to_start(processes: Path = Path("/proc")) -> Text | None:
 
 @dataclass(frozen=True)
 class Cron:
-    """Keeps one line in the user's crontab.
-
-    `pick(n)` returns a random number below n, `now()` the moment; `environ` says where programs
-    are, and `to_do()` what to do before crontabs are followed at all.
+    """Keeps one line in the user's crontab. `pick(n)` returns a random number below n; `to_do()`
+    says what to do before crontabs are followed at all.
     """
 
     environ: Mapping[str, str]
@@ -128,10 +121,7 @@ class Cron:
 
 
 def next_run(times: Sequence[time], now: datetime) -> datetime:
-    """Return the next moment at which the machine's clock shows one of these times of day, in UTC.
-
-    On the day on which clocks are put forward over that time, cron catches up a little later.
-    """
+    """Return the next moment in UTC; when clocks go forward over it, cron catches up later."""
     local = now.astimezone().replace(tzinfo=None)
     today = [datetime.combine(local, each) for each in times]
     ahead = (each if each > local else each + timedelta(days=1) for each in today)
@@ -177,9 +167,7 @@ _USUAL_PATH = "/usr/bin:/bin"
 
 @dataclass(frozen=True, slots=True)
 class CronEntry:
-    """Our line: the time as it is written, the command, where that looks for programs, and how many
-    seconds after the minute it begins.
-    """
+    """Our line: its time as written, command, PATH, and the seconds after the minute."""
 
     when: bytes
     command: bytes
@@ -202,10 +190,7 @@ class CronEntry:
 
 
 def shell_command(words: Sequence[str], environment: Mapping[str, str]) -> bytes:
-    """Return a command for an entry: quoted for the shell, and for cron before it.
-
-    Raises `ScheduleError` for a word with a line end: what follows it would be an entry of its own.
-    """
+    """Return a command, quoted for shell and cron. Raises `ScheduleError` for a line end in it."""
     if environment:
         # Not `NAME=value command`: the crontab's SHELL may be one that does not know that.
         assignments = [f"{name}={value}" for name, value in environment.items()]
@@ -214,10 +199,9 @@ def shell_command(words: Sequence[str], environment: Mapping[str, str]) -> bytes
 
 
 def watched(command: Sequence[str], on_failure: Sequence[str]) -> tuple[str, ...]:
-    """Return a command after whose failure another runs, with the exit status as systemd passes it
-    (`$MONITOR_EXIT_STATUS`, systemd.exec(5)). What both begin with stands there once, since
-    Debian's cron takes a line of 1000 characters at most. A shell of its own reads it: the
-    crontab's SHELL may be any.
+    """Return a command after whose failure another runs, with `$MONITOR_EXIT_STATUS` as systemd
+    sets it. What both begin with stands there once: Debian's cron takes 1000 characters a line. A
+    shell of its own reads it: the crontab's SHELL may be any.
     """
     pairs = takewhile(lambda pair: pair[0] == pair[1], zip(command, on_failure, strict=False))
     both = [word for word, _ in pairs]
@@ -238,9 +222,8 @@ def own_entries(crontab: bytes) -> list[CronEntry]:
 def with_entry(crontab: bytes, command: bytes, moment: time) -> bytes:
     """Return the crontab with our entry for a command, twice a day, half a day apart.
 
-    An entry that is there keeps its place and its time; one of an earlier version, which ran once a
-    day, its minute. A last line without its end gets one: cron accepts no other crontab, and ours
-    would continue it.
+    An entry that is there keeps its place and time; one of an earlier version, once a day, its
+    minute. Cron accepts no last line without its end, which ours would continue.
     """
 
     def renewed(own: re.Match[bytes]) -> bytes:

@@ -1,6 +1,4 @@
-"""A systemd timer, the system's for root and the user's own for every other user. The units lie
-beside this module, in `units`; `certferry.service` gets its job and its sandbox below.
-"""
+"""A systemd timer, the system's for root and the user's own for others, by the files in `units`."""
 
 from __future__ import annotations
 
@@ -28,15 +26,13 @@ MARK = "# Written by `certferry schedule install --systemd`, and taken away by `
 """The first line of our units."""
 
 SYSTEM_UNITS = Path("/etc/systemd/system")
-BOOTED = Path("/run/systemd/system")
-"""Exists where systemd is the init system (sd_booted(3))."""
+BOOTED = Path("/run/systemd/system")  # exists where systemd is the init system (sd_booted(3))
 LINGERING = Path("/var/lib/systemd/linger")
 """Has a file for each user whose manager runs without a login (loginctl(1), `enable-linger`)."""
 USUAL_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"
 """Where services look for programs (systemd.exec(5), "$PATH")."""
 
-_TIMEOUT = timedelta(seconds=60)
-"""For the manager to read every unit of a large machine again."""
+_TIMEOUT = timedelta(seconds=60)  # for the manager to read every unit of a large machine again
 _MODE, _PRIVATE = 0o644, 0o700
 _MOMENT = re.compile(rb"@(\d+)")
 _COMMAND = re.compile(r"^ExecStart=(.*)$", re.MULTILINE)
@@ -54,9 +50,7 @@ TIMER_TEXT = MARK + _unit(TIMER)
 
 
 def service_text(job: Job, *, for_system: bool) -> str:
-    """Return the service: the job, in a sandbox unless it runs programs of the operator's. Raises
-    `ScheduleError` for words that a unit cannot hold.
-    """
+    """Return the service, in a sandbox unless it runs programs. Raises `ScheduleError`."""
     unit = MARK + _unit(SERVICE)
     if job.on_failure:
         unit = unit.replace("\n\n[Service]", f"\nOnFailure={FAILED}\n\n[Service]")
@@ -93,11 +87,10 @@ def _word(word: str) -> str:
 
 
 class SystemdTimer:
-    """Keeps two services and a timer in one directory of units.
+    """Keeps two services and a timer in one directory of units, the system's if `for_system`.
 
-    `for_system`: whether the units are the system's. `booted` exists where systemd runs, and
-    `lingering` holds the names of users whose managers always do; `environ` says where programs
-    are, and how to reach the user's manager.
+    `booted` exists where systemd runs; `lingering` names the users whose managers always do;
+    `environ` says where programs are, and how to reach the user's manager.
     """
 
     def __init__(

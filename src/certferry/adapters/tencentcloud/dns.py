@@ -17,19 +17,7 @@ from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from certferry import __version__
-from certferry.adapters.dns.answers import (
-    LATER,
-    TOO_MANY_CALLS,
-    Codes,
-    Item,
-    JsonTxtService,
-    Reply,
-    as_text,
-    must_be_positive,
-    object_in,
-    objects,
-    parsed,
-)
+from certferry.adapters.dns import answers
 from certferry.adapters.dns.records import TxtRecord, Zone
 from certferry.adapters.dnspod.client import (
     NUMBER,
@@ -39,13 +27,7 @@ from certferry.adapters.dnspod.client import (
     total_in,
     zone_of,
 )
-from certferry.adapters.http.client import (
-    HttpClient,
-    Request,
-    answers_too_many,
-    client_in,
-    is_server_error,
-)
+from certferry.adapters.http import client
 from certferry.core.redaction import quoted, quoted_code, quoted_id
 from certferry.core.secret import Secret
 from certferry.errors import ConfigError
@@ -81,13 +63,7 @@ LANGUAGES = {"zh": "zh-CN"}  # of the error's words; English otherwise
 PAGE = 1000  # items; 3,000 are the most (§2.2)
 LINE, LINE_ID = "默认", "0"
 """The default line. Abroad it has another name, and everywhere this id, which wins."""
-ZONE_KEYS = {
-    "id": "DomainId",
-    "punycode": "Punycode",
-    "name": "Name",
-    "status": "Status",
-    "grade": "Grade",
-}
+ZONE_KEYS = {"id": "DomainId"} | {k.lower(): k for k in ("Punycode", "Name", "Status", "Grade")}
 
 _EXISTS = "InvalidParameter.DomainRecordExist"
 _EMPTY = frozenset({"ResourceNotFound.NoDataOfRecord", "ResourceNotFound.NoDataOfDomain"})
@@ -130,7 +106,7 @@ _NO_ZONE = (
     "OperationDenied.DomainOwnerAllowedOnly",
     "FailedOperation.NotDomainOwner",
 )
-_ANSWERS = Codes(
+_ANSWERS = answers.Codes(
     Text("{about}: Tencent Cloud answered {action} with {code}: {words} (request {request})"),
     Text("look at the domain at console.dnspod.cn"),
     denied={
@@ -165,10 +141,10 @@ _ANSWERS = Codes(
         "LimitExceeded": _PLAN,
     },
     unavailable={
-        _TOO_MANY: TOO_MANY_CALLS,
-        "FailedOperation.FrequencyLimit": LATER,
-        "InvalidParameter.OperationIsTooFrequent": LATER,
-        _BROKEN: LATER,
+        _TOO_MANY: answers.TOO_MANY_CALLS,
+        "FailedOperation.FrequencyLimit": answers.LATER,
+        "InvalidParameter.OperationIsTooFrequent": answers.LATER,
+        _BROKEN: answers.LATER,
     },
     no_zone=dict.fromkeys(_NO_ZONE, _ELSEWHERE),
 )
@@ -177,9 +153,7 @@ CODES = _ANSWERS.meanings
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What an operator writes under `[accounts.<label>]`. `secret_id` begins with AKID, or with
-    IKID at the international site.
-    """
+    """The settings under `[accounts.<label>]`. `secret_id` begins with AKID, or IKID abroad."""
 
     secret_id: Secret
     secret_key: Secret
@@ -196,16 +170,14 @@ class Settings:
 
 
 def connect(settings: Settings, context: Context) -> DnsProvider:
-    """Return the provider of one account. Nothing is sent yet. Raises `ConfigError` for what can be
-    no key.
-    """
+    """Return the provider of one account; nothing is sent yet. Raises `ConfigError`."""
     secret_id = settings.secret_id.reveal().strip()
     secret_key = settings.secret_key.reveal().strip()
     _must_be_a_key(secret_id, secret_key)
     per_second = settings.requests_per_second
-    must_be_positive("requests_per_second", per_second, SERVICE, _HALF)
+    answers.must_be_positive("requests_per_second", per_second, SERVICE, _HALF)
     keys = TencentKeys(secret_id, Secret(secret_key))
-    http = client_in(context, settings.api, per_second, says_too_many)
+    http = client.client_in(context, settings.api, per_second, says_too_many)
     return DnspodRecords(TencentCloudClient(settings.api, keys, http, context), context.pause)
 
 
@@ -220,28 +192,27 @@ def _must_be_a_key(secret_id: str, secret_key: str) -> None:
             ),
         )
     if not secret_id or not secret_key or len((secret_id + secret_key).split()) > 1:
-        raise ConfigError(
-            Text(
-                "`secret_id` or `secret_key` of the Tencent Cloud account is empty, or more than a"
-                " key"
-            ),
-            hint=Text("copy both anew from console.cloud.tencent.com/cam/capi"),
+        said = Text(
+            "`secret_id` or `secret_key` of the Tencent Cloud account is empty, or more than a key"
         )
+        raise ConfigError(said, hint=Text("copy both anew from console.cloud.tencent.com/cam/capi"))
 
 
-class TencentCloudClient(JsonTxtService):
+class TencentCloudClient(answers.JsonTxtService):
     """The domains of one account, by a key: see `dns.records.TxtService`."""
 
     gone = ("InvalidParameter.RecordIdInvalid", "ResourceNotFound.NoDataOfRecord")
     pauses_in_doubt = (1.0, 3.0)
 
-    def __init__(self, api: str, keys: TencentKeys, http: HttpClient, context: Context) -> None:
+    def __init__(
+        self, api: str, keys: TencentKeys, http: client.HttpClient, context: Context
+    ) -> None:
         parts = urlsplit(api)
         self._url = f"{parts.scheme}://{parts.netloc}/"
         self._host = parts.netloc
         self._keys = keys
         self._language = LANGUAGES.get(context.language, "en-US")
-        super().__init__(SERVICE, _ANSWERS, http, Request("GET", self._url), context)
+        super().__init__(SERVICE, _ANSWERS, http, client.Request("GET", self._url), context)
 
     def list_zones(self, about: str | Text) -> list[Zone]:
         """Read every domain of the account (DescribeDomainList), with the hosts that serve it."""
@@ -250,28 +221,20 @@ class TencentCloudClient(JsonTxtService):
         return [zone_of(item, ZONE_KEYS, item.get("EffectiveDNS")) for item in items]
 
     def records(self, zone: Zone, name: str) -> list[TxtRecord]:
-        """See `TxtService.records` (DescribeRecordList). A new record may be missing here for about
-        30 seconds (§2.2).
-        """
+        """See `TxtService.records` (DescribeRecordList), which lags about 30 seconds (§2.2)."""
         host = zone.host_of(name)
-        items = self._list(
-            "DescribeRecordList",
-            ("RecordList", "RecordId", "RecordCountInfo", "TotalCount"),
-            name,
-            **_domain(zone),
-            Subdomain=host,
-            RecordType="TXT",
-            ErrorOnEmpty="no",
-        )
+        keys = ("RecordList", "RecordId", "RecordCountInfo", "TotalCount")
+        where = {**_domain(zone), "Subdomain": host, "RecordType": "TXT", "ErrorOnEmpty": "no"}
+        items = self._list("DescribeRecordList", keys, name, **where)
         return [
             TxtRecord(
-                as_text(item.get("RecordId")),
+                answers.as_text(item.get("RecordId")),
                 name,
-                as_text(item.get("Value")),
-                as_text(item.get("Status")) != "DISABLE",
+                answers.as_text(item.get("Value")),
+                answers.as_text(item.get("Status")) != "DISABLE",
             )
             for item in items
-            if item.get("Type") == "TXT" and as_text(item.get("Name")).lower() == host
+            if item.get("Type") == "TXT" and answers.as_text(item.get("Name")).lower() == host
         ]
 
     def record(self, zone: Zone, record_id: str, about: str) -> TxtRecord | None:
@@ -279,24 +242,22 @@ class TencentCloudClient(JsonTxtService):
         if not NUMBER.fullmatch(record_id):
             return None
         reply = self.read("DescribeRecord", about, **_domain(zone), RecordId=int(record_id))
-        item = object_in(self.unless_gone(reply, about), "RecordInfo")
+        item = answers.object_in(self.unless_gone(reply, about), "RecordInfo")
         if item.get("RecordType") != "TXT":
             return None
-        name = zone.name_of(as_text(item.get("SubDomain")).lower())
-        is_enabled = as_text(item.get("Enabled")) != "0"
-        return TxtRecord(record_id, name, as_text(item.get("Value")), is_enabled)
+        name = zone.name_of(answers.as_text(item.get("SubDomain")).lower())
+        is_enabled = answers.as_text(item.get("Enabled")) != "0"
+        return TxtRecord(record_id, name, answers.as_text(item.get("Value")), is_enabled)
 
     def create(self, zone: Zone, name: str, value: str) -> str | None:
-        """See `TxtService.create` (CreateRecord). A TTL that a plan does not allow is raised once,
-        to the free plans'.
-        """
+        """See `TxtService.create`. A TTL that a plan refuses is raised once, to the free plans'."""
         ttl = zone.ttl if isinstance(zone, DnspodZone) else TTL
         reply = self._create(zone, name, value, ttl)
         if reply.code == _TTL_REFUSED and ttl < TTL:
             reply = self._create(zone, name, value, TTL)
         if reply.code == _EXISTS:
             return None
-        return as_text(self.settled(reply, name).get("RecordId")) or None
+        return answers.as_text(self.settled(reply, name).get("RecordId")) or None
 
     def remove(self, zone: Zone, record_id: str, about: str) -> bool:
         """See `TxtService.remove` (DeleteRecord)."""
@@ -305,57 +266,46 @@ class TencentCloudClient(JsonTxtService):
         reply = self.write("DeleteRecord", about, **_domain(zone), RecordId=int(record_id))
         return self.unless_gone(reply, about) is not None
 
-    def reply(self, action: str, answer: Answer) -> Reply | None:
+    def reply(self, action: str, answer: Answer) -> answers.Reply | None:
         """See `JsonTxtService.reply`: success and failure have status 200 (§2.1)."""
         body = _response_of(answer)
         if body is None:
             return None
         hidden = [self._keys.secret_key]
-        request_id = quoted_id(as_text(body.get("RequestId")), hidden)
+        request_id = quoted_id(answers.as_text(body.get("RequestId")), hidden)
         error = body.get("Error")
         if not isinstance(error, dict):
-            return Reply(action, "", quoted(""), body)
-        code = quoted_code(as_text(error.get("Code")), hidden) or _BROKEN
+            return answers.Reply(action, "", quoted(""), body)
+        code = quoted_code(answers.as_text(error.get("Code")), hidden) or _BROKEN
         is_in_doubt = code == _BROKEN or code.startswith(f"{_BROKEN}.")
-        return Reply(
-            action,
-            code,
-            quoted(as_text(error.get("Message")), hidden),
-            request_id=request_id,
-            is_in_doubt=is_in_doubt,
-            pauses=self.pauses_in_doubt if is_in_doubt else (),
+        words = quoted(answers.as_text(error.get("Message")), hidden)
+        pauses = self.pauses_in_doubt if is_in_doubt else ()
+        return answers.Reply(
+            action, code, words, request_id=request_id, is_in_doubt=is_in_doubt, pauses=pauses
         )
 
-    def _create(self, zone: Zone, name: str, value: str, ttl: int) -> Reply:
-        return self.write(
-            "CreateRecord",
-            name,
-            **_domain(zone),
-            SubDomain=zone.host_of(name),
-            RecordType="TXT",
-            RecordLine=LINE,
-            RecordLineId=LINE_ID,
-            Value=value,
-            TTL=ttl,
-        )
+    def _create(self, zone: Zone, name: str, value: str, ttl: int) -> answers.Reply:
+        record = {**_domain(zone), "SubDomain": zone.host_of(name), "RecordType": "TXT"}
+        record |= {"RecordLine": LINE, "RecordLineId": LINE_ID}
+        return self.write("CreateRecord", name, **record, Value=value, TTL=ttl)
 
     def _list(
         self, action: str, keys: tuple[str, str, str, str], about: str | Text, **params: str | int
-    ) -> list[Item]:
+    ) -> list[answers.Item]:
         listed, key, counts, total = keys
 
-        def page(number: int, before: int) -> tuple[list[Item], bool]:
+        def page(number: int, before: int) -> tuple[list[answers.Item], bool]:
             del number
             reply = self.read(action, about, **params, Offset=before, Limit=PAGE)
             if reply.code in _EMPTY:
                 return [], True
             body = self.settled(reply, about)
-            found = objects(body.get(listed))
+            found = answers.objects(body.get(listed))
             return found, not found or before + len(found) >= total_in(body.get(counts), total)
 
-        return self.pages(page, about, key=lambda item: as_text(item.get(key)))
+        return self.pages(page, about, key=lambda item: answers.as_text(item.get(key)))
 
-    def request(self, action: str, **params: str | int) -> Request:
+    def request(self, action: str, **params: str | int) -> client.Request:
         """See `JsonTxtService.request`: a signature is good for five minutes."""
         body, moment = json.dumps(params).encode(), self._now()
         call = SignedCall(API_SERVICE, self._host, "/", CONTENT_TYPE, body)
@@ -369,7 +319,7 @@ class TencentCloudClient(JsonTxtService):
             "X-TC-Language": self._language,
             "Authorization": authorization(self._keys, call, moment),
         }
-        return Request("POST", self._url, headers, body)
+        return client.Request("POST", self._url, headers, body)
 
 
 def _domain(zone: Zone) -> dict[str, str | int]:
@@ -380,14 +330,14 @@ def _domain(zone: Zone) -> dict[str, str | int]:
 
 def says_too_many(answer: Answer) -> bool:
     """Return whether a call was refused, undone, because there were too many in a second."""
-    if answers_too_many(answer):
+    if client.answers_too_many(answer):
         return True
-    code = as_text(object_in(_response_of(answer), "Error").get("Code"))
+    code = answers.as_text(answers.object_in(_response_of(answer), "Error").get("Code"))
     return code.startswith(_TOO_MANY)
 
 
 def _response_of(answer: Answer) -> dict[str, Any] | None:
-    body = None if is_server_error(answer) else parsed(answer.body)
+    body = None if client.is_server_error(answer) else answers.parsed(answer.body)
     response = body.get("Response") if body else None
     return response if isinstance(response, dict) else None
 

@@ -194,7 +194,7 @@ def test_read_without_an_answer_is_repeated(
 def test_too_many_calls_are_waited_out(
     account: AnAccount, provider: DnsProvider, which: str
 ) -> None:
-    """429 says that nothing was done, so a write is made again as well, when it was told to."""
+    """429 says that nothing was done, so a write is made again as well, when that is asked for."""
     account.service.faults.add(Fault.too_many(retry_after=7), on=getattr(account, which))
 
     provider.remove_txt(NAME, "value", provider.add_txt(NAME, "value"))
@@ -216,7 +216,7 @@ def test_refusal_is_reported_with_name_and_code(account: AnAccount, provider: Dn
 
 
 def test_keys_that_are_refused_are_not_sent_again(account: AnAccount) -> None:
-    """The first refusal is told again; a service may lock out who goes on."""
+    """The first refusal is reported again; a service may lock out who goes on."""
     provider = account.denied()
     with pytest.raises(DnsAccessDenied) as denied:
         provider.add_txt(NAME, "value")

@@ -76,7 +76,7 @@ def test_name_without_a_zone_is_reported_with_those_that_are_there(
     ],
 )
 def test_account_without_any_zone(service: str, words: str) -> None:
-    """Told apart from a name that is elsewhere."""
+    """Reported apart from a name that is elsewhere."""
     with opened(service) as empty, pytest.raises(ZoneNotFound) as missing:
         empty.connect().add_txt(NAME, "value")
 
@@ -92,7 +92,7 @@ def test_account_without_any_zone(service: str, words: str) -> None:
     ],
 )
 def test_name_servers_of_a_zone(service: str, servers: set[str]) -> None:
-    """What it is to be delegated to is told with the list; of another zone, nothing is known."""
+    """What it is to be delegated to is reported with the list; of another zone nothing."""
     with opened(service) as account:
         account.add_zone("example.com")
         provider = cast("Delegated", account.connect())
@@ -115,7 +115,7 @@ def test_clock_is_reported_without_keys(account: AnAccount) -> None:
 
 @READ_BACK
 def test_clock_of_a_service_that_does_not_answer(account: AnAccount) -> None:
-    """It is told like any call without an answer."""
+    """It is reported like any call without an answer."""
     provider = cast("Timed", account.connect())
     account.service.http.stop()
 
