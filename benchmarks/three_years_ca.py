@@ -20,7 +20,7 @@ from certferry.core.discovery.proposal import must_have_zone
 from certferry.core.events import Activity
 from certferry.core.planning.limits import Limits
 from certferry.core.secret import Secret
-from certferry.errors import CaUnavailable, OrderHeldBack
+from certferry.errors import CaUnavailable, OrderPostponed
 from certferry.ports.dns import DnsProvider
 from certferry.ports.issuer import IssueRequest
 from certferry.ports.progress import Progress
@@ -68,7 +68,7 @@ class SimulatedCas:
             must_have_zone(challenge_name(name), zones)
         return frozenset()
 
-    def rate_limit_hold(self, request: IssueRequest) -> OrderHeldBack | None:
+    def rate_limit_hold(self, request: IssueRequest) -> OrderPostponed | None:
         """See `ports.issuer.Issuer.rate_limit_hold`."""
         directory = request.directory or USUAL.directory
         return Budget(directory, limits_at(directory), self.state, self.now).rate_limit_hold(

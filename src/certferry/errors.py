@@ -8,7 +8,7 @@ CertferryError                something went wrong
 ├── PlanRefused               safety said no
 ├── IssuanceError             no certificate was issued
 │   ├── RateLimited           the CA says when to come back
-│   │   └── OrderHeldBack     certferry does not ask before then
+│   │   └── OrderPostponed    certferry does not ask before then
 │   ├── AuthorizationFailed   the CA did not accept the proof for a name
 │   ├── OrderFailed           the CA refused the order or the request
 │   ├── CertificateRejected   what the CA gave is not what was ordered
@@ -179,8 +179,10 @@ class RateLimited(IssuanceError):
     default_retry = Retry.LATER
 
 
-class OrderHeldBack(RateLimited):
+class OrderPostponed(RateLimited):
     """The CA would refuse an order before the moment of `retry`, so that none is made."""
+
+    code = "order_held_back"
 
 
 class AuthorizationFailed(IssuanceError):

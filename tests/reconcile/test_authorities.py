@@ -17,7 +17,7 @@ from certferry.errors import (
     CertificateRejected,
     DnsUnavailable,
     IssuanceError,
-    OrderHeldBack,
+    OrderPostponed,
     RateLimited,
     Retry,
 )
@@ -56,7 +56,7 @@ class Cas:
     def must_be_provable(self, names: Sequence[str], dns: DnsProvider) -> frozenset[str]:
         return self.at(USUAL).must_be_provable(names, dns)
 
-    def rate_limit_hold(self, request: IssueRequest) -> OrderHeldBack | None:
+    def rate_limit_hold(self, request: IssueRequest) -> OrderPostponed | None:
         return self.by_directory[request.directory].rate_limit_hold(request)
 
     def issue(

@@ -14,7 +14,7 @@ from certferry.errors import (
     AuthorizationFailed,
     CaUnavailable,
     DnsAccessDenied,
-    OrderHeldBack,
+    OrderPostponed,
     RateLimited,
     Retry,
 )
@@ -51,7 +51,7 @@ def test_budget_of_orders(world: ModelWorld) -> None:
     assert [Outcome.DONE] * 3 == [one.outcome for one in ok]
     assert Outcome.WAITING is held.outcome
     assert None is held.waiting
-    assert isinstance(held.error, OrderHeldBack)
+    assert isinstance(held.error, OrderPostponed)
     assert began + 3 * HOUR == held.error.retry.after
     assert 3 == world.issuer.issued
 

@@ -21,7 +21,7 @@ from certferry.core.planning.due import stuck_since
 from certferry.core.planning.plan import Action
 from certferry.core.planning.planner import ANEW_AFTER
 from certferry.core.planning.report import LineageReport, Outcome
-from certferry.errors import CertificateRejected, OrderHeldBack, TargetStuck
+from certferry.errors import CertificateRejected, OrderPostponed, TargetStuck
 from certferry.ports.issuer import IssueRequest
 from certferry.present.status_text import ticket
 from certferry.reconcile.observe import observe
@@ -51,8 +51,8 @@ class Gateway:
         must_be_as_ordered(evil, request.names, issued.certificate.not_before)
         return evil
 
-    def rate_limit_hold(self, *asked: Any, **how: Any) -> OrderHeldBack | None:
-        held: OrderHeldBack | None = self._issuer.rate_limit_hold(*asked, **how)
+    def rate_limit_hold(self, *asked: Any, **how: Any) -> OrderPostponed | None:
+        held: OrderPostponed | None = self._issuer.rate_limit_hold(*asked, **how)
         return held
 
     def renewal_info(self, cert_pem: str, directory: str = "") -> RenewalInfo:

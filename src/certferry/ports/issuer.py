@@ -12,7 +12,7 @@ from certferry.core.certificates.lineage import RevocationReason
 from certferry.core.certificates.renewal import RenewalInfo
 from certferry.core.planning.limits import PlannedOrder
 from certferry.core.secret import Secret
-from certferry.errors import OrderHeldBack
+from certferry.errors import OrderPostponed
 from certferry.ports.dns import DnsProvider
 from certferry.ports.progress import Progress
 from certferry.ports.state import Lease
@@ -63,7 +63,7 @@ class Issuer(Protocol):
         orders.
         """
 
-    def rate_limit_hold(self, request: IssueRequest) -> OrderHeldBack | None:
+    def rate_limit_hold(self, request: IssueRequest) -> OrderPostponed | None:
         """Return why the CA is not asked for this now, and until when, by what was ordered and
         what it said before: its limits, where they are known, and its Retry-After. An order that
         is continued spends nothing. The CA is asked nothing.
@@ -80,7 +80,7 @@ class Issuer(Protocol):
         made (`StateStore.claim_order`), and keep what the CA says of the next ones
         (`save_failed_proofs`, `save_hold`); must not close the order in the state: saving the
         version does. Must give only what was ordered (`core.certificates.chain`):
-        `CertificateRejected` for any other certificate. Raises `IssuanceError`, `OrderHeldBack`
+        `CertificateRejected` for any other certificate. Raises `IssuanceError`, `OrderPostponed`
         among them, or `DnsError`; after `DnsAccessDenied` it must ask the account before it orders
         again.
         """

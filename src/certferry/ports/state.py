@@ -232,7 +232,7 @@ class OrderStore(Protocol):
         self, lease: Lease, directory: str, wanted: PlannedOrder, limits: Limits, now: datetime
     ) -> None:
         """Store that an order is about to be made, which takes the place of the lineage's earlier
-        one there. Saving the version says that it was issued. Raises `OrderHeldBack`, with nothing
+        one there. Saving the version says that it was issued. Raises `OrderPostponed`, with nothing
         written, when the limits allow none now (`core.planning.limits.rate_limit_hold`): however
         many runs ask at once, no more than these are allowed.
         """

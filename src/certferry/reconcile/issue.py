@@ -88,7 +88,7 @@ def rate_limit_hold(
 ) -> Issue:
     """Return an order with the CAs that may be asked now, or held until one may."""
     free: list[Authority | None] = []
-    holds: list[errors.OrderHeldBack] = []
+    holds: list[errors.OrderPostponed] = []
 
     def ask(authorities: Sequence[Authority | None]) -> None:
         for authority in authorities:
@@ -112,7 +112,7 @@ def rate_limit_hold(
     return replace(step, authorities=tuple(one for one in free if one is not None))
 
 
-def _end(hold: errors.OrderHeldBack) -> datetime:
+def _end(hold: errors.OrderPostponed) -> datetime:
     return hold.retry.after or datetime.max.replace(tzinfo=UTC)
 
 

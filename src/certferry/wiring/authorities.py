@@ -15,7 +15,7 @@ from certferry.config.tables import called
 from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.certificates.renewal import RenewalInfo
 from certferry.core.desired.certificate import ExternalAccount
-from certferry.errors import ConfigError, OrderHeldBack
+from certferry.errors import ConfigError, OrderPostponed
 from certferry.ports.dns import DnsProvider
 from certferry.ports.issuer import CaAccount, Issuer, IssueRequest
 from certferry.ports.progress import Pause, Progress
@@ -54,7 +54,7 @@ class LateIssuer:
         """See `ports.issuer.Issuer.must_be_provable`."""
         return self._at("").must_be_provable(names, dns)
 
-    def rate_limit_hold(self, request: IssueRequest) -> OrderHeldBack | None:
+    def rate_limit_hold(self, request: IssueRequest) -> OrderPostponed | None:
         """See `ports.issuer.Issuer.rate_limit_hold`. Nothing is connected."""
         return self.budget(request.directory).rate_limit_hold(request)
 

@@ -26,7 +26,7 @@ from certferry.errors import (
     CaUnavailable,
     DnsUnavailable,
     IssuanceError,
-    OrderHeldBack,
+    OrderPostponed,
     RateLimited,
     Retry,
 )
@@ -314,7 +314,7 @@ def other_directory() -> Zones:
     return zones
 
 
-def held(bench: Bench, request: IssueRequest | None = None) -> OrderHeldBack | None:
+def held(bench: Bench, request: IssueRequest | None = None) -> OrderPostponed | None:
     return bench.issuer(limits=LIMITS).rate_limit_hold(request or bench.request())
 
 
@@ -340,7 +340,7 @@ def test_order_that_would_be_too_many_is_not_made(bench: Bench) -> None:
         bench.state.save_version(bench.lease(), bundle, bench.clock.now())
     until = bench.clock.now() + 3 * HOUR
 
-    with pytest.raises(OrderHeldBack) as failure:
+    with pytest.raises(OrderPostponed) as failure:
         bench.issue(issuer=bench.issuer(limits=LIMITS))
 
     moment = failure.value.retry.after

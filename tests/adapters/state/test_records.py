@@ -16,7 +16,7 @@ from certferry.adapters.acme.budget import limits_at
 from certferry.adapters.state.columns import (
     FACTS,
     SETTINGS,
-    WISH,
+    DESIRED,
     from_moment,
     from_names,
     to_moment,
@@ -82,7 +82,7 @@ def test_moments_sort_as_text(one: datetime, other: datetime) -> None:
 @pytest.mark.parametrize(
     "corrupt", ["", "soon", "2026-11-26T12:00:00", "[", "7", "null", "[" * 100_000, "{" * 100_000]
 )
-@pytest.mark.parametrize("read", [to_moment, FACTS.read, WISH.read, SETTINGS.read])
+@pytest.mark.parametrize("read", [to_moment, FACTS.read, DESIRED.read, SETTINGS.read])
 def test_column_that_another_program_wrote(read: Callable[[str], object], corrupt: str) -> None:
     """A state that was tampered with is told as such, whatever stands in it."""
     with pytest.raises(StateError, match="contains data that certferry did not write") as caught:

@@ -39,7 +39,7 @@ from certferry.core.certificates.lineage import Revocation, RevocationReason, Ve
 from certferry.core.certificates.renewal import is_overdue
 from certferry.core.planning.plan import Action
 from certferry.core.planning.report import LineageReport, Outcome, StepOutcome, SyncReport
-from certferry.errors import ConfigError, DnsAccessDenied, OrderHeldBack, Retry
+from certferry.errors import ConfigError, DnsAccessDenied, OrderPostponed, Retry
 from certferry.problem import Problem
 from certferry.text import Text
 from tests.core.strategies import NOW, certificate
@@ -94,7 +94,7 @@ def test_trouble_near_its_deadline_is_reported_more_often() -> None:
 
 def test_order_that_is_postponed_is_reported_once_and_again_near_the_deadline() -> None:
     """Until when was sent, and there is nothing to do before; its end is sent as any."""
-    held = replace(trouble(), problem=replace(DENIED, code=OrderHeldBack.code))
+    held = replace(trouble(), problem=replace(DENIED, code=OrderPostponed.code))
     near = replace(held, deadline=NOW + timedelta(days=4))
 
     first = dispatch("ops", [held], ChannelState(), USUAL, NOW)
@@ -293,7 +293,7 @@ def test_a_deployment_that_failed_has_the_time_of_the_certificate_before() -> No
 
 def held_until(until: datetime) -> StepOutcome:
     """An order that no CA is asked for before a moment."""
-    error = OrderHeldBack(Text("nothing is ordered before then"), retry=Retry.at(until))
+    error = OrderPostponed(Text("nothing is ordered before then"), retry=Retry.at(until))
     said = StepOutcome.of(Action.ISSUE, error)
     return replace(said, outcome=Outcome.WAITING)
 

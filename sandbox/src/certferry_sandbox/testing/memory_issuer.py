@@ -39,7 +39,7 @@ from certferry.errors import (
     DnsError,
     IssuanceError,
     OrderFailed,
-    OrderHeldBack,
+    OrderPostponed,
     StateError,
     ZoneNotFound,
 )
@@ -281,7 +281,7 @@ class MemoryIssuer:
                 must_have_zone(name, zones)
         return frozenset()
 
-    def rate_limit_hold(self, request: IssueRequest) -> OrderHeldBack | None:
+    def rate_limit_hold(self, request: IssueRequest) -> OrderPostponed | None:
         """See `ports.issuer.Issuer.rate_limit_hold`."""
         kept, now = self._state.order(request.lineage), self._now()
         going_on = kept is not None and self._leads_to(request, kept)
@@ -296,7 +296,7 @@ class MemoryIssuer:
         progress(Activity(request.lineage, Text("ordering a certificate"), self._now()))
         try:
             return self._issued(request, dns, lease)
-        except OrderHeldBack:
+        except OrderPostponed:
             raise
         except IssuanceError as refusal:
             until = refusal.retry.after

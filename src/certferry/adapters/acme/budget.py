@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from certferry.core.certificates.certificate import same_names
 from certferry.core.planning.limits import Allowance, Limits, rate_limit_hold
 from certferry.core.planning.planner import ORDER_LIFETIME
-from certferry.errors import OrderHeldBack
+from certferry.errors import OrderPostponed
 from certferry.ports.issuer import IssueRequest
 from certferry.ports.state import StateStore
 
@@ -47,7 +47,7 @@ class Budget:
     state: StateStore
     now: Callable[[], datetime]
 
-    def rate_limit_hold(self, request: IssueRequest) -> OrderHeldBack | None:
+    def rate_limit_hold(self, request: IssueRequest) -> OrderPostponed | None:
         """See `Issuer.rate_limit_hold`. An earlier order most likely continues."""
         wanted, now = request.wanted, self.now()
         kept = self.state.order(request.lineage)

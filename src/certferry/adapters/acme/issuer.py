@@ -79,7 +79,7 @@ class AcmeIssuer:
         must_be_writable(names, dns, self.propagation)
         return frozenset()
 
-    def rate_limit_hold(self, request: IssueRequest) -> errors.OrderHeldBack | None:
+    def rate_limit_hold(self, request: IssueRequest) -> errors.OrderPostponed | None:
         """See `Issuer.rate_limit_hold`."""
         budget = Budget(self._directory, self.settings.limits, self.state, self.now)
         return budget.rate_limit_hold(request)
@@ -155,7 +155,7 @@ class AcmeIssuer:
         """Store until when the CA asks to be left alone, so that no later run asks before."""
         try:
             yield
-        except errors.OrderHeldBack:
+        except errors.OrderPostponed:
             raise
         except (errors.RateLimited, errors.CaUnavailable, errors.OrderFailed) as refusal:
             if refusal.retry.after is not None:

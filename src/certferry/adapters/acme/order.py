@@ -118,7 +118,7 @@ class Ordering:
         return kept, order
 
     def _claim(self, *, exempt: bool) -> None:
-        """Count the order, before the CA does. Raises `OrderHeldBack`."""
+        """Count the order, before the CA does. Raises `OrderPostponed`."""
         settings, context = self.settings, self.context
         if settings.limits is not None:
             wanted = replace(self.request.wanted, exempt=exempt)

@@ -172,5 +172,5 @@ MOMENTS = Column(
 NAMES = Column(from_names, to_names)
 KEY_TYPE = Column(from_value=lambda written: read_as(KeyType, written))
 FACTS = Column(lambda facts: _json(dict(facts)), lambda written: _read_json(written, dict))
-WISH, SETTINGS = _settings(DesiredHttps), _settings(HttpsSettings)
+DESIRED, SETTINGS = _settings(DesiredHttps), _settings(HttpsSettings)
 TEXT = Column(from_text, to_text)

@@ -314,7 +314,7 @@ def _fullchains(reader: Reader) -> Iterator[tuple[dict[str, Value], str]]:
 
 
 def _give_to_host(transaction: Transaction, upgrade: Upgrade) -> None:
-    """Give what was stored without a host, and belongs to one, to this host: see schema 17."""
+    """Assign what was stored without a host, and belongs to one, to this host: see schema 17."""
     host = upgrade.host
     transaction.add("host", name=host)
     for target in ("files", "command"):

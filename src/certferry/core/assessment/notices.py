@@ -17,7 +17,7 @@ from certferry.core.certificates.renewal import is_overdue
 from certferry.core.planning.limits import NEAR, WITHOUT_ANY
 from certferry.core.planning.plan import Action
 from certferry.core.planning.report import CODE, LineageReport, Outcome, StepOutcome, SyncReport
-from certferry.errors import CertferryError, OrderHeldBack
+from certferry.errors import CertferryError, OrderPostponed
 from certferry.problem import Problem
 from certferry.text import Text
 
@@ -423,7 +423,7 @@ def again_after(notice: Notice, now: datetime) -> timedelta | None:
     if notice.deadline is not None and notice.deadline - now <= NEAR:
         return NEAR_AGAIN
     # An order that waits for the CA was sent with its moment: nothing is to be done before.
-    return None if notice.problem.code == OrderHeldBack.code else A_DAY
+    return None if notice.problem.code == OrderPostponed.code else A_DAY
 
 
 def _due(

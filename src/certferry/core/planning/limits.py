@@ -12,7 +12,7 @@ from certferry.core.certificates.names import base_name, registered_domain
 from certferry.core.desired.certificate import Authority
 from certferry.core.observed.observation import Observation
 from certferry.core.observed.records import Remembered
-from certferry.errors import OrderHeldBack, Retry
+from certferry.errors import OrderPostponed, Retry
 from certferry.text import Text
 
 CLOCKS_APART = timedelta(minutes=1)
@@ -123,7 +123,7 @@ def rate_limit_hold(
     now: datetime,
     *,
     going_on: bool = False,
-) -> OrderHeldBack | None:
+) -> OrderPostponed | None:
     """Return why an order is not made now, and until when; `None` when it may be. Without `limits`,
     and once it is `going_on`, only what the CA asked for keeps it.
     """
@@ -133,7 +133,7 @@ def rate_limit_hold(
     if not found:
         return None
     until, why = max(found, key=lambda one: one[0])
-    return OrderHeldBack(
+    return OrderPostponed(
         Text("nothing is ordered before {moment}: {why}", moment=until, why=why),
         hint=Text(
             "a run after that orders by itself; `certferry sync --rehearse` tries a configuration"

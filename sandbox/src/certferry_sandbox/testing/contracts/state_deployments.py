@@ -22,7 +22,7 @@ from certferry.core.planning.limits import (
     PlannedOrder,
     Spent,
 )
-from certferry.errors import LeaseLost, OrderHeldBack
+from certferry.errors import LeaseLost, OrderPostponed
 from certferry.ports.state import StateStore
 from certferry_sandbox.testing.certificates import make_bundle
 
@@ -348,7 +348,7 @@ class OrderLogContract:
             other.claim_order(lease, DIRECTORY, wanted, LIMITS, NOW)
         before = store.spent(DIRECTORY, IMG)
 
-        with pytest.raises(OrderHeldBack) as held:
+        with pytest.raises(OrderPostponed) as held:
             store.claim_order(lease, DIRECTORY, IMG, LIMITS, LATER)
 
         assert NOW + timedelta(hours=3) == held.value.retry.after
@@ -378,7 +378,7 @@ class OrderLogContract:
                     lease, DIRECTORY, PlannedOrder((f"n{number}.example.com",)), LIMITS, NOW
                 )
                 let_go.append(number)
-            except OrderHeldBack:
+            except OrderPostponed:
                 pass
 
         handles = [store, other] * (RACERS // 2)
