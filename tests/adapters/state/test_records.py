@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from certferry.adapters.acme.budget import limits_at
 from certferry.adapters.state.columns import (
+    DESIRED,
     FACTS,
     SETTINGS,
-    DESIRED,
     from_moment,
     from_names,
     to_moment,

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from certferry.adapters.state.columns import FLAG, MOMENT, MOMENTS, PLAIN, SETTINGS, DESIRED
+from certferry.adapters.state.columns import DESIRED, FLAG, MOMENT, MOMENTS, PLAIN, SETTINGS
 from certferry.adapters.state.database import Reader, Table, Tables, Transaction, writes
 from certferry.adapters.state.sealing import Sealing
 from certferry.core.assessment.health import Sighting
