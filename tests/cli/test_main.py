@@ -22,6 +22,7 @@ from certferry.cli.commands import COMMANDS, Commands
 from certferry.cli.exits import FAMILIAR, Exit, of_error
 from certferry.cli.main import program, run
 from certferry.errors import DnsUnavailable, LeaseHeld
+from certferry.present import documents
 from certferry.present.language import Voice
 from certferry.text import Text
 from tests.cli import values
@@ -367,7 +368,7 @@ def test_an_unexpected_error_is_ours_and_hides_what_it_says(
     """
     with caplog.at_level(logging.DEBUG, "certferry"):
         problem = exits.problem_of(KeyError("hunter2"))
-    lines = list(exits.error_lines(problem, Voice()))
+    lines = list(Voice().end(problem))
 
     assert dedent("""\
         error: unexpected error (KeyError): this is a mistake in certferry
@@ -382,9 +383,7 @@ def test_a_file_that_the_system_refuses_is_named() -> None:
     """A problem with a file is not taken for one with the output."""
     problem = exits.problem_of(PermissionError(13, "Permission denied", "/etc/x"))
 
-    assert "error: /etc/x: Permission denied\n" == values.text_of(
-        list(exits.error_lines(problem, Voice()))
-    )
+    assert "error: /etc/x: Permission denied\n" == values.text_of(list(Voice().end(problem)))
 
 
 def test_an_error_reads_as_in_the_style_guide() -> None:
@@ -393,7 +392,7 @@ def test_an_error_reads_as_in_the_style_guide() -> None:
         Text("example.com: not seen\nmissing at {server}", server="ns2.example.net"),
         hint=Text("check the delegation\nand the firewall"),
     )
-    lines = list(exits.error_lines(exits.problem_of(error), Voice()))
+    lines = list(Voice().end(exits.problem_of(error)))
 
     assert dedent("""\
         error: example.com: not seen
@@ -410,7 +409,7 @@ def test_a_held_lease_is_try_again_later() -> None:
 
     assert Exit.TRY_LATER == of_error(error)
     assert {"error": {"code": "lease_held", "message": "locked", "hint": None}} == (
-        exits.error_document(exits.problem_of(error), Voice())
+        documents.of_end(exits.problem_of(error), Voice())
     )
 
 

@@ -157,7 +157,7 @@ def test_a_mistake_of_the_command_line_is_a_text() -> None:
     """What certferry itself finds wrong needs no reading."""
     mistake = UsageMistake(Text("--wait and --no-wait exclude each other"))
 
-    (shown, *_) = exits.error_lines(exits.problem_of(mistake), ZH)
+    (shown, *_) = ZH.end(exits.problem_of(mistake))
 
     assert "错误：--wait 和 --no-wait 不能同时使用" == plain(shown)
 
@@ -351,7 +351,7 @@ def test_an_error_in_chinese() -> None:
               missing at ns2.example.net
 
         提示：请几分钟后重试
-        """) == values.text_of(list(exits.error_lines(exits.problem_of(error), ZH)))
+        """) == values.text_of(list(ZH.end(exits.problem_of(error))))
 
 
 def test_history_in_chinese() -> None:

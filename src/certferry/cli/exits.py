@@ -10,7 +10,7 @@ Where several are true, the first of 130, 1, 3, 75 and 4 wins.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from enum import IntEnum
 from gettext import gettext
 from typing import TYPE_CHECKING
@@ -18,8 +18,6 @@ from typing import TYPE_CHECKING
 import click
 
 from certferry.errors import ConfigError, Interrupted, LeaseHeld, LeaseLost, PlanRefused, Reported
-from certferry.present.language import Voice
-from certferry.present.layout import Line, line
 from certferry.problem import Problem
 from certferry.system_words import system_words
 from certferry.text import Text, verbatim
@@ -175,20 +173,6 @@ def problem_of(error: BaseException) -> Problem:
             return Problem("system", _of_the_system(error))
         case _:
             return _mistake_of_ours(error)
-
-
-def error_lines(problem: Problem, voice: Voice) -> Iterator[Line]:
-    """Write for a person what ended a command."""
-    yield from voice.error(problem.message)
-    if problem.hint is not None:
-        yield from (line(), *voice.hint(problem.hint))
-
-
-def error_document(problem: Problem, voice: Voice) -> dict[str, object]:
-    """Write it for a program."""
-    from certferry.present.documents import of_problem
-
-    return {"error": of_problem(problem, voice)}
 
 
 def _in_our_voice(error: click.UsageError) -> Text:

@@ -179,9 +179,11 @@ def _complain(error: BaseException, arguments: Sequence[str], console: Console) 
         _end_log(UNKNOWN, console)
         return print_failure(problem, Front(console), as_json="--json" in arguments)
     _end_log(ending, console)
-    console.print_stderr(exits.error_lines(problem, console.voice))
+    console.print_stderr(console.voice.end(problem))
     if "--json" in arguments and not isinstance(error, OSError):
-        console.print_json(exits.error_document(problem, console.voice))
+        from certferry.present import documents
+
+        console.print_json(documents.of_end(problem, console.voice))
     console.flush()
     return ending
 

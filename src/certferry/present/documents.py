@@ -107,6 +107,11 @@ def of_reason(reason: Reason, voice: Voice) -> Document:
     return {"code": reason.code.value, "message": voice.say(reason.message)}
 
 
+def of_end(problem: Problem, voice: Voice) -> Document:
+    """Return what every command prints that an error ended."""
+    return {"error": of_problem(problem, voice)}
+
+
 def of_problem(problem: Problem, voice: Voice) -> Document:
     """Write what is wrong."""
     return {

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 
 from certferry.core.redaction import redacted
 from certferry.errors import ConfigError
-from certferry.present.layout import Line, Span, Tone, columns, labelled
+from certferry.present.layout import Line, Span, Tone, columns, labelled, line
 from certferry.problem import Problem
 from certferry.text import Text, Translate, offset, verbatim
 
@@ -133,6 +133,12 @@ class Voice:
             words = f"{problem.subject}: {once(problem.subject, words)}"
         yield from self.error(words) if problem.is_error else self.warning(words)
         yield from self.hint(problem.hint)
+
+    def end(self, problem: Problem) -> Iterator[Line]:
+        """Write what ended a command, and apart from it what to do."""
+        yield from self.error(problem.message)
+        if problem.hint is not None:
+            yield from (line(), *self.hint(problem.hint))
 
     def about(self, name: str, said: Text | str) -> Iterator[Line]:
         """Write a sentence after the name of what it is about."""
