@@ -356,7 +356,10 @@ class Conversation:
         tsig = answer.tsig[0]
         # With BADTIME, the server's time is beside what it repeats of ours (RFC 8945 §5.2.3).
         seconds = int.from_bytes(tsig.other, "big") if tsig.other else tsig.time_signed
-        return timedelta(seconds=seconds - int(now.timestamp()))
+        try:
+            return timedelta(seconds=seconds - int(now.timestamp()))
+        except OverflowError:  # no clock: as many bytes as the server likes, which none has signed
+            return None
 
     def _signed(self, message: dns.message.Message) -> tuple[bytes, bytes]:
         """Return a message with its signature, by the run's clock, and the signature's MAC."""
