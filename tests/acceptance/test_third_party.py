@@ -177,7 +177,7 @@ BROKEN = {
     "fails to import": ("import no_such_module\n", "No module named 'no_such_module'"),
     "lacks connect": (GOOD.replace("def connect", "def connects"), "bad_target has no connect"),
     "raises something foreign": (
-        GOOD.replace('self._ask("GET", "domains")', "{}[look.lineage]", 1),
+        GOOD.replace('self._ask("GET", "domains")', "{}[scope.lineage]", 1),
         "bad failed: KeyError",
     ),
 }
