@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from certferry import errors
-from certferry.adapters.dns.answers import not_again, parsed
+from certferry.adapters.dns.answers import not_again
+from certferry.adapters.dns.records import revealed
 from certferry.adapters.http.client import ahead_of
 from certferry.adapters.http.posting import must_be_address
 from certferry.core.certificates.names import CHALLENGE
@@ -30,7 +31,7 @@ from certferry.core.secret import Secret
 from certferry.file_trust import NotTrusted, must_be_trusted
 from certferry.ports.adapter import Context, Variable
 from certferry.ports.dns import DnsProvider
-from certferry.ports.http import Http, NoAnswer
+from certferry.ports.http import Http, NoAnswer, json_object
 from certferry.system_words import system_words
 from certferry.text import Text
 
@@ -85,7 +86,7 @@ class Settings:
 
 def connect(settings: Settings, context: Context) -> DnsProvider:
     """Return the provider of one server; nothing is sent yet. Raises `ConfigError`."""
-    api = _plain(settings.api).rstrip("/")
+    api = revealed(settings.api).rstrip("/")
     must_be_address("api", api)
     return AcmeDnsServer(
         api, _registrations(settings, api), context.http(REQUESTS_PER_SECOND), context.now
@@ -106,12 +107,8 @@ def _registrations(settings: Settings, api: str) -> Sequence[Registration]:
             Text("the acme-dns account lacks `username`, `password` or `subdomain`, or `storage`"),
             hint=REGISTER,
         )
-    username, password, subdomain = (_plain(value or "") for value in one)
+    username, password, subdomain = (revealed(value or "") for value in one)
     return [registration(username, password, subdomain)]
-
-
-def _plain(written: Secret | str) -> str:
-    return (written.reveal() if isinstance(written, Secret) else written).strip()
 
 
 @dataclass(eq=False)
@@ -196,7 +193,7 @@ class AcmeDnsServer:
             answer = self.http.send("POST", f"{self.api}/update", headers, body)
         except NoAnswer as exc:
             raise self._lost(name, exc.problem) from exc
-        said = parsed(answer.body) or {}
+        said = json_object(answer.body) or {}
         if answer.status != HTTPStatus.OK:
             raise _refused(chosen, name, answer.status, said)
         if said.get("txt") != value:
@@ -298,7 +295,7 @@ def registration(username: str, password: str, written: str, domain: str = "") -
 
 def read_storage(path: Path, api: str) -> Sequence[Registration]:
     """Read the registrations at one server from a file. Raises `ConfigError`."""
-    found = parsed(_private(path))
+    found = json_object(_private(path))
     if found is None:
         raise errors.ConfigError(
             Text("{path} is not an acme-dns client file", path=str(path)),

@@ -33,7 +33,7 @@ from certferry.core.secret import Secret
 from certferry.errors import ConfigError, DnsError, DnsUnavailable
 from certferry.ports.adapter import Context, Variable
 from certferry.ports.dns import DnsProvider
-from certferry.ports.http import Answer
+from certferry.ports.http import Answer, json_object
 from certferry.text import Text
 
 SERVICE = "Alibaba Cloud DNS"
@@ -219,7 +219,7 @@ class AlidnsClient(answers.JsonTxtService):
 
     def reply(self, action: str, answer: Answer) -> answers.Reply | None:
         """See `JsonTxtService.reply`."""
-        body = answers.parsed(answer.body)
+        body = json_object(answer.body)
         if body is None:
             return None
         hidden = [self._secret, Secret(self._id)]

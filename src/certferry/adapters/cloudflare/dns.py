@@ -36,7 +36,7 @@ from certferry.core.redaction import quoted, quoted_code
 from certferry.core.secret import Secret
 from certferry.ports.adapter import Context, Variable
 from certferry.ports.dns import DnsProvider
-from certferry.ports.http import Answer
+from certferry.ports.http import Answer, json_object
 from certferry.text import Quoted, Text
 
 SERVICE = "Cloudflare"
@@ -214,7 +214,7 @@ class CloudflareClient(answers.JsonTxtService):
 
     def reply(self, action: str, answer: Answer) -> answers.Reply | None:
         """See `JsonTxtService.reply`: the outer error's code counts, and the words of the chain."""
-        body, status = answers.parsed(answer.body), answer.status
+        body, status = json_object(answer.body), answer.status
         if body is None:
             return None
         if status < HTTPStatus.BAD_REQUEST and body.get("success") is True:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import threading
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -266,15 +265,6 @@ def not_again(service: str, denied: errors.DnsError) -> errors.DnsAccessDenied:
         Text("{service} is not asked again: {earlier}", service=service, earlier=denied.message),
         hint=denied.hint,
     )
-
-
-def parsed(raw: bytes) -> dict[str, Any] | None:
-    """Read an object, `None` where it is none."""
-    try:
-        body = json.loads(raw)
-    except (ValueError, RecursionError):
-        return None
-    return body if isinstance(body, dict) else None
 
 
 def object_in(outer: object, key: str) -> dict[str, Any]:

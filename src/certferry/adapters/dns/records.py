@@ -14,6 +14,7 @@ from typing import Protocol
 from certferry.core.certificates.names import suffixes
 from certferry.core.discovery.inventory import FoundZone
 from certferry.core.discovery.proposal import no_zone_for
+from certferry.core.secret import Secret
 from certferry.errors import DnsError, DnsRejected, DnsUnavailable
 from certferry.ports.progress import Pause
 from certferry.text import Text
@@ -26,6 +27,11 @@ CREATE_ATTEMPTS = 2
 ZONE_NAME = re.compile(r"[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63}){1,126}", re.ASCII)
 
 ALL_ZONES = Text("the zones of the account")
+
+
+def revealed(written: Secret | str) -> str:
+    """Return a setting that may be a reference to a secret, without the blanks around it."""
+    return (written.reveal() if isinstance(written, Secret) else written).strip()
 
 
 def hosts_of(value: object) -> frozenset[str]:

@@ -26,7 +26,7 @@ from certferry.core.secret import Secret
 from certferry.errors import DnsAccessDenied, DnsError, DnsRejected, Retry
 from certferry.ports.adapter import Context
 from certferry.ports.examination import AccountReport
-from certferry.ports.http import Answer
+from certferry.ports.http import Answer, json_object
 from certferry.ports.progress import Pause
 from certferry.text import Text
 
@@ -276,7 +276,7 @@ class DnspodClient(answers.JsonTxtService):
         """See `JsonTxtService.reply`, whatever the Content-Type says (§1.1)."""
         if answer.status != HTTPStatus.OK:
             return None
-        body = answers.parsed(answer.body) or {}
+        body = json_object(answer.body) or {}
         status = answers.object_in(body, "status")
         code = answers.as_text(status.get("code"))
         if not quoted_code(code, self._hidden):

@@ -16,7 +16,7 @@ from certferry.core.redaction import quoted
 from certferry.core.secret import Secret
 from certferry.errors import ConfigError
 from certferry.ports.adapter import CodeMeaning, Context, Variable
-from certferry.ports.http import NO_HEADERS, Answer, NoAnswer
+from certferry.ports.http import NO_HEADERS, Answer, NoAnswer, json_object
 from certferry.ports.notifier import AgainAt, Answered, Notifier, RefusedForGood
 from certferry.text import Text
 
@@ -61,7 +61,7 @@ class Posting:
         answer = self.exchange(address, body)
         if not isinstance(answer, Answer):
             return answer
-        found = fields_of(answer)
+        found = json_object(answer.body)
         if found is None:
             bad = Text("{service} answered with something else than its API does (status {status})")
             problem = bad.filled(service=self.service, status=answer.status)
@@ -133,15 +133,6 @@ class PostedAdapter:
     connect: Callable[[Any, Context], Notifier]
     CODES: Mapping[str, CodeMeaning] = field(default_factory=dict)
     ENVIRONMENT: tuple[Variable, ...] = ()
-
-
-def fields_of(answer: Answer) -> Mapping[str, Any] | None:
-    """Return the JSON object of an answer, `None` where it is none."""
-    try:
-        found = json.loads(answer.body)
-    except (ValueError, RecursionError):
-        return None
-    return found if isinstance(found, dict) else None
 
 
 def next_day(now: datetime) -> datetime:

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Annotated, Any
 
-from certferry.adapters.http.posting import Posting, fields_of, secret_address
+from certferry.adapters.http.posting import Posting, secret_address
 from certferry.core.assessment.notices import Message
 from certferry.core.secret import Secret
 from certferry.ports.adapter import Context, Variable
-from certferry.ports.http import Answer
+from certferry.ports.http import Answer, json_object
 from certferry.ports.notifier import Answered, Notifier, Sent
 from certferry.text import Text
 
@@ -64,7 +64,7 @@ class _Webhook:
         return {SIGNATURE: f"sha256={digest.hexdigest()}"}
 
     def _judge(self, answer: Answer) -> Answered:
-        fields = fields_of(answer) or {}
+        fields = json_object(answer.body) or {}
         said = _complaint(fields)
         if answer.status in _LATER:
             problem = self.posting.in_its_words(answer.status, said)

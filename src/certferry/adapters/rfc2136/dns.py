@@ -19,6 +19,7 @@ import dns.exception
 import dns.name
 import dns.tsig
 
+from certferry.adapters.dns.records import revealed
 from certferry.adapters.rfc2136.client import SERVICE, Conversation, Partner, UpdateServer
 from certferry.core.certificates.names import zone_name
 from certferry.core.redaction import quoted
@@ -95,8 +96,8 @@ class Settings:
 
 def connect(settings: Settings, context: Context) -> DnsProvider:
     """Return the provider of one server and key; nothing is sent yet. Raises `ConfigError`."""
-    host, port = _server(_plain(settings.server))
-    name = _key_name(_plain(settings.key_name))
+    host, port = _server(revealed(settings.server))
+    name = _key_name(revealed(settings.key_name))
     material = _material(settings.key_secret.reveal().strip())
     shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     partner = Partner(shown, name.to_text(), settings.algorithm.value)
@@ -108,10 +109,6 @@ def connect(settings: Settings, context: Context) -> DnsProvider:
         (host, port), key, within=settings.timeout, now=context.now, pause=context.pause
     )
     return UpdateServer(partner, conversation, [zone_name(zone) for zone in settings.zones])
-
-
-def _plain(written: Secret | str) -> str:
-    return (written.reveal() if isinstance(written, Secret) else written).strip()
 
 
 def _server(written: str) -> tuple[str, int]:

@@ -33,7 +33,7 @@ from certferry.core.secret import Secret
 from certferry.errors import ConfigError
 from certferry.ports.adapter import Context, Variable
 from certferry.ports.dns import DnsProvider
-from certferry.ports.http import Answer
+from certferry.ports.http import Answer, json_object
 from certferry.text import Text
 
 SERVICE = "Tencent Cloud"
@@ -337,7 +337,7 @@ def says_too_many(answer: Answer) -> bool:
 
 
 def _response_of(answer: Answer) -> dict[str, Any] | None:
-    body = None if client.is_server_error(answer) else answers.parsed(answer.body)
+    body = None if client.is_server_error(answer) else json_object(answer.body)
     response = body.get("Response") if body else None
     return response if isinstance(response, dict) else None
 
