@@ -231,7 +231,8 @@ class _TargetObserver:
         def owned_of(domains: tuple[ObservedDomain, ...]) -> tuple[ObservedDomain, ...]:
             return tuple(d for d in domains if claims.owns(lineage, deployment, d.domain, d.kind))
 
-        found = replace(found, left_out=owned_of(found.left_out))
+        if found.left_out:
+            found = replace(found, left_out=owned_of(found.left_out))
         owned = owned_of(found.domains)
         if len(owned) == len(found.domains):
             return found
@@ -259,8 +260,11 @@ class _TargetObserver:
         if asked:
             self._report(Text("asking the edges what they serve"))
         served: Mapping[str, tuple[Served, ...]] = self.ports.probe.served(asked)
-        domains = (replace(domain, last=records.get(domain.domain)) for domain in found.domains)
-        return replace(found, label=label, domains=tuple(domains), served=served)
+        domains = tuple(
+            replace(domain, last=records[domain.domain]) if domain.domain in records else domain
+            for domain in found.domains
+        )
+        return replace(found, label=label, domains=domains, served=served)
 
     def _report(self, what: Text) -> None:
         self.ports.progress(Asking(self.desired.lineage, what))

@@ -97,11 +97,8 @@ class Outcomes:
         after = {key: one for key, one in known.items() if one is not None}
         for standing in standings(plan, observed):
             # What is in progress at a target that cannot be read stays as the run reported it.
-            deployment = replace(standing, action=Action.DEPLOY)
-            begun = self._latest.get(deployment.key)
-            is_begun = begun is not None and begun.outcome is Outcome.WAITING
             is_unread = (standing.target, standing.domain) in unread
-            outcome = deployment if is_unread and is_begun else standing
+            outcome = self._as_begun(standing) if is_unread else standing
             last = after.get(outcome.key)
             is_done = last is not None and last.outcome is Outcome.DONE
             if not (is_done and outcome.outcome is Outcome.UNCHANGED):
@@ -114,6 +111,12 @@ class Outcomes:
         for key, outcome in after.items():
             if outcome is not self._latest.get(key):
                 self.note(outcome)
+
+    def _as_begun(self, standing: StepOutcome) -> StepOutcome:
+        deployment = replace(standing, action=Action.DEPLOY)
+        begun = self._latest.get(deployment.key)
+        is_begun = begun is not None and begun.outcome is Outcome.WAITING
+        return deployment if is_begun else standing
 
     def trouble(self, outcome: StepOutcome) -> None:
         """Keep what stopped the pass as a whole."""

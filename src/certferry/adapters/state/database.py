@@ -25,10 +25,13 @@ T = TypeVar("T")
 
 
 class Row(Protocol):
-    """What a query found: values by the names of their columns."""
+    """What a query found: values by the names of their columns, and in their order."""
 
     def __getitem__(self, column: str, /) -> Any:
         """Return a value."""
+
+    def __iter__(self) -> Iterator[Any]:
+        """Return the values."""
 
 
 class Reader(Protocol):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from functools import partial
+from typing import Any
 
 from certferry.adapters.state.columns import (
     KEY_TYPE,
@@ -44,6 +46,12 @@ _VERSIONS = Table(
     revocation=None,
     issuer_not_after=VALIDITY,
 )
+_COLUMNS = (
+    "number, fingerprint, names, common_name, serial, issuer, not_before, not_after, key_type,"
+    " saved_at, key_matches, chain_complete, window_start, window_end, window_page,"
+    " fullchain_digest, ask_after, directory, revoked_at, revocation_reason, revocation_answered,"
+    " issuer_not_after"
+)
 _LEAF = Table("version", Certificate, names=NAMES, not_before=VALIDITY, not_after=VALIDITY)
 _ORDERED = Table(
     "acme_order", Ordered, "lineage", at=MOMENT.named("created_at"), names=NAMES, key_type=KEY_TYPE
@@ -74,7 +82,7 @@ class VersionTables(Tables):
         """See `VersionStore.versions_in_use`."""
         found: dict[str, list[Version]] = {}
         for row in self._database.rows(
-            "SELECT * FROM version"
+            f"SELECT lineage, {_COLUMNS} FROM version"  # noqa: S608 - a constant
             " WHERE number = (SELECT MAX(number) FROM version AS newer"
             " WHERE newer.lineage = version.lineage)"
             " OR NOT revocation_answered"
@@ -82,7 +90,8 @@ class VersionTables(Tables):
             " AND sighting.fingerprint = version.fingerprint)"
             " ORDER BY lineage, number DESC"
         ):
-            found.setdefault(row["lineage"], []).append(_version(row))
+            lineage, *facts = row
+            found.setdefault(lineage, []).append(_version(facts))
         return {lineage: tuple(versions) for lineage, versions in found.items()}
 
     def bundle(self, lineage: str, number: int) -> CertificateBundle:
@@ -181,46 +190,41 @@ def _ordered_at(reader: Reader, lineage: str, bundle: CertificateBundle) -> str 
 
 
 def _versions(reader: Reader, lineage: str) -> tuple[Version, ...]:
-    query = "SELECT * FROM version WHERE lineage = ? ORDER BY number DESC"
+    query = f"SELECT {_COLUMNS} FROM version WHERE lineage = ? ORDER BY number DESC"  # noqa: S608 - a constant
     return tuple(map(_version, reader.rows(query, lineage)))
 
 
-def _version(row: Row) -> Version:
-    start, revoked_at = row["window_start"], row["revoked_at"]
-    ask_after, issuer_end = row["ask_after"], row["issuer_not_after"]
+def _version(row: Iterable[Any]) -> Version:
+    """Read a row of `_COLUMNS`, in their order: a run reads many."""
+    number, fingerprint, names, common_name, serial, issuer, *rest = row
+    not_before, not_after, key_type, saved_at, key_matches, chain_complete, *rest = rest
+    start, end, page, digest, ask_after, directory, *revoked, issuer_end = rest
     return Version(
-        row["number"],
+        number,
         Certificate(
-            row["fingerprint"],
-            to_names(row["names"]),
-            row["common_name"],
-            row["serial"],
-            row["issuer"],
-            to_validity(row["not_before"]),
-            to_validity(row["not_after"]),
-            row["key_type"],
+            fingerprint,
+            to_names(names),
+            common_name,
+            serial,
+            issuer,
+            to_validity(not_before),
+            to_validity(not_after),
+            key_type,
         ),
-        to_moment(row["saved_at"]),
-        bool(row["key_matches"]),
-        bool(row["chain_complete"]),
-        None if start is None else _window(row),
-        row["fullchain_digest"],
+        to_moment(saved_at),
+        bool(key_matches),
+        bool(chain_complete),
+        None if start is None else RenewalWindow(to_moment(start), to_moment(end), page),
+        digest,
         None if ask_after is None else to_moment(ask_after),
-        row["directory"],
-        None if revoked_at is None else _revocation(row),
+        directory,
+        None if revoked[0] is None else _revocation(*revoked),
         None if issuer_end is None else to_validity(issuer_end),
     )
 
 
-def _window(row: Row) -> RenewalWindow:
-    start, end = to_moment(row["window_start"]), to_moment(row["window_end"])
-    return RenewalWindow(start, end, row["window_page"])
-
-
-def _revocation(row: Row) -> Revocation:
-    reason = read_as(RevocationReason, row["revocation_reason"])
-    is_answered = row["revocation_answered"] in {None, True}
-    return Revocation(to_moment(row["revoked_at"]), reason, is_answered)
+def _revocation(at: str, reason: str, answered: int | None) -> Revocation:
+    return Revocation(to_moment(at), read_as(RevocationReason, reason), answered in {None, True})
 
 
 # One query instead of four: each costs more than its answer, with many threads at it.

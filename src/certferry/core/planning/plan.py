@@ -329,6 +329,8 @@ Doubt = tuple[str, str, str]
 
 def doubts_in(plan: Plan, observed: Observation) -> frozenset[Doubt]:
     """Return what another run may explain: new drift, waits that timed out, unknown copies."""
+    if not (plan.rollouts or plan.retirements or plan.findings or plan.drifts):
+        return frozenset()  # as in nearly every pass
     timed_out = (
         (rollout.target, rollout.domain, rollout.steps[0].fingerprint or "")
         for rollout in plan.timed_out

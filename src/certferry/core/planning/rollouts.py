@@ -208,23 +208,26 @@ def _rollout(
     case: _Case, https: DesiredHttps, *, repair: bool = False, left: Changes = ()
 ) -> plans.Rollout:
     deploy = _deploy(case, https, repair=repair, left=left)
-    verify = plans.Verify(
-        *case.place, _not_seen(case), kind=case.domain.kind, fingerprint=case.fingerprint
-    )
     if deploy is not None:
-        return plans.Rollout(*case.place, (deploy, verify))
+        return plans.Rollout(*case.place, (deploy, _verify(case)))
     record = None
     if case.fingerprint is not None and not case.supply.is_coming:
         record = open_record(case.domain, case.fingerprint, case.supply.times.now)
     # Done means served, and the target at rest: a change in progress may still end otherwise.
     if not case.is_served or case.domain.state is DomainState.PROCESSING:
-        return plans.Rollout(*case.place, (_rollback(case, record) or verify,))
+        return plans.Rollout(*case.place, (_rollback(case, record) or _verify(case),))
     if record is None:
         return plans.Rollout(*case.place, ())
     changes: Changes = ()
     if record.settings_before not in {None, case.domain.https}:
         changes = changes_unasked(record.settings_before, record.sent, case.domain.https)
-    return plans.Rollout(*case.place, (replace(verify, reason=NOT_RECORDED, changes=changes),))
+    verify = replace(_verify(case), reason=NOT_RECORDED, changes=changes)
+    return plans.Rollout(*case.place, (verify,))
+
+
+def _verify(case: _Case) -> plans.Verify:
+    kind, fingerprint = case.domain.kind, case.fingerprint
+    return plans.Verify(*case.place, _not_seen(case), kind=kind, fingerprint=fingerprint)
 
 
 def _rollback(case: _Case, record: RolloutRecord | None) -> plans.Rollback | None:
