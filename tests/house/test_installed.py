@@ -316,6 +316,7 @@ HEAVY = {
     "keyring",
     "msgspec",
     "OpenSSL",
+    "psycopg",
     "requests",
     "rich",
     "socket",

@@ -17,6 +17,7 @@ import click
 
 from certferry.errors import (
     ConfigError,
+    DatabaseUnavailable,
     Interrupted,
     LeaseHeld,
     LeaseLost,
@@ -52,7 +53,7 @@ def of_error(error: BaseException) -> Exit:
             return Exit.USAGE
         case PlanRefused():
             return Exit.REFUSED
-        case LeaseHeld() | LeaseLost():
+        case LeaseHeld() | LeaseLost() | DatabaseUnavailable():
             return Exit.TRY_LATER
         case Interrupted():
             return Exit.STOPPED
