@@ -29,7 +29,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import partial
 from pathlib import Path
 from time import process_time
 from typing import Any
@@ -37,9 +36,8 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from benchmarks.many_domains_stand_in import KEYS, SECONDS, START
-from certferry.adapters.qiniu.client import QiniuClient
+from certferry.adapters.qiniu.client import QiniuClient, QiniuTransport
 from certferry.adapters.qiniu.target import Qiniu
-from certferry.adapters.qiniu.transport import QiniuTransport
 from certferry.adapters.qiniu.wire import Hosts, QiniuKeys
 from certferry.adapters.state.connect import connect
 from certferry.core.certificates.certificate import CertificateBundle
@@ -52,14 +50,13 @@ from certferry.core.desired.certificate import (
 )
 from certferry.core.observed.observation import ObservedTarget, Served, TargetRules
 from certferry.core.planning.rollouts import Claims
+from certferry.core.reasons import LONGEST
 from certferry.core.secret import Secret
-from certferry.core.waiting import LONGEST
 from certferry.ports.state import StateStore
 from certferry.ports.target import Scope
-from certferry.reconcile.discover import survey_accounts
 from certferry.reconcile.reconciler import LineageReconciler
-from certferry.reconcile.run import Ports, Run, held_lease
-from certferry.reconcile.status import plans_of
+from certferry.reconcile.run import Ports, Run
+from certferry.reconcile.status import plans_of, survey_accounts
 from certferry.wiring.accounts import AccountNotes
 from certferry_sandbox.testing.memory_dns import MemoryDns
 from certferry_sandbox.testing.memory_issuer import LIFETIME, MemoryCa, MemoryIssuer
@@ -339,7 +336,6 @@ class Benchmark:
             receiver=MemoryReceivers().receiver,
             probe=edges,
             state=self.state,
-            lease=partial(held_lease, self.state, self.time.now),
             now=self.time.now,
             progress=silence.told,
             claims=Claims(),

@@ -37,8 +37,8 @@ from certferry.core.certificates.renewal import HALF_DAY, renew_at
 from certferry.core.planning.limits import Limits, PlannedOrder, rate_limit_hold
 from certferry.ports.state import StateStore
 from certferry.reconcile.reconciler import Reconciler
+from certferry.reconcile.run import WaitLimit
 from certferry.reconcile.status import plans_of, statuses_of
-from certferry.reconcile.work_queue import WaitLimit
 from certferry_sandbox.testing.memory_target import MemoryCdn
 
 CERTIFICATES, MEASURED = 100_000, 20_000

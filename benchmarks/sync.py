@@ -13,9 +13,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from pathlib import Path
 
 from certferry.adapters.state.connect import connect
@@ -30,10 +28,8 @@ from certferry.core.planning.report import SyncReport
 from certferry.ports.progress import no_listener
 from certferry.ports.state import StateStore
 from certferry.ports.target import Scope
-from certferry.reconcile.observe import SightingsKeeper
 from certferry.reconcile.reconciler import Reconciler
-from certferry.reconcile.run import Ports, held_lease
-from certferry.reconcile.work_queue import WaitLimit
+from certferry.reconcile.run import Ports, WaitLimit
 from certferry_sandbox.testing.certificates import make_bundle
 from certferry_sandbox.testing.memory_dns import MemoryDns
 from certferry_sandbox.testing.memory_issuer import MemoryIssuer
@@ -85,7 +81,6 @@ def ports_of(state: StateStore, cdn: MemoryCdn) -> Ports:
         targets={"cdn": cdn},
         probe=cdn,
         state=state,
-        lease=partial(held_lease, state, now),
         now=now,
         progress=no_listener,
     )
@@ -103,18 +98,12 @@ def main() -> None:
         cdn = MemoryCdn(now, processing=timedelta(0), lags=(timedelta(0), timedelta(0)))
         wishes = [wish(number) for number in range(arguments.certificates)]
         furnish(state, cdn, wishes)
-        ports = ports_of(state, cdn)
-        reconciler = Reconciler(ports)
+        reconciler = Reconciler(ports_of(state, cdn))
         report = reconciler.sync(wishes, WaitLimit())
         assert report.ok, "there was something to do"  # noqa: S101 - or nothing is measured
-        watched = Reconciler(replace(ports, observer=SightingsKeeper(state, now)))
-        told(state, watched.sync(wishes, WaitLimit()))  # the first one writes what it saw
-        bare, kept = [], []
-        for _ in range(arguments.rounds):  # in turns: a busy moment touches both
-            bare.append(milliseconds(lambda: reconciler.sync(wishes, WaitLimit()), 1))
-            kept.append(milliseconds(lambda: told(state, watched.sync(wishes, WaitLimit())), 1))
-        each = statistics.median(kept) / len(wishes)
-        more = statistics.median(two / one for one, two in zip(bare, kept, strict=True))
+        each = milliseconds(
+            lambda: compared(state, reconciler.sync(wishes, WaitLimit())), arguments.rounds
+        ) / len(wishes)
         looks = [as_look(one, state) for one in wishes]
         fake = milliseconds(lambda: ask_all(cdn, looks), arguments.rounds) / len(wishes)
         reading = milliseconds(lambda: read_all(state, wishes), arguments.rounds) / len(wishes)
@@ -123,10 +112,9 @@ def main() -> None:
     print(f"reading the versions   {reading:6.3f} ms each")
     print(f"sync, nothing to do    {each:6.3f} ms each   {each / reading:5.2f} x")
     print(f"of that, our own work  {each - fake:6.3f} ms each   (the CDN in memory: {fake:.3f})")
-    print(f"of that, what is kept for monitors: {100 * (more - 1):4.1f} %")
 
 
-def told(state: StateStore, report: SyncReport) -> None:
+def compared(state: StateStore, report: SyncReport) -> None:
     """Compare what a run leaves to be told with what stands, as every run does at its end."""
     lineages = [one.lineage for one in report.lineages]
     before = state.notices()

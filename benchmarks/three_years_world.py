@@ -16,8 +16,7 @@ from typing import Any
 
 from benchmarks.three_years_ca import OTHER, USUAL, SimulatedCas
 from certferry.core.assessment.notices import USUAL as USUAL_TOPICS
-from certferry.core.assessment.notices import Notice, Topic, noticed
-from certferry.core.assessment.notifications import Message, Notification
+from certferry.core.assessment.notices import Message, Notice, Notification, Topic, noticed
 from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.certificates.renewal import renew_at
 from certferry.core.desired.certificate import DesiredCertificate, DesiredDeployment, Issuance
@@ -32,8 +31,7 @@ from certferry.ports.progress import no_listener
 from certferry.reconcile.notifications import Channel, Notifications
 from certferry.reconcile.reconciler import LineageReconciler, Reconciler
 from certferry.reconcile.retries import ScheduledRun
-from certferry.reconcile.run import Ports, held_lease
-from certferry.reconcile.work_queue import WaitLimit
+from certferry.reconcile.run import Ports, WaitLimit
 from certferry.text import Text
 from certferry_sandbox.testing.interruptions import Altered, Port
 from certferry_sandbox.testing.memory_dns import MemoryDns
@@ -293,7 +291,6 @@ class World:
             receiver=MemoryReceivers().receiver,
             probe=self.cdn,
             state=self.state,
-            lease=partial(held_lease, self.state, self.now),
             now=self.now,
             progress=no_listener,
             claims=Claims(),

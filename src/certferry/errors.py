@@ -48,6 +48,8 @@ RunEnded                      not an error: no handler of errors catches it
 from __future__ import annotations
 
 import re
+import shlex
+import sys
 from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar, Self
@@ -106,7 +108,7 @@ class Reported(Exception):
         return Problem(code or self.code, self.message, self.hint, severity, subject)
 
     def about(self, lineage: str) -> Self:
-        """Give the same error with the certificate's name in the hint, where its author did not
+        """Return the same error with the certificate's name in the hint, where its author did not
         know it. This one stays as it is: others may be told of it under another name.
         """
         if self.hint is None:
@@ -360,3 +362,25 @@ class Interrupted(RunEnded):
 
 class LeaseLost(RunEnded):
     """Another run took over; what this one still wanted to write is refused."""
+
+
+def how_to_install(extra: str) -> Text:
+    """Return the command that installs an extra's libraries: with the Python of this environment,
+    since the `pip` of the PATH is as a rule another one's, which Debian's refuses to change (PEP
+    668).
+    """
+    command = [sys.executable, "-m", "pip", "install", "--require-hashes", "-r"]
+    return Text(
+        "run in certferry's checkout: {command}",
+        command=shlex.join([*command, f"requirements/{extra}.txt"]),
+    )
+
+
+def how_to_install_with(extra: str) -> Text:
+    """Return the command that installs this certferry anew and, in the same version, the packages
+    of an extra that come from the same checkout; their libraries by their hashes.
+    """
+    return Text(
+        "run in certferry's checkout: {command}",
+        command=f"CERTFERRY_HOME={shlex.quote(sys.prefix)} ./scripts/install --with {extra}",
+    )

@@ -54,7 +54,6 @@ class PathCheck:
     name: str
     path: Path
     owners: frozenset[int]
-    makes_files: bool
     is_exposed: bool
 
     def open(self, flags: int = _READ, mode: int = 0o600) -> int:
@@ -62,11 +61,11 @@ class PathCheck:
         flags |= os.O_NOFOLLOW | os.O_CLOEXEC
         return os.open(self.name, flags, mode, dir_fd=self.directory)
 
-    def judge(self, facts: os.stat_result) -> None:
+    def judge(self, facts: os.stat_result, *, makes_files: bool = False) -> None:
         """Raise `NotTrusted` where others could change what has these facts."""
         _must_be_owned(self.path, facts, self.owners)
         who = _other_writers(facts, self.owners)
-        if who is not None and (self.makes_files or not _is_sticky(facts)):
+        if who is not None and (makes_files or not _is_sticky(facts)):
             problem = Text("can be changed by {who} (mode {mode})", who=who, mode=_octal(facts))
             fix = _elsewhere() if self.path in _PUBLIC else _closed(self.path, facts)
             raise NotTrusted(self.path, problem, fix)
@@ -76,10 +75,10 @@ def open_directory(path: Path, owners: Collection[int] = ()) -> int:
     """Open a directory in which files are made. These `owners` may own it, and those above it,
     beside root and the caller; no link is followed there. Raises `OSError`, such as `NotTrusted`.
     """
-    with checked_path(path, owners, makes_files=True) as found:
+    with checked_path(path, owners) as found:
         descriptor = found.open(os.O_RDONLY | os.O_DIRECTORY)
         try:
-            found.judge(os.fstat(descriptor))
+            found.judge(os.fstat(descriptor), makes_files=True)
         except BaseException:
             os.close(descriptor)
             raise
@@ -91,13 +90,14 @@ def must_be_trusted(path: Path, *, makes_files: bool = False) -> None:
     is only read. Nothing is opened: SQLite's locks on a file end when the process that has them
     closes one of its descriptors.
     """
-    with checked_path(path, makes_files=makes_files) as found:
-        found.judge(os.stat(found.name, dir_fd=found.directory, follow_symlinks=False))
+    with checked_path(path) as found:
+        facts = os.stat(found.name, dir_fd=found.directory, follow_symlinks=False)
+        found.judge(facts, makes_files=makes_files)
 
 
 @contextmanager
 def checked_path(
-    path: Path, owners: Collection[int] = (), *, makes_files: bool = False, exposed: bool = False
+    path: Path, owners: Collection[int] = (), *, exposed: bool = False
 ) -> Iterator[PathCheck]:
     """Follow a path for a `with` block, and judge each directory and link before the next step.
     Raises `OSError` as `open_directory` does. With `exposed`, others may own the directories and
@@ -111,7 +111,8 @@ def checked_path(
     with ExitStack() as opened:
         while True:
             name = left.pop()
-            if _is_link(name, handle):
+            facts = _facts(name, handle)
+            if facts is not None and stat.S_ISLNK(facts.st_mode):
                 links += 1
                 if stranger is not None:
                     problem = Text("is a symbolic link that {who} can change", who=stranger)
@@ -119,7 +120,6 @@ def checked_path(
                     raise NotTrusted(here / name, problem, fix)
                 if links > _MOST_LINKS:
                     raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
-                facts = os.stat(name, dir_fd=handle, follow_symlinks=False)
                 _must_be_owned(here / name, facts, own)
                 left += reversed(PurePath(os.readlink(name, dir_fd=handle)).parts or (".",))
                 continue
@@ -130,22 +130,20 @@ def checked_path(
             here = here.parent if name == ".." else here / name
             facts = os.fstat(handle)
             others = _other_writers(facts, own)
-            if facts.st_uid not in own and _has_number(facts.st_uid):
+            if _is_strangers(facts, own):
                 stranger = user_name(facts.st_uid)
             elif others is not None and not _is_sticky(facts):
                 stranger = others
             if not exposed:
                 _must_keep(here, facts, wanted, trusted)
         is_exposed = stranger is not None or others is not None
-        yield PathCheck(handle, name, here / name, trusted, makes_files, is_exposed)
+        yield PathCheck(handle, name, here / name, trusted, is_exposed)
 
 
-def _is_link(name: str, directory: int) -> bool:
-    try:
-        facts = os.stat(name, dir_fd=directory, follow_symlinks=False)
-    except FileNotFoundError:
-        return False
-    return stat.S_ISLNK(facts.st_mode)
+def _facts(name: str, directory: int) -> os.stat_result | None:
+    with suppress(FileNotFoundError):
+        return os.stat(name, dir_fd=directory, follow_symlinks=False)
+    return None
 
 
 def _must_keep(
@@ -153,7 +151,7 @@ def _must_keep(
 ) -> None:
     """Raise `NotTrusted` of what is wanted, where others could put another in its place."""
     who = _other_writers(facts, trusted)
-    if facts.st_uid not in trusted and _has_number(facts.st_uid):
+    if _is_strangers(facts, trusted):
         problem = Text("lies in {directory}, which belongs to {owner}")
         # No advice to take another user's home away.
         fix = _as_owner(facts.st_uid, _elsewhere())
@@ -169,7 +167,7 @@ def _must_be_owned(path: Path, facts: os.stat_result, trusted: frozenset[int]) -
     if facts.st_uid in trusted:
         return
     owner, caller = user_name(facts.st_uid), os.geteuid()
-    otherwise = _run("chown", "-h", user_name(caller), path)
+    otherwise = Text("run: {command}", command=f"chown -h {user_name(caller)} {_quoted(path)}")
     if owner.isdecimal():
         otherwise = Text("chown to {number} on the host what is mounted at {path}")
         otherwise = otherwise.filled(number=caller, path=path)
@@ -185,19 +183,25 @@ def group_that_reads(facts: os.stat_result) -> int:
     return stat.S_IRGRP if facts.st_uid == 0 != caller and facts.st_gid in groups else 0
 
 
-def _has_number(user: int) -> bool:
-    """Return whether a user has a number in this user namespace: the directories around a container
-    may be those of users outside, who all seem to be one (user_namespaces(7)).
+def _is_strangers(facts: os.stat_result, trusted: frozenset[int]) -> bool:
+    """Return whether another user owns it, and has a number in this user namespace: the directories
+    around a container may be those of users outside, who all seem to be one (user_namespaces(7)).
     """
+    if facts.st_uid in trusted:
+        return False
     try:
         ranges = [line.split() for line in Path("/proc/self/uid_map").read_text().splitlines()]
     except OSError:
         return True
-    return any(int(first) <= user < int(first) + int(count) for first, _, count in ranges)
+    return any(0 <= facts.st_uid - int(first) < int(count) for first, _, count in ranges)
 
 
 def _is_sticky(facts: os.stat_result) -> bool:
     return stat.S_ISDIR(facts.st_mode) and bool(facts.st_mode & stat.S_ISVTX)
+
+
+def _quoted(path: Path) -> str:
+    return shlex.quote(str(path))
 
 
 def _octal(facts: os.stat_result) -> str:
@@ -238,13 +242,9 @@ def group_name(number: int) -> str:
     return str(number)
 
 
-def _run(*words: object) -> Text:
-    return Text("run: {command}", command=shlex.join(map(str, words)))
-
-
 def _closed(path: Path, facts: os.stat_result) -> Text:
     """Return the advice to take the others' right away, which only root and the owner can do."""
-    fix = _run("chmod", "go-w", path)
+    fix = Text("run: {command}", command=f"chmod go-w {_quoted(path)}")
     if os.geteuid() in {0, facts.st_uid}:
         return fix
     # An emptyDir is made by root with 0777, whatever the pod's user is, and 2777 with `fsGroup`.

@@ -41,7 +41,7 @@ _KNOWN = {
 
 
 def system_words(error: Exception) -> Text:
-    """Say what the system says; of a failure that is not the system's, only the kind, since its
+    """Return what the system says; of a failure that is not the system's, only the kind, since its
     words may quote anything. By the words and not by the number: `socket.gaierror` and
     `ssl.SSLError` are `OSError`s with numbers of their own.
     """

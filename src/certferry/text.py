@@ -34,15 +34,15 @@ class Text:
         self.values = {name: _bounded(value) for name, value in values.items()}
 
     def render(self, translate: Translate, zone: tzinfo | None = UTC) -> str:
-        """Give the sentence in the reader's language, with moments in their time `zone`: `None` is
-        the machine's.
+        """Return the sentence in the reader's language, with moments in their time `zone`;
+        `None` is the machine's.
         """
         shown = {name: show(value, translate, zone) for name, value in self.values.items()}
         template = translate(self.template) if self.template else ""
         return template.format_map(shown) if shown else template
 
     def filled(self, **values: object) -> Text:
-        """Give the sentence with its places filled: for sentences that are kept in tables."""
+        """Return the sentence with its places filled: for sentences that are kept in tables."""
         return Text(self.template, **values)
 
     def __str__(self) -> str:
@@ -78,7 +78,7 @@ LINEAGE = Unnamed("NAME")
 
 
 def naming(value: Text, lineage: str) -> Text:
-    """Give a sentence with the name of the certificate that it is about, wherever that lacked."""
+    """Return a sentence with the name of the certificate that it is about, wherever that lacked."""
     return value.filled(**{name: _named(one, lineage) for name, one in value.values.items()})
 
 
@@ -89,7 +89,7 @@ def _named(value: object, lineage: str) -> object:
 
 
 def own_words(value: Text) -> Text:
-    """Give a sentence without what it quotes: for what is kept for ever."""
+    """Return a sentence without what it quotes: for what is stored for ever."""
     return value.filled(**{name: _own(one) for name, one in value.values.items()})
 
 
@@ -123,7 +123,7 @@ def show(value: object, translate: Translate, zone: tzinfo | None = UTC) -> str:
 
 
 def cut(words: str) -> str:
-    """Give words that came from outside, of very many the beginning."""
+    """Return words that came from outside, cut where they are too many."""
     if len(words) <= LONGEST:
         return words
     begun = words[: LONGEST - 1] + "…"
@@ -162,7 +162,7 @@ def _duration(value: timedelta) -> Text:
     """Round down to the largest unit of which there are two; below that, to the next smaller."""
     for unit, one, many in _UNITS:
         count = value // unit
-        if count >= 2:  # noqa: PLR2004 - one unit alone is told in the next smaller one
+        if count >= 2:  # noqa: PLR2004 - one unit alone is written in the next smaller one
             return many.filled(count=count)
         if count == 1 and value == unit:
             return one

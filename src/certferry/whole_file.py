@@ -57,7 +57,7 @@ def sync_directory(directory: Path) -> None:
 
 
 def free_copy(path: Path) -> Path:
-    """Give the first free name of `FILE.bak`, `FILE.bak.2` and so on."""
+    """Return the first free name of `FILE.bak`, `FILE.bak.2` and so on."""
     number, copy = 1, path.with_name(f"{path.name}.bak")
     while os.path.lexists(copy):
         number += 1

@@ -47,7 +47,7 @@ def world(shared_world: World) -> Iterator[World]:
 
 @pytest.fixture
 def new_name() -> Callable[[], str]:
-    """Gives a name that no test has used in the shared world."""
+    """Make a name that no test has used in the shared world."""
     return lambda: f"n{next(_numbers)}.example.com"
 
 

@@ -47,6 +47,12 @@ class Footprint:
 NOBODY_ASKED = Footprint()
 
 
+def writes_since(world: World, before: Footprint) -> tuple[int, int, int]:
+    """Count the writes at Qiniu and at DNSPod, and the orders."""
+    since = Footprint.of(world) - before
+    return since.qiniu_writes, since.dnspod_writes, since.orders
+
+
 def assert_nothing_written(left: Footprint) -> None:
     """No provider was asked for a change, no certificate issued, nothing left in DNS."""
     written = (left.qiniu_writes, left.dnspod_writes, left.certificates, left.challenges)
@@ -54,6 +60,5 @@ def assert_nothing_written(left: Footprint) -> None:
 
 
 def challenges(world: World) -> list[str]:
-    """Give the names at which challenge values are left in DNS."""
     records = world.zones.records(rtype="TXT")
     return [record.name for record in records if record.name.startswith("_acme-challenge.")]

@@ -48,12 +48,11 @@ class FullDisk:
 
     @staticmethod
     def after(host: Host) -> Path:
-        """Where the files of that disk are after the run."""
         return host.directory / "after"
 
 
 def read_only(folder: Path) -> list[str]:
-    """Give what goes before a command to which a folder's file system takes no writes."""
+    """Return what goes before a command to which a folder's file system takes no writes."""
     name = shlex.quote(str(folder))
     script = f'mount --bind {name} {name} && mount -o remount,bind,ro {name} && "$@"'
     return ["unshare", "--mount", "sh", "-c", script, "sh"]

@@ -46,28 +46,43 @@ class Run:
     @property
     def complaint(self) -> Complaint:
         """What a run with `-q` complained of: it must have said this once, and nothing else."""
-        told = _COMPLAINT.fullmatch(self.err)
-        assert told is not None, self
+        reported = _COMPLAINT.fullmatch(self.err)
+        assert reported is not None, self
         assert ["error", "hint"] == _LABEL.findall(self.err), self
         assert "" == self.out, self
-        return Complaint(_on_one_line(told["error"]), _on_one_line(told["hint"]))
+        return Complaint(_on_one_line(reported["error"]), _on_one_line(reported["hint"]))
 
     @property
     def document(self) -> Any:
         """What a run with `--json` handed out."""
         return json.loads(self.out)
 
+    @property
+    def steps(self) -> list[dict[str, Any]]:
+        (certificate,) = self.document["certificates"]
+        steps: list[dict[str, Any]] = certificate["steps"]
+        return steps
+
 
 def certificate(
     *names: str, name: str | None = None, domains: Sequence[str] = (), to: str | None = "qiniu"
 ) -> str:
-    """Give the tables of a certificate; it is deployed to its own names if no others are named."""
+    """Return tables of a certificate, deployed to its own names if no others are named."""
     served = domains or names
     lines = ["", "[[certificates]]", f'name = "{name or names[0]}"', 'dns = "dnspod"']
     lines += [f"names = [{_quoted(names)}]"]
     if to is not None:
         lines += ["[[certificates.deploy]]", f'to = "{to}"', f"domains = [{_quoted(served)}]"]
     return "\n".join(lines) + "\n"
+
+
+def covering(domain: str, *deploy: str, names: str | None = None) -> str:
+    """Return tables of a certificate for a domain and everything below, or for these names;
+    deployed to what it covers, or as these lines say.
+    """
+    lines = ["", "[[certificates]]", f'name = "{domain}"', 'dns = "dnspod"']
+    lines += [f"names = [{names or _quoted((domain, f'*.{domain}'))}]"]
+    return "\n".join([*lines, "[[certificates.deploy]]", 'to = "qiniu"', *deploy, ""])
 
 
 class Host:
@@ -88,7 +103,6 @@ class Host:
 
     @property
     def key_file(self) -> Path:
-        """Where the key of the state lies."""
         return self.state.with_name("secret.key")
 
     def rewrite(self, old: str, new: str) -> None:
@@ -152,7 +166,7 @@ class Host:
             yield store
 
     def fingerprints(self, lineage: str) -> list[str]:
-        """Give the certificates that the host has had for a lineage, newest first."""
+        """Return the certificates that the host has had for a lineage, newest first."""
         if not self.state.exists():
             return []
         with self.remembering() as store:

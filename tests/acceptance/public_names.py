@@ -22,8 +22,8 @@ _CHUNK = 65536
 
 @contextmanager
 def answered(services: Mapping[str, str], directory: Path) -> Iterator[dict[str, str]]:
-    """Answer for public names with the services at these URLs, for a `with` block; give what has to
-    stand in the environment of a command for that. Other names are refused.
+    """Answer for public names with the services at these URLs, for a `with` block; return what has
+    to stand in the environment of a command for that. Other names are refused.
     """
     authority, now = Authority("Public Names"), datetime.now(UTC)
     bundle, identity = directory / "public-roots.pem", directory / "public-names.pem"

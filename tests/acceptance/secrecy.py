@@ -20,8 +20,6 @@ MAY_HOLD = {"privkey.pem": "private key", "secret.key": "sealing key"}
 
 @dataclass(frozen=True)
 class Unspeakable:
-    """One spelling of one secret."""
-
     what: str
     spelling: bytes
 
@@ -35,14 +33,14 @@ class Place:
 
 
 def value(what: str, secret: str) -> Iterator[Unspeakable]:
-    """Give a password or token as it stands, and as base64 and hexadecimal digits would have it."""
+    """Return a secret as it stands, and as base64 and hexadecimal digits would have it."""
     raw = secret.encode()
     for spelling in (raw, base64.b64encode(raw).rstrip(b"="), raw.hex().encode()):
         yield Unspeakable(what, spelling)
 
 
 def private_key(what: str, pem: str) -> Iterator[Unspeakable]:
-    """Give a key's PEM, every line of its body, the body in one piece, and the number it is."""
+    """Return a key's PEM, every line of its body, the body in one piece, and the number it is."""
     body = [line for line in pem.splitlines() if line and not line.startswith("-----")]
     for written in (pem.strip(), "".join(body), *body):
         yield Unspeakable(what, written.encode())
@@ -56,7 +54,7 @@ def private_key(what: str, pem: str) -> Iterator[Unspeakable]:
 
 
 def of_world(world: World) -> Iterator[Unspeakable]:
-    """Give the keys to the services, and the proofs of identity that were sent with them."""
+    """Return the keys to the services, and the proofs of identity that were sent with them."""
     yield from value("DNSPod's token", world.credentials.dnspod_token)
     yield from value("Qiniu's secret key", world.credentials.secret_key)
     for request in world.qiniu.requests():
@@ -67,7 +65,7 @@ def of_world(world: World) -> Iterator[Unspeakable]:
 
 
 def of_host(host: Host, *lineages: str) -> Iterator[Unspeakable]:
-    """Give the private keys that a host keeps, and what they are sealed with."""
+    """Return the private keys that a host keeps, and what they are sealed with."""
     with host.remembering() as store:
         account = store.account(host.world.pebble.directory_url)
         assert account is not None
@@ -83,14 +81,13 @@ def of_host(host: Host, *lineages: str) -> Iterator[Unspeakable]:
 
 
 def streams(runs: Mapping[str, Run]) -> Iterator[Place]:
-    """Give what runs wrote."""
     for title, run in runs.items():
         yield Place(f"stdout of {title}", run.out.encode())
         yield Place(f"stderr of {title}", run.err.encode())
 
 
 def files(*folders: Path) -> Iterator[Place]:
-    """Give every file below the folders, as its bytes are."""
+    """Return every file below the folders, as its bytes are."""
     for folder in folders:
         for path in sorted(folder.rglob("*")):
             if path.is_file():
@@ -98,7 +95,7 @@ def files(*folders: Path) -> Iterator[Place]:
 
 
 def leaks(places: Iterable[Place], secrets: Iterable[Unspeakable]) -> set[str]:
-    """Say which secret was found where; never the secret itself."""
+    """Return which secret was found where; never the secret itself."""
     known = set(secrets)
     assert all(len(secret.spelling) >= SHORTEST for secret in known)
     return {

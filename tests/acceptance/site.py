@@ -15,7 +15,6 @@ from tests.acceptance.host import Host
 
 
 def script(path: Path, body: str) -> Path:
-    """Write a program of the operator's."""
     path.write_text(f"#!/bin/sh\n{body}\n")
     path.chmod(0o755)
     return path
@@ -43,20 +42,16 @@ class Site(Host):
         )
 
     def let_reload(self, body: str = 'echo "$1 $CERTFERRY_FINGERPRINT" >> reloaded') -> None:
-        """Let the server's reload do this."""
         script(self.folder / "reload", body)
 
     def let_push(self, body: str) -> None:
-        """Let the command do this."""
         script(self.folder / "push", body)
 
     @property
     def handed_over(self) -> list[Path]:
-        """What lies where commands find their certificates."""
         return sorted((self.state.parent / "handover").rglob("*"))
 
     def lines(self, name: str) -> list[str]:
-        """What one of the programs has written down."""
         path = self.folder / name
         return path.read_text().splitlines() if path.exists() else []
 
@@ -71,7 +66,7 @@ class Site(Host):
         return fingerprint(leaf.public_bytes(Encoding.DER))
 
     def sync(self, *arguments: str) -> dict[str, dict[str, Any]]:
-        """Sync, and give the steps by their domains."""
+        """Sync, and return the steps by their domains."""
         run = self.run("sync", "--json", *arguments)
         assert run.code in {0, 1}, run
         (lineage,) = json.loads(run.out)["certificates"]
@@ -79,5 +74,5 @@ class Site(Host):
         return {step["domain"] or step["action"]: step for step in lineage["steps"]}
 
     def outcomes(self, *arguments: str) -> dict[str, str]:
-        """Sync, and give each step's outcome."""
+        """Sync, and return each step's outcome."""
         return {name: step["outcome"] for name, step in self.sync(*arguments).items()}

@@ -20,9 +20,6 @@ from tests.acceptance.host import Host, Run, certificate
 FAILED, USAGE = 1, 2
 
 
-# --- the configuration
-
-
 def test_secret_in_a_configuration_that_a_group_can_read(host: Host) -> None:
     """A literal secret in a file with a wide mode is refused, with the command that helps."""
     token = host.world.credentials.dnspod_token
@@ -77,9 +74,6 @@ def test_mistakes_of_every_kind(host: Host) -> None:
     assert "the environment variable NOBODY_SETS_IT is not set" in run.complaint.error
     assert NOBODY_ASKED == run.left
     assert not host.state.exists()
-
-
-# --- keys that are not accepted
 
 
 @pytest.mark.parametrize("variable", ["QINIU_ACCESS_KEY", "QINIU_SECRET_KEY"])
@@ -154,9 +148,6 @@ def test_wrong_keys_of_dnspod(
 
     assert 0 == cured.code
     assert (2, 2) == (cured.left.orders, cured.left.certificates)
-
-
-# --- names that are not there
 
 
 def test_zone_that_is_not_in_the_account(world: World, tmp_path: Path) -> None:
@@ -253,7 +244,6 @@ NO_KEYS = {"DP_Id": "", "DP_Key": "", "QINIU_ACCESS_KEY": "", "QINIU_SECRET_KEY"
 
 @pytest.fixture
 def keys(world: World, tmp_path: Path) -> Path:
-    """A file as the old scripts source it."""
     made_up = world.credentials
     path = tmp_path / ".cdn-env"
     path.write_text(
@@ -271,12 +261,11 @@ DP_Key='{made_up.dnspod_token}'
 
 
 @pytest.fixture
-def host_of_env_files(host_of_env_files: Host, keys: Path) -> Host:
-    """A machine whose configuration takes every key from that file."""
-    text = host_of_env_files.config.read_text().replace("env:QINIU_ACCESS_KEY", "env:QINIU_AK")
+def host_of_env_files(host: Host, keys: Path) -> Host:
+    text = host.config.read_text().replace("env:QINIU_ACCESS_KEY", "env:QINIU_AK")
     text = text.replace("env:QINIU_SECRET_KEY", "env:QINIU_SK")
-    host_of_env_files.config.write_text(f'env_files = ["{keys}"]\n{text}')
-    return host_of_env_files
+    host.config.write_text(f'env_files = ["{keys}"]\n{text}')
+    return host
 
 
 def refused(host_of_env_files: Host) -> Run:

@@ -226,7 +226,7 @@ def test_without_a_certificate_nothing_is_watched(host: Host) -> None:
     assert "no certificate is declared" in parsed(found.out)["said"]
 
 
-def test_many_problems_are_told_in_few_lines(host: Host, name: str) -> None:
+def test_many_problems_are_reported_in_few_lines(host: Host, name: str) -> None:
     """The worst comes first, and the rest is counted: an agent passes on a few thousand bytes."""
     more = [f"m{number}.{name}" for number in range(40)]
     host.config.write_text(host.config.read_text() + "".join(certificate(one) for one in more))

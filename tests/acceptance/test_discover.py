@@ -43,7 +43,7 @@ def host(world: World, tmp_path: Path, name: str, second: dict[str, str]) -> Hos
 
 
 def with_second(world: World) -> str:
-    """Give the table of the second account, at the same hosts."""
+    """Return the table of the second account, at the same hosts."""
     hosts = {
         "api": world.qiniu.api_url,
         "fusion": world.qiniu.fusion_url,
@@ -56,11 +56,10 @@ def with_second(world: World) -> str:
 
 
 def domains(run: Run) -> dict[str, Any]:
-    """Give the domains of a document by their names."""
     return {one["domain"]: one for one in run.document["domains"]}
 
 
-def test_every_kind_of_domain_is_told_with_its_certificate(
+def test_every_kind_of_domain_is_reported_with_its_certificate(
     world: World, host: Host, name: str, second: dict[str, str]
 ) -> None:
     """Kind, state, settings, whose certificate until when, what the edges serve, what covers it;
@@ -252,7 +251,7 @@ def test_dns_account_that_fails_costs_only_the_zones(
         (["--toml", "--json"], "--toml and --json exclude each other", "--help"),
     ],
 )
-def test_what_is_mistyped_is_told_before_anything_is_asked(
+def test_what_is_mistyped_is_reported_before_anything_is_asked(
     host: Host, options: list[str], error: str, hint: str
 ) -> None:
     """With what was meant, or what there is."""
@@ -317,7 +316,7 @@ def test_a_large_account_is_read_at_its_pace(
 @pytest.mark.parametrize(
     ("status", "code", "label"), [(403, 0, "warning"), (503, 1, "error")], ids=["denied", "outage"]
 )
-def test_half_that_cannot_be_read_is_told_with_the_other(
+def test_half_that_cannot_be_read_is_reported_with_the_other(
     world: World, host: Host, name: str, second: dict[str, str], status: int, code: int, label: str
 ) -> None:
     """Keys may end at Kodo for good; where it only fails for a moment, the exit code says that
@@ -334,7 +333,7 @@ def test_half_that_cannot_be_read_is_told_with_the_other(
     assert f"{label}: second: " in run.err
 
 
-def test_domain_whose_last_change_failed_is_told_with_its_problem(
+def test_domain_whose_last_change_failed_is_reported_with_its_problem(
     world: World, host: Host, name: str, second: dict[str, str]
 ) -> None:
     """With code, sentence and hint, as a frozen one is; the table has the sentence."""

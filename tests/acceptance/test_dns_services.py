@@ -45,7 +45,6 @@ class Running:
 
 @contextmanager
 def alidns(world: World) -> Iterator[Running]:
-    """Run Alibaba Cloud DNS."""
     with AlidnsService(world.zones) as service:
         service.add_account("LTAI5t", "secret")
         service.add_domain(ZONE)
@@ -59,7 +58,6 @@ def alidns(world: World) -> Iterator[Running]:
 
 @contextmanager
 def cloudflare(world: World) -> Iterator[Running]:
-    """Run Cloudflare."""
     with CloudflareService(world.zones) as service:
         service.add_token(TOKEN)
         service.add_zone(ZONE)
@@ -107,13 +105,14 @@ FAILED = 1
 @pytest.fixture(scope="module")
 def server(shared_world: World) -> Iterator[AcmeDnsService]:
     """The server; its zone is the world's."""
-    shared_world.zones.add_zone(SERVED, NAMESERVERS)
+    if SERVED not in {zone.name for zone in shared_world.zones.zones_above(SERVED)}:
+        shared_world.zones.add_zone(SERVED, NAMESERVERS)
     with AcmeDnsService(shared_world.zones, SERVED) as server:
         yield server
 
 
 def host_with(world: World, server: AcmeDnsService, one: Registered, path: Path, name: str) -> Host:
-    """Give a machine with one registration, for a name and its wildcard."""
+    """Return a machine with one registration, for a name and its wildcard."""
     return Host(
         world,
         path,
@@ -125,7 +124,6 @@ def host_with(world: World, server: AcmeDnsService, one: Registered, path: Path,
 
 
 def keys(one: Registered) -> dict[str, str]:
-    """Give the keys as the environment has them."""
     return {"ACMEDNS_USERNAME": one.username, "ACMEDNS_PASSWORD": one.password}
 
 
@@ -152,7 +150,7 @@ def test_challenges_are_written_at_the_end_of_the_cname(
     assert one.password not in first.out + first.err
 
 
-def test_cname_that_is_missing_is_told_before_an_order(
+def test_cname_that_is_missing_is_reported_before_an_order(
     world: World, server: AcmeDnsService, tmp_path: Path, name: str
 ) -> None:
     """With the record to set, by `sync` and by `doctor`."""
@@ -208,7 +206,6 @@ def at_powerdns(powerdns: PowerDns) -> OwnServer:
 
 
 def written(directory: Path, pebble: Pebble, running: OwnServer, *names: str) -> Path:
-    """Write a configuration with the account."""
     (directory / "ca.pem").write_bytes(pebble.ca_bundle.read_bytes())
     config = directory / "certferry.toml"
     listed = ", ".join(f'"{name}"' for name in names)
@@ -224,21 +221,18 @@ def written(directory: Path, pebble: Pebble, running: OwnServer, *names: str) ->
 
 
 def run(config: Path, running: OwnServer, *words: str, **environ: str) -> Ended:
-    """Run the command."""
     variables = {**os.environ, **running.environ, **environ}
     return run_here(["--config", str(config), *words], variables)
 
 
 @pytest.fixture(scope="module")
 def ca_of_bind(one_bind: Bind) -> Iterator[Pebble]:
-    """A CA that asks the BIND."""
     with Pebble(one_bind.address) as pebble:
         yield pebble
 
 
 @pytest.fixture(scope="module")
 def ca_of_powerdns(one_powerdns: PowerDns) -> Iterator[Pebble]:
-    """A CA that asks the PowerDNS."""
     with Pebble(one_powerdns.address) as pebble:
         yield pebble
 
@@ -276,7 +270,7 @@ def test_lexicon_proves_wildcard_and_apex(
     assert [] == at_powerdns.values(f"_acme-challenge.{NAME}")
 
 
-def test_zone_that_the_server_lacks_is_told_before_an_order(
+def test_zone_that_the_server_lacks_is_reported_before_an_order(
     at_bind: OwnServer, ca_of_bind: Pebble, tmp_path: Path
 ) -> None:
     """The server is asked for it: it cannot list its zones."""
@@ -289,7 +283,7 @@ def test_zone_that_the_server_lacks_is_told_before_an_order(
     assert "primary of away.example.com" in ended.err
 
 
-def test_secret_that_is_not_the_servers_is_told(
+def test_secret_that_is_not_the_servers_is_reported(
     at_bind: OwnServer, ca_of_bind: Pebble, tmp_path: Path
 ) -> None:
     """With what to compare, and without the secret."""
@@ -321,7 +315,7 @@ def test_doctor_looks_at_the_name_server(
 
 
 def found(ended: Ended) -> dict[str, str]:
-    """Give what doctor says, by whom it says it of."""
+    """Return what doctor says, by whom it says it of."""
     return {one["subject"]: one["message"] for one in json.loads(ended.out)["findings"]}
 
 
@@ -357,7 +351,6 @@ class DnsHost(Host):
         )
 
     def run(self, *arguments: str, **environ: str) -> Run:
-        """With the keys of Tencent Cloud as well."""
         return super().run(*arguments, **{**KEYS, **environ})
 
 
@@ -371,7 +364,7 @@ def tencent(shared_world: World) -> Iterator[TencentCloudService]:
 
 
 def tables(dns: str, *names: str) -> str:
-    """Give a certificate that is only issued."""
+    """Return a certificate that is only issued."""
     listed = ", ".join(f'"{name}"' for name in names)
     return f'\n[[certificates]]\nname = "both"\nnames = [{listed}]\ndns = {dns}\n'
 
@@ -448,7 +441,7 @@ def test_program_beside_the_file_runs_without_the_accounts_keys(
 
 
 @pytest.mark.parametrize(
-    ("does", "told"),
+    ("does", "reported"),
     [
         ("while :; do echo more; sleep 0.05; done", "still running after 1 second"),
         ("yes nonsense | head -c 4000000; echo the end; exit 1", "failed with exit code 1"),
@@ -456,7 +449,7 @@ def test_program_beside_the_file_runs_without_the_accounts_keys(
     ids=["never ends", "prints megabytes"],
 )
 def test_program_of_no_use_costs_one_order(
-    world: World, tmp_path: Path, name: str, does: str, told: str
+    world: World, tmp_path: Path, name: str, does: str, reported: str
 ) -> None:
     """The challenge's value is the order's: it is made before the program is called, and gone on
     with by every later run. What the program did is told in few words.
@@ -475,12 +468,12 @@ def test_program_of_no_use_costs_one_order(
 
     assert [RUN_FAILED, RUN_FAILED] == [run.code for run in runs]
     for run in runs:
-        assert told in run.err
+        assert reported in run.err
         assert len(run.out + run.err) < 5000
     assert (1, 0) == (sum(run.left.orders for run in runs), runs[-1].left.certificates)
 
 
-def test_zone_that_no_account_has_is_told_with_the_cname_to_set(
+def test_zone_that_no_account_has_is_reported_with_the_cname_to_set(
     world: World, tencent: TencentCloudService, tmp_path: Path
 ) -> None:
     """By the plan, by the doctor and by the run, and nothing is ordered; once the record is set,
@@ -522,7 +515,7 @@ def test_table_without_the_zone_of_a_name(
 
 
 @pytest.mark.parametrize("variable", list(KEYS))
-def test_wrong_kind_of_key_is_told(
+def test_wrong_kind_of_key_is_reported(
     world: World, tencent: TencentCloudService, tmp_path: Path, variable: str
 ) -> None:
     """A DNSPod token where a key of Tencent Cloud belongs."""

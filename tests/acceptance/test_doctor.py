@@ -29,8 +29,8 @@ never ordered.
 
 
 def examined(host: Host, **environ: str) -> set[tuple[str, str]]:
-    """Examine, and give the codes beyond what is to be known, with their subjects. Nothing may have
-    been changed, and the code has to say whether an error is among them.
+    """Examine, and return the codes beyond what is to be known, with their subjects. Nothing may
+    have been changed, and the code has to say whether an error is among them.
     """
     run = host.run("doctor", "--json", **environ)
     assert_nothing_written(run.left)
@@ -54,9 +54,6 @@ def zones(world: World) -> Iterator[World]:
             world.zones.remove(record.id)
 
 
-# --- in order
-
-
 def test_machine_in_order(host: Host) -> None:
     """No error and no warning but that nothing is scheduled, and no failure told; what to back up
     is told, and not even a state is made.
@@ -72,13 +69,13 @@ def test_machine_in_order_after_a_run(host: Host, name: str) -> None:
     assert {("last_change", name), ("last_run", "sync")} == examined(host)
 
 
-def test_what_is_looked_at_is_told_from_the_beginning(host: Host) -> None:
+def test_what_is_looked_at_is_reported_from_the_beginning(host: Host) -> None:
     """On stderr, in the operator's language, before the findings."""
     run = host.run("--lang", "zh", "doctor")
 
-    told = run.err.splitlines()
+    reported = run.err.splitlines()
     for subject in ("dnspod", "qiniu", host.world.pebble.directory_url[8:-4]):
-        assert any(line.startswith(f"{subject}: ") for line in told), told
+        assert any(line.startswith(f"{subject}: ") for line in reported), reported
     assert "back_up" in run.out
     assert not run.out.isascii()
 
@@ -90,9 +87,6 @@ def test_secrets_are_in_no_finding(host: Host, world: World) -> None:
     assert FAILED == run.code
     for secret in (*world.secrets(), "0123456789abcdef" * 2):
         assert secret not in run.out + run.err
-
-
-# --- the accounts
 
 
 def test_wrong_token_of_the_dns_account(host: Host) -> None:
@@ -173,9 +167,6 @@ def test_clock_that_is_wrong(world: World, tmp_path: Path, name: str) -> None:
     assert "dnspod: this machine's clock is 24 minutes behind that of dnspod [clock_off]" in run.out
 
 
-# --- zones and the public DNS
-
-
 def test_name_without_a_zone(world: World, tmp_path: Path, name: str) -> None:
     """The challenge that cannot be written is named."""
     host = Host(world, tmp_path, certificate(name, "x.notmine.org", domains=[name]))
@@ -222,9 +213,6 @@ def test_resolver_that_makes_up_answers(host: Host, world: World) -> None:
     assert ("resolver_invents", world.dns.resolver.address) in examined(host)
 
 
-# --- the domains
-
-
 @pytest.mark.parametrize(
     ("state", "code"), [("frozen", "domain_unusable"), ("offlined", "domain_unusable")]
 )
@@ -249,9 +237,6 @@ def test_domain_that_is_not_pointed_at_the_cdn(
     host = Host(world, tmp_path, certificate(fresh))
 
     assert {("not_pointed", fresh)} == examined(host)
-
-
-# --- the machine
 
 
 @thorough
@@ -301,7 +286,7 @@ def test_state_that_cannot_be_written(host: Host) -> None:
     ]
 
 
-def test_mistake_in_the_file_is_told_as_everywhere(host: Host) -> None:
+def test_mistake_in_the_file_is_reported_as_everywhere(host: Host) -> None:
     """Nothing can be looked at then."""
     host.rewrite('to = "qiniu"', 'to = "quiniu"')
 

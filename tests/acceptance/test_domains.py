@@ -13,28 +13,19 @@ from certferry_sandbox.messages.event_receiver import SECRET, EventReceiver
 from certferry_sandbox.testing.certificates import make_bundle
 from certferry_sandbox.world import World
 from tests.acceptance.footprint import assert_nothing_written
-from tests.acceptance.host import Host, Run, certificate
+from tests.acceptance.host import Host, Run, certificate, covering
 from tests.core.certificates.odd_kinds import on_curve
 from tests.support.tiers import thorough
 
 # --- Globs over an account's domains, from the command to the edges
 
 
-def table(name: str, *deploy: str) -> str:
-    """Give the tables of a certificate for a domain and everything below, deployed so."""
-    lines = ["", "[[certificates]]", f'name = "{name}"', 'dns = "dnspod"']
-    lines += [f'names = ["{name}", "*.{name}"]']
-    return "\n".join([*lines, "[[certificates.deploy]]", 'to = "qiniu"', *deploy, ""])
-
-
 def steps(run: Run, action: str) -> dict[str, Any]:
-    """Give the steps of the one certificate, by domain."""
-    [certificate] = run.document["certificates"]
-    return {step["domain"]: step for step in certificate["steps"] if step["action"] == action}
+    """Return the steps of the one certificate, by domain."""
+    return {step["domain"]: step for step in run.steps if step["action"] == action}
 
 
 def outcomes(run: Run, action: str) -> dict[str, str]:
-    """Give how they ended."""
     return {domain: step["outcome"] for domain, step in steps(run, action).items()}
 
 
@@ -47,7 +38,7 @@ def test_domain_that_appears_is_served_by_the_next_run(
     for label in ("img-1", "img-2", "test", "img-test"):
         world.add_http_domain(f"{label}.{name}")
     deploy = f'domains = ["img-*.{name}", "{name}"]', f'exclude = ["*test.{name}"]'
-    host = Host(world, tmp_path, table(name, *deploy))
+    host = Host(world, tmp_path, covering(name, *deploy))
 
     first = host.run("sync", "--json")
     world.add_http_domain(f"img-3.{name}")
@@ -81,7 +72,7 @@ def test_wildcard_domain_and_its_children(world: World, tmp_path: Path, name: st
     world.add_http_domain(f"*.{name}")
     child = f"child.{name}"
     world.qiniu.add_domain(child, type="pan", parent=f".{name}")
-    host = Host(world, tmp_path, table(name, f'domains = ["*.{name}"]'))
+    host = Host(world, tmp_path, covering(name, f'domains = ["*.{name}"]'))
 
     run = host.run("sync", "--json")
 
@@ -108,7 +99,7 @@ def test_nothing_is_left_to_serve(
 ) -> None:
     """Told with what to do, by every command; nothing is ordered, and nothing changed."""
     lines = [line.format(name=name) for line in deploy]
-    host = Host(world, tmp_path, table(name, *lines))
+    host = Host(world, tmp_path, covering(name, *lines))
 
     for command, code in (("plan", 1), ("sync", 1), ("status", 1)):
         run = host.run(command)
@@ -120,9 +111,9 @@ def test_nothing_is_left_to_serve(
 
 
 @thorough
-def test_misspelt_exclude_is_told(world: World, tmp_path: Path, name: str) -> None:
+def test_misspelt_exclude_is_reported(world: World, tmp_path: Path, name: str) -> None:
     """Before the domain that was meant is deployed to; nothing waits for it."""
-    host = Host(world, tmp_path, table(name, f'exclude = ["tset.{name}"]'))
+    host = Host(world, tmp_path, covering(name, f'exclude = ["tset.{name}"]'))
 
     plan, run, settled = host.run("plan"), host.run("sync"), host.run("plan")
 
@@ -135,7 +126,7 @@ def test_misspelt_exclude_is_told(world: World, tmp_path: Path, name: str) -> No
 
 def test_file_that_empties_its_own_list(world: World, tmp_path: Path, name: str) -> None:
     """Refused with the line, before certferry asks a service."""
-    host = Host(world, tmp_path, table(name, f'domains = ["{name}"]', 'exclude = ["*"]'))
+    host = Host(world, tmp_path, covering(name, f'domains = ["{name}"]', 'exclude = ["*"]'))
     line = 1 + host.config.read_text().splitlines().index('exclude = ["*"]')
 
     run = host.run("-q", "sync")
@@ -176,7 +167,7 @@ class TwoAccounts(Host):
 
 
 def tables(name: str, one: str = '"auto"', two: str = '"auto"') -> str:
-    """Give the tables of a certificate that both accounts serve, each these domains."""
+    """Return the tables of a certificate that both accounts serve, each these domains."""
     return (
         f'\n[[certificates]]\nname = "{name}"\nnames = ["{name}", "*.{name}"]\ndns = "dnspod"\n'
         f'[[certificates.deploy]]\nto = "one"\ndomains = {one}\n'
@@ -219,8 +210,7 @@ def test_account_whose_keys_are_wrong_holds_up_no_other(host: TwoAccounts, name:
     run = host.run("sync", "--json")
 
     assert 1 == run.code, run
-    [certificate] = run.document["certificates"]
-    ended = {(step["target"], step["domain"]): step["outcome"] for step in certificate["steps"]}
+    ended = {(step["target"], step["domain"]): step["outcome"] for step in run.steps}
     assert "done" == ended["one", name]
     assert "failed" == ended["two", None]
     assert None is host.world.qiniu.bound(f"two.{name}")
@@ -239,7 +229,7 @@ def test_domain_that_has_moved_to_the_other_account(host: TwoAccounts, name: str
         "done"
         == {
             (step["target"], step["domain"]): step["outcome"]
-            for step in run.document["certificates"][0]["steps"]
+            for step in run.steps
             if step["action"] == "verify"
         }["two", name]
     ), run
@@ -263,7 +253,6 @@ def test_domain_that_is_named_for_both(
 
 
 def deployed(run: Run) -> dict[str, set[str]]:
-    """Which domains each certificate of a plan would be deployed to."""
     return {
         one["name"]: {step["domain"] for step in one["steps"] if step["action"] == "deploy"}
         for one in run.document["certificates"]
@@ -322,7 +311,7 @@ def test_each_domain_has_one_certificate(host_of_both: Host, name: str) -> None:
     assert {"pics": pics} == deployed(host_of_both.run("plan", "--json", "pics"))
 
 
-def covering(lineage: str, name: str) -> str:
+def lineage(lineage: str, name: str) -> str:
     """Declare a certificate for a name, deployed to whatever it covers."""
     return (
         f'\n[[certificates]]\nname = "{lineage}"\nnames = ["{name}"]\ndns = "dnspod"\n'
@@ -337,7 +326,7 @@ def test_copy_of_a_certificate_is_judged_alike_by_every_command(
     made by copy and paste are named with their lines.
     """
     world.add_http_domain(name)
-    host_of_both = Host(world, tmp_path, covering("img", name) + covering("img2", name))
+    host_of_both = Host(world, tmp_path, lineage("img", name) + lineage("img2", name))
     lines = host_of_both.config.read_text().splitlines()
     first, second = (number for number, one in enumerate(lines, 1) if one == "[[certificates]]")
     same = f"img2 has the same names as img, at line {first}"
@@ -359,11 +348,11 @@ def test_copy_of_a_certificate_is_judged_alike_by_every_command(
     )
     doctor = host_of_both.run("doctor", "--json").document["findings"]
     assert ["names_twice"] == [one["code"] for one in doctor if "same names" in one["message"]]
-    for told in (plan, status, run):
-        assert f":{second + 2}: [[certificates]] names: {same}" in told.err
+    for reported in (plan, status, run):
+        assert f":{second + 2}: [[certificates]] names: {same}" in reported.err
     assert same not in host_of_both.run("-q", "plan").err
     host_of_both.config.write_text(
-        host_of_both.config.read_text() + covering("other", f"other.{name}")
+        host_of_both.config.read_text() + lineage("other", f"other.{name}")
     )
     assert same not in host_of_both.run("plan", "other").err
 
@@ -372,8 +361,8 @@ def test_same_names_with_another_kind_of_key_are_no_mistake(
     world: World, tmp_path: Path, name: str
 ) -> None:
     """Such a pair is made for old clients."""
-    old = covering("old", name).replace('dns = "dnspod"', 'dns = "dnspod"\nkey_type = "rsa2048"')
-    host_of_both = Host(world, tmp_path, covering("img", name) + old)
+    old = lineage("old", name).replace('dns = "dnspod"', 'dns = "dnspod"\nkey_type = "rsa2048"')
+    host_of_both = Host(world, tmp_path, lineage("img", name) + old)
 
     assert "same names" not in host_of_both.run("plan").err
 
@@ -391,7 +380,6 @@ def renamed_host(world: World, tmp_path: Path, name: str) -> Host:
 
 
 def said(words: str) -> str:
-    """Give what was said on one line."""
     return " ".join(words.split())
 
 
@@ -418,8 +406,8 @@ def test_renamed_certificate_goes_on_without_a_new_one(renamed_host: Host) -> No
     assert old.certificate.fingerprint == new.certificate.fingerprint
     renewed = renamed_host.run("sync", "--renew", "pics")
     assert (0, 1, 2) == (renewed.code, renewed.left.qiniu_uploads, renewed.left.qiniu_writes)
-    told = [line for line in renamed_host.run("history").out.splitlines() if "drift" in line]
-    assert [] == told
+    reported = [line for line in renamed_host.run("history").out.splitlines() if "drift" in line]
+    assert [] == reported
 
 
 def test_renamed_twice_and_back_changes_nothing_at_the_cdn(renamed_host: Host) -> None:
@@ -437,7 +425,7 @@ def test_renamed_twice_and_back_changes_nothing_at_the_cdn(renamed_host: Host) -
     assert 0 == sync.left.qiniu_writes
 
 
-def test_renamed_certificate_that_leaves_the_file_is_told_by_its_last_name(
+def test_renamed_certificate_that_leaves_the_file_is_reported_by_its_last_name(
     renamed_host: Host,
 ) -> None:
     """`forget` of that name ends it: no run speaks of a name that was given up before."""
@@ -459,7 +447,7 @@ def test_renamed_certificate_that_leaves_the_file_is_told_by_its_last_name(
 WORDS = "img is not declared any more: certferry no longer renews or deploys it"
 
 
-def test_certificate_that_the_file_has_no_more_is_told_by_every_run(
+def test_certificate_that_the_file_has_no_more_is_reported_by_every_run(
     renamed_host: Host, name: str
 ) -> None:
     """And by whatever else looks, until it is said that this is meant; declared again, it is told
@@ -476,7 +464,7 @@ def test_certificate_that_the_file_has_no_more_is_told_by_every_run(
             [renamed_host.run("sync", "--json") for _ in range(2)],
         )
         alone = renamed_host.run("sync", f"other.{name}")
-        told = [one["code"] for one in hook.events]
+        reported = [one["code"] for one in hook.events]
         check, status = renamed_host.run("check", "--json").document, renamed_host.run("status")
         doctor = renamed_host.run("doctor", "--json").document
 
@@ -484,7 +472,7 @@ def test_certificate_that_the_file_has_no_more_is_told_by_every_run(
         assert all("certferry forget img" in said(run.err) for run in (plan, *runs))
         assert ["img"] == [one["name"] for one in runs[1].document["undeclared"]]
         assert WORDS not in said(alone.err)
-        assert ["undeclared"] == told
+        assert ["undeclared"] == reported
         assert "WARNING" == check["status"]
         assert ["undeclared"] == [one["code"] for one in check["problems"]]
         assert WORDS in said(status.out)

@@ -27,7 +27,6 @@ def site(world: World, tmp_path: Path, new_name: Callable[[], str]) -> Site:
 
 
 def orders(site: Site, act: Callable[[], object]) -> int:
-    """Count the orders of what is done."""
     before = Footprint.of(site.world)
     act()
     return (Footprint.of(site.world) - before).orders
@@ -81,7 +80,7 @@ def test_drift_is_planned_and_repaired(site: Site, name: str) -> None:
 
     plan = site.run("plan", "--check", "--json")
     assert 4 == plan.code, plan
-    (step,) = json.loads(plan.out)["certificates"][0]["steps"]
+    (step,) = plan.steps
     assert ("deploy", "files", str(site.ssl)) == (step["action"], step["target"], step["domain"])
     assert "delivery_drifted" == step["reason"]["code"]
     change = {"before": "missing", "after": "delivered"}
@@ -126,7 +125,7 @@ def test_drift_after_a_reload_that_failed(site: Site) -> None:
     (site.ssl / "privkey.pem").chmod(0o777)
     (site.ssl / "cert.pem").unlink()
 
-    (step,) = json.loads(site.run("plan", "--json").out)["certificates"][0]["steps"]
+    (step,) = site.run("plan", "--json").steps
 
     assert {"privkey.pem", "cert.pem", "reload"} == set(step["diff"])
     assert "missing" == step["diff"]["cert.pem"]["before"]

@@ -20,12 +20,11 @@ FAILED, USAGE, REFUSED = 1, 2, 3
 
 
 def bound(host: Host, name: str) -> str | None:
-    """The certificate that is bound to a domain."""
     return host.world.qiniu.bound(name)
 
 
 def with_drift(host: Host, policy: str) -> None:
-    """Say what is to be done about what another tool changes."""
+    """Return what is to be done about what another tool changes."""
     host.rewrite('to = "qiniu"', f'to = "qiniu"\ndrift = "{policy}"')
 
 
@@ -53,9 +52,8 @@ def test_rollback_and_the_way_forward_again(world: World, host: Host, name: str)
 
     assert 0 == run.code, run.err
     assert first == bound(host, name)
-    (found,) = run.document["certificates"]
     assert {("deploy", "done"), ("verify", "done")} <= {
-        (step["action"], step["outcome"]) for step in found["steps"]
+        (step["action"], step["outcome"]) for step in run.steps
     }
     again = host.run("rollback", name)
     assert (0, 0) == (again.code, again.left.qiniu_writes)
@@ -172,8 +170,7 @@ def test_stuck_change_comes_with_a_ticket(world: World, host: Host, name: str) -
     run = host.run("--log-file", str(host.directory / "run.log"), "sync", "--json")
 
     assert FAILED == run.code
-    (found,) = run.document["certificates"]
-    (step,) = (step for step in found["steps"] if step["outcome"] == "failed")
+    (step,) = (step for step in run.steps if step["outcome"] == "failed")
     assert "target_stuck" == step["code"]
     assert step["ticket"].startswith("您好")
     for words in (name, "processing", "请求 ID"):
@@ -181,8 +178,8 @@ def test_stuck_change_comes_with_a_ticket(world: World, host: Host, name: str) -
     assert "您好" in (host.directory / "run.log").read_text(encoding="utf-8")
     status = host.run("status")
     assert "您好" in status.out
-    [told] = host.run("status", "--json").document["certificates"]
-    [stuck] = (domain for domain in told["domains"] if domain["domain"] == name)
+    [reported] = host.run("status", "--json").document["certificates"]
+    [stuck] = (domain for domain in reported["domains"] if domain["domain"] == name)
     assert ("target_stuck", "processing") == (stuck["problem"]["code"], stuck["state"])
     assert stuck["ticket"].startswith("您好")
     assert name in stuck["ticket"]
@@ -193,7 +190,6 @@ def test_stuck_change_comes_with_a_ticket(world: World, host: Host, name: str) -
 
 
 def fullchain_of(world: World, cert_id: str | None) -> str:
-    """The chain of a certificate at Qiniu."""
     stored = world.qiniu.certificates.stored()
     return next(one.fullchain_pem for one in stored if one.id == cert_id)
 
@@ -227,8 +223,7 @@ def test_edges_that_break_get_the_previous_certificate_back(
 
         assert FAILED == run.code
         assert eventually(lambda: first == bound(host, name))
-        (found,) = run.document["certificates"]
-        (step,) = (step for step in found["steps"] if step["action"] == "rollback")
+        (step,) = (step for step in run.steps if step["action"] == "rollback")
         assert "refused the new certificate" in step["detail"]
         assert "certferry sync --renew" in step["hint"]
         again = host.run("sync")

@@ -43,7 +43,7 @@ NOT_HERE = ("./scripts/install",)
 
 
 def commands(guide: str, heading: str) -> list[str]:
-    """Give what a guide tells to type under a heading, or under what stands in bold there."""
+    """Return what a guide tells to type under a heading, or under what stands in bold there."""
     text = (GUIDES / f"{guide}.md").read_text(encoding="utf-8")
     _, found, rest = text.partition(heading)
     assert found, heading
@@ -76,7 +76,6 @@ class Machine:
 
     @property
     def state(self) -> Path:
-        """Where the state lies."""
         return self.root / "var/lib/certferry/state.db"
 
     def types(self, *commands: str) -> list[Ended]:
@@ -86,7 +85,6 @@ class Machine:
         return ended
 
     def tries(self, command: str) -> Ended:
-        """Type a command."""
         typed = PATHS.sub(f"{self.root}/", command)
         environ = {
             "PATH": self.owner.environ["PATH"],
@@ -107,7 +105,6 @@ class Machine:
         return Ended(done.returncode, done.stdout, done.stderr)
 
     def files(self) -> list[str]:
-        """Every file that is there."""
         return sorted(str(p.relative_to(self.root)) for p in self.root.rglob("*") if p.is_file())
 
 

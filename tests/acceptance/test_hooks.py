@@ -32,7 +32,7 @@ QINIU_KEYS = ("QINIU_ACCESS_KEY", "QINIU_SECRET_KEY")
 
 
 def served(world: World, name: str) -> dict[str, str]:
-    """Give the leaf that each edge serves, as a visitor gets it."""
+    """Return the leaf that each edge serves, as a visitor gets it."""
     context = ssl.create_default_context(cadata=world.pebble.root_pem().decode())
     found = {}
     for address in world.qiniu.edges.addresses:
@@ -47,19 +47,17 @@ def served(world: World, name: str) -> dict[str, str]:
 
 
 def everywhere(world: World, fullchain: Path) -> dict[str, str]:
-    """What is served when every edge has the certificate in a file."""
     leaf = x509.load_pem_x509_certificate(fullchain.read_bytes())
     der = leaf.public_bytes(serialization.Encoding.DER)
     return dict.fromkeys(world.qiniu.edges.addresses, fingerprint(der))
 
 
 def sentences(log: str) -> list[str]:
-    """Give the lines of a log without their moments."""
+    """Return the lines of a log without their moments."""
     return [line.partition("] ")[2] for line in log.splitlines()]
 
 
 def imported(name: str, fullchain: Path, privkey: Path) -> str:
-    """Declare a certificate that ."""
     return (
         f'\n[[certificates]]\nname = "{name}"\nfullchain = "{fullchain}"\nprivkey = "{privkey}"\n'
         '[[certificates.deploy]]\nto = "qiniu"\n'
@@ -67,7 +65,7 @@ def imported(name: str, fullchain: Path, privkey: Path) -> str:
 
 
 def run(world: World, *arguments: str, **environ: str) -> str:
-    """Run a client to its end, with `certferry` in its PATH; give what it told."""
+    """Run a client to its end, with `certferry` in its PATH; return what it told."""
     variables = {
         **os.environ,
         **world.environment,
@@ -98,10 +96,10 @@ def test_the_whole_recipe_with_acme_sh(world: World, tmp_path: Path, name: str) 
         "--reloadcmd", f"certferry --lang zh --log-file {log} hook acme.sh",
     )  # fmt: skip
 
-    told = acme_sh.run(*install)
+    reported = acme_sh.run(*install)
 
     first = everywhere(world, fullchain)
-    assert "Reload successful" in told
+    assert "Reload successful" in reported
     assert [first, first] == [served(world, domain) for domain in (name, other)]
 
     earlier = log.read_text()
@@ -133,13 +131,15 @@ def test_the_whole_recipe_with_acme_sh(world: World, tmp_path: Path, name: str) 
     run(world, "certferry", "--config", str(host.config), "hook", "acme.sh", "--install",
         "--home", str(acme_sh.home))  # fmt: skip
     before = Footprint.of(world)
-    told = acme_sh.run("--deploy", "-d", name, "--deploy-hook", "certferry", CERTFERRY_CONFIG="")
-    assert "Nothing changed: 1 certificate is as declared." in told
+    reported = acme_sh.run(
+        "--deploy", "-d", name, "--deploy-hook", "certferry", CERTFERRY_CONFIG=""
+    )
+    assert "Nothing changed: 1 certificate is as declared." in reported
     assert 0 == (Footprint.of(world) - before).qiniu_writes
 
-    told = acme_sh.run(*install, code=1, QINIU_SECRET_KEY="")
-    assert "QINIU_SECRET_KEY" in told
-    assert f"Reload error for: {name}" in told
+    reported = acme_sh.run(*install, code=1, QINIU_SECRET_KEY="")
+    assert "QINIU_SECRET_KEY" in reported
+    assert f"Reload error for: {name}" in reported
 
 
 def test_renewal_by_certbot(world: World, tmp_path: Path, name: str) -> None:
@@ -150,12 +150,12 @@ def test_renewal_by_certbot(world: World, tmp_path: Path, name: str) -> None:
     host = Host(world, tmp_path, imported(name, live / "fullchain.pem", live / "privkey.pem"))
     certbot = Certbot(world, tmp_path, CERTFERRY_CONFIG=str(host.config))
 
-    told = certbot.obtain(name, hook="certferry hook certbot")
+    reported = certbot.obtain(name, hook="certferry hook certbot")
 
     first = everywhere(world, live / "fullchain.pem")
     assert first == served(world, name)
-    assert "Hook 'deploy-hook' ran with output:" in told
-    assert "error output" not in told
+    assert "Hook 'deploy-hook' ran with output:" in reported
+    assert "error output" not in reported
 
     quiet = certbot.renew("--quiet")
 
@@ -173,9 +173,9 @@ def test_failed_hook_is_seen_by_the_client_and_made_good_by_the_next_run(
     certbot = Certbot(world, tmp_path, CERTFERRY_CONFIG=str(host.config))
     world.qiniu.fail_next(name, "verify https crt fail")
 
-    told = certbot.obtain(name, hook="certferry hook certbot")
+    reported = certbot.obtain(name, hook="certferry hook certbot")
 
-    assert "Hook 'deploy-hook' reported error code 1" in told
+    assert "Hook 'deploy-hook' reported error code 1" in reported
     assert world.qiniu.bound(name) is None
     before = Footprint.of(world)
 
@@ -222,8 +222,8 @@ def test_renewal_by_lego(world: World, tmp_path: Path, name: str) -> None:
     assert second == served(world, name) != first
 
     before = Footprint.of(world)
-    told = run(world, "certferry", "--config", str(host.config), "sync")
-    assert "Nothing changed: 1 certificate is as declared." in told
+    reported = run(world, "certferry", "--config", str(host.config), "sync")
+    assert "Nothing changed: 1 certificate is as declared." in reported
     seen = Footprint.of(world) - before
     assert (0, 0) == (seen.orders, seen.qiniu_writes)
 
@@ -243,15 +243,15 @@ def test_certificate_that_no_configuration_declares(
     acme_sh.issue(f"*.{name}", name)
     install = ("--install-cert", "-d", f"*.{name}", "--reloadcmd", "certferry hook acme.sh")
 
-    told = acme_sh.run(*install)
+    reported = acme_sh.run(*install)
 
     fullchain = acme_sh.certificate(f"*.{name}")
-    assert "Reload successful" in told
+    assert "Reload successful" in reported
     assert 2 * [everywhere(world, fullchain)] == [served(world, domain) for domain in (name, other)]
 
     before = Footprint.of(world)
-    told = acme_sh.run(*install)
-    assert "Nothing changed: 1 certificate is as declared." in told
+    reported = acme_sh.run(*install)
+    assert "Nothing changed: 1 certificate is as declared." in reported
     assert 0 == (Footprint.of(world) - before).qiniu_writes
 
 
@@ -276,10 +276,10 @@ def test_hook_without_any_file(world: World, tmp_path: Path, name: str) -> None:
 
     with answered(services, tmp_path) as environ:
         changed: dict[str, Any] = {**environ, "NO_PROXY": "", **dict.fromkeys(QINIU_KEYS, "")}
-        told = acme_sh.run(*install, **changed)
+        reported = acme_sh.run(*install, **changed)
 
-        assert "Reload successful" in told
-        assert "so no later run goes on: have acme.sh run the hook again." in told
+        assert "Reload successful" in reported
+        assert "so no later run goes on: have acme.sh run the hook again." in reported
         [made] = [c for c in world.qiniu.certificates.stored() if name in c.name]
         leaf = x509.load_pem_x509_certificate(acme_sh.certificate(name).read_bytes())
         assert fingerprint(leaf.public_bytes(serialization.Encoding.DER)) == made.fingerprint
@@ -300,9 +300,9 @@ def test_other_key_than_declared_starts_no_duel(world: World, tmp_path: Path, na
     acme_sh.issue(name, key_length="2048")
     install = ("--install-cert", "-d", name, "--reloadcmd", "certferry hook acme.sh")
 
-    told = acme_sh.run(*install, code=1)
+    reported = acme_sh.run(*install, code=1)
 
-    assert f"{name}: the key is rsa2048; asked for: ec256" in told
+    assert f"{name}: the key is rsa2048; asked for: ec256" in reported
     assert world.qiniu.bound(name) is None
     assert 0 == host.run("sync").code
     before = Footprint.of(world)
@@ -337,8 +337,6 @@ def test_the_old_dispatchers_mode(
 
 
 class Certbot:
-    """One user's certbot in a world."""
-
     def __init__(self, world: World, directory: Path, **environ: str) -> None:
         self._world = world
         self._environ = {**environ, "REQUESTS_CA_BUNDLE": str(world.pebble.ca_bundle)}

@@ -37,7 +37,6 @@ class Machine:
         return self.directory / "certferry.toml"
 
     def certferry(self, *arguments: str, **environ: str) -> Run:
-        """Run the command in the machine's directory."""
         done = run_here(arguments, {**os.environ, **environ}, self.directory)
         assert not any(secret in done.out + done.err for secret in self.world.secrets())
         return Run(done.code, done.out, done.err, Footprint.of(self.world))
@@ -48,7 +47,7 @@ class Machine:
         return self.certferry("init", "--from", client, *words, **environ)
 
     def plan(self, **environ: str) -> list[dict[str, Any]]:
-        """Give what is planned, per certificate."""
+        """Return what is planned, per certificate."""
         done = self.certferry("plan", "--json", **{**self.world.environment, **environ})
         assert 0 == done.code, done
         certificates: list[dict[str, Any]] = json.loads(done.out)["certificates"]
@@ -71,12 +70,12 @@ def machine(world: World, tmp_path: Path) -> Iterator[Machine]:
 
 
 def actions(planned: dict[str, Any]) -> list[str]:
-    """Give the actions of a plan, in order."""
+    """Return the actions of a plan, in order."""
     return [step["action"] for step in planned["steps"]]
 
 
 def files_in(directory: Path) -> dict[str, tuple[float, bytes]]:
-    """Give every file with its time and its bytes."""
+    """Return every file with its time and its bytes."""
     return {
         str(path): (path.lstat().st_mtime, path.read_bytes())
         for path in sorted(directory.rglob("*"))
@@ -249,7 +248,7 @@ def test_two_keys_that_were_copied_to_one_place(
 
 
 def access(path: Path) -> tuple[int, int, int]:
-    """Give owner, group and mode."""
+    """Return owner, group and mode."""
     facts = path.stat()
     return facts.st_uid, facts.st_gid, stat.S_IMODE(facts.st_mode)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,8 +10,8 @@ from typing import Any
 import pytest
 
 from certferry_sandbox.world import World
-from tests.acceptance.footprint import Footprint
-from tests.acceptance.host import Host, Run
+from tests.acceptance.footprint import Footprint, writes_since
+from tests.acceptance.host import Host, covering
 from tests.support.tiers import thorough
 
 UNCHANGED = (0, 0, 0)
@@ -38,31 +37,12 @@ def source(world: World, domain: str) -> str:
 @pytest.fixture
 def host(world: World, tmp_path: Path, domain: str, source: str) -> Host:
     """A machine that is to get one certificate for both, wherever they are served."""
-    return Host(world, tmp_path, table(domain))
-
-
-def table(domain: str, *more: str) -> str:
-    """Give the tables of a certificate for a domain and everything below, deployed where it can."""
-    lines = ["", "[[certificates]]", f'name = "{domain}"', 'dns = "dnspod"']
-    lines += [f'names = ["{domain}", "*.{domain}"]']
-    return "\n".join([*lines, "[[certificates.deploy]]", 'to = "qiniu"', *more, ""])
-
-
-def document(run: Run) -> Any:
-    """Read what `--json` printed."""
-    return json.loads(run.out)
+    return Host(world, tmp_path, covering(domain))
 
 
 def domains(host: Host) -> dict[str, dict[str, Any]]:
-    """Give how each domain of the one certificate stands."""
-    [certificate] = document(host.run("status", "--json"))["certificates"]
+    [certificate] = host.run("status", "--json").document["certificates"]
     return {found["domain"]: found for found in certificate["domains"]}
-
-
-def writes(world: World, before: Footprint) -> tuple[int, int, int]:
-    """Count what was changed anywhere since a moment."""
-    since = Footprint.of(world) - before
-    return since.qiniu_writes, since.dnspod_writes, since.orders
 
 
 def test_both_are_served_by_one_certificate(
@@ -71,7 +51,7 @@ def test_both_are_served_by_one_certificate(
     """Found by themselves, bound each in its way, verified at every edge; then nothing is left to
     do, and the next run does nothing.
     """
-    [plan] = document(host.run("plan", "--json"))["certificates"]
+    [plan] = host.run("plan", "--json").document["certificates"]
     assert {(domain, "cdn"), (source, "kodo")} == {
         (step["domain"], step["kind"]) for step in plan["steps"] if step["action"] == "deploy"
     }
@@ -79,7 +59,7 @@ def test_both_are_served_by_one_certificate(
     first = host.run("sync", "--json")
 
     assert 0 == first.code, first
-    assert document(first)["ok"]
+    assert first.document["ok"]
     [fingerprint] = host.fingerprints(domain)
     found = domains(host)
     assert {domain: ("cdn", "verified"), source: ("kodo", "verified")} == {
@@ -95,7 +75,7 @@ def test_both_are_served_by_one_certificate(
     second = host.run("sync")
     assert 0 == second.code
     assert "Nothing changed" in second.out
-    assert UNCHANGED == writes(world, before)
+    assert UNCHANGED == writes_since(world, before)
     assert 0 == host.run("plan", "--check").code
 
 
@@ -104,7 +84,7 @@ def test_renewed_and_cleaned_up(world: World, tmp_path: Path, domain: str, sourc
     """With `all-unused`, the plan lists what would go, and after both are served it has gone: but
     neither what something uses nor what is kept for a rollback.
     """
-    host = Host(world, tmp_path, table(domain))
+    host = Host(world, tmp_path, covering(domain))
     assert 0 == host.run("sync").code
     unused = world.qiniu.add_certificate(world.old_certificate(domain), domain)
     used = world.qiniu.add_certificate(world.old_certificate("x.example.com"), domain)
@@ -114,7 +94,7 @@ def test_renewed_and_cleaned_up(world: World, tmp_path: Path, domain: str, sourc
     assert 0 == host.run("plan", "--check").code
     host.rewrite('to = "qiniu"', 'to = "qiniu"\nretire = "all-unused"')
 
-    [plan] = document(host.run("plan", "--json"))["certificates"]
+    [plan] = host.run("plan", "--json").document["certificates"]
     listed = {step["remote_id"]: step for step in plan["steps"]}
     run = host.run("sync", "--renew", "--json", domain)
 
@@ -132,7 +112,7 @@ def test_renewed_and_cleaned_up(world: World, tmp_path: Path, domain: str, sourc
     by_fingerprint = {s.fingerprint for s in world.qiniu.certificates.stored()}
     assert {current, previous} <= by_fingerprint
     assert others & left
-    kept = [s for s in document(run)["certificates"][0]["steps"] if s["outcome"] == "unchanged"]
+    kept = [s for s in run.document["certificates"][0]["steps"] if s["outcome"] == "unchanged"]
     assert any("still in use" in step["detail"] for step in kept)
     assert 0 == host.run("plan", "--check").code
     assert host.run("sync").out.startswith(f"{domain}: unchanged")
@@ -141,7 +121,7 @@ def test_renewed_and_cleaned_up(world: World, tmp_path: Path, domain: str, sourc
 @thorough
 def test_named_domains_need_no_kind(world: World, tmp_path: Path, domain: str, source: str) -> None:
     """A domain is what it is; one that is asked for as what it is not is told so."""
-    host = Host(world, tmp_path, table(domain, f'domains = ["{domain}", "{source}"]'))
+    host = Host(world, tmp_path, covering(domain, f'domains = ["{domain}", "{source}"]'))
 
     assert 0 == host.run("sync").code
     host.rewrite("domains =", 'kind = "kodo"\ndomains =')
@@ -162,7 +142,7 @@ def test_a_sub_accounts_key_is_explained(
     access_key, secret_key = f"IAM-{domain}", "iam-secret"
     world.qiniu.add_iam_key(access_key, secret_key, owner=world.credentials.access_key)
     keys = {"QINIU_ACCESS_KEY": access_key, "QINIU_SECRET_KEY": secret_key}
-    host = Host(world, tmp_path, table(domain))
+    host = Host(world, tmp_path, covering(domain))
 
     run = host.run("-q", "sync", **keys)
 
@@ -193,8 +173,8 @@ def test_settings_are_applied_and_drift_is_mended(
     world.add_https_domain(name, force_https=False, http2=False)
     world.qiniu.domains.tls_versions = "string"
     try:
-        wishes = ("force_https = true", "http2 = true", 'tls_versions = ["TLSv1.2", "TLSv1.3"]')
-        host = Host(world, tmp_path, table(name, f'domains = ["{name}"]', *wishes))
+        desired = ("force_https = true", "http2 = true", 'tls_versions = ["TLSv1.2", "TLSv1.3"]')
+        host = Host(world, tmp_path, covering(name, f'domains = ["{name}"]', *desired))
         assert 0 == host.run("sync").code
         assert 0 == host.run("plan", "--check").code
         conf = world.qiniu.domain(name).https
@@ -210,7 +190,7 @@ def test_settings_are_applied_and_drift_is_mended(
         mended = host.run("sync")
 
         assert 4 == drifted.code
-        [certificate] = document(drifted)["certificates"]
+        [certificate] = drifted.document["certificates"]
         assert {
             "http2": {"before": "false", "after": "true"},
             "tls_versions": {"before": "TLSv1.0", "after": "TLSv1.2, TLSv1.3"},
@@ -223,7 +203,7 @@ def test_settings_are_applied_and_drift_is_mended(
 
 
 @thorough
-def test_tls_versions_that_qiniu_never_tells(
+def test_tls_versions_that_qiniu_never_reports(
     world: World, tmp_path: Path, new_name: Callable[[], str]
 ) -> None:
     """Added for a domain that serves our certificate, they are in the plan as unknown, sent once
@@ -233,7 +213,7 @@ def test_tls_versions_that_qiniu_never_tells(
     world.add_https_domain(name, force_https=True, http2=True)
     world.qiniu.domains.tls_versions = "untold"
     try:
-        host = Host(world, tmp_path, table(name, f'domains = ["{name}"]'))
+        host = Host(world, tmp_path, covering(name, f'domains = ["{name}"]'))
         assert 0 == host.run("sync").code
         before = Footprint.of(world)
         host.rewrite("domains =", 'tls_versions = ["TLSv1.3", "TLSv1.2"]\ndomains =')
@@ -243,7 +223,7 @@ def test_tls_versions_that_qiniu_never_tells(
         applied = host.run("sync")
 
         assert 4 == planned.code
-        [certificate] = document(planned)["certificates"]
+        [certificate] = planned.document["certificates"]
         diff = {"tls_versions": {"before": None, "after": "TLSv1.3, TLSv1.2"}}
         assert diff == certificate["steps"][0]["diff"]
         assert (
@@ -254,9 +234,9 @@ def test_tls_versions_that_qiniu_never_tells(
         assert {"TLSv1.2", "TLSv1.3"} == set(conf.tls_versions or ())
         assert (True, True) == (conf.force_https, conf.http2)
         assert 1 == len(host.fingerprints(name))
-        assert (1, 0, 0) == writes(world, before)
+        assert (1, 0, 0) == writes_since(world, before)
         assert 0 == host.run("plan", "--check").code
         assert host.run("sync").out.startswith(f"{name}: unchanged")
-        assert (1, 0, 0) == writes(world, before)
+        assert (1, 0, 0) == writes_since(world, before)
     finally:
         world.qiniu.domains.tls_versions = "array"

@@ -22,7 +22,6 @@ SAMPLE = re.compile(r"^(\w+)(\{.*\})? (-?\d+)$", re.MULTILINE)
 
 @pytest.fixture
 def service() -> Iterator[HeartbeatService]:
-    """A service that waits for heartbeats."""
     with HeartbeatService() as running:
         yield running
         assert [] == running.mistakes
@@ -30,13 +29,11 @@ def service() -> Iterator[HeartbeatService]:
 
 @pytest.fixture
 def beating(host: Host, service: HeartbeatService) -> Host:
-    """A machine whose heartbeat the service expects."""
     declare(host, f'[heartbeat]\nurl = "{service.address}"\n')
     return host
 
 
 def declare(host: Host, tables: str) -> None:
-    """Add tables to the configuration."""
     host.config.write_text(f"{host.config.read_text()}\n{tables}")
 
 
@@ -45,7 +42,7 @@ def must_hide(run: Run, service: HeartbeatService) -> None:
     assert [] == [one for one in (CHECK, service.url) if one in run.out + run.err]
 
 
-def test_a_run_tells_that_it_begins_and_how_it_ended(
+def test_a_run_reports_that_it_begins_and_how_it_ended(
     beating: Host, service: HeartbeatService, name: str
 ) -> None:
     """Under one `rid` a run, with its last lines; a failure says what failed, and what waits is
@@ -162,7 +159,7 @@ def test_a_heartbeat_that_is_down_changes_nothing_of_a_run(
     assert OK == beating.run("check").code
 
 
-def test_what_is_wrong_with_monitors_is_told_once_by_the_channels(
+def test_what_is_wrong_with_monitors_is_reported_once_by_the_channels(
     beating: Host, service: HeartbeatService
 ) -> None:
     """One message for both, by the run after the one that met it; none by four more, though the
@@ -218,7 +215,6 @@ def test_a_heartbeat_that_hangs_holds_a_run_up_for_seconds(
 
 
 def beating_name(host: Host) -> str:
-    """The one certificate's name."""
     found = re.search(r'^name = "(.*)"$', host.config.read_text(), re.MULTILINE)
     assert found is not None
     return found[1]
@@ -242,7 +238,6 @@ def samples(text: str) -> dict[str, int]:
 
 
 def promtool(*arguments: str, said: str = "") -> subprocess.CompletedProcess[str]:
-    """Run Prometheus' own tool."""
     return subprocess.run(
         ["promtool", *arguments], input=said, capture_output=True, text=True, check=False
     )
@@ -344,7 +339,7 @@ def test_metrics_that_cannot_be_written_change_nothing_of_a_run(
         ('[heartbeat]\nuri = "https://x"', "did you mean url"),
     ],
 )
-def test_tables_that_are_wrong_are_told_when_the_file_is_read(
+def test_tables_that_are_wrong_are_reported_when_the_file_is_read(
     host: Host, table: str, said: str
 ) -> None:
     """With the nearest right spelling, as everywhere."""

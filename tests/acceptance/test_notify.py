@@ -108,7 +108,6 @@ command = ["{sys.executable}", "-c", "{script}", "{self.folder / "events"}"]
 
     @property
     def taken(self) -> dict[str, list[str]]:
-        """The messages that each has."""
         events = self.folder / "events"
         return {
             **{name: list(service.taken) for name, service in self.services.items()},
@@ -154,7 +153,6 @@ def channels(tmp_path: Path) -> Iterator[Channels]:
 
 
 def declare(host: Host, tables: str) -> None:
-    """Add tables to the configuration."""
     host.config.write_text(host.config.read_text() + tables)
 
 
@@ -164,7 +162,7 @@ def must_hide(run: Run, channels: Channels) -> None:
     assert set() == {one for one in {*channels.secrets, *ports} if one in run.out + run.err}
 
 
-def test_a_wrong_dns_key_is_told_once_and_so_is_its_end(host: Host, channels: Channels) -> None:
+def test_a_wrong_dns_key_is_reported_once_and_so_is_its_end(host: Host, channels: Channels) -> None:
     """One message a channel with what, where, why and what to do; five more runs none; mending the
     key sends one. None shows a secret.
     """
@@ -309,7 +307,7 @@ def test_a_secret_that_is_not_there(host: Host, world: World) -> None:
     assert "NO_SUCH_WEBHOOK is not set" in host.run("status").out
 
 
-def test_an_error_that_ends_a_run_is_told(host: Host, channels: Channels) -> None:
+def test_an_error_that_ends_a_run_is_reported(host: Host, channels: Channels) -> None:
     """A variable that is gone ends the run before it has a report: once there is a state, it is
     told, once, and its end too.
     """
@@ -328,7 +326,7 @@ def test_an_error_that_ends_a_run_is_told(host: Host, channels: Channels) -> Non
     assert ["trouble", "recovered"] == [event["event"] for event in hook.events]
 
 
-def test_a_hook_tells_as_well(host: Host, channels: Channels) -> None:
+def test_a_hook_reports_as_well(host: Host, channels: Channels) -> None:
     """What another client began."""
     declare(host, f'[notify.hook]\ntype = "webhook"\nurl = "{channels.services["hook"].address}"\n')
     declare(host, f'secret = "{event_receiver.SECRET}"\n')

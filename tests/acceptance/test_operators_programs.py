@@ -42,7 +42,6 @@ def site(world: World, tmp_path: Path, new_name: Callable[[], str]) -> Iterator[
 
 
 def is_alive(site: Site) -> bool:
-    """Tell whether the command is there."""
     try:
         stat = Path("/proc", (site.folder / "pid").read_text().strip(), "stat").read_text()
     except FileNotFoundError:
@@ -51,7 +50,6 @@ def is_alive(site: Site) -> bool:
 
 
 def has_the_key(site: Site) -> bool:
-    """Tell whether a key lies where the command finds it."""
     return "privkey.pem" in {path.name for path in site.handed_over}
 
 
@@ -118,7 +116,7 @@ def test_parent_that_waits_for_no_child(site: Site) -> None:
     site.let_reload("exit 4")
     run = site.run_apart("sync", "--json", wrapped_in=IGNORING)
 
-    steps = {step["domain"]: step for step in run.document["certificates"][0]["steps"]}
+    steps = {step["domain"]: step for step in run.steps}
     assert 1 == run.code
     for domain, words in {"push": "exit code 3", str(site.ssl): "exit code 4"}.items():
         assert steps[domain]["detail"].endswith(f"failed with {words}"), steps

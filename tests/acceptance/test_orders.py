@@ -45,7 +45,6 @@ def ca_host(world: World, tmp_path: Path, name: str) -> Host:
 
 
 def with_acme(ca_host: Host, lines: str) -> None:
-    """Add settings to [acme]."""
     ca_host.rewrite("[acme]\n", f"[acme]\n{lines}\n")
 
 
@@ -61,7 +60,6 @@ def with_fallback(ca_host: Host, other: Pebble) -> None:
 
 
 def fail_since(ca_host: Host, name: str, past: timedelta) -> None:
-    """Let the usual CA have failed for so long."""
     with ca_host.remembering() as store:
         store.save_issue_try(name, datetime.now(UTC) - past, failed=True, by_ca=True)
 
@@ -137,7 +135,7 @@ def test_other_ca_near_the_deadline(ca_host: Host, name: str, other_ca: Pebble) 
 
 
 @thorough
-def test_every_ca_that_failed_is_told(ca_host: Host, name: str, other_ca: Pebble) -> None:
+def test_every_ca_that_failed_is_reported(ca_host: Host, name: str, other_ca: Pebble) -> None:
     """In one sentence, with the hint of the usual one."""
     with_fallback(ca_host, other_ca)
     ca_host.rewrite(ca_host.world.pebble.directory_url, DEAD)
@@ -158,7 +156,7 @@ RUN_FAILED, MISUSED, PENDING, TRY_LATER = 1, 2, 4, 75
 
 
 @thorough
-def test_slip_that_was_put_right_orders_nothing(host: Host, name: str) -> None:
+def test_slip_that_was_corrected_orders_nothing(host: Host, name: str) -> None:
     """Another owner's name comes into the file and goes again: the certificate stays."""
     assert 0 == host.run("-q", "sync").code
     (kept,) = host.fingerprints(name)
@@ -190,12 +188,12 @@ def test_moment_that_the_ca_names_is_kept(host: Host, world: World, name: str) -
 
         assert asked == len(ca.journal)
 
-    (step,) = first.document["certificates"][0]["steps"]
-    (again,) = later.document["certificates"][0]["steps"]
+    (step,) = first.steps
+    (again,) = later.steps
     assert (TRY_LATER, TRY_LATER) == (first.code, later.code)
-    for told in (step, again):
-        assert ("issue", "waiting") == (told["action"], told["outcome"])
-        assert step["retry_at"] == told["retry_at"]
+    for reported in (step, again):
+        assert ("issue", "waiting") == (reported["action"], reported["outcome"])
+        assert step["retry_at"] == reported["retry_at"]
     left = datetime.fromisoformat(step["retry_at"]) - datetime.now(UTC)
     assert timedelta(minutes=118) < left <= timedelta(hours=2)
     assert ("rate_limited", "order_held_back") == (step["code"], again["code"])
@@ -293,7 +291,7 @@ def test_rehearsal_that_the_ca_holds_back(host: Host, world: World) -> None:
 
         assert asked == len(ca.journal)
     assert (TRY_LATER, TRY_LATER) == (first.code, again.code)
-    (step,) = again.document["certificates"][0]["steps"]
+    (step,) = again.steps
     assert ("waiting", "order_held_back") == (step["outcome"], step["code"])
     assert step["retry_at"] is not None
 
@@ -322,7 +320,6 @@ def persist_host(world: World, ca: PersistCa, tmp_path: Path, name: str) -> Host
 
 
 def record_of(persist_host: Host, name: str) -> dict[str, Any]:
-    """Have the record printed."""
     run = persist_host.run("dns-persist", name, "--json")
     assert 0 == run.code, run
     assert_nothing_written(run.left)
@@ -378,7 +375,7 @@ def test_record_is_printed_set_and_used(
     assert {name} == set(ca.proven)
 
 
-def test_record_that_is_told_to_an_operator(persist_host: Host, name: str) -> None:
+def test_record_that_is_reported_to_an_operator(persist_host: Host, name: str) -> None:
     """Name, type and value by themselves, and that it is experimental, beside them."""
     run = persist_host.run("dns-persist", f"*.{name}")
 

@@ -69,8 +69,8 @@ def test_ctrl_c_waits_for_no_silent_host(host: Host, name: str, command: str) ->
             out, err = process.communicate(timeout=8)
         guest.close()
 
-    told = [row for row in err.splitlines() if not row.startswith("qiniu: ")]
-    assert (130, "", ["stopped"]) == (process.returncode, out, told)
+    reported = [row for row in err.splitlines() if not row.startswith("qiniu: ")]
+    assert (130, "", ["stopped"]) == (process.returncode, out, reported)
 
 
 def with_a_negative_serial(der: bytes) -> bytes:
@@ -103,29 +103,27 @@ WRONG = "0123456789abcdef" * 2
 
 
 def of(document: Any, lineage: str) -> Any:
-    """One certificate of a document."""
     return next(one for one in document["certificates"] if one["name"] == lineage)
 
 
 def minutes_ago(moment: str) -> float:
-    """How long ago a moment of a document is."""
     return (datetime.now(UTC) - datetime.fromisoformat(moment)) / timedelta(minutes=1)
 
 
-def test_refused_key_is_told_until_a_run_has_mended_it(host: Host, name: str) -> None:
+def test_refused_key_is_reported_until_a_run_has_mended_it(host: Host, name: str) -> None:
     """What failed, since when and when it is tried again, in the words of the run; then no more."""
     before = host.run("status", "--json")
     failed = host.run("sync", "--json", DP_Key=WRONG)
     (step,) = (s for s in of(failed.document, name)["steps"] if s["outcome"] == "failed")
 
-    told, status = host.run("status"), host.run("status", "--json")
+    reported, status = host.run("status"), host.run("status", "--json")
 
     assert (FAILED, False, None) == (
         before.code,
         before.document["ok"],
         before.document["last_run"],
     )
-    assert (FAILED, FAILED, False) == (told.code, status.code, status.document["ok"])
+    assert (FAILED, FAILED, False) == (reported.code, status.code, status.document["ok"])
     found = of(status.document, name)
     failure = found["last_failure"]
     assert ("missing", step["code"], step["detail"], step["hint"]) == (
@@ -138,12 +136,12 @@ def test_refused_key_is_told_until_a_run_has_mended_it(host: Host, name: str) ->
     assert minutes_ago(failure["at"]) < 2
     assert datetime.fromisoformat(failure["again_at"]) > datetime.fromisoformat(failure["at"])
     assert re.search(
-        rf"{name}: the last try at .* UTC failed: {re.escape(step['detail'])}", told.out
+        rf"{name}: the last try at .* UTC failed: {re.escape(step['detail'])}", reported.out
     )
-    assert "scheduled runs try it again after " in told.out
+    assert "scheduled runs try it again after " in reported.out
     last = status.document["last_run"]
     assert None is last["succeeded_at"]
-    assert re.search(r"^last success +none$", told.out, re.MULTILINE)
+    assert re.search(r"^last success +none$", reported.out, re.MULTILINE)
 
     assert OK == host.run("sync").code
     mended, document = host.run("status"), host.run("status", "--json").document
@@ -167,34 +165,34 @@ def test_refused_upload_is_a_failure_and_stands_first(world: World, host: Host, 
     assert FAILED == run.code
     assert f"`certferry sync --renew {second}`" in str(run.document)
 
-    told, document = host.run("status"), host.run("status", "--json").document
+    reported, document = host.run("status"), host.run("status", "--json").document
 
     (domain,) = of(document, second)["domains"]
     assert "failed" == domain["state"]
     assert domain["last_failure"]["code"].startswith("target_")
-    assert FAILED == told.code
-    assert re.search(rf"^  {second} +failed ", told.out, re.MULTILINE)
-    assert f"{second}: the last try at " in told.out
-    assert told.out.index(f"\n{second} ") < told.out.index(f"\n{name} ")
+    assert FAILED == reported.code
+    assert re.search(rf"^  {second} +failed ", reported.out, re.MULTILINE)
+    assert f"{second}: the last try at " in reported.out
+    assert reported.out.index(f"\n{second} ") < reported.out.index(f"\n{name} ")
     assert [name, second] == [one["name"] for one in document["certificates"]]
     assert None is of(document, name)["domains"][0]["last_failure"]
 
 
-def test_lost_key_file_is_told(host: Host, name: str) -> None:
+def test_lost_key_file_is_reported(host: Host, name: str) -> None:
     """What stands is shown all the same."""
     assert OK == host.run("sync").code
     host.key_file.rename(host.key_file.with_suffix(".lost"))
 
-    told, document = host.run("status"), host.run("status", "--json")
+    reported, document = host.run("status"), host.run("status", "--json")
 
-    assert (FAILED, FAILED) == (told.code, document.code)
+    assert (FAILED, FAILED) == (reported.code, document.code)
     assert document.document["problem"]["code"].startswith("state")
     assert not document.document["ok"]
-    assert f"error: {document.document['problem']['message'].splitlines()[0]}" in told.out
-    assert re.search(rf"^  {name} +verified ", told.out, re.MULTILINE)
+    assert f"error: {document.document['problem']['message'].splitlines()[0]}" in reported.out
+    assert re.search(rf"^  {name} +verified ", reported.out, re.MULTILINE)
 
 
-def test_files_that_are_gone_are_told(host: Host) -> None:
+def test_files_that_are_gone_are_reported(host: Host) -> None:
     """Those of a source: then what was taken from them is shown, and said to be. Those of a target:
     they have drifted.
     """
@@ -222,16 +220,16 @@ directory = "{target}"
     drifted = of(host.run("status", "--json").document, "static")
     (source / "fullchain.pem").unlink()
 
-    told, document = host.run("status"), host.run("status", "--json").document
+    reported, document = host.run("status"), host.run("status", "--json").document
 
     (domain,) = drifted["domains"]
     assert ("drifted", "delivery_drifted") == (domain["state"], domain["problem"]["code"])
     assert ("valid", None) == (drifted["state"], drifted["problem"])
     found = of(document, "static")
-    assert (FAILED, "unreadable") == (told.code, found["state"])
+    assert (FAILED, "unreadable") == (reported.code, found["state"])
     assert "fullchain.pem" in found["problem"]["message"]
-    assert re.search(r"^static +files unreadable ", told.out, re.MULTILINE)
-    assert "shown is the certificate that was taken from them at " in told.out
+    assert re.search(r"^static +files unreadable ", reported.out, re.MULTILINE)
+    assert "shown is the certificate that was taken from them at " in reported.out
 
 
 def test_people_read_the_clock_on_their_wall(host: Host, name: str) -> None:
@@ -242,13 +240,13 @@ def test_people_read_the_clock_on_their_wall(host: Host, name: str) -> None:
         database.execute("UPDATE last_run SET ended_at = ?, succeeded_at = ?", (moment, moment))
         database.commit()
 
-    told = host.run_apart("status", TZ="Asia/Shanghai")
+    reported = host.run_apart("status", TZ="Asia/Shanghai")
     document = host.run_apart("status", "--json", TZ="Asia/Shanghai").document
 
-    assert re.search(r"^last run +2026-11-25 04:30 \+08:00$", told.out, re.MULTILINE), told
+    assert re.search(r"^last run +2026-11-25 04:30 \+08:00$", reported.out, re.MULTILINE), reported
     assert "2026-11-24T20:30:00Z" == document["last_run"]["ended_at"]
-    assert "UTC" not in told.out
-    assert name in told.out
+    assert "UTC" not in reported.out
+    assert name in reported.out
 
 
 # --- `certferry watch` of the whole world: hosts of a file, and a change while it follows
@@ -274,7 +272,7 @@ def test_hosts_of_a_file_are_looked_at(
     assert "not_in_dns" == nowhere["problem"]["code"]
 
 
-def test_following_tells_a_change_and_ends_with_ctrl_c(
+def test_following_reports_a_change_and_ends_with_ctrl_c(
     world: World, host: Host, new_name: Callable[[], str]
 ) -> None:
     """The first state, then a document on a line when an edge is gone; then 130 and no more."""
@@ -301,7 +299,7 @@ def test_following_tells_a_change_and_ends_with_ctrl_c(
     assert first["at"] < second["at"]
 
 
-def test_mistakes_of_usage_are_told(host: Host) -> None:
+def test_mistakes_of_usage_are_reported(host: Host) -> None:
     """No host at all, a pause without --follow, and hosts that are none."""
     nothing = host.run("watch")
     pause = host.run("watch", "img.example.com", "--every", "5")

@@ -55,7 +55,7 @@ class Services:
 
     @property
     def addresses(self) -> dict[str, str]:
-        """Give where each of Qiniu's hosts is, by its setting."""
+        """Return where each of Qiniu's hosts is, by its setting."""
         names = ("api", "fusion", "uc", "api_backup", "uc_backup", "pili")
         return {name: getattr(self.qiniu, f"{name}_url") for name in names}
 
@@ -76,7 +76,7 @@ class Services:
 
     @staticmethod
     def environ(**other: str) -> dict[str, str]:
-        """Give the environment of a run: an empty variable is left out of it."""
+        """Return the environment of a run: an empty variable is left out of it."""
         keys = dict(
             zip(
                 ("QINIU_AK", "QINIU_SK", "DP_Id", "DP_Key"),
@@ -88,20 +88,17 @@ class Services:
         return {name: value for name, value in known.items() if value}
 
     def report(self, *arguments: str, **environ: str) -> Ended:
-        """Run the command in this process."""
         words = ["--config", str(self.config), *arguments, "doctor", "--report"]
         return run_here(words, self.environ(**environ))
 
 
 def judged(ended: Ended, assumed: str) -> str:
-    """Give what a report says of a guess."""
     [found] = re.findall(rf"^- §.*{re.escape(assumed)}.*[:：] ?(.*)$", ended.out, re.MULTILINE)
     return str(found)
 
 
 @pytest.fixture
 def services(tmp_path: Path) -> Iterator[Services]:
-    """Accounts that hold what most hold."""
     qiniu = service()
     qiniu.add_account(ACCESS_KEY, SECRET_KEY)
     issued = issue(*DOMAINS, start=utc_now() - timedelta(hours=20))
@@ -129,8 +126,14 @@ def test_only_reading_calls_are_made(services: Services) -> None:
     assert ["Domain.List"] == [call.action for call in services.dnspod.calls()]
     assert [] == services.dnspod.refused_user_agents()
     assert ["certferry.toml"] == [one.name for one in services.directory.iterdir()]
-    for told in (f"certferry {__version__}", "Python 3.", "requests 2.", "### Qiniu", "### DNSPod"):
-        assert told in done.out
+    for reported in (
+        f"certferry {__version__}",
+        "Python 3.",
+        "requests 2.",
+        "### Qiniu",
+        "### DNSPod",
+    ):
+        assert reported in done.out
     for call in (
         "/domain?marker&limit",
         "/domain/…",
@@ -227,7 +230,7 @@ def test_the_guide_shows_what_is_printed(services: Services, guide: str) -> None
 
 
 def as_of_the_real_hosts(report: str, services: Services) -> str:
-    """Give a report as it would be written of the real services, at no certain time."""
+    """Return a report as it would be written of the real services, at no certain time."""
     real = {
         "api": "api.qiniu.com",
         "fusion": "fusion.qiniuapi.com",
@@ -241,7 +244,6 @@ def as_of_the_real_hosts(report: str, services: Services) -> str:
 
 
 def dated(report: str) -> str:
-    """Take the moment and the version out."""
     return WHEN.sub("now", report.replace(__version__, "version"))
 
 

@@ -21,14 +21,13 @@ SUPERSEDED = ("--reason", "superseded")
 
 
 def status_at_ca(host: Host, name: str, number: int) -> str:
-    """What the CA says of a version."""
     with host.remembering() as store:
         serial = store.bundle(name, number).certificate.serial
     return host.world.pebble.certificate_status(serial)
 
 
 def killed_after(host: Host, requests: int, *arguments: str) -> int:
-    """Run the command, killed after so many requests, and give how many it made."""
+    """Run the command, killed after so many requests, and return how many it made."""
     log = host.directory / "requests.log"
     log.write_text("")
     command = [sys.executable, str(RUNNER), str(requests), str(log)]
@@ -43,7 +42,6 @@ def killed_after(host: Host, requests: int, *arguments: str) -> int:
 
 
 def bound(host: Host, name: str) -> str | None:
-    """What the CDN has bound."""
     return host.world.qiniu.bound(name)
 
 

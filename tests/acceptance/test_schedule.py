@@ -26,7 +26,6 @@ MARK = " # certferry schedule"
 
 @pytest.fixture
 def prepared(host: Host, world: World) -> Host:
-    """A machine whose keys stand in a file."""
     keys = host.directory / "keys.env"
     keys.touch(0o600)
     keys.write_text("".join(f"{name}='{value}'\n" for name, value in world.environment.items()))
@@ -135,7 +134,7 @@ def test_the_services_command_does_the_job_in_its_sandbox(
         ("", "75", None),
     ],
 )
-def test_a_run_that_the_system_ended_is_told(
+def test_a_run_that_the_system_ended_is_reported(
     prepared: Host, result: str, status: str, said: str | None, name: str
 ) -> None:
     """By the unit under OnFailure=, with the words of systemd in ours, once, until a run has ended:
@@ -149,8 +148,8 @@ def test_a_run_that_the_system_ended_is_told(
         assert Exit.OK == prepared.run("sync").code
         how = {"MONITOR_SERVICE_RESULT": result, "MONITOR_EXIT_STATUS": status}
         for _ in range(2):
-            told = prepared.run("-q", "notify", "failed", **how)
-            assert (Exit.OK, "", "") == (told.code, told.out, told.err)
+            reported = prepared.run("-q", "notify", "failed", **how)
+            assert (Exit.OK, "", "") == (reported.code, reported.out, reported.err)
 
         events = [(one["code"], one["message"]) for one in hook.events]
 
@@ -167,7 +166,7 @@ def test_a_run_that_the_system_ended_is_told(
         assert ["trouble", "recovered"] == [one["event"] for one in hook.events]
 
 
-def test_a_run_that_was_refused_is_told_once(prepared: Host, name: str) -> None:
+def test_a_run_that_was_refused_is_reported_once(prepared: Host, name: str) -> None:
     """A variable that is gone ends a run with 2, and the run has told it; so has it a file that is
     wrong.
     """
@@ -180,15 +179,15 @@ def test_a_run_that_was_refused_is_told_once(prepared: Host, name: str) -> None:
         for old, new in (("env:QINIU_ACCESS_KEY", "env:GONE"), ("names = [", "nams = [")):
             prepared.rewrite(old, new)
             assert Exit.USAGE == prepared.run("sync").code
-            told = prepared.run("notify", "failed", MONITOR_EXIT_STATUS="2")
-            assert (Exit.OK, "", "") == (told.code, told.out, told.err)
+            reported = prepared.run("notify", "failed", MONITOR_EXIT_STATUS="2")
+            assert (Exit.OK, "", "") == (reported.code, reported.out, reported.err)
 
     assert ["config"] == [one["code"] for one in hook.events]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has a file system of its own to try")
 @pytest.mark.parametrize("gone", ["disk", "directory"])
-def test_a_run_whose_log_cannot_be_written_is_told(
+def test_a_run_whose_log_cannot_be_written_is_reported(
     prepared: Host, owner: CrontabOwner, tmp_path: Path, gone: str, name: str
 ) -> None:
     """By the crontab's line: a disk that takes no writes keeps no run away, which says what else

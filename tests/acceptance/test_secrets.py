@@ -105,7 +105,6 @@ def trouble_of_every_kind(host: Host, name: str) -> dict[str, Run]:
 
 
 def spellings(token: str) -> Iterator[bytes]:
-    """Write a token as services and libraries do."""
     raw = token.encode()
     yield from (raw, base64.b64encode(raw), raw.hex().encode(), quote(raw, safe="").encode())
 
@@ -148,9 +147,6 @@ def test_nothing_secret_is_written_anywhere(host: Host, name: str, clean_environ
         kept = repr(database.execute("SELECT * FROM history").fetchall())
     assert "400327" in kept
     assert "cannot parse" not in kept
-
-
-# --- what programs say
 
 
 @pytest.fixture
@@ -209,7 +205,7 @@ PROGRAMS = {
 
 
 @pytest.mark.parametrize("body", PROGRAMS.values(), ids=PROGRAMS)
-def test_programs_that_tell_secrets(site: Site, body: str) -> None:
+def test_programs_that_report_secrets(site: Site, body: str) -> None:
     """Those of `env_files`, of a reference, and of the environment, on one line or several: in no
     stream, no log and no table; and what a program said is not kept for ever.
     """
@@ -242,7 +238,7 @@ def test_programs_that_tell_secrets(site: Site, body: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["QINIU_SK", "CDN_SK"])
-def test_secret_command_that_tells_a_key(site: Site, name: str) -> None:
+def test_secret_command_that_reports_a_key(site: Site, name: str) -> None:
     """The key that another reference leads to, which no run has followed yet, is masked too."""
     key = "planted-secret-key-0123456789"
     (site.folder / "key").write_text(key)
@@ -258,12 +254,8 @@ def test_secret_command_that_tells_a_key(site: Site, name: str) -> None:
     assert set() == leaks(places, list(value("the secret key", key)))
 
 
-# --- the search itself
-
-
 @pytest.fixture
 def kept(host: Host, name: str) -> list[Unspeakable]:
-    """The secrets of a machine whose certificate is served."""
     assert 0 == host.run("sync").code
     return [*of_world(host.world), *of_host(host, name)]
 
@@ -356,13 +348,12 @@ def site_of_keys(world: World, tmp_path: Path, new_name: Callable[[], str]) -> S
 
 
 def write_key(path: Path, key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> None:
-    """Write a key in OpenSSL's own form."""
     form = PrivateFormat.TraditionalOpenSSL
     path.write_bytes(key.private_bytes(Encoding.PEM, form, NoEncryption()))
 
 
 def keys(site_of_keys: Site) -> Iterator[Unspeakable]:
-    """Give every key that a program could print, in both forms."""
+    """Return every key that a program could print, in both forms."""
     for name in ("ferried", "another-ec", "static/privkey.pem", "ssl/privkey.pem"):
         pem = (site_of_keys.folder / name).read_bytes()
         key = load_pem_private_key(pem, None)
@@ -375,7 +366,7 @@ def keys(site_of_keys: Site) -> Iterator[Unspeakable]:
 
 
 def places(site_of_keys: Site, runs: dict[str, Run]) -> Iterator[Place]:
-    """Give what the runs wrote, also without what wraps a key or stands between its bytes."""
+    """Return what the runs wrote, also without what wraps a key or stands between its bytes."""
     logs = [Place(path.name, path.read_bytes()) for path in site_of_keys.folder.glob("log-*")]
     for place in (*streams(runs), *logs):
         yield place
@@ -389,10 +380,12 @@ def test_programs_that_print_a_key(site_of_keys: Site, body: str) -> None:
     """Whether the delivered key or another one, in its frame: no line of it is anywhere; the other
     lines of the program are there.
     """
-    told = f"{{ {body}; }} 2>&1; echo 'Authorization: Bearer {BEARER}'; echo LOOK AT THIS; exit 1"
-    site_of_keys.let_reload(f'KEY="$CERTFERRY_PRIVKEY"; {told}')
-    site_of_keys.let_push(f'KEY="$CERTFERRY_PRIVKEY"; {told}')
-    script(site_of_keys.folder / "reload-static", f"KEY=ferried; {told}")
+    reported = (
+        f"{{ {body}; }} 2>&1; echo 'Authorization: Bearer {BEARER}'; echo LOOK AT THIS; exit 1"
+    )
+    site_of_keys.let_reload(f'KEY="$CERTFERRY_PRIVKEY"; {reported}')
+    site_of_keys.let_push(f'KEY="$CERTFERRY_PRIVKEY"; {reported}')
+    script(site_of_keys.folder / "reload-static", f"KEY=ferried; {reported}")
     text, document = (str(site_of_keys.folder / f"log-{form}") for form in ("text", "json"))
 
     runs = {

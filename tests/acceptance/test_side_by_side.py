@@ -19,8 +19,7 @@ from certferry.core.events import Event, StepEnded
 from certferry.core.observed.records import HistoryEntry
 from certferry.core.planning.report import SyncReport
 from certferry.reconcile.reconciler import Reconciler
-from certferry.reconcile.run import Run
-from certferry.reconcile.work_queue import WaitLimit
+from certferry.reconcile.run import Run, WaitLimit
 from certferry.wiring.settings import ADAPTERS
 from certferry.wiring.workspace import Workspace
 from certferry_sandbox.faults import Fault
@@ -72,7 +71,7 @@ def test_four_runs_at_once(slow_host: Host, share: int) -> None:
     for number in range(ROUNDS // (SHARES if THOROUGH else 1)):
         seed = f"{share}/{number}/{os.urandom(4).hex()}"
         moments = random.Random(seed)  # noqa: S311 - when a test begins a run is no secret
-        before, told_before = Footprint.of(slow_host.world), len(history(slow_host))
+        before, reported_before = Footprint.of(slow_host.world), len(history(slow_host))
 
         runs = at_once(slow_host, sorted(moments.uniform(0, usual) for _ in range(PROCESSES - 1)))
 
@@ -81,7 +80,7 @@ def test_four_runs_at_once(slow_host: Host, share: int) -> None:
             assert json.loads(out)["ok"], seed
             assert not [words for words in WHAT_MISLED if words in out + err], (seed, out, err)
         left = Footprint.of(slow_host.world) - before
-        events = Counter(entry.event for entry in history(slow_host)[told_before:])
+        events = Counter(entry.event for entry in history(slow_host)[reported_before:])
         assert {"issued": 1, "uploaded": 1, "deployed": 2, "verified": 2, "retired": 1} == events, (
             seed,
             runs,
@@ -90,7 +89,7 @@ def test_four_runs_at_once(slow_host: Host, share: int) -> None:
 
 
 def at_once(slow_host: Host, moments: list[float]) -> list[tuple[int, str, str]]:
-    """Renew, begin another run at each moment after that, and give what all ended with."""
+    """Renew, begin another run at each moment after that, and return what all ended with."""
     with ExitStack() as beside:
         first = beside.enter_context(slow_host.begin("sync", "--renew", "img", "--json"))
         others, begun = [], time.monotonic()
@@ -119,7 +118,6 @@ class Stopper:
         self.is_set = False
 
     def __call__(self, event: Event) -> None:
-        """See `ports.progress.Progress`."""
         if self.is_set and isinstance(event, StepEnded):
             self.is_set = False
             raise KeyboardInterrupt
@@ -134,7 +132,6 @@ def workspace(host: Host) -> Iterator[Workspace]:
 
 
 def synced(workspace: Workspace, run: Run) -> SyncReport:
-    """Make a run."""
     return Reconciler(workspace.connect(run)).sync(workspace.certificates, WaitLimit())
 
 

@@ -31,12 +31,8 @@ FAILED = 1
 
 @pytest.fixture
 def synced(host: Host) -> Host:
-    """A machine whose certificate is served."""
     assert 0 == host.run("sync").code
     return host
-
-
-# --- the state
 
 
 def test_state_of_a_newer_version(synced: Host, name: str) -> None:
@@ -68,8 +64,8 @@ def test_state_of_a_newer_version(synced: Host, name: str) -> None:
 def test_state_that_is_damaged(synced: Host, name: str, spoil: Callable[[bytes], bytes]) -> None:
     """A file that is no state any more is told by its name, and not written to."""
     whole = synced.state.read_bytes()
-    spoilt = spoil(whole)
-    synced.state.write_bytes(spoilt)
+    damaged = spoil(whole)
+    synced.state.write_bytes(damaged)
 
     run = synced.run("-q", "sync", "--renew", "--all")
 
@@ -77,7 +73,7 @@ def test_state_that_is_damaged(synced: Host, name: str, spoil: Callable[[bytes],
     assert f"{synced.state} is not a state of certferry" in run.complaint.error
     assert f"put {synced.state} back from a backup" in run.complaint.hint
     assert NOBODY_ASKED == run.left
-    assert spoilt == synced.state.read_bytes()
+    assert damaged == synced.state.read_bytes()
 
     synced.state.write_bytes(whole)
     assert 0 == synced.run("-q", "sync").code
@@ -186,7 +182,7 @@ def test_key_file_that_is_of_no_use(
 
 
 @pytest.mark.parametrize("command", ["plan", "sync"])
-def test_lost_key_is_told_though_nothing_is_due(synced: Host, command: str) -> None:
+def test_lost_key_is_reported_though_nothing_is_due(synced: Host, command: str) -> None:
     """Every run tries the seal, so a lost key is not first noticed at a renewal."""
     synced.key_file.write_bytes(base64.b64encode(secrets.token_bytes(32)))
 
@@ -239,9 +235,6 @@ def test_a_new_machine_misses_no_state(host: Host) -> None:
     for command in ("plan", "status", "doctor"):
         run = host.run(command)
         assert "there is the key file" not in run.err + run.out
-
-
-# --- a full disk
 
 
 @thorough
@@ -298,13 +291,12 @@ STAMPS = ".certferry-told-*"
 
 @pytest.fixture
 def hook() -> Iterator[EventReceiver]:
-    """A service that takes messages."""
     with EventReceiver() as service:
         yield service
 
 
 @pytest.fixture
-def told(world: World, tmp_path: Path, name: str, hook: EventReceiver) -> Host:
+def reported(world: World, tmp_path: Path, name: str, hook: EventReceiver) -> Host:
     """A machine with a state, and a channel."""
     host = Host(world, tmp_path, certificate(name, to=None))
     channel = f'[notify.hook]\ntype = "webhook"\nurl = "{hook.address}"\nsecret = "{SECRET}"\n'
@@ -314,120 +306,118 @@ def told(world: World, tmp_path: Path, name: str, hook: EventReceiver) -> Host:
 
 
 def events(hook: EventReceiver) -> list[tuple[str, str]]:
-    """What the service was told."""
     return [(event["event"], event["code"]) for event in hook.events]
 
 
 def stamps(host: Host) -> list[Path]:
-    """The stamps that are there."""
     return [*host.directory.rglob(STAMPS)]
 
 
 def spoil(host: Host) -> Callable[[], object]:
-    """Write something else in the place of the state; give what puts it back."""
+    """Write something else in the place of the state; return what puts it back."""
     whole = host.state.read_bytes()
     host.state.write_bytes(b"this is a diary, not a database\n" * 999)
     return lambda: host.state.write_bytes(whole)
 
 
 def hide_key(host: Host) -> Callable[[], object]:
-    """Take the key file away; give what puts it back."""
+    """Take the key file away; return what puts it back."""
     key = host.key_file.rename(host.directory / "key")
     return lambda: key.rename(host.key_file)
 
 
 @pytest.mark.parametrize("harm", [spoil, hide_key], ids=["another file", "no key"])
-def test_a_state_that_is_of_no_use_is_told_once_and_so_is_its_end(
-    told: Host, hook: EventReceiver, harm: Callable[[Host], Callable[[], object]]
+def test_a_state_that_is_of_no_use_is_reported_once_and_so_is_its_end(
+    reported: Host, hook: EventReceiver, harm: Callable[[Host], Callable[[], object]]
 ) -> None:
     """One message for two runs, and one when the state is back."""
-    cure = harm(told)
+    cure = harm(reported)
 
-    assert [RUN_FAILED, RUN_FAILED] == [told.run("sync").code for _ in range(2)]
+    assert [RUN_FAILED, RUN_FAILED] == [reported.run("sync").code for _ in range(2)]
     assert [("trouble", "state")] == events(hook)
     cure()
-    assert [OK, OK] == [told.run("sync").code for _ in range(2)]
+    assert [OK, OK] == [reported.run("sync").code for _ in range(2)]
 
     assert [("trouble", "state"), ("recovered", "state")] == events(hook)
-    assert [] == stamps(told)
+    assert [] == stamps(reported)
 
 
 @pytest.mark.parametrize("is_emptied", [True, False], ids=["emptied", "gone"])
-def test_a_state_that_is_lost_is_told_before_all_is_issued_again(
-    told: Host, hook: EventReceiver, *, is_emptied: bool
+def test_a_state_that_is_lost_is_reported_before_all_is_issued_again(
+    reported: Host, hook: EventReceiver, *, is_emptied: bool
 ) -> None:
     """The run goes on, as it must at night, and the operator learns why there are orders. The key
     file tells that there was a state, which a first run has not.
     """
     assert [] == events(hook)
-    told.state.unlink()
+    reported.state.unlink()
     if is_emptied:
-        told.state.touch(0o600)
+        reported.state.touch(0o600)
 
-    assert [OK, OK] == [told.run("-q", "sync").code for _ in range(2)]
+    assert [OK, OK] == [reported.run("-q", "sync").code for _ in range(2)]
 
     assert [("trouble", "state_missing"), ("recovered", "state_missing")] == events(hook)
     assert "a state was expected" in hook.events[0]["message"]
-    assert [] == stamps(told)
+    assert [] == stamps(reported)
 
 
-def test_trouble_without_a_state_is_told_again_the_next_day(
-    told: Host, hook: EventReceiver
+def test_trouble_without_a_state_is_reported_again_the_next_day(
+    reported: Host, hook: EventReceiver
 ) -> None:
     """The stamp beside the state says when it was told last."""
-    spoil(told)
-    assert RUN_FAILED == told.run("sync").code
-    (stamp,) = stamps(told)
-    assert (told.state.parent, 0o600) == (stamp.parent, stamp.stat().st_mode & 0o777)
+    spoil(reported)
+    assert RUN_FAILED == reported.run("sync").code
+    (stamp,) = stamps(reported)
+    assert (reported.state.parent, 0o600) == (stamp.parent, stamp.stat().st_mode & 0o777)
 
     yesterday = stamp.stat().st_mtime - timedelta(days=1).total_seconds()
     os.utime(stamp, (yesterday, yesterday))
-    assert RUN_FAILED == told.run("sync").code
+    assert RUN_FAILED == reported.run("sync").code
 
     assert [("trouble", "state")] * 2 == events(hook)
 
 
-def test_a_channel_that_took_nothing_is_told_by_the_next_run(
-    told: Host, hook: EventReceiver
+def test_a_channel_that_took_nothing_is_reported_by_the_next_run(
+    reported: Host, hook: EventReceiver
 ) -> None:
     """What no service took was not told."""
-    spoil(told)
-    told.rewrite(SECRET, "another secret")
-    assert "notify hook: " in told.run("sync").err
+    spoil(reported)
+    reported.rewrite(SECRET, "another secret")
+    assert "notify hook: " in reported.run("sync").err
     assert [] == events(hook)
-    told.rewrite("another secret", SECRET)
+    reported.rewrite("another secret", SECRET)
 
-    assert RUN_FAILED == told.run("sync").code
+    assert RUN_FAILED == reported.run("sync").code
 
     assert [("trouble", "state")] == events(hook)
 
 
-def test_a_full_disk_reaches_the_channel(told: Host, hook: EventReceiver) -> None:
+def test_a_full_disk_reaches_the_channel(reported: Host, hook: EventReceiver) -> None:
     """Nothing can be written down, and it is told."""
-    disk = FullDisk.of(told)
+    disk = FullDisk.of(reported)
 
-    run = told.run_apart("-q", "sync", wrapped_in=disk.command)
+    run = reported.run_apart("-q", "sync", wrapped_in=disk.command)
 
     assert RUN_FAILED == run.code
     assert disk.words in run.complaint.error
     assert [("trouble", "state_unavailable")] == events(hook)
 
 
-def test_the_hint_of_a_damaged_state_has_the_way_out(told: Host) -> None:
+def test_the_hint_of_a_damaged_state_has_the_way_out(reported: Host) -> None:
     """Moved away, it is made anew."""
-    spoil(told)
-    hint = told.run("-q", "sync").complaint.hint
+    spoil(reported)
+    hint = reported.run("-q", "sync").complaint.hint
     assert "without a backup, start over: move it away" in hint
 
-    told.state.rename(told.directory / "old.db")
+    reported.state.rename(reported.directory / "old.db")
 
-    assert OK == told.run("sync").code
+    assert OK == reported.run("sync").code
 
 
-def test_doctor_names_a_damaged_state_once(told: Host) -> None:
+def test_doctor_names_a_damaged_state_once(reported: Host) -> None:
     """The finding is about the path, and its words do not begin with it again."""
-    spoil(told)
+    spoil(reported)
 
-    out = " ".join(told.run("doctor").out.split())
+    out = " ".join(reported.run("doctor").out.split())
 
-    assert f"error: {told.state}: is not a state of certferry" in out
+    assert f"error: {reported.state}: is not a state of certferry" in out

@@ -55,7 +55,7 @@ def begun(directory: Path, command: list[str]) -> subprocess.Popen[str]:
 
 
 def catches(process: subprocess.Popen[str], number: int) -> bool:
-    """Tell whether a process has a handler for a signal by now (proc(5), SigCgt)."""
+    """Return whether a process has a handler for a signal by now (proc(5), SigCgt)."""
     try:
         status = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii")
     except OSError:
@@ -65,7 +65,7 @@ def catches(process: subprocess.Popen[str], number: int) -> bool:
 
 
 def lived_for(directory: Path, command: list[str]) -> tuple[float, int, str]:
-    """Measure how long it lives from its first line on; give its own end, too."""
+    """Measure how long it lives from its first line on; return its own end, too."""
     with begun(directory, command) as process:
         while not catches(process, signal.SIGTERM) and process.poll() is None:
             os.sched_yield()
@@ -129,7 +129,7 @@ IN_THE_GATE = 3
 
 
 @pytest.fixture(scope="module")
-def world() -> Iterator[World]:
+def kept_world() -> Iterator[World]:
     """A world in which nothing is slower than it must be, and a request is made once."""
     with World(pace=Pace(nameserver_lags=(0.0, 0.0)), nonce_reject=0) as started:
         yield started
@@ -185,18 +185,15 @@ class KilledHost:
                 process.communicate()
 
     def requests(self, ending: str) -> int:
-        """Count the requests so far whose URL ends so."""
         return sum(ending in line for line in self.log.read_text().splitlines())
 
     @property
     def uploads(self) -> list[str]:
-        """The names of the uploaded certificates of this host's lineage."""
         mark = f"certferry-{self.domain}"[: len("certferry-") + 24]
         return [c.name for c in self.world.qiniu.certificates.stored() if c.name.startswith(mark)]
 
     @property
     def challenges(self) -> list[str]:
-        """The challenge values left in DNS."""
         records = self.world.zones.records(name=f"_acme-challenge.{self.domain}", rtype="TXT")
         return [record.value for record in records]
 
@@ -204,16 +201,16 @@ class KilledHost:
 @pytest.mark.parametrize(
     "share", [0, *(pytest.param(each, marks=thorough) for each in range(1, SHARES))]
 )
-def test_killed_after_every_request(world: World, tmp_path: Path, share: int) -> None:
+def test_killed_after_every_request(kept_world: World, tmp_path: Path, share: int) -> None:
     """Wherever it was killed, the next run ends with one certificate, one upload, no record."""
-    calm = KilledHost(world, tmp_path, f"calm{share}")
+    calm = KilledHost(kept_world, tmp_path, f"calm{share}")
     first = calm.sync()
     assert 0 == first.returncode, first.stderr
     requests = len(calm.log.read_text().splitlines())
     assert requests > 20
 
     for position in sampled(range(1 + share, requests + 1, SHARES), IN_THE_GATE):
-        host = KilledHost(world, tmp_path, f"k{position}")
+        host = KilledHost(kept_world, tmp_path, f"k{position}")
         killed = host.sync(kill_after=position)
         assert killed.returncode in {-signal.SIGKILL, 0}, killed.stderr
 
@@ -225,17 +222,17 @@ def test_killed_after_every_request(world: World, tmp_path: Path, share: int) ->
         assert 1 == host.requests("/finalize-order/"), position
         assert 1 == len(host.uploads), position
         assert [] == host.challenges, position
-        served = world.qiniu.bound(host.domain)
+        served = kept_world.qiniu.bound(host.domain)
         assert served is not None, position
 
 
 @thorough
 @pytest.mark.parametrize("share", range(RANDOM_SHARES))
-def test_killed_at_random_moments(world: World, tmp_path: Path, share: int) -> None:
+def test_killed_at_random_moments(kept_world: World, tmp_path: Path, share: int) -> None:
     """Three hundred kills in all, several in a row: the next run that may live ends with one upload
     and no record. What went wrong can be tried again with the seed that is told.
     """
-    calm = KilledHost(world, tmp_path, f"unhurried{share}")
+    calm = KilledHost(kept_world, tmp_path, f"unhurried{share}")
     begun = time.monotonic()
     assert 0 == calm.sync().returncode
     usual = time.monotonic() - begun
@@ -243,7 +240,7 @@ def test_killed_at_random_moments(world: World, tmp_path: Path, share: int) -> N
     for number in range(RANDOM_KILLS // RANDOM_SHARES // IN_A_ROW):
         seed = f"{share}/{number}/{os.urandom(4).hex()}"
         moments = random.Random(seed)  # noqa: S311 - when a test kills is no secret
-        host = KilledHost(world, tmp_path, f"r{share}-{number}")
+        host = KilledHost(kept_world, tmp_path, f"r{share}-{number}")
         for _ in range(IN_A_ROW):
             host.sync_killed_after(moments.uniform(0, usual))
 
@@ -253,7 +250,7 @@ def test_killed_at_random_moments(world: World, tmp_path: Path, share: int) -> N
         assert json.loads(finished.stdout)["ok"], seed
         assert 1 == len(host.uploads), seed
         assert [] == host.challenges, seed
-        assert world.qiniu.bound(host.domain) is not None, seed
+        assert kept_world.qiniu.bound(host.domain) is not None, seed
 
 
 # --- A run that is told to end while something hangs: it ends within five seconds, in order
@@ -289,7 +286,7 @@ def silent_server() -> Iterator[tuple[str, threading.Event]]:
 
 
 def seconds_to_end(process: Popen[str], how: signal.Signals) -> float:
-    """Tell the process to end, and measure."""
+    """Signal the process, and measure until its end."""
     begun = time.monotonic()
     process.send_signal(how)
     process.communicate(timeout=DEADLINE)

@@ -61,7 +61,6 @@ class Place:
         subprocess.run([*pip, "install", *without, str(package)], check=True, timeout=LONGEST)
 
     def run(self, *arguments: str, environ: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-        """Run the command of the environment to its end."""
         return subprocess.run(
             [str(self.python), "-m", "certferry", *arguments],
             env={**os.environ, **environ},
@@ -93,7 +92,6 @@ def test_recipe_is_what_is_built_here() -> None:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
-    """An environment with the package of the recipe."""
     place = Place(tmp_path_factory.mktemp("third-party"))
     shutil.copytree(PACKAGE, place.folder / "package")
     place.install(place.folder / "package")
@@ -102,7 +100,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
 
 @pytest.fixture
 def service(world: World) -> Iterator[Harbour]:
-    """The service that the package is for."""
     with harbour(world.zones) as running:
         yield running
 
@@ -129,7 +126,6 @@ def configured(world: World, service: Harbour, tmp_path: Path) -> Callable[[str]
 
 
 def environment(world: World, service: Harbour) -> dict[str, str]:
-    """Give the variables with the keys of every service."""
     return {**world.environment, "HARBOUR_TOKEN": service.token}
 
 
@@ -159,7 +155,7 @@ def test_package_of_the_recipe_issues_and_deploys(
     assert [] == world.zones.records(name=f"_acme-challenge.{name}", rtype="TXT")
 
 
-def test_wrong_token_is_told_in_the_packages_words(
+def test_wrong_token_is_reported_in_the_packages_words(
     place: Place,
     world: World,
     service: Harbour,
@@ -198,7 +194,7 @@ def test_broken_package_is_named_and_the_others_go_on(
     module: str,
 ) -> None:
     """One error for the certificate that needs it; the other one is issued and served."""
-    text, told = BROKEN[module]
+    text, reported = BROKEN[module]
     Packages(tmp_path).install("certferry-bad", "bad_target", text, bad="certferry.targets")
     good, bad = new_name(), new_name()
     more = (
@@ -217,7 +213,7 @@ def test_broken_package_is_named_and_the_others_go_on(
     assert {good: True, bad: False} == {name: one["ok"] for name, one in found.items()}
     (failed,) = [str(step) for step in found[bad]["steps"] if step["outcome"] == "failed"]
     assert "the package certferry-bad: " in failed
-    assert told in failed
+    assert reported in failed
 
 
 @pytest.fixture

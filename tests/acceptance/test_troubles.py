@@ -8,7 +8,7 @@ import math
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -29,7 +29,6 @@ DEADLINE = 30.0  # seconds until something that a test waits for has not happene
 
 
 def read_until(process: subprocess.Popen[str], words: str) -> None:
-    """Read what a run tells until these words."""
     assert process.stderr is not None
     for line in process.stderr:
         if words in line:
@@ -37,7 +36,15 @@ def read_until(process: subprocess.Popen[str], words: str) -> None:
     raise AssertionError(f"it never said: {words}")
 
 
-# --- what safety refuses
+@contextmanager
+def endless_challenge(world: World) -> Iterator[None]:
+    """Keep a name server from showing any challenge, for a `with` block."""
+    slow = world.dns.servers[1]
+    slow.lag = math.inf
+    try:
+        yield
+    finally:
+        slow.lag = 0.0
 
 
 @thorough
@@ -63,8 +70,7 @@ def test_domain_that_the_names_do_not_cover(
 
     again = host.run("sync", "--json")
 
-    (found,) = again.document["certificates"]
-    outcomes = {(step["action"], step["domain"]): step["outcome"] for step in found["steps"]}
+    outcomes = {(step["action"], step["domain"]): step["outcome"] for step in again.steps}
     assert REFUSED == again.code
     assert {("deploy", other): "refused", ("verify", covered): "unchanged"} == outcomes
     assert (0, 0) == (again.left.orders, again.left.qiniu_writes)
@@ -115,9 +121,6 @@ def test_certificates_that_end_too_soon(tmp_path: Path) -> None:
         assert 1 == len(host.fingerprints("brief.example.com"))
 
 
-# --- what is held up
-
-
 @thorough
 def test_lineage_that_another_run_works_on(host: Host, name: str) -> None:
     """A run that must not wait says who is at work, and leaves it alone."""
@@ -128,8 +131,7 @@ def test_lineage_that_another_run_works_on(host: Host, name: str) -> None:
         quiet = host.run("-q", "sync", "--no-wait")
 
     for run in runs:
-        (found,) = run.document["certificates"]
-        (step,) = found["steps"]
+        (step,) = run.steps
         assert TRY_LATER == run.code
         assert ("waiting", "lease_held") == (step["outcome"], step["code"])
         assert "has been at work since" in step["detail"]
@@ -167,8 +169,7 @@ def test_change_that_is_stuck(host: Host, name: str) -> None:
     brief = host.run("sync", "--no-wait", "--json")
 
     for run in (bounded, brief):
-        (found,) = run.document["certificates"]
-        (step,) = (step for step in found["steps"] if step["action"] == "deploy")
+        (step,) = (step for step in run.steps if step["action"] == "deploy")
         assert TRY_LATER == run.code
         assert "waiting" == step["outcome"]
         assert "qiniu is applying the change (usually 8–15 min)" == step["detail"]
@@ -214,9 +215,6 @@ def test_change_that_is_stuck_for_too_long(host: Host, name: str) -> None:
     host.rewrite("timeout = 1", "timeout = 60")
     host.world.qiniu.release(name)
     assert 0 == host.run("sync").code
-
-
-# --- what fails
 
 
 def test_one_domain_that_fails_beside_another(
@@ -271,9 +269,6 @@ def test_change_that_fails(host: Host, name: str) -> None:
     assert host.world.qiniu.bound(name) is not None
 
 
-# --- what breaks on the wire
-
-
 Calls = dict[HttpService | DnspodService, tuple[str, ...]]
 """The kinds of calls, by the stand-in that gets them."""
 
@@ -309,7 +304,6 @@ class Strain:
         }
 
     def arm(self, fault: Fault, service: str) -> None:
-        """Let every kind of call to a service go wrong once."""
         for place, calls in self.calls[service].items():
             for call in calls:
                 place.faults.add(fault, on=call)
@@ -393,16 +387,13 @@ def test_record_that_was_not_written(
 
     with ExitStack() as running:
         runs = [running.enter_context(host.begin("sync")) for host in hosts.values()]
-        told = [run.communicate(timeout=3 * DEADLINE) for run in runs]
+        reported = [run.communicate(timeout=3 * DEADLINE) for run in runs]
 
-    assert [0, 0] == [run.returncode for run in runs], told
+    assert [0, 0] == [run.returncode for run in runs], reported
     left = Footprint.of(world) - before
     assert (2, 2, 2, 0) == (left.orders, left.certificates, left.qiniu_uploads, left.challenges)
     assert 4 + 2 == left.dnspod_writes  # each written twice, and removed once
     assert [1, 1] == [len(host.fingerprints(one)) for one, host in hosts.items()]
-
-
-# --- who is stopped
 
 
 @thorough
@@ -416,16 +407,11 @@ def test_stopped_while_the_challenge_spreads(
     host = Host(world, tmp_path, certificate(name, f"*.{name}", domains=(name,)))
     host.rewrite("requests_per_second = 50", "requests_per_second = 2")
     before = Footprint.of(world)
-    slow = world.dns.servers[1]
-    slow.lag = math.inf
-    try:
-        with host.begin("sync") as process:
-            read_until(process, "waiting for the challenge to appear at")
-            assert [f"_acme-challenge.{name}"] * 2 == challenges(world)
-            process.send_signal(how)
-            out, _ = process.communicate(timeout=DEADLINE)
-    finally:
-        slow.lag = 0.0
+    with endless_challenge(world), host.begin("sync") as process:
+        read_until(process, "waiting for the challenge to appear at")
+        assert [f"_acme-challenge.{name}"] * 2 == challenges(world)
+        process.send_signal(how)
+        out, _ = process.communicate(timeout=DEADLINE)
 
     assert STOPPED == process.returncode
     assert "The next `certferry sync` goes on from here" in out
@@ -440,15 +426,10 @@ def test_stopped_while_the_challenge_spreads(
 @thorough
 def test_killed_over_a_lineage_that_is_then_called_otherwise(host: Host, name: str) -> None:
     """No run of the old name comes again: its challenge record is the next run's to remove."""
-    slow = host.world.dns.servers[1]
-    slow.lag = math.inf
-    try:
-        with host.begin("sync") as process:
-            read_until(process, "waiting for the challenge to appear at")
-            process.kill()
-            process.communicate(timeout=DEADLINE)
-    finally:
-        slow.lag = 0.0
+    with endless_challenge(host.world), host.begin("sync") as process:
+        read_until(process, "waiting for the challenge to appear at")
+        process.kill()
+        process.communicate(timeout=DEADLINE)
     assert [f"_acme-challenge.{name}"] == challenges(host.world)
     host.rewrite(f'name = "{name}"', 'name = "renamed"')
 
@@ -464,15 +445,10 @@ def test_stopped_while_it_renews_what_is_not_due(host: Host, name: str) -> None:
     """What has been ordered is finished without another `--renew`; what has not is said."""
     assert 0 == host.run("sync").code
     before = Footprint.of(host.world)
-    slow = host.world.dns.servers[1]
-    slow.lag = math.inf
-    try:
-        with host.begin("sync", "--renew", "--all") as process:
-            read_until(process, "waiting for the challenge to appear at")
-            process.send_signal(signal.SIGINT)
-            out, _ = process.communicate(timeout=DEADLINE)
-    finally:
-        slow.lag = 0.0
+    with endless_challenge(host.world), host.begin("sync", "--renew", "--all") as process:
+        read_until(process, "waiting for the challenge to appear at")
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=DEADLINE)
 
     assert STOPPED == process.returncode
     assert "a renewal that was not ordered yet needs `--renew` again" in " ".join(out.split())

@@ -38,12 +38,8 @@ FAILED = 1
 
 
 def ask_for_challenge(world: World, name: str) -> None:
-    """Ask the resolver as the CA does."""
     question = dns.message.make_query(f"_acme-challenge.{name}", "TXT")
     dns.query.udp(question, world.dns.resolver.address, port=world.dns.port, timeout=5)
-
-
-# --- what the CA says
 
 
 class ChoosyPebble(Pebble):
@@ -142,9 +138,6 @@ def test_directory_that_is_not_trusted(host: Host, name: str) -> None:
     assert [] == host.fingerprints(name)
 
 
-# --- resolvers
-
-
 @pytest.fixture
 def silent_resolver() -> Iterator[str]:
     """Where questions arrive and are never answered, as `address:port`."""
@@ -215,7 +208,6 @@ def gateway(host: Host) -> Iterator[Proxy]:
 
 
 def with_another(request: Request, response: Response) -> Response:
-    """Give a certificate for another owner's names."""
     if not request.path.startswith("/certZ/"):
         return response
     evil = make_bundle(EVIL, not_before=Clock().now())
@@ -237,9 +229,9 @@ def test_certificate_for_another_name(host: Host, name: str, gateway: Proxy) -> 
     assert 1 == gateway.finalized
     (lineage,) = json.loads(second.out)["certificates"]
     assert None is lineage["fingerprint"]
-    (told,) = (step for step in lineage["steps"] if step["action"] == "look")
-    assert "nothing is ordered before" in told["detail"]
-    assert told["retry_at"] is not None
+    (reported,) = (step for step in lineage["steps"] if step["action"] == "look")
+    assert "nothing is ordered before" in reported["detail"]
+    assert reported["retry_at"] is not None
     assert_nothing_written(second.left)
     assert [] == host.fingerprints(name)
 
@@ -275,12 +267,11 @@ def doh(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
 
 
 def with_dns(closed_host: Host, lines: str) -> None:
-    """Add settings to [dns]."""
     closed_host.rewrite("[dns]\n", f"[dns]\n{lines}\n")
 
 
 def questions(world: World) -> list[Query]:
-    """Give what the world's servers were asked so far, but by the CA: that asks for TXT and CAA."""
+    """Return what servers were asked so far, but by the CA, which asks for TXT and CAA."""
     servers = [world.dns.resolver, *world.dns.servers]
     of_ca = {"TXT", "CAA"}
     asked = [query for server in servers for query in server.queries]
@@ -406,14 +397,12 @@ OK, USAGE = 0, 2
 
 @pytest.fixture
 def hook() -> Iterator[EventReceiver]:
-    """A service that takes messages."""
     with EventReceiver() as service:
         yield service
 
 
 @pytest.fixture
 def heart() -> Iterator[HeartbeatService]:
-    """A service that takes pings."""
     with HeartbeatService() as service:
         yield service
 
@@ -435,17 +424,14 @@ def host_of_a_wrong_file(
 
 
 def declare(host_of_a_wrong_file: Host, tables: str) -> None:
-    """Add tables to the configuration."""
     host_of_a_wrong_file.config.write_text(host_of_a_wrong_file.config.read_text() + tables)
 
 
 def events(hook: EventReceiver) -> list[tuple[str, str]]:
-    """What the service was told."""
     return [(event["event"], event["code"]) for event in hook.events]
 
 
 def kinds(heart: HeartbeatService) -> list[str]:
-    """How the service was pinged."""
     return [ping.kind for ping in heart.pings]
 
 
@@ -459,7 +445,7 @@ def kinds(heart: HeartbeatService) -> list[str]:
     ],
     ids=["misspelt", "no quote", "wrong place", "no bracket"],
 )
-def test_a_mistake_in_the_file_is_told_once_and_so_is_its_end(
+def test_a_mistake_in_the_file_is_reported_once_and_so_is_its_end(
     host_of_a_wrong_file: Host,
     hook: EventReceiver,
     heart: HeartbeatService,
@@ -484,7 +470,7 @@ def test_a_mistake_in_the_file_is_told_once_and_so_is_its_end(
     assert [("trouble", "config"), ("recovered", "config")] == events(hook)
 
 
-def test_a_mistake_in_what_is_tried_by_hand_is_not_told(
+def test_a_mistake_in_what_is_tried_by_hand_is_not_reported(
     host_of_a_wrong_file: Host, hook: EventReceiver, heart: HeartbeatService
 ) -> None:
     """A run for one certificate, and a command that only looks, have an operator before them."""
@@ -523,10 +509,7 @@ def test_an_empty_file_has_failed(host_of_a_wrong_file: Host) -> None:
     assert (USAGE, "none_declared") == (run.code, run.document["error"]["code"])
 
 
-# --- a file that others may write
-
-
-def test_a_file_that_others_may_write_is_told_without_a_state(
+def test_a_file_that_others_may_write_is_reported_without_a_state(
     host_of_a_wrong_file: Host, hook: EventReceiver, heart: HeartbeatService
 ) -> None:
     """Once a day, and so is its end; where the state lies is not taken from it."""
@@ -571,13 +554,13 @@ def test_a_file_that_others_may_write_starts_no_program_and_gives_no_secret_away
     assert [] == hook.journal
 
 
-def test_a_killed_run_is_told_though_the_file_is_wrong_by_now(
+def test_a_killed_run_is_reported_though_the_file_is_wrong_by_now(
     host_of_a_wrong_file: Host, hook: EventReceiver
 ) -> None:
     """What the system saw reaches the channel all the same."""
     host_of_a_wrong_file.rewrite("names = [", "nams = [")
 
-    told = host_of_a_wrong_file.run("notify", "failed", MONITOR_SERVICE_RESULT="oom-kill")
+    reported = host_of_a_wrong_file.run("notify", "failed", MONITOR_SERVICE_RESULT="oom-kill")
 
-    assert USAGE == told.code
+    assert USAGE == reported.code
     assert [("trouble", "run_cut_short")] == events(hook)

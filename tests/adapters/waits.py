@@ -13,11 +13,9 @@ class Waits:
         self._lock = threading.Lock()
 
     def __call__(self, seconds: float) -> None:
-        """Write a pause down."""
         with self._lock:
             self.seconds.append(seconds)
 
     def clock(self) -> float:
-        """Give the time on the clock that the pauses move."""
         with self._lock:
             return sum(self.seconds)

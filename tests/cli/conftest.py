@@ -53,7 +53,6 @@ def accounts(tmp_path: Path) -> Iterator[Accounts]:
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
-    """A configuration whose secrets stand in a file that it names."""
     keys = tmp_path / "keys.env"
     keys.touch(0o600)
     keys.write_text(KEYS)

@@ -19,11 +19,9 @@ class Paper(io.StringIO):
 
     @property
     def encoding(self) -> str:  # type: ignore[override]  # a class attribute in typeshed
-        """What the stream can write."""
         return self._encoding
 
     def isatty(self) -> bool:
-        """Whether this is a terminal."""
         return self._terminal
 
 
@@ -39,22 +37,18 @@ class TestConsole:
 
     @property
     def console(self) -> Console:
-        """The console."""
         return Console(self.stdout, self.stderr, self.environ)
 
     @property
     def out(self) -> str:
-        """What went to stdout."""
         return self.stdout.getvalue()
 
     @property
     def err(self) -> str:
-        """What went to stderr."""
         return self.stderr.getvalue()
 
 
 def terminal(**environ: str) -> TestConsole:
-    """Give a console on a terminal."""
     return TestConsole(
         Paper(terminal=True), Paper(terminal=True), {"TERM": "xterm-256color", **environ}
     )

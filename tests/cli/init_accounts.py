@@ -68,12 +68,10 @@ class Accounts:
 
     @property
     def config(self) -> Path:
-        """The file that is written."""
         return self.directory / "certferry.toml"
 
     @property
     def keys(self) -> Path:
-        """The file that typed keys go to."""
         return self.directory / "certferry.env"
 
     @property
@@ -83,7 +81,6 @@ class Accounts:
 
     @property
     def state(self) -> Path:
-        """Where the state lies."""
         return self.directory / "state.db"
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -130,26 +127,23 @@ class Accounts:
     ) -> tuple[int, str]:
         """Answer each question in turn; give the exit code and the whole screen."""
         with self.terminal(*arguments, columns=columns, **environ) as terminal:
-            told = Counter[str]()
+            written = Counter[str]()
             for asked, answer in turns:
-                told[asked] += 1
-                terminal.until(partial(_is_asked, asked, told[asked]))
+                written[asked] += 1
+                terminal.until(partial(_is_asked, asked, written[asked]))
                 terminal.type(answer)
             return terminal.end(), terminal.screen.text
 
     @property
     def command(self) -> list[str]:
-        """The program."""
         return [sys.executable, "-m", "certferry"]
 
     def keep(self, name: str, values: Mapping[str, str]) -> None:
-        """Write an environment file."""
         path = self.directory / name
         path.write_text("".join(f"export {name}='{value}'\n" for name, value in values.items()))
         path.chmod(0o600)
 
     def name_env_files(self, *names: str) -> None:
-        """Have the settings name environment files."""
         path = self.directory / "settings.toml"
         path.write_text(f"env_files = {json.dumps(names)}\n{path.read_text()}")
 
@@ -169,11 +163,10 @@ class Accounts:
         assert not any(secret in words for secret in (DP_KEY, SK))
 
     def left(self) -> set[str]:
-        """Give the names of what is in the directory, beside what was there."""
+        """Return the names of what is in the directory, beside what was there."""
         return {path.name for path in self.directory.iterdir()} - {"settings.toml", "home"}
 
     def fingerprints(self, lineage: str) -> list[str]:
-        """Give the certificates that are remembered of a lineage."""
         with closing(connect(self.state, self.state.with_name("secret.key"))) as store:
             return [version.certificate.fingerprint for version in store.versions(lineage)]
 

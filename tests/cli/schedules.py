@@ -45,7 +45,6 @@ def certferry(environ: Mapping[str, str], *arguments: object) -> tuple[Exit, str
 
 
 def entry(crontab: bytes | None) -> re.Match[bytes]:
-    """Find our one line."""
     [line] = [line for line in (crontab or b"").split(b"\n") if b"# certferry schedule" in line]
     match = ENTRY.fullmatch(line)
     assert match is not None, line

@@ -37,11 +37,9 @@ class Screen:
 
     @property
     def text(self) -> str:
-        """What is on the screen."""
         return "\n".join("".join(cells).rstrip() for cells in self._lines).rstrip("\n")
 
     def feed(self, received: str) -> None:
-        """Take what a program writes."""
         self.raw += received
         for piece in _PIECE.finditer(received):
             if piece["code"]:

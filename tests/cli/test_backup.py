@@ -36,7 +36,6 @@ def host(tmp_path: Path) -> Path:
 
 
 def configured(folder: Path) -> Path:
-    """Put the configuration into a folder."""
     folder.mkdir(exist_ok=True)
     path = folder / "certferry.toml"
     path.write_text(CONFIG)
@@ -45,7 +44,6 @@ def configured(folder: Path) -> Path:
 
 
 def run(host: Path, *arguments: str) -> Ended:
-    """Run the command on a machine."""
     return run_here(arguments, {"HOME": str(host), "PATH": os.environ["PATH"]}, host)
 
 
@@ -111,7 +109,7 @@ def test_a_backup_that_others_can_read(host: Path) -> None:
     assert f"error: {said}" == refused.err
 
 
-def test_a_run_is_under_way(host: Path) -> None:
+def test_a_run_is_in_progress(host: Path) -> None:
     """A restore waits for none; a backup does not mind."""
     with closing(connect(host / "lib/state.db", host / "lib/secret.key")) as store:
         store.lineages()

@@ -80,7 +80,6 @@ def run(file: Path, *arguments: str, **environ: str) -> Ended:
 
 
 def at_a_terminal(file: Path, *arguments: str) -> Terminal:
-    """Run it where it can ask."""
     command = [sys.executable, "-m", "certferry", *arguments]
     environ = {"TERM": "dumb", "HOME": str(file.parent), **KEYS}
     return Terminal(command, columns=100, environ=environ, cwd=file.parent)
@@ -103,9 +102,9 @@ def test_a_certificate_is_added(file: Path) -> None:
     assert HEAD + IMG + "\n" + WWW == file.read_text()
     assert 0o640 == stat.S_IMODE(file.stat().st_mode)
     assert [file] == list(file.parent.iterdir())
-    wishes = load(file, KEYS).certificates
+    desired_ones = load(file, KEYS).certificates
     assert [("img", "dnspod"), ("www.example.com", "dnspod")] == [
-        (w.lineage, w.dns) for w in wishes
+        (w.lineage, w.dns) for w in desired_ones
     ]
 
 
@@ -231,9 +230,9 @@ def test_one_certificate_for_each(file: Path) -> None:
     done = run(file, "add", "example.com", "*.example.com", "--each", "--yes")
 
     assert Exit.OK == done.code, done.err
-    wishes = load(file, KEYS).certificates[1:]
+    desired_ones = load(file, KEYS).certificates[1:]
     assert [("example.com", ("example.com",)), ("wildcard.example.com", ("*.example.com",))] == [
-        (wish.lineage, wish.names) for wish in wishes
+        (desired.lineage, desired.names) for desired in desired_ones
     ]
 
 

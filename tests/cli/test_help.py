@@ -52,7 +52,7 @@ NAMES = {
 
 
 def pages(command: click.Command, *path: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:
-    """Give every command that has a help, and what is typed for it."""
+    """Return every command that has a help, and what is typed for it."""
     yield path, command
     if isinstance(command, click.Group):
         with click.Context(command) as ctx:
@@ -66,7 +66,7 @@ PAGES = dict(pages(program))
 
 
 def english(page: str, command: click.Command) -> list[tuple[str, list[str]]]:
-    """Give the rows of a help with words of no Chinese sentence, and these words."""
+    """Return the rows of a help with words of no Chinese sentence, and these words."""
     allowed = NAMES | metavars(command)
     if isinstance(command, click.Group):
         with click.Context(command) as ctx:
@@ -77,7 +77,7 @@ def english(page: str, command: click.Command) -> list[tuple[str, list[str]]]:
 
 
 def metavars(command: click.Command) -> set[str]:
-    """Give what a command calls its values: only what was given a name, none of click's types."""
+    """Return what a command calls its values: only what was given a name, none of click's types."""
     written = " ".join(parameter.metavar or "" for parameter in command.params)
     return set(re.findall(r"[A-Za-z][\w'-]+", written))
 
@@ -190,14 +190,12 @@ CERTFERRY = [sys.executable, "-m", "certferry"]
 
 
 def script(shell: str) -> str:
-    """Give the script of a shell."""
     return subprocess.run(
         [*CERTFERRY, "completion", shell], capture_output=True, text=True, check=True
     ).stdout
 
 
 def offered(words: str, cwd: Path) -> list[str]:
-    """Give what bash is offered for the last word of a line."""
     result = subprocess.run(
         CERTFERRY,
         cwd=cwd,

@@ -16,8 +16,8 @@ from certferry.cli.exits import Exit
 from certferry.cli.main import program, run
 from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.events import Activity, StepEnded
+from certferry.core.planning.plan import Action
 from certferry.core.planning.report import Outcome, StepOutcome
-from certferry.core.planning.steps import Action
 from certferry.present.console import Verbosity
 from certferry.present.language import Voice
 from certferry.present.progress import progress_on_stdout
@@ -193,7 +193,7 @@ def test_lineage_that_is_not_declared(home: Path) -> None:
     assert f'privkey = "{lineage}/privkey.pem"' in hint
 
 
-def test_half_written_copy_is_told_as_that(home: Path) -> None:
+def test_half_written_copy_is_reported_as_that(home: Path) -> None:
     """A declared file that cannot be taken is not told as one that is not declared."""
     path = declare(home, "name = 'copy'\nfullchain = 'f.pem'\nprivkey = 'k.pem'")
     (home / "f.pem").write_text(made("img.example.com").fullchain_pem)
@@ -312,7 +312,6 @@ def test_env_file_that_cannot_be_used(
 
 
 def acme_sh_at(home: Path) -> None:
-    """Make the home of an acme.sh."""
     home.mkdir()
     (home / "account.conf").touch()
 

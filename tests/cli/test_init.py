@@ -102,12 +102,12 @@ def test_large_account_is_looked_at_with_signs_of_life(accounts: Accounts) -> No
 
     done = accounts.init("--email", "ops@example.com")
 
-    told = [row for row in done.stderr.splitlines() if "…" in row]
+    message = [row for row in done.stderr.splitlines() if "…" in row]
     assert [
         "Looking at the zones of the account dnspod …",
         "Looking at the domains of the account qiniu …",
         "… 50 of 53 domains",
-    ] == told
+    ] == message
 
 
 def test_certificates_that_may_not_be_listed_are_no_obstacle(accounts: Accounts) -> None:
@@ -246,15 +246,15 @@ def test_without_a_terminal_the_operator_must_have_said_yes(accounts: Accounts) 
     assert set() == accounts.left()
 
 
-def test_missing_keys_are_told_all_at_once(accounts: Accounts) -> None:
+def test_missing_keys_are_reported_all_at_once(accounts: Accounts) -> None:
     """Each with what it is."""
     accounts.environ = {"DP_Id": DP_ID}
 
     done = accounts.init()
 
     assert 2 == done.returncode
-    told = re.findall(r"(\w+): not set: ", done.stderr)
-    assert ["DP_Key", "QINIU_ACCESS_KEY", "QINIU_SECRET_KEY"] == told
+    message = re.findall(r"(\w+): not set: ", done.stderr)
+    assert ["DP_Key", "QINIU_ACCESS_KEY", "QINIU_SECRET_KEY"] == message
     assert "--env-file" in done.stderr
 
 
@@ -349,7 +349,7 @@ def test_mistake_in_a_file_that_the_settings_name(accounts: Accounts) -> None:
     assert f"{accounts.directory / 'cdn-env'}:1: DP_Id: a shell would run a command" in done.stderr
 
 
-def test_wrong_keys_are_told_and_nothing_is_written(accounts: Accounts) -> None:
+def test_wrong_keys_are_reported_and_nothing_is_written(accounts: Accounts) -> None:
     """What the account answers is the error."""
     accounts.environ["DP_Key"] = "0" * 32
 

@@ -26,7 +26,6 @@ from tests.migration.old_homes import AcmeShHome, CertbotHome, LegoHome, issued
 
 
 def contents(folder: Path) -> dict[Path, bytes]:
-    """What every file below a folder holds."""
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
@@ -71,7 +70,7 @@ def test_acme_sh_is_gone_on_with(accounts: Accounts) -> None:
     assert "deploy   qiniu → img.example.com" in planned.stdout
 
 
-def test_keys_of_an_earlier_time_are_told_of(accounts: Accounts) -> None:
+def test_keys_of_an_earlier_time_are_reported_of(accounts: Accounts) -> None:
     """They may have been changed since: the second time, `init` does not ask for them."""
     home = AcmeShHome(accounts.directory / "home")
     home.keep_keys(SAVED_DP_Id=DP_ID, SAVED_DP_Key=DP_KEY)
@@ -130,7 +129,7 @@ def test_dispatcher_for_qiniu_without_keys_is_warned_of(accounts: Accounts) -> N
     assert "certferry's part now" not in done.stdout
 
 
-def test_command_that_must_not_run_any_more_is_told_as_that(accounts: Accounts) -> None:
+def test_command_that_must_not_run_any_more_is_reported_as_that(accounts: Accounts) -> None:
     """Nothing can be switched off in lego, which renews when it is started so: the command that is
     printed must not be run, while those that are printed for other clients are to be.
     """
@@ -175,7 +174,7 @@ def test_certificate_that_is_known_here_keeps_its_name(accounts: Accounts) -> No
 
 
 @pytest.mark.parametrize(
-    ("found", "written", "told"),
+    ("found", "written", "message"),
     [
         ("https://acme-staging-v02.api.letsencrypt.org/directory", "letsencrypt-staging", False),
         ("https://ca.example.com/acme", "https://ca.example.com/acme", False),
@@ -184,7 +183,7 @@ def test_certificate_that_is_known_here_keeps_its_name(accounts: Accounts) -> No
     ],
 )
 def test_ca_stays_the_same_where_it_can(
-    accounts: Accounts, found: str, written: str, told: object
+    accounts: Accounts, found: str, written: str, message: object
 ) -> None:
     """One that wants an external account cannot be gone on with, which is said."""
     home = AcmeShHome(accounts.directory / "home")
@@ -194,7 +193,7 @@ def test_ca_stays_the_same_where_it_can(
 
     assert 0 == done.returncode, done.stderr
     assert written == tomllib.loads(accounts.config.read_text())["acme"]["directory"]
-    assert told is (f"certificates have come from {found}" in done.stderr)
+    assert message is (f"certificates have come from {found}" in done.stderr)
 
 
 @pytest.mark.parametrize("client", ["certbot", "lego"])
@@ -269,7 +268,7 @@ def test_client_that_is_kept_first_and_taken_over_later(accounts: Accounts) -> N
     assert "issue " not in planned.stdout
 
 
-def test_mistake_in_the_settings_is_told_with_its_own_line(accounts: Accounts) -> None:
+def test_mistake_in_the_settings_is_reported_with_its_own_line(accounts: Accounts) -> None:
     """The file that is to be written is not there yet, and cannot be looked up."""
     path = accounts.directory / "settings.toml"
     path.write_text(path.read_text() + 'http_timeout = "long"\n')
@@ -335,10 +334,10 @@ def test_files_of_a_client_that_is_kept_are_found_from_anywhere(
     )
 
     assert 0 == done.returncode, done.stderr
-    [wish] = load(output, accounts.environ).certificates
-    assert wish.files is not None
-    assert Path(wish.files.fullchain).is_relative_to(home)
-    assert Path(wish.files.privkey).exists()
+    [desired] = load(output, accounts.environ).certificates
+    assert desired.files is not None
+    assert Path(desired.files.fullchain).is_relative_to(home)
+    assert Path(desired.files.privkey).exists()
 
 
 def test_no_leaves_no_state(accounts: Accounts) -> None:
@@ -352,7 +351,7 @@ def test_no_leaves_no_state(accounts: Accounts) -> None:
     assert set() == accounts.left()
 
 
-def test_damaged_entries_are_told_and_the_others_taken(accounts: Accounts) -> None:
+def test_damaged_entries_are_reported_and_the_others_taken(accounts: Accounts) -> None:
     """A part of a certificate is none; only what was taken over is to be switched off."""
     home = AcmeShHome(accounts.directory / "home")
     home.add(issued("img.example.com"), "img.example.com")
@@ -367,8 +366,8 @@ def test_damaged_entries_are_told_and_the_others_taken(accounts: Accounts) -> No
     assert f"acme.sh --home {home.path} --remove -d img.example.com --ecc\n" in done.stdout
     assert "uninstall-cronjob" not in done.stdout
     settings = load(accounts.config, accounts.environ)
-    wishes = {wish.lineage: wish.files is None for wish in settings.certificates}
-    assert {"img.example.com": True, "b.example.net": False} == wishes
+    desired_ones = {desired.lineage: desired.files is None for desired in settings.certificates}
+    assert {"img.example.com": True, "b.example.net": False} == desired_ones
     assert "acme.sh goes on renewing it" in accounts.config.read_text()
 
 

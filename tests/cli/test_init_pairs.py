@@ -99,7 +99,7 @@ def test_keys_that_cannot_be_tried_yet_are_not_said_to_be_accepted(
     assert "img.example.com: there is no certificate yet" in accounts.run("status").stdout
 
 
-def test_wrong_pair_is_told_at_once_and_asked_for_again_alone(accounts: Accounts) -> None:
+def test_wrong_pair_is_reported_at_once_and_asked_for_again_alone(accounts: Accounts) -> None:
     """The other pair is kept; in the end every next step is told."""
     code, shown = interviewed(
         accounts,
@@ -289,8 +289,8 @@ def test_service_whose_keys_are_there_is_not_asked_for(accounts: Accounts, answe
         ],
     }
     assert ("a file for --settings" in done.stderr) is (answer == "HARBOUR_TOKEN")
-    told = [line.removeprefix("error: ").strip() for line in done.stderr.splitlines()]
-    assert missing[answer] == [line for line in told if "not set" in line]
+    lines = [line.removeprefix("error: ").strip() for line in done.stderr.splitlines()]
+    assert missing[answer] == [line for line in lines if "not set" in line]
 
 
 @pytest.mark.usefixtures("packages")
@@ -309,7 +309,7 @@ def test_account_of_the_settings_counts_for_more_than_keys(accounts: Accounts) -
     assert {"mine"} == {one["dns"] for one in written["certificates"]}
 
 
-def test_broken_package_is_told_and_not_offered(
+def test_broken_package_is_reported_and_not_offered(
     accounts: Accounts, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """Everything else is as without it."""
@@ -384,7 +384,7 @@ class Script:
 
 
 def silent(name: str) -> Step[str]:
-    """Give a step that asks nothing."""
+    """Return a step that asks nothing."""
     return Step(name, lambda known: known + name)
 
 

@@ -41,12 +41,10 @@ AS_BEFORE = "(Enter: as before)"
 
 
 def written(accounts: Accounts) -> dict[str, Any]:
-    """Read the configuration that was written."""
     return tomllib.loads(accounts.config.read_text())
 
 
 def names_in(accounts: Accounts) -> list[list[str]]:
-    """Give the names of each declared certificate."""
     return [one["names"] for one in written(accounts)["certificates"]]
 
 
@@ -165,7 +163,7 @@ def test_domain_without_https_gets_none_unless_it_is_chosen(accounts: Accounts) 
     assert [["*.example.com", "*.w.example.com"]] == names_in(accounts)
 
 
-def test_domains_without_https_are_told_once_where_nothing_is_asked(accounts: Accounts) -> None:
+def test_domains_without_https_are_reported_once_where_nothing_is_asked(accounts: Accounts) -> None:
     """They stand as comments in the file, and nothing is switched on."""
     for name in ("a", "b"):
         accounts.qiniu.add_domain(f"{name}.off.example.com")
@@ -192,14 +190,14 @@ def test_one_certificate_for_each_domain(accounts: Accounts) -> None:
 
 
 @pytest.mark.parametrize(
-    ("typed", "told"),
+    ("typed", "message"),
     [
         ("密钥abc", "holds a character that no key has: look for typographic quotes"),
         ("two words", "has a blank inside, which no key has: copy the key alone"),
     ],
 )
 def test_what_can_be_no_key_is_refused_where_it_is_typed(
-    accounts: Accounts, typed: str, told: str
+    accounts: Accounts, typed: str, message: str
 ) -> None:
     """Also where it is hidden; no service is asked, and no file is named, since it is in none."""
     accounts.environ.clear()
@@ -213,7 +211,7 @@ def test_what_can_be_no_key_is_refused_where_it_is_typed(
     )
 
     assert 130 == code
-    assert 2 == shown.count(told)
+    assert 2 == shown.count(message)
     assert 1 == shown.count("Checking the keys")
     assert "settings.toml" not in shown
     # What is public is seen while it is typed; of a secret, how much has arrived.
@@ -453,7 +451,7 @@ def test_the_settings_of_a_mail_server_are_known_on_the_way_back(accounts: Accou
     assert "heartbeat" not in written(accounts)
 
 
-def test_settings_that_tell_already_are_not_asked_about(accounts: Accounts) -> None:
+def test_settings_that_say_already_are_not_asked_about(accounts: Accounts) -> None:
     """A channel and a heartbeat of the operator's own stand."""
     path = accounts.directory / "settings.toml"
     own = '\n[notify.x]\ntype = "command"\ncommand = ["true"]\n[heartbeat]\nurl = "env:HB"\n'
@@ -467,7 +465,7 @@ def test_settings_that_tell_already_are_not_asked_about(accounts: Accounts) -> N
     assert "help monitoring" not in shown
 
 
-def test_mistake_in_the_given_file_is_told_before_a_key_is_typed(accounts: Accounts) -> None:
+def test_mistake_in_the_given_file_is_reported_before_a_key_is_typed(accounts: Accounts) -> None:
     """With its line; it would be no better with other keys."""
     path = accounts.directory / "settings.toml"
     path.write_text(f"{path.read_text()}\n[verify]\ntimeout = 'long'\n")

@@ -47,19 +47,17 @@ class LoggedHost:
         return [row.partition("] ")[2] for row in rows[1:-1]]
 
     def entries_of(self, *words: str, **environ: str) -> list[dict[str, Any]]:
-        """The same as documents."""
         rows = self.log_of("--log-format", "json", *words, **environ)[1].splitlines()
         return [json.loads(row) for row in rows[1:-1]]
 
 
 @pytest.fixture(scope="module")
 def world() -> Iterator[World]:
-    """The demo's world."""
     with demonstration() as started:
         yield started
 
 
-def test_the_log_tells_the_whole_story_in_chinese(world: World, tmp_path: Path) -> None:
+def test_the_log_shows_the_whole_story_in_chinese(world: World, tmp_path: Path) -> None:
     """A quiet first run, a second one without work, wrong keys and `-v`: each is in the log, and no
     secret in any of it.
     """
@@ -186,12 +184,12 @@ def test_an_export_is_in_the_log(world: World, tmp_path: Path) -> None:
     host = LoggedHost(world, tmp_path, FILES.format(reload="true"))
     host.log_of("sync")
 
-    (told,) = host.sentences_of("export", "site", "--dir", str(tmp_path / "out"))
+    (written,) = host.sentences_of("export", "site", "--dir", str(tmp_path / "out"))
     (entry,) = host.entries_of("export", "site", "--dir", str(tmp_path / "out"))
 
     names = ("cert.pem", "chain.pem", "fullchain.pem", "privkey.pem")
     files = [str(tmp_path / "out" / name) for name in names]
-    assert "site: 已写入：" + "、".join(files) == told
+    assert "site: 已写入：" + "、".join(files) == written
     assert ("export.done", "site", "done") == (entry["event"], entry["lineage"], entry["outcome"])
     assert files == entry["files"]
     assert 64 == len(entry["fingerprint"])
@@ -228,7 +226,6 @@ class Operator:
         return code, json.loads(out)
 
     def sits_at(self, *words: str, columns: int) -> Terminal:
-        """Run a command on a terminal of this width."""
         command = [sys.executable, "-m", "certferry", "--config", str(self.config), *words]
         return Terminal(command, columns=columns, environ=self.environ)
 
@@ -355,22 +352,19 @@ class Desk:
         slow_world.qiniu.api.faults.add(Fault.held_until(gate), on="GET /domain*", times=None)
 
     def command(self, *words: str) -> list[str]:
-        """The command as the system runs it."""
         return [sys.executable, "-m", "certferry", "--config", str(self.config), *words]
 
     def sits_at(self, *words: str, columns: int, language: str = "C.UTF-8") -> Terminal:
-        """Run a command on a terminal of this width."""
         environ = self.environ | {"LANG": language}
         return Terminal(self.command(*words), columns=columns, environ=environ)
 
 
 def in_one_line(screen: str) -> str:
-    """Undo the breaks of a narrow terminal."""
     return "".join(screen.split())
 
 
 def ends_with(*words: str) -> Exit:
-    """Give the exit code of a look: none of the certificates has been issued."""
+    """Return the exit code of a look: none of the certificates has been issued."""
     return Exit.FAILED if "status" in words else Exit.OK
 
 

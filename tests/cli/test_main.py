@@ -17,10 +17,9 @@ import click
 import pytest
 
 from certferry import __version__
-from certferry.cli import complaints
+from certferry.cli import exits
 from certferry.cli.commands import COMMANDS, Commands
-from certferry.cli.exits import Exit, of_error
-from certferry.cli.familiar import FAMILIAR
+from certferry.cli.exits import FAMILIAR, Exit, of_error
 from certferry.cli.main import program, run
 from certferry.errors import DnsUnavailable, LeaseHeld
 from certferry.present.language import Voice
@@ -214,7 +213,6 @@ def silence() -> Iterator[socket.socket]:
 
 @pytest.fixture
 def config(tmp_path: Path, silence: socket.socket) -> Path:
-    """A configuration whose services are all silent."""
     place = f"127.0.0.1:{silence.getsockname()[1]}"
     path = tmp_path / "certferry.toml"
     written = CONFIG.format(state=tmp_path / "state.db", place=place, url=f"http://{place}")
@@ -301,7 +299,7 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("arguments", [["completion", "bash"], ["--help"], ["history"], ["-V"]])
-def test_a_full_disk_under_stdout_is_told(arguments: Sequence[str]) -> None:
+def test_a_full_disk_under_stdout_is_reported(arguments: Sequence[str]) -> None:
     """What cannot be written is a failure with a name, not a traceback."""
     with Path("/dev/full").open("w", encoding="utf-8") as full:
         result = subprocess.run(
@@ -368,8 +366,8 @@ def test_an_unexpected_error_is_ours_and_hides_what_it_says(
     -v has the rest.
     """
     with caplog.at_level(logging.DEBUG, "certferry"):
-        problem = complaints.problem_of(KeyError("hunter2"))
-    lines = list(complaints.lines(problem, Voice()))
+        problem = exits.problem_of(KeyError("hunter2"))
+    lines = list(exits.error_lines(problem, Voice()))
 
     assert dedent("""\
         error: unexpected error (KeyError): this is a mistake in certferry
@@ -382,10 +380,10 @@ def test_an_unexpected_error_is_ours_and_hides_what_it_says(
 
 def test_a_file_that_the_system_refuses_is_named() -> None:
     """A problem with a file is not taken for one with the output."""
-    problem = complaints.problem_of(PermissionError(13, "Permission denied", "/etc/x"))
+    problem = exits.problem_of(PermissionError(13, "Permission denied", "/etc/x"))
 
     assert "error: /etc/x: Permission denied\n" == values.text_of(
-        list(complaints.lines(problem, Voice()))
+        list(exits.error_lines(problem, Voice()))
     )
 
 
@@ -395,7 +393,7 @@ def test_an_error_reads_as_in_the_style_guide() -> None:
         Text("example.com: not seen\nmissing at {server}", server="ns2.example.net"),
         hint=Text("check the delegation\nand the firewall"),
     )
-    lines = list(complaints.lines(complaints.problem_of(error), Voice()))
+    lines = list(exits.error_lines(exits.problem_of(error), Voice()))
 
     assert dedent("""\
         error: example.com: not seen
@@ -412,7 +410,7 @@ def test_a_held_lease_is_try_again_later() -> None:
 
     assert Exit.TRY_LATER == of_error(error)
     assert {"error": {"code": "lease_held", "message": "locked", "hint": None}} == (
-        complaints.document(complaints.problem_of(error), Voice())
+        exits.error_document(exits.problem_of(error), Voice())
     )
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from certferry.adapters.state.sealing import read_key
 from certferry.cli.init.files import must_be_free
-from certferry.cli.init.text import next_steps, steps
+from certferry.cli.init.text import next_steps
 from certferry.cli.main import run
 from certferry.config.files import read_private_file
 from certferry.errors import CertferryError
@@ -22,28 +22,25 @@ from tests.cli.consoles import TestConsole
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A directory whose name a shell would take apart."""
     path = tmp_path / "it's 50% $HOME"
     path.mkdir()
     return path
 
 
 def open_to_all(path: Path, content: str = "") -> Path:
-    """Write a file that every user may read."""
     path.write_text(content)
     path.chmod(0o644)
     return path
 
 
 def said(act: Callable[[], object]) -> str:
-    """Give the message and the hint of an error."""
     with pytest.raises(CertferryError) as caught:
         act()
     return f"{caught.value.message}\n{caught.value.hint or ''}"
 
 
 def command(words: str, program: str) -> list[str]:
-    """Give the command of a program that a message ends with, as a shell reads it."""
+    """Return the command of a program that a message ends with, as a shell reads it."""
     _, found, rest = words.strip().rpartition(f"{program} ")
     return shlex.split((found + rest).partition("\n")[0])
 
@@ -84,8 +81,8 @@ def test_a_file_to_be_closed(folder: Path) -> None:
 def test_a_configuration_to_be_planned(folder: Path) -> None:
     """What `init` ends with."""
     path = folder / "certferry.toml"
-    following = steps(has_channel=True, has_heartbeat=True)
+    following = next_steps(path, has_channel=True, has_heartbeat=True, voice=Voice())
 
-    _, line, *_ = map(plain, next_steps(path, following, usual=False, voice=Voice()))
+    _, line, *_ = map(plain, following)
 
     assert ["certferry", "--config", str(path), "plan"] == shlex.split(line)[:4]

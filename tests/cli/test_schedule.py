@@ -149,7 +149,7 @@ def test_what_is_scheduled_is_shown(owner: CrontabOwner, config: Path) -> None:
 
 
 @pytest.mark.parametrize("zone", ["Asia/Shanghai", "America/St_Johns"])
-def test_the_next_run_is_told_by_the_clock_of_the_line(
+def test_the_next_run_is_reported_by_the_clock_of_the_line(
     owner: CrontabOwner, config: Path, zone: str
 ) -> None:
     """The time that the line names, with its distance from UTC."""
@@ -216,8 +216,8 @@ def test_what_was_changed_is_in_the_log(owner: CrontabOwner, config: Path) -> No
     certferry(owner.environ, *words, "install")
     certferry(owner.environ, *words, "remove")
 
-    told = [row.partition("] ")[2] for row in log.read_text().splitlines()]
-    changes = [row for row in told if not re.search("begins|ended", row)]
+    message = [row.partition("] ")[2] for row in log.read_text().splitlines()]
+    changes = [row for row in message if not re.search("begins|ended", row)]
     assert ["Installed", "Unchanged", "Removed from the crontab of"] == [
         re.split(r": | \w+\.$", row)[0] for row in changes
     ]
@@ -321,15 +321,12 @@ class Unreachable:
     """A scheduler that never answers."""
 
     def install(self, job: Job) -> tuple[Installation, Scheduled]:
-        """Fail."""
         raise ScheduleError("gone")
 
     def remove(self) -> Text | None:
-        """Fail."""
         raise ScheduleError("gone")
 
     def find(self) -> Scheduled | None:
-        """Fail."""
         raise ScheduleError("gone")
 
 

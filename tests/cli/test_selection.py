@@ -19,13 +19,13 @@ from certferry.cli.selection import read_settings, settings_of_one, settings_or_
 from certferry.errors import ConfigError
 from certferry.ports.progress import no_listener
 from certferry.present.console import Verbosity
-from certferry.reconcile.work_queue import WaitLimit
-from certferry.wiring.profiles import load_checked
+from certferry.reconcile.run import WaitLimit
 from certferry.wiring.selection import must_be_known, select
+from certferry.wiring.settings import load_checked
 from certferry_sandbox.testing.certificates import make_bundle
 from tests.cli.consoles import TestConsole
+from tests.cli.fakes import FakeWorkspace, FakeWorld, desired
 from tests.cli.terminals import Terminal
-from tests.cli.twins import TwinSession, TwinWorld, wish
 from tests.wiring.packages import TARGET_GROUP, Packages, adapter
 
 # --- Which settings a run goes by, and which certificates it is about
@@ -49,7 +49,6 @@ def front(
 
 
 def declared(path: Path, *names: str) -> Path:
-    """Write a configuration with these certificates."""
     tables = [
         f'[[certificates]]\nname = "{name}"\nnames = ["{name}.example.com"]\ndns = "dnspod"\n'
         for name in names
@@ -61,11 +60,11 @@ def declared(path: Path, *names: str) -> Path:
 
 def test_without_names_everything_is_meant() -> None:
     """No NAME is every certificate, in the order of the file."""
-    wishes = (wish("b"), wish("a"))
+    desired_ones = (desired("b"), desired("a"))
 
-    assert wishes == select(wishes, ())
-    assert (wishes[1],) == select(wishes, ("a",))
-    assert wishes == select(wishes, ("a", "b", "a"))
+    assert desired_ones == select(desired_ones, ())
+    assert (desired_ones[1],) == select(desired_ones, ("a",))
+    assert desired_ones == select(desired_ones, ("a", "b", "a"))
 
 
 def test_names_choose_among_what_the_file_declares(somewhere: Path) -> None:
@@ -116,9 +115,8 @@ def test_a_look_goes_by_the_file_where_there_is_one(somewhere: Path) -> None:
     assert 8443 == settings_or_defaults(front(somewhere)).verify.port
 
 
-def known(*lineages: str) -> TwinSession:
-    """A session that declares these."""
-    return TwinSession(TwinWorld(), tuple(wish(lineage) for lineage in lineages), no_listener)
+def known(*lineages: str) -> FakeWorkspace:
+    return FakeWorkspace(FakeWorld(), tuple(desired(lineage) for lineage in lineages), no_listener)
 
 
 @pytest.mark.parametrize(
@@ -147,11 +145,11 @@ def test_an_unknown_name_gets_the_nearest_one(
 
 def test_what_is_only_remembered_is_known_too() -> None:
     """A certificate that is no longer declared still has its history and its files."""
-    world = TwinWorld()
+    world = FakeWorld()
     session = world.session()
     session.reconciler().sync(session.certificates, WaitLimit(timedelta(0)))
 
-    session = TwinSession(world, (), no_listener)
+    session = FakeWorkspace(world, (), no_listener)
     assert "img" == must_be_known("img", session)
     assert "img" == must_be_known("a.img.example.com", session)
 
@@ -225,7 +223,7 @@ COMMANDS = pytest.mark.parametrize("command", ["sync", "plan"])
 NOT_FOR_PICS = "`--renew` is not for pics: the client that makes it renews it"
 
 
-FERRIED = """
+IMPORTED = """
 [[certificates]]
 name = "pics"
 fullchain = "fullchain"
@@ -254,9 +252,9 @@ name = "own"
 names = ["own.example.com"]
 dns = "dnspod"
 
-{FERRIED}
+{IMPORTED}
 """)
-    (tmp_path / "ferried.toml").write_text(FERRIED)
+    (tmp_path / "ferried.toml").write_text(IMPORTED)
     return tmp_path
 
 
@@ -273,7 +271,6 @@ UNASKED = "`--renew` without NAME would order all 2 certificates anew, due or no
 
 @pytest.fixture
 def two(machine: Path) -> Path:
-    """A configuration with two certificates of certferry's own."""
     file = machine / "certferry.toml"
     other = '[[certificates]]\nnames = ["other.example.com"]\ndns = "dnspod"\n'
     file.write_text(file.read_text() + other)
@@ -333,7 +330,9 @@ def test_a_terminal_is_asked_before_all_are_renewed(two: Path) -> None:
 
 @COMMANDS
 @pytest.mark.parametrize("names", [["pics"], ["own", "pics"]])
-def test_a_ferried_certificate_that_is_named(machine: Path, command: str, names: list[str]) -> None:
+def test_a_imported_certificate_that_is_named(
+    machine: Path, command: str, names: list[str]
+) -> None:
     """What was asked for cannot be done: a usage error, as for a name that is not known, with who
     can do it; and nothing is done.
     """
@@ -347,7 +346,7 @@ def test_a_ferried_certificate_that_is_named(machine: Path, command: str, names:
 
 
 @COMMANDS
-def test_a_ferried_certificate_by_its_domain(machine: Path, command: str) -> None:
+def test_a_imported_certificate_by_its_domain(machine: Path, command: str) -> None:
     """Its names are those in its files; where these cannot be read, it is found by its name."""
     code, out, _ = certferry(machine / "certferry.toml", command, "PICS.example.com")
 
@@ -360,7 +359,7 @@ def test_a_ferried_certificate_by_its_domain(machine: Path, command: str) -> Non
 
 
 @COMMANDS
-def test_ferried_certificates_among_all(machine: Path, command: str) -> None:
+def test_imported_certificates_among_all(machine: Path, command: str) -> None:
     """They are told of and treated as in any other run; nothing has failed."""
     code, out, err = certferry(machine / "ferried.toml", command, "--renew")
 
@@ -371,13 +370,13 @@ def test_ferried_certificates_among_all(machine: Path, command: str) -> None:
 
 
 @COMMANDS
-def test_ferried_certificates_among_all_are_not_wrong(machine: Path, command: str) -> None:
+def test_imported_certificates_among_all_are_not_wrong(machine: Path, command: str) -> None:
     """Told to be quiet, a run says nothing of them."""
     assert "" == certferry(machine / "ferried.toml", "-q", command, "--renew")[2]
 
 
 @COMMANDS
-def test_without_renew_a_ferried_certificate_is_one_like_any_other(
+def test_without_renew_a_imported_certificate_is_one_like_any_other(
     machine: Path, command: str
 ) -> None:
     """Named or not."""

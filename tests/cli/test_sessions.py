@@ -1,4 +1,4 @@
-"""Each command over a session of in-memory twins: what a person reads in each situation."""
+"""Each command over a session of in-memory fakes: what a person reads in each situation."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ import pytest
 
 from certferry.cli.exits import Exit
 from certferry.cli.options import Front
-from certferry.cli.plan import show_plans
-from certferry.cli.run_report import show_report
-from certferry.cli.status import show_status
+from certferry.cli.status import show_plans, show_status
 from certferry.cli.stored import show_history, write_files
+from certferry.cli.sync import show_report
 from certferry.cli.watch import Watch
 from certferry.core.discovery.watched import Host
 from certferry.core.observed.observation import DomainState
@@ -26,14 +25,13 @@ from certferry.core.planning.plan import Plan
 from certferry.errors import CertferryError, CertificateError, ConfigError, DnsAccessDenied
 from certferry.present.progress import progress_lines
 from certferry.reconcile import status
-from certferry.reconcile.run import Run
+from certferry.reconcile.run import Run, WaitLimit
 from certferry.reconcile.status import recorded
-from certferry.reconcile.work_queue import WaitLimit
 from certferry.text import Text
-from certferry.wiring.overview import overview
+from certferry.wiring.workspace import overview
 from tests.another_user import as_root, given_away
 from tests.cli.consoles import TestConsole
-from tests.cli.twins import START, CdnHosts, TwinWorld, wish
+from tests.cli.fakes import START, CdnHosts, FakeWorld, desired
 
 ANY = "0123456789abcdef"
 SHORT = ANY[:12]
@@ -48,7 +46,7 @@ def masked(words: str) -> str:
 
 
 def synced(
-    world: TwinWorld, wait_limit: WaitLimit | None = None, *, renew: bool = False
+    world: FakeWorld, wait_limit: WaitLimit | None = None, *, renew: bool = False
 ) -> tuple[Exit, TestConsole]:
     """Sync, followed by plain lines; give the exit code and what was written."""
     console = TestConsole()
@@ -57,13 +55,12 @@ def synced(
     return show_report(report, Front(console.console), as_json=False), console
 
 
-def plans_of(world: TwinWorld, *, renew: bool = False) -> list[Plan]:
-    """Plan what is declared."""
+def plans_of(world: FakeWorld, *, renew: bool = False) -> list[Plan]:
     session = world.session()
     return status.plans_of(session.ports, session.certificates, renew=renew)
 
 
-def planned(world: TwinWorld, *, check: bool = False) -> tuple[Exit, str]:
+def planned(world: FakeWorld, *, check: bool = False) -> tuple[Exit, str]:
     """Plan, and give the exit code and what a person reads."""
     console = TestConsole()
     code = show_plans(plans_of(world), console.console, check=check, as_json=False)
@@ -82,7 +79,7 @@ STORY = (
 
 def test_a_first_run_is_planned_then_done_then_unchanged() -> None:
     """The plan says what the sync does; the second sync says that nothing changed."""
-    world = TwinWorld()
+    world = FakeWorld()
 
     planned_first = planned(world, check=True)
     first, console = synced(world)
@@ -100,9 +97,9 @@ def test_a_first_run_is_planned_then_done_then_unchanged() -> None:
         1 certificate to issue, 1 deployment. Nothing was changed; run `certferry sync`.
         """),
     ) == planned_first
-    told = console.err.splitlines()
-    assert sorted(set(told), key=STORY.index) == told
-    assert set(STORY) - set(told) <= {STORY[2], STORY[4]}, "waits that were over too quickly"
+    shown = console.err.splitlines()
+    assert sorted(set(shown), key=STORY.index) == shown
+    assert set(STORY) - set(shown) <= {STORY[2], STORY[4]}, "waits that were over too quickly"
     assert (
         Exit.OK,
         dedent("""\
@@ -121,7 +118,7 @@ def test_a_first_run_is_planned_then_done_then_unchanged() -> None:
 
 def test_without_patience_the_rest_is_left_to_the_next_run() -> None:
     """`--no-wait` submits, answers 75, and the next run finishes."""
-    world = TwinWorld(processing=timedelta(minutes=10))
+    world = FakeWorld(processing=timedelta(minutes=10))
 
     code, console = synced(world, WaitLimit(timedelta(0)))
 
@@ -145,7 +142,7 @@ def test_without_patience_the_rest_is_left_to_the_next_run() -> None:
 
 def test_a_run_beside_another_answers_that_it_is_locked() -> None:
     """Who holds the lease is named; nothing is done twice."""
-    world = TwinWorld()
+    world = FakeWorld()
     world.state.seen_by("another run").acquire("img", world.now())
 
     code, console = synced(world, WaitLimit(timedelta(0)))
@@ -155,9 +152,9 @@ def test_a_run_beside_another_answers_that_it_is_locked() -> None:
     assert f"{holder} has been at work since 2026-11-24 12:00 UTC" in console.out
 
 
-def test_wrong_credentials_are_told_with_advice() -> None:
+def test_wrong_credentials_are_reported_with_advice() -> None:
     """What the provider said, and what to check, on stderr while it goes on and in the result."""
-    world = TwinWorld()
+    world = FakeWorld()
     denied = DnsAccessDenied(
         Text("DNSPod does not accept the token"), hint=Text("check DP_Id and DP_Key")
     )
@@ -173,7 +170,7 @@ def test_wrong_credentials_are_told_with_advice() -> None:
 
 def test_a_domain_that_cannot_be_changed_blocks_only_itself() -> None:
     """The other domain gets its certificate; the exit code tells of the one that did not."""
-    world = TwinWorld()
+    world = FakeWorld()
     world.cdn.add_domain("a.img.example.com", state=DomainState.UNAVAILABLE)
 
     plan_code, plan = planned(world)
@@ -189,7 +186,7 @@ def test_a_domain_that_cannot_be_changed_blocks_only_itself() -> None:
 
 def test_a_certificate_that_lives_too_short_is_refused() -> None:
     """Safety says no before anything is sent; plan and sync both answer 3."""
-    world = TwinWorld(lifetime=timedelta(days=20))
+    world = FakeWorld(lifetime=timedelta(days=20))
     _, first = synced(world)
 
     code, console = synced(world)
@@ -204,7 +201,7 @@ def test_a_certificate_that_lives_too_short_is_refused() -> None:
 
 def test_a_status_follows_the_certificate_on_its_way() -> None:
     """Before: missing. After: valid, bound, and served by both addresses."""
-    world = TwinWorld()
+    world = FakeWorld()
     before = TestConsole()
     code = show_status(
         overview(world.session(), Run(), recorded(world.state)),
@@ -245,7 +242,7 @@ def test_a_status_follows_the_certificate_on_its_way() -> None:
 
 def test_the_documents_of_a_session_are_whole() -> None:
     """Each command prints one JSON document on stdout, and nothing else."""
-    world = TwinWorld()
+    world = FakeWorld()
     synced(world)
     plan, status, history = TestConsole(), TestConsole(), TestConsole()
 
@@ -261,9 +258,9 @@ def test_the_documents_of_a_session_are_whole() -> None:
     assert "" == plan.err + status.err + history.err
 
 
-def test_history_tells_of_one_certificate_newest_first() -> None:
+def test_history_shows_of_one_certificate_newest_first() -> None:
     """Who did what when; the limit keeps the newest."""
-    world = TwinWorld()
+    world = FakeWorld()
     synced(world)
     whole, newest = TestConsole(), TestConsole()
 
@@ -277,9 +274,9 @@ def test_history_tells_of_one_certificate_newest_first() -> None:
     assert 1 == len(newest.out.splitlines())
 
 
-def test_history_of_nothing_is_told_apart_from_a_wrong_name() -> None:
+def test_history_of_nothing_differs_from_a_wrong_name() -> None:
     """A declared certificate may have none yet; an unknown name is a mistake."""
-    world, console = TwinWorld(), TestConsole()
+    world, console = FakeWorld(), TestConsole()
 
     assert Exit.OK == show_history(world.session(), "img", 50, console.console, as_json=False)
     with pytest.raises(ConfigError) as caught:
@@ -291,7 +288,7 @@ def test_history_of_nothing_is_told_apart_from_a_wrong_name() -> None:
 
 def test_watch_shows_what_the_edges_serve() -> None:
     """After a sync both addresses of the domain present the same valid certificate."""
-    world, console = TwinWorld(), TestConsole()
+    world, console = FakeWorld(), TestConsole()
     synced(world)
     hosts = [Host("img.example.com")]
     code = Watch(CdnHosts(world.cdn), hosts, console.console, lambda: START).once()
@@ -308,13 +305,12 @@ FILES = {"cert.pem", "chain.pem", "fullchain.pem", "privkey.pem"}
 
 
 def mode(path: Path) -> int:
-    """Who may do what with a file."""
     return stat.S_IMODE(path.stat().st_mode)
 
 
 def test_an_export_writes_certbots_files(tmp_path: Path) -> None:
     """Four files; the directory and the key are their owner's alone; the paths are printed."""
-    world, console, place = TwinWorld(), TestConsole(), tmp_path / "new" / "ssl"
+    world, console, place = FakeWorld(), TestConsole(), tmp_path / "new" / "ssl"
     synced(world)
     version = world.state.versions("img")[0]
     bundle = world.state.bundle("img", version.number)
@@ -337,7 +333,7 @@ def test_an_export_writes_certbots_files(tmp_path: Path) -> None:
 
 def test_an_export_replaces_what_was_there(tmp_path: Path) -> None:
     """A key that others could read is replaced by one they can't, also behind a link."""
-    world, elsewhere = TwinWorld(), tmp_path / "elsewhere.pem"
+    world, elsewhere = FakeWorld(), tmp_path / "elsewhere.pem"
     synced(world)
     elsewhere.write_text("theirs")
     (tmp_path / "privkey.pem").symlink_to(elsewhere)
@@ -353,7 +349,7 @@ def test_an_export_replaces_what_was_there(tmp_path: Path) -> None:
 
 def test_an_export_that_fails_leaves_no_half_file(tmp_path: Path) -> None:
     """What cannot be replaced stays as it is, and nothing temporary is left."""
-    world = TwinWorld()
+    world = FakeWorld()
     synced(world)
     (tmp_path / "chain.pem").mkdir()
 
@@ -367,7 +363,7 @@ def test_an_export_that_fails_leaves_no_half_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("below", [".", "new/ssl"])
 def test_an_export_by_a_tenants_link_is_refused(tmp_path: Path, below: str) -> None:
     """It leads root to another's key by now; a directory of the tenant's own is written to."""
-    world, elsewhere, theirs = TwinWorld(), tmp_path / "elsewhere", tmp_path / "tenant"
+    world, elsewhere, theirs = FakeWorld(), tmp_path / "elsewhere", tmp_path / "tenant"
     synced(world)
     elsewhere.mkdir()
     (elsewhere / "privkey.pem").write_text("another's")
@@ -387,7 +383,7 @@ def test_an_export_by_a_tenants_link_is_refused(tmp_path: Path, below: str) -> N
 
 def test_an_export_into_a_file_is_refused(tmp_path: Path) -> None:
     """A directory that is none is named."""
-    world = TwinWorld()
+    world = FakeWorld()
     synced(world)
     (tmp_path / "ssl").touch()
 
@@ -395,9 +391,9 @@ def test_an_export_into_a_file_is_refused(tmp_path: Path) -> None:
         write_files(world.session(), "img", tmp_path / "ssl", TestConsole().console)
 
 
-def test_an_export_of_nothing_is_told_apart_from_a_wrong_name(tmp_path: Path) -> None:
+def test_an_export_of_nothing_differs_from_a_wrong_name(tmp_path: Path) -> None:
     """Declared but not issued: sync first. Not declared: a mistake, told with the nearest name."""
-    session = TwinWorld().session(wish("img"), wish("static"))
+    session = FakeWorld().session(desired("img"), desired("static"))
 
     with pytest.raises(CertificateError) as missing:
         write_files(session, "img", tmp_path, TestConsole().console)

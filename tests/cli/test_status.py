@@ -28,17 +28,16 @@ from certferry.core.desired.certificate import Kind
 from certferry.core.observed.observation import Served
 from certferry.core.observed.records import LastRun
 from certferry.ports.progress import no_listener
-from certferry.present import plan_document as status_document
-from certferry.present import status_text
+from certferry.present import documents, status_text
 from certferry.present.language import Voice
 from certferry.present.layout import aligned, fitted, plain
 from certferry.problem import Problem
 from certferry.reconcile.run import Run
 from certferry.text import Text
-from certferry.wiring.overview import Overview, overview
+from certferry.wiring.workspace import Overview, overview
 from tests.cli import values
 from tests.cli.consoles import TestConsole
-from tests.cli.twins import TwinSession, TwinWorld
+from tests.cli.fakes import FakeWorkspace, FakeWorld
 from tests.cli.values import IMG, NEW, NOON, OLD
 
 TIMED_OUT = Problem(EdgeProblemCode.TIMED_OUT, Text("no answer within 10 seconds"))
@@ -77,44 +76,40 @@ def lineage(*domains: DomainStatus, **facts: object) -> LineageStatus:
 
 
 def standing(until: datetime, reason: object) -> Standing:
-    """How a certificate stands that ends then."""
     if until <= NOW:
         return Standing.EXPIRED
     return Standing.VALID if reason is None else Standing.DUE
 
 
 def edge(number: int, fingerprint: str | None = NEW, *, valid: bool = True) -> Served:
-    """What one address presents."""
     problem = TIMED_OUT if fingerprint is None else None
     silent = fingerprint is None
     return Served(f"192.0.2.{number}", fingerprint, valid=valid, problem=problem, silent=silent)
 
 
-def told(*statuses: LineageStatus) -> str:
-    """Give what a person reads in a file."""
+def message(*statuses: LineageStatus) -> str:
     voice = Voice()
     remarks = list(status_text.remarks(statuses, voice))
     return values.text_of([*aligned(status_text.table(statuses, NOW, voice)), *remarks])
 
 
 def written(*statuses: LineageStatus, recorded: Recorded | None = None) -> dict[str, Any]:
-    """Give what a program reads."""
-    document = status_document.of_statuses(statuses, recorded or Recorded(), Voice())
+    document = documents.of_statuses(statuses, recorded or Recorded(), Voice())
     return json.loads(json.dumps(document))  # type: ignore[no-any-return]  # a document
 
 
-def test_account_that_cannot_be_asked_is_told_by_its_name() -> None:
+def test_account_that_cannot_be_asked_is_reported_by_its_name() -> None:
     """Its domains are not known."""
     unknown = domain("*", Standing.UNKNOWN, remote_id=None, problem=SILENT)
 
-    shown = told(lineage(unknown))
+    shown = message(lineage(unknown))
 
     assert re.search(r"^  qiniu +unknown", shown, re.MULTILINE)
     assert "qiniu: no connection" in shown
     assert "*" not in shown
 
 
-def test_account_that_cannot_be_asked_is_told_once() -> None:
+def test_account_that_cannot_be_asked_is_reported_once() -> None:
     """By its name, also where several certificates name domains at it; what is wrong with one of
     the domains alone stays with that one. The document tells of each.
     """
@@ -127,7 +122,7 @@ def test_account_that_cannot_be_asked_is_told_once() -> None:
     third = domain(f"b.{IMG}", Standing.UNKNOWN, remote_id=None, problem=frozen)
     statuses = (lineage(first, second, third), replace(lineage(first), lineage="static"))
 
-    shown = told(*statuses)
+    shown = message(*statuses)
 
     assert 1 == shown.count("no connection")
     assert "qiniu: the last try at 2026-11-24 12:00 UTC failed: no connection" in shown
@@ -138,7 +133,7 @@ def test_account_that_cannot_be_asked_is_told_once() -> None:
 def test_nothing_declared_is_said() -> None:
     """A table of nothing but its head says nothing."""
     console = TestConsole()
-    session = TwinSession(TwinWorld(), (), no_listener)
+    session = FakeWorkspace(FakeWorld(), (), no_listener)
 
     assert Exit.FAILED == show_status(
         overview(session, Run(), Recorded()), console.console, NOW, as_json=False
@@ -156,7 +151,7 @@ def test_a_last_run_without_success_may_have_been_stopped() -> None:
         """) == values.text_of(list(status_text.of_runs(Recorded(last_run=last), Voice(zone=UTC))))
 
 
-def test_a_state_that_is_of_no_use_is_told_also_where_nothing_is_declared() -> None:
+def test_a_state_that_is_of_no_use_is_reported_also_where_nothing_is_declared() -> None:
     """Its exit code is a failure, so it says why."""
     console = TestConsole()
     recorded = Recorded(problem=Problem("state", Text("the key file is missing")))
@@ -177,7 +172,7 @@ def test_each_certificate_and_each_domain_has_a_row() -> None:
           a.img.example.com  propagating                       2027-01-23  5f3c8e1b0d2a  1 of 2, 1 silent
         a.img.example.com: at 1 of 3 addresses: no answer within 10 seconds
         """)  # noqa: E501 - a transcript is as wide as it is
-        == told(
+        == message(
             lineage(
                 domain(IMG, Standing.VERIFIED, edge(1), edge(2)),
                 domain(
@@ -192,7 +187,7 @@ def test_certificate_that_is_at_the_target_has_no_moment_to_be_uploaded_by() -> 
     """It would lie in the past long before the renewal, and there is nothing to be done by it."""
     there = domain(IMG, Standing.VERIFIED, edge(1), is_uploaded=True)
 
-    alone, beside = told(lineage(there)), told(lineage(there, domain(f"a.{IMG}")))
+    alone, beside = message(lineage(there)), message(lineage(there, domain(f"a.{IMG}")))
 
     (row,) = (line for line in beside.splitlines() if line.startswith(f"  {IMG}"))
     assert ["verified", "—", "5f3c8e1b0d2a"] == row.split()[1:4]
@@ -205,7 +200,7 @@ def test_domain_that_is_left_alone_is_not_said_to_be_tried_again(code: str) -> N
     trouble = Problem(code, Text("another tool sets it"), Text("stop it"))
     left = domain(IMG, Standing.DRIFTED, last_failure=LastFailure(trouble, NOW, NOW))
 
-    words = told(lineage(left))
+    words = message(lineage(left))
 
     assert "failed: another tool sets it\n  hint: stop it" in words
     assert "tries it again" not in words
@@ -237,12 +232,12 @@ def test_a_name_that_is_too_long_for_the_table_has_a_line_to_itself() -> None:
     assert ["verified", "5f3c8e1b0d2a", "1", "of", "1"] == rows[-1].split()
 
 
-def test_a_ferried_certificate_has_a_validity_and_no_renewal() -> None:
+def test_a_imported_certificate_has_a_validity_and_no_renewal() -> None:
     """The client that writes its files renews it; how long it lives is told all the same."""
     ended = values.version(of=values.certificate(lifetime=timedelta(days=7)))
 
     valid, expired = (
-        told(lineage(renew_at=None, version=version)).splitlines()[1]
+        message(lineage(renew_at=None, version=version)).splitlines()[1]
         for version in (values.version(2), ended)
     )
 
@@ -251,12 +246,12 @@ def test_a_ferried_certificate_has_a_validity_and_no_renewal() -> None:
     assert "—" == expired.split()[-1]
 
 
-def test_who_serves_instead_is_told() -> None:
+def test_who_serves_instead_is_reported() -> None:
     """A certificate without a domain of its own is not a riddle."""
-    said = told(lineage(owned_elsewhere=(("qiniu", ("pics", "static")),)))
+    said = message(lineage(owned_elsewhere=(("qiniu", ("pics", "static")),)))
 
     assert "img: qiniu: every domain that it covers is served by pics, static\n" in said
-    missing = told(
+    missing = message(
         lineage(
             version=None,
             renew_at=None,
@@ -267,11 +262,11 @@ def test_who_serves_instead_is_told() -> None:
     assert ["img", "not", "needed"] == missing.splitlines()[1].split()[:3]
 
 
-def test_a_source_domain_is_told_apart() -> None:
+def test_a_source_domain_is_distinguished() -> None:
     """Its kind stands behind its name, and in the document."""
     source = replace(domain(), kind=Kind("kodo"))
 
-    assert "  img.example.com (kodo)  verified" in told(lineage(source))
+    assert "  img.example.com (kodo)  verified" in message(lineage(source))
     document = written(lineage(source))
     assert "kodo" == document["certificates"][0]["domains"][0]["kind"]
 
@@ -291,10 +286,10 @@ def test_a_certificate_that_is_due_says_why() -> None:
           a.img.example.com  unknown                       2027-01-23
         img: renewal due (29 days left of 90 days)
         a.img.example.com: frozen
-        """) == told(lineage(frozen, reason=values.DUE))
+        """) == message(lineage(frozen, reason=values.DUE))
 
 
-def test_the_cas_window_and_its_page_are_told() -> None:
+def test_the_cas_window_and_its_page_are_reported() -> None:
     """In the document always, to a person where the CA says why."""
     window = RenewalWindow(NOON, NOON + timedelta(days=2), "https://ca.example/why")
     said = "img: the CA asks for renewal between 2026-11-24 12:00 UTC and 2026-11-26 12:00 UTC:"
@@ -305,11 +300,11 @@ def test_the_cas_window_and_its_page_are_told() -> None:
         "end": "2026-11-26T12:00:00Z",
         "explanation_url": "https://ca.example/why",
     } == certificate["renewal_window"]
-    assert f"{said} https://ca.example/why" in " ".join(told(lineage(window=window)).split())
-    assert "the CA asks" not in told(lineage(window=replace(window, page=None)))
+    assert f"{said} https://ca.example/why" in " ".join(message(lineage(window=window)).split())
+    assert "the CA asks" not in message(lineage(window=replace(window, page=None)))
 
 
-def test_a_certificate_that_is_missing_or_expired_is_told_apart() -> None:
+def test_a_certificate_that_is_missing_or_expired_is_distinguished() -> None:
     """No certificate, and one that has had its time, are not valid ones."""
     expired = values.certificate(not_before=NOON - timedelta(days=100))
 
@@ -317,7 +312,7 @@ def test_a_certificate_that_is_missing_or_expired_is_told_apart() -> None:
         NAME    STATE                LEFT  RENEWAL
         img     missing              —     —
         static  expired 41 days ago  —     2027-01-23
-        """) == told(
+        """) == message(
         lineage(version=None, renew_at=None),
         replace(lineage(version=values.version(of=expired)), lineage="static"),
     )
@@ -370,19 +365,19 @@ def test_the_document_has_the_promised_keys() -> None:
     ] == [address["problem"] for address in served]
 
 
-def test_what_is_wrong_at_edges_is_told_once_for_all_of_them() -> None:
+def test_what_is_wrong_at_edges_is_reported_once_for_all_of_them() -> None:
     """Of how many addresses; not for IPv6 where this machine has none, and another answers."""
     expired = Problem(EdgeProblemCode.EXPIRED, Text("the certificate expired 2 days ago"))
     no_ipv6 = Problem(EdgeProblemCode.NO_IPV6, Text("this machine has no IPv6"))
     wrong = [Served(f"192.0.2.{n}", OLD, valid=False, problem=expired) for n in (1, 2)]
     far = Served("2001:db8::1", None, valid=False, problem=no_ipv6, silent=True)
 
-    said = told(lineage(domain(IMG, Standing.PROPAGATING, *wrong, edge(3), far)))
+    said = message(lineage(domain(IMG, Standing.PROPAGATING, *wrong, edge(3), far)))
 
     assert "\nimg.example.com: at 2 of 4 addresses: the certificate expired 2 days ago\n" in said
     assert "IPv6" not in said
-    assert "addresses:" not in told(lineage(domain(IMG, Standing.PENDING, *wrong)))
-    assert "at 1 of 1 addresses: this machine has no IPv6" in told(
+    assert "addresses:" not in message(lineage(domain(IMG, Standing.PENDING, *wrong)))
+    assert "at 1 of 1 addresses: this machine has no IPv6" in message(
         lineage(domain(IMG, Standing.PROPAGATING, far))
     )
 

@@ -13,15 +13,15 @@ import pytest
 
 from certferry.cli.exits import Exit
 from certferry.cli.options import Front, wait_limit_of
-from certferry.cli.run_report import show_report
+from certferry.cli.sync import show_report
+from certferry.core.planning.plan import Action
 from certferry.core.planning.report import Outcome, StepOutcome, SyncReport
-from certferry.core.planning.steps import Action
 from certferry.core.reasons import ReasonCode
 from certferry.errors import DnsUnavailable, LeaseHeld, Retry
 from certferry.present import documents, report_text
 from certferry.present.console import Verbosity
 from certferry.present.language import Voice, voice_in
-from certferry.reconcile.work_queue import WaitLimit
+from certferry.reconcile.run import WaitLimit
 from certferry.text import Text
 from tests.cli import values
 from tests.cli.consoles import TestConsole
@@ -62,12 +62,13 @@ REFUSED = StepOutcome(
 
 
 def shown(
-    told: SyncReport, *, quiet: bool = False, as_json: bool = False
+    rendered: SyncReport, *, quiet: bool = False, as_json: bool = False
 ) -> tuple[Exit, TestConsole]:
-    """Give the exit code and what was written."""
     console = TestConsole()
     verbosity = Verbosity.QUIET if quiet else Verbosity.NORMAL
-    return show_report(told, Front(console.console, verbosity=verbosity), as_json=as_json), console
+    return show_report(
+        rendered, Front(console.console, verbosity=verbosity), as_json=as_json
+    ), console
 
 
 def test_everything_done_is_a_line_per_step_and_a_summary() -> None:
@@ -146,7 +147,7 @@ def test_of_many_domains_those_that_wait_have_one_row() -> None:
     )
 
 
-def test_of_many_certificates_those_that_went_well_are_told_together() -> None:
+def test_of_many_certificates_those_that_went_well_are_reported_together() -> None:
     """One for each domain: thirty are as few rows as thirty domains of one. What is not well, or of
     which there is more to say, has its rows.
     """
@@ -198,7 +199,7 @@ def test_of_few_domains_each_has_its_rows() -> None:
     assert 9 == len(shown(report(lineage(*few)))[1].out.splitlines())
 
 
-def test_what_was_not_ours_is_told_by_name_and_id() -> None:
+def test_what_was_not_ours_is_reported_by_name_and_id() -> None:
     """A line for each that went; those that are kept are only counted."""
     gone = replace(RETIRED, label="", remote_id="5f3c", unmanaged=True)
     kept = StepOutcome(Action.RETIRE, Outcome.UNCHANGED, Text("kept: {count}", count=7), "qiniu")
@@ -253,7 +254,7 @@ def test_what_still_waits_is_left_to_the_next_run() -> None:
     assert Exit.TRY_LATER == code
 
 
-def test_one_failure_is_told_beside_what_was_done() -> None:
+def test_one_failure_is_reported_beside_what_was_done() -> None:
     """A failure carries its hint, stops no other certificate, and decides the exit code."""
     code, console = shown(
         report(lineage(FAILED), lineage(BOUND, SEEN, name="static"), lineage(REFUSED, name="old"))
@@ -304,11 +305,11 @@ def test_a_stopped_run_says_that_the_next_goes_on() -> None:
     assert Exit.STOPPED == code
 
 
-def test_certificate_that_a_stopped_run_did_not_look_at_is_told_as_such() -> None:
+def test_certificate_that_a_stopped_run_did_not_look_at_is_reported_as_such() -> None:
     """It is not called unchanged: the run does not know how it stands."""
-    told = report(lineage(UNCHANGED), values.UNSEEN, complete=False)
+    rendered = report(lineage(UNCHANGED), values.UNSEEN, complete=False)
 
-    _, console = shown(told)
+    _, console = shown(rendered)
 
     assert (
         dedent("""\
@@ -320,13 +321,13 @@ def test_certificate_that_a_stopped_run_did_not_look_at_is_told_as_such() -> Non
         """)
         == console.out
     )
-    assert "static: 未查看\n" in values.text_of(list(report_text.lines(told, voice_in("zh"))))
+    assert "static: 未查看\n" in values.text_of(list(report_text.lines(rendered, voice_in("zh"))))
 
 
 def test_certificate_that_a_stopped_run_did_not_look_at_is_not_ok_for_a_program() -> None:
     """A program reads that the run was stopped before it."""
-    told = report(lineage(UNCHANGED), values.UNSEEN, complete=False)
-    document: dict[str, Any] = documents.of_report(told, Voice())
+    rendered = report(lineage(UNCHANGED), values.UNSEEN, complete=False)
+    document: dict[str, Any] = documents.of_report(rendered, Voice())
 
     seen, unseen = document["certificates"]
     assert (True, "in_order") == (seen["ok"], seen["result"])
@@ -337,10 +338,10 @@ def test_try_that_is_stopped_leaves_what_an_earlier_try_of_the_run_found() -> No
     """What failed is told as failed, although the run was stopped before it looked again."""
     failed = lineage(FAILED, name="static")
 
-    told = report(failed).with_newer(report(values.UNSEEN, complete=False))
+    rendered = report(failed).with_newer(report(values.UNSEEN, complete=False))
 
-    assert (failed,) == told.lineages
-    assert not told.complete
+    assert (failed,) == rendered.lineages
+    assert not rendered.complete
 
 
 def test_no_certificate_at_all_is_said() -> None:
@@ -357,7 +358,7 @@ def test_a_quiet_run_in_order_says_nothing() -> None:
     assert (Exit.TRY_LATER, "", "") == (code, console.out, console.err)
 
 
-def test_a_quiet_run_tells_what_is_wrong() -> None:
+def test_a_quiet_run_shows_what_is_wrong() -> None:
     """Failures and refusals go to stderr, each with its hint."""
     code, console = shown(report(lineage(FAILED, BOUND), lineage(REFUSED, name="old")), quiet=True)
 
@@ -396,7 +397,7 @@ def test_the_document_has_the_promised_keys() -> None:
     assert "" == console.err
 
 
-def test_a_run_that_waits_is_told_apart_from_one_that_failed() -> None:
+def test_a_run_that_waits_differs_from_one_that_failed() -> None:
     """It ran to its end, is not as declared yet, and says in one word that a later run goes on."""
     waiting = documents.of_report(report(lineage(ISSUED, PROCESSING)), Voice())
     failed = documents.of_report(report(lineage(ISSUED, FAILED)), Voice())

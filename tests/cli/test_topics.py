@@ -18,7 +18,6 @@ from tests.support.schemas import schema
 
 
 def asked(*words: str, language: str = "en", columns: int = 80) -> Ended:
-    """Ask for help on a terminal of this width."""
     return run_here(
         ["help", *words], {"CERTFERRY_LANG": language, "COLUMNS": str(columns), "PATH": ""}
     )

@@ -22,16 +22,21 @@ from certferry.core.assessment.health import Recorded
 from certferry.core.assessment.status import OF_DOMAINS, DomainStatus, LineageStatus, Standing
 from certferry.core.certificates.chain import EdgeProblemCode
 from certferry.core.desired.certificate import Kind
-from certferry.core.discovery.inventory import AccountLook, DiscoveredDomain, Discovery, Wanted
+from certferry.core.discovery.inventory import (
+    AccountSurvey,
+    DiscoveredDomain,
+    Discovery,
+    FoundDomain,
+    Survey,
+    Wanted,
+)
 from certferry.core.discovery.proposal import Proposal
-from certferry.core.discovery.survey import FoundDomain, Survey
 from certferry.core.discovery.watched import Host, judged
 from certferry.core.findings import error, info, warning
 from certferry.core.observed.observation import Served
 from certferry.core.observed.records import HistoryEntry
-from certferry.core.planning.plan import Plan, PlanFinding, Weight
+from certferry.core.planning.plan import Action, Plan, PlanFinding, Weight
 from certferry.core.planning.report import LineageReport, Outcome, StepOutcome, SyncReport
-from certferry.core.planning.steps import Action
 from certferry.errors import (
     CertferryError,
     ConfigError,
@@ -40,7 +45,7 @@ from certferry.errors import (
     TargetRejected,
     TargetUnavailable,
 )
-from certferry.present import history_text
+from certferry.present import documents, status_text
 from certferry.present.console import Verbosity
 from certferry.present.language import Voice
 from certferry.present.run_log import Format
@@ -62,13 +67,13 @@ SILENT = TargetUnavailable(Text("no answer"))
 DOMAIN = DiscoveredDomain("a", FoundDomain(IMG, Kind.CDN))
 
 
-def failed(label: str, error: CertferryError) -> AccountLook:
+def failed(label: str, error: CertferryError) -> AccountSurvey:
     """An account that could not be looked at."""
-    return AccountLook(label, failure=error)
+    return AccountSurvey(label, failure=error)
 
 
 @pytest.mark.parametrize(
-    ("looks", "told"),
+    ("looks", "written"),
     [
         ([failed("a", DENIED)], "bad token"),
         ([failed("a", NO_KEYS)], "no keys"),
@@ -77,14 +82,14 @@ def failed(label: str, error: CertferryError) -> AccountLook:
     ids=["denied", "settings", "settings-of-all"],
 )
 def test_where_there_is_nothing_to_show_it_is_the_error(
-    looks: list[AccountLook], told: str
+    looks: list[AccountSurvey], written: str
 ) -> None:
     """The only account, or a mistake in the settings of each."""
     with pytest.raises(CertferryError) as caught:
         must_be_read(Discovery(tuple(looks)))
 
-    assert told == str(caught.value)
-    assert isinstance(caught.value, ConfigError) == (told != "bad token")
+    assert written == str(caught.value)
+    assert isinstance(caught.value, ConfigError) == (written != "bad token")
 
 
 @pytest.mark.parametrize(
@@ -92,12 +97,12 @@ def test_where_there_is_nothing_to_show_it_is_the_error(
     [
         [failed("a", DENIED), failed("b", SILENT)],
         [failed("a", NO_KEYS), failed("b", SILENT)],
-        [failed("a", NO_KEYS), AccountLook("b")],
-        [AccountLook("a", Survey((), (DENIED,)))],
+        [failed("a", NO_KEYS), AccountSurvey("b")],
+        [AccountSurvey("a", Survey((), (DENIED,)))],
     ],
     ids=["both", "of-two-kinds", "one", "a-part"],
 )
-def test_where_there_is_more_to_tell_it_is_shown(looks: list[AccountLook]) -> None:
+def test_where_there_is_more_to_report_it_is_shown(looks: list[AccountSurvey]) -> None:
     """Each account has its own problem, or some hold something."""
     must_be_read(Discovery(tuple(looks)))
 
@@ -123,7 +128,7 @@ def test_account_that_could_not_be_looked_at_is_no_empty_one(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("verbosity", "said"), [(Verbosity.NORMAL, True), (Verbosity.QUIET, False)]
 )
-def test_no_tables_are_told_as_such(verbosity: Verbosity, *, said: bool) -> None:
+def test_no_tables_are_reported_as_such(verbosity: Verbosity, *, said: bool) -> None:
     """On stderr: what is on stdout is to be pasted."""
     desk = TestConsole()
 
@@ -136,7 +141,7 @@ def test_no_tables_are_told_as_such(verbosity: Verbosity, *, said: bool) -> None
 def test_domains_without_certificates_have_one_table() -> None:
     """Below it stands nothing but the counts."""
     desk = TestConsole()
-    found = Discovery((AccountLook("a"),), (DOMAIN,))
+    found = Discovery((AccountSurvey("a"),), (DOMAIN,))
 
     code = show_discovery(found, Wanted(), desk.console, NOON, as_json=False)
 
@@ -165,7 +170,7 @@ INFO = info("ways", "qiniu", Text("the keys are accepted\x1b[2J"))
 def shown(
     findings: Sequence[Problem], *, as_json: bool = False, quiet: bool = False
 ) -> tuple[Exit, TestConsole]:
-    """Give the exit code, and what was written."""
+    """Return the exit code, and what was written."""
     console = TestConsole()
     verbosity = Verbosity.QUIET if quiet else Verbosity.NORMAL
     return show_findings(
@@ -207,7 +212,7 @@ def test_without_an_error_all_is_in_order(findings: list[Problem], conclusion: s
     assert Exit.OK == code
 
 
-def test_quiet_run_tells_errors_alone() -> None:
+def test_quiet_run_shows_errors_alone() -> None:
     """On stderr; of anything else, nothing."""
     code, console = shown([ERROR, WARNING, INFO], quiet=True)
 
@@ -257,7 +262,6 @@ def reports() -> st.SearchStrategy[SyncReport]:
 
 
 def outcomes(report: SyncReport) -> set[Outcome]:
-    """Every outcome of a report."""
     return {step.outcome for lineage in report.lineages for step in lineage.outcomes}
 
 
@@ -336,7 +340,6 @@ def test_a_plan_is_judged_by_what_stands_in_its_way(plans: Sequence[Plan], check
 
 
 def every_error() -> list[type[Reported]]:
-    """Every class of the tree."""
     found: list[type[Reported]] = [Reported]
     for kind in found:
         found += kind.__subclasses__()
@@ -374,16 +377,15 @@ def test_what_is_discovered_is_in_order_and_what_is_not_seen_is_not() -> None:
     frozen = DiscoveredDomain(
         "qiniu", FoundDomain("img.example.com", Kind.CDN, problem=TargetRejected("frozen"))
     )
-    seen, unseen = AccountLook("qiniu"), AccountLook("second", failure=TargetRejected("denied"))
+    seen, unseen = AccountSurvey("qiniu"), AccountSurvey("second", failure=TargetRejected("denied"))
 
-    partly = AccountLook("second", survey=Survey((), (TargetRejected("not for these keys"),)))
+    partly = AccountSurvey("second", survey=Survey((), (TargetRejected("not for these keys"),)))
 
     assert Exit.OK == exits.of_problems(Discovery((seen, partly), (frozen,)).problems)
     assert Exit.FAILED == exits.of_problems(Discovery((seen, unseen)).problems)
 
 
 def problem(code: EdgeProblemCode) -> Problem:
-    """Something that is wrong at an address."""
     return Problem(code, Text("wrong"))
 
 
@@ -441,7 +443,7 @@ def test_each_event_is_one_line() -> None:
     assert dedent("""\
         2026-11-24 12:09 UTC  static  deploy failed  root@edge  s.example.com · it said �[31mno
         2026-11-24 12:00 UTC  img     issued         root@edge  fedc · issuer=Test Issuer
-        """) == values.text_of(history_text.lines([FAILED, ISSUED], Voice()))
+        """) == values.text_of(status_text.history([FAILED, ISSUED], Voice()))
 
 
 def test_where_what_and_which_stand_in_one_order() -> None:
@@ -449,15 +451,15 @@ def test_where_what_and_which_stand_in_one_order() -> None:
     facts = {"remote_id": "5f3c8e1b0d2a77aa", "target": "qiniu", "domain": "s.example.com"}
     entry = HistoryEntry(NOON, "img", "deployed", "root@edge", facts)
 
-    (told,) = values.text_of(history_text.lines([entry], Voice())).splitlines()
+    (written,) = values.text_of(status_text.history([entry], Voice())).splitlines()
 
-    assert told.endswith("  root@edge  qiniu → s.example.com · 5f3c8e1b0d2a")
-    assert facts == history_text.document([entry])["entries"][0]["facts"]  # type: ignore[index]  # a list of entries
+    assert written.endswith("  root@edge  qiniu → s.example.com · 5f3c8e1b0d2a")
+    assert facts == documents.of_history([entry])["entries"][0]["facts"]  # type: ignore[index]  # a list of entries
 
 
 def test_an_empty_history_says_so() -> None:
     """Silence would look like a failure."""
-    assert "Nothing has happened yet.\n" == values.text_of(history_text.lines([], Voice()))
+    assert "Nothing has happened yet.\n" == values.text_of(status_text.history([], Voice()))
 
 
 def test_the_document_holds_every_fact() -> None:
@@ -468,4 +470,4 @@ def test_the_document_holds_every_fact() -> None:
         "event": "issued",
         "who": "root@edge",
         "facts": {"fingerprint": "fedc", "issuer": "Test Issuer"},
-    } == history_text.document([ISSUED])["entries"][0]  # type: ignore[index]  # a list of entries
+    } == documents.of_history([ISSUED])["entries"][0]  # type: ignore[index]  # a list of entries

@@ -97,12 +97,10 @@ class Edges:
         self._looks = list(looks)
 
     def served(self, domains: Sequence[str]) -> dict[str, tuple[Served, ...]]:
-        """See `ports.probe.Probe.served`."""
         hosts = self._looks[0] if len(self._looks) == 1 else self._looks.pop(0)
         return {domain: hosts[domain] for domain in domains}
 
     def served_by(self, hosts: Sequence[Host]) -> dict[Host, tuple[Served, ...]]:
-        """See `ports.probe.HostProbe.served_by`."""
         seen = self.served([host.name for host in hosts])
         return {host: seen[host.name] for host in hosts}
 
@@ -110,7 +108,6 @@ class Edges:
 def watched(
     hosts: Hosts, *, as_json: bool = False, ends_within: timedelta | None = None
 ) -> tuple[Exit, TestConsole]:
-    """Give the exit code and what was written."""
     console = TestConsole()
     places = [Host(host) for host in hosts]
     watch = Watch(Edges(hosts), places, console.console, lambda: NOON, ends_within, as_json=as_json)
@@ -118,7 +115,7 @@ def watched(
 
 
 def followed(*looks: Hosts, as_json: bool = False) -> str:
-    """Give what is written while one look follows another, until Ctrl-C."""
+    """Return what is written while one look follows another, until Ctrl-C."""
     console = TestConsole()
     places = [Host(host) for host in looks[0]]
     watch = Watch(Edges(*looks), places, console.console, lambda: NOON, as_json=as_json)
@@ -187,7 +184,7 @@ def test_what_ends_soon_is_one_where_that_is_asked() -> None:
     assert Exit.OK == watched({IMG: (GOOD,)}, ends_within=58 * DAY)[0]
 
 
-def test_the_document_tells_every_address() -> None:
+def test_the_document_shows_every_address() -> None:
     """`--json` gives whole fingerprints and moments, the chain, and problems with their codes."""
     code, console = watched({IMG: (GOOD, SILENT)}, as_json=True)
 
@@ -239,7 +236,7 @@ def test_the_document_tells_every_address() -> None:
     } == json.loads(console.out)
 
 
-def test_the_document_tells_what_differs() -> None:
+def test_the_document_shows_what_differs() -> None:
     """With the addresses, and whether that is an error."""
     _, console = watched({IMG: (GOOD, OLDER)}, as_json=True)
 
@@ -254,7 +251,7 @@ def test_the_document_tells_what_differs() -> None:
     assert host["ok"]
 
 
-def test_following_tells_what_changes() -> None:
+def test_following_shows_what_changes() -> None:
     """The first state as ever, then a line for each change; nothing where nothing happens."""
     arrived = Served("192.0.2.2", NEW, valid=True, not_after=GOOD.not_after, chain=GOOD.chain)
     out = followed(
@@ -278,7 +275,7 @@ before {OLD[:12]}
     )
 
 
-def test_following_tells_that_an_address_is_in_order_again() -> None:
+def test_following_shows_that_an_address_is_in_order_again() -> None:
     """What it serves, without a certificate that it served before and none else."""
     out = followed({IMG: (REFUSING,)}, {IMG: (Served("192.0.2.3", NEW, valid=True),)})
 
@@ -385,7 +382,7 @@ def test_standard_input_is_a_file_as_well() -> None:
         assert [Host("img.example.com")] == hosts_meant([], "-", 443)
 
 
-def test_every_bad_line_is_told_with_its_number(tmp_path: Path) -> None:
+def test_every_bad_line_is_reported_with_its_number(tmp_path: Path) -> None:
     """All at once: who has a file of five hundred hosts mends it once."""
     file = tmp_path / "hosts.txt"
     file.write_text("img.example.com\nimg\n\n*.example.com\nb.example.com:x\n")
@@ -397,7 +394,7 @@ def test_every_bad_line_is_told_with_its_number(tmp_path: Path) -> None:
     assert [f"{file}:{number}:" for number in (2, 4, 5)] == [line.split(" ")[0] for line in lines]
 
 
-def test_every_bad_word_is_told() -> None:
+def test_every_bad_word_is_reported() -> None:
     """All at once as well."""
     with pytest.raises(ConfigError) as caught:
         hosts_meant(["img", "img.example.com", "b.example.com:x"], None, 443)
@@ -409,7 +406,7 @@ def test_every_bad_word_is_told() -> None:
     ("content", "message"),
     [(b"# none\n\n", "names no host"), (b"\xff\xfe\x00", "is not UTF-8 text"), (None, "No such")],
 )
-def test_a_file_that_gives_no_hosts_is_told(
+def test_a_file_that_gives_no_hosts_is_reported(
     tmp_path: Path, content: bytes | None, message: str
 ) -> None:
     """To look at nothing, and call it in order, would be wrong."""

@@ -8,12 +8,19 @@ from certferry.core.certificates.certificate import Certificate, KeyType
 from certferry.core.certificates.lineage import Version
 from certferry.core.desired.certificate import DesiredHttps
 from certferry.core.observed.observation import Change
-from certferry.core.planning.plan import Plan, PlanFinding, Rollout, Weight
+from certferry.core.planning.plan import (
+    Deploy,
+    Issue,
+    Plan,
+    PlanFinding,
+    Retire,
+    Rollout,
+    Verify,
+    Weight,
+)
 from certferry.core.planning.report import LineageReport, StepOutcome, SyncReport
 from certferry.core.planning.rollouts import NEW_CERTIFICATE
-from certferry.core.planning.steps import Deploy, Issue, Retire, Verify
-from certferry.core.reasons import Reason, ReasonCode
-from certferry.core.waiting import Waiting
+from certferry.core.reasons import Reason, ReasonCode, Waiting
 from certferry.errors import TargetRejected
 from certferry.present.layout import Line, plain
 from certferry.text import Text
@@ -38,7 +45,6 @@ DUE = Reason(
 
 
 def issue(*names: str, reason: Reason = DUE) -> Issue:
-    """An issue."""
     return Issue(names or (IMG, f"*.{IMG}"), KeyType.EC256, reason)
 
 
@@ -47,7 +53,6 @@ def rollout(
     reason: Reason = NEW_CERTIFICATE,
     changes: tuple[Change, ...] = (Change("certificate", OLD, None, remote_id="5f3c"),),
 ) -> Rollout:
-    """A deployment and the look at it."""
     deploy = Deploy("qiniu", domain, DesiredHttps(), reason, changes)
     return Rollout("qiniu", domain, (deploy, Verify("qiniu", domain, NOT_SEEN)))
 
@@ -62,7 +67,6 @@ def look(domain: str = IMG) -> Rollout:
 
 
 def retire(label: str = "certferry-img-0123456789abcdef0123") -> Retire:
-    """A retirement."""
     return Retire("qiniu", "5f3c", label, SUPERSEDED)
 
 
@@ -81,7 +85,6 @@ def plan(
     retire_later: tuple[tuple[str, int], ...] = (),
     lineage: str = "img",
 ) -> Plan:
-    """A plan."""
     return Plan(
         lineage,
         (IMG, f"*.{IMG}"),
@@ -103,7 +106,6 @@ def frozen(domain: str | None = "a.img.example.com") -> PlanFinding:
 
 
 def too_short(domain: str = IMG) -> PlanFinding:
-    """A deployment that safety refuses."""
     step = rollout(domain).deploy
     assert step is not None
     reason = Reason(
@@ -124,28 +126,24 @@ def waiting(
     since: datetime = NOON,
     look_again: timedelta = timedelta(seconds=10),
 ) -> Waiting:
-    """A wait of an hour at most."""
     return Waiting(Text(why), since, since + look_again, since + timedelta(hours=1))
 
 
 def report(*lineages: LineageReport, complete: bool = True) -> SyncReport:
-    """A report."""
     return SyncReport(lineages, complete)
 
 
 def lineage(*outcomes: StepOutcome, name: str = "img") -> LineageReport:
-    """What became of a lineage."""
     return LineageReport(name, NEW, outcomes)
 
 
-UNSEEN = LineageReport("static", None, (), looked_at=False)
+UNSEEN = LineageReport("static", None, (), was_observed=False)
 """A lineage to which a run that was stopped did not come."""
 
 
 def certificate(
     fingerprint: str = NEW, *, not_before: datetime = NOON, lifetime: timedelta = timedelta(days=90)
 ) -> Certificate:
-    """A certificate's facts."""
     return Certificate(
         fingerprint=fingerprint,
         names=(IMG, f"*.{IMG}"),
@@ -159,10 +157,8 @@ def certificate(
 
 
 def version(number: int = 1, of: Certificate | None = None) -> Version:
-    """A version of the lineage."""
     return Version(number, of or certificate(), NOON)
 
 
 def text_of(lines: list[Line] | tuple[Line, ...]) -> str:
-    """What is written in a file."""
     return "".join(plain(line) + "\n" for line in lines)

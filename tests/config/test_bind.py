@@ -17,16 +17,12 @@ from tests.config.conftest import Load
 
 
 class Line(StrEnum):
-    """A choice."""
-
     TELECOM = "telecom"
     UNICOM = "unicom"
 
 
 @dataclass(frozen=True, slots=True)
 class Vendor:
-    """One field of every kind that an adapter can have."""
-
     key: Secret
     id: Secret | str
     region: str
@@ -49,8 +45,6 @@ Bound = Callable[..., Vendor]
 
 @pytest.fixture
 def bound(loaded: Load) -> Bound:
-    """Write an account's table and bind it."""
-
     def write_and_bind(body: str, *, mode: int = 0o600, **environ: str) -> Vendor:
         settings = loaded(f"[accounts.vendor]\n{body}", mode=mode, **{**ENVIRON, **environ})
         return bind(Vendor, settings.accounts["vendor"], settings.secrets.resolve)
@@ -207,15 +201,12 @@ def test_keys_from_the_environment_alone_are_bound_too() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """An adapter that takes keys of any name."""
-
     provider: str
     options: Mapping[str, Secret | str]
     zones: tuple[str, ...] = ()
 
 
 def bound_open(loaded: Load, body: str, *, mode: int = 0o600) -> Open:
-    """Bind such a table."""
     settings = loaded(f"[accounts.vendor]\n{body}", mode=mode, **ENVIRON)
     return bind(Open, settings.accounts["vendor"], settings.secrets.resolve)
 

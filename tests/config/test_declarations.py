@@ -194,13 +194,11 @@ HEAD = '[accounts.dnspod]\n[[certificates]]\nnames = ["a.example.com"]\ndns = "d
 
 
 def deployments(loaded: Load, *bodies: str) -> tuple[DesiredDeployment, ...]:
-    """Load deployments of one certificate."""
     tables = "".join(f"[[certificates.deploy]]\n{body}\n" for body in bodies)
     return loaded(HEAD + tables).certificates[0].deployments
 
 
 def delivery(loaded: Load, body: str) -> Delivery | None:
-    """Load one deployment's delivery."""
     (found,) = deployments(loaded, body)
     return found.delivery
 

@@ -30,7 +30,6 @@ PIECES = st.sampled_from(HARMLESS * 6 + RISKY)
 
 
 def read(text: str | bytes) -> EnvFile:
-    """Read a file of this content."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "file.env"
         path.touch(0o600)
@@ -64,7 +63,6 @@ def test_file_of_another_user(tmp_path: Path) -> None:
 
 
 def problem(line: str) -> str:
-    """Give what is wrong with a file's third line."""
     (finding,) = read(f"A=1\n# two\n{line}\nB=2\n").mistakes
     assert 3 == finding.line
     return str(finding.message)

@@ -38,7 +38,6 @@ def environ(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Mapping[s
 
 
 def put(path: Path) -> Path:
-    """Make an empty file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch()
     return path

@@ -18,7 +18,7 @@ from certferry.config.document import Trail, index_lines, read_document
 from certferry.config.load import Salvaged, load, salvage
 from certferry.config.mistakes import REFERENCE
 from certferry.errors import ConfigError
-from certferry.wiring.profiles import load_checked
+from certferry.wiring.settings import load_checked
 from tests.cli.consoles import TestConsole
 from tests.config.conftest import FILE, Load, Refusal
 from tests.support.tiers import examples
@@ -51,7 +51,6 @@ def refused(folder: Path, text: str | bytes, **environ: str) -> ConfigError:
 
 
 def hint_of(error: ConfigError) -> str:
-    """Give the hint in English."""
     assert error.hint is not None
     return str(error.hint)
 
@@ -312,7 +311,6 @@ def texts(draw: st.DrawFn) -> str:
 
 
 def walk(value: object, trail: Trail = ()) -> Iterator[tuple[Trail, object]]:
-    """Give everything in a parsed text with the trail to it."""
     if trail:
         yield trail, value
     if isinstance(value, dict):

@@ -26,12 +26,10 @@ def secrets(tmp_path: Path) -> Secrets:
 
 
 def resolve(secrets: Secrets, written: str) -> str:
-    """Follow a reference and show what it leads to."""
     return secrets.resolve(SecretReference(written)).reveal()
 
 
 def complaint(secrets: Secrets, written: str) -> str:
-    """Follow a reference that leads nowhere."""
     with pytest.raises(ConfigError) as caught:
         secrets.resolve(SecretReference(written))
     return str(caught.value)

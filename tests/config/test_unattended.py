@@ -34,7 +34,6 @@ dns = "dnspod"
 
 
 def deployed(tables: str) -> str:
-    """Give a configuration with a deployment."""
     return f"{ACCOUNTS}{CERTIFICATE}\n[[certificates.deploy]]\n{tables}\n"
 
 

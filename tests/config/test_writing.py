@@ -28,6 +28,7 @@ from certferry.config.propose import (
 from certferry.config.write import drafted, drafted_copy, with_assignments, write_private
 from certferry.core.certificates.certificate import KeyType
 from certferry.core.desired.certificate import FileDelivery, Kind, PemFiles
+from certferry.core.discovery.inventory import FoundDomain
 from certferry.core.discovery.proposal import (
     Access,
     LeftOut,
@@ -37,7 +38,6 @@ from certferry.core.discovery.proposal import (
     ProposedDeployment,
     propose_for_domains,
 )
-from certferry.core.discovery.survey import FoundDomain
 from certferry.core.secret import Secret
 from certferry.errors import ConfigError
 from certferry.text import Text
@@ -219,7 +219,6 @@ def test_line_that_is_commented_out_is_one_when_it_is_taken_in() -> None:
 
 
 def mode(path: Path) -> int:
-    """Give the permission bits."""
     return stat.S_IMODE(path.stat().st_mode)
 
 
@@ -430,7 +429,6 @@ to = "qiniu"
 
 
 def document(text: str) -> Document:
-    """Give a text as a file that was read."""
     return document_of(Path("certferry.toml"), text)
 
 

@@ -1,4 +1,4 @@
-"""The DNS providers' contract, kept by the twin and by every provider."""
+"""The DNS providers' contract, kept by the fake and by every provider."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from certferry.core.secret import Secret
 from certferry.errors import DnsAccessDenied
 from certferry.ports.dns import DnsProvider
-from certferry.reconcile.challenges import ZoneRouter
+from certferry.reconcile.issue import ZoneRouter
 from certferry.text import Text
 from certferry.wiring.adapters import DNS_PROVIDERS, installed
 from certferry_sandbox.acme_dns import Registered
@@ -50,7 +50,7 @@ Open = Callable[[Fixture], AbstractContextManager[Place]]
 
 @contextmanager
 def in_memory(_: Fixture, *, among_others: bool = False) -> Iterator[Place]:
-    """Open the twin; or several accounts as one, of which the second has the zone."""
+    """Open the fake; or several accounts as one, of which the second has the zone."""
     memory = MemoryDns([ZONE])
 
     def by_zone(other: str, ours: str) -> DnsProvider:
@@ -71,7 +71,6 @@ def in_memory(_: Fixture, *, among_others: bool = False) -> Iterator[Place]:
 
 @contextmanager
 def by_zone(request: Fixture) -> Iterator[Place]:
-    """Open several accounts as one."""
     with in_memory(request, among_others=True) as place:
         yield place
 
@@ -140,13 +139,11 @@ class TestProvider(DnsProviderContract):
 
     @pytest.fixture(params=PLACES)
     def place(self, request: Fixture) -> Iterator[Place]:
-        """The account."""
         with PLACES[request.param](request) as place:
             yield place
 
     @pytest.fixture
     def provider(self, place: Place) -> DnsProvider:
-        """A connection to it."""
         return place.connect()
 
     @pytest.fixture
@@ -156,12 +153,10 @@ class TestProvider(DnsProviderContract):
 
     @pytest.fixture
     def denied(self, place: Place) -> DnsProvider:
-        """A connection with wrong keys."""
         return place.denied()
 
     @pytest.fixture
     def values(self, place: Place) -> Values:
-        """What is in the zone."""
         return place.values
 
 
@@ -190,10 +185,8 @@ class TestAcmeDns(DnsWritingContract):
 
     @pytest.fixture
     def denied(self, account: AcmeDnsAccount, registrations: list[Registered]) -> DnsProvider:
-        """A registration with another's password."""
         return account.connect(registrations[0], password=Secret(registrations[1].password))
 
     @pytest.fixture
     def values(self, account: AcmeDnsAccount) -> Values:
-        """What is in the zone."""
         return account.values

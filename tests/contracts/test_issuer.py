@@ -1,4 +1,4 @@
-"""The issuers' contract, kept by the twin and by ACME at Pebble."""
+"""The issuers' contract, kept by the fake and by ACME at Pebble."""
 
 from __future__ import annotations
 
@@ -23,8 +23,6 @@ CHALLENGES = ("_acme-challenge.img.example.com", "_acme-challenge.www.img.exampl
 
 
 class MemoryWorld(IssuerWorld):
-    """A CA in memory that looks into a provider in memory."""
-
     name = "img.example.com"
 
     def __init__(self) -> None:
@@ -39,11 +37,9 @@ class MemoryWorld(IssuerWorld):
         return self.memory_issuer.seen_by(self.state if fate is None else Port(self.state, fate))
 
     def values(self) -> list[str]:
-        """What the provider holds."""
         return [value for name in CHALLENGES for value in self._memory.values(name)]
 
     def count_issued(self) -> int:
-        """What the CA has counted."""
         return self.memory_issuer.issued
 
     def refuse_proofs(self, *, refused: bool) -> None:
@@ -55,7 +51,6 @@ class MemoryWorld(IssuerWorld):
         return self._now
 
     def pass_time(self, duration: timedelta) -> None:
-        """Move it."""
         self._now += duration
 
     def _look(self, name: str) -> list[str]:
@@ -79,15 +74,12 @@ class AcmeWorld(IssuerWorld):
         return self._bench.issuer() if fate is None else self._bench.doomed_issuer(fate)
 
     def values(self) -> list[str]:
-        """What the zone holds."""
         return self._bench.txt_left
 
     def count_issued(self) -> int:
-        """The CSRs that Pebble has accepted."""
         return self._bench.proxy.finalized
 
     def refuse_proofs(self, *, refused: bool) -> None:
-        """Let Pebble's resolver refuse to answer."""
         if refused:
             self._ca.dns.resolver.refusing()
         else:
@@ -98,16 +90,14 @@ class AcmeWorld(IssuerWorld):
         return self._bench.clock.now()
 
     def pass_time(self, duration: timedelta) -> None:
-        """Skip it."""
         self._bench.clock.advance(duration)
 
 
 class TestMemoryIssuer(IssuerContract):
-    """The twin."""
+    """The fake."""
 
     @pytest.fixture
     def new_world(self) -> Callable[[], IssuerWorld]:
-        """Worlds in memory."""
         return MemoryWorld
 
     def test_failure_that_was_set_ends_every_proof(self) -> None:
@@ -147,7 +137,6 @@ class TestAcmeIssuer(IssuerContract):
 
     @pytest.fixture
     def new_world(self, ca: Ca, tmp_path: Path) -> Iterator[Callable[[], IssuerWorld]]:
-        """Worlds of different names at that CA."""
         with ExitStack() as running:
 
             def new_world() -> IssuerWorld:

@@ -32,22 +32,18 @@ class TestHttpChannel(NotifierContract):
 
     @pytest.fixture
     def taken(self, service: MessageService) -> Taken:
-        """What the service took."""
         return lambda: service.taken
 
     @pytest.fixture
     def notifier(self, case: Case, service: MessageService) -> Notifier:
-        """The channel."""
         return connect(case.kind, context(service.clock), **case.settings(service))
 
     @pytest.fixture
     def denied(self, case: Case, service: MessageService) -> Notifier:
-        """With a wrong secret."""
         return connect(case.kind, context(service.clock), **case.wrong(service))
 
     @pytest.fixture
     def down(self, case: Case, service: MessageService) -> Notifier:
-        """At a service that has ended."""
         settings = case.settings(service)
         service.stop()
         return connect(case.kind, **settings)
@@ -64,13 +60,11 @@ class TestMail(NotifierContract):
 
     @pytest.fixture
     def server(self, tls: str) -> Iterator[MailServer]:
-        """The stand-in."""
         with MailServer(tls) as server:
             yield server
 
     @pytest.fixture
     def settings(self, server: MailServer, tmp_path: Path) -> dict[str, Any]:
-        """Of the channel."""
         (tmp_path / "ca.pem").write_text(server.authority.root_pem)
         return {
             "url": server.url,
@@ -83,12 +77,10 @@ class TestMail(NotifierContract):
 
     @pytest.fixture
     def taken(self, server: MailServer) -> Taken:
-        """What the server took."""
         return lambda: server.taken
 
     @pytest.fixture
     def notifier(self, settings: dict[str, Any]) -> Notifier:
-        """The channel."""
         return connect("email", **settings)
 
     @pytest.fixture
@@ -104,7 +96,6 @@ class TestMail(NotifierContract):
 
     @pytest.fixture
     def secrets(self) -> Collection[str]:
-        """The password."""
         return (PASSWORD,)
 
 
@@ -113,8 +104,6 @@ class TestCommand(NotifierContract):
 
     @pytest.fixture
     def taken(self, tmp_path: Path) -> Taken:
-        """The program's standard input."""
-
         def given() -> list[str]:
             files = sorted(tmp_path.glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
             read = [json.loads(path.read_text()) for path in files]
@@ -124,7 +113,6 @@ class TestCommand(NotifierContract):
 
     @pytest.fixture
     def notifier(self, tmp_path: Path) -> Notifier:
-        """A program that writes down its standard input."""
         script = (
             "import pathlib, sys, uuid;"
             f"pathlib.Path({str(tmp_path)!r}, uuid.uuid4().hex + '.json')"
@@ -159,13 +147,10 @@ class TestApprise(NotifierContract):
 
     @pytest.fixture
     def bodies(self) -> list[str]:
-        """What came."""
         return []
 
     @pytest.fixture
     def service(self, bodies: list[str]) -> Iterator[HttpService]:
-        """A server."""
-
         def answer(request: Request) -> Response:
             if request.path != "/hook":
                 return Response.json({}, 403)
@@ -178,17 +163,14 @@ class TestApprise(NotifierContract):
 
     @pytest.fixture
     def taken(self, bodies: list[str]) -> Taken:
-        """What came."""
         return lambda: bodies
 
     @pytest.fixture
     def notifier(self, service: HttpService) -> Notifier:
-        """Apprise's own kind of webhook."""
         return connect("apprise", url=Secret(service.url.replace("http", "json") + "/hook"))
 
     @pytest.fixture
     def denied(self, service: HttpService) -> Notifier:
-        """Where it is refused."""
         return connect("apprise", url=Secret(service.url.replace("http", "json") + "/other"))
 
     @pytest.fixture
@@ -206,5 +188,4 @@ class TestApprise(NotifierContract):
 
     @pytest.fixture
     def secrets(self) -> Collection[str]:
-        """The address."""
         return ("127.0.0.1", "/other")

@@ -1,4 +1,4 @@
-"""The receivers' contract, kept by files, commands and the twin in memory."""
+"""The receivers' contract, kept by files, commands and the fake in memory."""
 
 from __future__ import annotations
 
@@ -15,8 +15,6 @@ from certferry_sandbox.testing.memory_receiver import MemoryReceiver
 
 
 class ProgramWorld(ReceiverWorld):
-    """A program that fails once for each file that tells it to."""
-
     def __init__(self, folder: Path) -> None:
         self.script = folder / "program"
         self.script.write_text(f'#!/bin/sh\n! rm "{folder}/fail" 2>/dev/null\n')
@@ -25,30 +23,23 @@ class ProgramWorld(ReceiverWorld):
 
     @property
     def program(self) -> Program:
-        """What is run."""
         return Program((str(self.script),), str(self.folder), timedelta(seconds=30))
 
     def fail_next(self) -> None:
-        """Tell it to."""
         (self.folder / "fail").touch()
 
     def close(self) -> None:
-        """Take the program away."""
         self.script.unlink()
 
 
 class MemoryWorld(ReceiverWorld):
-    """The twin from behind."""
-
     def __init__(self, receiver: MemoryReceiver) -> None:
         self.receiver = receiver
 
     def fail_next(self) -> None:
-        """Count up."""
         self.receiver.failures += 1
 
     def close(self) -> None:
-        """Close it."""
         self.receiver.closed = True
 
 
@@ -58,7 +49,6 @@ def no_pause(seconds: float) -> None:
 
 @pytest.fixture
 def program(tmp_path: Path) -> ProgramWorld:
-    """A program of the operator's."""
     return ProgramWorld(tmp_path)
 
 
@@ -67,14 +57,13 @@ class TestFiles(ReceiverContract):
 
     @pytest.fixture
     def world(self, program: ProgramWorld) -> ReceiverWorld:
-        """What is behind the reload."""
         return program
 
     @pytest.fixture
     def receiver(self, program: ProgramWorld, tmp_path: Path) -> Receiver:
         """A directory that is not there yet."""
         delivery = FileDelivery(str(tmp_path / "ssl"), reload=program.program)
-        return files.connect(delivery, pause=no_pause)
+        return files.FilesReceiver(delivery, pause=no_pause)
 
 
 class TestCommand(ReceiverContract):
@@ -82,25 +71,21 @@ class TestCommand(ReceiverContract):
 
     @pytest.fixture
     def world(self, program: ProgramWorld) -> ReceiverWorld:
-        """What is behind it."""
         return program
 
     @pytest.fixture
     def receiver(self, program: ProgramWorld, tmp_path: Path) -> Receiver:
-        """The program as a command."""
         delivery = CommandDelivery("program", program.program)
-        return command.connect(delivery, workspace=tmp_path / "handover", pause=no_pause)
+        return command.CommandReceiver(delivery, workspace=tmp_path / "handover", pause=no_pause)
 
 
 class TestMemoryReceiver(ReceiverContract):
-    """The twin, so it may stand in for a receiver in the engine's tests."""
+    """The fake, so it may stand in for a receiver in the engine's tests."""
 
     @pytest.fixture
     def receiver(self) -> MemoryReceiver:
-        """A receiver in memory."""
         return MemoryReceiver(FileDelivery("/opt/ssl"))
 
     @pytest.fixture
     def world(self, receiver: MemoryReceiver) -> ReceiverWorld:
-        """The same from behind."""
         return MemoryWorld(receiver)

@@ -25,12 +25,10 @@ class TestMemoryState(StateStoreContract):
 
     @pytest.fixture
     def memory(self) -> MemoryState:
-        """An empty memory."""
         return MemoryState()
 
     @pytest.fixture
     def store(self, memory: MemoryState) -> StateStore:
-        """The memory as its owner sees it."""
         return memory
 
     @pytest.fixture
@@ -49,7 +47,6 @@ class TestSqliteState(StateStoreContract):
 
     @pytest.fixture
     def store(self, tmp_path: Path) -> Iterator[StateStore]:
-        """The first handle."""
         yield from _opened(tmp_path)
 
     @pytest.fixture

@@ -1,4 +1,4 @@
-"""The targets' contract, kept by Qiniu and by the twin in memory."""
+"""The targets' contract, kept by Qiniu and by the fake in memory."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from tests.sandbox import qiniu_calls
 
 
 def now() -> datetime:
-    """The real clock."""
     return datetime.now(UTC)
 
 
@@ -33,7 +32,6 @@ class QiniuWorld(TargetWorld):
         self._domains: list[str] = []
 
     def add_domain(self, name: str, *, available: bool = True) -> None:
-        """Spell a wildcard as Qiniu does."""
         at_qiniu = name.removeprefix("*")
         self.place.service.add_domain(at_qiniu, state="success" if available else "frozen")
         self.place.service.hold(at_qiniu)
@@ -49,11 +47,9 @@ class QiniuWorld(TargetWorld):
         self.place.time.pause(LIST_AGE)
 
     def fail_next(self, name: str) -> None:
-        """Let Qiniu find the certificate wanting."""
         self.place.service.fail_next(name.removeprefix("*"))
 
     def issue(self, *names: str) -> CertificateBundle:
-        """Issue by the CA that the stand-in trusts."""
         issued = qiniu_calls.issue(*names)
         self._issued[issued.fingerprint] = issued
         return bundle_of(issued)
@@ -65,17 +61,13 @@ class QiniuWorld(TargetWorld):
         return self.place.service.add_certificate(issued, label)
 
     def labels(self) -> list[str]:
-        """Read them from the stand-in itself."""
         return self.place.labels()
 
     def count_writes(self) -> int:
-        """Count by the journals of all hosts."""
         return len(self.place.service.writes())
 
 
 class MemoryWorld(TargetWorld):
-    """The model CDN from behind."""
-
     def __init__(self) -> None:
         self.cdn = MemoryCdn(now)
 
@@ -85,46 +77,37 @@ class MemoryWorld(TargetWorld):
         self.cdn.add_domain(name, state=state)
 
     def settle(self) -> None:
-        """End what is under way."""
         self.cdn.settle()
 
     def fail_next(self, name: str) -> None:
-        """Let it fail with words."""
         self.cdn.fail_next(name, "verify https crt fail")
 
     def issue(self, *names: str) -> CertificateBundle:
-        """Issue for ninety days from yesterday."""
         return make_bundle(*names, not_before=now() - timedelta(days=1))
 
     def put(self, label: str, bundle: CertificateBundle) -> str:
-        """Put it there."""
         return self.cdn.put(label, bundle)
 
     def labels(self) -> list[str]:
-        """Ask the twin."""
         return self.cdn.remote_labels
 
     def count_writes(self) -> int:
-        """Add up the twin's counts."""
         return self.cdn.uploads + self.cdn.writes + self.cdn.removals
 
 
 class TestMemoryCdn(DeployTargetContract):
-    """The twin keeps the contract, so it may stand in for a target in the engine's tests."""
+    """The fake keeps the contract, so it may stand in for a target in the engine's tests."""
 
     @pytest.fixture
     def memory(self) -> MemoryWorld:
-        """An empty account."""
         return MemoryWorld()
 
     @pytest.fixture
     def world(self, memory: MemoryWorld) -> TargetWorld:
-        """The account from behind."""
         return memory
 
     @pytest.fixture
     def target(self, memory: MemoryWorld) -> DeployTarget:
-        """The account."""
         return memory.cdn
 
     @pytest.fixture
@@ -134,7 +117,6 @@ class TestMemoryCdn(DeployTargetContract):
 
     @pytest.fixture
     def denied(self) -> DeployTarget:
-        """An account that refuses every key."""
         cdn = MemoryCdn(now)
         cdn.denies = True
         return cdn
@@ -145,18 +127,15 @@ class TestQiniu(DeployTargetContract):
 
     @pytest.fixture
     def place(self) -> Iterator[Place]:
-        """An account."""
         with open_place() as place:
             yield place
 
     @pytest.fixture
     def world(self, place: Place) -> TargetWorld:
-        """The account from behind."""
         return QiniuWorld(place)
 
     @pytest.fixture
     def target(self, place: Place) -> DeployTarget:
-        """The account."""
         return place.target()
 
     @pytest.fixture
@@ -166,5 +145,4 @@ class TestQiniu(DeployTargetContract):
 
     @pytest.fixture
     def denied(self, place: Place) -> DeployTarget:
-        """A connection with a wrong secret key."""
         return place.target(secret="wrong-secret")

@@ -20,20 +20,17 @@ class TestHarbour(DnsProviderContract):
 
     @pytest.fixture
     def zones(self) -> Zones:
-        """What is in the account's zones."""
         zones = Zones()
         zones.add_zone(ZONE, ["ns1.harbour.example"])
         return zones
 
     @pytest.fixture
     def service(self, zones: Zones) -> Iterator[Harbour]:
-        """The service."""
         with harbour(zones) as service:
             yield service
 
     @pytest.fixture
     def provider(self, service: Harbour) -> DnsProvider:
-        """The account."""
         return connect(Settings(Secret(service.token), service.http.url), connected_with())
 
     @pytest.fixture
@@ -43,10 +40,8 @@ class TestHarbour(DnsProviderContract):
 
     @pytest.fixture
     def denied(self, service: Harbour) -> DnsProvider:
-        """A connection with a wrong token."""
         return connect(Settings(Secret("wrong"), service.http.url), connected_with())
 
     @pytest.fixture
     def values(self, zones: Zones) -> Values:
-        """What is in the zone."""
         return lambda name: [r.value for r in zones.records(name=name, rtype="TXT")]

@@ -46,7 +46,6 @@ def certificate(
     lifetime: timedelta = timedelta(days=90),
     key_type: str = "ec256",
 ) -> Certificate:
-    """A leaf's facts."""
     return Certificate(
         fingerprint=fingerprint,
         names=names,
@@ -62,7 +61,6 @@ def certificate(
 def version(
     number: int, of: Certificate, *, key_matches: bool = True, chain: bool = True
 ) -> Version:
-    """A version as the store gives it."""
     return Version(number, of, of.not_before, key_matches, chain)
 
 
@@ -81,7 +79,7 @@ versions = st.lists(
     unique_by=lambda c: c.fingerprint,
 ).map(lambda found: tuple(version(len(found) - i, c) for i, c in enumerate(found)))
 
-wishes = st.builds(
+certificates = st.builds(
     DesiredHttps,
     force_https=st.sampled_from([None, True, False]),
     http2=st.sampled_from([None, True]),
@@ -148,7 +146,7 @@ def situations(draw: st.DrawFn) -> tuple[DesiredCertificate, Observation]:
                 DesiredDeployment,
                 target=st.just("qiniu"),
                 domains=st.just(None),
-                https=wishes,
+                https=certificates,
                 retire=st.sampled_from([Retirement.SUPERSEDED, Retirement.NEVER]),
             ),
             max_size=1,

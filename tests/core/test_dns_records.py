@@ -37,7 +37,6 @@ names = st.sampled_from(["img.example.com", "*.example.com"])
 
 
 def issue(value: str, tag: str = "issue", flags: int = 0) -> CaaRecord:
-    """Give a record."""
     return CaaRecord(flags, tag, value)
 
 
@@ -117,7 +116,6 @@ holders = st.builds(Holder, urls, st.lists(thumbprints, min_size=1, max_size=3).
 
 
 def judged(*values: str, wildcard: bool = False, holder: Holder = HOLDER) -> Verdict:
-    """Judge values at example.com."""
     return judge(values, "example.com", OFFER, holder, NOW, wildcard=wildcard)
 
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from certferry.cli.exits import Exit, of_problems
 from certferry.core.certificates.lineage import Version
 from certferry.core.desired.certificate import DesiredCertificate
+from certferry.core.discovery.inventory import FoundZone
 from certferry.core.discovery.proposal import must_have_zone
-from certferry.core.discovery.survey import FoundZone
 from certferry.core.findings import Code, heaviest_first, of_refusal
 from certferry.core.network import REFUSED, WANTED, is_made_up, judge_clock
 from certferry.core.observed.observation import ObservedTarget, TargetRules
@@ -44,7 +44,7 @@ found = st.builds(
     st.sampled_from(Severity),
     subjects,
 )
-WISH = DesiredCertificate("img", ("img.example.com",), "dnspod")
+DESIRED = DesiredCertificate("img", ("img.example.com",), "dnspod")
 PAUSED = Text("the domain example.com is paused")
 
 
@@ -59,24 +59,24 @@ def test_one_error_is_enough(findings: list[Problem]) -> None:
 @given(st.lists(found))
 def test_heaviest_come_first_and_each_once(findings: list[Problem]) -> None:
     """Nothing is lost but what was found twice."""
-    told = heaviest_first(findings)
+    said = heaviest_first(findings)
 
-    weights = [-one.severity.rank for one in told]
+    weights = [-one.severity.rank for one in said]
     assert sorted(weights) == weights
-    identities = [(one.code, one.subject) for one in told]
+    identities = [(one.code, one.subject) for one in said]
     assert {(one.code, one.subject) for one in findings} == set(identities)
     assert len(set(identities)) == len(identities)
 
 
-def test_what_is_wrong_with_a_whole_account_is_told_once() -> None:
+def test_what_is_wrong_with_a_whole_account_is_reported_once() -> None:
     """Each look at it meets the same, with other words; another account is another matter."""
     refusals = [TargetUnavailable(Text("no answer about {what}", what=what)) for what in "ab"]
     findings = [of_refusal(label, one) for label in ("qiniu", "other") for one in refusals]
 
-    told = [(one.code, one.subject, str(one.message)) for one in heaviest_first(findings)]
+    said = [(one.code, one.subject, str(one.message)) for one in heaviest_first(findings)]
 
     words = "no answer about a"
-    assert [(Code.UNREACHABLE, "qiniu", words), (Code.UNREACHABLE, "other", words)] == told
+    assert [(Code.UNREACHABLE, "qiniu", words), (Code.UNREACHABLE, "other", words)] == said
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_clock_is_judged_alike_both_ways(ahead: timedelta) -> None:
         assert Code.CLOCK_OFF == one.code
 
 
-def test_clock_is_told_by_how_much_and_which_way() -> None:
+def test_clock_is_reported_by_how_much_and_which_way() -> None:
     """The service's is right, and the machine's is what is set."""
     behind = judge_clock("qiniu", "qiniu", timedelta(minutes=20))
     ahead = judge_clock("qiniu", "qiniu", timedelta(minutes=-20))
@@ -195,7 +195,7 @@ def test_zone_that_takes_no_records_gives_way_to_one_that_does() -> None:
     [
         ([], "it has none at all"),
         (["a.test", "b.test"], "it has a.test, b.test:"),
-        ([f"z{n}.test" for n in range(7)], "z4.test and 2 more"),
+        ([f"z{n}.test" for n in range(7)], "z4.test, and 2 more"),
     ],
 )
 def test_what_the_account_has_instead_is_named(zones: list[str], held: str) -> None:
@@ -232,18 +232,18 @@ def test_cname_that_would_do_is_written_out() -> None:
 )
 def test_version_that_could_not_be_served(version: Version, code: Code) -> None:
     """It is renewed where it is made."""
-    [finding] = judge_version(WISH, version, NOW)
+    [finding] = judge_version(DESIRED, version, NOW)
 
     assert (code, "img") == (finding.code, finding.subject)
     assert "run `certferry sync --renew img`" == str(finding.hint)
 
 
-def test_version_that_is_fit_is_not_told() -> None:
+def test_version_that_is_fit_is_not_reported() -> None:
     """And one that has ended is."""
     version = Version(1, certificate(), NOW)
 
-    assert [] == list(judge_version(WISH, version, NOW))
-    [expired] = judge_version(WISH, version, NOW + timedelta(days=81))
+    assert [] == list(judge_version(DESIRED, version, NOW))
+    [expired] = judge_version(DESIRED, version, NOW + timedelta(days=81))
     assert Code.EXPIRED == expired.code
 
 
@@ -263,7 +263,7 @@ def test_lifetime_beside_what_the_target_wants(lifetime: int, code: Code | None)
     version = Version(1, certificate(lifetime=timedelta(days=lifetime)), NOW)
     target = ObservedTarget("qiniu", TargetRules(timedelta(days=30)))
 
-    found = [finding.code for finding in judge_at_target(WISH, version, target)]
+    found = [finding.code for finding in judge_at_target(DESIRED, version, target)]
 
     assert ([] if code is None else [code]) == found
 
@@ -272,7 +272,7 @@ def test_target_that_wants_no_life_left_takes_a_short_one() -> None:
     """There is no deadline then."""
     version = Version(1, certificate(lifetime=timedelta(days=3)), NOW)
 
-    assert [] == list(judge_at_target(WISH, version, ObservedTarget("other")))
+    assert [] == list(judge_at_target(DESIRED, version, ObservedTarget("other")))
 
 
 @pytest.mark.parametrize(
@@ -283,6 +283,6 @@ def test_target_that_wants_a_common_name(rules: TargetRules, expected: list[Code
     """As safety would refuse it before an upload."""
     version = Version(1, replace(certificate(), common_name=""), NOW)
 
-    found = judge_at_target(WISH, version, ObservedTarget("qiniu", rules))
+    found = judge_at_target(DESIRED, version, ObservedTarget("qiniu", rules))
 
     assert expected == [finding.code for finding in found]

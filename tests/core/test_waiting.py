@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.core.waiting import FIRST, LONGEST, wait_for
+from certferry.core.reasons import FIRST, LONGEST, wait_for
 from certferry.text import Text
 from tests.core.strategies import NOW
 

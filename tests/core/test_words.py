@@ -20,7 +20,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from certferry.core.redaction import LONGEST, quoted, quoted_code, quoted_id
-from certferry.core.secret import MASK, Secret, may_be_a_secret, tells_a_secret
+from certferry.core.secret import MASK, Secret, may_be_a_secret, names_a_secret
 from certferry.errors import DeployError
 from certferry.present.language import voice_in
 from certferry.system_words import _KNOWN, system_words
@@ -367,9 +367,9 @@ def test_other_words_are_left_as_they_are(error: Exception, words: str) -> None:
         ),
     ],
 )
-def test_names_that_tell(name: str) -> None:
+def test_names_that_reveal(name: str) -> None:
     """The usual words, in any case, among the words of a name."""
-    assert tells_a_secret(name)
+    assert names_a_secret(name)
 
 
 @pytest.mark.parametrize(
@@ -387,7 +387,7 @@ def test_names_that_tell(name: str) -> None:
 )
 def test_names_that_do_not(name: str) -> None:
     """Where such a word is only a part of another."""
-    assert not tells_a_secret(name)
+    assert not names_a_secret(name)
 
 
 @pytest.mark.parametrize(

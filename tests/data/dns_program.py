@@ -36,7 +36,6 @@ def call(action: str, **params: str | int) -> tuple[str, Any]:
 
 
 def zone() -> str:
-    """Give the longest zone that holds the name."""
     labels = name.split(".")
     for start in range(len(labels) - 1):
         found = ".".join(labels[start:])

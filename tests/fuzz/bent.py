@@ -162,7 +162,6 @@ def _bent_json(document: Any, chance: Random) -> Any:
 
 
 def _places(document: Any) -> Iterator[tuple[Any, ...]]:
-    """Give the way to every value inside a document."""
     inside: Any = enumerate(document) if isinstance(document, list) else ()
     for key, value in document.items() if isinstance(document, dict) else inside:
         yield (key,)

@@ -64,7 +64,6 @@ def bench(ca: Ca, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
 
 
 def issued(bench: Bench) -> str:
-    """Return a leaf of the CA's."""
     bench.proxy.rewrite = lambda _, response: response
     bench.state = MemoryState(is_alive=lambda _: False)
     return bench.issue().cert_pem

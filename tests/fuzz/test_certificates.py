@@ -32,7 +32,6 @@ SEEDS = st.integers(0, 2**32 - 1)
 
 
 def chance_of(seed: int) -> Random:
-    """Give what decides how something is bent."""
     return Random(seed)  # noqa: S311 - it bends certificates, and guards nothing
 
 
@@ -109,7 +108,6 @@ def test_a_chain_that_an_edge_serves(trust: Trust, seed: int, made: Issued) -> N
 
 @pytest.fixture(scope="module")
 def trust(tmp_path_factory: pytest.TempPathFactory) -> Trust:
-    """Trust in the CA that issued the leaves."""
     bundle = tmp_path_factory.mktemp("trust") / "root.pem"
     bundle.write_text(MADE[0].fullchain_pem.partition("-----END CERTIFICATE-----\n")[2])
     return Trust(bundle)

@@ -18,7 +18,6 @@ from tests.fuzz.outcomes import over_sockets
 
 @pytest.fixture(scope="module", params=CASES, ids=lambda case: case.kind)
 def channel(request: pytest.FixtureRequest) -> Iterator[tuple[Case, Bent, Notifier]]:
-    """A channel at a service whose answers are bent on their way."""
     case: Case = request.param
     with ExitStack() as running:
         service: MessageService = running.enter_context(case.service())

@@ -17,8 +17,7 @@ from hypothesis import strategies as st
 from certferry.adapters.acme.examination import NamesLook
 from certferry.adapters.acme.nameservers import ask, opinions_of
 from certferry.adapters.acme.resolvers import HttpsResolver, Resolvers
-from certferry.adapters.probe.addresses import resolve
-from certferry.adapters.probe.resolver_look import ResolverLook
+from certferry.adapters.probe.resolvers import ResolverCheck, resolve
 from certferry.core.network import Applicant
 from certferry.ports.examination import Delegated, Reporting, Timed
 from certferry.ports.http import NO_HEADERS, Answer
@@ -59,7 +58,6 @@ class BentAccount:
 
 @pytest.fixture(scope="module", params=SERVICES)
 def bent(request: pytest.FixtureRequest) -> Iterator[BentAccount]:
-    """Run the stand-in of each service."""
     with opened(request.param) as account, Bent(account.service.http.url) as front:
         account.add_zone("example.com")
         account.add_zone("example.org")
@@ -94,14 +92,12 @@ def test_a_dns_service_is_asked(bent: BentAccount, bend: Bend) -> None:
 
 @pytest.fixture(scope="module")
 def account() -> Iterator[AcmeDnsAccount]:
-    """Run the stand-in."""
     with acme_dns_account() as account:
         yield account
 
 
 @pytest.fixture(scope="module")
 def front(account: AcmeDnsAccount) -> Iterator[Bent]:
-    """Bend what it answers."""
     with Bent(account.service.url) as front:
         yield front
 
@@ -126,7 +122,6 @@ NAME = "_acme-challenge.www.example.com"
 
 @pytest.fixture(scope="module")
 def lexicon_front(one_powerdns: PowerDns) -> Iterator[Bent]:
-    """Bend what a real PowerDNS answers."""
     with Bent(one_powerdns.url) as lexicon_front:
         yield lexicon_front
 
@@ -202,7 +197,6 @@ def bent_wire(wire: bytes, chance: Random) -> bytes:
 
 @pytest.fixture(scope="module")
 def servers() -> Iterator[BentDns]:
-    """Run them."""
     made = BentDns()
     made.daemon.start()
     yield made
@@ -218,8 +212,10 @@ QUESTIONS: tuple[Callable[[Resolvers, int], object], ...] = (
     lambda _, port: ask(SERVER, port, NAME, WITHIN),
     lambda _, port: resolve("www.example.com", [(RESOLVER, port)], WITHIN),
     lambda resolvers, _: NamesLook(resolvers, US).look(["www.example.com"]),
-    lambda _, port: ResolverLook([(RESOLVER, port)], WITHIN).honesty(),
-    lambda _, port: ResolverLook([(RESOLVER, port)], WITHIN).domains({"www.example.com": "a.test"}),
+    lambda _, port: ResolverCheck([(RESOLVER, port)], WITHIN).honesty(),
+    lambda _, port: ResolverCheck([(RESOLVER, port)], WITHIN).domains(
+        {"www.example.com": "a.test"}
+    ),
 )
 """Aliases, zones, name servers, addresses, the values of a challenge, and what `doctor` asks."""
 
@@ -249,7 +245,6 @@ class BentHttps:
         *,
         repeatable: bool = False,
     ) -> Answer:
-        """Answer a question."""
         del method, url, repeatable
         reply = self._servers.world.resolver.handle(body or b"", Transport.TCP)
         assert reply is not None
@@ -280,7 +275,6 @@ def test_an_answer_over_https(servers: BentDns, seed: int, question: int) -> Non
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Scripted]:
-    """Run a server."""
     with scripted() as server:
         yield server
 

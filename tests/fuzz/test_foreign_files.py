@@ -71,7 +71,6 @@ def bent(data: bytes, seed: int) -> bytes:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder for files that are written anew for each example."""
     return tmp_path_factory.mktemp("files")
 
 

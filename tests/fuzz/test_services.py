@@ -11,7 +11,7 @@ from typing import TypeVar, cast
 import pytest
 from hypothesis import given
 
-from certferry.adapters.qiniu.kinds import KODO, PILI
+from certferry.adapters.qiniu.records import KODO, PILI
 from certferry.adapters.qiniu.target import Qiniu
 from certferry.adapters.qiniu.wire import Hosts
 from certferry.adapters.tencentcloud import dns as tencentcloud
@@ -97,7 +97,6 @@ def qiniu() -> Iterator[BentQiniu]:
 
 
 def with_zones(account: AnAccount) -> AnAccount:
-    """Put two zones into an account."""
     account.service.add_domain("example.com")
     account.service.add_domain("example.org", grade="DP_Plus")
     return account

@@ -36,7 +36,6 @@ class Wanted:
 
     @property
     def path(self) -> Path:
-        """Where it lies."""
         return FOLDER / f"{self.name}.txt"
 
 
@@ -65,7 +64,7 @@ def pins(text: str) -> dict[str, str]:
 
 
 def breaches() -> Iterator[str]:
-    """Say what is not as `pyproject.toml` and pip want it. Asks no registry."""
+    """Return what is not as `pyproject.toml` and pip want it. Asks no registry."""
     files = wanted()
     for path in sorted({*FOLDER.iterdir()} - {one.path for one in files}):
         yield f"{relative(path)}: nothing is installed from it"
@@ -79,7 +78,7 @@ def breaches() -> Iterator[str]:
 
 
 def problem_of(one: Wanted, text: str) -> str:
-    """Say what is wrong with a file's text; nothing when it is in order."""
+    """Return what is wrong with a file's text; nothing when it is in order."""
     head = _head(one)
     if not text.startswith(head):
         return "pyproject.toml asks for something else by now"

@@ -25,7 +25,6 @@ MOST_ON_THE_MAIN_PATH = 20
 
 
 def length(path: Path) -> int:
-    """Count a file's lines."""
     return len(path.read_text(encoding="utf-8").splitlines())
 
 
@@ -50,7 +49,6 @@ def providers() -> Iterator[tuple[str, str]]:
 
 
 def imports() -> int:
-    """Count the lines of imports at the top of the modules."""
     return sum(
         (node.end_lineno or node.lineno) - node.lineno + 1
         for path in modules()
@@ -78,7 +76,6 @@ def shared_names() -> dict[str, list[str]]:
 
 
 def lines_of(folder: Path) -> int:
-    """Count the lines of a folder's modules."""
     return sum(map(length, modules(folder)))
 
 
@@ -97,7 +94,6 @@ def whole() -> Iterator[str]:
 
 
 def main() -> None:
-    """Print the measures."""
     for room, lines in sorted(rooms().items()):
         sys.stdout.write(f"{lines:6}  {room}\n")
     for name, module in providers():

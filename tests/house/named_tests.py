@@ -11,7 +11,6 @@ _TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 
 
 def named_tests(text: str) -> list[tuple[str, str]]:
-    """Return file and name of every test that a text names."""
     return _TEST.findall(text)
 
 

@@ -32,13 +32,11 @@ def taken(language: str) -> str:
 
 
 def hung(language: str) -> str:
-    """Return the picture that a README has."""
     [frame] = _FRAME.findall(READMES[language].read_text(encoding="utf-8"))
     return str(frame)
 
 
 def masked(words: str) -> str:
-    """Hide ids and moments."""
     return re.sub(r"\b[0-9a-f]{12}\b|\d{4}-\d\d-\d\d \d\d:\d\d UTC", "…", words)
 
 

@@ -1,20 +1,23 @@
-"""Write the reference page of the built-in adapters, in each language, from their own settings; and
-the other pages that are made: of the codes, and of the configuration.
+"""Write the pages of reference that are made, in each language: of the built-in adapters, from
+their own settings; and of all codes, what each means and what to do.
 
-`scripts/reference` runs this. What an adapter says of itself is in the catalogues; the words around
-it are here.
+`scripts/reference` runs this. What an adapter says of itself is in the catalogues, what codes mean
+in `codes.toml`, the words around both in `pages.toml`; exit code and retry are the code's own.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+import re
+import tomllib
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from enum import StrEnum
+from functools import cache
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from certferry.cli import exits
 from certferry.config.bind import (
     choices,
     is_further,
@@ -24,145 +27,64 @@ from certferry.config.bind import (
     written_as,
 )
 from certferry.core.secret import Secret
+from certferry.errors import CertferryError, Reported, RunEnded
 from certferry.present.language import voice_in
 from certferry.text import Text
-from certferry.wiring.adapters import CHANNELS, DNS_PROVIDERS, TARGETS, Described, Family, installed
-from tests.house import codes_page
+from certferry.wiring.adapters import (
+    CHANNELS,
+    DNS_PROVIDERS,
+    TARGETS,
+    BrokenAdapter,
+    Described,
+    Family,
+    installed,
+)
 from tests.house.tree import ROOT
 
-PAGE = ROOT / "docs" / "reference" / "adapters.md"
+REFERENCE = ROOT / "docs" / "reference"
+ADAPTERS, CODES, DOCTOR = (REFERENCE / f"{name}.md" for name in ("adapters", "codes", "doctor"))
+SUFFIX = {"en": ".md", "zh": ".zh-CN.md"}
+ERRORS = ("runs", "state", "issuance", "dns", "targets")
+"""The sections of codes that are those of `certferry.errors`."""
+_LISTED = re.compile(r"^\| (`[a-z_`、, ]+) \|[^|]*\|([^|]*)\|([^|]*)\|$", re.MULTILINE)
+
+Meaning = tuple[str, str]
+"""Cause and fix."""
 Say = Callable[[Text], str]
 
 
-@dataclass(frozen=True)
-class Words:
-    """What the page says in one language, beside what the adapters say."""
+Words = dict[str, Any]
+"""What a page says in one language, beside what the adapters say (`pages.toml`)."""
 
-    title: str
-    intro: str
-    families: Mapping[Family, str]
-    keys: str
-    settings: str
-    channel: str
-    setting_columns: tuple[str, ...]
-    deployments: str
-    deployment_columns: tuple[str, ...]
-    no_more: str
-    common_name: str
-    exception: str
-    types: Mapping[object, str]
-    required: str
-    empty: str
-    keep: str
-    between: str
-    further: str
-
-
-_COMMON = ("to", "domains", "exclude", "retire", "drift", "on_failure")
-*_FIRST, _LAST = (f"`{key}`" for key in _COMMON)
-_ALL, _ALL_ZH = f"{', '.join(_FIRST)} and {_LAST}", "、".join([*_FIRST, _LAST])
-
-ENGLISH = Words(
-    title="# Adapters: accounts, and what a deployment can be told",
-    intro="""\
-[中文](adapters.zh-CN.md)
-
-<!-- Made by ./scripts/reference from the adapters' own settings; edit those, not this page. -->
-
-`type` is what stands in `[accounts.<label>]` or `[notify.<name>]`; without one it is the label. A
-secret is a reference: `env:NAME`, `file:PATH`, `keyring:SERVICE/USER`, `command:…`. Where there is
-no file, and in `certferry init`, a key is taken from the first of its variables that is set.
-Packages of other people bring further types: see
-[Contributing](../../CONTRIBUTING.md#adding-a-dns-provider).""",
-    families={
-        DNS_PROVIDERS: "## DNS providers",
-        TARGETS: "## Targets",
-        CHANNELS: "## Channels of notifications",
-    },
-    keys="Where the keys are: {where}.",
-    settings="Under `[accounts.<label>]`:",
-    channel="Under `[notify.<name>]`, beside `type`, `on` and `language`:",
-    setting_columns=("key", "type", "default", "variable", "meaning"),
-    deployments=f"Under `[[certificates.deploy]]`, beside {_ALL}:",
-    deployment_columns=("key", "values", "default", "meaning"),
-    no_more=f"A deployment can be told nothing beside {_ALL}.",
-    common_name="A certificate without a common name is refused before it is ordered{exception}.",
-    exception=", unless the account has `{key} = true`",
-    types={
-        Secret: "secret",
-        Secret | str: "secret or string",
-        str: "string",
-        bool: "true or false",
-        int: "whole number",
-        float: "number",
-        timedelta: "seconds",
-        tuple[str, ...]: "list of strings",
-        Path: "path",
-    },
-    required="required",
-    empty="empty",
-    keep='`"keep"`: as it is',
-    between=", ",
-    further="any other",
-)
-CHINESE = Words(
-    title="# 适配器：账号与部署选项",
-    intro="""\
-[English](adapters.md)
-
-<!-- ./scripts/reference 根据适配器自身的设置生成本页；请修改适配器。 -->
-
-`type` 写在 `[accounts.<label>]` 或 `[notify.<name>]` 中；省略时取表名。
-密钥写成引用：`env:NAME`、`file:PATH`、`keyring:SERVICE/USER`、`command:…`。
-没有配置文件时，以及在 `certferry init` 中，会取所列变量中第一个已设置的。
-其他类型可由第三方软件包提供，见 [CONTRIBUTING](../../CONTRIBUTING.md#adding-a-dns-provider)。""",
-    families={DNS_PROVIDERS: "## DNS 服务商", TARGETS: "## 部署目标", CHANNELS: "## 通知渠道"},
-    keys="密钥所在：{where}。",
-    settings="`[accounts.<label>]` 中：",
-    channel="`[notify.<name>]` 中，除 `type`、`on` 和 `language` 之外：",
-    setting_columns=("键", "类型", "默认值", "变量", "含义"),
-    deployments=f"`[[certificates.deploy]]` 中，除 {_ALL_ZH} 之外：",
-    deployment_columns=("键", "取值", "默认值", "含义"),
-    no_more=f"部署中只能写 {_ALL_ZH}。",
-    common_name="没有通用名称（CN）的证书在申请之前就会被拒绝{exception}。",
-    exception="，除非账号中写有 `{key} = true`",
-    types={
-        Secret: "密钥",
-        Secret | str: "密钥或字符串",
-        str: "字符串",
-        bool: "true 或 false",
-        int: "整数",
-        float: "数字",
-        timedelta: "秒数",
-        tuple[str, ...]: "字符串列表",
-        Path: "路径",
-    },
-    required="必填",
-    empty="空",
-    keep='`"keep"`：保持不变',
-    between="、",
-    further="其他任何键",
-)
-
-
-def pages() -> dict[Path, str]:
-    """Return the pages and where they lie."""
-    return {
-        PAGE: page(ENGLISH, voice_in("en").say),
-        PAGE.with_suffix(".zh-CN.md"): page(CHINESE, voice_in("zh").say),
-    }
+FAMILIES = {DNS_PROVIDERS: "dns", TARGETS: "targets", CHANNELS: "channels"}
+TYPES = {
+    Secret: "secret",
+    Secret | str: "secret_or_string",
+    str: "string",
+    bool: "boolean",
+    int: "integer",
+    float: "number",
+    timedelta: "seconds",
+    tuple[str, ...]: "strings",
+    Path: "path",
+}
+"""What the words call a family of adapters, and a setting's type."""
 
 
 def all_pages() -> dict[Path, str]:
-    """Return these, and the other pages that are made."""
-    return {**pages(), **codes_page.pages()}
+    """Return every page that is made, in each language."""
+    words = tomllib.loads(Path(__file__).with_name("pages.toml").read_text(encoding="utf-8"))
+    return {
+        page.with_suffix(SUFFIX[language]): made(said, language)
+        for page, made in ((ADAPTERS, adapters_page), (CODES, codes_page))
+        for language, said in words[page.stem].items()
+    }
 
 
-def page(words: Words, say: Say) -> str:
-    """Write the page in one language."""
-    parts = [words.title, words.intro]
-    for family, heading in words.families.items():
-        parts.append(heading)
+def adapters_page(words: Words, language: str) -> str:
+    parts, say = [words["title"], words["intro"]], voice_in(language).say
+    for family, called in FAMILIES.items():
+        parts.append(words["families"][called])
         found = (installed().find(family, name) for name in installed().names(family))
         parts += [
             part for one in found if one.is_ours for part in _adapter(one, family, words, say)
@@ -173,20 +95,20 @@ def page(words: Words, say: Say) -> str:
 def _adapter(one: Described, family: Family, words: Words, say: Say) -> Iterator[str]:
     yield f"### {one.adapter.SERVICE}: `{one.name}`"
     if one.where_keys_are is not None:
-        yield words.keys.format(where=say(one.where_keys_are))
-    yield words.channel if family is CHANNELS else words.settings
-    yield _table(words.setting_columns, _settings(one, words, say))
+        yield words["keys"].format(where=say(one.where_keys_are))
+    yield words["channel"] if family is CHANNELS else words["settings"]
+    yield _table(words["setting_columns"], _settings(one, words, say))
     if family is not TARGETS:
         return
     if dataclasses.fields(one.options):
-        yield words.deployments
-        yield _table(words.deployment_columns, _options(one.options, words, say))
+        yield words["deployments"]
+        yield _table(words["deployment_columns"], _options(one.options, words, say))
     else:
-        yield words.no_more
+        yield words["no_more"]
     rule = one.needs_common_name
     if rule is not None:
-        exception = words.exception.format(key=rule.unless) if rule.unless else ""
-        yield words.common_name.format(exception=exception)
+        exception = words["exception"].format(key=rule.unless) if rule.unless else ""
+        yield words["common_name"].format(exception=exception)
 
 
 def _settings(one: Described, words: Words, say: Say) -> Iterator[tuple[str, ...]]:
@@ -198,13 +120,19 @@ def _settings(one: Described, words: Words, say: Say) -> Iterator[tuple[str, ...
         key = written_as(field.name)
         variable = variables.get(key)
         if is_further(types[field.name]):
-            yield words.further, words.types[Secret | str], words.empty, "", say(said[key])
+            yield (
+                words["further"],
+                words["types"][TYPES[Secret | str]],
+                words["empty"],
+                "",
+                say(said[key]),
+            )
             continue
         yield (
             f"`{key}`",
             _type(types[field.name], words),
-            words.required if key in required else _default(field.default, words),
-            words.between.join(f"`{name}`" for name in (variable.names if variable else ())),
+            words["required"] if key in required else _default(field.default, words),
+            words["between"].join(f"`{name}`" for name in (variable.names if variable else ())),
             say(variable.what if variable else said[key]),
         )
 
@@ -215,8 +143,8 @@ def _options(options: Any, words: Words, say: Say) -> Iterator[tuple[str, ...]]:
         allowed = choices(types[field.name])
         yield (
             f"`{field.name}`",
-            words.between.join(f"`{word}`" for word in allowed) or words.types[bool],
-            words.keep if field.default is None else _default(field.default, words),
+            words["between"].join(f"`{word}`" for word in allowed) or words["types"][TYPES[bool]],
+            words["keep"] if field.default is None else _default(field.default, words),
             say(said[field.name]),
         )
 
@@ -224,14 +152,14 @@ def _options(options: Any, words: Words, say: Say) -> Iterator[tuple[str, ...]]:
 def _type(written: Any, words: Words) -> str:
     kind = without_none(written)
     if isinstance(kind, type) and issubclass(kind, StrEnum):
-        return words.between.join(f"`{member.value}`" for member in kind)
-    return words.types[kind]
+        return str(words["between"]).join(f"`{member.value}`" for member in kind)
+    return str(words["types"][TYPES[kind]])
 
 
 def _default(value: object, words: Words) -> str:
     match value:
         case None | "" | ():
-            return words.empty
+            return str(words["empty"])
         case bool():
             return f"`{str(value).lower()}`"
         case float():
@@ -246,8 +174,57 @@ def _table(columns: tuple[str, ...], rows: Iterator[tuple[str, ...]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
+@cache
+def code_meanings(language: str) -> dict[str, dict[str, Meaning]]:
+    """Return cause and fix of each code, by section."""
+    written = tomllib.loads(Path(__file__).with_name("codes.toml").read_text(encoding="utf-8"))
+    return {
+        section: {code: tuple(said[language]) for code, said in sorted(codes.items())}
+        for section, codes in written.items()
+    }
+
+
+def errors() -> dict[str, type[Reported]]:
+    """Return every class of error that there is here, by its code, and what ends a run."""
+    found: list[type[Reported]] = [CertferryError, BrokenAdapter, *RunEnded.__subclasses__()]
+    for one in found:
+        found += [kind for kind in one.__subclasses__() if kind not in found]
+    return {one.code: one for one in found if one.__module__.startswith("certferry.")}
+
+
+def codes_page(words: Words, language: str) -> str:
+    parts = [words["title"], words["intro"]]
+    for section, heading in words["sections"].items():
+        is_doctors, is_errors = section == "doctor", section in ERRORS
+        found = _of_doctor(words, language) if is_doctors else code_meanings(language)[section]
+        code, exit_code, *others = words["columns"]
+        columns = (code, *((exit_code,) if is_errors else ()), *others)
+        rows = (
+            (f"`{name}`", *((_exit(name, words),) if is_errors else ()), *meaning)
+            for name, meaning in found.items()
+        )
+        parts += [heading, _table(columns, rows)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _exit(code: str, words: Words) -> str:
+    kind = errors().get(code)
+    if kind is None:  # what the command line itself complains of
+        return str(int(exits.Exit.USAGE if code == "usage" else exits.Exit.FAILED))
+    again = words["again"] if kind.default_retry.allowed else ""
+    return f"{int(exits.of_error(kind('')))}{again}"
+
+
+def _of_doctor(words: Words, language: str) -> dict[str, Meaning]:
+    path = DOCTOR.with_suffix(SUFFIX[language])
+    return {
+        code: (cause.strip(), fix.strip() or words["nothing"])
+        for listed, cause, fix in _LISTED.findall(path.read_text(encoding="utf-8"))
+        for code in re.findall(r"[a-z_]+", listed)
+    }
+
+
 def main() -> None:
-    """Write them."""
     for path, text in all_pages().items():
         path.write_text(text, encoding="utf-8")
 

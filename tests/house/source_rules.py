@@ -49,7 +49,6 @@ def docstring(tree: ast.Module, text: str) -> Iterator[Breach]:
 
 
 def length(tree: ast.Module, text: str) -> Iterator[Breach]:
-    """A module can be read in one sitting."""
     del tree
     if len(text.splitlines()) > MOST_LINES:
         yield MOST_LINES + 1, f"the module is longer than {MOST_LINES} lines"
@@ -64,6 +63,9 @@ def late_annotations(tree: ast.Module, text: str) -> Iterator[Breach]:
         yield 1, "annotations are read at import"
 
 
+_SENTENCE = re.compile(r"Text\(|\w+\.filled\(")
+
+
 def warnings(tree: ast.Module, text: str) -> Iterator[Breach]:
     """Warnings and errors are sentences in the reader's language; only what `-v` shows is ours."""
     del text
@@ -73,7 +75,7 @@ def warnings(tree: ast.Module, text: str) -> Iterator[Breach]:
             and isinstance(node.func, ast.Attribute)
             and "log" in ast.unparse(node.func.value).lower()
             and node.func.attr in URGENT
-            and not (node.args and ast.unparse(node.args[0]).startswith("Text("))
+            and not (node.args and _SENTENCE.match(ast.unparse(node.args[0])))
         ):
             yield node.lineno, f"no Text: {ast.unparse(node)}"
 
@@ -111,7 +113,6 @@ ACTORLESS = re.compile(
 
 
 def plain_words(tree: ast.Module, text: str) -> Iterator[Breach]:
-    """Comments and docstrings name who acts."""
     del tree
     if ACTORLESS.search(text) is None:
         return
@@ -123,6 +124,42 @@ def plain_words(tree: ast.Module, text: str) -> Iterator[Breach]:
             found = ACTORLESS.search(line)
             if found is not None and not found[0].isupper():
                 yield token.start[0] + number, f"{found[0]!r} does not say who acts"
+
+
+RETIRED = re.compile(
+    r"(?:^|_)(?:told|tells?|teller|telling|doors?|visits?|visitor|wish(?:es|ed)?|believed|spoilt"
+    r"|vain|ceded|ferried|bettered|peculiar)(?:_|$)"
+    r"|held_back|let_in|hand_out|(?:set|put)_right|under_way"
+)
+RETIRED_PROSE = re.compile(
+    r"\b(?:in vain|held back|let in|handed out|ceded|ferried|bettered|spoilt|(?:set|put) right"
+    r"|gone on with|under way|\w+ is told|are told)\b"
+)
+VAGUE = re.compile(r"\s*(?:Give|Tell|Say)s?\b")
+"""No verbs of the field: *Return*, *Read*, *Store*, *Raise*, *Render* say more."""
+
+
+def retired_words(tree: ast.Module, text: str) -> Iterator[Breach]:
+    """Names and prose use the words of docs/glossary.md and of the field."""
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        line = token.start[0]
+        if token.type == tokenize.NAME and RETIRED.search(_in_snake_case(token.string)):
+            yield line, f"`{token.string}` is a retired word"
+        elif token.type == tokenize.COMMENT and (found := RETIRED_PROSE.search(token.string)):
+            yield line, f"{found[0]!r} are retired words"
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+            continue
+        said = ast.get_docstring(node) or ""
+        line = getattr(node, "lineno", 1)
+        if VAGUE.match(said):
+            yield line, f"the docstring begins with {said.split()[0]!r}"
+        if found := RETIRED_PROSE.search(" ".join(said.split())):
+            yield line, f"{found[0]!r} are retired words"
+
+
+def _in_snake_case(name: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
 
 
 VENDORS = re.compile(
@@ -218,12 +255,20 @@ def _line(text: str, found: re.Match[str]) -> int:
     return text.count("\n", 0, found.start()) + 1
 
 
+def properties(tree: ast.Module, text: str) -> Iterator[Breach]:
+    del text
+    for node in ast.walk(tree):
+        match node:
+            case ast.FunctionDef(name=name) if name.startswith("test_"):
+                if not ast.get_docstring(node):
+                    yield node.lineno, f"{name} does not say what it holds"
+
+
 PRODUCTION: tuple[Rule, ...] = (docstring, length, late_annotations, warnings)
 EVERYWHERE: tuple[Rule, ...] = (exceptions, plain_words, citations)
 
 
 def breaches() -> Iterator[str]:
-    """Ask every rule of every file."""
     for folder in (PACKAGE, SANDBOX, ROOT / "tests", ROOT / "benchmarks"):
         for path in modules(folder):
             text = path.read_text(encoding="utf-8")
@@ -240,6 +285,8 @@ def _rules_of(path: Path) -> Iterator[Rule]:
     yield from EVERYWHERE
     package = next((one for one in (PACKAGE, SANDBOX) if path.is_relative_to(one)), None)
     if package is None:
+        if path.is_relative_to(ROOT / "tests"):
+            yield properties
         return
     within = path.relative_to(package)
     yield from PRODUCTION
@@ -251,7 +298,6 @@ def _rules_of(path: Path) -> Iterator[Rule]:
 
 
 def main() -> int:
-    """Print every breach."""
     found = list(breaches())
     print("\n".join(found) or "source rules: kept")  # noqa: T201 - a program's output
     return 1 if found else 0

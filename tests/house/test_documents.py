@@ -46,7 +46,6 @@ both_pages = pytest.mark.parametrize("page", PAGES, ids=relative)
 
 
 def commands() -> set[str]:
-    """Return the names of the command line's commands."""
     [group] = {value for value in vars(front_desk).values() if isinstance(value, click.Group)}
     with click.Context(group) as context:
         return set(group.list_commands(context))
@@ -104,7 +103,7 @@ def test_a_readme_names_no_command_that_is_not_there(readme: Path) -> None:
 
 
 @both
-def test_the_options_before_the_command_are_told(readme: Path) -> None:
+def test_the_options_before_the_command_are_reported(readme: Path) -> None:
     """None of them has to be found by chance."""
     text = readme.read_text(encoding="utf-8")
 
@@ -190,7 +189,7 @@ def test_the_contents_of_a_readme_are_its_headings(readme: Path) -> None:
 CONSOLE = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-def test_both_languages_tell_the_same() -> None:
+def test_both_languages_report_the_same() -> None:
     """The same tests in the same order, the same commands, the same settings."""
     chinese = [guide for guide in GUIDES if guide.name.endswith(".zh-CN.md")]
     assert chinese
@@ -406,7 +405,6 @@ def path() -> MainPath:
 
 
 def section() -> str:
-    """Return what the document says of the way."""
     text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
     return text.partition("## The way of the main job")[2].partition("\n## ")[0]
 

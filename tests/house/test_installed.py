@@ -97,7 +97,7 @@ def test_other_words_are_answered_with_the_usage(tmp_path: Path, words: tuple[st
     assert not (tmp_path / "home").exists()
 
 
-def test_an_extra_that_is_not_there_is_told_with_those_that_are(tmp_path: Path) -> None:
+def test_an_extra_that_is_not_there_is_reported_with_those_that_are(tmp_path: Path) -> None:
     """Nothing is made."""
     done = install(tmp_path / "home", "--with", "postgres")
 
@@ -168,7 +168,7 @@ def test_the_files_name_no_registry() -> None:
     assert [] == [text for text in written if "://" in text or "index-url" in text]
 
 
-def test_a_file_that_is_not_in_order_is_told() -> None:
+def test_a_file_that_is_not_in_order_is_reported() -> None:
     """One without a hash, and one that was made from other floors."""
     one = constraints.wanted()[0]
     text = one.path.read_text(encoding="utf-8")
@@ -202,7 +202,6 @@ DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *modules()]
 
 
 def shipped() -> set[str]:
-    """Return what the pages of the checkout are called in a package."""
     return {
         f"certferry/pages/{folder}/{path.relative_to(ROOT / 'docs' / folder).as_posix()}"
         for folder in FOLDERS
@@ -225,7 +224,6 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def checkouts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel that is made of a checkout."""
     folder = tmp_path_factory.mktemp("checkout")
     [built] = WheelBuilder(str(ROOT)).build(directory=str(folder), versions=["standard"])
     return Path(built)
@@ -339,7 +337,7 @@ sys.exit(code)
 
 
 def loaded_by(*arguments: str, code: int = 0) -> tuple[str, set[str]]:
-    """Run certferry in a fresh interpreter; give its output and the modules it has loaded."""
+    """Run certferry in a fresh interpreter; return its output and the modules it has loaded."""
     # Measuring coverage in the child would load libraries of its own.
     environment = {k: v for k, v in os.environ.items() if not k.startswith("COV")}
     result = subprocess.run(
@@ -399,13 +397,13 @@ def test_a_file_without_channels_loads_nothing_of_them(tmp_path: Path) -> None:
         "certferry.adapters.n",
     )
     assert set() == {module for module in without if module.startswith(channels)}
-    assert "certferry.adapters.notify.bark" in having
+    assert "certferry.adapters.notify.phones" in having
     assert "certferry.adapters.http.client" not in having
     assert {"smtplib", "apprise"} & having == set()
 
 
 def opened_by(*arguments: str) -> list[str]:
-    """Run certferry in a fresh interpreter; give the files that it has opened."""
+    """Run certferry in a fresh interpreter; return the files that it has opened."""
     script = (
         "import sys\n"
         "sys.addaudithook(lambda event, given: event == 'open' and print(given[0]))\n"

@@ -24,14 +24,12 @@ VARIABLE = re.compile(r"\$(\w+)|\$\{(\w+)\}")
 
 
 def promtool(*words: str, within: Path = FOLDER) -> subprocess.CompletedProcess[str]:
-    """Run the tool of Debian's package."""
     return subprocess.run(
         ["promtool", *words], cwd=within, capture_output=True, text=True, check=False
     )
 
 
 def expressions() -> Iterator[str]:
-    """What the panels ask for."""
     for panel in DASHBOARD["panels"]:
         for target in panel["targets"]:
             yield target["expr"]

@@ -13,7 +13,7 @@ import pytest
 
 from benchmarks.run_cost import MOST
 from benchmarks.scale import CERTIFICATES, needed
-from certferry.adapters.qiniu.cdn import MIN_REMAINING_DAYS
+from certferry.adapters.qiniu.target import MIN_REMAINING_DAYS
 from certferry.config.bind import may_be_written, meanings
 from certferry.core.assessment.notices import Topic
 from certferry.core.certificates.chain import EdgeProblemCode
@@ -24,9 +24,7 @@ from certferry.core.planning.report import Outcome
 from certferry.core.reasons import ReasonCode
 from certferry.wiring.adapters import CHANNELS, FAMILIES, Family, installed
 from tests.core.strategies import certificate
-from tests.house.codes_page import ERRORS, errors, pages
-from tests.house.codes_page import meanings as code_meanings
-from tests.house.reference import all_pages
+from tests.house.reference import CODES, ERRORS, SUFFIX, all_pages, code_meanings, errors
 from tests.house.tree import ROOT, modules, relative
 
 # --- The pages that are made are as they would be made now; that of the adapters is what their
@@ -121,10 +119,10 @@ def test_a_code_that_is_written_in_the_sources_is_there() -> None:
     assert set() == written - known
 
 
-@pytest.mark.parametrize("path", pages(), ids=relative)
+@pytest.mark.parametrize("path", [CODES.with_suffix(one) for one in SUFFIX.values()], ids=relative)
 def test_every_code_has_cause_and_fix(path: Path) -> None:
     """Also those of `doctor`, in both languages."""
-    rows: Mapping[str, str] = dict(ROW.findall(pages()[path]))
+    rows: Mapping[str, str] = dict(ROW.findall(all_pages()[path]))
 
     assert set(Code) <= set(rows)
     assert [] == [code for code, row in rows.items() if not all(map(str.strip, row.split("|")))]
@@ -178,7 +176,6 @@ SOURCES = re.compile(r"\(.*?\)|（.*?）")
 
 
 def tables(page: str) -> list[list[str]]:
-    """Return the rows of each table."""
     return [table.splitlines() for table in TABLE.findall(page)]
 
 

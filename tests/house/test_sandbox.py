@@ -60,7 +60,6 @@ class Machine:
         subprocess.run([*pip, "install", *options, str(wheel)], check=True, timeout=LONGEST)
 
     def run(self, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
-        """Run a program of the environment to its end."""
         return subprocess.run(
             [str(self.home / "bin" / words[0]), *words[1:]],
             env={**os.environ, **environ},
@@ -74,7 +73,6 @@ class Machine:
 
 @pytest.fixture(scope="module")
 def operators(tmp_path_factory: pytest.TempPathFactory, wheels: tuple[Path, Path]) -> Machine:
-    """A machine with certferry alone."""
     machine = Machine(tmp_path_factory.mktemp("operator"))
     machine.install(wheels[0])
     return machine

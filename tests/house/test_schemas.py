@@ -12,13 +12,12 @@ import jsonschema
 import pytest
 
 from certferry.cli.commands import COMMANDS, command_of
-from certferry.core.assessment.notices import Notice, Subject, Topic
-from certferry.core.assessment.notifications import Notification
+from certferry.core.assessment.notices import Notice, Notification, Subject, Topic
 from certferry.core.assessment.status import OF_DOMAINS, Standing
 from certferry.core.desired.certificate import DriftPolicy
 from certferry.core.observed.inferred import Owner
+from certferry.core.planning.plan import Action
 from certferry.core.planning.report import Outcome, Result
-from certferry.core.planning.steps import Action
 from certferry.present.documents import of_findings
 from certferry.present.language import Voice
 from certferry.present.news_text import message, trial_message
@@ -54,7 +53,7 @@ def test_a_schema_is_one(name: str) -> None:
 
 
 @each
-def test_a_schema_asks_for_no_key_that_it_does_not_tell_of(name: str) -> None:
+def test_a_schema_asks_for_no_key_that_it_does_not_report_of(name: str) -> None:
     """And a document may have more: keys are added in later versions."""
     for part in parts(schema(name)):
         if part.get("type") == "object" and "properties" in part:
@@ -84,7 +83,7 @@ def test_every_command_with_json_has_its_schema() -> None:
 
 
 def weights() -> Iterator[str]:
-    """Give what `doctor` calls each severity of a finding."""
+    """Return what `doctor` calls each severity of a finding."""
     for severity in set(Severity) - {Severity.OK}:
         finding = Problem("code", Text("m"), severity=severity)
         yield cast("list[Any]", of_findings([finding], Voice())["findings"])[0]["severity"]

@@ -44,7 +44,6 @@ def messages(language: str) -> list[Message]:
 
 
 def ids(found: object) -> set[str]:
-    """Return what is translated."""
     assert isinstance(found, Catalog)
     return {str(message.id) for message in found if message.id}
 

@@ -104,7 +104,6 @@ class _Lasting(Catalog):
 
 
 def catalogue(language: str, domain: str = OURS) -> Path:
-    """Return the catalogue that translators edit."""
     return LOCALE / language / "LC_MESSAGES" / f"{domain}.po"
 
 
@@ -135,7 +134,6 @@ def _place(path: Path) -> str:
 
 
 def extract_click() -> Catalog:
-    """Return every sentence of click's that an operator can meet."""
     found, unmet = _empty(None), set(itertools.chain.from_iterable(UNMET.values()))
     for path, _, sentence, _, _ in extract_from_dir(str(Path(click.__file__).parent)):
         first = sentence if isinstance(sentence, str) else sentence[0]
@@ -210,7 +208,6 @@ def read(language: str, domain: str = OURS) -> Catalog:
 
 
 def po_of(catalog: Catalog) -> bytes:
-    """Return a catalogue as the file that translators edit."""
     return _written(
         lambda file: write_po(
             file, catalog, width=100, sort_by_file=True, include_lineno=False, ignore_obsolete=True
@@ -219,7 +216,6 @@ def po_of(catalog: Catalog) -> bytes:
 
 
 def mo_of(catalog: Catalog) -> bytes:
-    """Return a catalogue as the file that certferry reads."""
     return _written(lambda file: write_mo(file, catalog))
 
 

@@ -30,10 +30,8 @@ def committed_files() -> Iterator[Path]:
 
 
 def relative(path: Path) -> str:
-    """Return a path as a person writes it."""
     return path.relative_to(ROOT).as_posix()
 
 
 def parse(path: Path) -> ast.Module:
-    """Return a module's syntax tree."""
     return ast.parse(path.read_text(encoding="utf-8"), relative(path))

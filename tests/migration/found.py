@@ -21,5 +21,4 @@ def inherited(lineage: str, *names: str, age: int = 10, **more: object) -> OldCe
 
 
 def taken_over(places: Places, *lineages: OldCertificate) -> Proposal:
-    """Propose to go on with certificates."""
     return propose_takeover(lineages, places, "acme.sh", keep_client=False)

@@ -28,14 +28,11 @@ def other_key() -> str:
 
 
 def in_base64(words: str) -> str:
-    """Write a value as acme.sh does where it could hold quotes."""
     middle = base64.b64encode(words.encode()).decode()
     return f"__ACME_BASE64__START_{middle}__ACME_BASE64__END_"
 
 
 class AcmeShHome:
-    """The directory of acme.sh."""
-
     def __init__(self, path: Path) -> None:
         self.path = path
         path.mkdir(parents=True)
@@ -69,8 +66,6 @@ class AcmeShHome:
 
 
 class CertbotHome:
-    """The directory of certbot."""
-
     def __init__(self, path: Path) -> None:
         self.path = path
         (path / "renewal").mkdir(parents=True)
@@ -94,8 +89,6 @@ class CertbotHome:
 
 
 class LegoHome:
-    """The directory of lego."""
-
     def __init__(self, path: Path) -> None:
         self.path = path
         (path / "certificates").mkdir(parents=True)

@@ -42,7 +42,6 @@ read = partial(acme_sh.read, source=PemFileSource())
 
 @pytest.fixture
 def home(tmp_path: Path) -> AcmeShHome:
-    """An empty home."""
     return AcmeShHome(tmp_path / ".acme.sh")
 
 
@@ -230,7 +229,6 @@ else:
 
 
 def read_by_anybody(home: Path) -> object:
-    """Read it as a user whose rights end where the modes say so."""
     words = [*bound_by_permissions(), sys.executable, "-c", READ, str(home)]
     return json.loads(subprocess.run(words, capture_output=True, check=True).stdout)
 

@@ -28,7 +28,6 @@ read = partial(certbot.read, source=PemFileSource())
 
 @pytest.fixture
 def home(tmp_path: Path) -> CertbotHome:
-    """An empty directory."""
     return CertbotHome(tmp_path / "letsencrypt")
 
 
@@ -112,7 +111,6 @@ read_lego = partial(lego.read, source=PemFileSource())
 
 @pytest.fixture
 def lego_home(tmp_path: Path) -> LegoHome:
-    """An empty directory."""
     return LegoHome(tmp_path / ".lego")
 
 

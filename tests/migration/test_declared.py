@@ -25,12 +25,10 @@ ISSUED = DesiredCertificate("img", ("b.example.com", "a.example.com"), "dns", de
 
 
 def imported(files: PemFiles, lineage: str = "img") -> DesiredCertificate:
-    """Declare a certificate from files."""
     return DesiredCertificate(lineage, (), files=files, deployments=DEPLOYED)
 
 
 def made(*names: str, age: timedelta = timedelta(0)) -> CertificateBundle:
-    """Make a certificate as the client has."""
     return make_bundle(*(names or ("a.example.com", "b.example.com")), not_before=NOW - age)
 
 

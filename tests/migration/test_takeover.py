@@ -10,13 +10,13 @@ import pytest
 
 from certferry.core.certificates.certificate import CertificateBundle, KeyType
 from certferry.core.desired.certificate import PemFiles
+from certferry.core.discovery.inventory import FoundZone
 from certferry.core.discovery.proposal import (
     Access,
     Places,
     ProposedCertificate,
     ProposedDeployment,
 )
-from certferry.core.discovery.survey import FoundZone
 from certferry.errors import LeaseHeld
 from certferry.migration.home import Installed, OldCertificate, OldHook
 from certferry.migration.takeover import adopt, as_remembered, propose_takeover
@@ -252,7 +252,6 @@ COPIES = Installed(f"{SSL}/fullchain.pem", f"{SSL}/privkey.pem")
 
 
 def remarks(one: ProposedCertificate) -> str:
-    """Give everything that is remarked on a certificate."""
     return "\n".join(map(str, one.remarks))
 
 
@@ -388,12 +387,10 @@ LINEAGE = "img"
 
 
 def made(age: int) -> CertificateBundle:
-    """Make a certificate that is some days old."""
     return make_bundle("img.example.com", not_before=NOW - timedelta(days=age))
 
 
 def adopted(state: MemoryState, bundle: CertificateBundle) -> bool:
-    """Adopt it."""
     lease = partial(held_lease, state, lambda: NOW)
     return adopt(LINEAGE, bundle, state=state, lease=lease, now=NOW, who="ops@host")
 

@@ -9,9 +9,9 @@ import time
 from datetime import UTC, datetime, timedelta
 
 from certferry.core.events import Activity, Event, StepEnded
+from certferry.core.planning.plan import Action
 from certferry.core.planning.report import Outcome, StepOutcome
-from certferry.core.planning.steps import Action
-from certferry.core.waiting import Waiting
+from certferry.core.reasons import Waiting
 from certferry.present.console import Verbosity, standard_console
 from certferry.present.diagnostics import begin_logging
 from certferry.present.layout import line

@@ -7,7 +7,7 @@ from textwrap import dedent
 
 import pytest
 
-from certferry.present.layout import Span, Table, Tone, coloured, line, plain, width
+from certferry.present.layout import Span, TextTable, Tone, coloured, line, plain, width
 from certferry.present.pages import lines
 from tests.cli.consoles import Paper, TestConsole, terminal
 from tests.house import translations
@@ -17,7 +17,7 @@ from tests.house import translations
 
 
 FAILED = line(Span("failed", Tone.BAD), " img")
-TABLE = Table(
+TABLE = TextTable(
     ("NAME", "STATE", "SERVED"),
     (
         (Span("  图片.example.com"), Span("verified", Tone.GOOD), Span("2 of 2")),
@@ -73,7 +73,7 @@ def test_a_table_is_never_wider_than_the_terminal(monkeypatch: pytest.MonkeyPatc
         assert all(width(row) <= columns for row in console.out.split("\n"))
 
 
-def test_a_table_is_coloured_unless_told_otherwise() -> None:
+def test_a_table_is_coloured_unless_asked_otherwise() -> None:
     """NO_COLOR is obeyed by tables too."""
     coloured, bare = terminal(), terminal(NO_COLOR="1")
 
@@ -125,7 +125,7 @@ def test_a_document_on_a_terminal_moves_no_cursor(encoding: str) -> None:
 
 
 def shown(text: str, cells: int = 40) -> str:
-    """Give a page without colour."""
+    """Return a page without colour."""
     return "\n".join(plain(row) for row in lines(dedent(text), cells))
 
 

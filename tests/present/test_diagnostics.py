@@ -27,7 +27,6 @@ from certferry_sandbox.testing.certificates import make_key
 
 @pytest.fixture(autouse=True)
 def logging_as_before() -> Iterator[None]:
-    """Leave the process's logging as it was."""
     root, ours = logging.getLogger(), logging.getLogger("certferry")
     handlers, levels = root.handlers[:], (root.level, ours.level)
     yield
@@ -37,7 +36,6 @@ def logging_as_before() -> Iterator[None]:
 
 
 def formatted(message: str, *args: object, error: BaseException | None = None) -> str:
-    """Give a record as it is written."""
     info = None if error is None else (type(error), error, error.__traceback__)
     record = logging.LogRecord("certferry.x", logging.INFO, "x.py", 1, message, args, info)
     return DiscreetFormatter("%(message)s").format(record)
@@ -100,7 +98,7 @@ def test_times_are_utc_and_say_so(capsys: pytest.CaptureFixture[str]) -> None:
     assert ("WARNING", "certferry:", "so it is\n") == (level, name, words)
 
 
-def test_a_sentence_is_told_in_the_language_of_the_run(
+def test_a_sentence_is_reported_in_the_language_of_the_run(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A record's `Text` is translated on stderr and in the log; a traceback stands as it is."""

@@ -9,24 +9,25 @@ from typing import Any, cast
 
 import pytest
 
-from certferry.core.assessment.notices import Notice, Subject, Topic
-from certferry.core.assessment.notifications import Notification
+from certferry.core.assessment.notices import Notice, Notification, Subject, Topic
 from certferry.core.certificates.chain import EdgeProblemCode
 from certferry.core.desired.certificate import HttpsSettings, Kind
 from certferry.core.discovery.inventory import (
-    AccountLook,
+    AccountSurvey,
     Bound,
     DiscoveredCertificate,
     DiscoveredDomain,
     Discovery,
+    FoundCertificate,
+    FoundDomain,
+    Survey,
 )
-from certferry.core.discovery.survey import FoundCertificate, FoundDomain, Survey
 from certferry.core.observed.inferred import Owner
 from certferry.core.observed.observation import Served
 from certferry.errors import TargetRejected, TargetUnavailable
 from certferry.ports.notifier import AgainAt, Answered, RefusedForGood, Sent
 from certferry.present import discover_text
-from certferry.present.documents import of_discovery
+from certferry.present.discover_text import of_discovery
 from certferry.present.language import Voice, voice_in
 from certferry.present.layout import aligned, fitted, plain, width
 from certferry.present.news_text import MOST_EVENTS, answer_lines, message, trial_message
@@ -54,7 +55,6 @@ FROZEN = TargetRejected(
 
 
 def cdn(name: str, **facts: Any) -> FoundDomain:
-    """A domain of the CDN."""
     return FoundDomain(**{"domain": name, "kind": Kind.CDN, "state": "success", **facts})
 
 
@@ -118,12 +118,11 @@ CERTIFICATES = (
     ),
     DiscoveredCertificate("qiniu", FoundCertificate("36d361f1155a"), Owner.OURS, NEW),
 )
-LOOK = AccountLook("qiniu", Survey(()))
+LOOK = AccountSurvey("qiniu", Survey(()))
 FOUND = Discovery((LOOK,), DOMAINS, CERTIFICATES)
 
 
-def told(found: Discovery, voice: Voice, everything: Discovery | None = None) -> str:
-    """Give what a person reads in a file."""
+def shown(found: Discovery, voice: Voice, everything: Discovery | None = None) -> str:
     return values.text_of(
         [
             *aligned(discover_text.domains(found, NOON, voice)),
@@ -157,7 +156,7 @@ def test_each_domain_has_a_row_and_each_unused_certificate() -> None:
         15079b752bf3  foreign  expired  很长很长很长很长很长很…  img.example.com +1
         36d361f1155a  ours     —        —                        —
         7 domains: 4 not covered, 1 with a foreign certificate. 3 certificates: 2 unused.
-        """) == told(FOUND, EN)
+        """) == shown(FOUND, EN)
 
 
 def test_it_reads_the_same_in_chinese() -> None:
@@ -180,14 +179,14 @@ def test_it_reads_the_same_in_chinese() -> None:
         15079b752bf3  外部    已过期  很长很长很长很长很长很…  img.example.com +1
         36d361f1155a  本工具  —       —                        —
         7 个域名：4 个未覆盖，1 个使用外部证书。3 张证书：2 张未使用。
-        """) == told(FOUND, ZH)
+        """) == shown(FOUND, ZH)
 
 
-def test_several_accounts_are_told_apart() -> None:
+def test_several_accounts_are_distinguished() -> None:
     """Only then is there a column for them."""
-    found = Discovery((LOOK, AccountLook("second")), DOMAINS[:1], CERTIFICATES[2:])
+    found = Discovery((LOOK, AccountSurvey("second")), DOMAINS[:1], CERTIFICATES[2:])
 
-    header, row, *_, unused, _ = told(found, EN).splitlines()
+    header, row, *_, unused, _ = shown(found, EN).splitlines()
 
     assert header.endswith("ACCOUNT")
     assert row.endswith("  qiniu")
@@ -266,7 +265,7 @@ def test_one_unused_certificate_is_one() -> None:
     assert "1 certificate that no domain seen here uses:" == said
 
 
-def test_account_that_cannot_be_looked_at_is_told_with_what_to_do() -> None:
+def test_account_that_cannot_be_looked_at_is_reported_with_what_to_do() -> None:
     """By its name, once, also where the error begins with it."""
     problems = [
         TargetUnavailable(Text("second: no answer"), hint=Text("try later")).problem("second"),
@@ -277,12 +276,12 @@ def test_account_that_cannot_be_looked_at_is_told_with_what_to_do() -> None:
         error: second: no answer
         hint: try later
         warning: third: no right
-        """) == values.text_of(list(discover_text.problems(problems, EN)))
+        """) == values.text_of([row for one in problems for row in EN.problem(one)])
 
 
 def test_the_document_has_the_promised_keys() -> None:
     """Facts whole, and null where they are not known."""
-    looks = (LOOK, AccountLook("second", failure=FROZEN))
+    looks = (LOOK, AccountSurvey("second", failure=FROZEN))
     document = json.loads(json.dumps(of_discovery(Discovery(looks, DOMAINS, CERTIFICATES), EN)))
 
     domains = {one["domain"]: one for one in document["domains"]}
@@ -343,7 +342,7 @@ def test_the_document_has_the_promised_keys() -> None:
 
 def test_part_that_the_keys_may_not_see_is_a_warning() -> None:
     """What is there is whole, as far as these keys can tell."""
-    looks = (AccountLook("second", Survey((), (FROZEN,))),)
+    looks = (AccountSurvey("second", Survey((), (FROZEN,))),)
 
     document = of_discovery(Discovery(looks), EN)
 
@@ -362,7 +361,7 @@ def test_owner_and_settings_that_are_not_known_are_null() -> None:
 
     assert (None, None) == (written["bound"]["owner"], written["bound"]["names"])
     assert ["TLSv1.2", "TLSv1.3"] == written["settings"]["tls_versions"]
-    assert "unknown" in told(Discovery((LOOK,), (one,)), EN)
+    assert "unknown" in shown(Discovery((LOOK,), (one,)), EN)
 
 
 # --- News as they are read: in two languages, one cause once, and as an event
@@ -382,7 +381,6 @@ DENIED = Notification(
 def news_of(
     topic: Topic, subject: Subject, code: str, words: Text, *, again: bool = False
 ) -> Notification:
-    """Return something that a channel is sent."""
     return Notification(Notice(topic, subject, NOW, Problem(code, words)), again)
 
 
@@ -400,7 +398,7 @@ def test_trouble_says_what_where_why_until_when_and_what_to_do() -> None:
     ] == paragraph.splitlines()
 
 
-def test_one_cause_is_told_once() -> None:
+def test_one_cause_is_reported_once() -> None:
     """Of a thousand certificates ten are named; the rest are counted."""
     news = [
         news_of(Topic.TROUBLE, Subject(f"n{number:03}"), "dns", Text("no"), again=True)

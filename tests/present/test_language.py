@@ -12,31 +12,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.cli import complaints
-from certferry.cli.complaints import UsageMistake
-from certferry.cli.exits import Exit
+from certferry.cli import exits
+from certferry.cli.exits import Exit, UsageMistake
 from certferry.cli.main import run
 from certferry.core.assessment.health import Recorded
 from certferry.core.assessment.status import OF_DOMAINS, DomainStatus, LineageStatus, Standing
 from certferry.core.desired.certificate import Kind
 from certferry.core.observed.observation import Served
 from certferry.core.observed.records import HistoryEntry
+from certferry.core.planning.plan import Action
 from certferry.core.planning.report import Outcome, StepOutcome
-from certferry.core.planning.steps import Action
-from certferry.core.waiting import applying
+from certferry.core.reasons import applying
 from certferry.errors import DnsUnavailable
-from certferry.present import (
-    documents,
-    history_text,
-    plan_document,
-    plan_text,
-    report_text,
-    status_text,
-)
-from certferry.present import plan_document as status_document
-from certferry.present.language import LANGUAGES, VARIABLE, Voice, voice_for, voice_in
+from certferry.present import documents, plan_text, report_text, status_text
+from certferry.present.language import LANGUAGES, VARIABLE, WORDS, Voice, voice_for, voice_in
 from certferry.present.layout import aligned, plain, stacked, width, wrapped
-from certferry.present.vocabulary import WORDS
 from certferry.text import Text
 from tests.cli import values
 from tests.cli.consoles import TestConsole
@@ -153,7 +143,7 @@ def test_a_language_that_there_is_not_is_two() -> None:
         ),
     ],
 )
-def test_a_mistyped_command_line_is_told_in_chinese(
+def test_a_mistyped_command_line_is_reported_in_chinese(
     arguments: list[str], error: str, hint: str
 ) -> None:
     """What click finds wrong is told as everything else, in the language that is asked for."""
@@ -167,9 +157,9 @@ def test_a_mistake_of_the_command_line_is_a_text() -> None:
     """What certferry itself finds wrong needs no reading."""
     mistake = UsageMistake(Text("--wait and --no-wait exclude each other"))
 
-    (told, *_) = complaints.lines(complaints.problem_of(mistake), ZH)
+    (shown, *_) = exits.error_lines(exits.problem_of(mistake), ZH)
 
-    assert "错误：--wait 和 --no-wait 不能同时使用" == plain(told)
+    assert "错误：--wait 和 --no-wait 不能同时使用" == plain(shown)
 
 
 def test_help_is_chinese_and_fits(capsys: pytest.CaptureFixture[str]) -> None:
@@ -361,7 +351,7 @@ def test_an_error_in_chinese() -> None:
               missing at ns2.example.net
 
         提示：请几分钟后重试
-        """) == values.text_of(list(complaints.lines(complaints.problem_of(error), ZH)))
+        """) == values.text_of(list(exits.error_lines(exits.problem_of(error), ZH)))
 
 
 def test_history_in_chinese() -> None:
@@ -381,11 +371,12 @@ def test_history_in_chinese() -> None:
         ),
         "2026-11-24 12:00 UTC  img  已签发  root@host  签发者=R13 · ca=letsencrypt",
     ] == [
-        values.text_of(history_text.lines([one], ZH)).rstrip("\n") for one in (entry, drift, issued)
+        values.text_of(status_text.history([one], ZH)).rstrip("\n")
+        for one in (entry, drift, issued)
     ]
-    [written] = values.text_of(history_text.lines([drift], EN)).splitlines()
+    [written] = values.text_of(status_text.history([drift], EN)).splitlines()
     assert written.endswith(f"found={found}")
-    assert found in str(history_text.document([drift]))
+    assert found in str(documents.of_history([drift]))
 
 
 def test_programs_read_the_same_words_in_every_language() -> None:
@@ -397,8 +388,8 @@ def test_programs_read_the_same_words_in_every_language() -> None:
             json.dumps(
                 [
                     documents.of_report(report, voice),
-                    plan_document.of_plans([PLAN], voice),
-                    status_document.of_statuses([STATUS], Recorded(), voice),
+                    documents.of_plans([PLAN], voice),
+                    documents.of_statuses([STATUS], Recorded(), voice),
                 ]
             )
         )
@@ -413,7 +404,6 @@ SENTENCES = {"message", "detail", "hint", "problem"}
 
 
 def without_sentences(document: object) -> object:
-    """Give a document without what people read."""
     if isinstance(document, list):
         return [without_sentences(item) for item in document]
     if isinstance(document, dict):
@@ -475,7 +465,7 @@ def test_punctuation_stays_with_its_character(words: str) -> None:
     assert not [row for row in later if row[0] in "，。）"]
 
 
-def test_moments_are_told_by_the_clock_of_the_reader() -> None:
+def test_moments_are_reported_by_the_clock_of_the_reader() -> None:
     """With its offset; a day and a time of today are of the same clock."""
     reader = Voice(zone=timezone(timedelta(hours=8)))
     late = NOON + timedelta(hours=5)

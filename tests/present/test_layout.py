@@ -7,10 +7,10 @@ import unicodedata
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.present.language import Voice
+from certferry.present.language import Voice, once, one_or_many
 from certferry.present.layout import (
     Span,
-    Table,
+    TextTable,
     Tone,
     aligned,
     coloured,
@@ -24,7 +24,6 @@ from certferry.present.layout import (
     stacked,
     width,
 )
-from certferry.present.vocabulary import once, one_or_many
 from certferry.text import Text, verbatim
 from certferry_sandbox.testing.certificates import make_key
 from tests.cli import values
@@ -66,9 +65,10 @@ def test_the_language_is_chosen_once() -> None:
 
 def test_one_is_one_and_two_are_many() -> None:
     """No number stands before the wrong form."""
-    one, many = Text("1 deployment"), Text("{count} deployments", count=2)
+    one, many = Text("1 deployment"), Text("{count} deployments")
 
-    assert (one, many) == (one_or_many(1, one, many), one_or_many(2, one, many))
+    assert "1 deployment" == str(one_or_many(1, one, many))
+    assert "2 deployments" == str(one_or_many(2, one, many))
 
 
 def test_a_subject_is_said_once() -> None:
@@ -105,7 +105,7 @@ def test_columns_line_up_in_any_script() -> None:
 def test_a_table_can_be_written_downwards() -> None:
     """Where columns do not fit, each row is its first cell and a line for each of the others."""
     rows = ((Span("img"), Span("valid"), Span("")), (Span("  a.img"), Span(""), Span("2 of 2")))
-    table = Table(("NAME", "STATE", "SERVED"), rows)
+    table = TextTable(("NAME", "STATE", "SERVED"), rows)
     columns_ = "NAME     STATE  SERVED\nimg      valid\n  a.img         2 of 2\n"
     downwards = "img\n  state   valid\n  a.img\n    served  2 of 2\n"
 
@@ -118,7 +118,7 @@ def test_a_table_may_hang() -> None:
     their columns; where these do not fit either, every cell has a line.
     """
     rows = ((Span("img.example.com"), Span("valid"), Span("2")), (Span("a"), Span("x"), Span("")))
-    table = Table(("NAME", "STATE", "SERVED"), rows, hangs=True)
+    table = TextTable(("NAME", "STATE", "SERVED"), rows, hangs=True)
     hung = "NAME  STATE  SERVED\nimg.example.com\n      valid  2\na     x\n"
     narrow = "NAME\n   STATE  SERVED\nimg.example.com\n   valid  2\na  x\n"
 
@@ -134,7 +134,7 @@ def test_a_table_may_hang() -> None:
 @given(st.lists(st.text("ab中", max_size=12), min_size=1, max_size=5), st.integers(8, 40))
 def test_a_table_that_hangs_loses_nothing_and_fits(names: list[str], cells: int) -> None:
     """Every cell is there, in lines that fit unless a word alone does not."""
-    table = Table(("NAME", "X"), tuple((Span(name), Span("yes")) for name in names), hangs=True)
+    table = TextTable(("NAME", "X"), tuple((Span(name), Span("yes")) for name in names), hangs=True)
 
     written = [plain(row) for row in fitted(table, cells)]
 

@@ -16,10 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from certferry.core.events import Activity, Event, StepEnded
+from certferry.core.events import Activity, Asking, Begun, Counted, Event, LineageEnded, StepEnded
+from certferry.core.planning.plan import Action
 from certferry.core.planning.report import Outcome, StepOutcome
-from certferry.core.planning.steps import Action
-from certferry.core.waiting import Asking, Begun, Counted, Ended
 from certferry.present.language import Voice
 from certferry.present.layout import width
 from certferry.present.live_display import Display
@@ -51,7 +50,6 @@ class Clock:
         self.moment = moment
 
     def __call__(self) -> datetime:
-        """Give the moment."""
         return self.moment
 
 
@@ -63,7 +61,7 @@ def drawn(
     after: timedelta = timedelta(minutes=3, seconds=12),
     changes_nothing: bool = False,
 ) -> str:
-    """Give what is on the screen some time after noon, when these things have been heard of."""
+    """Return what is on the screen some time after noon, when these things have been heard of."""
     clock = Clock()
     display = Display(Voice(), clock, changes_nothing=changes_nothing)
     for event in events:
@@ -75,7 +73,7 @@ def drawn(
     return "".join(row.rstrip() + "\n" for row in paper.getvalue().splitlines())
 
 
-def test_what_is_waited_for_is_told_with_its_times() -> None:
+def test_what_is_waited_for_is_reported_with_its_times() -> None:
     """For whom, what, since when, and until when at most; what is done stays beside it."""
     events = [StepEnded("img", ISSUED), StepEnded("img", PROCESSING)]
 
@@ -88,7 +86,7 @@ def test_what_is_waited_for_is_told_with_its_times() -> None:
         """) == drawn(events, columns=100)
 
 
-def test_what_goes_on_now_is_told_until_a_step_ends() -> None:
+def test_what_goes_on_now_is_reported_until_a_step_ends() -> None:
     """An activity is replaced by the next, and gone when its step has an outcome."""
     busy = [
         Activity("img", Text("ordering a certificate"), NOON),
@@ -113,13 +111,13 @@ def test_what_no_longer_waits_is_left_out() -> None:
     )
 
 
-def test_what_is_asked_of_whom_is_told_beside_its_certificate() -> None:
+def test_what_is_asked_of_whom_is_reported_beside_its_certificate() -> None:
     """In one line each, until the answer is there; the finished ones stay counted."""
     events: list[Event] = [
         Begun(3),
         Asking("img", Text("asking qiniu for its domains")),
         Asking("kept", Text("asking qiniu for its domains")),
-        Ended("kept"),
+        LineageEnded("kept"),
     ]
 
     assert dedent("""\
@@ -129,7 +127,7 @@ def test_what_is_asked_of_whom_is_told_beside_its_certificate() -> None:
     assert dedent("""\
         2 of 3 done · 3:12 · Ctrl-C stops; the
         next run goes on
-        """) == drawn([Begun(3), Ended("a"), Ended("b")], columns=40)
+        """) == drawn([Begun(3), LineageEnded("a"), LineageEnded("b")], columns=40)
 
 
 def test_a_look_beside_a_wait_is_not_shown() -> None:
@@ -183,14 +181,13 @@ def test_more_than_fits_is_counted(certificates: int, rows: int, expected: list[
 
     screen = drawn(events, rows=rows).splitlines()
 
-    told = [row for row in screen if row.startswith(("lineage", "…"))]
-    assert len(expected) == len(told)
-    assert all(row.startswith(begin) for begin, row in zip(expected, told, strict=True))
+    written = [row for row in screen if row.startswith(("lineage", "…"))]
+    assert len(expected) == len(written)
+    assert all(row.startswith(begin) for begin, row in zip(expected, written, strict=True))
     assert len(screen) < rows
 
 
 def rollout(number: int, deploy: Outcome, verify: Outcome | None = None) -> list[Event]:
-    """Tell how one of many domains stands."""
     waiting = replace(values.waiting(), usual=(timedelta(minutes=8), timedelta(minutes=15)))
     details = {Outcome.DONE: Text("bound"), Outcome.WAITING: Text("qiniu is applying the change")}
     name = f"img{number:02}.example.com"
@@ -208,7 +205,7 @@ def rollout(number: int, deploy: Outcome, verify: Outcome | None = None) -> list
 
 
 def thirty() -> Iterable[Event]:
-    """Give a run in the middle: twelve are served, seven bound, nine under way, two failed."""
+    """Return a run in the middle: twelve are served, seven bound, nine under way, two failed."""
     yield StepEnded("img", ISSUED)
     for number in range(12):
         yield from rollout(number, Outcome.DONE, Outcome.DONE)
@@ -220,7 +217,7 @@ def thirty() -> Iterable[Event]:
         yield from rollout(number, Outcome.FAILED)
 
 
-def test_of_thirty_domains_what_waits_is_told_first_and_what_is_done_is_counted() -> None:
+def test_of_thirty_domains_what_waits_is_reported_first_and_what_is_done_is_counted() -> None:
     """On the smallest of terminals: what is waited for, of how many, since when, and how long it
     usually takes; then what failed; then numbers.
     """
@@ -318,7 +315,7 @@ EVENTS = st.lists(
         ),
         st.builds(Asking, WORDS, WORDS.map(verbatim)),
         st.builds(Begun, st.integers(0, 100_000)),
-        st.builds(Ended, WORDS),
+        st.builds(LineageEnded, WORDS),
     ),
     max_size=6,
 )

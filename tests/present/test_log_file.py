@@ -19,15 +19,28 @@ from certferry.cli.exits import Exit
 from certferry.cli.main import run
 from certferry.core.certificates.chain import EdgeProblemCode
 from certferry.core.discovery.watched import Host, judged
-from certferry.core.events import Activity, Event, Happened, StepEnded
+from certferry.core.events import (
+    Activity,
+    Asking,
+    Begun,
+    Counted,
+    Event,
+    Happened,
+    LineageEnded,
+    StepEnded,
+)
 from certferry.core.observed.observation import Served
+from certferry.core.planning.plan import Action
 from certferry.core.planning.report import Outcome, StepOutcome
-from certferry.core.planning.steps import Action
-from certferry.core.waiting import Asking, Begun, Counted, Ended, applying
+from certferry.core.reasons import applying
 from certferry.errors import ConfigError, TargetUnavailable
 from certferry.present.language import voice_in
-from certferry.present.log_entries import log_in_order, log_looks, log_unchanged, of_event
-from certferry.present.progress import logged_progress
+from certferry.present.progress import (
+    log_look,
+    log_unchanged,
+    logged_progress,
+    of_event,
+)
 from certferry.present.run_log import Entry, Format, Level, LogFile, RunLog
 from certferry.problem import Problem
 from certferry.text import Text, verbatim
@@ -90,13 +103,11 @@ def test_a_log_that_is_moved_all_the_time(tmp_path: Path) -> None:
 
 
 def certferry(*options: str, stdout: int | None = None) -> subprocess.Popen[bytes]:
-    """Begin a command that has data for stdout."""
     words = [sys.executable, "-m", "certferry", *options, "completion", "bash"]
     return subprocess.Popen(words, stdout=stdout or subprocess.PIPE, stderr=subprocess.PIPE)
 
 
 def is_whole(log: str) -> bool:
-    """Tell whether the log of a run is there."""
     return ": completion begins\n" in log and "] ended with exit code 0\n" in log
 
 
@@ -143,7 +154,6 @@ def test_a_log_on_a_stdout_that_is_a_socket() -> None:
 
 @pytest.fixture
 def fifo(tmp_path: Path) -> Path:
-    """A named pipe."""
     path = tmp_path / "fifo"
     os.mkfifo(path)
     return path
@@ -167,7 +177,7 @@ def test_a_log_that_another_program_reads(fifo: Path) -> None:
     assert stat.S_ISFIFO(fifo.stat().st_mode)
 
 
-def test_a_fifo_without_a_reader_is_told_of(fifo: Path) -> None:
+def test_a_fifo_without_a_reader_is_reported_of(fifo: Path) -> None:
     """Before any work, and at once."""
     with pytest.raises(ConfigError, match="cannot be written: No such device or address"):
         RunLog(voice_in("en")).open(fifo)
@@ -280,7 +290,6 @@ def run_log(path: Path, language: str = "en", format_: Format = Format.TEXT) -> 
 
 
 def a_day(log: RunLog) -> None:
-    """Let everything happen that a run can tell of."""
     failure = TargetUnavailable(Text("{host} did not answer within {read}", host="h", read=NOON))
     waiting = StepOutcome(
         Action.DEPLOY,
@@ -317,11 +326,11 @@ def test_address_that_serves_something_wrong_is_in_the_log(tmp_path: Path) -> No
     good = Served("192.0.2.1", "ab" * 32, valid=True)
 
     look = judged(Host(IMG), (good, bad), NOON)
-    log_looks([look], run_log(tmp_path / "a.log"))
-    log_looks([look], run_log(tmp_path / "b.log", format_=Format.JSON))
+    log_look(look, run_log(tmp_path / "a.log"))
+    log_look(look, run_log(tmp_path / "b.log", format_=Format.JSON))
 
-    told = (tmp_path / "a.log").read_text()
-    assert f"[2026-11-24 12:00:00] {IMG} 192.0.2.2: no answer\n" == told
+    shown = (tmp_path / "a.log").read_text()
+    assert f"[2026-11-24 12:00:00] {IMG} 192.0.2.2: no answer\n" == shown
     event = json.loads((tmp_path / "b.log").read_text())
     assert ("watch.failed", "error", IMG) == (event["event"], event["level"], event["domain"])
     assert ("no answer", "192.0.2.2") == (event["detail"], event["address"])
@@ -337,8 +346,8 @@ def test_addresses_that_differ_are_in_the_log(tmp_path: Path) -> None:
     ]
     log = run_log(tmp_path / "a.log", format_=Format.JSON)
 
-    log_looks([judged(Host(IMG), edges, NOON)], log)
-    log_in_order(judged(Host(IMG), edges[:1], NOON), log)
+    log_look(judged(Host(IMG), edges, NOON), log)
+    log_look(judged(Host(IMG), edges[:1], NOON), log, has_changed=True)
 
     differ, alike = map(json.loads, (tmp_path / "a.log").read_text().splitlines())
     assert ("watch.differs", "warning", "certificates_differ", ["192.0.2.2"]) == (
@@ -354,7 +363,7 @@ def test_addresses_that_differ_are_in_the_log(tmp_path: Path) -> None:
     ("event", "expected"),
     [
         (Begun(3), {"event": "begun", "count": 3}),
-        (Ended("img"), {"event": "ended", "lineage": "img"}),
+        (LineageEnded("img"), {"event": "ended", "lineage": "img"}),
         (Counted("img", 1, 2), {"event": "counted", "lineage": "img", "done": 1, "all": 2}),
         (Asking("img", Text("asking {who}", who="qiniu")), {"event": "asking", "lineage": "img"}),
         (Activity("img", Text("stopped"), NOON), {"event": "activity", "detail": "stopped"}),
@@ -537,7 +546,9 @@ def test_a_full_disk_stops_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("verbosity", ["-q", "-v"])
-def test_the_log_has_what_a_person_needs_whatever_is_told(tmp_path: Path, verbosity: str) -> None:
+def test_the_log_has_what_a_person_needs_whatever_is_reported(
+    tmp_path: Path, verbosity: str
+) -> None:
     """-q makes stderr quiet, not the log: begin, failure with its hint, and end."""
     path = tmp_path / "log"
     nothing = str(tmp_path / "none.toml")

@@ -13,20 +13,26 @@ from certferry.cli import exits
 from certferry.cli.exits import Exit
 from certferry.core.desired.certificate import Kind
 from certferry.core.observed.observation import Change
-from certferry.core.planning.plan import Plan, PlanFinding, Rollout, Weight
-from certferry.core.planning.steps import Action, Due, NotReady, TimedOut
-from certferry.core.reasons import Reason, ReasonCode
-from certferry.core.waiting import Waiting
+from certferry.core.planning.plan import (
+    Action,
+    Due,
+    NotReady,
+    Plan,
+    PlanFinding,
+    Rollout,
+    TimedOut,
+    Weight,
+)
+from certferry.core.reasons import Reason, ReasonCode, Waiting
 from certferry.errors import CertificateError, TargetRejected, TargetStuck
-from certferry.present import plan_document, plan_text
+from certferry.present import documents, plan_text
 from certferry.present.language import Voice
 from certferry.text import Text
 from tests.cli import values
 from tests.cli.values import DRIFTED, HTTPS_OFF, IMG, NEW, OLD, plan, rollout
 
 
-def told(*plans: Plan) -> str:
-    """Give what a person reads in a file."""
+def shown(*plans: Plan) -> str:
     return values.text_of(list(plan_text.lines(plans, Voice())))
 
 
@@ -43,7 +49,7 @@ def test_a_renewal_reads_as_what_will_be_done_and_why() -> None:
           retire   certferry-img-0123456789abcdef0123 at qiniu
 
         1 certificate to issue, 1 deployment, 1 to retire. Nothing was changed; run `certferry sync`.
-        """) == told(whole)  # noqa: E501 - a transcript is as wide as it is
+        """) == shown(whole)  # noqa: E501 - a transcript is as wide as it is
 
 
 def test_what_another_client_made_is_not_counted_as_issued() -> None:
@@ -51,14 +57,14 @@ def test_what_another_client_made_is_not_counted_as_issued() -> None:
     adopted = replace(values.issue(), action=Action.ADOPT)
     imported = plan(rollout(), issue=adopted)
 
-    counts = told(imported, replace(imported, lineage="static"), plan(issue=values.issue()))
+    counts = shown(imported, replace(imported, lineage="static"), plan(issue=values.issue()))
 
     assert (
         "1 certificate to issue, 2 certificates to adopt, 2 deployments. Nothing was changed; run "
         "`certferry sync`."
     ) == counts.splitlines()[-1]
-    assert "\n1 certificate to adopt, 1 deployment. " in told(imported)
-    assert "  adopt    img.example.com" in told(imported)
+    assert "\n1 certificate to adopt, 1 deployment. " in shown(imported)
+    assert "  adopt    img.example.com" in shown(imported)
 
 
 def test_what_is_tried_again_is_shown_and_is_no_change() -> None:
@@ -71,14 +77,14 @@ def test_what_is_tried_again_is_shown_and_is_no_change() -> None:
           retire   left over at qiniu (7a) (tried again; kept if it is still used)
 
         1 to try again. Nothing was changed.
-        """) == told(again)
+        """) == shown(again)
     assert Exit.OK is exits.of_plans([again], check=True)
-    document = plan_document.of_plans([again], Voice())
+    document = documents.of_plans([again], Voice())
     assert 0 == document["changes"]
     assert '"again": true' in json.dumps(document)
 
 
-def test_what_stands_in_the_file_in_vain_is_told_and_changes_nothing() -> None:
+def test_what_stands_in_the_file_without_effect_is_reported_and_changes_nothing() -> None:
     """Where the rest is as declared, and beside what is to be done."""
     error = TargetRejected(Text("`exclude` has x.cn"), hint=Text("correct it"))
     remarks = (PlanFinding.of(Weight.UNMATCHED, error, "qiniu"),)
@@ -91,10 +97,10 @@ def test_what_stands_in_the_file_in_vain_is_told_and_changes_nothing() -> None:
                    hint: correct it
 
         Nothing to do: 1 certificate is as declared.
-        """) == told(settled)
-    assert "  in vain  qiniu: `exclude` has x.cn" in told(pending)
+        """) == shown(settled)
+    assert "  in vain  qiniu: `exclude` has x.cn" in shown(pending)
     assert Exit.OK is exits.of_plans([settled], check=True)
-    assert "`exclude` has x.cn" in json.dumps(plan_document.of_plans([settled], Voice()))
+    assert "`exclude` has x.cn" in json.dumps(documents.of_plans([settled], Voice()))
 
 
 def test_what_is_wrong_with_a_certificate_itself_names_no_target() -> None:
@@ -102,8 +108,8 @@ def test_what_is_wrong_with_a_certificate_itself_names_no_target() -> None:
     error = CertificateError(Text("x.pem: cannot be read"))
     obstructed = plan(findings=(PlanFinding.of(Weight.BLOCKED, error),), lineage="qiniu")
 
-    assert "\n  blocked  x.pem: cannot be read\n" in told(obstructed)
-    assert '"target": null' in json.dumps(plan_document.of_plans([obstructed], Voice()))
+    assert "\n  blocked  x.pem: cannot be read\n" in shown(obstructed)
+    assert '"target": null' in json.dumps(documents.of_plans([obstructed], Voice()))
 
 
 def test_several_certificates_are_counted_in_the_plural() -> None:
@@ -135,10 +141,10 @@ def test_several_certificates_are_counted_in_the_plural() -> None:
           verify   a.img.example.com
 
         2 certificates to issue, 4 deployments. Nothing was changed; run `certferry sync`.
-        """) == told(first, second)
+        """) == shown(first, second)
 
 
-def test_changed_settings_are_told_one_by_one() -> None:
+def test_changed_settings_are_reported_one_by_one() -> None:
     """A drift is a diff: what, before and after, in columns."""
     changes = (
         Change("force_https", "false", "true"),
@@ -153,7 +159,7 @@ def test_changed_settings_are_told_one_by_one() -> None:
           verify   img.example.com
 
         1 deployment. Nothing was changed; run `certferry sync`.
-        """) == told(plan(rollout(reason=DRIFTED, changes=changes)))
+        """) == shown(plan(rollout(reason=DRIFTED, changes=changes)))
 
 
 def test_what_is_only_not_yet_seen_is_counted_as_a_look() -> None:
@@ -163,7 +169,7 @@ def test_what_is_only_not_yet_seen_is_counted_as_a_look() -> None:
           verify   img.example.com (waiting: 1 of 2 addresses do not serve it yet)
 
         1 domain to verify. Nothing was changed; run `certferry sync`.
-        """) == told(plan(values.look()))
+        """) == shown(plan(values.look()))
 
 
 def test_an_old_copy_alone_is_retired() -> None:
@@ -173,7 +179,7 @@ def test_an_old_copy_alone_is_retired() -> None:
           retire   certferry-img-0123456789abcdef0123 at qiniu
 
         1 to retire. Nothing was changed; run `certferry sync`.
-        """) == told(plan(retirements=(values.retire(),)))
+        """) == shown(plan(retirements=(values.retire(),)))
 
 
 def test_what_is_not_ours_is_listed_with_its_days() -> None:
@@ -191,14 +197,14 @@ def test_what_is_not_ours_is_listed_with_its_days() -> None:
           retire   old at qiniu (2f, expired)
 
         3 to retire. Nothing was changed; run `certferry sync`.
-        """) == told(plan(retirements=steps))
+        """) == shown(plan(retirements=steps))
 
 
-def test_the_document_tells_how_long_a_copy_is_valid() -> None:
+def test_the_document_shows_how_long_a_copy_is_valid() -> None:
     """The moment and the whole days, for our own and for others'."""
     step = values.retire_unmanaged("5f3c", "by hand", timedelta(days=9, hours=1))
 
-    document = json.loads(json.dumps(plan_document.of_plans([plan(retirements=(step,))], Voice())))
+    document = json.loads(json.dumps(documents.of_plans([plan(retirements=(step,))], Voice())))
 
     [written] = document["certificates"][0]["steps"]
     assert ("by hand", "2026-12-03T13:00:00Z", 9) == (
@@ -208,18 +214,18 @@ def test_the_document_tells_how_long_a_copy_is_valid() -> None:
     )
 
 
-def test_a_source_domain_is_told_apart() -> None:
+def test_a_source_domain_is_distinguished() -> None:
     """Its kind stands behind it; a CDN domain is what most are."""
     steps = values.rollout().steps
     source = Rollout("qiniu", IMG, tuple(replace(step, kind=Kind("kodo")) for step in steps))
 
-    whole = told(plan(source))
+    whole = shown(plan(source))
 
     assert "  deploy   qiniu → img.example.com (kodo)" in whole
     assert "  verify   img.example.com (kodo)" in whole
 
 
-def test_refusals_and_obstacles_are_told_with_their_hints() -> None:
+def test_refusals_and_obstacles_are_reported_with_their_hints() -> None:
     """What cannot be done is said with what to do about it; nothing is promised of `sync`."""
     stuck = plan(findings=(values.too_short(), values.frozen(), values.frozen(None)))
 
@@ -235,7 +241,7 @@ def test_refusals_and_obstacles_are_told_with_their_hints() -> None:
 
         1 refused, 2 blocked. Nothing was changed.
         """)  # noqa: E501 - a transcript is as wide as it is
-        == told(stuck)
+        == shown(stuck)
     )
 
 
@@ -251,7 +257,7 @@ def test_what_can_be_done_is_planned_beside_what_cannot() -> None:
                    hint: unfreeze it in the console
 
         1 certificate to issue, 1 deployment, 1 blocked. Nothing was changed; see to what is blocked first.
-        """) == told(plan(rollout(), issue=values.issue(), findings=(values.frozen(),)))  # noqa: E501 - a transcript is as wide as it is
+        """) == shown(plan(rollout(), issue=values.issue(), findings=(values.frozen(),)))  # noqa: E501 - a transcript is as wide as it is
 
 
 @pytest.mark.parametrize(
@@ -264,12 +270,12 @@ def test_what_can_be_done_is_planned_beside_what_cannot() -> None:
 )
 def test_an_empty_plan_says_that_everything_is_as_declared(count: int, expected: str) -> None:
     """Nothing to do is said in one sentence, however many certificates there are."""
-    assert expected == told(*[plan()] * count)
+    assert expected == shown(*[plan()] * count)
 
 
 def test_what_is_as_declared_is_left_out_beside_what_is_not() -> None:
     """Among many certificates only those with something to do are listed."""
-    assert "static" not in told(plan(values.look()), plan(lineage="static"))
+    assert "static" not in shown(plan(values.look()), plan(lineage="static"))
 
 
 def test_the_document_has_the_promised_keys() -> None:
@@ -278,7 +284,7 @@ def test_the_document_has_the_promised_keys() -> None:
         rollout(), issue=values.issue(), retirements=(values.retire(),), findings=(values.frozen(),)
     )
 
-    document = json.loads(json.dumps(plan_document.of_plans([whole, plan()], Voice())))
+    document = json.loads(json.dumps(documents.of_plans([whole, plan()], Voice())))
 
     assert {"changes", "certificates"} == set(document)
     assert 4 == document["changes"]
@@ -326,8 +332,8 @@ def test_the_document_and_the_text_say_when_a_step_is_due() -> None:
     deploy, *_ = rollout().steps
     plans = [plan(Rollout("qiniu", IMG, (replace(deploy, due=due),))) for due in dues]
 
-    document = json.loads(json.dumps(plan_document.of_plans(plans, Voice())))
-    words = told(*plans)
+    document = json.loads(json.dumps(documents.of_plans(plans, Voice())))
+    words = shown(*plans)
 
     now, waiting, failed, spent = (c["steps"][0] for c in document["certificates"])
     assert ("now", "blocked") == (now["due"], spent["due"])
@@ -347,8 +353,8 @@ def test_what_is_stuck_is_no_deployment_to_run() -> None:
     deploy, verify = rollout().steps
     stuck = plan(Rollout("qiniu", IMG, (replace(deploy, due=TimedOut(error)), verify)))
 
-    alone, beside = told(stuck).splitlines(), told(stuck, plan(rollout()))
-    with_old_copy = told(replace(stuck, retirements=(values.retire(),)))
+    alone, beside = shown(stuck).splitlines(), shown(stuck, plan(rollout()))
+    with_old_copy = shown(replace(stuck, retirements=(values.retire(),)))
 
     assert "1 stuck. Nothing was changed." == alone[-1]
     assert "           hint: send the ticket" in alone
@@ -362,18 +368,18 @@ def test_each_domain_has_its_own_reason_where_they_differ() -> None:
     off = Reason(ReasonCode.HTTPS_OFF, Text("HTTPS is off → will be turned on"))
     foreign = Reason(ReasonCode.SERVES_FOREIGN, Text("another certificate is bound"))
 
-    words = told(plan(rollout(reason=off), rollout("a.img.example.com", reason=foreign)))
+    words = shown(plan(rollout(reason=off), rollout("a.img.example.com", reason=foreign)))
 
     assert "img: not as declared, for the reasons below" == words.splitlines()[0]
     assert "qiniu → img.example.com (HTTPS is off → will be turned on)" in words
     assert "qiniu → a.img.example.com (another certificate is bound)" in words
 
 
-def test_the_document_tells_what_cannot_be_done() -> None:
+def test_the_document_shows_what_cannot_be_done() -> None:
     """Refusals and obstacles carry a code, a sentence and a hint."""
     stuck = plan(findings=(values.too_short(), values.frozen()))
 
-    document = json.loads(json.dumps(plan_document.of_plans([stuck], Voice())))
+    document = json.loads(json.dumps(documents.of_plans([stuck], Voice())))
 
     (written,) = document["certificates"]
 
@@ -392,6 +398,6 @@ def test_the_document_tells_what_cannot_be_done() -> None:
 
 def test_what_later_runs_remove_is_counted() -> None:
     """A run removes only so many; the plan says how many more there are."""
-    whole = told(plan(retirements=(values.retire(),), retire_later=(("qiniu", 3),)))
+    whole = shown(plan(retirements=(values.retire(),), retire_later=(("qiniu", 3),)))
 
     assert "\n  retire   qiniu: certificates that later runs remove: 3\n" in whole

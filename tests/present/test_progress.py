@@ -10,8 +10,8 @@ from datetime import timedelta
 import pytest
 
 from certferry.core.events import Activity, StepEnded
+from certferry.core.planning.plan import Action
 from certferry.core.planning.report import Outcome, StepOutcome
-from certferry.core.planning.steps import Action
 from certferry.present.console import Console, Verbosity
 from certferry.present.progress import progress_lines, progress_on
 from certferry.text import Text
@@ -35,7 +35,7 @@ def later(seconds: int) -> StepOutcome:
     return replace(WAITING, waiting=values.waiting(look_again=timedelta(seconds=seconds)))
 
 
-def test_a_wait_is_told_when_it_changes_not_at_every_look() -> None:
+def test_a_wait_is_reported_when_it_changes_not_at_every_look() -> None:
     """The same sentence about the same step is one line, however often it is looked at."""
     console = TestConsole()
     follower = progress_lines(console.console)
@@ -51,7 +51,7 @@ def test_a_wait_is_told_when_it_changes_not_at_every_look() -> None:
     assert "" == console.out
 
 
-def test_each_certificate_and_each_step_is_told_for_itself() -> None:
+def test_each_certificate_and_each_step_is_reported_for_itself() -> None:
     """What one certificate waits for does not silence another's news."""
     console = TestConsole()
     follower = progress_lines(console.console)
@@ -79,7 +79,7 @@ def test_a_stderr_that_is_gone_stops_no_run() -> None:
     progress_lines(Console(io.StringIO(), gone, {}))(BUSY)
 
 
-def test_many_threads_may_tell_at_once() -> None:
+def test_many_threads_may_report_at_once() -> None:
     """Lines are whole, from every thread."""
     console = TestConsole()
     follower = progress_lines(console.console)

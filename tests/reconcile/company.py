@@ -1,4 +1,4 @@
-"""A company with many certificates, and the engine over in-memory twins, with its threads."""
+"""A company with many certificates, and the engine over in-memory fakes, with its threads."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ from certferry_sandbox.testing.memory_target import MemoryCdn
 
 
 def now() -> datetime:
-    """The real clock."""
     return datetime.now(UTC)
 
 
@@ -55,15 +54,14 @@ class Company:
         self.issuer = MemoryIssuer(self.state, now)
         self.events: list[Event] = []
         self.watch: Progress = self.events.append
-        self.certificates = [self._wish(f"img{number}.example.com") for number in range(count)]
+        self.certificates = [self._desired(f"img{number}.example.com") for number in range(count)]
 
-    def _wish(self, domain: str) -> DesiredCertificate:
+    def _desired(self, domain: str) -> DesiredCertificate:
         self.cdn.add_domain(domain)
         deployment = DesiredDeployment("cdn", (domain,))
         return DesiredCertificate(domain, (domain,), "dns", deployments=(deployment,))
 
     def ports(self) -> Ports:
-        """These ports."""
         return Ports(
             issuer=self.issuer,
             source=MemorySource(),
@@ -72,7 +70,6 @@ class Company:
             receiver=MemoryReceivers().receiver,
             probe=self.cdn,
             state=self.state,
-            lease=self.lease,
             now=now,
             progress=self.watch,
             claims=self.claims,
@@ -80,5 +77,4 @@ class Company:
         )
 
     def reconciler(self) -> Reconciler:
-        """The engine over these ports."""
         return Reconciler(self.ports())

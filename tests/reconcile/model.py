@@ -1,11 +1,10 @@
-"""A model world around the real engine: every port is an in-memory twin, time is virtual, and a run
+"""A model world around the real engine: every port is an in-memory fake, time is virtual, and a run
 can be killed between any two calls that go through a port.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from heapq import heappop, heappush
@@ -25,7 +24,6 @@ from certferry.core.planning.planner import Issuing
 from certferry.core.planning.report import LineageReport
 from certferry.core.planning.rollouts import Claims
 from certferry.ports.progress import each_of
-from certferry.ports.state import Lease
 from certferry.reconcile.observe import observe
 from certferry.reconcile.reconciler import LineageReconciler, plan_lineage
 from certferry.reconcile.run import Ports, history_keeper
@@ -37,7 +35,7 @@ from certferry_sandbox.testing.memory_state import MemoryState
 from certferry_sandbox.testing.memory_target import MemoryCdn
 
 START = datetime.fromisoformat("2026-11-24T12:00:00+00:00")
-MOST_VISITS = 400
+MOST_PASSES = 400
 MOMENT = timedelta(microseconds=1)
 """Between two runs: no two begin at the same moment."""
 IMMORTAL = 1_000_000
@@ -53,7 +51,6 @@ class FallenEdges:
     """A `Probe` of edges that present something else than they did, whatever is bound."""
 
     def served(self, domains: Sequence[str]) -> dict[str, tuple[Served, ...]]:
-        """See `ports.probe.Probe.served`."""
         return dict.fromkeys(domains, (Served("192.0.2.1", "ff" * 32, valid=True),))
 
 
@@ -87,14 +84,12 @@ class ModelWorld:
         self._runs = 0
 
     def now(self) -> datetime:
-        """The virtual moment."""
         return self.clock
 
     def pass_time(self, duration: timedelta) -> None:
-        """Let time pass between two runs."""
         self.clock += duration
 
-    def wish(
+    def desired(
         self,
         *domains: str,
         names: tuple[str, ...] = ("img.example.com", "*.img.example.com"),
@@ -110,7 +105,7 @@ class ModelWorld:
 
     def run(
         self,
-        wish: DesiredCertificate,
+        desired: DesiredCertificate,
         *,
         kill_after: int = IMMORTAL,
         renew: bool = False,
@@ -119,12 +114,14 @@ class ModelWorld:
         """Run to the end, passing the time it waits for; `None` when the process was killed, as
         it is after so many calls through ports.
         """
-        reports = self.run_together([wish], kill_after=kill_after, renew=renew, scheduled=scheduled)
+        reports = self.run_together(
+            [desired], kill_after=kill_after, renew=renew, scheduled=scheduled
+        )
         return None if reports is None else reports[0]
 
     def run_together(
         self,
-        wishes: Sequence[DesiredCertificate],
+        all_desired: Sequence[DesiredCertificate],
         *,
         kill_after: int = IMMORTAL,
         renew: bool = False,
@@ -139,9 +136,10 @@ class ModelWorld:
             ports = self.ports(process, life)
             issuing = issuing_of(renew=renew)
             runs = [
-                LineageReconciler(wish, ports, issuing, keeps_pauses=scheduled) for wish in wishes
+                LineageReconciler(desired, ports, issuing, keeps_pauses=scheduled)
+                for desired in all_desired
             ]
-            self.visit_to_the_end(*runs)
+            self.pass_to_the_end(*runs)
             return [run.report() for run in runs]
         except Killed:
             return None
@@ -150,10 +148,10 @@ class ModelWorld:
             self.calls = kill_after - life.left
             self.pass_time(MOMENT)
 
-    def visit_to_the_end(self, *runs: LineageReconciler) -> None:
+    def pass_to_the_end(self, *runs: LineageReconciler) -> None:
         """Visit until nothing waits, the lineage whose time comes first at first."""
         due = [(self.clock, number) for number in range(len(runs))]
-        for _ in range(MOST_VISITS * len(runs)):
+        for _ in range(MOST_PASSES * len(runs)):
             moment, number = heappop(due)
             self.clock = max(self.clock, moment)
             waiting = runs[number].reconcile()
@@ -164,21 +162,12 @@ class ModelWorld:
         raise AssertionError("it waits for ever")
 
     def ports(self, process: str, life: Life | None = None) -> Ports:
-        """The ports as one process sees them."""
         fate = life or Life(IMMORTAL)
         state: Any = Port(self.state.seen_by(process), fate)
 
         dns: Any = Port(self.dns, fate)
         cdn: Any = Port(self.cdn, fate)
         source: Any = Port(self.source, fate)
-
-        @contextmanager
-        def lease(lineage: str) -> Iterator[Lease]:
-            held = state.acquire(lineage, self.now())
-            try:
-                yield held
-            finally:
-                state.release(held)
 
         return Ports(
             issuer=self.issuer.seen_by(state),
@@ -188,20 +177,18 @@ class ModelWorld:
             receiver=lambda delivery: Port(self.receivers.receiver(delivery), fate),
             probe=cdn,
             state=state,
-            lease=lease,
             now=self.now,
             progress=each_of(history_keeper(state, self.now, "tester"), self.events.append),
             claims=self.claims,
         )
 
     def challenge_values(self) -> list[str]:
-        """What is left of our challenges in DNS."""
         return self.dns.values("_acme-challenge.img.example.com")
 
     def plan(
-        self, wish: DesiredCertificate, issuing: Issuing = Issuing.IF_DUE, **ports: Any
+        self, desired: DesiredCertificate, issuing: Issuing = Issuing.IF_DUE, **ports: Any
     ) -> Plan:
         """Plan, without changing anything, with some ports replaced."""
         times = Times.at(self.clock)
         ours = replace(self.ports("planner"), **ports)
-        return plan_lineage(wish, observe(wish, ours), times, issuing)
+        return plan_lineage(desired, observe(desired, ours), times, issuing)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from certferry.core.planning.plan import Action
 from certferry.core.planning.report import LineageReport, StepOutcome
-from certferry.core.planning.steps import Action
 from certferry.reconcile.reconciler import LineageReconciler
 from certferry.reconcile.run import Ports
 from tests.reconcile.model import ModelWorld
@@ -15,22 +15,20 @@ OTHER = "a.img.example.com"
 
 
 def synced(world: ModelWorld) -> LineageReport:
-    """Run to the end."""
-    report = world.run(world.wish())
+    report = world.run(world.desired())
     assert report is not None
     return report
 
 
 def outcome(report: LineageReport, action: Action, domain: str | None = None) -> StepOutcome:
-    """The outcome of one step."""
     (found,) = (o for o in report.outcomes if o.action is action and o.domain == domain)
     return found
 
 
-def one_visit(world: ModelWorld, **ports: object) -> LineageReport:
+def one_pass(world: ModelWorld, **ports: object) -> LineageReport:
     """Visit once, with some ports replaced, and tell how it stands."""
     ours: Ports = replace(world.ports("run"), **ports)  # type: ignore[arg-type]  # a test's shorthand
     world.alive.add("run")
-    run = LineageReconciler(world.wish(), ours)
+    run = LineageReconciler(world.desired(), ours)
     run.reconcile()
     return run.report()

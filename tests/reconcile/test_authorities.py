@@ -10,8 +10,8 @@ from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.certificates.renewal import RenewalInfo
 from certferry.core.desired.certificate import Authority, DesiredCertificate, Issuance
 from certferry.core.planning.limits import Hold
+from certferry.core.planning.plan import Action
 from certferry.core.planning.report import LineageReport, Outcome
-from certferry.core.planning.steps import Action
 from certferry.errors import (
     CaUnavailable,
     CertificateRejected,
@@ -44,12 +44,9 @@ HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
 @dataclass(frozen=True)
 class Cas:
-    """An issuer at several directories."""
-
     by_directory: dict[str, MemoryIssuer]
 
     def at(self, authority: Authority) -> MemoryIssuer:
-        """One of them."""
         return self.by_directory[authority.directory]
 
     def seen_by(self, state: StateStore) -> Cas:
@@ -57,31 +54,24 @@ class Cas:
         return Cas({url: issuer.seen_by(state) for url, issuer in self.by_directory.items()})
 
     def must_be_provable(self, names: Sequence[str], dns: DnsProvider) -> frozenset[str]:
-        """See `ports.issuer.Issuer.must_be_provable`."""
         return self.at(USUAL).must_be_provable(names, dns)
 
     def rate_limit_hold(self, request: IssueRequest) -> OrderHeldBack | None:
-        """See `ports.issuer.Issuer.rate_limit_hold`."""
         return self.by_directory[request.directory].rate_limit_hold(request)
 
     def issue(
         self, request: IssueRequest, dns: DnsProvider, lease: Lease, progress: Progress
     ) -> CertificateBundle:
-        """See `ports.issuer.Issuer.issue`."""
         return self.by_directory[request.directory].issue(request, dns, lease, progress)
 
     def renewal_info(self, cert_pem: str, directory: str = "") -> RenewalInfo:
-        """See `ports.issuer.Issuer.renewal_info`."""
         return self.by_directory[directory].renewal_info(cert_pem)
 
     def sweep(self, lineage: str, accounts: Sequence[DnsProvider], now: datetime) -> None:
-        """See `ports.issuer.Issuer.sweep`."""
         self.at(USUAL).sweep(lineage, accounts, now)
 
 
 class TwoCas(ModelWorld):
-    """A world in which a certificate may be ordered at two CAs."""
-
     def __init__(self) -> None:
         super().__init__()
         self.cdn.add_domain(IMG)
@@ -93,33 +83,28 @@ class TwoCas(ModelWorld):
         self.issuer = self.cas  # type: ignore[assignment]  # it does what the world asks of it
 
     def wanted(self) -> DesiredCertificate:
-        """The wish."""
-        return replace(self.wish(), issuance=ISSUANCE)
+        return replace(self.desired(), issuance=ISSUANCE)
 
     def sync(self, **options: object) -> LineageReport:
-        """Run to the end."""
         report = self.run(self.wanted(), **options)  # type: ignore[arg-type]  # a test's shorthand
         assert report is not None
         return report
 
     def fail(self, usual: IssuanceError | None = DOWN, other: IssuanceError | None = None) -> None:
-        """Let the CAs fail like this."""
         self.cas.at(USUAL).fail_with(usual)
         self.cas.at(OTHER).fail_with(other)
 
     @property
     def issued(self) -> tuple[int, int]:
-        """How many certificates each has issued."""
         return self.cas.at(USUAL).issued, self.cas.at(OTHER).issued
 
-    def told(self, event: str) -> list[dict[str, str]]:
+    def lines(self, event: str) -> list[dict[str, str]]:
         """What the history says of such events, oldest first."""
         entries = reversed(self.state.history("img", 100))
         return [dict(entry.facts) for entry in entries if entry.event == event]
 
 
 def asked_in_plan(world: TwoCas) -> list[str]:
-    """Which CAs a plan names."""
     ports = world.ports("planner")
     run = LineageReconciler(world.wanted(), ports)
     issue = run.plan(observe(run.desired, ports)).issue
@@ -133,7 +118,7 @@ def test_usual_ca_is_asked_as_long_as_it_answers() -> None:
     world.sync()
 
     assert (1, 0) == world.issued
-    assert ["letsencrypt"] == [facts["ca"] for facts in world.told("issued")]
+    assert ["letsencrypt"] == [facts["ca"] for facts in world.lines("issued")]
 
 
 def test_first_certificate_is_ordered_elsewhere_after_a_day() -> None:
@@ -148,8 +133,8 @@ def test_first_certificate_is_ordered_elsewhere_after_a_day() -> None:
     assert Outcome.DONE is outcome(world.sync(), Action.ISSUE).outcome
 
     assert (0, 1) == world.issued
-    assert [{"ca": "letsencrypt", "problem": "the CA is down"}] == world.told("ca failed")
-    assert ["zerossl"] == [facts["ca"] for facts in world.told("issued")]
+    assert [{"ca": "letsencrypt", "problem": "the CA is down"}] == world.lines("ca failed")
+    assert ["zerossl"] == [facts["ca"] for facts in world.lines("issued")]
 
 
 def test_ca_that_gave_a_certificate_is_asked_when_to_renew_it() -> None:
@@ -230,7 +215,7 @@ def test_ca_that_asked_to_be_left_alone_is_left_out() -> None:
     assert Outcome.DONE is outcome(world.sync(), Action.ISSUE).outcome
 
     assert (0, 1) == world.issued
-    assert [] == world.told("ca failed")
+    assert [] == world.lines("ca failed")
 
 
 def used_up(world: TwoCas, until: datetime) -> None:
@@ -250,7 +235,7 @@ def test_budget_that_is_used_up_beyond_the_deadline_leads_elsewhere() -> None:
     assert Outcome.DONE is outcome(world.sync(), Action.ISSUE).outcome
 
     assert (1, 1) == world.issued
-    assert [] == world.told("ca failed")
+    assert [] == world.lines("ca failed")
 
 
 def test_budget_that_is_free_again_within_the_hour_is_waited_for() -> None:
@@ -299,11 +284,11 @@ def test_every_ca_asked_to_be_left_alone() -> None:
     world.fail(None)
     world.pass_time(HOUR)
 
-    told = outcome(world.sync(), Action.ISSUE)
+    lines = outcome(world.sync(), Action.ISSUE)
 
-    assert (Outcome.WAITING, (0, 0)) == (told.outcome, world.issued)
-    assert told.error is not None
-    assert early.retry.after == told.error.retry.after
+    assert (Outcome.WAITING, (0, 0)) == (lines.outcome, world.issued)
+    assert lines.error is not None
+    assert early.retry.after == lines.error.retry.after
     world.pass_time(2 * DAY)
     world.sync()
     assert (0, 1) == world.issued
@@ -317,10 +302,10 @@ def test_failure_is_none_that_passes_where_only_one_ca_says_when() -> None:
     world.pass_time(DAY)
     world.fail(RateLimited(Text("too many"), retry=Retry.at(world.now() + DAY)), DOWN)
 
-    told = outcome(world.sync(), Action.ISSUE)
+    lines = outcome(world.sync(), Action.ISSUE)
 
-    assert Outcome.FAILED is told.outcome
-    assert "too many; zerossl: the CA is down" == str(told.detail)
+    assert Outcome.FAILED is lines.outcome
+    assert "too many; zerossl: the CA is down" == str(lines.detail)
 
 
 def test_certificate_of_another_ca_is_replaced_at_none() -> None:
@@ -347,11 +332,11 @@ def test_every_ca_fails() -> None:
     world.sync()
     world.pass_time(DAY)
 
-    told = outcome(world.sync(), Action.ISSUE)
+    lines = outcome(world.sync(), Action.ISSUE)
 
-    assert "the CA is down; zerossl: it is for other names" == str(told.detail)
+    assert "the CA is down; zerossl: it is for other names" == str(lines.detail)
     assert world.state.remembered("img").rejected_at is not None
-    assert ["letsencrypt", "zerossl"] == [facts["ca"] for facts in world.told("ca failed")]
+    assert ["letsencrypt", "zerossl"] == [facts["ca"] for facts in world.lines("ca failed")]
 
 
 def test_run_that_is_killed_while_it_orders_elsewhere_is_followed_by_no_second_order() -> None:

@@ -88,21 +88,21 @@ def test_any_declaration_follows_any_other(
     world.cdn.add_domain(IMG)
     world.cdn.add_domain(OTHER)
     their_age = A_CLIENT_RENEWS
-    for wish, pause, killed_after, renewed in (*phases, (last, timedelta(0), None, False)):
+    for desired, pause, killed_after, renewed in (*phases, (last, timedelta(0), None, False)):
         world.pass_time(pause)
         their_age += pause
         if renewed or their_age >= A_CLIENT_RENEWS:
             world.source.put(FILES, make_bundle(*NAMES, not_before=world.clock))
             their_age = timedelta(0)
-        if killed_after is None or world.run(wish, kill_after=killed_after) is not None:
-            must_be_as_declared(world, wish)
+        if killed_after is None or world.run(desired, kill_after=killed_after) is not None:
+            must_be_as_declared(world, desired)
 
 
 @st.composite
 def neighbours(draw: st.DrawFn) -> tuple[DesiredCertificate, ...]:
     """Declare up to three certificates; of those that cover a domain one may name it."""
     free = {IMG, OTHER, SHOP}
-    wishes = []
+    all_desired = []
     for lineage in draw(st.lists(st.sampled_from(["a", "b", "c"]), min_size=1, unique=True)):
         names = draw(st.sampled_from([NAMES, ("*.example.com", SHOP), (OTHER, SHOP)]))
         named = [domain for domain in sorted(free) if covered_by(names, domain)]
@@ -111,12 +111,12 @@ def neighbours(draw: st.DrawFn) -> tuple[DesiredCertificate, ...]:
         deployment = DesiredDeployment(
             "qiniu", (domain,) if domain else None, retire=draw(st.sampled_from(Retirement))
         )
-        wishes.append(
+        all_desired.append(
             DesiredCertificate(
                 lineage, names, "dnspod", deployments=draw(st.sampled_from([(), (deployment,)]))
             )
         )
-    return tuple(wishes)
+    return tuple(all_desired)
 
 
 @settings(max_examples=examples(60))
@@ -134,28 +134,28 @@ def test_domains_go_from_one_certificate_to_another(
     world = ModelWorld()
     for domain in (IMG, OTHER, SHOP):
         world.cdn.add_domain(domain)
-    for wishes, pause, killed_after in (*phases, (last, timedelta(0), None)):
+    for all_desired, pause, killed_after in (*phases, (last, timedelta(0), None)):
         world.pass_time(pause)
-        world.claims = Claims(wishes)
+        world.claims = Claims(all_desired)
         if killed_after is not None:
-            world.run_together(wishes, kill_after=killed_after)
+            world.run_together(all_desired, kill_after=killed_after)
             continue
         # What another certificate's run was killed over may take longer than ours waits.
-        world.run_together(wishes)
-        reports = world.run_together(wishes)
+        world.run_together(all_desired)
+        reports = world.run_together(all_desired)
         assert reports is not None
         assert all(report.ok for report in reports), reports
-        assert all(world.plan(wish).is_settled for wish in wishes)
+        assert all(world.plan(desired).is_settled for desired in all_desired)
         assert [] == world.cdn.broken
 
 
-def must_be_as_declared(world: ModelWorld, wish: DesiredCertificate) -> None:
+def must_be_as_declared(world: ModelWorld, desired: DesiredCertificate) -> None:
     """Run to the end, and once more."""
-    report, again = world.run(wish), world.run(wish)
+    report, again = world.run(desired), world.run(desired)
     assert report is not None
     assert report.ok, report
     assert again is not None
     assert again.is_unchanged, again
     assert [] == world.cdn.broken
-    if wish.files is None:
+    if desired.files is None:
         assert [] == world.challenge_values()

@@ -25,16 +25,14 @@ from certferry.core.desired.certificate import (
     Program,
     delivered,
 )
-from certferry.core.discovery.inventory import AccountLook
+from certferry.core.discovery.inventory import AccountSurvey, FoundDomain, FoundZone, Survey
 from certferry.core.discovery.proposal import must_have_zone
-from certferry.core.discovery.survey import FoundDomain, FoundZone, Survey
-from certferry.core.events import Activity, Event
+from certferry.core.events import Activity, Begun, Event, LineageEnded
 from certferry.core.observed.observation import Change, Served
 from certferry.core.planning.due import Times
+from certferry.core.planning.plan import Action, Deploy
 from certferry.core.planning.planner import Issuing
 from certferry.core.planning.report import LineageReport, Outcome
-from certferry.core.planning.steps import Action, Deploy
-from certferry.core.waiting import Begun, Ended
 from certferry.errors import (
     ConfigError,
     DnsAccessDenied,
@@ -46,11 +44,11 @@ from certferry.errors import (
 from certferry.ports.receiver import Receiver
 from certferry.ports.state import ChallengeRecord
 from certferry.ports.survey import Looked
-from certferry.reconcile.challenges import ZoneRouter
-from certferry.reconcile.discover import MOST_SIGNS, SIGNS_OF_LIFE, Surveys, survey_accounts
+from certferry.reconcile.issue import ZoneRouter
 from certferry.reconcile.observe import observe
 from certferry.reconcile.reconciler import LineageReconciler, plan_lineage
 from certferry.reconcile.run import Ports, Run
+from certferry.reconcile.status import MOST_SIGNS, SIGNS_OF_LIFE, Surveys, survey_accounts
 from certferry.text import Text
 from certferry_sandbox.testing.certificates import make_bundle, with_another_chain
 from certferry_sandbox.testing.memory_dns import MemoryDns
@@ -74,42 +72,39 @@ class Machine:
         self.world = ModelWorld()
         self.killed = False
 
-    def wish(self, *arguments: str) -> DesiredCertificate:
+    def desired(self, *arguments: str) -> DesiredCertificate:
         """Ask for a certificate that goes to one command: it writes down its arguments."""
         script = ("/bin/sh", "-c", 'echo "$1" >> ran; test "$1" != broken', "push", *arguments)
         program = Program(script, str(self.folder), timedelta(seconds=30))
         deployment = delivered(CommandDelivery("push", program))
-        return replace(self.world.wish(), deployments=(deployment,))
+        return replace(self.world.desired(), deployments=(deployment,))
 
-    def sync(self, wish: DesiredCertificate) -> LineageReport:
+    def sync(self, desired: DesiredCertificate) -> LineageReport:
         """Run once, to the end."""
         self.world.alive.add("run")
-        run = LineageReconciler(wish, replace(self.world.ports("run"), receiver=self.receiver))
+        run = LineageReconciler(desired, replace(self.world.ports("run"), receiver=self.receiver))
         assert run.reconcile() is None
         self.world.alive.discard("run")
         self.world.pass_time(MOMENT)
         return run.report()
 
-    def deploys(self, wish: DesiredCertificate) -> list[Deploy]:
+    def deploys(self, desired: DesiredCertificate) -> list[Deploy]:
         """Plan, and give the deliveries."""
-        observed = observe(wish, replace(self.world.ports("planner"), receiver=self.receiver))
-        plan = plan_lineage(wish, observed, Times.at(self.world.clock), Issuing.IF_DUE)
+        observed = observe(desired, replace(self.world.ports("planner"), receiver=self.receiver))
+        plan = plan_lineage(desired, observed, Times.at(self.world.clock), Issuing.IF_DUE)
         return [step for step in plan.steps if isinstance(step, Deploy)]
 
-    def standing(self, wish: DesiredCertificate) -> Standing:
-        """Tell how the command stands."""
-        observed = observe(wish, replace(self.world.ports("looker"), receiver=self.receiver))
-        [found] = status_of(wish, observed, self.world.clock).domains
+    def standing(self, desired: DesiredCertificate) -> Standing:
+        observed = observe(desired, replace(self.world.ports("looker"), receiver=self.receiver))
+        [found] = status_of(desired, observed, self.world.clock).domains
         return found.standing
 
     def receiver(self, delivery: Delivery) -> Receiver:
-        """See `reconcile.run.Ports.receiver`."""
         assert isinstance(delivery, CommandDelivery)
-        return command.connect(delivery, workspace=self.folder / "w", pause=lambda _: None)
+        return command.CommandReceiver(delivery, workspace=self.folder / "w", pause=lambda _: None)
 
     @property
     def ran(self) -> list[str]:
-        """What the commands have written down."""
         path = self.folder / "ran"
         return path.read_text().splitlines() if path.exists() else []
 
@@ -122,8 +117,8 @@ def machine(tmp_path: Path) -> Machine:
 
 def test_edited_command_runs_again_for_the_same_certificate(machine: Machine) -> None:
     """The plan says why, nothing is issued, and afterwards it is left alone."""
-    machine.sync(machine.wish("to lb1"))
-    edited = machine.wish("to lb2")
+    machine.sync(machine.desired("to lb1"))
+    edited = machine.desired("to lb2")
 
     [deploy] = machine.deploys(edited)
     assert (Change("command", "edited", "run"),) == deploy.changes
@@ -139,22 +134,22 @@ def test_edited_command_runs_again_for_the_same_certificate(machine: Machine) ->
 
 def test_edited_command_that_fails_is_run_until_it_succeeds(machine: Machine) -> None:
     """Its failure is not taken for a delivery."""
-    machine.sync(machine.wish("well"))
+    machine.sync(machine.desired("well"))
 
-    assert not machine.sync(machine.wish("broken")).ok
-    assert machine.deploys(machine.wish("broken"))
-    assert machine.sync(machine.wish("well")).ok
+    assert not machine.sync(machine.desired("broken")).ok
+    assert machine.deploys(machine.desired("broken"))
+    assert machine.sync(machine.desired("well")).ok
 
     assert ["well", "broken", "well"] == machine.ran
 
 
 def test_program_of_a_delivery_that_failed_is_not_made_up(machine: Machine) -> None:
     """What is written down is what was run, never what will be."""
-    machine.sync(machine.wish("broken"))
+    machine.sync(machine.desired("broken"))
     [record] = machine.world.state.remembered("img").rollouts
     machine.world.state.save_rollout(replace(record, program_digest=None))
 
-    assert not machine.sync(machine.wish("broken", "again")).ok
+    assert not machine.sync(machine.desired("broken", "again")).ok
 
     [record] = machine.world.state.remembered("img").rollouts
     assert record.verified_at is None
@@ -164,11 +159,11 @@ def test_program_of_a_delivery_that_failed_is_not_made_up(machine: Machine) -> N
 def test_leaf_with_another_chain_is_handed_over_again(machine: Machine) -> None:
     """The command's server would go on with the chain that it was given before."""
     bundle = make_bundle("img.example.com", not_before=machine.world.clock)
-    wish = replace(machine.wish("well"), names=(), dns="", files=FILES)
+    desired = replace(machine.desired("well"), names=(), dns="", files=FILES)
     other = with_another_chain(bundle)
     for held in (bundle, other, other):
         machine.world.source.put(FILES, held)
-        assert machine.sync(wish).ok
+        assert machine.sync(desired).ok
 
     assert ["well", "well"] == machine.ran
 
@@ -186,7 +181,6 @@ class Edges:
         self.asked: list[int] = []
 
     def served(self, domains: Sequence[str]) -> dict[str, tuple[Served, ...]]:
-        """See `ports.probe.Probe.served`."""
         self.asked.append(len(domains))
         return {domain: (Served("192.0.2.1", "ab" * 32, valid=True),) for domain in domains}
 
@@ -196,26 +190,23 @@ class Desk:
 
     def __init__(self) -> None:
         self.edges = Edges()
-        self.told: list[tuple[str, str]] = []
+        self.result: list[tuple[str, str]] = []
         self.counted: list[Event] = []
         self.run = Run(progress=self._hear)
         self.clock: Callable[[], datetime] = now
 
-    def survey(self, surveys: Surveys) -> tuple[AccountLook, ...]:
-        """Survey accounts."""
+    def survey(self, surveys: Surveys) -> tuple[AccountSurvey, ...]:
         return survey_accounts(surveys, self.edges, self.clock, self.run)
 
     def _hear(self, event: Event) -> None:
-        if isinstance(event, Begun | Ended):
+        if isinstance(event, Begun | LineageEnded):
             self.counted.append(event)
             return
         assert isinstance(event, Activity)
-        self.told.append((event.lineage, str(event.what)))
+        self.result.append((event.lineage, str(event.what)))
 
 
 def holding(*domains: FoundDomain) -> Callable[[Looked], Survey]:
-    """An account with these domains."""
-
     def survey(looked: Looked) -> Survey:
         for count, _ in enumerate(domains, start=1):
             looked(count, len(domains))
@@ -235,7 +226,6 @@ def failing(trouble: BaseException) -> Callable[[Looked], Survey]:
 
 
 def domain(name: str, *, https: bool = True, hidden: bool = False) -> FoundDomain:
-    """A domain of the CDN."""
     return FoundDomain(name, Kind.CDN, has_https=https, binding_hidden=hidden)
 
 
@@ -250,8 +240,8 @@ def test_account_that_fails_hides_no_other(trouble: Exception) -> None:
     assert ("bad", trouble) == (bad.label, bad.failure)
     assert (img,) == good.survey.domains
     assert {"img.example.com"} == set(good.served)
-    assert ("bad", str(trouble)) in desk.told
-    assert [Begun(2), Ended("bad"), Ended("good")] == sorted(desk.counted, key=str)
+    assert ("bad", str(trouble)) in desk.result
+    assert [Begun(2), LineageEnded("bad"), LineageEnded("good")] == sorted(desk.counted, key=str)
 
 
 def test_edges_are_looked_at_where_there_may_be_https() -> None:
@@ -291,11 +281,11 @@ def test_a_sign_of_life_comes_at_once_and_then_every_few_domains() -> None:
         *(f"{count} of {total} domains read" for count in steps),
         *(f"edges of {count} of {total} domains looked at" for count in (0, *steps)),
         "looked at",
-    ] == [what for _, what in desk.told]
+    ] == [what for _, what in desk.result]
     assert [SIGNS_OF_LIFE, SIGNS_OF_LIFE, 1] == desk.edges.asked
 
 
-def test_how_long_the_rest_takes_is_told_of_a_long_look() -> None:
+def test_how_long_the_rest_takes_is_notified_of_a_long_look() -> None:
     """Ten thousand domains are a quarter of an hour: forty signs of life, each with what is left at
     the pace so far.
     """
@@ -312,10 +302,10 @@ def test_how_long_the_rest_takes_is_told_of_a_long_look() -> None:
 
     desk.survey({"qiniu": survey})
 
-    told = [what for _, what in desk.told if "read" in what]
-    assert MOST_SIGNS - 1 == len(told)
-    assert "250 of 10000 domains read, about 16 minutes left" == told[0]
-    assert "9750 of 10000 domains read" == told[-1]
+    result = [what for _, what in desk.result if "read" in what]
+    assert MOST_SIGNS - 1 == len(result)
+    assert "250 of 10000 domains read, about 16 minutes left" == result[0]
+    assert "9750 of 10000 domains read" == result[-1]
 
 
 @pytest.mark.parametrize("trouble", [KeyboardInterrupt(), Interrupted(Text("stopped"))])
@@ -360,7 +350,6 @@ class Asked:
         """List none."""
 
     def zone_of(self, name: str) -> FoundZone:
-        """Find the zone of a name."""
         return must_have_zone(name, self._zones)
 
 
@@ -402,7 +391,7 @@ def test_name_outside_the_zones_goes_to_the_account_that_has_its_zone() -> None:
         provider.add_txt("_acme-challenge.example.net", "value")
 
 
-def test_account_that_cannot_tell_its_zones_comes_last() -> None:
+def test_account_that_cannot_report_its_zones_comes_last() -> None:
     """It is asked where no other has the zone, and may have it."""
     silent, other = Unlisted("example.com", "delegated.net"), MemoryDns(["example.org"])
     provider = ZoneRouter([("example.com", silent), ("example.org", other)])
@@ -420,9 +409,9 @@ class Two:
     def __init__(self, world: ModelWorld) -> None:
         self.world = world
         self.other = MemoryDns(["delegated.net"])
-        wish = world.wish(names=("img.example.com", "delegated.net"))
+        desired = world.desired(names=("img.example.com", "delegated.net"))
         zones = (("delegated.net", "other"), ("example.com", "dnspod"))
-        self.wish: DesiredCertificate = replace(wish, dns="", dns_zones=zones)
+        self.desired: DesiredCertificate = replace(desired, dns="", dns_zones=zones)
 
     def ports(self, run: str = "run") -> Ports:
         """The ports of a run, with both accounts."""
@@ -430,9 +419,8 @@ class Two:
         self.world.alive.add(run)
         return replace(ports, dns={**ports.dns, "other": self.other})
 
-    def visited(self) -> LineageReconciler:
-        """Reconcile the lineage once."""
-        run = LineageReconciler(self.wish, self.ports())
+    def reconciled(self) -> LineageReconciler:
+        run = LineageReconciler(self.desired, self.ports())
         run.reconcile()
         return run
 
@@ -441,7 +429,7 @@ def test_order_is_proven_by_both_accounts(world: ModelWorld) -> None:
     """Each gets the records of its zone, and loses them again."""
     two = Two(world)
 
-    report = two.visited().report()
+    report = two.reconciled().report()
 
     assert Outcome.DONE is outcome(report, Action.ISSUE).outcome
     assert 1 == world.issuer.issued
@@ -456,7 +444,7 @@ def test_refusal_of_either_account_stands_in_the_way(world: ModelWorld, refusing
     denied = DnsAccessDenied("the keys are refused")
     {"dnspod": world.dns, "other": two.other}[refusing].fail_with(denied)
 
-    report = two.visited().report()
+    report = two.reconciled().report()
 
     assert "the keys are refused" in str(outcome(report, Action.ISSUE).detail)
     assert 0 == world.issuer.issued
@@ -465,13 +453,13 @@ def test_refusal_of_either_account_stands_in_the_way(world: ModelWorld, refusing
 def test_what_an_earlier_run_left_is_removed_at_its_account(world: ModelWorld) -> None:
     """Also where the other cannot be asked."""
     two = Two(world)
-    two.visited()
+    two.reconciled()
     from_other = two.other.add_txt(ELSEWHERE, "A" * 43)
     left = ChallengeRecord("img", ELSEWHERE, "A" * 43, world.now(), from_other)
     world.state.save_challenge_record(left)
     world.dns.fail_with(DnsUnavailable("away"))
 
-    report = two.visited().report()
+    report = two.reconciled().report()
 
     assert Outcome.DONE is outcome(report, Action.CLEAN).outcome
     assert [] == two.other.values(ELSEWHERE)
@@ -480,28 +468,28 @@ def test_what_an_earlier_run_left_is_removed_at_its_account(world: ModelWorld) -
 # --- How often the engine asks the state: a thousand waiting domains share one
 
 
-MOST_PER_VISIT = 1.5
+MOST_PER_PASS = 1.5
 """Version 0.1 made 231 calls in 34 visits. What is left is mostly the one reading at each visit."""
 
 
-def test_a_life_of_visits_asks_the_state_seldom() -> None:
+def test_a_life_of_passes_asks_the_state_seldom() -> None:
     """From nothing to an edge verified, with a change that takes forty minutes."""
     world = ModelWorld(processing=timedelta(minutes=40))
     world.cdn.add_domain(IMG)
     world.alive.add("run")
     ports = world.ports("run")
     state: Any = Counted(ports.state)
-    visits = 0
+    passes = 0
 
     class Run(LineageReconciler):
         def reconcile(self) -> Any:
-            nonlocal visits
-            visits += 1
+            nonlocal passes
+            passes += 1
             return super().reconcile()
 
-    run = Run(world.wish(), replace(ports, state=state))
-    world.visit_to_the_end(run)
+    run = Run(world.desired(), replace(ports, state=state))
+    world.pass_to_the_end(run)
 
     assert run.report().ok
-    assert visits >= 30
-    assert state.calls.total() <= MOST_PER_VISIT * visits, state.calls
+    assert passes >= 30
+    assert state.calls.total() <= MOST_PER_PASS * passes, state.calls

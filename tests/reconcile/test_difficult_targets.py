@@ -11,9 +11,9 @@ import pytest
 from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.certificates.lineage import label_of
 from certferry.core.observed.observation import DomainState, ObservedTarget
+from certferry.core.planning.plan import Action
 from certferry.core.planning.planner import Issuing
 from certferry.core.planning.report import LineageReport, Outcome
-from certferry.core.planning.steps import Action
 from certferry.errors import (
     CopyGone,
     TargetBusy,
@@ -26,7 +26,7 @@ from certferry.reconcile.reconciler import LineageReconciler
 from certferry.text import LINEAGE, Text
 from certferry_sandbox.testing.memory_target import MemoryCdn
 from tests.reconcile.model import FALLEN, ModelWorld
-from tests.reconcile.one_lineage import IMG, OTHER, one_visit, outcome, synced
+from tests.reconcile.one_lineage import IMG, OTHER, one_pass, outcome, synced
 
 
 def test_read_that_lags_is_not_answered_by_a_second_write(world: ModelWorld) -> None:
@@ -37,7 +37,7 @@ def test_read_that_lags_is_not_answered_by_a_second_write(world: ModelWorld) -> 
     assert 1 == world.cdn.writes
 
 
-def test_failed_change_is_told_and_tried_again_by_the_next_run(world: ModelWorld) -> None:
+def test_failed_change_is_reported_and_tried_again_by_the_next_run(world: ModelWorld) -> None:
     """The target's description is the detail; the certificate is not issued again."""
     world.cdn.fail_next(IMG, "verify https crt fail")
 
@@ -80,13 +80,13 @@ def test_advice_of_a_target_names_the_certificate(world: ModelWorld, at: str) ->
     refusing = _Refuses(world.cdn, at)
     target = cast("DeployTarget", refusing)
 
-    report = one_visit(world, targets={"qiniu": target})
+    report = one_pass(world, targets={"qiniu": target})
     if at == "upload":
-        told = outcome(report, Action.DEPLOY, IMG)
+        result = outcome(report, Action.DEPLOY, IMG)
     else:
-        told = next(one for one in report.outcomes if one.error is not None)
+        result = next(one for one in report.outcomes if one.error is not None)
 
-    assert "run `certferry sync --renew img`" == str(told.hint)
+    assert "run `certferry sync --renew img`" == str(result.hint)
     assert "run `certferry sync --renew NAME`" == str(refusing.error.hint)
 
 
@@ -101,18 +101,20 @@ def test_failed_change_stops_only_its_domain(world: ModelWorld) -> None:
     assert Outcome.DONE is outcome(report, Action.VERIFY, OTHER).outcome
 
 
-def test_change_under_way_is_waited_for_and_not_overtaken(world: ModelWorld) -> None:
+def test_change_in_progress_is_waited_for_and_not_overtaken(world: ModelWorld) -> None:
     """Nothing is written while the target carries out another tool's change."""
     synced(world)
     world.cdn.add_domain(OTHER)
     other = world.state.versions("img")[0]
     remote = world.cdn.upload("img", world.state.bundle("img", other.number))
-    wish = world.wish(OTHER)
+    desired = world.desired(OTHER)
     domain = world.ports("x").targets["qiniu"]
-    domain.bind(OTHER, world.wish().deployments[0].kind, remote, world.wish().deployments[0].https)
+    domain.bind(
+        OTHER, world.desired().deployments[0].kind, remote, world.desired().deployments[0].https
+    )
     writes = world.cdn.writes
 
-    report = world.run(wish)
+    report = world.run(desired)
 
     assert report is not None
     assert report.ok
@@ -129,7 +131,7 @@ def test_target_that_turned_busy_is_asked_later(world: ModelWorld) -> None:
         def bind(self, *_: object) -> None:
             raise TargetBusy(Text("processing"))
 
-    report = one_visit(world, targets={"qiniu": Busy()})
+    report = one_pass(world, targets={"qiniu": Busy()})
 
     deployed = outcome(report, Action.DEPLOY, IMG)
     assert Outcome.WAITING is deployed.outcome
@@ -152,8 +154,8 @@ def test_target_that_stays_busy_is_asked_ever_more_rarely_and_given_up(world: Mo
 
     world.alive.add("run")
     ports = replace(world.ports("run"), targets={"qiniu": Busy()})  # type: ignore[dict-item]  # by name
-    run = LineageReconciler(world.wish(), ports)
-    world.visit_to_the_end(run)
+    run = LineageReconciler(world.desired(), ports)
+    world.pass_to_the_end(run)
 
     assert attempts < 120
     assert [Outcome.FAILED] == [o.outcome for o in run.report().outcomes if o.domain == IMG]
@@ -191,7 +193,7 @@ def test_edge_that_falls_back_gets_its_whole_time_again(world: ModelWorld) -> No
     """A domain that was verified long ago and is not served now is not given up at once."""
     synced(world)
     world.pass_time(timedelta(days=3))
-    report = one_visit(world, probe=FALLEN)
+    report = one_pass(world, probe=FALLEN)
 
     looked = outcome(report, Action.VERIFY, IMG)
     assert Outcome.WAITING is looked.outcome
@@ -207,14 +209,14 @@ def test_clock_that_was_ahead_does_not_make_it_hurry_for_ever(world: ModelWorld)
     world.state.save_rollout(ahead)
     world.alive.add("run")
     ports = replace(world.ports("run"), probe=FALLEN)
-    run = LineageReconciler(world.wish(), ports)
+    run = LineageReconciler(world.desired(), ports)
     begun = world.clock
-    visits = 0
-    while (waiting := run.reconcile()) is not None and visits < 300:
-        visits += 1
+    passes = 0
+    while (waiting := run.reconcile()) is not None and passes < 300:
+        passes += 1
         world.clock = waiting.until
 
-    assert visits < 120
+    assert passes < 120
     assert world.clock - begun <= timedelta(hours=2)
 
 
@@ -224,16 +226,16 @@ def test_copy_that_is_used_elsewhere_is_kept_and_not_asked_for_daily(world: Mode
     oldest = world.state.versions("img")[0]
     for _ in range(2):
         world.pass_time(timedelta(days=1))
-        world.run(world.wish(), renew=True)
+        world.run(world.desired(), renew=True)
     # by hand, on a domain that is not ours to look at
     world.cdn.add_domain("b.img.example.com")
     remote = world.cdn.upload("img", world.state.bundle("img", oldest.number))
-    settings = world.wish().deployments[0]
+    settings = world.desired().deployments[0]
     world.cdn.bind("b.img.example.com", settings.kind, remote, settings.https)
     world.pass_time(timedelta(days=1))
 
     def run() -> LineageReport:
-        report = world.run(world.wish(IMG))
+        report = world.run(world.desired(IMG))
         assert report is not None
         return report
 
@@ -241,10 +243,10 @@ def test_copy_that_is_used_elsewhere_is_kept_and_not_asked_for_daily(world: Mode
     assert Outcome.UNCHANGED is kept.outcome
     assert kept.label is not None
     assert run().is_unchanged
-    assert world.plan(world.wish(IMG)).is_settled
+    assert world.plan(world.desired(IMG)).is_settled
 
 
-def test_frozen_domain_is_told_with_its_reason(world: ModelWorld) -> None:
+def test_frozen_domain_is_reported_with_its_reason(world: ModelWorld) -> None:
     """What cannot be changed is a failure with the target's reason and a hint."""
     world.cdn.add_domain(OTHER, state=DomainState.UNAVAILABLE)
 
@@ -271,16 +273,16 @@ def test_obstacle_or_refusal_at_a_target_keeps_everything_there(world: ModelWorl
     it is not planned either.
     """
     for _ in range(2):
-        world.run(world.wish(), renew=True)
+        world.run(world.desired(), renew=True)
         world.pass_time(timedelta(days=1))
     world.cdn.add_domain(OTHER, state=DomainState.UNAVAILABLE)
-    frozen, uncovered = world.wish(IMG, OTHER), world.wish(IMG, "www.example.com")
+    frozen, uncovered = world.desired(IMG, OTHER), world.desired(IMG, "www.example.com")
     world.cdn.add_domain("www.example.com")
 
-    for wish in (frozen, uncovered):
-        world.run(wish, renew=True)
+    for desired in (frozen, uncovered):
+        world.run(desired, renew=True)
         world.pass_time(timedelta(days=1))
-        assert () == world.plan(wish).retirements
+        assert () == world.plan(desired).retirements
 
     assert 4 == len(world.cdn.remote_labels)
     assert synced_after_thaw(world).ok
@@ -289,15 +291,15 @@ def test_obstacle_or_refusal_at_a_target_keeps_everything_there(world: ModelWorl
 
 def synced_after_thaw(world: ModelWorld) -> LineageReport:
     """Only the domain that is in order is asked for: what was kept may go."""
-    report = world.run(world.wish(IMG))
+    report = world.run(world.desired(IMG))
     assert report is not None
     return report
 
 
-def test_removal_that_fails_is_told_and_tried_again(world: ModelWorld) -> None:
+def test_removal_that_fails_is_reported_and_tried_again(world: ModelWorld) -> None:
     """A target that cannot remove just now is a failure of that step only."""
     for _ in range(2):
-        world.run(world.wish(), renew=True)
+        world.run(world.desired(), renew=True)
         world.pass_time(timedelta(days=1))
 
     class Unwilling:
@@ -309,8 +311,8 @@ def test_removal_that_fails_is_told_and_tried_again(world: ModelWorld) -> None:
 
     world.alive.add("run")
     ports = replace(world.ports("run"), targets={"qiniu": Unwilling()})  # type: ignore[dict-item]  # by name
-    run = LineageReconciler(world.wish(), ports, Issuing.ALWAYS)
-    world.visit_to_the_end(run)
+    run = LineageReconciler(world.desired(), ports, Issuing.ALWAYS)
+    world.pass_to_the_end(run)
 
     (failed,) = run.report().having(Outcome.FAILED)
     assert Action.RETIRE is failed.action
@@ -336,7 +338,7 @@ def test_upload_that_a_list_does_not_show_yet_is_not_made_again(world: ModelWorl
     for process in ("killed", "next"):
         world.alive.add(process)
         ports = replace(world.ports(process), targets={"qiniu": Forgetful()})  # type: ignore[dict-item]  # by name
-        LineageReconciler(world.wish(), ports).reconcile()
+        LineageReconciler(world.desired(), ports).reconcile()
         world.alive.discard(process)
 
     assert 1 == len(world.cdn.remote_labels)
@@ -348,7 +350,7 @@ def test_copy_that_was_removed_is_uploaded_again() -> None:
     """
     world, fingerprint = without_its_copy()
 
-    report = world.run(world.wish(IMG))
+    report = world.run(world.desired(IMG))
 
     assert report is not None
     assert report.ok
@@ -376,10 +378,10 @@ def test_copy_that_stays_away_is_uploaded_once_in_a_run() -> None:
     uploads = world.cdn.uploads
     ports = replace(world.ports("run"), targets={"qiniu": Losing()})
     world.alive.add("run")
-    run = LineageReconciler(world.wish(), ports)
-    world.visit_to_the_end(run)
+    run = LineageReconciler(world.desired(), ports)
+    world.pass_to_the_end(run)
 
-    assert [CopyGone] == [type(told.error) for told in run.report().having(Outcome.FAILED)]
+    assert [CopyGone] == [type(result.error) for result in run.report().having(Outcome.FAILED)]
     assert 1 == world.cdn.uploads - uploads
 
 
@@ -389,7 +391,7 @@ def without_its_copy() -> tuple[ModelWorld, str]:
     """
     world = ModelWorld(processing=timedelta(seconds=1), lags=(timedelta(0),))
     world.cdn.add_domain(IMG)
-    assert world.run(world.wish(IMG)) is not None
+    assert world.run(world.desired(IMG)) is not None
     fingerprint = world.state.versions("img")[0].certificate.fingerprint
     [ours] = world.state.uploads("img", "qiniu")
     world.cdn.add_domain(IMG, foreign=True)

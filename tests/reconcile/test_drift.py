@@ -20,15 +20,14 @@ from certferry.core.desired.certificate import (
     OnFailure,
 )
 from certferry.core.observed.observation import Served
-from certferry.core.planning.plan import Weight
+from certferry.core.planning.plan import Action, Weight
 from certferry.core.planning.report import LineageReport, Outcome
-from certferry.core.planning.steps import Action
 from certferry.core.reasons import ReasonCode
 from certferry.errors import CertferryError
 from certferry.ports.probe import Probe
+from certferry.reconcile.by_hand import withdraw_by_hand
 from certferry.reconcile.observe import observe
 from certferry.reconcile.reconciler import LineageReconciler
-from certferry.reconcile.rollback import withdraw_by_hand
 from tests.reconcile.model import IMMORTAL, ModelWorld
 from tests.reconcile.one_lineage import IMG, OTHER, outcome
 from tests.support.tiers import examples
@@ -41,32 +40,30 @@ LEFT = [DriftPolicy.WARN, DriftPolicy.IGNORE]
 HTTP2 = DesiredHttps(http2=True)
 
 
-def wish(
+def desired(
     world: ModelWorld, drift: DriftPolicy, https: DesiredHttps | None = None
 ) -> DesiredCertificate:
     """One domain, with what is to be done about drift."""
-    found = world.wish(IMG, https=https)
+    found = world.desired(IMG, https=https)
     (deployment,) = found.deployments
     return replace(found, deployments=(replace(deployment, drift=drift),))
 
 
 def synced(drift: DriftPolicy, https: DesiredHttps | None = None) -> ModelWorld:
-    """A world in which the domain is as declared."""
     world = ModelWorld()
     world.cdn.add_domain(IMG)
-    world.run(wish(world, drift, https))
+    world.run(desired(world, drift, https))
     world.pass_time(timedelta(hours=1))
     return world
 
 
 def run(world: ModelWorld, wanted: DesiredCertificate) -> LineageReport:
-    """Run to the end."""
     report = world.run(wanted)
     assert report is not None
     return report
 
 
-def told(world: ModelWorld) -> list[str]:
+def lines(world: ModelWorld) -> list[str]:
     """What the history says of drift, oldest first."""
     entries = reversed(world.state.history("img", 100))
     return [entry.event for entry in entries if entry.event.startswith("drift")]
@@ -79,13 +76,13 @@ def test_certificate_that_another_tool_bound_is_replaced() -> None:
     theirs = world.cdn.put_foreign(IMG)
     world.cdn.set_by_others(IMG, theirs)
 
-    report = run(world, wish(world, DriftPolicy.REPAIR))
+    report = run(world, desired(world, DriftPolicy.REPAIR))
 
     assert report.ok
     assert ours == world.cdn.bound_to(IMG)
     done = outcome(report, Action.DEPLOY, IMG)
     assert "bound: what another tool had changed is undone" == str(done.detail)
-    assert ["drift found"] == told(world)
+    assert ["drift found"] == lines(world)
     (found,) = (e for e in world.state.history("img", 100) if e.event == "drift found")
     assert theirs in found.facts["found"]
 
@@ -99,7 +96,7 @@ def test_certificate_that_another_tool_bound_is_left(policy: DriftPolicy) -> Non
     writes = world.cdn.writes
 
     for _ in range(3):
-        report = run(world, wish(world, policy))
+        report = run(world, desired(world, policy))
         assert report.ok
         (outcome,) = report.having(Outcome.UNCHANGED)
         assert "changed outside certferry" in str(outcome.detail)
@@ -107,8 +104,8 @@ def test_certificate_that_another_tool_bound_is_left(policy: DriftPolicy) -> Non
 
     assert theirs == world.cdn.bound_to(IMG)
     assert writes == world.cdn.writes
-    assert ["drift found"] == told(world)
-    plan = world.plan(wish(world, policy))
+    assert ["drift found"] == lines(world)
+    plan = world.plan(desired(world, policy))
     assert plan.is_settled
     assert [policy] == [drifted.policy for drifted in plan.drifts]
 
@@ -118,7 +115,7 @@ def test_drift_that_another_run_has_written_down_meanwhile(begins: bool) -> None
     """Each run tells of it only if it was first: the history has it once."""
     world = synced(DriftPolicy.WARN)
     ours, theirs = world.cdn.bound_to(IMG), world.cdn.put_foreign(IMG)
-    wanted = wish(world, DriftPolicy.WARN)
+    wanted = desired(world, DriftPolicy.WARN)
     world.cdn.set_by_others(IMG, theirs)
     if not begins:
         run(world, wanted)
@@ -127,9 +124,9 @@ def test_drift_that_another_run_has_written_down_meanwhile(begins: bool) -> None
     world.alive.add("late")
     late = LineageReconciler(wanted, replace(ports, probe=Meanwhile(ports.probe, world, wanted)))
 
-    world.visit_to_the_end(late)
+    world.pass_to_the_end(late)
 
-    assert (["drift found"] if begins else ["drift found", "drift over"]) == told(world)
+    assert (["drift found"] if begins else ["drift found", "drift over"]) == lines(world)
 
 
 class Meanwhile:
@@ -141,7 +138,6 @@ class Meanwhile:
         self._wanted = wanted
 
     def served(self, domains: Sequence[str]) -> Mapping[str, tuple[Served, ...]]:
-        """See `ports.probe.Probe.served`."""
         found = self._probe.served(domains)
         self._world.run(self._wanted)
         return found
@@ -151,14 +147,14 @@ def test_drift_that_its_maker_undid_is_over() -> None:
     """A later one of the same kind is told again."""
     world = synced(DriftPolicy.WARN)
     ours, theirs = world.cdn.bound_to(IMG), world.cdn.put_foreign(IMG)
-    wanted = wish(world, DriftPolicy.WARN)
+    wanted = desired(world, DriftPolicy.WARN)
 
     for bound in (theirs, ours, theirs):
         world.cdn.set_by_others(IMG, bound)
         world.pass_time(timedelta(hours=1))
         run(world, wanted)
 
-    assert ["drift found", "drift over", "drift found"] == told(world)
+    assert ["drift found", "drift over", "drift found"] == lines(world)
 
 
 @pytest.mark.parametrize("policy", LEFT)
@@ -167,7 +163,7 @@ def test_https_switched_off_by_another_tool_stays_off(policy: DriftPolicy) -> No
     world = synced(policy)
     world.cdn.set_by_others(IMG, None)
 
-    assert run(world, wish(world, policy)).ok
+    assert run(world, desired(world, policy)).ok
     assert world.cdn.bound_to(IMG) is None
 
 
@@ -178,7 +174,7 @@ def test_renewal_leaves_a_setting_that_another_tool_changed(policy: DriftPolicy)
     world.cdn.set_by_others(IMG, world.cdn.bound_to(IMG), HttpsSettings(http2=False))
     world.pass_time(timedelta(days=61))
 
-    assert run(world, wish(world, policy, HTTP2)).ok
+    assert run(world, desired(world, policy, HTTP2)).ok
 
     assert 2 == world.issuer.issued
     assert world.cdn.settings(IMG).http2 is False
@@ -191,32 +187,32 @@ def test_renewal_does_not_replace_what_another_tool_bound() -> None:
     world.cdn.set_by_others(IMG, theirs)
     world.pass_time(timedelta(days=61))
 
-    assert run(world, wish(world, DriftPolicy.WARN)).ok
+    assert run(world, desired(world, DriftPolicy.WARN)).ok
 
     assert 2 == world.issuer.issued
     assert theirs == world.cdn.bound_to(IMG)
     world.pass_time(timedelta(days=30))
-    assert world.plan(wish(world, DriftPolicy.WARN)).is_settled  # the expired copy stays, untold
+    assert world.plan(desired(world, DriftPolicy.WARN)).is_settled  # the expired copy stays, untold
 
 
 def test_setting_of_an_edited_file_is_no_drift() -> None:
     """What the file newly asks for is set, whatever is to be done about drift."""
     world = synced(DriftPolicy.WARN)
 
-    assert run(world, wish(world, DriftPolicy.WARN, HTTP2)).ok
+    assert run(world, desired(world, DriftPolicy.WARN, HTTP2)).ok
 
     assert world.cdn.settings(IMG).http2 is True
-    assert [] == told(world)
+    assert [] == lines(world)
 
 
 def test_next_change_of_the_file_is_not_called_a_repair() -> None:
     """What another tool had changed was undone before, and that was told then."""
     world = synced(DriftPolicy.REPAIR)
     world.cdn.set_by_others(IMG, world.cdn.put_foreign(IMG))
-    run(world, wish(world, DriftPolicy.REPAIR))
+    run(world, desired(world, DriftPolicy.REPAIR))
     world.pass_time(timedelta(hours=1))
 
-    report = run(world, wish(world, DriftPolicy.REPAIR, HTTP2))
+    report = run(world, desired(world, DriftPolicy.REPAIR, HTTP2))
 
     assert "bound" == str(outcome(report, Action.DEPLOY, IMG).detail)
 
@@ -226,7 +222,7 @@ def test_third_repair_within_a_day_is_refused() -> None:
     later it is tried again.
     """
     world = synced(DriftPolicy.REPAIR)
-    wanted = wish(world, DriftPolicy.REPAIR)
+    wanted = desired(world, DriftPolicy.REPAIR)
     theirs = world.cdn.put_foreign(IMG)
     for _ in range(2):
         world.cdn.set_by_others(IMG, theirs)
@@ -257,7 +253,7 @@ def test_repair_of_drift_ends(hours: list[int], off: bool, kills: list[int]) -> 
     within any day.
     """
     world = synced(DriftPolicy.REPAIR)
-    wanted = wish(world, DriftPolicy.REPAIR)
+    wanted = desired(world, DriftPolicy.REPAIR)
     theirs = None if off else world.cdn.put_foreign(IMG)
     accepted = []
     for pause in hours:
@@ -276,12 +272,12 @@ def test_repair_of_drift_ends(hours: list[int], off: bool, kills: list[int]) -> 
         assert third - first >= timedelta(days=1) - hour
 
 
-def test_status_tells_drift() -> None:
+def test_status_reports_drift() -> None:
     """The domain stands as drifted, and its row says what is bound."""
     world = synced(DriftPolicy.WARN)
     theirs = world.cdn.put_foreign(IMG)
     world.cdn.set_by_others(IMG, theirs)
-    wanted = wish(world, DriftPolicy.WARN)
+    wanted = desired(world, DriftPolicy.WARN)
 
     (domain,) = status_of(wanted, observe(wanted, world.ports("look")), world.clock).domains
 
@@ -302,7 +298,7 @@ def test_setting_that_is_left_stays_so_after_a_renewal(policy: DriftPolicy) -> N
     world.pass_time(timedelta(days=61))
 
     for _ in range(3):
-        assert run(world, wish(world, policy, HTTP2)).ok
+        assert run(world, desired(world, policy, HTTP2)).ok
         assert world.cdn.settings(IMG).http2 is False
         assert before != world.cdn.bound_to(IMG)
         world.pass_time(timedelta(days=1))
@@ -321,11 +317,11 @@ def test_certificate_that_another_tool_is_about_to_bind_is_left(policy: DriftPol
     world.cdn.begin_by_others(IMG, theirs)
 
     for _ in range(2):
-        assert run(world, wish(world, policy)).ok
+        assert run(world, desired(world, policy)).ok
         assert theirs == world.cdn.bound_to(IMG)
         world.pass_time(timedelta(days=1))
 
-    assert ["drift found"] == told(world)
+    assert ["drift found"] == lines(world)
 
 
 def test_tools_that_fight_are_noticed_though_each_look_meets_a_change() -> None:
@@ -335,7 +331,7 @@ def test_tools_that_fight_are_noticed_though_each_look_meets_a_change() -> None:
     refused = []
     for _ in range(4):
         world.cdn.begin_by_others(IMG, theirs)
-        refused.append(bool(run(world, wish(world, DriftPolicy.REPAIR)).having(Outcome.REFUSED)))
+        refused.append(bool(run(world, desired(world, DriftPolicy.REPAIR)).having(Outcome.REFUSED)))
         world.pass_time(timedelta(hours=1))
 
     assert [False, False, True, True] == refused
@@ -349,10 +345,10 @@ def test_repair_that_a_busy_target_puts_off_is_counted_once() -> None:
     world.cdn.touch(IMG)
     world.cdn.hide_changes(IMG, 30)
 
-    assert run(world, wish(world, DriftPolicy.REPAIR)).ok
+    assert run(world, desired(world, DriftPolicy.REPAIR)).ok
 
     assert ours == world.cdn.bound_to(IMG)
-    assert ["drift found"] == told(world)
+    assert ["drift found"] == lines(world)
     (record,) = world.state.remembered("img").rollouts
     assert 1 == len(record.repairs)
 
@@ -365,11 +361,10 @@ Deed = Callable[[ModelWorld, DesiredCertificate], object]
 
 def run_model(position: int, *, renew: bool) -> Deed:
     """Run, killed after so many calls."""
-    return lambda world, wish: world.run(wish, kill_after=position, renew=renew)
+    return lambda world, desired: world.run(desired, kill_after=position, renew=renew)
 
 
 def wait(hours: int) -> Deed:
-    """Let time pass."""
     return lambda world, _: world.pass_time(timedelta(hours=hours))
 
 
@@ -384,26 +379,23 @@ def begin(domain: str) -> Deed:
 
 
 def switch_off(domain: str) -> Deed:
-    """An operator switches HTTPS off."""
     return lambda world, _: world.cdn.set_by_others(domain, None)
 
 
 def set_http2(domain: str) -> Deed:
-    """An operator changes a setting that the file names."""
     off = HttpsSettings(http2=False)
     return lambda world, _: world.cdn.set_by_others(domain, world.cdn.bound_to(domain), off)
 
 
 def break_edges(world: ModelWorld, _: DesiredCertificate) -> None:
-    """Edges refuse what is uploaded from now on."""
     world.cdn.breaks_new = True
 
 
-def go_back(world: ModelWorld, wish: DesiredCertificate) -> None:
+def go_back(world: ModelWorld, desired: DesiredCertificate) -> None:
     """Roll back by hand, where that is possible."""
     world.alive.add("hand")
     with suppress(CertferryError):
-        withdraw_by_hand(world.ports("hand"), wish)
+        withdraw_by_hand(world.ports("hand"), desired)
     world.alive.discard("hand")
 
 
@@ -431,21 +423,21 @@ def test_whatever_others_do_it_comes_to_rest(
     world = ModelWorld(processing=timedelta(minutes=minutes))
     for name in (IMG, OTHER):
         world.cdn.add_domain(name)
-    wish = world.wish(https=DesiredHttps(http2=True))
-    (deployment,) = wish.deployments
+    desired = world.desired(https=DesiredHttps(http2=True))
+    (deployment,) = desired.deployments
     deployment = replace(deployment, drift=drift, on_failure=OnFailure.ROLLBACK)
-    wish = replace(wish, deployments=(deployment,))
+    desired = replace(desired, deployments=(deployment,))
     for deed in done:
-        deed(world, wish)
+        deed(world, desired)
         assert [] == world.cdn.broken
     world.cdn.breaks_new = False
-    world.run(wish, renew=True)
+    world.run(desired, renew=True)
 
     for _ in range(4):
         world.pass_time(timedelta(days=1))
-        world.run(wish)
+        world.run(desired)
 
-    plan = world.plan(wish)
+    plan = world.plan(desired)
     assert plan.is_settled
     assert [] == world.cdn.broken
     uploads = {u.remote_id: u.fingerprint for u in world.state.uploads("img", "qiniu")}
@@ -453,5 +445,5 @@ def test_whatever_others_do_it_comes_to_rest(
         bound = world.cdn.bound_to(withdrawal.domain) or ""
         assert withdrawal.fingerprint != uploads.get(bound)
     writes = world.cdn.writes
-    world.run(wish)
+    world.run(desired)
     assert writes == world.cdn.writes

@@ -9,15 +9,15 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 
 import pytest
 
-from certferry.core.events import Activity, Event, StepEnded
+from certferry.core.events import Activity, Begun, Event, LineageEnded, StepEnded
 from certferry.core.findings import Code, info
-from certferry.core.waiting import Begun, Ended
 from certferry.errors import Interrupted, TargetAccessDenied
 from certferry.problem import Problem
-from certferry.reconcile.examination import AT_ONCE, WITHIN, Check, Examination
+from certferry.reconcile.examination import AT_ONCE, WITHIN, Check, carry_out_checks
 from certferry.text import Text
 from tests.reconcile.model import START
 
@@ -25,12 +25,10 @@ WHAT = Text("looking at it")
 
 
 def check(subject: str, look: Callable[[], Iterable[Problem]]) -> Check:
-    """Give a check."""
     return Check(subject, WHAT, look)
 
 
 def found(subject: str) -> Problem:
-    """Give a finding that says that its check was carried out."""
     return info("seen", subject, Text("so"))
 
 
@@ -40,13 +38,16 @@ class Run:
     def __init__(self) -> None:
         self.events: list[Event] = []
         self.stopped = threading.Event()
-        self.examination = Examination(
-            progress=self.events.append, now=lambda: START, stop=self.stopped.set
+        self.examine = partial(
+            carry_out_checks,
+            progress=self.events.append,
+            now=lambda: START,
+            stop=self.stopped.set,
         )
 
     def carry_out(self, *checks: Check) -> list[tuple[str, str]]:
         """Give subjects and codes, sorted."""
-        findings = self.examination.carry_out(checks)
+        findings = self.examine(checks)
         return sorted((finding.subject, str(finding.code)) for finding in findings)
 
 
@@ -55,9 +56,9 @@ def test_every_check_is_carried_out(count: int) -> None:
     """However many there are, some at once."""
     names = [f"s{number:02}" for number in range(count)]
 
-    told = Run().carry_out(*(check(name, lambda name=name: [found(name)]) for name in names))  # type: ignore[misc]  # bound at once
+    result = Run().carry_out(*(check(name, lambda name=name: [found(name)]) for name in names))  # type: ignore[misc]  # bound at once
 
-    assert [(name, "seen") for name in names] == told
+    assert [(name, "seen") for name in names] == result
 
 
 def test_checks_are_side_by_side() -> None:
@@ -78,9 +79,9 @@ def test_check_that_is_refused_is_a_finding() -> None:
         yield found("qiniu")
         raise TargetAccessDenied("the keys are refused")
 
-    told = Run().carry_out(check("qiniu", look), check("dnspod", lambda: [found("dnspod")]))
+    result = Run().carry_out(check("qiniu", look), check("dnspod", lambda: [found("dnspod")]))
 
-    assert [("dnspod", "seen"), ("qiniu", "keys_refused"), ("qiniu", "seen")] == told
+    assert [("dnspod", "seen"), ("qiniu", "keys_refused"), ("qiniu", "seen")] == result
 
 
 def test_mistake_of_ours_is_a_finding(caplog: pytest.LogCaptureFixture) -> None:
@@ -90,7 +91,7 @@ def test_mistake_of_ours_is_a_finding(caplog: pytest.LogCaptureFixture) -> None:
         yield found("qiniu")
         raise ZeroDivisionError("secret")
 
-    [finding, _] = Run().examination.carry_out([check("qiniu", look)])
+    [finding, _] = Run().examine([check("qiniu", look)])
 
     assert Code.NOT_LOOKED_AT == finding.code
     assert "secret" not in str(finding.message)
@@ -101,7 +102,7 @@ def test_check_that_ends_its_thread_is_a_finding() -> None:
     """It is told at once; the run does not wait for an answer that cannot come any more."""
     begun = time.monotonic()
 
-    [finding] = Run().examination.carry_out([check("qiniu", lambda: sys.exit(0))])
+    [finding] = Run().examine([check("qiniu", lambda: sys.exit(0))])
 
     assert Code.NOT_LOOKED_AT == finding.code
     assert time.monotonic() - begun < WITHIN.total_seconds() / 2
@@ -120,14 +121,14 @@ def test_check_that_takes_too_long_is_given_up() -> None:
             return [found("slow")]
 
         slow = replace(check("slow", look), within=timedelta(seconds=0.2))
-        told = run.carry_out(slow, check("quick", lambda: [found("quick")]))
+        result = run.carry_out(slow, check("quick", lambda: [found("quick")]))
 
-        assert [("quick", "seen"), ("slow", "not_looked_at")] == told
+        assert [("quick", "seen"), ("slow", "not_looked_at")] == result
         assert run.stopped.is_set()
     assert gone.wait(20)
 
 
-def test_progress_tells_what_begins_and_what_ends() -> None:
+def test_progress_reports_what_begins_and_what_ends() -> None:
     """Before anything is found."""
     run = Run()
 
@@ -137,25 +138,23 @@ def test_progress_tells_what_begins_and_what_ends() -> None:
 
     run.carry_out(check("qiniu", look))
 
-    assert [Begun, Activity, StepEnded, Ended] == [type(event) for event in run.events]
-    assert Ended("qiniu") == run.events[-1]
+    assert [Begun, Activity, StepEnded, LineageEnded] == [type(event) for event in run.events]
+    assert LineageEnded("qiniu") == run.events[-1]
 
 
 def test_run_that_is_stopped_stops_its_checks() -> None:
     """What is raised by the progress, as by a signal, ends the waits of them all."""
     run = Run()
 
-    def tell(event: Event) -> None:
+    def stop(event: Event) -> None:
         raise Interrupted("stopped")
 
-    examination = Examination(progress=tell, now=lambda: START, stop=run.stopped.set)
-
     with pytest.raises(Interrupted):
-        examination.carry_out([check("qiniu", list)])
+        run.examine([check("qiniu", list)], progress=stop)
     assert run.stopped.is_set()
 
 
-def test_check_that_is_told_of_the_stop_says_nothing() -> None:
+def test_check_that_is_notified_of_the_stop_says_nothing() -> None:
     """The run itself is told as well."""
 
     def look() -> Iterator[Problem]:

@@ -17,10 +17,9 @@ from certferry.core.desired.certificate import (
     PemFiles,
     delivered,
 )
-from certferry.core.planning.plan import Weight
+from certferry.core.planning.plan import Action, Weight
 from certferry.core.planning.report import LineageReport, Outcome
 from certferry.core.planning.rollouts import Claims
-from certferry.core.planning.steps import Action
 from certferry.errors import CertificateError, PlanRefused
 from certferry.ports.state import ChallengeRecord
 from certferry.reconcile.observe import as_known
@@ -39,7 +38,7 @@ FILES = PemFiles("/opt/ssl/static/fullchain.pem", "/opt/ssl/static/privkey.pem")
 DOMAIN = "static.example.com"
 DIRECTORY = "/srv/ssl"
 DELIVERY = FileDelivery(DIRECTORY)
-WISH = DesiredCertificate(
+DESIRED = DesiredCertificate(
     lineage="static", names=(), files=FILES, deployments=(DesiredDeployment("qiniu"),)
 )
 
@@ -59,8 +58,7 @@ def made(world: ModelWorld, *names: str) -> CertificateBundle:
 
 
 def synced(world: ModelWorld) -> LineageReport:
-    """Run to the end."""
-    report = world.run(WISH)
+    report = world.run(DESIRED)
     assert report is not None
     return report
 
@@ -137,16 +135,16 @@ def test_client_that_renews_no_more_is_noticed_in_time(
     ports = world.ports("planner")
 
     report = synced(world)
-    (plan,) = plans_of(ports, [WISH])
-    (status,) = statuses_of(ports, [WISH], Recorded())
+    (plan,) = plans_of(ports, [DESIRED])
+    (status,) = statuses_of(ports, [DESIRED], Recorded())
 
-    [told] = report.having(Outcome.FAILED)
-    assert (None, None) == (told.action, told.target)
-    assert f"{FILES.fullchain}: not renewed" in str(told.detail)
-    assert words in str(told.detail)
-    assert told.detail == plan.having(Weight.BLOCKED)[0].problem.message
+    [result] = report.having(Outcome.FAILED)
+    assert (None, None) == (result.action, result.target)
+    assert f"{FILES.fullchain}: not renewed" in str(result.detail)
+    assert words in str(result.detail)
+    assert result.detail == plan.having(Weight.BLOCKED)[0].problem.message
     assert status.reason is not None
-    assert told.detail == status.reason.message
+    assert result.detail == status.reason.message
     assert 0 == world.issuer.issued
 
     world.source.put(FILES, made(world))
@@ -161,32 +159,32 @@ def test_client_that_renews_while_the_run_waits(world: ModelWorld) -> None:
     world.pass_time(timedelta(days=80))
     world.cdn.add_domain(DOMAIN, foreign=True)  # to be bound again, which takes its time
     world.alive.add("run")
-    run = LineageReconciler(WISH, world.ports("run"))
+    run = LineageReconciler(DESIRED, world.ports("run"))
 
     waiting = run.reconcile()
     before = run.report().having(Outcome.FAILED)
     world.source.put(FILES, made(world))
-    world.visit_to_the_end(run)
+    world.pass_to_the_end(run)
 
     assert waiting is not None
-    assert [True] == ["not renewed yet" in str(told.detail) for told in before]
+    assert [True] == ["not renewed yet" in str(result.detail) for result in before]
     assert run.report().ok
 
 
 def test_certificate_with_nothing_left_to_serve_need_not_be_renewed(world: ModelWorld) -> None:
     """Its domains have gone to another lineage: no domain lacks it, and that is told alone."""
     synced(world)
-    other = replace(WISH, lineage="new", names=(DOMAIN,), files=None, dns="dnspod")
-    world.claims = Claims([other, replace(WISH, names=(DOMAIN,))])
+    other = replace(DESIRED, lineage="new", names=(DOMAIN,), files=None, dns="dnspod")
+    world.claims = Claims([other, replace(DESIRED, names=(DOMAIN,))])
     world.pass_time(timedelta(days=89))
     ports = world.ports("planner")
 
     report = synced(world)
-    (status,) = statuses_of(ports, [WISH], Recorded())
+    (status,) = statuses_of(ports, [DESIRED], Recorded())
 
     assert report.ok
     assert ["every domain that it covers is served by new"] == [
-        str(told.detail) for told in report.outcomes
+        str(result.detail) for result in report.outcomes
     ]
     assert status.reason is None
 
@@ -199,8 +197,8 @@ def test_certificate_that_expired_before_it_was_declared(world: ModelWorld) -> N
 
     refused = report.having(Outcome.REFUSED)
     assert () == report.having(Outcome.FAILED)
-    assert ["the certificate expired at" in str(told.detail) for told in refused] == [True]
-    assert all("renew it with its own client" in str(told.hint) for told in refused)
+    assert ["the certificate expired at" in str(result.detail) for result in refused] == [True]
+    assert all("renew it with its own client" in str(result.hint) for result in refused)
     assert 0 == world.cdn.uploads
 
 
@@ -217,7 +215,7 @@ def test_renewing_on_demand_is_not_for_us_either(world: ModelWorld) -> None:
     """`--renew` does not touch what others make."""
     synced(world)
 
-    report = world.run(WISH, renew=True)
+    report = world.run(DESIRED, renew=True)
 
     assert report is not None
     assert report.is_unchanged
@@ -237,15 +235,15 @@ def test_pair_that_cannot_be_taken_leaves_everything_as_it_was(
     synced(world)
     world.source.put(FILES, error)
 
-    (told,) = synced(world).outcomes
+    (result,) = synced(world).outcomes
 
-    assert outcome is told.outcome
-    assert error.hint == told.hint
+    assert outcome is result.outcome
+    assert error.hint == result.hint
     world.source.put(FILES, made(world))
     assert synced(world).ok
 
 
-NAMES_OF_A_WISH = [
+NAMES_OF_ONE = [
     pytest.param(False, False, (), id="not-known"),
     pytest.param(True, False, (DOMAIN,), id="remembered"),
     pytest.param(False, True, ("new.example.com",), id="only-in-the-files"),
@@ -253,8 +251,8 @@ NAMES_OF_A_WISH = [
 ]
 
 
-@pytest.mark.parametrize(("remembered", "readable", "names"), NAMES_OF_A_WISH)
-def test_names_of_a_ferried_certificate_count_as_its_claim(
+@pytest.mark.parametrize(("remembered", "readable", "names"), NAMES_OF_ONE)
+def test_names_of_a_delivered_certificate_count_as_its_claim(
     world: ModelWorld, *, remembered: bool, readable: bool, names: tuple[str, ...]
 ) -> None:
     """They come from its files, and from what is remembered where those cannot be read."""
@@ -263,7 +261,7 @@ def test_names_of_a_ferried_certificate_count_as_its_claim(
     trouble = CertificateError(Text("cannot be read"))
     world.source.put(FILES, made(world, "new.example.com") if readable else trouble)
 
-    assert names == as_known(WISH, world.source, world.state, read=True).names
+    assert names == as_known(DESIRED, world.source, world.state, read=True).names
 
 
 def test_files_that_are_a_mistake_of_ours_stop_no_other(world: ModelWorld) -> None:
@@ -273,7 +271,7 @@ def test_files_that_are_a_mistake_of_ours_stop_no_other(world: ModelWorld) -> No
         def read(self, files: PemFiles) -> CertificateBundle:
             raise RuntimeError
 
-    assert () == as_known(WISH, Surprised(), world.state, read=True).names
+    assert () == as_known(DESIRED, Surprised(), world.state, read=True).names
 
 
 def test_files_of_a_certificate_that_is_known_need_not_be_read(world: ModelWorld) -> None:
@@ -281,20 +279,20 @@ def test_files_of_a_certificate_that_is_known_need_not_be_read(world: ModelWorld
     synced(world)
     world.source.put(FILES, made(world, "new.example.com"))
 
-    assert (DOMAIN,) == as_known(WISH, world.source, world.state, read=False).names
+    assert (DOMAIN,) == as_known(DESIRED, world.source, world.state, read=False).names
 
 
-def test_wildcard_leaves_a_domain_to_the_ferried_certificate_for_it(world: ModelWorld) -> None:
+def test_wildcard_leaves_a_domain_to_the_delivered_certificate_for_it(world: ModelWorld) -> None:
     """Run after run: the one whose files name it serves it, and neither changes it again."""
     wide = DesiredCertificate(
         "wide", ("*.example.com",), "dnspod", deployments=(DesiredDeployment("qiniu"),)
     )
     world.cdn.add_domain("img.example.com")
-    world.claims = Claims([wide, as_known(WISH, world.source, world.state, read=True)])
-    wishes = [wide, WISH]
+    world.claims = Claims([wide, as_known(DESIRED, world.source, world.state, read=True)])
+    all_desired = [wide, DESIRED]
 
-    first = world.run_together(wishes)
-    second = world.run_together(wishes)
+    first = world.run_together(all_desired)
+    second = world.run_together(all_desired)
 
     assert first is not None
     assert second is not None
@@ -310,7 +308,7 @@ def test_certificate_that_others_leave_nothing_to_is_in_order(world: ModelWorld)
     wide = DesiredCertificate(
         "wide", ("*.example.com",), "dnspod", deployments=(DesiredDeployment("qiniu"),)
     )
-    world.claims = Claims([wide, as_known(WISH, world.source, world.state, read=True)])
+    world.claims = Claims([wide, as_known(DESIRED, world.source, world.state, read=True)])
     ports = world.ports("planner")
 
     report = world.run(wide)
@@ -320,7 +318,7 @@ def test_certificate_that_others_leave_nothing_to_is_in_order(world: ModelWorld)
     assert report is not None
     assert report.ok
     assert ["every domain that it covers is served by static"] == [
-        str(told.detail) for told in report.outcomes
+        str(result.detail) for result in report.outcomes
     ]
     assert plan.is_settled
     assert (("qiniu", ("static",)),) == plan.owned_elsewhere == status.owned_elsewhere
@@ -334,8 +332,8 @@ def test_plan_and_status_survive_files_that_cannot_be_read(world: ModelWorld) ->
     world.source.put(FILES, CertificateError(Text("cannot be read")))
     ports = world.ports("planner")
 
-    (plan,) = plans_of(ports, [WISH])
-    (status,) = statuses_of(ports, [WISH], Recorded())
+    (plan,) = plans_of(ports, [DESIRED])
+    (status,) = statuses_of(ports, [DESIRED], Recorded())
 
     assert ["cannot be read"] == [str(obstacle.error) for obstacle in plan.having(Weight.BLOCKED)]
     assert (DOMAIN,) == status.names
@@ -353,8 +351,8 @@ def test_killed_after_any_call_the_next_run_finishes(world: ModelWorld) -> None:
         other = ModelWorld()
         other.cdn.add_domain(DOMAIN)
         other.source.put(FILES, bundle)
-        assert other.run(WISH, kill_after=position) is None
-        report = other.run(WISH)
+        assert other.run(DESIRED, kill_after=position) is None
+        report = other.run(DESIRED)
 
         assert report is not None
         assert report.ok, position
@@ -364,21 +362,21 @@ def test_killed_after_any_call_the_next_run_finishes(world: ModelWorld) -> None:
 
 def in_files(*, cdn: bool = False) -> DesiredCertificate:
     """Ask for the ferried certificate in a directory, and at the CDN as well."""
-    served = WISH.deployments if cdn else ()
-    return replace(WISH, deployments=(*served, delivered(DELIVERY)))
+    served = DESIRED.deployments if cdn else ()
+    return replace(DESIRED, deployments=(*served, delivered(DELIVERY)))
 
 
 @pytest.mark.parametrize("cdn", [True, False])
 def test_chain_that_changes_follows_into_files(world: ModelWorld, *, cdn: bool) -> None:
     """The same version gets it, files are delivered anew, and the CDN keeps what it has."""
-    wish, bundle = in_files(cdn=cdn), made(world)
+    desired, bundle = in_files(cdn=cdn), made(world)
     world.source.put(FILES, bundle)
-    world.run(wish)
+    world.run(desired)
     writes = world.cdn.uploads, world.cdn.writes
     world.source.put(FILES, with_another_chain(bundle))
 
-    plan = plans_of(world.ports("planner"), [wish])[0]
-    report = world.run(wish)
+    plan = plans_of(world.ports("planner"), [desired])[0]
+    report = world.run(desired)
 
     assert plan.issue is not None
     assert "holds other issuer certificates" in str(plan.issue.reason.message)
@@ -392,7 +390,7 @@ def test_chain_that_changes_follows_into_files(world: ModelWorld, *, cdn: bool) 
     assert with_another_chain(bundle) == world.state.bundle("static", 1)
     assert 1 == len(world.state.versions("static"))
     assert writes == (world.cdn.uploads, world.cdn.writes)
-    again = world.run(wish)
+    again = world.run(desired)
     assert again is not None
     assert again.is_unchanged
     assert 2 == len(receiver.deliveries)
@@ -400,13 +398,13 @@ def test_chain_that_changes_follows_into_files(world: ModelWorld, *, cdn: bool) 
 
 def test_chain_whose_signer_has_expired_is_delivered_nowhere(world: ModelWorld) -> None:
     """Neither to files nor to the CDN; `plan` and `status` say so, and a mended chain is taken."""
-    wish, bundle = in_files(cdn=True), made(world)
+    desired, bundle = in_files(cdn=True), made(world)
     world.pass_time(timedelta(days=2))
     world.source.put(FILES, with_issuer_until(bundle, world.clock - timedelta(days=1)))
-    (before,) = plans_of(world.ports("look"), [wish])
+    (before,) = plans_of(world.ports("look"), [desired])
     assert {DOMAIN, DIRECTORY} == {refusal.domain for refusal in before.having(Weight.REFUSED)}
 
-    report = world.run(wish)
+    report = world.run(desired)
 
     assert report is not None
     refused = report.having(Outcome.REFUSED)
@@ -415,36 +413,36 @@ def test_chain_whose_signer_has_expired_is_delivered_nowhere(world: ModelWorld) 
     assert all("renew it with its own client" in str(one.hint) for one in refused)
     assert 0 == world.cdn.uploads
     assert [] == world.receivers.receiver(DELIVERY).deliveries
-    assert_told(world, wish)
+    assert_reported(world, desired)
     world.source.put(FILES, bundle)
-    assert (mended := world.run(wish)) is not None
+    assert (mended := world.run(desired)) is not None
     assert mended.ok
 
 
-def test_signer_that_expires_is_told_where_it_is_served(world: ModelWorld) -> None:
+def test_signer_that_expires_is_reported_where_it_is_served(world: ModelWorld) -> None:
     """What was delivered in time is not in order for ever: its client has to fetch it anew."""
     bundle = with_issuer_until(made(world), world.clock + timedelta(days=10))
     world.source.put(FILES, bundle)
-    wish = in_files()
-    world.run(wish)
+    desired = in_files()
+    world.run(desired)
     world.pass_time(timedelta(days=11))
 
-    report = world.run(wish)
+    report = world.run(desired)
 
     assert report is not None
     assert any("which signed the certificate, expired" in str(one) for one in report.outcomes)
     assert not report.ok
-    assert_told(world, wish)
+    assert_reported(world, desired)
 
 
-def assert_told(world: ModelWorld, wish: DesiredCertificate) -> None:
+def assert_reported(world: ModelWorld, desired: DesiredCertificate) -> None:
     """See that `plan` and `status` name the expired signer."""
     ports = world.ports("look")
-    (plan,) = plans_of(ports, [wish])
-    (status,) = statuses_of(ports, [wish], Recorded())
-    told = [str(one.problem.message) for one in plan.having(Weight.BLOCKED)]
-    told += [str(one.problem.message) for one in plan.having(Weight.REFUSED)]
-    assert any("which signed the certificate, expired" in one for one in told)
+    (plan,) = plans_of(ports, [desired])
+    (status,) = statuses_of(ports, [desired], Recorded())
+    result = [str(one.problem.message) for one in plan.having(Weight.BLOCKED)]
+    result += [str(one.problem.message) for one in plan.having(Weight.REFUSED)]
+    assert any("which signed the certificate, expired" in one for one in result)
     assert status.reason is not None
     assert "which signed the certificate, expired" in str(status.reason.message)
 
@@ -459,7 +457,7 @@ def test_chain_that_changes_costs_the_cdn_nothing(world: ModelWorld) -> None:
     before = world.cdn.remote_ids, world.cdn.uploads, world.cdn.writes
     world.source.put(FILES, with_another_chain(bundle))
 
-    plan = plans_of(world.ports("planner"), [WISH])[0]
+    plan = plans_of(world.ports("planner"), [DESIRED])[0]
 
     assert [Action.ADOPT] == [step.action for step in plan.steps]
     assert synced(world).ok

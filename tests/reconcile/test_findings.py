@@ -42,7 +42,7 @@ from tests.reconcile.one_lineage import IMG, synced
 STATE, KEY = PurePath("/state/state.db"), PurePath("/state/secret.key")
 
 
-def told(findings: object) -> list[tuple[str, str, Severity]]:
+def lines(findings: object) -> list[tuple[str, str, Severity]]:
     """Give what findings are about, their codes and weights."""
     found = list(cast("list[Problem]", findings))
     return [(finding.subject, str(finding.code), finding.severity) for finding in found]
@@ -52,8 +52,7 @@ def told(findings: object) -> list[tuple[str, str, Severity]]:
 
 
 def lineage(world: ModelWorld) -> list[tuple[str, str, Severity]]:
-    """Look at the lineage of the world."""
-    return told(examine_lineage(world.wish(), world.ports("doctor")))
+    return lines(examine_lineage(world.desired(), world.ports("doctor")))
 
 
 def test_lineage_in_order(world: ModelWorld) -> None:
@@ -73,7 +72,7 @@ def test_domain_that_cannot_be_changed(world: ModelWorld) -> None:
 def test_domain_whose_change_failed(world: ModelWorld) -> None:
     """It may be tried again, so it is a warning."""
     world.cdn.fail_next(IMG, "verify https crt fail")
-    world.run(world.wish())
+    world.run(world.desired())
 
     assert [(IMG, Code.DOMAIN_FAILED, Severity.WARNING)] == lineage(world)
 
@@ -82,13 +81,13 @@ def test_domain_whose_change_does_not_end(world: ModelWorld) -> None:
     """It is told once the change takes longer than one may, with where the ticket is."""
     world.cdn.add_domain(IMG)
     world.cdn.stick_next(IMG)
-    world.run(world.wish(), kill_after=50)
+    world.run(world.desired(), kill_after=50)
     assert (1, []) == (world.cdn.writes, lineage(world))
 
-    world.run(world.wish())
+    world.run(world.desired())
 
     assert [(IMG, Code.DOMAIN_STUCK, Severity.WARNING)] == lineage(world)
-    (finding,) = examine_lineage(world.wish(), world.ports("doctor"))
+    (finding,) = examine_lineage(world.desired(), world.ports("doctor"))
     assert "certferry status" in str(finding.hint)
 
 
@@ -115,7 +114,7 @@ def test_life_of_a_certificate_beside_what_the_target_wants(
     world.cdn.add_domain(IMG)
     assert [] == lineage(world)
 
-    world.run(world.wish())
+    world.run(world.desired())
 
     assert expected == lineage(world)
 
@@ -135,7 +134,6 @@ class HalfRead:
         self._target = target
 
     def observe(self, scope: Scope) -> ObservedTarget:
-        """See `ports.target.DeployTarget.observe`."""
         unread = (TargetUnavailable(Text("the buckets cannot be listed")),)
         return replace(self._target.observe(scope), unread=unread)
 
@@ -148,16 +146,18 @@ def test_what_could_not_be_read_beside_the_domains(world: ModelWorld) -> None:
     ports = world.ports("doctor")
     half: Any = HalfRead(ports.targets["qiniu"])
 
-    found = told(examine_lineage(world.wish(), replace(ports, targets={"qiniu": half})))
+    found = lines(examine_lineage(world.desired(), replace(ports, targets={"qiniu": half})))
 
     assert [("qiniu", Code.TARGET_UNREAD, Severity.WARNING)] == found
 
 
 def test_files_that_cannot_be_taken(world: ModelWorld) -> None:
     """Those of another client, which are not there."""
-    wish = replace(world.wish(), dns="", files=PemFiles("/no/fullchain.pem", "/no/privkey.pem"))
+    desired = replace(
+        world.desired(), dns="", files=PemFiles("/no/fullchain.pem", "/no/privkey.pem")
+    )
 
-    found = told(examine_lineage(wish, world.ports("doctor")))
+    found = lines(examine_lineage(desired, world.ports("doctor")))
 
     assert [("img", Code.FILES_UNUSABLE, Severity.ERROR)] == found
 
@@ -172,27 +172,24 @@ class Account:
         self.ahead = ahead
 
     def clock_ahead(self) -> timedelta | None:
-        """See `ports.examination.Timed.clock_ahead`."""
         return self.ahead
 
     def examine(self, account: str) -> tuple[Problem, ...]:
-        """See `ports.examination.Examined.examine`."""
         return (info("seen", account, Text("so")),)
 
     def cnames(self) -> Mapping[str, str]:
-        """See `ports.examination.PointedAt.cnames`."""
         return {name: f"{name}.cdn" for name in (IMG, "a.img.example.com", "www.example.com")}
 
 
-def test_clock_is_told_before_the_keys() -> None:
+def test_clock_is_reported_before_the_keys() -> None:
     """It is to be set before they are blamed."""
-    found = told(examine_account("qiniu", Account(timedelta(minutes=20))))
+    found = lines(examine_account("qiniu", Account(timedelta(minutes=20))))
 
     assert [("qiniu", Code.CLOCK_OFF, Severity.ERROR), ("qiniu", "seen", Severity.NOTICE)] == found
 
 
 @pytest.mark.parametrize("ahead", [None, timedelta(0)])
-def test_clock_that_is_right_or_not_told(ahead: timedelta | None) -> None:
+def test_clock_that_is_right_or_not_reported(ahead: timedelta | None) -> None:
     """There is nothing to say."""
     assert [] == list(examine_clock("qiniu", ahead))
 
@@ -217,34 +214,33 @@ def test_cnames_are_those_of_domains_that_are_deployed_to(
     world: ModelWorld, chosen: dict[str, Any], expected: set[str]
 ) -> None:
     """Whether they are named, or found; those of another account are not looked at."""
-    wish = replace(world.wish(), deployments=(DesiredDeployment("qiniu", **chosen),))
+    desired = replace(world.desired(), deployments=(DesiredDeployment("qiniu", **chosen),))
 
-    assert expected == set(cnames_of("qiniu", Account(None), [wish]))
-    assert {} == cnames_of("other", Account(None), [wish])
+    assert expected == set(cnames_of("qiniu", Account(None), [desired]))
+    assert {} == cnames_of("other", Account(None), [desired])
 
 
 def test_names_that_are_ordered(world: ModelWorld) -> None:
     """What is only deployed needs no proof."""
-    wish = world.wish()
-    imported = replace(wish, dns="", files=PemFiles("a", "b"))
+    desired = world.desired()
+    imported = replace(desired, dns="", files=PemFiles("a", "b"))
 
-    assert list(wish.names) == ordered_names([wish, imported])
+    assert list(desired.names) == ordered_names([desired, imported])
 
 
 # --- the machine
 
 
 def of_state(state: StateStore, declared: Sequence[str]) -> Iterator[Problem]:
-    """Judge what a state has recorded."""
     history = [one for one in state.history(None, ENTRIES) if one.lineage in declared]
     return examine_records(recorded(state), history, STATE, KEY, NOW)
 
 
-def test_state_in_order_tells_what_to_back_up() -> None:
+def test_state_in_order_reports_what_to_back_up() -> None:
     """Nothing has happened yet."""
     found = list(of_state(MemoryState(), ["img"]))
 
-    assert [(str(STATE), Code.BACK_UP, Severity.NOTICE)] == told(found)
+    assert [(str(STATE), Code.BACK_UP, Severity.NOTICE)] == lines(found)
     assert str(KEY) in str(found[0].message)
 
 
@@ -254,7 +250,7 @@ def test_key_that_does_not_open_the_state() -> None:
     state.save_account(AcmeAccount("https://ca.test/directory", make_key()))
     state.lose_key()
 
-    assert (str(KEY), Code.SEAL_BROKEN, Severity.ERROR) in told(of_state(state, ["img"]))
+    assert (str(KEY), Code.SEAL_BROKEN, Severity.ERROR) in lines(of_state(state, ["img"]))
 
 
 @pytest.mark.parametrize(
@@ -266,7 +262,7 @@ def test_key_that_does_not_open_the_state() -> None:
         ([True], 49, Severity.WARNING, "the last run ended at"),
     ],
 )
-def test_last_run_is_told(runs: list[bool], hours: int, severity: Severity, words: str) -> None:
+def test_last_run_is_reported(runs: list[bool], hours: int, severity: Severity, words: str) -> None:
     """Of two a day, one that is two days ago says that something keeps them away."""
     state = MemoryState()
     for distance, succeeded in zip(range(len(runs), 0, -1), runs, strict=True):
@@ -282,7 +278,6 @@ def test_last_run_is_told(runs: list[bool], hours: int, severity: Severity, word
 
 
 def entry(event: str, minute: int, **facts: str) -> HistoryEntry:
-    """Give an entry of the history."""
     at = datetime(2026, 11, 24, 12, minute, tzinfo=UTC)
     return HistoryEntry(at, "img", event, "tester", facts)
 
@@ -330,7 +325,7 @@ def test_tries_that_failed_and_did_not_succeed_since(
     assert last[-1:] == newest
 
 
-def test_what_the_file_does_not_declare_any_more_is_not_told() -> None:
+def test_what_the_file_does_not_declare_any_more_is_not_reported() -> None:
     """`certferry sync` knows no certificate of that name."""
     state = MemoryState()
     state.append_history(entry("issue failed", 1, problem="no zone"))
@@ -354,22 +349,18 @@ class Clockwork:
         self._scheduled = scheduled
 
     def find(self) -> Scheduled | None:
-        """See `ports.scheduler.Scheduler.find`."""
         if isinstance(self._scheduled, ScheduleError):
             raise self._scheduled
         return self._scheduled
 
     def install(self, job: Job) -> tuple[Installation, Scheduled]:
-        """See `ports.scheduler.Scheduler.install`."""
         raise AssertionError(job)
 
     def remove(self) -> Text | None:
-        """See `ports.scheduler.Scheduler.remove`."""
         raise AssertionError
 
 
 def scheduled(to_do: Text | None = None) -> Scheduled:
-    """Give a daily run."""
     when = Text("every day at {time}", time=f"{time(3, 7):%H:%M}")
     return Scheduled(verbatim("crontab"), "certferry sync", when, START, to_do, "/usr/bin")
 
@@ -392,7 +383,7 @@ def test_daily_run(
     """Whether there is one, and whether the system starts it."""
     schedulers: list[Scheduler] = [Clockwork(one) for one in installed]
 
-    found = told(examine_schedule(schedulers))
+    found = lines(examine_schedule(schedulers))
 
     assert [("schedule", *one) for one in expected] == found
 
@@ -401,7 +392,7 @@ def test_daily_run(
 @pytest.mark.parametrize("has_heartbeat", [False, True])
 def test_failures_that_no_operator_would_read(*, has_channel: bool, has_heartbeat: bool) -> None:
     """A warning where there is neither a channel nor a heartbeat; one of both is enough."""
-    found = told(examine_channels(has_channel=has_channel, has_heartbeat=has_heartbeat))
+    found = lines(examine_channels(has_channel=has_channel, has_heartbeat=has_heartbeat))
 
-    is_told = has_channel or has_heartbeat
-    assert ([] if is_told else [("notify", Code.NOBODY_TOLD, Severity.WARNING)]) == found
+    is_reported = has_channel or has_heartbeat
+    assert ([] if is_reported else [("notify", Code.NO_CHANNEL, Severity.WARNING)]) == found

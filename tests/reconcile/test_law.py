@@ -17,7 +17,7 @@ from certferry.core.observed.observation import DomainState, ObservedDomain
 from certferry.core.planning.drift import setting_changes
 from certferry.core.planning.plan import Weight
 from certferry.core.planning.rollouts import Claims
-from certferry.reconcile.retire import IN_USE_PAUSE
+from certferry.reconcile.removals import IN_USE_PAUSE
 from tests.reconcile.model import ModelWorld
 from tests.support.tiers import examples, sampled
 
@@ -82,17 +82,17 @@ def test_any_world_ends_as_declared(
     for label in strangers:
         world.cdn.put_foreign(ELSEWHERE, label)
     theirs = world.cdn.remote_ids
-    wish = world.wish(https=DesiredHttps(http2=True), retire=retire)
+    desired = world.desired(https=DesiredHttps(http2=True), retire=retire)
 
     for pause, positions, renew in phases:
         world.pass_time(pause)
         issued = world.issuer.issued
         for position in positions:
-            world.run(wish, kill_after=position, renew=renew)
+            world.run(desired, kill_after=position, renew=renew)
         for _ in range(len(failures) + 1):
-            world.run(wish)
+            world.run(desired)
 
-        assert world.plan(wish).is_settled
+        assert world.plan(desired).is_settled
         assert [] == world.cdn.broken
         assert [] == world.challenge_values()
         current = world.state.versions("img")[0].certificate
@@ -101,7 +101,7 @@ def test_any_world_ends_as_declared(
         left = world.cdn.remote_ids & theirs
         assert left == (theirs & world.cdn.used if retire is Retirement.ALL_UNUSED else theirs)
         writes = world.cdn.writes
-        world.run(wish)
+        world.run(desired)
         assert writes == world.cdn.writes
 
 
@@ -113,16 +113,16 @@ def test_renewal_on_demand_is_finished_by_the_next_run() -> None:
     for position in sampled(range(120), 30):
         world = ModelWorld()
         world.cdn.add_domain("img.example.com")
-        wish = world.wish()
-        world.run(wish)
-        if world.run(wish, kill_after=position, renew=True) is not None:
+        desired = world.desired()
+        world.run(desired)
+        if world.run(desired, kill_after=position, renew=True) is not None:
             break
         ordered = world.state.order("img") is not None
         finished += ordered
 
-        world.run(wish)
+        world.run(desired)
 
-        assert world.plan(wish).is_settled
+        assert world.plan(desired).is_settled
         assert world.state.order("img") is None
         assert world.issuer.issued == len(world.state.versions("img")) <= 2
         assert 2 == world.issuer.issued or not ordered
@@ -151,11 +151,11 @@ def test_lineages_of_one_account_spare_one_another(
     """
     lineages = ("img", "static")
     domains = [f"{lineage}.example.com" for lineage in lineages]
-    wishes = [
-        world.wish(domain, names=(domain,), retire=kind, lineage=lineage)
+    all_desired = [
+        world.desired(domain, names=(domain,), retire=kind, lineage=lineage)
         for lineage, domain, kind in zip(lineages, domains, retire, strict=True)
     ]
-    world.claims = Claims(wishes)
+    world.claims = Claims(all_desired)
     for name, bound in zip(domains, foreign, strict=True):
         world.cdn.add_domain(name, foreign=bound)
     theirs = world.cdn.remote_ids
@@ -168,14 +168,14 @@ def test_lineages_of_one_account_spare_one_another(
     for pause, positions, renew in phases:
         world.pass_time(pause)
         for position in positions:
-            world.run_together(wishes, kill_after=position, renew=renew)
-        reports = world.run_together(wishes)
+            world.run_together(all_desired, kill_after=position, renew=renew)
+        reports = world.run_together(all_desired)
 
         assert reports is not None
         assert all(report.ok for report in reports)
-        for wish in wishes:
-            assert world.plan(wish).is_settled
-            versions = world.state.versions(wish.lineage)
+        for desired in all_desired:
+            assert world.plan(desired).is_settled
+            versions = world.state.versions(desired.lineage)
             kept = [v.certificate for v in versions[:2] if v.certificate.not_after > world.clock]
             uploaded = [c for c in kept if c.fingerprint in world.cdn.ever_uploaded]
             assert all(world.cdn.copies(c.fingerprint) == 1 for c in uploaded)
@@ -183,14 +183,14 @@ def test_lineages_of_one_account_spare_one_another(
         if Retirement.ALL_UNUSED in retire:
             # One that the other lineage had still bound when it was tried is tried the day after.
             world.pass_time(IN_USE_PAUSE)
-            assert world.run_together(wishes) is not None
+            assert world.run_together(all_desired) is not None
             assert set() == world.cdn.remote_ids & theirs
 
 
 @settings(max_examples=examples(40))
 @given(
     world=worlds,
-    wishes=st.lists(
+    all_desired=st.lists(
         st.builds(
             DesiredHttps,
             force_https=st.sampled_from([None, True, False]),
@@ -202,8 +202,8 @@ def test_lineages_of_one_account_spare_one_another(
     ),
     untold=st.frozensets(st.sampled_from(["force_https", "http2", "tls_versions"])),
 )
-def test_any_settings_end_as_wished(
-    world: ModelWorld, wishes: list[DesiredHttps], untold: frozenset[str]
+def test_any_settings_end_as_settinged(
+    world: ModelWorld, all_desired: list[DesiredHttps], untold: frozenset[str]
 ) -> None:
     """Whether a setting is told always, once it is set, or never: the plan ends empty, what is
     wished is in force, and nothing is sent for it again.
@@ -211,20 +211,20 @@ def test_any_settings_end_as_wished(
     world.cdn.untold = untold
     world.cdn.add_domain("img.example.com")
 
-    for https in wishes:
-        wish = world.wish(https=https)
-        report = world.run(wish)
+    for https in all_desired:
+        desired = world.desired(https=https)
+        report = world.run(desired)
 
         assert report is not None
         assert report.ok
-        assert world.plan(wish).is_settled
+        assert world.plan(desired).is_settled
         in_force = world.cdn.settings("img.example.com")
         found = ObservedDomain(
             "img.example.com", Kind.CDN, DomainState.READY, "bound", https=in_force
         )
         assert () == setting_changes(https, found)
         writes = world.cdn.writes
-        world.run(wish)
+        world.run(desired)
         assert writes == world.cdn.writes
 
 
@@ -232,19 +232,19 @@ def test_every_position_of_a_first_run_is_killed_once() -> None:
     """Not a sample: each gap between two calls, in turn."""
     calm = ModelWorld()
     calm.cdn.add_domain("img.example.com", foreign=True)
-    calm.run(calm.wish())
+    calm.run(calm.desired())
 
     for position in sampled(range(1, calm.calls)):
         world = ModelWorld()
         world.cdn.add_domain("img.example.com", foreign=True)
-        assert world.run(world.wish(), kill_after=position) is None
-        report = world.run(world.wish())
+        assert world.run(world.desired(), kill_after=position) is None
+        report = world.run(world.desired())
 
         assert report is not None
         assert report.ok, position
         assert (1, 1) == (world.issuer.issued, world.cdn.uploads), position
         assert [] == world.challenge_values(), position
-        assert world.plan(world.wish()).is_settled, position
+        assert world.plan(world.desired()).is_settled, position
 
 
 @pytest.mark.parametrize("fails", [False, True])
@@ -263,22 +263,22 @@ def test_the_same_writes_follow_killed_or_not(minutes: int, *, fails: bool) -> N
         return world
 
     calm = begun()
-    first = calm.run(calm.wish())
+    first = calm.run(calm.desired())
     length = calm.calls
-    calm.run(calm.wish())
+    calm.run(calm.desired())
     assert first is not None
     assert fails is not first.ok
 
     for position in sampled(range(1, length)):
         world = begun()
-        assert world.run(world.wish(), kill_after=position) is None
+        assert world.run(world.desired(), kill_after=position) is None
         for _ in range(2):
-            world.run(world.wish())
+            world.run(world.desired())
 
         assert calm.cdn.writes == world.cdn.writes, position
         assert calm.cdn.uploads == world.cdn.uploads, position
         assert calm.issuer.issued == world.issuer.issued, position
-        assert world.plan(world.wish()).is_settled, position
+        assert world.plan(world.desired()).is_settled, position
 
 
 @settings(max_examples=examples(60))
@@ -307,21 +307,21 @@ def test_the_same_writes_follow_in_any_world(
         return world
 
     calm = begun()
-    wish = calm.wish(https=https)
-    calm.run(wish)
+    desired = calm.desired(https=https)
+    calm.run(desired)
     length = calm.calls
-    calm.run(wish)
+    calm.run(desired)
 
     world = begun()
     for moment in moments:
-        world.run(wish, kill_after=1 + moment % max(length - 1, 1))
+        world.run(desired, kill_after=1 + moment % max(length - 1, 1))
     for _ in range(2):
-        world.run(wish)
+        world.run(desired)
 
     assert calm.cdn.writes == world.cdn.writes
     assert calm.cdn.uploads == world.cdn.uploads
     assert calm.issuer.issued == world.issuer.issued
-    assert world.plan(wish).is_settled
+    assert world.plan(desired).is_settled
 
 
 def test_every_position_of_a_renewal_is_killed_once() -> None:
@@ -331,22 +331,22 @@ def test_every_position_of_a_renewal_is_killed_once() -> None:
         world = ModelWorld()
         world.cdn.add_domain("img.example.com")
         for _ in range(2):
-            world.run(world.wish())
+            world.run(world.desired())
             world.pass_time(timedelta(days=61))
         return world
 
     calm = aged()
-    calm.run(calm.wish())
+    calm.run(calm.desired())
     assert 3 == calm.issuer.issued
 
     for position in sampled(range(1, calm.calls)):
         world = aged()
-        assert world.run(world.wish(), kill_after=position) is None
-        world.run(world.wish())
+        assert world.run(world.desired(), kill_after=position) is None
+        world.run(world.desired())
 
         assert (3, 3) == (world.issuer.issued, world.cdn.uploads), position
         assert [] == world.challenge_values(), position
-        assert world.plan(world.wish()).is_settled, position
+        assert world.plan(world.desired()).is_settled, position
         assert [] == world.cdn.broken, position
         assert 2 == len(world.cdn.remote_labels), position
 
@@ -357,11 +357,11 @@ def test_frozen_domain_stops_only_itself() -> None:
     world.cdn.add_domain("img.example.com")
     world.cdn.add_domain("a.img.example.com", state=DomainState.UNAVAILABLE)
 
-    report = world.run(world.wish())
+    report = world.run(world.desired())
 
     assert report is not None
     assert not report.ok
-    assert (("qiniu", "img.example.com"),) == world.plan(world.wish()).unchanged
+    assert (("qiniu", "img.example.com"),) == world.plan(world.desired()).unchanged
 
 
 outages = st.lists(
@@ -387,18 +387,18 @@ def test_upload_deadline_is_never_missed_while_the_ca_issues(
     """
     world = ModelWorld(lifetime=lifetime)
     world.cdn.add_domain("img.example.com")
-    wish = world.wish()
+    desired = world.desired()
     for away, back, only_uploads in spells:
         world.cdn.denies, world.cdn.denies_uploads = not only_uploads, only_uploads
         for _ in range(away):
-            world.run(wish)
+            world.run(desired)
             world.pass_time(timedelta(days=1))
         world.cdn.denies = world.cdn.denies_uploads = False
         for position in kills:
-            world.run(wish, kill_after=position)
+            world.run(desired, kill_after=position)
         for _ in range(back + 1):
-            world.run(wish)
-            plan = world.plan(wish)
+            world.run(desired)
+            plan = world.plan(desired)
             assert plan.is_settled
             assert () == plan.having(Weight.REFUSED)
             world.pass_time(timedelta(days=1))
@@ -428,13 +428,13 @@ def test_what_is_not_proven_ours_is_never_removed(
     for label in labelled:
         world.cdn.put_foreign("img.example.com", label)
     theirs = world.cdn.remote_ids
-    wish = world.wish()
-    (deployment,) = wish.deployments
-    wish = replace(wish, deployments=(replace(deployment, drift=drift),))
+    desired = world.desired()
+    (deployment,) = desired.deployments
+    desired = replace(desired, deployments=(replace(deployment, drift=drift),))
     for pause in hours:
-        world.run(wish)
+        world.run(desired)
         world.cdn.set_by_others(there[0][0], min(theirs, default=None))
-        world.run(wish)
+        world.run(desired)
         world.pass_time(timedelta(hours=pause))
         assert theirs <= world.cdn.remote_ids
         assert world.cdn.used <= world.cdn.remote_ids

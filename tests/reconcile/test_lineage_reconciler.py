@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certferry.core.desired.certificate import DesiredCertificate, DesiredDeployment, Kind
-from certferry.core.events import Activity
+from certferry.core.events import Activity, Asking
 from certferry.core.observed.observation import (
     DomainState,
     Observation,
@@ -21,12 +21,10 @@ from certferry.core.observed.observation import (
 )
 from certferry.core.observed.records import HistoryEntry
 from certferry.core.planning.due import Times
-from certferry.core.planning.plan import Weight
+from certferry.core.planning.plan import Action, Weight
 from certferry.core.planning.planner import Issuing
 from certferry.core.planning.report import Outcome
-from certferry.core.planning.steps import Action
 from certferry.core.reasons import ReasonCode
-from certferry.core.waiting import Asking
 from certferry.errors import (
     CaUnavailable,
     ClockWrong,
@@ -41,14 +39,13 @@ from certferry.errors import (
 )
 from certferry.ports.state import ChallengeRecord
 from certferry.reconcile.reconciler import LineageReconciler, Reconciler, plan_lineage
-from certferry.reconcile.run import Ports, history_keeper
+from certferry.reconcile.run import Ports, WaitLimit, history_keeper
 from certferry.reconcile.status import plans_of
-from certferry.reconcile.work_queue import WaitLimit
 from certferry.text import Text
 from certferry_sandbox.testing.memory_dns import MemoryDns
 from tests.core.strategies import LINEAGE, NOW, situations
 from tests.reconcile.model import START, ModelWorld
-from tests.reconcile.one_lineage import IMG, OTHER, one_visit, outcome, synced
+from tests.reconcile.one_lineage import IMG, OTHER, one_pass, outcome, synced
 
 # --- What one run does about one lineage: the main job, what it issues, and what it says
 
@@ -90,7 +87,7 @@ def test_second_run_says_unchanged_and_writes_nothing(world: ModelWorld) -> None
 
 def test_run_that_finds_served_what_an_earlier_one_sent(world: ModelWorld) -> None:
     """`--no-wait`, or a run that was stopped: the one that first sees it served has news."""
-    sending = one_visit(world)
+    sending = one_pass(world)
     world.alive.discard("run")
     world.pass_time(timedelta(hours=1))
 
@@ -155,7 +152,7 @@ def test_renewing_on_demand_issues_once(world: ModelWorld) -> None:
     """`--renew` gives a new certificate before the old one is due, and keeps the old one."""
     first = synced(world).fingerprint
 
-    report = world.run(world.wish(), renew=True)
+    report = world.run(world.desired(), renew=True)
 
     assert report is not None
     assert report.ok
@@ -176,25 +173,25 @@ def test_mistake_of_ours_is_one_lineages_failure(
         def issue(self, *_: object) -> object:
             raise ZeroDivisionError
 
-    report = one_visit(world, issuer=Broken())
+    report = one_pass(world, issuer=Broken())
 
     assert [Outcome.FAILED] == [step.outcome for step in report.outcomes]
     assert "ZeroDivisionError" in caplog.text
 
 
-def test_state_that_cannot_be_read_is_told(world: ModelWorld) -> None:
+def test_state_that_cannot_be_read_is_reported(world: ModelWorld) -> None:
     """The state's own error is the outcome, hint included."""
 
     class Unreadable:
         def __getattr__(self, name: str) -> object:
             raise StateUnavailable(Text("the disk is full"), hint=Text("free some space"))
 
-    report = one_visit(world, state=Unreadable())
+    report = one_pass(world, state=Unreadable())
 
-    (told,) = report.outcomes
-    assert Outcome.FAILED is told.outcome
-    assert "the disk is full" == str(told.detail)
-    assert told.hint is not None
+    (result,) = report.outcomes
+    assert Outcome.FAILED is result.outcome
+    assert "the disk is full" == str(result.detail)
+    assert result.hint is not None
 
 
 def test_history_that_cannot_be_written_fails_no_step(
@@ -207,7 +204,7 @@ def test_history_that_cannot_be_written_fails_no_step(
             raise StateUnavailable(Text("the disk is full"))
 
     keep = history_keeper(Unwritable(), world.now, "tester")  # type: ignore[arg-type]  # writes history alone
-    report = one_visit(world, progress=keep)
+    report = one_pass(world, progress=keep)
 
     assert Outcome.DONE is outcome(report, Action.ISSUE).outcome
     assert Outcome.WAITING is outcome(report, Action.DEPLOY, IMG).outcome
@@ -233,7 +230,7 @@ def test_record_left_by_an_earlier_run_is_swept(world: ModelWorld) -> None:
     assert ["removing challenge records that an earlier run left"] == said
 
 
-def test_record_that_cannot_be_swept_is_told_and_kept_in_mind(world: ModelWorld) -> None:
+def test_record_that_cannot_be_swept_is_reported_and_kept_in_mind(world: ModelWorld) -> None:
     """A failure to clean up is a failure, and the next run tries again."""
     synced(world)
     name = f"_acme-challenge.{IMG}"
@@ -267,31 +264,31 @@ def test_clean_up_that_fails_does_not_hide_what_became_of_the_issue(world: Model
 
     world.alive.add("run")
     ports = replace(world.ports("run"), issuer=Forgetful())  # type: ignore[arg-type]  # by name
-    run = LineageReconciler(world.wish(), ports)
+    run = LineageReconciler(world.desired(), ports)
     run.reconcile()
     after_one = {step.action: step.outcome for step in run.report().outcomes}
-    world.visit_to_the_end(run)
+    world.pass_to_the_end(run)
 
     assert Outcome.DONE is after_one[Action.ISSUE]
     assert Outcome.FAILED is after_one[Action.CLEAN]
     assert run.report().ok
 
 
-def test_wait_is_told_once_and_again_only_when_it_changes(world: ModelWorld) -> None:
+def test_wait_is_reported_once_and_again_only_when_it_changes(world: ModelWorld) -> None:
     """A listener of the run is told each outcome, and not the same one twice in a row."""
     synced(world)
 
     # What is asked of whom is told at each look: a display alone shows it.
-    told = [event for event in world.events if not isinstance(event, Asking)]
-    assert told
-    assert all(one != other for one, other in itertools.pairwise(told))
+    result = [event for event in world.events if not isinstance(event, Asking)]
+    assert result
+    assert all(one != other for one, other in itertools.pairwise(result))
 
 
 # --- The plan of one lineage, after safety has looked at it
 
 
 DENIED = ObservedTarget("qiniu", failure=TargetAccessDenied("bad token"))
-WISH = DesiredCertificate(
+DESIRED = DesiredCertificate(
     lineage=LINEAGE,
     names=("img.example.com",),
     dns="dnspod",
@@ -313,7 +310,7 @@ def test_nothing_is_issued_that_no_place_could_take(
 
 def test_denied_access_leaves_an_empty_plan() -> None:
     """With wrong keys nothing is to be done, and what stands in the way is told."""
-    plan = plan_lineage(WISH, Observation((), (DENIED,)), Times.at(NOW), Issuing.ALWAYS)
+    plan = plan_lineage(DESIRED, Observation((), (DENIED,)), Times.at(NOW), Issuing.ALWAYS)
 
     assert plan.is_empty
     assert [DENIED.failure] == [obstacle.error for obstacle in plan.having(Weight.BLOCKED)]
@@ -321,7 +318,9 @@ def test_denied_access_leaves_an_empty_plan() -> None:
 
 def test_certificate_without_a_deployment_is_issued() -> None:
     """What is only kept, to be exported, needs no target."""
-    plan = plan_lineage(replace(WISH, deployments=()), Observation(), Times.at(NOW), Issuing.IF_DUE)
+    plan = plan_lineage(
+        replace(DESIRED, deployments=()), Observation(), Times.at(NOW), Issuing.IF_DUE
+    )
 
     assert plan.issue is not None
     assert ReasonCode.MISSING is plan.issue.reason.code
@@ -329,7 +328,7 @@ def test_certificate_without_a_deployment_is_issued() -> None:
 
 def test_one_place_that_can_take_it_is_enough() -> None:
     """A target that denies access does not keep the others waiting."""
-    desired = replace(WISH, deployments=(DesiredDeployment("cdn"), *WISH.deployments))
+    desired = replace(DESIRED, deployments=(DesiredDeployment("cdn"), *DESIRED.deployments))
     ready = replace(_without_https(), label="cdn")
 
     plan = plan_lineage(desired, Observation((), (ready, DENIED)), Times.at(NOW), Issuing.IF_DUE)
@@ -346,16 +345,15 @@ def _without_https() -> ObservedTarget:
 
 
 def ports_of(world: ModelWorld) -> Ports:
-    """The ports of a run."""
     return world.ports("run")
 
 
-def test_refused_token_is_told_by_the_plan(world: ModelWorld) -> None:
+def test_refused_token_is_reported_by_the_plan(world: ModelWorld) -> None:
     """The plan still says what is to be issued, and that it is blocked, at the account."""
     denied = DnsAccessDenied("the token is refused")
     world.dns.fail_with(denied)
 
-    [plan] = plans_of(ports_of(world), [world.wish()])
+    [plan] = plans_of(ports_of(world), [world.desired()])
 
     assert plan.issue is not None
     assert [("dnspod", None, denied)] == [
@@ -368,16 +366,16 @@ def test_plan_without_an_order_asks_the_provider_nothing(world: ModelWorld) -> N
     synced(world)
     asked = world.dns.calls
 
-    [plan] = plans_of(ports_of(world), [world.wish()])
+    [plan] = plans_of(ports_of(world), [world.desired()])
 
     assert (True, asked) == (plan.is_empty, world.dns.calls)
 
 
 def test_name_that_neither_the_target_nor_the_dns_account_has(world: ModelWorld) -> None:
     """A mistyped name is told from both sides, though nothing would be ordered."""
-    wish = replace(world.wish(), names=("www.foo.test",))
+    desired = replace(world.desired(), names=("www.foo.test",))
 
-    [plan] = plans_of(ports_of(world), [wish])
+    [plan] = plans_of(ports_of(world), [desired])
 
     assert plan.issue is None
     assert [("qiniu", TargetRejected), ("dnspod", ZoneNotFound)] == [
@@ -387,9 +385,9 @@ def test_name_that_neither_the_target_nor_the_dns_account_has(world: ModelWorld)
 
 def test_name_that_only_the_target_lacks(world: ModelWorld) -> None:
     """The zone is there: nothing more is said."""
-    wish = replace(world.wish(), names=("www.example.com",))
+    desired = replace(world.desired(), names=("www.example.com",))
 
-    [plan] = plans_of(ports_of(world), [wish])
+    [plan] = plans_of(ports_of(world), [desired])
 
     assert [("qiniu", TargetRejected)] == [
         (one.target, type(one.error)) for one in plan.having(Weight.BLOCKED)
@@ -398,21 +396,18 @@ def test_name_that_only_the_target_lacks(world: ModelWorld) -> None:
 
 def test_account_with_the_zone_is_no_obstacle(world: ModelWorld) -> None:
     """It is asked, and nothing stands in the way."""
-    [plan] = plans_of(ports_of(world), [world.wish()])
+    [plan] = plans_of(ports_of(world), [world.desired()])
 
     assert (1, ()) == (world.dns.calls, plan.having(Weight.BLOCKED))
 
 
 class Timely:
-    """A provider that tells the time."""
-
     def __init__(self, dns: MemoryDns, ahead: timedelta | DnsError) -> None:
         self._dns = dns
         self._ahead = ahead
         self.looks = 0
 
     def clock_ahead(self) -> timedelta:
-        """See `ports.examination.Timed.clock_ahead`."""
         self.looks += 1
         if isinstance(self._ahead, DnsError):
             raise self._ahead
@@ -430,15 +425,15 @@ class Timely:
         (DnsUnavailable("no answer"), DnsUnavailable),
     ],
 )
-def test_wrong_clock_is_told_before_an_order(
+def test_wrong_clock_is_reported_before_an_order(
     world: ModelWorld, ahead: timedelta | DnsError, expected: type[Exception] | None
 ) -> None:
     """Once for all the plans of a run, and before the keys are blamed."""
     dns = Timely(world.dns, ahead)
     ports = replace(world.ports("run"), dns={"dnspod": dns})
-    wishes = [world.wish(lineage="one"), world.wish(lineage="two")]
+    all_desired = [world.desired(lineage="one"), world.desired(lineage="two")]
 
-    plans = plans_of(ports, wishes)
+    plans = plans_of(ports, all_desired)
 
     found = [type(o.error) for plan in plans for o in plan.having(Weight.BLOCKED)]
     assert ([] if expected is None else [expected] * 2) == found
@@ -449,25 +444,25 @@ def test_wrong_clock_is_told_before_an_order(
 def test_slip_that_is_put_back_orders_nothing(world: ModelWorld) -> None:
     """A name of no zone's fails before an order is made, so none is there to be gone on with."""
     synced(world)
-    wish = world.wish()
-    slip = replace(wish, names=(*wish.names, "x.notmine.test"))
+    desired = world.desired()
+    slip = replace(desired, names=(*desired.names, "x.notmine.test"))
 
     failed = world.run(slip)
 
     assert failed is not None
     step = outcome(failed, Action.ISSUE)
     assert (Outcome.FAILED, ZoneNotFound) == (step.outcome, type(step.error))
-    assert world.state.order(wish.lineage) is None
-    [plan] = plans_of(ports_of(world), [wish])
+    assert world.state.order(desired.lineage) is None
+    [plan] = plans_of(ports_of(world), [desired])
     assert plan.is_empty
 
 
-def test_lost_key_is_told_before_anything_is_done(world: ModelWorld) -> None:
+def test_lost_key_is_reported_before_anything_is_done(world: ModelWorld) -> None:
     """Also where nothing is due: not on the day of a renewal."""
     synced(world)
     world.state.lose_key()
 
     with pytest.raises(StateError, match="does not open"):
-        plans_of(ports_of(world), [world.wish()])
+        plans_of(ports_of(world), [world.desired()])
     with pytest.raises(StateError, match="does not open"):
-        Reconciler(ports_of(world)).sync([world.wish()], WaitLimit())
+        Reconciler(ports_of(world)).sync([world.desired()], WaitLimit())

@@ -9,8 +9,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from certferry.core.assessment.notices import USUAL, Notice, Subject, Topic
-from certferry.core.assessment.notifications import Message, Notification
+from certferry.core.assessment.notices import USUAL, Message, Notice, Notification, Subject, Topic
 from certferry.errors import ConfigError, Interrupted
 from certferry.ports.http import NoAnswer
 from certferry.ports.notifier import AgainAt, Answered, Notifier, RefusedForGood, Sent
@@ -36,7 +35,6 @@ class Service:
         self.got: list[Message] = []
 
     def send(self, message: Message, /) -> Answered:
-        """See `ports.notifier.Notifier.send`."""
         self.got.append(message)
         answer = self.answers.pop(0) if self.answers else Sent()
         if isinstance(answer, BaseException):
@@ -45,12 +43,10 @@ class Service:
 
     @property
     def words(self) -> list[tuple[str, ...]]:
-        """What each message was about."""
         return [message.paragraphs for message in self.got]
 
 
 def words(due: Sequence[Notification]) -> Message:
-    """A message that names what it is about."""
     notices = [one.notice for one in due]
     return Message("t", tuple(f"{one.topic} {one.subject.lineage or '#'}" for one in notices))
 
@@ -65,7 +61,6 @@ class Ship:
         self.waited: list[float] = []
 
     def clock(self) -> datetime:
-        """The moment."""
         return self.now
 
     def run(self, *standing: Notice) -> dict[str, Answered]:
@@ -73,7 +68,6 @@ class Ship:
         return dict(self.notifications().notify(stands(*standing)))
 
     def notifications(self) -> Notifications:
-        """What a run tells with."""
         channels = [
             Channel(name, frozenset(USUAL), lambda name=name: self.connect(name), words)  # type: ignore[misc]  # a lambda's own default
             for name in self.services
@@ -83,7 +77,6 @@ class Ship:
         )
 
     def connect(self, name: str) -> Notifier:
-        """Connect a channel."""
         service = self.services[name]
         if isinstance(service, BaseException):
             raise service
@@ -110,7 +103,7 @@ def test_trouble_goes_to_every_channel_once() -> None:
     assert [("trouble img",), ("recovered img",)] == ops.words == boss.words
 
 
-def test_a_channel_that_refuses_is_told_of_by_the_others_and_tried_again() -> None:
+def test_a_channel_that_refuses_is_notified_of_by_the_others_and_tried_again() -> None:
     """What it did not take stays; once it takes a message, the others are told that too."""
     ops, boss = Service(REFUSED, REFUSED), Service()
     ship = Ship(ops=ops, boss=boss)
@@ -141,10 +134,10 @@ def test_a_service_that_asks_for_patience_is_left_alone_until_then() -> None:
     ship.now = NOW + timedelta(hours=5, seconds=-1)
     held = ship.run(TROUBLE)
     ship.now = NOW + timedelta(hours=5)
-    told = ship.run(TROUBLE)
+    result = ship.run(TROUBLE)
 
     assert {} == held
-    assert {"ops": Sent()} == told
+    assert {"ops": Sent()} == result
     assert 2 == len(ops.got)
 
 
@@ -250,7 +243,7 @@ def test_an_adapter_that_answers_nothing() -> None:
     assert isinstance(Ship(ops=Silent()).run(TROUBLE)["ops"], RefusedForGood)
 
 
-def test_a_run_that_is_killed_while_it_sends_tells_nothing_twice() -> None:
+def test_a_run_that_is_killed_while_it_sends_reports_nothing_twice() -> None:
     """What was claimed stays claimed: at most once."""
     ops = Service()
     ship = Ship(ops=ops)
@@ -261,7 +254,7 @@ def test_a_run_that_is_killed_while_it_sends_tells_nothing_twice() -> None:
     assert [] == ops.got
 
 
-def test_runs_that_end_at_once_tell_it_once() -> None:
+def test_runs_that_end_at_once_report_it_once() -> None:
     """Eight of them."""
     ops = Service()
     ship = Ship(ops=ops)

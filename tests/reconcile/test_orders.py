@@ -8,8 +8,8 @@ import pytest
 
 from certferry.core.desired.certificate import DesiredCertificate
 from certferry.core.planning.limits import Allowance, Limits, PastOrder, PlannedOrder
+from certferry.core.planning.plan import Action
 from certferry.core.planning.report import Outcome
-from certferry.core.planning.steps import Action
 from certferry.errors import (
     AuthorizationFailed,
     CaUnavailable,
@@ -38,7 +38,6 @@ def undeployed(lineage: str) -> DesiredCertificate:
 
 @pytest.fixture
 def world(world: ModelWorld) -> ModelWorld:
-    """A world whose CA has limits."""
     world.issuer = MemoryIssuer(world.state, world.now, limits=LIMITS)
     return world
 
@@ -65,25 +64,25 @@ def test_budget_of_orders(world: ModelWorld) -> None:
 
 def test_renewal_that_says_what_it_replaces_counts_nowhere(world: ModelWorld) -> None:
     """Let's Encrypt lifts its limits for it."""
-    wish = undeployed("n0")
+    desired = undeployed("n0")
     for _ in range(4):
-        report = world.run(wish, renew=True)
+        report = world.run(desired, renew=True)
         assert report is not None
         assert report.ok
 
     assert 4 == world.issuer.issued
 
 
-def test_deployment_goes_on_while_an_order_is_held_back(world: ModelWorld) -> None:
+def test_deployment_goes_on_while_an_order_is_held(world: ModelWorld) -> None:
     """The certificate that is there is brought where it is missing."""
     synced(world)
     moment = world.clock + 2 * HOUR
     world.issuer.fail_with(RateLimited("later, please", retry=Retry.at(moment)))
-    world.run(world.wish(), renew=True)
+    world.run(world.desired(), renew=True)
     world.issuer.fail_with(None)
     world.cdn.add_domain(f"a.{IMG}")
 
-    report = world.run(world.wish(), renew=True)
+    report = world.run(world.desired(), renew=True)
 
     assert report is not None
     assert Outcome.WAITING is outcome(report, Action.ISSUE).outcome
@@ -115,10 +114,10 @@ def test_moment_that_the_ca_names_is_kept_by_later_runs(
     first = outcome(synced(world), Action.ISSUE)
     world.issuer.fail_with(None)
 
-    for told in (first, outcome(synced(world), Action.ISSUE)):
-        assert Outcome.WAITING is told.outcome
-        assert told.error is not None
-        assert moment == told.error.retry.after
+    for result in (first, outcome(synced(world), Action.ISSUE)):
+        assert Outcome.WAITING is result.outcome
+        assert result.error is not None
+        assert moment == result.error.retry.after
 
     world.clock = moment
     assert synced(world).ok
@@ -142,5 +141,4 @@ def test_refused_keys_spend_no_second_order(world: ModelWorld) -> None:
 
 
 def ordered(world: ModelWorld) -> tuple[PastOrder, ...]:
-    """What the ledger has of the lineage's orders."""
-    return world.state.spent(DIRECTORY, PlannedOrder(world.wish().names)).orders
+    return world.state.spent(DIRECTORY, PlannedOrder(world.desired().names)).orders

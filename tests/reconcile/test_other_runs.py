@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,8 +12,8 @@ import pytest
 from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.desired.certificate import DriftPolicy
 from certferry.core.observed.observation import ObservedTarget
+from certferry.core.planning.plan import Action, Retire, Verify
 from certferry.core.planning.report import LineageReport, Outcome
-from certferry.core.planning.steps import Action, Retire, Verify
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.errors import Interrupted, LeaseHeld, LeaseLost
 from certferry.ports.state import Lease
@@ -24,10 +23,11 @@ from certferry.reconcile.observe import observe
 from certferry.reconcile.reconciler import LineageReconciler
 from certferry.reconcile.run import Ports, StepContext, held_lease
 from certferry.text import Text
+from certferry_sandbox.testing.interruptions import Altered
 from certferry_sandbox.testing.memory_issuer import MemoryIssuer
 from certferry_sandbox.testing.memory_state import MemoryState
 from tests.reconcile.model import START, ModelWorld, issuing_of
-from tests.reconcile.one_lineage import IMG, OTHER, one_visit, outcome, synced
+from tests.reconcile.one_lineage import IMG, OTHER, one_pass, outcome, synced
 
 # --- Another run is at work on the lineage, or this one is stopped: who holds the lease writes
 
@@ -37,7 +37,7 @@ def test_lease_of_another_run_is_waited_for(world: ModelWorld) -> None:
     world.alive.add("another")
     held = world.state.seen_by("another").acquire("img", world.now())
 
-    report = one_visit(world)
+    report = one_pass(world)
 
     assert [Outcome.WAITING] == [step.outcome for step in report.outcomes]
     assert 0 == world.issuer.issued
@@ -61,7 +61,7 @@ def test_lease_that_is_lost_while_issuing_is_no_failed_issue(world: ModelWorld) 
 
     world.alive.add("run")
     ports = replace(world.ports("run"), issuer=Slow())  # type: ignore[arg-type]  # by name
-    run = LineageReconciler(world.wish(), ports)
+    run = LineageReconciler(world.desired(), ports)
 
     run.reconcile()
 
@@ -76,9 +76,9 @@ def test_lease_that_never_comes_free_ends_the_wait(world: ModelWorld) -> None:
     world.alive.add("another")
     world.state.seen_by("another").acquire("img", world.now())
     world.alive.add("run")
-    run = LineageReconciler(world.wish(), world.ports("run"))
+    run = LineageReconciler(world.desired(), world.ports("run"))
 
-    world.visit_to_the_end(run)
+    world.pass_to_the_end(run)
 
     [step] = run.report().outcomes
     assert Outcome.FAILED is step.outcome
@@ -92,7 +92,7 @@ def test_lease_that_is_held_when_a_run_is_old_is_waited_for(world: ModelWorld) -
     longer than that, and not for the other run.
     """
     world.alive.add("run")
-    run = LineageReconciler(world.wish(), world.ports("run"))
+    run = LineageReconciler(world.desired(), world.ports("run"))
     world.pass_time(timedelta(hours=3))
     world.alive.add("another")
     held = world.state.seen_by("another").acquire("img", world.now())
@@ -101,7 +101,7 @@ def test_lease_that_is_held_when_a_run_is_old_is_waited_for(world: ModelWorld) -
 
     assert [Outcome.WAITING] == [step.outcome for step in run.report().outcomes]
     world.state.seen_by("another").release(held)
-    world.visit_to_the_end(run)
+    world.pass_to_the_end(run)
     assert run.report().ok
 
 
@@ -111,7 +111,7 @@ def test_lease_is_not_needed_to_look(world: ModelWorld) -> None:
     world.alive.add("another")
     world.state.seen_by("another").acquire("img", world.now())
 
-    assert one_visit(world).is_unchanged
+    assert one_pass(world).is_unchanged
 
 
 def test_without_a_lease_no_target_is_written_to(world: ModelWorld) -> None:
@@ -119,24 +119,24 @@ def test_without_a_lease_no_target_is_written_to(world: ModelWorld) -> None:
     synced(world)
     world.pass_time(timedelta(days=1))
     for _ in range(2):
-        world.run(world.wish(), renew=True)
+        world.run(world.desired(), renew=True)
         world.pass_time(timedelta(days=1))
     world.cdn.add_domain(OTHER)
     ports = world.ports("run")
-    plan = world.plan(world.wish())
+    plan = world.plan(world.desired())
     assert plan.rollouts
-    observed = observe(world.wish(), ports)
+    observed = observe(world.desired(), ports)
     [target] = observed.targets
     reason = Reason(ReasonCode.SUPERSEDED, Text("superseded"))
     retirements = [Retire("qiniu", r.remote_id, r.label, reason) for r in target.remotes]
     assert retirements
-    visit = StepContext(world.wish(), observed, ports, lease=None)
+    one_pass = StepContext(world.desired(), observed, ports, lease=None)
     before = world.cdn.writes, world.cdn.removals, world.cdn.uploads
 
     for step in (*plan.steps, *retirements):
         if not isinstance(step, Verify):
             with pytest.raises(LeaseLost):
-                list(carry_out([step], visit))
+                list(carry_out([step], one_pass))
 
     assert before == (world.cdn.writes, world.cdn.removals, world.cdn.uploads)
 
@@ -153,7 +153,7 @@ def test_stopped_run_says_so_and_gives_its_lease_back(world: ModelWorld) -> None
 
     ports = replace(world.ports("run"), issuer=Stopped())  # type: ignore[arg-type]  # only `issue` is called
     world.alive.add("run")
-    run = LineageReconciler(world.wish(), ports)
+    run = LineageReconciler(world.desired(), ports)
     with pytest.raises(Interrupted):
         run.reconcile()
 
@@ -168,7 +168,7 @@ def test_stop_passes_through_every_step(method: str) -> None:
     world.cdn.add_domain(IMG)
     if method == "retire":
         for _ in range(2):
-            world.run(world.wish(), renew=True)
+            world.run(world.desired(), renew=True)
             world.pass_time(timedelta(days=1))
 
     class Run:
@@ -179,9 +179,9 @@ def test_stop_passes_through_every_step(method: str) -> None:
 
     ports = replace(world.ports("run"), targets={"qiniu": Run()})  # type: ignore[dict-item]  # by name
     world.alive.add("run")
-    run = LineageReconciler(world.wish(), ports, issuing_of(renew=method == "retire"))
+    run = LineageReconciler(world.desired(), ports, issuing_of(renew=method == "retire"))
     with pytest.raises(Interrupted):
-        world.visit_to_the_end(run)
+        world.pass_to_the_end(run)
     world.alive.discard("run")
 
     assert synced(world).ok
@@ -198,14 +198,14 @@ def test_run_that_was_overtaken_writes_to_no_target(world: ModelWorld) -> None:
         def upload(self, *arguments: object) -> str:
             remote_id = world.cdn.upload(*arguments)  # type: ignore[arg-type]  # passed on
             world.alive.discard("slow")
-            other = world.run(world.wish(), renew=True)
+            other = world.run(world.desired(), renew=True)
             assert other is not None
             assert other.ok
             return remote_id
 
     world.alive.add("slow")
     ports = replace(world.ports("slow"), targets={"qiniu": Slow()})  # type: ignore[dict-item]  # by name
-    run = LineageReconciler(world.wish(), ports)
+    run = LineageReconciler(world.desired(), ports)
     writes = world.cdn.writes
     run.reconcile()
 
@@ -219,14 +219,13 @@ def test_another_run_that_finishes_first_leaves_nothing_to_do(world: ModelWorld)
     ports = world.ports("late")
     world.alive.add("late")
 
-    @contextmanager
-    def late_lease(lineage: str) -> Iterator[Lease]:
-        assert world.run(world.wish()) is not None
-        with ports.lease(lineage) as lease:
-            yield lease
+    def acquire(lineage: str, now: datetime) -> Lease:
+        assert world.run(world.desired()) is not None
+        return ports.state.acquire(lineage, now)
 
-    run = LineageReconciler(world.wish(), replace(ports, lease=late_lease))
-    world.visit_to_the_end(run)
+    late: Any = Altered(ports.state, acquire=acquire)
+    run = LineageReconciler(world.desired(), replace(ports, state=late))
+    world.pass_to_the_end(run)
 
     assert run.report().ok
     assert (1, 1, 1) == (world.issuer.issued, world.cdn.uploads, world.cdn.writes)
@@ -280,19 +279,18 @@ def begun(world: ModelWorld, **changed: Any) -> LineageReconciler:
     world.alive.add("run")
     ports: Ports = world.ports("run")
     targets: Any = {"qiniu": Listed(world.cdn)}
-    return LineageReconciler(world.wish(), replace(ports, **{"targets": targets, **changed}))
+    return LineageReconciler(world.desired(), replace(ports, **{"targets": targets, **changed}))
 
 
 def renewed(world: ModelWorld) -> None:
     """Let another run renew the certificate, to its end."""
-    report = world.run(world.wish(), renew=True)
+    report = world.run(world.desired(), renew=True)
     assert report is not None
     assert report.ok
 
 
 def ended(world: ModelWorld, run: LineageReconciler) -> LineageReport:
-    """Visit to the end."""
-    world.visit_to_the_end(run)
+    world.pass_to_the_end(run)
     return run.report()
 
 
@@ -331,7 +329,9 @@ def test_renewal_between_state_and_target_is_no_drift(world: ModelWorld) -> None
 
 
 @pytest.mark.parametrize("policy", [DriftPolicy.WARN, DriftPolicy.IGNORE])
-def test_renewal_by_another_run_is_not_told_as_left(world: ModelWorld, policy: DriftPolicy) -> None:
+def test_renewal_by_another_run_is_not_reported_as_left(
+    world: ModelWorld, policy: DriftPolicy
+) -> None:
     """Also where drift is left as it is: nothing of it is told or kept."""
     synced(world)
     run = begun(world)
@@ -356,7 +356,7 @@ def test_change_that_another_run_began_is_waited_for(world: ModelWorld) -> None:
     run = begun(world)
     run.reconcile()
     world.alive.add("other")
-    other = LineageReconciler(world.wish(), world.ports("other"), issuing_of(renew=True))
+    other = LineageReconciler(world.desired(), world.ports("other"), issuing_of(renew=True))
     other.reconcile()
 
     report = ended(world, run)
@@ -368,12 +368,12 @@ def test_change_that_another_run_began_is_waited_for(world: ModelWorld) -> None:
     assert () == record.repairs
 
 
-def test_change_that_was_in_time_is_not_told_as_failed(world: ModelWorld) -> None:
+def test_change_that_was_in_time_is_not_reported_as_failed(world: ModelWorld) -> None:
     """The time is over by what was listed before; a new look shows that it was enough."""
     world = ModelWorld(processing=A_MOMENT, lags=(timedelta(0),))
     world.cdn.add_domain(IMG)
     synced(world)
-    renewing = LineageReconciler(world.wish(), world.ports("other"), issuing_of(renew=True))
+    renewing = LineageReconciler(world.desired(), world.ports("other"), issuing_of(renew=True))
     world.alive.add("other")
     run = begun(world, verify_timeout=SHORT)
     renewing.reconcile()
@@ -393,8 +393,8 @@ def test_change_that_takes_too_long_has_failed(world: ModelWorld) -> None:
 
     assert None is run.reconcile()
 
-    told = outcome(run.report(), Action.DEPLOY, IMG)
-    assert Outcome.FAILED is told.outcome
+    result = outcome(run.report(), Action.DEPLOY, IMG)
+    assert Outcome.FAILED is result.outcome
 
 
 def test_short_time_out_of_domains_is_none_of_orders(world: ModelWorld) -> None:
@@ -424,20 +424,19 @@ def test_copy_that_another_run_removed_is_not_removed_again(world: ModelWorld) -
     world.pass_time(timedelta(days=1))
     renewed(world)
     assert 1 == world.cdn.removals
-    told = events(world)
+    result = events(world)
 
     report = ended(world, run)
 
     assert report.ok
     assert not [step for step in report.outcomes if step.action is Action.RETIRE]
-    assert told == events(world)
+    assert result == events(world)
 
 
 # --- Holding a lease for a piece of work
 
 
 def now() -> datetime:
-    """The real clock."""
     return datetime.now(UTC)
 
 
@@ -474,7 +473,7 @@ def restored(world: ModelWorld) -> ModelWorld:
     lease = backup.acquire("img", world.now())
     backup.save_version(lease, world.state.bundle("img", 1), world.now())
     backup.release(lease)
-    assert world.run(world.wish(), renew=True)
+    assert world.run(world.desired(), renew=True)
     world.pass_time(timedelta(hours=12))
     world.state = backup
     world.issuer = MemoryIssuer(backup, world.now)
@@ -496,7 +495,7 @@ def test_nothing_older_is_deployed(restored: ModelWorld) -> None:
 
 def test_a_newer_one_is_deployed_when_the_operator_asks_for_it(restored: ModelWorld) -> None:
     """As the hint says; then all is in order again, and stays so."""
-    report = restored.run(restored.wish(), renew=True)
+    report = restored.run(restored.desired(), renew=True)
 
     assert report is not None
     assert report.ok

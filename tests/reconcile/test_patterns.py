@@ -11,15 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from certferry.cli.exits import Exit, of_plans, of_report, of_statuses
-from certferry.core.assessment.health import Recorded
-from certferry.core.assessment.notices import noticed
-from certferry.core.assessment.sightings import (
+from certferry.core.assessment.health import (
+    Recorded,
     Sighted,
     Sighting,
     after_run,
     sighted,
     with_delivered,
 )
+from certferry.core.assessment.notices import noticed
 from certferry.core.assessment.status import status_of
 from certferry.core.certificates.certificate import KeyType, covered_by
 from certferry.core.certificates.names import match_of
@@ -31,21 +31,18 @@ from certferry.core.desired.certificate import (
     delivered,
 )
 from certferry.core.observed.observation import DomainState, Observation, ObservedTarget
-from certferry.core.planning.plan import Weight
+from certferry.core.planning.plan import Action, Deploy, Weight
 from certferry.core.planning.report import LineageReport, Outcome, SyncReport
 from certferry.core.planning.rollouts import Claims
-from certferry.core.planning.steps import Action, Deploy
 from certferry.ports.target import Scope
-from certferry.present import plan_document, plan_text, report_text, status_text
-from certferry.present import plan_document as status_document
+from certferry.present import documents, plan_text, report_text, status_text
 from certferry.present.language import Voice
-from certferry.reconcile.observe import SightingsKeeper, observe
-from certferry.reconcile.reconciler import Reconciler
-from certferry.reconcile.work_queue import WaitLimit
+from certferry.reconcile.observe import observe
+from certferry.reconcile.run import WaitLimit
 from certferry_sandbox.testing.memory_target import MemoryCdn
 from tests.cli.values import text_of
 from tests.core.strategies import NOW
-from tests.reconcile.company import Company, Counted, now
+from tests.reconcile.company import Company, Counted
 from tests.reconcile.model import ModelWorld
 from tests.reconcile.one_lineage import IMG, OTHER, outcome, synced
 from tests.support.tiers import examples
@@ -59,7 +56,7 @@ NAMES = (IMG, f"*.{IMG}")
 THERE = (IMG, OTHER, f"b.{IMG}", f"*.{IMG}", "www.example.com")
 
 
-def wish(*deployments: DesiredDeployment) -> DesiredCertificate:
+def desired(*deployments: DesiredDeployment) -> DesiredCertificate:
     """The certificate, deployed so."""
     return DesiredCertificate("img", NAMES, "dnspod", deployments=deployments)
 
@@ -67,7 +64,6 @@ def wish(*deployments: DesiredDeployment) -> DesiredCertificate:
 def by(
     *globs: str, exclude: tuple[str, ...] = (), https: DesiredHttps | None = None
 ) -> DesiredDeployment:
-    """A deployment to what these match."""
     return DesiredDeployment(
         "qiniu", (), globs=globs, exclude=exclude, https=https or DesiredHttps()
     )
@@ -77,7 +73,6 @@ class SwitchedOffCdn(MemoryCdn):
     """A CDN that leaves out what it finds and cannot serve."""
 
     def observe(self, scope: Scope) -> ObservedTarget:
-        """See `ports.target.DeployTarget.observe`."""
         found = super().observe(scope)
         off = tuple(d for d in found.domains if d.state is DomainState.UNAVAILABLE)
         on = tuple(d for d in found.domains if d not in off)
@@ -88,7 +83,6 @@ pattern = st.sampled_from(["*", f"*.{IMG}", "a.*", "*b.img*", "x*"])
 
 
 def bound(world: ModelWorld, names: set[str]) -> set[str]:
-    """Which of these domains present a certificate."""
     served = world.cdn.served(sorted(names))
     return {name for name in names if any(address.fingerprint for address in served[name])}
 
@@ -107,7 +101,7 @@ def test_what_is_meant_is_served_and_nothing_else_is_touched(
     world = ModelWorld()
     for name in sorted(there):
         world.cdn.add_domain(name)
-    asked = wish(by(*globs, exclude=exclude))
+    asked = desired(by(*globs, exclude=exclude))
 
     world.run(asked)
     if later not in there:
@@ -128,9 +122,9 @@ def test_what_is_meant_is_served_and_nothing_else_is_touched(
     assert int(bool(meant)) == world.issuer.issued
 
 
-def test_new_domain_is_told_as_such(world: ModelWorld) -> None:
+def test_new_domain_is_reported_as_such(world: ModelWorld) -> None:
     """In the plan of the next run; when it is served, it is one like any other."""
-    asked = wish(DesiredDeployment("qiniu", exclude=(f"b.{IMG}",)))
+    asked = desired(DesiredDeployment("qiniu", exclude=(f"b.{IMG}",)))
     world.run(asked)
     world.cdn.add_domain(OTHER)
     world.cdn.add_domain(f"b.{IMG}")
@@ -154,7 +148,7 @@ def test_more_exact_deployment_of_one_certificate_decides(world: ModelWorld) -> 
     world.cdn.add_domain(OTHER)
     wide, near = by("*"), by("a.*", https=DesiredHttps(http2=True))
     for deployments in ((wide, near), (near, wide)):
-        asked = wish(*deployments)
+        asked = desired(*deployments)
         world.claims = Claims([asked])
 
         report = world.run(asked)
@@ -165,20 +159,20 @@ def test_more_exact_deployment_of_one_certificate_decides(world: ModelWorld) -> 
             world.cdn.settings(IMG).http2 or None,
             world.cdn.settings(OTHER).http2,
         )
-    asked = wish(wide, by("i*", "a*.com"))
+    asked = desired(wide, by("i*", "a*.com"))
     world.claims = Claims([asked])
 
     report = world.run(asked)
 
     assert report is not None
     assert report.ok
-    said = {str(told.detail) for told in report.outcomes}
+    said = {str(result.detail) for result in report.outcomes}
     assert "every domain that it covers is served by img" in said
 
 
 def test_nothing_is_ordered_for_a_glob_that_matches_nothing(world: ModelWorld) -> None:
     """It is told and fails the run; as soon as something matches, the next run goes on."""
-    asked = wish(by("c.*"))
+    asked = desired(by("c.*"))
 
     report = world.run(asked)
     again = world.run(asked, renew=True)
@@ -187,7 +181,7 @@ def test_nothing_is_ordered_for_a_glob_that_matches_nothing(world: ModelWorld) -
 
     for failed in (report, again):
         assert failed is not None
-        assert [Outcome.FAILED] == [told.outcome for told in failed.outcomes]
+        assert [Outcome.FAILED] == [result.outcome for result in failed.outcomes]
         assert "matches c.*" in str(failed.outcomes[0].detail)
         assert failed.outcomes[0].hint
     assert later is not None
@@ -198,8 +192,8 @@ def test_nothing_is_ordered_for_a_glob_that_matches_nothing(world: ModelWorld) -
 def test_what_is_excluded_later_keeps_its_certificate(world: ModelWorld) -> None:
     """It is left alone from then on: not renewed, and its certificate is not removed."""
     world.cdn.add_domain(OTHER)
-    world.run(wish(DesiredDeployment("qiniu")))
-    asked = wish(replace(DesiredDeployment("qiniu"), exclude=("a.*",)))
+    world.run(desired(DesiredDeployment("qiniu")))
+    asked = desired(replace(DesiredDeployment("qiniu"), exclude=("a.*",)))
     before = world.cdn.served([OTHER])
     world.pass_time(timedelta(days=70))
 
@@ -213,7 +207,7 @@ def test_what_is_excluded_later_keeps_its_certificate(world: ModelWorld) -> None
 
 
 @pytest.mark.parametrize("deployment", [DesiredDeployment("qiniu"), by("*")])
-def test_domain_that_is_switched_off_is_told_and_alarms_nothing(
+def test_domain_that_is_switched_off_is_reported_and_alarms_nothing(
     world: ModelWorld, deployment: DesiredDeployment
 ) -> None:
     """Once in a run and in a plan; the run is in order, `--check` too, and no channel hears of it,
@@ -222,16 +216,16 @@ def test_domain_that_is_switched_off_is_told_and_alarms_nothing(
     world.cdn = SwitchedOffCdn(world.now)
     world.cdn.add_domain(IMG)
     world.cdn.add_domain(OTHER, state=DomainState.UNAVAILABLE)
-    asked = wish(deployment)
+    asked = desired(deployment)
     world.run(asked)
 
     report = world.run(asked)
     plan = world.plan(asked)
 
     assert report is not None
-    told = outcome(report, Action.DEPLOY, OTHER)
-    assert f"{OTHER} is frozen" in str(told.detail)
-    assert "left out, since `domains` does not name it" in str(told.detail)
+    result = outcome(report, Action.DEPLOY, OTHER)
+    assert f"{OTHER} is frozen" in str(result.detail)
+    assert "left out, since `domains` does not name it" in str(result.detail)
     ran = SyncReport((report,))
     assert Exit.OK is of_report(ran)
     versions = {"img": world.state.versions("img")}
@@ -240,17 +234,17 @@ def test_domain_that_is_switched_off_is_told_and_alarms_nothing(
     assert Exit.OK is of_plans([plan], check=True)
     assert "Nothing changed: 1 domain is left as it is" in text_of(list(report_text.lines(ran, EN)))
     assert text_of(list(plan_text.lines([plan], EN))).count(f"skipped  qiniu → {OTHER}: ") == 1
-    assert OTHER in str(plan_document.of_plans([plan], EN)["certificates"])
+    assert OTHER in str(documents.of_plans([plan], EN)["certificates"])
 
 
-def test_domain_that_is_switched_off_is_told_for_the_certificate_that_would_serve_it(
+def test_domain_that_is_switched_off_is_reported_for_the_certificate_that_would_serve_it(
     world: ModelWorld,
 ) -> None:
     """Not for each that covers it."""
     world.cdn = SwitchedOffCdn(world.now)
     world.cdn.add_domain(IMG)
     world.cdn.add_domain(OTHER, state=DomainState.UNAVAILABLE)
-    first, second = wish(by("*")), replace(wish(by("*")), lineage="second")
+    first, second = desired(by("*")), replace(desired(by("*")), lineage="second")
     world.claims = Claims([first, second])
 
     assert [OTHER] == [one.domain for one in world.plan(first).having(Weight.SKIPPED)]
@@ -258,14 +252,14 @@ def test_domain_that_is_switched_off_is_told_for_the_certificate_that_would_serv
 
 
 @pytest.mark.parametrize("deployment", [DesiredDeployment("qiniu"), by("*")])
-def test_status_tells_of_a_domain_that_is_switched_off(
+def test_status_reports_a_domain_that_is_switched_off(
     world: ModelWorld, deployment: DesiredDeployment
 ) -> None:
     """Below the rows, which are of what is served; and all is in order."""
     world.cdn = SwitchedOffCdn(world.now)
     world.cdn.add_domain(IMG)
     world.cdn.add_domain(OTHER, state=DomainState.UNAVAILABLE)
-    asked = wish(deployment)
+    asked = desired(deployment)
     world.run(asked)
 
     status = status_of(asked, observe(asked, world.ports("looker")), world.clock)
@@ -273,7 +267,7 @@ def test_status_tells_of_a_domain_that_is_switched_off(
     said = f"{OTHER} is frozen; it is left out, since `domains` does not name it"
     assert [IMG] == [one.domain for one in status.domains]
     assert f"{OTHER}: {said}" in text_of(list(status_text.remarks([status], EN)))
-    document: Any = status_document.of_statuses([status], Recorded(), EN)
+    document: Any = documents.of_statuses([status], Recorded(), EN)
     [certificate] = document["certificates"]
     [notice] = certificate["notices"]
     assert ("qiniu", OTHER, said) == (
@@ -295,7 +289,6 @@ OTHER_SIGHTED = Sighting("other", "qiniu", "c.example.com", served=True, since=N
 
 
 def after(before: tuple[Sighting, ...], looked: Sighted | None) -> tuple[Sighting, ...]:
-    """What is known after a run of one lineage."""
     looks = {} if looked is None else {"img": looked}
     return after_run(before, with_delivered(looks, [LineageReport("img", "bb" * 32, ())]))
 
@@ -329,11 +322,11 @@ def test_the_beginning_and_the_last_that_was_seen_are_kept() -> None:
 def test_a_certificate_that_arrives_is_seen() -> None:
     """Not while its domain serves nothing of ours, and in the run that brought it."""
     company = Company(1)
-    early = looking(company).sync(company.certificates, WaitLimit(timedelta(0)))
+    early = company.reconciler().sync(company.certificates, WaitLimit(timedelta(0)))
     assert not early.ok
     assert [False] == [one.served for one in company.state.sightings()]
 
-    late = looking(company).sync(company.certificates, WaitLimit())
+    late = company.reconciler().sync(company.certificates, WaitLimit())
 
     (lineage,) = late.lineages
     (found,) = company.state.sightings()
@@ -345,9 +338,9 @@ def test_what_a_receiver_took_is_seen_without_another_look() -> None:
     """It holds what was delivered."""
     company = Company(1)
     to_files = delivered(FileDelivery("/opt/ssl/img"))
-    wish = replace(company.certificates[0], deployments=(to_files,))
+    desired = replace(company.certificates[0], deployments=(to_files,))
 
-    report = looking(company).sync([wish], WaitLimit())
+    report = company.reconciler().sync([desired], WaitLimit())
 
     (found,) = company.state.sightings()
     assert ("files", "/opt/ssl/img") == (found.target, found.domain)
@@ -357,12 +350,12 @@ def test_what_a_receiver_took_is_seen_without_another_look() -> None:
 def test_a_target_that_does_not_answer_is_unread() -> None:
     """What an earlier run saw there stays."""
     company = Company(1)
-    looking(company).sync(company.certificates, WaitLimit())
+    company.reconciler().sync(company.certificates, WaitLimit())
     (seen,) = company.state.sightings()
     assert seen.served
 
     company.cdn.denies = True
-    report = looking(company).sync(company.certificates, WaitLimit())
+    report = company.reconciler().sync(company.certificates, WaitLimit())
 
     assert report.any(Outcome.FAILED)
     assert (seen,) == company.state.sightings()
@@ -373,19 +366,12 @@ def test_nothing_is_written_where_all_is_as_before() -> None:
     company = Company(1)
     company.state = state = Counted(company.state)
     for _ in range(3):
-        assert looking(company).sync(company.certificates, WaitLimit()).ok
+        assert company.reconciler().sync(company.certificates, WaitLimit()).ok
 
     assert 1 == state.calls["update_sightings"]
 
 
-def looking(company: Company) -> Reconciler:
-    """The engine, with what it sees kept."""
-    engine = company.reconciler()
-    keeper = SightingsKeeper(company.state, now)
-    return Reconciler(replace(engine.ports, observer=keeper))
-
-
-def test_a_target_that_others_serve_is_ceded() -> None:
+def test_a_target_that_others_serve_is_owned_elsewhere() -> None:
     """It has no domain of this lineage's, and no place that is missed."""
     observed = Observation(targets=(ObservedTarget("qiniu", owned_elsewhere=("other",)),))
 
@@ -399,11 +385,10 @@ def test_a_target_that_others_serve_is_ceded() -> None:
 
 
 def killed_with_an_order(
-    world: ModelWorld, wish: DesiredCertificate, *, renew: bool = False
+    world: ModelWorld, desired: DesiredCertificate, *, renew: bool = False
 ) -> None:
-    """Kill a run as soon as it has ordered."""
     for position in range(40):
-        assert None is world.run(wish, kill_after=position, renew=renew)
+        assert None is world.run(desired, kill_after=position, renew=renew)
         if world.state.order("img") is not None:
             return
     raise AssertionError("it never ordered")
@@ -412,9 +397,9 @@ def killed_with_an_order(
 def test_names_that_were_put_back(world: ModelWorld) -> None:
     """The names of before need no new certificate, and the order for others is forgotten."""
     synced(world)
-    killed_with_an_order(world, world.wish(names=("img.example.com", "slip.example.com")))
+    killed_with_an_order(world, world.desired(names=("img.example.com", "slip.example.com")))
 
-    assert None is world.plan(world.wish()).issue
+    assert None is world.plan(world.desired()).issue
     report = synced(world)
 
     assert Action.ISSUE not in {step.action for step in report.outcomes}
@@ -425,7 +410,7 @@ def test_names_that_were_put_back(world: ModelWorld) -> None:
 def test_key_type_that_was_put_back(world: ModelWorld) -> None:
     """The same holds for the kind of key."""
     synced(world)
-    slip = replace(world.wish(), key_type=KeyType.RSA2048)
+    slip = replace(world.desired(), key_type=KeyType.RSA2048)
     killed_with_an_order(world, slip)
 
     assert synced(world).ok
@@ -435,7 +420,7 @@ def test_key_type_that_was_put_back(world: ModelWorld) -> None:
 def test_order_for_what_is_declared_is_finished(world: ModelWorld) -> None:
     """A renewal on demand that was killed is not forgotten."""
     synced(world)
-    killed_with_an_order(world, world.wish(), renew=True)
+    killed_with_an_order(world, world.desired(), renew=True)
 
     synced(world)
 

@@ -18,8 +18,8 @@ from certferry.core.desired.certificate import (
     delivered,
 )
 from certferry.core.observed.observation import Change, DomainState
+from certferry.core.planning.plan import Action, Deploy
 from certferry.core.planning.report import LineageReport, Outcome, StepOutcome
-from certferry.core.planning.steps import Action, Deploy
 from certferry.core.reasons import ReasonCode
 from certferry.errors import CaUnavailable
 from certferry.reconcile.observe import observe
@@ -45,20 +45,18 @@ def world() -> ModelWorld:
 
 @pytest.fixture
 def receiver(world: ModelWorld) -> MemoryReceiver:
-    """The directory."""
     return world.receivers.receiver(DELIVERY)
 
 
-def wish(world: ModelWorld, *, cdn: bool = False) -> DesiredCertificate:
+def desired(world: ModelWorld, *, cdn: bool = False) -> DesiredCertificate:
     """Ask for a certificate in the directory, and at the CDN as well."""
-    wished = world.wish()
-    served = wished.deployments if cdn else ()
-    return replace(wished, deployments=(*served, delivered(DELIVERY)))
+    declared = world.desired()
+    served = declared.deployments if cdn else ()
+    return replace(declared, deployments=(*served, delivered(DELIVERY)))
 
 
 def synced(world: ModelWorld, *, cdn: bool = False) -> LineageReport:
-    """Run to the end."""
-    report = world.run(wish(world, cdn=cdn))
+    report = world.run(desired(world, cdn=cdn))
     assert report is not None
     return report
 
@@ -70,18 +68,17 @@ def step(report: LineageReport) -> StepOutcome:
 
 
 def standing(world: ModelWorld) -> Standing:
-    """How the directory stands."""
-    wished = wish(world)
-    status = status_of(wished, observe(wished, world.ports("looker")), world.clock)
+    declared = desired(world)
+    status = status_of(declared, observe(declared, world.ports("looker")), world.clock)
     (found,) = status.domains
     assert (None, ()) == (found.upload_deadline, found.served)
     return found.standing
 
 
-def test_certificate_is_delivered_in_one_visit(world: ModelWorld, receiver: MemoryReceiver) -> None:
+def test_certificate_is_delivered_in_one_pass(world: ModelWorld, receiver: MemoryReceiver) -> None:
     """There is nothing to wait for: a run without patience is done."""
     world.alive.add("run")
-    run = LineageReconciler(wish(world), world.ports("run"))
+    run = LineageReconciler(desired(world), world.ports("run"))
 
     assert run.reconcile() is None
 
@@ -111,7 +108,7 @@ def test_drift_is_planned_and_repaired(world: ModelWorld, receiver: MemoryReceiv
     synced(world)
     receiver.drifted = True
 
-    (planned,) = world.plan(wish(world)).steps
+    (planned,) = world.plan(desired(world)).steps
     assert isinstance(planned, Deploy)
     assert ReasonCode.DELIVERY_DRIFTED is planned.reason.code
     assert (Change("fullchain.pem", "changed", "delivered"),) == planned.changes
@@ -132,7 +129,7 @@ def test_failed_delivery_is_tried_again_by_the_next_run(
 
     assert Outcome.FAILED is failed.outcome
     assert "exit code 1" in str(failed.detail)
-    (planned,) = world.plan(wish(world)).steps
+    (planned,) = world.plan(desired(world)).steps
     assert ReasonCode.DELIVERY_UNFINISHED is planned.reason.code
     assert synced(world).ok
     assert (1, 1) == (world.issuer.issued, len(receiver.deliveries))
@@ -183,7 +180,7 @@ def test_renewal_replaces_what_is_there(world: ModelWorld, receiver: MemoryRecei
     """The plan says from which certificate to which; nothing is ever retired."""
     synced(world)
     world.pass_time(timedelta(days=61))
-    planned = world.plan(wish(world))
+    planned = world.plan(desired(world))
 
     assert synced(world).ok
 
@@ -193,7 +190,7 @@ def test_renewal_replaces_what_is_there(world: ModelWorld, receiver: MemoryRecei
     assert (Action.ISSUE, ReasonCode.NEW_CERTIFICATE) == (issue.action, deploy.reason.code)
     assert (receiver.deliveries[0][:12], "…") == (change.was, change.becomes)
     assert 2 == len(receiver.deliveries)
-    assert world.plan(wish(world)).is_settled
+    assert world.plan(desired(world)).is_settled
 
 
 def test_certificate_of_another_owner_is_replaced(
@@ -203,7 +200,7 @@ def test_certificate_of_another_owner_is_replaced(
     synced(world)
     receiver.held = "ab" * 32
 
-    (planned,) = world.plan(wish(world)).steps
+    (planned,) = world.plan(desired(world)).steps
     assert ReasonCode.HOLDS_FOREIGN is planned.reason.code
     assert synced(world).ok
     assert 2 == len(receiver.deliveries)
@@ -224,19 +221,19 @@ def test_every_position_is_killed_once() -> None:
     """Each gap between two calls in turn: one certificate, delivered, and nothing left to plan."""
     calm = ModelWorld()
     calm.cdn.add_domain(IMG)
-    calm.run(wish(calm, cdn=True))
+    calm.run(desired(calm, cdn=True))
 
     for position in sampled(range(1, calm.calls)):
         world = ModelWorld()
         world.cdn.add_domain(IMG)
-        assert world.run(wish(world, cdn=True), kill_after=position) is None
-        report = world.run(wish(world, cdn=True))
+        assert world.run(desired(world, cdn=True), kill_after=position) is None
+        report = world.run(desired(world, cdn=True))
 
         assert report is not None
         assert report.ok, position
         assert (1, 1) == (world.issuer.issued, world.cdn.uploads), position
         assert world.receivers.receiver(DELIVERY).deliveries, position
-        assert world.plan(wish(world, cdn=True)).is_settled, position
+        assert world.plan(desired(world, cdn=True)).is_settled, position
 
 
 @settings(max_examples=examples(40))
@@ -261,12 +258,12 @@ def test_any_world_ends_as_declared(phases: list[tuple[timedelta, list[int], int
         world.pass_time(pause)
         receiver.failures, receiver.drifted = failures, drifted
         for position in kills:
-            world.run(wish(world, cdn=True), kill_after=position)
+            world.run(desired(world, cdn=True), kill_after=position)
         for _ in range(failures + 1):
-            world.run(wish(world, cdn=True))
+            world.run(desired(world, cdn=True))
 
         current = world.state.versions("img")[0].certificate.fingerprint
-        assert world.plan(wish(world, cdn=True)).is_settled
+        assert world.plan(desired(world, cdn=True)).is_settled
         assert current == receiver.observe(None).bound
         assert DomainState.READY is receiver.observe(None).state
         assert [] == world.cdn.broken
@@ -278,7 +275,7 @@ def test_any_world_ends_as_declared(phases: list[tuple[timedelta, list[int], int
 
 VERSIONS = ("TLSv1.2", "TLSv1.3")
 UNTOLD = frozenset({"force_https", "http2", "tls_versions"})
-WISHES = [
+ALL_DESIRED = [
     pytest.param(DesiredHttps(tls_versions=VERSIONS), id="tls_versions"),
     pytest.param(DesiredHttps(force_https=False), id="force_https"),
     pytest.param(DesiredHttps(http2=True), id="http2"),
@@ -290,13 +287,12 @@ def served(*, untold: frozenset[str] = UNTOLD) -> ModelWorld:
     world = ModelWorld()
     world.cdn.add_domain(IMG)
     world.cdn.untold = untold
-    synced_with_settings(world, world.wish())
+    synced_with_settings(world, world.desired())
     return world
 
 
-def synced_with_settings(world: ModelWorld, wish: DesiredCertificate) -> LineageReport:
-    """Run to the end."""
-    report = world.run(wish)
+def synced_with_settings(world: ModelWorld, desired: DesiredCertificate) -> LineageReport:
+    report = world.run(desired)
     assert report is not None
     return report
 
@@ -307,38 +303,40 @@ def footprint(world: ModelWorld) -> tuple[int, int, int]:
 
 
 @pytest.mark.parametrize("untold", [UNTOLD, frozenset()], ids=["untold", "told-once-set"])
-@pytest.mark.parametrize("https", WISHES)
+@pytest.mark.parametrize("https", ALL_DESIRED)
 def test_setting_added_to_a_domain_that_serves_ours(
     https: DesiredHttps, untold: frozenset[str]
 ) -> None:
     """It is planned, applied without a certificate or an upload, and then left alone."""
     world = served(untold=untold)
-    wish = world.wish(https=https)
+    desired = world.desired(https=https)
 
-    (deploy, _) = world.plan(wish).steps
+    (deploy, _) = world.plan(desired).steps
     assert isinstance(deploy, Deploy)
     assert ReasonCode.SETTINGS_DRIFTED is deploy.reason.code
     assert ["unknown"] == [change.was for change in deploy.changes]
 
-    assert synced_with_settings(world, wish).ok
+    assert synced_with_settings(world, desired).ok
     assert https.tls_versions == world.cdn.settings(IMG).tls_versions
     assert (https.force_https, https.http2) == (
         world.cdn.settings(IMG).force_https,
         world.cdn.settings(IMG).http2,
     )
     assert (1, 1, 2) == footprint(world)
-    assert world.plan(wish).is_settled
-    assert synced_with_settings(world, wish).is_unchanged
+    assert world.plan(desired).is_settled
+    assert synced_with_settings(world, desired).is_unchanged
     assert (1, 1, 2) == footprint(world)
 
 
-def test_wish_that_changes_is_sent_each_time() -> None:
+def test_setting_that_changes_is_sent_each_time() -> None:
     """Another list of versions is another wish; another order of the same is not."""
     world = served()
     lists = [VERSIONS, VERSIONS[::-1], ("TLSv1.3",), VERSIONS]
 
     for versions in lists:
-        assert synced_with_settings(world, world.wish(https=DesiredHttps(tls_versions=versions))).ok
+        assert synced_with_settings(
+            world, world.desired(https=DesiredHttps(tls_versions=versions))
+        ).ok
 
     assert set(VERSIONS) == set(world.cdn.settings(IMG).tls_versions or ())
     assert (1, 1, 4) == footprint(world)
@@ -349,7 +347,7 @@ def test_setting_stands_in_the_diff_of_another_deployment() -> None:
     world = served()
     world.pass_time(timedelta(days=61))
 
-    plan = world.plan(world.wish(https=DesiredHttps(tls_versions=VERSIONS)))
+    plan = world.plan(world.desired(https=DesiredHttps(tls_versions=VERSIONS)))
 
     deploy = plan.rollouts[0].deploy
     assert deploy is not None
@@ -359,97 +357,97 @@ def test_setting_stands_in_the_diff_of_another_deployment() -> None:
 def test_renewal_forgets_nothing_that_was_sent() -> None:
     """The new certificate goes with the same settings, and nothing is sent twice for them."""
     world = served()
-    wish = world.wish(https=DesiredHttps(tls_versions=VERSIONS))
-    synced_with_settings(world, wish)
+    desired = world.desired(https=DesiredHttps(tls_versions=VERSIONS))
+    synced_with_settings(world, desired)
     world.pass_time(timedelta(days=61))
 
-    assert synced_with_settings(world, wish).ok
+    assert synced_with_settings(world, desired).ok
 
     assert (2, 2, 3) == footprint(world)
-    assert world.plan(wish).is_settled
+    assert world.plan(desired).is_settled
 
 
 def test_edge_that_falls_back_forgets_nothing_that_was_sent() -> None:
     """A domain that is looked at again is not sent anything for it."""
     world = served()
-    wish = world.wish(https=DesiredHttps(tls_versions=VERSIONS))
-    synced_with_settings(world, wish)
+    desired = world.desired(https=DesiredHttps(tls_versions=VERSIONS))
+    synced_with_settings(world, desired)
     world.alive.add("fallen")
-    run = LineageReconciler(wish, replace(world.ports("fallen"), probe=FALLEN))
+    run = LineageReconciler(desired, replace(world.ports("fallen"), probe=FALLEN))
     assert run.reconcile() is not None
 
-    assert world.plan(wish).is_settled
-    assert synced_with_settings(world, wish).ok
+    assert world.plan(desired).is_settled
+    assert synced_with_settings(world, desired).ok
     assert (1, 1, 2) == footprint(world)
 
 
 def test_change_of_a_setting_that_fails_is_made_again() -> None:
     """It was sent, and the target said later that it could not: that is no success."""
     world = served()
-    wish = world.wish(https=DesiredHttps(tls_versions=VERSIONS))
+    desired = world.desired(https=DesiredHttps(tls_versions=VERSIONS))
     world.cdn.fail_next(IMG, "verify tls fail")
 
-    failed = synced_with_settings(world, wish)
+    failed = synced_with_settings(world, desired)
 
     assert [Outcome.FAILED] == [step.outcome for step in failed.outcomes]
     assert None is world.cdn.settings(IMG).tls_versions
-    assert not world.plan(wish).is_settled
-    assert synced_with_settings(world, wish).ok
+    assert not world.plan(desired).is_settled
+    assert synced_with_settings(world, desired).ok
     assert VERSIONS == world.cdn.settings(IMG).tls_versions
-    assert world.plan(wish).is_settled
+    assert world.plan(desired).is_settled
 
 
 def test_change_that_fails_after_it_seemed_done_is_made_again() -> None:
     """A read that lagged behind showed the domain at rest; what fails later is not forgotten."""
     world = served()
-    wish = world.wish(https=DesiredHttps(tls_versions=VERSIONS))
+    desired = world.desired(https=DesiredHttps(tls_versions=VERSIONS))
     world.cdn.fail_next(IMG, "verify tls fail")
     world.cdn.hide_changes(IMG, 1)
-    assert synced_with_settings(world, wish).ok
+    assert synced_with_settings(world, desired).ok
     world.pass_time(timedelta(hours=1))
 
-    assert not world.plan(wish).is_settled
-    assert synced_with_settings(world, wish).ok
+    assert not world.plan(desired).is_settled
+    assert synced_with_settings(world, desired).ok
     assert VERSIONS == world.cdn.settings(IMG).tls_versions
-    assert world.plan(wish).is_settled
+    assert world.plan(desired).is_settled
 
 
 def test_change_of_another_tool_that_fails_takes_nothing_back() -> None:
     """What was sent before has succeeded, and is not sent again for it."""
     world = served()
-    wish = world.wish(https=DesiredHttps(tls_versions=VERSIONS))
-    synced_with_settings(world, wish)
+    desired = world.desired(https=DesiredHttps(tls_versions=VERSIONS))
+    synced_with_settings(world, desired)
     [remote_id] = world.cdn.used
     world.cdn.fail_next(IMG, "verify redirect fail")
     world.cdn.bind(IMG, Kind.CDN, remote_id, DesiredHttps(force_https=True))
     world.pass_time(timedelta(hours=1))
 
-    assert world.plan(wish).is_settled
-    assert synced_with_settings(world, wish).is_unchanged
+    assert world.plan(desired).is_settled
+    assert synced_with_settings(world, desired).is_unchanged
 
 
 def test_every_position_of_a_change_of_settings_is_killed_once() -> None:
     """Wherever: the settings end as wished, with one certificate and one upload."""
-    wish = ModelWorld().wish(https=DesiredHttps(tls_versions=VERSIONS))
+    desired = ModelWorld().desired(https=DesiredHttps(tls_versions=VERSIONS))
     calm = served()
-    calm.run(wish)
+    calm.run(desired)
 
     for position in sampled(range(1, calm.calls)):
         world = served()
-        assert world.run(wish, kill_after=position) is None
-        assert synced_with_settings(world, wish).ok, position
+        assert world.run(desired, kill_after=position) is None
+        assert synced_with_settings(world, desired).ok, position
 
         assert VERSIONS == world.cdn.settings(IMG).tls_versions, position
         assert (1, 1, 2) == footprint(world), position
-        assert world.plan(wish).is_settled, position
+        assert world.plan(desired).is_settled, position
 
 
 def test_status_names_the_setting_that_differs() -> None:
     """The domain has drifted, and which setting of it is said in words."""
     world = served()
-    wish = world.wish(https=DesiredHttps(tls_versions=VERSIONS))
+    desired = world.desired(https=DesiredHttps(tls_versions=VERSIONS))
 
-    [found] = status_of(wish, observe(wish, world.ports("looker")), world.clock).domains
+    [found] = status_of(desired, observe(desired, world.ports("looker")), world.clock).domains
 
     assert Standing.DRIFTED is found.standing
     assert found.problem is not None

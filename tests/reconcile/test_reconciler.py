@@ -23,11 +23,10 @@ from certferry.core.desired.certificate import (
 )
 from certferry.core.events import StepEnded
 from certferry.core.observed.observation import ObservedTarget
-from certferry.core.planning.plan import Weight
+from certferry.core.planning.plan import Action, Clean, Weight
 from certferry.core.planning.planner import Issuing
 from certferry.core.planning.report import LineageReport, Outcome, Result, of_run
 from certferry.core.planning.rollouts import Claims
-from certferry.core.planning.steps import Action, Clean
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.errors import (
     AuthorizationFailed,
@@ -43,9 +42,8 @@ from certferry.ports.target import Scope
 from certferry.reconcile.apply import carry_out
 from certferry.reconcile.observe import observe
 from certferry.reconcile.reconciler import LineageReconciler
-from certferry.reconcile.run import StepContext
+from certferry.reconcile.run import WORKERS, StepContext, WaitLimit
 from certferry.reconcile.status import plans_of, statuses_of
-from certferry.reconcile.work_queue import WORKERS, WaitLimit
 from certferry.text import Text
 from certferry_sandbox.testing.interruptions import Altered, failing
 from certferry_sandbox.testing.memory_target import MemoryCdn
@@ -57,23 +55,17 @@ from tests.reconcile.one_lineage import IMG, OTHER, outcome, synced
 
 
 class SlowCdn(MemoryCdn):
-    """A CDN whose answer comes when as many have asked as may at once."""
-
     asked = threading.Barrier(WORKERS, timeout=20)
 
     def observe(self, scope: Scope) -> ObservedTarget:
-        """See `ports.target.DeployTarget.observe`."""
         self.asked.wait()
         return super().observe(scope)
 
 
 class StoppedCdn(MemoryCdn):
-    """A CDN during whose first answer Ctrl-C is typed."""
-
     trouble: BaseException = KeyboardInterrupt()
 
     def observe(self, scope: Scope) -> ObservedTarget:
-        """See `ports.target.DeployTarget.observe`."""
         raise self.trouble
 
 
@@ -93,12 +85,10 @@ class InterruptedCdn(StoppedCdn):
 
 
 class BrokenCdn(StoppedCdn):
-    """A CDN during whose first answer the state's disk is gone."""
-
     trouble = StateUnavailable(Text("it cannot be read"))
 
 
-def test_lineages_are_looked_at_side_by_side() -> None:
+def test_lineages_are_was_observed_side_by_side() -> None:
     """A thousand answers, one after the other, would take many minutes."""
     company = Company(2 * WORKERS, cdn=SlowCdn)
     reconciler = company.reconciler()
@@ -106,7 +96,7 @@ def test_lineages_are_looked_at_side_by_side() -> None:
     plans = plans_of(reconciler.ports, company.certificates)
     statuses = statuses_of(reconciler.ports, company.certificates, Recorded())
 
-    lineages = [wish.lineage for wish in company.certificates]
+    lineages = [desired.lineage for desired in company.certificates]
     assert lineages == [plan.lineage for plan in plans]
     assert lineages == [status.lineage for status in statuses]
 
@@ -124,13 +114,13 @@ def test_what_ends_one_look_ends_them_all(cdn: type[StoppedCdn]) -> None:
     assert company.run.is_stopped
 
 
-def test_run_that_is_stopped_does_not_tell_of_what_it_did_not_come_to() -> None:
+def test_run_that_is_stopped_does_not_report_what_it_did_not_come_to() -> None:
     """The visits that had begun say that they were stopped, and the others were not made."""
     company = Company(WORKERS + 2, cdn=InterruptedCdn)
 
     report = company.reconciler().sync(company.certificates, WaitLimit())
 
-    assert [True] * WORKERS + [False] * 2 == [one.looked_at for one in report.lineages]
+    assert [True] * WORKERS + [False] * 2 == [one.was_observed for one in report.lineages]
     assert not any(one.ok or one.is_unchanged for one in report.lineages)
 
 
@@ -148,7 +138,7 @@ def test_company_is_synced_and_stays_so() -> None:
     assert first.ok
     assert first.complete
     assert all(lineage.is_unchanged for lineage in second.lineages)
-    assert [wish.lineage for wish in company.certificates] == [
+    assert [desired.lineage for desired in company.certificates] == [
         one.lineage for one in first.lineages
     ]
     assert all(plan.is_settled for plan in plans_of(reconciler.ports, company.certificates))
@@ -158,7 +148,7 @@ def test_company_is_synced_and_stays_so() -> None:
         for d in s.domains
     }
     assert {Standing.VERIFIED} == standings
-    assert {wish.lineage for wish in company.certificates} == {
+    assert {desired.lineage for desired in company.certificates} == {
         event.lineage for event in company.events if isinstance(event, StepEnded)
     }
 
@@ -170,9 +160,9 @@ def test_records_of_a_lineage_that_is_issued_no_more_are_removed(files: PemFiles
     """
     company = Company(2)
     run_for, beside = company.certificates
-    ferried = DesiredCertificate("gone", (), files=files)
-    wishes = [run_for, *([ferried] if files else [])]
-    company.claims = Claims([*wishes, beside])
+    delivered_whole = DesiredCertificate("gone", (), files=files)
+    all_desired = [run_for, *([delivered_whole] if files else [])]
+    company.claims = Claims([*all_desired, beside])
     for lineage in ("gone", "held", beside.lineage):
         name = f"_acme-challenge.{lineage}.example.com"
         handle = company.dns.add_txt(name, "left")
@@ -180,7 +170,7 @@ def test_records_of_a_lineage_that_is_issued_no_more_are_removed(files: PemFiles
         company.state.save_challenge_record(record)
 
     with company.lease("held"):
-        company.reconciler().sync(wishes, WaitLimit())
+        company.reconciler().sync(all_desired, WaitLimit())
 
     assert [] == company.dns.values("_acme-challenge.gone.example.com")
     assert {beside.lineage, "held"} == set(company.state.lineages_in_challenge_records())
@@ -282,8 +272,6 @@ class Around:
 
 
 def raising(error: Exception, when: Callable[..., bool]) -> Callable[..., Any]:
-    """Return a call that fails whenever its arguments say so."""
-
     def call(own: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
         if when(*arguments):
             raise error
@@ -299,16 +287,14 @@ def nth(number: int) -> Callable[..., bool]:
 
 
 def run_at(
-    world: ModelWorld, wish: DesiredCertificate | None = None, **ports: Any
+    world: ModelWorld, desired: DesiredCertificate | None = None, **ports: Any
 ) -> LineageReconciler:
-    """Begin a run with some ports replaced."""
     world.alive.add("run")
-    return LineageReconciler(wish or world.wish(), replace(world.ports("run"), **ports))
+    return LineageReconciler(desired or world.desired(), replace(world.ports("run"), **ports))
 
 
 def ended(world: ModelWorld, run: LineageReconciler) -> LineageReport:
-    """Visit to the end."""
-    world.visit_to_the_end(run)
+    world.pass_to_the_end(run)
     return run.report()
 
 
@@ -344,9 +330,9 @@ def test_failure_of_another_run_is_no_all_clear(
     cdn = Around(world.cdn, bind=raising(REFUSED, lambda *_: what == "bind"))
     ports: dict[str, Any] = {"issuer": issuer, "targets": {"qiniu": cdn}}
     world.alive.update({"first", "second"})
-    first = LineageReconciler(world.wish(), replace(world.ports("first"), **ports))
+    first = LineageReconciler(world.desired(), replace(world.ports("first"), **ports))
     issuing = issuing_of(renew=renew)
-    second = LineageReconciler(world.wish(), replace(world.ports("second"), **ports), issuing)
+    second = LineageReconciler(world.desired(), replace(world.ports("second"), **ports), issuing)
     world.pass_time(timedelta(seconds=1))
     first.reconcile()
 
@@ -428,11 +414,11 @@ def test_look_overwrites_nothing_that_another_run_wrote_meanwhile(world: ModelWo
         return found
 
     probe = Around(world.cdn, look=look)
-    looking = LineageReconciler(world.wish(), replace(world.ports("looking"), probe=probe))
+    looking = LineageReconciler(world.desired(), replace(world.ports("looking"), probe=probe))
     looking.reconcile()
     world.pass_time(timedelta(minutes=20))
     world.cdn.fail_next(IMG, "verify https crt fail")
-    renewing = LineageReconciler(world.wish(), world.ports("renewing"), Issuing.ALWAYS)
+    renewing = LineageReconciler(world.desired(), world.ports("renewing"), Issuing.ALWAYS)
     others.append(renewing)
     writes = world.cdn.writes
     looking.reconcile()
@@ -459,11 +445,11 @@ def test_rollout_that_failed_for_good_holds_up_no_removal(world: ModelWorld) -> 
     synced(world)
     world.cdn.put_foreign("x.example.org")
     cdn = Around(world.cdn, bind=raising(REFUSED, lambda *_: True))
-    wish = world.wish(static, names=(static,), lineage="static")
-    run_at(world, wish, targets={"qiniu": cdn}).reconcile()
+    desired = world.desired(static, names=(static,), lineage="static")
+    run_at(world, desired, targets={"qiniu": cdn}).reconcile()
     begun = world.clock
 
-    world.run(world.wish(IMG, retire=Retirement.ALL_UNUSED))
+    world.run(world.desired(IMG, retire=Retirement.ALL_UNUSED))
 
     assert world.clock - begun < timedelta(minutes=1)
 
@@ -484,15 +470,15 @@ def test_keys_that_may_not_remove_are_asked_once_in_a_run(world: ModelWorld) -> 
         DesiredDeployment("second", (OTHER,)),
     )
     names = ("img.example.com", "*.img.example.com")
-    wish = DesiredCertificate("img", names, "dnspod", deployments=deployments)
+    desired = DesiredCertificate("img", names, "dnspod", deployments=deployments)
     targets = {"qiniu": Around(world.cdn, retire=retire), "second": world.cdn}
 
-    ended(world, run_at(world, wish, targets=targets))
+    ended(world, run_at(world, desired, targets=targets))
 
     assert len(asked) <= 1
 
 
-def test_two_copies_of_one_label_are_told_apart(world: ModelWorld) -> None:
+def test_two_copies_of_one_label_are_distinguished(world: ModelWorld) -> None:
     """The removal that failed is not hidden by the one that went well."""
     synced(world)
     [first] = world.state.versions("img")
@@ -513,19 +499,19 @@ def test_dns_is_not_cleaned_without_the_lease(world: ModelWorld) -> None:
     """The records may be those of a run that has taken over."""
     world.alive.add("run")
     ports = world.ports("run")
-    visit = StepContext(world.wish(), observe(world.wish(), ports), ports)
+    one_pass = StepContext(world.desired(), observe(world.desired(), ports), ports)
     left = Clean(Reason(ReasonCode.LEFT_BEHIND, Text("left")))
 
     with pytest.raises(LeaseLost):
-        list(carry_out([left], visit))
+        list(carry_out([left], one_pass))
 
 
-def test_plan_tells_of_a_target_that_cannot_be_read(world: ModelWorld) -> None:
+def test_plan_reports_a_target_that_cannot_be_read(world: ModelWorld) -> None:
     """Also while a change of an earlier run is under way there."""
     run_at(world).reconcile()
     world.pass_time(timedelta(minutes=5))
     cdn = Around(world.cdn, observe=raising(SILENT, lambda *_: True))
 
-    plan = world.plan(world.wish(), targets={"qiniu": cdn})
+    plan = world.plan(world.desired(), targets={"qiniu": cdn})
 
     assert [("qiniu", None)] == [(o.target, o.domain) for o in plan.having(Weight.BLOCKED)]

@@ -44,7 +44,6 @@ def revoking(certificate: Certificate) -> RenewalInfo:
 
 
 def fails(_: Certificate) -> RenewalInfo:
-    """Be away."""
     raise CaUnavailable(Text("the CA is away"))
 
 
@@ -108,7 +107,7 @@ def test_what_only_looks_asks_nothing(world: ModelWorld) -> None:
     asked = world.issuer.asked
     world.pass_time(timedelta(days=3))
 
-    assert world.plan(world.wish()).is_empty
+    assert world.plan(world.desired()).is_empty
     assert asked == world.issuer.asked
 
 
@@ -121,7 +120,7 @@ def test_window_in_the_past_renews_at_once_and_says_why(world: ModelWorld) -> No
     window = revoking(first.certificate).window
     world.state.save_renewal_info("img", first.certificate.fingerprint, window, world.clock)
 
-    issue = world.plan(world.wish()).issue
+    issue = world.plan(world.desired()).issue
     assert issue is not None
     assert window is not None
     assert f"between {window.start:%Y-%m-%d}" in str(issue.reason.message)
@@ -171,7 +170,7 @@ def test_ca_that_wants_everything_renewed_at_once_gets_one_order_a_day(
     )
 
 
-def test_moment_of_the_pause_is_told(world: ModelWorld) -> None:
+def test_moment_of_the_pause_is_reported(world: ModelWorld) -> None:
     """While a second request to renew at once is put off, `status` says until when."""
     world.issuer.answer_with(long_passed)
     synced(world)
@@ -180,23 +179,23 @@ def test_moment_of_the_pause_is_told(world: ModelWorld) -> None:
     world.pass_time(HALF_DAY)
     synced(world)
     assert 2 == world.issuer.issued
-    observed = observe(world.wish(), world.ports("status"))
+    observed = observe(world.desired(), world.ports("status"))
 
-    status = status_of(world.wish(), observed, world.clock)
+    status = status_of(world.desired(), observed, world.clock)
 
     assert observed.current is not None
     assert observed.current.saved_at + timedelta(days=1) == status.renew_at
     assert Standing.VALID is status.standing
 
 
-def test_operator_and_a_new_wish_are_not_kept_waiting(world: ModelWorld) -> None:
+def test_operator_and_a_new_setting_are_not_kept_waiting(world: ModelWorld) -> None:
     """The hour is for what certferry decides by itself."""
     synced(world)
-    assert world.run(world.wish(), renew=True) is not None
+    assert world.run(world.desired(), renew=True) is not None
     assert 2 == world.issuer.issued
 
-    wish = replace(world.wish(), names=("img.example.com", "www.img.example.com"))
-    assert world.run(wish) is not None
+    desired = replace(world.desired(), names=("img.example.com", "www.img.example.com"))
+    assert world.run(desired) is not None
     assert 3 == world.issuer.issued
 
 
@@ -257,7 +256,7 @@ def test_window_before_the_certificates_life_renews_it_once(
     assert world.state.versions("img")[0].window is not None
 
 
-def test_window_of_a_newer_certificate_is_told_and_orders_nothing(
+def test_window_of_a_newer_certificate_is_reported_and_orders_nothing(
     world: ModelWorld, caplog: pytest.LogCaptureFixture
 ) -> None:
     """As where a CA mixes up a newer one with it."""
@@ -273,9 +272,9 @@ def test_window_of_a_newer_certificate_is_told_and_orders_nothing(
 
     assert 1 == world.issuer.issued
     assert None is world.state.versions("img")[0].window
-    [*_, told] = caplog.records
-    assert ("WARNING", 2) == (told.levelname, len(caplog.records))
-    assert "img: the CA wants it renewed between " in told.getMessage()
+    [*_, result] = caplog.records
+    assert ("WARNING", 2) == (result.levelname, len(caplog.records))
+    assert "img: the CA wants it renewed between " in result.getMessage()
 
 
 def test_many_certificates_cost_one_question_each_in_half_a_day() -> None:
@@ -285,11 +284,11 @@ def test_many_certificates_cost_one_question_each_in_half_a_day() -> None:
     world.issuer.answer_with(as_lets_encrypt)
     world.clock = START.replace(hour=0)
     names = [f"n{number}.example.com" for number in range(many)]
-    wishes = [DesiredCertificate(name, (name,), "dnspod") for name in names]
+    all_desired = [DesiredCertificate(name, (name,), "dnspod") for name in names]
 
     for half_days in range(1, 4):
         for _ in range(2):
-            assert world.run_together(wishes) is not None
+            assert world.run_together(all_desired) is not None
         assert many == world.issuer.issued
         assert half_days * many == world.issuer.asked
         world.pass_time(HALF_DAY)
@@ -301,9 +300,11 @@ def test_former_certificate_that_cannot_be_read_is_replaced_all_the_same(world: 
     world.pass_time(timedelta(days=70))
     world.alive.add("run")
     ports = world.ports("run")
-    run = LineageReconciler(world.wish(), replace(ports, state=cast("Any", Damaged(ports.state))))
+    run = LineageReconciler(
+        world.desired(), replace(ports, state=cast("Any", Damaged(ports.state)))
+    )
 
-    world.visit_to_the_end(run)
+    world.pass_to_the_end(run)
 
     assert run.report().ok
     assert (None, None) == world.issuer.replaced
@@ -316,7 +317,6 @@ class Damaged:
         self._state = state
 
     def bundle(self, lineage: str, number: int) -> CertificateBundle:
-        """Fail for the first."""
         if number == 1:
             raise StateError(Text("the row is damaged"))
         return self._state.bundle(lineage, number)
@@ -328,7 +328,7 @@ class Damaged:
 def test_certificate_whose_signer_expires_is_replaced(world: ModelWorld) -> None:
     """With the new one comes the chain that the CA gives today; nothing is delivered before."""
     lease = world.state.acquire("img", world.clock)
-    made = make_bundle(*world.wish().names, not_before=world.clock)
+    made = make_bundle(*world.desired().names, not_before=world.clock)
     ending = with_issuer_until(made, world.clock + timedelta(days=10))
     world.state.save_version(lease, ending, world.clock)
     world.state.release(lease)
@@ -336,10 +336,10 @@ def test_certificate_whose_signer_expires_is_replaced(world: ModelWorld) -> None
     assert 0 == world.issuer.issued
     world.pass_time(timedelta(days=11))
 
-    issue = world.plan(world.wish()).issue
+    issue = world.plan(world.desired()).issue
     synced(world)
 
     assert issue is not None
     assert ReasonCode.ISSUER_EXPIRED is issue.reason.code
     assert 1 == world.issuer.issued
-    assert world.plan(world.wish()).is_empty
+    assert world.plan(world.desired()).is_empty

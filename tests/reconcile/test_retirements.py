@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
 
@@ -11,17 +10,16 @@ import pytest
 from certferry.core.certificates.lineage import label_of
 from certferry.core.desired.certificate import DesiredCertificate, Retirement
 from certferry.core.events import StepEnded
-from certferry.core.observed.observation import DomainState, Observation
+from certferry.core.observed.observation import DomainState
 from certferry.core.observed.records import NO_LINEAGE, RolloutRecord
+from certferry.core.planning.plan import Action, Retire
 from certferry.core.planning.removals import MOST_SUPERSEDED, MOST_UNMANAGED
 from certferry.core.planning.report import LineageReport, Outcome, StepOutcome
 from certferry.core.planning.rollouts import Claims
-from certferry.core.planning.steps import Action, Retire
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.errors import DeployError, TargetAccessDenied, TargetRejected, TargetUnavailable
 from certferry.reconcile.reconciler import LineageReconciler
-from certferry.reconcile.retire import may_remove
-from certferry.reconcile.run import StepContext
+from certferry.reconcile.run import Removals
 from certferry.text import Text
 from certferry_sandbox.testing.certificates import make_bundle
 from tests.reconcile.model import START, ModelWorld
@@ -41,20 +39,18 @@ def world() -> ModelWorld:
 
 
 @pytest.fixture
-def wish(world: ModelWorld) -> DesiredCertificate:
+def desired(world: ModelWorld) -> DesiredCertificate:
     """The wish for one certificate, and for an account without anything unused."""
-    return world.wish(retire=Retirement.ALL_UNUSED)
+    return world.desired(retire=Retirement.ALL_UNUSED)
 
 
-def synced(world: ModelWorld, wish: DesiredCertificate) -> LineageReport:
-    """Run to the end."""
-    report = world.run(wish)
+def synced(world: ModelWorld, desired: DesiredCertificate) -> LineageReport:
+    report = world.run(desired)
     assert report is not None
     return report
 
 
 def retirements(report: LineageReport) -> list[StepOutcome]:
-    """What became of the steps that remove."""
     return [step for step in report.outcomes if step.action is Action.RETIRE]
 
 
@@ -65,14 +61,14 @@ def on_its_way(world: ModelWorld, domain: str = "static.example.com") -> Rollout
     return record
 
 
-def test_the_first_run_cleans_up(world: ModelWorld, wish: DesiredCertificate) -> None:
+def test_the_first_run_cleans_up(world: ModelWorld, desired: DesiredCertificate) -> None:
     """Two of one name, what was bound before, and not what is bound still; then nothing is left
     to plan, and the next run does nothing.
     """
     for _ in range(2):
         world.cdn.put_foreign(ELSEWHERE, "img.example.com")
 
-    report = synced(world, wish)
+    report = synced(world, desired)
 
     assert report.ok
     removed = [s for s in retirements(report) if s.outcome is Outcome.DONE]
@@ -82,35 +78,35 @@ def test_the_first_run_cleans_up(world: ModelWorld, wish: DesiredCertificate) ->
     assert 3 == len({step.remote_id for step in removed})
     [kept] = [step for step in retirements(report) if step.outcome is Outcome.UNCHANGED]
     assert "others that are still in use are kept: 1" == str(kept.detail)
-    assert world.plan(wish).is_settled
+    assert world.plan(desired).is_settled
     removals = world.cdn.removals
-    assert synced(world, wish).is_unchanged
+    assert synced(world, desired).is_unchanged
     assert removals == world.cdn.removals
 
 
 def test_the_plan_lists_what_would_go_and_touches_nothing(
-    world: ModelWorld, wish: DesiredCertificate
+    world: ModelWorld, desired: DesiredCertificate
 ) -> None:
     """By id, with the days that are left; without the setting nothing is listed."""
     foreign = world.cdn.put_foreign(ELSEWHERE, "left over")
 
     listed = [
         (step.label, step.left and step.left.days)
-        for step in world.plan(wish).retirements
+        for step in world.plan(desired).retirements
         if step.remote_id == foreign
     ]
 
     assert [("left over", 9)] == listed
-    assert () == world.plan(world.wish()).retirements
+    assert () == world.plan(world.desired()).retirements
     assert 0 == world.cdn.removals
 
 
 def test_what_is_used_is_tried_again_a_day_later(
-    world: ModelWorld, wish: DesiredCertificate
+    world: ModelWorld, desired: DesiredCertificate
 ) -> None:
     """Every lineage of the account remembers it together, so that each tries once a day in all."""
-    synced(world, wish)
-    other = world.wish("static.example.com", names=("static.example.com",), lineage="static")
+    synced(world, desired)
+    other = world.desired("static.example.com", names=("static.example.com",), lineage="static")
     asking = replace(
         other, deployments=(replace(other.deployments[0], retire=Retirement.ALL_UNUSED),)
     )
@@ -120,35 +116,35 @@ def test_what_is_used_is_tried_again_a_day_later(
     [used] = world.state.uploads(NO_LINEAGE, "qiniu")
     assert used.in_use_until is not None
     world.pass_time(timedelta(days=1))
-    assert [used.remote_id] == [step.remote_id for step in world.plan(wish).retirements]
+    assert [used.remote_id] == [step.remote_id for step in world.plan(desired).retirements]
 
 
-def test_what_is_no_longer_used_goes_then(world: ModelWorld, wish: DesiredCertificate) -> None:
+def test_what_is_no_longer_used_goes_then(world: ModelWorld, desired: DesiredCertificate) -> None:
     """Kept for its time, and removed once the operator has bound another one."""
-    synced(world, wish)
+    synced(world, desired)
     [used] = world.cdn.used & {u.remote_id for u in world.state.uploads(NO_LINEAGE, "qiniu")}
     world.cdn.add_domain(ELSEWHERE)  # without a certificate now
     world.pass_time(timedelta(days=1))
 
-    assert ["removed"] == [str(step.detail) for step in retirements(synced(world, wish))]
+    assert ["removed"] == [str(step.detail) for step in retirements(synced(world, desired))]
     assert used not in world.cdn.remote_ids
     assert () == world.state.uploads(NO_LINEAGE, "qiniu")
 
 
 def test_nothing_goes_before_the_successor_is_seen(
-    world: ModelWorld, wish: DesiredCertificate
+    world: ModelWorld, desired: DesiredCertificate
 ) -> None:
     """A domain that cannot be changed holds everything back."""
     world.cdn.add_domain("a.img.example.com", state=DomainState.UNAVAILABLE)
     world.cdn.put_foreign(ELSEWHERE, "left over")
 
-    report = synced(world, wish)
+    report = synced(world, desired)
 
     assert not report.ok
     assert 0 == world.cdn.removals
 
 
-def test_one_that_vanished_is_fine(world: ModelWorld, wish: DesiredCertificate) -> None:
+def test_one_that_vanished_is_fine(world: ModelWorld, desired: DesiredCertificate) -> None:
     """Another tool removed it between our look and our call."""
     foreign = world.cdn.put_foreign(ELSEWHERE, "left over")
 
@@ -160,14 +156,14 @@ def test_one_that_vanished_is_fine(world: ModelWorld, wish: DesiredCertificate) 
             world.cdn.retire(remote_id, label, unmanaged=unmanaged)
             return world.cdn.retire(remote_id, label, unmanaged=unmanaged)
 
-    report = with_target(world, wish, Vanishing())
+    report = with_target(world, desired, Vanishing())
 
     [gone] = [step for step in retirements(report) if step.remote_id == foreign]
     assert (Outcome.DONE, "it was gone already") == (gone.outcome, str(gone.detail))
 
 
 def test_one_that_fails_stops_neither_the_others_nor_the_certificate(
-    world: ModelWorld, wish: DesiredCertificate
+    world: ModelWorld, desired: DesiredCertificate
 ) -> None:
     """It is told by itself, and tried again by the next run."""
     first, second = (world.cdn.put_foreign(ELSEWHERE, "left over") for _ in range(2))
@@ -181,12 +177,12 @@ def test_one_that_fails_stops_neither_the_others_nor_the_certificate(
                 raise TargetUnavailable(Text("away"))
             return world.cdn.retire(remote_id, label, unmanaged=unmanaged)
 
-    report = with_target(world, wish, Unwilling())
+    report = with_target(world, desired, Unwilling())
 
     [failed] = report.having(Outcome.FAILED)
     assert (Action.RETIRE, first) == (failed.action, failed.remote_id)
     assert {first} == {first, second} & world.cdn.remote_ids
-    assert [first] == [step.remote_id for step in world.plan(wish).retirements]
+    assert [first] == [step.remote_id for step in world.plan(desired).retirements]
 
 
 class Refusing:
@@ -201,14 +197,13 @@ class Refusing:
         return getattr(self._world.cdn, name)
 
     def retire(self, remote_id: str, label: str, *, unmanaged: bool) -> bool:
-        """Refuse."""
         assert unmanaged, label
         self.tried.append(remote_id)
         raise self._error
 
 
 def test_what_is_refused_for_a_reason_of_its_own_is_kept_and_counted(
-    world: ModelWorld, wish: DesiredCertificate
+    world: ModelWorld, desired: DesiredCertificate
 ) -> None:
     """The operator did not name that very one: the run is in order, tells the target's answer once,
     and leaves them in peace for a day.
@@ -217,101 +212,97 @@ def test_what_is_refused_for_a_reason_of_its_own_is_kept_and_counted(
         world.cdn.put_foreign(ELSEWHERE, "left over")
     refusing = Refusing(world, TargetRejected(Text("not this one (400612)")))
 
-    report = with_target(world, wish, refusing)
+    report = with_target(world, desired, refusing)
 
     assert report.ok
-    [told] = retirements(report)
-    assert Outcome.UNCHANGED is told.outcome
+    [result] = retirements(report)
+    assert Outcome.UNCHANGED is result.outcome
     counted = f"others that the target does not remove: {len(refusing.tried)}"
-    assert f"{counted} (not this one (400612))" == str(told.detail)
+    assert f"{counted} (not this one (400612))" == str(result.detail)
     tried = len(refusing.tried)
-    assert with_target(world, wish, refusing).is_unchanged
+    assert with_target(world, desired, refusing).is_unchanged
     assert tried == len(refusing.tried)
 
 
-def test_keys_that_may_not_remove_are_told_once(
-    world: ModelWorld, wish: DesiredCertificate
+def test_keys_that_may_not_remove_are_reported_once(
+    world: ModelWorld, desired: DesiredCertificate
 ) -> None:
     """The answer would be the same for each of hundreds."""
     for _ in range(3):
         world.cdn.put_foreign(ELSEWHERE, "left over")
     refusing = Refusing(world, TargetAccessDenied(Text("may not")))
 
-    report = with_target(world, wish, refusing)
+    report = with_target(world, desired, refusing)
 
     assert 1 == len(report.having(Outcome.FAILED)) == len(refusing.tried)
 
 
-def test_used_ones_are_counted_in_one_line(world: ModelWorld, wish: DesiredCertificate) -> None:
+def test_used_ones_are_counted_in_one_line(world: ModelWorld, desired: DesiredCertificate) -> None:
     """A log of a large account has one line of them, not one for each."""
     for number in range(5):
         world.cdn.add_domain(f"d{number}.example.org", foreign=True)
 
-    synced(world, wish)
+    synced(world, desired)
 
-    told = [
+    result = [
         str(event.outcome.detail)
         for event in world.events
         if isinstance(event, StepEnded) and "are kept" in str(event.outcome.detail)
     ]
-    assert ["others that are still in use are kept: 6"] == told
+    assert ["others that are still in use are kept: 6"] == result
 
 
 def test_one_that_is_tried_again_is_no_pending_change(
-    world: ModelWorld, wish: DesiredCertificate
+    world: ModelWorld, desired: DesiredCertificate
 ) -> None:
     """A check the day after finds everything as declared, before and after it was tried in vain."""
-    synced(world, wish)
+    synced(world, desired)
     world.pass_time(timedelta(days=1, hours=1))
 
-    plan = world.plan(wish)
+    plan = world.plan(desired)
 
     assert [True] == [step.again for step in plan.retirements]
     assert plan.retirements == plan.steps  # it may go after all, and a plan hides nothing
     assert plan.is_settled
-    assert synced(world, wish).is_unchanged
-    assert () == world.plan(wish).retirements
+    assert synced(world, desired).is_unchanged
+    assert () == world.plan(desired).retirements
 
 
-def test_one_run_removes_only_so_many(world: ModelWorld, wish: DesiredCertificate) -> None:
+def test_one_run_removes_only_so_many(world: ModelWorld, desired: DesiredCertificate) -> None:
     """A mistake that removes everything is noticed before it has; the plan counts what is left."""
     for number in range(MOST_UNMANAGED + 1):
         world.cdn.put_foreign(f"n{number}.example.net", f"left over {number}")
-    synced(world, world.wish())  # replaces one more; another one is used
+    synced(world, world.desired())  # replaces one more; another one is used
 
-    assert (("qiniu", 3),) == world.plan(wish).retire_later
-    report = synced(world, wish)
+    assert (("qiniu", 3),) == world.plan(desired).retire_later
+    report = synced(world, desired)
 
     done = [step for step in retirements(report) if step.outcome is Outcome.DONE]
     assert world.cdn.removals == len(done) in {MOST_UNMANAGED, MOST_UNMANAGED - 1}
-    synced(world, wish)
+    synced(world, desired)
     assert MOST_UNMANAGED + 2 == world.cdn.removals
-    assert () == world.plan(wish).retire_later
+    assert () == world.plan(desired).retire_later
 
 
-def test_lineages_share_what_a_run_may_remove(world: ModelWorld, wish: DesiredCertificate) -> None:
+def test_lineages_share_what_a_run_may_remove() -> None:
     """Of what nothing uses in an account; of its own, each lineage may remove as many."""
     step = Retire("qiniu", "id", "certferry", Reason(ReasonCode.SUPERSEDED, Text("superseded")))
-    removed: Counter[tuple[str, str]] = Counter()
-    visits = [
-        StepContext(replace(wish, lineage=one), Observation(), world.ports("run"), removed=removed)
-        for one in "ab" * 60
-    ]
+    removals = Removals()
 
     of_account, of_lineage = (
-        sum(may_remove(replace(step, unmanaged=unmanaged), visit) for visit in visits)
+        sum(removals.may_try(replace(step, unmanaged=unmanaged), one) for one in "ab" * 60)
         for unmanaged in (True, False)
     )
 
     assert (MOST_UNMANAGED, 2 * MOST_SUPERSEDED) == (of_account, of_lineage)
 
 
-def with_target(world: ModelWorld, wish: DesiredCertificate, target: object) -> LineageReport:
+def with_target(world: ModelWorld, desired: DesiredCertificate, target: object) -> LineageReport:
     """Run to the end with another target in place of the CDN."""
     world.alive.add("run")
     ports = replace(world.ports("run"), targets={"qiniu": target})  # type: ignore[dict-item]  # by name
-    run = LineageReconciler(wish, ports)
-    world.visit_to_the_end(run)
+    run = LineageReconciler(desired, ports)
+    world.pass_to_the_end(run)
     return run.report()
 
 
@@ -319,13 +310,13 @@ def with_target(world: ModelWorld, wish: DesiredCertificate, target: object) -> 
 
 
 def test_another_certificate_on_its_way_is_waited_for(
-    world: ModelWorld, wish: DesiredCertificate
+    world: ModelWorld, desired: DesiredCertificate
 ) -> None:
     """What it replaces may be served still; once it has arrived, the same run goes on."""
     world.cdn.put_foreign(ELSEWHERE, "left over")
     record = on_its_way(world)
     world.alive.add("run")
-    run = LineageReconciler(wish, world.ports("run"))
+    run = LineageReconciler(desired, world.ports("run"))
     while run.report().fingerprint is None or not retirements(run.report()):
         waiting = run.reconcile()
         assert waiting is not None
@@ -335,55 +326,55 @@ def test_another_certificate_on_its_way_is_waited_for(
     assert (Outcome.WAITING, None) == (held.outcome, held.remote_id)
     assert 0 == world.cdn.removals
     world.state.save_rollout(replace(record, verified_at=world.now()))
-    world.visit_to_the_end(run)
+    world.pass_to_the_end(run)
     assert run.report().ok
     assert Outcome.WAITING not in {step.outcome for step in retirements(run.report())}
     assert 2 == world.cdn.removals
 
 
 def test_one_that_does_not_arrive_is_waited_for_no_longer_than_a_verification(
-    world: ModelWorld, wish: DesiredCertificate
+    world: ModelWorld, desired: DesiredCertificate
 ) -> None:
     """The run is in order and removes nothing; after a day it holds nothing up any more."""
     record = on_its_way(world)
-    world.claims = Claims([wish, replace(wish, lineage=record.lineage)])
+    world.claims = Claims([desired, replace(desired, lineage=record.lineage)])
 
-    report = synced(world, wish)
+    report = synced(world, desired)
 
     assert report.ok
     assert START + HOUR <= world.now() <= START + 2 * HOUR
     assert 0 == world.cdn.removals
     world.pass_time(timedelta(days=1))
-    synced(world, wish)
+    synced(world, desired)
     assert 1 == world.cdn.removals
 
 
 def test_one_that_is_declared_no_more_is_waited_for_as_long_as_a_change_takes(
-    world: ModelWorld, wish: DesiredCertificate
+    world: ModelWorld, desired: DesiredCertificate
 ) -> None:
     """No run will ever see it arrive: the day of a declared one would leave the plan pending."""
     on_its_way(world)
-    world.claims = Claims([wish])
+    world.claims = Claims([desired])
 
-    assert synced(world, wish).ok
+    assert synced(world, desired).ok
 
     assert START + HOUR <= world.now() <= START + 2 * HOUR
     assert 1 == world.cdn.removals
-    assert world.plan(wish).is_settled
+    assert world.plan(desired).is_settled
 
 
-def test_another_target_holds_nothing_up(world: ModelWorld, wish: DesiredCertificate) -> None:
+def test_another_target_holds_nothing_up(world: ModelWorld, desired: DesiredCertificate) -> None:
     """Only what is on its way to the same account may still use what lies there."""
     world.state.save_rollout(replace(on_its_way(world), target="elsewhere"))
     world.state.save_rollout(replace(on_its_way(world), verified_at=world.now()))
 
-    synced(world, wish)
+    synced(world, desired)
 
     assert 1 == world.cdn.removals
 
 
 def test_what_another_lineage_waits_to_bind_stays(
-    world: ModelWorld, wish: DesiredCertificate
+    world: ModelWorld, desired: DesiredCertificate
 ) -> None:
     """Uploaded and not bound: the mark of a declared lineage protects it, a dropped one's state
     does; without either it is of no lineage.
@@ -391,7 +382,7 @@ def test_what_another_lineage_waits_to_bind_stays(
     made = make_bundle("static.example.com", not_before=world.now())
     with_lease = world.state.acquire("dropped", world.now())
     world.state.save_version(with_lease, made, world.now())
-    world.claims = Claims([wish, replace(wish, lineage="static")])
+    world.claims = Claims([desired, replace(desired, lineage="static")])
     fingerprint = made.certificate.fingerprint
     kept = [
         world.cdn.put_foreign(ELSEWHERE, label_of(name, fingerprint))
@@ -399,18 +390,20 @@ def test_what_another_lineage_waits_to_bind_stays(
     ]
     untrusted = world.cdn.put_foreign(ELSEWHERE, label_of("unknown", fingerprint))
 
-    synced(world, wish)
+    synced(world, desired)
 
     assert set(kept) <= world.cdn.remote_ids
     assert untrusted not in world.cdn.remote_ids
-    assert world.plan(wish).is_settled
+    assert world.plan(desired).is_settled
 
 
-def test_our_own_mark_on_what_we_do_not_know(world: ModelWorld, wish: DesiredCertificate) -> None:
+def test_our_own_mark_on_what_we_do_not_know(
+    world: ModelWorld, desired: DesiredCertificate
+) -> None:
     """Left over from a state that was lost: no other tool looks after it."""
     lost = world.cdn.put_foreign(IMG, label_of("img", "0" * 64))
 
-    synced(world, wish)
+    synced(world, desired)
 
     assert lost not in world.cdn.remote_ids
 
@@ -420,12 +413,12 @@ def test_upload_that_another_program_wrote_into_the_state_removes_nothing(
 ) -> None:
     """What is ours is what carries our mark at the target; a row of the state makes nothing so."""
     theirs = world.cdn.put_foreign(ELSEWHERE, "somebody's")
-    synced(world, world.wish())
+    synced(world, world.desired())
     (ours,) = world.state.uploads("img", "qiniu")
     for label in (ours.label, "somebody's", label_of("img", "ee" * 32)):
         world.state.save_upload(replace(ours, remote_id=theirs, label=label, fingerprint="ee" * 32))
         world.pass_time(timedelta(days=65))
 
-        assert synced(world, world.wish()).ok
+        assert synced(world, world.desired()).ok
 
     assert theirs in world.cdn.remote_ids

@@ -13,8 +13,8 @@ from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.desired.certificate import DesiredCertificate
 from certferry.core.events import Activity, Event
 from certferry.core.observed.observation import ObservedTarget
+from certferry.core.planning.plan import Action
 from certferry.core.planning.report import LineageReport, Outcome, StepOutcome, SyncReport
-from certferry.core.planning.steps import Action
 from certferry.errors import (
     CaUnavailable,
     CertferryError,
@@ -30,11 +30,11 @@ from certferry.ports.issuer import IssueRequest
 from certferry.ports.target import Scope
 from certferry.reconcile.reconciler import Reconciler
 from certferry.reconcile.retries import ScheduledRun
-from certferry.reconcile.work_queue import WaitLimit
+from certferry.reconcile.run import WaitLimit
 from certferry.text import Text
 from certferry_sandbox.testing.memory_issuer import MemoryIssuer
 from certferry_sandbox.testing.memory_target import MemoryCdn
-from tests.cli.twins import TwinWorld, wish
+from tests.cli.fakes import FakeWorld, desired
 
 SECOND = timedelta(seconds=1)
 MINUTE = timedelta(minutes=1)
@@ -50,36 +50,30 @@ class Unreadable(MemoryCdn):
 
 
 class Denied(MemoryIssuer):
-    """The keys of one certificate's account are refused."""
-
     def issue(self, request: IssueRequest, *ports: Any) -> CertificateBundle:
-        """Fail for that one."""
         if request.lineage == "denied":
             raise DnsAccessDenied(Text("no"))
         return super().issue(request, *ports)
 
 
-def world_of_quick_changes() -> TwinWorld:
-    """A CDN that is done at once."""
-    return TwinWorld(processing=timedelta(0), lag=timedelta(0))
+def world_of_quick_changes() -> FakeWorld:
+    return FakeWorld(processing=timedelta(0), lag=timedelta(0))
 
 
 def scheduled(
-    world: TwinWorld, *wishes: DesiredCertificate, wait_limit: WaitLimit | None = None
+    world: FakeWorld, *all_desired: DesiredCertificate, wait_limit: WaitLimit | None = None
 ) -> SyncReport:
-    """Run as the schedule does."""
-    session = world.session(*wishes)
+    session = world.session(*all_desired)
     run = ScheduledRun(session.reconciler, world.pause, wait_limit or WaitLimit())
     return run.sync(session.certificates)
 
 
-def pauses_of(world: TwinWorld) -> list[int]:
+def pauses_of(world: FakeWorld) -> list[int]:
     """What was waited, in whole minutes."""
     return [round(pause / MINUTE) for pause in world.pauses]
 
 
-def heal_after(world: TwinWorld, pauses: int) -> None:
-    """Let the CA come back in the pause of this number."""
+def heal_after(world: FakeWorld, pauses: int) -> None:
     wait = world.pause
 
     def pause(seconds: float) -> None:
@@ -129,7 +123,7 @@ def test_run_has_not_succeeded_while_another_certificate_fails() -> None:
     world.issuer.fail_with(CaUnavailable(Text("away")))
     heal_after(world, 1)
 
-    report = scheduled(world, wish(), DesiredCertificate("denied", ("a.example.org",), "dnspod"))
+    report = scheduled(world, desired(), DesiredCertificate("denied", ("a.example.org",), "dnspod"))
 
     assert [True, False] == [each.ok for each in report.lineages]
     last = world.state.last_run()
@@ -180,7 +174,7 @@ def test_only_what_failed_is_tried_again() -> None:
     world = world_of_quick_changes()
     world.cdn.add_domain("www.example.com")
     other = DesiredCertificate("gone", ("gone.example.org",), "dnspod")
-    fine = wish("img", "img.example.com")
+    fine = desired("img", "img.example.com")
 
     report = scheduled(world, fine, other)
 
@@ -247,38 +241,35 @@ def test_the_pause_is_shown() -> None:
 
     ScheduledRun(session.reconciler, world.pause, WaitLimit()).sync(session.certificates)
 
-    told = [e for e in events if isinstance(e, Activity) and "is tried again at" in str(e.what)]
-    assert ["img"] == [event.lineage for event in told]
-    assert told[0].deadline is not None
-    assert told[0].deadline - told[0].since <= MINUTE + SECOND
+    result = [e for e in events if isinstance(e, Activity) and "is tried again at" in str(e.what)]
+    assert ["img"] == [event.lineage for event in result]
+    assert result[0].deadline is not None
+    assert result[0].deadline - result[0].since <= MINUTE + SECOND
 
 
 class Engine:
     """A `Reconciler` whose reports are made up, and that keeps what it was told."""
 
-    def __init__(self, world: TwinWorld, *reports: LineageReport) -> None:
+    def __init__(self, world: FakeWorld, *reports: LineageReport) -> None:
         self.ports = world.session().ports
         self.runs: list[tuple[list[str], timedelta | None]] = []
         self._reports = list(reports)
 
     def sync(
-        self, wishes: Sequence[DesiredCertificate], wait_limit: WaitLimit, **_: bool
+        self, all_desired: Sequence[DesiredCertificate], wait_limit: WaitLimit, **_: bool
     ) -> SyncReport:
-        """Tell the next report."""
-        self.runs.append(([wish.lineage for wish in wishes], wait_limit.limit))
+        self.runs.append(([desired.lineage for desired in all_desired], wait_limit.limit))
         return SyncReport((self._reports.pop(0),))
 
-    def run(self, world: TwinWorld, wait_limit: WaitLimit) -> SyncReport:
-        """Run as the schedule does."""
+    def run(self, world: FakeWorld, wait_limit: WaitLimit) -> SyncReport:
         engine = cast("Reconciler", self)
-        return ScheduledRun(lambda: engine, world.pause, wait_limit).sync([wish()])
+        return ScheduledRun(lambda: engine, world.pause, wait_limit).sync([desired()])
 
 
 IN_ORDER = LineageReport("img", None, ())
 
 
 def failed(error: CertferryError) -> StepOutcome:
-    """An issue that has failed."""
     return StepOutcome(Action.ISSUE, Outcome.FAILED, error.message).with_error(error)
 
 
@@ -300,8 +291,8 @@ def test_domain_with_a_day_to_wait_does_not_hold_up_another() -> None:
     """The run waits for the pause that ends first."""
     world = world_of_quick_changes()
     tomorrow = world.now() + timedelta(days=1)
-    told = failed(OrderFailed(Text("it has failed"), retry=Retry.at(tomorrow)))
-    paused = replace(told, outcome=Outcome.WAITING)
+    result = failed(OrderFailed(Text("it has failed"), retry=Retry.at(tomorrow)))
+    paused = replace(result, outcome=Outcome.WAITING)
     both = LineageReport("img", None, (failed(REFUSED), paused))
     world.state.save_issue_try("img", world.now(), failed=True)
 
@@ -312,8 +303,8 @@ def test_domain_with_a_day_to_wait_does_not_hold_up_another() -> None:
 def test_pause_that_has_ended_meanwhile_is_not_waited_for() -> None:
     """The report was made before its end, and this is after it."""
     world = world_of_quick_changes()
-    told = failed(OrderFailed(Text("it has failed"), retry=Retry.at(world.now())))
-    paused = LineageReport("img", None, (replace(told, outcome=Outcome.WAITING),))
+    result = failed(OrderFailed(Text("it has failed"), retry=Retry.at(world.now())))
+    paused = LineageReport("img", None, (replace(result, outcome=Outcome.WAITING),))
 
     assert Engine(world, paused, IN_ORDER).run(world, WaitLimit()).ok
     assert [0] == pauses_of(world)

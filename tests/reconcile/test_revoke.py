@@ -12,12 +12,11 @@ from certferry.core.assessment.health import Concern, Expected, Recorded, concer
 from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.certificates.lineage import Revocation, RevocationReason, version_for
 from certferry.core.desired.certificate import DesiredCertificate, Issuance
+from certferry.core.planning.plan import Action
 from certferry.core.planning.report import LineageReport, Outcome
-from certferry.core.planning.steps import Action
 from certferry.core.reasons import ReasonCode
 from certferry.errors import CaUnavailable, CertferryError, OrderFailed, PlanRefused
-from certferry.reconcile.revoke import RevocationPorts, revoke
-from certferry.reconcile.run import held_lease
+from certferry.reconcile.by_hand import revoke
 from certferry.text import Text
 from certferry_sandbox.testing.interruptions import Killed, Life, Port
 from tests.reconcile.model import IMMORTAL, ModelWorld
@@ -34,13 +33,10 @@ class UploadOwners:
         self.asked_at: list[str | None] = []
 
     def revoke(self, bundle: CertificateBundle, reason: RevocationReason) -> None:
-        """See `ports.issuer.CaAccount.revoke`."""
         self.revoked.setdefault(bundle.certificate.fingerprint, reason)
 
 
 class Ca(ModelWorld):
-    """A world with a CA that revokes."""
-
     def __init__(self, *, reuse_key: bool = False) -> None:
         super().__init__()
         self.cdn.add_domain(IMG)
@@ -48,11 +44,9 @@ class Ca(ModelWorld):
         self._reuse_key = reuse_key
 
     def wanted(self) -> DesiredCertificate:
-        """The wish."""
-        return replace(self.wish(IMG), issuance=Issuance(reuse_key=self._reuse_key))
+        return replace(self.desired(IMG), issuance=Issuance(reuse_key=self._reuse_key))
 
     def sync(self, *, renew: bool = False) -> LineageReport:
-        """Run to the end."""
         report = self.run(self.wanted(), renew=renew)
         assert report is not None
         return report
@@ -72,7 +66,10 @@ class Ca(ModelWorld):
             revoked = revoke(
                 "img",
                 reason,
-                RevocationPorts(state, account_at, ports.lease, self.now, ports.progress),
+                state=state,
+                account_at=account_at,
+                now=self.now,
+                progress=ports.progress,
             )
             return [version.certificate.fingerprint for version in revoked]
         finally:
@@ -89,7 +86,6 @@ class Ca(ModelWorld):
         return [self.state.bundle("img", version.number).privkey_pem for version in versions]
 
     def served(self) -> str | None:
-        """The certificate that the domain serves."""
         (found,) = {address.fingerprint for address in self.cdn.served([IMG])[IMG]}
         return found
 
@@ -125,7 +121,6 @@ def test_revoked_once(world_with_one: Ca) -> None:
 
 @pytest.fixture
 def world_with_one() -> Ca:
-    """A world in which a certificate is served."""
     world = Ca()
     world.sync()
     return world
@@ -147,8 +142,8 @@ def test_killed_at_any_call_it_can_be_repeated() -> None:
 
         assert {first: SUPERSEDED} == world.ledger.revoked
         assert all(version.revocation for version in world.state.versions("img"))
-        told = [e for e in world.state.history("img", 100) if e.event == "revoked"]
-        assert len(told) <= 1
+        result = [e for e in world.state.history("img", 100) if e.event == "revoked"]
+        assert len(result) <= 1
         world.sync()
         assert 2 == world.issuer.issued
         if is_over:
@@ -276,9 +271,9 @@ def test_revoked_certificate_is_deployed_nowhere() -> None:
     world.revoke()
     world.issuer.fail_with(CaUnavailable(Text("the CA is down")))
     world.cdn.add_domain(f"new.{IMG}")
-    wish = replace(world.wish(), issuance=Issuance())
+    desired = replace(world.desired(), issuance=Issuance())
 
-    report = world.run(wish)
+    report = world.run(desired)
 
     assert report is not None
     refused = outcome(report, Action.DEPLOY, f"new.{IMG}")
@@ -312,24 +307,17 @@ def test_refusal_of_the_ca_leaves_it_as_it_was(
         """A CA that does not do it."""
 
         def revoke(self, bundle: CertificateBundle, reason: RevocationReason) -> None:
-            """See `ports.issuer.CaAccount.revoke`."""
             raise refusal
-
-    def lease(lineage: str) -> Any:
-        return held_lease(world_with_one.state, world_with_one.now, lineage)
 
     refusing: Any = Refusing()
     with pytest.raises(type(refusal)):
         revoke(
             "img",
             SUPERSEDED,
-            RevocationPorts(
-                world_with_one.state,
-                lambda _: refusing,
-                lease,
-                world_with_one.now,
-                world_with_one.events.append,
-            ),
+            state=world_with_one.state,
+            account_at=lambda _: refusing,
+            now=world_with_one.now,
+            progress=world_with_one.events.append,
         )
     expected = Revocation(world_with_one.clock, SUPERSEDED, is_answered=False) if begun else None
     assert [expected] == [version.revocation for version in world_with_one.state.versions("img")]

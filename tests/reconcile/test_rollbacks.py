@@ -12,18 +12,18 @@ import pytest
 from certferry.core.assessment.status import Standing, status_of
 from certferry.core.desired.certificate import DesiredCertificate, OnFailure
 from certferry.core.observed.observation import Served, TargetRules
+from certferry.core.planning.plan import Action
 from certferry.core.planning.report import LineageReport, Outcome, SyncReport
 from certferry.core.planning.rollbacks import all_work
-from certferry.core.planning.steps import Action
 from certferry.core.reasons import ReasonCode
 from certferry.errors import CopyGone, DeployError, PlanRefused, TargetAccessDenied
 from certferry.ports.target import DeployTarget
-from certferry.present import plan_document, plan_text, report_text
+from certferry.present import documents, plan_text, report_text
 from certferry.present.language import Voice
 from certferry.present.layout import plain
+from certferry.reconcile.by_hand import go_back, withdraw_by_hand
 from certferry.reconcile.observe import observe
-from certferry.reconcile.rollback import go_back, withdraw_by_hand
-from certferry.reconcile.work_queue import WaitLimit
+from certferry.reconcile.run import WaitLimit
 from certferry.text import Text
 from tests.reconcile.model import ModelWorld
 from tests.reconcile.one_lineage import IMG, OTHER, outcome
@@ -32,15 +32,14 @@ from tests.support.tiers import sampled
 # --- Going back to the previous certificate: when edges refuse the new one, and when asked to
 
 
-def wish(world: ModelWorld, on_failure: OnFailure = OnFailure.ROLLBACK) -> DesiredCertificate:
+def desired(world: ModelWorld, on_failure: OnFailure = OnFailure.ROLLBACK) -> DesiredCertificate:
     """Ask for the certificate, and say what is done where edges refuse it."""
-    found = world.wish()
+    found = world.desired()
     (deployment,) = found.deployments
     return replace(found, deployments=(replace(deployment, on_failure=on_failure),))
 
 
 def run(world: ModelWorld, wanted: DesiredCertificate, *, renew: bool = False) -> LineageReport:
-    """Run to the end."""
     report = world.run(wanted, renew=renew)
     assert report is not None
     return report
@@ -55,7 +54,7 @@ def renewed(
     world = ModelWorld(**model)  # type: ignore[arg-type]  # a test's shorthand
     for domain in domains or (IMG,):
         world.cdn.add_domain(domain)
-    wanted = wish(world, on_failure)
+    wanted = desired(world, on_failure)
     assert run(world, wanted).ok
     world.pass_time(timedelta(days=61))
     world.cdn.breaks_new = True
@@ -68,7 +67,6 @@ def fingerprints(world: ModelWorld) -> list[str]:
 
 
 def bound(world: ModelWorld, domain: str = IMG) -> str | None:
-    """The fingerprint of what is bound to a domain."""
     remote_id = world.cdn.bound_to(domain)
     found = {u.remote_id: u.fingerprint for u in world.state.uploads("img", "qiniu")}
     return found.get(remote_id or "")
@@ -152,7 +150,7 @@ def test_certificates_that_are_refused_again_and_again_are_not_issued_every_day(
     assert 3 == world.issuer.issued - issued
 
 
-def test_wish_to_keep_is_kept() -> None:
+def test_setting_to_keep_is_kept() -> None:
     """Without `on_failure = "rollback"` the new certificate stays, and the run fails."""
     world, wanted = renewed(OnFailure.KEEP)
 
@@ -169,7 +167,7 @@ def test_edges_that_never_worked_are_no_reason_to_go_back() -> None:
     world.cdn.add_domain(IMG)
     world.cdn.breaks_new = True
 
-    report = run(world, wish(world))
+    report = run(world, desired(world))
 
     assert not report.ok
     assert fingerprints(world)[0] == bound(world)
@@ -232,7 +230,7 @@ def test_rollback_killed_anywhere_ends_the_same() -> None:
     assert finished
 
 
-def test_status_tells_that_the_previous_certificate_is_served() -> None:
+def test_status_reports_that_the_previous_certificate_is_served() -> None:
     """The domain stands as verified by the certificate it is to serve."""
     world, wanted = renewed()
     run(world, wanted)
@@ -260,20 +258,19 @@ def back_by_hand(world: ModelWorld, wanted: DesiredCertificate) -> int:
 
 
 def with_two_certificates(*domains: str, rules: TargetRules | None = None) -> ModelWorld:
-    """A world in which a second certificate is served everywhere."""
     world = ModelWorld(rules=rules)
     for domain in domains or (IMG,):
         world.cdn.add_domain(domain)
-    run(world, world.wish())
+    run(world, world.desired())
     world.pass_time(timedelta(days=61))
-    run(world, world.wish())
+    run(world, world.desired())
     return world
 
 
 def test_rollback_by_hand_binds_the_previous_certificate_everywhere() -> None:
     """Every domain goes back, and the runs after it leave it so."""
     world = with_two_certificates(IMG, OTHER)
-    wanted = world.wish()
+    wanted = world.desired()
 
     assert 2 == back_by_hand(world, wanted)
 
@@ -286,10 +283,10 @@ def test_rollback_by_hand_binds_the_previous_certificate_everywhere() -> None:
 def test_rollback_by_hand_twice_goes_back_once() -> None:
     """The second finds nothing to do: it does not go back further."""
     world = with_two_certificates()
-    back_by_hand(world, world.wish())
-    run(world, world.wish())
+    back_by_hand(world, world.desired())
+    run(world, world.desired())
 
-    assert 0 == back_by_hand(world, world.wish())
+    assert 0 == back_by_hand(world, world.desired())
 
 
 NOT_ALLOWED = TargetAccessDenied(Text("these keys may not change domains"), hint=Text("others"))
@@ -306,18 +303,17 @@ class Refusing:
         return getattr(self._target, name)
 
     def bind(self, *_: object) -> None:
-        """Refuse."""
         raise self._error
 
 
-def back_in_vain(world: ModelWorld, error: DeployError) -> None:
+def back_for_nothing(world: ModelWorld, error: DeployError) -> None:
     """Roll back with the whole command, while the target refuses."""
     ports = world.ports("hand")
     world.alive.add("hand")
     refusing = cast("DeployTarget", Refusing(ports.targets["qiniu"], error))
     ports = replace(ports, targets={"qiniu": refusing})
 
-    report = go_back(ports, withdraw_by_hand(ports, world.wish()), WaitLimit(timedelta(0)))
+    report = go_back(ports, withdraw_by_hand(ports, world.desired()), WaitLimit(timedelta(0)))
 
     assert not report.ok
     world.alive.discard("hand")
@@ -329,11 +325,11 @@ def test_rollback_to_a_copy_that_stays_away_is_kept() -> None:
     """
     world = with_two_certificates()
 
-    back_in_vain(world, CopyGone(Text("no such certificate")))
+    back_for_nothing(world, CopyGone(Text("no such certificate")))
 
     assert 1 == len(world.state.remembered("img").withdrawals)
     world.pass_time(timedelta(hours=1))
-    assert run(world, world.wish()).ok
+    assert run(world, world.desired()).ok
     assert fingerprints(world)[1] == bound(world)
 
 
@@ -343,26 +339,26 @@ def test_rollback_with_keys_that_may_not_write_changes_nothing() -> None:
     """
     world = with_two_certificates()
 
-    back_in_vain(world, NOT_ALLOWED)
+    back_for_nothing(world, NOT_ALLOWED)
 
     assert () == world.state.remembered("img").withdrawals
     assert fingerprints(world)[0] == bound(world)
     assert "rollback refused" == world.state.history("img", 1)[0].event
-    assert world.plan(world.wish()).is_settled
+    assert world.plan(world.desired()).is_settled
 
 
 def test_rollback_without_a_previous_certificate_is_refused() -> None:
     """Nothing is changed; the message says what there is to do."""
     world = ModelWorld()
     world.cdn.add_domain(IMG)
-    run(world, world.wish())
+    run(world, world.desired())
 
     with pytest.raises(PlanRefused) as refused:
-        back_by_hand(world, world.wish())
+        back_by_hand(world, world.desired())
 
     assert "no previous certificate" in str(refused.value)
     assert refused.value.hint is not None
-    assert world.plan(world.wish()).is_settled
+    assert world.plan(world.desired()).is_settled
 
 
 def test_rollback_of_what_was_never_issued_is_refused() -> None:
@@ -371,7 +367,7 @@ def test_rollback_of_what_was_never_issued_is_refused() -> None:
     world.cdn.add_domain(IMG)
 
     with pytest.raises(PlanRefused):
-        back_by_hand(world, world.wish())
+        back_by_hand(world, world.desired())
 
 
 def test_rollback_at_a_target_that_cannot_be_read_is_refused() -> None:
@@ -380,7 +376,7 @@ def test_rollback_at_a_target_that_cannot_be_read_is_refused() -> None:
     world.cdn.denies = True
 
     with pytest.raises(PlanRefused) as refused:
-        back_by_hand(world, world.wish())
+        back_by_hand(world, world.desired())
 
     assert "the keys are not accepted" in str(refused.value)
     assert () == world.state.remembered("img").withdrawals
@@ -392,7 +388,7 @@ def test_rollback_to_an_expired_certificate_is_refused() -> None:
     world.pass_time(timedelta(days=30))
 
     with pytest.raises(PlanRefused):
-        back_by_hand(world, world.wish())
+        back_by_hand(world, world.desired())
 
 
 def test_rollback_to_what_could_not_be_uploaded_any_more_is_refused() -> None:
@@ -405,7 +401,7 @@ def test_rollback_to_what_could_not_be_uploaded_any_more_is_refused() -> None:
     world.cdn.retire(copy.remote_id, copy.label)
 
     with pytest.raises(PlanRefused) as refused:
-        back_by_hand(world, world.wish())
+        back_by_hand(world, world.desired())
 
     assert "left" in str(refused.value)
     assert () == world.state.remembered("img").withdrawals
@@ -415,7 +411,7 @@ def test_rollback_to_what_could_not_be_uploaded_any_more_is_refused() -> None:
 # certificate
 
 
-def test_status_tells_of_the_certificate_that_is_served() -> None:
+def test_status_reports_the_certificate_that_is_served() -> None:
     """Its end, and the moment from which a new one is issued in place of both: until then nothing
     is planned, and then something is.
     """
@@ -471,6 +467,6 @@ def test_plan_and_run_say_what_is_left_on_the_previous_certificate() -> None:
     assert plan.is_settled
     (*_, last) = map(plain, report_text.lines(SyncReport((report,)), Voice()))
     assert "Nothing changed: 1 domain is left as it is, all else is as declared." == last
-    document = json.loads(json.dumps(plan_document.of_plans([plan], Voice())))
+    document = json.loads(json.dumps(documents.of_plans([plan], Voice())))
     (written,) = document["certificates"]
     assert ["rolled_back"] == [one["reason"]["code"] for one in written["rolled_back"]]

@@ -13,13 +13,12 @@ from functools import partial
 import pytest
 
 from certferry.core.planning.report import Outcome, SyncReport
-from certferry.core.waiting import Waiting
+from certferry.core.reasons import Waiting
 from certferry.errors import CertferryError, Interrupted, OrderFailed, Retry, RunEnded
 from certferry.reconcile.reconciler import Reconciler
 from certferry.reconcile.retries import ScheduledRun
-from certferry.reconcile.run import Run
+from certferry.reconcile.run import Run, WaitLimit, WorkQueue
 from certferry.reconcile.status import plans_of
-from certferry.reconcile.work_queue import WaitLimit, WorkQueue
 from certferry.text import Text
 from tests.reconcile.company import Company
 
@@ -40,13 +39,13 @@ def test_wait_ends_when_the_run_is_stopped() -> None:
             assert isinstance(wait.exception(timeout=10), Interrupted)
 
 
-def test_wait_after_it_was_told_is_a_wait() -> None:
+def test_wait_after_it_was_reported_is_a_wait() -> None:
     """A thread that puts things in order waits its turn, without being told again."""
     stopping = Run()
     stopping.stop()
-    with pytest.raises(Interrupted) as told:
+    with pytest.raises(Interrupted) as found:
         stopping.pause(0)
-    assert told.value.hint is not None
+    assert found.value.hint is not None
 
     begun = time.monotonic()
     stopping.pause(0.05)
@@ -68,7 +67,7 @@ def test_putting_in_order_has_an_end() -> None:
         stopping.pause(0.04)
 
 
-def test_each_thread_is_told_by_itself() -> None:
+def test_each_thread_is_reported_by_itself() -> None:
     """One thread's clean-up takes nothing from another's notice."""
     stopping = Run()
     stopping.stop()
@@ -79,8 +78,8 @@ def test_each_thread_is_told_by_itself() -> None:
     def wait() -> None:
         try:
             stopping.pause(FOR_EVER)
-        except Interrupted as told:
-            heard.append(told)
+        except Interrupted as found:
+            heard.append(found)
 
     other = threading.Thread(target=wait)
     other.start()
@@ -100,21 +99,20 @@ def test_the_end_of_a_run_is_no_error(end: type[RunEnded]) -> None:
 
 
 def now() -> datetime:
-    """The real clock."""
     return datetime.now(UTC)
 
 
 class Passes:
     """Work: what each of its passes does is given."""
 
-    def __init__(self, *visits: Callable[[], timedelta | None]) -> None:
-        self._visits = iter(visits)
+    def __init__(self, *passes: Callable[[], timedelta | None]) -> None:
+        self._passes = iter(passes)
         self.count = 0
 
     def reconcile(self) -> Waiting | None:
         """Do the next thing; wait as long as it says."""
         self.count += 1
-        pause = next(self._visits)()
+        pause = next(self._passes)()
         moment = now()
         return None if pause is None else Waiting(Text("…"), moment, moment + pause)
 
@@ -138,11 +136,10 @@ def done() -> None:
 
 
 def shortly() -> timedelta:
-    """Come back soon."""
     return timedelta(milliseconds=5)
 
 
-def test_a_clock_that_is_set_back_holds_up_no_visit() -> None:
+def test_a_clock_that_is_set_back_holds_up_no_pass() -> None:
     """The machine's time goes back an hour while a lineage waits: it is visited when its pause is
     over.
     """
@@ -176,7 +173,7 @@ def test_a_clock_that_is_set_back_holds_up_no_visit() -> None:
     assert time.monotonic() - begun < 30
 
 
-def test_each_is_visited_until_it_waits_for_nothing() -> None:
+def test_each_is_passed_until_it_waits_for_nothing() -> None:
     """A run ends when its last visit has nothing to wait for."""
     runs = [Passes(shortly, shortly, done), Passes(done)]
 
@@ -225,7 +222,7 @@ def test_eight_work_side_by_side() -> None:
     assert carry_out(*(Passes(meet) for _ in range(8)))
 
 
-def test_without_patience_each_is_visited_once() -> None:
+def test_without_patience_each_is_passed_once() -> None:
     """`--no-wait` submits and leaves the rest to the next run."""
     run = Passes(shortly, done)
 
@@ -233,7 +230,7 @@ def test_without_patience_each_is_visited_once() -> None:
     assert 1 == run.count
 
 
-def test_patience_ends_where_it_was_told_to() -> None:
+def test_patience_ends_where_it_was_reported_to() -> None:
     """`--wait` comes back only to what is due within its bound."""
     patient = Passes(shortly, done)
     late = Passes(lambda: timedelta(hours=1), done)
@@ -260,7 +257,7 @@ def test_stopped_run_asks_the_others_to_stop_and_waits_for_them() -> None:
     assert [True] == ended
 
 
-def test_a_wait_ends_while_another_visit_goes_on() -> None:
+def test_a_wait_ends_while_another_pass_goes_on() -> None:
     """The thread that made the first visit is at another lineage by then: one more thread comes."""
     looked_again = threading.Event()
 
@@ -273,7 +270,7 @@ def test_a_wait_ends_while_another_visit_goes_on() -> None:
     assert carry_out(Passes(shortly, look_again), Passes(go_on), workers=2)
 
 
-def test_first_mistake_of_a_visit_ends_the_run() -> None:
+def test_first_mistake_of_a_pass_ends_the_run() -> None:
     """It is raised where the run was begun, and no further lineage is visited."""
     begun = threading.Event()
 
@@ -298,17 +295,14 @@ LONG = timedelta(minutes=2)
 
 
 def engine(company: Company, run: Run) -> Reconciler:
-    """The engine as one run has it."""
     return Reconciler(replace(company.ports(), run=run))
 
 
 def begin(company: Company, run: Run, number: int) -> SyncReport:
-    """Make a run for one certificate."""
     return engine(company, run).sync(company.certificates[number : number + 1], WaitLimit())
 
 
 def until(is_so: Callable[[], bool]) -> None:
-    """Wait until something is so."""
     end = time.monotonic() + 30
     while not is_so():
         assert time.monotonic() < end
@@ -316,9 +310,8 @@ def until(is_so: Callable[[], bool]) -> None:
 
 
 def is_waiting(company: Company, number: int) -> bool:
-    """Whether the change of a certificate's domain was asked for."""
-    state, wish = company.state, company.certificates[number]
-    return any(one.accepted_at for one in state.remembered(wish.lineage).rollouts)
+    state, desired = company.state, company.certificates[number]
+    return any(one.accepted_at for one in state.remembered(desired.lineage).rollouts)
 
 
 def ended(future: Future[SyncReport], begun: float) -> SyncReport:
@@ -372,14 +365,14 @@ def test_two_runs_at_once_do_their_own_work() -> None:
     def make(number: int) -> SyncReport:
         meeting.wait()
         ports = replace(company.ports(), run=Run(), progress=heard[number].append)
-        wishes = company.certificates[number : number + 1]
-        return Reconciler(ports).sync(wishes, WaitLimit())
+        all_desired = company.certificates[number : number + 1]
+        return Reconciler(ports).sync(all_desired, WaitLimit())
 
     with ThreadPoolExecutor(2) as pool:
         reports = list(pool.map(make, range(2)))
 
     assert all(report.ok for report in reports)
-    assert [{wish.lineage} for wish in company.certificates] == [
+    assert [{desired.lineage} for desired in company.certificates] == [
         {event.lineage for event in heard[number] if hasattr(event, "lineage")}
         for number in range(2)
     ]

@@ -18,9 +18,9 @@ from certferry.core.desired.certificate import Kind
 from certferry.core.observed.observation import DomainState, ObservedDomain
 from certferry.core.observed.records import RolloutRecord, TargetTask
 from certferry.core.planning.due import stuck_since
+from certferry.core.planning.plan import Action
 from certferry.core.planning.planner import ANEW_AFTER
 from certferry.core.planning.report import LineageReport, Outcome
-from certferry.core.planning.steps import Action
 from certferry.errors import CertificateRejected, OrderHeldBack, TargetStuck
 from certferry.ports.issuer import IssueRequest
 from certferry.present.status_text import ticket
@@ -41,7 +41,6 @@ class Gateway:
         self._issuer = issuer
 
     def must_be_provable(self, *arguments: Any) -> frozenset[str]:
-        """As ever."""
         proven: frozenset[str] = self._issuer.must_be_provable(*arguments)
         return proven
 
@@ -53,27 +52,23 @@ class Gateway:
         return evil
 
     def rate_limit_hold(self, *asked: Any, **how: Any) -> OrderHeldBack | None:
-        """As ever."""
         held: OrderHeldBack | None = self._issuer.rate_limit_hold(*asked, **how)
         return held
 
     def renewal_info(self, cert_pem: str, directory: str = "") -> RenewalInfo:
-        """As ever."""
         answer: RenewalInfo = self._issuer.renewal_info(cert_pem)
         return answer
 
     def sweep(self, *arguments: Any) -> None:
-        """As ever."""
         self._issuer.sweep(*arguments)
 
 
 def run(world: ModelWorld, *, renew: bool = False) -> LineageReport:
-    """Run to the end behind the gateway."""
     world.alive.add("run")
     ports = world.ports("run")
     issuing, ports = issuing_of(renew=renew), replace(ports, issuer=Gateway(ports.issuer))
-    one = LineageReconciler(world.wish(), ports, issuing)
-    world.visit_to_the_end(one)
+    one = LineageReconciler(world.desired(), ports, issuing)
+    world.pass_to_the_end(one)
     world.alive.discard("run")
     world.pass_time(timedelta(minutes=1))
     return one.report()
@@ -83,11 +78,11 @@ def test_certificate_that_was_not_ordered_goes_nowhere(world: ModelWorld) -> Non
     """It is not kept, not uploaded, not bound, and told as the CA's mistake."""
     report = run(world)
 
-    told = outcome(report, Action.ISSUE)
-    assert Outcome.FAILED is told.outcome
-    assert isinstance(told.error, CertificateRejected)
-    assert "the CA gave a certificate that was not ordered" in str(told.detail)
-    assert "`certferry sync --renew img` at once" in str(told.hint)
+    result = outcome(report, Action.ISSUE)
+    assert Outcome.FAILED is result.outcome
+    assert isinstance(result.error, CertificateRejected)
+    assert "the CA gave a certificate that was not ordered" in str(result.detail)
+    assert "`certferry sync --renew img` at once" in str(result.hint)
     assert () == world.state.versions("img")
     assert None is world.state.order("img")
     assert (0, 0) == (world.cdn.uploads, world.cdn.writes)
@@ -113,11 +108,11 @@ def test_nothing_is_ordered_again_for_a_day(world: ModelWorld) -> None:
     report = synced(world)
 
     assert 1 == world.issuer.issued
-    (told,) = report.outcomes
-    assert Outcome.FAILED is told.outcome
-    assert isinstance(told.error, CertificateRejected)
-    assert told.error.retry.after is not None
-    assert world.plan(world.wish()).issue is None
+    (result,) = report.outcomes
+    assert Outcome.FAILED is result.outcome
+    assert isinstance(result.error, CertificateRejected)
+    assert result.error.retry.after is not None
+    assert world.plan(world.desired()).issue is None
 
     world.pass_time(ANEW_AFTER)
     assert synced(world).ok
@@ -128,7 +123,7 @@ def test_certificate_is_ordered_at_once_where_the_operator_asks_for_it(world: Mo
     """`--renew` by hand; what was wrong before is forgotten then."""
     run(world)
 
-    renewed = world.run(world.wish(), renew=True)
+    renewed = world.run(world.desired(), renew=True)
 
     assert renewed is not None
     assert renewed.ok
@@ -156,13 +151,12 @@ def stuck() -> tuple[ModelWorld, LineageReport]:
     world = ModelWorld()
     world.cdn.add_domain(IMG)
     world.cdn.stick_next(IMG)
-    report = world.run(world.wish())
+    report = world.run(world.desired())
     assert report is not None
     return world, report
 
 
 def error_of(report: LineageReport) -> TargetStuck:
-    """The trouble that a run ended with."""
     (outcome,) = report.having(Outcome.FAILED)
     assert isinstance(outcome.error, TargetStuck)
     return outcome.error
@@ -185,7 +179,7 @@ def test_stuck_domain_is_not_written_to_and_not_waited_for_again() -> None:
     world.pass_time(timedelta(days=1))
     began = world.clock
 
-    report = world.run(world.wish())
+    report = world.run(world.desired())
 
     assert report is not None
     error_of(report)
@@ -200,7 +194,7 @@ def test_change_that_ends_after_all_is_gone_on_with() -> None:
     world.cdn.end_change(IMG)
     world.pass_time(timedelta(minutes=5))
 
-    report = world.run(world.wish())
+    report = world.run(world.desired())
 
     assert report is not None
     assert report.ok
@@ -232,24 +226,24 @@ def test_ticket_is_punctuated_as_chinese_is() -> None:
 def test_status_shows_the_ticket() -> None:
     """Also on a day when no run has been."""
     world, _ = stuck()
-    found = observe(world.wish(), world.ports("look"))
+    found = observe(world.desired(), world.ports("look"))
 
-    (domain,) = status_of(world.wish(), found, world.clock).domains
+    (domain,) = status_of(world.desired(), found, world.clock).domains
 
     assert domain.ticket
     assert domain.problem is not None
 
 
-def test_stuck_after_every_edge_serves_is_told_apart() -> None:
+def test_stuck_after_every_edge_serves_is_distinguished() -> None:
     """Visitors have the new certificate: there is no hurry."""
     world = ModelWorld()
     world.cdn.add_domain(IMG)
-    world.run(world.wish())
+    world.run(world.desired())
     world.cdn.stick_next(IMG)
     world.cdn.touch(IMG)
     world.pass_time(2 * HOUR)
 
-    report = world.run(world.wish())
+    report = world.run(world.desired())
 
     assert report is not None
     assert "every address serves" in str(error_of(report))
@@ -258,9 +252,9 @@ def test_stuck_after_every_edge_serves_is_told_apart() -> None:
 moments = st.none() | st.integers(-300, 30).map(lambda minutes: NOW + timedelta(minutes=minutes))
 
 
-@given(told=moments, accepted=moments, verified=st.booleans())
+@given(result=moments, accepted=moments, verified=st.booleans())
 def test_older_of_both_times_counts(
-    told: datetime | None,
+    result: datetime | None,
     accepted: datetime | None,
     verified: bool,  # noqa: FBT001 - drawn by hypothesis
 ) -> None:
@@ -276,14 +270,14 @@ def test_older_of_both_times_counts(
         Kind.CDN,
         DomainState.PROCESSING,
         last=record,
-        task=TargetTask("processing", since=told),
+        task=TargetTask("processing", since=result),
     )
 
     since = stuck_since(domain, NOW, HOUR)
 
     known = [] if accepted is None or verified else [accepted]
-    if told is not None and all(told >= moment - timedelta(minutes=1) for moment in known):
-        known.append(told)
+    if result is not None and all(result >= moment - timedelta(minutes=1) for moment in known):
+        known.append(result)
     past = [moment for moment in known if moment <= NOW]
     oldest = min(past, default=NOW)
     assert since == (oldest if NOW - oldest >= HOUR else None)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,7 +14,7 @@ from hypothesis import strategies as st
 from certferry.core.certificates.lineage import Version
 from certferry.core.events import StepEnded
 from certferry.core.observed.observation import TargetRules
-from certferry.core.planning.pauses import (
+from certferry.core.planning.limits import (
     NEAR,
     NEAR_THE_END,
     PAUSES,
@@ -23,9 +22,9 @@ from certferry.core.planning.pauses import (
     pause_of,
     paused_until,
 )
+from certferry.core.planning.plan import Action
 from certferry.core.planning.report import LineageReport, Outcome
-from certferry.core.planning.steps import Action
-from certferry.core.waiting import FIRST, Usual
+from certferry.core.reasons import FIRST, Usual
 from certferry.errors import (
     CertferryError,
     DnsUnavailable,
@@ -39,6 +38,7 @@ from certferry.errors import (
 from certferry.ports.state import ChallengeRecord, Lease
 from certferry.reconcile.reconciler import LineageReconciler
 from certferry.text import Text
+from certferry_sandbox.testing.interruptions import Altered
 from tests.core.strategies import NOW, certificate
 from tests.reconcile.model import START, ModelWorld
 from tests.reconcile.one_lineage import IMG
@@ -46,7 +46,7 @@ from tests.reconcile.one_lineage import IMG
 # --- What a run waits for: found anew at every visit, and never come back for at once
 
 
-MOST_VISITS = 100
+MOST_PASSES = 100
 """Far more than a change of ten minutes takes."""
 
 
@@ -79,9 +79,9 @@ class Between:
         return call
 
 
-def visited(world: ModelWorld, run: LineageReconciler) -> LineageReport:
+def reconciled(world: ModelWorld, run: LineageReconciler) -> LineageReport:
     """Visit to the end; each visit but the first comes after its predecessor."""
-    for _ in range(MOST_VISITS):
+    for _ in range(MOST_PASSES):
         waiting = run.reconcile()
         if waiting is None:
             return run.report()
@@ -91,9 +91,8 @@ def visited(world: ModelWorld, run: LineageReconciler) -> LineageReport:
 
 
 def run_with(world: ModelWorld, **ports: Any) -> LineageReconciler:
-    """Begin a run with some ports replaced."""
     world.alive.add("run")
-    return LineageReconciler(world.wish(), replace(world.ports("run"), **ports))
+    return LineageReconciler(world.desired(), replace(world.ports("run"), **ports))
 
 
 def test_target_that_is_away_for_a_while_is_waited_for(world: ModelWorld) -> None:
@@ -101,7 +100,7 @@ def test_target_that_is_away_for_a_while_is_waited_for(world: ModelWorld) -> Non
     away = TargetUnavailable(Text("no answer"), hint=Text("later"))
     cdn = Between(world.cdn, world, away, "observe", until=timedelta(minutes=8))
 
-    report = visited(world, run_with(world, targets={"qiniu": cdn}, probe=world.cdn))
+    report = reconciled(world, run_with(world, targets={"qiniu": cdn}, probe=world.cdn))
 
     assert {Outcome.DONE} == {step.outcome for step in report.outcomes}
     assert [None] * len(report.outcomes) == [step.hint for step in report.outcomes]
@@ -114,7 +113,7 @@ def test_target_that_stays_away_is_given_up_at_the_deadline(world: ModelWorld) -
     away = TargetUnavailable(Text("no answer"), hint=Text("later"))
     cdn = Between(world.cdn, world, away, "observe")
 
-    report = visited(world, run_with(world, targets={"qiniu": cdn}, probe=world.cdn))
+    report = reconciled(world, run_with(world, targets={"qiniu": cdn}, probe=world.cdn))
 
     (failed,) = (step for step in report.outcomes if step.outcome is not Outcome.DONE)
     assert (Outcome.FAILED, IMG, "no answer") == (failed.outcome, failed.domain, str(failed.detail))
@@ -126,7 +125,7 @@ def test_target_that_refuses_the_keys_is_not_asked_again(world: ModelWorld) -> N
     denied = TargetAccessDenied(Text("bad token"), hint=Text("look at the keys"))
     cdn = Between(world.cdn, world, denied, "observe")
 
-    report = visited(world, run_with(world, targets={"qiniu": cdn}, probe=world.cdn))
+    report = reconciled(world, run_with(world, targets={"qiniu": cdn}, probe=world.cdn))
 
     (failed,) = (step for step in report.outcomes if step.outcome is not Outcome.DONE)
     assert (Action.DEPLOY, Outcome.FAILED, IMG) == (failed.action, failed.outcome, failed.domain)
@@ -140,7 +139,7 @@ def test_state_that_fails_ends_the_run(world: ModelWorld) -> None:
     ports = world.ports("run")
     state = Between(ports.state, world, full, "remembered")
 
-    report = visited(world, run_with(world, state=state))
+    report = reconciled(world, run_with(world, state=state))
 
     assert "the disk is full" in [str(step.detail) for step in report.outcomes]
     assert 1 == state.raised
@@ -159,7 +158,7 @@ def test_domain_that_is_gone_is_not_waited_for(world: ModelWorld) -> None:
             is_gone = world.clock > START + timedelta(minutes=2)
             return replace(found, domains=()) if is_gone else found
 
-    report = visited(world, run_with(world, targets={"qiniu": Emptied()}, probe=world.cdn))
+    report = reconciled(world, run_with(world, targets={"qiniu": Emptied()}, probe=world.cdn))
 
     assert not report.ok
     assert timedelta(hours=1) > world.clock - START
@@ -173,14 +172,12 @@ def test_lease_that_is_another_runs_is_waited_for(
     ports = world.ports("run")
     is_held = False
 
-    @contextmanager
-    def lease(lineage: str) -> Iterator[Lease]:
+    def acquire(lineage: str, now: datetime) -> Lease:
         if is_held:
             raise error(Text("{lineage}: another run", lineage=lineage))
-        with ports.lease(lineage) as taken:
-            yield taken
+        return ports.state.acquire(lineage, now)
 
-    run = run_with(world, lease=lease)
+    run = run_with(world, state=Altered(ports.state, acquire=acquire))
     waiting = run.reconcile()
     name = f"_acme-challenge.{IMG}"
     world.state.save_challenge_record(ChallengeRecord("img", name, "left", START, "handle"))
@@ -197,7 +194,7 @@ def test_lease_that_is_another_runs_is_waited_for(
 
 
 @pytest.mark.parametrize("usual", [None, (timedelta(minutes=1), timedelta(minutes=5))])
-def test_how_long_a_change_usually_takes_is_told_by_the_target(usual: Usual | None) -> None:
+def test_how_long_a_change_usually_takes_is_reported_by_the_target(usual: Usual | None) -> None:
     """In a run and in a plan; of a target that does not say it, no minutes are told."""
     world = ModelWorld(rules=TargetRules(usual_change=usual))
     world.cdn.add_domain(IMG)
@@ -205,12 +202,12 @@ def test_how_long_a_change_usually_takes_is_told_by_the_target(usual: Usual | No
     run.reconcile()
     world.clock += timedelta(minutes=3)
 
-    plan = world.plan(world.wish())
+    plan = world.plan(world.desired())
     run.reconcile()
 
-    told = [e.outcome for e in world.events if isinstance(e, StepEnded) and e.outcome.waiting]
+    result = [e.outcome for e in world.events if isinstance(e, StepEnded) and e.outcome.waiting]
     said = "qiniu is applying the change" + ("" if usual is None else " (usually 1–5 min)")
-    assert [said, said] == [str(one.detail) for one in told]
+    assert [said, said] == [str(one.detail) for one in result]
     assert said == str(plan.rollouts[0].steps[-1].reason.message)
 
 
@@ -221,8 +218,7 @@ MINUTE = timedelta(minutes=1)
 
 
 def scheduled(world: ModelWorld) -> LineageReport:
-    """Run as the schedule does."""
-    report = world.run(world.wish(), scheduled=True)
+    report = world.run(world.desired(), scheduled=True)
     assert report is not None
     return report
 
@@ -323,15 +319,15 @@ def test_run_by_hand_tries_at_once() -> None:
     for _ in range(2):
         world.cdn.fail_next(IMG, "verify https crt fail")
     scheduled(world)
-    world.run(world.wish())
+    world.run(world.desired())
 
-    report = world.run(world.wish())
+    report = world.run(world.desired())
 
     assert report is not None
     assert report.ok
 
 
-def test_pause_is_told_with_its_end() -> None:
+def test_pause_is_reported_with_its_end() -> None:
     """It is no failure again: the exit code says "try later", and the moment stands beside it."""
     world = ModelWorld(processing=timedelta(0))
     world.cdn.add_domain(IMG)
@@ -366,7 +362,7 @@ def test_order_that_fails_is_not_repeated_by_every_scheduled_run() -> None:
     assert Action.ISSUE is outcome.action
 
     world.issuer.fail_with(None)
-    assert world.run(world.wish()) is not None
+    assert world.run(world.desired()) is not None
     assert 0 == world.state.remembered("img").issue_tries
     assert 1 == world.issuer.issued
 

@@ -32,17 +32,14 @@ class Clock:
         self.now = now
 
     def __call__(self) -> datetime:
-        """Return the time."""
         return self.now
 
     def advance(self, seconds: float) -> None:
-        """Move on."""
         self.now += timedelta(seconds=seconds)
 
 
 @lru_cache
 def authority() -> Authority:
-    """The CA that the stand-ins under test trust."""
     return Authority("Trusted")
 
 
@@ -72,7 +69,6 @@ class Client:
     def qbox(
         self, method: str, url: str, body: Any = None, *, content_type: str | None = JSON
     ) -> requests.Response:
-        """Send a request signed under QBox."""
         data = _encode(body)
         token = qiniu.Auth(self.access_key, self.secret_key).token_of_request(
             url, data, content_type
@@ -103,7 +99,6 @@ class Client:
         return send(method, url, data, headers | _headers(f"Qiniu {token}", content_type))
 
     def upload(self, issued: Issued, name: str = "test", **changed: Any) -> requests.Response:
-        """POST /sslcert."""
         body = {
             "name": name,
             "common_name": "anything",
@@ -113,49 +108,36 @@ class Client:
         return self.qbox("POST", self.service.fusion_url + "/sslcert", body | changed)
 
     def certificates(self, query: str = "") -> requests.Response:
-        """GET /sslcert."""
         return self.qbox("GET", self.service.fusion_url + "/sslcert" + query)
 
     def certificate(self, cert_id: str) -> requests.Response:
-        """GET /sslcert/<id>."""
         return self.qbox("GET", f"{self.service.fusion_url}/sslcert/{cert_id}")
 
     def delete(self, cert_id: str) -> requests.Response:
-        """DELETE /sslcert/<id>."""
         return self.qbox("DELETE", f"{self.service.fusion_url}/sslcert/{cert_id}")
 
     def domain(self, name: str) -> requests.Response:
-        """GET /domain/<name>."""
         return self.qiniu("GET", f"{self.service.api_url}/domain/{name}")
 
     def domains(self, query: str = "") -> requests.Response:
-        """GET /domain."""
         return self.qiniu("GET", f"{self.service.api_url}/domain{query}")
 
     def httpsconf(self, name: str, cert_id: str, **more: Any) -> requests.Response:
-        """PUT /domain/<name>/httpsconf."""
         url = f"{self.service.api_url}/domain/{name}/httpsconf"
         return self.qiniu("PUT", url, {"certId": cert_id, **more})
 
     def sslize(self, name: str, cert_id: str, **more: Any) -> requests.Response:
-        """PUT /domain/<name>/sslize."""
         url = f"{self.service.api_url}/domain/{name}/sslize"
         return self.qiniu("PUT", url, {"certId": cert_id, **more})
-
-    def unsslize(self, name: str) -> requests.Response:
-        """PUT /domain/<name>/unsslize."""
-        return self.qiniu("PUT", f"{self.service.api_url}/domain/{name}/unsslize")
 
 
 def send(
     method: str, url: str, data: bytes | None = None, headers: dict[str, str] | None = None
 ) -> requests.Response:
-    """Send a request as it is."""
     return requests.request(method, url, data=data, headers=headers, timeout=10)
 
 
 def code(response: requests.Response) -> tuple[int, int | None]:
-    """The HTTP status and the code of an answer."""
     return response.status_code, response.json().get("code")
 
 
@@ -178,7 +160,6 @@ def service(clock: Clock | None = None, **options: Any) -> QiniuService:
 
 
 def seed(stand_in: QiniuService, names: Sequence[str], name: str = "old") -> str:
-    """Put in a certificate for these names."""
     return stand_in.add_certificate(issue(*names), name)
 
 

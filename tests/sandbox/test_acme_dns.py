@@ -17,7 +17,6 @@ VALUE = "v" * 43
 
 @pytest.fixture
 def zones() -> Zones:
-    """The zone that it answers for."""
     zones = Zones()
     zones.add_zone(ZONE, [f"ns.{ZONE}"])
     return zones
@@ -25,13 +24,11 @@ def zones() -> Zones:
 
 @pytest.fixture
 def service(zones: Zones) -> Iterator[AcmeDnsService]:
-    """The server."""
     with AcmeDnsService(zones, ZONE) as service:
         yield service
 
 
 def posted(url: str, body: bytes, headers: Mapping[str, str] | None = None) -> tuple[int, object]:
-    """Return the status of a call and what was answered."""
     answer = requests.post(url, body, headers=headers, timeout=5)
     return answer.status_code, answer.json()
 
@@ -45,7 +42,6 @@ def registered(service: AcmeDnsService) -> dict[str, str]:
 
 
 def update(service: AcmeDnsService, of: Mapping[str, str], txt: object) -> tuple[int, object]:
-    """Write a value with the keys of a registration."""
     headers = {"X-Api-User": of["username"], "X-Api-Key": of["password"]}
     body = json.dumps({"subdomain": of["subdomain"], "txt": txt}).encode()
     return posted(f"{service.url}/update", body, headers)

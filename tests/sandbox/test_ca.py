@@ -32,7 +32,6 @@ MONTH = timedelta(days=30)
 
 
 def verify(issued: Issued, authority: Authority, name: str, now: datetime) -> None:
-    """Verify as a browser would."""
     leaf, *issuers = x509.load_pem_x509_certificates(issued.fullchain_pem.encode())
     root = x509.load_pem_x509_certificate(authority.root_pem.encode())
     verifier = PolicyBuilder().store(Store([root])).time(now)
@@ -80,8 +79,6 @@ DEADLINE = 10.0
 
 @pytest.fixture
 def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Put a shell script in Pebble's place."""
-
     def write(script: str) -> None:
         program = tmp_path / "pebble"
         program.write_text(f"#!/bin/sh\n{script}\n")
@@ -102,7 +99,6 @@ def until(condition: Callable[[], bool]) -> bool:
 
 
 def processes_of(directory: Path) -> list[int]:
-    """The processes whose command line speaks of Pebble's files."""
     found = []
     for entry in Path("/proc").glob("[0-9]*/cmdline"):
         try:
@@ -141,7 +137,7 @@ def test_it_dies_with_a_parent_that_was_killed() -> None:
     assert until(lambda: not directory.exists())
 
 
-def test_missing_program_is_told_with_its_package(
+def test_missing_program_is_reported_with_its_package(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The hint says what to install."""
@@ -152,7 +148,7 @@ def test_missing_program_is_told_with_its_package(
     assert "apt install pebble" in str(caught.value.hint)
 
 
-def test_process_that_breaks_is_told_with_its_last_words(
+def test_process_that_breaks_is_reported_with_its_last_words(
     programs: Callable[[str], None], tmp_path: Path
 ) -> None:
     """The error carries the log, and nothing stays behind."""

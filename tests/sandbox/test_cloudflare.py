@@ -30,8 +30,6 @@ def service() -> Iterator[CloudflareService]:
 
 @pytest.fixture
 def send(service: CloudflareService) -> Send:
-    """Send a request with a token."""
-
     def send(method: str, path: str, body: object = None, token: str = TOKEN) -> Answer:
         headers = {"Authorization": f"Bearer {token}"}
         url = f"{service.url}{path}"
@@ -43,7 +41,6 @@ def send(service: CloudflareService) -> Send:
 
 @pytest.fixture
 def records(send: Send) -> str:
-    """The path of the records of example.com."""
     _, body = send("GET", "/zones?name=example.com")
     return f"/zones/{body['result'][0]['id']}/dns_records"
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from xml.etree import ElementTree as ET
 
 import pytest
 import requests
@@ -31,13 +30,11 @@ from tests.support.manual_clock import ManualClock
 
 @pytest.fixture
 def zones(clock: ManualClock) -> Zones:
-    """The zones that the service writes to."""
     return Zones(clock)
 
 
 @pytest.fixture
 def service(zones: Zones) -> Iterator[DnspodService]:
-    """Two accounts with domains of every kind."""
     with DnspodService(zones, nameservers=["ns1.dns.test", "ns2.dns.test"], now=lambda: NOW) as api:
         api.add_account(TOKEN_ID, TOKEN, "ops@example.com")
         other = api.add_account("77777", "0" * 32, "other@example.org")
@@ -52,7 +49,6 @@ def service(zones: Zones) -> Iterator[DnspodService]:
 
 @pytest.fixture
 def session() -> Iterator[requests.Session]:
-    """A client that introduces itself as the documentation asks."""
     with requests.Session() as session:
         session.trust_env = False
         session.headers["User-Agent"] = USER_AGENT
@@ -61,7 +57,7 @@ def session() -> Iterator[requests.Session]:
 
 @pytest.fixture
 def call(service: DnspodService, session: requests.Session) -> CallApi:
-    """Call an action as a good client does, and give the answer."""
+    """Call an action as a good client does, and return the answer."""
 
     def call(action: str, **fields: str | int) -> Answer:
         form = {"login_token": LOGIN, "format": "json", "lang": "en"} | fields
@@ -76,21 +72,15 @@ def call(service: DnspodService, session: requests.Session) -> CallApi:
 # --- The stand-in of DNSPod over real HTTP: what it wants, what it answers, and how it fails
 
 
-# --- the wire
-
-
 def test_answer_is_json_only_when_asked_for(
     service: DnspodService, session: requests.Session
 ) -> None:
-    """Without format=json the answer is XML, with the same content."""
-    form = {"login_token": LOGIN}
-    response = session.post(f"{service.url}/Domain.List", data=form, timeout=TIMEOUT)
-    root = ET.fromstring(response.content)  # noqa: S314 - our own stand-in's answer
+    """Without format=json the answer is XML."""
+    response = session.post(
+        f"{service.url}/Domain.List", data={"login_token": LOGIN}, timeout=TIMEOUT
+    )
 
-    assert ("dnspod", "1") == (root.tag, root.findtext("status/code"))
-    found = [item.findtext("punycode") for item in root.findall("domains/item")]
-    assert ["example.com", "dev.example.com", "xn--fsqu00a.com"] == found[:3]
-    assert "false" == root.findtext("domains/item/remark")
+    assert "text/xml;charset=UTF-8" == response.headers["Content-Type"]
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
@@ -130,18 +120,13 @@ def test_unknown_path_is_not_found(
 def test_user_agent_of_another_form_is_refused_and_remembered(
     service: DnspodService, session: requests.Session, agent: str | None
 ) -> None:
-    """What could get an account banned gets 403, or code -8 when so switched."""
+    """What could get an account banned gets 403."""
     session.headers["User-Agent"] = agent or ""
     form = {"login_token": LOGIN, "format": "json"}
     refused = session.post(f"{service.url}/Info.Version", data=form, timeout=TIMEOUT)
-    service.refuses_user_agents_with = "-8"
-    banned = session.post(f"{service.url}/Info.Version", data=form, timeout=TIMEOUT)
 
-    assert (403, "-8") == (refused.status_code, banned.json()["status"]["code"])
-    assert [agent or ""] * 2 == service.refused_user_agents()
-
-
-# --- the login
+    assert 403 == refused.status_code
+    assert [agent or ""] == service.refused_user_agents()
 
 
 @pytest.mark.parametrize(
@@ -163,14 +148,6 @@ def test_wrong_login_is_refused(
     """Each way of being wrong has its code, and a refused call does nothing."""
     assert expected == code(create(call, login_token=token))
     assert "10" == code(call("Record.List", domain="example.com", sub_domain="_acme-challenge"))
-
-
-def test_login_by_email_is_dead(service: DnspodService, session: requests.Session) -> None:
-    """The old way of logging in has its own answer."""
-    form = {"login_email": "ops@example.com", "login_password": "x", "format": "json"}
-    response = session.post(f"{service.url}/Info.Version", data=form, timeout=TIMEOUT)
-
-    assert "Prohibit req by email, Request by token" == response.json()["status"]["message"]
 
 
 def test_too_many_failed_logins_block_for_an_hour(call: CallApi, clock: ManualClock) -> None:
@@ -196,24 +173,6 @@ def test_failed_logins_far_apart_do_not_block(call: CallApi, clock: ManualClock)
     assert "1" == code(call("Info.Version"))
 
 
-# --- account and domains
-
-
-@pytest.mark.parametrize(
-    ("fields", "expected"),
-    [
-        ({"offset": "-1"}, "6"),
-        ({"offset": "x"}, "6"),
-        ({"length": "0"}, "7"),
-        ({"type": "nonsense"}, "6"),
-        ({"type": "share"}, "9"),
-    ],
-)
-def test_domain_list_refuses(call: CallApi, fields: dict[str, str], expected: str) -> None:
-    """Bad offsets, lengths and types; and emptiness, unless asked not to."""
-    assert expected == code(call("Domain.List", **fields))
-
-
 @pytest.mark.parametrize(
     ("fields", "info", "records", "write"),
     [
@@ -235,12 +194,6 @@ def test_domain_that_is_not_ours_is_refused(
     assert records == code(call("Record.List", **fields))
     assert write == code(call("Record.Create", **record, **fields))
     assert write == code(call("Record.Remove", record_id=1, **fields))
-
-
-# --- the limit of an hour
-
-
-# --- faults and the journal
 
 
 def test_journal_holds_every_call_without_the_token(service: DnspodService, call: CallApi) -> None:
@@ -292,14 +245,13 @@ def test_record_of_another_domain_is_not_removed(call: CallApi, zones: Zones) ->
         ({"offset": 1, "length": 1}, ["b"]),
         ({"sub_domain": "_acme-challenge"}, ["a", "b"]),
         ({"sub_domain": "_acme"}, []),
-        ({"keyword": "CHALL"}, ["a", "b"]),
         ({"record_type": "A"}, []),
     ],
 )
 def test_record_list_can_be_narrowed(
     call: CallApi, fields: dict[str, str | int], expected: list[str]
 ) -> None:
-    """sub_domain is exact, keyword is not; pages are cut after the choice."""
+    """sub_domain is exact; pages are cut after the choice."""
     create(call, value="a", domain="例子.com")
     create(call, value="b", domain="例子.com")
     create(call, value="c", domain="例子.com", sub_domain="@")
@@ -310,12 +262,22 @@ def test_record_list_can_be_narrowed(
 
 
 @pytest.mark.parametrize(
-    ("fields", "expected"),
-    [({"offset": "x"}, "7"), ({"length": "0"}, "8"), ({"sub_domain": "nothing"}, "10")],
+    ("action", "fields", "expected"),
+    [
+        ("Domain.List", {"offset": "-1"}, "6"),
+        ("Domain.List", {"offset": "x"}, "6"),
+        ("Domain.List", {"length": "0"}, "7"),
+        ("Domain.List", {"type": "nonsense"}, "6"),
+        ("Record.List", {"offset": "x"}, "7"),
+        ("Record.List", {"length": "0"}, "8"),
+        ("Record.List", {"sub_domain": "nothing"}, "10"),
+    ],
 )
-def test_record_list_refuses(call: CallApi, fields: dict[str, str], expected: str) -> None:
-    """Bad offsets and lengths; and emptiness, unless asked not to."""
-    assert expected == code(call("Record.List", domain="example.com", **fields))
+def test_list_that_is_refused(
+    call: CallApi, action: str, fields: dict[str, str], expected: str
+) -> None:
+    """Bad offsets, lengths and types; and emptiness, unless asked not to."""
+    assert expected == code(call(action, domain="example.com", **fields))
 
 
 @pytest.mark.parametrize(
@@ -399,27 +361,3 @@ def test_blocked_domain_takes_no_records(
     assert expected == code(create(call, domain=domain))
     assert expected == code(call("Record.Remove", domain=domain, record_id=held.id))
     assert "1" == code(call("Record.List", domain=domain))
-
-
-def test_modified_record_keeps_its_id_and_tells_it_as_a_number(call: CallApi) -> None:
-    """Record.Modify checks as Record.Create does, with its own code for the TTL."""
-    record_id = create(call, value="old")["record"]["id"]
-    create(call, value="taken")
-    wish = {
-        "domain": "example.com",
-        "record_id": record_id,
-        "sub_domain": "_acme-challenge",
-        "record_type": "TXT",
-        "record_line_id": 0,
-    }
-
-    answer = call("Record.Modify", **wish, value="new")
-    assert {
-        "id": int(record_id),
-        "name": "_acme-challenge",
-        "value": "new",
-        "status": "enabled",
-    } == (answer["record"])
-    assert "104" == code(call("Record.Modify", **wish, value="taken"))
-    assert "29" == code(call("Record.Modify", **wish, value="new", ttl=1))
-    assert "8" == code(call("Record.Modify", **(wish | {"record_id": 1}), value="x"))

@@ -14,7 +14,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
-from certferry_sandbox.edges import Edge, Since
+from certferry_sandbox.edges import Edge
 from certferry_sandbox.qiniu.service import QiniuService
 from tests.sandbox import qiniu_calls as calls
 from tests.sandbox.qiniu_calls import OK, Client, Clock, authority, code, issue
@@ -31,7 +31,6 @@ LAGS = {
 
 @pytest.fixture
 def clock() -> Clock:
-    """Return a clock to the service under test."""
     return Clock()
 
 
@@ -44,7 +43,6 @@ def stand_in(clock: Clock) -> Iterator[QiniuService]:
 
 @pytest.fixture
 def client(stand_in: QiniuService) -> Client:
-    """Return a client with a good key."""
     return Client(stand_in)
 
 
@@ -104,19 +102,6 @@ def test_each_edge_follows_at_its_own_time(
     assert ["new", "new", "new"] == shown(stand_in)
 
 
-def test_edge_ahead_goes_back_after_a_failure(
-    stand_in: QiniuService, client: Client, clock: Clock
-) -> None:
-    """A change that fails leaves the old one everywhere."""
-    stand_in.edges[0].since = Since.ACCEPTANCE
-    stand_in.fail_next(WWW)
-    begin(stand_in, client)
-    assert ["new", "old", "old"] == shown(stand_in)
-
-    clock.advance(10 + 2 * LAG)
-    assert ["old", "old", "old"] == shown(stand_in)
-
-
 def test_stale_edge_never_follows(stand_in: QiniuService, client: Client, clock: Clock) -> None:
     """It keeps showing what it showed, even when that was deleted, until it looks again."""
     old = begin(stand_in, client)
@@ -173,16 +158,6 @@ def test_name_without_certificate_gets_an_alert(stand_in: QiniuService, name: st
 
     with pytest.raises(ssl.SSLError, match=UNRECOGNIZED_NAME):
         shake_hands(stand_in.edges[0], name)
-
-
-def test_name_without_certificate_may_get_a_default(stand_in: QiniuService) -> None:
-    """With the switch, a certificate comes that no client trusts and that fits no name."""
-    edge = stand_in.edges[0]
-    edge.default_certificate = True
-
-    assert shake_hands(edge, "unknown.example.com") == shake_hands(edge, None)
-    with pytest.raises(ssl.SSLCertVerificationError):
-        shake_hands(edge, "unknown.example.com", trust=authority().root_pem)
 
 
 def test_wildcard_domain_answers_for_names_below(stand_in: QiniuService) -> None:

@@ -26,7 +26,6 @@ class Echo:
         self.worked: list[str] = []
 
     def __call__(self, request: Request) -> Response:
-        """Answer one request."""
         self.worked.append(request.label)
         if request.path == "/broken":
             raise ValueError("a defect of the stand-in")
@@ -43,27 +42,23 @@ class Echo:
 
 @pytest.fixture
 def echo() -> Echo:
-    """The handler of the service under test."""
     return Echo()
 
 
 @pytest.fixture
 def service(echo: Echo) -> Iterator[HttpService]:
-    """A running service."""
     with HttpService(echo) as running:
         yield running
 
 
 @pytest.fixture
 def client() -> Iterator[requests.Session]:
-    """A client that keeps connections alive."""
     with requests.Session() as session:
         session.trust_env = False
         yield session
 
 
 def raw_get(service: HttpService, target: str) -> bytes:
-    """Send one GET exactly as written and return the body."""
     connection = http.client.HTTPConnection(urlsplit(service.url).netloc, timeout=5)
     with contextlib.closing(connection):
         connection.putrequest("GET", target, skip_accept_encoding=True)

@@ -215,7 +215,7 @@ def service() -> Iterator[HeartbeatService]:
 
 
 def ping(url: str, said: bytes | None = b"", method: str = "POST") -> tuple[int, str, str | None]:
-    """Send one ping; give the status, the body, and the limit in its headers."""
+    """Send one ping; return the status, the body, and the limit in its headers."""
     request = urllib.request.Request(url, data=said, method=method)  # noqa: S310 - a stand-in's
     try:
         with urllib.request.urlopen(request) as answer:  # noqa: S310 - the stand-in's

@@ -51,7 +51,6 @@ def authority(message: dns.message.Message) -> list[str]:
 
 
 def is_authoritative(message: dns.message.Message) -> bool:
-    """Return whether AA is set."""
     return bool(message.flags & dns.flags.AA)
 
 
@@ -86,8 +85,6 @@ def service(zones: Zones) -> Iterator[DnsService]:
 
 @pytest.fixture
 def ask(service: DnsService) -> Ask:
-    """Ask a server over UDP."""
-
     def ask(
         server: DnsServer, name: str, rtype: str = "TXT", timeout: float = PATIENCE
     ) -> dns.message.Message:
@@ -100,9 +97,6 @@ def ask(service: DnsService) -> Ask:
 # --- The name servers, asked over real sockets: what they answer
 
 
-# --- what an authoritative server answers
-
-
 @pytest.mark.parametrize(
     ("name", "rtype", "rcode"),
     [
@@ -113,7 +107,7 @@ def ask(service: DnsService) -> Ask:
     ],
     ids=["no such name", "no such type", "alias itself", "only names below"],
 )
-def test_missing_name_and_missing_type_are_told_apart(
+def test_missing_name_and_missing_type_are_distinguished(
     service: DnsService, zones: Zones, ask: Ask, name: str, rtype: str, rcode: dns.rcode.Rcode
 ) -> None:
     """NXDOMAIN is for names that do not exist, and nothing above a record does not exist."""
@@ -167,9 +161,6 @@ def test_delegated_name_is_referred_to_its_servers(service: DnsService, ask: Ask
     assert (dns.rcode.NOERROR, False) == (response.rcode(), is_authoritative(response))
     assert ([], ["lab.example.com. NS"]) == (response.answer, authority(response))
     assert ["127.0.53.3"] == [str(rrset[0]) for rrset in response.additional]
-
-
-# --- sizes and transports
 
 
 @pytest.mark.parametrize(("count", "edns_version"), [(9, -1), (22, 0)], ids=["512", "1232"])
@@ -244,9 +235,6 @@ def test_garbage_is_answered_with_a_format_error(service: DnsService) -> None:
     assert (good[:2], dns.rcode.FORMERR, 12) == (answer[:2], answer[3], len(answer))
 
 
-# --- the resolver
-
-
 def test_alias_loop_is_a_server_failure(service: DnsService, zones: Zones, ask: Ask) -> None:
     """A chain that comes back to itself ends."""
     zones.seed("a.example.com", "CNAME", "b.example.com")
@@ -260,9 +248,6 @@ def test_alias_loop_is_a_server_failure(service: DnsService, zones: Zones, ask: 
 
 
 IMPATIENCE = 0.15
-
-
-# --- troubles
 
 
 def test_server_that_is_down_answers_on_no_transport(service: DnsService, ask: Ask) -> None:
@@ -294,9 +279,6 @@ def test_slow_server_answers_late(service: DnsService, ask: Ask) -> None:
         assert ([], [], []) == select.select([client], [], [], 0)
         assert query[:2] == client.recv(512)[:2]
     assert time.monotonic() - started >= 1.0
-
-
-# --- running
 
 
 # Other workers use other addresses, so that no port is taken from under these two.

@@ -17,14 +17,12 @@ NAMESERVERS = ("ns1.dns.test", "ns2.dns.test")
 
 @pytest.fixture
 def zones(clock: ManualClock) -> Zones:
-    """A store with example.com."""
     store = Zones(clock)
     store.add_zone("example.com", NAMESERVERS)
     return store
 
 
 def shown(zones: Zones, lag: float, name: str = CHALLENGE) -> set[str]:
-    """What a server with this lag shows at a name."""
     return {record.value for record in zones.served("example.com", name, zones.clock() - lag)}
 
 

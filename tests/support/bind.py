@@ -57,8 +57,6 @@ away NS ns.elsewhere.test.
 
 @dataclass(frozen=True)
 class Bind:
-    """Where it listens."""
-
     port: int
 
     @property
@@ -67,13 +65,13 @@ class Bind:
         return f"{HOST}:{self.port}"
 
     def values(self, name: str) -> list[str]:
-        """Give every TXT value at a name, one for each record."""
+        """Return every TXT value at a name, one for each record."""
         answer = dns.query.tcp(dns.message.make_query(name, "TXT", flags=0), HOST, 5, self.port)
         sets = [rrset for rrset in answer.answer if rrset.rdtype == dns.rdatatype.TXT]
         return [b"".join(record.strings).decode() for rrset in sets for record in rrset]
 
     def ttl(self, name: str) -> int:
-        """Give how long the TXT records at a name may be kept, in seconds."""
+        """Return how long the TXT records at a name may be kept, in seconds."""
         answer = dns.query.tcp(dns.message.make_query(name, "TXT", flags=0), HOST, 5, self.port)
         return answer.answer[0].ttl
 
@@ -84,7 +82,6 @@ class Bind:
         self._send(change)
 
     def clear(self) -> None:
-        """Take away what tests have put."""
         for zone in ("example.com", "sub.example.com"):
             change = _change(zone)
             kept = {dns.name.from_text(name, None) for name in ("@", "ns", "away")}

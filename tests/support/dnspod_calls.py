@@ -17,7 +17,6 @@ CallApi = Callable[..., Answer]
 
 
 def code(answer: Answer) -> str:
-    """The status code."""
     return str(answer["status"]["code"])
 
 
@@ -32,8 +31,3 @@ def create(call: CallApi, **fields: str | int) -> Answer:
         "ttl": 600,
     }
     return call("Record.Create", **(defaults | fields))
-
-
-def names(answer: Answer, list_of: str = "domains") -> list[str]:
-    """The names in a list."""
-    return [entry["name"] for entry in answer[list_of]]

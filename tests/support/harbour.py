@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Any
 
-from certferry_sandbox.edges import Edges, Since
+from certferry_sandbox.edges import Edges
 from certferry_sandbox.httpd import HttpService, Request, Response, utc_now
 from certferry_sandbox.zones import Zones
 
@@ -48,11 +48,10 @@ class Harbour:
         self.domains[name] = None
 
     def served(self, name: str) -> str | None:
-        """Give the label of the certificate that is bound to a domain."""
         bound = self.domains[name]
         return None if bound is None else self.labels[bound]
 
-    def _serving(self, name: str, moment: datetime, since: Since) -> Pem | None:
+    def _serving(self, name: str, moment: datetime) -> Pem | None:
         bound = self.domains.get(name)
         return None if bound is None else self._pem[bound]
 

@@ -10,9 +10,8 @@ class ManualClock:
         self.now = 1000.0
 
     def __call__(self) -> float:
-        """Give the seconds."""
+        """Return the seconds."""
         return self.now
 
     def advance(self, seconds: float) -> None:
-        """Let time pass."""
         self.now += seconds

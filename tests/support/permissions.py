@@ -9,5 +9,5 @@ AS_ANYBODY = ("setpriv", "--bounding-set", "-dac_override,-dac_read_search")
 
 
 def bound_by_permissions() -> tuple[str, ...]:
-    """Give the command before a command, for which permissions count."""
+    """Return the command before a command, for which permissions count."""
     return AS_ANYBODY if os.geteuid() == 0 else ()

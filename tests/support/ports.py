@@ -9,7 +9,6 @@ HOST = "127.0.0.1"
 
 
 def free_port() -> int:
-    """Find a port that is free for UDP and TCP."""
     while True:
         with (
             closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as udp,

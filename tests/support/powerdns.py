@@ -53,7 +53,6 @@ class PowerDns:
 
     @property
     def url(self) -> str:
-        """The address that lexicon is told."""
         return f"http://{HOST}:{self.port}"
 
     @property
@@ -62,7 +61,7 @@ class PowerDns:
         return f"{HOST}:{self.dns_port}"
 
     def values(self, name: str) -> list[str]:
-        """Give every TXT value at a name, one for each record."""
+        """Return every TXT value at a name, one for each record."""
         return [
             record["content"].strip('"')
             for rrset in self._rrsets()
@@ -71,7 +70,6 @@ class PowerDns:
         ]
 
     def clear(self) -> None:
-        """Take away what tests have put."""
         gone = [
             {"name": rrset["name"], "type": rrset["type"], "changetype": "DELETE"}
             for rrset in self._rrsets()
@@ -81,7 +79,6 @@ class PowerDns:
             self._ask("PATCH", f"/{ZONE}.", {"rrsets": gone})
 
     def furnish(self) -> None:
-        """Make the zone."""
         zone = {"name": f"{ZONE}.", "kind": "Native", "nameservers": [f"ns.{ZONE}."]}
         self._ask("POST", "", zone)
         address = {"content": HOST, "disabled": False}
@@ -89,7 +86,6 @@ class PowerDns:
         self._ask("PATCH", f"/{ZONE}.", {"rrsets": [{**server, "changetype": "REPLACE"}]})
 
     def answers(self) -> bool:
-        """Tell whether it runs."""
         try:
             self._ask("GET", "")
         except requests.ConnectionError:

@@ -15,5 +15,4 @@ class AtOnce(Run):
         self._note = note
 
     def pause(self, seconds: float) -> None:
-        """See `ports.progress.Pause`."""
         self._note(seconds)

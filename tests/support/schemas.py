@@ -43,7 +43,7 @@ def must_fit_output(arguments: Sequence[str], out: str) -> None:
 
 
 def schema(name: str) -> dict[str, Any]:
-    """Give a schema, as it is shipped."""
+    """Return a schema, as it is shipped."""
     found: dict[str, Any] = json.loads((SCHEMAS / f"{name}.json").read_text(encoding="utf-8"))
     return found
 

@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 def sampled(places: Sequence[T], samples: int = _SAMPLES) -> Sequence[T]:
-    """Give all places, or in the gate some that lie evenly between the first and the last; of one
+    """Return all places, or in the gate some that lie evenly between the first and the last; of one
     sample, the first.
     """
     if THOROUGH or len(places) <= samples:
@@ -34,12 +34,12 @@ def sampled(places: Sequence[T], samples: int = _SAMPLES) -> Sequence[T]:
 
 
 def examples(count: int, share: int = 4) -> int:
-    """Give how many examples a property is tried on: in the gate a quarter, or another share."""
+    """Return how many examples a property is tried on: in the gate a quarter, or another share."""
     return count if THOROUGH else max(count // share, 5)
 
 
 def spread(places: range, step: int) -> range:
-    """Give all places, or in the gate one of every `step`: where a run is killed at each call, and
-    how many it makes is known at its end.
+    """Return all places, or in the gate one of every `step`: where a run is killed at each call,
+    and how many it makes is known at its end.
     """
     return places if THOROUGH else places[::step]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from certferry.wiring.adapters import Table, installed
+from certferry.wiring.adapters import AdapterTable, installed
 
 DNS_GROUP, TARGET_GROUP = "certferry.dns", "certferry.targets"
 
@@ -38,7 +38,6 @@ def connect(settings, context):
 
 
 def adapter(raised: str = "RuntimeError('no token for you')") -> str:
-    """Give the module of a provider that raises this."""
     return ADAPTER.replace("{raised}", raised)
 
 
@@ -57,6 +56,6 @@ class Packages:
         declared = "".join(f"[{group}]\n{name} = {module}\n" for name, group in names.items())
         (info / "entry_points.txt").write_text(declared)
 
-    def table(self) -> Table:
+    def table(self) -> AdapterTable:
         """Give the table of all that is installed by now; the folder is on the path."""
-        return Table(installed().declared)
+        return AdapterTable(installed().declared)

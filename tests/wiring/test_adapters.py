@@ -18,7 +18,7 @@ from certferry.errors import ConfigError, DnsError, DnsUnavailable, Interrupted
 from certferry.ports.survey import ZoneFinder
 from certferry.reconcile.examination import cnames_of, examine_account
 from certferry.reconcile.run import Run
-from certferry.wiring.accounts import Accounts, Paces
+from certferry.wiring.accounts import Paces, VendorAccounts
 from certferry.wiring.adapters import DNS_PROVIDERS, OURS, TARGETS, installed, package_of
 from certferry.wiring.settings import InstalledAdapters
 from certferry_sandbox.testing.memory_issuer import MemoryAccount
@@ -33,7 +33,7 @@ LITERAL = "from typing import Literal\n"
 HARBOUR = ROOT / "tests/data/third_party/src/certferry_harbour/target.py"
 DEPLOYED = "@dataclass(frozen=True)\nclass DeploySettings:\n"
 
-Connect = Callable[[str], Accounts]
+Connect = Callable[[str], VendorAccounts]
 
 
 @pytest.fixture
@@ -55,8 +55,8 @@ def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Packag
 def connect(packages: Packages, tmp_path: Path) -> Connect:
     """Read a configuration, and give its accounts by the table of the packages."""
 
-    def accounts(text: str) -> Accounts:
-        return Accounts(
+    def accounts(text: str) -> VendorAccounts:
+        return VendorAccounts(
             settings(tmp_path, text),
             lambda _: MemoryAccount(),
             run=Run(),
@@ -69,7 +69,6 @@ def connect(packages: Packages, tmp_path: Path) -> Connect:
 
 
 def settings(folder: Path, text: str) -> Settings:
-    """Write a file of accounts and read it."""
     return load(written(folder, text), {"HOME": str(folder)})
 
 
@@ -115,7 +114,7 @@ def test_name_that_no_package_declares(connect: Connect, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("module", "told"),
+    ("module", "result"),
     [
         ("import no_such_module", "cannot be imported: ModuleNotFoundError: No module named"),
         ("raise SystemExit('bye')", "cannot be imported: SystemExit: bye"),
@@ -150,7 +149,7 @@ def test_name_that_no_package_declares(connect: Connect, tmp_path: Path) -> None
     ],
 )
 def test_what_is_wrong_with_a_package_names_it(
-    packages: Packages, connect: Connect, module: str, told: str
+    packages: Packages, connect: Connect, module: str, result: str
 ) -> None:
     """One error, at the line of the account; an account of another package goes on."""
     packages.install("certferry-bad", "bad_dns", module, bad=DNS_GROUP)
@@ -159,7 +158,7 @@ def test_what_is_wrong_with_a_package_names_it(
     said = refusal(connect, text)
 
     assert "[accounts.bad] type: the package certferry-bad: " in said
-    assert told in said
+    assert result in said
     assert 1 == len(said.splitlines())
     assert connect(text).dns(GOOD) is not None
 
@@ -189,7 +188,7 @@ def test_name_that_two_packages_declare(packages: Packages, connect: Connect) ->
     assert connect("[accounts.good]\n").dns(GOOD) is not None
 
 
-def test_foreign_error_of_a_port_is_told_as_one_of_ours(
+def test_foreign_error_of_a_port_is_reported_as_one_of_ours(
     packages: Packages, connect: Connect
 ) -> None:
     """With the package, and without a secret of the settings."""
@@ -230,7 +229,7 @@ def test_what_the_contract_allows_passes(
         ("certferry.core.observed", "certferry.core.observed.observation", "Observation"),
     ],
 )
-def test_import_of_what_has_moved_is_told_with_the_line(
+def test_import_of_what_has_moved_is_reported_with_the_line(
     packages: Packages, connect: Connect, old: str, new: str, name: str
 ) -> None:
     """The author of a package reads the one line to change."""
@@ -242,20 +241,40 @@ def test_import_of_what_has_moved_is_told_with_the_line(
     assert hasattr(import_module(new), name)
 
 
-def test_import_of_what_is_called_otherwise_is_told_with_the_line(
-    packages: Packages, connect: Connect
+@pytest.mark.parametrize(
+    ("module", "old", "place", "new"),
+    [
+        ("certferry.ports.target", "Look", "certferry.ports.target", "Scope"),
+        ("certferry.core.findings", "Finding", "certferry.problem", "Problem"),
+        (
+            "certferry.core.certificates.lineage",
+            "mark",
+            "certferry.core.certificates.lineage",
+            "label_of",
+        ),
+        (
+            "certferry.core.desired.certificate",
+            "HttpsWish",
+            "certferry.core.desired.certificate",
+            "DesiredHttps",
+        ),
+    ],
+)
+def test_import_of_what_is_called_otherwise_is_reported_with_the_line(
+    packages: Packages, connect: Connect, module: str, old: str, place: str, new: str
 ) -> None:
     """As where a module is the same, and a name in it is not."""
-    line = "from certferry.ports.target import Look"
+    line = f"from {module} import {old}"
     packages.install("certferry-old", "old_dns", f"{line}\n", old=DNS_GROUP)
 
     said = refusal(connect, "[accounts.old]\n", "old")
 
-    assert f"write `from certferry.ports.target import Scope` in place of `{line}`" in said
+    assert f"write `from {place} import {new}` in place of `{line}`" in said
+    assert hasattr(import_module(place), new)
 
 
 @pytest.mark.parametrize(("method", "word"), [("zone", "zones"), ("zones_of", "zone_of")])
-def test_ability_that_is_misspelt_is_told(
+def test_ability_that_is_misspelt_is_reported(
     packages: Packages, connect: Connect, caplog: pytest.LogCaptureFixture, method: str, word: str
 ) -> None:
     """Otherwise the port would only be taken for one that lacks it. One of another kind is not."""
@@ -264,10 +283,10 @@ def test_ability_that_is_misspelt_is_told(
 
     connect("[accounts.bad]\n").dns("bad")
 
-    (told,) = (record.getMessage() for record in caplog.records)
+    (result,) = (record.getMessage() for record in caplog.records)
     assert (
         f"the package certferry-bad: bad has {method}, which is never called; did you mean {word}?"
-        == told
+        == result
     )
 
 
@@ -333,11 +352,11 @@ def test_target_has_kinds_of_its_own(packages: Packages, tmp_path: Path) -> None
     adapters = InstalledAdapters(packages.table)
     path = written(tmp_path, SERVED)
 
-    [wish] = load(path, {"HOME": str(tmp_path)}, adapters).certificates
+    [desired] = load(path, {"HOME": str(tmp_path)}, adapters).certificates
     with pytest.raises(ConfigError) as caught:
         load(written(tmp_path, SERVED.replace("bucket", "kodo")), {}, adapters)
 
-    [deployment] = wish.deployments
+    [deployment] = desired.deployments
     assert (Kind("bucket"), True) == (deployment.kind, deployment.kind.is_target_specific)
     assert "kind: must be one of auto, bucket" in str(caught.value)
 

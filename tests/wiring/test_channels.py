@@ -53,13 +53,11 @@ def connect(settings, context):
 
 
 def horn(body: str = "return Sent()") -> str:
-    """Give the module of a channel that does this with a message."""
     return HORN.replace("{body}", body)
 
 
 @pytest.fixture
 def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Packages]:
-    """A folder of packages."""
     monkeypatch.syspath_prepend(tmp_path)
     yield Packages(tmp_path)
     for name in [name for name in sys.modules if name.startswith("horn_")]:
@@ -67,7 +65,6 @@ def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Packag
 
 
 def settings(folder: Path, table: str) -> Settings:
-    """Read a configuration with a channel."""
     path = folder / "certferry.toml"
     path.write_text(f"[notify.ops]\n{table}\n")
     path.chmod(0o600)
@@ -75,7 +72,6 @@ def settings(folder: Path, table: str) -> Settings:
 
 
 def tried(packages: Packages, folder: Path, table: str) -> Answered:
-    """Try the channel out."""
     state = MemoryState()
     channels = Channels(
         settings(folder, table), lambda: state, run=AtOnce(), language="en", table=packages.table()
@@ -141,7 +137,9 @@ def test_what_an_operator_wrote_wrong(
     check(settings(tmp_path, 'type = "horn"\ntoken = "env:NO_SUCH_TOKEN"'), packages.table())
 
 
-def test_mistake_of_a_channel_is_told_with_the_others(packages: Packages, tmp_path: Path) -> None:
+def test_mistake_of_a_channel_is_reported_with_the_others(
+    packages: Packages, tmp_path: Path
+) -> None:
     """What is wrong with a file comes at once, wherever in it."""
     packages.install("certferry-horn", "horn_late", horn(), horn=NOTIFY_GROUP)
     path = tmp_path / "certferry.toml"

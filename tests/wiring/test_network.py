@@ -15,7 +15,6 @@ DOH = ("https://doh.example.com/dns-query",)
 
 
 def settings(written: str) -> Settings:
-    """Read a file with these lines under [dns]."""
     text = f"""
 [dns]
 {written}

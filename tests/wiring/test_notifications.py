@@ -48,33 +48,30 @@ def full_disk() -> Any:
 
 @pytest.fixture
 def hook() -> Iterator[EventReceiver]:
-    """A service that takes messages."""
     with EventReceiver() as service:
         yield service
 
 
 @pytest.fixture
 def heart() -> Iterator[HeartbeatService]:
-    """A service that takes pings."""
     with HeartbeatService() as service:
         yield service
 
 
 @pytest.fixture
-def teller(tmp_path: Path, hook: EventReceiver, heart: HeartbeatService) -> RunNotifications:
+def notifications(tmp_path: Path, hook: EventReceiver, heart: HeartbeatService) -> RunNotifications:
     """Tells through both, over a state on a full disk."""
     (tmp_path / "state.db").touch()
-    return teller_of(tmp_path / "state.db", tmp_path, hook, heart)
+    return notifications_of(tmp_path / "state.db", tmp_path, hook, heart)
 
 
-def teller_of(
+def notifications_of(
     state: Path,
     folder: Path,
     hook: EventReceiver,
     heart: HeartbeatService,
     opened: Callable[[], StateStore] = full_disk,
 ) -> RunNotifications:
-    """Make one over a state at a path."""
     path = folder / "certferry.toml"
     path.write_text(
         f'[state]\nurl = "sqlite:///{state}"\n'
@@ -98,7 +95,6 @@ class Killed(Altered):
         name: str,
         change: Callable[[ChannelState, tuple[Notice, ...]], tuple[ChannelState, T]],
     ) -> T:
-        """See `StateStore.update_channel`."""
         self.before_that -= 1
         if self.before_that == -1:
             raise KeyboardInterrupt
@@ -107,15 +103,14 @@ class Killed(Altered):
 
 
 def codes(hook: EventReceiver) -> list[str]:
-    """What the service was told."""
     return [event["code"] for event in hook.events]
 
 
-def test_a_run_that_cannot_be_told_of_has_failed(
-    teller: RunNotifications, hook: EventReceiver, heart: HeartbeatService
+def test_a_run_that_cannot_be_reported_has_failed(
+    notifications: RunNotifications, hook: EventReceiver, heart: HeartbeatService
 ) -> None:
     """Its report says why, its exit code tells, the heartbeat fails, and the channel is told."""
-    report = teller.notify_of(lambda: SyncReport(()), is_whole=True)
+    report = notifications.notify_of(lambda: SyncReport(()), is_whole=True)
 
     assert FULL == report.problem
     assert Exit.FAILED is of_report(report)
@@ -124,11 +119,11 @@ def test_a_run_that_cannot_be_told_of_has_failed(
 
 
 def test_a_run_that_could_not_record_its_end_has_failed(
-    teller: RunNotifications, hook: EventReceiver
+    notifications: RunNotifications, hook: EventReceiver
 ) -> None:
     """It says so, also where only what is wrong is told, and the channel is told, once a day."""
     for _ in range(2):
-        report = teller.notify_of(lambda: SyncReport((), problem=FULL))
+        report = notifications.notify_of(lambda: SyncReport((), problem=FULL))
 
     assert Exit.FAILED is of_report(report)
     assert ["state_unavailable"] == codes(hook)
@@ -139,8 +134,8 @@ def test_a_run_that_could_not_record_its_end_has_failed(
         assert "hint: free some space" in said
 
 
-def test_an_error_that_ends_a_run_is_told_without_a_state(
-    teller: RunNotifications, hook: EventReceiver
+def test_an_error_that_ends_a_run_is_reported_without_a_state(
+    notifications: RunNotifications, hook: EventReceiver
 ) -> None:
     """What ended the run is what it was."""
 
@@ -148,12 +143,12 @@ def test_an_error_that_ends_a_run_is_told_without_a_state(
         raise ConfigError(Text("no key"))
 
     with pytest.raises(ConfigError, match="no key"):
-        teller.notify_of(fails)
+        notifications.notify_of(fails)
 
     assert ["config"] == codes(hook)
 
 
-def test_a_state_that_cannot_be_looked_for_is_told(
+def test_a_state_that_cannot_be_looked_for_is_reported(
     tmp_path: Path, hook: EventReceiver, heart: HeartbeatService
 ) -> None:
     """As in a directory that may not be entered any more: to the channel and the heartbeat."""
@@ -161,10 +156,10 @@ def test_a_state_that_cannot_be_looked_for_is_told(
     def fails() -> SyncReport:
         raise FULL
 
-    teller = teller_of(tmp_path / ("x" * 300) / "state.db", tmp_path, hook, heart)
+    notifications = notifications_of(tmp_path / ("x" * 300) / "state.db", tmp_path, hook, heart)
 
     with pytest.raises(StateUnavailable):
-        teller.notify_of(fails, is_whole=True)
+        notifications.notify_of(fails, is_whole=True)
 
     assert ["start", "fail"] == [ping.kind for ping in heart.pings]
     assert ["state_unavailable"] == codes(hook)
@@ -191,27 +186,27 @@ def test_what_ends_a_run_without_being_trouble(
 
     path, state = tmp_path / "state.db", MemoryState()
     path.touch()
-    teller = teller_of(path, tmp_path, hook, heart, lambda: state)
+    notifications = notifications_of(path, tmp_path, hook, heart, lambda: state)
 
     with pytest.raises(type(end)):
-        teller.notify_of(ends, is_whole=True)
+        notifications.notify_of(ends, is_whole=True)
 
     assert answer == {ping.kind for ping in heart.pings} - {"start"}
     assert [] == hook.events
 
 
-def test_the_end_of_trouble_that_no_state_remembered_is_told_once(
+def test_the_end_of_trouble_that_no_state_remembered_is_reported_once(
     tmp_path: Path, hook: EventReceiver, heart: HeartbeatService
 ) -> None:
     """Also where the run is killed while it tells."""
     path, state = tmp_path / "state.db", cast("Any", Killed())
     path.touch()
-    teller = teller_of(path, tmp_path, hook, heart, lambda: state)
-    teller.notify_unremembered(FULL)
+    notifications = notifications_of(path, tmp_path, hook, heart, lambda: state)
+    notifications.notify_unremembered(FULL)
 
     for _ in range(2):
         with suppress(KeyboardInterrupt):
-            teller.notify_of(lambda: SyncReport(()))
+            notifications.notify_of(lambda: SyncReport(()))
 
     assert -1 == state.before_that  # it was killed, and the second had nothing to write
     assert ["trouble", "recovered"] == [event["event"] for event in hook.events]

@@ -16,24 +16,21 @@ from certferry.config.load import load, load_text
 from certferry.config.model import AccountTable, Settings
 from certferry.config.unattended import lost_secrets
 from certferry.config.values import DIRECTORIES
-from certferry.core.assessment.health import Expected, Recorded
-from certferry.core.assessment.sightings import Sighting
+from certferry.core.assessment.health import Expected, Recorded, Sighting
 from certferry.core.certificates.certificate import KeyType
 from certferry.core.planning.limits import Hold
 from certferry.core.secret import Secret
 from certferry.errors import ConfigError, DnsError, DnsUnavailable, Interrupted, LeaseLost
 from certferry.ports.issuer import IssueRequest
 from certferry.ports.state import ChallengeRecord
-from certferry.reconcile.rehearsal import WithoutOrders
+from certferry.reconcile.status import WithoutOrders
 from certferry.text import Text
 from certferry.wiring.accounts import bound
-from certferry.wiring.adapters import DNS_PROVIDERS, Described, installed
+from certferry.wiring.adapters import DNS_PROVIDERS, Described, Guard, installed
 from certferry.wiring.authorities import issuer_for, rehearsing
 from certferry.wiring.clock import now
-from certferry.wiring.profiles import load_checked
 from certferry.wiring.recorded import expected
-from certferry.wiring.settings import ADAPTERS
-from certferry.wiring.third_party import Guard
+from certferry.wiring.settings import ADAPTERS, load_checked
 from certferry_sandbox.testing.contracts.state_issuance import make_order
 from certferry_sandbox.testing.memory_state import MemoryState
 
@@ -85,7 +82,7 @@ def test_it_is_refused_with_both_lines(tmp_path: Path) -> None:
     ) == str(caught.value)
 
 
-def test_it_is_told_beside_the_rest(tmp_path: Path) -> None:
+def test_it_is_reported_beside_the_rest(tmp_path: Path) -> None:
     """All mistakes at once."""
     path = write(
         tmp_path, ("one", ["img.example.com"]), ("two", ["img.example.com"]), profile="shortlived"
@@ -124,19 +121,16 @@ KEY, SECRET = "LTAIplanted", "planted-4711"
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """Where the configuration is written."""
     return tmp_path / "certferry.toml"
 
 
 def settings(file: Path, text: str, **environ: str) -> Settings:
-    """Write a configuration and read it."""
     file.write_text(text)
     file.chmod(0o600)
     return load(file, environ, ADAPTERS)
 
 
 def account_of(settings: Settings, label: str) -> AccountTable:
-    """Give an account as it was read."""
     return settings.accounts[label]
 
 
@@ -341,7 +335,6 @@ TOKEN = "planted-token-0123456789"
 
 
 def guard(within: timedelta = timedelta(seconds=20)) -> Guard:
-    """Watch over a port of a package's."""
     whose = Described("bad", "certferry-bad", ModuleType("bad_dns"))
     return Guard(whose, lambda: frozenset({Secret(TOKEN)}), within)
 
@@ -354,12 +347,12 @@ def guard(within: timedelta = timedelta(seconds=20)) -> Guard:
 def test_whatever_ends_the_work_is_the_packages_failure(raised: BaseException) -> None:
     """Not the thread's end, nor the process's; and it shows no secret."""
     with (
-        pytest.raises(DnsError, match="certferry-bad: bad failed") as told,
+        pytest.raises(DnsError, match="certferry-bad: bad failed") as result,
         guard().over(DnsError, DnsUnavailable),
     ):
         raise raised
-    assert type(raised).__name__ in str(told.value)
-    assert TOKEN not in str(told.value)
+    assert type(raised).__name__ in str(result.value)
+    assert TOKEN not in str(result.value)
 
     def connect() -> object:
         raise raised
@@ -413,7 +406,6 @@ deploy = [{{ to = "files", directory = "{folder}/static" }}]
 
 
 def read(tmp_path: Path, known: Recorded, more: str = "") -> dict[str, Expected]:
-    """What is expected of the two certificates of a file."""
     config = tmp_path / "certferry.toml"
     config.write_text(FILE.format(more=more, folder=tmp_path / "ssl"))
     settings = load(config, {"HOME": str(tmp_path)}, ADAPTERS)

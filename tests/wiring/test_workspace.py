@@ -15,7 +15,6 @@ PER_SECOND = 4.0
 
 
 def workspace_in(folder: Path, *, reads_only: bool = False) -> Workspace:
-    """A workspace whose state is in a folder."""
     path = folder / "certferry.toml"
     path.write_text(f'[state]\nurl = "sqlite:///{folder}/state.db"\n')
     path.chmod(0o600)

@@ -121,8 +121,8 @@ class AcmeDnsService:
             made = self.register(wanted.get("allowfrom", []))
         except ValueError:
             return _refused(HTTPStatus.BAD_REQUEST, "invalid_allowfrom_cidr")
-        told = {**made.as_stored(), "allowfrom": list(made.allowfrom)}
-        return Response.json(told, HTTPStatus.CREATED)
+        written = {**made.as_stored(), "allowfrom": list(made.allowfrom)}
+        return Response.json(written, HTTPStatus.CREATED)
 
     def _update(self, request: Request) -> Response:
         try:

@@ -121,7 +121,7 @@ class CloudflareService(HttpStandIn):
     """Cloudflare's API on loopback, in plain HTTP.
 
     `index_delay` keeps new records out of what is read for so many seconds of the zones' clock;
-    with `forgets_records` they are accepted and never written. `now` is told in each Date.
+    with `forgets_records` they are accepted and never written. each Date states `now`.
     """
 
     def __init__(self, zones: Zones, *, now: Callable[[], datetime] = utc_now) -> None:
@@ -193,10 +193,10 @@ class CloudflareService(HttpStandIn):
             return refusal.response
 
     def _caller(self, request: Request) -> Token:
-        told = request.headers.get("Authorization")
-        if told is None:
+        header = request.headers.get("Authorization")
+        if header is None:
             raise Refused(400, 9106, "Missing X-Auth-Key, X-Auth-Email or Authorization headers")
-        bearer = BEARER.fullmatch(told)
+        bearer = BEARER.fullmatch(header)
         if bearer is None:
             inner = (6111, "Invalid format for Authorization header")
             raise Refused(400, 6003, "Invalid request headers", inner)

@@ -9,12 +9,10 @@ import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
-from enum import Enum
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Protocol, Self
 
-from certferry_sandbox.authority import CA_NOT_AFTER, CA_NOT_BEFORE, Authority
 from certferry_sandbox.httpd import Connections
 
 PORT_TRIES = 100  # a port that is free on one address may be taken on another
@@ -23,13 +21,6 @@ REQUEST_LIMIT = 65536  # bytes of a request head that are read
 HANDSHAKE_FAILURE = ssl.AlertDescription.ALERT_DESCRIPTION_HANDSHAKE_FAILURE
 UNKNOWN_NAME = ssl.AlertDescription.ALERT_DESCRIPTION_UNRECOGNIZED_NAME
 PEM_END = "-----END CERTIFICATE-----\n"
-
-
-class Since(Enum):
-    """From which moment of a change an edge counts its lag."""
-
-    SUCCESS = "the domain's state turned to success"
-    ACCEPTANCE = "the change was accepted"
 
 
 class Identity(Protocol):
@@ -44,26 +35,22 @@ class Identity(Protocol):
         """Unencrypted."""
 
 
-Serving = Callable[[str, datetime, Since], Identity | None]
+Serving = Callable[[str, datetime], Identity | None]
 Clock = Callable[[], datetime]
 
 
 class Edge:
     """One edge. Its switches may be turned at any time and hold from the next handshake on.
 
-    `lag`: how long after a change, counted from `since`, it serves the new certificate.
+    `lag`: how long after a change, it serves the new certificate.
     `wrong_chain`: it sends the leaf without its issuers.
-    `default_certificate`: unknown names get a certificate that no client trusts, in place of the
-    TLS alert unrecognized_name (RFC 6066 §3).
     `can_only_serve`: the one chain with which it completes handshakes, as PEM.
     """
 
     def __init__(self, address: str, lag: timedelta, serving: Serving, clock: Clock) -> None:
         self.address = address
         self.lag = lag
-        self.since = Since.SUCCESS
         self.wrong_chain = False
-        self.default_certificate = False
         self.can_only_serve: str | None = None
         self._serving = serving
         self._clock = clock
@@ -188,16 +175,13 @@ class Edge:
     ) -> int | None:
         """OpenSSL asks which certificate goes with the name; a number is an alert to send."""
         moment = (self._stopped_looking or self._clock()) - self.lag
-        identity = self._serving(name.lower(), moment, self.since) if name else None
+        identity = self._serving(name.lower(), moment) if name else None
         if identity is not None and self.can_only_serve not in {None, identity.fullchain_pem}:
             return HANDSHAKE_FAILURE
         if identity is not None:
             tls.context = self._contexts.of(identity, leaf_only=self.wrong_chain)
-        elif self.default_certificate:
-            tls.context = self._contexts.untrusted()
-        else:
-            return UNKNOWN_NAME
-        return None
+            return None
+        return UNKNOWN_NAME
 
 
 class Edges:
@@ -271,7 +255,6 @@ class _Contexts:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._made: dict[str, ssl.SSLContext] = {}
-        self._untrusted: Identity | None = None
 
     def of(self, identity: Identity, *, leaf_only: bool) -> ssl.SSLContext:
         leaf, end, issuers = identity.fullchain_pem.partition(PEM_END)
@@ -280,12 +263,6 @@ class _Contexts:
             if chain not in self._made:
                 self._made[chain] = _loaded_context(chain, identity.privkey_pem)
             return self._made[chain]
-
-    def untrusted(self) -> ssl.SSLContext:
-        if self._untrusted is None:
-            authority = Authority("Untrusted")
-            self._untrusted = authority.issue(["edge.invalid"], CA_NOT_BEFORE, CA_NOT_AFTER)
-        return self.of(self._untrusted, leaf_only=False)
 
 
 def _server_context() -> ssl.SSLContext:

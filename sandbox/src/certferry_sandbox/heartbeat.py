@@ -34,7 +34,7 @@ class Ping:
 
 class HeartbeatService(HttpService):
     """One check. `pings` are what it counted, in order. `limit` is how many bytes of a body it
-    keeps; a longer one is a mistake of the sender's, who was told.
+    keeps; a longer one is the sender's mistake: the page names the limit.
     """
 
     def __init__(self, *, limit: int = LIMIT, clock: Callable[[], datetime] = utc_now) -> None:

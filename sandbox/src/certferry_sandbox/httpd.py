@@ -167,7 +167,7 @@ class HttpService:
     With `tls`, a server's context, it speaks HTTPS. HEAD gets what the handler answers it with,
     without the body.
 
-    `clock` is told in each answer's Date. `handler` must be thread-safe. A journal entry is
+    Each answer's Date states `clock`. `handler` must be thread-safe. A journal entry is
     complete before the client can read the answer. A handler that raises is answered for with 500
     and logged. `label` gives what the patterns of faults are matched against.
     """

@@ -139,15 +139,6 @@ class Zones:
             raise KeyError(name)
         return zones[0].name
 
-    def change(
-        self, record_id: int, name: str, rtype: str, value: str, *, ttl: int, enabled: bool = True
-    ) -> Record:
-        """Write a record anew under its old id, in the same zone. Raises KeyError."""
-        with self._lock:
-            old = self.remove(record_id)
-            new = Record(old.id, old.zone, _tidy(name), rtype, value, ttl, enabled)
-            return self._put(replace(new, created=old.created, since=old.until))
-
     def remove(self, record_id: int) -> Record:
         """Remove a record; servers that lag go on showing it for their lag. Raises KeyError."""
         with self._lock:

@@ -12,11 +12,10 @@ from certferry.cli.commands import Group
 from certferry.cli.exits import Exit
 from certferry.cli.options import Front, is_wanted, json_option, note, say, yes_option
 from certferry.errors import CertferryError
-from certferry.present.layout import Line, Span, Tone, columns
+from certferry.present.layout import Span, Tone, columns
 from certferry.text import Text
 
 if TYPE_CHECKING:
-    from certferry.core.dns_persist import PersistRecord
     from certferry.ports.issuer import AccountFacts, CaAccount
     from certferry.wiring.workspace import Workspace
 
@@ -42,7 +41,9 @@ def command() -> None:
 @click.pass_obj
 def show(front: Front) -> Exit:
     """Show each account, as its CA knows it."""
-    with _workspace(front) as workspace:
+    from certferry.cli.selection import workspace_of
+
+    with workspace_of(front) as workspace:
         directories = [account.directory for account in workspace.state.accounts()]
         if not directories:
             return say(front, Text("There is no account yet; `certferry sync` makes one."))
@@ -60,9 +61,10 @@ def show(front: Front) -> Exit:
 @click.pass_obj
 def rollover(front: Front, directory: str | None) -> Exit:
     """Replace an account's key. Safe to interrupt: the next run always has a key that works."""
+    from certferry.cli.selection import workspace_of
     from certferry.wiring.authorities import directory_of
 
-    with _workspace(front) as workspace:
+    with workspace_of(front) as workspace:
         url = directory_of(directory, workspace.settings)
         _account_at(url, workspace).rollover()
     return say(front, Text("The account has a new key."))
@@ -77,9 +79,10 @@ def deactivate(front: Front, directory: str | None, *, yes: bool) -> Exit:
 
     Its certificates stay valid. A sync that orders another one makes a new account.
     """
+    from certferry.cli.selection import workspace_of
     from certferry.wiring.authorities import directory_of
 
-    with _workspace(front) as workspace:
+    with workspace_of(front) as workspace:
         url = directory_of(directory, workspace.settings)
         question = Text("Deactivate the account at {directory} permanently?", directory=url)
         if not is_wanted(front, question, yes=yes):
@@ -99,39 +102,23 @@ def dns_persist(front: Front, name: str, *, as_json: bool) -> Exit:
     Set by hand, it takes the place of a DNS account. The account at the CA that it names
     is made where there is none yet.
     """
-    from certferry.cli.selection import settings_or_defaults
+    from certferry.cli.selection import workspace_of
     from certferry.core.certificates.names import normalise
     from certferry.present.documents import of_persist_record
     from certferry.reconcile.run import Run
     from certferry.wiring.authorities import persist_record_of
-    from certferry.wiring.workspace import Workspace
 
-    asked, settings = normalise(name), settings_or_defaults(front)
-    with Workspace(settings, language=front.voice.language) as workspace:
+    asked = normalise(name)
+    with workspace_of(front, reads_only=False) as workspace:
+        settings = workspace.settings
         record = persist_record_of(asked, settings, workspace.state, Run().pause)
     if as_json:
         front.console.print_json(of_persist_record(record))
         return Exit.OK
-    front.console.print(_lines(record, front))
+    parts = (Text("name"), record.name), (Text("type"), record.rtype), (Text("value"), record.value)
+    front.console.print(front.voice.facts(parts))
     note(front, *([_EXPERIMENTAL] if settings.acme.dns_persist else [_EXPERIMENTAL, _NOT_ON]))
     return Exit.OK
-
-
-def _lines(record: PersistRecord, front: Front) -> list[Line]:
-    parts = (
-        (Text("name"), record.name),
-        (Text("type"), record.rtype),
-        (Text("value"), record.value),
-    )
-    return columns([(Span(front.voice.say(what), Tone.FAINT), Span(part)) for what, part in parts])
-
-
-def _workspace(front: Front) -> Workspace:
-    from certferry.cli.selection import settings_or_defaults
-    from certferry.wiring.workspace import Workspace
-
-    settings = settings_or_defaults(front)
-    return Workspace(settings, reads_only=True, language=front.voice.language)
 
 
 def _account_at(directory: str, workspace: Workspace) -> CaAccount:
@@ -144,7 +131,7 @@ def _account_at(directory: str, workspace: Workspace) -> CaAccount:
 def _standing(workspace: Workspace, directory: str) -> tuple[Text, Tone]:
     """Return what the CA says of an account. One that does not answer hides no other."""
     try:
-        facts = _account_at(directory, workspace).look()
+        facts = _account_at(directory, workspace).facts()
     except CertferryError as error:
         return error.message, Tone.BAD
     if facts is None:

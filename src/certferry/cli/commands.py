@@ -15,11 +15,9 @@ import click
 from click.shell_completion import CompletionItem
 
 from certferry import __version__
-from certferry.cli.complaints import UsageMistake
-from certferry.cli.familiar import FAMILIAR, familiar_word
+from certferry.cli.exits import FAMILIAR, UsageMistake, familiar_word
 from certferry.cli.help import spoken, voice_of
-from certferry.core.extras import how_to_install_with
-from certferry.errors import ConfigError
+from certferry.errors import ConfigError, how_to_install_with
 from certferry.text import Text
 
 COMMANDS = {
@@ -45,7 +43,7 @@ COMMANDS = {
     "account": "Show the accounts at the CAs, replace a key, or deactivate an account.",
     "dns-persist": "Print the one DNS record that proves NAME for ever (experimental).",
     "schedule": "Have `certferry sync` run twice a day, by cron or by systemd.",
-    "notify": "Try the channels through which you are told of trouble.",
+    "notify": "Try the channels through which you hear of trouble.",
     "sandbox": "Run a simulated CA, DNSPod and Qiniu on 127.0.0.1 to practise on.",
     "demo": "Run the main job in a simulated world, and check every edge.",
     "completion": "Print a script that completes certferry's commands in a shell.",
@@ -56,18 +54,20 @@ COMMANDS = {
 MODULES = {
     "add": "edit:add",
     "remove": "edit:remove",
-    "rename": "undeclared:rename",
-    "forget": "undeclared:forget",
-    "backup": "backup:backup",
-    "restore": "backup:restore",
+    "rename": "edit:rename",
+    "forget": "edit:forget",
+    "plan": "status:plan",
+    "check": "status:check",
+    "revoke": "rollback:revoke",
     "history": "stored:history",
     "export": "stored:export",
+    "backup": "stored:backup",
+    "restore": "stored:restore",
     "dns-persist": "account:dns_persist",
     "help": "topics:command",
     "completion": "topics:completion",
 }
 """Where a command is that has no module of its own: the module, and its name there."""
-
 
 IN_THE_SANDBOX = frozenset({"demo", "sandbox"})
 """Commands whose modules are in certferry-sandbox."""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import click
 
 from certferry.cli import exits
-from certferry.cli.complaints import UsageMistake
-from certferry.cli.exits import Exit
-from certferry.cli.options import Front, WholeNumber, json_option
+from certferry.cli.exits import Exit, UsageMistake
+from certferry.cli.options import Front, WholeNumber, json_option, note
 from certferry.present.console import Console
 from certferry.present.layout import line
 from certferry.problem import Problem
@@ -75,23 +75,16 @@ def command(
     QINIU_SECRET_KEY). Exits with 1 if an account could not be read, or only in
     part.
     """
-    from certferry.cli.selection import settings_with_accounts
+    from certferry.cli.selection import running, settings_with_accounts
     from certferry.core.discovery.inventory import Wanted
-    from certferry.present.progress import progress_on
-    from certferry.reconcile.run import Run
     from certferry.wiring.discovery import chosen, discovered, proposed
-    from certferry.wiring.workspace import Workspace
 
     if as_toml and as_json:
         raise UsageMistake(Text("--toml and --json exclude each other"))
     expiring = None if days is None else timedelta(days=days)
     wanted = Wanted(uncovered=uncovered, foreign=foreign, expiring=expiring)
     settings = settings_with_accounts(front)
-    with (
-        progress_on(front.console, front.verbosity, now, changes_nothing=True) as progress,
-        Workspace(settings, reads_only=True, language=front.voice.language) as workspace,
-    ):
-        run = Run(progress=progress)
+    with running(front, settings, reads_only=True) as (workspace, run):
         known = workspace.accounts(run)
         found = discovered(chosen(accounts, known, settings), workspace, run)
         if as_toml:
@@ -106,13 +99,12 @@ def show_discovery(
 ) -> Exit:
     """Print the domains and certificates that the filters leave."""
     from certferry.present import discover_text
-    from certferry.present.documents import of_discovery
-    from certferry.present.log_entries import log_problems
+    from certferry.present.progress import log_problems
 
     found, voice = everything.narrowed(wanted, now), console.voice
     log_problems(found.problems, console.run_log)
     if as_json:
-        console.print_json(of_discovery(found, voice))
+        console.print_json(discover_text.of_discovery(found, voice))
         return exits.of_problems(found.problems)
     if found.domains:
         remarks = discover_text.remarks(found, voice)
@@ -124,23 +116,20 @@ def show_discovery(
         console.print([line()])
     if found.domains or found.certificates or not found.problems:
         console.print([discover_text.summary(found, everything, voice)])
-    console.print_stderr(discover_text.problems(found.problems, voice))
+    console.print_stderr(chain.from_iterable(map(voice.problem, found.problems)))
     return exits.of_problems(found.problems)
 
 
 def show_tables(proposal: Proposal, problems: Sequence[Problem], front: Front) -> Exit:
     """Print the tables alone on stdout, and everything else on stderr."""
     from certferry.config.propose import tables_of
-    from certferry.present import discover_text
-    from certferry.present.log_entries import log_problems
+    from certferry.present.progress import log_problems
 
     console, voice = front.console, front.voice
     tables = tables_of(proposal, voice.say)
     console.print(line(row) for row in tables.splitlines())
-    if not tables and not front.quiet:
-        console.print_stderr(
-            [line(voice.say(Text("There is no domain to declare a certificate for.")))]
-        )
-    console.print_stderr(discover_text.problems(problems, voice))
+    if not tables:
+        note(front, Text("There is no domain to declare a certificate for."))
+    console.print_stderr(chain.from_iterable(map(voice.problem, problems)))
     log_problems(problems, console.run_log)
     return exits.of_problems(problems)

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from certferry.cli import exits
-from certferry.cli.complaints import UsageMistake
-from certferry.cli.exits import Exit
+from certferry.cli.exits import Exit, UsageMistake
 from certferry.cli.options import Front, json_option, names_argument, note
 from certferry.errors import CertferryError
 from certferry.text import Text
@@ -43,19 +42,11 @@ def command(front: Front, names: tuple[str, ...], *, as_json: bool, as_report: b
         if names or as_json:
             raise UsageMistake(Text("--report takes neither names nor --json"))
         return show_report(front)
-    from certferry.cli.selection import read_settings
-    from certferry.present.progress import progress_on
-    from certferry.reconcile.run import Run
+    from certferry.cli.selection import read_settings, running
     from certferry.wiring.doctor import examine
     from certferry.wiring.machine import schedulers
-    from certferry.wiring.workspace import Workspace
 
-    settings = read_settings(front, names)
-    with (
-        progress_on(front.console, front.verbosity, now, changes_nothing=True) as progress,
-        Workspace(settings, reads_only=True, language=front.voice.language) as workspace,
-    ):
-        run = Run(progress=progress)
+    with running(front, read_settings(front, names), reads_only=True) as (workspace, run):
         findings = examine(workspace, run, schedulers(front.console.environ))
     return show_findings(findings, front, as_json=as_json)
 
@@ -64,15 +55,14 @@ def show_report(front: Front) -> Exit:
     """Print the text for an issue. Raises `CertferryError` after it where an account answered no
     call with success: the text says little then.
     """
-    from certferry.cli.selection import settings_with_accounts
+    from certferry.cli.selection import settings_with_accounts, workspace_of
     from certferry.present import doctor_text
     from certferry.reconcile.run import Run
     from certferry.wiring.doctor import reports_of
     from certferry.wiring.settings import from_keys
-    from certferry.wiring.workspace import Workspace
 
     settings, console = settings_with_accounts(front, from_keys), front.console
-    with Workspace(settings, reads_only=True, language=front.voice.language) as workspace:
+    with workspace_of(front, settings) as workspace:
         reports = reports_of(workspace, Run())
         note(front, Text("asking the accounts…"))
         found = list(reports)
@@ -92,7 +82,7 @@ def show_report(front: Front) -> Exit:
 def show_findings(findings: Sequence[Problem], front: Front, *, as_json: bool) -> Exit:
     """Print the findings; with `--quiet` only the errors."""
     from certferry.present import doctor_text, documents
-    from certferry.present.log_entries import log_findings
+    from certferry.present.progress import log_findings
 
     console = front.console
     log_findings(findings, console.run_log)

@@ -1,4 +1,5 @@
-"""`certferry add` and `certferry remove`: the configuration file, changed without an editor.
+"""`certferry add` and `remove`: the configuration file, changed without an editor; `rename` and
+`forget`: certificates that it declares no more.
 
 The difference is shown first, and the file is written when the operator agrees, and only if it
 loads.
@@ -12,9 +13,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from certferry.cli.complaints import UsageMistake
-from certferry.cli.exits import Exit
-from certferry.cli.options import Front, interview_or_refuse, name_argument, say, warn
+from certferry.cli.exits import Exit, UsageMistake
+from certferry.cli.options import Front, interview_or_refuse, name_argument, say, say_changed, warn
 from certferry.errors import ConfigError
 from certferry.present.language import Voice
 from certferry.present.layout import Line, Span, Tone, line
@@ -55,7 +55,7 @@ def add(
     from certferry.config.propose import tables_of, with_certificates
     from certferry.core.discovery.proposal import Proposal
     from certferry.wiring.adapters import DNS_PROVIDERS, TARGETS, installed
-    from certferry.wiring.profiles import load_checked
+    from certferry.wiring.settings import load_checked
 
     settings = load_checked(front.config, front.console.environ)
     if already_declared(settings, domains):
@@ -86,8 +86,8 @@ def remove(front: Front, name: str, *, yes: bool) -> Exit:
     bound, and is not renewed any more.
     """
     from certferry.config.propose import without_certificate
-    from certferry.wiring.profiles import load_checked
     from certferry.wiring.selection import the_one_meant
+    from certferry.wiring.settings import load_checked
 
     settings = load_checked(front.config, front.console.environ)
     desired = the_one_meant(settings.declared, name)
@@ -123,9 +123,7 @@ def change(front: Front, document: Document, edited: Edited, event: str, *, yes:
     """
     from certferry.config.load import NAME, load_text
     from certferry.config.write import change_file
-    from certferry.present.log_entries import log_change
-    from certferry.wiring.profiles import checked
-    from certferry.wiring.settings import ADAPTERS
+    from certferry.wiring.settings import ADAPTERS, checked
 
     path = document.path or Path(NAME)
     try:
@@ -142,9 +140,7 @@ def change(front: Front, document: Document, edited: Edited, event: str, *, yes:
             say(front, Text("Nothing was written."))
             return False
     change_file(path, document.text, edited.text)
-    written = Text("Written: {path}", path=path)
-    log_change(event, written, front.console.run_log)
-    say(front, written)
+    say_changed(front, event, Text("Written: {path}", path=path))
     return True
 
 
@@ -155,3 +151,82 @@ def _difference(edited: Edited, path: Path, voice: Voice) -> Iterator[Line]:
         yield line(voice.say(Text("{path}, line {line}:", path=path, line=number)))
         yield from (line(Span(f"{edited.sign} {row.rstrip()}", tone)) for row in rows)
         yield line()
+
+
+@click.command("rename")
+@click.argument("old", metavar="OLD")
+@click.argument("new", metavar="NEW")
+@click.pass_obj
+def rename(front: Front, old: str, new: str) -> Exit:
+    """Keep the certificate of OLD under the name NEW.
+
+    Rename it in the configuration file first. Nothing is issued, uploaded or bound again.
+    """
+    from certferry.cli.selection import read_settings, workspace_of
+    from certferry.reconcile.by_hand import carry_over
+    from certferry.reconcile.run import held_lease
+    from certferry.wiring.clock import now
+    from certferry.wiring.recorded import forget, newest
+    from certferry.wiring.selection import the_one_meant
+    from certferry.wiring.workspace import who_runs
+
+    settings = read_settings(front, ())
+    if old in {one.lineage for one in settings.certificates}:
+        raise _still_declared(old, Text("give it its new name in the file first"))
+    new = the_one_meant(settings.certificates, new).lineage
+    with workspace_of(front, settings, reads_only=False) as workspace:
+        certificate = newest(old, workspace.state, now())
+        if certificate is None:
+            raise ConfigError(
+                Text("{lineage} has no certificate that is valid", lineage=old),
+                hint=Text("`certferry history` shows the names that there have been"),
+            )
+        versions = workspace.state.versions(old)
+        number = next(v.number for v in versions if v.certificate == certificate)
+        with held_lease(workspace.state, now, old):
+            carry_over(old, new, certificate, workspace.state)
+            adopted = workspace.adopt(new, workspace.state.bundle(old, number), who_runs())
+        if adopted:  # the new name answers for the certificate from now on
+            forget(old, workspace.state)
+    said = Text("{new} has the certificate of {old}, valid until {moment}.")
+    if not adopted:
+        said = Text("{new} has that certificate, or a later one. Nothing was changed.")
+    return say(front, said.filled(old=old, new=new, moment=certificate.not_after))
+
+
+@click.command("forget")
+@click.argument("name", metavar="NAME")
+@click.pass_obj
+def forget(front: Front, name: str) -> Exit:
+    """Confirm that NAME, which is no longer in the file, is meant to end.
+
+    Until then every run tells of it while its certificate is valid. Nothing is removed: where it is
+    deployed, the certificate stays until it expires. Declared again, NAME goes on.
+    """
+    from certferry.cli.selection import workspace_of
+    from certferry.core.observed.records import HistoryEntry
+    from certferry.wiring import recorded
+    from certferry.wiring.clock import now
+    from certferry.wiring.selection import lineages_meant, must_be_known
+    from certferry.wiring.workspace import who_runs
+
+    moment = now()
+    with workspace_of(front, reads_only=False) as workspace:
+        for declared in lineages_meant(name, workspace.settings.declared):
+            raise _still_declared(declared, Text("remove it from the file first"))
+        lineage = must_be_known(name, workspace)
+        certificate = recorded.newest(lineage, workspace.state, moment)
+        recorded.forget(lineage, workspace.state)
+        workspace.state.append_history(HistoryEntry(moment, lineage, "forgotten", who_runs()))
+    if certificate is None:
+        return say(front, Text("No run tells of {lineage} any more.", lineage=lineage))
+    said = Text(
+        "No run tells of {lineage} any more. Its certificate is valid until {moment}, and stays"
+        " where it is."
+    )
+    return say(front, said.filled(lineage=lineage, moment=certificate.not_after))
+
+
+def _still_declared(lineage: str, hint: Text) -> ConfigError:
+    said = Text("{lineage} is still in the configuration file", lineage=lineage)
+    return ConfigError(said, hint=hint)

@@ -9,8 +9,10 @@ Where several are true, the first of 130, 1, 3, 75 and 4 wins.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from enum import IntEnum
+from gettext import gettext
 from typing import TYPE_CHECKING
 
 import click
@@ -22,15 +24,20 @@ from certferry.errors import (
     LeaseHeld,
     LeaseLost,
     PlanRefused,
+    Reported,
 )
+from certferry.present.language import Voice
+from certferry.present.layout import Line, line
+from certferry.problem import Problem
+from certferry.system_words import system_words
+from certferry.text import Text, verbatim
 
-if TYPE_CHECKING:  # the core loads the crypto library, which `--help` must not
+if TYPE_CHECKING:
     from certferry.core.assessment.health import Recorded
     from certferry.core.assessment.status import LineageStatus
-    from certferry.core.discovery.watched import HostLook
+    from certferry.core.discovery.watched import HostObservation
     from certferry.core.planning.plan import Plan
     from certferry.core.planning.report import SyncReport
-    from certferry.problem import Problem
 
 
 class Exit(IntEnum):
@@ -114,6 +121,151 @@ def of_problems(problems: Sequence[Problem]) -> Exit:
     return Exit.FAILED if any(one.is_error for one in problems) else Exit.OK
 
 
-def of_looks(looks: Sequence[HostLook]) -> Exit:
+def of_looks(looks: Sequence[HostObservation]) -> Exit:
     """Judge what hosts serve: every address presents a valid certificate, or it is a failure."""
     return Exit.OK if all(look.ok for look in looks) else Exit.FAILED
+
+
+FAMILIAR = {
+    "apply": "sync",
+    "certificates": "status",
+    "certonly": "sync",
+    "cron": "schedule install",
+    "delete": "remove",
+    "deploy": "sync",
+    "install": "sync",
+    "install-cert": "export",
+    "install-cronjob": "schedule install",
+    "installcert": "export",
+    "issue": "sync",
+    "list": "status",
+    "log": "history",
+    "ls": "status",
+    "obtain": "sync",
+    "register": "sync",
+    "run": "sync",
+    "setup": "init",
+    "show_account": "account show",
+    "test": "doctor",
+    "validate": "doctor",
+    "version": "--version",
+}
+"""What operators of other clients type, as a command or after two dashes, and the words for it
+here. None of them runs: an alias of `deploy`, for instance, would order what is due as well.
+"""
+
+RENEW = frozenset({"renew", "renew-all", "renew_all", "renewall"})
+"""What orders only what is due in other clients, so that it is `sync` here, and not its --renew."""
+
+
+def familiar_word(words: Sequence[str], familiar: Mapping[str, str] = FAMILIAR) -> Text | None:
+    """Return what to run for a word of another client; a certificate's name may follow it."""
+    word, *rest = words
+    if word in RENEW and familiar:
+        name = next((one for one in rest if not one.startswith("-")), "NAME")
+        return Text(
+            "run `certferry sync`, which renews what is due; `certferry sync --renew {name}` orders"
+            " one certificate now, due or not",
+            name=name,
+        )
+    if word not in familiar:
+        return None
+    return Text("run `{command}`", command=f"certferry {familiar[word]}")
+
+
+_log = logging.getLogger(__name__)
+
+
+class UsageMistake(click.UsageError):
+    """A command line that certferry itself does not accept."""
+
+    def __init__(
+        self, text: Text, ctx: click.Context | None = None, *, hint: Text | None = None
+    ) -> None:
+        super().__init__(str(text), ctx)
+        self.text = text
+        self.hint = hint
+
+
+def problem_of(error: BaseException) -> Problem:
+    """Return what ended a command as a problem."""
+    match error:
+        case Reported():
+            return error.problem()
+        case click.UsageError():
+            return Problem("usage", _in_our_voice(error), _usage_hint(error))
+        case OSError():
+            return Problem("system", _of_the_system(error))
+        case _:
+            return _mistake_of_ours(error)
+
+
+def error_lines(problem: Problem, voice: Voice) -> Iterator[Line]:
+    """Write for a person what ended a command."""
+    yield from voice.error(problem.message)
+    if problem.hint is not None:
+        yield from (line(), *voice.hint(problem.hint))
+
+
+def error_document(problem: Problem, voice: Voice) -> dict[str, object]:
+    """Write it for a program."""
+    from certferry.present.documents import of_problem
+
+    return {"error": of_problem(problem, voice)}
+
+
+def _in_our_voice(error: click.UsageError) -> Text:
+    """Return our own sentence, or click's as everything else is said: lower case, no full stop."""
+    if isinstance(error, UsageMistake):
+        return error.text
+    is_named = isinstance(error, click.NoSuchOption)  # what may be meant is in the hint
+    # Click has translated its sentences by now, but for one of a group that runs: no command.
+    words = " ".join(gettext(error.message if is_named else error.format_message()).split())
+    words = words.removesuffix(".").removesuffix("。")
+    return verbatim(words[:1].lower() + words[1:])
+
+
+def _usage_hint(error: click.UsageError) -> Text:
+    path = "certferry" if error.ctx is None else error.ctx.command_path
+    look = Text("run `{command} --help`", command=path)
+    if isinstance(error, UsageMistake) and error.hint is not None:
+        return error.hint
+    if not isinstance(error, click.NoSuchOption) or error.ctx is None:
+        return look
+    if error.option_name == "--dry-run":
+        return Text("`certferry plan` shows what a sync would do, and changes nothing")
+    root = error.ctx.find_root()
+    is_begun = any(name.startswith(error.option_name) for name in error.possibilities or ())
+    if error.ctx is root and not is_begun:
+        known = familiar_word([error.option_name.lstrip("-")])
+        if known is not None:
+            return known
+    everywhere = {name for option in root.command.params for name in option.opts}
+    if error.ctx is not root and error.option_name in everywhere:
+        return Text(
+            "write it before the command: certferry {option} … {command}",
+            option=error.option_name,
+            command=error.ctx.info_name,
+        )
+    meant = error.possibilities
+    return Text("did you mean {option}?", option=meant[0]) if meant else look
+
+
+def _of_the_system(error: OSError) -> Text:
+    # A stream has no name.
+    nameless = error.filename is None
+    said = (
+        Text("the output cannot be written: {problem}") if nameless else Text("{path}: {problem}")
+    )
+    return said.filled(path=error.filename, problem=system_words(error))
+
+
+def _mistake_of_ours(error: BaseException) -> Problem:
+    # What the exception says is left to the log: it may quote anything.
+    _log.debug("unexpected error", exc_info=error)
+    kind = type(error).__name__
+    return Problem(
+        "unexpected",
+        Text("unexpected error ({kind}): this is a mistake in certferry", kind=kind),
+        Text("run it again with -v, and report what it prints"),
+    )

@@ -9,15 +9,21 @@ from typing import TYPE_CHECKING
 import click
 
 from certferry.cli import exits
-from certferry.cli.complaints import UsageMistake
-from certferry.cli.exits import Exit
-from certferry.cli.options import Front, no_wait_option, say, wait_limit_of, wait_option
-from certferry.cli.run_report import show_report
+from certferry.cli.exits import Exit, UsageMistake
+from certferry.cli.options import (
+    Front,
+    no_wait_option,
+    say,
+    say_changed,
+    wait_limit_of,
+    wait_option,
+)
+from certferry.cli.sync import show_report
 from certferry.text import Text
 
 if TYPE_CHECKING:
     from certferry.core.planning.report import SyncReport
-    from certferry.reconcile.work_queue import WaitLimit
+    from certferry.reconcile.run import WaitLimit
 
 
 MODES = ("acme.sh", "certbot", "lego", "qiniu")
@@ -89,7 +95,7 @@ def command(
 
 def _wait_limit(mode: str, wait: int | None, *, no_wait: bool) -> WaitLimit:
     from certferry.migration.renewed import CLIENTS
-    from certferry.reconcile.work_queue import WaitLimit
+    from certferry.reconcile.run import WaitLimit
 
     wait_limit = wait_limit_of(wait, no_wait=no_wait)
     if wait_limit.limit is None and mode in CLIENTS:
@@ -98,19 +104,18 @@ def _wait_limit(mode: str, wait: int | None, *, no_wait: bool) -> WaitLimit:
 
 
 def _sync(mode: str, front: Front, wait_limit: WaitLimit, env_files: Sequence[Path]) -> Exit:
+    from certferry.cli.selection import workspace_of
     from certferry.config.env_files import environment_with
     from certferry.present.progress import progress_on_stdout
     from certferry.reconcile.reconciler import Reconciler
     from certferry.reconcile.run import Run
-    from certferry.wiring.machine import certificate_source
     from certferry.wiring.selection import meant_by
-    from certferry.wiring.workspace import Workspace, who_runs
+    from certferry.wiring.workspace import who_runs
 
     environ = environment_with(front.console.environ, env_files)
-    meant = meant_by(mode, front.config, environ, certificate_source())
-    progress = progress_on_stdout(front.console, front.verbosity)
-    run = Run(who_runs(), progress)
-    with Workspace(meant.settings, language=front.voice.language) as workspace:
+    meant = meant_by(mode, front.config, environ)
+    run = Run(who_runs(), progress_on_stdout(front.console, front.verbosity))
+    with workspace_of(front, meant.settings, reads_only=False) as workspace:
 
         def sync() -> SyncReport:
             return Reconciler(workspace.connect(run)).sync(workspace.certificates, wait_limit)
@@ -121,14 +126,12 @@ def _sync(mode: str, front: Front, wait_limit: WaitLimit, env_files: Sequence[Pa
 
 
 def _install(front: Front, home: Path | None, command: Sequence[str]) -> Exit:
-    from certferry.present.log_entries import log_change
     from certferry.wiring.machine import install_deploy_hook
 
     path, changed = install_deploy_hook(home, command, front.console.environ)
     outcome = Text("written: {path}") if changed else Text("unchanged: {path}")
-    said = outcome.filled(path=path)
-    log_change("hook.install", said, front.console.run_log)
-    return say(front, said, Text("acme.sh --deploy -d NAME --deploy-hook certferry"))
+    say_changed(front, "hook.install", outcome.filled(path=path))
+    return say(front, Text("acme.sh --deploy -d NAME --deploy-hook certferry"))
 
 
 def _this_program(ctx: click.Context) -> list[str]:

@@ -13,8 +13,8 @@ import click
 
 from certferry.errors import ConfigError, Interrupted
 from certferry.present.console import Console
+from certferry.present.language import Voice, one_or_many
 from certferry.present.layout import line
-from certferry.present.vocabulary import one_or_many
 from certferry.text import Text
 
 T = TypeVar("T")
@@ -54,17 +54,14 @@ class Interview:
         self._may_go_back = may_go_back
         self.asked = 0
 
-    def word(self, word: str) -> str:
-        """Return a word of a list as the operator calls it; see `Voice.word`."""
-        return self._console.voice.word(word)
-
-    def say(self, text: Text) -> str:
-        """Return a text in the language of the interview."""
-        return self._console.voice.say(text)
+    @property
+    def voice(self) -> Voice:
+        """Who asks."""
+        return self._console.voice
 
     def print(self, text: Text) -> None:
         """Print something between questions."""
-        self._console.print_stderr([line(self.say(text))])
+        self._console.print_stderr([line(self.voice.say(text))])
 
     def ask_for(
         self,
@@ -89,8 +86,7 @@ class Interview:
             answer = self._prompt(question, hidden=hidden)
             if answer:
                 if hidden:
-                    one = Text("1 character was read.")
-                    many = Text("{count} characters were read.", count=len(answer))
+                    one, many = Text("1 character was read."), Text("{count} characters were read.")
                     self.print(one_or_many(len(answer), one, many))
                 try:
                     return read(answer)
@@ -98,12 +94,10 @@ class Interview:
                     self.print(error.message)
             elif kept is not None or not needed:
                 return kept
-            elif self._may_go_back:
-                self.print(
-                    Text("a value is needed here; `back` returns, Ctrl-C ends the interview")
-                )
             else:
-                self.print(Text("a value is needed here; Ctrl-C ends the interview"))
+                needed_here = Text("a value is needed here; Ctrl-C ends the interview")
+                back = Text("a value is needed here; `back` returns, Ctrl-C ends the interview")
+                self.print(back if self._may_go_back else needed_here)
 
     def choose(
         self,
@@ -149,25 +143,23 @@ class Interview:
         """Show what there is to choose from, a line each with its number."""
         digits, numbered = len(str(len(labels))), enumerate(labels, start=1)
         rows = [line(f"  {number:>{digits}}  ", label) for number, label in numbered]
-        self._console.print_stderr([line(self.say(Text("{heading}:", heading=heading))), *rows])
+        self.print(Text("{heading}:", heading=heading))
+        self._console.print_stderr(rows)
 
     def confirm(self, question: Text, *, usual: bool = False) -> bool:
         """Ask for a yes; everything else is a no, and no answer is the `usual` one."""
-        shown = Text("{question} [y/N]", question=question)
-        if usual:
-            shown = Text("{question} [Y/n]", question=question)
-        answer = self._prompt(shown, hidden=False).lower()
+        shown = Text("{question} [Y/n]") if usual else Text("{question} [y/N]")
+        answer = self._prompt(shown.filled(question=question), hidden=False).lower()
         return answer in YES if answer else usual
 
     def _prompt(self, question: Text, *, hidden: bool) -> str:
         self._console.flush()
         self.asked += 1
         try:
-            answer = _read(self.say(question), hidden=hidden).strip()
+            answer = _read(self.voice.say(question), hidden=hidden).strip()
         except UnicodeDecodeError:
-            self.print(
-                Text("what was typed is not UTF-8: set the terminal to UTF-8, or type it again")
-            )
+            wrong = Text("what was typed is not UTF-8: set the terminal to UTF-8, or type it again")
+            self.print(wrong)
             return self._prompt(question, hidden=hidden)
         except (click.Abort, KeyboardInterrupt, EOFError):
             if not hidden:
@@ -216,8 +208,7 @@ def walk(
             else:
                 interview.print(Text("this is the first question; Ctrl-C ends the interview"))
         else:
-            has_asked = interview is not None and interview.asked != asked
-            passed.append((number, known, has_asked))
+            passed.append((number, known, interview is not None and interview.asked != asked))
             number, known = number + 1, after
     return known
 

@@ -16,19 +16,23 @@ from typing import TextIO
 import click
 
 from certferry import __version__
-from certferry.cli import complaints
 from certferry.cli.commands import Commands
-from certferry.cli.complaints import UsageMistake
 from certferry.cli.ending import end_in_order
-from certferry.cli.exits import Exit, of_error
+from certferry.cli.exits import (
+    Exit,
+    UsageMistake,
+    error_document,
+    error_lines,
+    of_error,
+    problem_of,
+)
 from certferry.cli.help import click_speaks, spoken
 from certferry.cli.options import COMPLETION, PROGRAM, Front
 from certferry.present.console import Console, Verbosity, standard_console
 from certferry.present.diagnostics import begin_logging
 from certferry.present.language import LANGUAGES, must_be_spoken, voice_for
-from certferry.present.layout import Tone, labelled, line
+from certferry.present.layout import line
 from certferry.present.run_log import Format
-from certferry.present.vocabulary import WARNING
 from certferry.text import Text
 
 CHECK = "check"
@@ -113,7 +117,7 @@ def program(
 
 
 def main() -> int:
-    """Run the command line of this process and give its exit code."""
+    """Run the command line of this process and return its exit code."""
     # The parent may have had it ignored: then no exit code of a program can be learnt.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     _leave_no_core()
@@ -122,7 +126,7 @@ def main() -> int:
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
     # What ends a library's own thread would be shown as it is, with the keys that it quotes.
-    threading.excepthook = _log_what_ended_a_thread
+    threading.excepthook = lambda ended: _log.debug("unexpected error", exc_info=ended.exc_value)
     end_in_order()
     console = standard_console(os.environ)
     try:
@@ -135,10 +139,6 @@ def main() -> int:
     return code
 
 
-def _log_what_ended_a_thread(ended: threading.ExceptHookArgs) -> None:
-    _log.debug("unexpected error", exc_info=ended.exc_value)
-
-
 def _leave_no_core() -> None:
     """Have a crash write no memory to the disk, in which there are keys. Programs that are started
     may raise the limit again for themselves (setrlimit(2)).
@@ -148,7 +148,7 @@ def _leave_no_core() -> None:
 
 
 def run(arguments: Sequence[str], console: Console) -> int:
-    """Run the command line and give its exit code.
+    """Run the command line and return its exit code.
 
     Raises only `OSError`: when an error cannot be printed, or the output has no reader any more.
     """
@@ -164,7 +164,7 @@ def run(arguments: Sequence[str], console: Console) -> int:
 def run_command(
     command: click.Command, name: str, arguments: Sequence[str], console: Console
 ) -> int:
-    """Run a command that is called `name`, and give its exit code: see `run`."""
+    """Run a command that is called `name`, and return its exit code: see `run`."""
     try:
         code = _invoke(spoken(command, console.voice), name, arguments, console)
         console.flush()
@@ -196,17 +196,17 @@ def _invoke(command: click.Command, name: str, arguments: Sequence[str], console
 
 def _complain(error: BaseException, arguments: Sequence[str], console: Console) -> int:
     with click_speaks(console.voice.language):
-        problem, ending = complaints.problem_of(error), of_error(error)
+        problem, ending = problem_of(error), of_error(error)
     console.run_log.complain(problem.code, problem.message, problem.hint)
     if _command_word(arguments) == CHECK and not isinstance(error, OSError):
-        from certferry.cli.check import UNKNOWN, print_failure
+        from certferry.cli.status import UNKNOWN, print_failure
 
         _end_log(UNKNOWN, console)
         return print_failure(problem, Front(console), as_json="--json" in arguments)
     _end_log(ending, console)
-    console.print_stderr(complaints.lines(problem, console.voice))
+    console.print_stderr(error_lines(problem, console.voice))
     if "--json" in arguments and not isinstance(error, OSError):
-        console.print_json(complaints.document(problem, console.voice))
+        console.print_json(error_document(problem, console.voice))
     console.flush()
     return ending
 
@@ -227,9 +227,9 @@ def _command_word(arguments: Sequence[str]) -> str | None:
 def _end_log(code: int, console: Console) -> None:
     """Write how the run ended, and warn a person if the log lacks something."""
     console.run_log.end(code)
-    trouble, say = console.run_log.trouble, console.voice.say
+    trouble = console.run_log.trouble
     if trouble is not None:
-        console.print_stderr(labelled(say(WARNING), Tone.PENDING, say(trouble)))
+        console.print_stderr(console.voice.warning(trouble))
 
 
 def _let_go_of(*streams: TextIO) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @click.group("notify", cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
 def command() -> None:
-    """Try the channels through which you are told of trouble."""
+    """Try the channels through which you hear of trouble."""
 
 
 @command.command("test")
@@ -30,15 +30,14 @@ def test(front: Front, channels: tuple[str, ...]) -> Exit:
 
     Exits 1 if a service did not take it.
     """
-    from certferry.cli.selection import settings_or_defaults
+    from certferry.cli.selection import settings_or_defaults, workspace_of
     from certferry.ports.notifier import Sent
     from certferry.present.news_text import answer_lines
     from certferry.reconcile.run import Run
-    from certferry.wiring.workspace import Workspace
 
     settings = settings_or_defaults(front)
     names = _chosen(settings, channels)
-    with Workspace(settings, language=front.voice.language) as workspace:
+    with workspace_of(front, settings, reads_only=False) as workspace:
         tried = workspace.notifications(Run()).channels
         answers, services = tried.try_out(names), tried.services(names)
     all_sent = all(isinstance(answer, Sent) for answer in answers.values())
@@ -50,29 +49,28 @@ def test(front: Front, channels: tuple[str, ...]) -> Exit:
 @command.command("failed", hidden=True)
 @click.pass_obj
 def failed(front: Front) -> Exit:
-    """Tell that a scheduled run failed; systemd and the crontab's line run this, and say how.
+    """Report that a scheduled run failed; systemd and the crontab's line run this, and say how.
 
-    A run that ended with 1 or 3 has told its trouble itself. For one that was killed, took too long
-    or could not begin, certferry records it for `check` and tells the channels.
+    A run that ended with 1 or 3 has reported its trouble itself. For one that was killed, took too
+    long or could not begin, certferry records it for `check` and sends it to the channels.
     """
-    from certferry.cli.selection import settings_or_defaults
+    from certferry.cli.selection import settings_or_defaults, workspace_of
     from certferry.reconcile.run import Run
-    from certferry.wiring.workspace import Workspace
-    from certferry.wiring.wrong_file import notify_in_spite_of_it
+    from certferry.wiring.notifications import notify_in_spite_of_it
 
-    error = cut_short(front.console.environ)
+    environ = front.console.environ
+    error = cut_short(environ)
     if error is None:
         return Exit.OK
-    language = front.voice.language
-    was_refused = front.console.environ.get(_STATUS) == str(int(Exit.USAGE))
+    was_refused = environ.get(_STATUS) == str(int(Exit.USAGE))
     try:
         settings = settings_or_defaults(front)
     except ConfigError:
         if was_refused:
             return Exit.OK  # for that reason, which the run has reported
-        notify_in_spite_of_it(error, front.config, front.console.environ, language=language)
+        notify_in_spite_of_it(error, front.config, environ, language=front.voice.language)
         raise
-    with Workspace(settings, language=language) as workspace:
+    with workspace_of(front, settings, reads_only=False) as workspace:
         notifications = workspace.notifications(Run())
         if not (was_refused and notifications.stands_failed()):
             notifications.notify_failure(error)

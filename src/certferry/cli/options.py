@@ -11,19 +11,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
-from certferry.cli.complaints import UsageMistake
-from certferry.cli.exits import Exit
+from certferry.cli.exits import Exit, UsageMistake
 from certferry.cli.help import voice_of
 from certferry.errors import CertferryError
 from certferry.present.console import Console, Verbosity
 from certferry.present.language import Voice
-from certferry.present.layout import Tone, labelled, line
-from certferry.present.vocabulary import WARNING
+from certferry.present.layout import line
 from certferry.text import Text
 
 if TYPE_CHECKING:
     from certferry.cli.interview import Interview
-    from certferry.reconcile.work_queue import WaitLimit
+    from certferry.reconcile.run import WaitLimit
 
 PROGRAM = "certferry"
 
@@ -110,7 +108,7 @@ def wait_option(help_: str) -> Callable[[T], T]:
 
 def wait_limit_of(wait: int | None, *, no_wait: bool) -> WaitLimit:
     """Return how long a run waits. Raises `UsageMistake` if both options are given."""
-    from certferry.reconcile.work_queue import WaitLimit
+    from certferry.reconcile.run import WaitLimit
 
     if no_wait and wait:
         raise UsageMistake(Text("--wait and --no-wait exclude each other"))
@@ -139,14 +137,21 @@ def interview_or_refuse(front: Front, refusal: UsageMistake) -> Interview:
 
 def warn(front: Front, said: Text) -> None:
     """Print a warning on stderr."""
-    say = front.voice.say
-    front.console.print_stderr(labelled(say(WARNING), Tone.PENDING, say(said)))
+    front.console.print_stderr(front.voice.warning(said))
 
 
 def note(front: Front, *said: Text) -> None:
     """Print sentences on stderr, one a line, unless the operator wants errors alone (`-q`)."""
     if not front.quiet:
         front.console.print_stderr([line(front.voice.say(one)) for one in said])
+
+
+def say_changed(front: Front, event: str, said: Text) -> None:
+    """Print what was changed on this machine, and log it."""
+    from certferry.present.progress import log_change
+
+    log_change(event, said, front.console.run_log)
+    say(front, said)
 
 
 def say(front: Front, *said: Text) -> Exit:

@@ -13,7 +13,7 @@ from click.core import ParameterSource
 
 from certferry.cli.commands import Group
 from certferry.cli.exits import Exit
-from certferry.cli.options import PROGRAM, Front
+from certferry.cli.options import PROGRAM, Front, say, say_changed
 from certferry.config import unattended
 from certferry.config.load import load
 from certferry.config.mistakes import Mistake
@@ -25,7 +25,6 @@ from certferry.present import schedule_text
 from certferry.present.console import Console
 from certferry.present.language import ENGLISH
 from certferry.present.layout import line
-from certferry.present.log_entries import log_change
 from certferry.present.run_log import is_stream
 from certferry.reconcile.examination import examine_channels
 from certferry.system_words import system_words
@@ -57,7 +56,7 @@ def install(ctx: click.Context, *, systemd: bool) -> Exit:
     lies beside the state. It tries again what has failed, after 1, 10 and 100 minutes. Installed
     again, it keeps its time; when nothing has changed, nothing is written.
 
-    A run that was killed or could not begin is told through the channels of notifications.
+    A run that was killed or could not begin is reported through the channels of notifications.
     """
     front: Front = ctx.obj
     environ = front.console.environ
@@ -68,15 +67,14 @@ def install(ctx: click.Context, *, systemd: bool) -> Exit:
     installed = install_at(timer if systemd else cron, job, front)
     lost = unattended.lost_programs(settings, installed.path, environ)
     unread = examine_channels(
-        has_channel=bool(settings.channels),
-        has_heartbeat=settings.monitoring.heartbeat is not None,
+        has_channel=bool(settings.channels), has_heartbeat=settings.monitoring.heartbeat is not None
     )
     concerns = [
         schedule_text.undone(installed),
         *([] if settings.certificates else [schedule_text.nothing_to_do(settings.path)]),
-        (_texts(unattended.lost_secrets(settings)), schedule_text.LOST),
-        (_texts(lost), schedule_text.MISSED.filled(path=installed.path)),
-        (_texts(unattended.withheld_variables(environ)), schedule_text.WITHHELD),
+        _found(unattended.lost_secrets(settings), schedule_text.LOST),
+        _found(lost, schedule_text.MISSED.filled(path=installed.path)),
+        _found(unattended.withheld_variables(environ), schedule_text.WITHHELD),
         schedule_text.not_needed(starts_of(known)),
         *(([finding.message], finding.hint) for finding in unread),
     ]
@@ -123,7 +121,7 @@ def install_at(scheduler: Scheduler, job: Job, front: Front) -> Scheduled:
     if not front.quiet:
         front.console.print([*schedule_text.lines(installed, front.voice), line()])
     outcome = schedule_text.OUTCOMES[change].filled(when=installed.when)
-    show_change("schedule.install", outcome, front)
+    say_changed(front, "schedule.install", outcome)
     return installed
 
 
@@ -133,10 +131,9 @@ def remove_from(schedulers: Sequence[Scheduler], front: Front) -> None:
     for scheduler in schedulers:
         if (place := scheduler.remove()) is not None:
             places.append(place)
-            show_change("schedule.remove", Text("Removed from {place}.", place=place), front)
-    if not places and not front.quiet:
-        said = Text("Nothing was scheduled, and nothing was changed.")
-        front.console.print([line(front.voice.say(said))])
+            say_changed(front, "schedule.remove", Text("Removed from {place}.", place=place))
+    if not places:
+        say(front, Text("Nothing was scheduled, and nothing was changed."))
 
 
 def show_all(schedulers: Sequence[Scheduler], console: Console) -> None:
@@ -166,13 +163,6 @@ def starts_of(schedulers: Sequence[Scheduler]) -> list[Text]:
             if (scheduled := scheduler.find()) is not None:
                 places.append(scheduled.place)
     return places
-
-
-def show_change(event: str, said: Text, front: Front) -> None:
-    """Show a change, and log it."""
-    log_change(event, said, front.console.run_log)
-    if not front.quiet:
-        front.console.print([line(front.voice.say(said))])
 
 
 def job_for(settings: Settings, root: click.Context, console: Console) -> Job:
@@ -247,5 +237,5 @@ def _absolute(path: Path) -> str:
     return str(path.absolute())
 
 
-def _texts(findings: Iterable[Mistake]) -> list[Text]:
-    return [finding.text for finding in findings]
+def _found(findings: Iterable[Mistake], hint: Text) -> schedule_text.Concern:
+    return [finding.text for finding in findings], hint

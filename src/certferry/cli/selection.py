@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
-from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
-from certferry.cli.complaints import UsageMistake
+from certferry.cli.exits import UsageMistake
 from certferry.cli.options import Front, interview_or_refuse, note, warn
 from certferry.config.certificates import with_equal_names
 from certferry.config.document import Document
@@ -17,43 +17,63 @@ from certferry.config.load import NAME, find_file, load_before
 from certferry.config.model import Settings
 from certferry.core.desired.certificate import DesiredCertificate
 from certferry.errors import ConfigError, NoneDeclared, StateError
-from certferry.present.vocabulary import one_or_many
+from certferry.present.console import Verbosity
+from certferry.present.language import one_or_many
+from certferry.present.progress import progress_on
 from certferry.reconcile.run import Run
 from certferry.text import Text
-from certferry.wiring.profiles import load_checked
-from certferry.wiring.recorded import lost_state
-from certferry.wiring.selection import (
-    chosen_settings,
-    lineages_meant,
-    must_be_one,
-    the_one_meant,
-)
-from certferry.wiring.settings import without_certificates
-from certferry.wiring.undeclared import undeclared
-from certferry.wiring.workspace import Workspace
+from certferry.wiring.clock import now
+from certferry.wiring.recorded import lost_state, undeclared
+from certferry.wiring.selection import chosen_settings, lineages_meant, must_be_one, the_one_meant
+from certferry.wiring.settings import load_checked, without_certificates
+from certferry.wiring.workspace import Workspace, who_runs
 
 _log = logging.getLogger(__name__)
 
 
-def warn_of_state(settings: Settings, *, language: str, to_channels: bool) -> None:
+def workspace_of(
+    front: Front, settings: Settings | None = None, *, reads_only: bool = True
+) -> Workspace:
+    """Open a workspace without a run to show; by default, of the settings that there are."""
+    found = settings_or_defaults(front) if settings is None else settings
+    return Workspace(found, reads_only=reads_only, language=front.voice.language)
+
+
+@contextmanager
+def running(
+    front: Front, settings: Settings, *, reads_only: bool = False, live_only: bool = False
+) -> Iterator[tuple[Workspace, Run]]:
+    """Open a workspace, and show in it a run as `progress_on` does."""
+    verbosity, only = front.verbosity, live_only
+    shown = progress_on(front.console, verbosity, now, changes_nothing=reads_only, live_only=only)
+    with shown as progress, workspace_of(front, settings, reads_only=reads_only) as workspace:
+        yield workspace, Run(who_runs(), progress)
+
+
+def observing(
+    front: Front, settings: Settings, *, as_json: bool
+) -> AbstractContextManager[tuple[Workspace, Run]]:
+    """Open a workspace for a command whose answer is all that it prints: a live display shows on a
+    terminal what it asks.
+    """
+    listener = replace(front, verbosity=Verbosity.QUIET) if as_json else front
+    return running(listener, settings, reads_only=True, live_only=True)
+
+
+def warn_of_state(settings: Settings, front: Front, *, to_channels: bool) -> None:
     """Warn of a lost state, and of each certificate in it that the file declares no more. The run
     itself reports what else is wrong with the state.
 
     `to_channels`: the run that begins issues every certificate of a lost state again, and at night
     no operator reads its warning.
     """
-    with (
-        suppress(StateError),
-        Workspace(settings, reads_only=True, language=language) as workspace,
-    ):
+    with suppress(StateError), workspace_of(front, settings) as workspace:
         lost = lost_state(settings, workspace.state)
-        if lost is not None:
-            _log.warning(Text("{problem}; {hint}", problem=lost.message, hint=lost.hint))
-            if to_channels and settings.channels:
-                workspace.notifications(Run()).notify_unremembered(lost)
-        for one in undeclared(settings, workspace.state, datetime.now(UTC)):
-            lapsed = one.problem
-            _log.warning(Text("{problem}; {hint}", problem=lapsed.message, hint=lapsed.hint))
+        if lost is not None and to_channels and settings.channels:
+            workspace.notifications(Run()).notify_unremembered(lost)
+        lapsed = [one.problem for one in undeclared(settings, workspace.state, now())]
+        for problem in lapsed if lost is None else [lost.problem(), *lapsed]:
+            _log.warning(Text("{problem}; {hint}", problem=problem.message, hint=problem.hint))
 
 
 def read_settings(front: Front, names: Sequence[str]) -> Settings:
@@ -63,8 +83,7 @@ def read_settings(front: Front, names: Sequence[str]) -> Settings:
     settings = chosen_settings(names, front.config, front.console.environ)
     said = Text("{name} is for several certificates: {lineages}")
     for name in names:
-        meant = lineages_meant(name, settings.certificates)
-        if len(meant) > 1:
+        if len(meant := lineages_meant(name, settings.certificates)) > 1:
             note(front, said.filled(name=name, lineages=meant))
     return settings
 
@@ -90,7 +109,7 @@ def settings_of_run(
             must_be_one(name, lineages_meant(name, settings.certificates) or [name])
         warn_who_renews(settings.certificates, names, front)
     if not names:
-        warn_of_state(settings, language=front.voice.language, to_channels=to_channels)
+        warn_of_state(settings, front, to_channels=to_channels)
     return settings
 
 
@@ -102,7 +121,7 @@ def settings_to_sync(front: Front, names: Sequence[str], *, renew: bool) -> Sett
         return settings_of_run(front, names, renew=renew, to_channels=True)
     except ConfigError as error:
         if not names:
-            from certferry.wiring.wrong_file import notify_of_wrong_file
+            from certferry.wiring.notifications import notify_of_wrong_file
 
             environ, language = front.console.environ, front.voice.language
             notify_of_wrong_file(error, front.config, environ, language=language)
@@ -130,10 +149,8 @@ def warn_of_equal_names(settings: Settings, front: Front) -> None:
 
 def settings_or_defaults(front: Front) -> Settings:
     """Read the configuration file; without one, go by the defaults, with nothing declared."""
-    environ = front.console.environ
-    if find_file(front.config, environ) is None:
-        return load_before(Document(None, {}), Path(NAME), environ)
-    return load_checked(front.config, environ)
+    defaults = partial(load_before, Document(None, {}), Path(NAME))
+    return settings_with_accounts(front, defaults)
 
 
 def settings_with_accounts(
@@ -158,8 +175,10 @@ def warn_who_renews(
     for one in desired:
         if one.files is None:
             continue
-        said = Text("`--renew` is not for {lineage}: the client that makes it renews it")
-        said = said.filled(lineage=one.lineage)
+        said = Text(
+            "`--renew` is not for {lineage}: the client that makes it renews it",
+            lineage=one.lineage,
+        )
         if names:
             hint = Text("renew it with its own client; the next run deploys the files")
             raise ConfigError(said, hint=hint)
@@ -185,5 +204,5 @@ def may_renew_all(desired: Sequence[DesiredCertificate], front: Front) -> bool:
         Text("Order 1 certificate anew, due or not?"),
         Text("Order all {count} certificates anew, due or not?"),
     )
-    mistake = UsageMistake(refusal.filled(count=count), hint=hint)
-    return not count or interview_or_refuse(front, mistake).confirm(question.filled(count=count))
+    mistake = UsageMistake(refusal, hint=hint)
+    return not count or interview_or_refuse(front, mistake).confirm(question)

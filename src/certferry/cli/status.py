@@ -1,22 +1,28 @@
-"""`certferry status`: how each certificate and each domain stands."""
+"""`certferry status`, `plan` and `check`: how everything stands, what a run would do, and how bad
+it is for a monitor.
+"""
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import click
 
 from certferry.cli import exits
-from certferry.cli.exits import Exit
+from certferry.cli.exits import Exit, problem_of
 from certferry.cli.options import Front, json_option, names_argument
 from certferry.present.console import Console
 from certferry.present.layout import line
+from certferry.problem import Problem
 from certferry.text import Text
 from certferry.wiring.clock import now
 
 if TYPE_CHECKING:
-    from certferry.wiring.overview import Overview
+    from certferry.core.assessment.health import Checkup
+    from certferry.core.planning.plan import Plan
+    from certferry.wiring.workspace import Overview
 
 
 @click.command("status")
@@ -31,35 +37,29 @@ def command(front: Front, names: tuple[str, ...], *, as_json: bool) -> Exit:
     needs you comes first, with its last failure and when it is tried again. Exits with 1 when
     something needs you.
     """
-    from certferry.cli.selection import read_settings, warn_of_equal_names
-    from certferry.present.progress import progress_of_look
-    from certferry.reconcile.run import Run
-    from certferry.wiring.overview import overview
+    from certferry.cli.selection import observing, read_settings, warn_of_equal_names
     from certferry.wiring.recorded import recorded
-    from certferry.wiring.workspace import Workspace
+    from certferry.wiring.workspace import overview
 
     settings = read_settings(front, names)
     warn_of_equal_names(settings, front)
-    with (
-        progress_of_look(front.console, front.verbosity, now, as_json=as_json) as progress,
-        Workspace(settings, reads_only=True, language=front.voice.language) as workspace,
-    ):
+    with observing(front, settings, as_json=as_json) as (workspace, run):
         known = recorded(settings, workspace.state, now())
-        found = overview(workspace, Run(progress=progress), known)
+        found = overview(workspace, run, known)
     return show_status(found, front.console, now(), as_json=as_json)
 
 
 def show_status(found: Overview, console: Console, now: datetime, *, as_json: bool) -> Exit:
     """Print how everything stands."""
     from certferry.core.assessment.status import most_needed_first
-    from certferry.present import news_text, plan_document, status_text
-    from certferry.present.log_entries import log_statuses
+    from certferry.present import documents, news_text, status_text
+    from certferry.present.progress import log_statuses
 
     statuses, recorded, channels = found.statuses, found.recorded, found.channels
     voice = console.voice
     log_statuses(statuses, console.run_log)
     if as_json:
-        console.print_json(plan_document.of_statuses(statuses, recorded, voice, channels))
+        console.print_json(documents.of_statuses(statuses, recorded, voice, channels))
     elif not statuses:
         console.print([line(voice.say(Text("No certificate is declared.")))])
         console.print_wrapped(status_text.troubles(recorded, voice))
@@ -69,3 +69,130 @@ def show_status(found: Overview, console: Console, now: datetime, *, as_json: bo
         console.print_table(status_text.table(ordered, now, voice), below)
         console.print_wrapped([line(), *status_text.of_runs(recorded, voice)])
     return exits.of_statuses(statuses, recorded)
+
+
+@click.command("plan")
+@names_argument
+@click.option("--check", is_flag=True, help="Exit with 4 when something is pending.")
+@click.option("--renew", is_flag=True, help="Plan a new certificate, due or not.")
+@json_option
+@click.pass_obj
+def plan(front: Front, names: tuple[str, ...], *, check: bool, renew: bool, as_json: bool) -> Exit:
+    """Show what sync would do, and why.
+
+    Nothing is changed. Without NAME: every declared certificate.
+    """
+    return show_plan(front, names, check=check, renew=renew, as_json=as_json)
+
+
+def show_plan(
+    front: Front,
+    names: Sequence[str] = (),
+    *,
+    check: bool = False,
+    renew: bool = False,
+    as_json: bool = False,
+) -> Exit:
+    """Look, plan and show the plans."""
+    from certferry.cli.selection import observing, settings_of_run
+    from certferry.reconcile.status import plans_of
+
+    settings = settings_of_run(front, names, renew=renew)
+    with observing(front, settings, as_json=as_json) as (workspace, run):
+        plans = plans_of(workspace.connect(run), workspace.certificates, renew=renew)
+    return show_plans(plans, front.console, check=check, as_json=as_json)
+
+
+def show_plans(plans: Sequence[Plan], console: Console, *, check: bool, as_json: bool) -> Exit:
+    """Show what would be done."""
+    from certferry.present import documents, plan_text
+    from certferry.present.progress import log_plans
+
+    log_plans(plans, console.run_log)
+    if as_json:
+        console.print_json(documents.of_plans(plans, console.voice))
+    else:
+        console.print_wrapped(plan_text.lines(plans, console.voice))
+    return exits.of_plans(plans, check=check)
+
+
+RUN_WITHIN = 48
+"""Hours; see `core.assessment.health.RUN_WITHIN`."""
+
+UNKNOWN = 3
+"""What a plugin answers that cannot say anything (`present.check_text.PluginStatus`)."""
+
+_TEN_YEARS = 24 * 3653  # hours
+
+
+class Plugin(click.Command):
+    """A command whose exit codes are a plugin's, whatever goes wrong: to a monitor 1 and 2 would be
+    a warning and a catastrophe.
+    """
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the command line; what is wrong with it is reported as a plugin does."""
+        as_json = "--json" in args
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as mistake:
+            ctx.exit(print_failure(problem_of(mistake), ctx.obj, as_json=as_json))
+
+
+@click.command("check", cls=Plugin)
+@names_argument
+@click.option(
+    "--run-within",
+    metavar="HOURS",
+    type=click.IntRange(1, _TEN_YEARS),
+    default=RUN_WITHIN,
+    help="Warn when the last run ended longer ago. Default: 48.",
+)
+@json_option
+@click.pass_obj
+def check(front: Front, names: tuple[str, ...], *, run_within: int, as_json: bool) -> int:
+    """For monitoring: one line in the form of a Nagios plugin, with performance data.
+
+    It judges by what the last run recorded and asks no service: call it every few minutes.
+    Exits with 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN. WARNING with 1/6 of a certificate's lifetime
+    left, CRITICAL with 1/12; earlier if the CDN wants a minimum of days left (Qiniu: 30).
+    """
+    now = datetime.now(UTC)
+    try:
+        found = _found(front, names, now, timedelta(hours=run_within))
+    except Exception as error:  # noqa: BLE001 - whatever it is, a monitor gets its line
+        return print_failure(problem_of(error), front, as_json=as_json)
+    return print_checkup(found, now, front, as_json=as_json)
+
+
+def _found(front: Front, names: Iterable[str], now: datetime, run_within: timedelta) -> Checkup:
+    from certferry.cli.selection import read_settings, workspace_of
+    from certferry.core.assessment.health import checkup
+    from certferry.wiring.recorded import expected, recorded
+
+    settings = read_settings(front, tuple(names))
+    with workspace_of(front, settings) as workspace:
+        known = recorded(settings, workspace.state, now)
+    return checkup(expected(settings, known), known, now, run_within)
+
+
+def print_checkup(found: Checkup, now: datetime, front: Front, *, as_json: bool) -> int:
+    """Print how bad it is, and return the plugin's exit code."""
+    from certferry.present import check_text
+
+    if as_json:
+        front.console.print_json(check_text.document(found, now, front.voice))
+    else:
+        front.console.print(line(one) for one in check_text.of_checkup(found, now, front.voice))
+    return check_text.status_of(found.concerns).value
+
+
+def print_failure(problem: Problem, front: Front, *, as_json: bool) -> int:
+    """Print that nothing can be judged, and why, and return the plugin's exit code."""
+    from certferry.present import check_text
+
+    if as_json:
+        front.console.print_json(check_text.document_of_failure(problem, front.voice))
+    else:
+        front.console.print(line(one) for one in check_text.of_failure(problem, front.voice))
+    return UNKNOWN

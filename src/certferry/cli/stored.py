@@ -1,4 +1,6 @@
-"""`certferry history` and `certferry export`: what the state holds of a certificate."""
+"""What the state holds: `certferry history` and `export` print and write it for a certificate,
+`backup` and `restore` carry all of it, with its key, in one file.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from certferry.cli.exits import Exit
-from certferry.cli.options import Front, WholeNumber, json_option, name_argument
-from certferry.errors import CertificateError
+from certferry.cli.options import Front, WholeNumber, json_option, name_argument, say, say_changed
+from certferry.errors import CertificateError, ConfigError
 from certferry.present.console import Console
 from certferry.present.layout import line
 from certferry.text import Text
@@ -37,10 +39,9 @@ def history(front: Front, name: str | None, *, limit: int, as_json: bool) -> Exi
 
     Without NAME: every certificate there has been.
     """
-    from certferry.cli.selection import settings_or_defaults
-    from certferry.wiring.workspace import Workspace
+    from certferry.cli.selection import workspace_of
 
-    with Workspace(settings_or_defaults(front), reads_only=True) as workspace:
+    with workspace_of(front) as workspace:
         return show_history(workspace, name, limit, front.console, as_json=as_json)
 
 
@@ -48,16 +49,16 @@ def show_history(
     workspace: Workspace, name: str | None, limit: int, console: Console, *, as_json: bool
 ) -> Exit:
     """Print what the state holds. Raises `ConfigError` for a name that nothing is known of."""
-    from certferry.present import history_text
+    from certferry.present import documents, status_text
     from certferry.wiring.selection import must_be_known
 
     entries = workspace.state.history(name, limit)
     if name is not None and not entries:
         entries = workspace.state.history(must_be_known(name, workspace), limit)
     if as_json:
-        console.print_json(history_text.document(entries))
+        console.print_json(documents.of_history(entries))
     else:
-        console.print_wrapped(history_text.lines(entries, console.voice))
+        console.print_wrapped(status_text.history(entries, console.voice))
     return Exit.OK
 
 
@@ -78,10 +79,9 @@ def export(front: Front, name: str, directory: Path) -> Exit:
     They are called cert.pem, chain.pem, fullchain.pem and privkey.pem. Each is replaced as a whole;
     only its owner can read the key.
     """
-    from certferry.cli.selection import settings_or_defaults
-    from certferry.wiring.workspace import Workspace
+    from certferry.cli.selection import workspace_of
 
-    with Workspace(settings_or_defaults(front), reads_only=True) as workspace:
+    with workspace_of(front) as workspace:
         return write_files(workspace, name, directory, front.console)
 
 
@@ -91,7 +91,7 @@ def write_files(workspace: Workspace, name: str, directory: Path, console: Conso
     Raises `ConfigError` for a name that nothing is known of, `CertificateError` when there is no
     certificate yet, `CertferryError` when a file cannot be written.
     """
-    from certferry.present.log_entries import log_export
+    from certferry.present.progress import log_export
     from certferry.wiring.machine import write_bundle
     from certferry.wiring.selection import must_be_known
 
@@ -105,3 +105,67 @@ def write_files(workspace: Workspace, name: str, directory: Path, console: Conso
     log_export(name, paths, bundle.certificate.fingerprint, console.run_log)
     console.print(line(str(path)) for path in paths)
     return Exit.OK
+
+
+file_argument = click.argument(
+    "file", metavar="FILE", type=click.Path(path_type=Path, readable=False)
+)
+
+
+@click.command("backup")
+@file_argument
+@click.option("--force", is_flag=True, help="Replace a file that is there.")
+@click.pass_obj
+def backup(front: Front, file: Path, *, force: bool) -> Exit:
+    """Write the state and its key into one file (mode 0600), while runs go on.
+
+    FILE holds the private keys and the key that opens them: protect it as you protect these. Before
+    it is written, every key in it is opened as a test. The configuration and the keys of the
+    accounts are not in it.
+    """
+    from certferry.config.load import load_state
+    from certferry.config.write import drafted
+    from certferry.wiring.machine import archive_of
+
+    state = load_state(front.config, front.console.environ)
+    archive, lineages = archive_of(state)
+    with drafted(file, archive, Text("name another place")) as draft:
+        if force:
+            draft.put()
+        else:
+            draft.put_new()
+    said = Text("Written (mode 0600): {path}, with {names}", path=file, names=list(lineages) or "—")
+    say_changed(front, "state.backup", said)
+    return say(front, Text("It opens your private keys: keep it where only you can read it."))
+
+
+@click.command("restore")
+@file_argument
+@click.pass_obj
+def restore(front: Front, file: Path) -> Exit:
+    """Put the state and the key of a backup in their places.
+
+    They go where the configuration file says, on a new machine too. Everything in FILE is verified
+    first. What is there is kept beside it, as state.db.bak and secret.key.bak. While another
+    certferry has the state open nothing is changed, and the exit code is 75.
+    """
+    from certferry.config.files import read_private_file
+    from certferry.config.load import load_state
+    from certferry.wiring.machine import restored
+
+    state = load_state(front.config, front.console.environ)
+    try:
+        archive = read_private_file(file)
+    except ConfigError as error:
+        problem = Text("{path} {problem}", path=file, problem=error.message)
+        raise ConfigError(problem, hint=error.hint) from error
+    done = restored(archive, file, state)
+    said = Text(
+        "Restored to {path}: {names}, as of {moment}",
+        path=state.path,
+        names=list(done.lineages) or "—",
+        moment=done.made_at,
+    )
+    say_changed(front, "state.restore", said)
+    kept = [Text("What was there is kept: {path}", path=path) for path in done.kept]
+    return say(front, *kept, Text("What is to be done: `certferry plan`"))

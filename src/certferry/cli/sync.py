@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from certferry.cli.complaints import UsageMistake
-from certferry.cli.exits import Exit
+from certferry.cli import exits
+from certferry.cli.exits import Exit, UsageMistake
 from certferry.cli.options import (
     Front,
     json_option,
@@ -17,7 +17,6 @@ from certferry.cli.options import (
     wait_limit_of,
     wait_option,
 )
-from certferry.cli.run_report import rehearsed, show_report
 from certferry.text import Text
 
 if TYPE_CHECKING:
@@ -29,9 +28,7 @@ if TYPE_CHECKING:
 @click.option("--renew", is_flag=True, help="Issue a new certificate, due or not.")
 @click.option("--all", "every", is_flag=True, help="With --renew and no NAME: all, unasked.")
 @click.option(
-    "--scheduled",
-    is_flag=True,
-    help="Retry failures after 1, 10 and 100 minutes, then daily.",
+    "--scheduled", is_flag=True, help="Retry failures after 1, 10 and 100 minutes, then daily."
 )
 @click.option("--rehearse", is_flag=True, help="Try the orders at the staging directory only.")
 @wait_option("Stop waiting after SECONDS. Default: wait to the end.")
@@ -59,14 +56,10 @@ def command(  # noqa: PLR0913 - one for each option of the command line
     With --rehearse nothing is changed: the CA's staging directory issues the certificates that are
     due, certferry throws them away, and prints the plan.
     """
-    from certferry.cli.selection import may_renew_all, must_declare, settings_to_sync
-    from certferry.present.progress import progress_on
+    from certferry.cli.selection import may_renew_all, must_declare, running, settings_to_sync
     from certferry.reconcile.reconciler import Reconciler
     from certferry.reconcile.retries import ScheduledRun
-    from certferry.reconcile.run import Run
-    from certferry.wiring.clock import now
-    from certferry.wiring.undeclared import with_undeclared
-    from certferry.wiring.workspace import Workspace, who_runs
+    from certferry.wiring.recorded import with_undeclared
 
     wait_limit = wait_limit_of(wait, no_wait=no_wait)
     if every and (names or not renew):
@@ -78,11 +71,7 @@ def command(  # noqa: PLR0913 - one for each option of the command line
     settings = settings_to_sync(front, names, renew=renew)
     if renew and not (every or names or may_renew_all(settings.certificates, front)):
         return say(front, Text("Nothing was changed."))
-    with (
-        progress_on(front.console, front.verbosity, now) as progress,
-        Workspace(settings, language=front.voice.language) as workspace,
-    ):
-        run = Run(who_runs(), progress)
+    with running(front, settings) as (workspace, run):
 
         def engine() -> Reconciler:
             return Reconciler(workspace.connect(run))
@@ -98,3 +87,46 @@ def command(  # noqa: PLR0913 - one for each option of the command line
 
         report = workspace.notifications(run).notify_of(sync, is_whole=not names)
     return show_report(report, front, as_json=as_json)
+
+
+def show_report(
+    report: SyncReport, front: Front, *, as_json: bool, undeclared_of: str | None = None
+) -> Exit:
+    """Print the result of a run; with `--quiet` only what failed or was refused.
+
+    `undeclared_of` is the client whose certificate it was, where that is declared nowhere.
+    """
+    from certferry.present import documents, report_text
+    from certferry.present.progress import log_unchanged
+
+    console = front.console
+    log_unchanged(report, console.run_log)
+    if as_json:
+        console.print_json(documents.of_report(report, console.voice))
+    elif front.quiet:
+        console.print_stderr(report_text.what_is_wrong(report, console.voice))
+    else:
+        console.print_wrapped(report_text.lines(report, console.voice, undeclared_of))
+    return exits.of_report(report)
+
+
+def rehearsed(front: Front, names: tuple[str, ...], *, renew: bool, as_json: bool) -> Exit:
+    """Rehearse, print the result, then what a run would do."""
+    from certferry.cli.selection import read_settings, running
+    from certferry.present import documents, report_text
+    from certferry.reconcile.status import rehearse
+    from certferry.wiring.authorities import rehearsal_issuer, rehearsing
+
+    console, settings = front.console, read_settings(front, names)
+    at_staging = rehearsing(settings)
+    with running(front, settings) as (workspace, run):
+        issuer = rehearsal_issuer(at_staging, workspace.state, run.pause)
+        found = rehearse(workspace.connect(run), workspace.certificates, issuer, renew=renew)
+    if as_json:
+        console.print_json(documents.of_rehearsal(found.report, found.plans, console.voice))
+    elif front.quiet:
+        console.print_stderr(report_text.what_is_wrong(found.report, console.voice))
+    else:
+        console.print_wrapped(report_text.rehearsal_lines(found.report, found.plans, console.voice))
+    code = exits.of_report(found.report)
+    return exits.of_plans(found.plans, check=False) if code is Exit.OK else code

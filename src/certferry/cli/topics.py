@@ -18,16 +18,13 @@ from click.shell_completion import (
 )
 
 from certferry.cli.commands import COMMANDS
-from certferry.cli.complaints import UsageMistake
-from certferry.cli.exits import Exit
-from certferry.cli.familiar import familiar_word
+from certferry.cli.exits import Exit, UsageMistake, familiar_word
 from certferry.cli.options import COMPLETION, PROGRAM, Front
 from certferry.ports.adapter import CodeMeaning
 from certferry.present import pages as page_text
 from certferry.present.console import Console
-from certferry.present.layout import Line, Span, Tone, columns, labelled, line
+from certferry.present.layout import Line, Span, Tone, columns, line
 from certferry.present.pages import about_code, pages, schemas
-from certferry.present.vocabulary import HINT
 from certferry.text import Text
 
 _JSON = "json"
@@ -56,6 +53,8 @@ def command(ctx: click.Context, topic: str | None, document: str | None) -> Exit
     finding or a document has, or one that Qiniu or another service answers with. With `json`, a
     DOCUMENT prints the JSON Schema of that document.
     """
+    from certferry.wiring.adapters import installed
+
     front: Front = ctx.obj
     language = front.voice.language
     known = pages(language)
@@ -67,7 +66,7 @@ def command(ctx: click.Context, topic: str | None, document: str | None) -> Exit
         _show(known[topic].text, front.console)
     elif (part := about_code(topic, language)) is not None:
         _show(part, front.console)
-    elif meanings := _meanings_of(topic):
+    elif meanings := installed().meanings_of(topic):
         front.console.print_wrapped(_meant(topic, meanings, front))
     else:
         _help_of_command(topic, front, ctx)
@@ -83,12 +82,6 @@ def _listed(front: Front) -> Iterator[Line]:
     yield line(say(schema.filled(list=", ".join(schemas()))))
 
 
-def _meanings_of(code: str) -> Mapping[str, CodeMeaning]:
-    from certferry.wiring.adapters import installed
-
-    return installed().meanings_of(code)
-
-
 def _meant(code: str, meanings: Mapping[str, CodeMeaning], front: Front) -> Iterator[Line]:
     """Render what a code of a service's means, and what to do, for each service that has it."""
     say = front.voice.say
@@ -99,7 +92,7 @@ def _meant(code: str, meanings: Mapping[str, CodeMeaning], front: Front) -> Iter
         if known.meaning is not None:
             said = Text("{said}: {meaning}", said=said, meaning=known.meaning)
         yield line(say(said))
-        yield from labelled(say(HINT), Tone.FAINT, say(known.advice))
+        yield from front.voice.hint(known.advice)
 
 
 def _show(text: str, console: Console) -> None:

@@ -13,18 +13,20 @@ from typing import TYPE_CHECKING
 
 import click
 
-from certferry.cli import exits
-from certferry.cli.complaints import UsageMistake
-from certferry.cli.exits import Exit
+from certferry.cli.exits import Exit, UsageMistake, of_looks
 from certferry.cli.options import Front, WholeNumber, json_option, note
+from certferry.config.mistakes import Mistake, config_error, joined
+from certferry.core.certificates.names import is_address, is_wildcard, normalise
+from certferry.core.discovery.watched import Host, HostObservation, changes, judged
 from certferry.errors import ConfigError
+from certferry.present import discover_text
 from certferry.present.console import Console
+from certferry.present.progress import log_look
 from certferry.system_words import system_words
 from certferry.text import Text
 from certferry.wiring.clock import now
 
 if TYPE_CHECKING:
-    from certferry.core.discovery.watched import Host, HostLook
     from certferry.ports.probe import HostProbe
     from certferry.ports.progress import Pause
 
@@ -34,10 +36,10 @@ EVERY = 60
 MANY = 16
 """Hosts from which on a person reads that the look takes a while."""
 
-_STDIN = "-"
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _COMMENT = re.compile(r"(?:^|\s)#.*")
-_BRACKETS = re.compile(r"\[(?P<host>[^\]]*)\](?::(?P<port>.*))?")
+_HOST = re.compile(r"(?:\[([^\]]*)\]|([^:]*))(?::([^:]*))?|(.*)", re.DOTALL)
+"""An address in brackets or a name, and a port; or else what may be an address without brackets."""
 _HOW = Text("write a host on each line, such as img.example.com, img.example.com:8443 or a URL")
 
 
@@ -106,9 +108,7 @@ def command(
     pause, within = Run().pause, None if expiring is None else timedelta(days=expiring)
     probe = probe_for(verify, pause, alone=True)
     watch = Watch(probe, meant, front.console, now, within, as_json=as_json)
-    if follow:
-        watch.follow(pause, every or EVERY)
-    return watch.once()
+    return watch.follow(pause, every or EVERY) if follow else watch.once()
 
 
 @dataclass(frozen=True)
@@ -124,73 +124,45 @@ class Watch:
 
     def once(self) -> Exit:
         """Look once."""
-        from certferry.present.watch_text import of_looks
+        return of_looks(self._begin(follows=False))
 
-        looks = self._looks()
-        self._log(looks)
-        if self.as_json:
-            self.console.print_json(of_looks(looks, self.now(), self.console.voice))
-        else:
-            self._print_table(looks)
-        return exits.of_looks(looks)
-
-    def follow(self, pause: Pause, every: float) -> None:
+    def follow(self, pause: Pause, every: float) -> Exit:
         """Look again and again, and print what has changed, until the run is stopped."""
-        looks = self._looks()
-        self._log(looks)
-        if self.as_json:
-            self._print_documents(looks)
-        else:
-            self._print_table(looks)
+        looks = self._begin(follows=True)
         while True:
             self.console.flush()  # a program reads it through a pipe
             pause(every)
             before, looks = looks, self._looks()
             for earlier, look in zip(before, looks, strict=True):
-                self._print_changes(earlier, look)
+                if not (changed := changes(earlier, look)):
+                    continue
+                log_look(look, self.console.run_log, has_changed=True)
+                if self.as_json:
+                    self._print_document(look)
+                else:
+                    news = discover_text.news(changed, look, self.now(), self.console.voice)
+                    self.console.print_wrapped(news)
 
-    def _looks(self) -> list[HostLook]:
-        from certferry.core.discovery.watched import judged
-
-        seen = self.probe.served_by(self.hosts)
-        now = self.now()
-        return [judged(host, seen[host], now, self.ends_within) for host in self.hosts]
-
-    def _log(self, looks: Sequence[HostLook]) -> None:
-        from certferry.present.log_entries import log_looks
-
-        log_looks(looks, self.console.run_log)
-
-    def _print_table(self, looks: Sequence[HostLook]) -> None:
-        from certferry.present import watch_text
-
-        now, voice = self.now(), self.console.voice
-        self.console.print_table(
-            watch_text.table(looks, now, voice), watch_text.below(looks, voice)
-        )
-
-    def _print_documents(self, looks: Sequence[HostLook]) -> None:
-        from certferry.present.watch_text import of_change
-
+    def _begin(self, *, follows: bool) -> list[HostObservation]:
+        looks, now, voice = self._looks(), self.now(), self.console.voice
         for look in looks:
-            document = of_change(look, self.now(), self.console.voice)
-            self.console.print_json(document, on_one_line=True)
+            log_look(look, self.console.run_log)
+            if self.as_json and follows:
+                self._print_document(look)
+        if not self.as_json:
+            below = discover_text.below(looks, voice)
+            self.console.print_table(discover_text.hosts(looks, now, voice), below)
+        elif not follows:
+            self.console.print_json(discover_text.of_looks(looks, now, voice))
+        return looks
 
-    def _print_changes(self, before: HostLook, look: HostLook) -> None:
-        from certferry.core.discovery.watched import changes
-        from certferry.present.log_entries import log_in_order
-        from certferry.present.watch_text import news
+    def _print_document(self, look: HostObservation) -> None:
+        document = discover_text.of_change(look, self.now(), self.console.voice)
+        self.console.print_json(document, on_one_line=True)
 
-        changed = changes(before, look)
-        if not changed:
-            return
-        self._log([look])
-        if look.ok:
-            log_in_order(look, self.console.run_log)
-        if self.as_json:
-            self._print_documents([look])
-        else:
-            self.console.print_wrapped(news(changed, look, self.now(), self.console.voice))
+    def _looks(self) -> list[HostObservation]:
+        seen, now = self.probe.served_by(self.hosts), self.now()
+        return [judged(host, seen[host], now, self.ends_within) for host in self.hosts]
 
 
 def hosts_meant(written: Sequence[str], file: str | None, port: int) -> list[Host]:
@@ -198,18 +170,14 @@ def hosts_meant(written: Sequence[str], file: str | None, port: int) -> list[Hos
 
     Raises `ConfigError`, with all that is wrong on the command line, or in the file.
     """
-    from certferry.config.mistakes import Mistake, config_error, joined
-
     hosts, wrong = _read(enumerate(written), port)
     if wrong:
-        errors = [error for _, error in wrong]
-        raise errors[0] if len(errors) == 1 else joined(errors)
+        raise joined([error for _, error in wrong])
     if file is not None:
         rows = ((number, _COMMENT.sub("", row).strip()) for number, row in _lines(file))
         more, wrong = _read(((number, row) for number, row in rows if row), port)
         if wrong:
-            path = Path(file)
-            found = [Mistake(path, number, "", "", error.message) for number, error in wrong]
+            found = [Mistake(Path(file), number, "", "", error.message) for number, error in wrong]
             raise config_error(found, hint=_HOW)
         if not more:
             raise ConfigError(Text("{path} names no host", path=file), hint=_HOW)
@@ -233,7 +201,7 @@ def _read(
 
 def _lines(file: str) -> Iterator[tuple[int, str]]:
     try:
-        raw = sys.stdin.buffer.read() if file == _STDIN else Path(file).read_bytes()
+        raw = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
         return enumerate(raw.decode("utf-8-sig").splitlines(), start=1)
     except OSError as error:
         problem = Text("cannot be read: {problem}", problem=system_words(error))
@@ -247,39 +215,26 @@ def host_of(written: str, port: int) -> Host:
 
     Raises `ConfigError` for anything else, a wildcard among it.
     """
-    from certferry.core.discovery.watched import Host, is_address
-
     authority = re.split(r"[/?#]", _SCHEME.sub("", written.strip(), count=1))[0]
-    name, own_port = authority.rpartition("@")[2], None
-    if bracketed := _BRACKETS.fullmatch(name):
-        name, own_port = bracketed["host"], bracketed["port"]
-    elif name.count(":") == 1:  # several without brackets are an IPv6 address, or nothing
-        name, _, own_port = name.partition(":")
-    number = port if own_port is None else _port(own_port, written)
-    if is_address(name):
-        return Host(str(ipaddress.ip_address(name)), number)
-    if ":" in name:
+    found = _HOST.fullmatch(authority.rpartition("@")[2])
+    bracketed, name, own_port, other = found.groups() if found else (None,) * 4
+    host, quoted = bracketed or name or other or "", repr(written)
+    if own_port is not None:
+        if not re.fullmatch(r"[0-9]{1,5}", own_port) or not 1 <= int(own_port) <= 65535:  # noqa: PLR2004 - RFC 9293: ports have 16 bits
+            said = Text("{host} names no port between 1 and 65535", host=quoted)
+            raise ConfigError(said, hint=Text("write it like img.example.com:8443"))
+        port = int(own_port)
+    if is_address(host):
+        return Host(str(ipaddress.ip_address(host)), port)
+    if ":" in host:
         hint = Text("write an IPv6 address in brackets: [2001:db8::1] or [2001:db8::1]:8443")
-        raise ConfigError(Text("{host} is not a host", host=repr(written)), hint=hint)
-    return Host(_domain(name, written), number)
-
-
-def _port(port: str, written: str) -> int:
-    if not re.fullmatch(r"[0-9]{1,5}", port) or not 1 <= int(port) <= 65535:  # noqa: PLR2004 - RFC 9293: ports have 16 bits
-        said = Text("{host} names no port between 1 and 65535", host=repr(written))
-        raise ConfigError(said, hint=Text("write it like img.example.com:8443"))
-    return int(port)
-
-
-def _domain(name: str, written: str) -> str:
-    from certferry.core.certificates.names import is_wildcard, normalise
-
+        raise ConfigError(Text("{host} is not a host", host=quoted), hint=hint)
     try:
-        domain = normalise(name)
+        domain = normalise(host)
     except ConfigError as error:
         hint = Text("write a host like img.example.com, img.example.com:8443, or a URL")
-        raise ConfigError(error.message.filled(name=repr(written)), hint=hint) from None
+        raise ConfigError(error.message.filled(name=quoted), hint=hint) from None
     if is_wildcard(domain):
         one = Text("name one of them, such as {host}", host=domain.replace("*", "www", 1))
         raise ConfigError(Text("{name} stands for many hosts", name=domain), hint=one)
-    return domain
+    return Host(domain, port)

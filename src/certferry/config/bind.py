@@ -52,7 +52,7 @@ from certferry.config.model import AccountTable
 from certferry.config.secrets import Resolve, SecretReference
 from certferry.config.values import Read, TomlTable
 from certferry.core.desired.certificate import DesiredHttps, Kind
-from certferry.core.secret import Secret, tells_a_secret
+from certferry.core.secret import Secret, names_a_secret
 from certferry.errors import ConfigError
 from certferry.ports.adapter import Adapter, Variable
 from certferry.text import Text
@@ -221,7 +221,7 @@ def _further(table: TomlTable, resolve: Resolve) -> dict[str, Secret | str]:
     """Take every key that has not been taken."""
     found: dict[str, Secret | str] = {}
     for key in table.unknown:
-        is_key = tells_a_secret(key.replace("-", "_"))
+        is_key = names_a_secret(key.replace("-", "_"))
         read = partial(_option, table=table, resolve=resolve, is_key=is_key)
         value = table.take(key, read, None)
         if value is not None:

@@ -50,7 +50,7 @@ from certferry.config.model import (
 from certferry.config.secrets import Resolve, SecretReference, Secrets
 from certferry.config.values import TomlTable
 from certferry.core.desired.certificate import DesiredCertificate, PemFiles
-from certferry.core.secret import tells_a_secret
+from certferry.core.secret import names_a_secret
 from certferry.errors import ConfigError
 from certferry.file_trust import NotTrusted
 from certferry.ports.adapter import DNS_GROUP, NOTIFY_GROUP, TARGET_GROUP, Variable
@@ -385,7 +385,7 @@ def is_a_secrets_key(key: str) -> bool:
     """Return whether an account's key holds a secret, whatever its adapter. The `id` of a token is
     half of what is sent.
     """
-    return key == "id" or tells_a_secret(key)
+    return key == "id" or names_a_secret(key)
 
 
 def _hint(document: Document, mistakes: Sequence[Mistake], env_files: Sequence[EnvFile]) -> Text:

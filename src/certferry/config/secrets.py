@@ -16,10 +16,9 @@ from functools import cached_property
 
 from certferry.config.files import Paths, read_file, read_private_file
 from certferry.config.mistakes import nearest, set_first
-from certferry.core.extras import how_to_install
 from certferry.core.redaction import redacted, repeats
-from certferry.core.secret import Secret, may_be_a_secret, tells_a_secret
-from certferry.errors import ConfigError
+from certferry.core.secret import Secret, may_be_a_secret, names_a_secret
+from certferry.errors import ConfigError, how_to_install
 from certferry.system_words import system_words
 from certferry.text import Text
 
@@ -233,7 +232,7 @@ def _is_guessed(name: str, value: str) -> bool:
     """Return whether a variable without a reference holds a secret all the same, and not only the
     path of one.
     """
-    if not tells_a_secret(name) or not may_be_a_secret(value):
+    if not names_a_secret(name) or not may_be_a_secret(value):
         return False
     # No pathlib: it raises where the value is too long for a path.
     return not (value.startswith("/") and os.path.exists(value))  # noqa: PTH110 - see above

@@ -1,4 +1,4 @@
-"""What is told while a run is under way."""
+"""What happens during a run, for its display, its log and the history."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from certferry.core.planning.report import StepOutcome
-from certferry.core.waiting import Asking, Begun, Counted, Ended
 from certferry.text import Text
 
 
 @dataclass(frozen=True, slots=True)
 class Activity:
-    """What a lineage is busy with at this moment, told as it begins or changes."""
+    """What a lineage is busy with at this moment, reported as it begins or changes."""
 
     lineage: str
     what: Text
@@ -38,4 +37,37 @@ class Happened:
     facts: Mapping[str, str] = field(default_factory=dict)
 
 
-Event = Activity | StepEnded | Happened | Begun | Asking | Counted | Ended
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """So many certificates, or whatever else is observed, are before a run."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """The service that a run asks for a lineage at this moment, and for what. It changes nothing,
+    and is no news where there is no display: an answer that comes at once is not seen at all.
+    """
+
+    lineage: str
+    what: Text
+
+
+@dataclass(frozen=True, slots=True)
+class LineageEnded:
+    """Nothing is left to do for one of those that were before the run."""
+
+    lineage: str
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """How many of the names that an activity of a lineage is about are done, of how many."""
+
+    lineage: str
+    done: int
+    all: int
+
+
+Event = Activity | StepEnded | Happened | Begun | Asking | Counted | LineageEnded

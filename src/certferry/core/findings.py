@@ -33,7 +33,7 @@ class Code(StrEnum):
     SCHEDULE = "schedule"
     SCHEDULE_MISSING = "schedule_missing"
     SCHEDULE_TO_DO = "schedule_to_do"
-    NOBODY_TOLD = "nobody_told"
+    NO_CHANNEL = "nobody_told"
     LAST_RUN = "last_run"
     LAST_CHANGE = "last_change"
     LAST_TRY_FAILED = "last_try_failed"

@@ -1,8 +1,9 @@
-"""Why a step is planned or refused: every code, each with its sentence where it is made."""
+"""Why a step is planned, refused or waits, and until when. Waiting is a value: no thread sleeps."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from certferry.text import Text
@@ -41,7 +42,7 @@ class ReasonCode(StrEnum):
     PROGRAM_EDITED = "program_edited"
     # why a certificate is withdrawn from a domain
     EDGES_REFUSE = "edges_refuse"
-    # why it is looked at
+    # why it is verified
     NOT_SEEN = "not_seen"
     # why a remote certificate goes
     SUPERSEDED = "superseded"
@@ -67,3 +68,61 @@ class Reason:
 
     code: ReasonCode
     message: Text
+
+
+Usual = tuple[timedelta, timedelta]
+"""From and to how long something usually takes."""
+
+
+def in_minutes(usual: Usual) -> dict[str, int]:
+    """Return both as whole minutes, by the names that sentences have for them."""
+    least, most = (time // timedelta(minutes=1) for time in usual)
+    return {"least": least, "most": most}
+
+
+FIRST = timedelta(milliseconds=250)
+LONGEST = timedelta(minutes=2)
+STEP, SLACK = 12, timedelta(seconds=0.8)
+"""A pass comes a twelfth of the wait, and this, after the one before it: a change is seen at most a
+tenth of the wait, and a second, late. A target may answer from a list that is the rest of it old.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Observe again at `until`; given up at `deadline`, when there is one. `usual` is how long it
+    takes most times, where that is known.
+    """
+
+    why: Text
+    since: datetime
+    until: datetime
+    deadline: datetime | None = None
+    usual: Usual | None = None
+
+
+def wait_for(
+    why: Text,
+    since: datetime,
+    now: datetime,
+    deadline: datetime | None = None,
+    usual: Usual | None = None,
+) -> Waiting:
+    """Choose the next pass: soon at first, then ever later, never past the deadline."""
+    waited = now - since
+    # A beginning in the future was written by a clock that was ahead.
+    growing = max(min(waited / 3, waited / STEP + SLACK), FIRST)  # a third in the first seconds
+    until = now + (LONGEST if waited < timedelta(0) else min(growing, LONGEST))
+    until = until if deadline is None else min(until, deadline)
+    return Waiting(why, since, until, deadline, usual)
+
+
+def applying(target: str, usual: Usual | None) -> Text:
+    """Return that a target has taken a change, and how long that lasts, where it is known."""
+    if usual is None:
+        return Text("{target} is applying the change", target=target)
+    return Text(
+        "{target} is applying the change (usually {least}–{most} min)",
+        target=target,
+        **in_minutes(usual),
+    )

@@ -135,9 +135,7 @@ def _proofs_in(value: str) -> Iterator[str]:
 
 
 def _spread(compact: str, places: Sequence[int], spelling: str) -> _Spans:
-    """Return where words repeat a spelling with blanks between its characters; `compact` are the
-    words without any, and `places` say where its characters stand in them.
-    """
+    """Return where words repeat a spelling with blanks between its characters."""
     closed = "".join(character for character in spelling if not _is_blank(character))
     if len(closed) >= _SHORTEST_WITHIN:
         for start, end in _spans(compact, closed):
@@ -246,9 +244,7 @@ def quoted_id(said: str, secrets: Iterable[Secret] = ()) -> str:
 
 
 def quoted_code(said: str, secrets: Iterable[Secret] = ()) -> str:
-    """Return the code of an answer, which is kept for ever: of words and numbers, in one piece; ""
-    when it could be a key or is none.
-    """
+    """Return the code of an answer, of words and numbers; "" when it could be a key."""
     return said if _ID.fullmatch(said) and quoted(said, secrets) == said else ""
 
 

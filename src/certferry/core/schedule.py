@@ -38,11 +38,8 @@ def twice(moment: time) -> tuple[time, time]:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What is run: absolute, so that it needs neither this directory nor this environment.
-
-    `environment` is what it needs all the same, `writes` are the directories that it writes into.
-    With `runs_programs` it starts programs of the operator's. `on_failure` is run where the run
-    fails.
+    """What is run, absolute, with the `environment` that it needs all the same and the directories
+    into which it `writes`. With `runs_programs` it starts programs of the operator's.
     """
 
     command: tuple[str, ...]
@@ -62,10 +59,8 @@ class Installation(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Scheduled:
-    """A run that is installed.
-
-    `next_run` is `None` where it is not known. `to_do` is what the operator has to do before the
-    system is sure to start it. `path` is where it looks for programs, written like PATH.
+    """A run that is installed. `to_do` is what the operator has to do before the system is sure to
+    start it; `path` is where it looks for programs, written like PATH.
     """
 
     place: Text
@@ -86,7 +81,5 @@ def may_ping(sent: Sequence[datetime], now: datetime, *, ends: bool) -> bool:
 
 
 def recent(sent: Sequence[datetime], now: datetime) -> tuple[datetime, ...]:
-    """Return the pings of the last minute. One in the future was written by a clock that was
-    ahead.
-    """
+    """Return the pings of the last minute, none by a clock that was ahead."""
     return tuple(moment for moment in sent if now - MINUTE < moment <= now)

@@ -1,4 +1,4 @@
-"""A value that never prints itself, and the names and values by which one is told."""
+"""A value that never prints itself, and the names and values by which one is known."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from weakref import WeakValueDictionary
 
 MASK = "•••"
 
-_TELLS_A_SECRET = re.compile(
+_NAMES_A_SECRET = re.compile(
     # Whole words of a name, between `_`: a KEYBOARD and a KEYMAP are none. PWD is where one is.
     r"(?!pwd\Z)(?:.*_)?"
     r"(?:(?:[^\W_]*(?:access|api|auth|private|secret|ssh))?keys?|[^\W_]*(?:secret|token)s?"
@@ -75,9 +75,9 @@ def secrets_in_use() -> frozenset[Secret]:
     return frozenset(one for one in found if one is not None)
 
 
-def tells_a_secret(name: str) -> bool:
+def names_a_secret(name: str) -> bool:
     """Return whether something is called as what holds secrets is, `DP_Key` among them."""
-    return _TELLS_A_SECRET.match(name) is not None
+    return _NAMES_A_SECRET.match(name) is not None
 
 
 def may_be_a_secret(value: str) -> bool:

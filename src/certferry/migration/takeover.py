@@ -277,7 +277,7 @@ def as_remembered(found: Sequence[OldCertificate], state: StateStore) -> tuple[O
         known = [
             lineage
             for lineage, versions in remembered.items()
-            if any(version.certificate.fingerprint == fingerprint for version in versions)
+            if any(version.fingerprint == fingerprint for version in versions)
         ]
         taken = {other.lineage for other in (*found, *named)}
         free = [lineage for lineage in known if lineage not in taken]

@@ -8,10 +8,10 @@ in `certferry.notify` where it connects to a `ports.notifier.Notifier`.
 
 A target may have four names more:
 
-- `DeploySettings`, a frozen dataclass of what a deployment to it can be told, of the fields of
+- `DeploySettings`, a frozen dataclass of what a deployment to it may set, of the fields of
   `core.desired.certificate.DesiredHttps` and `kind`. Without it, that is nothing beside what each
-  deployment can be told, such as `domains` and `retire`. `config.bind` says which types its fields
-  may have, and that a method `wrong` may tell what does not go together.
+  deployment may set, such as `domains` and `retire`. `config.bind` says which types its fields
+  may have, and that a method `wrong` may return what does not go together.
 - `NEEDS_COMMON_NAME`, a `CommonNameRule`: certificates without a common name are refused. Without
   it, they are taken.
 - `LEAST_LIFE`, the name of a field of `Settings`: how many days a certificate must be valid still
@@ -65,7 +65,7 @@ class Variable:
 @dataclass(frozen=True, slots=True)
 class CodeMeaning:
     """What to do about a code that a service answers with, and what the code says, where messages
-    tell that beside the service's own words.
+    have that beside the service's own words.
     """
 
     advice: Text
@@ -112,24 +112,20 @@ class Adapter(Protocol):
     @property
     def SERVICE(self) -> str:  # noqa: N802 - a module's constant
         """How the service is called in sentences, such as `Harbour`."""
-        ...
 
     @property
     def ENVIRONMENT(self) -> Sequence[Variable]:  # noqa: N802 - a module's constant
         """The keys that are asked for where there are none: of `certferry init`, and where there is
         no file. Each is a field of the settings, required unless another can stand in its place.
         """
-        ...
 
     @property
     def Settings(self) -> type[Any]:  # noqa: N802 - a module's class
         """A frozen dataclass. Its fields are the keys of an account, and a field without a default
-        is required; `config.bind` tells which types a field may have. A `Secret` never prints.
+        is required; `config.bind` says which types a field may have. A `Secret` never prints.
         """
-        ...
 
     def connect(self, settings: Any, context: Context, /) -> Any:
-        """Give the account's port, for all that a run does with it: it may be shared between
+        """Return the account's port, for all that a run does with it: it may be shared between
         threads. Sends nothing yet. Raises `ConfigError` for settings that can be none.
         """
-        ...

@@ -11,16 +11,15 @@ class DnsProvider(Protocol):
     """
 
     def add_txt(self, name: str, value: str) -> str:
-        """Put a TXT value at a name and give a handle by which any process can remove it.
+        """Put a TXT value at a name and return a handle by which any process can remove it.
 
         Must keep other values under the same name, since apex and wildcard share one (RFC 8555
         §8.4); must be idempotent, also when an answer was lost. Raises `ZoneNotFound`,
         `DnsAccessDenied`, `DnsRejected` or `DnsUnavailable`.
         """
-        ...
 
     def remove_txt(self, name: str, value: str, handle: str | None) -> bool:
-        """Take away exactly this value, and tell whether it was there.
+        """Remove exactly this value, and return whether it was there.
 
         Without a handle it is looked for by name and value. With one that another process was given
         the record must be looked at first, by name, type and value: where it was kept, it may
@@ -30,7 +29,6 @@ class DnsProvider(Protocol):
 
         Raises as `add_txt` does.
         """
-        ...
 
 
 @runtime_checkable
@@ -38,5 +36,4 @@ class SharedOut(DnsProvider, Protocol):
     """Several accounts that are one provider together."""
 
     def at(self, name: str) -> DnsProvider:
-        """Give the account that writes at a name. Raises `DnsError` where none can."""
-        ...
+        """Return the account that writes at a name. Raises `DnsError` where none can."""

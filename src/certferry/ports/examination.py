@@ -1,5 +1,5 @@
 """The ports through which an account is examined before it is relied on. An adapter has those it
-can, and `isinstance` tells; of one that has none nothing is reported.
+can, as `isinstance` shows; of one that has none nothing is reported.
 """
 
 from __future__ import annotations
@@ -21,18 +21,16 @@ class Examined(Protocol):
         """Look at the account of this label by calls that read alone. Changes nothing. What is
         refused is a finding; raises `CertferryError` where nothing could be asked.
         """
-        ...
 
 
 @runtime_checkable
 class Timed(Protocol):
-    """A service that tells the time with its answers."""
+    """A service whose answers bear the time."""
 
     def clock_ahead(self) -> timedelta | None:
-        """Return how far its clock is ahead of this machine's; `None` where it does not tell.
+        """Return how far its clock is ahead of this machine's; `None` where it is not known.
         Needs no keys. Raises `CertferryError` where it does not answer.
         """
-        ...
 
 
 @runtime_checkable
@@ -43,7 +41,6 @@ class Delegated(Protocol):
         """Return the host names that a zone of the account is to be delegated to; empty where that
         is not known. Raises `DnsError`.
         """
-        ...
 
 
 @runtime_checkable
@@ -54,7 +51,6 @@ class PointedAt(Protocol):
         """Return for each domain, as certferry spells it, the name that its CNAME is to lead to.
         Raises `DeployError`.
         """
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +66,7 @@ class AccountReport:
 
 @runtime_checkable
 class Reporting(Protocol):
-    """An account of whose calls an issue can tell."""
+    """An account of whose calls an issue can have a report."""
 
     def report(self) -> AccountReport:
         """Make a few reading calls, and return how they were answered. Raises `Interrupted`."""
-        ...

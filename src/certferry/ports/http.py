@@ -49,7 +49,6 @@ class Http(Protocol):
         Waits for no answer for ever, follows no redirect and keeps no cookie. Raises `NoAnswer`,
         and `Interrupted` when the run is stopped.
         """
-        ...
 
 
 class Pace(Protocol):
@@ -57,7 +56,6 @@ class Pace(Protocol):
 
     def wait(self) -> None:
         """Return when the next request may be sent. Raises whatever a pause raises."""
-        ...
 
 
 OpenPace = Callable[[str, float], Pace]

@@ -22,13 +22,13 @@ from certferry.ports.state import Lease
 class IssueRequest:
     """What to order. The first name becomes the common name; at most 100 names.
 
-    `replaced_pem` is the leaf that the new certificate is to replace, which the CA is told where it
+    `replaced_pem` is the leaf that the new certificate is to replace, which the CA learns where it
     wants to know. `profiles` are in order of preference, none for the CA's own choice; `directory`
     is the URL of the CA that is asked, the usual one where it is empty; `reused_key` is to be the
     certificate's where it is of the type.
 
     `dns` is the label of the account that writes the records. `renews`: the lineage has had a
-    certificate of this CA for exactly these names. `exempt`: the CA is told what is replaced, and
+    certificate of this CA for exactly these names. `exempt`: the CA learns what is replaced, and
     most likely counts the order against none of its limits.
     """
 
@@ -62,14 +62,12 @@ class Issuer(Protocol):
         are looked for: then this raises `IssuanceError` as well. `issue` asks this before it
         orders.
         """
-        ...
 
     def rate_limit_hold(self, request: IssueRequest) -> OrderHeldBack | None:
-        """Tell why the CA is not asked for this now, and until when, by what was ordered and what
-        it said before: its limits, where they are known, and its Retry-After. An order that is
-        gone on with spends nothing. The CA is asked nothing.
+        """Return why the CA is not asked for this now, and until when, by what was ordered and
+        what it said before: its limits, where they are known, and its Retry-After. An order that
+        is continued spends nothing. The CA is asked nothing.
         """
-        ...
 
     def issue(
         self, request: IssueRequest, dns: DnsProvider, lease: Lease, progress: Progress
@@ -86,7 +84,6 @@ class Issuer(Protocol):
         among them, or `DnsError`; after `DnsAccessDenied` it must ask the account before it orders
         again.
         """
-        ...
 
     def renewal_info(self, cert_pem: str, directory: str = "") -> RenewalInfo:
         """Ask when a certificate should be renewed; no answer of the CA's is an empty one. The CA
@@ -94,7 +91,6 @@ class Issuer(Protocol):
 
         Costs one request, now and then another. Raises `IssuanceError` when the CA cannot be asked.
         """
-        ...
 
     def sweep(self, lineage: str, accounts: Sequence[DnsProvider], now: datetime) -> None:
         """Remove the challenge records that an interrupted run of the lineage left, each at the
@@ -103,7 +99,6 @@ class Issuer(Protocol):
         Raises `DnsError` when one may still be there; those whose zone no account has had for days
         are forgotten.
         """
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,30 +114,26 @@ class AccountFacts:
 
 class CaAccount(Protocol):
     """The account at one directory. All raise `IssuanceError` and `StateError`; all but `revoke`
-    and `look` raise `PlanRefused` where there is no account.
+    and `facts` raise `PlanRefused` where there is no account.
     """
 
-    def look(self) -> AccountFacts | None:
+    def facts(self) -> AccountFacts | None:
         """Ask the CA for the account; `None` where there is none. Changes nothing there."""
-        ...
 
     def rollover(self) -> None:
-        """Give the account a new key. Killed in between, the next run has a key that is in force:
+        """Replace the account's key. Killed in between, the next run has a key that is in force:
         both are kept until the CA has answered.
         """
-        ...
 
     def deactivate(self) -> None:
         """Put the account out of use for ever, and forget it."""
-        ...
 
     def revoke(self, bundle: CertificateBundle, reason: RevocationReason) -> None:
         """Revoke a certificate: as the account, or with the certificate's own key where the account
         may not. One that is revoked already is done. Raises `CertificateError` for a key that can
         sign no request.
         """
-        ...
 
 
 AccountAt = Callable[[str | None], CaAccount]
-"""Gives the account at a directory; at the usual one where it is not known."""
+"""Returns the account at a directory; at the usual one where it is not known."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from certferry.core.assessment.notifications import Message
+from certferry.core.assessment.notices import Message
 from certferry.text import Text
 
 
@@ -19,9 +19,7 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class RefusedForGood:
-    """The service refused the message, and would refuse it again: the operator has to put something
-    right. With `partly`, some of the recipients have it all the same.
-    """
+    """The service would refuse the message again, too. With `partly`, some recipients have it."""
 
     problem: Text
     hint: Text | None = None
@@ -49,4 +47,3 @@ class Notifier(Protocol):
         and waits for a few seconds at most; follows no redirect. No secret, and no address of a
         webhook, is in what it says. Raises `Interrupted` when the run is stopped.
         """
-        ...

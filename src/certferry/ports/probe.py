@@ -18,7 +18,6 @@ class Probe(Protocol):
         An address that does not answer is reported, not raised; so is a domain without addresses,
         as one `Served` with an empty address. Raises only `Interrupted`.
         """
-        ...
 
 
 class HostProbe(Probe, Protocol):
@@ -28,4 +27,3 @@ class HostProbe(Probe, Protocol):
         """Do as `served`, at each host's own port. One that is an address is looked at itself, and
         its certificate has to name it.
         """
-        ...

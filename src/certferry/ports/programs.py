@@ -32,4 +32,3 @@ class RunProgram(Protocol):
         Raises `TargetRejected` when it cannot be run, another `DeployError` when it was ended for
         its time, and `Interrupted` when the run is stopped.
         """
-        ...

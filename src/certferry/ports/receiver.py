@@ -23,17 +23,16 @@ class Delivered:
 class Receiver(Protocol):
     """Takes one certificate after the other; the new one takes the old one's place.
 
-    It serves no connections, so nothing outside can tell what it holds: it looks by itself.
+    It serves no connections, so nothing outside shows what it holds: it looks by itself.
     """
 
     def observe(self, delivered: Delivered | None) -> ObservedDomain:
-        """Tell what the receiver holds, and what of it is not as it was delivered. Changes nothing.
+        """Return what it holds, and what of that is not as it was delivered. Changes nothing.
 
         `delivered` is the last delivery, when it ended well and the state still knows of it. A
         receiver that cannot take anything is reported as `UNAVAILABLE` with the
         reason. Raises `DeployError` when it cannot be looked at.
         """
-        ...
 
     def deliver(self, lineage: str, bundle: CertificateBundle) -> None:
         """Hand the certificate over, and return when nothing is left to do.
@@ -42,4 +41,3 @@ class Receiver(Protocol):
         missing, and no more, when the certificate is there already. Raises `DeployError`: then a
         later look finds what is still to be done.
         """
-        ...

@@ -19,12 +19,9 @@ class Scheduler(Protocol):
         """Install the job, twice a day, and return what is installed now. A time that was chosen
         before stays; where the very same job is installed already, nothing is written.
         """
-        ...
 
     def remove(self) -> Text | None:
         """Remove our entry, and return its place; `None` where there was none."""
-        ...
 
     def find(self) -> Scheduled | None:
         """Return what is installed, `None` where nothing is."""
-        ...

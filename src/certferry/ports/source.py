@@ -18,4 +18,3 @@ class CertificateSource(Protocol):
         chain that is incomplete or in the wrong order, as is found while another client is just
         writing. Raises `CertificateError` for what cannot be read.
         """
-        ...

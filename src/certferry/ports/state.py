@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, TypeVar
 
+from certferry.core.assessment.health import Sighting
 from certferry.core.assessment.notices import ChannelState, Notice
-from certferry.core.assessment.sightings import Sighting
 from certferry.core.certificates.certificate import CertificateBundle, KeyType
 from certferry.core.certificates.lineage import Revocation, Version, Withdrawal
 from certferry.core.certificates.renewal import RenewalWindow

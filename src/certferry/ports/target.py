@@ -21,34 +21,30 @@ class DeployTarget(Protocol):
 
         A named domain that is not there, or one that cannot be changed, is reported as
         `UNAVAILABLE` with the reason; what `exclude` takes away, as `excluded`; what is found, and
-        serves no visitors since it is switched off, may be told as `left_out`, so that nothing
+        serves no visitors since it is switched off, may be reported as `left_out`, so that nothing
         fails of it; `served` is left empty. Raises `DeployError` when the target cannot be read.
         """
-        ...
 
     def upload(self, lineage: str, bundle: CertificateBundle) -> str:
-        """Give the remote id of the certificate, uploading it only if it is not there yet.
+        """Return the remote id of the certificate, uploading it only if it is not there yet.
 
         Must be idempotent by fingerprint, also when an answer was lost; must remove nothing.
         Raises `DeployError`.
         """
-        ...
 
     def bind(self, domain: str, kind: Kind, remote_id: str, https: DesiredHttps) -> str | None:
         """Ask the target to serve the certificate under the domain; returns when it is accepted,
         with the target's own id of the request where it gives one.
 
-        Must keep the domain's other settings unless the wish names them; must be idempotent; must
+        Must keep the domain's other settings unless `https` names them; must be idempotent; must
         not write while an earlier change is carried out (`TargetBusy`). Raises `DeployError`,
         `CopyGone` where there is no such certificate.
         """
-        ...
 
     def retire(self, remote_id: str, label: str, *, unmanaged: bool = False) -> bool:
-        """Remove a copy that nothing uses, and tell whether it was there.
+        """Remove a copy that nothing uses, and return whether it was there.
 
         Must refuse what does not carry the label and, unless `unmanaged` is set, what carries no
         mark of ours (`TargetRejected`); must always refuse what is bound (`TargetInUse`). Raises
         `DeployError`.
         """
-        ...

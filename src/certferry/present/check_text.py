@@ -19,9 +19,8 @@ from certferry.core.assessment.health import (
 from certferry.core.certificates.renewal import renew_at
 from certferry.core.planning.report import SyncReport
 from certferry.present.documents import Document, moment, of_problem, of_subject
-from certferry.present.language import Voice
+from certferry.present.language import Voice, of_lineage, one_or_many
 from certferry.present.layout import visible
-from certferry.present.vocabulary import of_lineage, one_or_many
 from certferry.problem import Problem
 from certferry.text import Text, verbatim
 
@@ -57,7 +56,7 @@ def status_of(concerns: Iterable[Concern]) -> PluginStatus:
 def of_checkup(found: Checkup, now: datetime, voice: Voice) -> Iterator[str]:
     """Write the plugin's line, and a line of detail for each thing that needs a person."""
     status = status_of(found.concerns)
-    yield _first(status, summary(found, now, voice), _performance(found, now))
+    yield f"{_first(status, summary(found, now, voice))} | {_performance(found, now)}"
     for concern in found.concerns[:MOST_DETAILS]:
         yield _detail(concern, voice)
     more = len(found.concerns) - MOST_DETAILS
@@ -67,7 +66,7 @@ def of_checkup(found: Checkup, now: datetime, voice: Voice) -> Iterator[str]:
 
 def of_failure(problem: Problem, voice: Voice) -> Iterator[str]:
     """Write that nothing can be judged."""
-    yield _first(PluginStatus.UNKNOWN, voice.say_on_one_line(problem.message), "")
+    yield _first(PluginStatus.UNKNOWN, voice.say_on_one_line(problem.message))
     if problem.hint is not None:
         yield _harmless(voice.say_on_one_line(problem.hint))
 
@@ -108,15 +107,15 @@ def document_of_failure(problem: Problem, voice: Voice) -> Document:
 def summary(found: Checkup, now: datetime, voice: Voice) -> str:
     """Write the worst in a sentence, and how the whole stands."""
     counted: list[Text] = []
-    if found.concerns:
-        worst, more = _in_words(found.concerns[0]), len(found.concerns) - 1
-        counted.append(Text("{said} (and {count} more)", said=worst, count=more) if more else worst)
+    for worst in found.concerns[:1]:
+        more, said = len(found.concerns) - 1, _in_words(worst)
+        counted.append(Text("{said} (and {count} more)", said=said, count=more) if more else said)
     if found.places == found.served and found.places:
         counted.append(Text("{count} served", count=found.served))
     elif found.places:
         counted.append(Text("{served} of {count} served", served=found.served, count=found.places))
     else:
-        one, many = Text("1 certificate"), Text("{count} certificates", count=found.certificates)
+        one, many = Text("1 certificate"), Text("{count} certificates")
         counted.append(one_or_many(found.certificates, one, many))
     if found.soonest is not None:
         days = days_left(found.soonest.certificate.not_after, now)
@@ -130,9 +129,8 @@ def days_left(end: datetime, now: datetime) -> int:
     return (end - now) // _DAY
 
 
-def _first(status: PluginStatus, sentence: str, performance: str) -> str:
-    line = f"{SERVICE} {status.name} - {_harmless(sentence)}"
-    return f"{line} | {performance}" if performance else line
+def _first(status: PluginStatus, sentence: str) -> str:
+    return f"{SERVICE} {status.name} - {_harmless(sentence)}"
 
 
 def _performance(found: Checkup, now: datetime) -> str:

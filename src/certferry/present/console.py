@@ -14,7 +14,7 @@ from typing import TextIO
 from certferry.present.language import Voice
 from certferry.present.layout import (
     Line,
-    Table,
+    TextTable,
     aligned,
     as_json,
     coloured,
@@ -59,7 +59,7 @@ class Console:
         """Write sentences for a person; on a terminal they are broken at spaces."""
         self.print(self._folded(self.stdout, lines))
 
-    def print_table(self, table: Table, below: Iterable[Line] = ()) -> None:
+    def print_table(self, table: TextTable, below: Iterable[Line] = ()) -> None:
         """Write data for a person, as columns; on a terminal they are never wider than it is.
 
         What is to stand below them is set off by an empty line.
@@ -69,7 +69,7 @@ class Console:
         if remarks:
             self.print_wrapped([line(), *remarks])
 
-    def print_stderr_table(self, table: Table) -> None:
+    def print_stderr_table(self, table: TextTable) -> None:
         """Write what is not data as columns, set off by an empty line."""
         self.print_stderr([*_as_wide_as(self.stderr, table), line()])
 
@@ -114,5 +114,5 @@ def standard_console(environ: Mapping[str, str]) -> Console:
     return Console(sys.stdout or io.StringIO(), sys.stderr or io.StringIO(), environ)
 
 
-def _as_wide_as(stream: TextIO, table: Table) -> list[Line]:
+def _as_wide_as(stream: TextIO, table: TextTable) -> list[Line]:
     return fitted(table, shutil.get_terminal_size().columns) if stream.isatty() else aligned(table)

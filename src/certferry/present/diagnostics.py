@@ -20,9 +20,8 @@ from types import TracebackType
 
 from certferry.core.redaction import discreet
 from certferry.present.language import Voice
-from certferry.present.layout import Tone, labelled, plain, visible
+from certferry.present.layout import plain, visible
 from certferry.present.run_log import Entry, Level, RunLog
-from certferry.present.vocabulary import WARNING
 from certferry.text import Text, cut, verbatim
 
 _OURS = "certferry"
@@ -32,11 +31,7 @@ BELOW = "\n    "
 
 _ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 
-_LEVELS = {
-    logging.DEBUG: Level.DEBUG,
-    logging.INFO: Level.INFO,
-    logging.WARNING: Level.WARNING,
-}
+_LEVELS = {logging.DEBUG: Level.DEBUG, logging.INFO: Level.INFO, logging.WARNING: Level.WARNING}
 
 
 class DiscreetFormatter(logging.Formatter):
@@ -59,9 +54,7 @@ class DiscreetFormatter(logging.Formatter):
         """Return the record's lines."""
         is_warning = record.levelno == logging.WARNING and not record.exc_info
         if self._for_operators and is_warning and isinstance(record.msg, Text):
-            say = self._voice.say
-            rows = labelled(say(WARNING), Tone.PENDING, say(record.msg))
-            return discreet("\n".join(map(plain, rows)))
+            return discreet("\n".join(map(plain, self._voice.warning(record.msg))))
         said = copy.copy(record)
         said.msg, said.args = said_by(record, self._voice), None
         return BELOW.join(map(visible, discreet(super().format(said)).split("\n")))

@@ -1,11 +1,11 @@
-"""What accounts hold, as a person reads it: a row for each domain, with what needs a person first;
-then the certificates that nothing uses, and how many there are of each.
+"""What accounts hold and what hosts serve, declared or not, for people and for programs: a row for
+each domain, certificate or address, what is wrong with it, and how many there are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from datetime import datetime
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime, timedelta
 
 from certferry.core.certificates.certificate import short
 from certferry.core.discovery.inventory import (
@@ -14,14 +14,13 @@ from certferry.core.discovery.inventory import (
     Discovery,
     Urgency,
 )
-from certferry.core.discovery.watched import within_reach
+from certferry.core.discovery.watched import Changes, HostObservation, within_reach
 from certferry.core.observed.inferred import Owner
 from certferry.core.observed.observation import Served
-from certferry.present.language import Voice
-from certferry.present.layout import Line, Span, Table, Tone, labelled, line, width
-from certferry.present.status_text import NOTHING
-from certferry.present.vocabulary import ERROR, HINT, WARNING, in_brackets, once, one_or_many
-from certferry.problem import Problem
+from certferry.present.documents import Document, moment, of_problem, of_served
+from certferry.present.language import Voice, in_brackets, once, one_or_many
+from certferry.present.layout import Line, Span, TextTable, Tone, line, width
+from certferry.present.status_text import NOTHING, served_by_addresses
 from certferry.text import Text, verbatim
 
 _LABEL = 24
@@ -38,13 +37,13 @@ _AT_REST = "success"
 """A state that is no news."""
 
 
-def domains(found: Discovery, now: datetime, voice: Voice) -> Table:
+def domains(found: Discovery, now: datetime, voice: Voice) -> TextTable:
     """Render a row for each domain; with several accounts, each names its own."""
     rows = [(_domain(one, now, voice), one.account) for one in found.domains]
     return _table(_DOMAINS, rows, found, voice)
 
 
-def unused(found: Discovery, now: datetime, voice: Voice) -> Table:
+def unused(found: Discovery, now: datetime, voice: Voice) -> TextTable:
     """Render a row for each certificate that none of the domains is bound to."""
     rows = [(_certificate(one, now, voice), one.account) for one in found.unused]
     return _table(_CERTIFICATES, rows, found, voice)
@@ -55,11 +54,11 @@ def _table(
     rows: Sequence[tuple[tuple[Span, ...], str]],
     found: Discovery,
     voice: Voice,
-) -> Table:
+) -> TextTable:
     several = len(found.accounts) > 1
     named = (*headers, Text("ACCOUNT")) if several else headers
     shown = tuple((*row, Span(account)) if several else row for row, account in rows)
-    return Table(tuple(map(voice.say, named)), shown, hangs=True)
+    return TextTable(tuple(map(voice.say, named)), shown, hangs=True)
 
 
 def remarks(found: Discovery, voice: Voice) -> Iterator[Line]:
@@ -68,24 +67,14 @@ def remarks(found: Discovery, voice: Voice) -> Iterator[Line]:
         name = one.found.domain
         for said in _remarks(one):
             words = once(name, voice.say(said)).removeprefix(f"{name} ")
-            yield from labelled(f"{name}: ", Tone.STRONG, words)
-
-
-def problems(found: Sequence[Problem], voice: Voice) -> Iterator[Line]:
-    """Render which account, or which part of one, could not be read."""
-    for one in found:
-        label, tone = (ERROR, Tone.BAD) if one.is_error else (WARNING, Tone.PENDING)
-        words = f"{one.subject}: {once(one.subject, voice.say(one.message))}"
-        yield from labelled(voice.say(label), tone, words)
-        if one.hint is not None:
-            yield from labelled(voice.say(HINT), Tone.FAINT, voice.say(one.hint))
+            yield from voice.about(name, words)
 
 
 def heading(found: Discovery, voice: Voice) -> Line:
     """Render the heading of the second table."""
-    count, one = len(found.unused), Text("1 certificate that no domain seen here uses:")
-    many = Text("{count} certificates that no domain seen here uses:", count=count)
-    return line(voice.say(one_or_many(count, one, many)))
+    one = Text("1 certificate that no domain seen here uses:")
+    many = Text("{count} certificates that no domain seen here uses:")
+    return line(voice.say(one_or_many(len(found.unused), one, many)))
 
 
 def summary(found: Discovery, everything: Discovery, voice: Voice) -> Line:
@@ -115,11 +104,11 @@ def summary(found: Discovery, everything: Discovery, voice: Voice) -> Line:
 
 
 def _domain_count(count: int) -> Text:
-    return one_or_many(count, Text("1 domain"), Text("{count} domains", count=count))
+    return one_or_many(count, Text("1 domain"), Text("{count} domains"))
 
 
 def _certificate_count(count: int) -> Text:
-    return one_or_many(count, Text("1 certificate"), Text("{count} certificates", count=count))
+    return one_or_many(count, Text("1 certificate"), Text("{count} certificates"))
 
 
 # domains
@@ -183,16 +172,11 @@ def _covered(one: DiscoveredDomain, voice: Voice) -> Span:
 
 def _served(addresses: Sequence[Served], voice: Voice) -> Span:
     """Count the addresses that present a certificate which is valid there, of all that answered."""
-    if not addresses:
-        return NOTHING
     counted = within_reach(addresses)
-    answered = [address for address in counted if address.answered]
-    right = sum(address.valid for address in answered)
-    silent = len(counted) - len(answered)
-    said = Text("{count} of {all}", count=right, all=len(answered))
-    if silent:
-        said = Text("{said}, {silent} silent", said=said, silent=silent)
-    return Span(voice.say(said), Tone.PLAIN if right == len(answered) else Tone.BAD)
+    right = sum(address.answered and address.valid for address in counted)
+    answered = sum(address.answered for address in counted)
+    tone = Tone.PLAIN if right == answered else Tone.BAD
+    return served_by_addresses(right, counted, voice, tone)
 
 
 def _remarks(one: DiscoveredDomain) -> Iterator[Text]:
@@ -231,3 +215,203 @@ def _shortened(label: str) -> str:
     while width(kept) > (_LABEL if kept == label else _LABEL - 1):
         kept = kept[:-1]
     return label if kept == label else f"{kept}…"
+
+
+def of_discovery(found: Discovery, voice: Voice) -> Document:
+    """Write down everything that was found; what is not known is null. `accounts` are those that
+    were looked at, `problems` what could not be.
+    """
+    return {
+        "ok": not any(one.is_error for one in found.problems),
+        "accounts": [look.label for look in found.accounts],
+        "domains": [_domain_document(one, voice) for one in found.domains],
+        "certificates": [_certificate_document(one) for one in found.certificates],
+        "problems": [
+            {
+                "account": one.subject,
+                "severity": one.severity.value,
+                "problem": of_problem(one, voice),
+            }
+            for one in found.problems
+        ],
+    }
+
+
+def _domain_document(one: DiscoveredDomain, voice: Voice) -> Document:
+    found = one.found
+    is_known = found.has_https or not found.binding_hidden
+    return {
+        "account": one.account,
+        "domain": found.domain,
+        "kind": found.kind.value,
+        "state": found.state,
+        "https": found.has_https if is_known else None,
+        "settings": {
+            "force_https": found.https.force_https,
+            "http2": found.https.http2,
+            "tls_versions": _listed(found.https.tls_versions),
+        },
+        "bound": None
+        if one.bound is None
+        else {
+            "remote_id": one.bound.remote_id,
+            "fingerprint": one.bound.fingerprint,
+            "names": _listed(one.bound.names),
+            "not_after": moment(one.bound.not_after),
+            "owner": one.bound.owner and one.bound.owner.value,
+        },
+        "not_after": moment(one.not_after),
+        "covered_by": list(one.covered_by),
+        "deployed_by": one.deployed_by,
+        "by_itself": found.by_itself,
+        "served": [
+            {**of_served(a, voice, a.fingerprint), "not_after": moment(a.not_after)}
+            for a in one.served
+        ],
+        "problem": None if one.problem is None else of_problem(one.problem.problem(), voice),
+    }
+
+
+def _listed(words: Iterable[str] | None) -> list[str] | None:
+    return None if words is None else list(words)
+
+
+def _certificate_document(one: DiscoveredCertificate) -> Document:
+    return {
+        "account": one.account,
+        "remote_id": one.found.remote_id,
+        "name": one.found.label,
+        "names": _listed(one.found.names),
+        "fingerprint": one.fingerprint,
+        "not_after": moment(one.found.not_after),
+        "owner": one.owner.value,
+        "bound_to": list(one.bound_to),
+    }
+
+
+# what hosts serve
+
+
+_HEADERS = (
+    *(Text("HOST"), Text("ADDRESS"), Text("FINGERPRINT"), Text("CHAIN")),
+    *(Text("VALID"), Text("UNTIL"), Text("LEFT")),
+)
+
+
+def hosts(looks: Sequence[HostObservation], now: datetime, voice: Voice) -> TextTable:
+    """Render a row per address."""
+    rows = [_row(look, address, now, voice) for look in looks for address in look.served]
+    return TextTable(tuple(map(voice.say, _HEADERS)), tuple(rows))
+
+
+def below(looks: Sequence[HostObservation], voice: Voice) -> Iterator[Line]:
+    """Render what is wrong at an address, what differs between those of a host, and what to do."""
+    hints = dict[Text, None]()
+    for look in looks:
+        found = [(_where(look, one), one.problem) for one in look.served]
+        found += [(str(look.host), one.problem) for one in look.problems]
+        for where, problem in found:
+            if problem is not None:
+                yield from _at_host(where, look, problem.message, voice)
+                hints |= {} if problem.hint is None else {problem.hint: None}
+    for hint in hints:
+        yield from voice.hint(hint)
+
+
+def news(changes: Changes, look: HostObservation, now: datetime, voice: Voice) -> Iterator[Line]:
+    """Render what changed at a host, a line for each."""
+    at = voice.say(Text("{moment}", moment=now))
+    for one, before in changes.addresses:
+        yield from _at_host(f"{at} {_where(look, one)}", look, _changed(one, before), voice)
+    if changes.problems:
+        in_order = Text("the addresses of the host are in order again")
+        for message in [one.problem.message for one in look.problems] or [in_order]:
+            yield from _at_host(f"{at} {look.host}", look, message, voice)
+
+
+def of_looks(looks: Sequence[HostObservation], now: datetime, voice: Voice) -> Document:
+    """Return what `watch --json` prints."""
+    documents = [_host(look, now, voice) for look in looks]
+    return {"ok": all(look.ok for look in looks), "at": moment(now), "hosts": documents}
+
+
+def of_change(look: HostObservation, now: datetime, voice: Voice) -> Document:
+    """Return what `--follow` prints on one line for a host: how it stands since a change."""
+    return {"at": moment(now), **_host(look, now, voice)}
+
+
+def _changed(now: Served, before: Served | None) -> Text:
+    if now.problem is not None:
+        return now.problem.message
+    until = now.not_after or Text("unknown")
+    serves = Text("serves {fingerprint} (until {until})", fingerprint=_short(now), until=until)
+    if before is None or before.fingerprint in {None, now.fingerprint}:
+        return serves
+    return Text("{now}, before {fingerprint}", now=serves, fingerprint=_short(before))
+
+
+def _short(address: Served) -> str:
+    return short(address.fingerprint or "")
+
+
+def _where(look: HostObservation, address: Served) -> str:
+    return f"{look.host} {address.address}".rstrip()
+
+
+def _at_host(where: str, look: HostObservation, message: Text, voice: Voice) -> Iterator[Line]:
+    return voice.about(where, once(look.host.name, voice.say(message)))
+
+
+def _row(look: HostObservation, address: Served, now: datetime, voice: Voice) -> tuple[Span, ...]:
+    issuers, until = ", ".join(issuer.subject for issuer in address.chain[1:]), address.not_after
+    words, tone = (Text("yes"), Tone.GOOD) if address.valid else (Text("no"), Tone.BAD)
+    return (
+        Span(str(look.host), Tone.STRONG),
+        Span(address.address) if address.address else NOTHING,
+        Span(_short(address)) if address.fingerprint else NOTHING,
+        Span(issuers) if issuers else NOTHING,
+        Span(voice.say(words), tone) if address.answered else NOTHING,
+        NOTHING if until is None else Span(voice.day(until)),
+        left(until, now, voice),
+    )
+
+
+def _host(look: HostObservation, now: datetime, voice: Voice) -> Document:
+    """Return one host. It is ok when each address presents a certificate that is valid there, and
+    no problem of all addresses together has the severity `error`.
+    """
+    return {
+        "host": look.host.name,
+        "port": look.host.port,
+        "ok": look.ok,
+        "addresses": [_address(address, now, voice) for address in look.served],
+        "problems": [
+            {
+                "severity": one.problem.severity.value,
+                **of_problem(one.problem, voice),
+                "addresses": list(one.addresses),
+            }
+            for one in look.problems
+        ],
+    }
+
+
+def _address(address: Served, now: datetime, voice: Voice) -> Document:
+    leaf, ends = address.chain[0] if address.chain else None, address.not_after
+    return {
+        **of_served(address, voice, address.fingerprint),
+        "not_after": moment(ends),
+        "not_before": leaf and moment(leaf.not_before),
+        "days_left": None if ends is None else (ends - now) // timedelta(days=1),
+        "names": leaf and list(leaf.names),
+        "issuer": leaf and leaf.issuer,
+        "chain": [
+            {
+                "subject": issuer.subject,
+                "issuer": issuer.issuer,
+                "fingerprint": issuer.fingerprint,
+                "not_after": moment(issuer.not_after),
+            }
+            for issuer in address.chain[1:]
+        ],
+    }

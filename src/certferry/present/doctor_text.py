@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import platform
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from importlib.metadata import version
 
 from certferry import __version__
 from certferry.ports.examination import AccountReport
-from certferry.present.language import Voice
+from certferry.present.language import Voice, once, one_or_many
 from certferry.present.layout import Line, Tone, labelled, line
-from certferry.present.vocabulary import ERROR, WARNING, once, one_or_many
 from certferry.problem import Problem, Severity
 from certferry.text import Text
 
 FIX = Text("fix: ")
-_LABELS: Mapping[Severity, tuple[Text, Tone]] = {
-    Severity.ERROR: (ERROR, Tone.BAD),
-    Severity.WARNING: (WARNING, Tone.PENDING),
-    Severity.NOTICE: (Text("info: "), Tone.FAINT),
-}
 _INDENT = 2
 
 
@@ -43,26 +37,27 @@ def error_lines(findings: Sequence[Problem], voice: Voice) -> Iterator[Line]:
 
 def _finding(finding: Problem, voice: Voice) -> Iterator[Line]:
     """Write one finding: its subject, its message, its code, its fix."""
-    label, tone = _LABELS[finding.severity]
     words = once(finding.subject, voice.say(finding.message))
     if finding.subject.startswith("/"):
         words = words.removeprefix(f"{finding.subject} ")  # a path is long
     said = f"{finding.subject}: {words} [{finding.code}]"
-    yield from labelled(voice.say(label), tone, said)
+    if finding.severity is Severity.NOTICE:
+        yield from labelled(voice.say(Text("info: ")), Tone.FAINT, said)
+    else:
+        yield from voice.error(said) if finding.is_error else voice.warning(said)
     if finding.hint is not None:
         yield from labelled(voice.say(FIX), Tone.FAINT, voice.say(finding.hint), _INDENT)
 
 
 def _conclusion(findings: Sequence[Problem]) -> Text:
     counts = Counter(finding.severity for finding in findings)
-    errors, warnings = counts[Severity.ERROR], counts[Severity.WARNING]
     counted = [
-        one_or_many(count, one, many)
-        for count, one, many in (
-            (errors, Text("1 error"), Text("{count} errors", count=errors)),
-            (warnings, Text("1 warning"), Text("{count} warnings", count=warnings)),
+        one_or_many(counts[severity], one, many)
+        for severity, one, many in (
+            (Severity.ERROR, Text("1 error"), Text("{count} errors")),
+            (Severity.WARNING, Text("1 warning"), Text("{count} warnings")),
         )
-        if count
+        if counts[severity]
     ]
     if not counted:
         return Text("Everything that a run relies on is in order. Nothing was changed.")
@@ -77,10 +72,8 @@ def report(reports: Iterable[AccountReport], now: datetime, voice: Voice) -> Ite
     heading = Text("certferry {version}, report of {moment}", version=__version__, moment=now)
     yield line("## ", voice.say(heading))
     libraries = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
-    yield from (
-        line(),
-        line(f"Python {platform.python_version()}, {platform.system()}, {libraries}"),
-    )
+    system = f"Python {platform.python_version()}, {platform.system()}, {libraries}"
+    yield from (line(), line(system))
     said = Text(
         "Reading calls only. No secret is in this text, no id, and no name of a domain, a bucket or"
         " a certificate."

@@ -5,28 +5,44 @@ Moments are RFC 3339 in UTC; fingerprints SHA-256 over the DER leaf, lower-case 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 
-from certferry.core.assessment.notices import Subject
-from certferry.core.discovery.inventory import (
-    Bound,
-    DiscoveredCertificate,
-    DiscoveredDomain,
-    Discovery,
-)
+from certferry.core.assessment.health import Recorded
+from certferry.core.assessment.notices import ChannelState, Subject
+from certferry.core.assessment.status import DomainStatus, LastFailure, LineageStatus, are_in_order
 from certferry.core.dns_persist import PersistRecord
-from certferry.core.observed.observation import Served
+from certferry.core.observed.observation import CERTIFICATE, Change, Served
+from certferry.core.observed.records import HistoryEntry
+from certferry.core.planning.plan import (
+    Clean,
+    Deploy,
+    Due,
+    HeldUntil,
+    Issue,
+    NotReady,
+    Plan,
+    PlanFinding,
+    Retire,
+    Rollback,
+    Step,
+    TimedOut,
+    TriedInThisRun,
+    Verify,
+    Weight,
+)
 from certferry.core.planning.report import (
-    LineageReport,
     StepOutcome,
     SyncReport,
     Undeclared,
     of_lineage,
     of_run,
+    served_by,
 )
-from certferry.core.reasons import Reason
-from certferry.errors import Reported, TargetStuck
+from certferry.core.reasons import Reason, ReasonCode, Waiting
+from certferry.core.redaction import quoted
+from certferry.errors import TargetStuck
 from certferry.present.language import Voice
 from certferry.present.run_log import rfc3339
 from certferry.present.status_text import ticket
@@ -46,7 +62,16 @@ def of_report(report: SyncReport, voice: Voice) -> Document:
         "result": of_run(report).value,
         "complete": report.complete,
         "undeclared": [of_undeclared(one, voice) for one in report.undeclared or ()],
-        "certificates": [_lineage_report(lineage, voice) for lineage in report.lineages],
+        "certificates": [
+            {
+                "name": lineage.lineage,
+                "ok": lineage.ok,
+                "result": of_lineage(lineage).value,
+                "fingerprint": lineage.fingerprint,
+                "steps": [_outcome(step, voice) for step in lineage.outcomes],
+            }
+            for lineage in report.lineages
+        ],
     }
 
 
@@ -81,56 +106,24 @@ def moment(value: datetime | None) -> str | None:
     return None if value is None else rfc3339(value)
 
 
-# sync
-
-
-def _lineage_report(lineage: LineageReport, voice: Voice) -> Document:
-    return {
-        "name": lineage.lineage,
-        "ok": lineage.ok,
-        "result": of_lineage(lineage).value,
-        "fingerprint": lineage.fingerprint,
-        "steps": [_outcome(step, voice) for step in lineage.outcomes],
-    }
-
-
 def _outcome(step: StepOutcome, voice: Voice) -> Document:
-    return {
+    message, hint, error = voice.say(step.detail), said_or_none(step.hint, voice), step.error
+    retry_at = None if error is None else error.retry.after
+    written: Document = {
         "action": step.word,
         "target": step.target,
         "domain": step.domain,
         "label": step.label,
         "remote_id": step.remote_id,
         "outcome": step.outcome.value,
-        "detail": voice.say(step.detail),
-        "hint": said_or_none(step.hint, voice),
+        "detail": message,
+        "hint": hint,
         "code": step.code,
-        "problem": _problem(step, voice),
-        "retry_at": moment(_retry_at(step)),
-        **_ticket(step.error),
+        "problem": step.code and {"code": step.code, "message": message, "hint": hint},
+        "retry_at": moment(retry_at if step.waiting is None else step.waiting.until),
     }
-
-
-def _problem(step: StepOutcome, voice: Voice) -> Document | None:
-    """Write what went wrong at a step, if anything did."""
-    if step.code is None:
-        return None
-    message, hint = voice.say(step.detail), said_or_none(step.hint, voice)
-    return {"code": step.code, "message": message, "hint": hint}
-
-
-def _ticket(error: Reported | None) -> Document:
-    """Add what to send to a target's support, in its language, where there is anything to send."""
-    return {"ticket": ticket(error.ticket)} if isinstance(error, TargetStuck) else {}
-
-
-def _retry_at(step: StepOutcome) -> datetime | None:
-    if step.waiting is not None:
-        return step.waiting.until
-    return None if step.error is None else step.error.retry.after
-
-
-# all
+    # What to send to a target's support, in its language.
+    return written | {"ticket": ticket(error.ticket)} if isinstance(error, TargetStuck) else written
 
 
 def of_reason(reason: Reason, voice: Voice) -> Document:
@@ -157,6 +150,18 @@ def of_subject(subject: Subject, lineage: str) -> Document:
     }
 
 
+def of_served(one: Served, voice: Voice, fingerprint: str | None) -> Document:
+    """Write what an address presents. It is ok where that is valid there, and the certificate of
+    this `fingerprint`.
+    """
+    return {
+        "address": one.address,
+        "fingerprint": one.fingerprint,
+        "ok": one.answered and one.valid and one.fingerprint == fingerprint,
+        "problem": problem_or_none(one.problem, voice),
+    }
+
+
 def problem_or_none(problem: Problem | None, voice: Voice) -> Document | None:
     """Write what is wrong, where anything is."""
     return None if problem is None else of_problem(problem, voice)
@@ -177,80 +182,261 @@ def said_or_none(text: Text | None, voice: Voice) -> str | None:
     return None if text is None else voice.say(text)
 
 
-def of_discovery(found: Discovery, voice: Voice) -> Document:
-    """Write down everything that was found; what is not known is null. `accounts` are those that
-    were looked at, `problems` what could not be.
-    """
+def of_plans(plans: Sequence[Plan], voice: Voice) -> Document:
+    """What `plan` prints. `changes` counts steps, but for those that are only tried again."""
     return {
-        "ok": not any(one.is_error for one in found.problems),
-        "accounts": [look.label for look in found.accounts],
-        "domains": [_domain(one, voice) for one in found.domains],
-        "certificates": [_certificate(one) for one in found.certificates],
-        "problems": [
+        "changes": sum(len(plan.pending) for plan in plans),
+        "certificates": [
             {
-                "account": one.subject,
-                "severity": one.severity.value,
-                "problem": of_problem(one, voice),
+                "name": plan.lineage,
+                "names": list(plan.names),
+                "steps": [_step(step, voice) for step in plan.steps],
+                "held_back": _issued_later(plan.issue_later, voice),
+                "refusals": [_refusal(one, voice) for one in plan.having(Weight.REFUSED)],
+                "obstacles": [
+                    _finding(one.target, one.domain, one.problem, voice)
+                    for one in plan.having(Weight.BLOCKED)
+                ],
+                "notices": [
+                    _finding(one.target, one.domain, one.problem, voice)
+                    for weight in (Weight.UNREAD, Weight.UNMATCHED, Weight.SKIPPED)
+                    for one in plan.having(weight)
+                ],
+                "drifts": [
+                    {
+                        "target": drifted.target,
+                        "domain": drifted.domain,
+                        "policy": drifted.policy.value,
+                        "diff": _diff(drifted.changes),
+                    }
+                    for drifted in plan.drifts
+                ],
+                "rolled_back": [
+                    {
+                        "target": back.target,
+                        "domain": back.domain,
+                        "reason": of_reason(Reason(ReasonCode.ROLLED_BACK, back.words), voice),
+                    }
+                    for back in plan.rolled_back
+                ],
+                "ceded": [
+                    {
+                        "target": target,
+                        "lineages": list(lineages),
+                        "message": voice.say(served_by(lineages)),
+                    }
+                    for target, lineages in plan.owned_elsewhere
+                ],
+                "retire_later": sum(count for _, count in plan.retire_later),
             }
-            for one in found.problems
+            for plan in plans
         ],
     }
 
 
-def _domain(one: DiscoveredDomain, voice: Voice) -> Document:
-    found = one.found
-    is_known = found.has_https or not found.binding_hidden
+def of_rehearsal(report: SyncReport, plans: Sequence[Plan], voice: Voice) -> Document:
+    """What `sync --rehearse` prints: what came of each order, and what `plan` would say."""
+    return {**of_report(report, voice), "rehearsed": True, "plan": of_plans(plans, voice)}
+
+
+def _step(step: Step, voice: Voice) -> Document:
+    changes = step.changes if isinstance(step, Deploy | Verify) else ()
+    written: Document = {
+        "action": step.action.value,
+        "target": None if isinstance(step, Issue | Clean) else step.target,
+        "domain": step.domain if isinstance(step, Deploy | Verify | Rollback) else None,
+        "reason": of_reason(step.reason, voice),
+        "diff": _diff(changes),
+    }
+    if isinstance(step, Issue):
+        return written | {
+            "names": list(step.names),
+            "key_type": step.key_type.value,
+            "authorities": [authority.name for authority in step.authorities],
+            "standing": list(step.standing),
+        }
+    if isinstance(step, Clean):
+        return written
+    if isinstance(step, Retire):
+        return written | {
+            "remote_id": step.remote_id,
+            "label": step.label,
+            "not_after": moment(step.not_after),
+            "days_left": None if step.left is None else step.left.days,
+            "again": step.again,
+            **_due(step.due, voice),
+        }
+    if isinstance(step, Deploy):
+        written |= {"upload_deadline": moment(step.upload_by)}
+    return written | {"kind": step.kind.value, **_due(step.due, voice)}
+
+
+def _issued_later(step: Issue | None, voice: Voice) -> Document | None:
+    """Write why a needed order is not made now, and until when."""
+    if step is None or not isinstance(step.due, HeldUntil) or step.due.error is None:
+        return None
     return {
-        "account": one.account,
-        "domain": found.domain,
-        "kind": found.kind.value,
-        "state": found.state,
-        "https": found.has_https if is_known else None,
-        "settings": {
-            "force_https": found.https.force_https,
-            "http2": found.https.http2,
-            "tls_versions": None
-            if found.https.tls_versions is None
-            else list(found.https.tls_versions),
+        "reason": of_reason(step.reason, voice),
+        "error": of_problem(step.due.error.problem(), voice),
+        "until": moment(step.due.until),
+    }
+
+
+def _diff(changes: Sequence[Change]) -> Document:
+    """Write before and after. A certificate is its fingerprint in both, and `remote_id` what the
+    target calls the one that is bound.
+    """
+    return {
+        change.what: {"before": change.before, "after": change.after}
+        | ({"remote_id": change.remote_id} if change.what == CERTIFICATE else {})
+        for change in changes
+    }
+
+
+def _due(due: Due, voice: Voice) -> Document:
+    """Write when a step is carried out: now, waiting until a moment, or blocked in this run."""
+    match due:
+        case Waiting(why=why, until=until):
+            return {"due": "waiting", "until": moment(until), "waits_for": voice.say(why)}
+        case HeldUntil(until):
+            return {"due": "blocked", "until": moment(until)}
+        case TimedOut(error):
+            return {"due": "blocked", "problem": of_problem(error.problem(), voice)}
+        case TriedInThisRun() | NotReady():
+            return {"due": "blocked", "problem": None}
+        case None:
+            return {"due": "now"}
+
+
+def _refusal(finding: PlanFinding, voice: Voice) -> Document:
+    problem = of_problem(finding.problem, voice)
+    return {
+        "target": finding.target,
+        "domain": finding.domain,
+        "reason": {"code": problem["code"], "message": problem["message"]},
+        "hint": problem["hint"],
+        "problem": problem,
+    }
+
+
+def _finding(target: str | None, domain: str | None, problem: Problem, voice: Voice) -> Document:
+    return {"target": target, "domain": domain or None, "error": of_problem(problem, voice)}
+
+
+def of_statuses(
+    statuses: Sequence[LineageStatus],
+    recorded: Recorded,
+    voice: Voice,
+    channels: Mapping[str, ChannelState] = MappingProxyType({}),
+) -> Document:
+    """Return what `status --json` prints. It is ok when nothing needs a person."""
+    last = recorded.last_run
+    return {
+        "ok": are_in_order(statuses, recorded),
+        "last_run": None
+        if last is None
+        else {"ended_at": moment(last.ended_at), "succeeded_at": moment(last.succeeded_at)},
+        "problem": problem_or_none(recorded.problem, voice),
+        "troubles": [
+            {
+                "channel": one.subject.channel or None,
+                **of_problem(one.problem, voice),
+                "since": moment(one.since),
+            }
+            for one in recorded.troubles_of_runs
+        ],
+        "undeclared": [of_undeclared(one, voice) for one in recorded.undeclared],
+        "certificates": [_lineage_status(status, voice) for status in statuses],
+        **({"channels": of_channels(channels, voice)} if channels else {}),
+    }
+
+
+def _lineage_status(status: LineageStatus, voice: Voice) -> Document:
+    version, window = status.version, status.window
+    certificate = None if version is None else version.certificate
+    fingerprint = None if certificate is None else certificate.fingerprint
+    return {
+        "name": status.lineage,
+        "names": list(status.names),
+        "version": None if version is None else version.number,
+        "serial": None if certificate is None else certificate.serial,
+        "fingerprint": fingerprint,
+        "issuer": None if certificate is None else certificate.issuer,
+        "not_before": None if certificate is None else moment(certificate.not_before),
+        "not_after": None if certificate is None else moment(certificate.not_after),
+        "renew_at": moment(status.renew_at),
+        "renewal_window": None
+        if window is None
+        else {
+            "start": moment(window.start),
+            "end": moment(window.end),
+            "explanation_url": None if window.page is None else quoted(window.page),
         },
-        "bound": None if one.bound is None else _bound(one.bound),
-        "not_after": moment(one.not_after),
-        "covered_by": list(one.covered_by),
-        "deployed_by": one.deployed_by,
-        "by_itself": found.by_itself,
-        "served": [_served(address, voice) for address in one.served],
-        "problem": None if one.problem is None else of_problem(one.problem.problem(), voice),
+        "reason": None if status.reason is None else of_reason(status.reason, voice),
+        "state": status.standing.value,
+        "problem": problem_or_none(status.problem, voice),
+        "last_failure": _last_failure(status.last_failure, voice),
+        "domains": [_domain_status(domain, fingerprint, voice) for domain in status.domains],
+        "notices": [
+            _finding(one.subject.target, one.subject.domain, one.problem, voice)
+            for one in status.notices
+        ],
     }
 
 
-def _bound(bound: Bound) -> Document:
+def _domain_status(domain: DomainStatus, current: str | None, voice: Voice) -> Document:
+    fingerprint = domain.fingerprint or current
     return {
-        "remote_id": bound.remote_id,
-        "fingerprint": bound.fingerprint,
-        "names": None if bound.names is None else list(bound.names),
-        "not_after": moment(bound.not_after),
-        "owner": None if bound.owner is None else bound.owner.value,
+        "target": domain.target,
+        "kind": domain.kind.value,
+        "domain": domain.domain,
+        "state": domain.standing.value,
+        "remote_id": domain.remote_id,
+        "upload_deadline": moment(domain.upload_deadline),
+        "not_after": moment(domain.not_after),
+        "problem": problem_or_none(domain.problem, voice),
+        "last_failure": _last_failure(domain.last_failure, voice),
+        **({"ticket": ticket(domain.ticket)} if domain.ticket else {}),
+        "served": [of_served(one, voice, fingerprint) for one in domain.served],
     }
 
 
-def _served(address: Served, voice: Voice) -> Document:
+def _last_failure(failure: LastFailure | None, voice: Voice) -> Document | None:
+    """Write what the last try ended in, since when tries have, and when they are made again."""
+    if failure is None:
+        return None
     return {
-        "address": address.address,
-        "fingerprint": address.fingerprint,
-        "not_after": moment(address.not_after),
-        "ok": address.answered and address.valid,
-        "problem": problem_or_none(address.problem, voice),
+        **of_problem(failure.problem, voice),
+        "since": moment(failure.since),
+        "at": moment(failure.at),
+        "again_at": moment(failure.again_at),
     }
 
 
-def _certificate(one: DiscoveredCertificate) -> Document:
+def of_channels(states: Mapping[str, ChannelState], voice: Voice) -> list[Document]:
+    """Write each channel for programs; one that took its last message has no problem."""
+    return [
+        {
+            "name": name,
+            "since": moment(None if state.refusal is None else state.refusal.since),
+            "again_at": moment(state.again_at),
+            "problem": problem_or_none(state.refusal, voice),
+        }
+        for name, state in states.items()
+    ]
+
+
+def of_history(entries: Sequence[HistoryEntry]) -> Document:
+    """Return what `history --json` prints."""
     return {
-        "account": one.account,
-        "remote_id": one.found.remote_id,
-        "name": one.found.label,
-        "names": None if one.found.names is None else list(one.found.names),
-        "fingerprint": one.fingerprint,
-        "not_after": moment(one.found.not_after),
-        "owner": one.owner.value,
-        "bound_to": list(one.bound_to),
+        "entries": [
+            {
+                "at": moment(entry.at),
+                "name": entry.lineage,
+                "event": entry.event,
+                "who": entry.who,
+                "facts": dict(entry.facts),
+            }
+            for entry in entries
+        ]
     }

@@ -1,4 +1,5 @@
-"""Which language a run speaks, and the voice in which a `Text` becomes what a person reads.
+"""Which language a run speaks, the voice in which a `Text` becomes what a person reads, and the
+words and phrases that every output shares, so that one thing has one name everywhere.
 
 `--lang` decides, then `CERTFERRY_LANG`, then the locale as POSIX reads it: the first of `LC_ALL`,
 `LC_MESSAGES` and `LANG` that is not empty. A locale of another language gets English.
@@ -24,14 +25,19 @@ The rules of the voice:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, tzinfo
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from certferry.core.redaction import redacted
 from certferry.errors import ConfigError
-from certferry.present.vocabulary import WORDS
-from certferry.text import Text, Translate, offset
+from certferry.present.layout import Line, Span, Tone, columns, labelled
+from certferry.problem import Problem
+from certferry.text import Text, Translate, offset, verbatim
+
+if TYPE_CHECKING:  # the core loads the crypto library, which `--help` must not
+    from certferry.core.desired.certificate import Kind
 
 ENGLISH = "en"
 LANGUAGES = ("zh", ENGLISH)
@@ -42,6 +48,39 @@ VARIABLE = "CERTFERRY_LANG"
 _LOCALE = ("LC_ALL", "LC_MESSAGES", "LANG")
 CATALOGUES = Path(__file__).parents[1] / "locale"
 
+WORDS = {
+    word.template: word
+    for word in (
+        # actions
+        *(Text("issue"), Text("adopt"), Text("deploy"), Text("verify"), Text("rollback")),
+        *(Text("retire"), Text("clean"), Text("look")),
+        # outcomes, and what stands in a plan's way
+        *(Text("done"), Text("unchanged"), Text("waiting"), Text("failed"), Text("refused")),
+        *(Text("skipped"), Text("blocked"), Text("unread"), Text("kept"), Text("in vain")),
+        # standings
+        *(Text("verified"), Text("propagating"), Text("processing"), Text("bound")),
+        *(Text("pending"), Text("drifted"), Text("unknown"), Text("overdue")),
+        # whose a certificate is, and how a domain stands in the words of a CDN
+        *(Text("ours"), Text("foreign"), Text("free"), Text("frozen"), Text("offlined")),
+        *(Text("deleted"), Text("notIcpFrozen"), Text("waitCNAME")),
+        # what a change is about, and from what to what, where that is no setting
+        *(Text("certificate"), Text("command"), Text("missing"), Text("changed")),
+        *(Text("delivered"), Text("not run"), Text("edited"), Text("run")),
+        # what has happened
+        *(Text("issued"), Text("issue failed"), Text("adopted"), Text("undeclared")),
+        *(Text("forgotten"), Text("adopt failed"), Text("uploaded"), Text("deployed")),
+        *(Text("deploy failed"), Text("retired"), Text("rolled back"), Text("rollback refused")),
+        *(Text("drift found"), Text("drift over"), Text("ca failed"), Text("revoked")),
+        # what the history keeps of it
+        *(Text("found"), Text("issuer"), Text("serial"), Text("reason"), Text("label")),
+        # services that are called otherwise in Chinese
+        *(Text("DingTalk"), Text("Feishu"), Text("WeCom"), Text("ServerChan"), Text("Mail")),
+        *(Text("Command"), Text("Qiniu"), Text("Tencent Cloud"), Text("Alibaba Cloud DNS")),
+        Text("your own program"),
+    )
+}
+"""Words that programs read too, for people."""
+
 
 def english(template: str) -> str:
     """Translate into the language the templates are written in."""
@@ -49,8 +88,8 @@ def english(template: str) -> str:
 
 
 class Voice:
-    """Says texts in one language, chosen once for a run, and moments by the clock of a `zone`:
-    without one, the machine's.
+    """Translates texts into one language, chosen once for a run, and moments into a
+    `zone`; without one, the machine's.
     """
 
     def __init__(
@@ -84,12 +123,52 @@ class Voice:
         """Return a word that programs read too; one that is not known here stays as it is."""
         return self.say(WORDS[word]) if word in WORDS else word
 
+    def error(self, said: Text | str) -> Iterator[Line]:
+        """Write what is wrong, after its label."""
+        return labelled(self.say(Text("error: ")), Tone.BAD, self._said(said))
+
+    def warning(self, said: Text | str) -> Iterator[Line]:
+        """Write what may go wrong, after its label."""
+        return labelled(self.say(Text("warning: ")), Tone.PENDING, self._said(said))
+
+    def hint(self, hint: Text | None, indent: int = 0) -> Iterator[Line]:
+        """Write what to do, after its label; nothing where there is nothing to do."""
+        if hint is not None:
+            yield from labelled(self.say(Text("hint: ")), Tone.FAINT, self.say(hint), indent)
+
+    def problem(self, problem: Problem) -> Iterator[Line]:
+        """Write an error or a warning, about what it is about, and what to do."""
+        words = self.say(problem.message)
+        if problem.subject:
+            words = f"{problem.subject}: {once(problem.subject, words)}"
+        yield from self.error(words) if problem.is_error else self.warning(words)
+        yield from self.hint(problem.hint)
+
+    def about(self, name: str, said: Text | str) -> Iterator[Line]:
+        """Write a sentence after the name of what it is about."""
+        return labelled(f"{name}: ", Tone.STRONG, once(name, self._said(said)))
+
+    def facts(self, rows: Sequence[tuple[Text, Text | str]], indent: str = "") -> list[Line]:
+        """Write labels, and beside each what it is."""
+        return columns(
+            [
+                (Span(self.say(label), Tone.FAINT), Span(" ".join(self._said(fact).splitlines())))
+                for label, fact in rows
+            ],
+            indent,
+        )
+
+    def _said(self, said: Text | str) -> str:
+        return said if isinstance(said, str) else self.say(said)
+
 
 def voice_for(arguments: Sequence[str], environ: Mapping[str, str]) -> Voice:
     """Return the voice of a run, before anything else of its command line is read: what is wrong
     with it is printed in the language it asks for.
     """
-    return voice_in(_asked_for(arguments) or _named(environ) or _locale(environ))
+    in_force = next(filter(None, map(environ.get, _LOCALE)), "")
+    known = _language(environ.get(VARIABLE, "")) or _language(in_force)
+    return voice_in(_asked_for(arguments) or known or ENGLISH)
 
 
 def must_be_spoken(environ: Mapping[str, str]) -> None:
@@ -97,14 +176,9 @@ def must_be_spoken(environ: Mapping[str, str]) -> None:
     word = environ.get(VARIABLE)
     if word and _language(word) is None:
         one, other = LANGUAGES
+        said = Text("{variable}={word} is not supported; use {one} or {other}")
         raise ConfigError(
-            Text(
-                "{variable}={word} is not supported; use {one} or {other}",
-                variable=VARIABLE,
-                word=word,
-                one=one,
-                other=other,
-            ),
+            said.filled(variable=VARIABLE, word=word, one=one, other=other),
             hint=Text("set it, or unset it: the locale then says which"),
         )
 
@@ -133,16 +207,41 @@ def _asked_for(arguments: Sequence[str]) -> str | None:
     return None
 
 
-def _named(environ: Mapping[str, str]) -> str | None:
-    return _language(environ.get(VARIABLE, ""))
-
-
-def _locale(environ: Mapping[str, str]) -> str:
-    in_force = next(filter(None, map(environ.get, _LOCALE)), "")
-    return _language(in_force) or ENGLISH
-
-
 def _language(word: str) -> str | None:
     """Read `zh`, `zh_CN.UTF-8`, `zh-Hans`: a language, and more about it that is not needed."""
     language = word.replace("-", "_").partition(".")[0].partition("_")[0].lower()
     return language if language in LANGUAGES else None
+
+
+def one_or_many(count: int, one: Text, many: Text, **places: object) -> Text:
+    """Choose between "1 deployment" and "{count} deployments", and fill the places in."""
+    return (one if count == 1 else many).filled(count=count, **places)
+
+
+def once(subject: str | None, words: str) -> str:
+    """Leave out a subject that the line has named already: details often begin with theirs."""
+    return words if subject is None else words.removeprefix(f"{subject}: ")
+
+
+def at_target(target: str, domain: str | None = None) -> Text:
+    """Name a domain at its target, or the target as a whole."""
+    if not domain:
+        return verbatim(target)
+    return Text("{target} → {domain}", target=target, domain=domain)
+
+
+def of_lineage(lineage: str, target: str, domain: str) -> Text:
+    """Name a certificate, or a place of it: `img: qiniu → img.example.com`."""
+    if not target:
+        return verbatim(lineage)
+    return Text("{lineage}: {where}", lineage=lineage, where=at_target(target, domain))
+
+
+def in_brackets(kind: Kind) -> str:
+    """Add what a domain is, where it is not what most are."""
+    return f" ({kind.value})" if kind.is_target_specific else ""
+
+
+def copy_at_target(label: str | None, target: str | None) -> Text:
+    """Name a target's copy of a certificate."""
+    return Text("{label} at {target}", label=label, target=target)

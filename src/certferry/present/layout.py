@@ -59,12 +59,10 @@ def plain(written: Line) -> str:
 
 def coloured(written: Line) -> str:
     """Return a line with the terminal's codes for its tones."""
-    return "".join(map(_coloured, written))
-
-
-def _coloured(span: Span) -> str:
-    words = visible(span.words)
-    return words if span.tone is Tone.PLAIN else f"\x1b[{_CODES[span.tone]}m{words}\x1b[0m"
+    return "".join(
+        visible(words) if tone is Tone.PLAIN else f"\x1b[{_CODES[tone]}m{visible(words)}\x1b[0m"
+        for words, tone in ((span.words, span.tone) for span in written)
+    )
 
 
 def visible(words: str) -> str:
@@ -184,7 +182,7 @@ GAP = "  "
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class TextTable:
     """Rows of cells under headers. Where one that `hangs` is too wide, a long first cell has a line
     to itself.
     """
@@ -194,20 +192,20 @@ class Table:
     hangs: bool = False
 
 
-def without_empty(table: Table, nothing: str, keeping: int) -> Table:
+def without_empty(table: TextTable, nothing: str, keeping: int) -> TextTable:
     """Leave out the columns behind the first few whose cells say nothing."""
     kept = [
         place < keeping or any(row[place].words not in {"", nothing} for row in table.rows)
         for place in range(len(table.headers))
     ]
-    return Table(
+    return TextTable(
         tuple(compress(table.headers, kept)),
         tuple(tuple(compress(row, kept)) for row in table.rows),
         table.hangs,
     )
 
 
-def aligned(table: Table) -> list[Line]:
+def aligned(table: TextTable) -> list[Line]:
     """Write a table as aligned columns."""
     headers = tuple(Span(header, Tone.STRONG) for header in table.headers)
     return columns((headers, *table.rows))
@@ -216,20 +214,19 @@ def aligned(table: Table) -> list[Line]:
 def columns(rows: Sequence[tuple[Span, ...]], indent: str = "") -> list[Line]:
     """Write rows as aligned columns without headers."""
     widths = [max(width(cell.words) for cell in column) for column in zip(*rows, strict=True)]
-    return [line(indent, *_row(cells, widths)) for cells in rows]
+    written = list[Line]()
+    for *others, last in rows:
+        cells = zip(others, widths, strict=False)
+        padding = (Span(padded(cell.words, wide) + GAP, cell.tone) for cell, wide in cells)
+        written.append(line(indent, *padding, last))
+    return written
 
 
-def _row(cells: tuple[Span, ...], widths: Sequence[int]) -> Iterator[Span]:
-    for cell, cells_wide in zip(cells[:-1], widths[:-1], strict=True):
-        yield Span(padded(cell.words, cells_wide) + GAP, cell.tone)
-    yield cells[-1]
-
-
-def hanging(table: Table, cells_wide: int) -> list[Line]:
+def hanging(table: TextTable, cells_wide: int) -> list[Line]:
     """Write a table as columns in so many cells: a first cell that is too long for its column has a
     line to itself.
     """
-    below = aligned(Table(table.headers[1:], tuple(row[1:] for row in table.rows)))
+    below = aligned(TextTable(table.headers[1:], tuple(row[1:] for row in table.rows)))
     firsts = [Span(table.headers[0], Tone.STRONG), *(row[0] for row in table.rows)]
     room = cells_wide - len(GAP) - max(width(plain(row)) for row in below)
     column = max((cells for first in firsts if (cells := width(first.words)) <= room), default=0)
@@ -242,7 +239,7 @@ def hanging(table: Table, cells_wide: int) -> list[Line]:
     return rows
 
 
-def stacked(table: Table) -> Iterator[Line]:
+def stacked(table: TextTable) -> Iterator[Line]:
     """Write each row downwards, for terminals that are too narrow: below the first cell a line for
     each of the others that says something.
     """
@@ -256,8 +253,8 @@ def stacked(table: Table) -> Iterator[Line]:
                 yield line(indent, Span(label, Tone.FAINT), cell)
 
 
-def fitted(table: Table, cells_wide: int) -> list[Line]:
-    """Write a table as columns where they fit, downwards elsewhere; see `Table.hangs`."""
+def fitted(table: TextTable, cells_wide: int) -> list[Line]:
+    """Write a table as columns where they fit, downwards elsewhere; see `TextTable.hangs`."""
     ways = [aligned(table)]
     if table.hangs:
         ways.append(hanging(table, cells_wide))

@@ -16,17 +16,16 @@ from rich.console import ConsoleOptions
 from rich.live import Live
 from rich.text import Text as RichText
 
-from certferry.core.events import Activity, Event, StepEnded
+from certferry.core.events import Activity, Asking, Begun, Counted, Event, LineageEnded, StepEnded
+from certferry.core.planning.plan import Action
 from certferry.core.planning.report import Outcome, StepKey, StepOutcome
-from certferry.core.planning.steps import Action
-from certferry.core.waiting import Asking, Begun, Counted, Ended, Waiting, in_minutes
+from certferry.core.reasons import Waiting, in_minutes
 from certferry.ports.progress import Progress
 from certferry.present.console import Console
-from certferry.present.language import Voice
+from certferry.present.language import WORDS, Voice, once, one_or_many
 from certferry.present.layout import Line, Span, Tone, line, visible
 from certferry.present.plan_text import INDENT
 from certferry.present.report_text import BELOW, head_of, subject_and_detail
-from certferry.present.vocabulary import WORDS, once, one_or_many
 from certferry.text import Text
 
 _REFRESHES = 4
@@ -155,7 +154,7 @@ class Display:
                 case StepEnded():
                     lineage.begin(None)
                     lineage.steps[event.outcome.key] = event.outcome
-                case Ended():
+                case LineageEnded():
                     lineage.begin(None)
                     self._done += 1
 
@@ -216,17 +215,14 @@ class Display:
         return line(Span(name, Tone.STRONG), elapsed, f": {words}")
 
     def _more(self, certificates: int) -> RichText:
-        said = one_or_many(
-            certificates,
-            Text("… 1 more certificate"),
-            Text("… {count} more certificates", count=certificates) if certificates else Text("…"),
-        )
+        many = Text("… {count} more certificates") if certificates else Text("…")
+        said = one_or_many(certificates, Text("… 1 more certificate"), many)
         return RichText(self._voice.say(said), style="dim", no_wrap=True, overflow="ellipsis")
 
     def _parts(self, name: str, lineage: _Lineage) -> Iterator[tuple[Line, Line]]:
         """Return the steps that are no longer what they were, and what goes on now."""
         for step in lineage.shown:
-            yield from self._step(step)
+            yield from self._alike([step], "", 1)
         yield from self._activity(name, lineage)
 
     def _counted_parts(self, name: str, lineage: _Lineage) -> Iterator[tuple[Line, Line]]:
@@ -240,15 +236,16 @@ class Display:
             key = (step.action, step.outcome, "" if step.outcome in _WELL else said)
             alike.setdefault(key, []).append(step)
         for (action, _, said), steps in alike.items():
-            if len(steps) == 1:
-                yield from self._step(steps[0])
-            else:
-                yield from self._alike(steps, said, lineage.of(action)[1])
+            yield from self._alike(steps, said, lineage.of(action)[1])
 
     def _alike(
         self, steps: Sequence[StepOutcome], said: str, domains: int
     ) -> Iterator[tuple[Line, Line]]:
         first = steps[0]
+        if len(steps) == 1:
+            yield head_of(first, self._voice), line(subject_and_detail(first, self._voice))
+            yield from self._wait_of(steps)
+            return
         count = Text("{count} of {all}", count=len(steps), all=max(domains, len(steps)))
         if not said:
             yield head_of(first, self._voice), line(self._voice.say(count))
@@ -270,10 +267,6 @@ class Display:
                 wait = replace(wait, usual=None)
             yield line(" " * BELOW), line(Span(self._voice.say(self._times(wait)), Tone.FAINT))
 
-    def _step(self, step: StepOutcome) -> Iterator[tuple[Line, Line]]:
-        yield head_of(step, self._voice), line(subject_and_detail(step, self._voice))
-        yield from self._wait_of([step])
-
     def _activity(self, name: str, lineage: _Lineage) -> Iterator[tuple[Line, Line]]:
         activity = lineage.activity
         if activity is not None:
@@ -288,10 +281,7 @@ class Display:
         return once(name, self._voice.say(what))
 
     def _asked(self, name: str, asking: Asking, since: datetime) -> Line:
-        return self._for_so_long(name, once(name, self._voice.say(asking.what)), since)
-
-    def _for_so_long(self, name: str, words: str, since: datetime) -> Line:
-        elapsed = _elapsed(self._now() - since)
+        words, elapsed = once(name, self._voice.say(asking.what)), _elapsed(self._now() - since)
         return line(Span(name, Tone.STRONG), f": {words} ", Span(f"({elapsed})", Tone.FAINT))
 
     def _times(self, what: Waiting | Activity, *, until: bool = True) -> Text:
@@ -329,10 +319,10 @@ class Display:
 
     def _footer(self) -> Line:
         elapsed = _elapsed(self._now() - self._begun)
+        said = Text("{elapsed} · Ctrl-C stops; the next run goes on")
         if self._changes_nothing:
-            said = Text("{elapsed} · Ctrl-C stops", elapsed=elapsed)
-        else:
-            said = Text("{elapsed} · Ctrl-C stops; the next run goes on", elapsed=elapsed)
+            said = Text("{elapsed} · Ctrl-C stops")
+        said = said.filled(elapsed=elapsed)
         if self._all > 1:
             said = Text("{done} of {all} done · {said}", done=self._done, all=self._all, said=said)
         return line(Span(self._voice.say(said), Tone.FAINT))
@@ -343,7 +333,7 @@ def _what_waits_first(step: StepOutcome) -> int:
 
 
 def _and_more(count: int) -> Text:
-    return one_or_many(count, Text("and 1 more"), Text("and {count} more", count=count))
+    return one_or_many(count, Text("and 1 more"), Text("and {count} more"))
 
 
 def _longest(steps: Sequence[StepOutcome]) -> Waiting | None:

@@ -8,22 +8,19 @@ from datetime import datetime
 from functools import reduce
 from types import MappingProxyType
 
-from certferry.core.assessment.notices import ChannelState, Notice, Subject, Topic
-from certferry.core.assessment.notifications import Message, Notification
+from certferry.core.assessment.notices import (
+    ChannelState,
+    Message,
+    Notice,
+    Notification,
+    Subject,
+    Topic,
+)
 from certferry.errors import CertferryError, ClockWrong, DnsError, IssuanceError
 from certferry.ports.notifier import AgainAt, Answered, RefusedForGood, Sent
-from certferry.present.documents import (
-    Document,
-    moment,
-    of_problem,
-    of_subject,
-    problem_or_none,
-    said_or_none,
-)
-from certferry.present.language import Voice
-from certferry.present.layout import Line, Span, Tone, labelled, line
-from certferry.present.status_text import hint_lines
-from certferry.present.vocabulary import HINT, at_target, of_lineage
+from certferry.present.documents import Document, moment, of_problem, of_subject, said_or_none
+from certferry.present.language import Voice, at_target, of_lineage
+from certferry.present.layout import Line, Span, Tone, line
 from certferry.problem import Problem
 from certferry.text import Text, verbatim
 
@@ -33,22 +30,20 @@ def answer_lines(
 ) -> Iterator[Line]:
     """Write a line for each channel, and what to do below those that took no message."""
     for name, answer in answers.items():
-        label = f"{name} ({voice.word(services[name])}): "
+        label = f"{name} ({voice.word(services[name])})"
         match answer:
             case Sent():
-                yield line(Span(label, Tone.STRONG), Span(voice.say(Text("sent")), Tone.GOOD))
+                sent = Span(voice.say(Text("sent")), Tone.GOOD)
+                yield line(Span(f"{label}: ", Tone.STRONG), sent)
             case RefusedForGood(problem=problem, hint=hint, partly=partly):
                 said = Text("refused: {problem}", problem=problem)
                 if partly:
                     said = Text("refused in part: {problem}", problem=problem)
-                yield from labelled(label, Tone.STRONG, voice.say(said))
-                if hint is not None:
-                    yield from labelled(f"  {voice.say(HINT)}", Tone.FAINT, voice.say(hint))
+                yield from voice.about(label, said)
+                yield from voice.hint(hint, 2)
             case AgainAt(moment=moment_, problem=problem):
-                said = Text(
-                    "not sent, try again after {moment}: {problem}", moment=moment_, problem=problem
-                )
-                yield from labelled(label, Tone.STRONG, voice.say(said))
+                said = Text("not sent, try again after {moment}: {problem}")
+                yield from voice.about(label, said.filled(moment=moment_, problem=problem))
 
 
 def remarks(states: Mapping[str, ChannelState], voice: Voice) -> Iterator[Line]:
@@ -56,26 +51,10 @@ def remarks(states: Mapping[str, ChannelState], voice: Voice) -> Iterator[Line]:
     for name, state in states.items():
         refusal = state.refusal
         if refusal is not None:
-            said = Text(
-                "takes no messages since {moment}: {problem}",
-                moment=refusal.since,
-                problem=refusal.message,
-            )
-            yield from labelled(f"notify.{name}: ", Tone.STRONG, voice.say(said))
-            yield from hint_lines(refusal, voice)
-
-
-def of_channels(states: Mapping[str, ChannelState], voice: Voice) -> list[Document]:
-    """Write each channel for programs; one that took its last message has no problem."""
-    return [
-        {
-            "name": name,
-            "since": moment(None if state.refusal is None else state.refusal.since),
-            "again_at": moment(state.again_at),
-            "problem": problem_or_none(state.refusal, voice),
-        }
-        for name, state in states.items()
-    ]
+            said = Text("takes no messages since {moment}: {problem}")
+            said = said.filled(moment=refusal.since, problem=refusal.message)
+            yield from voice.about(f"notify.{name}", said)
+            yield from voice.hint(refusal.hint, 2)
 
 
 MOST_EVENTS = 100
@@ -114,7 +93,9 @@ def message(
     """Write all notifications of a run as one message. Those with one cause are put together.
     `services` is what people call a target, by its label.
     """
-    title = Text("certferry on {host}: {what}", host=host, what=_in_short(notifications, voice))
+    counts = Counter(voice.say(_heading(one)) for one in notifications)
+    what = [Text("{what} ({count})", what=what, count=n) for what, n in counts.items()]
+    title = Text("certferry on {host}: {what}", host=host, what=what)
     events = [_event(one, voice, host, run) for one in notifications[:MOST_EVENTS]]
     omitted = len(notifications) - len(events)
     paragraphs = (
@@ -158,11 +139,6 @@ def _grouped(
     return groups.values()
 
 
-def _in_short(notifications: Sequence[Notification], voice: Voice) -> list[Text]:
-    counts = Counter(voice.say(_heading(one)) for one in notifications)
-    return [Text("{what} ({count})", what=what, count=count) for what, count in counts.items()]
-
-
 def _heading(one: Notification) -> Text:
     return _STILL if one.again else _HEADINGS[one.notice.topic]
 
@@ -177,7 +153,9 @@ def _lines(group: Sequence[Notification], services: Mapping[str, Text]) -> Itera
     ]
     if len(group) > _MOST_LISTED:
         subjects.append(Text("and {count} more", count=len(group) - _MOST_LISTED))
-    whom = [reduce(_beside, subjects)] if is_over else subjects
+    whom: object = subjects
+    if is_over:
+        whom = reduce(lambda one, other: Text("{one}; {other}", one=one, other=other), subjects)
     yield Text("[{heading}] {subjects}", heading=_heading(first), subjects=whom)
     yield problem.message
     if first.again:
@@ -189,16 +167,12 @@ def _lines(group: Sequence[Notification], services: Mapping[str, Text]) -> Itera
         yield Text("what to do: {hint}", hint=problem.hint)
 
 
-def _beside(one: Text, other: Text) -> Text:
-    return Text("{one}; {other}", one=one, other=other)
-
-
 def _what_is_in_order(one: Notice, services: Mapping[str, Text]) -> Text:
     """Name what of a certificate was in trouble: the name alone says too little."""
     lineage, target, domain = one.subject.lineage, one.subject.target, one.subject.domain
     if lineage and target:
         if target not in services:
-            where = at_target(target, domain or None)
+            where = at_target(target, domain)
             return Text("{lineage}: deployment to {where}", lineage=lineage, where=where)
         service = services[target]
         if domain:

@@ -2,43 +2,39 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
 from certferry.core.certificates.certificate import short
 from certferry.core.observed.observation import Change
-from certferry.core.planning.drift import Drifted
-from certferry.core.planning.plan import Plan, Weight
-from certferry.core.planning.removals import left_to_later_runs
-from certferry.core.planning.report import served_by
-from certferry.core.planning.rollbacks import RolledBack
-from certferry.core.planning.steps import (
+from certferry.core.planning.plan import (
     Action,
     Clean,
     Deploy,
     HeldUntil,
     Issue,
+    Plan,
     Retire,
     Rollback,
     Step,
     TimedOut,
     Verify,
+    Weight,
 )
-from certferry.core.reasons import Reason, ReasonCode
-from certferry.core.waiting import Waiting
+from certferry.core.planning.removals import left_to_later_runs
+from certferry.core.planning.report import served_by
+from certferry.core.reasons import Reason, ReasonCode, Waiting
 from certferry.errors import CertferryError
-from certferry.present.language import Voice
-from certferry.present.layout import Line, Span, Tone, columns, labelled, line, padded
-from certferry.present.vocabulary import (
-    HINT,
+from certferry.present.language import (
+    Voice,
     at_target,
     copy_at_target,
     in_brackets,
     once,
     one_or_many,
 )
-from certferry.problem import Problem, Severity
+from certferry.present.layout import Line, Span, Tone, columns, labelled, line, padded
+from certferry.problem import Severity
 from certferry.text import Text
 
 INDENT = "  "
@@ -65,68 +61,70 @@ def _lines(plan: Plan, voice: Voice) -> Iterator[Line]:
     headline = voice.say_on_one_line(Text("{reasons}", reasons=reasons))
     yield line(Span(plan.lineage, Tone.STRONG), ": ", headline)
     for step in plan.steps:
-        subject = _subject(step, reasons, voice) + _when(step, voice)
-        yield line(_verb(voice.word(step.action), Tone.GOOD), subject)
-        if isinstance(step, Issue) and step.standing:
-            proven = Text(
-                "proven by records that stay (dns-persist-01, experimental), without a DNS"
-                " account: {names}",
-                names=step.standing,
-            )
-            yield line(" " * _BELOW, voice.say(proven))
-        if isinstance(step, Deploy) and step.changes:
-            yield from _changes(step.changes, voice)
-        yield from _advice(step, voice)
-    yield from _held_back(plan, voice)
+        yield from _step(step, reasons, voice)
+    match plan.issue:
+        case Issue(due=HeldUntil(error=CertferryError() as error)):
+            yield from _entry("waiting", None, error.message, voice)
+            yield from voice.hint(error.hint, _BELOW)
     for target, count in plan.retire_later:
-        verb, more = _verb(voice.word(Action.RETIRE), Tone.GOOD), left_to_later_runs(count)
-        yield line(verb, f"{voice.say(at_target(target, None))}: {voice.say(more)}")
+        where = at_target(target)
+        yield from _entry(Action.RETIRE, where, left_to_later_runs(count), voice, Tone.GOOD)
     yield from _findings(plan, voice, Weight.REFUSED, Weight.BLOCKED)
-    yield from _left(plan, voice)
+    # Domains that are left as they are, although the file alone says otherwise.
+    for drifted in plan.drifts:
+        policy = Text('left as it is (drift = "{policy}")', policy=drifted.policy.value)
+        yield from _entry("drifted", at_target(drifted.target, drifted.domain), policy, voice)
+        yield from _changes(drifted.changes, voice)
+    for back in plan.rolled_back:
+        yield from _entry("kept", at_target(back.target, back.domain), back.words, voice)
     for target, lineages in plan.owned_elsewhere:
-        words = f"{voice.say(at_target(target, None))}: {voice.say(served_by(lineages))}"
-        yield from labelled(_verb(voice.word("skipped"), Tone.PENDING).words, Tone.PENDING, words)
+        yield from _entry("skipped", at_target(target), served_by(lineages), voice)
     yield from _findings(plan, voice, Weight.UNREAD, Weight.UNMATCHED, Weight.SKIPPED)
+
+
+def _step(step: Step, reasons: Sequence[Text], voice: Voice) -> Iterator[Line]:
+    due, why, hint = getattr(step, "due", None), None, None
+    match due:
+        case Waiting():
+            why = Text(" (waiting: {why})", why=due.why)
+        case TimedOut(error):
+            why, hint = Text(" (waited too long: {why})", why=error.message), error.hint
+    subject = _subject(step, reasons, voice) + (voice.say_on_one_line(why) if why else "")
+    yield line(_verb(voice.word(step.action), Tone.GOOD), subject)
+    if isinstance(step, Issue) and step.standing:
+        proven = Text(
+            "proven by records that stay (dns-persist-01, experimental), without a DNS"
+            " account: {names}",
+            names=step.standing,
+        )
+        yield line(" " * _BELOW, voice.say(proven))
+    if isinstance(step, Deploy) and step.changes:
+        yield from _changes(step.changes, voice)
+    yield from voice.hint(hint, _BELOW)
 
 
 def _findings(plan: Plan, voice: Voice, *weights: Weight) -> Iterator[Line]:
     for weight in weights:
         tone = Tone.BAD if weight.severity is Severity.ERROR else Tone.PENDING
-        word = weight.value.replace("_", " ")
         for one in plan.having(weight):
-            yield from _trouble(word, one.target, one.domain, one.problem, voice, tone)
+            where = None if one.target is None else at_target(one.target, one.domain)
+            said = once(one.domain or one.target, voice.say(one.problem.message))
+            yield from _entry(weight.value.replace("_", " "), where, said, voice, tone)
+            yield from voice.hint(one.problem.hint, _BELOW)
 
 
-def _left(plan: Plan, voice: Voice) -> Iterator[Line]:
-    """Tell of domains that are left as they are, although the file alone says otherwise."""
-    for drifted in plan.drifts:
-        yield from _left_as_found(drifted, voice)
-    for back in plan.rolled_back:
-        yield from _kept(back, voice)
-
-
-def _kept(back: RolledBack, voice: Voice) -> Iterator[Line]:
-    words = f"{voice.say(at_target(back.target, back.domain))}: {voice.say(back.words)}"
-    yield from labelled(_verb(voice.word("kept"), Tone.PENDING).words, Tone.PENDING, words)
-
-
-def _held_back(plan: Plan, voice: Voice) -> Iterator[Line]:
-    match plan.issue:
-        case Issue(due=HeldUntil(error=CertferryError() as error)):
-            problem = Problem(error.code, error.message, error.hint)
-            yield from _trouble("waiting", None, None, problem, voice, Tone.PENDING)
-
-
-def _left_as_found(drifted: Drifted, voice: Voice) -> Iterator[Line]:
-    policy = Text('left as it is (drift = "{policy}")', policy=drifted.policy.value)
-    subject = f"{voice.say(at_target(drifted.target, drifted.domain))}: {voice.say(policy)}"
-    yield line(_verb(voice.word("drifted"), Tone.PENDING), subject)
-    yield from _changes(drifted.changes, voice)
+def _entry(
+    verb: str, where: Text | None, said: Text | str, voice: Voice, tone: Tone = Tone.PENDING
+) -> Iterator[Line]:
+    """Write what is said of a target, of a domain there, or, where it is about none, by itself."""
+    words = said if isinstance(said, str) else voice.say(said)
+    words = words if where is None else f"{voice.say(where)}: {words}"
+    return labelled(_verb(voice.word(verb), tone).words, tone, words)
 
 
 def _reasons(plan: Plan) -> list[Text]:
-    """Say why: the reason to issue, or else every reason there is, once; where domains have
-    different ones, each step says its own.
+    """Return why: the reason to issue, or else every reason there is, once; where domains have
+    different ones, each step has its own.
     """
     issue = plan.issue_now or plan.issue_later
     if issue is not None:
@@ -152,16 +150,21 @@ def _verb(word: str, tone: Tone) -> Span:
     return Span(f"{INDENT}{padded(word, VERB)} ", tone)
 
 
-def _subject(step: Step, told_reasons: Sequence[Text], voice: Voice) -> str:
+def _subject(step: Step, reasons: Sequence[Text], voice: Voice) -> str:
     match step:
+        case Issue(authorities=[first, *others]) if others:  # not the usual CA alone
+            names, ca = voice.say(Text("{names}", names=step.names)), first.name
+            said = Text(" (at {ca}; if that fails, at {others})")
+            said = said.filled(ca=ca, others=[other.name for other in others])
+            return names + voice.say_on_one_line(said)
         case Issue():
-            return voice.say(Text("{names}", names=step.names)) + _at(step, voice)
+            return voice.say(Text("{names}", names=step.names))
         case Deploy():
             where = voice.say(at_target(step.target, step.domain)) + in_brackets(step.kind)
-            return where + _why(step.reason, told_reasons, voice)
+            return where + _why(step.reason, reasons, voice)
         case Rollback():
             where = step.domain + in_brackets(step.kind)
-            return where + _why(step.reason, told_reasons, voice)
+            return where + _why(step.reason, reasons, voice)
         case Verify():
             return step.domain + in_brackets(step.kind)
         case Clean():
@@ -169,34 +172,6 @@ def _subject(step: Step, told_reasons: Sequence[Text], voice: Voice) -> str:
         case Retire():
             copy = voice.say(_copy(step))
             return copy + voice.say(_AGAIN) if step.again else copy
-
-
-def _at(step: Issue, voice: Voice) -> str:
-    """Say where it is ordered, where that is not the usual CA alone."""
-    if len(step.authorities) < 2:  # noqa: PLR2004 - more than one
-        return ""
-    first, *others = (authority.name for authority in step.authorities)
-    return voice.say_on_one_line(
-        Text(" (at {ca}; if that fails, at {others})", ca=first, others=others)
-    )
-
-
-def _when(step: Step, voice: Voice) -> str:
-    """Say what keeps a step waiting, or why it is not carried out again in vain."""
-    match getattr(step, "due", None):
-        case Waiting(why=why):
-            return voice.say_on_one_line(Text(" (waiting: {why})", why=why))
-        case TimedOut(error):
-            return voice.say_on_one_line(Text(" (waited too long: {why})", why=error.message))
-        case _:
-            return ""
-
-
-def _advice(step: Step, voice: Voice) -> Iterator[Line]:
-    """Say what to do about a step that was waited for in vain."""
-    match getattr(step, "due", None):
-        case TimedOut(CertferryError(hint=Text() as hint)):
-            yield from labelled(voice.say(HINT), Tone.FAINT, voice.say(hint), _BELOW)
 
 
 def _copy(step: Retire) -> Text:
@@ -217,9 +192,9 @@ def _copy(step: Retire) -> Text:
     )
 
 
-def _why(reason: Reason, told_reasons: Sequence[Text], voice: Voice) -> str:
-    """Give the reason of a deployment where the headline has not said it."""
-    if reason.code is ReasonCode.NEW_CERTIFICATE or reason.message in told_reasons:
+def _why(reason: Reason, reasons: Sequence[Text], voice: Voice) -> str:
+    """Return the reason of a deployment where the headline has not said it."""
+    if reason.code is ReasonCode.NEW_CERTIFICATE or reason.message in reasons:
         return ""
     return voice.say_on_one_line(Text(" ({why})", why=reason.message))
 
@@ -235,22 +210,6 @@ def _changes(changes: Sequence[Change], voice: Voice) -> list[Line]:
     return columns(rows, " " * _BELOW)
 
 
-def _trouble(
-    verb: str,
-    target: str | None,
-    domain: str | None,
-    problem: Problem,
-    voice: Voice,
-    tone: Tone,
-) -> Iterator[Line]:
-    words = voice.say(problem.message)
-    if target is not None:
-        words = f"{voice.say(at_target(target, domain))}: {once(domain or target, words)}"
-    yield from labelled(_verb(voice.word(verb), tone).words, tone, words)
-    if problem.hint is not None:
-        yield from labelled(voice.say(HINT), Tone.FAINT, voice.say(problem.hint), _BELOW)
-
-
 def _conclusion(plans: Sequence[Plan]) -> Text:
     if not plans:
         return Text("No certificate is declared.")
@@ -258,7 +217,7 @@ def _conclusion(plans: Sequence[Plan]) -> Text:
         return one_or_many(
             len(plans),
             Text("Nothing to do: 1 certificate is as declared."),
-            Text("Nothing to do: {count} certificates are as declared.", count=len(plans)),
+            Text("Nothing to do: {count} certificates are as declared."),
         )
     counts = _counts(plans)
     if all(_is_nothing_to_run(plan) for plan in plans):
@@ -273,7 +232,7 @@ def _is_as_declared(plan: Plan) -> bool:
 
 
 def _is_nothing_to_run(plan: Plan) -> bool:
-    """Tell whether a run would change nothing; a stuck domain keeps its account's old copies."""
+    """Return whether a run would change nothing; a stuck domain keeps its account's old copies."""
     stuck = {step for rollout in plan.timed_out for step in rollout.steps}
     accounts = {rollout.target for rollout in plan.timed_out}
     kept = {step for step in plan.retirements if step.target in accounts}
@@ -282,44 +241,31 @@ def _is_nothing_to_run(plan: Plan) -> bool:
 
 def _counts(plans: Sequence[Plan]) -> list[Text]:
     """Count what would be done. A look that follows a deployment goes with it."""
-    stuck = sum(len(plan.timed_out) for plan in plans)
     rollouts = [one for plan in plans for one in plan.rollouts if one not in plan.timed_out]
-    issuing = (plan.issue_now for plan in plans)
-    versions = Counter(step.action for step in issuing if step is not None)
-    issues, adoptions = versions[Action.ISSUE], versions[Action.ADOPT]
+    orders = [plan.issue_now.action for plan in plans if plan.issue_now is not None]
+    issues, adoptions = orders.count(Action.ISSUE), orders.count(Action.ADOPT)
+    later = sum(plan.issue_later is not None for plan in plans)
     deployments = sum(rollout.deploy is not None for rollout in rollouts)
     looks = len(rollouts) - deployments
     retirements = sum(isinstance(step, Retire) for plan in plans for step in plan.pending)
     again = sum(step.again for plan in plans for step in plan.retirements)
-    held = sum(plan.issue_later is not None for plan in plans)
-    refused = sum(len(plan.having(Weight.REFUSED)) for plan in plans)
-    blocked = sum(len(plan.having(Weight.BLOCKED)) for plan in plans)
     left = sum(len(plan.drifts) for plan in plans)
     back = sum(len(plan.rolled_back) for plan in plans)
+    refused = sum(len(plan.having(Weight.REFUSED)) for plan in plans)
+    stuck = sum(len(plan.timed_out) for plan in plans)
+    blocked = sum(len(plan.having(Weight.BLOCKED)) for plan in plans)
     counted = (
-        (
-            issues,
-            Text("1 certificate to issue"),
-            Text("{count} certificates to issue", count=issues),
-        ),
-        (
-            adoptions,
-            Text("1 certificate to adopt"),
-            Text("{count} certificates to adopt", count=adoptions),
-        ),
-        (
-            held,
-            Text("1 certificate to issue later"),
-            Text("{count} certificates to issue later", count=held),
-        ),
-        (deployments, Text("1 deployment"), Text("{count} deployments", count=deployments)),
-        (looks, Text("1 domain to verify"), Text("{count} domains to verify", count=looks)),
-        (retirements, Text("1 to retire"), Text("{count} to retire", count=retirements)),
-        (again, Text("1 to try again"), Text("{count} to try again", count=again)),
-        (left, Text("1 left as found"), Text("{count} left as found", count=left)),
-        (back, Text("1 rolled back"), Text("{count} rolled back", count=back)),
-        (refused, Text("1 refused"), Text("{count} refused", count=refused)),
-        (stuck, Text("1 stuck"), Text("{count} stuck", count=stuck)),
-        (blocked, Text("1 blocked"), Text("{count} blocked", count=blocked)),
+        (issues, Text("1 certificate to issue"), Text("{count} certificates to issue")),
+        (adoptions, Text("1 certificate to adopt"), Text("{count} certificates to adopt")),
+        (later, Text("1 certificate to issue later"), Text("{count} certificates to issue later")),
+        (deployments, Text("1 deployment"), Text("{count} deployments")),
+        (looks, Text("1 domain to verify"), Text("{count} domains to verify")),
+        (retirements, Text("1 to retire"), Text("{count} to retire")),
+        (again, Text("1 to try again"), Text("{count} to try again")),
+        (left, Text("1 left as found"), Text("{count} left as found")),
+        (back, Text("1 rolled back"), Text("{count} rolled back")),
+        (refused, Text("1 refused"), Text("{count} refused")),
+        (stuck, Text("1 stuck"), Text("{count} stuck")),
+        (blocked, Text("1 blocked"), Text("{count} blocked")),
     )
     return [one_or_many(count, one, many) for count, one, many in counted if count]

@@ -4,21 +4,37 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 
-from certferry.core.events import Activity, Event, Happened, StepEnded
-from certferry.core.planning.report import Outcome
-from certferry.core.waiting import Asking, Begun, Counted, Ended
+from certferry.core.assessment.status import LineageStatus, Standing
+from certferry.core.discovery.watched import HostObservation
+from certferry.core.events import (
+    Activity,
+    Asking,
+    Begun,
+    Counted,
+    Event,
+    Happened,
+    LineageEnded,
+    StepEnded,
+)
+from certferry.core.planning.plan import Plan, Weight
+from certferry.core.planning.report import Outcome, StepOutcome, SyncReport
+from certferry.core.reasons import ReasonCode
+from certferry.errors import TargetStuck
 from certferry.ports.progress import Progress, each_of, no_listener
 from certferry.present.console import Console, Verbosity
-from certferry.present.language import Voice
+from certferry.present.language import Voice, at_target, once
 from certferry.present.layout import line
-from certferry.present.log_entries import log_event
 from certferry.present.report_text import in_one_line
-from certferry.present.run_log import RunLog
+from certferry.present.run_log import Entry, Level, RunLog
+from certferry.present.status_text import ticket
+from certferry.problem import Problem, Severity
+from certferry.text import Text, verbatim
 
 
 @contextmanager
@@ -28,9 +44,10 @@ def progress_on(
     now: Callable[[], datetime],
     *,
     changes_nothing: bool = False,
+    live_only: bool = False,
 ) -> Iterator[Progress]:
     """Show a run for a `with` block, in a live display on a terminal, as plain lines elsewhere, and
-    write it into the log.
+    write it into the log; `live_only`, elsewhere it is neither shown nor logged.
 
     A live display leaves nothing behind. With -v there are plain lines on a terminal too: a log and
     a display that redraws itself do not go together. A run that `changes_nothing` is not continued
@@ -41,22 +58,10 @@ def progress_on(
 
         with live_display(console, now, changes_nothing=changes_nothing) as shown:
             yield _also_logged(shown, console.run_log)
+    elif live_only:
+        yield no_listener
     else:
         yield _also_logged(_lines_unless_quiet(console, verbosity), console.run_log)
-
-
-@contextmanager
-def progress_of_look(
-    console: Console, verbosity: Verbosity, now: Callable[[], datetime], *, as_json: bool
-) -> Iterator[Progress]:
-    """Show in a live display what a command asks that only looks; without a terminal, and for a
-    program, nothing: its answer is all that it prints.
-    """
-    if as_json or verbosity is not Verbosity.NORMAL or not console.draws_on(console.stderr):
-        yield no_listener
-        return
-    with progress_on(console, verbosity, now, changes_nothing=True) as progress:
-        yield progress
 
 
 def progress_on_stdout(console: Console, verbosity: Verbosity) -> Progress:
@@ -108,7 +113,7 @@ class _Once:
     def __call__(self, event: Event) -> None:
         """See `ports.progress.Progress`."""
         match event:
-            case Happened() | Begun() | Asking() | Counted() | Ended():
+            case Happened() | Begun() | Asking() | Counted() | LineageEnded():
                 return  # part of a step, or for a display alone
             case Activity():
                 subject: Hashable = (event.lineage, None)
@@ -120,3 +125,174 @@ class _Once:
             if self._passed.get(subject) != words:
                 self._passed[subject] = words
                 self._pass_on(event, words)
+
+
+_FAILED = {Outcome.FAILED, Outcome.REFUSED}
+_WRONG = {Standing.FAILED, Standing.UNKNOWN}
+
+
+def of_event(event: Event, at: datetime, voice: Voice) -> dict[str, object]:
+    """Return an event for programs, in the shape of a line of the JSON log."""
+    return entry_of(event).document(at, voice)
+
+
+def entry_of(event: Event, words: str | None = None) -> Entry:
+    """Return an event as an entry; `words` say it in one line for a person."""
+    match event:
+        case Activity():
+            return Entry("activity", event.what, lineage=event.lineage, words=words)
+        case StepEnded():
+            return _of_step(event.lineage, event.outcome, words)
+        case Happened():
+            more = {"happened": event.event, "facts": dict(event.facts)}
+            return Entry("happened", verbatim(event.event), lineage=event.lineage, more=more)
+        case Asking():
+            return Entry("asking", event.what, lineage=event.lineage)
+        case Counted():
+            counts: dict[str, object] = {"done": event.done, "all": event.all}
+            return Entry("counted", verbatim(""), lineage=event.lineage, more=counts)
+        case Begun():
+            return Entry("begun", verbatim(""), more={"count": event.count})
+        case LineageEnded():
+            return Entry("ended", verbatim(""), lineage=event.lineage)
+
+
+def log_event(event: Activity | StepEnded, words: str, log: RunLog) -> None:
+    """Write what happens in a run, and what to send to the support of a target that is stuck."""
+    log.write(entry_of(event, words))
+    step = event.outcome if isinstance(event, StepEnded) else None
+    if step is not None and isinstance(step.error, TargetStuck):
+        written = " ".join(ticket(step.error.ticket).splitlines())
+        said = Text("ticket for the support of {target}:", target=step.target)
+        entry = Entry("target.ticket", said, Level.INFO, event.lineage, step.target, step.domain)
+        words = f"{log.voice.say_on_one_line(said)} {written}"
+        log.write(replace(entry, words=words, more={"ticket": written}))
+
+
+def log_unchanged(report: SyncReport, log: RunLog) -> None:
+    """Write which certificates are as declared: bound and served, not only the same here."""
+    said, outcome = Text("certificate unchanged, sync skipped"), Outcome.UNCHANGED.value
+    for lineage in report.lineages if report.complete else ():
+        if lineage.is_unchanged:
+            event = "certificate.unchanged"
+            log.write(Entry(event, said, lineage=lineage.lineage, outcome=outcome))
+
+
+def log_plans(plans: Sequence[Plan], log: RunLog) -> None:
+    """Write what safety refuses, and what else keeps a plan from what is declared."""
+    for plan in plans:
+        for weight in sorted(Weight, key=lambda weight: weight is not Weight.REFUSED):
+            level, event = _LEVELS.get(weight.severity, Level.INFO), f"plan.{weight.value}"
+            for one in plan.having(weight):
+                place = one.target, one.domain
+                _write_found(event, plan.lineage, one.problem, level, log, *place)
+
+
+def log_statuses(statuses: Sequence[LineageStatus], log: RunLog) -> None:
+    """Write why a domain does not stand as it should."""
+    for status in statuses:
+        reason = status.reason
+        if reason is not None and reason.code is ReasonCode.OVERDUE:
+            late = Problem(reason.code.value, reason.message)
+            _write_found(f"status.{late.code}", status.lineage, late, Level.WARNING, log)
+        for one in status.domains:
+            if one.problem is not None:
+                level = Level.ERROR if one.standing in _WRONG else Level.WARNING
+                event, place = f"status.{one.standing.value}", (one.target, one.domain)
+                _write_found(event, status.lineage, one.problem, level, log, *place)
+
+
+def log_findings(findings: Sequence[Problem], log: RunLog) -> None:
+    """Write what `doctor` found, but for what is only to be known."""
+    for one in findings:
+        if one.severity is not Severity.NOTICE:
+            entry = _entry(f"doctor.{one.severity}", one, one.subject, log)
+            log.write(replace(entry, more={**entry.more, "subject": one.subject}))
+
+
+def log_look(look: HostObservation, log: RunLog, *, has_changed: bool = False) -> None:
+    """Write what is wrong at an address, and what differs between those of a host; of one that has
+    changed, also that it is in order.
+    """
+    host, name = str(look.host), look.host.name
+    found: list[tuple[Problem | None, str, dict[str, object]]] = [
+        (one.problem, f"{host} {one.address}".rstrip(), {"address": one.address})
+        for one in look.served
+    ]
+    found += [(one.problem, host, {"addresses": list(one.addresses)}) for one in look.problems]
+    for problem, where, more in found:
+        if problem is not None:
+            event = "watch.failed" if problem.is_error else "watch.differs"
+            entry = _entry(event, replace(problem, hint=None, subject=name), where, log)
+            log.write(replace(entry, domain=name, more={**more, **entry.more}))
+    if has_changed and look.ok:
+        said = Text("every address presents a valid certificate")
+        words = f"{host}: {log.voice.say(said)}"
+        log.write(Entry("watch.in_order", said, domain=name, outcome="done", words=words))
+
+
+def log_problems(problems: Sequence[Problem], log: RunLog) -> None:
+    """Write which account could not be read, or not all of it."""
+    for one in problems:
+        event = "discover.failed" if one.is_error else "discover.unread"
+        log.write(replace(_entry(event, one, one.subject, log), target=one.subject))
+
+
+def _entry(event: str, problem: Problem, where: str, log: RunLog) -> Entry:
+    """Return a problem as an entry, whose line for a person begins with `where` it is."""
+    message, code = problem.message, {"code": str(problem.code)}
+    level = Level.ERROR if problem.is_error else Level.WARNING
+    words = f"{where}: {once(problem.subject, log.voice.say_on_one_line(message))}"
+    return Entry(event, message, level, hint=problem.hint, words=words, more=code)
+
+
+def log_export(lineage: str, paths: Sequence[Path], fingerprint: str, log: RunLog) -> None:
+    """Write which files were written, and of which certificate."""
+    files = [str(path) for path in paths]
+    said = Text("written: {path}", path=files)
+    more = {"files": files, "fingerprint": fingerprint}
+    log.write(Entry("export.done", said, lineage=lineage, outcome="done", more=more))
+
+
+def log_change(event: str, said: Text, log: RunLog, lineage: str | None = None) -> None:
+    """Write what was changed on this machine."""
+    words = log.voice.say_on_one_line(said)
+    log.write(Entry(event, said, lineage=lineage, outcome="done", words=words))
+
+
+def _of_step(lineage: str, step: StepOutcome, words: str | None) -> Entry:
+    more = {"label": step.label, "code": None if step.error is None else step.error.code}
+    return Entry(
+        f"{step.word}.{step.outcome}",
+        step.detail,
+        Level.ERROR if step.outcome in _FAILED else Level.INFO,
+        lineage,
+        step.target,
+        step.domain,
+        step.outcome.value,
+        step.hint,
+        words,
+        more={name: value for name, value in more.items() if value is not None},
+    )
+
+
+_LEVELS = {Severity.ERROR: Level.ERROR, Severity.WARNING: Level.WARNING}
+
+
+def _write_found(
+    event: str,
+    lineage: str,
+    problem: Problem,
+    level: Level,
+    log: RunLog,
+    target: str | None = None,
+    domain: str | None = None,
+) -> None:
+    """Write what is wrong: a person's line names the place, and how it ended."""
+    say, outcome = log.voice.say_on_one_line, event.partition(".")[2]
+    words, code = say(problem.message), {"code": problem.code}
+    if target is not None:
+        words = f"{say(at_target(target, domain))}: {once(domain or target, words)}"
+    words = f"{lineage}: {log.voice.word(outcome)}: {words}"
+    detail, hint = problem.message, problem.hint
+    log.write(Entry(event, detail, level, lineage, target, domain, outcome, hint, words, more=code))

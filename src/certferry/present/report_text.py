@@ -4,9 +4,11 @@ certificates that all went well, and a closing sentence.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from certferry.core.certificates.certificate import first_of, short
+from certferry.core.planning.plan import Action, Plan
 from certferry.core.planning.report import (
     BOUND,
     SEEN,
@@ -16,19 +18,10 @@ from certferry.core.planning.report import (
     StepOutcome,
     SyncReport,
 )
-from certferry.core.planning.steps import Action
-from certferry.present.language import Voice
-from certferry.present.layout import Line, Span, Tone, labelled, line, padded
+from certferry.present import plan_text
+from certferry.present.language import WORDS, Voice, at_target, copy_at_target, once, one_or_many
+from certferry.present.layout import Line, Span, Tone, line, padded
 from certferry.present.plan_text import INDENT, VERB
-from certferry.present.vocabulary import (
-    ERROR,
-    HINT,
-    WORDS,
-    at_target,
-    copy_at_target,
-    once,
-    one_or_many,
-)
 from certferry.text import Text, verbatim
 
 _FEW = 3
@@ -36,7 +29,7 @@ _FEW = 3
 
 _ROLLOUT = {Action.DEPLOY, Action.VERIFY}
 _USUAL = (BOUND, SEEN)
-"""What is said where nothing is peculiar."""
+"""What is said of a step that went as most do."""
 
 OUTCOME = 9
 """Cells for the longest outcome, `unchanged`."""
@@ -45,22 +38,14 @@ BELOW = len(INDENT) + VERB + 1 + OUTCOME + 1
 """Cells before what a step is about."""
 
 _TONES = {
-    Outcome.DONE: Tone.GOOD,
-    Outcome.UNCHANGED: Tone.FAINT,
-    Outcome.WAITING: Tone.PENDING,
     Outcome.FAILED: Tone.BAD,
     Outcome.REFUSED: Tone.BAD,
     Outcome.SKIPPED: Tone.PENDING,
+    Outcome.WAITING: Tone.PENDING,
+    Outcome.DONE: Tone.GOOD,
+    Outcome.UNCHANGED: Tone.FAINT,
 }
-
-_WORST_FIRST = (
-    Outcome.FAILED,
-    Outcome.REFUSED,
-    Outcome.SKIPPED,
-    Outcome.WAITING,
-    Outcome.DONE,
-    Outcome.UNCHANGED,
-)
+"""The worst first."""
 
 
 def lines(report: SyncReport, voice: Voice, undeclared_of: str | None = None) -> Iterator[Line]:
@@ -71,15 +56,12 @@ def lines(report: SyncReport, voice: Voice, undeclared_of: str | None = None) ->
 
 
 def lineages(report: SyncReport, voice: Voice) -> Iterator[Line]:
-    """Write each lineage's steps; of many, those that went well are told together."""
+    """Write each lineage's steps; those of many that went well together, by their numbers."""
     well = [lineage for lineage in report.lineages if _is_plainly_well(lineage)]
     if len(well) > _FEW:
         yield from _together(well, voice)
-        told = {lineage.lineage for lineage in well}
-    else:
-        told = set()
     for lineage in report.lineages:
-        if lineage.lineage not in told:
+        if len(well) <= _FEW or not _is_plainly_well(lineage):
             yield from _lines(lineage, voice)
     if report.lineages:
         yield line()
@@ -91,21 +73,16 @@ def what_is_wrong(report: SyncReport, voice: Voice) -> Iterator[Line]:
     for lineage in report.lineages:
         for step in lineage.outcomes:
             if step.outcome in {Outcome.FAILED, Outcome.REFUSED}:
-                words = in_one_line(lineage.lineage, step, voice)
-                yield from labelled(voice.say(ERROR), Tone.BAD, words)
-                if step.hint is not None:
-                    yield from labelled(voice.say(HINT), Tone.FAINT, voice.say(step.hint))
+                yield from voice.error(in_one_line(lineage.lineage, step, voice))
+                yield from voice.hint(step.hint)
 
 
 def _not_written_down(report: SyncReport, voice: Voice) -> Iterator[Line]:
     """Write what kept the run from writing down how it ended."""
     if report.problem is not None:
-        said = Text(
-            "could not record the end of the run: {problem}", problem=report.problem.message
-        )
-        yield from labelled(voice.say(ERROR), Tone.BAD, voice.say(said))
-        if report.problem.hint is not None:
-            yield from labelled(voice.say(HINT), Tone.FAINT, voice.say(report.problem.hint))
+        said = Text("could not record the end of the run: {problem}")
+        yield from voice.error(said.filled(problem=report.problem.message))
+        yield from voice.hint(report.problem.hint)
 
 
 def in_one_line(lineage: str, step: StepOutcome, voice: Voice) -> str:
@@ -128,14 +105,14 @@ def subject_and_detail(step: StepOutcome, voice: Voice) -> str:
 
 
 def _lines(lineage: LineageReport, voice: Voice) -> Iterator[Line]:
-    if not lineage.looked_at:
+    if not lineage.was_observed:
         not_looked_at = Span(voice.say(Text("not looked at")), Tone.PENDING)
         yield line(Span(lineage.lineage, Tone.STRONG), ": ", not_looked_at)
         return
     worst = worst_of(lineage.outcomes)
     said = voice.word(worst)
     if worst is Outcome.SKIPPED and any(map(_was_stopped, lineage.outcomes)):
-        said = voice.say(Text("stopped"))  # an order may be under way: nothing was passed over
+        said = voice.say(Text("stopped"))  # an order may go on: nothing was passed over
     yield line(Span(lineage.lineage, Tone.STRONG), ": ", Span(said, _TONES[worst]))
     folded = _folded(lineage.outcomes, voice)
     for step in lineage.outcomes:
@@ -149,8 +126,7 @@ def _lines(lineage: LineageReport, voice: Voice) -> Iterator[Line]:
         head = line(INDENT) if _was_stopped(step) else head_of(step, voice)
         yield (*head, Span(first))
         yield from (line(" " * BELOW, more) for more in rest)
-        if step.hint is not None:
-            yield from labelled(voice.say(HINT), Tone.FAINT, voice.say(step.hint), BELOW)
+        yield from voice.hint(step.hint, BELOW)
 
 
 def _was_stopped(step: StepOutcome) -> bool:
@@ -158,7 +134,7 @@ def _was_stopped(step: StepOutcome) -> bool:
 
 
 def _is_plainly_well(lineage: LineageReport) -> bool:
-    """Tell whether there is nothing to say of a lineage that is not said of others too."""
+    """Return whether there is nothing to say of a lineage that is not said of others too."""
     return (
         lineage.ok
         and bool(lineage.outcomes)
@@ -184,26 +160,21 @@ def _together(well: Sequence[LineageReport], voice: Voice) -> Iterator[Line]:
         if step.action not in _ROLLOUT:
             others.setdefault((step.action, step.outcome), []).append(step)
     for alike in others.values():
-        told = _certificates(len(alike))
-        yield (*head_of(alike[0], voice), Span(voice.say(told)))
+        yield (*head_of(alike[0], voice), Span(voice.say(_certificates(len(alike)))))
     for details, domains in _by_details(steps, voice).items():
         yield (*head_of(domains[-1][-1], voice), Span(voice.say(_domains(domains, details))))
 
 
 def _domains(domains: Sequence[object], details: Sequence[str]) -> Text:
-    said = list(details)
-    return one_or_many(
-        len(domains),
-        Text("1 domain: {said}", said=said),
-        Text("{count} domains: {said}", count=len(domains), said=said),
-    )
+    one, many = Text("1 domain: {said}"), Text("{count} domains: {said}")
+    return one_or_many(len(domains), one, many, said=list(details))
 
 
 def _by_details(
     steps: Sequence[StepOutcome], voice: Voice
 ) -> dict[tuple[str, ...], list[list[StepOutcome]]]:
-    """Give the steps that went well at domains, or wait there, each domain's together, by what is
-    said of them.
+    """Return the steps that went well at domains, or wait there, each domain's together, by what
+    is said of them.
     """
     by_domain: dict[StepKey, list[StepOutcome]] = {}
     for step in steps:
@@ -218,8 +189,8 @@ def _by_details(
 
 
 def _folded(steps: Sequence[StepOutcome], voice: Voice) -> dict[StepKey, str | None]:
-    """Give the steps that went well at many domains, or wait there, and in which words: those of
-    all of them for the last, none for the others. Some that wait are named: the others are not far.
+    """Return the steps that went well at many domains, or wait there, and in which words: those
+    of all of them for the last, none for the others. Some that wait are named.
     """
     words: dict[StepKey, str | None] = {}
     for details, domains in _by_details(steps, voice).items():
@@ -234,35 +205,26 @@ def _folded(steps: Sequence[StepOutcome], voice: Voice) -> dict[StepKey, str | N
 
 
 def worst_of(outcomes: Sequence[StepOutcome]) -> Outcome:
-    """Give the outcome that says most about the whole; nothing to do is `unchanged`."""
+    """Return the outcome that says most about the whole; nothing to do is `unchanged`."""
     found = {step.outcome for step in outcomes if not step.notice} or {Outcome.UNCHANGED}
-    return next(outcome for outcome in _WORST_FIRST if outcome in found)
+    return next(outcome for outcome in _TONES if outcome in found)
 
 
 def _subject(step: StepOutcome) -> Text | None:
     if step.target is None:
         return None
     if step.action is Action.RETIRE and step.label is not None:
-        return _copy(step.label, step)
+        if not step.unmanaged:
+            return copy_at_target(step.label, step.target)
+        label, copy = step.label or "—", short(step.remote_id or "")
+        return Text("{label} at {target} ({id})", label=label, target=step.target, id=copy)
     if step.action is Action.VERIFY and step.domain is not None:
         return verbatim(step.domain)
     return at_target(step.target, step.domain)
 
 
-def _copy(label: str, step: StepOutcome) -> Text:
-    if not step.unmanaged:
-        return copy_at_target(label, step.target)
-    return Text(
-        "{label} at {target} ({id})",
-        label=label or "—",
-        target=step.target,
-        id=short(step.remote_id or ""),
-    )
-
-
 def _conclusion(report: SyncReport, undeclared_of: str | None) -> Text:
-    outcome = _outcome(report)
-    advice = _how_to_go_on(report, undeclared_of)
+    outcome, advice = _outcome(report), _how_to_go_on(report, undeclared_of)
     return outcome if advice is None else Text("{said} {advice}", said=outcome, advice=advice)
 
 
@@ -276,20 +238,16 @@ def _outcome(report: SyncReport) -> Text:
         return one_or_many(
             report.left,
             Text("Nothing changed: 1 domain is left as it is, all else is as declared."),
-            Text(
-                "Nothing changed: {count} domains are left as they are, all else is as declared.",
-                count=report.left,
-            ),
+            Text("Nothing changed: {count} domains are left as they are, all else is as declared."),
         )
     if unchanged:
         return one_or_many(
             len(report.lineages),
             Text("Nothing changed: 1 certificate is as declared."),
-            Text(
-                "Nothing changed: {count} certificates are as declared.", count=len(report.lineages)
-            ),
+            Text("Nothing changed: {count} certificates are as declared."),
         )
-    return Text("{scope}: {counts}.", scope=_scope(report), counts=_counts(report))
+    scope = _certificates(len(report.lineages))
+    return Text("{scope}: {counts}.", scope=scope, counts=_counts(report))
 
 
 def _how_to_go_on(report: SyncReport, undeclared_of: str | None) -> Text | None:
@@ -299,12 +257,8 @@ def _how_to_go_on(report: SyncReport, undeclared_of: str | None) -> Text | None:
             "It is declared in no file, so no later run goes on: have {client} run the hook again.",
             client=undeclared_of,
         )
-    if not report.complete:
-        return _after_a_stop(report)
-    return Text("Run `certferry sync` again to go on.") if report.any(Outcome.WAITING) else None
-
-
-def _after_a_stop(report: SyncReport) -> Text:
+    if report.complete:
+        return Text("Run `certferry sync` again to go on.") if report.any(Outcome.WAITING) else None
     if not report.renewing:
         return Text("The next `certferry sync` goes on from here.")
     return Text(
@@ -313,19 +267,44 @@ def _after_a_stop(report: SyncReport) -> Text:
     )
 
 
-def _scope(report: SyncReport) -> Text:
-    return _certificates(len(report.lineages))
-
-
 def _certificates(count: int) -> Text:
-    return one_or_many(count, Text("1 certificate"), Text("{count} certificates", count=count))
+    return one_or_many(count, Text("1 certificate"), Text("{count} certificates"))
 
 
 def _counts(report: SyncReport) -> list[Text]:
     steps = [step for lineage in report.lineages for step in lineage.outcomes]
-    found = [(sum(step.outcome is outcome for step in steps), outcome) for outcome in Outcome]
-    return [
-        Text("{count} {outcome}", count=count, outcome=WORDS[outcome])
-        for count, outcome in found
-        if count
-    ]
+    found = Counter(step.outcome for step in steps)
+    said = Text("{count} {outcome}")
+    return [said.filled(count=found[one], outcome=WORDS[one]) for one in Outcome if found[one]]
+
+
+def rehearsal_lines(report: SyncReport, plans: Sequence[Plan], voice: Voice) -> Iterator[Line]:
+    """Write how each rehearsed order ended, then the plans."""
+    yield from lineages(report, voice)
+    yield line(voice.say(_rehearsed(report)))
+    yield line()
+    yield from plan_text.lines(plans, voice)
+
+
+def _rehearsed(report: SyncReport) -> Text:
+    if not report.lineages:
+        return Text(
+            "Nothing was rehearsed: no certificate would be ordered (`--renew` orders all)."
+        )
+    bad = sum(not lineage.ok for lineage in report.lineages)
+    if bad:
+        return one_or_many(
+            bad,
+            Text("The rehearsal of 1 certificate did not succeed; nothing was deployed."),
+            Text("The rehearsals of {count} certificates did not succeed; nothing was deployed."),
+        )
+    return one_or_many(
+        len(report.lineages),
+        Text(
+            "1 certificate was rehearsed; nothing of it was kept. What `certferry sync` would do:"
+        ),
+        Text(
+            "{count} certificates were rehearsed; nothing of them was kept. What `certferry sync`"
+            " would do:"
+        ),
+    )

@@ -58,8 +58,7 @@ class LogFile:
         try:
             descriptor = self._open()
         except OSError as exc:
-            hint = _advice(self.path, exc)
-            raise ConfigError(_cannot_be_written(self.path, exc), hint=hint) from exc
+            raise _cannot_be_written(self.path, exc) from exc
         if stays_open:
             self._stream = descriptor
         else:
@@ -134,21 +133,18 @@ def _inherited(path: Path) -> int | None:
     return None
 
 
-def _cannot_be_written(path: Path, problem: OSError) -> Text:
+def _cannot_be_written(path: Path, problem: OSError) -> ConfigError:
     if isinstance(problem, NotTrusted):
         said = Text("{path} {problem}", path=problem.path, problem=problem.problem)
-        return Text("the log is not written: {problem}", problem=said)
-    words = system_words(problem)
-    return Text("the log {path} cannot be written: {problem}", path=path, problem=words)
-
-
-def _advice(path: Path, problem: OSError) -> Text:
-    if isinstance(problem, NotTrusted):
-        return problem.fix
+        return ConfigError(
+            Text("the log is not written: {problem}", problem=said), hint=problem.fix
+        )
+    said = Text("the log {path} cannot be written: {problem}")
+    hint = Text("name a file that {user} may write with --log-file", user=user_name(os.geteuid()))
     if not path.parent.is_dir():
         directory = shlex.quote(str(path.parent))
-        return Text("make the directory first: mkdir -p {directory}", directory=directory)
-    return Text("name a file that {user} may write with --log-file", user=user_name(os.geteuid()))
+        hint = Text("make the directory first: mkdir -p {directory}", directory=directory)
+    return ConfigError(said.filled(path=path, problem=system_words(problem)), hint=hint)
 
 
 class Format(StrEnum):
@@ -222,7 +218,7 @@ class RunLog:
 
     def __init__(self, voice: Voice, now: Callable[[], datetime] | None = None) -> None:
         self.voice = voice
-        self._now = now or _now
+        self._now = now or (lambda: datetime.now(UTC))
         self._file: LogFile | None = None
         self._format = Format.TEXT
         self._lock = threading.Lock()
@@ -264,13 +260,13 @@ class RunLog:
             with self._lock:
                 file.add(written)
         except OSError as exc:
-            self.trouble = _cannot_be_written(file.path, exc)
+            self.trouble = _cannot_be_written(file.path, exc).message
 
     def begin(self, command: str) -> None:
         """Write that a command begins."""
-        said = Text("certferry {version}: {command} begins", version=__version__, command=command)
-        more = {"command": command, "version": __version__}
-        self.write(Entry("run.started", said, more=more))
+        said, more = Text("certferry {version}: {command} begins"), {"command": command}
+        facts = more | {"version": __version__}
+        self.write(Entry("run.started", said.filled(**facts), more=facts))
 
     def end(self, code: int) -> None:
         """Write that a run has ended."""
@@ -291,7 +287,3 @@ class RunLog:
 def rfc3339(moment: datetime) -> str:
     """Write a moment for programs (RFC 3339, UTC)."""
     return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)

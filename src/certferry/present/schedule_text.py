@@ -9,8 +9,7 @@ from pathlib import Path
 
 from certferry.core.schedule import Installation, Scheduled
 from certferry.present.language import Voice
-from certferry.present.layout import Line, Span, Tone, columns, labelled, line
-from certferry.present.vocabulary import HINT, WARNING
+from certferry.present.layout import Line, Span, Tone, line
 from certferry.text import Text, offset, verbatim
 
 Concern = tuple[Sequence[Text], Text | None]
@@ -26,21 +25,16 @@ OUTCOMES = {
 def lines(scheduled: Scheduled, voice: Voice) -> list[Line]:
     """Render what is installed; times are those of the machine's clock."""
     next_run = scheduled.next_run.astimezone() if scheduled.next_run else None
-    shown = f"{next_run:%Y-%m-%d %H:%M} {offset(next_run)}" if next_run else ""
+    begins = f"{next_run:%Y-%m-%d %H:%M} {offset(next_run)}" if next_run else ""
     rows = [
         (Text("when"), scheduled.when),
-        (Text("next run"), verbatim(shown)),
+        (Text("next run"), verbatim(begins)),
         (Text("log"), verbatim(_log_of(scheduled.command))),
         (Text("command"), verbatim(scheduled.command)),
     ]
-    cells = [(voice.say(label), voice.say_on_one_line(words)) for label, words in rows]
-    return [
-        line(Span(voice.say(scheduled.place), Tone.STRONG)),
-        *columns(
-            [(Span(label, Tone.FAINT), Span(words)) for label, words in cells if words],
-            indent="  ",
-        ),
-    ]
+    shown = [(label, words) for label, fact in rows if (words := voice.say_on_one_line(fact))]
+    place = line(Span(voice.say(scheduled.place), Tone.STRONG))
+    return [place, *voice.facts(shown, indent="  ")]
 
 
 LOGROTATE = """\
@@ -64,8 +58,7 @@ def _log_of(command: str) -> str:
         words = shlex.split(command)
     except ValueError:
         return ""
-    following = dict(itertools.pairwise(words))
-    return following.get("--log-file", "")
+    return dict(itertools.pairwise(words)).get("--log-file", "")
 
 
 LOST = Text(
@@ -111,7 +104,6 @@ def warned(concerns: Sequence[Concern], voice: Voice) -> Iterator[Line]:
         if number:
             yield line()
         for problem in problems:
-            yield from labelled(voice.say(WARNING), Tone.PENDING, voice.say_on_one_line(problem))
+            yield from voice.warning(voice.say_on_one_line(problem))
         if hint is not None:
-            yield line()
-            yield from labelled(voice.say(HINT), Tone.FAINT, voice.say(hint))
+            yield from (line(), *voice.hint(hint))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -18,15 +19,15 @@ from certferry.core.assessment.status import (
 from certferry.core.certificates.certificate import short
 from certferry.core.discovery.watched import within_reach
 from certferry.core.observed.observation import Served
+from certferry.core.observed.records import HistoryEntry
+from certferry.core.planning.planner import window_in_words
 from certferry.core.planning.report import served_by
-from certferry.core.planning.rules import window_in_words
 from certferry.core.reasons import ReasonCode
 from certferry.errors import TargetStuck
-from certferry.present.language import Voice, voice_in
-from certferry.present.layout import Line, Span, Table, Tone, columns, labelled, line, without_empty
-from certferry.present.vocabulary import ERROR, HINT, WARNING, in_brackets, once
-from certferry.problem import Problem, Severity
-from certferry.text import Text
+from certferry.present.language import Voice, at_target, in_brackets, once, voice_in
+from certferry.present.layout import Line, Span, TextTable, Tone, columns, line, without_empty
+from certferry.problem import Severity
+from certferry.text import Text, verbatim
 
 _LANGUAGE = "zh"
 """The targets that certferry knows are in China, whatever the operator reads."""
@@ -77,12 +78,19 @@ _LEFT_ALONE = {TargetStuck.code, ReasonCode.FOUGHT_OVER.value}
 _ON_ITS_WAY = {Standing.PENDING, Standing.PROCESSING}
 
 
-def table(statuses: Sequence[LineageStatus], now: datetime, voice: Voice) -> Table:
+def table(statuses: Sequence[LineageStatus], now: datetime, voice: Voice) -> TextTable:
     """Write a row per certificate, and below it one per domain that serves it, what needs a person
     first. A column that would say nothing is left out.
     """
-    rows = [row for status in statuses for row in _rows(status, now, voice)]
-    whole = Table(tuple(map(voice.say, _HEADERS)), tuple(rows), hangs=True)
+    rows = [
+        row
+        for status in statuses
+        for row in (
+            _certificate(status, now, voice),
+            *(_domain(one, status, now, voice) for one in status.domains),
+        )
+    ]
+    whole = TextTable(tuple(map(voice.say, _HEADERS)), tuple(rows), hangs=True)
     return without_empty(whole, NOTHING.words, _ALWAYS)
 
 
@@ -94,19 +102,19 @@ def remarks(statuses: Sequence[LineageStatus], voice: Voice) -> Iterator[Line]:
     for status in statuses:
         yield from _of_certificate(status, voice)
         for one in dict.fromkeys(status.notices):
-            target, message = one.subject.target, voice.say(one.problem.message)
             if not one.subject.domain:
-                yield from labelled(f"{target}: ", Tone.STRONG, once(target, message))
+                yield from voice.about(one.subject.target, one.problem.message)
         for domain in domains[status.lineage]:
             yield from _problem(domain, voice)
             for said in _edge_problems(domain):
-                yield from labelled(f"{domain.domain}: ", Tone.STRONG, voice.say(said))
-            if domain.ticket:
-                yield from _ticket(domain, voice)
+                yield from voice.about(domain.domain, said)
+            if domain.ticket:  # to be copied
+                said = Text("ticket for the support of {target}:", target=domain.target)
+                yield line(voice.say(said))
+                yield from (line(f"  {row}") for row in ticket(domain.ticket).splitlines())
         for one in status.notices:
             if one.subject.domain:
-                words = voice.say(one.problem.message)
-                yield from labelled(f"{one.subject.domain}: ", Tone.STRONG, words)
+                yield from voice.about(one.subject.domain, one.problem.message)
 
 
 def _shown(statuses: Sequence[LineageStatus]) -> dict[str, list[DomainStatus]]:
@@ -139,19 +147,21 @@ def _of_account(domain: DomainStatus) -> _OfAccount | None:
 
 
 def _of_certificate(status: LineageStatus, voice: Voice) -> Iterator[Line]:
-    if status.problem is not None:
-        yield from _unreadable(status, status.problem, voice)
+    name, window, problem = status.lineage, status.window, status.problem
+    if problem is not None:  # its files cannot be read
+        yield from voice.about(name, problem.message)
+        if status.version is not None:
+            shown = Text("shown is the certificate that was taken from them at {moment}")
+            yield line(f"  {voice.say(shown.filled(moment=status.version.saved_at))}")
+        yield from voice.hint(problem.hint, 2)
     if status.reason is not None:
-        words = voice.say(status.reason.message)
-        yield from labelled(f"{status.lineage}: ", Tone.STRONG, words)
-    elif status.window is not None and status.window.page is not None:
-        words = voice.say(window_in_words(status.window))
-        yield from labelled(f"{status.lineage}: ", Tone.STRONG, words)
+        yield from voice.about(name, status.reason.message)
+    elif window is not None and window.page is not None:
+        yield from voice.about(name, window_in_words(window))
     if status.last_failure is not None:
-        yield from _failed(status.lineage, status.last_failure, voice)
+        yield from _failed(name, status.last_failure, voice)
     for target, lineages in status.owned_elsewhere:
-        words = f"{target}: {voice.say(served_by(lineages))}"
-        yield from labelled(f"{status.lineage}: ", Tone.STRONG, words)
+        yield from voice.about(name, f"{target}: {voice.say(served_by(lineages))}")
 
 
 def of_runs(recorded: Recorded, voice: Voice) -> Iterator[Line]:
@@ -163,53 +173,38 @@ def of_runs(recorded: Recorded, voice: Voice) -> Iterator[Line]:
     if last is None:
         yield line(Span(voice.say(Text("no run is recorded yet")), Tone.FAINT))
         return
-    success: Text = Text("none") if last.succeeded_at is None else _moment(last.succeeded_at)
-    ended = _moment(last.ended_at)
+    success = Text("none") if last.succeeded_at is None else Text("{moment}")
+    ended = Text("{moment}")
     if last.succeeded_at != last.ended_at:
-        ended = Text("{moment} (failed or stopped)", moment=last.ended_at)
-    rows = ((Text("last run"), ended), (Text("last success"), success))
-    yield from columns(
-        [(Span(voice.say(what), Tone.FAINT), Span(voice.say(when))) for what, when in rows]
+        ended = Text("{moment} (failed or stopped)")
+    rows = (
+        (Text("last run"), ended.filled(moment=last.ended_at)),
+        (Text("last success"), success.filled(moment=last.succeeded_at)),
     )
+    yield from voice.facts(rows)
 
 
 def troubles(recorded: Recorded, voice: Voice) -> Iterator[Line]:
     """Write what is wrong with the state and with runs themselves, and what is declared no more."""
     for gone in recorded.undeclared:
-        yield from labelled(voice.say(WARNING), Tone.PENDING, voice.say(gone.problem.message))
-        yield from hint_lines(gone.problem, voice)
+        yield from voice.warning(gone.problem.message)
+        yield from voice.hint(gone.problem.hint, 2)
     for one in recorded.troubles_of_runs:
         said = Text("since {moment}: {problem}", moment=one.since, problem=one.problem.message)
-        yield from labelled(f"{one.subject.channel or 'sync'}: ", Tone.STRONG, voice.say(said))
-        yield from hint_lines(one.problem, voice)
+        yield from voice.about(one.subject.channel or "sync", said)
+        yield from voice.hint(one.problem.hint, 2)
     if recorded.problem is not None:
-        yield from labelled(voice.say(ERROR), Tone.BAD, voice.say(recorded.problem.message))
-        yield from hint_lines(recorded.problem, voice)
-
-
-def _moment(moment: datetime) -> Text:
-    return Text("{moment}", moment=moment)
-
-
-def _unreadable(status: LineageStatus, problem: Problem, voice: Voice) -> Iterator[Line]:
-    """Write why the files cannot be read, and what is shown in their stead."""
-    yield from labelled(f"{status.lineage}: ", Tone.STRONG, voice.say(problem.message))
-    if status.version is not None:
-        shown = Text(
-            "shown is the certificate that was taken from them at {moment}",
-            moment=status.version.saved_at,
-        )
-        yield line(f"  {voice.say(shown)}")
-    yield from hint_lines(problem, voice)
+        yield from voice.error(recorded.problem.message)
+        yield from voice.hint(recorded.problem.hint, 2)
 
 
 def _problem(domain: DomainStatus, voice: Voice) -> Iterator[Line]:
     """Write what is wrong with a domain, and what the last try to mend it ended in, once."""
     name, failure, problem = _name(domain), domain.last_failure, domain.problem
     if problem is not None and (failure is None or failure.problem.message != problem.message):
-        yield from labelled(f"{name}: ", Tone.STRONG, once(name, voice.say(problem.message)))
+        yield from voice.about(name, problem.message)
         if failure is None:
-            yield from hint_lines(problem, voice)
+            yield from voice.hint(problem.hint, 2)
     if failure is not None:
         yield from _failed(name, failure, voice)
 
@@ -221,7 +216,7 @@ def _failed(name: str, failure: LastFailure, voice: Voice) -> Iterator[Line]:
         moment=failure.at,
         problem=once(name, voice.say(failure.problem.message)),
     )
-    yield from labelled(f"{name}: ", Tone.STRONG, voice.say(said))
+    yield from voice.about(name, said)
     if failure.again_at is None:
         again = Text("the next run tries it again")
     else:
@@ -230,13 +225,7 @@ def _failed(name: str, failure: LastFailure, voice: Voice) -> Iterator[Line]:
         again = Text("it has failed since {since}; {again}", since=failure.since, again=again)
     if failure.problem.code not in _LEFT_ALONE:
         yield line(f"  {voice.say(again)}")
-    yield from hint_lines(failure.problem, voice)
-
-
-def hint_lines(problem: Problem, voice: Voice) -> Iterator[Line]:
-    """Write below a problem what to do."""
-    if problem.hint is not None:
-        yield from labelled(voice.say(HINT), Tone.FAINT, voice.say(problem.hint), 2)
+    yield from voice.hint(failure.problem.hint, 2)
 
 
 def _edge_problems(domain: DomainStatus) -> Iterator[Text]:
@@ -254,19 +243,8 @@ def _edge_problems(domain: DomainStatus) -> Iterator[Text]:
         )
 
 
-def _ticket(domain: DomainStatus, voice: Voice) -> Iterator[Line]:
-    """Show what to send to the target's support, to be copied."""
-    yield line(voice.say(Text("ticket for the support of {target}:", target=domain.target)))
-    yield from (line(f"  {written}") for written in ticket(domain.ticket).splitlines())
-
-
 def _name(domain: DomainStatus) -> str:
     return domain.target if domain.domain == WHOLE_ACCOUNT else domain.domain
-
-
-def _rows(status: LineageStatus, now: datetime, voice: Voice) -> Iterator[tuple[Span, ...]]:
-    yield _certificate(status, now, voice)
-    yield from (_domain(domain, status, now, voice) for domain in status.domains)
 
 
 def _certificate(status: LineageStatus, now: datetime, voice: Voice) -> tuple[Span, ...]:
@@ -291,8 +269,9 @@ def _domain(
     domain: DomainStatus, status: LineageStatus, now: datetime, voice: Voice
 ) -> tuple[Span, ...]:
     version = status.version
-    current = None if version is None else version.certificate.fingerprint
+    current = None if version is None else version.fingerprint
     current = domain.fingerprint or current
+    right = sum(a.answered and a.valid and a.fingerprint == current for a in domain.served)
     # What lies at the target already would look overdue there, from that moment to the renewal.
     deadline = None if domain.is_uploaded else domain.upload_deadline
     empty = Span("")
@@ -303,18 +282,66 @@ def _domain(
         empty,
         NOTHING if deadline is None else Span(voice.day(deadline)),
         NOTHING if domain.remote_id is None else Span(short(domain.remote_id)),
-        _served(domain.served, current, voice),
+        served_by_addresses(right, domain.served, voice),
     )
 
 
-def _served(addresses: Sequence[Served], fingerprint: str | None, voice: Voice) -> Span:
-    """Count the addresses that present the current certificate, among those that answered."""
+def served_by_addresses(
+    right: int, addresses: Sequence[Served], voice: Voice, tone: Tone = Tone.PLAIN
+) -> Span:
+    """Render how many addresses are right, of those that answered, and how many did not answer."""
     if not addresses:
         return NOTHING
-    answered = [address for address in addresses if address.answered]
-    right = sum(a.valid and a.fingerprint == fingerprint for a in answered)
-    silent = len(addresses) - len(answered)
-    said = Text("{count} of {all}", count=right, all=len(answered))
-    if silent:
-        said = Text("{said}, {silent} silent", said=said, silent=silent)
-    return Span(voice.say(said))
+    answered = sum(address.answered for address in addresses)
+    said = Text("{count} of {all}", count=right, all=answered)
+    if answered < len(addresses):
+        said = Text("{said}, {silent} silent", said=said, silent=len(addresses) - answered)
+    return Span(voice.say(said), tone)
+
+
+_FOUND = re.compile(r"(\w+): ([^,]+)")
+"""What another tool changed, as `core.observed.observation.in_one_line` writes it."""
+
+
+def history(entries: Sequence[HistoryEntry], voice: Voice) -> list[Line]:
+    """Render events in this order."""
+    if not entries:
+        return [line(voice.say(Text("Nothing has happened yet.")))]
+    return columns(
+        [
+            (
+                Span(voice.say(Text("{at}", at=entry.at)), Tone.FAINT),
+                Span(entry.lineage, Tone.STRONG),
+                Span(voice.word(entry.event)),
+                Span(voice.say_on_one_line(verbatim(entry.who))),
+                Span(voice.say_on_one_line(_facts(entry, voice)), Tone.FAINT),
+            )
+            for entry in entries
+        ]
+    )
+
+
+def _facts(entry: HistoryEntry, voice: Voice) -> Text:
+    """Return where it happened, then to which certificate, then the rest: `qiniu → img.example.com
+    · 160d954b691f`. What it is stands before a fact that does not say so itself.
+    """
+    facts = dict(entry.facts)
+    if "found" in facts:
+        facts["found"] = _in_words(facts["found"], voice)
+    target, domain = facts.pop("target", None), facts.pop("domain", None)
+    place = domain if target is None else str(at_target(target, domain))
+    ids = [short(facts.pop(name)) for name in ("remote_id", "fingerprint") if name in facts]
+    rest = [
+        fact if name == "problem" else f"{voice.word(name)}={fact}" for name, fact in facts.items()
+    ]
+    return verbatim(" · ".join([*filter(None, [place]), *ids, *rest]))
+
+
+def _in_words(fact: str, voice: Voice) -> str:
+    """Return what another tool changed, in the reader's words."""
+
+    def change(found: re.Match[str]) -> str:
+        what, was = (voice.word(word) for word in found.groups())
+        return voice.say(Text("{what}: {was}", what=what, was=was))
+
+    return _FOUND.sub(change, fact)

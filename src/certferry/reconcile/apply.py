@@ -14,28 +14,29 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from certferry.core.certificates.lineage import Version, Withdrawal, label_of
-from certferry.core.desired.certificate import DesiredHttps, OnFailure
+from certferry.core.desired.certificate import OnFailure
+from certferry.core.observed.observation import in_one_line, in_sentences
 from certferry.core.observed.records import RolloutRecord, Upload
-from certferry.core.planning.drift import Drifted, in_one_line, in_sentences
-from certferry.core.planning.plan import Plan, Rollout
-from certferry.core.planning.report import SEEN, Outcome, StepOutcome
-from certferry.core.planning.rollbacks import all_work, with_refusal
-from certferry.core.planning.steps import (
+from certferry.core.planning.plan import (
     Action,
     Clean,
     Deploy,
+    Drifted,
     Issue,
+    Plan,
     Retire,
     Rollback,
+    Rollout,
     Step,
     Verify,
 )
-from certferry.core.waiting import Waiting, applying, wait_for
+from certferry.core.planning.report import SEEN, Outcome, StepOutcome
+from certferry.core.planning.rollbacks import all_work, with_refusal
+from certferry.core.reasons import Waiting, applying, wait_for
 from certferry.errors import CertferryError, CopyGone, Interrupted, TargetBusy, VerificationError
-from certferry.reconcile.challenges import clean
 from certferry.reconcile.issue import issue
 from certferry.reconcile.receivers import deliver
-from certferry.reconcile.retire import may_remove, retire, retire_unmanaged
+from certferry.reconcile.removals import clean, retire, retire_unmanaged
 from certferry.reconcile.run import StepContext
 from certferry.text import Text
 
@@ -50,10 +51,8 @@ _STOPPED_DURING = {
 
 
 def carry_out(steps: Sequence[Step], context: StepContext) -> Iterator[StepOutcome]:
-    """Carry out steps that are ready, in their order, and yield what becomes of each.
-
-    Raises `LeaseLost` before anything is written that another run may have overtaken, and
-    `Interrupted`.
+    """Carry out steps that are ready, in their order, and yield what becomes of each. Raises
+    `LeaseLost` before anything is written that another run may have overtaken, and `Interrupted`.
     """
     unmanaged: list[Retire] = []
     for step in steps:
@@ -62,7 +61,7 @@ def carry_out(steps: Sequence[Step], context: StepContext) -> Iterator[StepOutco
                 yield from roll_back(step, context)
             case Retire(unmanaged=True):
                 unmanaged.append(step)
-            case Retire() if not may_remove(step, context):
+            case Retire() if not context.removals.may_try(step, context.lineage):
                 continue
             case _:
                 try:
@@ -109,12 +108,15 @@ def _begin(rollout: Rollout, context: StepContext) -> None:
         context.begin(rollout.deploy)
         return
     (verify,) = (step for step in rollout.steps if isinstance(step, Verify))
-    _, domain = context.observed.locate(verify.target, verify.domain)
+    target, domain = context.observed.locate(verify.target, verify.domain)
     if domain.seen_at(verify.fingerprint) is not None:
         return  # stays known as seen: what another tool binds next is drift
     record = context.begin(verify)
     if record.worked_before:  # otherwise there is nothing that a rollback would mend
-        note_refusal(verify, record, context)
+        served = target.served.get(verify.domain, ())
+        after = with_refusal(record, domain, served, context.now)
+        if after != record:
+            context.ports.state.replace_rollout(record, after)
 
 
 def _note_drift(drifted: Drifted, context: StepContext) -> None:
@@ -160,12 +162,12 @@ LISTED_WITHIN = timedelta(minutes=10)
 """How long an upload of ours may be missing from a target's list, which lags behind writes
 (docs/facts/qiniu.md §5.1), before it counts as gone and is made anew."""
 
+
 _RETURNING = Text("the previous certificate is bound again")
 
 
 def deploy(step: Deploy, context: StepContext) -> StepOutcome:
     """Ask the target to serve the version in force under a domain, uploading it first where needed.
-
     Raises `LeaseLost` before anything is written that another run may have overtaken.
     """
     target, _ = context.observed.locate(step.target, step.domain)
@@ -179,7 +181,9 @@ def deploy(step: Deploy, context: StepContext) -> StepOutcome:
     except TargetBusy as error:
         if step.repair:  # nothing was written
             context.ports.state.save_rollout(replace(record, repairs=before))
-        return _busy(result, error, record.started_at, context)
+        if context.now >= record.started_at + context.ports.verify_timeout:
+            return result.with_error(error)
+        return _wait(result, error.message, record.started_at, context)
     except CertferryError as error:
         context.ports.state.save_rollout(
             replace(record, failed_at=context.now, repairs=before, tries=record.tries + 1)
@@ -191,9 +195,8 @@ def deploy(step: Deploy, context: StepContext) -> StepOutcome:
 
 
 def _with_handshakes(step: Deploy, record: RolloutRecord, context: StepContext) -> RolloutRecord:
-    """Add whether all addresses complete handshakes before the change, which a rollback has to
-    know: one that refuses them already is no news afterwards. It is stored at once: after the
-    change, a run that follows a killed one cannot know.
+    """Store, before the change, whether all addresses complete handshakes: one that refuses them
+    already is no news afterwards, and a run that follows a killed one cannot know.
     """
     may_roll_back = any(
         deployment.target == step.target and deployment.on_failure is OnFailure.ROLLBACK
@@ -214,7 +217,7 @@ def _bind(step: Deploy, context: StepContext) -> tuple[str, str | None]:
     """
     target, domain = context.observed.locate(step.target, step.domain)
     version = context.version_of(step)
-    remote = target.remote_of(version.certificate.fingerprint)
+    remote = target.remote_of(version.fingerprint)
     context.renew_lease()
     remote_id = remote.remote_id if remote else _uploaded(step.target, version, context)
     context.renew_lease()
@@ -233,7 +236,7 @@ def _bind(step: Deploy, context: StepContext) -> tuple[str, str | None]:
 
 def _uploaded(target: str, version: Version, context: StepContext) -> str:
     """Return the remote id of a version, uploaded where it is not known to be there."""
-    fingerprint = version.certificate.fingerprint
+    fingerprint = version.fingerprint
     oldest = context.now - LISTED_WITHIN
     for upload in context.ports.state.uploads(context.lineage, target):
         if upload.fingerprint == fingerprint and upload.uploaded_at >= oldest:
@@ -242,7 +245,7 @@ def _uploaded(target: str, version: Version, context: StepContext) -> str:
 
 
 def _upload(target: str, version: Version, context: StepContext) -> str:
-    lineage, fingerprint = context.lineage, version.certificate.fingerprint
+    lineage, fingerprint = context.lineage, version.fingerprint
     bundle = context.ports.state.bundle(lineage, version.number)
     remote_id = context.ports.targets[target].upload(lineage, bundle)
     label, now = label_of(lineage, fingerprint), context.now
@@ -256,14 +259,19 @@ def _store_acceptance(
 ) -> datetime:
     """Store when the target took the change, and what it said of the domain before."""
     _, domain = context.observed.locate(step.target, step.domain)
-    now = context.now
+    now, sent = context.now, step.https
+    if record.sent is not None:
+        # What was sent before of the settings that are left stays known as drift, and no later
+        # run sets it.
+        left = {change.what: getattr(record.sent, change.what) for change in step.left}
+        sent = replace(sent, **left)
     context.ports.state.save_rollout(
         replace(
             record,
             accepted_at=now,
             problem_before=str(domain.problem),
             failed_at=None,
-            sent=_sent(step, record),
+            sent=sent,
             settings_before=domain.https,
             refused_since=None,
             drift=in_one_line(step.left) if step.left else None,
@@ -274,41 +282,13 @@ def _store_acceptance(
     return now
 
 
-def _sent(step: Deploy, record: RolloutRecord) -> DesiredHttps:
-    """Return what was sent, with what was sent before of the settings that are left: they stay
-    known as drift, and no later run sets them.
-    """
-    if record.sent is None:
-        return step.https
-    left = {change.what: getattr(record.sent, change.what) for change in step.left}
-    return replace(step.https, **left)
-
-
-def _busy(
-    result: StepOutcome, error: TargetBusy, since: datetime, context: StepContext
-) -> StepOutcome:
-    if context.now >= since + context.ports.verify_timeout:
-        return result.with_error(error)
-    return _wait(result, error.message, since, context)
-
-
 def _wait(result: StepOutcome, why: Text, since: datetime, context: StepContext) -> StepOutcome:
     waiting = wait_for(why, since, context.now, since + context.ports.verify_timeout)
     return replace(result, detail=why, waiting=waiting)
 
 
-def note_refusal(step: Verify, record: RolloutRecord, context: StepContext) -> None:
-    """Store since when edges that worked before refuse the certificate."""
-    target, domain = context.observed.locate(step.target, step.domain)
-    after = with_refusal(record, domain, target.served.get(step.domain, ()), context.now)
-    if after != record:
-        context.ports.state.replace_rollout(record, after)
-
-
 def roll_back(step: Rollback, context: StepContext) -> Iterator[StepOutcome]:
-    """Withdraw a certificate that edges refuse, report it loudly, and have the lineage reconciled
-    again at once.
-    """
+    """Withdraw a certificate that edges refuse, and have the lineage reconciled again at once."""
     context.renew_lease()
     withdraw(step, context)
     error = VerificationError(

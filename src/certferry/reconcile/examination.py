@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import logging
-import queue
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import PurePath
 
 from certferry.core.assessment.health import RUN_WITHIN, Recorded
 from certferry.core.certificates.certificate import covered_by
 from certferry.core.desired.certificate import DesiredCertificate
-from certferry.core.events import Activity, StepEnded
+from certferry.core.events import Activity, Begun, LineageEnded, StepEnded
 from certferry.core.findings import Code, heaviest_first, info, of_refusal, warning
 from certferry.core.network import judge_clock
 from certferry.core.observed.observation import DomainState, Observation, ObservedTarget
@@ -23,7 +23,6 @@ from certferry.core.planning.choice import is_found
 from certferry.core.planning.due import stuck_since
 from certferry.core.planning.report import Outcome, StepOutcome
 from certferry.core.planning.safety import judge_at_target, judge_version
-from certferry.core.waiting import Begun, Ended
 from certferry.errors import (
     CertferryError,
     CertificateError,
@@ -38,7 +37,7 @@ from certferry.ports.progress import Progress
 from certferry.ports.scheduler import Scheduler
 from certferry.problem import Problem, Severity
 from certferry.reconcile.observe import observe, with_file_names
-from certferry.reconcile.run import Ports
+from certferry.reconcile.run import Ports, aside
 from certferry.text import Text
 
 AT_ONCE = 16
@@ -63,60 +62,37 @@ class Check:
     within: timedelta = WITHIN
 
 
-class Examination:
-    """One run of all checks. `stop` ends what is still in progress."""
-
-    def __init__(
-        self, *, progress: Progress, now: Callable[[], datetime], stop: Callable[[], None]
-    ) -> None:
-        self._progress = progress
-        self._now = now
-        self._stop = stop
-        self._ended: queue.SimpleQueue[tuple[Check, list[Problem]]] = queue.SimpleQueue()
-
-    def carry_out(self, checks: Iterable[Check]) -> tuple[Problem, ...]:
-        """Carry out every check, and return what they found, heaviest first. Raises `Interrupted`
-        when the run is stopped, and what the progress raises.
-        """
-        waiting = list(checks)
-        deadlines: dict[Check, float] = {}
-        findings: list[Problem] = []
-        try:
-            self._progress(Begun(len(waiting)))
-            while waiting or deadlines:
-                while waiting and len(deadlines) < AT_ONCE:
-                    check = waiting.pop(0)
-                    deadlines[check] = time.monotonic() + check.within.total_seconds()
-                    self._begin(check)
-                check, found = self._next(deadlines)
-                if deadlines.pop(check, None) is not None:  # one that was given up may end later
-                    findings += found
-                    self._report_end(check)
-        finally:
-            self._stop()
-        return heaviest_first(findings)
-
-    def _begin(self, check: Check) -> None:
-        self._progress(Activity(check.subject, check.what, self._now()))
-        # A daemon: a check that was given up must not keep the process.
-        threading.Thread(
-            target=lambda: self._ended.put((check, _found_by(check))),
-            name=f"check {check.subject}",
-            daemon=True,
-        ).start()
-
-    def _next(self, deadlines: Mapping[Check, float]) -> tuple[Check, list[Problem]]:
-        """Wait for the next check to end, or to have had its time."""
-        check, deadline = min(deadlines.items(), key=lambda one: one[1])
-        try:
-            return self._ended.get(timeout=max(deadline - time.monotonic(), 0))
-        except queue.Empty:
-            return check, [_overdue(check)]
-
-    def _report_end(self, check: Check) -> None:
-        examined = StepOutcome(None, Outcome.UNCHANGED, check.what)
-        self._progress(StepEnded(check.subject, examined))
-        self._progress(Ended(check.subject))
+def carry_out_checks(
+    checks: Iterable[Check],
+    *,
+    progress: Progress,
+    now: Callable[[], datetime],
+    stop: Callable[[], None],
+) -> tuple[Problem, ...]:
+    """Carry out every check, and return what they found, heaviest first; `stop` ends what is still
+    in progress. Raises `Interrupted` when the run is stopped, and what the progress raises.
+    """
+    waiting, findings = list(checks), list[Problem]()
+    running: dict[Future[list[Problem]], tuple[float, Check]] = {}
+    try:
+        progress(Begun(len(waiting)))
+        while waiting or running:
+            while waiting and len(running) < AT_ONCE:
+                check = waiting.pop(0)
+                progress(Activity(check.subject, check.what, now()))
+                end = time.monotonic() + check.within.total_seconds()
+                running[aside(partial(_found_by, check), f"check {check.subject}")] = end, check
+            first = min(running, key=lambda one: running[one][0])
+            time_left = max(running[first][0] - time.monotonic(), 0)
+            for one in wait(running, time_left, FIRST_COMPLETED).done or {first}:
+                _, check = running.pop(one)
+                findings += one.result() if one.done() else [_overdue(check)]
+                examined = StepOutcome(None, Outcome.UNCHANGED, check.what)
+                progress(StepEnded(check.subject, examined))
+                progress(LineageEnded(check.subject))
+    finally:
+        stop()
+    return heaviest_first(findings)
 
 
 def _found_by(check: Check) -> list[Problem]:
@@ -144,9 +120,7 @@ def _overdue(check: Check) -> Problem:
 
 
 def examine_account(label: str, port: object) -> Iterator[Problem]:
-    """Examine an account as far as its adapter can. The clock comes first: it is to be set before
-    keys are blamed. Raises `CertferryError`.
-    """
+    """Examine an account as far as its adapter can. Raises `CertferryError`."""
     if isinstance(port, Timed):
         yield from examine_clock(label, port.clock_ahead())
     if isinstance(port, Examined):
@@ -154,7 +128,7 @@ def examine_account(label: str, port: object) -> Iterator[Problem]:
 
 
 def examine_clock(subject: str, ahead: timedelta | None) -> Iterator[Problem]:
-    """Judge the clock by how far a service's is ahead; `None` where it does not tell."""
+    """Judge the clock by how far a service's is ahead; `None` where that is not known."""
     found = None if ahead is None else judge_clock(subject, subject, ahead)
     yield from () if found is None else (found,)
 
@@ -162,31 +136,24 @@ def examine_clock(subject: str, ahead: timedelta | None) -> Iterator[Problem]:
 def cnames_of(
     label: str, port: object, certificates: Sequence[DesiredCertificate]
 ) -> Mapping[str, str]:
-    """Return the CNAMEs of the domains at an account that certificates are deployed to. Raises
-    `DeployError`.
-    """
+    """Return the CNAMEs of an account's declared domains. Raises `DeployError`."""
     cnames = port.cnames() if isinstance(port, PointedAt) else {}
-    return {
-        domain: cname
-        for domain, cname in cnames.items()
-        if _is_deployed_to(label, domain, certificates)
-    }
+
+    def is_deployed(domain: str) -> bool:
+        return any(
+            domain in (deployment.domains or ())
+            or (covered_by(desired.names, domain) and is_found(deployment, domain))
+            for desired in certificates
+            for deployment in desired.deployments
+            if deployment.target == label
+        )
+
+    return {domain: cname for domain, cname in cnames.items() if is_deployed(domain)}
 
 
 def ordered_names(certificates: Iterable[DesiredCertificate]) -> list[str]:
     """Return the names that are proven."""
     return [name for desired in certificates if desired.files is None for name in desired.names]
-
-
-def _is_deployed_to(label: str, domain: str, certificates: Sequence[DesiredCertificate]) -> bool:
-    """Whether a domain is named, or found among those that a certificate covers."""
-    return any(
-        domain in (deployment.domains or ())
-        or (covered_by(desired.names, domain) and is_found(deployment, domain))
-        for desired in certificates
-        for deployment in desired.deployments
-        if deployment.target == label
-    )
 
 
 ENTRIES = 500
@@ -246,10 +213,6 @@ def _of_last_run(last: LastRun, now: datetime) -> Problem:
     return warning(Code.LAST_RUN, "sync", said, fix)
 
 
-_LOOKS = ("drift found", "drift over", "verified")
-"""Events that report a sighting and nothing that certferry did."""
-
-
 def examine_schedule(schedulers: Iterable[Scheduler]) -> Iterator[Problem]:
     """Report which daily run is installed, and whether the system will start it."""
     found = False
@@ -280,12 +243,10 @@ def examine_schedule(schedulers: Iterable[Scheduler]) -> Iterator[Problem]:
 
 
 def examine_channels(*, has_channel: bool, has_heartbeat: bool) -> Iterator[Problem]:
-    """Warn where neither a channel nor a heartbeat is declared: what fails at night is then read
-    by no operator.
-    """
+    """Warn where neither is declared: no operator reads what fails at night."""
     if not (has_channel or has_heartbeat):
         yield warning(
-            Code.NOBODY_TOLD,
+            Code.NO_CHANNEL,
             "notify",
             Text("no channel and no heartbeat is declared: a run that fails reaches no one"),
             Text(
@@ -297,7 +258,7 @@ def examine_channels(*, has_channel: bool, has_heartbeat: bool) -> Iterator[Prob
 
 def _from_history(entries: Sequence[HistoryEntry]) -> Iterator[Problem]:
     """Report the newest change, and the tries that failed and did not succeed since."""
-    changes = (entry for entry in entries if not entry.event.endswith((_FAILED, *_LOOKS)))
+    changes = (entry for entry in entries if not entry.event.endswith((_FAILED, *_SIGHTINGS)))
     if (newest := next(changes, None)) is not None:
         said = Text("the last change was at {moment}, by {who}", moment=newest.at, who=newest.who)
         yield info(Code.LAST_CHANGE, newest.lineage, said)
@@ -310,6 +271,7 @@ def _from_history(entries: Sequence[HistoryEntry]) -> Iterator[Problem]:
         seen.add(tried)
 
 
+_SIGHTINGS = ("drift found", "drift over", "verified")  # nothing that certferry did
 _PLACE = ("target", "domain")
 _ENDINGS = {"issued": "issue", "adopted": "adopt", "deployed": "deploy", "verified": "deploy"}
 
@@ -367,8 +329,6 @@ def _stuck(observed: Observation, target: ObservedTarget, ports: Ports) -> Itera
         since = stuck_since(domain, ports.now(), ports.verify_timeout)
         if since is not None:
             message = Text(
-                "{target} has not ended its change since {since}",
-                target=target.label,
-                since=since,
+                "{target} has not ended its change since {since}", target=target.label, since=since
             )
             yield warning(Code.DOMAIN_STUCK, domain.domain, message, fix)

@@ -1,32 +1,102 @@
 """Have a certificate issued, or adopt one: whether a CA may be asked now, what for, at which of
-several CAs, and what is stored of the answer.
+several CAs, and what is stored of the answer; which account writes the challenge records, and those
+that killed runs left of other lineages.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 
 from certferry.core.certificates.certificate import CertificateBundle, same_names
-from certferry.core.certificates.lineage import Version
+from certferry.core.certificates.names import is_within
 from certferry.core.desired.certificate import Authority, DesiredCertificate
+from certferry.core.discovery.proposal import must_have_zone
+from certferry.core.events import Activity
 from certferry.core.observed.observation import Observation
-from certferry.core.planning.pauses import in_order, may_pass_over, of_use
+from certferry.core.planning.limits import in_order, may_pass_over, of_use
+from certferry.core.planning.plan import Action, HeldUntil, Issue
 from certferry.core.planning.report import Outcome, StepOutcome
-from certferry.core.planning.steps import Action, HeldUntil, Issue
-from certferry.core.secret import Secret
 from certferry.errors import (
     CertferryError,
     CertificateRejected,
     IssuanceError,
+    LeaseHeld,
     OrderHeldBack,
     StateError,
+    ZoneNotFound,
 )
+from certferry.ports.dns import DnsProvider
 from certferry.ports.issuer import Issuer, IssueRequest
-from certferry.reconcile.challenges import provider_of
-from certferry.reconcile.run import StepContext
+from certferry.ports.survey import ZoneFinder, ZoneKeeper
+from certferry.reconcile.run import Ports, StepContext
 from certferry.text import Text
+
+_SWEEPING = Text("removing challenge records that an earlier run left")
+
+_log = logging.getLogger(__name__)
+
+
+class ZoneRouter:
+    """A `ports.dns.SharedOut` of zones, the longest first, each with its account."""
+
+    def __init__(self, accounts: Sequence[tuple[str, DnsProvider]]) -> None:
+        self._accounts = accounts
+
+    def at(self, name: str) -> DnsProvider:
+        """See `ports.dns.SharedOut.at`. A name that is in none of the zones is where a CNAME has
+        led to: then the accounts are asked whose it is. One that cannot tell which zones it has,
+        comes last.
+        """
+        for zone, account in self._accounts:
+            if is_within(name, zone):
+                return account
+        missing: ZoneNotFound | None = None
+        silent: list[DnsProvider] = []
+        for account in dict.fromkeys(account for _, account in self._accounts):
+            try:
+                if has_zone_for(name, account):
+                    return account
+                silent.append(account)
+            except ZoneNotFound as problem:
+                missing = missing or problem
+        if silent:
+            return silent[0]
+        raise missing or ZoneNotFound(
+            Text("the certificate names no account that writes {name}", name=name),
+            hint=Text("name the account that has the zone as `dns` of the certificate"),
+        )
+
+    def add_txt(self, name: str, value: str) -> str:
+        """See `ports.dns.DnsProvider.add_txt`."""
+        return self.at(name).add_txt(name, value)
+
+    def remove_txt(self, name: str, value: str, handle: str | None) -> bool:
+        """See `ports.dns.DnsProvider.remove_txt`."""
+        return self.at(name).remove_txt(name, value, handle)
+
+
+def has_zone_for(name: str, account: DnsProvider) -> bool:
+    """Return whether an account says that it has a zone for a name; `False` where it does not know.
+    Raises `ZoneNotFound` where it has none, and `DnsError`.
+    """
+    if isinstance(account, ZoneFinder):
+        account.zone_of(name)
+        return True
+    if not isinstance(account, ZoneKeeper):
+        return False
+    must_have_zone(name, account.zones())
+    return True
+
+
+def provider_of(desired: DesiredCertificate, accounts: Mapping[str, DnsProvider]) -> DnsProvider:
+    """Return what writes the challenge records of a certificate: one account, several, or none."""
+    if desired.dns:
+        return accounts[desired.dns]
+    return ZoneRouter([(zone, accounts[account]) for zone, account in desired.dns_zones])
 
 
 def rate_limit_hold(
@@ -76,7 +146,7 @@ def issue(step: Issue, context: StepContext) -> StepOutcome:
         rejected = isinstance(error, CertificateRejected)
         by_ca = isinstance(error, IssuanceError)
         state.save_issue_try(context.lineage, now(), failed=True, rejected=rejected, by_ca=by_ca)
-        if rejected:  # afterwards: killed in between, the next run still knows that it is held back
+        if rejected:  # afterwards: killed in between, the next run still knows of the rejection
             state.drop_order(lease, issued_at=now())
         context.record(f"{step.action} failed", problem=str(error.lasting))
         outcome = Outcome.WAITING if error.is_early else Outcome.FAILED
@@ -129,36 +199,22 @@ def _ordered(step: Issue, context: StepContext, authority: Authority | None) -> 
     ports, desired, current = context.ports, context.desired, context.observed.current
     request = _request_of(step, desired, context.observed, authority)
     if request.exempt and current is not None:
-        request = replace(request, replaced_pem=_leaf_of(current, context))
-    if desired.issuance.reuse_key:
-        request = replace(request, reused_key=_reused_key(context))
-    provider = ports.dns[desired.dns] if desired.dns else provider_of(desired, ports.dns)
+        with suppress(StateError):  # a leaf that cannot be read is replaced all the same
+            leaf = ports.state.bundle(context.lineage, current.number).cert_pem
+            request = replace(request, replaced_pem=leaf)
+    spoils = current is not None and current.revocation and current.revocation.spoils_key
+    if desired.issuance.reuse_key and current is not None and current.key_matches and not spoils:
+        key = ports.state.bundle(context.lineage, current.number).privkey_pem
+        request = replace(request, reused_key=key)
+    provider = provider_of(desired, ports.dns)
     return ports.issuer.issue(request, provider, context.renew_lease(), ports.progress)
-
-
-def _leaf_of(version: Version, context: StepContext) -> str | None:
-    """Return the leaf that is replaced. One that cannot be read is replaced all the same."""
-    try:
-        return context.ports.state.bundle(context.lineage, version.number).cert_pem
-    except StateError:
-        return None
-
-
-def _reused_key(context: StepContext) -> Secret | None:
-    """Return the key of the certificate in force, where it may be used again."""
-    current = context.observed.current
-    if current is None or not current.key_matches:
-        return None
-    if current.revocation is not None and current.revocation.spoils_key:
-        return None
-    return context.ports.state.bundle(context.lineage, current.number).privkey_pem
 
 
 def _request_of(
     step: Issue, desired: DesiredCertificate, observed: Observation, authority: Authority | None
 ) -> IssueRequest:
     """Return what a CA is asked for. A leaf of its own that shares a name is replaced (RFC 9773
-    §5); what other CAs have issued, it does not know.
+    §5).
     """
     names, directory = set(step.names), "" if authority is None else authority.directory
     own = [one for one in observed.versions if not directory or one.directory in {None, directory}]
@@ -175,3 +231,40 @@ def _request_of(
             version == current and names & set(version.certificate.names) for version in own
         ),
     )
+
+
+def sweep(lineage: str, accounts: Sequence[DnsProvider], ports: Ports) -> None:
+    """Remove the challenge records of a lineage, which may take a minute. Raises `DnsError`."""
+    now = ports.now()
+    ports.progress(Activity(lineage, _SWEEPING, now))
+    ports.issuer.sweep(lineage, accounts, now)
+
+
+def sweep_ownerless(certificates: Sequence[DesiredCertificate], ports: Ports) -> None:
+    """Remove the challenge records that killed runs left of lineages that are not issued here any
+    more: they are declared under another name, or with files, or not at all. Every account of the
+    run is tried: which of them wrote the records is not known any more. An error is only logged:
+    nothing that is declared depends on it. Raises `Interrupted`.
+    """
+    try:
+        left = ports.state.lineages_in_challenge_records()
+    except StateError as error:
+        said = Text("certferry could not look for challenge records of earlier runs: {problem}")
+        _log.warning(said.filled(problem=error.message))
+        return
+    issued = {desired.lineage for desired in certificates} | ports.claims.lineages
+    issued -= {desired.lineage for desired in certificates if desired.files is not None}
+    for lineage in left if ports.dns else ():
+        if lineage in issued:
+            continue
+        try:
+            with (
+                suppress(LeaseHeld),
+                ports.lease(lineage),
+            ):  # another run is at work on it after all
+                sweep(lineage, tuple(ports.dns.values()), ports)
+        except CertferryError as error:
+            message = Text(
+                "{lineage}: a challenge record of an earlier run is left in DNS: {problem}"
+            )
+            _log.warning(message.filled(lineage=lineage, problem=error.message))

@@ -5,25 +5,23 @@ none delays the run.
 from __future__ import annotations
 
 import queue
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 
 from certferry.core.assessment.notices import (
     REFUSED,
     ChannelState,
-    Notice,
-    Topic,
-    of_channel,
-    refused,
-)
-from certferry.core.assessment.notifications import (
     Dispatch,
     Message,
+    Notice,
     Notification,
+    Topic,
     dispatch,
+    of_channel,
+    refused,
     taken_back,
     until_quiet,
 )
@@ -32,7 +30,7 @@ from certferry.ports.http import NoAnswer
 from certferry.ports.notifier import AgainAt, Answered, Notifier, RefusedForGood, Sent
 from certferry.ports.state import StateStore
 from certferry.problem import Problem
-from certferry.reconcile.run import Change, Run, stopped
+from certferry.reconcile.run import Change, Run, aside, stopped
 from certferry.text import Text
 
 LONGEST = timedelta(seconds=10)
@@ -43,9 +41,7 @@ AGAIN = timedelta(minutes=1)
 @dataclass(frozen=True, slots=True)
 class Channel:
     """One channel: the topics it takes, how it is connected, and how notifications become its
-    message.
-
-    `connect` raises `ConfigError` where its settings are wrong, or a secret is not there.
+    message. `connect` raises `ConfigError` where its settings are wrong, or a secret is not there.
     """
 
     name: str
@@ -74,9 +70,8 @@ class Notifications:
 
     def notify(self, change: Change) -> Mapping[str, Answered]:
         """Change what stands, and send each channel what it does not know yet. Return what those
-        answered that were sent something.
-
-        What a service did not take is left to a later run. Raises `StateError` and `Interrupted`.
+        answered that were sent something. What a service did not take is left to a later run.
+        Raises `StateError` and `Interrupted`.
         """
         end = time.monotonic() + self._longest.total_seconds()
         self._state.update_notices(change)
@@ -114,9 +109,7 @@ class Notifications:
         )
 
     def _claimed(self, channel: Channel) -> tuple[Dispatch, ChannelState]:
-        """Claim what a channel is to be sent, for this run alone, and return what was stored of it
-        before.
-        """
+        """Claim what a channel is to be sent, and return what was stored of it before."""
 
         def change(
             before: ChannelState, notices: tuple[Notice, ...]
@@ -127,17 +120,14 @@ class Notifications:
         return self._state.update_channel(channel.name, change)
 
     def _sent(self, messages: Mapping[str, Message], end: float) -> dict[str, Answered]:
-        """Send all at once, and wait for their answers until the end of the time. Raises
-        `Interrupted` when the run is stopped meanwhile.
-        """
+        """Send all at once, and wait until the end of the time. Raises `Interrupted`."""
         answers: queue.SimpleQueue[tuple[str, Answered] | None] = queue.SimpleQueue()
 
         def send(name: str, message: Message) -> None:
             answers.put((name, _answer(self._channels[name], message, self._now)))
 
         for name, message in messages.items():
-            # Daemons: a service that hangs does not keep the process.
-            threading.Thread(target=send, args=(name, message), daemon=True).start()
+            aside(partial(send, name, message))
         late = AgainAt(
             self._now() + AGAIN, Text("it did not answer within {time}", time=self._longest)
         )

@@ -1,88 +1,57 @@
-"""Observe the state, the targets and the edges of one lineage, and store what was seen."""
+"""Observe the state, the targets, the receivers and the edges of one lineage."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import replace
-from datetime import datetime
-from functools import partial
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
-from certferry.core.assessment.sightings import Sighted, after_run, sighted, with_delivered
-from certferry.core.certificates.lineage import Version, labels_of, owners, version_for
-from certferry.core.certificates.renewal import (
-    RenewalInfo,
-    RenewalWindow,
-    ask_after,
-    may_ask,
-    plausible_window,
-)
+from certferry.core.certificates.lineage import labels_of, owners, version_for
+from certferry.core.certificates.renewal import ask_after, may_ask, plausible_window
 from certferry.core.desired.certificate import DesiredCertificate, DesiredDeployment, Retirement
-from certferry.core.observed.inferred import (
-    about_lineage,
-    unread,
-    with_likely_bindings,
-    with_remembered_remotes,
-    with_unlisted_copies,
-    with_unmatched,
-    with_uses,
-    with_withdrawals,
-    without_found,
-)
-from certferry.core.observed.observation import (
-    Observation,
-    ObservedDomain,
-    ObservedTarget,
-    Served,
-)
+from certferry.core.events import Asking
+from certferry.core.observed import inferred
+from certferry.core.observed.observation import Observation, ObservedDomain, ObservedTarget, Served
 from certferry.core.observed.records import RolloutRecord
-from certferry.core.planning.report import SyncReport
-from certferry.core.planning.rules import first_violated
-from certferry.core.waiting import Asking
+from certferry.core.planning.planner import first_violated
 from certferry.errors import DeployError, IssuanceError, StateError
 from certferry.ports.source import CertificateSource
 from certferry.ports.state import StateStore
 from certferry.ports.target import Scope
 from certferry.reconcile.receivers import observe_receiver
-from certferry.reconcile.retire import without_claimed
+from certferry.reconcile.removals import without_claimed
 from certferry.reconcile.run import Ports
 from certferry.text import Text
 
 _log = logging.getLogger(__name__)
 
-_EDGES = Text("asking the edges what they serve")
-
 
 def without_remembered(found: ObservedTarget, lineage: str, ports: Ports) -> ObservedTarget:
-    """Drop what a lineage with the same marks knows.
-
-    The state is read after the target: what another run has uploaded by then has its version
-    there.
+    """Drop what a lineage with the same marks knows. The state is read after the target: what
+    another run has uploaded by then has its version there.
     """
     same = [one for one in {lineage, *ports.state.lineages()} if owners(one) & owners(lineage)]
     known = {
         label
         for one in same
         for version in ports.state.versions(one)
-        for label in labels_of(one, version.certificate.fingerprint)
+        for label in labels_of(one, version.fingerprint)
     }
     left = tuple(other for other in found.unremembered if other.label not in known)
     return replace(found, unremembered=left)
 
 
 def with_file_names(desired: DesiredCertificate, ports: Ports) -> DesiredCertificate:
-    """Return a certificate that another client makes with what its files hold, others as they are.
-
-    Raises `CertificateError` and `PlanRefused`.
+    """Return a certificate of another client's with what its files hold. Raises `CertificateError`
+    and `PlanRefused`.
     """
     if desired.files is None:
         return desired
     bundle = ports.source.read(desired.files)
-    offered = bundle.certificate
     return replace(
         desired,
-        names=offered.names,
-        offered=offered,
+        names=bundle.certificate.names,
+        offered=bundle.certificate,
         offered_fullchain=bundle.fullchain_digest,
         offered_issuer_end=bundle.issuer_not_after,
     )
@@ -132,11 +101,11 @@ def observe(
 def _observe(
     desired: DesiredCertificate, ports: Ports, known: Observation, *, every_edge: bool, anew: bool
 ) -> Observation:
-    observer = _TargetObserver(desired, ports, known, every_edge=every_edge, anew=anew)
+    observer = _TargetObserver(desired, ports, known, every_edge, anew)
     targets = tuple(observer.observe(deployment) for deployment in desired.deployments)
     observed = Observation(known.versions, targets, known.remembered)
     is_unread = any(target.in_progress for target in targets)
-    return without_found(observed) if is_unread else observed
+    return inferred.without_found(observed) if is_unread else observed
 
 
 def _is_bound_to_unknown(target: ObservedTarget) -> bool:
@@ -158,7 +127,7 @@ def with_remembered(
     if offered is not None:
         # In force is what the files hold, which may be an older certificate than the newest.
         wanted = offered.fingerprint
-        versions = tuple(sorted(versions, key=lambda v: v.certificate.fingerprint != wanted))
+        versions = tuple(sorted(versions, key=lambda v: v.fingerprint != wanted))
     return Observation(versions, observed.targets, remembered)
 
 
@@ -178,73 +147,48 @@ def with_renewal_info(
     try:
         leaf = ports.state.bundle(desired.lineage, version.number).cert_pem
         info = ports.issuer.renewal_info(leaf, version.directory or "")
-        window, retry_after = _plausible(desired, version, info), info.retry_after
-    except (IssuanceError, StateError) as error:  # the certificate is as good as before
-        _log.info(
-            Text(
-                "{lineage}: not known when the CA wants it renewed: {problem}",
-                lineage=desired.lineage,
-                problem=error.message,
+        window, retry_after = plausible_window(version.certificate, info.window), info.retry_after
+        if window is None and info.window is not None:
+            _log.warning(
+                Text(
+                    "{lineage}: the CA wants it renewed between {start} and {end}: ignored, since"
+                    " that lies outside the certificate's validity",
+                    lineage=desired.lineage,
+                    start=info.window.start,
+                    end=info.window.end,
+                )
             )
-        )
+    except (IssuanceError, StateError) as error:  # the certificate is as good as before
+        said = Text("{lineage}: not known when the CA wants it renewed: {problem}")
+        _log.info(said.filled(lineage=desired.lineage, problem=error.message))
     again = ask_after(now, retry_after)
-    ports.state.save_renewal_info(desired.lineage, version.certificate.fingerprint, window, again)
+    ports.state.save_renewal_info(desired.lineage, version.fingerprint, window, again)
     return with_remembered(observed, desired, ports)
 
 
-def _plausible(
-    desired: DesiredCertificate, version: Version, info: RenewalInfo
-) -> RenewalWindow | None:
-    """Return the window that the CA names, if it fits this certificate; otherwise warn and ignore
-    it.
-    """
-    found = plausible_window(version.certificate, info.window)
-    if found is None and info.window is not None:
-        _log.warning(
-            Text(
-                "{lineage}: the CA wants it renewed between {start} and {end}: ignored, since that"
-                " lies outside the certificate's validity",
-                lineage=desired.lineage,
-                start=info.window.start,
-                end=info.window.end,
-            )
-        )
-    return found
-
-
+@dataclass(frozen=True, slots=True)
 class _TargetObserver:
-    """Observes the targets of one lineage."""
+    """Observes the targets of one lineage, of which the state knows what is `known`."""
 
-    def __init__(
-        self,
-        desired: DesiredCertificate,
-        ports: Ports,
-        known: Observation,
-        *,
-        every_edge: bool,
-        anew: bool,
-    ) -> None:
-        self._desired = desired
-        self._ports = ports
-        self._remembered = known.remembered
-        self._versions = known.versions
-        self._current = None if known.current is None else known.current.certificate.fingerprint
-        self._every_edge = every_edge
-        self._anew = anew
+    desired: DesiredCertificate
+    ports: Ports
+    known: Observation
+    every_edge: bool
+    anew: bool
 
     def observe(self, deployment: DesiredDeployment) -> ObservedTarget:
         """Observe the target of one deployment, and add what is stored of it."""
-        label, remembered = deployment.target, self._remembered
+        label, remembered = deployment.target, self.known.remembered
         records = {r.domain: r for r in remembered.rollouts if r.target == label}
         found = self._found(deployment, records)
         if remembered.withdrawals:
-            found = with_withdrawals(found, label, remembered.withdrawals)
+            found = inferred.with_withdrawals(found, label, remembered.withdrawals)
         if found.failure is not None or deployment.delivery is not None:
             return found
         found = self._with_edges(self._with_uploads(found, label), label, records)
         if not any(domain.binding_hidden for domain in found.domains):
             return found
-        return with_likely_bindings(found, self._ports.now(), self._ports.verify_timeout)
+        return inferred.with_likely_bindings(found, self.ports.now(), self.ports.verify_timeout)
 
     def _found(
         self, deployment: DesiredDeployment, records: Mapping[str, RolloutRecord]
@@ -253,46 +197,48 @@ class _TargetObserver:
         if deployment.delivery is not None:
             (name,) = deployment.domains or ("",)
             self._report(Text("looking at {name}", name=name))
-            receiver = self._ports.receiver(deployment.delivery)
+            receiver = self.ports.receiver(deployment.delivery)
             return observe_receiver(
-                receiver, self._desired.lineage, deployment, self._versions, records.get(name)
+                receiver, self.desired.lineage, deployment, self.known.versions, records.get(name)
             )
         self._report(Text("asking {target} for its domains", target=deployment.target))
         try:
             return self._read(deployment)
         except DeployError as error:
-            return unread(deployment.target, error, records.values(), self._current)
+            current = self.known.current
+            fingerprint = None if current is None else current.fingerprint
+            return inferred.unread(deployment.target, error, records.values(), fingerprint)
 
     def _read(self, deployment: DesiredDeployment) -> ObservedTarget:
-        found = self._ports.targets[deployment.target].observe(
+        found = self.ports.targets[deployment.target].observe(
             Scope(
-                lineage=self._desired.lineage,
-                names=self._desired.names,
+                lineage=self.desired.lineage,
+                names=self.desired.names,
                 domains=deployment.domains,
                 kind=deployment.kind,
-                known=[version.certificate for version in self._versions],
+                known=[version.certificate for version in self.known.versions],
                 others=deployment.retire is Retirement.ALL_UNUSED,
                 globs=deployment.globs,
                 exclude=deployment.exclude,
-                anew=self._anew,
+                anew=self.anew,
             )
         )
         if any(domain.problem for domain in found.domains):
-            found = about_lineage(found, self._desired.lineage)
+            found = inferred.about_lineage(found, self.desired.lineage)
         if deployment.has_patterns:
-            found = with_unmatched(found, deployment)
+            found = inferred.with_unmatched(found, deployment)
         if found.unremembered:
-            found = without_remembered(found, self._desired.lineage, self._ports)
+            found = without_remembered(found, self.desired.lineage, self.ports)
         found = self._without_owned_elsewhere(found, deployment)
         if not found.others:
             return found
-        return without_claimed(found, self._desired.lineage, deployment.target, self._ports)
+        return without_claimed(found, self.desired.lineage, deployment.target, self.ports)
 
     def _without_owned_elsewhere(
         self, found: ObservedTarget, deployment: DesiredDeployment
     ) -> ObservedTarget:
         """Drop domains that another lineage or deployment owns."""
-        lineage, claims = self._desired.lineage, self._ports.claims
+        lineage, claims = self.desired.lineage, self.ports.claims
 
         def owned_of(domains: tuple[ObservedDomain, ...]) -> tuple[ObservedDomain, ...]:
             return tuple(d for d in domains if claims.owns(lineage, deployment, d.domain, d.kind))
@@ -308,54 +254,32 @@ class _TargetObserver:
 
     def _with_uploads(self, found: ObservedTarget, label: str) -> ObservedTarget:
         """Add what is stored of our copies, where the target does not list them."""
-        uploads = [upload for upload in self._remembered.uploads if upload.target == label]
+        uploads = [upload for upload in self.known.remembered.uploads if upload.target == label]
         if found.remotes_hidden:
-            found = with_remembered_remotes(found, self._versions, uploads)
+            found = inferred.with_remembered_remotes(found, self.known.versions, uploads)
         elif uploads and _is_bound_to_unknown(found):
-            found = with_unlisted_copies(found, self._versions, uploads)
+            found = inferred.with_unlisted_copies(found, self.known.versions, uploads)
         if any(upload.in_use_until for upload in uploads):
-            found = with_uses(found, uploads)
+            found = inferred.with_uses(found, uploads)
         return found
 
     def _with_edges(
         self, found: ObservedTarget, label: str, records: Mapping[str, RolloutRecord]
     ) -> ObservedTarget:
         """Add what the edges serve, and to each domain its record."""
-        asked = [d.domain for d in found.domains if self._every_edge or self._may_serve(found, d)]
+        asked = [d.domain for d in found.domains if self.every_edge or self._may_serve(found, d)]
         if asked:
-            self._report(_EDGES)
-        served: Mapping[str, tuple[Served, ...]] = self._ports.probe.served(asked)
+            self._report(Text("asking the edges what they serve"))
+        served: Mapping[str, tuple[Served, ...]] = self.ports.probe.served(asked)
         domains = (replace(domain, last=records.get(domain.domain)) for domain in found.domains)
         return replace(found, label=label, domains=tuple(domains), served=served)
 
     def _report(self, what: Text) -> None:
-        self._ports.progress(Asking(self._desired.lineage, what))
+        self.ports.progress(Asking(self.desired.lineage, what))
 
     def _may_serve(self, found: ObservedTarget, domain: ObservedDomain) -> bool:
-        wanted = version_for(domain.withdrawn, self._versions, self._ports.now())
+        wanted = version_for(domain.withdrawn, self.known.versions, self.ports.now())
         if wanted is None:
             return False
         bound = found.fingerprint_of(domain.bound)
-        return domain.binding_hidden or bound == wanted.certificate.fingerprint
-
-
-class SightingsKeeper:
-    """A `ports.progress.Observer` that stores what a run saw at the places of its certificates, for
-    commands that ask no service. The last pass over each lineage counts.
-    """
-
-    def __init__(self, state: StateStore, now: Callable[[], datetime]) -> None:
-        self._state = state
-        self._now = now
-        self._seen: dict[str, Sighted] = {}
-
-    def note(self, lineage: str, observed: Observation) -> None:
-        """See `ports.progress.Observer.note`. The observation itself is not kept."""
-        self._seen[lineage] = sighted(lineage, observed, self._now())
-
-    def keep(self, report: SyncReport) -> None:
-        """See `ports.progress.Observer.keep`. Where all is as before, nothing is written."""
-        after = partial(after_run, seen=with_delivered(self._seen, report.lineages))
-        before = self._state.sightings()
-        if after(before) != before:
-            self._state.update_sightings(after)
+        return domain.binding_hidden or bound == wanted.fingerprint

@@ -1,11 +1,11 @@
-"""Places that take a certificate whole, such as files or a command: read, and delivered to."""
+"""Places that take a certificate whole, such as files or a command: observed, and delivered to."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 from certferry.core.certificates.lineage import Version, label_of
-from certferry.core.desired.certificate import CommandDelivery, Delivery, DesiredDeployment
+from certferry.core.desired.certificate import CommandDelivery, DesiredDeployment
 from certferry.core.observed.observation import (
     DomainState,
     ObservedDomain,
@@ -13,8 +13,8 @@ from certferry.core.observed.observation import (
     RemoteCertificate,
 )
 from certferry.core.observed.records import RolloutRecord
+from certferry.core.planning.plan import Action, Deploy
 from certferry.core.planning.report import Outcome, StepOutcome
-from certferry.core.planning.steps import Action, Deploy
 from certferry.errors import CertferryError, DeployError
 from certferry.ports.receiver import Delivered, Receiver
 from certferry.reconcile.run import StepContext
@@ -28,38 +28,25 @@ def observe_receiver(
     versions: tuple[Version, ...],
     last: RolloutRecord | None,
 ) -> ObservedTarget:
-    """Observe a receiver: what it holds counts as a copy when it is one of the lineage's. `last` is
-    the record of the last delivery.
+    """Observe a receiver: what it holds counts as a copy when it is one of the lineage's. It is
+    shown the `last` delivery if that ended well.
     """
-    found = _observed(receiver, deployment, last)
-    held = [v.certificate for v in versions if v.certificate.fingerprint == found.bound]
+    delivered = None
+    if last is not None and last.verified_at is not None:
+        delivered = Delivered(last.fingerprint, last.fullchain_digest, last.program_digest)
+    try:
+        found = replace(receiver.observe(delivered), last=last)
+    except DeployError as error:
+        (name,) = deployment.domains or ("",)
+        found = ObservedDomain(name, deployment.kind, DomainState.UNAVAILABLE, problem=error)
     remotes = tuple(
         RemoteCertificate(
-            certificate.fingerprint,
-            label_of(lineage, certificate.fingerprint),
-            certificate.fingerprint,
-            certificate.not_after,
+            one.fingerprint, label_of(lineage, one.fingerprint), one.fingerprint, one.not_after
         )
-        for certificate in held
+        for one in (version.certificate for version in versions)
+        if one.fingerprint == found.bound
     )
     return ObservedTarget(label=deployment.target, domains=(found,), remotes=remotes)
-
-
-def _observed(
-    receiver: Receiver, deployment: DesiredDeployment, last: RolloutRecord | None
-) -> ObservedDomain:
-    (name,) = deployment.domains or ("",)
-    try:
-        return replace(receiver.observe(_delivered(last)), last=last)
-    except DeployError as error:
-        return ObservedDomain(name, deployment.kind, DomainState.UNAVAILABLE, problem=error)
-
-
-def _delivered(last: RolloutRecord | None) -> Delivered | None:
-    """Return what was last delivered to a receiver, when that ended well."""
-    if last is None or last.verified_at is None:
-        return None
-    return Delivered(last.fingerprint, last.fullchain_digest, last.program_digest)
 
 
 def deliver(step: Deploy, context: StepContext) -> StepOutcome:
@@ -67,11 +54,15 @@ def deliver(step: Deploy, context: StepContext) -> StepOutcome:
     state, version = context.ports.state, context.version_of(step)
     result = StepOutcome(Action.DEPLOY, Outcome.DONE, Text("delivered"), step.target, step.domain)
     begun = RolloutRecord(
-        context.lineage, step.target, step.domain, version.certificate.fingerprint, context.now
+        context.lineage, step.target, step.domain, version.fingerprint, context.now
     )
     try:
         bundle = state.bundle(context.lineage, version.number)
-        delivery = _delivery(step, context)
+        delivery = next(
+            one.delivery
+            for one in context.desired.deployments
+            if one.delivery and (one.target, one.domains) == (step.target, (step.domain,))
+        )
         begun = replace(
             begun,
             # Files keep their own receipt, which knows of their program.
@@ -93,12 +84,3 @@ def deliver(step: Deploy, context: StepContext) -> StepOutcome:
     context.record("deployed", **facts)
     context.record("verified", **facts)
     return result
-
-
-def _delivery(step: Deploy, context: StepContext) -> Delivery:
-    return next(
-        deployment.delivery
-        for deployment in context.desired.deployments
-        if deployment.delivery is not None
-        and (deployment.target, deployment.domains) == (step.target, (step.domain,))
-    )

@@ -9,16 +9,17 @@ state.
 from __future__ import annotations
 
 import logging
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 
+from certferry.core.assessment.health import Sighted, after_run, sighted, with_delivered
 from certferry.core.desired.certificate import DesiredCertificate
-from certferry.core.events import StepEnded
+from certferry.core.events import Begun, LineageEnded, StepEnded
 from certferry.core.observed.observation import Observation
 from certferry.core.planning.due import VERIFY_TIMEOUT, Times
-from certferry.core.planning.plan import Doubt, Plan, doubts_in
+from certferry.core.planning.plan import Action, Doubt, Plan, Verify, doubts_in
 from certferry.core.planning.planner import Issuing, make_plan
 from certferry.core.planning.report import (
     LineageReport,
@@ -31,8 +32,7 @@ from certferry.core.planning.report import (
     what_was_bound,
 )
 from certferry.core.planning.safety import without_refused
-from certferry.core.planning.steps import Action, Verify
-from certferry.core.waiting import Begun, Ended, Waiting, wait_for
+from certferry.core.reasons import Waiting, wait_for
 from certferry.errors import (
     CertferryError,
     Interrupted,
@@ -44,16 +44,10 @@ from certferry.errors import (
 from certferry.ports.progress import Progress
 from certferry.ports.state import Lease
 from certferry.reconcile.apply import carry_out, store_waits
-from certferry.reconcile.challenges import sweep_ownerless, without_order
-from certferry.reconcile.issue import rate_limit_hold
-from certferry.reconcile.observe import (
-    observe,
-    with_file_names,
-    with_remembered,
-    with_renewal_info,
-)
-from certferry.reconcile.run import Ports, StepContext
-from certferry.reconcile.work_queue import WaitLimit, WorkQueue
+from certferry.reconcile.issue import rate_limit_hold, sweep_ownerless
+from certferry.reconcile.observe import observe, with_file_names, with_remembered, with_renewal_info
+from certferry.reconcile.removals import without_order
+from certferry.reconcile.run import Ports, Removals, StepContext, WaitLimit, WorkQueue
 from certferry.text import Text
 
 AT_LEAST = VERIFY_TIMEOUT
@@ -61,16 +55,16 @@ AT_LEAST = VERIFY_TIMEOUT
 orders a certificate and uploads it, and neither is timed by that.
 """
 
+
 _log = logging.getLogger(__name__)
 
 
 def plan_lineage(
     desired: DesiredCertificate, observed: Observation, times: Times, issuing: Issuing
 ) -> Plan:
-    """Plan one lineage and take out what safety refuses.
-
-    A certificate that no place could take now is not issued: after a key or a name is corrected,
-    everything is as it was, and the CA counts no order.
+    """Plan one lineage and take out what safety refuses. A certificate that no place could take now
+    is not issued: after a key or a name is corrected, everything is as it was, and the CA counts no
+    order.
     """
     plan = make_plan(desired, observed, times, issuing)
     plan = without_refused(plan, desired, observed, times.now)
@@ -115,9 +109,13 @@ class Outcomes:
         unread = {(one.target, one.domain) for one in plan.rollouts if one.unread}
         known = {key: _under(one, plan, observed) for key, one in self._latest.items()}
         after = {key: one for key, one in known.items() if one is not None}
-        for outcome in standings(plan, observed):
-            if (outcome.target, outcome.domain) in unread:
-                outcome = self._in_progress(outcome)  # noqa: PLW2901 - the same, by another name
+        for standing in standings(plan, observed):
+            # What is in progress at a target that cannot be read stays as the run reported it.
+            deployment = replace(standing, action=Action.DEPLOY)
+            begun = self._latest.get(deployment.key)
+            is_begun = begun is not None and begun.outcome is Outcome.WAITING
+            is_unread = (standing.target, standing.domain) in unread
+            outcome = deployment if is_unread and is_begun else standing
             last = after.get(outcome.key)
             is_done = last is not None and last.outcome is Outcome.DONE
             if not (is_done and outcome.outcome is Outcome.UNCHANGED):
@@ -131,12 +129,6 @@ class Outcomes:
             if outcome is not self._latest.get(key):
                 self.note(outcome)
 
-    def _in_progress(self, outcome: StepOutcome) -> StepOutcome:
-        """Return what is in progress at a target that cannot be read, as the run reported it."""
-        deployment = replace(outcome, action=Action.DEPLOY)
-        last = self._latest.get(deployment.key)
-        return deployment if last is not None and last.outcome is Outcome.WAITING else outcome
-
     def trouble(self, outcome: StepOutcome) -> None:
         """Keep what stopped the pass as a whole."""
         self._progress(StepEnded(self._lineage, outcome))
@@ -144,8 +136,7 @@ class Outcomes:
 
     def all(self) -> tuple[StepOutcome, ...]:
         """Return every step's latest outcome, and what stopped the last pass."""
-        trouble = () if self._trouble is None else (self._trouble,)
-        return (*self._latest.values(), *trouble)
+        return tuple(filter(None, (*self._latest.values(), self._trouble)))
 
     def next_look(self) -> Waiting | None:
         """Return the wait that ends first, of those that this pass found."""
@@ -194,7 +185,7 @@ class LineageReconciler:
         issuing: Issuing = Issuing.IF_DUE,
         *,
         keeps_pauses: bool = False,
-        removed: Counter[tuple[str, str]] | None = None,
+        removals: Removals | None = None,
     ) -> None:
         self.desired = desired
         self._ports = ports
@@ -206,7 +197,8 @@ class LineageReconciler:
         self._lease_busy_since: datetime | None = None
         self._certain: frozenset[Doubt] = frozenset()
         self._keeping: set[str] = set()
-        self._removed = Counter[tuple[str, str]]() if removed is None else removed
+        self._removals = removals or Removals()
+        self.seen: Sighted | None = None
 
     def report(self) -> LineageReport:
         """Return what has become of the lineage so far."""
@@ -215,7 +207,6 @@ class LineageReconciler:
 
     def reconcile(self) -> Waiting | None:
         """Observe, plan, act; return the wait before the next pass, `None` when this was the last.
-
         Raises `Interrupted` when the run is stopped; everything else becomes an outcome. An error
         outside a step ends this lineage's run, unless another run holds the lease.
         """
@@ -283,10 +274,14 @@ class LineageReconciler:
             self.desired = with_file_names(self.desired, self._ports)
         return self._in_force(observe(self.desired, self._ports, anew=anew))
 
+    def _in_force(self, observed: Observation) -> Observation:
+        """Keep which version is in force, for the report."""
+        if observed.current is not None:
+            self._fingerprint = observed.current.fingerprint
+        return observed
+
     def plan(self, observed: Observation) -> Plan:
-        """Plan. If the CA would refuse an order now, report when it may be placed; the rest
-        proceeds.
-        """
+        """Plan. If the CA would refuse an order now, report when it may be placed."""
         times = Times(
             now=self._ports.now(),
             begun=self._begun,
@@ -310,24 +305,20 @@ class LineageReconciler:
 
     def _follow(self, plan: Plan, observed: Observation, lease: Lease | None = None) -> None:
         """Carry out every step that is ready, and report how the others stand."""
-        context = self._context(observed, lease)
         self._outcomes.note_plan(plan, observed)
-        self._ports.observer.note(self.desired.lineage, observed)
+        self.seen = sighted(self.desired.lineage, observed, self._ports.now())
+        context = self._context(observed, lease)
         store_waits(plan, context)
         self._carry_out(plan, context)
 
     def _context(self, observed: Observation, lease: Lease | None) -> StepContext:
-        return StepContext(self.desired, observed, self._ports, lease, self._keeping, self._removed)
+        return StepContext(
+            self.desired, observed, self._ports, lease, self._keeping, self._removals
+        )
 
     def _carry_out(self, plan: Plan, context: StepContext) -> None:
         for outcome in carry_out(plan.ready, context):
             self._outcomes.note(outcome)
-
-    def _in_force(self, observed: Observation) -> Observation:
-        """Keep which version is in force, for the report."""
-        if observed.current is not None:
-            self._fingerprint = observed.current.certificate.fingerprint
-        return observed
 
 
 def lease_busy(error: LeaseHeld | LeaseLost, ports: Ports, since: datetime) -> StepOutcome:
@@ -339,12 +330,9 @@ def lease_busy(error: LeaseHeld | LeaseLost, ports: Ports, since: datetime) -> S
     if now < deadline:
         waiting = wait_for(error.message, since, now, deadline)
         return replace(StepOutcome.of(None, error, Outcome.WAITING), waiting=waiting)
+    said = Text("{held}; it did not end in the {time} that this run has waited")
     hanging = LeaseHeld(
-        Text(
-            "{held}; it did not end in the {time} that this run has waited",
-            held=error.message,
-            time=longest,
-        ),
+        said.filled(held=error.message, time=longest),
         hint=Text("look for another `certferry` that hangs (`pgrep -a certferry`), and end it"),
     )
     return StepOutcome.of(None, hanging)
@@ -355,6 +343,7 @@ class Reconciler:
 
     def __init__(self, ports: Ports) -> None:
         self.ports = ports
+        self._seen: Mapping[str, Sighted] = {}
 
     def sync(
         self,
@@ -380,13 +369,20 @@ class Reconciler:
         try:
             succeeded = whole.has_succeeded and not whole.leaves_failures
             self.ports.state.save_run(self.ports.now(), succeeded=succeeded)
-            self.ports.observer.keep(whole)
+            self._store_sightings(whole)
         except (KeyboardInterrupt, Interrupted):
             self.ports.run.stop()
             return replace(report, complete=False)
         except StateError as error:
             return replace(report, problem=error)
         return report
+
+    def _store_sightings(self, report: SyncReport) -> None:
+        """Store what the run saw at the places, for commands that ask no service."""
+        after = partial(after_run, seen=with_delivered(self._seen, report.lineages))
+        before = self.ports.state.sightings()
+        if after(before) != before:
+            self.ports.state.update_sightings(after)
 
     def run(
         self,
@@ -397,38 +393,22 @@ class Reconciler:
         keeps_pauses: bool = False,
     ) -> SyncReport:
         """Reconcile every certificate until none waits any longer, within the limit."""
-        ports, removed = self.ports, Counter[tuple[str, str]]()
+        ports, removals = self.ports, Removals()
         lineages = [
-            LineageReconciler(desired, ports, issuing, keeps_pauses=keeps_pauses, removed=removed)
+            LineageReconciler(desired, ports, issuing, keeps_pauses=keeps_pauses, removals=removals)
             for desired in certificates
         ]
+
+        def ended(one: LineageReconciler) -> None:
+            ports.progress(LineageEnded(one.desired.lineage))
+
         ports.progress(Begun(len(lineages)))
-        queue = WorkQueue(
-            lineages,
-            ports.run,
-            ports.now,
-            wait_limit,
-            ended=lambda one: ports.progress(Ended(one.desired.lineage)),
-        )
+        complete = False
         try:
-            queue.carry_out()
-            self._sweep(certificates)
+            WorkQueue(lineages, ports.run, ports.now, wait_limit, ended=ended).carry_out()
+            sweep_ownerless(certificates, ports)
             complete = True
         except (KeyboardInterrupt, Interrupted):
             ports.run.stop()
-            complete = False
+        self._seen = {one.desired.lineage: one.seen for one in lineages if one.seen is not None}
         return SyncReport(tuple(one.report() for one in lineages), complete=complete)
-
-    def _sweep(self, certificates: Sequence[DesiredCertificate]) -> None:
-        """Clean up after lineages that are not issued here any more."""
-        try:
-            lineages = self.ports.state.lineages_in_challenge_records()
-            if lineages:
-                sweep_ownerless(lineages, certificates, self.ports)
-        except StateError as error:  # nothing that is declared depends on it
-            _log.warning(
-                Text(
-                    "certferry could not look for challenge records of earlier runs: {problem}",
-                    problem=error.message,
-                )
-            )

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 
 from certferry.core.desired.certificate import DesiredCertificate
 from certferry.core.events import Activity
-from certferry.core.planning.pauses import LONGEST_IN_A_RUN, pause_end, pause_of
+from certferry.core.planning.limits import LONGEST_IN_A_RUN, pause_end, pause_of
 from certferry.core.planning.report import LineageReport, Outcome, SyncReport
 from certferry.errors import (
     CaUnavailable,
@@ -25,11 +25,8 @@ from certferry.errors import (
 )
 from certferry.ports.progress import Pause
 from certferry.reconcile.reconciler import Reconciler
-from certferry.reconcile.work_queue import WaitLimit
+from certferry.reconcile.run import WaitLimit
 from certferry.text import Text
-
-ONLY_THE_OPERATOR = (DnsAccessDenied, TargetAccessDenied)
-"""Keys that are refused are not sent again and again, as services lock accounts for it."""
 
 
 class ScheduledRun:
@@ -79,19 +76,17 @@ class ScheduledRun:
     def _due(self, report: SyncReport) -> dict[str, datetime]:
         """Return when each lineage is tried again that is tried again in this run."""
         now = self._ports.now()
-        found = {each.lineage: self._next_try(each, now) for each in report.lineages}
-        return {
-            lineage: moment
-            for lineage, moment in found.items()
-            if moment is not None and moment - now <= LONGEST_IN_A_RUN
-        }
+        found = ((each.lineage, self._next_try(each, now)) for each in report.lineages)
+        return {one: moment for one, moment in found if moment and moment - now <= LONGEST_IN_A_RUN}
 
     def _next_try(self, report: LineageReport, now: datetime) -> datetime | None:
         failed = [step.error for step in report.having(Outcome.FAILED) if step.error is not None]
         paused = [
             s.error for s in report.having(Outcome.WAITING) if s.error and s.error.retry.after
         ]
-        if not paused and all(isinstance(error, ONLY_THE_OPERATOR) for error in failed):
+        # Keys that are refused are not sent again and again, as services lock accounts for it.
+        refused = [isinstance(error, DnsAccessDenied | TargetAccessDenied) for error in failed]
+        if not paused and all(refused):
             return None
         ends = pause_end(self._ports.state.remembered(report.lineage), now)
         if ends is None and not paused:

@@ -1,41 +1,50 @@
-"""The plan and the status of lineages, and what is recorded. Changes nothing."""
+"""What is read beside a run: the plan and the status of lineages, what is recorded, everything that
+accounts hold; and a rehearsal, which has the orders of a plan made at a staging directory.
+"""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any, TypeVar
 
 from certferry.core.assessment.health import Recorded
 from certferry.core.assessment.status import LineageStatus, status_of, with_failures
 from certferry.core.certificates.lineage import Version
 from certferry.core.desired.certificate import DesiredCertificate
+from certferry.core.discovery.inventory import AccountSurvey, Survey
+from certferry.core.events import Activity, Asking, Begun, LineageEnded, StepEnded
 from certferry.core.network import must_be_right
-from certferry.core.observed.observation import Observation
+from certferry.core.observed.observation import Observation, Served
 from certferry.core.planning.due import Times
-from certferry.core.planning.plan import Plan, PlanFinding, Weight
+from certferry.core.planning.plan import Action, Issue, Plan, PlanFinding, Weight
 from certferry.core.planning.planner import Issuing
-from certferry.core.planning.steps import Action
-from certferry.core.waiting import Asking, Begun, Ended
+from certferry.core.planning.report import LineageReport, Outcome, StepOutcome, SyncReport
 from certferry.errors import (
     CertferryError,
     CertificateError,
     ClockWrong,
     DnsError,
     IssuanceError,
+    LeaseHeld,
+    LeaseLost,
     PlanRefused,
     StateError,
     TargetRejected,
     ZoneNotFound,
 )
 from certferry.ports.examination import Timed
-from certferry.ports.state import StateStore
-from certferry.reconcile.challenges import provider_of
+from certferry.ports.issuer import Issuer, IssueRequest
+from certferry.ports.probe import Probe
+from certferry.ports.state import AcmeOrder, Lease, StateStore
+from certferry.ports.survey import Looked
+from certferry.reconcile.issue import provider_of
 from certferry.reconcile.observe import as_known, observe, with_file_names
 from certferry.reconcile.reconciler import LineageReconciler, plan_lineage
-from certferry.reconcile.run import Ports, notices_of_unended
-from certferry.reconcile.work_queue import side_by_side
+from certferry.reconcile.run import Ports, Run, notices_of_unended, side_by_side
 from certferry.text import Text
 
 T = TypeVar("T")
@@ -51,7 +60,7 @@ def of_each(
 
     def one(desired: DesiredCertificate) -> T:
         found = read(desired)
-        ports.progress(Ended(desired.lineage))
+        ports.progress(LineageEnded(desired.lineage))
         return found
 
     return side_by_side(one, certificates, ports.run)
@@ -64,11 +73,11 @@ def plans_of(
     issuing = Issuing.ALWAYS if renew else Issuing.IF_DUE
     ports.state.must_unseal()
     proofs = Proofs(ports)
-    return of_each(
-        lambda desired: proofs.added_to(_plan_now(desired, ports, issuing), desired),
-        certificates,
-        ports,
-    )
+
+    def planned(desired: DesiredCertificate) -> Plan:
+        return proofs.added_to(_plan_now(desired, ports, issuing), desired)
+
+    return of_each(planned, certificates, ports)
 
 
 def statuses_of(
@@ -97,9 +106,7 @@ def _status_now(desired: DesiredCertificate, ports: Ports, recorded: Recorded) -
 
 
 def recorded(state: StateStore) -> Recorded:
-    """Read what is recorded of every certificate and of runs. Raises `StateError` for what cannot
-    be read at all.
-    """
+    """Read what is recorded of all certificates and of runs. Raises `StateError`."""
     problem = None
     try:
         state.must_unseal()
@@ -115,9 +122,7 @@ def recorded(state: StateStore) -> Recorded:
 
 
 def _plan_now(desired: DesiredCertificate, ports: Ports, issuing: Issuing) -> Plan:
-    """Plan one lineage. What a run refuses once it has adopted what the files hold is known before,
-    and added.
-    """
+    """Plan one lineage, with what a run would refuse once it has adopted what the files hold."""
     try:
         desired = with_file_names(desired, ports)
     except (CertificateError, PlanRefused) as error:
@@ -137,13 +142,8 @@ def _with_refusals_to_come(
     now, offered = ports.now(), desired.offered
     if offered is None:
         return plan
-    adopted = Version(
-        0,
-        offered,
-        now,
-        fullchain_digest=desired.offered_fullchain,
-        issuer_not_after=desired.offered_issuer_end,
-    )
+    digest, issuer_end = desired.offered_fullchain, desired.offered_issuer_end
+    adopted = Version(0, offered, now, fullchain_digest=digest, issuer_not_after=issuer_end)
     after = replace(observed, versions=(adopted, *observed.versions))
     adopting = plan_lineage(desired, after, Times.at(now), Issuing.NEVER)
     refusals = adopting.having(Weight.REFUSED)
@@ -153,9 +153,8 @@ def _with_refusals_to_come(
 
 
 class Proofs:
-    """What would stop the orders of one run's plans: a wrong clock, refused keys, a missing zone.
-
-    A plan without an order asks nothing, unless no target has a domain for the certificate: a name
+    """What would stop the orders of one run's plans: a wrong clock, refused keys, a missing zone. A
+    plan without an order asks nothing, unless no target has a domain for the certificate: a name
     that is mistyped has no zone either. Each account's clock is asked for once.
     """
 
@@ -165,9 +164,7 @@ class Proofs:
         self._guard = threading.Lock()
 
     def added_to(self, plan: Plan, desired: DesiredCertificate) -> Plan:
-        """Return the plan with what would stop its order, or which names need no account. Raises
-        `Interrupted`.
-        """
+        """Return the plan with what would stop its order. Raises `Interrupted`."""
         step, accounts = plan.issue_now, ", ".join(desired.dns_accounts)
         if step is None and _is_for_nothing(plan) and accounts:
             found = self._proof(desired)
@@ -194,32 +191,180 @@ class Proofs:
 
     def _clock(self, label: str) -> CertferryError | None:
         """Judge this machine's clock by the account's service: keys are not blamed for it."""
+        dns = self._ports.dns[label]
         with self._guard:
             if label not in self._clocks:
-                self._clocks[label] = self._judged(label)
+                self._clocks[label] = None
+                try:
+                    ahead = dns.clock_ahead() if isinstance(dns, Timed) else None
+                    if ahead is not None:
+                        must_be_right(label, ahead)
+                except (ClockWrong, DnsError) as problem:
+                    self._clocks[label] = problem
             return self._clocks[label]
-
-    def _judged(self, label: str) -> CertferryError | None:
-        dns = self._ports.dns[label]
-        try:
-            ahead = dns.clock_ahead() if isinstance(dns, Timed) else None
-            if ahead is not None:
-                must_be_right(label, ahead)
-        except (ClockWrong, DnsError) as problem:
-            return problem
-        return None
 
 
 def _is_for_nothing(plan: Plan) -> bool:
     """Return whether no target has a domain that the certificate could be for."""
-    if plan.rollouts or plan.unchanged:
-        return False
-    return any(
-        one.domain is None and isinstance(one.error, TargetRejected)
-        for one in plan.having(Weight.BLOCKED)
-    )
+    blocked = [one.error for one in plan.having(Weight.BLOCKED) if one.domain is None]
+    is_refused = any(isinstance(error, TargetRejected) for error in blocked)
+    return is_refused and not (plan.rollouts or plan.unchanged)
 
 
 def _with(plan: Plan, error: CertferryError, accounts: str | None) -> Plan:
     finding = PlanFinding.of(Weight.BLOCKED, error, accounts)
     return replace(plan, findings=(*plan.findings, finding))
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsed:
+    """What came of it, for each lineage that would order, and the plans of the run itself."""
+
+    report: SyncReport
+    plans: tuple[Plan, ...]
+
+
+def rehearse(
+    ports: Ports, certificates: Sequence[DesiredCertificate], issuer: Issuer, *, renew: bool
+) -> Rehearsed:
+    """Have this issuer issue, for tests, what `sync` would order; `renew` as there."""
+    plans = plans_of(ports, certificates, renew=renew)
+    orders = ((plan.issue_now or plan.issue_later) for plan in plans)  # now or later in a run
+    due = [
+        (desired, step)
+        for desired, step in zip(certificates, orders, strict=True)
+        if step is not None and step.action is Action.ISSUE
+    ]
+    at_staging = replace(ports, issuer=issuer)
+    reports = side_by_side(lambda one: _rehearsed(*one, at_staging), due, ports.run)
+    return Rehearsed(SyncReport(tuple(reports)), tuple(plans))
+
+
+def _rehearsed(desired: DesiredCertificate, step: Issue, ports: Ports) -> LineageReport:
+    """Have a test certificate issued by the ports' issuer, and drop it. Raises `Interrupted`."""
+    request = IssueRequest(
+        lineage=desired.lineage,
+        names=step.names,
+        key_type=step.key_type,
+        profiles=desired.issuance.profiles,
+        dns=",".join(desired.dns_accounts),
+    )
+    result = StepOutcome(Action.ISSUE, Outcome.DONE, Text("rehearsed"))
+    try:
+        held = ports.issuer.rate_limit_hold(request)
+        if held is not None:
+            raise held
+        with ports.lease(desired.lineage) as lease:
+            dns = provider_of(desired, ports.dns)
+            bundle = ports.issuer.issue(request, dns, lease, ports.progress)
+    except (CertferryError, LeaseLost) as error:
+        waits = error.is_early or isinstance(error, LeaseHeld)
+        outcome = Outcome.WAITING if waits else Outcome.FAILED
+        result = result.with_error(error.about(desired.lineage), outcome)
+    else:
+        ca = bundle.certificate.issuer
+        detail = Text("rehearsed: a test certificate came from {ca}", ca=ca)
+        result = replace(result, detail=detail)
+    ports.progress(StepEnded(desired.lineage, result))
+    return LineageReport(desired.lineage, None, (result,))
+
+
+class WithoutOrders:
+    """A state that stores no order and shows none, so that a rehearsal neither goes on with a real
+    one nor takes its place.
+    """
+
+    def __init__(self, state: StateStore) -> None:
+        self._state = state
+
+    def order(self, _lineage: str) -> AcmeOrder | None:
+        """See `StateStore.order`."""
+        return None
+
+    def save_order(self, lease: Lease, _order: object) -> None:
+        """See `StateStore.save_order`."""
+        self._state.extend(lease)
+
+    def drop_order(self, lease: Lease, **_: object) -> None:
+        """See `StateStore.drop_order`."""
+        self._state.extend(lease)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._state, name)
+
+
+Surveys = Mapping[str, Callable[[Looked], Survey]]
+"""By the label of each account, what lists its domains: see `ports.survey.Surveyed.survey`."""
+
+SIGNS_OF_LIFE, MOST_SIGNS = 25, 40
+"""After how many domains something is said: an account gives about ten a second. Of a large one it
+is said so many times at most.
+"""
+
+LONG = timedelta(seconds=30)
+"""How much time must remain for it to be said."""
+
+Say = Callable[[Text], None]
+
+
+def survey_accounts(
+    surveys: Surveys, probe: Probe, now: Callable[[], datetime], run: Run
+) -> tuple[AccountSurvey, ...]:
+    """Read every account. One that cannot be read is reported as such, and hides no other. Changes
+    nothing. Raises only `Interrupted`.
+    """
+    run.progress(Begun(len(surveys)))
+
+    def one(label: str) -> AccountSurvey:
+        since = now()
+
+        def say(what: Text) -> None:
+            run.progress(Activity(label, what, since))
+
+        say(Text("looking at the domains of the account"))
+        counted = Text("{count} of {total} domains read")
+        try:
+            found = surveys[label](partial(_count, say, counted, now, now()))
+        except CertferryError as error:
+            say(error.message)
+            run.progress(LineageEnded(label))
+            return AccountSurvey(label, failure=error)
+        served = _served(found, probe, now, say)
+        say(Text("looked at"))
+        run.progress(LineageEnded(label))
+        return AccountSurvey(label, found, served)
+
+    return tuple(side_by_side(one, list(surveys), run))
+
+
+def _served(
+    survey: Survey, probe: Probe, now: Callable[[], datetime], say: Say
+) -> dict[str, tuple[Served, ...]]:
+    """Return what the edges of every domain serve that may have HTTPS, asked some at a time."""
+    names = [d.domain for d in survey.domains if d.has_https or d.binding_hidden]
+    served: dict[str, tuple[Served, ...]] = {}
+    counted, begun = Text("edges of {count} of {total} domains looked at"), now()
+    at_once = _apart(len(names))
+    for start in range(0, len(names), at_once):
+        _count(say, counted, now, begun, start, len(names))
+        served |= probe.served(names[start : start + at_once])
+    return served
+
+
+def _count(
+    say: Say, counted: Text, now: Callable[[], datetime], begun: datetime, count: int, total: int
+) -> None:
+    """Report how many domains are done, and how long the rest takes at the same pace."""
+    if count % _apart(total) or count == total:
+        return
+    said = counted.filled(count=count, total=total)
+    left = (now() - begun) / max(count, 1) * (total - count)
+    if count and left >= LONG:
+        left = timedelta(seconds=round(left.total_seconds()))
+        said = Text("{said}, about {left} left", said=said, left=left)
+    say(said)
+
+
+def _apart(domains: int) -> int:
+    """Return how many domains lie between two signs of life."""
+    return max(SIGNS_OF_LIFE, -(-domains // MOST_SIGNS))

@@ -16,7 +16,7 @@ from certferry.config.model import AccountTable, Settings
 from certferry.config.secrets import Resolve, SecretReference
 from certferry.core.certificates.names import base_name
 from certferry.core.desired.certificate import Program
-from certferry.core.discovery.survey import FoundZone, Survey
+from certferry.core.discovery.inventory import FoundZone, Survey
 from certferry.core.redaction import quoted
 from certferry.core.secret import Secret
 from certferry.errors import ConfigError, TargetRejected
@@ -31,30 +31,16 @@ from certferry.ports.survey import Looked, Surveyed, ZoneKeeper
 from certferry.ports.target import DeployTarget
 from certferry.reconcile.run import Run
 from certferry.text import Text, verbatim
-from certferry.wiring.adapters import (
-    DNS_PROVIDERS,
-    FAMILIES,
-    TARGETS,
-    BrokenAdapter,
-    Described,
-    Family,
-    Table,
-    in_short,
-    installed,
-    used_by,
-    wrong_with,
-)
+from certferry.wiring import adapters
 from certferry.wiring.clock import now
-from certferry.wiring.third_party import Guard, broken
 
 if TYPE_CHECKING:
     from certferry.adapters.http.client import Pacer
 
 
 class AccountNotes:
-    """The notes of one account. The state is opened when one is asked for.
-
-    Unless they are to be `is_kept`, this process alone remembers what changes.
+    """The notes of one account. The state is opened when one is asked for. Unless they are to be
+    `is_kept`, this process alone remembers what changes.
     """
 
     def __init__(self, state: Callable[[], StateStore], account: str, *, is_kept: bool) -> None:
@@ -97,7 +83,7 @@ class Paces:
         return pacer.joined_by(pause)
 
 
-class Accounts:
+class VendorAccounts:
     """The accounts of some settings, for one run. Each call connects anew, and sends nothing."""
 
     def __init__(
@@ -108,14 +94,14 @@ class Accounts:
         run: Run,
         paces: Paces,
         language: str,
-        table: Table | None = None,
+        table: adapters.AdapterTable | None = None,
     ) -> None:
         self._settings = settings
         self._memory_of = memory_of
         self._run = run
         self._paces = paces
         self._language = language
-        self._table = installed() if table is None else table
+        self._table = adapters.installed() if table is None else table
 
     def meant(self) -> tuple[dict[str, DnsProvider], dict[str, DeployTarget]]:
         """Connect every account that a certificate names. One whose adapter is broken says so when
@@ -123,37 +109,33 @@ class Accounts:
         what the operator wrote.
         """
         certificates, errors = self._settings.certificates, list[ConfigError]()
-        deployments = [
-            d for desired in certificates for d in desired.deployments if d.delivery is None
-        ]
-        accounts = [account for desired in certificates for account in desired.dns_accounts]
-        dns: dict[str, DnsProvider] = self._all(accounts, DNS_PROVIDERS, errors)
-        targets: dict[str, DeployTarget] = self._all(
-            [deployment.target for deployment in deployments], TARGETS, errors
-        )
+        served = [d.target for one in certificates for d in one.deployments if d.delivery is None]
+        proven = [account for desired in certificates for account in desired.dns_accounts]
+        dns: dict[str, DnsProvider] = self._all(proven, adapters.DNS_PROVIDERS, errors)
+        targets: dict[str, DeployTarget] = self._all(served, adapters.TARGETS, errors)
         if errors:
             raise joined(errors)
         return dns, targets
 
     def _all(
-        self, labels: Sequence[str], family: Family, errors: list[ConfigError]
+        self, labels: Sequence[str], family: adapters.Family, errors: list[ConfigError]
     ) -> dict[str, Any]:
         found: dict[str, Any] = {}
         for label in dict.fromkeys(labels):
             try:
                 found[label] = self._connected(label, family)
-            except BrokenAdapter as wrong:
-                found[label] = broken(family, wrong)
+            except adapters.BrokenAdapter as wrong:
+                found[label] = adapters.broken(family, wrong)
             except ConfigError as error:
                 errors.append(error)
         return found
 
-    def labels(self, family: Family) -> tuple[str, ...]:
+    def labels(self, family: adapters.Family) -> tuple[str, ...]:
         """Return the labels of the accounts of a family; nothing is imported. One whose type is
         known nowhere is of each: connecting it reports what is wrong with it.
         """
         accounts = self._settings.accounts.values()
-        others = [other for other in FAMILIES.values() if other != family]
+        others = [other for other in adapters.FAMILIES.values() if other != family]
         return tuple(
             one.label
             for one in accounts
@@ -163,18 +145,16 @@ class Accounts:
 
     def dns(self, label: str) -> DnsProvider:
         """Connect the account of a DNS provider. Raises `ConfigError`."""
-        provider: DnsProvider = self._connected(label, DNS_PROVIDERS)
+        provider: DnsProvider = self._connected(label, adapters.DNS_PROVIDERS)
         return provider
 
     def target(self, label: str) -> DeployTarget:
         """Connect the account of a target. Raises `ConfigError`."""
-        target: DeployTarget = self._connected(label, TARGETS)
+        target: DeployTarget = self._connected(label, adapters.TARGETS)
         return target
 
     def survey_of(self, label: str) -> Callable[[Looked], Survey]:
-        """Return `ports.survey.Surveyed.survey` of a target; one that lacks it says so. Raises
-        `ConfigError`.
-        """
+        """Return the survey of a target; one that lacks it says so. Raises `ConfigError`."""
         target = self.target(label)
         if isinstance(target, Surveyed):
             return target.survey
@@ -183,9 +163,7 @@ class Accounts:
         return lambda _looked: Survey((), (unlisted,))
 
     def zones_of(self, label: str) -> tuple[FoundZone, ...] | None:
-        """Return the zones of a DNS provider's account; `None` where it cannot list them. Raises
-        `ConfigError`, and `DnsError`.
-        """
+        """Return an account's zones; `None` for unlisted ones. Raises `ConfigError`, `DnsError`."""
         account = self.dns(label)
         return account.zones() if isinstance(account, ZoneKeeper) else None
 
@@ -194,27 +172,27 @@ class Accounts:
         were any: some services have none. Raises the `CertferryError` with which it refuses them.
         """
         type_, has_called = self._settings.accounts[label].type, False
-        if self._table.is_known(DNS_PROVIDERS, type_):
+        if self._table.is_known(adapters.DNS_PROVIDERS, type_):
             has_called = self.zones_of(label) is not None
-        if self._table.is_known(TARGETS, type_):
+        if self._table.is_known(adapters.TARGETS, type_):
             target = self.target(label)
             if isinstance(target, Examined):
                 target.examine(label)
                 return True
         return has_called
 
-    def _connected(self, label: str, family: Family) -> Any:
+    def _connected(self, label: str, family: adapters.Family) -> Any:
         account = self._settings.accounts[label]
         described = self._table.of_account(family, account)
         settings = bound(described, account, self._settings.secrets.resolve)
         connect = partial(described.adapter.connect, settings, self._context(label))
         if described.is_ours:
             return connect()
-        guard = Guard(described, self._settings.secrets.known)
+        guard = adapters.Guard(described, self._settings.secrets.known)
         try:
             return guard.around(family, guard.connecting(family.required, connect))
-        except BrokenAdapter as wrong:
-            raise used_by(account, wrong) from wrong
+        except adapters.BrokenAdapter as wrong:
+            raise adapters.used_by(account, wrong) from wrong
 
     def _context(self, label: str) -> Context:
         pause = self._run.pause
@@ -268,7 +246,7 @@ def run_program(
     )
 
 
-def bound(described: Described, account: AccountTable, resolve: Resolve) -> object:
+def bound(described: adapters.Described, account: AccountTable, resolve: Resolve) -> object:
     """Return the adapter's settings, as an account's table has them. Raises `ConfigError`."""
     seen: set[Secret] = set()
 
@@ -285,5 +263,7 @@ def bound(described: Described, account: AccountTable, resolve: Resolve) -> obje
     except Exception as exc:
         if described.is_ours:
             raise
-        wrong = wrong_with(described.package, verbatim(quoted(in_short(exc), seen)))
-        raise used_by(account, wrong) from exc
+        wrong = adapters.wrong_with(
+            described.package, verbatim(quoted(adapters.in_short(exc), seen))
+        )
+        raise adapters.used_by(account, wrong) from exc

@@ -1,7 +1,8 @@
 """The table of adapters: certferry's own and other people's, all found as entry points.
 
 Nothing of one is imported until an account of its type is used: a package that cannot be imported
-fails that account, and no other.
+fails that account, and no other. Whatever ends the work of another package's port is the failure of
+that package.
 """
 
 from __future__ import annotations
@@ -11,23 +12,28 @@ import inspect
 import logging
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from concurrent.futures import wait
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import cache
+from difflib import get_close_matches
+from functools import cache, partial
 from itertools import chain
 from types import MappingProxyType, UnionType
-from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, NoReturn, get_args, get_origin, get_type_hints
 
 from certferry.config.bind import may_be_told, may_be_written
 from certferry.config.mistakes import Mistake, config_error, instead_of
 from certferry.config.model import AccountTable
+from certferry.core.redaction import quoted
+from certferry.core.secret import Secret
 from certferry.errors import (
     CertferryError,
     ConfigError,
     DeployError,
     DnsError,
     DnsUnavailable,
+    Reported,
     TargetUnavailable,
 )
 from certferry.ports.adapter import (
@@ -41,8 +47,10 @@ from certferry.ports.adapter import (
 )
 from certferry.ports.dns import DnsProvider
 from certferry.ports.examination import Delegated, Examined, PointedAt, Timed
+from certferry.ports.http import NoAnswer
 from certferry.ports.survey import Surveyed, ZoneFinder, ZoneKeeper
 from certferry.ports.target import DeployTarget
+from certferry.reconcile.run import aside
 from certferry.text import Text, cut, verbatim
 
 if TYPE_CHECKING:
@@ -104,9 +112,7 @@ class Described:
         return getattr(self.adapter, "ONE_ACCOUNT_A_DOMAIN", False) is True
 
     def least_life(self, written: Mapping[str, object]) -> timedelta:
-        """Return how long a certificate must be valid when the target takes it in, as an account is
-        `written`.
-        """
+        """Return how long a certificate must be valid when a `written` account takes it in."""
         name = getattr(self.adapter, "LEAST_LIFE", None)
         if name is None:
             return timedelta(0)
@@ -122,13 +128,21 @@ _MOVED = {
     "certferry.core.desired": "certferry.core.desired.certificate",
     "certferry.core.identifiers": "certferry.core.certificates.names",
     "certferry.core.lineage": "certferry.core.certificates.lineage",
+    "certferry.core.message": "certferry.core.assessment.notices",
     "certferry.core.observed": "certferry.core.observed.observation",
-    "certferry.core.survey": "certferry.core.discovery.survey",
+    "certferry.core.survey": "certferry.core.discovery.inventory",
 }
 """Modules that packages import by an earlier CONTRIBUTING, and where what they hold is now."""
 
 
 _RENAMED = {
+    "certferry.core.certificates.lineage import mark": (
+        "certferry.core.certificates.lineage import label_of"
+    ),
+    "certferry.core.desired.certificate import HttpsWish": (
+        "certferry.core.desired.certificate import DesiredHttps"
+    ),
+    "certferry.core.findings import Finding": "certferry.problem import Problem",
     "certferry.ports.target import Look": "certferry.ports.target import Scope",
 }
 """The same of names."""
@@ -153,9 +167,7 @@ _MISSING = re.compile(r"cannot import name '(?P<name>\w+)'")
 
 
 def described(point: EntryPoint, role: Text) -> Described:
-    """Import what an entry point declares. Raises `BrokenAdapter` that names the package where
-    something is wrong with it.
-    """
+    """Import what an entry point declares. Raises `BrokenAdapter`, which names the package."""
     package = package_of(point)
     try:
         module = point.load()
@@ -200,9 +212,7 @@ def in_short(error: BaseException) -> str:
 
 
 def _mistakes(found: Described, module: str) -> Iterator[Text]:
-    """Yield what is wrong with a description. It is another author's: nothing is taken for granted,
-    and whatever is raised is wrong as well.
-    """
+    """Yield what is wrong with a description, of which nothing is taken for granted."""
     names: Any = found.adapter
     missing = [name for name in _MUST_HAVE if not hasattr(names, name)]
     if missing:
@@ -292,7 +302,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
 )
 
 
-class Table:
+class AdapterTable:
     """The adapters by their families and names. `declared` gives what a group declares."""
 
     def __init__(self, declared: Callable[[str], Iterable[EntryPoint]]) -> None:
@@ -308,22 +318,18 @@ class Table:
         return name in self._of(family)
 
     def find(self, family: Family, name: str) -> Described:
-        """Import an adapter. Raises `KeyError` for a name that no package declares, and
-        `BrokenAdapter` that names the package where something is wrong with it.
+        """Import an adapter. Raises `KeyError` for a name that no package declares,
+        `BrokenAdapter`.
         """
         return described(self._chosen(family, name), family.role)
 
     def of_type(self, name: str) -> list[Described]:
-        """Import the adapters of a type, of each family of accounts that knows it. Raises
-        `BrokenAdapter`.
-        """
+        """Import the adapters of a type, of each family that has it. Raises `BrokenAdapter`."""
         known = [family for family in FAMILIES.values() if self.is_known(family, name)]
         return [self.find(family, name) for family in known]
 
     def target_of(self, account: AccountTable) -> Described | None:
-        """Import an account's target; `None` where it is none, or a broken one, which is reported
-        when it is connected.
-        """
+        """Import an account's target; `None` where it is none, or broken: connecting it says so."""
         try:
             return self.find(TARGETS, account.type)
         except (KeyError, ConfigError):
@@ -396,15 +402,11 @@ class Table:
             return first
         if package_of(first) == OURS:
             for other in others:
-                log.warning(
-                    Text(
-                        "the package {package} declares the {role} {name}, which certferry brings"
-                        " itself; it is not used",
-                        package=package_of(other),
-                        role=family.role,
-                        name=name,
-                    )
+                said = Text(
+                    "the package {package} declares the {role} {name}, which certferry brings"
+                    " itself; it is not used"
                 )
+                log.warning(said.filled(package=package_of(other), role=family.role, name=name))
             return first
         raise BrokenAdapter(
             Text(
@@ -420,7 +422,7 @@ class Table:
 
 
 @cache
-def installed() -> Table:
+def installed() -> AdapterTable:
     """Return the table of what is installed beside this program."""
 
     def declared(group: str) -> Iterable[EntryPoint]:
@@ -428,9 +430,90 @@ def installed() -> Table:
 
         return entry_points(group=group)
 
-    return Table(declared)
+    return AdapterTable(declared)
 
 
 def used_by(account: AccountTable, wrong: BrokenAdapter) -> BrokenAdapter:
     """Return the error with the line of the account that uses the adapter."""
     return BrokenAdapter(account.place.mistake("type", wrong.message).text, hint=wrong.hint)
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """Whose a port is, the secrets that its errors must not show, and how long it may connect."""
+
+    whose: Described
+    hidden: Callable[[], frozenset[Secret]]
+    within: timedelta = timedelta(seconds=60)
+
+    @contextmanager
+    def over(self, refused: type[CertferryError], lost: type[CertferryError]) -> Iterator[None]:
+        """Let certferry's own errors pass, and raise these in place of what else ends the block:
+        `sys.exit` too, which would end a thread of work without a word.
+        """
+        try:
+            yield
+        except (Reported, KeyboardInterrupt):
+            raise
+        except NoAnswer as exc:
+            where = self.whose.adapter.SERVICE
+            raise lost(Text("{where}: {problem}", where=where, problem=exc.problem)) from exc
+        except BaseException as exc:
+            hidden = self.hidden()  # while these are held here, the log shows none of them
+            log.debug("%s", type(exc).__name__, exc_info=exc)
+            problem = quoted(in_short(exc), hidden)
+            failed = self._wrong(Text("{name} failed: {problem}"), problem=problem)
+            raise refused(failed.message, hint=failed.hint) from exc
+
+    def connecting(self, required: tuple[str, ...], connect: Callable[[], object]) -> object:
+        """Connect, in time, to a port that has the required methods. Raises `BrokenAdapter`."""
+        outcome = aside(connect, "connect")
+        if not wait([outcome], self.within.total_seconds()).done:
+            raise self._wrong(Text("{name} does not connect within {time}"), time=self.within)
+        with self.over(BrokenAdapter, BrokenAdapter):
+            port = outcome.result()
+            missing = [one for one in required if not callable(getattr(port, one, None))]
+        if missing:
+            said = Text("the object that {name} connects to has no {missing}")
+            raise self._wrong(said, missing=missing)
+        return port
+
+    def around(self, family: Family, port: object) -> Any:
+        """Return the port with each method that its family has, by way of this guard. One that may
+        be a misspelt ability of the family is reported: else it would never be called.
+        """
+        with self.over(BrokenAdapter, BrokenAdapter):
+            methods = dict(family.methods())
+            lacking = [name for name in methods if not hasattr(port, name)]
+            others = [name for name in dir(type(port)) if name not in methods and name[0] != "_"]
+        for name in others:
+            for meant in get_close_matches(name, lacking, n=1, cutoff=0.8):
+                said = Text("{name} has {method}, which is never called; did you mean {word}?")
+                wrong = self._wrong(said, method=name, word=meant)
+                log.warning(Text("{words}", words=wrong.message))
+        calls = {
+            name: partial(self._call, family, port, name, kinds)
+            for name, kinds in methods.items()
+            if name not in lacking
+        }
+        return type("Guarded", (), calls)()
+
+    def _call(self, family: Family, port: Any, name: str, kinds: Any, /, *a: Any, **k: Any) -> Any:
+        with self.over(family.refused, family.unavailable):
+            answer = getattr(port, name)(*a, **k)
+            if kinds != (bool,) and not isinstance(answer, kinds):
+                msg = f"gave {type(answer).__name__} and not {kinds[0].__name__}"
+                raise TypeError(msg)
+            return answer
+
+    def _wrong(self, said: Text, **values: object) -> BrokenAdapter:
+        return wrong_with(self.whose.package, said.filled(name=self.whose.name, **values))
+
+
+def broken(family: Family, wrong: BrokenAdapter) -> Any:
+    """Return a port that says whenever it is asked, for its zones too, why it cannot be used."""
+
+    def fail(*_given: object, **_named: object) -> NoReturn:
+        raise family.refused(wrong.message, hint=wrong.hint)
+
+    return type("Broken", (), dict.fromkeys((*family.required, "zones"), fail))()

@@ -85,9 +85,7 @@ class LateIssuer:
 
 
 def _authority_at(settings: Settings, directory: str) -> CaSettings:
-    """Return what the settings say of a directory; one that they do not name is reached as the
-    usual one.
-    """
+    """Return what the settings say of a directory; one not named is reached as the usual one."""
     acme = settings.acme
     known = (ca for ca in acme.authorities if ca.directory == directory)
     return next(known, CaSettings(directory, directory, acme.ca_bundle, acme.proxy))
@@ -141,9 +139,7 @@ def account_at(
 
 
 def directory_of(name: str | None, settings: Settings) -> str:
-    """Return the URL of a CA that is called so, the usual one's without a name. Raises
-    `ConfigError`.
-    """
+    """Return the URL of a CA of this name, or of the usual one. Raises `ConfigError`."""
     from certferry.config.values import directory_url
 
     known = {ca.name: ca.directory for ca in settings.acme.authorities}
@@ -176,24 +172,22 @@ def persist_record_of(
 def revoke(
     lineage: str, reason: RevocationReason, settings: Settings, state: StateStore, run: Run
 ) -> Sequence[Version]:
-    """See `reconcile.revoke.revoke`."""
-    from certferry.reconcile import revoke
-    from certferry.reconcile.run import held_lease, history_keeper
+    """See `reconcile.by_hand.revoke`."""
+    from certferry.reconcile import by_hand
+    from certferry.reconcile.run import history_keeper
 
-    ports = revoke.RevocationPorts(
-        state,
-        lambda directory: account_at(directory, settings, state, run.pause),
-        partial(held_lease, state, now),
-        now,
-        history_keeper(state, now, run.who),
+    return by_hand.revoke(
+        lineage,
+        reason,
+        state=state,
+        account_at=lambda directory: account_at(directory, settings, state, run.pause),
+        now=now,
+        progress=history_keeper(state, now, run.who),
     )
-    return revoke.revoke(lineage, reason, ports)
 
 
 def rehearsing(settings: Settings) -> Settings:
-    """Return the settings of a rehearsal. Raises `ConfigError` for a directory whose staging
-    directory is not known.
-    """
+    """Return the settings of a rehearsal. Raises `ConfigError` without a staging directory."""
     acme = settings.acme
     if acme.staging is None:
         raise ConfigError(
@@ -211,6 +205,6 @@ def rehearsing(settings: Settings) -> Settings:
 
 def rehearsal_issuer(settings: Settings, state: StateStore, pause: Pause) -> Issuer:
     """Return the issuer of a rehearsal, whose settings `rehearsing` gives."""
-    from certferry.reconcile.rehearsal import WithoutOrders
+    from certferry.reconcile.status import WithoutOrders
 
     return issuer_for(settings, cast("StateStore", WithoutOrders(state)), pause)

@@ -11,8 +11,7 @@ from functools import partial
 
 from certferry.config.mistakes import REFERENCE, config_error, joined
 from certferry.config.model import AccountTable, ChannelTable, Settings
-from certferry.config.secrets import SecretReference
-from certferry.core.assessment.notifications import Message, Notification
+from certferry.core.assessment.notices import Message, Notification
 from certferry.core.secret import Secret
 from certferry.errors import ConfigError
 from certferry.ports.adapter import Context
@@ -26,7 +25,7 @@ from certferry.reconcile.notifications import Channel, Notifications
 from certferry.reconcile.run import Change, Run
 from certferry.text import Text
 from certferry.wiring.accounts import AccountNotes, bound, run_program
-from certferry.wiring.adapters import CHANNELS, BrokenAdapter, Table, installed
+from certferry.wiring.adapters import CHANNELS, AdapterTable, BrokenAdapter, installed
 from certferry.wiring.clock import now
 
 LONGEST_ANSWER = 64 * 1024
@@ -47,7 +46,7 @@ class Channels:
         *,
         run: Run,
         language: str,
-        table: Table | None = None,
+        table: AdapterTable | None = None,
     ) -> None:
         self._table = installed() if table is None else table
         self._settings = settings
@@ -62,13 +61,11 @@ class Channels:
 
     def try_out(self, names: Sequence[str]) -> Mapping[str, Answered]:
         """Send a message through these channels, and return what they answered."""
-        messages = {
-            name: news_text.trial_message(
-                self._voice(self._settings.channels[name]), platform.node(), now(), self._message_id
-            )
-            for name in names
-        }
-        return self._notifications().try_out(messages)
+        about = platform.node(), now(), self._message_id
+        voices = {name: self._voice(self._settings.channels[name]) for name in names}
+        return self._notifications().try_out(
+            {name: news_text.trial_message(voice, *about) for name, voice in voices.items()}
+        )
 
     def must_connect(self, name: str) -> None:
         """Raise `ConfigError` for a channel whose settings are wrong."""
@@ -81,16 +78,16 @@ class Channels:
         return {name: one.adapter.SERVICE for name, one in found.items()}
 
     def _notifications(self) -> Notifications:
-        channels = [self._channel(table) for table in self._settings.channels.values()]
+        channels = [
+            Channel(
+                table.account.label,
+                frozenset(table.on),
+                partial(self._connected, table),
+                partial(self._message, table),
+            )
+            for table in self._settings.channels.values()
+        ]
         return Notifications(channels, self._state(), now=now, run=self._run)
-
-    def _channel(self, table: ChannelTable) -> Channel:
-        return Channel(
-            table.account.label,
-            frozenset(table.on),
-            partial(self._connected, table),
-            lambda news: self._message(table, news),
-        )
 
     def _message(self, table: ChannelTable, news: Sequence[Notification]) -> Message:
         accounts = self._settings.accounts
@@ -114,7 +111,8 @@ class Channels:
             context = self._context(table, described.adapter.SERVICE)
             notifier: Notifier = described.adapter.connect(settings, context)
         except ConfigError as wrong:
-            raise _placed(table, wrong) from wrong
+            mistake = table.account.place.mistake("", wrong.message)
+            raise config_error([mistake], wrong.hint or REFERENCE) from wrong
         return notifier
 
     def _context(self, table: ChannelTable, service: str) -> Context:
@@ -130,10 +128,8 @@ class Channels:
         )
 
 
-def check(settings: Settings, adapters: Table | None = None) -> None:
-    """Raise one `ConfigError` of all that is wrong with the channels as they are written. Secrets
-    are read when there is something to send.
-    """
+def check(settings: Settings, adapters: AdapterTable | None = None) -> None:
+    """Raise one `ConfigError` of all that is wrong with the channels as they are written."""
     known = installed() if adapters is None else adapters
     errors: list[ConfigError] = []
     for table in settings.channels.values():
@@ -145,10 +141,11 @@ def check(settings: Settings, adapters: Table | None = None) -> None:
         raise joined(errors)
 
 
-def check_one(account: AccountTable, known: Table) -> None:
+def check_one(account: AccountTable, known: AdapterTable) -> None:
     """Raise `ConfigError` with what is wrong with one channel as it is written."""
     with suppress(BrokenAdapter):  # reported when it is to send something, and no run fails
-        bound(known.of_account(CHANNELS, account), account, _anything)
+        found = known.of_account(CHANNELS, account)
+        bound(found, account, lambda _: Secret("not looked at"))
 
 
 def short_http(pause: Pause, service: str, per_second: float) -> Http:
@@ -168,13 +165,3 @@ def short_http(pause: Pause, service: str, per_second: float) -> Http:
         longest=LONGEST_ANSWER,
         called=service,
     )
-
-
-def _anything(reference: SecretReference) -> Secret:
-    del reference
-    return Secret("not looked at")
-
-
-def _placed(table: ChannelTable, wrong: ConfigError) -> ConfigError:
-    finding = table.account.place.mistake("", wrong.message)
-    return config_error([finding], wrong.hint or REFERENCE)

@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 from certferry.adapters.files.source import PemFileSource
 from certferry.config.certificates import MOST_NAMES
 from certferry.config.mistakes import instead_of, joined
 from certferry.config.model import Settings
-from certferry.core.discovery.inventory import Discovery, discover
+from certferry.core.discovery.inventory import Discovery, FoundDomain, FoundZone, discover
 from certferry.core.discovery.proposal import Proposal, propose_beside
-from certferry.core.discovery.survey import FoundDomain, FoundZone, Survey
 from certferry.core.observed.inferred import UploadOwners
 from certferry.errors import ConfigError, DnsError
-from certferry.ports.survey import Looked
 from certferry.problem import Problem
-from certferry.reconcile.discover import survey_accounts
 from certferry.reconcile.observe import as_known
 from certferry.reconcile.run import Run
+from certferry.reconcile.status import survey_accounts
 from certferry.text import Text
-from certferry.wiring.accounts import Accounts
+from certferry.wiring.accounts import VendorAccounts
 from certferry.wiring.adapters import DNS_PROVIDERS, TARGETS
 from certferry.wiring.clock import now
 from certferry.wiring.network import probe_for
 from certferry.wiring.workspace import Workspace
 
 
-def chosen(named: Sequence[str], accounts: Accounts, settings: Settings) -> tuple[str, ...]:
+def chosen(named: Sequence[str], accounts: VendorAccounts, settings: Settings) -> tuple[str, ...]:
     """Return the accounts of targets that are named, all if none is. Raises `ConfigError`."""
     labels = accounts.labels(TARGETS)
     for account in named:
@@ -53,7 +51,8 @@ def discovered(labels: Sequence[str], workspace: Workspace, run: Run) -> Discove
     lineages = {*state.lineages(), *(desired.lineage for desired in declared)}
     ledger = UploadOwners((one, state.remembered(one)) for one in sorted(lineages))
     accounts = workspace.accounts(run)
-    surveys = {label: _survey_of(label, accounts) for label in labels}
+    # What is wrong with the settings of one is reported as what it could not read.
+    surveys = {label: lambda looked, of=label: accounts.survey_of(of)(looked) for label in labels}
     probe = probe_for(settings.verify, run.pause, alone=True)
     found = discover(survey_accounts(surveys, probe, now, run), declared, ledger, now())
     must_be_read(found)
@@ -61,15 +60,14 @@ def discovered(labels: Sequence[str], workspace: Workspace, run: Run) -> Discove
 
 
 def proposed(
-    found: Discovery, accounts: Accounts, settings: Settings
+    found: Discovery, accounts: VendorAccounts, settings: Settings
 ) -> tuple[Proposal, list[Problem]]:
     """Propose certificates for the domains that are not covered; return with it which zones could
     not be read: every name is taken to be in one of these.
     """
-    zones: dict[str, tuple[FoundZone, ...] | None] = {}
+    zones: dict[str, tuple[FoundZone, ...] | None] = dict.fromkeys(accounts.labels(DNS_PROVIDERS))
     unread: list[Problem] = []
-    for label in accounts.labels(DNS_PROVIDERS):
-        zones[label] = None
+    for label in zones:
         try:
             zones[label] = accounts.zones_of(label)
         except (DnsError, ConfigError) as error:
@@ -82,22 +80,8 @@ def proposed(
     return propose_beside(declared, uncovered, zones, MOST_NAMES), unread
 
 
-def _survey_of(label: str, accounts: Accounts) -> Callable[[Looked], Survey]:
-    try:
-        return accounts.survey_of(label)
-    except ConfigError as error:
-        wrong = error
-
-    def refused(_looked: Looked) -> Survey:
-        raise wrong
-
-    return refused
-
-
 def must_be_read(found: Discovery) -> None:
-    """Raise what kept the only account from being read, or is wrong with the settings of each: then
-    there is nothing to show.
-    """
+    """Raise what kept the only account from being read, or is wrong with the settings of each."""
     failures = [look.failure for look in found.accounts if look.failure is not None]
     wrong = [error for error in failures if isinstance(error, ConfigError)]
     if len(wrong) == len(found.accounts):

@@ -24,12 +24,11 @@ from certferry.ports.progress import Pause
 from certferry.ports.scheduler import Scheduler
 from certferry.ports.target import DeployTarget
 from certferry.problem import Problem
-from certferry.reconcile.challenges import provider_of
 from certferry.reconcile.examination import (
     ENTRIES,
     WITHIN_OF_MANY,
     Check,
-    Examination,
+    carry_out_checks,
     cnames_of,
     examine_account,
     examine_channels,
@@ -39,6 +38,7 @@ from certferry.reconcile.examination import (
     examine_schedule,
     ordered_names,
 )
+from certferry.reconcile.issue import provider_of
 from certferry.reconcile.run import Ports, Run
 from certferry.text import Text
 from certferry.wiring.adapters import DNS_PROVIDERS, TARGETS, BrokenAdapter
@@ -48,27 +48,23 @@ from certferry.wiring.recorded import recorded
 from certferry.wiring.workspace import Workspace
 
 if TYPE_CHECKING:
+    from certferry.adapters.acme.examination import SeenDirectory
     from certferry.adapters.acme.resolvers import Resolvers
-    from certferry.adapters.probe.resolver_look import ResolverLook
+    from certferry.adapters.probe.resolvers import ResolverCheck
 
 
 def examine(workspace: Workspace, run: Run, schedulers: Iterable[Scheduler]) -> tuple[Problem, ...]:
-    """Examine everything that a run would rely on, and return the findings. Changes nothing.
-    Raises `ConfigError` as `Workspace.connect` does.
-    """
+    """Examine everything that a run would rely on. Changes nothing. Raises `ConfigError`."""
     try:
         ports = workspace.connect(run)
     except StateError as problem:
         return without_state(workspace.settings, schedulers, problem)
-    examination = Examination(progress=run.progress, now=now, stop=run.stop)
-    checked = CheckedRun(workspace.settings, ports, schedulers, run.pause)
-    return examination.carry_out(checks_of(checked))
+    checks = checks_of(CheckedRun(workspace.settings, ports, schedulers, run.pause))
+    return carry_out_checks(checks, progress=run.progress, now=now, stop=run.stop)
 
 
 def reports_of(workspace: Workspace, run: Run) -> Iterator[AccountReport]:
-    """Ask every account that an issue can report, whether a certificate names it or not. Raises
-    `ConfigError` where there is none, and for settings that can be none.
-    """
+    """Ask every account that an issue can report. Raises `ConfigError` where there is none."""
     accounts, reporting = workspace.accounts(run), list[Reporting]()
     for family, connect in ((TARGETS, accounts.target), (DNS_PROVIDERS, accounts.dns)):
         for label in accounts.labels(family):
@@ -101,23 +97,14 @@ def checks_of(run: CheckedRun) -> Iterator[Check]:
         Text("looking at the files, the state and the schedule"),
         lambda: _machine(run),
     )
-    yield Check(
-        ", ".join(server.host for server in settings.verify.resolvers) or "resolv.conf",
-        Text("asking for a name that does not exist"),
-        lambda: _resolver_look(settings).honesty(),
-    )
+    resolvers = ", ".join(server.host for server in settings.verify.resolvers) or "resolv.conf"
+    what = Text("asking for a name that does not exist")
+    yield Check(resolvers, what, lambda: _resolver_check(settings).honesty())
     if settings.dns.doh:
-        yield Check(
-            ", ".join(_host(url) for url in settings.dns.doh),
-            Text("asking for a name that does not exist"),
-            lambda: _resolvers_over_https(run),
-        )
+        yield Check(", ".join(map(_host, settings.dns.doh)), what, partial(_over_https, run))
     if ordered_names(settings.certificates):
-        yield Check(
-            _host(settings.acme.directory),
-            Text("looking at the CA, CAA records and DNSSEC"),
-            lambda: _authority(run),
-        )
+        what = Text("looking at the CA, CAA records and DNSSEC")
+        yield Check(_host(settings.acme.directory), what, partial(_authority, run))
     for label, dns in ports.dns.items():
         what = Text("looking at the clock, the keys and the zones")
         yield Check(label, what, partial(_dns_account, run, label, dns))
@@ -134,7 +121,7 @@ def without_state(
 ) -> tuple[Problem, ...]:
     """Return the findings where the state cannot be opened: a run would end there."""
     found = error.problem(str(settings.state.path), code=Code.STATE_UNUSABLE)
-    others = [*examine_files(settings), *examine_schedule(schedulers), *_telling(settings)]
+    others = [*examine_files(settings), *examine_schedule(schedulers), *_channels(settings)]
     return heaviest_first([found, *others])
 
 
@@ -150,35 +137,30 @@ def _machine(run: CheckedRun) -> Iterator[Problem]:
         fix = Text("take one of them out, or give it other names")
         yield warning(Code.NAMES_TWICE, twin.where, twin.message, fix)
     yield from examine_schedule(run.schedulers)
-    yield from _telling(run.settings)
+    yield from _channels(run.settings)
     state, now_ = run.ports.state, run.ports.now()
     history = [entry for entry in state.history(None, ENTRIES) if entry.lineage in declared]
     known = recorded(run.settings, state, now_)
     yield from examine_records(known, history, where.path, where.key_file, now_)
 
 
-def _telling(settings: Settings) -> Iterator[Problem]:
+def _channels(settings: Settings) -> Iterator[Problem]:
     return examine_channels(
-        has_channel=bool(settings.channels),
-        has_heartbeat=settings.monitoring.heartbeat is not None,
+        has_channel=bool(settings.channels), has_heartbeat=settings.monitoring.heartbeat is not None
     )
 
 
 def _authority(run: CheckedRun) -> Iterator[Problem]:
-    from certferry.adapters.acme.examination import NamesLook, look_at_directory
+    from certferry.adapters.acme.examination import NamesLook
     from certferry.core.network import Applicant
 
-    acme = run.settings.acme
-    seen = look_at_directory(
-        acme.directory, ca_bundle=acme.ca_bundle, proxy=acme.proxy, pause=run.pause, now=now
-    )
+    acme, seen = run.settings.acme, _directory(run)
     yield from examine_clock(_host(acme.directory), seen.ahead)
-    resolvers = resolvers_for(run.settings, run.pause)
+    resolvers, standing = resolvers_for(run.settings, run.pause), frozenset[str]()
     if resolvers is None:
         return
     holder = _holder(run)
     applicant = Applicant(seen.identities, None if holder is None else holder.url)
-    standing: frozenset[str] = frozenset()
     if acme.dns_persist:
         standing, findings = _records(run, resolvers, seen.offer, holder)
         yield from findings
@@ -186,19 +168,21 @@ def _authority(run: CheckedRun) -> Iterator[Problem]:
     yield from look.look(ordered_names(run.settings.certificates))
 
 
-def _standing(run: CheckedRun) -> frozenset[str]:
-    """Return the names that records of dns-persist-01 prove, as far as the CA can be asked."""
+def _directory(run: CheckedRun) -> SeenDirectory:
     from certferry.adapters.acme.examination import look_at_directory
 
-    acme = run.settings.acme
+    acme, pause = run.settings.acme, run.pause
+    return look_at_directory(
+        acme.directory, ca_bundle=acme.ca_bundle, proxy=acme.proxy, pause=pause, now=now
+    )
+
+
+def _standing(run: CheckedRun) -> frozenset[str]:
+    """Return the names that records of dns-persist-01 prove, as far as the CA can be asked."""
     resolvers = resolvers_for(run.settings, run.pause)
-    if not acme.dns_persist or resolvers is None:
-        return frozenset()
-    with suppress(IssuanceError):  # the check of the CA reports it
-        seen = look_at_directory(
-            acme.directory, ca_bundle=acme.ca_bundle, proxy=acme.proxy, pause=run.pause, now=now
-        )
-        return _records(run, resolvers, seen.offer, _holder(run))[0]
+    if run.settings.acme.dns_persist and resolvers is not None:
+        with suppress(IssuanceError):  # the check of the CA reports it
+            return _records(run, resolvers, _directory(run).offer, _holder(run))[0]
     return frozenset()
 
 
@@ -230,20 +214,16 @@ def _holder(run: CheckedRun) -> Holder | None:
 def _dns_account(run: CheckedRun, label: str, dns: DnsProvider) -> Iterator[Problem]:
     from certferry.adapters.acme.examination import ZonesLook
 
-    settings = run.settings
+    settings, pause = run.settings, run.pause
     yield from examine_account(label, dns)
-    propagation = propagation_for(settings, run.pause)
-    look = ZonesLook(label, dns, propagation, resolvers_for(settings, run.pause))
-    ordered = [
-        (desired.names, provider_of(desired, run.ports.dns))
-        for desired in settings.certificates
-        if label in desired.dns_accounts
-    ]
+    resolvers = resolvers_for(settings, pause)
+    look = ZonesLook(label, dns, propagation_for(settings, pause), resolvers)
     standing = _standing(run)
     yield from look.look(
-        (name, provider)
-        for names, provider in ordered
-        for name in names
+        (name, provider_of(desired, run.ports.dns))
+        for desired in settings.certificates
+        if label in desired.dns_accounts
+        for name in desired.names
         if base_name(name) not in standing
     )
 
@@ -251,22 +231,20 @@ def _dns_account(run: CheckedRun, label: str, dns: DnsProvider) -> Iterator[Prob
 def _target_account(run: CheckedRun, label: str, target: DeployTarget) -> Iterator[Problem]:
     settings = run.settings
     yield from examine_account(label, target)
-    yield from _resolver_look(settings).domains(cnames_of(label, target, settings.certificates))
+    yield from _resolver_check(settings).domains(cnames_of(label, target, settings.certificates))
 
 
-def _resolver_look(settings: Settings) -> ResolverLook:
-    """Return the look through the resolvers by which the edges are found. Where the CA is on
-    loopback, so is everything.
-    """
-    from certferry.adapters.probe.resolver_look import ResolverLook
+def _resolver_check(settings: Settings) -> ResolverCheck:
+    """Return the check of the resolvers. Where the CA is on loopback, so is everything."""
+    from certferry.adapters.probe.resolvers import ResolverCheck
     from certferry.adapters.probe.tls import ANSWER_WITHIN
 
     resolvers = [(server.host, server.port) for server in settings.verify.resolvers]
     at_home = is_loopback(urlsplit(settings.acme.directory).hostname or "")
-    return ResolverLook(resolvers, ANSWER_WITHIN, at_home=at_home)
+    return ResolverCheck(resolvers, ANSWER_WITHIN, at_home=at_home)
 
 
-def _resolvers_over_https(run: CheckedRun) -> Iterator[Problem]:
+def _over_https(run: CheckedRun) -> Iterator[Problem]:
     from certferry.adapters.acme.examination import look_at_resolvers
 
     return look_at_resolvers(chosen_for(run.settings, run.pause))

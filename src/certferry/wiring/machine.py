@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from certferry.adapters.files import handover
+from certferry.adapters.files import directory
 from certferry.adapters.files.directory import write_bundle
 from certferry.adapters.files.source import PemFileSource
 from certferry.config.files import home_directory
@@ -20,7 +20,6 @@ from certferry.migration.home import OldClient, OldHome
 from certferry.ports.progress import Pause
 from certferry.ports.receiver import Receiver
 from certferry.ports.scheduler import Scheduler
-from certferry.ports.source import CertificateSource
 from certferry.wiring.clock import now
 
 if TYPE_CHECKING:
@@ -33,22 +32,18 @@ def receiver_for(settings: Settings, pause: Pause, delivery: Delivery) -> Receiv
     """Return what takes a delivery."""
     from certferry.adapters.receivers import command, files
 
-    connect: Callable[..., Receiver] = partial(command.connect, workspace=_workspace(settings))
+    workspace = _workspace(settings)
+    connect: Callable[..., Receiver] = partial(command.CommandReceiver, workspace=workspace)
     if isinstance(delivery, FileDelivery):
-        connect = files.connect
+        connect = files.FilesReceiver
     return connect(
-        delivery,
-        pause=pause,
-        withheld=settings.secrets.withheld(),
-        hidden=settings.secrets.known(),
+        delivery, pause=pause, withheld=settings.secrets.withheld(), hidden=settings.secrets.known()
     )
 
 
 def sweep_handovers(settings: Settings) -> None:
-    """Remove what a killed run handed to a command: the file may name no command any more whose
-    next delivery would remove it.
-    """
-    handover.sweep(_workspace(settings))
+    """Remove what a killed run handed to a command, which may be declared no more."""
+    directory.sweep_handovers(_workspace(settings))
 
 
 def _workspace(settings: Settings) -> Path:
@@ -88,17 +83,10 @@ OLD_CLIENTS = {
 }
 
 
-def certificate_source() -> CertificateSource:
-    """Return what reads other clients' files."""
-    return PemFileSource()
-
-
 def install_deploy_hook(
     home: Path | None, command: Sequence[str], environ: Mapping[str, str]
 ) -> tuple[Path, bool]:
-    """See `migration.acme_sh.install`; the home is the one that acme.sh uses itself, unless
-    another is named.
-    """
+    """See `migration.acme_sh.install`; the home is acme.sh's own, unless another is named."""
     from certferry.migration import acme_sh
 
     usual = acme_sh.default_home(environ, home_directory(environ))
@@ -106,10 +94,7 @@ def install_deploy_hook(
 
 
 def old_home(client: OldClient, home: Path | None, environ: Mapping[str, str]) -> OldHome:
-    """Read the home of another client: this one, or the one that it would use itself.
-
-    Raises `ConfigError` when there is none.
-    """
+    """Read the home of another client, by default its own. Raises `ConfigError` without one."""
     reader = import_module(OLD_CLIENTS[client])
     usual = reader.default_home(environ, home_directory(environ))
     read: OldHome = reader.read(home or usual, usual, PemFileSource())

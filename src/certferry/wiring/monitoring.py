@@ -6,22 +6,21 @@ from __future__ import annotations
 
 import json
 import logging
-import queue
-import threading
 import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, wait
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 
 from certferry.adapters.monitoring.heartbeat import MISSED, SERVICE, Heartbeat
 from certferry.adapters.monitoring.metrics_file import MISSED as NOT_WRITTEN
 from certferry.adapters.monitoring.metrics_file import write_metrics
 from certferry.adapters.state.connect import may_exist
 from certferry.config.model import HEARTBEAT, METRICS, Settings
-from certferry.config.secrets import SecretReference
 from certferry.core.assessment.notices import of_channel
 from certferry.core.planning.report import SyncReport
 from certferry.core.schedule import may_ping, recent
@@ -33,7 +32,7 @@ from certferry.present.check_text import counted, metrics
 from certferry.present.language import voice_in
 from certferry.present.layout import plain
 from certferry.problem import Problem
-from certferry.reconcile.run import change_notices
+from certferry.reconcile.run import aside, change_notices
 from certferry.text import Text
 from certferry.wiring.channels import short_http
 from certferry.wiring.clock import now
@@ -52,9 +51,7 @@ _log = logging.getLogger(__name__)
 
 
 class Monitor:
-    """Tells monitors of one run. `is_whole`: the run is for every certificate, so that it is a
-    beat of the heart.
-    """
+    """Notifies monitors of one run. Only a run for every certificate (`is_whole`) is a beat."""
 
     def __init__(
         self,
@@ -73,7 +70,7 @@ class Monitor:
         self._beats = is_whole and settings.monitoring.heartbeat is not None
         self._longest = longest
         self._heartbeat: Heartbeat | None = None
-        self._starting: threading.Thread | None = None
+        self._starting: Future[Problem | None] | None = None
         self._wrong: Problem | None = None
         self._unclaimed: list[datetime] = []
 
@@ -81,16 +78,14 @@ class Monitor:
         """Ping that the run begins, and do not wait for the answer."""
         if not self._beats:
             return
-        reference = self._settings.monitoring.heartbeat
         try:
-            if reference is not None:
-                self._heartbeat = _heartbeat(self._settings, reference, self._pause)
+            self._heartbeat = _heartbeat(self._settings, self._pause)
         except CertferryError as wrong:
             check = Text("check `url` under [heartbeat]")
             self._wrong = Problem(MISSED, wrong.message, wrong.hint or check)
             return
         if self._heartbeat is not None and self._may_ping(ends=False):
-            self._starting = _aside(self._heartbeat.start)
+            self._starting = aside(self._heartbeat.start)
 
     def fail(self, error: Reported) -> None:
         """Ping what ended the run before it had a report."""
@@ -114,21 +109,16 @@ class Monitor:
         end = time.monotonic() + self._longest.total_seconds()
         if self._starting is not None:
             # A beginning that came after its end would look like a run that hangs.
-            self._starting.join(self._longest.total_seconds())
+            wait([self._starting], self._longest.total_seconds())
         if heartbeat is not None:
             if not self._may_ping(ends=True):
                 return  # without a ping, this run knows nothing of it
-            answers: queue.SimpleQueue[Problem | None] = queue.SimpleQueue()
-
-            def ping() -> None:
-                answers.put(heartbeat.end(said, succeeded=succeeded))
-
-            _aside(ping)
-            try:
-                missed = answers.get(timeout=max(end - time.monotonic(), _LEAST))
-            except queue.Empty:
-                late = Text("it did not answer within {time}", time=self._longest)
-                missed = Problem(MISSED, late, Text("the next run pings again"))
+            late = Text("it did not answer within {time}", time=self._longest)
+            missed = Problem(MISSED, late, Text("the next run pings again"))
+            ping = aside(partial(heartbeat.end, said, succeeded=succeeded))
+            answered = wait([ping], max(end - time.monotonic(), _LEAST)).done
+            if answered and ping.exception() is None:
+                missed = ping.result()
         self._note(HEARTBEAT, missed)
 
     def _may_ping(self, *, ends: bool) -> bool:
@@ -170,14 +160,8 @@ class Monitor:
     def _note(self, name: str, missed: Problem | None) -> None:
         """Log it once in this run, and store it for `check`, `status` and the channels."""
         if missed is not None:
-            _log.warning(
-                Text(
-                    "{name}: {problem} (hint: {hint})",
-                    name=name,
-                    problem=missed.message,
-                    hint=missed.hint,
-                )
-            )
+            said = Text("{name}: {problem} (hint: {hint})")
+            _log.warning(said.filled(name=name, problem=missed.message, hint=missed.hint))
         if not may_exist(self._settings.state.path):
             return
         with suppress(CertferryError):  # what is wrong with the state is reported where it is used
@@ -185,17 +169,15 @@ class Monitor:
 
 
 def try_heartbeat(settings: Settings) -> Problem | None:
-    """Ping the heartbeat once, as a run that has succeeded, and return what went wrong. Raises
-    `ConfigError` for an address that can be none.
-    """
-    reference = settings.monitoring.heartbeat
+    """Ping once, as a run that succeeded; return what went wrong. Raises `ConfigError`."""
+    heartbeat = _heartbeat(settings, time.sleep)
+    return None if heartbeat is None else heartbeat.end("", succeeded=True)
+
+
+def _heartbeat(settings: Settings, pause: Pause) -> Heartbeat | None:
+    reference, http = settings.monitoring.heartbeat, short_http(pause, SERVICE, 5.0)
     if reference is None:
         return None
-    return _heartbeat(settings, reference, time.sleep).end("", succeeded=True)
-
-
-def _heartbeat(settings: Settings, reference: SecretReference, pause: Pause) -> Heartbeat:
-    http = short_http(pause, SERVICE, 5.0)
     return Heartbeat(settings.secrets.resolve(reference), http, str(uuid.uuid4()))
 
 
@@ -223,15 +205,3 @@ def _moments(note: str | None) -> tuple[datetime, ...]:
         return tuple(datetime.fromisoformat(one) for one in json.loads(note or "[]"))
     except (ValueError, TypeError):
         return ()
-
-
-def _aside(work: Callable[[], object]) -> threading.Thread:
-    """Work in a thread that keeps no process: a service may hang, or its name."""
-
-    def quietly() -> None:
-        with suppress(Exception):  # the waiting caller tells how a ping ended
-            work()
-
-    thread = threading.Thread(target=quietly, daemon=True)
-    thread.start()
-    return thread

@@ -55,9 +55,7 @@ def resolvers_for(settings: Settings, pause: Pause) -> Resolvers | None:
 
 
 def chosen_for(settings: Settings, pause: Pause) -> tuple[HttpsResolver, ...]:
-    """Return the resolvers that `[dns]` names to be asked by HTTPS; those that are asked in trouble
-    only are none of them.
-    """
+    """Return the resolvers that `[dns]` itself names to be asked by HTTPS."""
     return _over_https(settings.dns, pause) if settings.dns.doh else ()
 
 

@@ -1,21 +1,25 @@
 """Notify operators and monitors of runs: what a run has left, what ended it before it had a report,
-and that it could not begin. Where the file declares no channel, nothing more is loaded.
+and that it could not begin, since its file is wrong. Where the file declares no channel, nothing
+more is loaded.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import platform
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from certferry.adapters.state.connect import empty_state, may_exist
-from certferry.config.model import Settings
+from certferry.adapters.state.connect import connect, empty_state, may_exist
+from certferry.config.load import salvage
+from certferry.config.model import Monitoring, Settings
+from certferry.config.secrets import SecretReference
 from certferry.core.assessment.notices import (
     ChannelState,
     Delivery,
@@ -29,6 +33,7 @@ from certferry.core.assessment.notices import (
 from certferry.core.planning.report import SyncReport
 from certferry.errors import (
     CertferryError,
+    ConfigError,
     Interrupted,
     LeaseHeld,
     LeaseLost,
@@ -77,7 +82,9 @@ class RunNotifications:
         monitor = self._monitor(is_whole=is_whole)
         report: SyncReport | None = None
         try:
-            with self._recorded():
+            # The first run of all makes its state itself.
+            begun = recorded_as_begun(self._state, now) if self._has_a_state else nullcontext()
+            with begun:
                 if monitor is not None:
                     monitor.begin()
                 report = self._report_of(run, monitor)
@@ -103,10 +110,6 @@ class RunNotifications:
             if monitor is not None:
                 monitor.fail(error)
             raise
-
-    def _recorded(self) -> AbstractContextManager[None]:
-        """Store that a run is in progress. The first run of all makes its state itself."""
-        return recorded_as_begun(self._state, now) if self._has_a_state else nullcontext()
 
     def _notified(self, report: SyncReport) -> SyncReport:
         """Notify of what a run has left, and return its report with what prevented that."""
@@ -134,23 +137,19 @@ class RunNotifications:
         return change
 
     def _remember_last_message(self, state: StateStore) -> None:
-        """Store what the channels were sent while no state could remember it, so that its end is
-        sent as well.
-        """
-        from certferry.core.assessment.notifications import having
+        """Store what the channels were sent without a state, so that its end is sent as well."""
+        from certferry.core.assessment.notices import having
 
         stamp = self._stamp
         last = stamp.last()
         if last is not None:
-            told = Delivery(Topic.TROUBLE, Subject(), last.at, last.at, last.code)
+            sent = Delivery(Topic.TROUBLE, Subject(), last.at, last.at, last.code)
             for name in self._settings.channels:
-                state.update_channel(name, lambda one, _: (having(told, one), None))
+                state.update_channel(name, lambda one, _: (having(sent, one), None))
             stamp.remove()  # killed while it is sent, it is not sent twice
 
     def notify_failure(self, error: CertferryError) -> None:
-        """Store what ended a run, and notify of it. Where it cannot be stored, the channels are
-        notified once a day.
-        """
+        """Store what ended a run, and notify of it; where that cannot be stored, once a day."""
         if self._notify(lambda _: partial(failed_run, error, now=now())).problem is not None:
             self.notify_unremembered(error)
 
@@ -159,7 +158,7 @@ class RunNotifications:
         configuration is the trouble: once a day, by a stamp beside the state, else beside the
         configuration, else in the run directory. Where none of them takes a file, each run does.
         """
-        from certferry.core.assessment.notifications import A_DAY
+        from certferry.core.assessment.notices import A_DAY
 
         if not self._settings.channels:
             return
@@ -219,12 +218,8 @@ class RunNotifications:
         except StateError as error:
             return _Notified(error)
         except CertferryError as error:
-            _log.warning(
-                Text(
-                    "certferry could not record this run, and notified no channel: {problem}",
-                    problem=error.message,
-                )
-            )
+            said = Text("certferry could not record this run, and notified no channel: {problem}")
+            _log.warning(said.filled(problem=error.message))
             return _Notified()
         for name, answer in answers.items():
             if not isinstance(answer, Sent):
@@ -238,12 +233,9 @@ class RunNotifications:
             return None
         from certferry.wiring.monitoring import Monitor
 
+        pause, language = self._run.pause, self._language
         return Monitor(
-            self._settings,
-            self._state,
-            pause=self._run.pause,
-            language=self._language,
-            is_whole=is_whole,
+            self._settings, self._state, pause=pause, language=language, is_whole=is_whole
         )
 
 
@@ -259,3 +251,87 @@ def _directories(settings: Settings) -> Iterator[Path]:
         yield _RUN_OF_ROOT
     elif os.environ.get("XDG_RUNTIME_DIR"):
         yield Path(os.environ["XDG_RUNTIME_DIR"])
+
+
+_HARMLESS = "dingtalk feishu wecom serverchan pushplus bark telegram webhook email"
+"""Channels that send a message to an address and do nothing else. `command` runs a program, and who
+knows what `apprise` and the channels of other packages do.
+"""
+
+
+def notify_of_wrong_file(
+    error: ConfigError, path: Path | None, environ: Mapping[str, str], *, language: str
+) -> None:
+    """Notify the heartbeat, and the channels where there is a state already, of what is wrong with
+    the file. Where it is not known what the state is, the channels are notified once a day.
+    """
+
+    def ends() -> SyncReport:
+        raise error
+
+    with _notifications_by(path, environ, language) as (notifications, has_state):
+        if notifications is not None:
+            with suppress(ConfigError):
+                notifications.notify_of(ends, is_whole=True)
+            if not has_state:
+                notifications.notify_unremembered(error)
+
+
+def notify_in_spite_of_it(
+    error: CertferryError, path: Path | None, environ: Mapping[str, str], *, language: str
+) -> None:
+    """Notify the channels of what became of an earlier run, though the file is wrong by now."""
+    with _notifications_by(path, environ, language) as (notifications, has_state):
+        if notifications is not None and has_state:
+            notifications.notify_failure(error)
+        elif notifications is not None:
+            notifications.notify_unremembered(error)
+
+
+@contextmanager
+def _notifications_by(
+    path: Path | None, environ: Mapping[str, str], language: str
+) -> Iterator[tuple[RunNotifications | None, bool]]:
+    found = salvage(path, environ)
+    if found is None:
+        yield None, False
+        return
+    settings = found.settings if found.is_trusted else _harmless(found.settings)
+    where = settings.state
+    with ExitStack() as resources:
+
+        @cache
+        def state() -> StateStore:
+            opened = connect(where.path, where.key_file, host=platform.node())
+            return resources.enter_context(closing(opened))
+
+        yield RunNotifications(settings, state, run=Run(), language=language), found.has_state
+
+
+def _harmless(settings: Settings) -> Settings:
+    """Return of the settings what does no harm, also where another user has written them: the
+    heartbeat, whose secret is sent to its own address alone, and channels that are sent nothing
+    which is not in the file. No program is started.
+    """
+    channels = {
+        name: one
+        for name, one in settings.channels.items()
+        if one.account.type in _HARMLESS.split()
+        and all(SecretReference(word).is_literal for word in _words(one.account.values))
+    }
+    heartbeat = settings.monitoring.heartbeat
+    if heartbeat is not None and not heartbeat.is_at_rest:
+        heartbeat = None
+    return replace(settings, channels=channels, monitoring=Monitoring(heartbeat))
+
+
+def _words(value: object) -> Iterator[str]:
+    match value:
+        case str():
+            yield value
+        case Mapping():
+            for one in value.values():
+                yield from _words(one)
+        case list():
+            for one in value:
+                yield from _words(one)

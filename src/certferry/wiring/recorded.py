@@ -1,30 +1,133 @@
-"""What is recorded of the declared certificates, and what the settings and the disk say of them:
-all that is judged without asking any service.
+"""What is recorded of the declared certificates, and what the settings and the disk say of them;
+which file declares what is remembered, and what it declares no more.
+
+A state may be that of several files. Each run for all certificates of a file notes that these are
+this file's; what has no note is taken for this file's, too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import json
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from certferry.config.model import AccountTable, Settings
 from certferry.core.assessment.health import Expected, Recorded
-from certferry.core.certificates.certificate import FULLCHAIN, PRIVKEY
+from certferry.core.certificates.certificate import FULLCHAIN, PRIVKEY, Certificate
 from certferry.core.desired.certificate import DesiredCertificate, FileDelivery
-from certferry.errors import ConfigError, StateMissing
+from certferry.core.planning.report import SyncReport, Undeclared
+from certferry.errors import StateError, StateMissing
 from certferry.ports.state import StateStore
 from certferry.reconcile.status import recorded as stored
 from certferry.text import Text
-from certferry.wiring.adapters import TARGETS, installed
-from certferry.wiring.undeclared import undeclared
+from certferry.wiring.adapters import installed
+from certferry.wiring.clock import now
+
+_LABEL, _NAME = "[certificates]", "files"
+_FORGOTTEN = ""
+"""In place of a file: that it ends is meant."""
+
+
+def with_undeclared(report: SyncReport, settings: Settings, state: StateStore) -> SyncReport:
+    """Return the report of a run for all certificates with what the file declares no more, and keep
+    that the others are this file's. The run reports what is wrong with the state by now.
+    """
+    if settings.certificates != settings.declared:
+        return report
+    with suppress(StateError):
+        if settings.path is not None:
+            file = str(settings.path.resolve())
+            _change(dict.fromkeys((one.lineage for one in settings.declared), file), state)
+        return replace(report, undeclared=undeclared(settings, state, now()))
+    return report
+
+
+def forget(lineage: str, state: StateStore) -> None:
+    """Keep that a certificate is meant to end."""
+    _change({lineage: _FORGOTTEN}, state)
+
+
+def undeclared(settings: Settings, state: StateStore, moment: datetime) -> tuple[Undeclared, ...]:
+    """Return what this file declares no more; nothing for a choice of certificates, or no file."""
+    if settings.path is None or settings.certificates != settings.declared:
+        return ()
+    declared = {desired.lineage for desired in settings.declared}
+    others = [one for one in state.lineages() if one not in declared]
+    if not others:
+        return ()
+    ours = _ours(others, str(settings.path.resolve()), state)
+    return tuple(_undeclared(ours, settings.declared, state, moment))
+
+
+def newest(lineage: str, state: StateStore, moment: datetime) -> Certificate | None:
+    """Return a lineage's newest certificate that is valid still."""
+    valid = (version.certificate for version in state.versions(lineage))
+    return next((one for one in valid if one.not_after > moment), None)
+
+
+def _undeclared(
+    lineages: Collection[str],
+    certificates: Sequence[DesiredCertificate],
+    state: StateStore,
+    moment: datetime,
+) -> Iterator[Undeclared]:
+    lost = {one: certificate for one in lineages if (certificate := newest(one, state, moment))}
+    if not lost:
+        return
+    versions = {desired.lineage: state.versions(desired.lineage) for desired in certificates}
+    # One whose certificate goes on under another name (`certferry rename`) is not lost.
+    kept = {one.fingerprint for known in versions.values() for one in known}
+    for lineage, certificate in lost.items():
+        same = (
+            desired.lineage
+            for desired in certificates
+            if {*desired.names} == {*certificate.names} and not versions[desired.lineage]
+        )
+        if certificate.fingerprint not in kept:
+            yield Undeclared(lineage, certificate, next(same, None))
+
+
+def _ours(lineages: Collection[str], file: str, state: StateStore) -> list[str]:
+    """Leave out those that are forgotten, and those of another file that is still there."""
+    files = _files(state.account_note(_LABEL, _NAME))
+
+    def is_ours(lineage: str) -> bool:
+        known = files.get(lineage, file)
+        return known == file or (known != _FORGOTTEN and not _exists(known))
+
+    return [one for one in lineages if is_ours(one)]
+
+
+def _change(more: Mapping[str, str], state: StateStore) -> None:
+    before = _files(state.account_note(_LABEL, _NAME))
+    if {**before, **more} == before:
+        return
+
+    def change(note: str | None) -> str | None:
+        return json.dumps({**_files(note), **more}, sort_keys=True)
+
+    state.update_account_note(_LABEL, _NAME, change)
+
+
+def _files(note: str | None) -> dict[str, str]:
+    try:
+        return {str(lineage): str(file) for lineage, file in json.loads(note or "{}").items()}
+    except (ValueError, AttributeError):
+        return {}
+
+
+def _exists(file: str) -> bool:
+    try:
+        return Path(file).exists()
+    except OSError:  # behind a directory that is closed
+        return True
 
 
 def recorded(settings: Settings, state: StateStore, moment: datetime) -> Recorded:
-    """Read what is recorded, compared with what the settings declare. Raises `StateError` for what
-    cannot be read at all.
-    """
+    """Read what is recorded, compared with what is declared. Raises `StateError`."""
     known, lost = stored(state), lost_state(settings, state)
     problem = known.problem or (None if lost is None else lost.problem())
     return replace(known, problem=problem, undeclared=undeclared(settings, state, moment))
@@ -79,15 +182,9 @@ def least_life(desired: DesiredCertificate, of_accounts: Mapping[str, timedelta]
 
 
 def _least_life(table: AccountTable) -> timedelta:
-    """Return what an account's target asks for; nothing where it is no target, or a broken one,
-    which is reported when it is connected.
-    """
-    try:
-        if not installed().is_known(TARGETS, table.type):
-            return timedelta(0)
-        return installed().find(TARGETS, table.type).least_life(table.values)
-    except ConfigError:
-        return timedelta(0)
+    """Return what an account's target asks for; connecting a broken one reports it."""
+    target = installed().target_of(table)
+    return timedelta(0) if target is None else target.least_life(table.values)
 
 
 def _files_of(desired: DesiredCertificate, delivered: set[tuple[str, str]]) -> Iterator[str]:

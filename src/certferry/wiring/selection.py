@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from certferry.adapters.files.source import PemFileSource
 from certferry.config.load import find_file, usual_places
 from certferry.config.mistakes import nearest
 from certferry.config.model import Settings
@@ -25,10 +26,8 @@ from certferry.migration.renewed import (
     renewed_by,
     renewed_by_any,
 )
-from certferry.ports.source import CertificateSource
 from certferry.text import Text
-from certferry.wiring.profiles import load_checked
-from certferry.wiring.settings import from_client, from_environment
+from certferry.wiring.settings import from_client, from_environment, load_checked
 from certferry.wiring.workspace import Workspace
 
 _MOST_LISTED = 10
@@ -39,10 +38,8 @@ def chosen_settings(
     names: Sequence[str], path: Path | None, environ: Mapping[str, str]
 ) -> Settings:
     """Read the configuration file and keep the certificates that are named, all if none is; a
-    domain names those that are for it.
-
-    Without a file the names themselves are declared, as the environment allows. Raises
-    `ConfigError`.
+    domain names those that are for it. Without a file the names themselves are declared, as the
+    environment allows. Raises `ConfigError`.
     """
     if names and find_file(path, environ) is None:
         return from_environment(names, environ)
@@ -53,9 +50,7 @@ def chosen_settings(
 def select(
     certificates: Sequence[DesiredCertificate], names: Sequence[str]
 ) -> tuple[DesiredCertificate, ...]:
-    """Return those whose lineages are named, or that cover a named domain; all if none is. Raises
-    `ConfigError`.
-    """
+    """Return those that are named or cover a named domain; all if none is. Raises `ConfigError`."""
     meant: set[str] = set()
     for name in names:
         found = lineages_meant(name, certificates)
@@ -73,15 +68,11 @@ def lineages_meant(name: str, certificates: Sequence[DesiredCertificate]) -> lis
 
 
 def _names_of(desired: DesiredCertificate) -> Sequence[str]:
-    """Return the names of a certificate; of one from files those in the files, none if they cannot
-    be read: the pass over that certificate reports it.
-    """
+    """Return a certificate's names, or those in its files; none where its pass reports why."""
     if desired.files is None:
         return desired.names
-    from certferry.wiring.machine import certificate_source
-
     with suppress(CertferryError):
-        return certificate_source().read(desired.files).certificate.names
+        return PemFileSource().read(desired.files).certificate.names
     return ()
 
 
@@ -96,9 +87,7 @@ def _meant(name: str, known: Mapping[str, Sequence[str]]) -> list[str]:
 
 
 def the_one_meant(certificates: Sequence[DesiredCertificate], name: str) -> DesiredCertificate:
-    """Return the certificate of that name, or the only one that covers a domain. Raises
-    `ConfigError`.
-    """
+    """Return the one of that name, or the only one for a domain. Raises `ConfigError`."""
     found = select(certificates, [name])
     must_be_one(name, [desired.lineage for desired in found])
     return found[0]
@@ -161,14 +150,11 @@ class Meant:
     undeclared_of: str | None = None
 
 
-def meant_by(
-    mode: str, chosen: Path | None, environ: Mapping[str, str], source: CertificateSource
-) -> Meant:
-    """Read the configuration file and keep of it the certificates that are meant.
-
-    Without a file, or with one that declares no certificate, the client's certificate itself is
-    taken, for Qiniu. Raises `ConfigError`, and `CertificateError` or `PlanRefused` when the
-    client's files cannot be taken.
+def meant_by(mode: str, chosen: Path | None, environ: Mapping[str, str]) -> Meant:
+    """Read the configuration file and keep of it the certificates that are meant. Without a file,
+    or with one that declares no certificate, the client's certificate itself is taken, for Qiniu.
+    Raises `ConfigError`, and `CertificateError` or `PlanRefused` when the client's files cannot be
+    taken.
     """
     renewed = renewed_by_any(environ) if mode == QINIU else renewed_by(mode, environ)
     settings = None if find_file(chosen, environ) is None else load_checked(chosen, environ)
@@ -179,16 +165,16 @@ def meant_by(
     if settings is None or not settings.certificates:
         undeclared = from_client(renewed.name, renewed.files, environ, settings)
         return Meant(undeclared, renewed.client)
-    return Meant(_declared_for(settings, renewed, source))
+    return Meant(_declared_for(settings, renewed))
 
 
-def _declared_for(settings: Settings, renewed: Renewed, source: CertificateSource) -> Settings:
+def _declared_for(settings: Settings, renewed: Renewed) -> Settings:
     with Workspace(settings, reads_only=True) as workspace:
 
         def versions(lineage: str) -> Sequence[Version]:
             return workspace.state.versions(lineage)  # opened for a certificate that is declared
 
-        meant = declared_for(renewed.files, settings.certificates, source, versions)
+        meant = declared_for(renewed.files, settings.certificates, PemFileSource(), versions)
     if not meant:
         said = Text(
             "{path} declares no certificate for {name}, which {client} has renewed",

@@ -1,12 +1,16 @@
-"""Settings, read with what only the adapters know, and those that need no file."""
+"""Settings, read with what only the adapters know, those that need no file, and whether the chosen
+certificate profile takes the names, and the targets what it makes: before anything is ordered.
+"""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from functools import partial
+from pathlib import Path
 
 from certferry.config import load
 from certferry.config.bind import (
@@ -17,36 +21,36 @@ from certferry.config.bind import (
     read_options,
 )
 from certferry.config.document import Place
-from certferry.config.mistakes import Mistake
+from certferry.config.mistakes import Mistake, config_error
 from certferry.config.model import AccountTable, ReadOptions, Settings, UsualAccount, UsualAccounts
 from certferry.config.secrets import Resolve
-from certferry.config.values import TomlTable
-from certferry.core.desired.certificate import DesiredHttps, Kind, PemFiles
+from certferry.config.values import DIRECTORIES, TomlTable
+from certferry.core.desired.certificate import (
+    DesiredCertificate,
+    DesiredDeployment,
+    DesiredHttps,
+    Kind,
+    PemFiles,
+)
 from certferry.errors import ConfigError
 from certferry.ports.adapter import NOTIFY_GROUP, Variable
 from certferry.text import Text, verbatim
+from certferry.wiring import adapters
 from certferry.wiring.accounts import bound
-from certferry.wiring.adapters import (
-    CHANNELS,
-    DNS_PROVIDERS,
-    FAMILIES,
-    TARGETS,
-    BrokenAdapter,
-    Described,
-    Family,
-    Table,
-    in_short,
-    installed,
-    wrong_with,
-)
 
 
 def named_for_two(settings: Settings) -> Iterator[Mistake]:
     """Yield a mistake for each deployment to a second account."""
     first: dict[tuple[str, str], tuple[str, Place]] = {}
-    for domain, account, place in _named(settings):
+    named = (
+        (domain, account, place)
+        for desired in settings.declared
+        for deployment, account, place in _placed(desired, settings)
+        for domain in deployment.domains or ()
+    )
+    for domain, account, place in named:
         other, earlier = first.setdefault((account.type, domain), (account.label, place))
-        service = None if other == account.label else installed().target_of(account)
+        service = None if other == account.label else adapters.installed().target_of(account)
         if service is not None and service.has_one_account_a_domain:
             problem = Text(
                 "{domain} is named for the account {other} as well, at line {line}, and {service}"
@@ -59,43 +63,27 @@ def named_for_two(settings: Settings) -> Iterator[Mistake]:
             yield place.mistake("domains", problem)
 
 
-def _named(settings: Settings) -> Iterator[tuple[str, AccountTable, Place]]:
-    for desired in settings.declared:
-        for number, deployment in enumerate(desired.deployments):
-            account = settings.accounts.get(deployment.target)
-            if account is not None:
-                place = settings.places[desired.lineage].below("deploy", number)
-                yield from ((domain, account, place) for domain in deployment.domains or ())
+def _placed(
+    desired: DesiredCertificate, settings: Settings
+) -> Iterator[tuple[DesiredDeployment, AccountTable, Place]]:
+    """Yield the deployments of a certificate to accounts, each with its place in the file."""
+    for number, deployment in enumerate(desired.deployments):
+        account = settings.accounts.get(deployment.target)
+        if account is not None:
+            yield deployment, account, settings.places[desired.lineage].below("deploy", number)
 
 
 log = logging.getLogger(__name__)
 
-USUAL = {DNS_PROVIDERS: "dnspod", TARGETS: "qiniu"}
+USUAL = {adapters.DNS_PROVIDERS: "dnspod", adapters.TARGETS: "qiniu"}
 """What a certificate is proven and served by that no file says anything of."""
 
 _IN_ORDER = {
-    DNS_PROVIDERS: (
-        "dnspod",
-        "tencentcloud",
-        "alidns",
-        "cloudflare",
-        "rfc2136",
-        "acme-dns",
-        "lexicon",
-        "command",
+    adapters.DNS_PROVIDERS: (
+        "dnspod tencentcloud alidns cloudflare rfc2136 acme-dns lexicon command"
     ),
-    TARGETS: ("qiniu",),
-    CHANNELS: (
-        "dingtalk",
-        "feishu",
-        "wecom",
-        "serverchan",
-        "pushplus",
-        "email",
-        "telegram",
-        "bark",
-        "webhook",
-    ),
+    adapters.TARGETS: "qiniu",
+    adapters.CHANNELS: "dingtalk feishu wecom serverchan pushplus email telegram bark webhook",
 }
 """What is offered first: as it is in use in China. What other packages bring comes last."""
 
@@ -103,7 +91,7 @@ _IN_ORDER = {
 class InstalledAdapters:
     """See `config.model.Adapters`: those of a table, by default what is installed."""
 
-    def __init__(self, table: Callable[[], Table] = installed) -> None:
+    def __init__(self, table: Callable[[], adapters.AdapterTable] = adapters.installed) -> None:
         self._table = table
 
     def variables(self, types: Collection[str]) -> Collection[str]:
@@ -118,7 +106,7 @@ class InstalledAdapters:
         """See `Adapters.keys_in`. A key that an account can do without is taken only where its
         table is empty: beside other settings, these may stand in its place.
         """
-        with suppress(BrokenAdapter):  # reported when such an account is connected
+        with suppress(adapters.BrokenAdapter):  # reported when such an account is connected
             needed = needed_by(account.type, self._table())
             return {
                 one.key: f"env:{name}"
@@ -130,11 +118,11 @@ class InstalledAdapters:
 
     def options_of(self, type_: str) -> ReadOptions | None:
         """See `Adapters.options_of`."""
-        if not self._table().is_known(TARGETS, type_):
+        if not self._table().is_known(adapters.TARGETS, type_):
             return None
         try:
-            return partial(_read, self._table().find(TARGETS, type_))
-        except BrokenAdapter:
+            return partial(_read, self._table().find(adapters.TARGETS, type_))
+        except adapters.BrokenAdapter:
             return None  # reported when such an account is connected
 
     def check(self, account: AccountTable, group: str, resolve: Resolve) -> None:
@@ -144,7 +132,7 @@ class InstalledAdapters:
 
             check_one(account, self._table())
             return
-        family = FAMILIES[group]
+        family = adapters.FAMILIES[group]
         if self._table().is_known(family, account.type):
             bound(self._table().of_account(family, account), account, resolve)
 
@@ -153,33 +141,31 @@ class InstalledAdapters:
         return self._table().unknown_types(accounts)
 
 
-def _read(target: Described, table: TomlTable) -> tuple[Kind, DesiredHttps]:
+def _read(target: adapters.Described, table: TomlTable) -> tuple[Kind, DesiredHttps]:
     """Read what a deployment sets. What a package raises instead is reported as its mistake."""
     try:
         return read_options(target.options, table)
     except Exception as exc:
         if target.is_ours:
             raise
-        table.report("to", wrong_with(target.package, verbatim(in_short(exc))).message)
+        table.report(
+            "to", adapters.wrong_with(target.package, verbatim(adapters.in_short(exc))).message
+        )
         return Kind.AUTO, DesiredHttps()
 
 
 ADAPTERS = InstalledAdapters()
 
 
-def variables_of(type_: str, table: Table | None = None) -> tuple[Variable, ...]:
-    """Return the keys of an account of this type that the environment may hold. Raises
-    `ConfigError` for an adapter that cannot be imported.
-    """
-    known = (table or installed()).of_type(type_)
+def variables_of(type_: str, table: adapters.AdapterTable | None = None) -> tuple[Variable, ...]:
+    """Return what the environment may hold for a type of account. Raises `ConfigError`."""
+    known = (table or adapters.installed()).of_type(type_)
     found = [variable for one in known for variable in one.adapter.ENVIRONMENT]
     return tuple({variable.key: variable for variable in found}.values())
 
 
-def needed_by(type_: str, table: Table) -> Collection[str]:
-    """Return the settings without which there is no account of this type. Raises `ConfigError` for
-    an adapter that cannot be imported.
-    """
+def needed_by(type_: str, table: adapters.AdapterTable) -> Collection[str]:
+    """Return the settings that an account of this type must have. Raises `ConfigError`."""
     return {key for one in table.of_type(type_) for key in must_be_written(one.adapter.Settings)}
 
 
@@ -195,51 +181,43 @@ class Service:
     where_keys_are: Text | None = None
 
 
-def offered(family: Family) -> tuple[Service, ...]:
-    """Return what accounts of a family may be of, or channels, the usual one first. A package that
-    is broken is warned of, and left out.
-    """
-    table = installed()
-    order = [*_IN_ORDER[family], *table.names(family)]
+def offered(family: adapters.Family) -> tuple[Service, ...]:
+    """Return what accounts of a family, or channels, may be, the usual one first."""
+    table = adapters.installed()
+    order = [*_IN_ORDER[family].split(), *table.names(family)]
     found = []
     for type_ in sorted(table.names(family), key=order.index):
         try:
             one = table.find(family, type_)
             name = one.adapter.SERVICE
-            questions = _questions(type_)
-            if family is CHANNELS:
+            if family is adapters.CHANNELS:
                 questions = questions_of_channel(type_, one.adapter)
+            else:  # those of both families together: one account may be of both
+                both = (questions_of(type_, known.adapter) for known in table.of_type(type_))
+                by_key = {question.key: question for found in both for question in found}
+                questions = tuple(by_key.values())
             found.append(Service(type_, name, questions, one.where_keys_are))
-        except BrokenAdapter as broken:
+        except adapters.BrokenAdapter as broken:
             log.warning(
                 Text("{type} is not offered: {problem}", type=type_, problem=broken.message)
             )
     return tuple(found)
 
 
-def _questions(type_: str) -> tuple[Question, ...]:
-    """Return those of both families together: one account may be of both."""
-    known = installed().of_type(type_)
-    found = [question for one in known for question in questions_of(type_, one.adapter)]
-    return tuple({question.key: question for question in found}.values())
-
-
 def from_environment(names: Sequence[str], environ: Mapping[str, str]) -> Settings:
     """Make settings without a file; see `config.load.from_environment`."""
-    usual = UsualAccounts(_proven_by(environ), _usual(TARGETS))
+    usual = UsualAccounts(_proven_by(environ), _usual(adapters.TARGETS))
     return load.from_environment(names, environ, usual, ADAPTERS)
 
 
 def without_certificates(environ: Mapping[str, str]) -> Settings:
     """Make settings without a file and a certificate; see `config.load.without_certificates`."""
-    return load.without_certificates(environ, [_usual(TARGETS)], ADAPTERS)
+    return load.without_certificates(environ, [_usual(adapters.TARGETS)], ADAPTERS)
 
 
 def from_keys(environ: Mapping[str, str]) -> Settings:
-    """Make settings without a file of the usual accounts, as far as there are keys of theirs;
-    see `config.load.without_certificates`.
-    """
-    usual = [_usual(TARGETS), _usual(DNS_PROVIDERS)]
+    """Make settings of the usual accounts whose keys there are, without a file."""
+    usual = [_usual(adapters.TARGETS), _usual(adapters.DNS_PROVIDERS)]
     names = {one.type: [name for key in one.variables for name in key.names] for one in usual}
     held = [one for one in usual if any(map(environ.get, names[one.type]))]
     return load.without_certificates(environ, held or usual, ADAPTERS)
@@ -249,33 +227,111 @@ def from_client(
     name: str, files: PemFiles, environ: Mapping[str, str], given: Settings | None = None
 ) -> Settings:
     """Make settings of what another client has renewed; see `config.load.from_client`."""
-    return load.from_client(name, files, environ, _usual(TARGETS), given, ADAPTERS)
+    return load.from_client(name, files, environ, _usual(adapters.TARGETS), given, ADAPTERS)
 
 
 def _proven_by(environ: Mapping[str, str]) -> UsualAccount:
     """Return the DNS account whose keys are all in the environment: the usual one's count first,
     and where there are none of any, the usual one's are those that are missing.
     """
-    usual = _usual(DNS_PROVIDERS)
-    if _has_keys(usual, environ):
-        return usual
-    for type_ in installed().names(DNS_PROVIDERS):
-        with suppress(BrokenAdapter):  # reported where such an account is declared
-            account = _account(DNS_PROVIDERS, type_)
-            if _has_keys(account, environ):
+    usual = USUAL[adapters.DNS_PROVIDERS]
+    for type_ in (usual, *adapters.installed().names(adapters.DNS_PROVIDERS)):
+        with suppress(adapters.BrokenAdapter):  # reported where such an account is declared
+            account = _account(adapters.DNS_PROVIDERS, type_)
+            held = [any(map(environ.get, one.names)) for one in account.variables]
+            if held and all(held):
                 return account
-    return usual
+    return _account(adapters.DNS_PROVIDERS, usual)
 
 
-def _has_keys(account: UsualAccount, environ: Mapping[str, str]) -> bool:
-    held = [any(environ.get(name) for name in one.names) for one in account.variables]
-    return bool(held) and all(held)
-
-
-def _usual(family: Family) -> UsualAccount:
+def _usual(family: adapters.Family) -> UsualAccount:
     return _account(family, USUAL[family])
 
 
-def _account(family: Family, type_: str) -> UsualAccount:
-    adapter = installed().find(family, type_).adapter
+def _account(family: adapters.Family, type_: str) -> UsualAccount:
+    adapter = adapters.installed().find(family, type_).adapter
     return UsualAccount(type_, adapter.SERVICE, tuple(adapter.ENVIRONMENT))
+
+
+WITHOUT_COMMON_NAME = frozenset({"tlsserver", "shortlived"})
+"""Let's Encrypt's profiles whose leaves have no common name (docs/facts/letsencrypt.md §1.1)."""
+
+LIFETIMES = {"shortlived": timedelta(hours=160)}
+"""How long certificates of Let's Encrypt's short profile last (docs/facts/letsencrypt.md §1.1)."""
+
+MOST_NAMES = {"tlsserver": 25, "shortlived": 25}
+"""How many names a certificate of these has at most (docs/facts/letsencrypt.md §1.1)."""
+
+_LETS_ENCRYPT = frozenset({DIRECTORIES["letsencrypt"], DIRECTORIES["letsencrypt-staging"]})
+
+
+_Unfit = tuple[Mistake, Text | None]
+"""What is wrong where, and what else would help beside another profile."""
+
+
+def load_checked(path: Path | None, environ: Mapping[str, str]) -> Settings:
+    """Read a file, and refuse what a target would refuse in any case. Raises `ConfigError`."""
+    return checked(load.load(path, environ, ADAPTERS))
+
+
+def checked(settings: Settings) -> Settings:
+    """Refuse settings that a target would refuse in any case, as `load_checked` does."""
+    if settings.channels:
+        from certferry.wiring.channels import check
+
+        check(settings)
+    twice = tuple(named_for_two(settings))
+    unfit: list[_Unfit] = []
+    declared = tuple(_with_fitting(desired, settings, unfit) for desired in settings.declared)
+    if twice and not unfit:
+        raise config_error(twice)
+    if unfit:
+        advice = Text('set profile = "classic" under [acme]')
+        for more in dict.fromkeys(more for _, more in unfit if more is not None):
+            advice = Text("{one}; {other}", one=advice, other=more)
+        raise config_error([*twice, *(mistake for mistake, _ in unfit)], advice)
+    return replace(settings, certificates=declared, declared=declared)
+
+
+def _with_fitting(
+    desired: DesiredCertificate, settings: Settings, unfit: list[_Unfit]
+) -> DesiredCertificate:
+    """Leave to a certificate the profiles that take its names and that all of its targets take, in
+    their order; say what is wrong with each where none is left.
+    """
+    profiles = desired.issuance.profiles
+    wrong = {profile: [*_unfit(profile, desired, settings)] for profile in profiles}
+    fitting = tuple(profile for profile in profiles if not wrong[profile])
+    if profiles and not fitting:
+        unfit += (one for found in wrong.values() for one in found)
+    return replace(desired, issuance=replace(desired.issuance, profiles=fitting))
+
+
+def _unfit(profile: str, desired: DesiredCertificate, settings: Settings) -> Iterator[_Unfit]:
+    """Yield what is wrong with a profile for a certificate: its names, and each deployment."""
+    count, most = len(desired.names), MOST_NAMES.get(profile)
+    if most is not None and count > most and settings.acme.directory in _LETS_ENCRYPT:
+        said = Text("{count} names; a certificate of the profile {profile} can have {most}")
+        problem = said.filled(count=count, profile=profile, most=most)
+        yield settings.places[desired.lineage].mistake("names", problem), None
+    lifetime, has_no_common_name = LIFETIMES.get(profile), profile in WITHOUT_COMMON_NAME
+    if desired.files or (lifetime is None and not has_no_common_name):
+        return
+    for deployment, account, place in _placed(desired, settings):
+        target, label = adapters.installed().target_of(account), deployment.target
+        if target is None:
+            continue
+        rule, wanted = target.needs_common_name, target.least_life(account.values)
+        if has_no_common_name and rule and account.values.get(rule.unless) is not True:
+            said = Text(
+                "{target} refuses certificates without a common name, and the profile {profile}"
+                " makes them so"
+            )
+            yield place.mistake("to", said.filled(target=label, profile=profile)), rule.advice
+        elif lifetime is not None and lifetime < wanted:
+            said = Text(
+                "{target} takes certificates with at least {wanted} left, and those of the profile"
+                " {profile} live {lifetime}"
+            )
+            facts = {"wanted": wanted, "profile": profile, "lifetime": lifetime}
+            yield place.mistake("to", said.filled(target=label, **facts)), None

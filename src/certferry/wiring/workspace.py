@@ -6,22 +6,27 @@ import getpass
 import os
 import platform
 import threading
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
+from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
 from typing import Self
 
 from certferry.adapters.files.source import PemFileSource
 from certferry.config.model import Settings
+from certferry.core.assessment.health import Recorded
+from certferry.core.assessment.notices import ChannelState
+from certferry.core.assessment.status import LineageStatus
 from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.desired.certificate import DesiredCertificate
 from certferry.core.planning.rollouts import Claims
 from certferry.migration.takeover import adopt
 from certferry.ports.progress import each_of
 from certferry.ports.state import StateStore
-from certferry.reconcile.observe import SightingsKeeper, as_known
+from certferry.reconcile.observe import as_known
 from certferry.reconcile.run import Ports, Run, held_lease, history_keeper
-from certferry.wiring.accounts import AccountNotes, Accounts, Paces
+from certferry.wiring.accounts import AccountNotes, Paces, VendorAccounts
 from certferry.wiring.authorities import issuer_for
 from certferry.wiring.clock import now
 from certferry.wiring.machine import receiver_for, sweep_handovers
@@ -71,14 +76,14 @@ class Workspace:
             if self._state is None:
                 where = self.settings.state
                 state = connect(
-                    where.path, where.key_file, host=this_host(), looks_only=self._reads_only
+                    where.path, where.key_file, host=this_host(), reads_only=self._reads_only
                 )
                 self._state = self._resources.enter_context(closing(state))
             return self._state
 
-    def accounts(self, run: Run) -> Accounts:
+    def accounts(self, run: Run) -> VendorAccounts:
         """Return the accounts that the settings name, as one run connects them."""
-        return Accounts(
+        return VendorAccounts(
             self.settings,
             lambda label: AccountNotes(lambda: self.state, label, is_kept=not self._reads_only),
             run=run,
@@ -105,7 +110,6 @@ class Workspace:
             receiver=partial(receiver_for, settings, run.pause),
             probe=probe_for(settings.verify, run.pause),
             state=state,
-            lease=partial(held_lease, state, now),
             now=now,
             progress=each_of(history_keeper(state, now, run.who), run.progress),
             verify_timeout=settings.verify.timeout,
@@ -113,7 +117,6 @@ class Workspace:
                 as_known(desired, source, state, read=desired.lineage in meant)
                 for desired in settings.declared
             ),
-            observer=SightingsKeeper(state, now),
             run=run,
         )
 
@@ -126,6 +129,23 @@ class Workspace:
         state = self.state
         lease = partial(held_lease, state, now)
         return adopt(lineage, bundle, state=state, lease=lease, now=now(), who=who)
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """How everything stands: certificates, what is recorded, and channels."""
+
+    statuses: Sequence[LineageStatus]
+    recorded: Recorded
+    channels: Mapping[str, ChannelState]
+
+
+def overview(workspace: Workspace, run: Run, recorded: Recorded) -> Overview:
+    """Return how everything stands that the workspace declares. Changes nothing."""
+    from certferry.reconcile.status import statuses_of
+
+    statuses = statuses_of(workspace.connect(run), workspace.certificates, recorded)
+    return Overview(statuses, recorded, workspace.notifications(run).channel_states())
 
 
 def who_runs() -> str:

@@ -21,8 +21,6 @@ AGENT = "acme.sh/3.1 (ops@example.com)"
 
 
 class AcmeSh:
-    """One user's acme.sh in a world."""
-
     def __init__(self, world: World, directory: Path, **environ: str) -> None:
         self.world = world
         self.home = directory / ".acme.sh"
@@ -71,7 +69,7 @@ class AcmeSh:
         cwd: Path | None = None,
         **environ: str,
     ) -> str:
-        """Run acme.sh to its end, which must be this one; give what it told."""
+        """Run acme.sh to its end, which must be this one; return what it told."""
         return run_to_its_end(
             [str(program or self.home / "acme.sh"), *arguments],
             {**self._environ, **environ},
@@ -80,5 +78,4 @@ class AcmeSh:
         )
 
     def certificate(self, name: str) -> Path:
-        """Give the fullchain that it keeps."""
         return self.home / f"{name}_ecc" / "fullchain.cer"

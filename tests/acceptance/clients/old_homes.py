@@ -25,8 +25,6 @@ class _Client:
 
 
 class Certbot(_Client):
-    """certbot with its manual plugin."""
-
     def __init__(self, world: World, directory: Path) -> None:
         super().__init__(world, directory / "letsencrypt")
         self._others = [
@@ -35,7 +33,6 @@ class Certbot(_Client):
         ]
 
     def issue(self, *names: str, again: bool = False) -> None:
-        """Issue a certificate."""
         hook = shlex.join([sys.executable, str(TXT_RECORD)])
         words = [word for name in names for word in ("-d", name)]
         self._run(
@@ -50,18 +47,14 @@ class Certbot(_Client):
         )
 
     def certificates(self) -> str:
-        """Have certbot say what it has."""
         return self._run("certbot", "certificates", "--config-dir", str(self.home), *self._others)
 
 
 class Lego(_Client):
-    """lego with its provider that runs a program."""
-
     def __init__(self, world: World, directory: Path) -> None:
         super().__init__(world, directory / ".lego")
 
     def issue(self, *names: str) -> None:
-        """Issue a certificate."""
         words = [word for name in names for word in ("--domains", name)]
         self._run(
             *("lego", "--path", str(self.home), "--accept-tos", "--email", "ops@example.com"),

@@ -12,7 +12,7 @@ LONGEST_RUN = 60  # seconds
 def run_to_its_end(
     command: Sequence[str], environ: Mapping[str, str], *, code: int = 0, cwd: Path | None = None
 ) -> str:
-    """Run it in this environment; it must end with this code. Give what it told."""
+    """Run it in this environment; it must end with this code. Return what it said."""
     done = subprocess.run(
         command,
         env=environ,

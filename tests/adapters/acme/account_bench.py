@@ -24,7 +24,6 @@ def ca_account(bench: Bench, fate: Fate | None = None) -> AcmeCaAccount:
 
 
 def account(bench: Bench) -> AcmeAccount:
-    """The account that the state remembers."""
     found = bench.state.account(bench.proxy.directory_url)
     assert found is not None
     return found

@@ -79,7 +79,6 @@ class Bench:
         return IssuerSettings(**{**at_proxy, **more})
 
     def issuer(self, **settings: Any) -> AcmeIssuer:
-        """Give an issuer at the proxy."""
         return connect(
             self.settings(**settings),
             state=self.state,
@@ -108,11 +107,9 @@ class Bench:
         return (issuer or self.issuer()).issue(request, self.dns, self.lease(), self.events.append)
 
     def sweep(self) -> None:
-        """Sweep the lineage."""
         self.issuer().sweep(self.lineage, [self.dns], self.clock.now())
 
     def doomed_issuer(self, fate: Fate) -> AcmeIssuer:
-        """Give an issuer with a fate over every port."""
         return connect(
             self.settings(),
             state=Port(self.state, fate),
@@ -122,14 +119,12 @@ class Bench:
         )
 
     def issue_under(self, fate: Fate, *names: str) -> CertificateBundle:
-        """Issue with a fate over every port."""
         return self.doomed_issuer(fate).issue(
             self.request(*names), Port(self.dns, fate), self.lease(), self.events.append
         )
 
     @property
     def activities(self) -> list[str]:
-        """What was said on the way."""
         return [str(event.what) for event in self.events if isinstance(event, Activity)]
 
     @property
@@ -143,5 +138,4 @@ class Bench:
 
     @property
     def rows_left(self) -> int:
-        """Challenge records that the state remembers."""
         return len(self.state.challenge_records(self.lineage))

@@ -17,19 +17,16 @@ from tests.adapters.acme.name_servers import NameServers, Reports, name_servers
 
 @pytest.fixture(scope="session")
 def zones(ca: Ca) -> Zones:
-    """The zones that the CA looks into."""
     return ca.zones
 
 
 @pytest.fixture(scope="session")
 def dns_service(ca: Ca) -> DnsService:
-    """The name server and the CA's resolver."""
     return ca.dns
 
 
 @pytest.fixture(scope="session")
 def pebble(ca: Ca) -> Pebble:
-    """The CA itself."""
     return ca.pebble
 
 
@@ -55,13 +52,11 @@ def new_bench(pebble: Pebble, zones: Zones, tmp_path: Path) -> Iterator[Callable
 
 @pytest.fixture
 def bench(new_bench: Callable[[], Bench]) -> Bench:
-    """A bench of the test's own at the common CA."""
     return new_bench()
 
 
 @pytest.fixture
 def world() -> Iterator[NameServers]:
-    """Three name servers and a resolver."""
     with name_servers() as world:
         yield world
 

@@ -43,11 +43,9 @@ class NameServers:
 
     @property
     def port(self) -> int:
-        """The port of all of them."""
         return self.service.port
 
     def now(self) -> datetime:
-        """The time on the clock of the pauses."""
         return START + timedelta(seconds=self.waits.clock())
 
     def propagation(self, **settings: Any) -> DnsPropagation:
@@ -83,7 +81,6 @@ class OddServer:
         self._script = script
 
     def handle(self, wire: bytes, transport: Transport) -> Reply | None:
-        """Answer one message."""
         query = dns.message.from_wire(wire)
         self.queries.append(query)
         question = query.question[0]
@@ -117,7 +114,6 @@ class Reports:
         self.moments: set[tuple[datetime, datetime]] = set()
 
     def __call__(self, what: Text, since: datetime, deadline: datetime) -> None:
-        """Write a report down."""
         self.sentences.append(str(what))
         self.moments.add((since, deadline))
 

@@ -68,7 +68,6 @@ class PersistCa(Proxy):
 
     @property
     def orders(self) -> int:
-        """How often something was ordered."""
         return len(self.requests("POST /order-plz"))
 
     def _ask(self, request: Request) -> Response:
@@ -186,7 +185,6 @@ class PersistCa(Proxy):
 
 
 def bundle_of(ca: PersistCa, path: Path) -> Path:
-    """Write down who signed its own TLS certificate."""
     ca.authority.cert_pem.write_to_path(path)
     return path
 

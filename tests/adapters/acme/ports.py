@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 
-from certferry.core.discovery.survey import FoundZone
+from certferry.core.discovery.inventory import FoundZone
 from certferry.errors import DnsError, DnsUnavailable, Interrupted, PropagationTimeout
 from certferry.text import Text
 from certferry_sandbox.zones import Zones
@@ -23,7 +23,6 @@ class Clock:
         self.stopped: Interrupted | None = None
 
     def now(self) -> datetime:
-        """The moment."""
         return datetime.now(UTC) + self._ahead
 
     def pause(self, seconds: float) -> None:
@@ -44,7 +43,7 @@ class ZoneDns:
     """A DNS provider that writes straight into the sandbox's zones.
 
     What is set in `before_adding`, `after_adding` and `while_removing` is raised there; values in
-    `fails_for` cannot be removed; the next `looks_in_vain` searches by name and value find nothing.
+    `fails_for` cannot be removed; the next `finds_nothing` searches by name and value find nothing.
     """
 
     def __init__(self, zones: Zones) -> None:
@@ -55,14 +54,13 @@ class ZoneDns:
         self.after_adding: DnsError | None = None
         self.while_removing: DnsError | Interrupted | None = None
         self.fails_for: set[str] = set()
-        self.looks_in_vain = 0
+        self.finds_nothing = 0
 
     def zones(self) -> tuple[FoundZone, ...]:
         """Each zone has a record: its name servers."""
         return tuple(map(FoundZone, sorted({record.zone for record in self._zones.records()})))
 
     def add_txt(self, name: str, value: str) -> str:
-        """Write a record."""
         if self.before_adding is not None:
             raise self.before_adding
         self.added.append((name, value))
@@ -72,14 +70,13 @@ class ZoneDns:
         return handle
 
     def remove_txt(self, name: str, value: str, handle: str | None) -> bool:
-        """Remove exactly this record."""
         self.removals.append(handle)
         if self.while_removing is not None:
             raise self.while_removing
         if value in self.fails_for:
             raise unavailable()
-        if handle is None and self.looks_in_vain:
-            self.looks_in_vain -= 1
+        if handle is None and self.finds_nothing:
+            self.finds_nothing -= 1
             return False
         for record in self._zones.records(name=name, rtype="TXT"):
             if record.value == value and handle in {None, str(record.id)}:
@@ -99,13 +96,11 @@ class AtOnce:
         self.sees_cnames = True
 
     def follow(self, name: str) -> str:
-        """Give the target of a CNAME."""
         for record in self._zones.records(name=name, rtype="CNAME"):
             return record.value.removesuffix(".")
         return name
 
     def wildcard_alias(self, name: str) -> str | None:
-        """Give the target of a wildcard's CNAME beside a name."""
         _, _, parent = name.partition(".")
         for record in self._zones.records(name=f"*.{parent}", rtype="CNAME"):
             return record.value.removesuffix(".")

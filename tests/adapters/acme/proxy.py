@@ -33,7 +33,6 @@ class AcmeService(HttpService):
 
     @property
     def directory_url(self) -> str:
-        """The ACME directory."""
         return f"{self.url}/dir"
 
 
@@ -82,11 +81,9 @@ class Proxy(AcmeService):
         return Response(answer.status_code, answer.content, content_type, tuple(headers))
 
     def last_csr(self) -> x509.CertificateSigningRequest:
-        """The CSR that was sent last."""
         return x509.load_der_x509_csr(b64decode(self.payload("POST /finalize-order/*")["csr"]))
 
     def payload(self, pattern: str) -> dict[str, Any]:
-        """What was signed in the last such request."""
         jws = json.loads(self.requests(pattern)[-1].body)
         payload: dict[str, Any] = json.loads(b64decode(jws["payload"]))
         return payload
@@ -103,5 +100,4 @@ def refusal(
 
 
 def with_fields(response: Response, **fields: Any) -> Response:
-    """The same answer with some fields of its JSON document changed."""
     return replace(response, body=json.dumps({**json.loads(response.body), **fields}).encode())

@@ -51,7 +51,6 @@ HMAC_KEY = b64encode(bytes(range(32))).decode()
 
 @pytest.fixture(scope="module")
 def strict_pebble(dns_service: DnsService) -> Iterator[Pebble]:
-    """A CA that wants an external account binding."""
     eab = {"customer-1": HMAC_KEY}
     with Pebble(dns_service.resolver_endpoint, nonce_reject=0, eab=eab) as pebble:
         yield pebble
@@ -59,7 +58,6 @@ def strict_pebble(dns_service: DnsService) -> Iterator[Pebble]:
 
 @pytest.fixture
 def eab_bench(strict_pebble: Pebble, zones: Zones, tmp_path: Path) -> Iterator[Bench]:
-    """A bench at that CA."""
     bench = Bench(strict_pebble, zones, tmp_path)
     with bench.proxy:
         yield bench
@@ -160,7 +158,7 @@ def test_refusal_for_another_reason_costs_no_account(bench: Bench) -> None:
     assert [201, 200] == registrations(bench)
 
 
-def test_question_about_the_account_that_fails_is_told(bench: Bench) -> None:
+def test_question_about_the_account_that_fails_is_reported(bench: Bench) -> None:
     """When the CA cannot say whether it knows the account, nothing is forgotten."""
     bench.issue()
     bench.state.drop_order(bench.lease())
@@ -211,7 +209,6 @@ def test_no_secret_is_logged(eab_bench: Bench, caplog: pytest.LogCaptureFixture)
 
 
 def pem_lines(key_pem: Secret) -> list[str]:
-    """The lines between the first and the last."""
     return key_pem.reveal().splitlines()[1:-1]
 
 
@@ -254,7 +251,7 @@ def test_hmac_key_in_base64url_is_taken(key: bytes) -> None:
 
 
 @pytest.mark.parametrize("pem", ["nonsense", "rsa"])
-def test_account_key_that_cannot_be_used_is_told(bench: Bench, pem: str) -> None:
+def test_account_key_that_cannot_be_used_is_reported(bench: Bench, pem: str) -> None:
     """The state is at fault, and nothing is registered."""
     key = new_key(KeyType.RSA2048) if pem == "rsa" else Secret(pem)
     bench.state.save_account(AcmeAccount(bench.proxy.directory_url, key))
@@ -281,12 +278,12 @@ def order_anew(bench: Bench) -> None:
 
 def test_account_is_shown_as_the_ca_knows_it(bench: Bench) -> None:
     """Its address, its status, whom the CA writes to; without one the CA is not asked."""
-    assert None is ca_account(bench).look()
+    assert None is ca_account(bench).facts()
     assert [] == bench.proxy.journal
     bench.issue(issuer=bench.issuer(email="ops@example.com"))
 
     facts = AccountFacts(account(bench).url, "valid", ("mailto:ops@example.com",))
-    assert facts == ca_account(bench).look()
+    assert facts == ca_account(bench).facts()
 
 
 def test_account_that_the_ca_does_not_know_is_shown_as_such(bench: Bench, newborn: Pebble) -> None:
@@ -294,7 +291,7 @@ def test_account_that_the_ca_does_not_know_is_shown_as_such(bench: Bench, newbor
     bench.issue()
     bench.proxy.upstream = newborn
 
-    assert AccountFacts(account(bench).url, None) == ca_account(bench).look()
+    assert AccountFacts(account(bench).url, None) == ca_account(bench).facts()
     assert [201] == registrations(bench)
 
 
@@ -302,10 +299,10 @@ def test_account_whose_registration_was_interrupted_is_shown_as_such(bench: Benc
     """It has no address yet."""
     bench.state.save_account(AcmeAccount(bench.proxy.directory_url, new_key(KeyType.EC256)))
 
-    assert AccountFacts(None, None) == ca_account(bench).look()
+    assert AccountFacts(None, None) == ca_account(bench).facts()
 
 
-def test_account_that_makes_no_sense_is_told(bench: Bench) -> None:
+def test_account_that_makes_no_sense_is_reported(bench: Bench) -> None:
     """Whatever a CA may answer."""
     bench.issue()
 
@@ -315,16 +312,16 @@ def test_account_that_makes_no_sense_is_told(bench: Bench) -> None:
 
     bench.proxy.rewrite = rewrite
     with pytest.raises(CaUnavailable, match="not understood"):
-        ca_account(bench).look()
+        ca_account(bench).facts()
 
 
-def test_look_that_is_refused_is_told(bench: Bench) -> None:
+def test_look_that_is_refused_is_reported(bench: Bench) -> None:
     """It is not taken for an account that is gone."""
     bench.issue()
     bench.proxy.faults.add(refusal("unauthorized", "not today"), on="POST /my-account/*")
 
     with pytest.raises(OrderFailed, match="not today"):
-        ca_account(bench).look()
+        ca_account(bench).facts()
 
 
 # another key
@@ -457,7 +454,6 @@ def test_account_that_another_run_changed_meanwhile(bench: Bench) -> None:
             """Before a call."""
 
         def after(self) -> None:
-            """After a call."""
             bench.state.replace_account(account(bench), other)
 
     with pytest.raises(StateUnavailable, match="changed meanwhile"):
@@ -479,14 +475,13 @@ def test_run_that_was_second_to_settle_the_key(bench: Bench) -> None:
         """Another run, which is first."""
 
         def before(self) -> None:
-            """Before a call."""
             if bench.proxy.requests("POST /sign-me-up")[1:]:
                 bench.state.replace_account(changing, after)
 
         def after(self) -> None:
             """After a call."""
 
-    assert ca_account(bench, First()).look() == AccountFacts(after.url, "valid")
+    assert ca_account(bench, First()).facts() == AccountFacts(after.url, "valid")
     assert after == account(bench)
 
 
@@ -515,7 +510,7 @@ def test_account_is_put_out_of_use(bench: Bench) -> None:
 
     assert None is bench.state.account(bench.proxy.directory_url)
     bench.state.save_account(before)
-    assert AccountFacts(before.url, None) == ca_account(bench).look()
+    assert AccountFacts(before.url, None) == ca_account(bench).facts()
     order_anew(bench)
     assert before.key_pem != account(bench).key_pem
 

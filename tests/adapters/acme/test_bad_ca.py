@@ -109,10 +109,10 @@ def test_address_at_another_host(bench: Bench, change: Change) -> None:
 
     bench.proxy.rewrite = rewrite
 
-    with pytest.raises(CaUnavailable, match=r"another host: 10\.0\.0\.5:443") as told:
+    with pytest.raises(CaUnavailable, match=r"another host: 10\.0\.0\.5:443") as reported:
         bench.issue()
 
-    assert bench.proxy.url.removeprefix("https://") in str(told.value.hint)
+    assert bench.proxy.url.removeprefix("https://") in str(reported.value.hint)
     assert [] == bench.txt_left
     kept = bench.state.order(bench.lineage)
     assert kept is None or bench.proxy.url in kept.url
@@ -222,8 +222,6 @@ def test_document_of_many_megabytes(bench: Bench) -> None:
 
 
 def giving(bench: Bench, text: str) -> None:
-    """Let the CA answer with this where the certificate is fetched."""
-
     def rewrite(request: Request, response: Response) -> Response:
         is_certificate = request.path.startswith("/certZ/")
         return replace(response, body=text.encode()) if is_certificate else response
@@ -273,7 +271,6 @@ def test_leaf_of_a_private_ca_whose_issuer_is_in_the_bundle(bench: Bench, tmp_pa
 
 
 def leaf_alone(request: Request, response: Response) -> Response:
-    """Cut the chain off behind its first certificate."""
     if not request.path.startswith("/certZ/"):
         return response
     leaf, end, _ = response.body.partition(b"-----END CERTIFICATE-----\n")
@@ -351,7 +348,6 @@ def test_certificate_of_an_old_order_that_has_expired_is_ordered_anew(bench: Ben
 
 
 def without_end(request: Request, response: Response) -> Response:
-    """Let an order be valid for as long as the client asks for it."""
     is_order = request.path.startswith("/my-order/")
     return with_fields(response, expires=None) if is_order else response
 
@@ -363,7 +359,6 @@ SUPERSEDED = RevocationReason.SUPERSEDED
 
 
 def status(bench: Bench, bundle: CertificateBundle) -> str:
-    """What the CA says of a certificate."""
     return bench.proxy.upstream.certificate_status(bundle.certificate.serial)
 
 
@@ -415,7 +410,7 @@ def test_certificate_that_is_revoked_already_is_done(bench: Bench) -> None:
     assert "Revoked" == status(bench, bundle)
 
 
-def test_refusal_for_another_reason_is_told(bench: Bench) -> None:
+def test_refusal_for_another_reason_is_reported(bench: Bench) -> None:
     """It is not tried with the key, which would be refused as well."""
     bundle = bench.issue()
     bench.proxy.faults.add(refusal("badRevocationReason", "not that", 400), on="POST /revoke-cert")

@@ -19,13 +19,13 @@ from certferry.adapters.acme.examination import (
 from certferry.adapters.acme.issuer import AcmeIssuer, connect
 from certferry.adapters.acme.propagation import FixedWait
 from certferry.adapters.acme.resolvers import Resolvers
-from certferry.core.discovery.survey import FoundZone
+from certferry.core.discovery.inventory import FoundZone
 from certferry.core.findings import Code
 from certferry.core.network import Applicant
 from certferry.errors import CaUnavailable, DnsAccessDenied, DnsError, OrderFailed
 from certferry.ports.issuer import IssueRequest
 from certferry.problem import Problem, Severity
-from certferry.reconcile.challenges import ZoneRouter
+from certferry.reconcile.issue import ZoneRouter
 from certferry.text import Text
 from certferry_sandbox.httpd import HttpService, Request, Response
 from certferry_sandbox.nameserver.service import DnsService
@@ -54,7 +54,6 @@ class Account(MemoryDns):
         self._paused = paused
 
     def zones(self) -> tuple[FoundZone, ...]:
-        """See `ports.survey.ZoneKeeper.zones`."""
         paused = Text("it is paused")
         return tuple(
             FoundZone(zone.name, paused if zone.name == self._paused else None)
@@ -62,7 +61,6 @@ class Account(MemoryDns):
         )
 
     def name_servers(self, zone: str) -> frozenset[str]:
-        """See `ports.examination.Delegated.name_servers`."""
         return self._hosts
 
 
@@ -70,7 +68,6 @@ class Unlisted:
     """A provider that cannot list its zones."""
 
     def add_txt(self, name: str, value: str) -> str:
-        """See `ports.dns.DnsProvider.add_txt`."""
         raise AssertionError
 
     remove_txt = add_txt  # neither is called
@@ -84,7 +81,7 @@ def world() -> Iterator[NameServers]:
 
 
 def look(world: NameServers, account: object, *names: str) -> dict[str, Code | str]:
-    """Look at names, and give the codes by what they are about."""
+    """Look at names, and return the codes by what they are about."""
     resolvers = Resolvers([(RESOLVER, world.port)], ANSWER_WITHIN)
     zones = ZonesLook("dns", account, world.propagation(), resolvers)  # type: ignore[arg-type]  # one is no provider
     asked = names or ("img.example.com", "*.img.example.com")
@@ -101,13 +98,10 @@ def as_it_is(world: NameServers) -> None:
 
 
 def cut(world: NameServers) -> None:
-    """Delegate a part of the zone elsewhere."""
     world.zones.add_zone("sub.example.com", HOSTS[2:])
 
 
 def led(*aliases: tuple[str, str]) -> Callable[[NameServers], None]:
-    """Add aliases."""
-
     def add(world: NameServers) -> None:
         for name, target in aliases:
             world.zones.seed(name, "CNAME", target)
@@ -183,7 +177,7 @@ def test_delegation_that_leads_elsewhere(world: NameServers) -> None:
     assert "at its registrar to ns9.other.test" in str(finding.hint)
 
 
-def test_account_that_is_not_let_in_is_told_as_that(world: NameServers) -> None:
+def test_account_that_is_refused_is_reported_as_that(world: NameServers) -> None:
     """By the error of the provider."""
     account = Account("example.com")
     account.fail_with(DnsAccessDenied("the token is refused"))
@@ -263,7 +257,7 @@ def named_world() -> Iterator[NameServers]:
 def look_at_names(
     named_world: NameServers, *names: str, applicant: Applicant = US
 ) -> dict[str, Code | str]:
-    """Look at names, and give the codes by what they are about."""
+    """Look at names, and return the codes by what they are about."""
     resolvers = Resolvers([(RESOLVER, named_world.port)], ANSWER_WITHIN)
     found = NamesLook(resolvers, applicant).look(names or NAMES)
     return {finding.subject: finding.code for finding in found}
@@ -283,7 +277,7 @@ def test_record_above_the_name_is_in_force(named_world: NameServers) -> None:
     assert {} == look_at_names(named_world)
 
 
-def test_what_forbids_is_told_with_the_record_to_add(named_world: NameServers) -> None:
+def test_what_forbids_is_reported_with_the_record_to_add(named_world: NameServers) -> None:
     """Where it stands, whom it names, and what to write there."""
     named_world.zones.seed("example.com", "CAA", '0 issue "other.test"')
     named_world.zones.seed("example.com", "CAA", '0 issuewild ";"')
@@ -305,7 +299,7 @@ def test_records_at_the_end_of_an_alias_are_in_force(named_world: NameServers) -
     assert {"www.example.com": Code.CAA_FORBIDS} == look_at_names(named_world, "www.example.com")
 
 
-def test_ca_that_does_not_tell_its_name_is_not_judged(named_world: NameServers) -> None:
+def test_ca_that_does_not_report_its_name_is_not_judged(named_world: NameServers) -> None:
     """Who may issue is told all the same; without records there is nothing to compare."""
     unknown = Applicant(frozenset())
     assert {} == look_at_names(named_world, applicant=unknown)
@@ -378,13 +372,13 @@ def test_identities_are_read_in_lower_case() -> None:
 @pytest.mark.parametrize(
     "meta", [None, {}, {"caaIdentities": []}, {"caaIdentities": None}, {"caaIdentities": 5}]
 )
-def test_directory_that_tells_no_identity(meta: object) -> None:
+def test_directory_that_reports_no_identity(meta: object) -> None:
     """They are optional (RFC 8555 §7.1.1); what is no list tells none."""
     assert frozenset() == found_in_directory(meta).identities
 
 
 @pytest.mark.parametrize("minutes", [0, 20, -20])
-def test_clock_of_the_ca_is_told(minutes: int) -> None:
+def test_clock_of_the_ca_is_reported(minutes: int) -> None:
     """By the Date of its answer."""
     ahead = timedelta(minutes=minutes)
 
@@ -416,7 +410,6 @@ def naming(*identities: str) -> Callable[[Request, Response], Response]:
 
 @pytest.fixture
 def issuer(bench: Bench, dns_service: DnsService) -> Callable[..., AcmeIssuer]:
-    """Makes issuers that ask the CA's own resolver."""
     host, _, port = dns_service.resolver_endpoint.rpartition(":")
     bench.proxy.rewrite = naming(PEBBLE)
 
@@ -434,7 +427,6 @@ def issuer(bench: Bench, dns_service: DnsService) -> Callable[..., AcmeIssuer]:
 
 
 def orders(bench: Bench) -> int:
-    """How often something was ordered."""
     return len(bench.proxy.requests("POST /order-plz"))
 
 
@@ -487,7 +479,7 @@ def test_records_that_cannot_be_read(bench: Bench, issuer: Callable[..., AcmeIss
     assert bench.issue(issuer=issuer(9, timedelta(seconds=0.1))).key_matches
 
 
-def test_order_under_way_is_finished(bench: Bench, issuer: Callable[..., AcmeIssuer]) -> None:
+def test_open_order_is_finished(bench: Bench, issuer: Callable[..., AcmeIssuer]) -> None:
     """It was allowed when it was made; the CA has looked by itself."""
     bench.issue()
     bench.zones.seed(bench.name, "CAA", '0 issue "other.test"')

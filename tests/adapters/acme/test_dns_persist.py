@@ -32,7 +32,7 @@ from certferry.errors import (
     RecordMissing,
 )
 from certferry.ports.dns import DnsProvider
-from certferry.reconcile.challenges import ZoneRouter
+from certferry.reconcile.issue import ZoneRouter
 from certferry_sandbox.nameserver.service import DnsService
 from certferry_sandbox.pebble import Pebble
 from certferry_sandbox.testing.memory_state import MemoryState
@@ -56,7 +56,7 @@ class Persisting(Bench):
         self.endpoint = host, int(port)
 
     def issuer_now(self, **settings: Any) -> AcmeIssuer:
-        """Give an issuer, as of another run."""
+        """Return an issuer, as of another run."""
         return connect(
             self.settings(**{"dns_persist": True, **settings}),
             state=self.state,
@@ -67,7 +67,6 @@ class Persisting(Bench):
         )
 
     def record(self, name: str, *, wildcard: bool = False) -> PersistRecord:
-        """Have the record made that proves a name."""
         return persist_record(
             name,
             self.settings(),
@@ -92,7 +91,6 @@ class Persisting(Bench):
 def bench(
     pebble: Pebble, zones: Zones, dns_service: DnsService, tmp_path: Path
 ) -> Iterator[Persisting]:
-    """A bench of the test's own at the common Pebble."""
     resolver = dns_service.resolver_endpoint
     with PersistCa(pebble, zones, resolver) as ca:
         yield Persisting(ca, zones, tmp_path, resolver)
@@ -132,7 +130,7 @@ def test_wildcard_that_the_record_does_not_allow(bench: Persisting) -> None:
     assert 0 == bench.ca.orders
 
 
-def test_each_missing_record_is_told_at_once(bench: Persisting) -> None:
+def test_each_missing_record_is_reported_at_once(bench: Persisting) -> None:
     """An operator sets them by hand, so that all of them are told; the one that is there is not."""
     here, first, second = (f"{label}.{bench.name}" for label in ("here", "one", "two"))
     bench.set_record(here)
@@ -380,9 +378,8 @@ def silent_look(bench: Persisting) -> list[JudgedName]:
 
 
 def found(looked: list[JudgedName]) -> list[tuple[str, str, str]]:
-    """What the doctor tells of it."""
-    told = findings_of(looked, (), datetime.now(UTC))
-    return [(one.severity, one.code, one.subject) for one in told]
+    reported = findings_of(looked, (), datetime.now(UTC))
+    return [(one.severity, one.code, one.subject) for one in reported]
 
 
 def test_resolvers_that_do_not_answer(bench: Persisting) -> None:

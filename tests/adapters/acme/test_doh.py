@@ -45,7 +45,6 @@ ASKED = "POST /dns-query"
 
 @pytest.fixture
 def world() -> Iterator[NameServers]:
-    """Three name servers and a resolver."""
     with name_servers() as world:
         yield world
 
@@ -76,22 +75,18 @@ def honest(world: NameServers) -> Resolver:
 
 @pytest.fixture
 def doh(honest: Resolver, start: Callable[..., HttpsDns]) -> HttpsDns:
-    """That resolver behind HTTPS."""
     return start(honest.handle)
 
 
 def over_https(world: NameServers, *services: HttpsDns) -> tuple[HttpsResolver, ...]:
-    """Ask these."""
     return at_urls(tuple(one.question_url for one in services), ANSWER_WITHIN, world.waits)
 
 
 def propagation(world: NameServers, *services: HttpsDns, **settings: Any) -> DnsPropagation:
-    """Look with their help."""
     return world.propagation(over_https=over_https(world, *services), **settings)
 
 
 def txt_asked(resolver: Resolver) -> list[str]:
-    """Give the names whose TXT values were asked for."""
     return [query.name for query in resolver.queries if query.type == "TXT"]
 
 
@@ -197,11 +192,11 @@ def test_answer_over_https_that_is_none(
     doh.faults.add(fault, on=ASKED, times=None)
     resolvers = Resolvers((), ANSWER_WITHIN, over_https(world, doh), plain=False)
 
-    with pytest.raises(DnsUnavailable, match=why) as told:
+    with pytest.raises(DnsUnavailable, match=why) as reported:
         resolvers.zone_of(NAME)
 
-    assert doh.url in str(told.value)
-    assert "dns-query" not in str(told.value)
+    assert doh.url in str(reported.value)
+    assert "dns-query" not in str(reported.value)
 
 
 def test_resolver_over_https_whose_certificate_is_not_trusted(
@@ -277,12 +272,11 @@ def test_resolver_that_invents_is_said(world: NameServers, reports: Reports) -> 
 
 
 def lame(world: NameServers) -> None:
-    """Let something answer in the place of every name server."""
     for server in world.servers:
         server.lame()
 
 
-def test_resolver_over_https_is_believed_where_no_name_server_is_heard(
+def test_resolver_over_https_is_trusted_where_no_name_server_is_heard(
     world: NameServers,
     honest: Resolver,
     doh: HttpsDns,
@@ -300,7 +294,7 @@ def test_resolver_over_https_is_believed_where_no_name_server_is_heard(
     assert "resolvers asked over HTTPS show the challenge" in caplog.text
 
 
-def test_resolver_over_https_is_believed_at_the_end_of_a_short_time(
+def test_resolver_over_https_is_trusted_at_the_end_of_a_short_time(
     world: NameServers, doh: HttpsDns, reports: Reports
 ) -> None:
     """Where questions get lost, as with a firewall, it is asked before anything is given up."""
@@ -398,11 +392,10 @@ TXT_OF_YESTERDAY = ("answer", f"{NAME}.", 240, "IN", "TXT", "yesterday")
 
 
 def kept(*records: tuple[Any, ...]) -> Handler:
-    """Answer with what was kept."""
     return OddServer({(NAME, "TXT"): list(records)}).handle
 
 
-def test_chosen_resolver_that_keeps_older_values_is_told_and_not_waited_for(
+def test_chosen_resolver_that_keeps_older_values_is_reported_and_not_waited_for(
     world: NameServers,
     start: Callable[..., HttpsDns],
     reports: Reports,
@@ -457,7 +450,7 @@ def test_chosen_resolvers_are_asked_when_it_is_too_late(
         propagation(world, doh, chosen=True).wait(one(), reports)
 
 
-def test_older_value_at_a_name_server_is_told(world: NameServers, reports: Reports) -> None:
+def test_older_value_at_a_name_server_is_reported(world: NameServers, reports: Reports) -> None:
     """It is something else than a record that is not there."""
     world.zones.create(NAME, "TXT", "yesterday")
 
@@ -536,7 +529,7 @@ def test_resolver_that_cannot_look_it_up(
     assert "REFUSED" in str(silent.message)
 
 
-def test_refusal_over_https_is_told(
+def test_refusal_over_https_is_reported(
     world: NameServers, honest: Resolver, doh: HttpsDns, reports: Reports
 ) -> None:
     """By its code."""

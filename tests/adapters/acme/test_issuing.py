@@ -27,9 +27,8 @@ from certferry.adapters.acme.issuer import connect
 from certferry.adapters.acme.propagation import DnsPropagation
 from certferry.core.certificates.certificate import CertificateBundle, KeyType
 from certferry.core.certificates.pem import common_name
-from certferry.core.events import Activity
+from certferry.core.events import Activity, Counted
 from certferry.core.secret import Secret
-from certferry.core.waiting import Counted
 from certferry.errors import OrderFailed
 from certferry.ports.issuer import IssueRequest
 from certferry_sandbox.faults import Fault
@@ -46,14 +45,12 @@ from tests.support.tiers import thorough
 
 @pytest.fixture(scope="module")
 def moody_pebble(dns_service: DnsService) -> Iterator[Pebble]:
-    """A CA that refuses every other nonce."""
     with Pebble(dns_service.resolver_endpoint, nonce_reject=50) as pebble:
         yield pebble
 
 
 @pytest.fixture
 def moody_bench(moody_pebble: Pebble, zones: Zones, tmp_path: Path) -> Iterator[Bench]:
-    """A bench at that CA."""
     bench = Bench(moody_pebble, zones, tmp_path)
     with bench.proxy:
         yield bench
@@ -183,12 +180,12 @@ def test_progress_says_what_is_being_done(bench: Bench) -> None:
         "removing the challenge records",
         "waiting for the CA to issue the certificate",
     ] == bench.activities
-    told = [event for event in bench.events if isinstance(event, Activity)]
-    assert told == bench.events
-    assert {bench.lineage} == {event.lineage for event in told}
+    reported = [event for event in bench.events if isinstance(event, Activity)]
+    assert reported == bench.events
+    assert {bench.lineage} == {event.lineage for event in reported}
 
 
-def test_of_several_names_it_is_told_how_many_are_done(bench: Bench) -> None:
+def test_of_several_names_it_is_reported_how_many_are_done(bench: Bench) -> None:
     """While their records are written, while the CA validates them, and while they are removed."""
     names = [f"{label}.{bench.name}" for label in "abc"]
 
@@ -197,10 +194,10 @@ def test_of_several_names_it_is_told_how_many_are_done(bench: Bench) -> None:
     counts: dict[str, list[int]] = {}
     for event in bench.events:
         if isinstance(event, Activity):
-            counts[str(event.what)] = told = []
+            counts[str(event.what)] = reported = []
         elif isinstance(event, Counted):
             assert 3 == event.all
-            told.append(event.done)
+            reported.append(event.done)
     assert {
         "ordering a certificate": [],
         "writing the challenge records": [0, 1, 2],
@@ -279,12 +276,11 @@ def listing(bench: Bench, *profiles: str) -> None:
 
 
 def ordered_profile(bench: Bench) -> object:
-    """The profile that stood in the last order."""
     return bench.proxy.payload("POST /order-plz").get("profile")
 
 
 @pytest.mark.parametrize(
-    ("wished", "asked"),
+    ("wanted", "asked"),
     [
         ((), None),
         (("tlsserver",), "tlsserver"),
@@ -294,12 +290,12 @@ def ordered_profile(bench: Bench) -> object:
     ids=["none", "one", "a list", "in another order"],
 )
 def test_first_profile_that_the_directory_lists(
-    bench: Bench, wished: tuple[str, ...], asked: str | None
+    bench: Bench, wanted: tuple[str, ...], asked: str | None
 ) -> None:
     """It goes out with the order; without a wish the CA chooses."""
     listing(bench, "classic", "tlsserver")
 
-    assert bench.issue(profiles=wished).key_matches
+    assert bench.issue(profiles=wanted).key_matches
     assert asked == ordered_profile(bench)
 
 
@@ -340,26 +336,22 @@ def test_other_ca_chooses_itself_where_it_has_no_such_profile(bench: Bench) -> N
 
 @pytest.fixture(scope="module")
 def rooted_pebble(dns_service: DnsService) -> Iterator[Pebble]:
-    """A CA with two chains beside the usual one."""
     with Pebble(dns_service.resolver_endpoint, nonce_reject=0, alternate_roots=2) as pebble:
         yield pebble
 
 
 @pytest.fixture
 def rooted(rooted_pebble: Pebble, zones: Zones, tmp_path: Path) -> Iterator[Bench]:
-    """A bench at that CA."""
     bench = Bench(rooted_pebble, zones, tmp_path)
     with bench.proxy:
         yield bench
 
 
 def root_of(pebble: Pebble, number: int) -> str:
-    """The common name of one of the CA's roots."""
     return common_name(x509.load_pem_x509_certificate(pebble.root_pem(number)).subject)
 
 
 def led_to(bundle: CertificateBundle) -> str:
-    """Who issued the topmost certificate."""
     [*_, topmost] = x509.load_pem_x509_certificates(bundle.fullchain_pem.encode())
     return common_name(topmost.issuer)
 
@@ -390,7 +382,7 @@ def test_preferred_root_that_the_ca_does_not_offer(
     )
 
 
-def test_only_the_usual_chain_is_downloaded_without_a_wish(rooted: Bench) -> None:
+def test_only_the_usual_chain_is_downloaded_by_default(rooted: Bench) -> None:
     """No request is made that nothing asks for."""
     rooted.issue()
 

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +34,7 @@ from certferry.ports.issuer import IssueRequest
 from certferry.ports.progress import no_listener
 from certferry.ports.state import AcmeOrder
 from certferry.reconcile.reconciler import LineageReconciler
-from certferry.reconcile.run import Ports, held_lease
+from certferry.reconcile.run import Ports
 from certferry_sandbox.faults import Fault
 from certferry_sandbox.httpd import Request, Response
 from certferry_sandbox.nameserver.service import DnsService
@@ -82,8 +81,6 @@ def never_done(request: Request, response: Response) -> Response:
 
 
 def showing_order(**fields: Any) -> Callable[[Request, Response], Response]:
-    """Change what orders look like."""
-
     def rewrite(request: Request, response: Response) -> Response:
         is_order = request.path.startswith("/my-order/")
         return with_fields(response, **fields) if is_order else response
@@ -92,14 +89,12 @@ def showing_order(**fields: Any) -> Callable[[Request, Response], Response]:
 
 
 def kept(bench: Bench) -> AcmeOrder:
-    """The order that the state remembers."""
     order = bench.state.order(bench.lineage)
     assert order is not None
     return order
 
 
 def orders(bench: Bench) -> int:
-    """How many orders were begun."""
     return len(bench.proxy.requests("POST /order-plz"))
 
 
@@ -176,7 +171,6 @@ def test_order_that_leads_nowhere_is_replaced(
 def only_for(
     url: str, rewrite: Callable[[Request, Response], Response]
 ) -> Callable[[Request, Response], Response]:
-    """Rewrite the answers from one URL."""
     return lambda request, response: (
         rewrite(request, response) if url.endswith(request.path) else response
     )
@@ -200,7 +194,6 @@ def test_order_whose_earlier_proof_fails_late_is_replaced_in_the_same_run(bench:
 
 
 def undecided_at_first() -> Callable[[Request, Response], Response]:
-    """Show every order and authorization as pending to the first look."""
     seen: set[str] = set()
 
     def rewrite(request: Request, response: Response) -> Response:
@@ -311,19 +304,17 @@ OTHERS = IssueRequest("other", ("other.example.org",), KeyType.EC256)
 
 
 def spent(bench: Bench) -> Spent:
-    """What later runs know of the lineage's names."""
     return bench.state.spent(bench.proxy.directory_url, bench.request().wanted)
 
 
 def other_directory() -> Zones:
-    """Give zones that the CA does not look into."""
+    """Return zones that the CA does not look into."""
     zones = Zones()
     zones.add_zone(ZONE, ["ns1.dns.test"])
     return zones
 
 
 def held(bench: Bench, request: IssueRequest | None = None) -> OrderHeldBack | None:
-    """Ask an issuer of a later run."""
     return bench.issuer(limits=LIMITS).rate_limit_hold(request or bench.request())
 
 
@@ -490,7 +481,6 @@ def run(bench: Bench) -> LineageReport:
         receiver=MemoryReceivers().receiver,
         probe=cdn,
         state=bench.state,
-        lease=partial(held_lease, bench.state, bench.clock.now),
         now=bench.clock.now,
         progress=no_listener,
     )

@@ -31,7 +31,6 @@ NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 
 
 def subclasses(base: type[Exception]) -> Iterator[type[Exception]]:
-    """The class and everything below it."""
     yield base
     for child in base.__subclasses__():
         yield from subclasses(child)
@@ -49,7 +48,6 @@ FOREIGN = sorted(
 
 
 def answer(status: int, body: bytes = b"") -> requests.Response:
-    """An answer to a request."""
     response = requests.Response()
     response.status_code = status
     response.request = requests.Request("POST", "https://ca.example").prepare()
@@ -75,12 +73,10 @@ MADE: dict[type[Exception], Callable[[], Exception]] = {
 
 
 def made(cls: type[Exception]) -> Exception:
-    """Make an exception of a class."""
     return MADE.get(cls, lambda: cls("something foreign"))()
 
 
 def refused(kind: str, detail: str = "what the CA says", **more: object) -> Refused:
-    """A refusal with a problem document."""
     document = {"type": f"{ERROR}{kind}", "detail": detail, **more}
     return Refused.from_response(answer(403, json.dumps(document).encode()))
 
@@ -257,7 +253,7 @@ def test_problem_with_parts_that_are_not_understood_keeps_its_words() -> None:
     assert str(error).endswith("no (caa)")
 
 
-def test_problem_without_a_detail_is_told_by_its_kind() -> None:
+def test_problem_without_a_detail_is_reported_by_its_kind() -> None:
     """Something is said even when the CA says nothing."""
     problem = messages.Error.from_json({"type": f"{ERROR}tooSpecial"})
 
@@ -265,7 +261,7 @@ def test_problem_without_a_detail_is_told_by_its_kind() -> None:
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"[1]", b'"no"', b""])
-def test_refusal_without_a_problem_document_is_told_by_its_status(body: bytes) -> None:
+def test_refusal_without_a_problem_document_is_reported_by_its_status(body: bytes) -> None:
     """That was not an ACME server, or something in front of it."""
     error = as_error(Refused.from_response(answer(418, body)), NOW)
 
@@ -273,7 +269,7 @@ def test_refusal_without_a_problem_document_is_told_by_its_status(body: bytes) -
     assert "418 I'm a Teapot" in str(error)
 
 
-def test_unknown_status_is_told() -> None:
+def test_unknown_status_is_reported() -> None:
     """Numbers outside the register have no phrase."""
     assert "(HTTP)" in str(as_error(Refused(599, None), NOW))
 

@@ -47,8 +47,6 @@ def write_elsewhere(bench: Bench) -> Zones:
 
 
 def showing_authorization(**fields: Any) -> Callable[[Request, Response], Response]:
-    """Change what authorizations look like."""
-
     def rewrite(request: Request, response: Response) -> Response:
         is_authorization = request.path.startswith("/authZ/")
         return with_fields(response, **fields) if is_authorization else response
@@ -72,7 +70,7 @@ def test_failed_proof_shows_what_the_ca_says(bench: Bench) -> None:
     assert bench.state.order(bench.lineage) is None
 
 
-def test_every_name_whose_proof_failed_is_told(bench: Bench) -> None:
+def test_every_name_whose_proof_failed_is_reported(bench: Bench) -> None:
     """The operator need not find them one by one."""
     names = [f"{letter}.{bench.name}" for letter in "abc"]
     write_elsewhere(bench)
@@ -148,7 +146,6 @@ def test_challenges_of_unknown_types_are_passed_over(bench: Bench) -> None:
 
 
 def with_new_challenge(response: Response) -> Response:
-    """Put a challenge of a new type in front."""
     challenges = json.loads(response.body).get("challenges")
     if challenges is None:
         return response
@@ -278,7 +275,7 @@ def test_record_that_cannot_be_removed_does_not_cost_the_certificate(bench: Benc
     assert 1 == len(bench.txt_left) == bench.rows_left
 
 
-def test_proof_with_sub_problems_is_told_whole(bench: Bench) -> None:
+def test_proof_with_sub_problems_is_reported_whole(bench: Bench) -> None:
     """Every part of a compound problem is shown (RFC 8555 §6.7.1)."""
     parts = [
         {"type": f"{ERROR}caa", "detail": "CAA says no", "identifier": identifier(bench.name)},
@@ -299,7 +296,6 @@ def test_proof_with_sub_problems_is_told_whole(bench: Bench) -> None:
 
 
 def identifier(name: str) -> dict[str, str]:
-    """Name something as ACME does."""
     return {"type": "dns", "value": name}
 
 
@@ -312,7 +308,6 @@ VALUE, ANOTHER = "v" * 43, "w" * 43
 def leave_record(
     bench: Bench, value: str = VALUE, *, in_dns: bool = True, handle: bool = True
 ) -> ChallengeRecord:
-    """Leave a record as a run does that is killed."""
     name = f"_acme-challenge.{bench.name}"
     known = bench.dns.add_txt(name, value) if in_dns else "0"
     record = ChallengeRecord(
@@ -342,7 +337,7 @@ def test_record_that_is_gone_already_is_forgotten(bench: Bench) -> None:
 def test_record_that_may_still_appear_is_looked_for_until_it_does(bench: Bench) -> None:
     """A provider's lists may lag (docs/facts/dnspod.md §1.7)."""
     leave_record(bench, handle=False)
-    bench.dns.looks_in_vain = 3
+    bench.dns.finds_nothing = 3
 
     bench.sweep()
 
@@ -394,9 +389,9 @@ def test_record_whose_zone_has_left_the_account_is_forgotten(
     bench.sweep()
 
     assert 0 == bench.rows_left
-    (told,) = (logged.getMessage() for logged in caplog.records)
-    assert record.name in told
-    assert record.value in told
+    (reported,) = (logged.getMessage() for logged in caplog.records)
+    assert record.name in reported
+    assert record.value in reported
 
 
 def test_account_that_is_named_by_mistake_costs_no_record(bench: Bench) -> None:
@@ -474,9 +469,9 @@ def test_record_that_is_no_challenge_is_left_alone(
     assert [] == bench.dns.removals
     assert [value] == bench.txt_left
     assert 0 == bench.rows_left
-    (told,) = (logged.getMessage() for logged in caplog.records)
-    assert record.name in told
-    assert "See who can write to the state" in told
+    (reported,) = (logged.getMessage() for logged in caplog.records)
+    assert record.name in reported
+    assert "See who can write to the state" in reported
 
 
 def test_record_that_the_state_cannot_prove_is_left_alone(
@@ -491,6 +486,6 @@ def test_record_that_the_state_cannot_prove_is_left_alone(
     assert [] == bench.dns.removals
     assert [VALUE] == bench.txt_left
     assert 0 == bench.rows_left
-    (told,) = (logged.getMessage() for logged in caplog.records)
-    assert record.name in told
-    assert "a row that certferry did not write" in told
+    (reported,) = (logged.getMessage() for logged in caplog.records)
+    assert record.name in reported
+    assert "a row that certferry did not write" in reported

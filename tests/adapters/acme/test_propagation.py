@@ -59,7 +59,6 @@ NET_NAME = "_acme-challenge.example.net"
 
 
 def asked_for_txt(server: DnsServer) -> list[str]:
-    """Give the transports over which TXT was asked for."""
     return [query.transport.value for query in server.queries if query.type == "TXT"]
 
 
@@ -214,7 +213,7 @@ def authoritative(name: str, value: str) -> list[tuple[str, Any]] | Callable[...
 
 
 def truncated_then(over_tcp: bytes | None) -> Callable[..., bytes | None]:
-    """Say over UDP that the answer is too long, and over TCP this."""
+    """Answer over UDP that it is too long, and over TCP with this."""
 
     def act(response: Any, transport: Transport) -> bytes | None:
         if transport is Transport.TCP:
@@ -293,7 +292,7 @@ def test_alias_beside_a_wildcard_is_followed(world: NameServers) -> None:
 
 
 @pytest.mark.parametrize("length", [1, 2, 5])
-def test_aliases_in_a_circle_are_told(world: NameServers, length: int) -> None:
+def test_aliases_in_a_circle_are_reported(world: NameServers, length: int) -> None:
     """With the whole circle, so that it can be broken."""
     names = [NAME, *(f"alias-{number}.example.com" for number in range(1, length))]
     for name, target in zip(names, [*names[1:], NAME], strict=True):
@@ -324,7 +323,9 @@ def test_name_too_long_for_dns_is_refused(world: NameServers) -> None:
         world.propagation().follow(name)
 
 
-def test_domain_that_is_not_delegated_is_told_at_once(world: NameServers, reports: Reports) -> None:
+def test_domain_that_is_not_delegated_is_reported_at_once(
+    world: NameServers, reports: Reports
+) -> None:
     """No resolver would ever see the value."""
     with pytest.raises(ZoneNotFound, match=r"a\.unregistered\.test") as nowhere:
         world.propagation().wait(one("a.unregistered.test"), reports)
@@ -453,7 +454,7 @@ def answer(
     flags: int = dns.flags.AA,
     rcode: dns.rcode.Rcode = dns.rcode.NOERROR,
 ) -> dns.message.Message:
-    """Give a response as it comes off the wire: name → the strings of one TXT record."""
+    """Return a response as it comes off the wire: name → the strings of one TXT record."""
     query = dns.message.make_query(STATUS_NAME, "TXT")
     response = dns.message.make_response(query)
     response.flags |= flags

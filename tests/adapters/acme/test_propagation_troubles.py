@@ -24,17 +24,14 @@ UNROUTABLE = "255.255.255.255"  # no host's address: the system refuses to send 
 
 
 def lame(server: DnsServer) -> None:
-    """Take the AA flag away."""
     server.lame()
 
 
 def refusing(server: DnsServer) -> None:
-    """Refuse everything."""
     server.refusing()
 
 
 def failing(server: DnsServer) -> None:
-    """Fail at everything."""
     server.refusing(dns.rcode.SERVFAIL)
 
 

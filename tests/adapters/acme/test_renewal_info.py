@@ -56,15 +56,12 @@ def replacing(bench: Bench, replaced: CertificateBundle) -> CertificateBundle:
 
 
 def saved(bench: Bench) -> CertificateBundle:
-    """Issue a certificate and keep it."""
     bundle = bench.issue()
     bench.state.save_version(bench.lease(), bundle, bench.clock.now())
     return bundle
 
 
 def answering(bench: Bench, *headers: tuple[str, str], **fields: object) -> None:
-    """Let the CA answer otherwise when it is asked."""
-
     def rewrite(request: Request, response: Response) -> Response:
         if "/renewalInfo/" not in request.path:
             return response

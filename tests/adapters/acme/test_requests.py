@@ -151,7 +151,7 @@ def test_ca_without_a_single_good_nonce_is_given_up(bench: Bench) -> None:
         (None, OrderFailed, Retry.LATER),
     ],
 )
-def test_order_that_fails_after_its_csr_is_told_and_forgotten(
+def test_order_that_fails_after_its_csr_is_reported_and_forgotten(
     bench: Bench, problem: dict[str, str] | None, error: type[IssuanceError], retry: Retry
 ) -> None:
     """With the order's own problem, when it has one; the next run begins a new order."""
@@ -163,10 +163,12 @@ def test_order_that_fails_after_its_csr_is_told_and_forgotten(
 
     bench.proxy.rewrite = rewrite
 
-    with pytest.raises(error, match=problem["detail"] if problem else "gives no reason") as told:
+    with pytest.raises(
+        error, match=problem["detail"] if problem else "gives no reason"
+    ) as reported:
         bench.issue()
 
-    assert retry == told.value.retry
+    assert retry == reported.value.retry
     assert bench.state.order(bench.lineage) is None
 
 
@@ -180,7 +182,7 @@ def test_csr_that_is_refused_fails_the_order(bench: Bench) -> None:
     assert bench.state.order(bench.lineage) is None
 
 
-def test_certificate_that_is_none_is_told(bench: Bench) -> None:
+def test_certificate_that_is_none_is_reported(bench: Bench) -> None:
     """The order stays: its certificate may be shown properly the next time."""
     bench.proxy.faults.add(
         Fault.status(200, b"hello", headers=[("Replay-Nonce", "QUJD")]), on="POST /certZ/*"
@@ -191,12 +193,7 @@ def test_certificate_that_is_none_is_told(bench: Bench) -> None:
     assert bench.state.order(bench.lineage) is not None
 
 
-def ordered(bench: Bench) -> dict[str, object]:
-    """What was asked for with the last order."""
-    return bench.proxy.payload("POST /order-plz")
-
-
-def test_no_listener_is_told(bench: Bench) -> None:
+def test_no_listener_is_reported(bench: Bench) -> None:
     """The cause in the system's words, and where the address comes from."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
@@ -206,7 +203,7 @@ def test_no_listener_is_told(bench: Bench) -> None:
     assert "directory" in str(failure.value.hint)
 
 
-def test_untrusted_directory_is_told(bench: Bench) -> None:
+def test_untrusted_directory_is_reported(bench: Bench) -> None:
     """The hint names `ca_bundle`, and a hopeless handshake is not repeated."""
     with pytest.raises(CaUnavailable, match="certificate verify failed") as failure:
         bench.issue(issuer=bench.issuer(ca_bundle=None))
@@ -215,14 +212,14 @@ def test_untrusted_directory_is_told(bench: Bench) -> None:
     assert [] == bench.clock.pauses
 
 
-def test_address_that_is_none_is_told(bench: Bench) -> None:
+def test_address_that_is_none_is_reported(bench: Bench) -> None:
     """The hint says what `directory` must be."""
     with pytest.raises(CaUnavailable) as failure:
         bench.issue(issuer=bench.issuer(directory="ca.example/dir"))
     assert "https address" in str(failure.value.hint)
 
 
-def test_proxy_that_is_not_there_is_told(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_proxy_that_is_not_there_is_reported(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """The environment's proxy is used, so its failure is named."""
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
 
@@ -231,7 +228,7 @@ def test_proxy_that_is_not_there_is_told(bench: Bench, monkeypatch: pytest.Monke
     assert "HTTPS_PROXY" in str(failure.value.hint)
 
 
-def test_proxy_of_another_kind_is_told(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_proxy_of_another_kind_is_reported(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """With what to write in its place, and without another try."""
     monkeypatch.setenv("HTTPS_PROXY", "socks5h://127.0.0.1:9")
 
@@ -254,7 +251,7 @@ def test_ca_bundle_that_is_missing_is_a_configuration_error(bench: Bench, tmp_pa
         bench.issue(issuer=issuer)
 
 
-def test_order_without_an_address_is_told(bench: Bench) -> None:
+def test_order_without_an_address_is_reported(bench: Bench) -> None:
     """The Location is where it is looked at again (RFC 8555 §7.4)."""
 
     def rewrite(request: Request, response: Response) -> Response:
@@ -277,7 +274,7 @@ def test_order_without_an_address_is_told(bench: Bench) -> None:
         (404, b"<html>"),
     ],
 )
-def test_address_of_something_else_is_told(bench: Bench, status: int, body: bytes) -> None:
+def test_address_of_something_else_is_reported(bench: Bench, status: int, body: bytes) -> None:
     """It is not an ACME directory, and the hint says so."""
     bench.proxy.faults.add(Fault.status(status, body), on="GET /dir")
 
@@ -399,7 +396,6 @@ class Crowd:
         return Response(404)
 
     def pause(self, seconds: float) -> None:
-        """Wait outside."""
         with self._changed:
             self.waiting += 1
             self._changed.notify_all()
@@ -426,7 +422,7 @@ def test_answer_that_drips_is_given_up() -> None:
     assert Retry.LATER == error.retry
 
 
-def test_list_in_the_place_of_an_address_is_told_as_none() -> None:
+def test_list_in_the_place_of_an_address_is_reported_as_none() -> None:
     """A CA's answer may hold one; nothing is sent then."""
     clock = Clock()
     network = Network(ca_bundle=None, pause=clock.pause, now=clock.now)

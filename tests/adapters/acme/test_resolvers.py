@@ -111,7 +111,7 @@ def test_resolver_that_cannot_look_it_up_is_not_called_silent(
     assert "[dns].resolvers" in str(refused.value.hint)
 
 
-def test_resolver_out_of_reach_is_told_with_the_systems_words() -> None:
+def test_resolver_out_of_reach_is_reported_with_the_systems_words() -> None:
     """As a resolver in a network that is down."""
     resolvers = Resolvers([("255.255.255.255", 53)], ANSWER_WITHIN)
 
@@ -119,7 +119,7 @@ def test_resolver_out_of_reach_is_told_with_the_systems_words() -> None:
         resolvers.alias("example.com")
 
 
-def test_answer_cut_off_over_tcp_is_told() -> None:
+def test_answer_cut_off_over_tcp_is_reported() -> None:
     """A resolver that answers with half a message over TCP is out of the game."""
 
     def act(response: Any, transport: Any) -> bytes:
@@ -200,7 +200,7 @@ def test_systems_resolvers_are_read_where_the_system_has_them(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("content", [None, "", "search example.com\n"])
-def test_system_without_a_resolver_is_told(tmp_path: Path, content: str | None) -> None:
+def test_system_without_a_resolver_is_reported(tmp_path: Path, content: str | None) -> None:
     """A minimal container may have none."""
     file = tmp_path / "resolv.conf"
     if content is not None:
@@ -233,7 +233,7 @@ ZONE, HOST = "six.test", "ns1.six.test"
 
 @contextmanager
 def counting_proxy() -> Iterator[tuple[str, list[str]]]:
-    """Run a proxy; give its URL and to where it was asked for a way."""
+    """Run a proxy; return its URL and to where it was asked for a way."""
     asked: list[str] = []
 
     def counted(connection: socket.socket) -> None:
@@ -255,7 +255,7 @@ def test_directory_with_a_proxy_of_its_own(
     with counting_proxy() as (proxy, asked):
         issued = bench.issue(issuer=bench.issuer(proxy=proxy))
         count = len(asked)
-        assert AcmeCaAccount(url, bench.state, proxy=proxy, **ways).look() is not None
+        assert AcmeCaAccount(url, bench.state, proxy=proxy, **ways).facts() is not None
         assert look_at_directory(url, proxy=proxy, **ways).ahead is not None
 
     assert issued.key_matches
@@ -281,14 +281,13 @@ class OneServer:
         self.resolver = Resolver(zones, [self.server], V6)
 
     def handle(self, wire: bytes, transport: Transport) -> Reply | None:
-        """Answer one message."""
         recursive = dns.message.from_wire(wire).flags & dns.flags.RD
         return (self.resolver if recursive else self.server).handle(wire, transport)
 
 
 @contextmanager
 def only_v6(zones: Zones) -> Iterator[tuple[OneServer, int]]:
-    """Serve a zone at an IPv6 address alone; give the server and its port."""
+    """Serve a zone at an IPv6 address alone; return the server and its port."""
     zones.add_zone(ZONE, [HOST])
     for name in (HOST, ZONE):
         zones.seed(name, "AAAA", V6)

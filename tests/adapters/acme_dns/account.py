@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from certferry.adapters.acme_dns.client import AcmeDnsServer
-from certferry.adapters.acme_dns.dns import Settings, connect
+from certferry.adapters.acme_dns.dns import AcmeDnsServer, Settings, connect
 from certferry.core.secret import Secret
 from certferry_sandbox.acme_dns import AcmeDnsService, Registered
 from certferry_sandbox.testing.context import connected_with
@@ -37,7 +36,6 @@ class AcmeDnsAccount:
         return connected(**{**written, **settings})
 
     def stored(self, path: Path, **settings: Any) -> AcmeDnsServer:
-        """Give a provider of the registrations in a file."""
         return connected(**{"api": self.service.url, "storage": path, **settings})
 
     def values(self, name: str) -> list[str]:
@@ -46,14 +44,12 @@ class AcmeDnsAccount:
 
 
 def connected(**settings: Any) -> AcmeDnsServer:
-    """Connect with these settings."""
     provider = connect(Settings(**settings), connected_with())
     assert isinstance(provider, AcmeDnsServer)
     return provider
 
 
 def stored(path: Path, registrations: Sequence[Registered]) -> Path:
-    """Write the registrations as clients of acme-dns keep them."""
     path.write_text(json.dumps({one.subdomain: one.as_stored() for one in registrations}, indent=2))
     path.chmod(0o600)
     return path

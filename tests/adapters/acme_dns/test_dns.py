@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from certferry.core.discovery.survey import FoundZone
+from certferry.core.discovery.inventory import FoundZone
 from certferry.core.secret import Secret
 from certferry.errors import (
     ConfigError,
@@ -32,19 +32,16 @@ PASSWORD = "htB9mR9DYgcu9bX_afHF62erXaH2TS7bg9KW3F7Z"
 
 @pytest.fixture
 def account() -> Iterator[AcmeDnsAccount]:
-    """A server."""
     with acme_dns_account() as account:
         yield account
 
 
 @pytest.fixture
 def one(account: AcmeDnsAccount) -> Registered:
-    """A registration there."""
     return account.service.register()
 
 
 def stored(path: Path, document: object) -> Path:
-    """Write a file as clients of acme-dns keep it."""
     path.write_text(json.dumps(document, indent=2))
     path.chmod(0o600)
     return path
@@ -116,7 +113,7 @@ def test_subdomain_alone_answers_for_its_label(account: AcmeDnsAccount, one: Reg
     assert "`wait`" in str(told.value.hint)
 
 
-def test_cname_that_is_missing_is_told(account: AcmeDnsAccount, one: Registered) -> None:
+def test_cname_that_is_missing_is_reported(account: AcmeDnsAccount, one: Registered) -> None:
     """As it is to be set."""
     with pytest.raises(ZoneNotFound) as told:
         account.connect(one).zone_of("_acme-challenge.img.example.com")
@@ -168,7 +165,7 @@ def test_file_of_a_client_has_several_registrations(
         ('{"example.com": {"username": "x"}}', "example.com: `username`"),
     ],
 )
-def test_file_that_can_be_none_is_told(tmp_path: Path, written: str, said: str) -> None:
+def test_file_that_can_be_none_is_reported(tmp_path: Path, written: str, said: str) -> None:
     """With the domain of the entry."""
     path = tmp_path / "storage"
     path.write_text(written)
@@ -201,13 +198,13 @@ def test_file_that_others_can_read_is_refused(tmp_path: Path) -> None:
         ({"subdomain": ""}, "lacks"),
         ({"username": None}, "lacks"),
         ({"storage": Path("/nowhere")}, "as well"),
-        ({"api": "auth.example.org"}, "must be a URL"),
-        ({"api": "https://[::1"}, "must be a URL"),
-        ({"api": "https://me:pass@auth.example.org"}, "must be a URL"),
+        ({"api": "auth.example.org"}, "must be the whole address"),
+        ({"api": "https://[::1"}, "must be the whole address"),
+        ({"api": "https://me:pass@auth.example.org"}, "must not hold"),
         ({"api": "http://auth.example.org"}, "https://"),
     ],
 )
-def test_settings_that_can_be_none_are_told(changed: dict[str, Any], said: str) -> None:
+def test_settings_that_can_be_none_are_reported(changed: dict[str, Any], said: str) -> None:
     """Before anything is sent, and without what was written."""
     written = {
         "api": Secret("https://auth.example.org"),
@@ -224,7 +221,7 @@ def test_settings_that_can_be_none_are_told(changed: dict[str, Any], said: str) 
 
 
 @pytest.mark.parametrize("wrong", ["password", "subdomain", "address"])
-def test_keys_that_are_refused_are_told_once(account: AcmeDnsAccount, wrong: str) -> None:
+def test_keys_that_are_refused_are_reported_once(account: AcmeDnsAccount, wrong: str) -> None:
     """Whichever of them it is, the server says the same; it is not asked again with them."""
     one = account.service.register(["192.0.2.0/24"] if wrong == "address" else [])
     changed: dict[str, Any] = {}
@@ -258,7 +255,7 @@ def test_keys_that_are_refused_are_told_once(account: AcmeDnsAccount, wrong: str
         (Fault.reset_after(), DnsUnavailable, "reset|closed|aborted"),
     ],
 )
-def test_other_answers_are_told(
+def test_other_answers_are_reported(
     account: AcmeDnsAccount, one: Registered, fault: Fault, kind: type[DnsError], said: str
 ) -> None:
     """With the name; and the next try is made."""
@@ -279,7 +276,7 @@ def test_value_that_is_no_challenge_is_refused(account: AcmeDnsAccount, one: Reg
         account.connect(one).add_txt(one.fulldomain, "short")
 
 
-def test_server_tells_the_time(account: AcmeDnsAccount, one: Registered) -> None:
+def test_server_shows_the_time(account: AcmeDnsAccount, one: Registered) -> None:
     """So that `doctor` sees whether it runs, without a write."""
     provider = account.connect(one)
 

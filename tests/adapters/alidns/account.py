@@ -37,7 +37,6 @@ class AlidnsAccount(ZoneAccount):
         self.service.add_account(KEY_ID, KEY_SECRET)
 
     def add_zone(self, name: str) -> None:
-        """Put a domain into the account."""
         self.service.add_domain(name)
 
     def connect(self, late: timedelta = timedelta(), **settings: Any) -> DnsProvider:
@@ -62,14 +61,12 @@ class AlidnsAccount(ZoneAccount):
         times: int = 1,
         does_the_work: bool = False,
     ) -> None:
-        """Answer the next calls that match with a code and a status."""
         code, status = refusal
         self.service.answer_next(
             which, str(code), status=status, times=times, does_the_work=does_the_work
         )
 
     def calls(self, action: str = "*") -> list[str]:
-        """Give the actions of the calls so far."""
         return [call.action for call in self.service.calls(action)]
 
 

@@ -11,7 +11,7 @@ from aliyunsdkcore.auth.composer.rpc_signature_composer import get_signed_url
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.adapters.alidns.client import common, form, new_nonce, signature
+from certferry.adapters.alidns.dns import common, form, new_nonce, signature
 from certferry.core.secret import Secret
 from certferry.errors import (
     ConfigError,
@@ -34,7 +34,6 @@ NAME = "_acme-challenge.img.example.com"
 
 @pytest.fixture
 def account() -> Iterator[AlidnsAccount]:
-    """An account that holds example.com."""
     with alidns_account() as account:
         account.add_zone("example.com")
         yield account
@@ -42,7 +41,6 @@ def account() -> Iterator[AlidnsAccount]:
 
 @pytest.fixture
 def provider(account: AlidnsAccount) -> DnsProvider:
-    """The provider of the account."""
     return account.connect()
 
 
@@ -109,7 +107,7 @@ def test_international_domain_is_found_by_its_a_labels(
 
 
 @pytest.mark.parametrize("told", ['"\\ud800"', '"a\\u0000b"', '""', "null", "{}"])
-def test_domain_that_is_told_as_what_cannot_be_sent(
+def test_domain_that_is_listed_as_what_cannot_be_sent(
     account: AlidnsAccount, provider: DnsProvider, told: str
 ) -> None:
     """Half a character, or nothing: its A-labels stand in."""
@@ -245,7 +243,7 @@ def test_secret_is_in_no_message(
     ],
     ids=["sts", "tencent", "swapped", "no-id", "no-secret"],
 )
-def test_wrong_kind_of_key_is_told_before_anything_is_sent(
+def test_wrong_kind_of_key_is_reported_before_anything_is_sent(
     account: AlidnsAccount, key_id: str, secret: str, words: str, advice: str
 ) -> None:
     """With what it is, and where the right one is made."""
@@ -350,7 +348,7 @@ def test_signature_is_the_sdks(params: dict[str, str], secret: str) -> None:
     assert sent.pop("Signature") == signature("POST", sent, Secret(secret))
 
 
-def test_moment_is_told_in_utc() -> None:
+def test_moment_is_written_in_utc() -> None:
     """Whatever zone the clock is in."""
     moment = datetime(2026, 11, 24, 20, 0, 5, tzinfo=timezone(timedelta(hours=8)))
 

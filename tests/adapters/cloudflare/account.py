@@ -36,7 +36,6 @@ class CloudflareAccount(ZoneAccount):
         self.service.add_token(TOKEN)
 
     def add_zone(self, name: str) -> None:
-        """Put a zone into the account."""
         self.service.add_zone(name)
 
     def connect(self, late: timedelta = timedelta(), **settings: Any) -> DnsProvider:
@@ -57,14 +56,12 @@ class CloudflareAccount(ZoneAccount):
         times: int = 1,
         does_the_work: bool = False,
     ) -> None:
-        """Answer the next calls that match with a code and a status."""
         code, status = refusal
         self.service.answer_next(
             which, int(code), status=status, times=times, does_the_work=does_the_work
         )
 
     def calls(self, pattern: str = "*") -> list[str]:
-        """Give the "METHOD /path" of the calls so far."""
         return [request.label for request in self.service.calls(pattern)]
 
 

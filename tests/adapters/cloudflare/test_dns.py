@@ -31,7 +31,6 @@ GLOBAL_KEY = "c2547eb745079dac9320b638f5e225cf483cc"  # as long as a real one
 
 @pytest.fixture
 def account() -> Iterator[CloudflareAccount]:
-    """An account that holds example.com."""
     with cloudflare_account() as account:
         account.add_zone("example.com")
         yield account
@@ -39,7 +38,6 @@ def account() -> Iterator[CloudflareAccount]:
 
 @pytest.fixture
 def provider(account: CloudflareAccount) -> DnsProvider:
-    """The provider of the account."""
     return account.connect()
 
 
@@ -199,7 +197,7 @@ def test_token_that_may_only_read(account: CloudflareAccount) -> None:
     ],
     ids=["global", "capitals", "prefixed", "origin", "bearer", "quoted", "empty", "unicode"],
 )
-def test_wrong_kind_of_key_is_told_before_anything_is_sent(
+def test_wrong_kind_of_key_is_reported_before_anything_is_sent(
     account: CloudflareAccount, token: str, words: str
 ) -> None:
     """With what it is, and where the right one is made."""

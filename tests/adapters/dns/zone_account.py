@@ -11,8 +11,6 @@ NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 
 
 class ZoneAccount:
-    """The zones' clock is the sum of the pauses so far."""
-
     def __init__(self) -> None:
         self.waits = Waits()
         self.zones = Zones(self.waits.clock)

@@ -54,11 +54,9 @@ class DnspodAccount(ZoneAccount):
         )
 
     def add_zone(self, name: str) -> None:
-        """Put a domain into the account."""
         self.service.add_domain(name)
 
     def denied(self) -> DnsProvider:
-        """Return a provider whose token is another's."""
         return self.connect(token=Secret("0" * 32))
 
     def refuse_next(
@@ -74,15 +72,12 @@ class DnspodAccount(ZoneAccount):
         self.service.answer_next(action, str(refusal[0]), times=times, does_the_work=does_the_work)
 
     def calls(self, which: str = "*") -> list[str]:
-        """Return the actions of the calls so far."""
         return [call.action for call in self.service.calls(which.removeprefix("POST /"))]
 
     def ids(self, name: str) -> list[str]:
-        """Give the ids of the TXT records at the name."""
         return [str(record.id) for record in self.zones.records(name=name, rtype="TXT")]
 
     def actions(self) -> list[str]:
-        """Give the actions of the calls so far."""
         return [call.action for call in self.service.calls()]
 
 

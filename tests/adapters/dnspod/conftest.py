@@ -12,7 +12,6 @@ from tests.adapters.dnspod.account import DnspodAccount, dnspod_account
 
 @pytest.fixture
 def account() -> Iterator[DnspodAccount]:
-    """An account that holds example.com."""
     with dnspod_account() as account:
         account.service.add_domain("example.com")
         yield account
@@ -20,5 +19,4 @@ def account() -> Iterator[DnspodAccount]:
 
 @pytest.fixture
 def provider(account: DnspodAccount) -> DnsProvider:
-    """The provider of the account."""
     return account.connect()

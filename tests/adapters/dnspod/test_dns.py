@@ -84,7 +84,7 @@ def test_another_process_looks_at_a_record_before_it_removes_it(
     assert [] == account.values(NAME)
 
 
-def test_record_that_is_told_of_otherwise_is_looked_for(
+def test_record_that_is_reported_otherwise_is_looked_for(
     account: DnspodAccount, provider: DnsProvider
 ) -> None:
     """The page that says what a record's fields are called is of 2016."""
@@ -232,7 +232,7 @@ def test_minimum_ttl_is_learned_once_for_each_domain(
 
 
 @pytest.mark.parametrize("code", ["29", "32"])
-def test_ttl_that_stays_refused_is_told(
+def test_ttl_that_stays_refused_is_reported(
     account: DnspodAccount, provider: DnsProvider, code: str
 ) -> None:
     """When the plan's minimum is no reason for the refusal, nothing is tried again."""
@@ -275,7 +275,7 @@ def test_long_list_of_domains_is_read_to_its_end(
 @pytest.mark.parametrize(
     ("status", "words"), [("pause", "paused"), ("spam", "banned"), ("lock", "locked")]
 )
-def test_zone_that_may_not_be_used_is_told(
+def test_zone_that_may_not_be_used_is_reported(
     account: DnspodAccount, provider: DnsProvider, status: str, words: str
 ) -> None:
     """The error names the domain and its state, and nothing is written."""
@@ -329,7 +329,7 @@ def test_zones_are_listed_with_what_is_in_their_way(account: DnspodAccount) -> N
     assert "is paused at DNSPod" in str(zones["example.net"])
 
 
-def test_clock_of_dnspod_is_told_without_the_token(account: DnspodAccount) -> None:
+def test_clock_of_dnspod_is_reported_without_the_token(account: DnspodAccount) -> None:
     """By `GET /`, which answers 404."""
     ahead = cast("Any", account.connect()).clock_ahead()
 
@@ -338,7 +338,7 @@ def test_clock_of_dnspod_is_told_without_the_token(account: DnspodAccount) -> No
     assert "token" not in request.query
 
 
-def test_dnspod_that_does_not_answer_tells_no_time(account: DnspodAccount) -> None:
+def test_dnspod_that_does_not_answer_shows_no_time(account: DnspodAccount) -> None:
     """That is told as it is."""
     account.service.faults.add(Fault.reset_before(), on="GET /", times=None)
 

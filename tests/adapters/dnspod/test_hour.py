@@ -7,8 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from certferry.adapters.dnspod.client import HourlyBudget
-from certferry.adapters.dnspod.rate import rate_of
+from certferry.adapters.dnspod.dns import HourlyBudget, rate_of
 from certferry.errors import DnsUnavailable, Interrupted
 from certferry.ports.dns import DnsProvider
 from certferry.ports.progress import Pause
@@ -27,7 +26,6 @@ LIMIT = 60
 
 
 def limited(account: DnspodAccount) -> DnsProvider:
-    """Begin a run that keeps to as much as the stand-in allows."""
     account.service.calls_per_hour = LIMIT
     return account.connect(requests_per_hour=LIMIT)
 
@@ -38,7 +36,6 @@ def write(provider: DnsProvider, number: int) -> None:
 
 
 def pauses(account: DnspodAccount) -> list[int]:
-    """Give the pauses of a second and more."""
     return [round(seconds) for seconds in account.waits.seconds if seconds >= 1]
 
 
@@ -117,19 +114,15 @@ class Counted:
         self.turns = 0
 
     def wait(self) -> None:
-        """Count a turn."""
         self.turns += 1
 
 
 class WatchedMemory(MemoryAccount):
-    """A memory that knows whether a note is just being changed."""
-
     def __init__(self) -> None:
         super().__init__()
         self.is_changing = False
 
     def update(self, name: str, change: Edit) -> str | None:
-        """See `AccountMemory.update`."""
         self.is_changing = True
         try:
             return super().update(name, change)
@@ -146,17 +139,15 @@ class Runs:
         self.pace = Counted()
 
     def now(self) -> datetime:
-        """Give the time."""
         return BUDGET_NOW + timedelta(seconds=self.waits.clock())
 
     def run(self, pause: Pause | None = None) -> HourlyBudget:
-        """Begin one more run."""
         return HourlyBudget(
             RATE, memory=self.memory, pace=self.pace, pause=pause or self.waits, now=self.now
         )
 
 
-def test_a_burst_is_not_held_up() -> None:
+def test_a_burst_is_not_delayed() -> None:
     """Each turn goes on to the pace of seconds."""
     runs = Runs()
     run = runs.run()

@@ -330,7 +330,6 @@ JSON = st.recursive(
 
 @pytest.fixture(scope="module")
 def odd_service() -> Iterator[tuple[HttpService, dict[str, object]]]:
-    """A service that answers whatever the test wants."""
     answers: dict[str, object] = {}
 
     def handle(request: Request) -> Response:

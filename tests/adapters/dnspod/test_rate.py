@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from certferry.adapters.dnspod.rate import CLOCKS_APART, HOUR, Rate, Turn, rate_of, take_turn
+from certferry.adapters.dnspod.dns import CLOCKS_APART, HOUR, Rate, Turn, rate_of, take_turn
 from tests.core.strategies import NOW
 
 DNSPOD = rate_of(3600)
@@ -20,12 +20,10 @@ arrivals = st.lists(st.tuples(gaps, st.integers(1, 1500)), min_size=1, max_size=
 
 
 def written(moment: datetime) -> str:
-    """Give a note that says this moment."""
     return moment.isoformat()
 
 
 def is_given(rate: Rate, note: str, moment: datetime) -> bool:
-    """Tell whether there is a turn."""
     return take_turn(rate, note, moment).wait == NO_WAIT
 
 
@@ -46,7 +44,6 @@ class Account:
         return turn.wait
 
     def send(self) -> None:
-        """Send a request as soon as there is a turn."""
         while (wait := self.ask()) > NO_WAIT:
             self.time += wait
         self.sent.append(self.time)
@@ -174,7 +171,7 @@ def test_what_cannot_be_true_counts_as_a_burst_just_sent(note: str) -> None:
     assert Turn(timedelta(seconds=1.2), written(NOW + timedelta(minutes=12))) == turn
 
 
-def test_a_clock_that_is_a_little_behind_is_believed() -> None:
+def test_a_clock_that_is_a_little_behind_is_trusted() -> None:
     """Two hosts share the note, and the later one must not give the earlier one's turns away."""
     note = written(NOW + timedelta(minutes=12, seconds=30))
 

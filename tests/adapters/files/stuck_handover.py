@@ -10,7 +10,7 @@ import os
 import sys
 from pathlib import Path
 
-from certferry.adapters.files.handover import handed_over, sweep
+from certferry.adapters.files.directory import handed_over, sweep_handovers
 from tests.adapters.receivers.bench import issue
 
 MANY = range(50)
@@ -27,7 +27,6 @@ def refuse(event: str, given: tuple[object, ...]) -> None:
 
 
 def names(directory: Path) -> list[str]:
-    """Give what lies there."""
     return sorted(path.name for path in directory.iterdir())
 
 
@@ -40,7 +39,7 @@ def main(workspace: Path) -> None:
     after = names(directory)
     for key in ("privkey.pem", DRAFT):
         (directory / key).touch()
-    sweep(workspace)
+    sweep_handovers(workspace)
     swept = names(directory)
     print(json.dumps({"after": after, "swept": swept}))  # noqa: T201 - it is what the test hears
 

@@ -13,7 +13,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from certferry.adapters.files import handover
+from certferry.adapters.files import directory as handover
 from certferry.adapters.files.source import LARGEST, PemFileSource
 from certferry.core.desired.certificate import PemFiles
 from certferry.errors import CertferryError, CertificateError, PlanRefused
@@ -39,7 +39,6 @@ class Directory:
         self.write(self.issued)
 
     def issue(self) -> Issued:
-        """Issue a certificate for the names."""
         now = datetime.now(UTC)
         return self.authority.issue(NAMES, now, now + timedelta(days=90))
 
@@ -50,7 +49,6 @@ class Directory:
 
     @property
     def files(self) -> PemFiles:
-        """Where they are."""
         return PemFiles(str(self.fullchain), str(self.privkey))
 
     def refused(self) -> CertferryError:
@@ -63,13 +61,11 @@ class Directory:
 
 @pytest.fixture(scope="module")
 def authority() -> Authority:
-    """A CA with an intermediate."""
     return Authority("Their CA")
 
 
 @pytest.fixture
 def directory(tmp_path: Path, authority: Authority) -> Directory:
-    """A pair in order."""
     return Directory(tmp_path, authority)
 
 
@@ -176,7 +172,9 @@ def test_damaged_file_is_named(directory: Directory, which: str) -> None:
 
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
 @pytest.mark.parametrize("which", ["fullchain", "privkey"])
-def test_text_of_another_encoding_is_told(directory: Directory, which: str, encoding: str) -> None:
+def test_text_of_another_encoding_is_reported(
+    directory: Directory, which: str, encoding: str
+) -> None:
     """Notepad's "Unicode" is named, with what to do."""
     path: Path = getattr(directory, which)
     path.write_bytes(("\ufeff" + path.read_text()).encode(encoding))
@@ -187,7 +185,9 @@ def test_text_of_another_encoding_is_told(directory: Directory, which: str, enco
     assert "save it as UTF-8" in str(refused.hint)
 
 
-def test_binary_form_is_told_with_the_command_that_turns_it_into_text(directory: Directory) -> None:
+def test_binary_form_is_reported_with_the_command_that_turns_it_into_text(
+    directory: Directory,
+) -> None:
     """DER of a certificate and of a key, each with OpenSSL's own program for it."""
     leaf = x509.load_pem_x509_certificate(directory.issued.fullchain_pem.encode())
     key = serialization.load_pem_private_key(directory.issued.privkey_pem.encode(), None)
@@ -219,7 +219,7 @@ def test_pipe_is_not_waited_for(directory: Directory, which: str) -> None:
     assert f"{path}: is not a regular file" == str(directory.refused())
 
 
-def test_files_that_were_mixed_up_are_told(directory: Directory) -> None:
+def test_files_that_were_mixed_up_are_reported(directory: Directory) -> None:
     """A key in the certificate's place, and the other way round, are named as what they are."""
     key_first = PemFiles(str(directory.privkey), str(directory.privkey))
     certificate_twice = PemFiles(str(directory.fullchain), str(directory.fullchain))
@@ -230,7 +230,7 @@ def test_files_that_were_mixed_up_are_told(directory: Directory) -> None:
         PemFileSource().read(certificate_twice)
 
 
-def test_key_with_a_passphrase_is_told(directory: Directory) -> None:
+def test_key_with_a_passphrase_is_reported(directory: Directory) -> None:
     """With the command that takes it away."""
     key = serialization.load_pem_private_key(directory.issued.privkey_pem.encode(), None)
     directory.privkey.write_bytes(
@@ -259,7 +259,7 @@ def test_file_that_is_not_there_is_named(directory: Directory, which: str) -> No
     assert missing.hint is not None
 
 
-def test_what_is_no_pem_is_told(directory: Directory) -> None:
+def test_what_is_no_pem_is_reported(directory: Directory) -> None:
     """Empty, binary and huge files, and a directory."""
     for content in (b"", b"\x00\xff" * 100, b"x" * (LARGEST + 1)):
         directory.fullchain.write_bytes(content)
@@ -296,6 +296,6 @@ def test_key_of_another_directory_stays(tmp_path: Path) -> None:
     with handover.handed_over(issue(), tmp_path / "handover") as directory:
         directory.rename(tmp_path / "moved")
         directory.symlink_to(elsewhere)
-    handover.sweep(tmp_path / "handover")
+    handover.sweep_handovers(tmp_path / "handover")
 
     assert "another's key" == (elsewhere / "privkey.pem").read_text()

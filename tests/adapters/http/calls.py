@@ -28,7 +28,6 @@ def at_once(seconds: float) -> None:
 def new_client(
     waits: Callable[[float], None], attempts: int = 4, timeouts: Timeouts = TIMEOUTS
 ) -> HttpClient:
-    """Give a client that waits by these pauses."""
     return HttpClient(
         pace=Pacer(1000, pause=at_once),
         pause=waits,
@@ -39,12 +38,10 @@ def new_client(
 
 
 def get(url: str) -> Callable[[], Request]:
-    """Prepare a read."""
     return lambda: Request("GET", url, {"Authorization": SECRET})
 
 
 def post(url: str) -> Callable[[], Request]:
-    """Prepare a write."""
     return lambda: Request("POST", url, {"Authorization": SECRET}, SECRET.encode())
 
 

@@ -14,7 +14,6 @@ from tests.adapters.waits import Waits
 
 @pytest.fixture
 def waits() -> Waits:
-    """Give pauses that return at once."""
     return Waits()
 
 
@@ -27,11 +26,9 @@ def service() -> Iterator[httpd.HttpService]:
 
 @pytest.fixture
 def client(waits: Waits) -> HttpClient:
-    """Give the client under test."""
     return new_client(waits)
 
 
 @pytest.fixture
 def impatient(waits: Waits) -> HttpClient:
-    """Give the client with a short read timeout."""
     return new_client(waits, timeouts=SHORT)

@@ -418,7 +418,6 @@ PUBLIC = {"api.example.com", "domain", "limit", "Qiniu"}
 
 
 def told(url: str, body: bytes, **headers: str) -> str:
-    """Say what a report shows of an answer of 200."""
     came = Answer(200, {}, body)
     [line] = reported([Exchange(Request("GET", url, headers), came)], PUBLIC)
     return str(line)
@@ -471,17 +470,13 @@ def test_answers(body: bytes, answer: str) -> None:
 
 
 class Moment:
-    """A clock that is set by hand."""
-
     def __init__(self) -> None:
         self.now = 0.0
 
     def clock(self) -> float:
-        """Give the time."""
         return self.now
 
     def pause(self, seconds: float) -> None:
-        """Let time pass at once."""
         self.now += seconds
 
 

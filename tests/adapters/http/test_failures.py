@@ -114,7 +114,9 @@ def test_a_long_answer(client: HttpClient) -> None:
     assert body == answer.body
 
 
-@pytest.mark.parametrize(("status", "passing"), [(200, True), (404, False), (502, True)])
+@pytest.mark.parametrize(
+    ("status", "passing"), [(200, True), (404, False), (408, True), (502, True)]
+)
 def test_a_web_page_is_no_answer(
     status: int, passing: object, client: HttpClient, service: httpd.HttpService
 ) -> None:
@@ -420,7 +422,6 @@ def server_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLConte
 
 @pytest.fixture
 def service_in_tls(server_side: ssl.SSLContext) -> Iterator[httpd.HttpService]:
-    """Start an HTTPS service."""
     with httpd.HttpService(
         lambda request: httpd.Response.json({"path": request.path}), tls=server_side
     ) as running:
@@ -435,8 +436,6 @@ def client(waits: Waits, whole: timedelta = timedelta(seconds=30)) -> HttpClient
 
 
 def within_tls(context: ssl.SSLContext, treat: Treat) -> Treat:
-    """Treat what comes by TLS."""
-
     def secured(connection: socket.socket) -> None:
         with context.wrap_socket(connection, server_side=True) as inside:
             treat(inside)

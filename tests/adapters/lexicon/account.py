@@ -15,7 +15,6 @@ from tests.support.powerdns import KEY, PowerDns
 def connected(
     provider: str, options: dict[str, Secret | str], pause: Any = None, **settings: Any
 ) -> LexiconRecords:
-    """Connect a provider of lexicon."""
     timeout = settings.pop("timeout", timedelta(seconds=20))
     written = Settings(provider=provider, options=options, timeout=timeout, **settings)
     made = connect(written, connected_with(pause=pause or Waits()))

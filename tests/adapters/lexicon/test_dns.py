@@ -19,9 +19,15 @@ from lexicon._private.providers.gandi import Provider
 from lexicon.config import ConfigResolver
 from requests.adapters import HTTPAdapter
 
-from certferry.adapters.lexicon.client import LexiconCalls, LexiconErrors, is_no_zone
-from certferry.adapters.lexicon.dns import BY_OTHER_MEANS, LexiconRecords, records_of
-from certferry.core.discovery.survey import FoundZone
+from certferry.adapters.lexicon.dns import (
+    BY_OTHER_MEANS,
+    LexiconCalls,
+    LexiconErrors,
+    LexiconRecords,
+    is_no_zone,
+    records_of,
+)
+from certferry.core.discovery.inventory import FoundZone
 from certferry.core.secret import Secret
 from certferry.errors import (
     ConfigError,
@@ -93,7 +99,6 @@ class AtGandi(LexiconCalls):
 
     @contextmanager
     def opened(self, zone: str) -> Iterator[Any]:
-        """Make it for an address on loopback."""
         options = {"auth_token": "k" * 40, "api_protocol": "rest"}
         written = {"provider_name": "gandi", "domain": zone, "gandi": options}
         provider: Any = Provider(ConfigResolver().with_dict(written))  # type: ignore[no-untyped-call]  # lexicon types it not
@@ -168,7 +173,7 @@ def test_other_records_stay_where_an_id_is_that_of_a_name() -> None:
         assert {"A": ["192.0.2.1"]} == gandi.sets
 
 
-def test_record_that_was_silently_not_written_is_told(deaf: Deaf) -> None:
+def test_record_that_was_silently_not_written_is_reported(deaf: Deaf) -> None:
     """The provider's list is asked, some times; another run looks for the record."""
     waits = Waits()
 
@@ -179,7 +184,7 @@ def test_record_that_was_silently_not_written_is_told(deaf: Deaf) -> None:
     assert 7 == waits.clock()
 
 
-def test_record_that_was_silently_not_removed_is_told(deaf: Deaf) -> None:
+def test_record_that_was_silently_not_removed_is_reported(deaf: Deaf) -> None:
     """It is there still, and a later run is to remove it."""
     with pytest.raises(DnsUnavailable, match=f"{NAME}.*still has the record"):
         at(deaf.http.url).remove_txt(NAME, THEIRS, None)
@@ -202,7 +207,7 @@ def test_record_that_is_there_is_not_written_again(deaf: Deaf) -> None:
         (502, DnsUnavailable, "some minutes"),
     ],
 )
-def test_what_the_service_refuses_is_told(
+def test_what_the_service_refuses_is_reported(
     deaf: Deaf, status: int, kind: type[DnsError], advice: str
 ) -> None:
     """With the provider and the status, and without the key."""
@@ -215,7 +220,7 @@ def test_what_the_service_refuses_is_told(
     assert "a-key-of" not in f"{told.value} {told.value.hint}"
 
 
-def test_answer_that_is_none_is_told(deaf: Deaf) -> None:
+def test_answer_that_is_none_is_reported(deaf: Deaf) -> None:
     """Whatever the provider makes of it."""
     deaf.http.faults.add(Fault.html(200), times=None)
 
@@ -282,7 +287,7 @@ def test_run_that_is_stopped_waits_for_no_answer(deaf: Deaf) -> None:
     assert {OURS, VALUE} == set(ended)
 
 
-def test_library_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_library_that_is_not_there_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     """With what to run."""
     for name in [one for one in sys.modules if one.partition(".")[0] == "lexicon"]:
         monkeypatch.delitem(sys.modules, name)
@@ -293,7 +298,7 @@ def test_library_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.parametrize("provider", ["", "nosuch", "../cloudflare", "gandi.evil"])
-def test_provider_that_lexicon_does_not_know_is_told(provider: str) -> None:
+def test_provider_that_lexicon_does_not_know_is_reported(provider: str) -> None:
     """Before anything is sent."""
     with pytest.raises(ConfigError, match="knows no provider") as told:
         connected(provider, {})
@@ -301,7 +306,7 @@ def test_provider_that_lexicon_does_not_know_is_told(provider: str) -> None:
     assert "lexicon --help" in str(told.value.hint)
 
 
-def test_provider_that_needs_more_libraries_is_told() -> None:
+def test_provider_that_needs_more_libraries_is_reported() -> None:
     """As lexicon itself would say."""
     with pytest.raises(DnsRejected, match="more libraries") as told:
         connected("localzone", {}).add_txt(NAME, VALUE)
@@ -330,7 +335,7 @@ def test_answer_without_an_end_is_given_up() -> None:
         at(f"http://{host}", zones=(ZONE,)).add_txt(NAME, VALUE)
 
 
-def test_request_without_an_answer_is_told_without_its_address() -> None:
+def test_request_without_an_answer_is_reported_without_its_address() -> None:
     """The library's words quote it, and some services have the key in it."""
     with nothing_listens() as port, pytest.raises(DnsUnavailable) as told:
         at(f"http://127.0.0.1:{port}/planted-in-the-path", zones=(ZONE,)).add_txt(NAME, VALUE)
@@ -393,7 +398,7 @@ def test_providers_that_are_offered_send_with_requests_alone() -> None:
     assert {one for one in found if one[0] not in BY_OTHER_MEANS} == HALF
 
 
-def test_options_that_are_missing_are_told(powerdns: PowerDns) -> None:
+def test_options_that_are_missing_are_reported(powerdns: PowerDns) -> None:
     """In the provider's words."""
     provider = connected("powerdns", {"pdns_server": powerdns.url})
 
@@ -414,7 +419,7 @@ def test_options_that_are_missing_are_told(powerdns: PowerDns) -> None:
         ("", False),
     ],
 )
-def test_words_tell_a_zone_that_is_missing_from_keys_that_are_refused(
+def test_words_distinguish_a_zone_that_is_missing_from_keys_that_are_refused(
     said: str, *, expected: bool
 ) -> None:
     """Lexicon raises one and the same for both."""
@@ -434,8 +439,6 @@ def test_error_of_a_request_without_an_answer_may_pass() -> None:
 
 
 class Listed:
-    """A provider whose list has names as services write them."""
-
     def __init__(self, *records: dict[str, str]) -> None:
         self._records = records
 

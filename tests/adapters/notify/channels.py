@@ -53,16 +53,13 @@ class Clock:
         self.now = now
 
     def __call__(self) -> datetime:
-        """The moment."""
         return self.now
 
     def pass_time(self, duration: timedelta) -> None:
-        """Go on."""
         self.now += duration
 
 
 def context(now: Callable[[], datetime] | None = None) -> Context:
-    """What a run gives to a channel."""
     given = connected_with() if now is None else connected_with(now=now)
     return replace(
         given, http=lambda _: short_http(time.sleep, "the service", AT_ANY_PACE), run=_run
@@ -75,7 +72,6 @@ def _run(arguments: Sequence[str], within: timedelta, given: bytes = b"") -> End
 
 
 def connect(kind: str, given: Context | None = None, **settings: Any) -> Notifier:
-    """Connect a channel of a type."""
     adapter = installed().find(CHANNELS, kind).adapter
     notifier: Notifier = adapter.connect(adapter.Settings(**settings), given or context())
     return notifier

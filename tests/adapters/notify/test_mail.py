@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from certferry.core.assessment.notifications import Message
+from certferry.core.assessment.notices import Message
 from certferry.core.secret import Secret
 from certferry.errors import ConfigError
 from certferry.ports.notifier import AgainAt, Answered, RefusedForGood, Sent
@@ -21,13 +21,11 @@ NIGHT, DAY = "night@example.com", "day@example.com"
 
 @pytest.fixture
 def server() -> Iterator[MailServer]:
-    """A server that begins TLS later."""
     with MailServer("starttls") as server:
         yield server
 
 
 def send(server: MailServer, folder: Path, *to: str, **settings: Any) -> Answered:
-    """Send a message to one address."""
     bundle = folder / "ca.pem"
     bundle.write_text(server.authority.root_pem)
     usual = {"user": USER, "password": Secret(PASSWORD), "from_": USER, "ca_bundle": bundle}

@@ -46,7 +46,6 @@ CASE = {case.kind: case for case in reversed(CASES)}
 
 
 def again_at(answered: Answered) -> datetime:
-    """The moment of an answer that asks for patience."""
     assert isinstance(answered, AgainAt), answered
     return answered.moment
 
@@ -236,7 +235,6 @@ def test_apprise_that_knows_no_such_service() -> None:
 
 
 def apprise_at(address: str) -> Answered:
-    """Send a message by Apprise."""
     return connect("apprise", url=Secret(address)).send(message())
 
 
@@ -329,7 +327,6 @@ def impatient() -> Context:
 
 
 def answer_to(fault: Fault, case: Case, service: MessageService) -> Answered:
-    """Send a message to a service that commits a fault."""
     service.faults.add(fault)
     answered = connect(case.kind, impatient(), **case.settings(service)).send(message())
     assert set() == shown(answered, (*case.secrets, "127.0.0.1", "elsewhere.example"))
@@ -367,7 +364,7 @@ def test_what_may_pass(case: Case, fault: Fault) -> None:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.kind)
 @pytest.mark.parametrize("fault", FOR_GOOD.values(), ids=list(FOR_GOOD))
-def test_what_an_operator_has_to_put_right(case: Case, fault: Fault) -> None:
+def test_what_an_operator_has_to_fix(case: Case, fault: Fault) -> None:
     """No redirect is followed, and no words are taken for a yes."""
     with case.service() as service:
         assert isinstance(answer_to(fault, case, service), RefusedForGood)

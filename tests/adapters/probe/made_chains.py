@@ -20,8 +20,6 @@ Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 @dataclass(frozen=True)
 class Made:
-    """A certificate and its key."""
-
     certificate: x509.Certificate
     key: Key
 

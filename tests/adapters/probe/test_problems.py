@@ -57,14 +57,12 @@ class Looking:
         )
 
     def look(self, place: tuple[str, int], host: str = HOST) -> tuple[Served, ...]:
-        """Look at a host that is at this address and port alone."""
         address, port = place
         if host == HOST:
             self.zones.seed(host, "AAAA" if ":" in address else "A", address)
         return self.probe().served_by([Host(host, port)])[Host(host, port)]
 
     def probe(self) -> TlsProbe:
-        """Give the probe."""
         resolvers = [(self.dns.resolver.address, self.dns.port)]
         return TlsProbe(resolvers, lambda: NOW, pause=lambda _: None, ca_bundle=self.roots)
 
@@ -92,7 +90,6 @@ def expired_copy(ca: Ca) -> Made:
 
 
 def without_server_key_usage() -> str:
-    """A certificate for clients."""
     return CA.leaf(HOST, for_servers=False).pem(CA.intermediate)
 
 
@@ -473,5 +470,4 @@ def test_hosts_have_their_own_ports(looking: Looking, tmp_path: Path) -> None:
 
 
 def fingerprint_of(leaf: Made) -> str:
-    """Give the leaf's identity."""
     return leaf.certificate.fingerprint(hashes.SHA256()).hex()

@@ -19,7 +19,7 @@ from pathlib import Path
 import dns.message
 import pytest
 
-from certferry.adapters.probe.resolver_look import ResolverLook
+from certferry.adapters.probe.resolvers import ResolverCheck
 from certferry.adapters.probe.tls import ADDRESSES_AT_ONCE, DOMAINS_AT_ONCE, TlsProbe
 from certferry.adapters.probe.trust import Trust
 from certferry.core.findings import Code
@@ -71,7 +71,6 @@ class Edges:
         return issued.fingerprint
 
     def point(self, domain: str) -> None:
-        """Give a domain the edges' addresses."""
         for address in self.qiniu.edges.addresses:
             self.zones.seed(domain, "A", address)
 
@@ -88,7 +87,6 @@ class Edges:
         )
 
     def look(self, domain: str, *resolvers: tuple[str, int]) -> tuple[Served, ...]:
-        """Look at one domain."""
         return self.probe(*resolvers).served([domain])[domain]
 
 
@@ -243,7 +241,6 @@ def test_domains_are_looked_at_side_by_side(edges: Edges) -> None:
 
 
 def see_off_together(server: socket.socket, count: int) -> None:
-    """Close connections when so many are open at the same time."""
     with ExitStack() as guests:
         for _ in range(count):
             guests.enter_context(server.accept()[0])
@@ -417,14 +414,13 @@ class World:
         """The resolver, and its switches."""
         return self.dns.resolver
 
-    def look(self, *more: str, at_home: bool = False, patient: bool = True) -> ResolverLook:
+    def look(self, *more: str, at_home: bool = False, patient: bool = True) -> ResolverCheck:
         """Look through it, and through what else is named."""
         places = [(address, self.dns.port) for address in (ADDRESSES[1], *more)]
         within = ANSWER_WITHIN if patient else IMPATIENT
-        return ResolverLook(places, within, at_home=at_home)
+        return ResolverCheck(places, within, at_home=at_home)
 
     def domain(self, *, at_home: bool = False) -> list[tuple[Code | str, Severity]]:
-        """Give the codes of what is found at the domain."""
         found = self.look(at_home=at_home).domains({ASKED: CNAME})
         assert all(finding.subject == ASKED for finding in found)
         return [(finding.code, finding.severity) for finding in found]
@@ -432,7 +428,6 @@ class World:
 
 @pytest.fixture
 def world() -> Iterator[World]:
-    """A domain that leads to the CDN is yet to be seeded."""
     zones = Zones()
     zones.add_zone("example.com", [NS])
     zones.add_zone("cdn.test", [NS])
@@ -552,7 +547,7 @@ def test_record_of_another_class_is_no_address() -> None:
     daemon = DnsDaemon({ADDRESSES[1]: handle})
     daemon.start()
     try:
-        look = ResolverLook([(ADDRESSES[1], daemon.port)], ANSWER_WITHIN)
+        look = ResolverCheck([(ADDRESSES[1], daemon.port)], ANSWER_WITHIN)
 
         assert [] == look.domains({ASKED: CNAME})
     finally:

@@ -36,7 +36,7 @@ def script(tmp_path: Path, body: str) -> list[str]:
     return [str(path)]
 
 
-def test_program_is_told_what_to_do_with_which_name_and_value(tmp_path: Path) -> None:
+def test_program_gets_what_to_do_with_which_name_and_value(tmp_path: Path) -> None:
     """Behind its own arguments, and no shell makes anything of them."""
     log = tmp_path / "log"
     command = script(tmp_path, f'printf "%s|" "$@" >> {log}')
@@ -113,7 +113,7 @@ def test_program_that_never_ends_is_ended_with_its_children(tmp_path: Path) -> N
     assert eventually(lambda: not child.exists() or "Z" in (child / "stat").read_text().split()[2])
 
 
-def test_program_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_program_that_is_not_there_is_reported(tmp_path: Path) -> None:
     """Nothing was written for sure."""
     with pytest.raises(DnsRejected, match="cannot be found or run"):
         connected([str(tmp_path / "none")]).add_txt(NAME, "value")
@@ -178,7 +178,7 @@ def test_run_that_is_stopped_ends_the_program_and_those_that_wait(tmp_path: Path
     assert {"one", "two"} == set(ended)
 
 
-def test_command_of_nothing_is_told() -> None:
+def test_command_of_nothing_is_reported() -> None:
     """When it is connected, as every mistake in the settings."""
     with pytest.raises(ConfigError, match="`command`"):
         connect(Settings(()), connected_with())

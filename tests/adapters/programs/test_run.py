@@ -29,7 +29,6 @@ DEADLINE = 10  # seconds for something to happen
 
 @pytest.fixture
 def said(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
-    """Give what went to the log."""
     caplog.set_level(logging.INFO)
     return lambda: [record.getMessage() for record in caplog.records]
 
@@ -69,7 +68,7 @@ def test_environment_and_directory(tmp_path: Path, said: Callable[[], list[str]]
     assert [f"/bin/sh: {os.environ['HOME']} so {tmp_path}"] == said()
 
 
-def test_variables_that_are_told_or_withheld(
+def test_variables_that_are_passed_or_withheld(
     tmp_path: Path, said: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What it is told counts, whatever certferry has under that name; what is withheld is not
@@ -129,7 +128,6 @@ KEYS: dict[str, PrivateKeyTypes] = {
 
 
 def pem_of(kind: str, form: PrivateFormat) -> str:
-    """Write a key as a program of the operator's may have it."""
     return KEYS[kind].private_bytes(Encoding.PEM, form, NoEncryption()).decode()
 
 
@@ -168,7 +166,7 @@ def test_key_in_a_frame_is_not_told(
     with pytest.raises(DeployError) as failed:
         run(program(tmp_path, "/bin/sh", "-c", f"{how}; exit 1"), {}, no_pause, hidden=hidden)
 
-    assert [] == lines_told(pem, "\n".join([*said(), str(failed.value)]))
+    assert [] == lines_logged(pem, "\n".join([*said(), str(failed.value)]))
 
 
 @pytest.mark.parametrize("kind", KEYS)
@@ -186,17 +184,17 @@ def test_our_key_without_a_frame_is_not_told(
 
     told = "\n".join([*said(), str(failed.value)])
     assert "•••" in told
-    assert [] == lines_told(pem, told)
+    assert [] == lines_logged(pem, told)
 
 
-def lines_told(pem: str, told: str) -> list[str]:
+def lines_logged(pem: str, told: str) -> list[str]:
     """Give the lines of a key's body that were told, with or without what stands between them."""
     body = [line for line in pem.splitlines() if "-----" not in line]
     unwrapped = "".join(told.split())
     return [line for line in body if line[:20] in told or line[-20:] in told or line in unwrapped]
 
 
-def test_words_around_a_key_are_told(tmp_path: Path, said: Callable[[], list[str]]) -> None:
+def test_words_around_a_key_are_reported(tmp_path: Path, said: Callable[[], list[str]]) -> None:
     """The operator looks at the log because of them."""
     (tmp_path / "key").write_text(pem_of("EC", PrivateFormat.TraditionalOpenSSL))
     script = "echo with key:; cat key; echo 'nginx: bad key'; exit 1"

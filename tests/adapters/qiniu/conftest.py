@@ -15,36 +15,32 @@ from tests.adapters.qiniu.place import Place, bundle, open_place
 
 @pytest.fixture
 def place() -> Iterator[Place]:
-    """Run a strict stand-in that resets what a change leaves out."""
     with open_place() as opened:
         yield opened
 
 
 @pytest.fixture
 def target(place: Place) -> Qiniu:
-    """Give the target under test."""
     return place.target()
 
 
 @pytest.fixture
 def client(place: Place) -> QiniuClient:
-    """Give a client of the account there."""
     return place.client()
 
 
 @pytest.fixture
 def made() -> CertificateBundle:
-    """Give a certificate of the lineage."""
     return bundle("*.example.com")
 
 
 @pytest.fixture
 def label(made: CertificateBundle) -> str:
-    """Give its mark, under which it is uploaded."""
+    """Return its mark, under which it is uploaded."""
     return label_of("img", made.certificate.fingerprint)
 
 
 @pytest.fixture
 def ours(target: Qiniu, made: CertificateBundle) -> str:
-    """Upload it, and give its id."""
+    """Upload it, and return its id."""
     return target.upload("img", made)

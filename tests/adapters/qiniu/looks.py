@@ -17,14 +17,14 @@ def look(*domains: str, kind: Kind = Kind.AUTO, names: tuple[str, ...] = NAMES) 
 
 
 def found(target: Qiniu, what: Scope) -> dict[str, Kind]:
-    """Give the domains that a look finds usable, and what they are."""
+    """Return the domains that a look finds usable, and what they are."""
     domains = target.observe(what).domains
     assert {None} >= {domain.problem for domain in domains}
     return {domain.domain: domain.kind for domain in domains}
 
 
 def problem_of(target: Qiniu, name: str, kind: Kind = Kind.AUTO) -> DeployError:
-    """Give what is wrong with a domain, which must be unavailable for it."""
+    """Return what is wrong with a domain, which must be unavailable for it."""
     [domain] = target.observe(look(name, kind=kind)).domains
     assert DomainState.UNAVAILABLE is domain.state
     assert isinstance(domain.problem, DeployError)

@@ -13,9 +13,8 @@ from typing import Any
 
 from certferry.adapters.http.client import TIMEOUTS
 from certferry.adapters.http.problems import Timeouts
-from certferry.adapters.qiniu.client import QiniuClient
+from certferry.adapters.qiniu.client import QiniuClient, QiniuTransport
 from certferry.adapters.qiniu.target import Qiniu
-from certferry.adapters.qiniu.transport import QiniuTransport
 from certferry.adapters.qiniu.wire import Hosts, QiniuKeys
 from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.certificates.pem import parse_bundle
@@ -51,22 +50,19 @@ class Time:
         self._lock = threading.Lock()
 
     def pause(self, seconds: float) -> None:
-        """Let time pass at once."""
         with self._lock:
             self.pauses.append(seconds)
             self._passed += seconds
 
     def clock(self) -> float:
-        """Give the seconds since the beginning."""
+        """Return the seconds since the beginning."""
         with self._lock:
             return self._passed
 
     def now(self) -> datetime:
-        """Give the moment by the clients' clock."""
         return self.true_now() + self.offset
 
     def true_now(self) -> datetime:
-        """Give the moment by the stand-in's clock."""
         return START + timedelta(seconds=self.clock())
 
 
@@ -84,7 +80,6 @@ class Place:
 
     @property
     def hosts(self) -> Hosts:
-        """Give the stand-in's hosts."""
         service = self.service
         return Hosts(
             service.api_url,
@@ -97,13 +92,12 @@ class Place:
 
     @property
     def context(self) -> Context:
-        """Give what a run would connect the account with."""
         return connected_with(pause=self.time.pause, now=self.time.now, memory=self.memory)
 
     def client(
         self, *, hosts: Hosts | None = None, access_key: str = ACCESS_KEY, secret: str = SECRET_KEY
     ) -> QiniuClient:
-        """Give a client: of this account, on the stand-in's hosts, unless told otherwise."""
+        """Return a client: of this account, on the stand-in's hosts, unless told otherwise."""
         return QiniuClient(
             QiniuTransport(
                 QiniuKeys(Secret(access_key), Secret(secret)),
@@ -124,7 +118,7 @@ class Place:
         secret: str = SECRET_KEY,
         hosts: Hosts | None = None,
     ) -> Qiniu:
-        """Give the target, as a process of its own would have it."""
+        """Return the target, as a process of its own would have it."""
         wait = pause or self.time.pause
         client = self.client(hosts=hosts, access_key=access_key, secret=secret)
         return Qiniu(
@@ -141,11 +135,10 @@ class Place:
             time.sleep(0.01)
 
     def count(self, pattern: str) -> int:
-        """Count the requests whose "METHOD /path" matches."""
         return len(self.service.requests(pattern))
 
     def labels(self) -> list[str]:
-        """Give the names of the certificates that are there, oldest first."""
+        """Return the names of the certificates that are there, oldest first."""
         return [stored.name for stored in self.service.certificates.stored()]
 
 
@@ -161,7 +154,6 @@ def open_place(*, strict: bool = True) -> Iterator[Place]:
 
 
 def bundle_of(issued: Issued) -> CertificateBundle:
-    """Read an issued certificate as the store would hold it."""
     return parse_bundle(issued.fullchain_pem, Secret(issued.privkey_pem))
 
 
@@ -171,7 +163,6 @@ def bundle(*names: str, **options: Any) -> CertificateBundle:
 
 
 def refusal(status: int, code: int | None = None, words: str = "its words", **more: Any) -> Fault:
-    """Make Qiniu answer with an error in place of doing the work."""
     body = {"error": words, **more} | ({} if code is None else {"code": code})
     return Fault.status(
         status, json.dumps(body, ensure_ascii=False).encode(), headers=[("X-Reqid", REQUEST_ID)]
@@ -179,5 +170,4 @@ def refusal(status: int, code: int | None = None, words: str = "its words", **mo
 
 
 def fault_id(fault: Fault) -> str:
-    """Name a fault in a test's id."""
     return f"{fault.kind.value} {fault.code or ''}".strip()

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from certferry.adapters.qiniu.kinds import KODO, PILI
+from certferry.adapters.qiniu.records import KODO, PILI
 from certferry.adapters.qiniu.target import Qiniu
 from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.certificates.lineage import label_of
@@ -31,13 +31,12 @@ KEEP = DesiredHttps()
 
 @pytest.fixture
 def new(place: Place) -> str:
-    """Give the id of a certificate to bind."""
     return qiniu_calls.seed(place.service, [WWW, "*.example.com"], "new")
 
 
 @pytest.fixture
 def old(place: Place) -> str:
-    """Have a domain with HTTPS, redirect, HTTP/2 and two TLS versions; give the bound id."""
+    """Have a domain with HTTPS, redirect, HTTP/2 and two TLS versions; return the bound id."""
     cert_id = qiniu_calls.seed(place.service, [WWW])
     place.service.add_domain(
         WWW, https=cert_id, force_https=True, http2=True, tls_versions=["TLSv1.2", "TLSv1.3"]
@@ -45,13 +44,12 @@ def old(place: Place) -> str:
     return cert_id
 
 
-def bind(target: Qiniu, cert_id: str, wish: DesiredHttps = KEEP, domain: str = WWW) -> None:
-    """Bind a certificate to a domain."""
-    target.bind(domain, Kind.CDN, cert_id, wish)
+def bind(target: Qiniu, cert_id: str, desired: DesiredHttps = KEEP, domain: str = WWW) -> None:
+    target.bind(domain, Kind.CDN, cert_id, desired)
 
 
 def writes(place: Place) -> list[tuple[str, Any]]:
-    """Give the last word of the path and the body of every change that was asked for."""
+    """Return the last word of the path and the body of every change that was asked for."""
     return [
         (request.path.rpartition("/")[2], json.loads(request.body))
         for request in place.service.requests("PUT *")
@@ -59,11 +57,7 @@ def writes(place: Place) -> list[tuple[str, Any]]:
 
 
 def https(place: Place, domain: str = WWW) -> HttpsConf:
-    """Look at a domain's HTTPS as Qiniu has it."""
     return place.service.domain(domain).https
-
-
-# --- switching HTTPS on ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("absent", ["empty", "null", "missing"])
@@ -78,7 +72,7 @@ def test_a_domain_without_https(absent: Any, place: Place, target: Qiniu, new: s
     assert new == place.service.bound(WWW)
 
 
-def test_a_domain_without_https_and_wishes(place: Place, target: Qiniu, new: str) -> None:
+def test_a_domain_without_https_or_desired_settings(place: Place, target: Qiniu, new: str) -> None:
     """What is asked for is set from the first moment on."""
     place.service.add_domain(WWW)
 
@@ -86,9 +80,6 @@ def test_a_domain_without_https_and_wishes(place: Place, target: Qiniu, new: str
 
     found = https(place)
     assert (True, True, ("TLSv1.3",)) == (found.force_https, found.http2, found.tls_versions)
-
-
-# --- replacing a certificate ----------------------------------------------------------------
 
 
 def test_everything_else_stays(place: Place, target: Qiniu, old: str, new: str) -> None:
@@ -120,7 +111,7 @@ def test_tls_versions_that_are_not_reported_are_left_out(
 
 
 @pytest.mark.parametrize(
-    ("wish", "expected"),
+    ("desired", "expected"),
     [
         (DesiredHttps(force_https=False), (False, True, ("TLSv1.2", "TLSv1.3"))),
         (DesiredHttps(http2=False), (True, False, ("TLSv1.2", "TLSv1.3"))),
@@ -128,8 +119,8 @@ def test_tls_versions_that_are_not_reported_are_left_out(
         (DesiredHttps(force_https=True, http2=True), (True, True, ("TLSv1.2", "TLSv1.3"))),
     ],
 )
-def test_only_what_is_wished_changes(
-    wish: DesiredHttps,
+def test_only_what_is_desired_changes(
+    desired: DesiredHttps,
     expected: tuple[object, ...],
     place: Place,
     target: Qiniu,
@@ -137,31 +128,31 @@ def test_only_what_is_wished_changes(
     new: str,
 ) -> None:
     """Each setting by itself."""
-    bind(target, new, wish)
+    bind(target, new, desired)
 
     found = https(place)
     assert expected == (found.force_https, found.http2, found.tls_versions)
 
 
 @pytest.mark.parametrize(
-    "wish",
+    "desired",
     [
         KEEP,
         DesiredHttps(force_https=True, http2=True),
         DesiredHttps(tls_versions=("TLSv1.3", "TLSv1.2")),
     ],
 )
-def test_nothing_is_written_when_all_is_as_wished(
-    wish: DesiredHttps, place: Place, target: Qiniu, old: str
+def test_nothing_is_written_when_all_is_as_desired(
+    desired: DesiredHttps, place: Place, target: Qiniu, old: str
 ) -> None:
-    """Bound already and settings as wished, TLS versions in whatever order: only a look."""
-    bind(target, old, wish)
+    """Bound already and settings as desired, TLS versions in whatever order: only a look."""
+    bind(target, old, desired)
 
     assert [] == place.service.writes()
 
 
 def test_a_setting_alone_is_changed(place: Place, target: Qiniu, old: str) -> None:
-    """The certificate is the same, a setting differs from the wish: one write."""
+    """The certificate is the same, a setting differs from what is desired: one write."""
     bind(target, old, DesiredHttps(force_https=False))
     bind(target, old, DesiredHttps(force_https=False))
 
@@ -190,9 +181,6 @@ def test_a_free_certificate_of_qinius_own(place: Place, target: Qiniu, new: str)
     body = {"certId": new, "forceHttps": True, "http2Enable": False}
     assert [("httpsconf", body)] == writes(place)
     assert new == place.service.bound(WWW)
-
-
-# --- a domain at work -----------------------------------------------------------------------
 
 
 def test_a_change_that_began_a_moment_ago(place: Place, target: Qiniu, old: str, new: str) -> None:
@@ -233,9 +221,6 @@ def test_a_failed_change_is_not_taken_for_the_next_one(
     assert "success" == place.service.domain(WWW).state
 
 
-# --- a domain that cannot be changed --------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     "options",
     [{"state": "frozen"}, {"state": "offlined"}, {"could_operate": False}, {"type": "pan"}],
@@ -263,9 +248,6 @@ def test_a_kind_that_is_not_deployed_to(kind: Kind, place: Place, target: Qiniu)
     assert 0 == place.count("*")
 
 
-# --- lost answers ---------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("fault", LOST, ids=fault_id)
 def test_a_lost_answer_to_a_change_that_takes_long(
     fault: Fault, place: Place, target: Qiniu, old: str, new: str
@@ -284,7 +266,7 @@ def test_a_lost_answer_to_a_change_that_takes_long(
 def test_a_read_that_does_not_show_what_was_bound_yet(
     place: Place, target: Qiniu, old: str, new: str
 ) -> None:
-    """Asked for again, and refused as unchanged: the domain and its settings are as wished."""
+    """Asked for again, and refused as unchanged: the domain and its settings are as desired."""
     place.service.domains.read_lag = timedelta(seconds=5)
     place.service.domains.refuse_unchanged = True
     bind(target, new)
@@ -295,7 +277,7 @@ def test_a_read_that_does_not_show_what_was_bound_yet(
     assert (new, True, True) == (place.service.bound(WWW), found.force_https, found.http2)
 
 
-def test_a_read_that_does_not_show_the_change_under_way(
+def test_a_read_that_does_not_show_the_pending_change(
     place: Place, target: Qiniu, old: str, new: str
 ) -> None:
     """Qiniu refuses the second change: later, and the first one takes its course."""
@@ -375,11 +357,9 @@ class Account:
     made: CertificateBundle
 
     def retire(self, target: Qiniu) -> object:
-        """Remove ours."""
         return target.retire(self.ours, label_of("img", self.there.certificate.fingerprint))
 
     def bind(self, target: Qiniu, kind: Kind, domain: str) -> object:
-        """Bind ours."""
         target.bind(domain, kind, self.ours, DesiredHttps())
         return self.ours
 
@@ -438,7 +418,6 @@ def it(place: Place) -> Account:
 
 
 def disturb(it: Account, write: Write, fault: Fault, times: int | None = 1) -> None:
-    """Have requests for this write meet a fault."""
     service = it.place.service
     for host in (service.api, service.fusion, service.pili):
         host.faults.add(fault, on=write.request, times=times)

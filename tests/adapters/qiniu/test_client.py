@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certferry.adapters.http.client import Request
-from certferry.adapters.qiniu.client import QiniuClient
+from certferry.adapters.qiniu.client import MOST_PAGES, QiniuClient
 from certferry.adapters.qiniu.errors import QiniuFailure
 from certferry.adapters.qiniu.records import (
     CertificateRecord,
@@ -25,7 +25,6 @@ from certferry.adapters.qiniu.records import (
     HttpsRecord,
     UploadBody,
 )
-from certferry.adapters.qiniu.transport import MOST_PAGES
 from certferry.adapters.qiniu.wire import Hosts
 from certferry_sandbox import httpd
 from certferry_sandbox.faults import Fault
@@ -49,9 +48,6 @@ def _conf(
     versions: tuple[str, ...] | None = None,
 ) -> HttpsConf:
     return HttpsConf(cert_id, force, http2, versions)
-
-
-# --- certificates ---------------------------------------------------------------------------
 
 
 def test_an_upload_is_compact_json_in_utf_8(place: Place, client: QiniuClient) -> None:
@@ -80,9 +76,6 @@ def test_a_certificate_is_never_read_back(place: Place, client: QiniuClient) -> 
     client.list_certificates()
 
     assert 0 == place.count("GET /sslcert/*")
-
-
-# --- lists ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("count", [199, 200, 201, 450])
@@ -169,8 +162,9 @@ def hubs_of(answer: Callable[[httpd.Request], httpd.Response]) -> list[str]:
     """List the hubs and the domains of one hub at a service that answers so."""
     with httpd.HttpService(answer) as server:
         hosts = Hosts(server.url, server.url, server.url, pili=server.url)
-        pili = Place(qiniu_calls.service()).client(hosts=hosts).pili
-        return [*pili.list_hubs(), *(record.domain for record in pili.list_domains("show"))]
+        client = Place(qiniu_calls.service()).client(hosts=hosts)
+        hubs = client.list_hubs()
+        return [*hubs, *(record.domain for record in client.list_live_domains("show"))]
 
 
 def test_lists_of_live_streaming_with_a_marker() -> None:
@@ -291,9 +285,6 @@ def test_a_list_without_an_end() -> None:
     assert MOST_PAGES + 1 == next(pages)
 
 
-# --- domains --------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("written", "expected"),
     [
@@ -324,9 +315,6 @@ def test_a_wildcard_domain_is_addressed_with_its_dot(place: Place, client: Qiniu
 
 
 # --- Kodo -----------------------------------------------------------------------------------
-
-
-# --- hosts and schemes ----------------------------------------------------------------------
 
 
 def _schemes(requests: list[httpd.Request]) -> set[str]:
@@ -384,9 +372,6 @@ def test_a_path_on_the_wrong_hosts_says_so(place: Place) -> None:
     assert not caught.value.error.retry.allowed
 
 
-# --- pace -----------------------------------------------------------------------------------
-
-
 def test_requests_per_second(place: Place, client: QiniuClient) -> None:
     """Ten a second to the api host and five to fusion: the service's own limit never answers."""
     place.service.add_domain(WWW)
@@ -420,9 +405,6 @@ def test_a_rate_limit_is_waited_out(status: int, place: Place, client: QiniuClie
     assert 3 == statuses.count(200)
     assert status in statuses
     assert 2 == len(place.service.certificates.stored())
-
-
-# --- what is never shown --------------------------------------------------------------------
 
 
 def test_nothing_secret_is_logged(

@@ -143,9 +143,6 @@ def test_two_processes_and_a_list_that_lags(place: Place, made: CertificateBundl
     assert [first, second] == [remote.remote_id for remote in found]
 
 
-# --- lost answers ---------------------------------------------------------------------------
-
-
 def test_a_list_that_cannot_be_had_stops_the_upload(
     place: Place, target: Qiniu, made: CertificateBundle
 ) -> None:
@@ -380,11 +377,8 @@ def test_a_copy_that_a_kodo_domain_uses(place: Place, target: Qiniu, ours: str, 
         place.target().retire(ours, label)
 
 
-# --- of any owner ---------------------------------------------------------------------------
-
-
 def others(target: Qiniu) -> dict[str, tuple[str, datetime | None]]:
-    """Give what is not ours: names and ends by id."""
+    """Return what is not ours: names and ends by id."""
     look = Scope("img", (WWW,), (), Kind.AUTO, (), others=True)
     return {o.remote_id: (o.label, o.not_after) for o in target.observe(look).others}
 
@@ -401,7 +395,7 @@ def test_every_page_of_others_is_read(place: Place, target: Qiniu) -> None:
 
 
 @pytest.mark.parametrize("end", ["null", "99999999999999999"])
-def test_others_that_tell_little(end: str, place: Place, target: Qiniu) -> None:
+def test_others_that_report_little(end: str, place: Place, target: Qiniu) -> None:
     """No name, and no end or none that a calendar knows."""
     body = f'{{"code":200,"certs":[{{"certid":"x","name":null,"not_after":{end}}}]}}'
     place.service.fusion.faults.add(Fault.status(200, body.encode()), times=None)

@@ -31,7 +31,6 @@ CONF = HttpsConf("694d196ee691b4be3e838346", force_https=False, http2_enable=Fal
 
 @pytest.fixture
 def place() -> Iterator[Place]:
-    """Run a strict stand-in."""
     with open_place() as opened:
         opened.service.add_domain(WWW)
         yield opened
@@ -174,9 +173,6 @@ def test_a_code_that_is_no_number(place: Place, client: QiniuClient) -> None:
     assert (400, None) == (failure.code, failure.error.hint)
 
 
-# --- keys -----------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("keys", [("wrong", SECRET_KEY), (ACCESS_KEY, "wrong")])
 def test_wrong_keys(keys: tuple[str, str], place: Place) -> None:
     """Which two they are, for which hosts, how to check them; each way is asked once."""
@@ -224,9 +220,6 @@ def test_keys_of_a_sub_account(place: Place) -> None:
     assert 1 == place.count("*")
 
 
-# --- rates ----------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     "fault",
     [Fault.too_many(), refusal(403, 403024), refusal(429, 403024), refusal(400, 400039)],
@@ -253,9 +246,6 @@ def test_a_rate_limit_that_lasts(place: Place, client: QiniuClient) -> None:
 
     assert Retry.at(START + timedelta(hours=1)) == failure.error.retry
     assert 1 == place.count("*")
-
-
-# --- no answer, or no sensible one ----------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -22,14 +22,14 @@ IAM_KEY = "IAM-" + "k" * 40
 
 
 def examined(place: Place, **keys: Any) -> dict[str, Problem]:
-    """Examine the account, and give the findings by code."""
+    """Examine the account, and return the findings by code."""
     found = place.target(**keys).examine("qiniu")
     assert {"qiniu"} == {finding.subject for finding in found}
     assert [] == place.service.writes()
     return {finding.code: finding for finding in found}
 
 
-def test_keys_that_are_let_in_everywhere(place: Place) -> None:
+def test_keys_that_are_accepted_everywhere(place: Place) -> None:
     """Where each call is answered is told, and how many certificates there are."""
     place.service.add_certificate(qiniu_calls.issue("img.example.com"), "by hand")
 
@@ -45,7 +45,7 @@ def test_keys_that_are_let_in_everywhere(place: Place) -> None:
     assert "certificates in the account: 1;" in str(found[Code.CERTIFICATES_KEPT].message)
 
 
-def test_calls_that_are_made_beside_them_change_nothing_that_is_told(place: Place) -> None:
+def test_calls_that_are_made_beside_them_change_nothing_that_is_reported(place: Place) -> None:
     """Two examinations tell the same, whether other looks at the account came first or not."""
     place.service.add_domain("img.example.com")
     target = place.target()
@@ -55,7 +55,7 @@ def test_calls_that_are_made_beside_them_change_nothing_that_is_told(place: Plac
     assert alone == target.examine("qiniu")
 
 
-def test_way_that_is_not_the_usual_one_is_told(place: Place) -> None:
+def test_way_that_is_not_the_usual_one_is_reported(place: Place) -> None:
     """As where only api.qiniu.com answers for certificates."""
     place.service.hosting.certificates = {Host.API: QBOX}
 
@@ -95,7 +95,7 @@ def test_call_that_the_keys_may_not_make(
     assert Code.WAYS in found
 
 
-def test_keys_that_are_let_in_nowhere(place: Place) -> None:
+def test_keys_that_are_accepted_nowhere(place: Place) -> None:
     """It is one error of the account, and not three."""
     with pytest.raises(TargetAccessDenied):
         place.target(secret="another").examine("qiniu")
@@ -112,7 +112,7 @@ def test_wrong_clock_is_not_blamed_on_the_keys(place: Place) -> None:
 
 
 @pytest.mark.parametrize("minutes", [0, 7, -20])
-def test_clock_is_told_without_keys(place: Place, minutes: int) -> None:
+def test_clock_is_reported_without_keys(place: Place, minutes: int) -> None:
     """Whatever is answered to such a request has a Date."""
     place.time.offset = timedelta(minutes=-minutes)
 
@@ -120,14 +120,14 @@ def test_clock_is_told_without_keys(place: Place, minutes: int) -> None:
     assert "" == place.service.requests("GET /")[0].headers.get("Authorization", "")
 
 
-def test_clock_is_told_by_a_web_page_too(place: Place) -> None:
+def test_clock_is_reported_by_a_web_page_too(place: Place) -> None:
     """Its Date is as good as any."""
     place.service.api.faults.add(Fault.html(404), on="GET /")
 
     assert timedelta(0) == place.target().clock_ahead()
 
 
-def test_service_that_does_not_answer_tells_no_time(place: Place) -> None:
+def test_service_that_does_not_answer_reports_no_time(place: Place) -> None:
     """That is told as it is."""
     place.service.api.faults.add(Fault.reset_before(), on="GET /", times=None)
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from certferry.adapters.qiniu.kinds import KODO
+from certferry.adapters.qiniu.records import KODO
 from certferry.adapters.qiniu.target import Qiniu
 from certferry.core.desired.certificate import DesiredHttps, HttpsSettings, Kind
 from certferry.core.observed.observation import DomainState, ObservedDomain
@@ -28,18 +28,14 @@ KEEP = DesiredHttps()
 
 @pytest.fixture
 def sub_account(place: Place) -> Qiniu:
-    """Give the target as a sub-account's key sees it: `/cert/...` refuses its signature."""
+    """Return the target as a sub-account's key sees it: `/cert/...` refuses its signature."""
     place.service.add_iam_key(IAM_KEY, "iam-secret", owner=ACCESS_KEY)
     return place.target(access_key=IAM_KEY, secret="iam-secret")
 
 
 @pytest.fixture
 def new(place: Place) -> str:
-    """Give the id of a certificate to bind."""
     return qiniu_calls.seed(place.service, list(NAMES), "new")
-
-
-# --- which are found ------------------------------------------------------------------------
 
 
 def test_both_halves_are_found(place: Place, target: Qiniu) -> None:
@@ -110,9 +106,6 @@ def test_a_frozen_source_domain(place: Place, target: Qiniu, new: str) -> None:
     with pytest.raises(TargetRejected, match="frozen"):
         target.bind(SRC, KODO, new, KEEP)
     assert 0 == place.count("* /cert/bind")
-
-
-# --- how they are bound ---------------------------------------------------------------------
 
 
 def test_a_source_domain_is_bound(place: Place, target: Qiniu, new: str) -> None:
@@ -238,9 +231,6 @@ def test_a_certificate_that_does_not_fit(place: Place, target: Qiniu) -> None:
             target.bind(SRC, KODO, cert_id, KEEP)
 
 
-# --- when answers are lost ------------------------------------------------------------------
-
-
 # --- keys that may not ----------------------------------------------------------------------
 
 
@@ -254,7 +244,7 @@ def test_a_sub_account_may_not_bind(place: Place, sub_account: Qiniu, new: str) 
     assert "main account" in str(caught.value.hint)
 
 
-def test_a_key_that_does_not_tell_what_it_is(place: Place, target: Qiniu, new: str) -> None:
+def test_a_key_that_does_not_say_what_it_is(place: Place, target: Qiniu, new: str) -> None:
     """Without the prefix of sub-accounts, what worked before gives it away."""
     place.service.add_bucket_domain(SRC, "pictures")
     for host in (place.service.uc, place.service.api, place.service.api_backup):
@@ -270,7 +260,7 @@ def test_a_key_that_does_not_tell_what_it_is(place: Place, target: Qiniu, new: s
         assert "keys of the main account" in str(error.hint)
 
 
-def test_wrong_keys_are_told_as_ever(place: Place) -> None:
+def test_wrong_keys_are_reported_as_ever(place: Place) -> None:
     """A key that works nowhere is not explained by sub-accounts."""
     with pytest.raises(TargetAccessDenied) as caught:
         place.target(secret="wrong").bind(SRC, KODO, "id", KEEP)
@@ -334,9 +324,6 @@ def test_one_bucket_that_may_not_be_seen(place: Place, target: Qiniu) -> None:
 
     assert {SRC: KODO} == found(target, look(kind=KODO))
     assert "cannot be seen" in str(problem_of(target, WWW))
-
-
-# --- when Kodo is silent --------------------------------------------------------------------
 
 
 def test_a_silent_kodo(place: Place, target: Qiniu) -> None:
@@ -404,9 +391,6 @@ def test_a_call_that_is_no_more(place: Place, target: Qiniu) -> None:
     assert "name it under `domains`" in str(source.problem.hint)
     [named] = target.observe(look(SRC)).domains
     assert (DomainState.READY, True) == (named.state, named.binding_hidden)
-
-
-# --- copies ---------------------------------------------------------------------------------
 
 
 def test_a_copy_that_a_source_domain_uses_is_seen_bound(place: Place, target: Qiniu) -> None:

@@ -9,14 +9,20 @@ from pathlib import Path
 import pytest
 
 from benchmarks import many_domains
-from certferry.adapters.qiniu.account import LIST_AGE, PER_SECOND
-from certferry.adapters.qiniu.cdn import CROWD, DETAIL_AGE, NOTE_AGE, TASK_AGE
+from certferry.adapters.qiniu.account import (
+    CROWD,
+    DETAIL_AGE,
+    LIST_AGE,
+    NOTE_AGE,
+    PER_SECOND,
+    TASK_AGE,
+)
 from certferry.adapters.qiniu.target import Qiniu
 from certferry.core.desired.certificate import DesiredDeployment, DesiredHttps, Kind
 from certferry.core.observed.inferred import with_unmatched
 from certferry.core.observed.observation import DomainState, ObservedDomain, ObservedTarget
 from certferry.core.observed.records import TRIED_AGAIN, Quota
-from certferry.core.waiting import wait_for
+from certferry.core.reasons import wait_for
 from certferry.errors import DeployError, TargetRejected, TargetUnavailable
 from certferry.ports.target import Scope
 from certferry.text import Text
@@ -37,14 +43,12 @@ LIST = "GET /domain"
 
 
 def look(target: Qiniu, *domains: str) -> tuple[ObservedDomain, ...]:
-    """Observe named domains."""
     return target.observe(
         Scope("img", ("*.example.com",), domains or (WWW,), Kind.AUTO, ())
     ).domains
 
 
 def the_domain(target: Qiniu) -> ObservedDomain:
-    """Observe the one that everything here is about."""
     [domain] = look(target)
     return domain
 
@@ -55,9 +59,6 @@ def bound(place: Place) -> str:
     cert_id = seed(place.service, [WWW])
     place.service.add_domain(WWW, https=cert_id)
     return cert_id
-
-
-# --- within a run -----------------------------------------------------------------------------
 
 
 def test_a_domain_at_rest_is_read_once(place: Place, target: Qiniu, bound: str) -> None:
@@ -85,13 +86,13 @@ def test_a_change_by_others_is_seen_with_the_next_list(
     assert 2 == place.count(READ)
 
 
-def test_a_list_that_tells_no_task_is_no_proof(place: Place, target: Qiniu, bound: str) -> None:
+def test_a_list_that_reports_no_task_is_no_proof(place: Place, target: Qiniu, bound: str) -> None:
     """Each look reads the domain, as if there were no list; also where the domain is not in it."""
-    told: tuple[dict[str, object], ...] = (
+    reported: tuple[dict[str, object], ...] = (
         {"name": WWW, "operatingState": "success"},
         {"name": "x"},
     )
-    for count, item in enumerate(told, start=2):
+    for count, item in enumerate(reported, start=2):
         body = json.dumps({"domains": [item]}).encode()
         place.service.api.faults.add(Fault.status(200, body), on=LIST)
         the_domain(target)
@@ -112,7 +113,9 @@ def test_a_list_that_cannot_be_read(place: Place, target: Qiniu, bound: str) -> 
     assert 3 == place.count(READ)
 
 
-def test_refused_keys_are_told_by_the_list_as_well(place: Place, target: Qiniu, bound: str) -> None:
+def test_refused_keys_are_reported_by_the_list_as_well(
+    place: Place, target: Qiniu, bound: str
+) -> None:
     """What every domain would be refused for ends the look."""
     the_domain(target)
     place.time.pause(LIST_AGE)
@@ -126,9 +129,6 @@ def test_refused_keys_are_told_by_the_list_as_well(place: Place, target: Qiniu, 
 def qiniu_refusal(code: int) -> Fault:
     """A refusal that has nothing to do with any domain."""
     return Fault.status(403, json.dumps({"code": code, "error": "its words"}).encode())
-
-
-# --- while Qiniu works ------------------------------------------------------------------------
 
 
 def test_waiting_for_a_change_reads_the_list_alone(place: Place, target: Qiniu, bound: str) -> None:
@@ -166,7 +166,7 @@ def test_a_change_that_does_not_end_is_read_now_and_then(
     assert reads + 1 == place.count(READ)
 
 
-def test_a_failed_change_is_told_as_it_is(place: Place, target: Qiniu, bound: str) -> None:
+def test_a_failed_change_is_passed_on(place: Place, target: Qiniu, bound: str) -> None:
     """The list shows that it is at work no more; what it failed of stands in the detail."""
     place.service.domains.processing_time = SOON
     place.service.fail_next(WWW)
@@ -248,9 +248,6 @@ def test_a_long_list_is_not_read_for_each_of_many_uploads(place: Place, target: 
         counts.append(place.count("GET /sslcert"))
 
     assert [pages, pages, 2 * pages] == counts
-
-
-# --- between runs -----------------------------------------------------------------------------
 
 
 def test_a_run_that_finds_nothing_to_do_reads_no_domain(place: Place, bound: str) -> None:
@@ -335,7 +332,6 @@ def look_by_globs(
 
 
 def names(found: ObservedTarget) -> list[str]:
-    """Give the domains that were observed."""
     return [domain.domain for domain in found.domains]
 
 
@@ -440,7 +436,6 @@ def test_domain_that_is_switched_off_is_left_out(
 
 
 def quota(target: Qiniu) -> Quota | None:
-    """What a look finds."""
     return target.observe(Scope("img", (WWW,), (), Kind.AUTO, ())).quota
 
 
@@ -514,18 +509,18 @@ def test_an_account_takes_few_requests() -> None:
     """A first sync takes six for each domain, a renewal five, a run with nothing to do one; the
     stand-in refuses more than ten in a second.
     """
-    told: list[str] = []
+    reported: list[str] = []
 
-    missed = many_domains.run(12, timedelta(seconds=2), told.append)
+    missed = many_domains.run(12, timedelta(seconds=2), reported.append)
 
     assert [] == missed
     assert ["first sync", "no-op", "no-op, a day later", "renewal"] == [
-        line.split("  ")[0] for line in told if "per domain" in line
+        line.split("  ")[0] for line in reported if "per domain" in line
     ]
-    assert any(line.startswith("discover ") and "x those of plan" in line for line in told)
+    assert any(line.startswith("discover ") and "x those of plan" in line for line in reported)
     # What nothing was asked about has not been measured.
-    assert any("PUT /domain/NAME/sslize" in line for line in told)
-    assert any("PUT /domain/NAME/httpsconf" in line for line in told)
+    assert any("PUT /domain/NAME/sslize" in line for line in reported)
+    assert any("PUT /domain/NAME/httpsconf" in line for line in reported)
 
 
 def test_silence_that_lasts_too_long_fails() -> None:
@@ -551,7 +546,7 @@ def test_silence_to_the_end_of_a_run_counts(tmp_path: Path) -> None:
     assert 50 == silence.longest
 
 
-def test_a_promise_that_is_not_kept_is_told() -> None:
+def test_a_promise_that_is_not_kept_is_reported() -> None:
     """A change that takes a minute costs so small an account more looks than promised."""
     missed = many_domains.run(1, timedelta(seconds=60), lambda _: None)
 

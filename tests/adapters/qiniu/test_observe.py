@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from certferry.adapters.qiniu.cdn import DETAIL_AGE
-from certferry.adapters.qiniu.kinds import KODO, PILI
+from certferry.adapters.qiniu.account import DETAIL_AGE
+from certferry.adapters.qiniu.records import KODO, PILI
 from certferry.adapters.qiniu.target import Qiniu
 from certferry.core.certificates.certificate import Certificate
 from certferry.core.desired.certificate import DesiredHttps, HttpsSettings, Kind
@@ -42,12 +42,8 @@ def look(
 
 
 def the_domain(target: Qiniu, name: str = WWW) -> ObservedDomain:
-    """Observe one domain by name."""
     [found] = target.observe(look(name)).domains
     return found
-
-
-# --- which domains --------------------------------------------------------------------------
 
 
 def test_every_covered_domain_is_found(place: Place, target: Qiniu) -> None:
@@ -96,7 +92,7 @@ def test_a_domain_that_is_switched_off(state: str, place: Place, target: Qiniu) 
     assert DomainState.UNAVAILABLE is the_domain(target).state
 
 
-def test_a_frozen_account_is_told_in_any_case(place: Place, target: Qiniu) -> None:
+def test_a_frozen_account_is_reported_in_any_case(place: Place, target: Qiniu) -> None:
     """Its domains are not left out: all of them would be, and nothing seem wrong."""
     place.service.add_domain(WWW)
     body = b'{"name":"www.example.com","operatingState":"success","uidIsFreezed":true}'
@@ -136,9 +132,6 @@ def test_a_kind_that_is_not_deployed_to(kind: Kind, target: Qiniu) -> None:
         target.observe(look(WWW, kind=kind))
 
 
-# --- in which state -------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("absent", ["empty", "null", "missing"])
 def test_a_domain_without_https(absent: Any, place: Place, target: Qiniu) -> None:
     """Nothing is bound, and settings that are not in force are not reported."""
@@ -159,7 +152,7 @@ def test_a_domain_with_https(place: Place, target: Qiniu) -> None:
     )
 
 
-def test_a_change_under_way(place: Place, target: Qiniu) -> None:
+def test_a_pending_change(place: Place, target: Qiniu) -> None:
     """Processing, still bound to what was bound before, and no problem."""
     old, new = (qiniu_calls.seed(place.service, [WWW]) for _ in range(2))
     place.service.add_domain(WWW, https=old)
@@ -208,12 +201,12 @@ def test_a_failed_change_that_quotes_a_key(place: Place, target: Qiniu) -> None:
     place.service.fail_next(WWW, f"bad pri {key}\x1b[2J\n" + "so it is " * 1000)
     qiniu_calls.Client(place.service).httpsconf(WWW, new)
 
-    told = str(the_domain(target).problem)
+    reported = str(the_domain(target).problem)
 
-    assert told.startswith("Qiniu could not carry out modify_https_conf: bad pri •••")
-    assert key not in told
-    assert not {"\x1b", "\n"} & set(told)
-    assert len(told) < 1100
+    assert reported.startswith("Qiniu could not carry out modify_https_conf: bad pri •••")
+    assert key not in reported
+    assert not {"\x1b", "\n"} & set(reported)
+    assert len(reported) < 1100
 
 
 def test_a_failed_change_that_left_its_certificate_behind(place: Place, target: Qiniu) -> None:
@@ -295,9 +288,6 @@ def test_a_change_of_a_domain_that_could_not_be_changed_otherwise(
     assert DomainState.PROCESSING is the_domain(target).state
 
 
-# --- which are no CDN domains ---------------------------------------------------------------
-
-
 def test_a_domain_that_is_nowhere(place: Place, target: Qiniu) -> None:
     """Not a CDN domain of the account; the other domains are looked at all the same."""
     place.service.add_domain(IMG)
@@ -355,13 +345,10 @@ def test_ticket_holds_no_secret(where: str, secret: str, place: Place) -> None:
     error = stuck_error("qiniu", domain, since, now, served=(), fingerprint="aa" * 32)
 
     assert error.ticket
-    told = ticket(error.ticket) + str(error)
-    assert WWW in told
+    reported = ticket(error.ticket) + str(error)
+    assert WWW in reported
     for key in (OWN_ACCESS_KEY, OWN_SECRET_KEY, SIGNATURE, KEY_LINE):
-        assert key not in told
-
-
-# --- what another run has done --------------------------------------------------------------
+        assert key not in reported
 
 
 @pytest.mark.parametrize("kind", [Kind.CDN, KODO, PILI])

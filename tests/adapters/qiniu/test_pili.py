@@ -7,11 +7,11 @@ import json
 import pytest
 
 from certferry.adapters.qiniu.account import OWN_WRITES_AGE
-from certferry.adapters.qiniu.kinds import KODO, PILI
+from certferry.adapters.qiniu.records import KODO, PILI
 from certferry.adapters.qiniu.target import Qiniu, Settings
 from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.desired.certificate import DesiredHttps, HttpsSettings, Kind
-from certferry.core.discovery.survey import FoundDomain
+from certferry.core.discovery.inventory import FoundDomain
 from certferry.core.observed.observation import DomainState, ObservedDomain
 from certferry.core.secret import Secret
 from certferry.errors import (
@@ -37,9 +37,6 @@ LIVE = "live.example.com"
 PUSH = "push.example.com"
 NAMES = ("*.example.com",)
 KEEP = DesiredHttps()
-
-
-# --- which are found ------------------------------------------------------------------------
 
 
 def test_every_part_of_qiniu_is_found(place: Place, target: Qiniu) -> None:
@@ -131,10 +128,7 @@ def test_a_domain_that_was_asked_for_as_another_kind(place: Place, target: Qiniu
     assert "not a live domain of any Pili hub of this account" in str(nowhere)
 
 
-# --- what is told of their certificates -----------------------------------------------------
-
-
-def test_the_binding_is_told_by_name(
+def test_the_binding_is_reported_by_name(
     place: Place, target: Qiniu, ours: str, label: str, made: CertificateBundle
 ) -> None:
     """Ours is found by the id of its copy; what is none of the account's stands for itself."""
@@ -169,7 +163,7 @@ def test_of_several_copies_the_oldest_is_meant(
     assert ours == domain.bound
 
 
-def test_a_binding_that_is_not_told(place: Place, target: Qiniu, ours: str) -> None:
+def test_a_binding_that_is_not_reported(place: Place, target: Qiniu, ours: str) -> None:
     """Hidden, when Pili tells no name, or the list of certificates cannot be read."""
     place.service.add_live_domain(LIVE, "studio", https=ours)
     place.service.fusion.faults.add(refusal(400, 400999), on="GET /sslcert", times=None)
@@ -179,9 +173,6 @@ def test_a_binding_that_is_not_told(place: Place, target: Qiniu, ours: str) -> N
     [unnamed] = target.observe(look(LIVE)).domains
 
     assert [(None, True)] * 2 == [(d.bound, d.binding_hidden) for d in (unlisted, unnamed)]
-
-
-# --- how they are bound ---------------------------------------------------------------------
 
 
 def test_a_live_domain_is_bound_by_name(place: Place, target: Qiniu, ours: str, label: str) -> None:
@@ -371,8 +362,8 @@ def test_domains_that_were_seen_are_not_forgotten(place: Place, target: Qiniu, o
 
     seen = target.observe(look(kind=PILI))
 
-    told = {d.domain: (d.bound, d.binding_hidden) for d in seen.domains}
-    assert {LIVE: (None, True), PUSH: (ours, False)} == told
+    reported = {d.domain: (d.bound, d.binding_hidden) for d in seen.domains}
+    assert {LIVE: (None, True), PUSH: (ours, False)} == reported
     assert 1 == len(seen.unread)
 
 
@@ -440,9 +431,6 @@ def test_a_mirror_without_pili(place: Place) -> None:
     assert "set `pili`" in str(caught.value.hint)
 
 
-# --- what they keep -------------------------------------------------------------------------
-
-
 def test_a_certificate_that_a_live_domain_uses_is_kept(
     place: Place, target: Qiniu, ours: str, label: str
 ) -> None:
@@ -493,12 +481,12 @@ def test_they_are_surveyed(place: Place, target: Qiniu) -> None:
 
     survey = target.survey(lambda *_: None)
 
-    told = {domain.domain: domain for domain in survey.domains}
+    reported = {domain.domain: domain for domain in survey.domains}
     end = issued.leaf.not_valid_after_utc
-    assert FoundDomain(LIVE, PILI, has_https=True, not_after=end, bound=cert) == told[LIVE]
-    assert f"{PUSH} is for RTMP, and has no HTTPS" == str(told[PUSH].problem)
-    assert not told[PUSH].by_itself
-    assert Kind.DCDN == told["api.example.com"].kind
+    assert FoundDomain(LIVE, PILI, has_https=True, not_after=end, bound=cert) == reported[LIVE]
+    assert f"{PUSH} is for RTMP, and has no HTTPS" == str(reported[PUSH].problem)
+    assert not reported[PUSH].by_itself
+    assert Kind.DCDN == reported["api.example.com"].kind
     place.service.pili.faults.add(refusal(403, None, "no permission"), times=None)
     [denied] = place.target().survey(lambda *_: None).unread
     assert isinstance(denied, TargetAccessDenied)

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from certferry.adapters.qiniu.kinds import KODO
+from certferry.adapters.qiniu.records import KODO
 from certferry.adapters.qiniu.target import Qiniu
 from certferry.adapters.qiniu.wire import Hosts
 from certferry.core.certificates.certificate import Certificate
@@ -42,20 +42,19 @@ def look(*domains: str, kind: Kind = Kind.AUTO, known: Sequence[Certificate] = (
 
 
 def the_domain(target: Qiniu, name: str = WWW) -> ObservedDomain:
-    """Look at one domain by its name."""
     [found] = target.observe(look(name)).domains
     return found
 
 
 def bound(place: Place, name: str = WWW, **options: Any) -> str:
-    """Have a domain with HTTPS, and give its certificate's id."""
+    """Have a domain with HTTPS, and return its certificate's id."""
     cert_id = qiniu_calls.seed(place.service, ["*.example.com"], f"old {name}")
     place.service.add_domain(name, https=cert_id, **options)
     return cert_id
 
 
 def seed(place: Place) -> str:
-    """Have a new certificate for every domain, and give its id."""
+    """Have a new certificate for every domain, and return its id."""
     return qiniu_calls.seed(place.service, ["*.example.com"], "new")
 
 
@@ -386,9 +385,6 @@ def test_number_21_too_little_life(habit: habits.Habit | None, place: Place, tar
     assert old.certificate.remaining(start) < rules.min_remaining
 
 
-# --- speed ------------------------------------------------------------------------------------
-
-
 def test_a_first_deployment_makes_no_more_requests_than_before(place: Place, target: Qiniu) -> None:
     """Where the first way of each call works: the same calls as in version 0.1, once each."""
     place.service.add_domain(WWW)
@@ -438,9 +434,6 @@ def test_number_13_list_is_never_filtered(place: Place, target: Qiniu) -> None:
 # --- Answers of Qiniu that say something else: a wrong clock, other shapes, lists that are none
 
 
-# --- the clock --------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("offset", "words"),
     [
@@ -448,7 +441,9 @@ def test_number_13_list_is_never_filtered(place: Place, target: Qiniu) -> None:
         (timedelta(minutes=-20), "this machine's clock is 20 minutes behind Qiniu's"),
     ],
 )
-def test_a_wrong_clock_is_told_before_the_keys(offset: timedelta, words: str, place: Place) -> None:
+def test_a_wrong_clock_is_reported_before_the_keys(
+    offset: timedelta, words: str, place: Place
+) -> None:
     """With how much, from the answer's Date; and what to do."""
     place.time.offset = offset
 
@@ -459,15 +454,12 @@ def test_a_wrong_clock_is_told_before_the_keys(offset: timedelta, words: str, pl
     assert "timedatectl" in str(caught.value.hint)
 
 
-def test_wrong_keys_with_a_right_clock_are_told_as_that(place: Place) -> None:
+def test_wrong_keys_with_a_right_clock_are_reported_as_that(place: Place) -> None:
     """A second of difference explains nothing."""
     place.time.offset = timedelta(seconds=40)
 
     with pytest.raises(TargetAccessDenied, match="access_key and secret_key"):
         place.target(secret="wrong").observe(look(WWW))
-
-
-# --- answers of another shape -----------------------------------------------------------------
 
 
 SHAPES: dict[str, tuple[bytes, str, str]] = {
@@ -507,9 +499,6 @@ def test_a_number_that_is_written_as_text_is_a_number(place: Place, target: Qini
     seen = place.target().observe(Scope("img", (WWW,), None, Kind.AUTO, (made.certificate,)))
 
     assert [cert_id] == [remote.remote_id for remote in seen.remotes]
-
-
-# --- no single reading blocks the rest --------------------------------------------------------
 
 
 def test_a_bucket_that_cannot_be_read(place: Place, target: Qiniu) -> None:

@@ -8,11 +8,10 @@ from typing import Any, Literal
 
 import pytest
 
-from certferry.adapters.qiniu.kinds import KODO
-from certferry.adapters.qiniu.records import HttpsConf
+from certferry.adapters.qiniu.records import KODO, HttpsConf
 from certferry.adapters.qiniu.survey import AT_ONCE
 from certferry.core.desired.certificate import HttpsSettings, Kind
-from certferry.core.discovery.survey import FoundCertificate, FoundDomain, Survey
+from certferry.core.discovery.inventory import FoundCertificate, FoundDomain, Survey
 from certferry.errors import DeployError, TargetAccessDenied, TargetRejected, TargetUnavailable
 from certferry.ports.target import Scope
 from certferry_sandbox.faults import Fault
@@ -31,16 +30,15 @@ def unseen(count: int, total: int) -> None:
 
 
 def found(place: Place) -> dict[str, FoundDomain]:
-    """Survey, and give what was found by name."""
+    """Survey, and return what was found by name."""
     return by_name(place.target().survey(unseen))
 
 
 def by_name(survey: Survey) -> dict[str, FoundDomain]:
-    """Give the domains of a survey by name."""
     return {domain.domain: domain for domain in survey.domains}
 
 
-def test_each_domain_is_told_with_its_certificate(place: Place) -> None:
+def test_each_domain_is_reported_with_its_certificate(place: Place) -> None:
     """Its kind, its state, its settings, what it is bound to and until when, by whichever hand; and
     the certificates are listed, bound or not.
     """
@@ -80,7 +78,7 @@ def test_each_domain_is_told_with_its_certificate(place: Place) -> None:
 
 
 @pytest.mark.parametrize(("hides", "settings"), [("flags", True), ("all", False)])
-def test_domain_that_hides_its_settings_is_told_as_such(
+def test_domain_that_hides_its_settings_is_reported_as_such(
     place: Place, hides: Literal["flags", "all"], *, settings: bool
 ) -> None:
     """It has HTTPS; what it is bound to may be unknown, and its flags are."""
@@ -137,19 +135,19 @@ def test_domain_that_vanishes_meanwhile_is_not_there(place: Place) -> None:
     assert {"img.example.com"} == set(found(place))
 
 
-def test_a_waiting_operator_is_told_how_far_it_is(place: Place) -> None:
+def test_a_waiting_operator_sees_how_far_it_is(place: Place) -> None:
     """Each domain is counted, also one that has vanished meanwhile."""
     for name in ("a.example.com", "b.example.com", "c.example.com"):
         place.service.add_domain(name, free_certificate=True)
     place.service.api.faults.add(refusal(404, 404001), on="GET /domain/b.example.com")
-    told: list[tuple[int, ...]] = []
+    reported: list[tuple[int, ...]] = []
 
-    place.target().survey(lambda *counted: told.append(counted))
+    place.target().survey(lambda *counted: reported.append(counted))
 
-    assert [(1, 3), (2, 3), (3, 3)] == told
+    assert [(1, 3), (2, 3), (3, 3)] == reported
 
 
-def test_domain_that_may_not_be_read_is_told_as_such(place: Place) -> None:
+def test_domain_that_may_not_be_read_is_reported_as_such(place: Place) -> None:
     """One refusal does not hide the others."""
     place.service.add_domain("img.example.com")
     place.service.add_domain("odd.example.com", free_certificate=True)
@@ -231,12 +229,11 @@ def test_rate_that_is_exceeded_for_good_ends_the_survey(place: Place, path: str)
 
 
 def reads(place: Place) -> list[str]:
-    """Give the domains that were asked for by themselves."""
     paths = [request.path for request in place.service.requests("GET /domain/*")]
     return [path.removeprefix("/domain/") for path in paths]
 
 
-def test_domain_without_https_is_told_from_the_list_alone(place: Place) -> None:
+def test_domain_without_https_is_reported_from_the_list_alone(place: Place) -> None:
     """Ten thousand of them would take a quarter of an hour, at ten requests a second, and the list
     has all that there is to tell.
     """

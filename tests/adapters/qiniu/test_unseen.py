@@ -21,8 +21,6 @@ from tests.adapters.qiniu.test_observe import IMG, look
 from tests.sandbox import qiniu_calls
 from tests.sandbox.qiniu_calls import ACCESS_KEY, SECRET_KEY
 
-# --- when Qiniu cannot be read --------------------------------------------------------------
-
 
 def test_a_list_that_cannot_be_had(place: Place, target: Qiniu) -> None:
     """Which domains there are is not known: the observation fails, and is worth trying later."""
@@ -183,12 +181,8 @@ def test_the_hosts_of_the_documents_are_the_default() -> None:
     ) == (settings.api, settings.fusion, settings.uc, settings.min_remaining_days)
 
 
-# --- which copies are ours ------------------------------------------------------------------
-
-
 @pytest.fixture
 def made() -> CertificateBundle:
-    """Give a certificate of the lineage."""
     return bundle(WWW, "*.example.com")
 
 
@@ -211,7 +205,7 @@ def test_a_mark_on_something_else(
 
 
 @pytest.mark.parametrize("names", ['["*.EXAMPLE.com","WWW.example.com"]', "null", "[]"])
-def test_names_in_another_order_or_not_told(
+def test_names_in_another_order_or_not_reported(
     names: str, place: Place, target: Qiniu, made: CertificateBundle
 ) -> None:
     """Order and case of names do not matter, and what a list leaves out does not disagree."""
@@ -244,9 +238,6 @@ def test_copies_that_the_state_does_not_know(place: Place, target: Qiniu) -> Non
     assert sorted(marks_of_img) == sorted(other.label for other in found)
     assert {newer.not_before} == {other.not_before for other in found}
     assert () == target.observe(look(known=(known, newer))).unremembered
-
-
-# --- how often Qiniu is asked ---------------------------------------------------------------
 
 
 def test_many_lineages_share_one_list(place: Place, target: Qiniu) -> None:

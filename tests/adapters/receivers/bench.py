@@ -22,13 +22,11 @@ def no_pause(seconds: float) -> None:
 
 
 def issue(*names: str) -> CertificateBundle:
-    """Give a new certificate."""
     names = names or ("img.example.com", "*.img.example.com")
     return make_bundle(*names, not_before=datetime.now(UTC) - timedelta(days=1))
 
 
 def program(folder: Path, *arguments: str, timeout: float = 30) -> Program:
-    """Run these arguments in a folder."""
     return Program(arguments, str(folder), timedelta(seconds=timeout))
 
 
@@ -38,8 +36,7 @@ def python(folder: Path, source: str, timeout: float = 30) -> Program:
 
 
 def directory(delivery: FileDelivery) -> Receiver:
-    """Give the receiver for a directory."""
-    return files.connect(delivery, pause=no_pause)
+    return files.FilesReceiver(delivery, pause=no_pause)
 
 
 def held(folder: Path) -> dict[str, bytes]:
@@ -55,5 +52,4 @@ def holds(folder: Path, bundle: CertificateBundle) -> bool:
 
 
 def mode(path: Path) -> int:
-    """Give the permission bits of a file itself."""
     return stat.S_IMODE(path.lstat().st_mode)

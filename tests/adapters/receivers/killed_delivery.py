@@ -29,7 +29,6 @@ RELOAD = 'cat "$CERTFERRY_PRIVKEY" "$CERTFERRY_FULLCHAIN" | cksum >> seen'
 
 
 def arm(position: int) -> None:
-    """Count what Python is about to ask of the system."""
     count = itertools.count(1)
 
     def hook(event: str, _: tuple[object, ...]) -> None:
@@ -40,7 +39,6 @@ def arm(position: int) -> None:
 
 
 def tell(folder: Path, old: CertificateBundle, new: CertificateBundle) -> dict[str, str]:
-    """Tell whose each file is."""
     by_content = dict.fromkeys(contents(old).items(), "A")
     by_content |= dict.fromkeys(contents(new).items(), "B")
     # The issuer's is the same for both.
@@ -52,7 +50,6 @@ def tell(folder: Path, old: CertificateBundle, new: CertificateBundle) -> dict[s
 
 
 def modes_of_keys(folder: Path) -> list[str]:
-    """Give the modes of the key and of every draft of one."""
     return [f"{path.stat().st_mode & 0o777:04o}" for path in folder.glob("*privkey.pem*")]
 
 
@@ -86,7 +83,6 @@ def try_position(
 
 
 def main(folder: Path) -> None:
-    """Go through every position."""
     os.umask(0)
     old, new = issue(), issue()
     for position in itertools.count(1):

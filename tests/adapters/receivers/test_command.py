@@ -25,27 +25,23 @@ TELL = 'env | grep ^CERTFERRY_ > told; cp -p "$CERTFERRY_DIRECTORY"/* .; stat -c
 
 @pytest.fixture
 def bundle() -> CertificateBundle:
-    """A certificate."""
     return issue()
 
 
 def receiver(folder: Path, does: Program, label: str = "push") -> Receiver:
-    """Give the receiver for a command that works in a folder."""
     delivery = CommandDelivery(label, does)
-    return command.connect(delivery, workspace=folder / "handover", pause=no_pause)
+    return command.CommandReceiver(delivery, workspace=folder / "handover", pause=no_pause)
 
 
 def shell(folder: Path, script: str) -> Receiver:
-    """Give the receiver for a script."""
     return receiver(folder, program(folder, "/bin/sh", "-c", script))
 
 
 def left(folder: Path) -> list[Path]:
-    """Give what of the handed-over files is left."""
     return list((folder / "handover").iterdir())
 
 
-def test_command_is_told_everything(tmp_path: Path, bundle: CertificateBundle) -> None:
+def test_command_gets_everything(tmp_path: Path, bundle: CertificateBundle) -> None:
     """Names, fingerprint, end, and four paths, which lead to the four files."""
     shell(tmp_path, TELL).deliver(LINEAGE, bundle)
 
@@ -109,8 +105,8 @@ def test_what_another_process_is_at_work_with_stays(
     leftover.mkdir(parents=True)
     (tmp_path / "sweep").write_text(
         "import pathlib, sys\n"
-        "from certferry.adapters.files.handover import sweep\n"
-        "sweep(pathlib.Path(sys.argv[1]))\n"
+        "from certferry.adapters.files.directory import sweep_handovers\n"
+        "sweep_handovers(pathlib.Path(sys.argv[1]))\n"
     )
     paths = os.pathsep.join(filter(None, sys.path))
     script = (
@@ -173,7 +169,7 @@ def test_files_that_cannot_be_removed_hide_nothing(tmp_path: Path, *, stopped: b
         tmp_path, "/bin/sh", "-c", f"{REMOVES_ITSELF}; {'sleep 60' if stopped else 'exit 3'}"
     )
     delivery = CommandDelivery("push", does)
-    port = command.connect(delivery, workspace=tmp_path / "handover", pause=pause)
+    port = command.CommandReceiver(delivery, workspace=tmp_path / "handover", pause=pause)
 
     with pytest.raises(Interrupted if stopped else DeployError, match=r"stopped|exit code 3"):
         port.deliver(LINEAGE, issue())

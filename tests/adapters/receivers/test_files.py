@@ -31,7 +31,6 @@ def ran(tmp_path: Path) -> Callable[[], list[str]]:
 
 
 def look(delivery: FileDelivery) -> ObservedDomain:
-    """Look at the directory."""
     return directory(delivery).observe(None)
 
 
@@ -296,15 +295,15 @@ def test_program_that_was_edited(
 
 
 @pytest.mark.parametrize(
-    "spoilt",
+    "corrupt",
     [b"", b"{", b"[]", b'{"fingerprint": 1}', b"\xff", b"null", b"[" * 100_000],
     ids=["empty", "cut", "list", "half", "bytes", "null", "deep"],
 )
-def test_receipt_that_is_spoilt(delivery: FileDelivery, ssl: Path, spoilt: bytes) -> None:
+def test_receipt_that_is_corrupt(delivery: FileDelivery, ssl: Path, corrupt: bytes) -> None:
     """It is none: the delivery is made again."""
     bundle = issue()
     directory(delivery).deliver(LINEAGE, bundle)
-    (ssl / ".certferry").write_bytes(spoilt)
+    (ssl / ".certferry").write_bytes(corrupt)
 
     assert not is_in_order(delivery, bundle)
     directory(delivery).deliver(LINEAGE, bundle)

@@ -38,7 +38,6 @@ def a_file_in_its_place(ssl: Path) -> None:
 
 
 def a_directory_in_the_keys_place(ssl: Path) -> None:
-    """One of the names is taken."""
     (ssl / "privkey.pem").mkdir(parents=True)
 
 

@@ -16,7 +16,7 @@ import dns.rcode
 import pytest
 
 from certferry.adapters.rfc2136.dns import Algorithm, Settings, connect
-from certferry.core.discovery.survey import FoundZone
+from certferry.core.discovery.inventory import FoundZone
 from certferry.core.secret import Secret
 from certferry.errors import (
     ConfigError,
@@ -40,7 +40,6 @@ ALLOWED = "_acme-challenge.host.limited.example"
 
 @pytest.fixture
 def server() -> Iterator[Scripted]:
-    """A server that answers as it is told."""
     with scripted() as server:
         yield server
 
@@ -62,7 +61,7 @@ def test_record_goes_into_the_longest_zone(bind: Bind) -> None:
     assert at(bind).remove_txt(name, VALUE, None)
 
 
-def test_name_that_is_delegated_away_is_told(bind: Bind) -> None:
+def test_name_that_is_delegated_away_is_reported(bind: Bind) -> None:
     """The server would take the record, and no resolver would see it."""
     with pytest.raises(ZoneNotFound, match=r"delegates away\.example\.com") as told:
         at(bind).add_txt("_acme-challenge.img.away.example.com", VALUE)
@@ -129,7 +128,7 @@ def test_record_of_ours_is_kept_for_a_minute(bind: Bind) -> None:
     assert 60 == bind.ttl(NAME)
 
 
-def test_cname_at_the_name_is_told(bind: Bind) -> None:
+def test_cname_at_the_name_is_reported(bind: Bind) -> None:
     """BIND says NOERROR to the update and ignores it (RFC 2136 §3.4.2.2)."""
     bind.put("example.com", NAME, "CNAME", "elsewhere.example.net.")
 
@@ -159,7 +158,7 @@ def test_key_may_be_limited_to_one_name(bind: Bind) -> None:
         ({"key_secret": Secret("MDEyMzQ1Njc4OWFiY2RlZg==")}, "BADSIG"),
     ],
 )
-def test_key_that_is_not_the_servers_is_told(
+def test_key_that_is_not_the_servers_is_reported(
     bind: Bind, changed: dict[str, Any], said: str
 ) -> None:
     """With what to compare; the secret is not shown."""
@@ -171,7 +170,7 @@ def test_key_that_is_not_the_servers_is_told(
 
 
 @pytest.mark.parametrize("late", [timedelta(minutes=20), -timedelta(minutes=20)])
-def test_clock_that_is_wrong_is_told(bind: Bind, late: timedelta) -> None:
+def test_clock_that_is_wrong_is_reported(bind: Bind, late: timedelta) -> None:
     """And how far, when it is asked for."""
     provider = at(bind, now=lambda: datetime.now(UTC) - late)
 
@@ -184,7 +183,7 @@ def test_clock_that_is_wrong_is_told(bind: Bind, late: timedelta) -> None:
     assert abs(late - ahead) < timedelta(seconds=30)
 
 
-def test_clock_that_is_right_is_told(bind: Bind, server: Scripted) -> None:
+def test_clock_that_is_right_is_reported(bind: Bind, server: Scripted) -> None:
     """By the signature; a server that does not sign tells nothing."""
     ahead = at(bind).clock_ahead()
     server.signs = False
@@ -219,7 +218,7 @@ def test_refusal_of_an_update_says_what_to_do(
     assert advice in str(told.value.hint)
 
 
-def test_server_that_is_not_the_primary_is_told(server: Scripted) -> None:
+def test_server_that_is_not_the_primary_is_reported(server: Scripted) -> None:
     """Its answer is signed, so that the key is the right one."""
     server.update = dns.rcode.NOTAUTH
 
@@ -242,7 +241,7 @@ def test_refusal_without_a_signature_is_of_the_key(server: Scripted, to: str) ->
     assert "clock" in str(told.value.hint)
 
 
-def test_update_that_is_ignored_is_told(server: Scripted) -> None:
+def test_update_that_is_ignored_is_reported(server: Scripted) -> None:
     """What was accepted is read back."""
     with pytest.raises(DnsUnavailable, match=f"{NAME}.*does not show it"):
         connected(server.address).add_txt(NAME, VALUE)
@@ -251,7 +250,7 @@ def test_update_that_is_ignored_is_told(server: Scripted) -> None:
 @pytest.mark.parametrize(
     ("code", "kind"), [(dns.rcode.SERVFAIL, DnsUnavailable), (dns.rcode.FORMERR, DnsRejected)]
 )
-def test_zone_that_cannot_be_looked_for_is_told(
+def test_zone_that_cannot_be_looked_for_is_reported(
     server: Scripted, code: dns.rcode.Rcode, kind: type[DnsError]
 ) -> None:
     """The zone above is not taken in its place: the one looked for may be there."""
@@ -261,7 +260,7 @@ def test_zone_that_cannot_be_looked_for_is_told(
         connected(server.address).add_txt(NAME, VALUE)
 
 
-def test_records_that_may_not_be_read_are_told(server: Scripted) -> None:
+def test_records_that_may_not_be_read_are_reported(server: Scripted) -> None:
     """The key may need a permission for that as well."""
     provider = connected(server.address)
     provider.remove_txt(NAME, VALUE, None)
@@ -272,7 +271,7 @@ def test_records_that_may_not_be_read_are_told(server: Scripted) -> None:
 
 
 @pytest.mark.parametrize("signed", ["neither", "with another key"])
-def test_answer_without_our_signature_is_not_believed(server: Scripted, signed: str) -> None:
+def test_answer_without_our_signature_is_not_trusted(server: Scripted, signed: str) -> None:
     """Any machine on the way could have sent it."""
     if signed == "neither":
         server.signs = False
@@ -283,7 +282,7 @@ def test_answer_without_our_signature_is_not_believed(server: Scripted, signed: 
         connected(server.address).add_txt(NAME, VALUE)
 
 
-def test_absence_without_our_signature_is_not_believed(server: Scripted) -> None:
+def test_absence_without_our_signature_is_not_trusted(server: Scripted) -> None:
     """A record would be left in the zone, as one that is gone."""
     server.signs, server.question = False, dns.rcode.NXDOMAIN
 
@@ -292,7 +291,7 @@ def test_absence_without_our_signature_is_not_believed(server: Scripted) -> None
 
 
 @pytest.mark.parametrize("turn", [lambda wire: wire[:20], lambda wire: b"\0\0" + wire[2:]])
-def test_answer_that_is_none_is_told(server: Scripted, turn: Turn) -> None:
+def test_answer_that_is_none_is_reported(server: Scripted, turn: Turn) -> None:
     """Cut short, or to another question."""
     server.turn = turn
 
@@ -302,7 +301,7 @@ def test_answer_that_is_none_is_told(server: Scripted, turn: Turn) -> None:
         connected(server.address).clock_ahead()
 
 
-def test_server_that_is_silent_is_told() -> None:
+def test_server_that_is_silent_is_reported() -> None:
     """After the time-out, and one more try."""
     with socket.create_server((HOST, 0)) as silent:
         address = f"{HOST}:{silent.getsockname()[1]}"
@@ -312,7 +311,7 @@ def test_server_that_is_silent_is_told() -> None:
     assert "TCP" in str(told.value.hint)
 
 
-def test_server_with_many_addresses_that_are_silent_is_told(
+def test_server_with_many_addresses_that_are_silent_is_reported(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """All of them together have three times the time-out: who answers for its name decides how many
@@ -333,7 +332,7 @@ def test_server_with_many_addresses_that_are_silent_is_told(
     assert time.monotonic() - begun < LATEST
 
 
-def test_server_that_is_not_there_is_told() -> None:
+def test_server_that_is_not_there_is_reported() -> None:
     """With what the system says."""
     with socket.create_server((HOST, 0)) as closed:
         address = f"{HOST}:{closed.getsockname()[1]}"
@@ -342,7 +341,7 @@ def test_server_that_is_not_there_is_told() -> None:
         connected(address).add_txt(NAME, VALUE)
 
 
-def test_server_that_hangs_up_is_told(server: Scripted) -> None:
+def test_server_that_hangs_up_is_reported(server: Scripted) -> None:
     """After one more try."""
     server.drops = lambda: True
 
@@ -370,7 +369,7 @@ def test_answer_that_was_lost_is_asked_for_again(server: Scripted) -> None:
         (f"{'n' * 64}.example.com", "not a name server"),
     ],
 )
-def test_server_that_can_be_none_is_told(server: str, said: str) -> None:
+def test_server_that_can_be_none_is_reported(server: str, said: str) -> None:
     """Before anything is sent."""
     with pytest.raises(ConfigError, match=said) as told:
         connected(server)
@@ -388,7 +387,7 @@ def test_servers_may_be_written_like_this(server: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["", ".", 'key "certferry."', "a..b"])
-def test_key_name_that_can_be_none_is_told(name: str) -> None:
+def test_key_name_that_can_be_none_is_reported(name: str) -> None:
     """Before anything is sent."""
     with pytest.raises(ConfigError, match="`key_name`"):
         connected(HOST, key_name=name)

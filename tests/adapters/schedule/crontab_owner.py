@@ -35,7 +35,6 @@ class CrontabOwner:
 
     @property
     def environ(self) -> dict[str, str]:
-        """The environment of a command that writes this user's crontab."""
         path = os.environ["PATH"]
         return {**os.environ, "PATH": f"{self.programs}:{path}" if self.programs else path}
 
@@ -63,7 +62,6 @@ class CrontabOwner:
         return result.stdout if result.returncode == 0 else None
 
     def write(self, content: bytes | None) -> None:
-        """Set the crontab."""
         if content is not None:
             result = self.run("-", content)
             assert 0 == result.returncode, result

@@ -53,7 +53,6 @@ CRONTABS = st.lists(ACCEPTED, max_size=6).map(lambda lines: b"".join(x + b"\n" f
 
 
 def cron(environ: Mapping[str, str], number: int = DRAWN) -> Cron:
-    """Give a crontab's keeper whose random number is known."""
     return Cron(environ, lambda below: number % below, lambda: NOON, lambda: None)
 
 
@@ -213,7 +212,7 @@ def test_without_the_program_the_hint_knows_another_way(tmp_path: Path) -> None:
 
 
 @with_root
-def test_a_user_whom_cron_refuses_is_told(owner: CrontabOwner) -> None:
+def test_a_user_whom_cron_refuses_is_reported(owner: CrontabOwner) -> None:
     """The real crontab's own words, and another way."""
     if Path("/etc/cron.allow").exists():
         pytest.skip("this machine says in /etc/cron.allow who has a crontab")
@@ -270,7 +269,7 @@ def test_a_last_line_without_its_end_gets_one(owner: CrontabOwner) -> None:
         ('[ "$1" = -l ] || { echo disk full >&2; exit 1; }', "cannot be written: disk full"),
     ],
 )
-def test_a_crontab_that_fails_is_told_in_its_own_words(
+def test_a_crontab_that_fails_is_reported_in_its_own_words(
     programs: Path, script: str, message: str
 ) -> None:
     """Not read or not written: one message, and a hint that names nothing which has just failed."""
@@ -281,7 +280,7 @@ def test_a_crontab_that_fails_is_told_in_its_own_words(
     assert "crontab -" not in str(caught.value.hint)
 
 
-def test_a_program_that_cannot_be_run_is_told(programs: Path) -> None:
+def test_a_program_that_cannot_be_run_is_reported(programs: Path) -> None:
     """A file that is no program is not called missing."""
     program = programs / "crontab"
     program.write_bytes(b"\x00\x01")

@@ -253,7 +253,7 @@ def test_a_masked_timer_stays_masked(directory: Path, job: Job) -> None:
         timer(directory).install(job)
 
 
-def test_a_directory_that_cannot_be_written_is_told(tmp_path: Path, job: Job) -> None:
+def test_a_directory_that_cannot_be_written_is_reported(tmp_path: Path, job: Job) -> None:
     """One message with the path, and nothing half done."""
     (tmp_path / "file").touch()
 
@@ -325,12 +325,11 @@ class Manager:
 
 @pytest.fixture
 def manager(tmp_path: Path, directory: Path) -> Manager:
-    """The system's manager."""
     (tmp_path / "manager").mkdir()
     return Manager(tmp_path / "manager", directory)
 
 
-def test_a_running_systemd_is_told_once(manager: Manager, job: Job) -> None:
+def test_a_running_systemd_is_asked_once(manager: Manager, job: Job) -> None:
     """Read again and enabled the first time; not bothered the second time."""
     manager.timer.install(job)
     assert ["daemon-reload", "enable --now certferry.timer"] == manager.told()
@@ -421,7 +420,7 @@ def test_a_timer_that_cannot_be_stopped_is_not_removed(
     assert UNITS == sorted(path.name for path in directory.iterdir())
 
 
-def test_a_manager_that_still_knows_removed_units_is_told_of(
+def test_a_manager_that_still_knows_removed_units_is_reloaded(
     manager: Manager, job: Job, directory: Path
 ) -> None:
     """The units are gone all the same."""
@@ -445,7 +444,7 @@ def test_a_unit_that_cannot_be_removed_is_named(directory: Path, job: Job) -> No
         keeper.remove()
 
 
-def test_a_missing_systemctl_is_told(tmp_path: Path, directory: Path, job: Job) -> None:
+def test_a_missing_systemctl_is_reported(tmp_path: Path, directory: Path, job: Job) -> None:
     """Where systemd runs and its command is not found, that is the problem."""
     keeper = SystemdTimer(
         directory, {"PATH": str(tmp_path / "none")}, for_system=True, booted=tmp_path
@@ -469,13 +468,12 @@ def processes(tmp_path: Path) -> Path:
 
 
 def run(processes: Path, number: int, name: str) -> None:
-    """Add a process."""
     process = processes / str(number)
     process.mkdir()
     (process / "comm").write_text(f"{name}\n")
 
 
-def test_a_machine_without_one_is_told_how_to_start_it(processes: Path) -> None:
+def test_a_machine_without_one_is_shown_how_to_start_it(processes: Path) -> None:
     """By the name that the service has there."""
     assert re.fullmatch(
         "start the cron daemon, which does not seem to run: service crond? start",

@@ -29,14 +29,12 @@ class Child:
         )
 
     def hear(self) -> Any:
-        """Wait for what it says next."""
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         assert line, f"the child ended with {self._process.wait()} and said nothing"
         return json.loads(line)
 
     def go_on(self) -> None:
-        """Let it take its next step."""
         assert self._process.stdin is not None
         self._process.stdin.write("\n")
         self._process.stdin.flush()
@@ -48,7 +46,6 @@ class Child:
 
     @property
     def pid(self) -> int:
-        """Its process id."""
         return self._process.pid
 
     @contextmanager
@@ -62,7 +59,6 @@ class Child:
             self._process.send_signal(signal.SIGCONT)
 
     def bury(self) -> None:
-        """Take notice that it has ended."""
         self._process.wait()
 
     def __enter__(self) -> Self:

@@ -30,12 +30,10 @@ PLENTY = 1000
 
 
 def say(what: Any) -> None:
-    """Tell the test."""
     print(json.dumps(what), flush=True)  # noqa: T201 - this is the conversation
 
 
 def wait() -> None:
-    """Wait for the test."""
     sys.stdin.readline()
 
 
@@ -45,7 +43,6 @@ def opened(folder: Path) -> StateStore:
 
 
 def bundle(number: int = 1) -> CertificateBundle:
-    """Make a certificate that tells its number."""
     return make_bundle(f"v{number}.example.com", not_before=NOW)
 
 
@@ -124,7 +121,7 @@ def run_out_of_disk(folder: Path) -> None:
 def look(folder: Path) -> None:
     """Open the state as a command does that only looks, and read it."""
     try:
-        with closing(connect(folder / "state.db", folder / "secret.key", looks_only=True)) as store:
+        with closing(connect(folder / "state.db", folder / "secret.key", reads_only=True)) as store:
             say(sorted(store.versions_in_use()))
     except StateError as error:
         say([error.code, str(error), str(error.hint)])

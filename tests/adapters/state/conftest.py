@@ -27,7 +27,6 @@ def key_file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def store(path: Path, key_file: Path) -> Iterator[StateStore]:
-    """An open state."""
     opened = connect(path, key_file)
     yield opened
     opened.close()

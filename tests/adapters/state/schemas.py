@@ -65,5 +65,4 @@ def kept_columns(
 
 
 def named(database: sqlite3.Connection, table: str, schema: str = "main") -> list[str]:
-    """Return the names of a table's columns."""
     return [row[1] for row in database.execute(f"PRAGMA {schema}.table_info({table})")]

@@ -44,12 +44,10 @@ def filled(folder: Path, *lineages: str) -> tuple[Path, Path]:
 
 
 def archive_of(folder: Path) -> bytes:
-    """Back up the state of a folder."""
     return back_up(folder / "state.db", folder / "secret.key", NOW)[0]
 
 
 def put_back(archive: bytes, folder: Path) -> Restored:
-    """Restore an archive to a folder."""
     return restore(archive, SOURCE, folder / "state.db", folder / "secret.key")
 
 
@@ -61,7 +59,6 @@ def known_in(folder: Path) -> tuple[str, ...]:
 
 
 def must_open(store: StateStore) -> None:
-    """Open every key of a state."""
     assert store.account(DIRECTORY)
     for lineage in store.lineages():
         assert store.bundle(lineage, 1).privkey_pem
@@ -70,7 +67,6 @@ def must_open(store: StateStore) -> None:
 
 @pytest.fixture
 def old(tmp_path: Path) -> Path:
-    """A folder with a state of two lineages."""
     folder = tmp_path / "old"
     folder.mkdir()
     filled(folder, "img", "www")
@@ -85,7 +81,6 @@ def new(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """A backup."""
     folder = tmp_path_factory.mktemp("state")
     filled(folder, "img")
     return archive_of(folder)
@@ -228,7 +223,6 @@ def test_a_private_key_that_does_not_open(old: Path) -> None:
 
 
 def packed(**files: bytes) -> bytes:
-    """Give a tar archive."""
     written = io.BytesIO()
     with tarfile.open(fileobj=written, mode="w") as archive:
         for name, content in files.items():
@@ -239,14 +233,12 @@ def packed(**files: bytes) -> bytes:
 
 
 def parts(archive: bytes) -> dict[str, bytes]:
-    """Take an archive apart."""
     with tarfile.open(fileobj=io.BytesIO(archive)) as opened:
         found = {one.name.replace(".", "_"): opened.extractfile(one) for one in opened}
         return {name: file.read() for name, file in found.items() if file}
 
 
 def raw_archive(folder: Path) -> bytes:
-    """Pack the files of a state as they are."""
     with closing(sqlite3.connect(folder / "state.db")) as state:
         state.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     return packed(

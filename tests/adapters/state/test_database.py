@@ -164,12 +164,10 @@ def no_umask() -> Iterator[None]:
 
 
 def mode(path: Path) -> int:
-    """Give the permissions of a file."""
     return stat.S_IMODE(path.stat().st_mode)
 
 
 def open_files(folder: Path) -> list[str]:
-    """Give what this process has open in a folder."""
     links = [link for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
     return [str(target) for link in links if folder in (target := link.readlink()).parents]
 
@@ -196,7 +194,7 @@ def test_a_look_makes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
 
     path = tmp_path / "state" / "state.db"
-    with closing(connect(path, tmp_path / "key", looks_only=True)) as store:
+    with closing(connect(path, tmp_path / "key", reads_only=True)) as store:
         assert () == store.lineages()
         with ThreadPoolExecutor(1) as pool:
             assert () == pool.submit(store.versions, "img").result()
@@ -208,7 +206,7 @@ def test_a_look_sees_what_is_there(path: Path, key_file: Path, store: StateStore
     """A state that exists is the one that is read."""
     store.append_history(ENTRY)
 
-    with closing(connect(path, key_file, looks_only=True)) as seen:
+    with closing(connect(path, key_file, reads_only=True)) as seen:
         assert (ENTRY,) == seen.history("img", 1)
 
 
@@ -223,14 +221,14 @@ def test_state_that_cannot_be_looked_for_is_not_taken_for_none(tmp_path: Path) -
     closed = ("x" * 300, "file", "link", "loop")
     for path in (*(tmp_path / name / "state.db" for name in closed), tmp_path / "state.db"):
         with pytest.raises(StateUnavailable):
-            connect(path, tmp_path / "secret.key", looks_only=True)
+            connect(path, tmp_path / "secret.key", reads_only=True)
 
 
 def test_link_to_where_the_state_will_be_made_leads_to_none_yet(tmp_path: Path) -> None:
     """What the first sync makes is not missing before."""
     (tmp_path / "state.db").symlink_to(tmp_path / "made.db")
 
-    with closing(connect(tmp_path / "state.db", tmp_path / "secret.key", looks_only=True)) as store:
+    with closing(connect(tmp_path / "state.db", tmp_path / "secret.key", reads_only=True)) as store:
         assert () == store.lineages()
 
     assert not (tmp_path / "made.db").exists()

@@ -16,8 +16,8 @@ from certferry.adapters.state.columns import from_moment
 from certferry.adapters.state.connect import connect
 from certferry.adapters.state.database import Migration, Upgrade, migrate, read_migrations
 from certferry.adapters.state.sqlite import SqliteDatabase
+from certferry.core.assessment.health import Sighting
 from certferry.core.assessment.notices import ChannelState, Delivery, Notice, Subject, Topic
-from certferry.core.assessment.sightings import Sighting
 from certferry.core.certificates.lineage import Revocation, RevocationReason, Withdrawal
 from certferry.core.observed.records import HistoryEntry, RolloutRecord, Upload
 from certferry.core.planning.limits import Allowance, Hold, Limits, PlannedOrder
@@ -48,19 +48,16 @@ BROKEN = Migration(3, "0003_broken", "CREATE TABLE quay (name TEXT); CREATE NONS
 
 @pytest.fixture
 def database(path: Path) -> Iterator[SqliteDatabase]:
-    """An empty database."""
     path.touch()
     with closing(SqliteDatabase(path)) as opened:
         yield opened
 
 
 def apply(database: SqliteDatabase, migrations: Sequence[Migration]) -> None:
-    """Apply what is missing of these."""
     migrate(database, Upgrade("localhost", lambda *_: None), migrations)
 
 
 def tables(database: SqliteDatabase) -> set[str]:
-    """Give the names of the tables."""
     rows = database.rows("SELECT name FROM sqlite_schema WHERE type = 'table'")
     return {row["name"] for row in rows}
 
@@ -251,7 +248,6 @@ def test_state_of_every_released_schema(path: Path, key_file: Path, number: int)
 
 
 def store_everything(store: StateStore) -> None:
-    """Store a row in every table."""
     store.begin_run(NOW)
     lease = store.acquire("img", NOW)
     bundle = make_bundle("img.example.com", not_before=NOW)

@@ -156,7 +156,7 @@ def test_state_is_never_made_by_accident(postgresql: Postgresql) -> None:
     url = postgresql.url(name)
     for open_it in (
         lambda: connect(url, KEY),
-        lambda: connect(url, KEY, looks_only=True),
+        lambda: connect(url, KEY, reads_only=True),
         lambda: prepare(url, KEY, init=False),
     ):
         error = refused(open_it)

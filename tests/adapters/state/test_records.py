@@ -167,7 +167,6 @@ USED_UP = 50  # certificates of a registered domain, as many as Let's Encrypt al
 
 
 def limits(directory: str = DIRECTORY) -> Limits:
-    """What a directory allows."""
     found = limits_at(directory)
     assert found is not None
     return found

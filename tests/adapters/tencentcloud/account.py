@@ -34,7 +34,6 @@ class TencentCloudAccount(ZoneAccount):
         return super().now() + self.ahead
 
     def add_zone(self, name: str) -> None:
-        """Put a domain into the account."""
         self.service.add_domain(name)
 
     def connect(self, **settings: Any) -> DnsProvider:
@@ -49,7 +48,6 @@ class TencentCloudAccount(ZoneAccount):
         return connect(Settings(**{**written, **settings}), context)
 
     def actions(self) -> list[str]:
-        """Give the actions of the calls so far."""
         return [call.action for call in self.service.calls()]
 
 

@@ -15,7 +15,7 @@ from tencentcloud.common.credential import Credential
 
 from certferry.adapters.dns.answers import MOST_PAGES
 from certferry.adapters.dnspod.client import DnspodRecords
-from certferry.adapters.tencentcloud.client import SignedCall, TencentKeys, authorization, timestamp
+from certferry.adapters.tencentcloud.dns import SignedCall, TencentKeys, authorization, timestamp
 from certferry.core.secret import Secret
 from certferry.errors import (
     ConfigError,
@@ -44,7 +44,6 @@ NAME = "_acme-challenge.img.example.com"
 
 @pytest.fixture
 def account() -> Iterator[TencentCloudAccount]:
-    """An account that holds example.com."""
     with tencentcloud_account() as account:
         account.service.add_domain("example.com")
         yield account
@@ -52,7 +51,6 @@ def account() -> Iterator[TencentCloudAccount]:
 
 @pytest.fixture
 def provider(account: TencentCloudAccount) -> DnspodRecords:
-    """The provider of the account."""
     return connected(account)
 
 
@@ -242,7 +240,7 @@ def test_account_without_domains_has_none(account: TencentCloudAccount) -> None:
         account.connect().add_txt(NAME, "value")
 
 
-def test_list_without_an_end_is_told(account: TencentCloudAccount) -> None:
+def test_list_without_an_end_is_reported(account: TencentCloudAccount) -> None:
     """It is not read for ever."""
     account.service.records.page_limit = 1
     for number in range(MOST_PAGES + 1):
@@ -324,7 +322,7 @@ def test_refused_key_is_not_sent_again(
     assert 1 == len(account.service.calls())
 
 
-def test_key_of_the_other_site_is_told_its_address(account: TencentCloudAccount) -> None:
+def test_key_of_the_other_site_gets_its_address(account: TencentCloudAccount) -> None:
     """Each site knows its own keys alone, and says of others that there are none."""
     with pytest.raises(DnsAccessDenied, match="SecretIdNotFound") as refused:
         account.connect(secret_id=Secret("IKIDabroad")).add_txt(NAME, "value")
@@ -332,7 +330,9 @@ def test_key_of_the_other_site_is_told_its_address(account: TencentCloudAccount)
     assert "https://dnspod.intl.tencentcloudapi.com" in str(refused.value.hint)
 
 
-def test_key_that_may_only_read_is_told_which_policy_it_needs(account: TencentCloudAccount) -> None:
+def test_key_that_may_only_read_is_refused_with_which_policy_it_needs(
+    account: TencentCloudAccount,
+) -> None:
     """The domains can be listed with it, and nothing written."""
     account.key.reads_only = True
 
@@ -356,7 +356,7 @@ def test_wrong_clock_is_not_blamed_on_the_key(
     provider.add_txt(NAME, "value")
 
 
-def test_service_that_does_not_answer_is_told(account: TencentCloudAccount) -> None:
+def test_service_that_does_not_answer_is_reported(account: TencentCloudAccount) -> None:
     """For the clock, for reading, and for what was never sent."""
     provider, another = connected(account), account.connect()
     provider.zones()
@@ -383,7 +383,7 @@ def test_service_that_does_not_answer_is_told(account: TencentCloudAccount) -> N
         ({"requests_per_second": 0.0}, "leave it out"),
     ],
 )
-def test_what_can_be_no_key_is_told_before_anything_is_sent(
+def test_what_can_be_no_key_is_reported_before_anything_is_sent(
     account: TencentCloudAccount, settings: dict[str, Secret], advice: str
 ) -> None:
     """A DNSPod token among them, which is the usual mistake."""
@@ -415,7 +415,6 @@ KEYS = TencentKeys("AKIDEXAMPLE", Secret("SECRETEXAMPLE"))
 
 
 def signed(body: bytes = BODY, moment: datetime = MOMENT, keys: TencentKeys = KEYS) -> str:
-    """Sign a call."""
     call = SignedCall("dnspod", HOST, "/", "application/json", body)
     return authorization(keys, call, moment)
 
@@ -462,7 +461,6 @@ def test_signature_is_the_sdks(body: str, moment: datetime, secret_key: str) -> 
 
 
 def request(authorized: str, body: bytes = BODY, moment: datetime = MOMENT) -> Request:
-    """Make the request that a signature belongs to."""
     fields = {
         "Host": HOST,
         "Content-Type": "application/json",

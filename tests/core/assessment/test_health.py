@@ -15,13 +15,13 @@ from certferry.core.assessment.health import (
     Concern,
     Expected,
     Recorded,
+    Sighting,
     by_share_of_life,
     checkup,
     concerns_of,
     worst_first,
 )
 from certferry.core.assessment.notices import Notice, Subject, Topic
-from certferry.core.assessment.sightings import Sighting
 from certferry.core.assessment.status import (
     OF_DOMAINS,
     DomainStatus,
@@ -60,20 +60,17 @@ def version(
 
 
 def place(*, served: bool, fingerprint: str | None = NEW) -> Sighting:
-    """What a run saw at the one domain."""
     return Sighting("img", "qiniu", "img.example.com", served, NOW - DAY, fingerprint)
 
 
 def recorded(
     *versions: Version, places: Sequence[Sighting] = (), notices: Sequence[Notice] = ()
 ) -> Recorded:
-    """What a run an hour ago left."""
     known = {"img": versions} if versions else {}
     return Recorded(known, places, notices, LastRun(NOW - HOUR, NOW - HOUR))
 
 
 def judged(known: Recorded, expected: Expected = IMG) -> list[tuple[Severity, str]]:
-    """What needs a person."""
     return [(one.problem.severity, one.problem.code) for one in concerns_of([expected], known, NOW)]
 
 
@@ -153,7 +150,7 @@ def test_a_certificate_whose_signer_has_expired_is_critical() -> None:
     assert [] == judged(recorded(ends))
 
 
-def test_a_revocation_that_did_not_end_is_told_until_it_has() -> None:
+def test_a_revocation_that_did_not_end_is_reported_until_it_has() -> None:
     """Of the certificate in force, it is as bad as one that did; an earlier one is to be finished,
     while it is valid.
     """
@@ -167,14 +164,13 @@ def test_a_revocation_that_did_not_end_is_told_until_it_has() -> None:
 
 
 def notice(topic: Topic, subject: Subject, code: str = "dns_access_denied") -> Notice:
-    """Something that operators are told."""
     return Notice(
         topic, subject, NOW - HOUR, Problem(code, Text("the token is refused"), Text("check it"))
     )
 
 
 @pytest.mark.parametrize(
-    ("told", "expected"),
+    ("said", "expected"),
     [
         (notice(Topic.TROUBLE, Subject("img", "qiniu", "a")), ["dns_access_denied"]),
         (notice(Topic.TROUBLE, Subject()), ["dns_access_denied"]),
@@ -185,16 +181,16 @@ def notice(topic: Topic, subject: Subject, code: str = "dns_access_denied") -> N
         (notice(Topic.TROUBLE, Subject("other")), []),
     ],
 )
-def test_trouble_and_drift_are_warnings(told: Notice, expected: list[str]) -> None:
+def test_trouble_and_drift_are_warnings(said: Notice, expected: list[str]) -> None:
     """While a certificate has time; an account that is unreadable in part and good news are none,
     and other certificates' trouble is not asked for.
     """
-    found = concerns_of([IMG], recorded(version(60 * DAY), notices=[told]), NOW)
+    found = concerns_of([IMG], recorded(version(60 * DAY), notices=[said]), NOW)
 
     assert expected == [one.problem.code for one in found]
     assert all(one.problem.severity is Severity.WARNING for one in found)
     assert all(
-        (one.problem.since, one.problem.hint) == (told.since, told.problem.hint) for one in found
+        (one.problem.since, one.problem.hint) == (said.since, said.problem.hint) for one in found
     )
 
 
@@ -300,7 +296,6 @@ def test_a_certificate_that_others_serve_need_not_be_issued() -> None:
 
 
 def concern(code: str, severity: Severity, deadline: datetime | None = None) -> Concern:
-    """Something that needs a person."""
     return Concern(Problem(code, Text("so"), severity=severity), deadline=deadline)
 
 

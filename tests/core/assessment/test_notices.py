@@ -10,37 +10,35 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certferry.core.assessment.notices import (
-    KEPT,
-    USUAL,
-    ChannelState,
-    Notice,
-    Subject,
-    Topic,
-    failed_run,
-    noticed,
-    of_channel,
-    refused,
-    without_channels,
-)
-from certferry.core.assessment.notifications import (
     A_DAY,
     AT_ONCE,
     CUT,
+    KEPT,
     MINUTE,
     NEAR_AGAIN,
+    USUAL,
+    ChannelState,
     Dispatch,
     Message,
+    Notice,
     Notification,
+    Subject,
+    Topic,
     dispatch,
+    failed_run,
     may_be_sent,
+    noticed,
+    of_channel,
+    refused,
     shortened,
     taken_back,
     until_quiet,
+    without_channels,
 )
 from certferry.core.certificates.lineage import Revocation, RevocationReason, Version
 from certferry.core.certificates.renewal import is_overdue
+from certferry.core.planning.plan import Action
 from certferry.core.planning.report import LineageReport, Outcome, StepOutcome, SyncReport
-from certferry.core.planning.steps import Action
 from certferry.errors import ConfigError, DnsAccessDenied, OrderHeldBack, Retry
 from certferry.problem import Problem
 from certferry.text import Text
@@ -58,16 +56,15 @@ ALL = tuple(Topic)
 def trouble(
     subject: Subject = SUBJECTS[0], since: datetime = NOW, deadline: datetime | None = None
 ) -> Notice:
-    """Trouble that stands."""
     return Notice(Topic.TROUBLE, subject, since, DENIED, deadline)
 
 
-def told(found: Dispatch) -> list[tuple[Topic, Subject]]:
+def sent(found: Dispatch) -> list[tuple[Topic, Subject]]:
     """What a channel is told, and of what."""
     return [one.notice.key for one in found.notifications]
 
 
-def test_trouble_is_told_once_reminded_of_daily_and_its_end_once() -> None:
+def test_trouble_is_reported_once_reminded_of_daily_and_its_end_once() -> None:
     """The story of a wrong key: begins, five runs later nothing, a day later again, over."""
     began = dispatch("ops", [trouble()], ChannelState(), USUAL, NOW)
     soon = dispatch("ops", [trouble()], began.state, USUAL, NOW + HOUR)
@@ -75,15 +72,15 @@ def test_trouble_is_told_once_reminded_of_daily_and_its_end_once() -> None:
     over = dispatch("ops", [], later.state, USUAL, NOW + A_DAY + HOUR)
     after = dispatch("ops", [], over.state, USUAL, NOW + A_DAY + HOUR)
 
-    assert [(Topic.TROUBLE, SUBJECTS[0])] == told(began) == told(later)
+    assert [(Topic.TROUBLE, SUBJECTS[0])] == sent(began) == sent(later)
     assert [False, True] == [began.notifications[0].again, later.notifications[0].again]
-    assert [] == told(soon)
-    assert [(Topic.RECOVERED, SUBJECTS[0])] == told(over)
+    assert [] == sent(soon)
+    assert [(Topic.RECOVERED, SUBJECTS[0])] == sent(over)
     assert NOW == over.notifications[0].notice.since
-    assert [] == told(after)
+    assert [] == sent(after)
 
 
-def test_trouble_near_its_deadline_is_told_more_often() -> None:
+def test_trouble_near_its_deadline_is_reported_more_often() -> None:
     """Every six hours, where the old certificate ends within three days."""
     near = trouble(deadline=NOW + timedelta(days=2))
     far = trouble(SUBJECTS[1], deadline=NOW + timedelta(days=20))
@@ -91,11 +88,11 @@ def test_trouble_near_its_deadline_is_told_more_often() -> None:
     first = dispatch("ops", [near, far], ChannelState(), USUAL, NOW)
     second = dispatch("ops", [near, far], first.state, USUAL, NOW + NEAR_AGAIN)
 
-    assert [near.key, far.key] == told(first)
-    assert [near.key] == told(second)
+    assert [near.key, far.key] == sent(first)
+    assert [near.key] == sent(second)
 
 
-def test_order_that_is_held_back_is_told_once_and_again_near_the_deadline() -> None:
+def test_order_that_is_postponed_is_reported_once_and_again_near_the_deadline() -> None:
     """Until when was told, and there is nothing to do before; its end is told as any."""
     held = replace(trouble(), problem=replace(DENIED, code=OrderHeldBack.code))
     near = replace(held, deadline=NOW + timedelta(days=4))
@@ -104,13 +101,13 @@ def test_order_that_is_held_back_is_told_once_and_again_near_the_deadline() -> N
     later = dispatch("ops", [held], first.state, USUAL, NOW + 5 * A_DAY)
     days = [dispatch("ops", [near], first.state, USUAL, NOW + n * A_DAY) for n in (1, 2)]
 
-    assert [held.key] == told(first)
-    assert [] == told(later)
-    assert [[], [near.key]] == list(map(told, days))
-    assert [(Topic.RECOVERED, held.subject)] == told(dispatch("ops", [], later.state, USUAL, NOW))
+    assert [held.key] == sent(first)
+    assert [] == sent(later)
+    assert [[], [near.key]] == list(map(sent, days))
+    assert [(Topic.RECOVERED, held.subject)] == sent(dispatch("ops", [], later.state, USUAL, NOW))
 
 
-def test_trouble_that_begins_anew_is_told_anew() -> None:
+def test_trouble_that_begins_anew_is_reported_anew() -> None:
     """Also where no run came between its end and the new beginning."""
     first = dispatch("ops", [trouble()], ChannelState(), USUAL, NOW)
     anew = dispatch("ops", [trouble(since=NOW + HOUR)], first.state, USUAL, NOW + HOUR)
@@ -118,14 +115,14 @@ def test_trouble_that_begins_anew_is_told_anew() -> None:
     assert [False] == [one.again for one in anew.notifications]
 
 
-def test_a_channel_is_told_what_its_table_wishes() -> None:
+def test_a_channel_is_reported_what_its_table_asks_for() -> None:
     """An event that it wishes once; the end of trouble only where it wishes that."""
     renewed = Notice(Topic.RENEWED, SUBJECTS[0], NOW, Problem("renewed", Text("issued")))
-    wishes = (Topic.TROUBLE, Topic.RENEWED)
+    topics = (Topic.TROUBLE, Topic.RENEWED)
 
-    first = dispatch("ops", [trouble(), renewed], ChannelState(), wishes, NOW)
-    again = dispatch("ops", [renewed], first.state, wishes, NOW + A_DAY)
-    newer = dispatch("ops", [replace(renewed, since=NOW + HOUR)], again.state, wishes, NOW + A_DAY)
+    first = dispatch("ops", [trouble(), renewed], ChannelState(), topics, NOW)
+    again = dispatch("ops", [renewed], first.state, topics, NOW + A_DAY)
+    newer = dispatch("ops", [replace(renewed, since=NOW + HOUR)], again.state, topics, NOW + A_DAY)
 
     assert [Topic.TROUBLE, Topic.RENEWED] == [one.notice.topic for one in first.notifications]
     assert () == again.notifications
@@ -134,7 +131,7 @@ def test_a_channel_is_told_what_its_table_wishes() -> None:
     assert () == dispatch("ops", [renewed], ChannelState(), USUAL, NOW).notifications
 
 
-def test_a_channel_is_not_told_of_itself() -> None:
+def test_a_channel_is_not_reported_of_itself() -> None:
     """The others are told that it takes no messages."""
     refused = trouble(Subject(channel="boss"))
 
@@ -142,7 +139,7 @@ def test_a_channel_is_not_told_of_itself() -> None:
     assert 1 == len(dispatch("ops", [refused], ChannelState(), USUAL, NOW).notifications)
 
 
-def test_news_that_were_not_taken_are_told_by_a_later_run() -> None:
+def test_news_that_were_not_taken_are_reported_by_a_later_run() -> None:
     """An end, a beginning and a reminder come again as they were."""
     first = dispatch("ops", [trouble(), trouble(SUBJECTS[1])], ChannelState(), USUAL, NOW)
     now = NOW + A_DAY
@@ -199,7 +196,7 @@ def test_nothing_is_sent_as_the_hour_or_its_half_begins(now: datetime) -> None:
         max_size=12,
     )
 )
-def test_any_story_is_told_without_a_word_twice(
+def test_any_story_is_reported_without_a_word_twice(
     runs: Sequence[tuple[set[Subject], str, int]],
 ) -> None:
     """Whatever happens in whichever run: a beginning is received at most once, an end at most once
@@ -249,12 +246,10 @@ ISSUE_DENIED = StepOutcome.of(
 def step(
     action: Action | None, outcome: Outcome, target: str | None = "qiniu", domain: str | None = "a"
 ) -> StepOutcome:
-    """One outcome."""
     return StepOutcome(action, outcome, Text("what became of it"), target, domain)
 
 
 def report(*steps: StepOutcome, lineage: str = "img", complete: bool = True) -> SyncReport:
-    """A run of one lineage."""
     return SyncReport((LineageReport(lineage, "ab" * 32, steps),), complete=complete)
 
 
@@ -264,7 +259,6 @@ def after(
     versions: Sequence[Version] = (),
     declared: Sequence[str] = ("img", "other"),
 ) -> tuple[Notice, ...]:
-    """What stands after a run."""
     now = LATER if before else NOW
     return noticed(ran, before, now, versions={"img": versions}, declared=declared)
 
@@ -284,7 +278,7 @@ def test_a_failure_is_trouble_with_what_to_do_and_the_time_left() -> None:
     assert version.certificate.not_after == found.deadline
 
 
-def test_a_deployment_in_vain_has_the_time_of_the_certificate_before() -> None:
+def test_a_deployment_that_failed_has_the_time_of_the_certificate_before() -> None:
     """The newest is not served: its end says nothing. Without one before, there is no time."""
     old = Version(1, certificate(lifetime=timedelta(days=12)), NOW)
     new = Version(2, certificate("cd" * 32), NOW)
@@ -300,12 +294,12 @@ def test_a_deployment_in_vain_has_the_time_of_the_certificate_before() -> None:
 def held_until(until: datetime) -> StepOutcome:
     """An order that no CA is asked for before a moment."""
     error = OrderHeldBack(Text("nothing is ordered before then"), retry=Retry.at(until))
-    told = StepOutcome.of(Action.ISSUE, error)
-    return replace(told, outcome=Outcome.WAITING)
+    said = StepOutcome.of(Action.ISSUE, error)
+    return replace(said, outcome=Outcome.WAITING)
 
 
 @given(lifetime=st.timedeltas(timedelta(days=6), timedelta(days=400)), share=st.floats(0.0, 1.5))
-def test_order_that_is_held_back_too_long_is_trouble(lifetime: timedelta, share: float) -> None:
+def test_order_that_is_postponed_too_long_is_trouble(lifetime: timedelta, share: float) -> None:
     """Where it ends in time for the renewal, nothing is wrong; later, the operator is told until
     when it is, and how long the certificate in force is valid.
     """
@@ -321,7 +315,7 @@ def test_order_that_is_held_back_too_long_is_trouble(lifetime: timedelta, share:
         assert current.certificate.not_after == notice.deadline
 
 
-def test_first_certificate_that_is_held_back_for_long_is_trouble() -> None:
+def test_first_certificate_that_is_postponed_for_long_is_trouble() -> None:
     """A day is no trouble; a revoked certificate counts as none. It stands until one comes."""
     revoked = Version(
         1, certificate(), NOW, revocation=Revocation(NOW, RevocationReason.SUPERSEDED)
@@ -346,7 +340,7 @@ def test_trouble_that_goes_on_keeps_its_beginning_and_gets_its_newest_cause() ->
 
 
 def test_trouble_is_over_when_a_run_has_seen_it() -> None:
-    """A run of other certificates, one that was stopped or looked in vain leaves it as it was."""
+    """A run of other topics, one that was stopped or looked in vain leaves it as it was."""
     before = after(report(step(Action.DEPLOY, Outcome.FAILED)))
     unread = step(None, Outcome.SKIPPED, None, None)
 
@@ -395,7 +389,7 @@ def test_one_trouble_a_place() -> None:
     assert "refused" == found.problem.code
 
 
-def test_what_was_done_is_told_of_each_place_when_it_is_seen() -> None:
+def test_what_was_done_is_reported_of_each_place_when_it_is_seen() -> None:
     """Bound is not served; a receiver has nothing to be seen at."""
     found = after(
         report(

@@ -14,7 +14,7 @@ from certferry.core.observed.observation import DomainState, Observation, Observ
 from certferry.core.planning.due import Times
 from certferry.core.planning.planner import make_plan
 from certferry.errors import TargetRejected
-from tests.core.planning.test_planner import CURRENT, PREVIOUS, wish, world
+from tests.core.planning.test_planner import CURRENT, PREVIOUS, declared, world
 from tests.core.strategies import NOW, situations, version
 
 THIS = version(3, CURRENT)
@@ -37,14 +37,14 @@ THIS = version(3, CURRENT)
 )
 def test_each_situation_has_its_word(observed: Observation, standing: Standing) -> None:
     """One word tells how a domain stands."""
-    status = status_of(wish(), observed, NOW)
+    status = status_of(declared(), observed, NOW)
 
     assert [standing] == [domain.standing for domain in status.domains]
 
 
 def test_drifted_settings_show() -> None:
     """A domain that serves the certificate but not as asked is told to have drifted."""
-    desired = wish(https=DesiredHttps(http2=True))
+    desired = declared(https=DesiredHttps(http2=True))
 
     observed = without_problem(world(THIS, https=HttpsSettings(http2=False)))
 
@@ -61,7 +61,7 @@ def test_drifted_settings_show() -> None:
 
 def test_settings_of_a_domain_that_has_not_come_so_far_are_no_problem_yet() -> None:
     """They go along with the certificate that it waits for."""
-    desired = wish(https=DesiredHttps(http2=True))
+    desired = declared(https=DesiredHttps(http2=True))
     observed = without_problem(world(THIS, bound=None, https=HttpsSettings(http2=False)))
 
     [domain] = status_of(desired, observed, NOW).domains
@@ -70,7 +70,6 @@ def test_settings_of_a_domain_that_has_not_come_so_far_are_no_problem_yet() -> N
 
 
 def without_problem(observed: Observation) -> Observation:
-    """Take the words about a failed change away."""
     [target] = observed.targets
     domains = tuple(replace(domain, problem=None) for domain in target.domains)
     return replace(observed, targets=(replace(target, domains=domains),))
@@ -78,19 +77,19 @@ def without_problem(observed: Observation) -> Observation:
 
 def test_upload_deadline_is_where_the_target_begins_to_refuse() -> None:
     """The last moment to upload lies the target's floor before the end."""
-    status = status_of(wish(), world(THIS), NOW)
+    status = status_of(declared(), world(THIS), NOW)
 
     assert CURRENT.not_after - timedelta(days=30) == status.domains[0].upload_deadline
 
 
-def test_copy_that_is_at_the_target_is_told_as_uploaded() -> None:
+def test_copy_that_is_at_the_target_is_reported_as_uploaded() -> None:
     """Also where the domain is bound to another one."""
     observed = world(THIS, bound="theirs")
 
-    assert [True] == [one.is_uploaded for one in status_of(wish(), observed, NOW).domains]
+    assert [True] == [one.is_uploaded for one in status_of(declared(), observed, NOW).domains]
     (target,) = observed.targets
     gone = replace(observed, targets=(replace(target, remotes=()),))
-    assert [False] == [one.is_uploaded for one in status_of(wish(), gone, NOW).domains]
+    assert [False] == [one.is_uploaded for one in status_of(declared(), gone, NOW).domains]
 
 
 def test_unreadable_target_leaves_named_domains_unknown() -> None:
@@ -98,7 +97,7 @@ def test_unreadable_target_leaves_named_domains_unknown() -> None:
     failure = TargetRejected("bad token")
     observed = Observation((THIS,), (ObservedTarget("qiniu", failure=failure),))
 
-    for desired in (wish(), wish(domains=("img.example.com",))):
+    for desired in (declared(), declared(domains=("img.example.com",))):
         status = status_of(desired, observed, NOW)
 
         assert [Standing.UNKNOWN] == [domain.standing for domain in status.domains]

@@ -294,7 +294,7 @@ FINGERPRINTS = st.text("0123456789abcdef", min_size=64, max_size=64)
 
 
 @given(LINEAGES, FINGERPRINTS)
-def test_a_mark_tells_its_lineage(lineage: str, fingerprint: str) -> None:
+def test_a_label_shows_its_lineage(lineage: str, fingerprint: str) -> None:
     """Both forms, so that no other tool's clean-up takes them for unclaimed."""
     assert labels_of(lineage, fingerprint) == (
         label_of(lineage, fingerprint),
@@ -305,7 +305,7 @@ def test_a_mark_tells_its_lineage(lineage: str, fingerprint: str) -> None:
 
 
 @given(LINEAGES, FINGERPRINTS)
-def test_a_short_mark_has_23_characters(lineage: str, fingerprint: str) -> None:
+def test_a_short_label_has_23_characters(lineage: str, fingerprint: str) -> None:
     """What Qiniu takes from a widely used client; letters, digits and dashes alone."""
     label = short_label_of(lineage, fingerprint)
 
@@ -326,7 +326,7 @@ def test_labels_that_are_almost_marks() -> None:
 
 
 @given(FINGERPRINTS)
-def test_a_name_that_is_cut_in_a_mark_proves_nothing(fingerprint: str) -> None:
+def test_a_name_that_is_cut_in_a_label_proves_nothing(fingerprint: str) -> None:
     """Two long names that begin alike have one long mark, but not one short mark."""
     ours, theirs = "static.assets.example.com.cn", "static.assets.example.com.hk"
     assert owner_of(label_of(theirs, fingerprint)) in owners(ours)

@@ -35,13 +35,11 @@ _DER = serialization.Encoding.DER
 
 @pytest.fixture(scope="module")
 def authority() -> Authority:
-    """A CA with a root and an intermediate."""
     return Authority("Test CA")
 
 
 @pytest.fixture(scope="module")
 def issued(authority: Authority) -> Issued:
-    """A leaf with its chain and key."""
     return authority.issue(NAMES, NOW, NOW + timedelta(days=90))
 
 
@@ -149,7 +147,7 @@ def test_issuer_certificate_is_no_leaf() -> None:
         parse_bundle(ca_alone(bundle), bundle.privkey_pem)
 
 
-def test_name_in_the_subject_alone_is_told() -> None:
+def test_name_in_the_subject_alone_is_reported() -> None:
     """The hint is about names, and not about the order."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, NAMES[0])])
@@ -173,7 +171,7 @@ def test_name_in_the_subject_alone_is_told() -> None:
     assert "with every name as a subject alternative name" in str(caught.value.hint)
 
 
-def test_foreign_key_is_told(authority: Authority, issued: Issued) -> None:
+def test_foreign_key_is_reported(authority: Authority, issued: Issued) -> None:
     """A key of another certificate is read, and told not to match."""
     other = authority.issue(NAMES, NOW, NOW + timedelta(days=90), key_type="rsa2048")
 
@@ -197,7 +195,7 @@ def test_keys_become_pkcs8(issued: Issued) -> None:
     assert bundle.key_matches
 
 
-def test_rsa_leaf_tells_its_key_type(authority: Authority) -> None:
+def test_rsa_leaf_shows_its_key_type(authority: Authority) -> None:
     """The key type is the operator's word for it."""
     issued = authority.issue(NAMES, NOW, NOW + timedelta(days=90), key_type="rsa2048")
 
@@ -218,7 +216,7 @@ def _with_passphrase() -> str:
     )
 
 
-def test_unreadable_key_is_told_without_showing_it(issued: Issued) -> None:
+def test_unreadable_key_is_reported_without_showing_it(issued: Issued) -> None:
     """An error about a key never quotes it, also not through its cause."""
     for key in ("no key at all", _with_passphrase(), issued.privkey_pem.replace("M", "")):
         with pytest.raises(CertificateError) as caught:
@@ -242,7 +240,7 @@ def refused(fullchain: str, privkey: str) -> CertificateError:
     [(SM2, "SM2"), (UNKNOWN_CURVE, "1.2.840.10045.3.1.127")],
     ids=["SM2", "unknown"],
 )
-def test_kind_that_cannot_be_read_is_told(issued: Issued, curve: bytes, name: str) -> None:
+def test_kind_that_cannot_be_read_is_reported(issued: Issued, curve: bytes, name: str) -> None:
     """A key or certificate on a curve that is not known is not damaged, and is called by its name;
     the hint says what to have instead.
     """
@@ -256,7 +254,7 @@ def test_kind_that_cannot_be_read_is_told(issued: Issued, curve: bytes, name: st
         assert "RSA, or ECDSA with P-256 or P-384" in str(error.hint)
 
 
-def test_signature_that_cannot_be_read_is_told(issued: Issued) -> None:
+def test_signature_that_cannot_be_read_is_reported(issued: Issued) -> None:
     """Who signed the leaf cannot be proven, and that is no incomplete chain."""
     leaf, end, rest = issued.fullchain_pem.partition("-----END CERTIFICATE-----\n")
     error = refused(signed_as(leaf + end, SM2_SM3) + rest, issued.privkey_pem)
@@ -279,13 +277,13 @@ def with_odd_extension(pem: str) -> str:
     at = der.index(bytes.fromhex("0603551d13"))
     der[der.index(0x30, at)] = 0x31
     body = b64encode(der).decode()
-    spoilt = f"-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n"
+    corrupt = f"-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n"
     with pytest.raises(ValueError, match="error parsing asn1"):
-        _ = x509.load_pem_x509_certificate(spoilt.encode()).extensions
-    return spoilt
+        _ = x509.load_pem_x509_certificate(corrupt.encode()).extensions
+    return corrupt
 
 
-def test_unreadable_certificate_is_told(issued: Issued) -> None:
+def test_unreadable_certificate_is_reported(issued: Issued) -> None:
     """What is no PEM, and a key in the certificate's place, are named as such."""
     for pem in ("", "nonsense", issued.privkey_pem):
         with pytest.raises(CertificateError):
@@ -295,7 +293,7 @@ def test_unreadable_certificate_is_told(issued: Issued) -> None:
 @given(at=st.integers(min_value=0), cut=st.booleans())
 @settings(deadline=None, max_examples=60)
 @pytest.mark.filterwarnings("ignore::cryptography.utils.CryptographyDeprecationWarning")
-def test_damaged_certificate_is_told_in_words(issued: Issued, at: int, *, cut: bool) -> None:
+def test_damaged_certificate_is_reported_in_words(issued: Issued, at: int, *, cut: bool) -> None:
     """Whichever byte of its DER is another or the last one, no parser's own words are shown."""
     first, rest = issued.fullchain_pem.split("-----END CERTIFICATE-----\n", 1)
     der = bytearray(b64decode(first.partition("\n")[2]))
@@ -307,8 +305,8 @@ def test_damaged_certificate_is_told_in_words(issued: Issued, at: int, *, cut: b
     try:
         parse_bundle(pem, Secret(issued.privkey_pem))
     except CertificateError as error:
-        told = f"{error} {error.hint}"
-        assert not any(word in told for word in ("ParseError", "kind:", "ASN.1"))
+        said = f"{error} {error.hint}"
+        assert not any(word in said for word in ("ParseError", "kind:", "ASN.1"))
 
 
 def test_leaf_from_before_there_were_any(authority: Authority) -> None:
@@ -339,7 +337,6 @@ def signed_by_a_root(root_name: str) -> tuple[str, str, Secret]:
 
 
 def named(common_name: str) -> x509.Name:
-    """Give a subject with a common name."""
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
 
 

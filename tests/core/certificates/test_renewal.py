@@ -66,7 +66,6 @@ def test_due_exactly_from_that_moment_on(lifetime: timedelta, later: timedelta) 
 
 
 def is_due(leaf: Certificate, now: datetime, window: RenewalWindow | None = None) -> bool:
-    """Tell whether it is to be replaced now."""
     return now >= renew_at(leaf, window)
 
 
@@ -216,7 +215,6 @@ moments = st.timedeltas(timedelta(days=-400), timedelta(days=400)).map(lambda si
 
 
 def presented(names: tuple[str, ...], begins: datetime, ends: datetime) -> Presented:
-    """A certificate of a chain."""
     return Presented("ab" * 32, "subject", "issuer", names, begins, ends)
 
 
@@ -232,7 +230,7 @@ ways = st.builds(
 
 
 @given(ways)
-def test_the_plainest_fault_is_told(way: Way) -> None:
+def test_the_plainest_fault_is_reported(way: Way) -> None:
     """Dates before names, names before issuers: what stands in the leaf itself comes first."""
     leaf = way.certificates[0]
     code = what_is_wrong(way, HOST, NOW).code
@@ -265,7 +263,7 @@ END = ORDERED.certificate.not_after
 names = st.lists(
     st.sampled_from([*NAMES, "evil.example.net", "example.com"]), min_size=1, unique=True
 )
-believable_moments = st.timedeltas(timedelta(days=-400), timedelta(days=400)).map(
+plausible_moments = st.timedeltas(timedelta(days=-400), timedelta(days=400)).map(
     lambda ago: NOW + ago
 )
 
@@ -273,9 +271,9 @@ believable_moments = st.timedeltas(timedelta(days=-400), timedelta(days=400)).ma
 @given(
     names.map(tuple),
     st.tuples(st.booleans(), st.booleans()),
-    st.sampled_from([NOW - SKEW, NOW, END, END + SKEW]) | believable_moments,
+    st.sampled_from([NOW - SKEW, NOW, END, END + SKEW]) | plausible_moments,
 )
-def test_certificate_is_believed_only_when_everything_is_as_ordered(
+def test_certificate_is_accepted_only_when_everything_is_as_ordered(
     had: tuple[str, ...], facts: tuple[bool, bool], now: datetime
 ) -> None:
     """Exactly the names in any order, our key, its issuers, and valid at this moment, give or take
@@ -291,7 +289,7 @@ def test_certificate_is_believed_only_when_everything_is_as_ordered(
     in_time = NOW - SKEW <= now < END + SKEW
     as_ordered = set(had) == set(NAMES) and ours and whole and in_time
 
-    assert as_ordered is is_believed(bundle, now)
+    assert as_ordered is is_plausible(bundle, now)
 
 
 @pytest.mark.parametrize("now", [NOW, datetime.max.replace(tzinfo=UTC)])
@@ -302,7 +300,7 @@ def test_certificate_without_an_end(now: datetime) -> None:
         ORDERED, certificate=replace(ORDERED.certificate, not_after=last), issuer_not_after=last
     )
 
-    assert is_believed(bundle, now)
+    assert is_plausible(bundle, now)
 
 
 def test_certificate_of_the_first_day() -> None:
@@ -311,7 +309,7 @@ def test_certificate_of_the_first_day() -> None:
     certificate = replace(ORDERED.certificate, not_before=first, not_after=first)
     bundle = replace(ORDERED, certificate=certificate)
 
-    assert not is_believed(bundle, NOW)
+    assert not is_plausible(bundle, NOW)
 
 
 def test_certificate_whose_signer_has_expired() -> None:
@@ -322,7 +320,7 @@ def test_certificate_whose_signer_has_expired() -> None:
         must_be_as_ordered(ended, NAMES, NOW)
 
 
-def is_believed(bundle: CertificateBundle, now: datetime) -> bool:
+def is_plausible(bundle: CertificateBundle, now: datetime) -> bool:
     """Whether nothing is said against it."""
     try:
         must_be_as_ordered(bundle, NAMES, now)
@@ -331,7 +329,7 @@ def is_believed(bundle: CertificateBundle, now: datetime) -> bool:
     return True
 
 
-def test_certificate_of_thousands_of_names_is_told_in_one_line() -> None:
+def test_certificate_of_thousands_of_names_is_reported_in_one_line() -> None:
     """The log and the history, which keeps it for ever, are not filled by a stranger."""
     many = tuple(f"n{number}.example.net" for number in range(5000))
     bundle = replace(ORDERED, certificate=replace(ORDERED.certificate, names=many))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from certferry.core.desired.certificate import Kind
+from certferry.core.discovery.inventory import FoundDomain, FoundZone
 from certferry.core.discovery.proposal import Places
-from certferry.core.discovery.survey import FoundDomain, FoundZone
 from certferry.errors import CertferryError, TargetRejected
 from certferry.text import Text
 
@@ -14,10 +14,8 @@ FROZEN = TargetRejected(Text("it is frozen"))
 def domain(
     name: str, problem: CertferryError | None = None, *, by_itself: bool = True
 ) -> FoundDomain:
-    """Find a domain on the CDN."""
     return FoundDomain(name, Kind.CDN, problem=problem, by_itself=by_itself)
 
 
 def places(*domains: FoundDomain, zones: tuple[str, ...] = ("example.com",)) -> Places:
-    """Put domains and zones into two accounts."""
     return Places("dnspod", tuple(map(FoundZone, zones)), "qiniu", domains)

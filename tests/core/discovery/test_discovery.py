@@ -16,15 +16,17 @@ from certferry.core.certificates.lineage import label_of
 from certferry.core.desired.certificate import DesiredCertificate, DesiredDeployment, Kind
 from certferry.core.discovery.inventory import (
     SOON,
-    AccountLook,
+    AccountSurvey,
     Bound,
     DiscoveredDomain,
     Discovery,
+    FoundCertificate,
+    FoundDomain,
+    Survey,
     Urgency,
     Wanted,
     discover,
 )
-from certferry.core.discovery.survey import FoundCertificate, FoundDomain, Survey
 from certferry.core.observed.inferred import Owner, UploadOwners
 from certferry.core.observed.observation import Served
 from certferry.core.observed.records import Remembered, Upload
@@ -47,7 +49,6 @@ NOTHING = UploadOwners()
 
 
 def found(name: str = IMG, **facts: Any) -> FoundDomain:
-    """A domain of the CDN with HTTPS."""
     return replace(FoundDomain(name, Kind.CDN, has_https=True, state="success"), **facts)
 
 
@@ -58,18 +59,16 @@ def served(
     return Served("192.0.2.1", fingerprint, valid, not_after=end, silent=fingerprint is None)
 
 
-def wish(
+def declared(
     lineage: str, *names: str, to: str = "qiniu", domains: tuple[str, ...] | None = None
 ) -> DesiredCertificate:
-    """A certificate that is deployed to one account."""
     deployment = DesiredDeployment(to, domains)
     return DesiredCertificate(lineage, names, "dnspod", deployments=(deployment,))
 
 
-def look(*domains: FoundDomain, **more: Any) -> AccountLook:
-    """A look at one account."""
+def look(*domains: FoundDomain, **more: Any) -> AccountSurvey:
     certificates = more.pop("certificates", ())
-    return AccountLook("qiniu", Survey(domains, certificates=certificates), **more)
+    return AccountSurvey("qiniu", Survey(domains, certificates=certificates), **more)
 
 
 def the_domain(
@@ -80,7 +79,6 @@ def the_domain(
     declared: tuple[DesiredCertificate, ...] = (),
     ledger: UploadOwners = LEDGER,
 ) -> DiscoveredDomain:
-    """Discover one domain."""
     where = look(domain, certificates=certificates, served={domain.domain: addresses})
     [one] = discover([where], declared, ledger, NOW).domains
     return one
@@ -98,7 +96,7 @@ def test_bound_certificate_of_ours_has_its_fingerprint() -> None:
     assert Bound(Owner.OURS, "id-1", OURS, (IMG,), END) == one.bound
 
 
-def test_bound_certificate_without_a_mark_is_foreign() -> None:
+def test_bound_certificate_without_a_label_is_foreign() -> None:
     """What identifies it is not known."""
     listed = FoundCertificate("id-9", "by hand", (IMG,), END)
 
@@ -157,7 +155,7 @@ def test_domain_without_https_is_bound_to_nothing() -> None:
 
 def test_domain_is_covered_by_every_certificate_with_its_name() -> None:
     """First the one that is to serve it."""
-    wide, exact = wish("wide", "*.example.com"), wish("exact", IMG, "x.example.com")
+    wide, exact = declared("wide", "*.example.com"), declared("exact", IMG, "x.example.com")
 
     one = the_domain(found(), declared=(wide, exact))
 
@@ -167,7 +165,7 @@ def test_domain_is_covered_by_every_certificate_with_its_name() -> None:
 
 def test_certificate_that_goes_elsewhere_covers_and_serves_not() -> None:
     """Its names would do; no deployment brings it here."""
-    one = the_domain(found(), declared=(wish("exact", IMG, to="other"),))
+    one = the_domain(found(), declared=(declared("exact", IMG, to="other"),))
 
     assert (("exact",), None) == (one.covered_by, one.deployed_by)
     assert Urgency.IN_ORDER != one.urgency(NOW)
@@ -188,16 +186,16 @@ def test_child_of_a_wildcard_domain_is_served_by_what_its_parent_is_deployed_by(
     child = found("a.w.example.com", by_itself=False)
     wildcard = ("*.w.example.com",)
 
-    served = the_domain(child, declared=(wish("site", *wildcard, domains=wildcard),))
-    other = the_domain(child, declared=(wish("site", *wildcard, domains=(IMG,)),))
+    served = the_domain(child, declared=(declared("site", *wildcard, domains=wildcard),))
+    other = the_domain(child, declared=(declared("site", *wildcard, domains=(IMG,)),))
 
     assert ("site", None) == (served.deployed_by, other.deployed_by)
 
 
 NAMES = st.sampled_from([IMG, "*.example.com", "*.img.example.com", "a.img.example.com"])
-WISHES = st.lists(
+DECLARED = st.lists(
     st.builds(
-        wish,
+        declared,
         st.sampled_from(["a", "b", "c"]),
         NAMES,
         NAMES,
@@ -210,7 +208,7 @@ WISHES = st.lists(
 KINDS = st.sampled_from([Kind.CDN, Kind.DCDN, Kind("kodo")])
 
 
-@given(WISHES, NAMES, KINDS)
+@given(DECLARED, NAMES, KINDS)
 def test_coverage_is_that_of_names_and_of_claims(
     declared: list[DesiredCertificate], name: str, kind: Kind
 ) -> None:
@@ -245,7 +243,7 @@ def test_certificate_knows_the_domains_that_are_bound_to_it() -> None:
         found("a.example.com", bound="id-1"),
         certificates=(FoundCertificate("id-1", LABEL), FoundCertificate("id-2", "x")),
     )
-    there = AccountLook("other", Survey((), certificates=(FoundCertificate("id-1", "y"),)))
+    there = AccountSurvey("other", Survey((), certificates=(FoundCertificate("id-1", "y"),)))
 
     discovery = discover([here, there], (), LEDGER, NOW)
 
@@ -284,7 +282,7 @@ def test_certificate_that_a_deployment_replaces_is_in_order() -> None:
     """Also shortly before its end: that is when it is renewed."""
     soon = found(bound="x", not_after=NOW + timedelta(days=1))
 
-    assert Urgency.IN_ORDER == the_domain(soon, declared=(wish("img", IMG),)).urgency(NOW)
+    assert Urgency.IN_ORDER == the_domain(soon, declared=(declared("img", IMG),)).urgency(NOW)
 
 
 # any of it
@@ -319,7 +317,7 @@ CERTIFICATES = st.lists(
     unique_by=lambda one: one.remote_id,
 )
 LOOKS = st.builds(
-    lambda label, domains, certificates, addresses: AccountLook(
+    lambda label, domains, certificates, addresses: AccountSurvey(
         label,
         Survey(tuple(domains), certificates=tuple(certificates)),
         {one.domain: addresses for one in domains},
@@ -332,7 +330,7 @@ LOOKS = st.builds(
 DISCOVERIES = st.builds(
     lambda looks, declared: discover(looks, declared, LEDGER, NOW),
     st.lists(LOOKS, max_size=2, unique_by=lambda one: one.label),
-    WISHES,
+    DECLARED,
 )
 
 
@@ -386,10 +384,10 @@ def test_filters_only_leave_out(
     assert discovery.accounts == narrowed.accounts
 
 
-def test_what_could_not_be_looked_at_is_told_by_account() -> None:
+def test_what_could_not_be_read_is_reported_by_account() -> None:
     """A whole account fails, whatever it is of; a part of one where a later look may see more."""
     silent, denied = TargetUnavailable("no answer"), TargetAccessDenied("no right")
-    looks = [AccountLook("a", failure=denied), AccountLook("b", Survey((), (silent, denied)))]
+    looks = [AccountSurvey("a", failure=denied), AccountSurvey("b", Survey((), (silent, denied)))]
 
     assert (
         denied.problem("a"),

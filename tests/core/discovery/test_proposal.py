@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certferry.core.certificates.certificate import covered_by
+from certferry.core.discovery.inventory import FoundZone
 from certferry.core.discovery.proposal import (
     HTTPS_OFF,
     UNKNOWN,
@@ -21,7 +22,6 @@ from certferry.core.discovery.proposal import (
     propose_for_domains,
     with_https,
 )
-from certferry.core.discovery.survey import FoundZone
 from certferry.text import Text
 from tests.core.discovery.found import FROZEN, domain, places
 
@@ -192,7 +192,7 @@ def test_domain_that_takes_anothers_certificate_is_not_to_be_declared() -> None:
         assert (ProposedDeployment("qiniu", (name,)),) == one.deployments
 
 
-def test_zone_that_is_paused_is_told_as_such() -> None:
+def test_zone_that_is_paused_is_reported_as_such() -> None:
     """A zone that no record can be written into proves nothing."""
     paused = FoundZone("example.com", Text("it is paused"))
     found = Places("dnspod", (paused,), "qiniu", (domain("a.example.com"),))

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certferry.core.certificates.chain import EdgeProblemCode, Presented
-from certferry.core.discovery.watched import Host, HostLook, changes, judged
+from certferry.core.discovery.watched import Host, HostObservation, changes, judged
 from certferry.core.observed.observation import Served
 from certferry.problem import Problem
 from certferry.text import Text
@@ -61,8 +61,7 @@ edges = st.builds(
 hosts_edges = st.lists(edges | st.builds(silent, st.integers(1, 9)), max_size=8)
 
 
-def told(look: HostLook) -> list[tuple[EdgeProblemCode, str, bool]]:
-    """Give what is said of all addresses together."""
+def reported(look: HostObservation) -> list[tuple[EdgeProblemCode, str, bool]]:
     return [
         (EdgeProblemCode(c.problem.code), str(c.problem.message), c.problem.is_error)
         for c in look.problems
@@ -115,7 +114,7 @@ def test_addresses_that_lag_are_counted() -> None:
 
     until = f"{NOW + 20 * DAY:%Y-%m-%d %H:%M} UTC"
     said = f"3 of 12 addresses serve an older certificate (until {until})"
-    assert [(EdgeProblemCode.OLDER_CERTIFICATE, said, False)] == told(look)
+    assert [(EdgeProblemCode.OLDER_CERTIFICATE, said, False)] == reported(look)
     assert ("192.0.2.9", "192.0.2.10", "192.0.2.11") == look.problems[0].addresses
     assert look.ok
 
@@ -124,7 +123,7 @@ def test_a_lag_whose_certificate_ends_soon_is_a_failure() -> None:
     """What has come to a halt would end in an error for visitors."""
     look = judged(HOST, [edge(1), edge(2, "old", age=84, left=6)], NOW)
 
-    assert [True] == [failure for _, _, failure in told(look)]
+    assert [True] == [failure for _, _, failure in reported(look)]
     assert not look.ok
     assert judged(HOST, [edge(1), edge(2, "old", age=84, left=6)], NOW, 5 * DAY).ok
 
@@ -134,7 +133,7 @@ def test_a_certificate_of_another_name_is_not_called_older() -> None:
     look = judged(HOST, [edge(1), edge(2, "cdn's", age=300, problem=OTHER_NAME)], NOW)
 
     assert [(EdgeProblemCode.CERTIFICATES_DIFFER, True)] == [
-        (code, failure) for code, _, failure in told(look)
+        (code, failure) for code, _, failure in reported(look)
     ]
 
 
@@ -143,16 +142,16 @@ def test_an_expired_predecessor_is_called_older() -> None:
     look = judged(HOST, [edge(1), edge(2, "old", age=91, left=-1, problem=EXPIRED)], NOW)
 
     assert [(EdgeProblemCode.OLDER_CERTIFICATE, True)] == [
-        (code, failure) for code, _, failure in told(look)
+        (code, failure) for code, _, failure in reported(look)
     ]
 
 
-def test_chains_that_differ_are_told() -> None:
+def test_chains_that_differ_are_reported() -> None:
     """The certificate is the same, and valid with both: that harms no visitor."""
     look = judged(HOST, [edge(1), edge(2), edge(3, issuer="R10")], NOW)
 
     said = "1 of 3 addresses serve the certificate with another chain"
-    assert [(EdgeProblemCode.CHAINS_DIFFER, said, False)] == told(look)
+    assert [(EdgeProblemCode.CHAINS_DIFFER, said, False)] == reported(look)
     assert look.ok
 
 
@@ -164,10 +163,10 @@ def test_what_ends_soon_is_a_failure_where_that_is_asked() -> None:
     assert judged(HOST, served, NOW, 12 * DAY).ok
     look = judged(HOST, served, NOW, 14 * DAY)
 
-    assert [(EdgeProblemCode.ENDS_SOON, "the certificate ends in 13 days", True)] == told(look)
+    assert [(EdgeProblemCode.ENDS_SOON, "the certificate ends in 13 days", True)] == reported(look)
     assert not look.ok
     said = "2 of 3 addresses serve a certificate that ends in 13 days"
-    assert (EdgeProblemCode.ENDS_SOON, said, True) in told(
+    assert (EdgeProblemCode.ENDS_SOON, said, True) in reported(
         judged(HOST, [*served, edge(3, "newer", age=0)], NOW, 14 * DAY)
     )
 
@@ -177,7 +176,7 @@ def test_a_certificate_whose_facts_cannot_be_read_is_compared_by_its_fingerprint
     unread = Served("192.0.2.2", "odd", valid=True)
 
     assert [EdgeProblemCode.CERTIFICATES_DIFFER] == [
-        code for code, _, _ in told(judged(HOST, [edge(1), unread], NOW))
+        code for code, _, _ in reported(judged(HOST, [edge(1), unread], NOW))
     ]
     assert judged(HOST, [unread], NOW).ok
 

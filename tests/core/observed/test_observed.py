@@ -65,19 +65,16 @@ REMOTES = [RemoteCertificate(f"id-{name}", name, name, OBSERVED_AT) for name in 
 
 
 def edges(*fingerprints: str | None, silent: bool = False) -> list[Served]:
-    """Give one edge for each fingerprint."""
     return [
         Served(f"192.0.2.{n}", f, valid=True, silent=silent) for n, f in enumerate(fingerprints)
     ]
 
 
 def last(fingerprint: str, *, ago: timedelta, seen: bool) -> LastChange:
-    """Give a change that was asked for some time ago."""
     return LastChange(fingerprint, OBSERVED_AT - ago, seen)
 
 
 def likely(served: list[Served], change: LastChange | None = None) -> str | None:
-    """Judge as of now."""
     return likely_binding(REMOTES, served, change, OBSERVED_AT, TIMEOUT)
 
 
@@ -180,7 +177,6 @@ FINGERPRINT = CERTIFICATE.fingerprint
 
 
 def upload(remote_id: str, *, lineage: str = LINEAGE, target: str = "qiniu") -> Upload:
-    """Remember a copy at an account."""
     return Upload(lineage, target, remote_id, label_of(LINEAGE, FINGERPRINT), FINGERPRINT, NOW)
 
 
@@ -199,7 +195,7 @@ def test_upload_that_is_remembered_is_ours_whatever_it_is_called() -> None:
     assert known.fingerprint("other", "id-1", "renamed by hand") is None
 
 
-def test_mark_of_a_known_certificate_tells_which_it_is() -> None:
+def test_label_of_a_known_certificate_shows_which_it_is() -> None:
     """Also where the upload itself is not remembered, under either name."""
     for label in labels_of(LINEAGE, FINGERPRINT):
         assert Owner.OURS == ledger().owner("qiniu", "id-1", label)
@@ -207,7 +203,7 @@ def test_mark_of_a_known_certificate_tells_which_it_is() -> None:
 
 
 @given(st.sampled_from([label_of, short_label_of]), st.text(min_size=1, max_size=40), fingerprints)
-def test_any_mark_is_ours_without_a_state(
+def test_any_label_is_ours_without_a_state(
     make: Callable[[str, str], str], lineage: str, fingerprint: str
 ) -> None:
     """Another machine's upload, or one from before the state was lost; which it is, is unknown."""

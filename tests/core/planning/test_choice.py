@@ -23,9 +23,8 @@ from certferry.core.observed.observation import (
 from certferry.core.observed.records import RolloutRecord
 from certferry.core.planning.choice import choose, found_by
 from certferry.core.planning.due import Times
-from certferry.core.planning.plan import Plan, Weight
+from certferry.core.planning.plan import Deploy, Plan, Weight
 from certferry.core.planning.planner import make_plan
-from certferry.core.planning.steps import Deploy
 from certferry.core.reasons import ReasonCode
 from certferry.errors import TargetRejected, TargetUnavailable
 from certferry.ports.target import Scope
@@ -53,7 +52,6 @@ def look(
     globs: tuple[str, ...] = (),
     exclude: tuple[str, ...] = (),
 ) -> Scope:
-    """What a target is asked for."""
     return Scope(LINEAGE, NAMES, domains, Kind.AUTO, (), globs=globs, exclude=exclude)
 
 
@@ -113,24 +111,20 @@ def domain(name: str, *, seen: timedelta | None = None) -> ObservedDomain:
 
 
 def observed(deployment: DesiredDeployment, target: ObservedTarget) -> Observation:
-    """What the engine makes of a target."""
     found = with_unmatched(replace(target, label="qiniu"), deployment)
     return Observation(versions=(version(1, CURRENT),), targets=(found,))
 
 
-def wish(deployment: DesiredDeployment) -> DesiredCertificate:
-    """A certificate that is deployed so."""
+def declared(deployment: DesiredDeployment) -> DesiredCertificate:
     return DesiredCertificate(LINEAGE, NAMES, "dnspod", deployments=(deployment,))
 
 
 def planned(deployment: DesiredDeployment, target: ObservedTarget) -> Plan:
-    """Plan for one deployment."""
     times = Times(NOW, NOW - timedelta(minutes=1))
-    return make_plan(wish(deployment), observed(deployment, target), times)
+    return make_plan(declared(deployment), observed(deployment, target), times)
 
 
 def why(plan: Plan) -> dict[str, str]:
-    """The reason of each deployment."""
     return {
         step.domain: str(step.reason.message) for step in plan.steps if isinstance(step, Deploy)
     }
@@ -143,7 +137,9 @@ def why(plan: Plan) -> dict[str, str]:
         (DesiredDeployment("qiniu", (), globs=("x*", "*.example.com")), "*.example.com"),
     ],
 )
-def test_new_domain_is_told_with_what_found_it(deployment: DesiredDeployment, words: str) -> None:
+def test_new_domain_is_reported_with_what_found_it(
+    deployment: DesiredDeployment, words: str
+) -> None:
     """Beside those that are served; the code says what is wrong with it, as for any other."""
     there = (domain("img.example.com", seen=timedelta(days=1)), domain("img-1.example.com"))
 
@@ -219,7 +215,7 @@ def test_exclude_that_leaves_nothing_is_an_obstacle() -> None:
     assert obstacle.problem.hint
     assert "all_excluded" == obstacle.problem.code
     assert () == plan.steps
-    [row] = status_of(wish(deployment), observed(deployment, target), NOW).domains
+    [row] = status_of(declared(deployment), observed(deployment, target), NOW).domains
     assert (WHOLE_ACCOUNT, Standing.UNKNOWN) == (row.domain, row.standing)
 
 
@@ -233,7 +229,7 @@ def test_account_without_a_domain_for_the_certificate() -> None:
     plan = planned(deployment, ObservedTarget(uncovered=there))
 
     [obstacle] = plan.having(Weight.BLOCKED)
-    names = ", ".join(wish(deployment).names)
+    names = ", ".join(declared(deployment).names)
     assert f"no domain of the account qiniu is covered by {names}" == str(obstacle.problem.message)
     assert (
         "the account has imgg.example.com, www.example.com, a, b.example.org, c, and 1 more:"
@@ -261,7 +257,7 @@ def test_account_whose_domain_is_switched_off() -> None:
     assert "bring it online" in str(obstacle.problem.hint)
 
 
-def test_excluded_name_that_no_domain_has_is_told_and_stands_in_no_way() -> None:
+def test_excluded_name_that_no_domain_has_is_reported_and_stands_in_no_way() -> None:
     """Misspelt, it leaves deployed to what it means; a glob may be for domains to come."""
     deployment = DesiredDeployment("qiniu", exclude=("tset.example.com", ".example.com", "x*"))
     target = ObservedTarget(domains=(domain("img.example.com"),), excluded=("*.example.com",))
@@ -304,7 +300,7 @@ def test_status_says_the_same() -> None:
     )
     target = ObservedTarget(domains=(domain("img.example.com"),))
 
-    status = status_of(wish(deployment), observed(deployment, target), NOW)
+    status = status_of(declared(deployment), observed(deployment, target), NOW)
     failed = Observation(targets=(ObservedTarget("qiniu", failure=TargetRejected(Text("no"))),))
 
     [remark] = status.notices
@@ -314,5 +310,5 @@ def test_status_says_the_same() -> None:
     assert ("x*", Standing.UNKNOWN) == (row.domain, row.standing)
     assert "matches x*" in str(row.problem.message if row.problem else None)
     assert ["img.example.com", "x*"] == [
-        one.domain for one in status_of(wish(deployment), failed, NOW).domains
+        one.domain for one in status_of(declared(deployment), failed, NOW).domains
     ]

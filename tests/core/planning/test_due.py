@@ -20,19 +20,23 @@ from certferry.core.desired.certificate import (
     HttpsSettings,
     Kind,
 )
-from certferry.core.observed.observation import Change, DomainState, ObservedDomain, Served
+from certferry.core.observed.observation import (
+    Change,
+    DomainState,
+    ObservedDomain,
+    Served,
+    in_sentences,
+)
 from certferry.core.observed.records import LAG, RolloutRecord
-from certferry.core.planning.drift import in_sentences, setting_changes
+from certferry.core.planning.drift import setting_changes
 from certferry.core.planning.due import Times, due_of, processing
-from certferry.core.planning.plan import Rollout
+from certferry.core.planning.plan import Deploy, Due, Rollout, TimedOut, TriedInThisRun, Verify
 from certferry.core.planning.rollouts import Claims
-from certferry.core.planning.steps import Deploy, Due, TimedOut, TriedInThisRun, Verify
-from certferry.core.reasons import Reason, ReasonCode
-from certferry.core.waiting import Usual, Waiting
+from certferry.core.reasons import Reason, ReasonCode, Usual, Waiting
 from certferry.errors import CertferryError, DeployError, TargetStuck, VerificationError
 from certferry.problem import Problem
 from certferry.text import Text
-from tests.core.strategies import NOW, settings_found, wishes
+from tests.core.strategies import NOW, certificates, settings_found
 
 # --- When a rollout's next step is due
 
@@ -74,7 +78,6 @@ def record(ago: timedelta = timedelta(0), *, problem: str = "None") -> RolloutRe
 
 
 def error_of(found: Due) -> CertferryError:
-    """Give the error that a step is blocked by."""
     assert isinstance(found, TimedOut)
     return found.error
 
@@ -115,7 +118,7 @@ def test_accepted_change_is_not_asked_for_twice() -> None:
     assert isinstance(due(DEPLOYING, last=record(timedelta(minutes=5)), begun=NOW), Waiting)
 
 
-def test_failed_change_is_told_with_the_targets_words() -> None:
+def test_failed_change_is_reported_with_the_targets_words() -> None:
     """The description of the target is the error; the next run tries again."""
     found = due(DEPLOYING, DomainState.FAILED, last=record())
 
@@ -204,7 +207,7 @@ def test_lagging_addresses_are_named() -> None:
     assert "192.0.2.4" not in words
 
 
-def test_silence_is_told_with_its_reasons() -> None:
+def test_silence_is_reported_with_its_reasons() -> None:
     """When no address answers, each says why."""
     silent = Served("192.0.2.4", None, valid=False, problem=TIMED_OUT, silent=True)
 
@@ -248,7 +251,7 @@ def test_change_of_a_moment_ago_is_being_applied() -> None:
     ("bound", "words", "hint"),
     [("id", "bound is id", "another tool"), (None, "nothing is bound", "the target's console")],
 )
-def test_change_without_effect_tells_what_is_bound(
+def test_change_without_effect_shows_what_is_bound(
     bound: str | None, words: str, hint: str
 ) -> None:
     """Another certificate is another tool's work; where HTTPS stays off, the target is at fault."""
@@ -273,80 +276,80 @@ def sent_before(sent: DesiredHttps | None, domain: ObservedDomain = DOMAIN) -> O
     return replace(domain, last=replace(BEGUN, sent=sent))
 
 
-@given(wishes, settings_found, st.frozensets(st.sampled_from(NAMES)))
-def test_what_was_sent_is_no_difference_where_it_is_not_told(
-    wish: DesiredHttps, found: HttpsSettings, untold: frozenset[str]
+@given(certificates, settings_found, st.frozensets(st.sampled_from(NAMES)))
+def test_what_was_sent_is_no_difference_where_it_is_not_reported(
+    desired: DesiredHttps, found: HttpsSettings, untold: frozenset[str]
 ) -> None:
     """Only what the target tells can differ from a wish that was sent as it is."""
-    told = replace(found, **dict.fromkeys(untold))
-    domain = sent_before(wish, replace(DOMAIN, https=told))
+    said = replace(found, **dict.fromkeys(untold))
+    domain = sent_before(desired, replace(DOMAIN, https=said))
 
-    assert not untold & {change.what for change in setting_changes(wish, domain)}
+    assert not untold & {change.what for change in setting_changes(desired, domain)}
 
 
-@given(wishes, settings_found, st.none() | wishes)
-def test_what_was_sent_is_no_matter_where_it_is_told(
-    wish: DesiredHttps, found: HttpsSettings, sent: DesiredHttps | None
+@given(certificates, settings_found, st.none() | certificates)
+def test_what_was_sent_is_no_matter_where_it_is_reported(
+    desired: DesiredHttps, found: HttpsSettings, sent: DesiredHttps | None
 ) -> None:
     """What the target tells decides."""
-    told = replace(found, tls_versions=found.tls_versions or VERSIONS)
-    domain = replace(DOMAIN, https=told)
+    said = replace(found, tls_versions=found.tls_versions or VERSIONS)
+    domain = replace(DOMAIN, https=said)
 
-    assert setting_changes(wish, domain) == setting_changes(wish, sent_before(sent, domain))
+    assert setting_changes(desired, domain) == setting_changes(desired, sent_before(sent, domain))
 
 
 @pytest.mark.parametrize(
-    ("wish", "after"),
+    ("desired", "after"),
     [
         (DesiredHttps(force_https=False), "false"),
         (DesiredHttps(http2=True), "true"),
         (DesiredHttps(tls_versions=VERSIONS), "TLSv1.2, TLSv1.3"),
     ],
 )
-def test_what_is_not_told_differs_until_it_was_sent(wish: DesiredHttps, after: str) -> None:
+def test_what_is_not_reported_differs_until_it_was_sent(desired: DesiredHttps, after: str) -> None:
     """What is in force until then is not known; another wish that was sent is not this one."""
     others = DesiredHttps(force_https=True, http2=False, tls_versions=("TLSv1.3",))
 
     for sent in (None, DesiredHttps(), others):
-        [change] = setting_changes(wish, sent_before(sent))
+        [change] = setting_changes(desired, sent_before(sent))
 
         assert ("unknown", after) == (change.was, change.becomes)
-    assert () == setting_changes(wish, sent_before(wish))
+    assert () == setting_changes(desired, sent_before(desired))
 
 
 @pytest.mark.parametrize("versions", [VERSIONS, VERSIONS[::-1]])
 def test_tls_versions_are_a_set(versions: tuple[str, ...]) -> None:
     """In another order than they are wished they are the same, told or sent."""
-    wish = DesiredHttps(tls_versions=VERSIONS)
+    desired = DesiredHttps(tls_versions=VERSIONS)
 
-    told = replace(DOMAIN, https=HttpsSettings(tls_versions=versions))
+    said = replace(DOMAIN, https=HttpsSettings(tls_versions=versions))
     sent = sent_before(DesiredHttps(tls_versions=versions))
 
-    assert () == setting_changes(wish, told)
-    assert () == setting_changes(wish, sent)
+    assert () == setting_changes(desired, said)
+    assert () == setting_changes(desired, sent)
 
 
 def test_domain_without_https_has_no_settings_yet() -> None:
     """There is nothing to be unknown, and what was sent before HTTPS went off is gone with it."""
-    wish = DesiredHttps(http2=True)
-    off = sent_before(wish, replace(DOMAIN, bound=None))
+    desired = DesiredHttps(http2=True)
+    off = sent_before(desired, replace(DOMAIN, bound=None))
 
-    assert ["—"] == [change.was for change in setting_changes(wish, off)]
+    assert ["—"] == [change.was for change in setting_changes(desired, off)]
 
 
-def test_domain_without_settings_has_none_to_wish_for() -> None:
+def test_domain_without_settings_has_none_to_ask_for() -> None:
     """Its target binds a certificate and nothing else: what is asked of others is no difference."""
-    wish = DesiredHttps(force_https=True, http2=True, tls_versions=VERSIONS)
+    desired = DesiredHttps(force_https=True, http2=True, tls_versions=VERSIONS)
 
-    assert () == setting_changes(wish, replace(DOMAIN, has_settings=False))
+    assert () == setting_changes(desired, replace(DOMAIN, has_settings=False))
 
 
-def test_changes_are_told_in_sentences() -> None:
+def test_changes_are_reported_in_sentences() -> None:
     """The word for what is not known can be translated; the settings' are not."""
-    wish = DesiredHttps(http2=True, tls_versions=VERSIONS)
+    desired = DesiredHttps(http2=True, tls_versions=VERSIONS)
     domain = replace(DOMAIN, https=HttpsSettings(http2=False))
 
-    sentences = in_sentences(setting_changes(wish, domain))
+    sentences = in_sentences(setting_changes(desired, domain))
 
     assert ["http2 false → true", "tls_versions unknown → TLSv1.2, TLSv1.3"] == list(
         map(str, sentences)
@@ -364,7 +367,7 @@ GLOBS = ("*.example.com", "a.*", "*.img.*", "*img.example.com")
 DOMAINS = (*OWNED_NAMES, "b.example.com", "b.img.example.com")
 
 
-def wish(
+def declared(
     lineage: str,
     *names: str,
     domains: tuple[str, ...] | None = None,
@@ -379,12 +382,12 @@ def wish(
     return DesiredCertificate(lineage, names, "dnspod", deployments=(deployment,))
 
 
-def owners(wishes: list[DesiredCertificate], domain: str, kind: Kind = Kind.CDN) -> list[str]:
+def owners(certificates: list[DesiredCertificate], domain: str, kind: Kind = Kind.CDN) -> list[str]:
     """Who would serve the domain, which is such at its target."""
-    claims = Claims(wishes)
+    claims = Claims(certificates)
     return [
         one.lineage
-        for one in wishes
+        for one in certificates
         for deployment in one.deployments
         if _takes(one.names, deployment, domain, kind)
         and claims.owns(one.lineage, deployment, domain, kind)
@@ -392,7 +395,6 @@ def owners(wishes: list[DesiredCertificate], domain: str, kind: Kind = Kind.CDN)
 
 
 def _takes(names: tuple[str, ...], one: DesiredDeployment, domain: str, kind: Kind) -> bool:
-    """Whether the certificate alone would be deployed to the domain."""
     as_written = {Kind.DCDN: {Kind.CDN}}.get(kind, set())
     if one.kind not in {Kind.AUTO, kind} | as_written:
         return False
@@ -409,78 +411,84 @@ def _like(glob: str, domain: str) -> bool:
 
 
 @st.composite
-def wish_lists(draw: st.DrawFn) -> list[DesiredCertificate]:
+def declarations(draw: st.DrawFn) -> list[DesiredCertificate]:
     """Certificates that overlap in every way; no two name the same domain."""
     names = st.lists(st.sampled_from(OWNED_NAMES), min_size=1, max_size=3, unique=True)
     kinds = st.sampled_from([Kind.AUTO, Kind.AUTO, Kind.CDN, Kind.DCDN, Kind("kodo")])
     globs = st.lists(st.sampled_from(GLOBS), max_size=2, unique=True).map(tuple)
-    wishes = [
-        wish(f"l{number}", *draw(names), kind=draw(kinds), globs=draw(globs), exclude=draw(globs))
+    certificates = [
+        declared(
+            f"l{number}", *draw(names), kind=draw(kinds), globs=draw(globs), exclude=draw(globs)
+        )
         for number in range(draw(st.integers(1, 4)))
     ]
     if draw(st.booleans()):
-        wishes.append(wish("named", *OWNED_NAMES, domains=(draw(st.sampled_from(DOMAINS)),)))
-    return draw(st.permutations(wishes))
+        certificates.append(
+            declared("named", *OWNED_NAMES, domains=(draw(st.sampled_from(DOMAINS)),))
+        )
+    return draw(st.permutations(certificates))
 
 
-@given(wish_lists(), st.sampled_from(DOMAINS), st.sampled_from([Kind.CDN, Kind.DCDN, Kind("kodo")]))
+@given(
+    declarations(), st.sampled_from(DOMAINS), st.sampled_from([Kind.CDN, Kind.DCDN, Kind("kodo")])
+)
 def test_covered_domain_has_exactly_one_owner(
-    wishes: list[DesiredCertificate], domain: str, kind: Kind
+    certificates: list[DesiredCertificate], domain: str, kind: Kind
 ) -> None:
     """No two certificates contend for a domain, and none falls between two."""
-    wanted = any(_takes(one.names, one.deployments[0], domain, kind) for one in wishes)
+    wanted = any(_takes(one.names, one.deployments[0], domain, kind) for one in certificates)
 
-    assert int(wanted) == len(owners(wishes, domain, kind))
+    assert int(wanted) == len(owners(certificates, domain, kind))
 
 
 def test_who_names_a_domain_has_it() -> None:
     """A name in the file says more than a certificate that happens to cover it."""
-    wishes = [
-        wish("exact", "img.example.com"),
-        wish("named", "*.example.com", domains=("img.example.com",)),
+    certificates = [
+        declared("exact", "img.example.com"),
+        declared("named", "*.example.com", domains=("img.example.com",)),
     ]
 
-    for order in itertools.permutations(wishes):
+    for order in itertools.permutations(certificates):
         assert ["named"] == owners(list(order), "img.example.com")
 
 
 def test_exact_name_comes_before_a_wildcard() -> None:
     """Whichever is declared first."""
-    wishes = [wish("wide", "*.example.com"), wish("exact", "img.example.com")]
+    certificates = [declared("wide", "*.example.com"), declared("exact", "img.example.com")]
 
-    for order in itertools.permutations(wishes):
+    for order in itertools.permutations(certificates):
         assert ["exact"] == owners(list(order), "img.example.com")
         assert ["wide"] == owners(list(order), "b.example.com")
 
 
 def test_longer_glob_comes_before_a_shorter_one_and_before_none() -> None:
     """Who describes a domain more closely means it, and not who merely covers it."""
-    wishes = [
-        wish("auto", "img.example.com", "*.example.com"),
-        wish("wide", "*.example.com", globs=("*.example.com",)),
-        wish("near", "*.example.com", globs=("b*", "im*.example.com")),
+    certificates = [
+        declared("auto", "img.example.com", "*.example.com"),
+        declared("wide", "*.example.com", globs=("*.example.com",)),
+        declared("near", "*.example.com", globs=("b*", "im*.example.com")),
     ]
 
-    for order in itertools.permutations(wishes):
+    for order in itertools.permutations(certificates):
         assert ["near"] == owners(list(order), "img.example.com")
         assert ["wide"] == owners(list(order), "a.example.com")
         assert ["auto"] == owners(
-            [wishes[0], wish("x", "*.example.com", globs=("a*",))], "img.example.com"
+            [certificates[0], declared("x", "*.example.com", globs=("a*",))], "img.example.com"
         )
 
 
 def test_name_comes_before_any_glob() -> None:
     """A domain that is named has its place, however closely others describe it."""
-    named = wish("named", "*.example.com", domains=("img.example.com",))
-    glob = wish("glob", "img.example.com", globs=("img.example.co*",))
+    named = declared("named", "*.example.com", domains=("img.example.com",))
+    glob = declared("glob", "img.example.com", globs=("img.example.co*",))
 
     assert ["named"] == owners([glob, named], "img.example.com")
 
 
 def test_what_is_excluded_goes_to_the_next() -> None:
     """It is none's claim that `exclude` takes away."""
-    first = wish("first", "*.example.com", exclude=("img.*",))
-    second = wish("second", "*.example.com")
+    first = declared("first", "*.example.com", exclude=("img.*",))
+    second = declared("second", "*.example.com")
 
     assert ["second"] == owners([first, second], "img.example.com")
     assert ["first"] == owners([first, second], "b.example.com")
@@ -489,38 +497,41 @@ def test_what_is_excluded_goes_to_the_next() -> None:
 
 def test_glob_claims_nothing_that_its_certificate_does_not_cover() -> None:
     """Whatever it matches."""
-    wishes = [
-        wish("narrow", "img.example.com", globs=("*.example.com",)),
-        wish("wide", "*.example.com"),
+    certificates = [
+        declared("narrow", "img.example.com", globs=("*.example.com",)),
+        declared("wide", "*.example.com"),
     ]
 
-    assert ["wide"] == owners(wishes, "b.example.com")
+    assert ["wide"] == owners(certificates, "b.example.com")
 
 
 def test_equal_claims_go_to_the_first() -> None:
     """Two certificates for the same names are served in the order of the file."""
-    first, second = wish("first", "*.example.com"), wish("second", "*.example.com")
+    first, second = declared("first", "*.example.com"), declared("second", "*.example.com")
 
     assert ["first"] == owners([first, second], "b.example.com")
 
 
 def test_other_targets_are_no_rivals() -> None:
     """The same domain may be served from two places."""
-    wishes = [wish("one", "img.example.com"), wish("two", "img.example.com", target="other")]
+    certificates = [
+        declared("one", "img.example.com"),
+        declared("two", "img.example.com", target="other"),
+    ]
 
-    assert ["one", "two"] == owners(wishes, "img.example.com")
+    assert ["one", "two"] == owners(certificates, "img.example.com")
 
 
 def test_kinds_of_domain_are_no_rivals() -> None:
     """A deployment for CDN domains only leaves source domains to other certificates."""
-    wishes = [
-        wish("cdn", "*.example.com", kind=Kind.CDN),
-        wish("kodo", "*.example.com", kind=Kind("kodo")),
+    certificates = [
+        declared("cdn", "*.example.com", kind=Kind.CDN),
+        declared("kodo", "*.example.com", kind=Kind("kodo")),
     ]
 
-    assert ["cdn"] == owners(wishes, "img.example.com", Kind.CDN)
-    assert ["kodo"] == owners(wishes, "img.example.com", Kind("kodo"))
-    assert ["cdn"] == owners(wishes, "img.example.com", Kind.DCDN)
+    assert ["cdn"] == owners(certificates, "img.example.com", Kind.CDN)
+    assert ["kodo"] == owners(certificates, "img.example.com", Kind("kodo"))
+    assert ["cdn"] == owners(certificates, "img.example.com", Kind.DCDN)
 
 
 def test_one_certificate_with_two_deployments_serves_a_domain_once() -> None:

@@ -18,8 +18,11 @@ from certferry.core.observed.observation import Observation
 from certferry.core.observed.records import OtherCertificate, Quota, Remembered
 from certferry.core.planning.due import Times
 from certferry.core.planning.limits import (
+    LAST_SHARE,
     LONGEST_HOLD,
     LONGEST_HOLD_FOR_ALL,
+    PASSING,
+    WITHOUT_ANY,
     Allowance,
     FailedProof,
     Hold,
@@ -27,22 +30,17 @@ from certferry.core.planning.limits import (
     PastOrder,
     PlannedOrder,
     Spent,
-    hold_of,
-    rate_limit_hold,
-)
-from certferry.core.planning.pauses import (
-    LAST_SHARE,
-    PASSING,
-    WITHOUT_ANY,
     authorities_now,
+    hold_of,
     in_order,
     may_pass_over,
+    rate_limit_hold,
 )
 from certferry.core.planning.plan import Weight
 from certferry.core.planning.planner import Issuing, make_plan
 from certferry.core.planning.safety import without_refused
 from certferry.core.reasons import ReasonCode
-from tests.core.planning.test_planner import CURRENT, OLDEST, PREVIOUS, copy_of, wish, world
+from tests.core.planning.test_planner import CURRENT, OLDEST, PREVIOUS, copy_of, declared, world
 from tests.core.strategies import NOW, version
 
 # --- What may still be ordered: never more than the CA allows, and always again one day
@@ -104,7 +102,7 @@ def test_no_window_has_more_than_the_limit(
 
 
 @given(tries, st.sampled_from(NAMES))
-def test_moment_that_is_told_is_the_first_at_which_it_goes_on(
+def test_moment_that_is_reported_is_the_first_at_which_it_goes_on(
     tries: list[tuple[timedelta, tuple[str, ...], str]], names: tuple[str, ...]
 ) -> None:
     """Not a second before, and then for sure, if nothing else was spent."""
@@ -146,7 +144,7 @@ FULL = Spent(
         (PlannedOrder(IMG, exempt=True), None, None),
     ],
 )
-def test_what_is_used_up_is_told(
+def test_what_is_used_up_is_reported(
     wanted: PlannedOrder, words: str | None, until: timedelta | None
 ) -> None:
     """A renewal counts by its names only, and what is exempt nowhere."""
@@ -248,7 +246,7 @@ def test_registered_domain(name: str, domain: str) -> None:
 
 QUOTA_LASTS = timedelta(days=1)
 FULL_ACCOUNT = Quota(held=100, most=100, until=NOW + QUOTA_LASTS)
-ALL = wish(retire=Retirement.ALL_UNUSED)
+ALL = declared(retire=Retirement.ALL_UNUSED)
 
 
 def at(quota: Quota, *uploaded: str) -> Observation:
@@ -268,9 +266,9 @@ def test_an_upload_is_refused_while_the_account_is_full(
 ) -> None:
     """Nothing is sent while it holds as many as it refused at, for a day."""
     observed = at(Quota(held, most, NOW + left))
-    plan = make_plan(wish(), observed, Times.at(NOW), Issuing.NEVER)
+    plan = make_plan(declared(), observed, Times.at(NOW), Issuing.NEVER)
 
-    safe = without_refused(plan, wish(), observed, NOW)
+    safe = without_refused(plan, declared(), observed, NOW)
 
     is_full = held >= most and left > timedelta(0)
     assert [ReasonCode.ACCOUNT_FULL] * is_full == [
@@ -282,9 +280,9 @@ def test_an_upload_is_refused_while_the_account_is_full(
 def test_the_hint_says_what_to_do() -> None:
     """How many of ours could go is told with the other ways out."""
     observed = at(FULL_ACCOUNT, "bb" * 32, "cc" * 32)
-    plan = make_plan(wish(), observed, Times.at(NOW), Issuing.NEVER)
+    plan = make_plan(declared(), observed, Times.at(NOW), Issuing.NEVER)
 
-    [refusal] = without_refused(plan, wish(), observed, NOW).having(Weight.REFUSED)
+    [refusal] = without_refused(plan, declared(), observed, NOW).having(Weight.REFUSED)
 
     assert "qiniu holds 100 certificates, and refused one more" in str(refusal.problem.message)
     assert 'set retire = "all-unused"' in str(refusal.problem.hint)
@@ -294,9 +292,9 @@ def test_the_hint_says_what_to_do() -> None:
 def test_what_lies_there_already_is_bound() -> None:
     """That takes no upload."""
     observed = at(FULL_ACCOUNT, "aa" * 32)
-    plan = make_plan(wish(), observed, Times.at(NOW), Issuing.NEVER)
+    plan = make_plan(declared(), observed, Times.at(NOW), Issuing.NEVER)
 
-    assert () == without_refused(plan, wish(), observed, NOW).having(Weight.REFUSED)
+    assert () == without_refused(plan, declared(), observed, NOW).having(Weight.REFUSED)
 
 
 @pytest.mark.parametrize("issuing", [Issuing.ALWAYS, Issuing.NEVER])
@@ -328,7 +326,6 @@ revocations = st.sampled_from([None, REVOKED])
 
 
 def certificate(lifetime: timedelta, left: timedelta) -> Certificate:
-    """One with so much of its life left."""
     end, name = ASKED_AT + left, "img.example.com"
     return Certificate("ab" * 32, (name,), name, "1", "CA", end - lifetime, end, "ec256")
 
@@ -338,7 +335,6 @@ def asked(
     failing_since: datetime | None,
     revocation: Revocation | None = None,
 ) -> tuple[Authority, ...]:
-    """Which CAs may be asked now."""
     versions = () if current is None else (Version(1, current, ASKED_AT, revocation=revocation),)
     return authorities_now(
         BOTH, Observation(versions, remembered=Remembered(failing_since=failing_since)), ASKED_AT
@@ -382,7 +378,7 @@ def test_failure_in_the_future_is_no_reason(
     assert (USUAL,) == asked(current, ASKED_AT + ahead, revocation)
 
 
-def test_order_under_way_is_finished_where_it_was_begun() -> None:
+def test_order_in_progress_is_finished_where_it_was_begun() -> None:
     """Then the others follow as they were; an order at an unknown directory changes nothing."""
     everywhere = (USUAL, ZEROSSL, OWN)
 
@@ -392,7 +388,7 @@ def test_order_under_way_is_finished_where_it_was_begun() -> None:
 
 
 @given(lifetime=spans, share=st.floats(0.0, 1.0), hold=spans)
-def test_ca_that_is_held_back_is_passed_over_near_the_deadline_only(
+def test_ca_that_is_postponed_is_passed_over_near_the_deadline_only(
     lifetime: timedelta, share: float, hold: timedelta
 ) -> None:
     """And not for a hold that is over within the time in which an error may pass."""

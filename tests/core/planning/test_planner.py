@@ -28,10 +28,9 @@ from certferry.core.observed.observation import (
     TargetRules,
 )
 from certferry.core.planning.due import Times
-from certferry.core.planning.plan import Weight
+from certferry.core.planning.plan import Action, Deploy, Retire, Verify, Weight
 from certferry.core.planning.planner import Issuing, make_plan
 from certferry.core.planning.safety import without_refused
-from certferry.core.planning.steps import Action, Deploy, Retire, Verify
 from certferry.core.reasons import ReasonCode
 from certferry.errors import DeployError, TargetRejected
 from tests.core.strategies import LINEAGE, NOW, certificate, situations, version
@@ -44,13 +43,12 @@ OLDEST = certificate("cc" * 32, not_before=NOW - timedelta(days=80))
 
 
 def copy_of(number: int, fingerprint: str) -> RemoteCertificate:
-    """A target's copy of a version."""
     return RemoteCertificate(
         f"id-{number}", label_of(LINEAGE, fingerprint), fingerprint, NOW + timedelta(days=50)
     )
 
 
-def wish(**deployment: object) -> DesiredCertificate:
+def declared(**deployment: object) -> DesiredCertificate:
     """One name, one deployment."""
     return DesiredCertificate(
         lineage=LINEAGE,
@@ -68,7 +66,6 @@ def world(
     https: HttpsSettings | None = None,
     remotes: tuple[RemoteCertificate, ...] = (),
 ) -> Observation:
-    """One target with one domain."""
     domain = ObservedDomain(
         "img.example.com",
         Kind.CDN,
@@ -99,17 +96,17 @@ def test_any_situation_plans_the_same_twice(situation: Situation, issuing: Issui
 
 
 @given(situations(), st.sampled_from(Issuing))
-def test_every_domain_is_told_of_once(situation: Situation, issuing: Issuing) -> None:
+def test_every_domain_is_reported_once(situation: Situation, issuing: Issuing) -> None:
     """Each domain of a readable target is rolled out to, unchanged, or an obstacle; never two."""
     desired, observed = situation
 
     plan = make_plan(desired, observed, Times.at(NOW), issuing)
 
-    told = [rollout.domain for rollout in plan.rollouts]
-    told += [domain for _, domain in plan.unchanged]
-    told += [obstacle.domain for obstacle in plan.having(Weight.BLOCKED) if obstacle.domain]
+    said = [rollout.domain for rollout in plan.rollouts]
+    said += [domain for _, domain in plan.unchanged]
+    said += [obstacle.domain for obstacle in plan.having(Weight.BLOCKED) if obstacle.domain]
     there = [domain.domain for target in observed.targets for domain in target.domains]
-    assert sorted(there) == sorted(told)
+    assert sorted(there) == sorted(said)
 
 
 @given(situations(), st.sampled_from(Issuing))
@@ -190,7 +187,7 @@ def test_nothing_unfit_passes_safety(situation: Situation) -> None:
 
 def test_nothing_there_yet_is_issued_and_rolled_out() -> None:
     """The first plan issues, then deploys and verifies, and says why."""
-    plan = make_plan(wish(), world(bound=None), Times.at(NOW))
+    plan = make_plan(declared(), world(bound=None), Times.at(NOW))
 
     assert [Action.ISSUE, Action.DEPLOY, Action.VERIFY] == [step.action for step in plan.steps]
     assert plan.issue is not None
@@ -199,7 +196,7 @@ def test_nothing_there_yet_is_issued_and_rolled_out() -> None:
 
 def test_served_certificate_leaves_an_empty_plan() -> None:
     """Bound and served by every address: there is nothing to do."""
-    plan = make_plan(wish(), world(version(3, CURRENT)), Times.at(NOW))
+    plan = make_plan(declared(), world(version(3, CURRENT)), Times.at(NOW))
 
     assert plan.is_settled
     assert (("qiniu", "img.example.com"),) == plan.unchanged
@@ -222,7 +219,7 @@ def test_served_certificate_leaves_an_empty_plan() -> None:
 )
 def test_each_difference_has_its_reason_to_deploy(observed: Observation, code: ReasonCode) -> None:
     """A domain that is not bound to the current certificate is deployed to, and told why."""
-    plan = make_plan(wish(), observed, Times.at(NOW))
+    plan = make_plan(declared(), observed, Times.at(NOW))
 
     deploy = plan.rollouts[0].deploy
     assert deploy is not None
@@ -234,7 +231,7 @@ def test_drifted_settings_are_deployed_with_their_differences() -> None:
     """A setting that the file names is planned when it differs; others are kept."""
     observed = world(version(3, CURRENT), https=HttpsSettings(force_https=False, http2=True))
 
-    plan = make_plan(wish(https=DesiredHttps(force_https=True)), observed, Times.at(NOW))
+    plan = make_plan(declared(https=DesiredHttps(force_https=True)), observed, Times.at(NOW))
 
     deploy = plan.rollouts[0].deploy
     assert isinstance(deploy, Deploy)
@@ -246,17 +243,17 @@ def test_drifted_settings_are_deployed_with_their_differences() -> None:
 
 def test_tls_versions_in_another_order_are_no_drift() -> None:
     """Told or remembered, they are a set."""
-    wished = wish(https=DesiredHttps(tls_versions=("TLSv1.3", "TLSv1.2")))
-    told = HttpsSettings(tls_versions=("TLSv1.2", "TLSv1.3"))
+    wanted = declared(https=DesiredHttps(tls_versions=("TLSv1.3", "TLSv1.2")))
+    said = HttpsSettings(tls_versions=("TLSv1.2", "TLSv1.3"))
 
-    assert make_plan(wished, world(version(3, CURRENT), https=told), Times.at(NOW)).is_settled
+    assert make_plan(wanted, world(version(3, CURRENT), https=said), Times.at(NOW)).is_settled
 
 
-def test_setting_that_is_not_told_is_deployed_without_the_certificate() -> None:
+def test_setting_that_is_not_reported_is_deployed_without_the_certificate() -> None:
     """The planner does not know it; what is bound and served stays."""
-    wished = wish(https=DesiredHttps(tls_versions=("TLSv1.2",)))
+    wanted = declared(https=DesiredHttps(tls_versions=("TLSv1.2",)))
 
-    plan = make_plan(wished, world(version(3, CURRENT)), Times.at(NOW))
+    plan = make_plan(wanted, world(version(3, CURRENT)), Times.at(NOW))
 
     assert plan.issue is None
     assert [Action.DEPLOY, Action.VERIFY] == [step.action for step in plan.steps]
@@ -269,7 +266,7 @@ def test_setting_that_is_not_told_is_deployed_without_the_certificate() -> None:
 
 def test_bound_but_not_served_is_looked_at() -> None:
     """The target's word is not enough: what an address presents decides."""
-    plan = make_plan(wish(), world(version(3, CURRENT), served="bb" * 32), Times.at(NOW))
+    plan = make_plan(declared(), world(version(3, CURRENT), served="bb" * 32), Times.at(NOW))
 
     assert [Action.VERIFY] == [step.action for step in plan.steps]
 
@@ -277,7 +274,7 @@ def test_bound_but_not_served_is_looked_at() -> None:
 def test_processing_domain_is_not_done_even_when_served() -> None:
     """A change under way may still end otherwise, so the domain is looked at again."""
     plan = make_plan(
-        wish(), world(version(3, CURRENT), state=DomainState.PROCESSING), Times.at(NOW)
+        declared(), world(version(3, CURRENT), state=DomainState.PROCESSING), Times.at(NOW)
     )
 
     assert [Action.VERIFY] == [step.action for step in plan.steps]
@@ -287,7 +284,7 @@ def test_all_but_the_newest_superseded_go() -> None:
     """The previous version stays for a rollback; older ones are retired."""
     observed = world(version(3, CURRENT), version(2, PREVIOUS), version(1, OLDEST))
 
-    plan = make_plan(wish(), observed, Times.at(NOW))
+    plan = make_plan(declared(), observed, Times.at(NOW))
 
     assert ["id-1"] == [step.remote_id for step in plan.retirements]
 
@@ -296,7 +293,7 @@ def test_expired_previous_goes_too() -> None:
     """A certificate that has expired is no fallback."""
     expired = certificate("bb" * 32, not_before=NOW - timedelta(days=100))
 
-    plan = make_plan(wish(), world(version(3, CURRENT), version(2, expired)), Times.at(NOW))
+    plan = make_plan(declared(), world(version(3, CURRENT), version(2, expired)), Times.at(NOW))
 
     assert ["id-2"] == [step.remote_id for step in plan.retirements]
 
@@ -305,7 +302,7 @@ def test_renewal_keeps_what_is_in_force_for_a_rollback() -> None:
     """While a new certificate is issued, the current one is the fallback to come."""
     observed = world(version(2, PREVIOUS), version(1, OLDEST), bound="id-2")
 
-    plan = make_plan(wish(), observed, Times.at(NOW), Issuing.ALWAYS)
+    plan = make_plan(declared(), observed, Times.at(NOW), Issuing.ALWAYS)
 
     assert plan.issue is not None
     assert ["id-1"] == [step.remote_id for step in plan.retirements]
@@ -315,7 +312,7 @@ def test_retire_never_removes_nothing() -> None:
     """`retire = never` keeps every copy."""
     observed = world(version(3, CURRENT), version(2, PREVIOUS), version(1, OLDEST))
 
-    plan = make_plan(wish(retire=Retirement.NEVER), observed, Times.at(NOW))
+    plan = make_plan(declared(retire=Retirement.NEVER), observed, Times.at(NOW))
 
     assert () == plan.retirements
 
@@ -333,7 +330,7 @@ def test_copy_said_to_be_in_use_is_left_alone_for_its_time() -> None:
     )
 
     now_and_later = [
-        make_plan(wish(), observed, Times.at(NOW + timedelta(hours=h))) for h in (0, 2)
+        make_plan(declared(), observed, Times.at(NOW + timedelta(hours=h))) for h in (0, 2)
     ]
 
     assert [0, 1] == [len(plan.retirements) for plan in now_and_later]
@@ -345,7 +342,7 @@ def test_copy_said_to_be_in_use_is_left_alone_for_its_time() -> None:
 def test_two_deployments_of_one_account_retire_once() -> None:
     """One account may stand in several deployments; its copies are removed once."""
     observed = world(version(3, CURRENT), version(2, PREVIOUS), version(1, OLDEST))
-    twice = replace(wish(), deployments=wish().deployments * 2)
+    twice = replace(declared(), deployments=declared().deployments * 2)
 
     plan = make_plan(twice, replace(observed, targets=observed.targets * 2), Times.at(NOW))
 
@@ -357,7 +354,7 @@ def test_unreadable_target_and_empty_one_are_obstacles() -> None:
     unreadable = ObservedTarget("qiniu", failure=TargetRejected("no"))
     empty = ObservedTarget("qiniu")
     for target in (unreadable, empty):
-        plan = make_plan(wish(), Observation((version(3, CURRENT),), (target,)), Times.at(NOW))
+        plan = make_plan(declared(), Observation((version(3, CURRENT),), (target,)), Times.at(NOW))
 
         assert plan.is_empty
         assert not plan.is_settled
@@ -369,7 +366,7 @@ def test_never_issuing_deploys_what_there_is() -> None:
     due = certificate("aa" * 32, not_before=NOW - timedelta(days=65))
     observed = world(version(3, due), bound=None, remotes=(copy_of(3, due.fingerprint),))
 
-    plan = make_plan(wish(), observed, Times.at(NOW), Issuing.NEVER)
+    plan = make_plan(declared(), observed, Times.at(NOW), Issuing.NEVER)
 
     assert plan.issue is None
     assert [Action.DEPLOY, Action.VERIFY] == [step.action for step in plan.steps]

@@ -24,16 +24,22 @@ from certferry.core.desired.certificate import (
 from certferry.core.observed.observation import Observation, TargetRules
 from certferry.core.observed.records import Ordered, OtherCertificate, Remembered
 from certferry.core.planning.due import Times
-from certferry.core.planning.plan import Plan, Weight
-from certferry.core.planning.planner import ANEW_AFTER, Issuing, make_plan, retry_pause, why_adopt
+from certferry.core.planning.plan import Action, Deploy, Plan, Retire, Weight
+from certferry.core.planning.planner import (
+    ANEW_AFTER,
+    LEAST_GAP,
+    Issuing,
+    first_violated,
+    make_plan,
+    retry_pause,
+    why_adopt,
+)
 from certferry.core.planning.removals import MOST_SUPERSEDED, MOST_UNMANAGED, in_one_run, unclaimed
 from certferry.core.planning.report import Outcome, standings
-from certferry.core.planning.rules import LEAST_GAP, first_violated
 from certferry.core.planning.safety import without_refused
-from certferry.core.planning.steps import Action, Deploy, Retire
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.text import Text
-from tests.core.planning.test_planner import CURRENT, PREVIOUS, Situation, copy_of, wish, world
+from tests.core.planning.test_planner import CURRENT, PREVIOUS, Situation, copy_of, declared, world
 from tests.core.strategies import LINEAGE, NOW, certificate, fingerprints, situations, version
 
 # --- Why a certificate is issued, one rule each
@@ -45,23 +51,23 @@ DUE = certificate("aa" * 32, not_before=NOW - timedelta(days=61))
 @pytest.mark.parametrize(
     ("desired", "observed", "code"),
     [
-        (wish(), world(bound=None), ReasonCode.MISSING),
+        (declared(), world(bound=None), ReasonCode.MISSING),
         (
-            replace(wish(), names=("img.example.com", "b.example.com")),
+            replace(declared(), names=("img.example.com", "b.example.com")),
             world(version(3, CURRENT)),
             ReasonCode.NAMES_CHANGED,
         ),
         (
-            replace(wish(), key_type=KeyType.RSA4096),
+            replace(declared(), key_type=KeyType.RSA4096),
             world(version(3, CURRENT)),
             ReasonCode.KEY_TYPE_CHANGED,
         ),
-        (wish(), world(version(3, DUE)), ReasonCode.RENEWAL_DUE),
+        (declared(), world(version(3, DUE)), ReasonCode.RENEWAL_DUE),
         (
-            wish(),
+            declared(),
             replace(
                 world(version(3, CURRENT)),
-                remembered=Remembered(ordered=Ordered(NOW - timedelta(days=6), wish().names)),
+                remembered=Remembered(ordered=Ordered(NOW - timedelta(days=6), declared().names)),
             ),
             ReasonCode.ORDERED,
         ),
@@ -80,10 +86,10 @@ def test_each_violated_rule_gives_its_reason(
 
 def test_order_of_long_ago_is_no_reason() -> None:
     """The CA has dropped it, and the run that wanted it has had a week to ask again."""
-    ordered = Ordered(NOW - timedelta(days=7), wish().names)
+    ordered = Ordered(NOW - timedelta(days=7), declared().names)
     observed = replace(world(version(3, CURRENT)), remembered=Remembered(ordered=ordered))
 
-    assert first_violated(wish(), observed, NOW) is None
+    assert first_violated(declared(), observed, NOW) is None
 
 
 @pytest.mark.parametrize(
@@ -91,7 +97,7 @@ def test_order_of_long_ago_is_no_reason() -> None:
     [
         (("img.example.com", "x.notmine.org"), KeyType.EC256),
         (("b.example.com",), None),
-        (wish().names, KeyType.RSA2048),
+        (declared().names, KeyType.RSA2048),
     ],
 )
 def test_order_for_what_is_declared_no_more_is_no_reason(
@@ -102,13 +108,13 @@ def test_order_for_what_is_declared_no_more_is_no_reason(
         world(version(3, CURRENT)), remembered=Remembered(ordered=Ordered(NOW, names, key_type))
     )
 
-    assert first_violated(wish(), observed, NOW) is None
+    assert first_violated(declared(), observed, NOW) is None
 
 
 def test_order_of_names_is_no_reason() -> None:
     """Names are compared as a set."""
     leaf = certificate("aa" * 32, names=("b.example.com", "img.example.com"))
-    desired = replace(wish(), names=("img.example.com", "b.example.com"))
+    desired = replace(declared(), names=("img.example.com", "b.example.com"))
 
     assert first_violated(desired, world(version(3, leaf)), NOW) is None
 
@@ -121,12 +127,12 @@ def test_order_of_names_is_no_reason() -> None:
         ("aa", "bb", "holds other issuer certificates for the same leaf"),
     ],
 )
-def test_ferried_leaf_with_another_chain(
+def test_imported_leaf_with_another_chain(
     known: str | None, offered: str, words: str | None
 ) -> None:
     """What its client changes is adopted; of what was kept long ago, the chain is not known."""
     files = PemFiles("/ssl/fullchain.pem", "/ssl/privkey.pem")
-    desired = replace(wish(), files=files, offered=CURRENT, offered_fullchain=offered)
+    desired = replace(declared(), files=files, offered=CURRENT, offered_fullchain=offered)
     current = replace(version(3, CURRENT), fullchain_digest=known)
 
     reason = why_adopt(desired, world(current))
@@ -156,10 +162,10 @@ def test_no_two_certificates_within_an_hour(
         now += passed
         window = RenewalWindow(now + start, now + start + timedelta(days=1))
         current = replace(current, window=window)
-        if first_violated(wish(), world(current), now) is not None:
+        if first_violated(declared(), world(current), now) is not None:
             issued.append(now)
             leaf = certificate(
-                names=wish().names, not_before=now - backdated, lifetime=lifetime + backdated
+                names=declared().names, not_before=now - backdated, lifetime=lifetime + backdated
             )
             current = replace(version(current.number + 1, leaf), saved_at=now)
 
@@ -170,7 +176,7 @@ def test_adopted_certificate_that_is_due_is_renewed_at_once() -> None:
     """It came from another client just now, and was issued two months ago."""
     adopted = replace(version(1, DUE), saved_at=NOW)
 
-    reason = first_violated(wish(), world(adopted), NOW)
+    reason = first_violated(declared(), world(adopted), NOW)
 
     assert reason is not None
     assert ReasonCode.RENEWAL_DUE is reason.code
@@ -184,20 +190,20 @@ def test_reason_names_the_cas_window_and_page() -> None:
     )
     for page, said in ((window.page, "why"), (None, "UTC")):
         known = replace(version(3, leaf), window=replace(window, page=page))
-        reason = first_violated(wish(), world(known), NOW)
+        reason = first_violated(declared(), world(known), NOW)
         assert reason is not None
         assert "the CA asks for renewal between 2026-11-22" in str(reason.message)
         assert str(reason.message).endswith(said)
         assert "\x1b" not in str(reason.message)
 
     strange = replace(version(3, leaf), window=RenewalWindow(NOW, leaf.not_before))
-    assert first_violated(wish(), world(strange), NOW) is None
+    assert first_violated(declared(), world(strange), NOW) is None
 
 
 # --- What is refused before anything is sent, one situation each
 
 
-UNLIKE = replace(wish(), names=("other.example.com",))
+UNLIKE = replace(declared(), names=("other.example.com",))
 SHORT = certificate("aa" * 32, not_before=NOW - timedelta(days=1), lifetime=timedelta(days=20))
 
 
@@ -218,9 +224,9 @@ SHORT = certificate("aa" * 32, not_before=NOW - timedelta(days=1), lifetime=time
 )
 def test_unfit_certificate_is_refused(observed: Observation, code: ReasonCode) -> None:
     """A certificate that the target would refuse is not sent, and the hint says what to do."""
-    plan = make_plan(wish(), observed, Times.at(NOW), Issuing.NEVER)
+    plan = make_plan(declared(), observed, Times.at(NOW), Issuing.NEVER)
 
-    safe = without_refused(plan, wish(), observed, NOW)
+    safe = without_refused(plan, declared(), observed, NOW)
 
     assert () == safe.rollouts
     assert [code] == [refusal.problem.code for refusal in safe.having(Weight.REFUSED)]
@@ -246,9 +252,9 @@ def under(rules: TargetRules, *uploaded: str, named: bool = True) -> Observation
 )
 def test_certificate_without_a_common_name(observed: Observation, codes: list[ReasonCode]) -> None:
     """It is refused before anything is sent, unless it lies at the target already."""
-    plan = make_plan(wish(), observed, Times.at(NOW), Issuing.NEVER)
+    plan = make_plan(declared(), observed, Times.at(NOW), Issuing.NEVER)
 
-    refusals = without_refused(plan, wish(), observed, NOW).having(Weight.REFUSED)
+    refusals = without_refused(plan, declared(), observed, NOW).having(Weight.REFUSED)
 
     assert codes == [refusal.problem.code for refusal in refusals]
 
@@ -257,19 +263,19 @@ def test_expired_certificate_of_ours_is_not_made_anywhere_else() -> None:
     """After a failed issuance the hint leads to what went wrong, not to another client."""
     late = certificate("aa" * 32, not_before=NOW - timedelta(days=95), lifetime=timedelta(days=90))
     observed = world(version(3, late), bound=None)
-    plan = make_plan(wish(), observed, Times.at(NOW), Issuing.NEVER)
+    plan = make_plan(declared(), observed, Times.at(NOW), Issuing.NEVER)
 
-    [refusal] = without_refused(plan, wish(), observed, NOW).having(Weight.REFUSED)
+    [refusal] = without_refused(plan, declared(), observed, NOW).having(Weight.REFUSED)
 
     assert ReasonCode.EXPIRED == refusal.problem.code
-    assert f"`certferry history {wish().lineage}`" in str(refusal.problem.hint)
+    assert f"`certferry history {declared().lineage}`" in str(refusal.problem.hint)
     assert "where it is made" not in str(refusal.problem.hint)
 
 
 def test_expired_certificate_is_replaced_before_a_setting_is_changed() -> None:
     """The settings go along with the new certificate; without one, nothing is changed."""
     late = certificate("aa" * 32, not_before=NOW - timedelta(days=95), lifetime=timedelta(days=90))
-    wanted = wish(https=DesiredHttps(http2=True))
+    wanted = declared(https=DesiredHttps(http2=True))
     observed = world(version(3, late), https=HttpsSettings(http2=False))
 
     without_issue = make_plan(wanted, observed, Times.at(NOW), Issuing.NEVER)
@@ -298,9 +304,9 @@ def test_uncovered_domain_is_refused_before_anything_is_issued() -> None:
 def test_short_certificate_that_lies_there_already_is_bound() -> None:
     """The floor is known for uploads; what is uploaded is only bound."""
     observed = world(version(3, SHORT), bound=None)
-    plan = make_plan(wish(), observed, Times.at(NOW), Issuing.NEVER)
+    plan = make_plan(declared(), observed, Times.at(NOW), Issuing.NEVER)
 
-    assert () == without_refused(plan, wish(), observed, NOW).having(Weight.REFUSED)
+    assert () == without_refused(plan, declared(), observed, NOW).having(Weight.REFUSED)
 
 
 def test_missed_upload_moment_asks_for_a_new_certificate() -> None:
@@ -308,7 +314,7 @@ def test_missed_upload_moment_asks_for_a_new_certificate() -> None:
     late = certificate("aa" * 32, not_before=NOW - timedelta(days=35), lifetime=timedelta(days=64))
     observed = world(version(3, late), bound=None, remotes=(copy_of(1, "ff" * 32),))
 
-    plan = make_plan(wish(), observed, Times.at(NOW))
+    plan = make_plan(declared(), observed, Times.at(NOW))
 
     assert plan.issue is not None
     assert ReasonCode.UPLOAD_DEADLINE_PASSED == plan.issue.reason.code
@@ -318,7 +324,7 @@ def test_lifetimes_below_the_floor_are_not_ordered_again() -> None:
     """A CA whose certificates are too short from the start is not asked for more of them."""
     observed = world(version(3, SHORT), bound=None, remotes=(copy_of(1, "ff" * 32),))
 
-    plan = make_plan(wish(), observed, Times.at(NOW))
+    plan = make_plan(declared(), observed, Times.at(NOW))
 
     assert plan.issue is None
 
@@ -348,9 +354,9 @@ def test_nothing_older_than_what_is_there_is_deployed(
     )
     target = replace(observed.targets[0], unremembered=others)
     observed = replace(observed, targets=(target,))
-    plan = make_plan(wish(), observed, Times.at(NOW), issuing)
+    plan = make_plan(declared(), observed, Times.at(NOW), issuing)
 
-    safe = without_refused(plan, wish(), observed, NOW)
+    safe = without_refused(plan, declared(), observed, NOW)
 
     is_older = any(begin is not None and begin > max(remembered) for begin in there)
     refused = [r for r in safe.having(Weight.REFUSED) if r.problem.code == ReasonCode.STATE_OLDER]
@@ -358,9 +364,9 @@ def test_nothing_older_than_what_is_there_is_deployed(
     assert all("--renew" in str(refusal.problem.hint) for refusal in refused)
 
 
-def test_files_decide_which_ferried_certificate_is_served() -> None:
+def test_files_decide_which_imported_certificate_is_served() -> None:
     """An operator who puts an older one back means it."""
-    imported = replace(wish(), files=PemFiles("fullchain.pem", "privkey.pem"))
+    imported = replace(declared(), files=PemFiles("fullchain.pem", "privkey.pem"))
     newer = OtherCertificate("9", label_of(LINEAGE, "99" * 32), not_before=NOW)
     observed = world(version(3, CURRENT), bound=None)
     observed = replace(observed, targets=(replace(observed.targets[0], unremembered=(newer,)),))
@@ -442,14 +448,14 @@ def test_a_few_are_left_in_their_order(reasons: list[Reason]) -> None:
     assert (tuple(asked), Counter()) == in_one_run(asked)
 
 
-def test_a_run_tells_what_it_leaves() -> None:
+def test_a_run_shows_what_it_leaves() -> None:
     """By its count, at each target."""
     plan = Plan("img", ("img.example.com",), retire_later=(("qiniu", 3),))
 
-    [told] = standings(plan, Observation())
+    [said] = standings(plan, Observation())
 
-    assert (Action.RETIRE, Outcome.UNCHANGED, "qiniu") == (told.action, told.outcome, told.target)
-    assert "certificates that later runs remove: 3" == str(told.detail)
+    assert (Action.RETIRE, Outcome.UNCHANGED, "qiniu") == (said.action, said.outcome, said.target)
+    assert "certificates that later runs remove: 3" == str(said.detail)
 
 
 # --- Which certificates of an account no tool looks after, and how their removal is planned
@@ -457,7 +463,7 @@ def test_a_run_tells_what_it_leaves() -> None:
 
 EXPIRED = certificate("dd" * 32, not_before=NOW - timedelta(days=100))
 FOREIGN = OtherCertificate("f-1", "by hand", NOW + timedelta(days=9))
-ALL = wish(retire=Retirement.ALL_UNUSED)
+ALL = declared(retire=Retirement.ALL_UNUSED)
 
 labels = st.one_of(
     st.sampled_from(["", "by hand", "certferry", "certferry-img"]),
@@ -478,7 +484,7 @@ def with_others(*others: OtherCertificate, unsettled: bool = False) -> Observati
 
 
 @given(st.lists(labels), st.sets(st.sampled_from(["img", "static", "图片"])))
-def test_what_carries_the_mark_of_a_declared_lineage_stays(
+def test_what_carries_the_label_of_a_declared_lineage_stays(
     there: list[str], declared: set[str]
 ) -> None:
     """It may be about to be bound; what carries no mark is of no lineage."""
@@ -556,7 +562,7 @@ def test_one_that_is_said_to_be_used_is_left_alone_for_its_time(hours: int) -> N
 def test_two_deployments_of_one_account_list_it_once() -> None:
     """One of them asks for it: that is enough, and once."""
     observed = with_others(FOREIGN)
-    twice = replace(ALL, deployments=(*ALL.deployments, *ALL.deployments, *wish().deployments))
+    twice = replace(ALL, deployments=(*ALL.deployments, *ALL.deployments, *declared().deployments))
 
     plan = make_plan(twice, replace(observed, targets=observed.targets * 3), Times.at(NOW))
 

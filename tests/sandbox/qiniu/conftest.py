@@ -13,18 +13,15 @@ from tests.sandbox.qiniu_calls import Client, Clock
 
 @pytest.fixture
 def clock() -> Clock:
-    """Return a clock to the service under test."""
     return Clock()
 
 
 @pytest.fixture
 def stand_in(clock: Clock) -> Iterator[QiniuService]:
-    """Run a strict stand-in."""
     with calls.service(clock) as running:
         yield running
 
 
 @pytest.fixture
 def client(stand_in: QiniuService) -> Client:
-    """Return a client with a good key."""
     return Client(stand_in)

@@ -32,13 +32,11 @@ Chain = tuple[str, str]
 
 
 def blocks(pem: str) -> list[str]:
-    """Split a chain into its certificates."""
     end = "-----END CERTIFICATE-----\n"
     return [part + end for part in pem.split(end) if part]
 
 
 def pem_of(key: Any, form: Any = PKCS8, passphrase: bytes | None = None) -> str:
-    """Write a key."""
     hidden = (
         serialization.NoEncryption()
         if passphrase is None
@@ -48,7 +46,6 @@ def pem_of(key: Any, form: Any = PKCS8, passphrase: bytes | None = None) -> str:
 
 
 def key_of(issued: Issued) -> Any:
-    """Read the key of what was issued."""
     return serialization.load_pem_private_key(issued.privkey_pem.encode(), None)
 
 
@@ -83,7 +80,6 @@ def under_an_impostor(stand_in: QiniuService) -> Chain:
 
 
 def under_itself() -> Chain:
-    """Have a certificate sign itself."""
     key = ec.generate_private_key(ec.SECP256R1())
     return signed_by(issue().leaf.subject, key, key), pem_of(key)
 

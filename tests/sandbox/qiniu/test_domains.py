@@ -25,7 +25,7 @@ LIVE = "live.example.com"
 
 @pytest.fixture
 def old(stand_in: QiniuService) -> str:
-    """Have an HTTPS domain, and give the certificate it is bound to."""
+    """Have an HTTPS domain, and return the certificate it is bound to."""
     cert_id = calls.seed(stand_in, [WWW])
     stand_in.add_domain(WWW, https=cert_id, force_https=True, http2=True)
     return cert_id
@@ -33,7 +33,6 @@ def old(stand_in: QiniuService) -> str:
 
 @pytest.fixture
 def new(stand_in: QiniuService) -> str:
-    """Return a certificate that could be bound."""
     return calls.seed(stand_in, [WWW, "*.example.com"], "new")
 
 
@@ -45,7 +44,6 @@ def other(stand_in: QiniuService) -> Client:
 
 
 def https_of(client: Client, name: str = WWW) -> Any:
-    """Read a domain's https object."""
     return client.domain(name).json().get("https", "missing")
 
 
@@ -55,16 +53,13 @@ def state_of(client: Client, name: str = WWW) -> tuple[str, str, str]:
     return found["operatingState"], found["operationType"], found["operatingStateDesc"]
 
 
-# --- what is read
-
-
 def test_domain_that_is_not_there(client: Client, new: str) -> None:
     """404001 on read, in Qiniu's words, and HTTP 612 on write."""
     read, written = client.domain(WWW), client.httpsconf("*.example.com", new)
 
     assert (refusal(404001), "无此域名") == (code(read), read.json()["error"])
     assert ((612, 612), "no such domain") == (code(written), written.json()["error"])
-    assert (612, 612) == code(client.sslize(WWW, new)) == code(client.unsslize(WWW))
+    assert (612, 612) == code(client.sslize(WWW, new))
 
 
 def test_domain_of_another_account(
@@ -76,9 +71,6 @@ def test_domain_of_another_account(
     assert [] == client.domains().json()["domains"]
     assert refusal(404001) == code(client.domain(WWW))
     assert refusal(403023) == code(client.sslize(WWW, new))
-
-
-# --- what is changed
 
 
 @pytest.mark.parametrize(
@@ -102,13 +94,14 @@ def test_setting_of_another_type(
     assert "success" == state_of(client)[0]
 
 
-def test_https_on_and_off(client: Client, stand_in: QiniuService, clock: Clock, new: str) -> None:
+def test_https_is_switched_on(
+    client: Client, stand_in: QiniuService, clock: Clock, new: str
+) -> None:
     """Certificate and protocol change together, when the change is through; `httpsconf` wants
-    HTTPS, `sslize` none unless it is switched off, `unsslize` frees the certificate.
+    HTTPS, `sslize` none unless it is switched off.
     """
     stand_in.add_domain(WWW)
     assert refusal(400302) == code(client.httpsconf(WWW, new))
-    assert refusal(400013) == code(client.unsslize(WWW))
     assert OK == code(client.sslize(WWW, new, http2Enable=True))
     assert ("processing", "sslize", "") == state_of(client)
     assert "http" == client.domain(WWW).json()["protocol"]
@@ -117,14 +110,8 @@ def test_https_on_and_off(client: Client, stand_in: QiniuService, clock: Clock, 
     assert (new, True) == (https_of(client)["certId"], https_of(client)["http2Enable"])
 
     assert refusal(400013) == code(client.sslize(WWW, new))
-    assert OK == code(client.unsslize(WWW))
-    assert ("processing", "unsslize", "") == state_of(client)
-    clock.advance(1)
-    assert ("http", None) == (client.domain(WWW).json()["protocol"], stand_in.bound(WWW))
     stand_in.domains.refuse_repeated_sslize = False
-    for _ in range(2):
-        assert OK == code(client.sslize(WWW, new))
-        clock.advance(1)
+    assert OK == code(client.sslize(WWW, new))
 
 
 def without_names(stand_in: QiniuService) -> str:
@@ -196,12 +183,9 @@ def test_change_that_changes_nothing(
     assert OK == code(client.httpsconf(WWW, old, forceHttps=False, http2Enable=True))
 
 
-# --- source domains of Kodo
-
-
 @pytest.fixture
 def files(stand_in: QiniuService) -> str:
-    """Have an empty bucket, and one that has a domain of each kind; give a certificate."""
+    """Have an empty bucket, and one that has a domain of each kind; return a certificate."""
     stand_in.add_bucket("empty")
     stand_in.add_bucket_domain("cdn.example.com", "files", domain_type=DomainType.CDN)
     stand_in.add_bucket_domain(SOURCE, "files")
@@ -210,33 +194,30 @@ def files(stand_in: QiniuService) -> str:
 
 
 def ask_kodo(client: Client, target: str) -> tuple[int, Any]:
-    """GET from the uc host."""
     answer = client.qiniu("GET", client.service.uc_url + target)
     return answer.status_code, answer.json()
 
 
 def bind(
-    client: Client, cert_id: str, domain: str = SOURCE, call: str = "bind", method: str = "POST"
+    client: Client, cert_id: str, domain: str = SOURCE, method: str = "POST"
 ) -> tuple[int, Any]:
-    """Call /cert/bind or /cert/unbind."""
-    url = f"{client.service.api_url}/cert/{call}"
-    answer = client.qbox(method, url, {"certid": cert_id, "domain": domain})
+    answer = client.qbox(
+        method, f"{client.service.api_url}/cert/bind", {"certid": cert_id, "domain": domain}
+    )
     return answer.status_code, answer.json()
 
 
 def bindings(client: Client) -> list[tuple[str, str]]:
-    """Ask which source domain is bound to which certificate."""
     return [(item["domain"], item["certid"]) for item in ask_kodo(client, "/cert/bindings")[1]]
 
 
-def test_domains_in_four_dialects(client: Client, files: str) -> None:
-    """v3 has the type, v2 all names; the old call names source domains, in two forms. A bucket
-    without domains is 404 for v3 only, one that is not there for all.
+def test_domains_in_three_dialects(client: Client, files: str) -> None:
+    """v3 has the type; the old call names source domains, in two forms. A bucket without domains
+    is 404 for v3 only, one that is not there for both.
     """
     status, v3 = ask_kodo(client, "/v3/domains?tbl=files")
     found = [(item["domain"], item["domaintype"]) for item in v3]
     assert (200, [("cdn.example.com", 0), (SOURCE, 1)]) == (status, found)
-    assert (200, ["cdn.example.com", SOURCE]) == ask_kodo(client, "/v2/domains?tbl=files")
     status, old = ask_kodo(client, "/domain?bucket=files")
     assert (200, [(SOURCE, "files")]) == (status, [(one["domain"], one["bucket"]) for one in old])
     typed = [{"domain": SOURCE, "domain_types": ["source"], "api_scope": 0}]
@@ -245,17 +226,16 @@ def test_domains_in_four_dialects(client: Client, files: str) -> None:
     assert (200, ["empty", "files"]) == ask_kodo(client, "/buckets")
 
     assert 404 == ask_kodo(client, "/v3/domains?tbl=empty")[0]
-    assert (200, []) == ask_kodo(client, "/v2/domains?tbl=empty")
     assert (200, []) == ask_kodo(client, "/domain?bucket=empty")
-    for target in ("/v3/domains?tbl=no", "/v2/domains?tbl=no", "/domain?bucket=no", "/domain"):
+    for target in ("/v3/domains?tbl=no", "/domain?bucket=no", "/domain"):
         assert 404 == ask_kodo(client, target)[0]
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT"])
-def test_source_domain_is_bound_and_unbound(
+def test_source_domain_is_bound(
     client: Client, stand_in: QiniuService, files: str, method: str
 ) -> None:
-    """At once, by the certificate that is bound; a bound one is not removed (400911)."""
+    """At once; a bound certificate is not removed (400911)."""
     second = calls.seed(stand_in, ["*.example.com"])
 
     assert (200, {}) == bind(client, files, method=method)
@@ -263,9 +243,6 @@ def test_source_domain_is_bound_and_unbound(
     assert (200, {}) == bind(client, second, method=method)
     assert [(SOURCE, second)] == bindings(client)
     assert refusal(400911) == code(client.delete(second))
-    assert (400, {"error": "cert is not bound"}) == bind(client, files, call="unbind")
-    assert (200, {}) == bind(client, second, call="unbind")
-    assert [] == bindings(client)
 
 
 @pytest.mark.parametrize(
@@ -307,17 +284,14 @@ def test_keys_that_see_no_source_domain(
     assert (401, {"error": "bad token"}) == bind(sub_account, files)
     assert 401 == ask_kodo(sub_account, "/cert/bindings")[0]
     assert (200, []) == ask_kodo(other, "/buckets")
-    assert 404 == ask_kodo(other, "/v2/domains?tbl=files")[0]
+    assert 404 == ask_kodo(other, "/v3/domains?tbl=files")[0]
     assert (400, {"error": "invalid domain"}) == bind(other, files)
     assert [] == bindings(other)
 
 
-# --- live domains of Pili
-
-
 @pytest.fixture
 def studio(stand_in: QiniuService) -> str:
-    """Have two hubs, of which one has domains; give a certificate for them."""
+    """Have two hubs, of which one has domains; return a certificate for them."""
     stand_in.live.add_hub("empty", stand_in.accounts.uid())
     stand_in.add_live_domain(LIVE, "studio")
     stand_in.add_live_domain("push.example.com", "studio", type="publishRtmp")
@@ -325,7 +299,6 @@ def studio(stand_in: QiniuService) -> str:
 
 
 def ask_pili(client: Client, path: str) -> tuple[int, Any]:
-    """GET from the Pili host."""
     answer = client.qiniu("GET", client.service.pili_url + path)
     return answer.status_code, answer.json()
 
@@ -333,7 +306,6 @@ def ask_pili(client: Client, path: str) -> tuple[int, Any]:
 def bind_live(
     client: Client, name: str, domain: str = LIVE, hub: str = "studio", **more: Any
 ) -> requests.Response:
-    """Set the certificate of a live domain."""
     url = f"{client.service.pili_url}/v2/hubs/{hub}/domains/{domain}/cert"
     return client.qiniu("POST", url, {"certName": name} | more)
 
@@ -390,9 +362,6 @@ def test_wrong_binding_of_a_live_domain(
     assert 400 == answer.status_code
     assert words in answer.json()["error"]
     assert None is stand_in.bound_at_pili(LIVE)
-
-
-# --- the service as a whole
 
 
 @pytest.mark.parametrize("status", [403, 429])

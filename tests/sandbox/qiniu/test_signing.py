@@ -47,14 +47,12 @@ def request_of(vector: dict[str, Any], **changed: Any) -> Request:
 
 
 def accounts(vector: dict[str, Any]) -> Accounts:
-    """Know the vector's key."""
     known = Accounts()
     known.add(vector["access_key"], vector["secret_key"])
     return known
 
 
 def with_header(request: Request, name: str, value: str) -> Request:
-    """Set a header of a request in place of those with this name."""
     kept = [(n, v) for n, v in request.headers.fields if n.lower() != name.lower()]
     return replace(request, headers=Headers([*kept, (name, value)]))
 
@@ -223,7 +221,6 @@ def test_what_is_sent_is_what_was_signed(
 
 @pytest.fixture
 def lenient(clock: Clock) -> Iterator[QiniuService]:
-    """Run a stand-in that follows what has been seen to work."""
     with calls.service(clock, strict=False) as running:
         yield running
 

@@ -54,7 +54,7 @@ class Domain:
     owner: str
 
     @property
-    def told(self) -> str:
+    def shown_name(self) -> str:
         """The name as the account's owner wrote it."""
         return idna.decode(self.name)
 
@@ -160,7 +160,7 @@ class AlidnsService(HttpStandIn):
         items = [
             {
                 "DomainId": f"00efd71a-770e-4255-b54e-{index:012x}",
-                "DomainName": domain.told,
+                "DomainName": domain.shown_name,
                 "PunyCode": domain.name,
                 "AliDomain": True,
                 "VersionCode": "mianfei",
@@ -221,7 +221,7 @@ class AlidnsService(HttpStandIn):
         return {"RecordId": str(record.id)}
 
     def _domain(self, account: Account, name: str) -> Domain:
-        named = [one for one in self._domains if name.lower() in {one.name, one.told}]
+        named = [one for one in self._domains if name.lower() in {one.name, one.shown_name}]
         if not named:
             raise Refused("InvalidDomainName.NoExist", "The specified domain name does not exist.")
         for domain in named:
@@ -249,7 +249,7 @@ def _not_theirs() -> Refused:
 def _facts(record: Record, domain: Domain) -> dict[str, object]:
     return {
         "RecordId": str(record.id),
-        "DomainName": domain.told,
+        "DomainName": domain.shown_name,
         "RR": record.name.removesuffix(domain.name).rstrip(".") or "@",
         "Type": record.rtype,
         "Value": record.value,

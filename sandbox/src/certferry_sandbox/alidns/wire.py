@@ -158,13 +158,15 @@ class Accounts:
         if (params["SignatureMethod"], params["SignatureVersion"]) != ("HMAC-SHA1", "1.0"):
             raise Refused("InvalidSignatureMethod", "Specified signature method is not valid.")
         try:
-            told = datetime.strptime(params["Timestamp"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+            stated = datetime.strptime(params["Timestamp"], "%Y-%m-%dT%H:%M:%SZ").replace(
+                tzinfo=UTC
+            )
         except ValueError:
             raise Refused(
                 "InvalidTimeStamp.Format",
                 "Specified time stamp or date value is not well formatted.",
             ) from None
-        if abs(told - now) > SKEW:
+        if abs(stated - now) > SKEW:
             raise Refused(
                 "InvalidTimeStamp.Expired", "Specified time stamp or date value is expired."
             )

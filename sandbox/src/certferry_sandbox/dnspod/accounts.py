@@ -7,7 +7,6 @@ from __future__ import annotations
 import itertools
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import idna
@@ -168,8 +167,7 @@ class Accounts:
     def _check(self, params: Params) -> Account:
         login_token = params.text("login_token")
         if not login_token:
-            by_email = params.text("login_email")
-            raise Refused(Status.BY_EMAIL if by_email else Status.LOGIN_FAILED)
+            raise Refused(Status.LOGIN_FAILED)
         token_id, comma, token = login_token.partition(",")
         if not token_id.isascii() or not token_id.isdigit() or not comma:
             raise Refused(Status.TOKEN_ID_INVALID)
@@ -190,20 +188,8 @@ class Accounts:
             recent.clear()
 
 
-CHOICES: Mapping[str, Callable[[Domain], bool]] = {  # Domain.List's `type`
-    "all": lambda _: True,
-    "mine": lambda _: True,
-    "pause": lambda domain: domain.status == "pause",
-    "vip": lambda domain: domain.is_vip,
-    "share": lambda _: False,
-    "ismark": lambda _: False,
-    "recent": lambda _: True,
-    "share_out": lambda _: False,
-}
-
-
 class DomainCalls:
-    """Info.Version, User.Detail, Domain.List, Domain.Info and Domain.Purview."""
+    """Info.Version, Domain.List, Domain.Info and Domain.Purview."""
 
     def __init__(self, accounts: Accounts, zones: Zones, page_limit: int) -> None:
         self._accounts = accounts
@@ -214,29 +200,17 @@ class DomainCalls:
         """Info.Version: the version is the status message, so nothing comes beside it."""
         return {}
 
-    def user(self, account: Account, params: Params) -> Body:
-        """User.Detail: who the token belongs to."""
-        user = {
-            "id": str(account.user_id),
-            "email": account.email,
-            "status": "enabled",
-            "user_type": "personal",
-            "user_grade": "Free",
-            "email_verified": "yes",
-            "balance": 0,
-        }
-        return {"info": {"user": user}}
-
     def list_domains(self, account: Account, params: Params) -> Body:
         """Domain.List: a page of the account's domains; their ids are numbers here."""
         offset = params.number("offset", 0, Status.LIST_BAD_OFFSET)
         length = params.number("length", self._page_limit, Status.LIST_BAD_LENGTH, least=1)
-        wanted = _wanted(account, params)
-        page = wanted[offset : offset + min(length, self._page_limit)]
+        if params.text("type", "all") != "all":
+            raise Refused(Status.BAD_PARAMETER)
+        page = account.domains[offset : offset + min(length, self._page_limit)]
         if not page and not params.says_no("error_on_empty"):
             raise Refused(Status.NO_DOMAINS)
         return {
-            "info": _totals(account, wanted),
+            "info": _totals(account),
             "domains": [{**self._facts(domain), "id": domain.id} for domain in page],
         }
 
@@ -282,21 +256,9 @@ class DomainCalls:
         }
 
 
-def _wanted(account: Account, params: Params) -> list[Domain]:
-    choice = params.text("type", "all")
-    if choice not in CHOICES:
-        raise Refused(Status.BAD_PARAMETER)
-    keyword = params.text("keyword").lower()
-    return [
-        domain
-        for domain in account.domains
-        if CHOICES[choice](domain) and (keyword in domain.name or keyword in domain.unicode_name)
-    ]
-
-
-def _totals(account: Account, wanted: list[Domain]) -> dict[str, int]:
+def _totals(account: Account) -> dict[str, int]:
     return {
-        "domain_total": len(wanted),
+        "domain_total": len(account.domains),
         "all_total": len(account.domains),
         "mine_total": len(account.domains),
         "share_total": 0,

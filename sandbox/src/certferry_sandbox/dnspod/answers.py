@@ -7,12 +7,11 @@ Everything below comes from docs/facts/dnspod.md §1.1 and §1.4.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
 from enum import Enum
 from typing import Any
 from urllib.parse import parse_qsl
-from xml.etree import ElementTree as ET
 
 from certferry_sandbox.httpd import Request, Response
 
@@ -55,7 +54,6 @@ class Status(Enum):
     RECORDS_BAD_LENGTH = ("8", "Length invalid", "共要获取的记录的数量无效")
     BAD_RECORD = ("8", "Record id invalid", "记录 ID 错误")
     NOT_OWNER = ("8", "Not the domain owner", "不是域名所有者")
-    BY_EMAIL = ("8", "Prohibit req by email, Request by token", "禁止使用邮箱登录,请使用 Token")
     NOT_OWNER_RECORDS = ("9", "Not the domain owner", "不是域名所有者")
     NO_DOMAINS = ("9", "No domains", "没有域名")
     NO_RECORDS = ("10", "No records", "没有记录")
@@ -69,7 +67,6 @@ class Status(Enum):
     TOO_MANY_CNAME = ("500026", "Too many CNAME records at this name", "CNAME 记录负载均衡超出限制")
     BAD_LINE = ("26", "Record line invalid", "记录线路错误")
     BAD_TYPE = ("27", "Record type invalid", "记录类型错误")
-    MODIFY_BAD_TTL = ("29", "TTL is out of range", "TTL 值太小")
     CONFLICT = ("31", "A conflicting record exists at this name", "存在冲突的记录")
     CREATE_BAD_TTL = ("32", "TTL is out of range", "记录的 TTL 值超出了限制")
     BAD_VALUE = ("34", "Record value invalid", "记录值非法")
@@ -112,20 +109,8 @@ def respond(whole: Body, *, as_json: bool) -> Response:
         # The real service declares JSON as a page, so a client that goes by the type is lost.
         text = json.dumps(whole, ensure_ascii=False, separators=(",", ":")).encode()
         return Response(200, text, "text/html;charset=UTF-8", COOKIES)
-    root = _element("dnspod", whole)
-    text = ET.tostring(root, encoding="UTF-8", xml_declaration=True)
-    return Response(200, text, "text/xml;charset=UTF-8", COOKIES)
-
-
-def _element(tag: str, value: object) -> ET.Element:
-    element = ET.Element(tag)
-    if isinstance(value, Mapping):
-        element.extend(_element(key, inner) for key, inner in value.items())
-    elif isinstance(value, Sequence) and not isinstance(value, str):
-        element.extend(_element("item", inner) for inner in value)
-    elif value is not None:
-        element.text = str(value).lower() if isinstance(value, bool) else str(value)
-    return element
+    # XML, which no client of this stand-in reads.
+    return Response(200, b"<dnspod/>", "text/xml;charset=UTF-8", COOKIES)
 
 
 def page(status: int, title: str) -> Response:

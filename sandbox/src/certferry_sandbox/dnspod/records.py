@@ -46,7 +46,7 @@ class RequestedRecord:
 
 
 class RecordCalls:
-    """Record.List, Record.Info, Record.Create, Record.Modify and Record.Remove.
+    """Record.List, Record.Info, Record.Create and Record.Remove.
 
     A new record is in lists only after `index_delay` seconds (§1.7), while all other
     rules know it at once.
@@ -148,32 +148,6 @@ class RecordCalls:
             }
         }
 
-    def modify(self, account: Account, params: Params) -> Body:
-        """Record.Modify: the id is a number here."""
-        domain = self._writable(account, params)
-        old = self._record(domain, params)
-        requested = self._requested(domain, params, bad_ttl=Status.MODIFY_BAD_TTL)
-        others = [
-            r for r in self._zones.records(domain.name, name=requested.name) if r.id != old.id
-        ]
-        self._must_fit(requested, others, domain)
-        new = self._zones.change(
-            old.id,
-            requested.name,
-            requested.rtype,
-            requested.value,
-            ttl=requested.ttl,
-            enabled=requested.enabled,
-        )
-        return {
-            "record": {
-                "id": new.id,
-                "name": _sub_domain(new, domain),
-                "value": new.value,
-                "status": _state(new),
-            }
-        }
-
     def remove(self, account: Account, params: Params) -> Body:
         """Record.Remove: nothing but the status."""
         domain = self._writable(account, params)
@@ -263,11 +237,9 @@ class RecordCalls:
 
 def _is_wanted(record: Record, domain: Domain, params: Params) -> bool:
     sub_domain = _sub_domain(record, domain)
-    keyword = params.text("keyword").lower()
     return (
         params.text("sub_domain", sub_domain).lower() == sub_domain
         and params.text("record_type", record.rtype) == record.rtype
-        and (keyword in sub_domain or keyword in record.value.lower())
     )
 
 

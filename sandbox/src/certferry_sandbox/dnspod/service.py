@@ -28,7 +28,7 @@ NAMESERVERS = ("f1g1ns1.dnspod.net", "f1g1ns2.dnspod.net")
 VERSION = "4.6"
 PAGE_LIMIT = 3000  # records and domains in one answer, whatever is asked for
 USER_AGENT = re.compile(r"[\w .-]+/\S+ \(\S+@\S+\)")  # "Program-Name/Version (mail)" (§1.2, §4)
-WRITES = frozenset({"Record.Create", "Record.Modify", "Record.Remove"})
+WRITES = frozenset({"Record.Create", "Record.Remove"})
 
 Action = Callable[[Account, Params], Body]
 Answer = tuple[str, str, Body]
@@ -66,7 +66,6 @@ class DnspodService(HttpStandIn):
         port: int = 0,
     ) -> None:
         self.http = HttpService(self._answer, port=port, clock=now)
-        self.refuses_user_agents_with: Literal["403", "-8"] = "403"
         self._zones = zones
         self._nameservers = tuple(nameservers)
         self._now = now
@@ -86,14 +85,12 @@ class DnspodService(HttpStandIn):
     def _all_actions(self, domains: DomainCalls) -> dict[str, Action]:
         return {
             "Info.Version": domains.version,
-            "User.Detail": domains.user,
             "Domain.List": domains.list_domains,
             "Domain.Info": domains.info,
             "Domain.Purview": domains.purview,
             "Record.List": self._records.list_records,
             "Record.Info": self._records.info,
             "Record.Create": self._records.create,
-            "Record.Modify": self._records.modify,
             "Record.Remove": self._records.remove,
         }
 
@@ -189,9 +186,7 @@ class DnspodService(HttpStandIn):
         action = request.path.removeprefix("/")
         params = Params.of(request)
         if not USER_AGENT.fullmatch(request.headers.get("User-Agent", "")):
-            if self.refuses_user_agents_with == "403":
-                return page(403, "Forbidden")
-            return self._refusal(Status.LOGIN_BANNED, params)
+            return page(403, "Forbidden")
         if action not in self._actions:
             return page(404, "Not Found")
         if request.method != "POST":

@@ -1,5 +1,5 @@
-"""A stand-in of Telegram's Bot API (docs/facts/receivers.md §1.8): too many messages are told to
-wait for so many seconds.
+"""A stand-in of Telegram's Bot API (docs/facts/receivers.md §1.8): it answers too many messages
+with how long to wait.
 """
 
 from __future__ import annotations

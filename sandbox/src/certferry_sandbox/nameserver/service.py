@@ -1,7 +1,7 @@
 """Name servers of the sandbox: several authoritative ones, each with its own lag and troubles, and
 a resolver that knows every zone.
 
-They listen on addresses of their own and on one common port, so that a client which is told that
+They listen on addresses of their own and on one common port, so that a client that reads that
 port can reach any of them by address, as it would on port 53.
 """
 
@@ -168,12 +168,12 @@ class NameServer(DnsServer):
 class Resolver(DnsServer):
     """A resolver that asks the first server of each zone, so to speak, and knows no other zones.
 
-    What it has been told not to exist it believes for `negative_caching` seconds (RFC 2308 §5).
+    It remembers for `negative_caching` seconds what it was answered not to exist (RFC 2308 §5).
     Names at or below one of `bogus` have signatures that do not hold: it answers for them only
-    where it is told not to check (RFC 4035 §3.2.2). A name that does not exist is at the address
-    `invented`, as with resolvers that sell the mistakes of others; every name is at the address
-    `faked`, as with proxies that answer DNS themselves. What it `denies` is in no zone, as a
-    company's resolver knows the company's names only.
+    where the query says not to check (RFC 4035 §3.2.2). A name that does not exist is at the
+    address `invented`, as with resolvers that sell the mistakes of others; every name is at the
+    address `faked`, as with proxies that answer DNS themselves. What it `denies` is in no zone,
+    as a company's resolver knows the company's names only.
     """
 
     def __init__(
@@ -228,7 +228,7 @@ class Resolver(DnsServer):
         now = self._zones.clock()
         until, found = self._missing.get(key, (now, Found()))
         if now < until and found.soa is not None:
-            # The time left is told with it (RFC 2308 §5).
+            # The answer carries the time left (RFC 2308 §5).
             left = replace(found.soa, ttl=int(until - now))
             return replace(found, soa=left)
         found = self._lookup.follow(question.name, question.rdtype)

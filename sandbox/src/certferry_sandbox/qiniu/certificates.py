@@ -35,14 +35,14 @@ class UploadRules:
     `refuse_sec1_keys`: refuse EC keys labelled `EC PRIVATE KEY`, as a support ticket tells (§4.6).
     `refuse_empty_common_name`: whether Qiniu does is unknown, so the strict answer is yes (§4.6).
     `mismatch_code`: of a key that is not the certificate's; a test of 2026 saw 400324 (§4.5).
-    `tells_days`: too little life is told in the console's words, without a code of its own (§4.6).
+    `names_days`: too little life is refused in the console's words, without an own code (§4.6).
     """
 
     min_remaining: timedelta = timedelta(days=30)
     refuse_sec1_keys: bool = True
     refuse_empty_common_name: bool = True
     mismatch_code: Literal[400324, 400328] = 400328
-    tells_days: bool = False
+    names_days: bool = False
     roots: list[x509.Certificate] = field(default_factory=list)
 
     def check(self, ca: str, pri: str, now: datetime) -> x509.Certificate:
@@ -67,7 +67,7 @@ class UploadRules:
         if now > leaf.not_valid_after_utc:
             raise Refused(400329)
         if leaf.not_valid_after_utc - now < self.min_remaining:
-            if self.tells_days:
+            if self.names_days:
                 words = f"certification expire day should more than {self.min_remaining.days} days"
                 raise Refused(400000, words)
             raise Refused(400322)

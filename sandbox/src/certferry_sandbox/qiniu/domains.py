@@ -75,7 +75,7 @@ class Timeline:
 
 @dataclass
 class Change:
-    """An accepted change that is under way. `failure` says how it will end badly, "" if well;
+    """An accepted change that is in progress. `failure` says how it will end badly, "" if well;
     `sticks`: the domain then still names what was asked for.
     """
 
@@ -118,7 +118,6 @@ class Domain:
         self._past: list[tuple[datetime, Domain]] = []
         self.modified = self.https_modified = self.created
         self.applied = Timeline(self.https.certificate)
-        self.accepted = Timeline(self.https.certificate)
 
     def accept(self, change: Change, now: datetime) -> None:
         """Begin a change."""
@@ -128,10 +127,9 @@ class Domain:
         self.operation = change.operation
         self.modified = now
         self.tasks += 1
-        self.accepted.note(now, change.conf.certificate)
 
     def settle(self, now: datetime) -> None:
-        """End the change under way if its time has come."""
+        """End the change in progress if its time has come."""
         change = self.change
         if change is None or self.held or now < change.due:
             return
@@ -140,7 +138,6 @@ class Domain:
         self.modified = change.due
         if change.failure:
             self.state, self.state_description = "failed", change.failure
-            self.accepted.note(change.due, self.https.certificate)
             if change.sticks:
                 self.https = change.conf
         else:
@@ -160,18 +157,18 @@ class Domain:
         elif self.state == "processing":
             self.state = "success"
 
-    def shown_at(self, moment: datetime, line: Timeline) -> Identity | None:
-        """What an edge shows that is as far as a moment of one of the timelines."""
-        return line.at(moment) or (self.free_identity if self.https.free else None)
+    def shown_at(self, moment: datetime) -> Identity | None:
+        """What an edge shows that is as far as a moment."""
+        return self.applied.at(moment) or (self.free_identity if self.https.free else None)
 
     def uses(self, cert_id: str, since: datetime) -> bool:
-        """Whether the certificate is bound, was so since, or will be by the change under way."""
+        """Whether the certificate is bound, was so since, or will be by the change in progress."""
         confs = [self.https] if self.change is None else [self.https, self.change.conf]
         in_force = [conf.certificate for conf in confs] + self.applied.since(since)
         return any(certificate and certificate.id == cert_id for certificate in in_force)
 
     def at_once(self) -> Domain:
-        """The domain as one that is told to be done with the change under way."""
+        """The domain as one reported to be done with the change in progress."""
         shown = copy(self)
         if self.change is not None:
             shown.https, shown.state = self.change.conf, "success"
@@ -350,13 +347,6 @@ class Domains:
         if self.refuse_repeated_sslize and domain.https.is_on:
             raise Refused(400013)
         return self._accept(domain, "sslize", conf, call.now)
-
-    def unsslize(self, call: SignedCall) -> Response:
-        """`PUT /domain/<name>/unsslize` (§5.5)."""
-        domain = self._changeable(call)
-        if not domain.https.is_on:
-            raise Refused(400013)
-        return self._accept(domain, "unsslize", HttpsConf(), call.now)
 
     def _changeable(self, call: SignedCall) -> Domain:
         """The domain, if it can be changed now; checks in the order of §11.2."""

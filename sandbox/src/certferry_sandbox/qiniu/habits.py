@@ -117,13 +117,13 @@ def bucket_domains_by_type(qiniu: QiniuService) -> None:
 
 
 def done_at_once(qiniu: QiniuService) -> None:
-    """18: a change is told to be done at once, and is not."""
+    """18: a change is reported as done at once, and is not."""
     qiniu.domains.says_done_at_once = True
 
 
 def days_in_words(qiniu: QiniuService) -> None:
-    """21: too little life is told in words."""
-    qiniu.certificates.rules.tells_days = True
+    """21: too little life is refused in words."""
+    qiniu.certificates.rules.names_days = True
 
 
 HABITS: Mapping[str, Habit] = MappingProxyType(

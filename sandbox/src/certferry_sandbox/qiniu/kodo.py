@@ -89,11 +89,6 @@ class Kodo:
             raise Refused.not_found()
         return Response.json([_v3_to_wire(domain) for domain in domains])
 
-    def domains_v2(self, call: SignedCall) -> Response:
-        """`GET /v2/domains?tbl=<bucket>`: every kind, names alone."""
-        domains = self._of_bucket(call, "tbl")
-        return Response.json([domain.name for domain in domains])
-
     def source_domains(self, call: SignedCall) -> Response:
         """`GET /domain?bucket=<bucket>`: source domains alone; with `type` in the words of §6.4."""
         domains = self._of_bucket(call, "bucket")
@@ -110,14 +105,6 @@ class Kodo:
         if not covers(certificate.names, domain.name):
             raise Refused(None, "cert does not match the domain", status=HTTPStatus.BAD_REQUEST)
         domain.bind(certificate, call.now)
-        return Response.json({})
-
-    def unbind(self, call: SignedCall) -> Response:
-        """`POST /cert/unbind`: of the certificate that is bound, and no other."""
-        domain, certificate = self._named(call)
-        if domain.certificate != certificate:
-            raise Refused(None, "cert is not bound", status=HTTPStatus.BAD_REQUEST)
-        domain.bind(None, call.now)
         return Response.json({})
 
     def bindings(self, call: SignedCall) -> Response:

@@ -117,17 +117,14 @@ class Routes:
                 ("GET", "/domain/([^/]+)", domains.read),
                 ("PUT", "/domain/([^/]+)/httpsconf", domains.httpsconf),
                 ("PUT", "/domain/([^/]+)/sslize", domains.sslize),
-                ("PUT", "/domain/([^/]+)/unsslize", domains.unsslize),
             ],
             "bind": [
                 ("POST PUT", "/cert/bind()", kodo.bind),
-                ("POST", "/cert/unbind()", kodo.unbind),
             ],
             "bindings": [("GET", "/cert/bindings()", kodo.bindings)],
             "buckets": [("GET", "/buckets()", kodo.buckets)],
             "bucket_domains": [
                 ("GET", "/v3/domains()", kodo.domains_v3),
-                ("GET", "/v2/domains()", kodo.domains_v2),
             ],
             "source_domains": [("GET", "/domain()", kodo.source_domains)],
             "live": [

@@ -18,7 +18,7 @@ from typing import Self
 
 from cryptography import x509
 
-from certferry_sandbox.edges import Clock, Edges, Identity, Since
+from certferry_sandbox.edges import Clock, Edges, Identity
 from certferry_sandbox.httpd import HttpService, Request, Response, utc_now
 from certferry_sandbox.qiniu.answers import Refused, with_null_lists
 from certferry_sandbox.qiniu.certificates import Certificates
@@ -280,7 +280,7 @@ class QiniuService:
             domain.settle(now)
 
     def hold(self, name: str) -> None:
-        """Keep a domain's change `processing`, the one under way or else the next."""
+        """Keep a domain's change `processing`, the one in progress or else the next."""
         self.domain(name).held = True
 
     def release(self, name: str) -> None:
@@ -325,12 +325,11 @@ class QiniuService:
             return 400611
         return 400911 if self.kodo.uses(cert_id) else None
 
-    def _served(self, host: str, moment: datetime, since: Since) -> Identity | None:
+    def _served(self, host: str, moment: datetime) -> Identity | None:
         with self._lock:
             domain = self.domains.serving(host, self._clock())
             if domain is not None:
-                line = domain.applied if since is Since.SUCCESS else domain.accepted
-                return domain.shown_at(moment, line)
+                return domain.shown_at(moment)
             other = self.kodo.find(host) or self.live.find(host)
             return other.applied.at(moment) if other else None
 

@@ -46,7 +46,7 @@ class RecordActions:
         if not page:
             raise Refused("ResourceNotFound.NoDataOfDomain", "There are no domains.")
         counts = {"AllTotal": len(found), "DomainTotal": len(found), "MineTotal": len(found)}
-        return {"DomainCountInfo": counts, "DomainList": [self._told(one) for one in page]}
+        return {"DomainCountInfo": counts, "DomainList": [self._as_shown(one) for one in page]}
 
     def list_records(self, domains: Sequence[Domain], params: Params) -> Body:
         """DescribeRecordList."""
@@ -73,7 +73,7 @@ class RecordActions:
         domain = _domain(domains, params)
         record = self._record(domain, params.number("RecordId"))
         params.done()
-        told = {
+        shown = {
             "Id": record.id,
             "SubDomain": _host(record, domain),
             "RecordType": record.rtype,
@@ -85,7 +85,7 @@ class RecordActions:
             "Enabled": 1 if record.enabled else 0,
             "DomainId": domain.id,
         }
-        return {"RecordInfo": told}
+        return {"RecordInfo": shown}
 
     def create(self, domains: Sequence[Domain], params: Params) -> Body:
         """CreateRecord."""
@@ -136,7 +136,7 @@ class RecordActions:
                 return record
         raise Refused("InvalidParameter.RecordIdInvalid", "The record id is wrong.")
 
-    def _told(self, domain: Domain) -> dict[str, object]:
+    def _as_shown(self, domain: Domain) -> dict[str, object]:
         return {
             "DomainId": domain.id,
             "Name": domain.unicode_name,

@@ -110,7 +110,7 @@ def signed_by(request: Request, keys: Mapping[str, str], now: datetime) -> str:
         raise Refused("AuthFailure.SecretIdNotFound", "The SecretId is not found.")
     if date != datetime.fromtimestamp(int(stamp), UTC).date().isoformat():
         raise Refused("AuthFailure.SignatureFailure", "The date is not that of the timestamp.")
-    told = b"".join(
+    canonical_headers = b"".join(
         name.encode() + b":" + request.headers.get(name, "").lower().encode() + b"\n"
         for name in headers.split(";")
     )
@@ -120,7 +120,7 @@ def signed_by(request: Request, keys: Mapping[str, str], now: datetime) -> str:
         + b"\n"
         + request.query.encode()
         + b"\n"
-        + told
+        + canonical_headers
         + b"\n"
         + headers.encode()
         + b"\n"

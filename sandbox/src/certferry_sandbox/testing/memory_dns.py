@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from certferry.core.discovery.survey import FoundZone
+from certferry.core.discovery.inventory import FoundZone
 from certferry.errors import DnsError, ZoneNotFound
 from certferry.text import Text
 

@@ -29,8 +29,8 @@ from certferry.core.certificates.pem import (
     read_certificate,
 )
 from certferry.core.certificates.renewal import RenewalInfo
+from certferry.core.discovery.inventory import FoundZone
 from certferry.core.discovery.proposal import must_have_zone
-from certferry.core.discovery.survey import FoundZone
 from certferry.core.events import Activity
 from certferry.core.planning.limits import Limits, hold_of, rate_limit_hold
 from certferry.core.secret import Secret

@@ -42,7 +42,7 @@ NEVER = datetime.max.replace(tzinfo=UTC)
 
 @dataclass
 class Change:
-    """A change under way: what will be bound when it is done, or the words it fails with."""
+    """A change in progress: what will be bound when it is done, or the words it fails with."""
 
     remote_id: str
     https: HttpsSettings
@@ -164,7 +164,7 @@ class MemoryCdn:
     `processing` is how long a change takes, `lags` how much later each edge follows. `writes`
     counts accepted changes of domains, `uploads` and `removals` what their names say. `broken`
     lists every removal of a certificate that an edge still served: it must stay empty. While
-    `denies` is set, no call is let in, while `denies_uploads` is, no upload. Settings named in
+    `denies` is set, no call is accepted, while `denies_uploads` is, no upload. Settings named in
     `untold` are never reported. While `breaks_new` is set, edges refuse what is uploaded.
     """
 
@@ -252,7 +252,7 @@ class MemoryCdn:
         return self._settled(name).bound
 
     def settle(self) -> None:
-        """End every change that is under way, now."""
+        """End every change that is in progress, now."""
         for name in self._domains:
             self.end_change(name)
 
@@ -267,7 +267,7 @@ class MemoryCdn:
 
     @property
     def used(self) -> set[str]:
-        """The remote ids that a domain is bound to, or will be by a change under way."""
+        """The remote ids that a domain is bound to, or will be by a change in progress."""
         settled = map(self._settled, self._domains)
         changes = (domain.change.remote_id for domain in settled if domain.change is not None)
         return {*changes, *filter(None, (domain.bound for domain in self._domains.values()))}
@@ -299,7 +299,7 @@ class MemoryCdn:
 
     def observe(self, scope: Scope) -> ObservedTarget:
         """See `ports.target.DeployTarget.observe`."""
-        self._must_be_let_in()
+        self._check_credentials()
         chosen = choose(scope, self._domains)
         names = (*(scope.domains or ()), *chosen.wanted)
         remotes = tuple(
@@ -321,7 +321,7 @@ class MemoryCdn:
 
     def upload(self, lineage: str, bundle: CertificateBundle) -> str:
         """See `ports.target.DeployTarget.upload`."""
-        self._must_be_let_in(is_upload=True)
+        self._check_credentials(is_upload=True)
         label = label_of(lineage, bundle.certificate.fingerprint)
         with self._uploading:
             for remote_id in self._ids.get(label, ()):
@@ -337,7 +337,7 @@ class MemoryCdn:
 
     def bind(self, domain: str, kind: Kind, remote_id: str, https: DesiredHttps) -> str | None:
         """See `ports.target.DeployTarget.bind`."""
-        self._must_be_let_in()
+        self._check_credentials()
         if domain not in self._domains:
             raise unknown(domain)
         found = self._settled(domain)
@@ -367,7 +367,7 @@ class MemoryCdn:
 
     def retire(self, remote_id: str, label: str, *, unmanaged: bool = False) -> bool:
         """See `ports.target.DeployTarget.retire`."""
-        self._must_be_let_in()
+        self._check_credentials()
         remote = self._remotes.get(remote_id)
         if remote is None:
             return False
@@ -403,7 +403,7 @@ class MemoryCdn:
         self._ever[remote_id] = certificate
         return remote_id
 
-    def _must_be_let_in(self, *, is_upload: bool = False) -> None:
+    def _check_credentials(self, *, is_upload: bool = False) -> None:
         if self.denies or (is_upload and self.denies_uploads):
             raise TargetAccessDenied(Text("the keys are not accepted"), hint=Text("check them"))
 

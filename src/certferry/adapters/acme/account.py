@@ -130,8 +130,8 @@ class AcmeCaAccount:
         self._accounts = AccountKeeper(settings, state)
         self._open = partial(opened, settings, pause, now)
 
-    def look(self) -> AccountFacts | None:
-        """See `CaAccount.look`."""
+    def facts(self) -> AccountFacts | None:
+        """See `CaAccount.facts`."""
         if self._state.account(self._directory) is None:
             return None
         with self._open() as client:

@@ -9,8 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from certferry.core.certificates.certificate import same_names
 from certferry.core.planning.limits import Allowance, Limits, rate_limit_hold
-from certferry.core.planning.rules import ORDER_LIFETIME
+from certferry.core.planning.planner import ORDER_LIFETIME
 from certferry.errors import OrderHeldBack
 from certferry.ports.issuer import IssueRequest
 from certferry.ports.state import StateStore
@@ -56,7 +57,7 @@ class Budget:
         goes_on = (
             kept is not None
             and kept.directory == self.directory
-            and set(kept.names) == set(request.names)
+            and same_names(kept.names, request.names)
             and kept.key_type in {None, request.key_type}
             and now < kept.created_at + ORDER_LIFETIME
         )

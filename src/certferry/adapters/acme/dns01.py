@@ -17,9 +17,8 @@ from certferry.adapters.acme.network import Polling, growing
 from certferry.adapters.acme.problems import Refused, RefusedProof, refused_proofs
 from certferry.adapters.acme.zones import Propagation, unwritable
 from certferry.core.certificates.names import base_name, challenge_name, is_challenge_value
-from certferry.core.events import Activity
+from certferry.core.events import Activity, Counted
 from certferry.core.redaction import quoted
-from certferry.core.waiting import Counted
 from certferry.ports.dns import DnsProvider
 from certferry.ports.issuer import IssueRequest
 from certferry.ports.progress import Pause, Progress

@@ -23,7 +23,7 @@ from certferry.adapters.acme.dns01 import OrderContext, Solver
 from certferry.adapters.acme.network import Polling
 from certferry.adapters.acme.problems import Refused, not_acme, refused_order
 from certferry.adapters.acme.renewal_info import certificate_id
-from certferry.core.certificates.certificate import CertificateBundle
+from certferry.core.certificates.certificate import CertificateBundle, same_names
 from certferry.core.certificates.chain import must_be_as_ordered, rejected
 from certferry.core.certificates.names import base_name
 from certferry.core.certificates.pem import bundle_of, parse_chain, parse_key, with_issuer
@@ -94,7 +94,7 @@ class Ordering:
         return (
             kept.directory == self.settings.directory
             and self.client.has(kept.url)
-            and set(kept.names) == set(self.request.names)
+            and same_names(kept.names, self.request.names)
             and csr.is_of_type(kept.key_pem, self.request.key_type)
         )
 

@@ -8,8 +8,8 @@ from functools import partial
 from typing import Protocol
 
 from certferry.core.certificates.names import base_name, challenge_name
+from certferry.core.discovery.inventory import FoundZone
 from certferry.core.discovery.proposal import must_have_zone
-from certferry.core.discovery.survey import FoundZone
 from certferry.errors import ZoneNotFound
 from certferry.ports.dns import DnsProvider, SharedOut
 from certferry.ports.survey import ZoneFinder, ZoneKeeper

@@ -1,3 +1,1 @@
-"""A server of acme-dns: `dns` is the DNS service, `client` speaks to the server and reads
-registrations.
-"""
+"""A server of acme-dns: `dns` writes values at the names of its registrations."""

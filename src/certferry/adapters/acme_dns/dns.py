@@ -1,34 +1,48 @@
 """DNS at a server of acme-dns, which answers for the ends of CNAMEs and for nothing else.
 
 API reference: https://github.com/joohoi/acme-dns, README and pkg/api (2026). A registration may
-write TXT values at one name, and nothing else. The server keeps the last two and cannot be told to
+write TXT values at one name, and nothing else. The server keeps the last two and cannot be made to
 remove one: see docs/decisions/0029-rolling-records.md.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import re
+import shlex
+import stat
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
+from http import HTTPStatus
 from pathlib import Path
-from typing import Annotated
-from urllib.parse import urlsplit
+from typing import Annotated, Any
 
-from certferry.adapters.acme_dns.client import (
-    REGISTER,
-    AcmeDnsServer,
-    Registration,
-    read_storage,
-    registration,
-)
-from certferry.adapters.acme_dns.client import SERVICE as NAMED
-from certferry.core.network import is_loopback
+from certferry.adapters.dns.answers import not_again, parsed
+from certferry.adapters.http.client import ahead_of
+from certferry.adapters.http.posting import must_be_address
+from certferry.core.certificates.names import CHALLENGE
+from certferry.core.discovery.inventory import FoundZone
+from certferry.core.redaction import quoted
 from certferry.core.secret import Secret
-from certferry.errors import ConfigError
+from certferry.errors import (
+    ConfigError,
+    DnsAccessDenied,
+    DnsError,
+    DnsRejected,
+    DnsUnavailable,
+    Retry,
+    ZoneNotFound,
+)
+from certferry.file_trust import NotTrusted, must_be_trusted
 from certferry.ports.adapter import Context, Variable
 from certferry.ports.dns import DnsProvider
+from certferry.ports.http import Http, NoAnswer
+from certferry.system_words import system_words
 from certferry.text import Text
 
-SERVICE = NAMED
+SERVICE = "acme-dns"
 WHERE_KEYS_ARE = Text(
     "what the server answers, once, to `curl -s -X POST https://auth.example.org/register`; set a"
     " CNAME from the challenge's name to its fulldomain"
@@ -51,6 +65,18 @@ ENVIRONMENT = (
 )
 
 REQUESTS_PER_SECOND = 5.0  # modest: it is a small server
+ROOM = 2  # values that the server keeps at one name, by default
+
+_LATER = Text("try again in some minutes, and look at the server's log")
+_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+_USERNAME = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+_PASSWORD = re.compile(r"[A-Za-z0-9_-]{40}", re.ASCII)
+_SUBDOMAIN = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+
+REGISTER = Text(
+    "take them from what the server answered to the registration: `username` is a UUID, `password`"
+    " has 40 characters, `subdomain` is the first label of `fulldomain`"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +100,7 @@ def connect(settings: Settings, context: Context) -> DnsProvider:
     `ConfigError` for keys that cannot be a registration's.
     """
     api = _plain(settings.api).rstrip("/")
-    _must_be_safe(api)
+    must_be_address("api", api)
     return AcmeDnsServer(
         api, _registrations(settings, api), context.http(REQUESTS_PER_SECOND), context.now
     )
@@ -102,16 +128,245 @@ def _plain(written: Secret | str) -> str:
     return (written.reveal() if isinstance(written, Secret) else written).strip()
 
 
-def _must_be_safe(api: str) -> None:
-    """Refuse an address to which keys would go in the clear."""
-    try:
-        parts = urlsplit(api)
-        is_whole = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        is_whole = False
-    if not is_whole or parts.username is not None:
-        raise ConfigError(Text("`api` must be a URL such as https://auth.example.org"))
-    if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
-        raise ConfigError(
-            Text("`api` must begin with https://; http:// is for addresses of this machine only")
+class AcmeDnsServer:
+    """The registrations at one server. Safe to use from threads. A handle is the value."""
+
+    def __init__(
+        self,
+        api: str,
+        registrations: Sequence[Registration],
+        http: Http,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._api = api
+        self._registrations = registrations
+        self._http = http
+        self._now = now
+        self._lock = threading.Lock()
+        self._needed: dict[str, list[str]] = {}
+        self._denied: dict[str, DnsAccessDenied] = {}
+
+    def zones(self) -> tuple[FoundZone, ...] | None:
+        """Return `None`: each registration is one name, which only the end of a CNAME has."""
+        return None
+
+    def zone_of(self, name: str) -> FoundZone:
+        """See `ports.survey.ZoneFinder.zone_of`."""
+        self._registration(name)
+        return FoundZone(name)
+
+    def clock_ahead(self) -> timedelta | None:
+        """See `ports.examination.Timed.clock_ahead`."""
+        try:
+            answer = self._http.send("GET", f"{self._api}/health", repeatable=True)
+        except NoAnswer as exc:
+            raise self._lost("/health", exc.problem) from exc
+        return ahead_of(answer.headers, self._now())
+
+    def add_txt(self, name: str, value: str) -> str:
+        """See `ports.dns.DnsProvider.add_txt`."""
+        name = name.rstrip(".").lower()
+        chosen = self._registration(name)
+        with self._lock:
+            denied = self._denied.get(chosen.subdomain)
+            needed = self._needed.setdefault(chosen.subdomain, [])
+            if value in needed:
+                return value
+            if denied is not None:
+                raise not_again(SERVICE, denied)
+            if len(needed) >= ROOM:
+                raise _no_room(name)
+            needed.append(value)
+        try:
+            self._write(chosen, name, value)
+        except BaseException as exc:
+            self._forget(chosen, value)
+            if isinstance(exc, DnsAccessDenied):
+                self._denied[chosen.subdomain] = exc
+            raise
+        return value
+
+    def remove_txt(self, name: str, value: str, handle: str | None) -> bool:
+        """See `ports.dns.DnsProvider.remove_txt`. The value stays until newer ones push it out."""
+        del handle
+        chosen = self._registration(name.rstrip(".").lower())
+        self._forget(chosen, value)
+        return True
+
+    def _registration(self, name: str) -> Registration:
+        for one in self._registrations:
+            if one.answers_for(name):
+                return one
+        raise _none_for(name, self._registrations)
+
+    def _forget(self, chosen: Registration, value: str) -> None:
+        with self._lock:
+            needed = self._needed.get(chosen.subdomain, [])
+            if value in needed:
+                needed.remove(value)
+
+    def _write(self, chosen: Registration, name: str, value: str) -> None:
+        headers = {
+            "X-Api-User": chosen.username.reveal(),
+            "X-Api-Key": chosen.password.reveal(),
+            "Content-Type": "application/json",
+        }
+        body = json.dumps({"subdomain": chosen.subdomain, "txt": value}).encode()
+        try:
+            answer = self._http.send("POST", f"{self._api}/update", headers, body)
+        except NoAnswer as exc:
+            raise self._lost(name, exc.problem) from exc
+        said = parsed(answer.body) or {}
+        if answer.status != HTTPStatus.OK:
+            raise _refused(chosen, name, answer.status, said)
+        if said.get("txt") != value:
+            problem = Text("not an acme-dns response (status {status})", status=answer.status)
+            raise self._lost(name, problem)
+
+    def _lost(self, about: str, problem: Text) -> DnsUnavailable:
+        return DnsUnavailable(
+            Text("{about}: {api}: {problem}", about=about, api=self._api, problem=problem),
+            hint=Text("see that `api` is the address of an acme-dns server, and that it runs"),
         )
+
+
+def _refused(chosen: Registration, name: str, status: int, said: Mapping[str, object]) -> DnsError:
+    words = quoted(said.get("error", ""), [chosen.password, chosen.username])
+    message = Text("{name}: acme-dns answers {status}: {words}")
+    message = message.filled(name=name, status=status, words=words)
+    if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+        hint = Text(
+            "compare `username`, `password` and `subdomain` with what the registration was"
+            " answered with, and see that its `allowfrom` has this host's address"
+        )
+        return DnsAccessDenied(message, hint=hint)
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.TOO_MANY_REQUESTS:
+        return DnsUnavailable(message, hint=_LATER)
+    hint = Text("see that `api` is the address of an acme-dns server")
+    return DnsRejected(message, hint=hint)
+
+
+def _no_room(name: str) -> DnsRejected:
+    """Return the error for one value too many: it would push out one that a CA has yet to see."""
+    return DnsRejected(
+        Text(
+            "{name}: acme-dns keeps two values, and orders in progress need both",
+            name=name,
+        ),
+        hint=Text("register once more, and let each domain's CNAME lead to a name of its own"),
+        retry=Retry.LATER,
+    )
+
+
+def _none_for(name: str, registrations: Sequence[Registration]) -> ZoneNotFound:
+    """Return the error that says which CNAME would lead to a registration."""
+    domain = name.removeprefix(f"{CHALLENGE}.")
+    of_domain = [one for one in registrations if one.domain == domain]
+    chosen = (of_domain or list(registrations))[0]
+    end = f"{chosen.fulldomain}." if chosen.fulldomain else f"{chosen.subdomain}.…"
+    hint = Text("register it at the server, and let its CNAME lead to what that answers")
+    if name != domain and (of_domain or len(registrations) == 1):
+        hint = Text(
+            "set this record once, and the challenges are written at its end (with `wait` under"
+            " [dns] no CNAME is followed, and acme-dns cannot be used): {record}",
+            record=f"{name}. CNAME {end}",
+        )
+    return ZoneNotFound(
+        Text("no registration of the acme-dns account answers for {name}", name=name), hint=hint
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """A name at the server and the keys for it. `fulldomain` may be empty, where only the first
+    label is known; `domain` is what it was made for, where that is known.
+    """
+
+    username: Secret
+    password: Secret
+    subdomain: str
+    fulldomain: str = ""
+    domain: str = ""
+
+    def answers_for(self, name: str) -> bool:
+        """Return whether a name is the registration's."""
+        return name == self.fulldomain or (
+            not self.fulldomain and name.partition(".")[0] == self.subdomain
+        )
+
+
+def registration(username: str, password: str, written: str, domain: str = "") -> Registration:
+    """Return a registration; `written` is its subdomain or its fulldomain. Raises `ConfigError` for
+    keys that cannot be one's.
+    """
+    name = written.strip().rstrip(".").lower()
+    subdomain = name.partition(".")[0]
+    if _PASSWORD.fullmatch(username) and _USERNAME.fullmatch(password):
+        raise ConfigError(
+            Text("`username` and `password` of the acme-dns account are in each other's place"),
+            hint=REGISTER,
+        )
+    for key, value, form in (
+        ("username", username, _USERNAME),
+        ("password", password, _PASSWORD),
+        ("subdomain", subdomain, _SUBDOMAIN),
+    ):
+        if not form.fullmatch(value):
+            raise ConfigError(
+                Text("`{key}` of the acme-dns account is not valid", key=key), hint=REGISTER
+            )
+    fulldomain = name if name != subdomain else ""
+    return Registration(Secret(username), Secret(password), subdomain, fulldomain, domain)
+
+
+def read_storage(path: Path, api: str) -> Sequence[Registration]:
+    """Read the registrations at one server from a file. Raises `ConfigError`."""
+    found = parsed(_private(path))
+    if found is None:
+        raise ConfigError(
+            Text("{path} is not an acme-dns client file", path=str(path)),
+            hint=Text("it is JSON: from each domain to what the server answered to /register"),
+        )
+    registrations = list(_registrations_in(found, path, api))
+    if not registrations:
+        raise ConfigError(
+            Text("{path} has no registration at {api}", path=str(path), api=api), hint=REGISTER
+        )
+    return registrations
+
+
+def _registrations_in(found: dict[str, Any], path: Path, api: str) -> Iterator[Registration]:
+    for domain, entry in found.items():
+        fields = entry if isinstance(entry, dict) else {}
+        texts = {key: value for key, value in fields.items() if isinstance(value, str)}
+        # Another server's keys are not this one's to see.
+        if (texts.get("server_url") or api).rstrip("/") != api:
+            continue
+        written = texts.get("fulldomain") or texts.get("subdomain", "")
+        username, password = texts.get("username", ""), texts.get("password", "")
+        try:
+            yield registration(username, password, written, domain.rstrip(".").lower())
+        except ConfigError as wrong:
+            said = Text("{path}: {domain}: {problem}")
+            said = said.filled(path=str(path), domain=quoted(domain), problem=wrong.message)
+            raise ConfigError(said, hint=wrong.hint) from None
+
+
+def _private(path: Path) -> bytes:
+    """Read a file that no other user may read or change."""
+    try:
+        must_be_trusted(path)
+        if path.stat().st_mode & _OTHERS:
+            raise ConfigError(
+                Text("{path} holds keys, and other users can read it", path=str(path)),
+                hint=Text("run: chmod 600 {path}", path=shlex.quote(str(path))),
+            )
+        return path.read_bytes()
+    except NotTrusted as exc:
+        raise ConfigError(
+            Text("{path} {problem}", path=str(exc.path), problem=exc.problem), hint=exc.fix
+        ) from exc
+    except OSError as exc:
+        raise ConfigError(
+            Text("{path}: {problem}", path=str(path), problem=system_words(exc))
+        ) from exc

@@ -1,3 +1,1 @@
-"""Alibaba Cloud DNS: `dns` is the DNS service, `client` makes its signed RPC calls and explains its
-errors.
-"""
+"""Alibaba Cloud DNS: `dns` makes its signed RPC calls and explains its errors."""

@@ -1,31 +1,54 @@
 """DNS at Alibaba Cloud DNS (alidns), through its RPC API of 2015-01-09.
 
-API reference: https://help.aliyun.com/zh/dns/api-alidns-2015-01-09-overview (documented).
+API reference: https://help.aliyun.com/zh/dns/api-alidns-2015-01-09-overview.
 Permissions: an AccessKey of a RAM user with alidns:DescribeDomains, DescribeSubDomainRecords,
 DescribeDomainRecordInfo, AddDomainRecord and DeleteDomainRecord; all but the first can be narrowed
 to domains (`acs:alidns:*:<account>:domain/<name>`).
+
+Documented there: the calls, their parameters and answers, pages of at most 100 domains and 500
+records. From clients (acme.sh's dns_ali, lego's alidns): the same calls, a TTL of 600. From memory:
+a record's `Status` is ENABLE or DISABLE, in either case.
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import hmac
+import math
+import re
+import uuid
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import Annotated
+from urllib.parse import quote, urlencode
 
-from certferry.adapters.alidns import client
-from certferry.adapters.alidns.client import TEMPORARY_KEY, AlidnsClient, answers_too_many
-from certferry.adapters.dns.records import TxtRecords
-from certferry.adapters.http.client import HttpClient, pace_in
+from certferry.adapters.dns.answers import (
+    EXCLUDED,
+    LATER,
+    TOO_MANY_CALLS,
+    Codes,
+    Item,
+    JsonTxtService,
+    Reply,
+    as_text,
+    object_in,
+    objects,
+    parsed,
+)
+from certferry.adapters.dns.records import TxtRecord, TxtRecords, Zone, hosts_of
+from certferry.adapters.http.client import HttpClient, Request, client_in, is_server_error
+from certferry.core.redaction import quoted, quoted_code
 from certferry.core.secret import Secret
-from certferry.errors import ConfigError
+from certferry.errors import ConfigError, DnsError, DnsUnavailable
 from certferry.ports.adapter import Context, Variable
 from certferry.ports.dns import DnsProvider
+from certferry.ports.http import Answer
 from certferry.text import Text
 
-# What `ports.adapter.Adapter` wants of a module, and more that it may have.
-__all__ = ("CODES", "ENVIRONMENT", "SERVICE", "Settings", "connect")
-
-SERVICE = client.SERVICE
-CODES = client.CODES.meanings
+SERVICE = "Alibaba Cloud DNS"
 WHERE_KEYS_ARE = Text(
     "ram.console.aliyun.com → Users → create AccessKey, with the permission AliyunDNSFullAccess;"
     " the secret is shown once, when made"
@@ -45,6 +68,60 @@ ENVIRONMENT = (
 )
 
 REQUESTS_PER_SECOND = 5.0  # modest; the limit is some hundreds (from memory)
+VERSION = "2015-01-09"
+DOMAINS_PAGE = 100
+RECORDS_PAGE = 500
+TTL = 600  # seconds; the free plan's minimum, and no plan's is above it
+RECORD_ID = re.compile(r"[0-9]{1,30}", re.ASCII)
+DUPLICATE = "DomainRecordDuplicate"
+
+_TEMPORARY_KEY = Text(
+    "the key is a temporary one (STS.…) of a RAM role, which ends within hours: make an AccessKey "
+    "of a RAM user at ram.console.aliyun.com, with the permission AliyunDNSFullAccess"
+)
+_CHECK = Text(
+    "compare `access_key_id` and `access_key_secret` with the AccessKeys of the RAM user at "
+    "ram.console.aliyun.com; a secret is shown only when it is made"
+)
+_PERMISSION = Text(
+    "give the RAM user the permissions alidns:DescribeDomains, DescribeSubDomainRecords, "
+    "DescribeDomainRecordInfo, AddDomainRecord and DeleteDomainRecord, or AliyunDNSFullAccess"
+)
+_LOOK = Text("look at the domain at dns.console.aliyun.com")
+_CLOCK = Text("this machine's clock is off by more than 15 minutes: set it, then try again")
+_PLAN = Text("the domain's plan at Alibaba Cloud DNS does not allow it: free some, or upgrade it")
+_ACCOUNT = Text("look at the account's notices at home.console.aliyun.com")
+
+_IN_DOUBT = ("InternalError", "ServiceUnavailable", "UnKnownError")  # their spelling
+_FORBIDDEN = ("DomainExpired", "DomainLocked", "DomainType", "RecordLocked", "ProtectedDomain")
+
+_ANSWERS = Codes(
+    Text("{about}: Alibaba Cloud DNS answered {action} with code {code}: {words}"),
+    _LOOK,
+    denied={
+        "InvalidAccessKeyId": Text(
+            "there is no such AccessKey, or it is disabled: {check}", check=_CHECK
+        ),
+        "SignatureDoesNotMatch": Text(
+            "`access_key_secret` does not belong to `access_key_id`: {check}", check=_CHECK
+        ),
+        "IncompleteSignature": _CHECK,
+        **dict.fromkeys(("MissingSecurityToken", "InvalidSecurityToken"), _TEMPORARY_KEY),
+        **dict.fromkeys(("Forbidden", "NoPermission"), _PERMISSION),
+        **dict.fromkeys(("Forbidden.RiskControl", "Forbidden.UserVerification"), _ACCOUNT),
+    },
+    rejected={
+        **dict.fromkeys((f"Forbidden.{which}" for which in _FORBIDDEN), _LOOK),
+        **dict.fromkeys(("IllegalTimestamp", "InvalidTimeStamp"), _CLOCK),
+        "DomainRecordConflict": EXCLUDED,
+        "QuotaExceeded": _PLAN,
+    },
+    unavailable={
+        "Throttling": TOO_MANY_CALLS,  # and Throttling.User, Throttling.Api
+        **dict.fromkeys(_IN_DOUBT, LATER),
+    },
+)
+CODES = _ANSWERS.meanings
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,18 +140,8 @@ def connect(settings: Settings, context: Context) -> DnsProvider:
     key_id = settings.access_key_id.reveal().strip()
     secret = settings.access_key_secret.reveal().strip()
     _must_be_an_access_key(key_id, secret)
-    service = AlidnsClient(
-        api=settings.api,
-        access_key_id=key_id,
-        access_key_secret=Secret(secret),
-        http=HttpClient(
-            pace=pace_in(context, settings.api, REQUESTS_PER_SECOND),
-            pause=context.pause,
-            too_many=answers_too_many,
-        ),
-        pause=context.pause,
-        now=context.now,
-    )
+    http = client_in(context, settings.api, REQUESTS_PER_SECOND, answers_too_many)
+    service = AlidnsClient(settings.api, key_id, Secret(secret), http, context)
     return TxtRecords(SERVICE, service, context.pause)
 
 
@@ -87,7 +154,7 @@ def _must_be_an_access_key(key_id: str, secret: str) -> None:
     if key_id.startswith("STS."):
         raise ConfigError(
             Text("`access_key_id` of the Alibaba Cloud account is a temporary key (STS.…)"),
-            hint=TEMPORARY_KEY,
+            hint=_TEMPORARY_KEY,
         )
     if key_id.startswith("AKID"):
         raise ConfigError(
@@ -101,3 +168,170 @@ def _must_be_an_access_key(key_id: str, secret: str) -> None:
             ),
             hint=Text("`access_key_id` begins with LTAI; the secret has 30 characters"),
         )
+
+
+def answers_too_many(answer: Answer) -> bool:
+    """Return whether a call was refused, undone, because there were too many: that is a code of an
+    ordinary refusal here.
+    """
+    if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
+        return True
+    return answer.status >= HTTPStatus.BAD_REQUEST and b'"Throttling' in answer.body
+
+
+class AlidnsClient(JsonTxtService):
+    """The domains of one account: see `dns.records.TxtService`. Keys that may not even list the
+    domains are not sent again.
+    """
+
+    decisive = ("DescribeDomains",)
+    gone = ("DomainRecordNotBelongToUser", "InvalidRecordId.NotFound")
+
+    def __init__(
+        self, api: str, key_id: str, secret: Secret, http: HttpClient, context: Context
+    ) -> None:
+        self._url = f"{api.rstrip('/')}/"
+        self._id = key_id
+        self._secret = secret
+        super().__init__(SERVICE, _ANSWERS, http, Request("GET", self._url), context)
+
+    def list_zones(self, about: str | Text) -> Iterable[Zone]:
+        """Read every domain of the account (DescribeDomains)."""
+        listed = self._list("DescribeDomains", ("Domains", "Domain"), about, DOMAINS_PAGE)
+        return map(_zone_of, listed)
+
+    def records(self, zone: Zone, name: str) -> list[TxtRecord]:
+        """See `TxtService.records` (DescribeSubDomainRecords): with `DomainName`, the host is what
+        `SubDomain` has left of it, so both spell the domain as the account does.
+        """
+        host = zone.host_of(name)
+        items = self._list(
+            "DescribeSubDomainRecords",
+            ("DomainRecords", "Record"),
+            name,
+            RECORDS_PAGE,
+            SubDomain=zone.id if host == "@" else f"{host}.{zone.id}",
+            DomainName=zone.id,
+            Type="TXT",
+        )
+        found = [_record_of(item, zone) for item in items]
+        return [record for record in found if record is not None and record.name == name]
+
+    def record(self, zone: Zone, record_id: str, about: str) -> TxtRecord | None:
+        """See `TxtService.record` (DescribeDomainRecordInfo)."""
+        if not RECORD_ID.fullmatch(record_id):
+            return None
+        reply = self.read("DescribeDomainRecordInfo", about, RecordId=record_id)
+        found = self.unless_gone(reply, about)
+        return None if found is None else _record_of(found, zone)
+
+    def create(self, zone: Zone, name: str, value: str) -> str | None:
+        """See `TxtService.create` (AddDomainRecord)."""
+        record = {"RR": zone.host_of(name), "Type": "TXT", "Value": value, "TTL": str(TTL)}
+        reply = self.write("AddDomainRecord", name, DomainName=zone.id, **record)
+        if reply.code == DUPLICATE:
+            return None
+        record_id = as_text(self.settled(reply, name).get("RecordId"))
+        return record_id if RECORD_ID.fullmatch(record_id) else None
+
+    def remove(self, zone: Zone, record_id: str, about: str) -> bool:
+        """See `TxtService.remove` (DeleteDomainRecord)."""
+        del zone  # ids are unique in all accounts
+        reply = self.write("DeleteDomainRecord", about, RecordId=record_id)
+        return self.unless_gone(reply, about) is not None
+
+    def reply(self, action: str, answer: Answer) -> Reply | None:
+        """See `JsonTxtService.reply`."""
+        body = parsed(answer.body)
+        if body is None:
+            return None
+        hidden = [self._secret, Secret(self._id)]
+        is_refused = answer.status >= HTTPStatus.BAD_REQUEST or "Code" in body
+        code = (quoted_code(as_text(body.get("Code")), hidden) or "?") if is_refused else ""
+        words = quoted(as_text(body.get("Message")), hidden)
+        is_in_doubt = code in _IN_DOUBT or is_server_error(answer)
+        return Reply(action, code, words, body, is_in_doubt=is_in_doubt)
+
+    def error(self, reply: Reply, about: str | Text) -> DnsError:
+        """See `JsonTxtService.error`: what a broken server says of a call is no refusal."""
+        error = super().error(reply, about)
+        return DnsUnavailable(error.message, hint=LATER) if reply.is_in_doubt else error
+
+    def request(self, action: str, **params: str) -> Request:
+        """See `JsonTxtService.request`: a nonce is accepted once."""
+        shared = common(self._id, now=self._now(), nonce=new_nonce())
+        signed = {**shared, "Action": action, "Lang": "en", **params}
+        headers = {"Content-Type": "application/x-www-form-urlencoded"}
+        return Request("POST", self._url, headers, form("POST", signed, self._secret))
+
+    def _list(
+        self, action: str, keys: tuple[str, str], about: str | Text, size: int, **params: str
+    ) -> list[Item]:
+        """Read a list to its end, the total that the service names."""
+
+        def page(number: int, before: int) -> tuple[list[Item], bool]:
+            where = {**params, "PageNumber": str(number), "PageSize": str(size)}
+            body = self.settled(self.read(action, about, **where), about)
+            items = objects(object_in(body, keys[0]).get(keys[1]))
+            total = body.get("TotalCount")
+            total = total if isinstance(total, int) else math.inf
+            return items, before + len(items) >= total or (total == math.inf and not items)
+
+        return self.pages(page, about)
+
+
+def _zone_of(item: Item) -> Zone:
+    written = as_text(item.get("DomainName"))
+    name = (as_text(item.get("PunyCode")) or written).lower()
+    servers = hosts_of(object_in(item, "DnsServers").get("DnsServer"))
+    # It is sent back as the service spells it, unless that cannot be sent.
+    spelt = written if written.isprintable() else name
+    return Zone(spelt or name, name, name_servers=servers)
+
+
+def _record_of(item: Mapping[str, object], zone: Zone) -> TxtRecord | None:
+    """Read a record, if it is a TXT record of this zone."""
+    host, value = as_text(item.get("RR")).lower(), as_text(item.get("Value"))
+    record_id = as_text(item.get("RecordId"))
+    # In Unicode or in A-labels: the documents show it in neither case.
+    is_ours = as_text(item.get("DomainName")).lower() in {zone.id.lower(), zone.name}
+    if item.get("Type") != "TXT" or not is_ours or not RECORD_ID.fullmatch(record_id):
+        return None
+    is_enabled = as_text(item.get("Status")).lower() != "disable"
+    return TxtRecord(record_id, zone.name_of(host), value, is_enabled)
+
+
+def new_nonce() -> str:
+    """Return a number that no request has had: a repeated one is refused."""
+    return str(uuid.uuid4())
+
+
+def common(access_key_id: str, *, now: datetime, nonce: str) -> dict[str, str]:
+    """Return the parameters that every call has. `now` is refused when it is 15 minutes off."""
+    return {
+        "AccessKeyId": access_key_id,
+        "Format": "JSON",
+        "SignatureMethod": "HMAC-SHA1",
+        "SignatureNonce": nonce,
+        "SignatureVersion": "1.0",
+        "Timestamp": now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "Version": VERSION,
+    }
+
+
+def form(method: str, params: Mapping[str, str], secret: Secret) -> bytes:
+    """Return the form to send: the parameters with their signature."""
+    return urlencode({**params, "Signature": signature(method, params, secret)}).encode()
+
+
+def signature(method: str, params: Mapping[str, str], secret: Secret) -> str:
+    """Sign the parameters, in base64."""
+    pairs = "&".join(f"{_encoded(key)}={_encoded(params[key])}" for key in sorted(params))
+    message = f"{method}&{_encoded('/')}&{_encoded(pairs)}"
+    key = f"{secret.reveal()}&".encode()
+    return base64.b64encode(hmac.new(key, message.encode(), hashlib.sha1).digest()).decode()
+
+
+def _encoded(value: str) -> str:
+    """Percent-encode all but RFC 3986's unreserved characters, as the signature wants it."""
+    return quote(value, safe="")

@@ -1,1 +1,1 @@
-"""Cloudflare's DNS: `dns` is the DNS service, `client` makes its calls and explains its errors."""
+"""Cloudflare's DNS: `dns` makes its calls and explains its errors."""

@@ -1,36 +1,69 @@
 """DNS at Cloudflare, through its API (client/v4).
 
-API reference: https://developers.cloudflare.com/api/resources/dns/ (documented).
+API reference: https://developers.cloudflare.com/api/resources/dns/.
 Permissions: an API token with Zone:Read and DNS:Edit for the zones; the Global API Key and the
 Origin CA Key are other things, and are refused here.
+
+Documented there: the calls, their fields and pages; that a TXT record's content is a quoted string;
+1200 calls in five minutes. From clients (lego, cert-manager, acme.sh): `name` as a filter, a TTL of
+120, that content is given back as it was written, quoted or not.
 """
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Annotated
+from datetime import timedelta
+from http import HTTPStatus
+from typing import Annotated, Any
+from urllib.parse import urlencode
 
-from certferry.adapters.cloudflare import client
-from certferry.adapters.cloudflare.client import (
-    GLOBAL_KEY,
-    MAKE_TOKEN,
-    ORIGIN_CA_KEY,
-    TOKEN,
-    CloudflareClient,
+from certferry.adapters.dns.answers import (
+    EXCLUDED,
+    Codes,
+    Item,
+    JsonTxtService,
+    Reply,
+    as_text,
+    object_in,
+    objects,
+    parsed,
 )
-from certferry.adapters.dns.records import TxtRecords
-from certferry.adapters.http.client import HttpClient, pace_in
+from certferry.adapters.dns.records import (
+    ALL_ZONES,
+    TxtRecord,
+    TxtRecords,
+    Zone,
+    hosts_of,
+    is_zone_name,
+)
+from certferry.adapters.http.client import (
+    HttpClient,
+    Request,
+    client_in,
+    is_server_error,
+    seconds_asked_for,
+)
+from certferry.core.certificates.names import suffixes
+from certferry.core.redaction import quoted, quoted_code
 from certferry.core.secret import Secret
-from certferry.errors import ConfigError
+from certferry.errors import (
+    ConfigError,
+    DnsAccessDenied,
+    DnsError,
+    DnsRejected,
+    DnsUnavailable,
+    Retry,
+    ZoneNotFound,
+)
 from certferry.ports.adapter import Context, Variable
 from certferry.ports.dns import DnsProvider
-from certferry.text import Text
+from certferry.ports.http import Answer
+from certferry.text import Quoted, Text
 
-# What `ports.adapter.Adapter` wants of a module, and more that it may have.
-__all__ = ("CODES", "ENVIRONMENT", "SERVICE", "Settings", "connect")
-
-SERVICE = client.SERVICE
-CODES = client.CODES.meanings
+SERVICE = "Cloudflare"
 WHERE_KEYS_ARE = Text(
     "dash.cloudflare.com/profile/api-tokens → Create Token → template Edit zone DNS; the token is"
     " shown once, when made"
@@ -43,9 +76,60 @@ ENVIRONMENT = (
     ),
 )
 
-REQUESTS_PER_SECOND = (
-    4.0  # "1,200 requests per five minutes", of all clients of a user (documented)
+# "1,200 requests per five minutes", of all clients of a user (documented).
+REQUESTS_PER_SECOND = 4.0
+ZONES_PAGE = 50  # the most (documented)
+RECORDS_PAGE = 100
+TTL = 120  # seconds: what other clients ask for; the least is 60 (documented)
+ID = re.compile(r"[0-9a-f]{32}", re.ASCII)  # anything else is never made part of an address
+LONG_REST = timedelta(minutes=5)  # the time in which calls are counted
+
+# From memory of the API's page of a zone. `type`: full, partial (CNAME set-up), secondary,
+# internal; `status`: active, pending, initializing, moved.
+_SERVED_ELSEWHERE = frozenset({"partial", "secondary"})
+_NOT_YET_SERVED = frozenset({"pending", "initializing", "moved"})
+
+DUPLICATES = frozenset({"81057", "81058"})  # the same record, or an identical one, is there
+
+# The Global API Key: 37 hexadecimal digits, or cfk_… since 2026. The Origin CA Key: v1.0-….
+_GLOBAL_KEY = re.compile(r"[0-9a-f]{37}|cfk_.*", re.IGNORECASE | re.DOTALL)
+_ORIGIN_CA_KEY = re.compile(r"v1\.0-.*", re.IGNORECASE | re.DOTALL)
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*", re.ASCII)  # what may follow `Bearer` (RFC 7235 §2.1)
+
+_MAKE_TOKEN = Text(
+    "make an API token at dash.cloudflare.com/profile/api-tokens, from the template Edit zone DNS: "
+    "it needs Zone:Read and DNS:Edit for the zones"
 )
+_CHECK = Text(
+    "the API token is not accepted: it may have ended, been rolled, or not be for this host's "
+    "address. {make}",
+    make=_MAKE_TOKEN,
+)
+_LACKS_PERMISSION = Text("the API token lacks a permission or this zone: {make}", make=_MAKE_TOKEN)
+_NO_TOKEN = Text(
+    "`token` does not hold an API token: is it a Global API Key, or was it not copied"
+    " whole? {make}",
+    make=_MAKE_TOKEN,
+)
+_PLAN = Text("the zone's plan at Cloudflare does not allow more records: remove some")
+_MANY = Text("the account has made too many calls: Cloudflare allows 1200 in five minutes")
+_LATER = Text("try again in some minutes, and look at www.cloudflarestatus.com")
+
+_ANSWERS = Codes(
+    Text("{about}: Cloudflare answered {action} with code {code} (status {status}): {words}"),
+    Text("look at the zone at dash.cloudflare.com"),
+    denied={
+        # Invalid API Token. Invalid access token; Unauthorized; from this location.
+        **dict.fromkeys(("1000", "9109"), _CHECK),
+        **dict.fromkeys(
+            ("6003", "6103", "6111", "9103", "9106", "9107", "10001"),
+            _NO_TOKEN,
+        ),
+        "10000": _LACKS_PERMISSION,  # Authentication error
+    },
+    rejected={"81053": EXCLUDED, "81054": EXCLUDED, "81045": _PLAN},
+)
+CODES = _ANSWERS.meanings
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,29 +146,201 @@ def connect(settings: Settings, context: Context) -> DnsProvider:
     """
     token = settings.token.reveal().strip()
     _must_be_a_token(token)
-    service = CloudflareClient(
-        api=settings.api,
-        token=Secret(token),
-        http=HttpClient(
-            pace=pace_in(context, settings.api, REQUESTS_PER_SECOND), pause=context.pause
-        ),
-        pause=context.pause,
-        now=context.now,
-    )
+    http = client_in(context, settings.api, REQUESTS_PER_SECOND)
+    service = CloudflareClient(settings.api, Secret(token), http, context)
     return TxtRecords(SERVICE, service, context.pause)
 
 
 def _must_be_a_token(token: str) -> None:
-    if GLOBAL_KEY.fullmatch(token):
+    if _GLOBAL_KEY.fullmatch(token):
         raise ConfigError(
-            Text("`token` of the Cloudflare account is the Global API Key"), hint=MAKE_TOKEN
+            Text("`token` of the Cloudflare account is the Global API Key"), hint=_MAKE_TOKEN
         )
-    if ORIGIN_CA_KEY.fullmatch(token):
+    if _ORIGIN_CA_KEY.fullmatch(token):
         raise ConfigError(
-            Text("`token` of the Cloudflare account is the Origin CA Key"), hint=MAKE_TOKEN
+            Text("`token` of the Cloudflare account is the Origin CA Key"), hint=_MAKE_TOKEN
         )
-    if not TOKEN.fullmatch(token):
+    if not _TOKEN.fullmatch(token):
         raise ConfigError(
             Text("`token` of the Cloudflare account is empty, or holds more than an API token"),
             hint=Text("write the token alone, without `Bearer`, quotes or spaces"),
         )
+
+
+class CloudflareClient(JsonTxtService):
+    """The zones that one API token may see: see `dns.records.TxtService`. A zone is asked for by
+    its name, once, where they have not all been listed. A token that may not even see zones is not
+    sent again.
+    """
+
+    decisive = ("GET zones",)
+    gone = ("81044",)
+
+    def __init__(self, api: str, token: Secret, http: HttpClient, context: Context) -> None:
+        self._api = api.rstrip("/")
+        self._token = token
+        self._by_name: dict[str, list[Zone]] = {}
+        clock = Request("GET", f"{self._api}/zones")
+        super().__init__(SERVICE, _ANSWERS, http, clock, context)
+
+    def zones(self, about: str | Text = ALL_ZONES) -> list[Zone]:
+        """See `TxtService.zones`. Raises `ZoneNotFound` for a token that sees none: without
+        Zone:Read, the list is empty, and no error says why.
+        """
+        found = super().zones(about)
+        if not found:
+            sentence = Text("the API token sees no zone at Cloudflare")
+            raise ZoneNotFound(sentence, hint=_LACKS_PERMISSION)
+        return found
+
+    def zones_above(self, name: str) -> Iterator[Zone]:
+        """See `TxtService.zones_above`."""
+        for suffix in suffixes(name):
+            found = [zone for zone in self._named(suffix, name) if zone.name == suffix]
+            # Two accounts may have a zone of one name: the one that is served comes first.
+            yield from sorted(found, key=lambda zone: zone.problem is not None)
+
+    def records(self, zone: Zone, name: str) -> list[TxtRecord]:
+        """See `TxtService.records`."""
+        query = {"type": "TXT", "name": name}
+        items = self._list("dns_records", _records(zone), name, RECORDS_PAGE, query)
+        found = map(_record_of, items)
+        return [record for record in found if record is not None and record.name == name]
+
+    def record(self, zone: Zone, record_id: str, about: str) -> TxtRecord | None:
+        """See `TxtService.record`."""
+        if not ID.fullmatch(record_id):
+            return None
+        reply = self.read("GET dns_records", about, path=f"{_records(zone)}/{record_id}")
+        found = self.unless_gone(reply, about)
+        return None if found is None else _record_of(object_in(found, "result"))
+
+    def create(self, zone: Zone, name: str, value: str) -> str | None:
+        """See `TxtService.create`. Such a record is never one that Cloudflare proxies."""
+        fields = {"type": "TXT", "name": name, "content": f'"{value}"', "ttl": TTL}
+        fields |= {"proxied": False}
+        reply = self.write("POST dns_records", name, path=_records(zone), fields=fields)
+        if reply.code in DUPLICATES:
+            return None
+        record_id = as_text(object_in(self.settled(reply, name), "result").get("id"))
+        return record_id if ID.fullmatch(record_id) else None
+
+    def remove(self, zone: Zone, record_id: str, about: str) -> bool:
+        """See `TxtService.remove`."""
+        reply = self.write("DELETE dns_records", about, path=f"{_records(zone)}/{record_id}")
+        return self.unless_gone(reply, about) is not None
+
+    def list_zones(self, about: str | Text, query: dict[str, str] | None = None) -> Iterable[Zone]:
+        """Read the zones that the token sees, or those of a query."""
+        for item in self._list("zones", "/zones", about, ZONES_PAGE, query or {}):
+            zone_id, name = as_text(item.get("id")), as_text(item.get("name")).lower()
+            if ID.fullmatch(zone_id) and is_zone_name(name):
+                servers = hosts_of(item.get("name_servers"))
+                yield Zone(zone_id, name, _problem_of(item, name), servers)
+
+    def reply(self, action: str, answer: Answer) -> Reply | None:
+        """See `JsonTxtService.reply`. The innermost error of the chain says the most, and the outer
+        one's code is the one that is shown and looked up.
+        """
+        body, status = parsed(answer.body), answer.status
+        if body is None:
+            return None
+        if status < HTTPStatus.BAD_REQUEST and body.get("success") is True:
+            return Reply(action, "", Quoted(""), body)
+        first = next(iter(objects(body.get("errors"))), {})
+        said = [first, *objects(first.get("error_chain"))]
+        words = "; ".join(filter(None, (as_text(one.get("message")) for one in said)))
+        return Reply(
+            action,
+            quoted_code(as_text(first.get("code")), [self._token]) or "?",
+            quoted(words, [self._token]),
+            body,
+            status,
+            answer.headers,
+            is_in_doubt=is_server_error(answer),
+        )
+
+    def error(self, reply: Reply, about: str | Text) -> DnsError:
+        """See `JsonTxtService.error`: the status decides where the code says nothing of the token.
+        After too many calls it carries when the next may be made.
+        """
+        error = super().error(reply, about)
+        if reply.status == HTTPStatus.TOO_MANY_REQUESTS:
+            asked = seconds_asked_for(Answer(reply.status, reply.headers, b""))
+            rest = LONG_REST if asked is None else timedelta(seconds=asked)
+            error = DnsUnavailable(error.message, hint=_MANY)
+            error.retry = Retry.at(self._now() + rest)
+        elif isinstance(error, DnsAccessDenied):
+            pass
+        elif reply.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+            error = DnsAccessDenied(error.message, hint=_CHECK)
+        elif reply.is_in_doubt:
+            error = DnsUnavailable(error.message, hint=_LATER)
+        return error
+
+    def _named(self, zone: str, about: str) -> list[Zone]:
+        """Find the zones of one name: among all of them, when those have been listed."""
+        if self._zones is not None:
+            return self._zones
+        if zone not in self._by_name:
+            self._by_name[zone] = list(self.list_zones(about, {"name": zone}))
+        return self._by_name[zone]
+
+    def _list(
+        self, what: str, path: str, about: str | Text, size: int, query: dict[str, str]
+    ) -> list[Item]:
+        """Read a list to its end: the number of pages, or an empty one where none is named."""
+
+        def page(number: int, before: int) -> tuple[list[Item], bool]:
+            del before
+            where = urlencode({**query, "page": number, "per_page": size})
+            body = self.settled(self.read(f"GET {what}", about, path=f"{path}?{where}"), about)
+            items = objects(body.get("result"))
+            pages = object_in(body, "result_info").get("total_pages")
+            return items, number >= pages if isinstance(pages, int) else not items
+
+        return self.pages(page, about)
+
+    def request(self, action: str, **params: Any) -> Request:
+        """See `JsonTxtService.request`: `path`, and the `fields` of a JSON body."""
+        headers = {
+            "Authorization": f"Bearer {self._token.reveal()}",
+            "Accept": "application/json",
+        }
+        method, url = action.partition(" ")[0], f"{self._api}{params['path']}"
+        if "fields" not in params:
+            return Request(method, url, headers)
+        headers["Content-Type"] = "application/json"
+        return Request(method, url, headers, json.dumps(params["fields"]).encode())
+
+
+def _records(zone: Zone) -> str:
+    return f"/zones/{zone.id}/dns_records"
+
+
+def _problem_of(item: dict[str, Any], name: str) -> DnsRejected | None:
+    """Return why no resolver would see a record in this zone, if that is so."""
+    if as_text(item.get("type")) in _SERVED_ELSEWHERE:
+        return DnsRejected(
+            Text("Cloudflare is not the DNS service of the zone {zone}", zone=name),
+            hint=Text("name the account of the service that the zone's NS records lead to"),
+        )
+    if as_text(item.get("status")) in _NOT_YET_SERVED:
+        return DnsRejected(
+            Text("the zone {zone} is not delegated to Cloudflare", zone=name),
+            hint=Text(
+                "set the name servers that dash.cloudflare.com shows at the registrar, or name the "
+                "account of the service that the zone's NS records lead to"
+            ),
+        )
+    return None
+
+
+def _record_of(item: Item) -> TxtRecord | None:
+    record_id, name = as_text(item.get("id")), as_text(item.get("name")).lower()
+    if item.get("type") != "TXT" or not ID.fullmatch(record_id):
+        return None
+    content = as_text(item.get("content"))
+    # Other clients write content without quotes.
+    is_quoted = len(content) > 1 and content[0] == content[-1] == '"'
+    return TxtRecord(record_id, name, content[1:-1] if is_quoted else content)

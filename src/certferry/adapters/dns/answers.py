@@ -5,29 +5,43 @@ from __future__ import annotations
 import itertools
 import json
 import threading
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from http import HTTPStatus
 from typing import Any
 
 from certferry.adapters.dns.records import (
     ALL_ZONES,
     OutcomeUnknown,
+    TxtService,
     Zone,
     is_zone_name,
     zones_holding,
 )
-from certferry.adapters.http.client import HttpClient, Request, ask_the_time
+from certferry.adapters.http.client import HttpClient, Request, ask_the_time, surely_undone
 from certferry.adapters.http.problems import HttpFailure
-from certferry.errors import DnsAccessDenied, DnsError, DnsRejected, DnsUnavailable, ZoneNotFound
-from certferry.ports.adapter import CodeMeaning
+from certferry.errors import (
+    ConfigError,
+    DnsAccessDenied,
+    DnsError,
+    DnsRejected,
+    DnsUnavailable,
+    ZoneNotFound,
+)
+from certferry.ports.adapter import CodeMeaning, Context
 from certferry.ports.http import Answer
-from certferry.ports.progress import Pause
 from certferry.text import Quoted, Text
 
 MOST_PAGES = 200  # of a list: ten thousand zones and more
+
+EXCLUDED = Text(
+    "another record at this name excludes it: remove that record, or let a CNAME there lead to a"
+    " zone in which the challenge can be written"
+)
+TOO_MANY_CALLS = Text("the account has made too many calls: let it rest for some minutes")
+LATER = Text("try again in some minutes")
 
 Item = dict[str, Any]
 
@@ -113,45 +127,44 @@ def _families(code: str) -> Iterator[str]:
         code = code.rpartition(".")[0]
 
 
-class JsonTxtService(ABC):
+class JsonTxtService(TxtService):
     """One account at a service whose API answers in JSON: the part of a `dns.records.TxtService`
     that all have. Safe to share between threads.
 
     Keys that were refused are not sent again, except where the refused call is not one of
-    `decisive`, for which a key may lack the permission. `about` is the name to mention in errors.
-    `pauses_in_doubt` are the seconds before each repetition of a read that brought no answer.
+    `decisive`, for which a key may lack the permission. `gone` are the codes for a record that is
+    not there. `about` is the name to mention in errors. `pauses_in_doubt` are the seconds before
+    each repetition of a read that brought no answer.
     """
 
     decisive: Collection[str] = ()
+    gone: Collection[str] = ()
     pauses_in_doubt: tuple[float, ...] = ()
 
     def __init__(
-        self,
-        service: str,
-        codes: Codes,
-        *,
-        http: HttpClient,
-        clock: Request,
-        pause: Pause,
-        now: Callable[[], datetime],
+        self, service: str, codes: Codes, http: HttpClient, clock: Request, context: Context
     ) -> None:
         self._service = service
         self._codes = codes
         self._http = http
         self._clock = clock
-        self._pause = pause
-        self._now = now
+        self._pause = context.pause
+        self._now = context.now
         self._denied: DnsError | None = None
         self._listing = threading.Lock()
         self._zones: list[Zone] | None = None
 
     @abstractmethod
+    def request(self, action: str, **params: Any) -> Request:
+        """Write a call down, anew for each attempt: a signature may be good for one."""
+
+    @abstractmethod
     def reply(self, action: str, answer: Answer) -> Reply | None:
         """Read an answer; `None` where it is not one of the service's."""
 
+    @abstractmethod
     def list_zones(self, about: str | Text) -> Iterable[Zone]:
         """Read every zone of the account from the service."""
-        raise NotImplementedError
 
     def error(self, reply: Reply, about: str | Text) -> DnsError:
         """Return the error that an answer stands for."""
@@ -175,10 +188,10 @@ class JsonTxtService(ABC):
         except HttpFailure as failure:
             raise self._lost(Text("the time of the service"), failure.problem) from None
 
-    def read(self, action: str, about: str | Text, prepare: Callable[[], Request]) -> Reply:
+    def read(self, action: str, about: str | Text, **params: Any) -> Reply:
         """Ask until there is an answer, within reason."""
         for attempt in itertools.count():
-            came = self._call(action, about, prepare, is_write=False)
+            came = self._call(action, about, params, is_write=False)
             if attempt >= len(came.pauses):
                 break
             self._pause(came.pauses[attempt])
@@ -186,9 +199,9 @@ class JsonTxtService(ABC):
             raise self._lost(about, came.problem)
         return came
 
-    def write(self, action: str, about: str | Text, prepare: Callable[[], Request]) -> Reply:
+    def write(self, action: str, about: str | Text, **params: Any) -> Reply:
         """Ask once. Raises `OutcomeUnknown` when it may have been done or not."""
-        came = self._call(action, about, prepare, is_write=True)
+        came = self._call(action, about, params, is_write=True)
         if isinstance(came, Reply):
             if came.is_in_doubt:
                 raise OutcomeUnknown(self.error(came, about).message)
@@ -202,6 +215,10 @@ class JsonTxtService(ABC):
         if reply.code:
             raise self.error(reply, about)
         return reply.body
+
+    def unless_gone(self, reply: Reply, about: str) -> Mapping[str, Any] | None:
+        """Return what a call about one record brought, `None` where that is gone."""
+        return None if reply.code in self.gone else self.settled(reply, about)
 
     def pages(
         self,
@@ -226,12 +243,14 @@ class JsonTxtService(ABC):
         raise DnsUnavailable(sentence.filled(about=about, service=self._service))
 
     def _call(
-        self, action: str, about: str | Text, prepare: Callable[[], Request], *, is_write: bool
+        self, action: str, about: str | Text, params: Mapping[str, Any], *, is_write: bool
     ) -> Reply | Lost:
         if self._denied is not None:
             raise not_again(self._service, self._denied)
         try:
-            answer = self._http.exchange(prepare, repeatable=not is_write)
+            answer = self._http.exchange(
+                lambda: self.request(action, **params), repeatable=not is_write
+            )
         except HttpFailure as failure:
             return Lost(failure.problem, maybe_done=failure.maybe_done)
         reply = self.reply(action, answer)
@@ -242,9 +261,8 @@ class JsonTxtService(ABC):
                 action=action,
                 status=answer.status,
             )
-            is_refused = HTTPStatus.BAD_REQUEST <= answer.status < HTTPStatus.INTERNAL_SERVER_ERROR
             pauses = self.pauses_in_doubt if answer.status == HTTPStatus.OK else ()
-            return Lost(problem, maybe_done=not is_refused, pauses=pauses)
+            return Lost(problem, maybe_done=not surely_undone(answer.status), pauses=pauses)
         if reply.code:
             error = self.error(reply, about)
             if isinstance(error, DnsAccessDenied):
@@ -260,6 +278,13 @@ class JsonTxtService(ABC):
                 service=self._service,
             ),
         )
+
+
+def must_be_positive(key: str, value: float, service: str, advice: Text) -> None:
+    """Raise `ConfigError` for a rate that allows nothing."""
+    if not value > 0:  # nor is NaN
+        sentence = Text("`{key}` of the {service} account is not above zero")
+        raise ConfigError(sentence.filled(key=key, service=service), hint=advice)
 
 
 def not_again(service: str, denied: DnsError) -> DnsAccessDenied:

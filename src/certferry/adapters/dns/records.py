@@ -17,8 +17,8 @@ from functools import partial
 from typing import Protocol
 
 from certferry.core.certificates.names import suffixes
+from certferry.core.discovery.inventory import FoundZone
 from certferry.core.discovery.proposal import no_zone_for
-from certferry.core.discovery.survey import FoundZone
 from certferry.errors import DnsError, DnsRejected, DnsUnavailable
 from certferry.ports.progress import Pause
 from certferry.text import Text
@@ -236,7 +236,7 @@ class TxtRecords:
         return record is not None and (record.name, record.value) == (name, value)
 
     def _find_written(self, zone: Zone, name: str, value: str) -> TxtRecord | None:
-        """Look for a record that may have been written, several times."""
+        """Find a record that may have been written, several times."""
         try:
             record = self._find(zone, name, value)
             for pause in self._looks:
@@ -261,7 +261,7 @@ class TxtRecords:
         return record if record is not None and (record.name, record.value) == wanted else None
 
     def _find(self, zone: Zone, name: str, value: str) -> TxtRecord | None:
-        """Look for the record with exactly this value."""
+        """Find the record with exactly this value."""
         records = self._service.records(zone, name)
         return next((record for record in records if record.value == value), None)
 

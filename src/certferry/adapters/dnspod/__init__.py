@@ -4,8 +4,7 @@ How the API is: a form posted to `Group.Action`, an answer with HTTP 200 whateve
 status code in the body. A wrong User-Agent, or refused credentials that are sent again, get an
 account banned (§1.2).
 
-1. `dns` is the DNS service: it puts a TXT value, and takes it away.
-2. `records` finds the zone, writes, and reads back, by whichever of the two APIs.
-3. `client` makes the calls, one at a time, within the hourly budget.
-4. `errors` turns a status code into an error with advice.
+1. `dns` is the DNS service, and keeps to the requests that an account may send in an hour.
+2. `client` finds the zone, writes and reads back, one call at a time, and turns a status code into
+   an error with advice; its `DnspodRecords` does so by Tencent Cloud's API as well.
 """

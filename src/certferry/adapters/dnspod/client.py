@@ -1,5 +1,5 @@
-"""DNSPod's zones and TXT records, as its token API shows and changes them
-(docs/facts/dnspod.md §1).
+"""DNSPod's zones and TXT records, as its token API shows and changes them, and its status codes
+(docs/facts/dnspod.md §1, §1.4).
 
 One call at a time and few per second; credentials are never sent again once they were refused;
 every call carries the documented User-Agent (§1.2).
@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from http import HTTPStatus
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import urlencode
 
 from certferry.adapters.dns.answers import (
+    EXCLUDED,
+    LATER,
+    TOO_MANY_CALLS,
+    Codes,
     Item,
     JsonTxtService,
     Lost,
@@ -32,34 +36,18 @@ from certferry.adapters.dns.records import (
     Turns,
     TxtRecord,
     TxtRecords,
-    TxtService,
     Zone,
     hosts_of,
 )
-from certferry.adapters.dnspod.errors import (
-    BLOCKED,
-    CODES,
-    DONE,
-    EXISTS,
-    IN_DOUBT,
-    LIMITED,
-    NO_DOMAINS,
-    NO_RECORDS,
-    RECORD_GONE,
-    TOKEN_HINT,
-    TTL_REFUSED,
-    pauses_after,
-)
-from certferry.adapters.dnspod.rate import Rate, Turn, take_turn
 from certferry.adapters.http.client import HttpClient, Request, journal
 from certferry.adapters.http.journal import judged, reported
 from certferry.core.redaction import quoted, quoted_code
 from certferry.core.secret import Secret
 from certferry.errors import DnsAccessDenied, DnsError, DnsRejected, Retry
+from certferry.ports.adapter import Context
 from certferry.ports.examination import AccountReport
-from certferry.ports.http import Answer, Pace
+from certferry.ports.http import Answer
 from certferry.ports.progress import Pause
-from certferry.ports.state import AccountMemory
 from certferry.text import Text
 
 NAME = "DNSPod"
@@ -82,6 +70,78 @@ MINIMUM_TTL = "记录TTL最低"  # its name in Domain.Purview (§1.5)
 PUBLIC = {"Domain.List", "TC3-HMAC-SHA256", "dnsapi.cn", "api.dnspod.com"}
 """What a report names of DNSPod's calls and hosts."""
 
+_DONE = "1"
+_LIMITED = "-2"
+_CLOSED = "-99"
+_UNKNOWN_ERROR = "3"
+_GONE = "8"  # of Record.Info and Record.Remove alone
+_NO_DOMAINS = "9"  # of Domain.List alone
+_NO_RECORDS = "10"
+_EXISTS = "104"
+_TTL_REFUSED = frozenset({"29", "32"})
+
+# After these the call may have been carried out all the same; a read is repeated after so many
+# seconds.
+_IN_DOUBT = {_UNKNOWN_ERROR: (1.0, 3.0), _CLOSED: (10.0, 20.0)}
+_AFTER_STRANGE_CODE = (1.0,)
+_MEANT = frozenset({_DONE, _GONE, _NO_DOMAINS, _NO_RECORDS, _EXISTS})
+
+_BLOCKED = {
+    "pause": (Text("paused"), Text("resume it at console.dnspod.cn")),
+    "spam": (Text("banned"), Text("ask DNSPod's support why")),
+    "lock": (Text("locked"), Text("unlock it at console.dnspod.cn")),
+}
+"""The states in which a domain cannot be used: its word, and what to do."""
+
+_TOKEN = Text(
+    "compare `id` and `token` with the DNSPod tokens listed at console.dnspod.cn under API keys; "
+    "a token is shown only when it is made. Keys of Tencent Cloud (AKID…) do not work here"
+)
+_BANNED = Text("leave the account alone for an hour, and correct `id` and `token` before that")
+_PLAN = Text("the domain's DNSPod plan does not allow it: free some, or choose another plan")
+_BUG = Text("this is a mistake in certferry: please report it")
+
+_RESELLER = Text("this call is for resellers only: use a token of the account that owns the domain")
+_ANSWERS = Codes(
+    Text("{about}: DNSPod answered {action} with code {code}: {words}"),
+    Text("look at the domain at console.dnspod.cn"),
+    denied={
+        **dict.fromkeys(("-1", "50", "51", "52", "53", "54", "20004"), _TOKEN),
+        "-8": _BANNED,
+        "83": Text("the account is locked: unlock it at console.dnspod.cn"),
+        "85": Text(
+            "this host's address is not on the token's list of allowed addresses: add it there"
+        ),
+        "10002": Text(
+            "the account's `id` (DP_Id) is not the id of a DNSPod token: that is a short number,"
+            " which console.dnspod.cn shows under API keys. Keys of Tencent Cloud (AKID…) do not"
+            " work here"
+        ),
+        "10003": Text("there is no such token: {check}", check=_TOKEN),
+        "10004": Text("the `token` does not belong to the `id`: {check}", check=_TOKEN),
+    },
+    rejected={
+        **dict.fromkeys(("-3", "-4"), _RESELLER),
+        "-7": Text("the token may not do this: use one of the main account, or upgrade the domain"),
+        "-15": Text("DNSPod has banned the domain: ask its support"),
+        **dict.fromkeys(("2", "27", "34"), _BUG),
+        "21": Text("the domain is locked: unlock it at console.dnspod.cn"),
+        "22": Text("DNSPod does not accept this name"),
+        "26": Text(
+            "the domain has no line with the name that the account's `line` gives: leave `line`"
+            " out, which means 默认 (the default line), or write `default` at api.dnspod.com"
+        ),
+        **dict.fromkeys(("23", "24", "25", "29", "32", "500025", "500026"), _PLAN),
+        "31": EXCLUDED,
+    },
+    unavailable={
+        _LIMITED: TOO_MANY_CALLS,
+        _UNKNOWN_ERROR: LATER,
+        _CLOSED: Text("DNSPod has closed this for the moment: try again later"),
+    },
+)
+CODES = _ANSWERS.meanings
+
 
 @dataclass(frozen=True, slots=True)
 class DnspodZone(Zone):
@@ -102,8 +162,8 @@ def zone_of(item: Item, keys: Mapping[str, str], servers: object = None) -> Dnsp
     )
     zone = (punycode or name).lower()
     problem = None
-    if status.lower() in BLOCKED:
-        state, hint = BLOCKED[status.lower()]
+    if status.lower() in _BLOCKED:
+        state, hint = _BLOCKED[status.lower()]
         sentence = Text("the domain {zone} is {state} at DNSPod", zone=zone, state=state)
         problem = DnsRejected(sentence, hint=hint)
     return DnspodZone(id_, zone, problem, hosts_of(servers), grade)
@@ -121,20 +181,12 @@ def number_of(value: object) -> int | None:
     return int(written) if NUMBER.fullmatch(written) else None
 
 
-class DnspodService(TxtService, Protocol):
-    """One of DNSPod's APIs: the token's, or Tencent Cloud's."""
-
-    def list_zones(self, about: str | Text) -> Sequence[Zone]:
-        """Read every domain of the account from the service."""
-        ...
-
-
 class DnspodRecords(TxtRecords):
     """Challenge records in the domains of one DNSPod account, by whichever of its two APIs: lists
     show a new record late, so it is not looked for unless its outcome is in doubt.
     """
 
-    def __init__(self, service: DnspodService, pause: Pause) -> None:
+    def __init__(self, service: JsonTxtService, pause: Pause) -> None:
         super().__init__(NAME, service, pause, looks=INDEX_PAUSES, reads_back=False)
         self._api = service
 
@@ -157,39 +209,37 @@ class DnspodRecords(TxtRecords):
 
 
 class DnspodClient(JsonTxtService):
-    """The domains of one account, by its token: see `dns.records.TxtService`. `line` is the default
-    line's name. Raises what `pause` raises, too.
+    """The domains of one account, by its token, as `id,token`: see `dns.records.TxtService`. `line`
+    is the default line's name. Raises what `pause` raises, too.
     """
 
+    gone = (_GONE,)
     pauses_in_doubt = (1.0, 3.0)
 
     def __init__(
         self,
-        *,
         api: str,
-        token_id: str,
         token: Secret,
         user_agent: str,
         line: str,
         http: HttpClient,
-        pause: Pause,
-        now: Callable[[], datetime],
+        context: Context,
     ) -> None:
         self._api = api.rstrip("/")
-        self._token_id = token_id
         self._token = token
+        self._hidden = [Secret(token.reveal().partition(",")[2])]
         self._agent = {"User-Agent": user_agent}
         self._line = line
-        self._turns = Turns(pause)
+        self._turns = Turns(context.pause)
         self._ttls: dict[str, int] = {}
         # It wants no token, and answers 404 (§1.1).
         clock = Request("GET", f"{self._api}/", self._agent)
-        super().__init__(NAME, CODES, http=http, clock=clock, pause=pause, now=now)
+        super().__init__(NAME, _ANSWERS, http, clock, context)
 
     def list_zones(self, about: str | Text) -> list[Zone]:
         """Read every domain of the account (Domain.List)."""
         keys = {key: key for key in ("id", "punycode", "name", "status", "grade")}
-        keys_of_list = ("domains", "domain_total", NO_DOMAINS)
+        keys_of_list = ("domains", "domain_total", _NO_DOMAINS)
         items = self._list("Domain.List", keys_of_list, about, type="all")
         return [zone_of(item, keys) for item in items]
 
@@ -220,10 +270,8 @@ class DnspodClient(JsonTxtService):
         """See `TxtService.record`. Record.Info's fields are those of the vendor's page
         (DNSPod/dnspod-api-doc, source/records.rst).
         """
-        reply = self._asked("Record.Info", about, domain_id=zone.id, record_id=record_id)
-        if reply.code == RECORD_GONE:
-            return None
-        item = object_in(self.settled(reply, about), "record")
+        reply = self.read("Record.Info", about, domain_id=zone.id, record_id=record_id)
+        item = object_in(self.unless_gone(reply, about), "record")
         if item.get("record_type") != "TXT":
             return None
         host = as_text(item.get("sub_domain")).lower()
@@ -237,25 +285,21 @@ class DnspodClient(JsonTxtService):
         """
         ttl = self._ttls.get(zone.id, zone.ttl if isinstance(zone, DnspodZone) else TTL)
         reply = self._create(zone, name, value, ttl)
-        if reply.code in TTL_REFUSED:
+        if reply.code in _TTL_REFUSED:
             minimum = self._minimum_ttl(zone, name)
             raised = minimum if minimum > ttl else TTL
             if raised > ttl:
                 self._ttls[zone.id] = raised
                 reply = self._create(zone, name, value, raised)
         # The number is reported widely but not documented, so the words count as well.
-        if reply.code == EXISTS or "already exist" in reply.words.lower():
+        if reply.code == _EXISTS or "already exist" in reply.words.lower():
             return None
         return as_text(object_in(self.settled(reply, name), "record").get("id")) or None
 
     def remove(self, zone: Zone, record_id: str, about: str) -> bool:
         """See `TxtService.remove` (Record.Remove)."""
-        request = self._request("Record.Remove", domain_id=zone.id, record_id=record_id)
-        reply = self.write("Record.Remove", about, lambda: request)
-        if reply.code == RECORD_GONE:
-            return False
-        self.settled(reply, about)
-        return True
+        reply = self.write("Record.Remove", about, domain_id=zone.id, record_id=record_id)
+        return self.unless_gone(reply, about) is not None
 
     def reply(self, action: str, answer: Answer) -> Reply | None:
         """See `JsonTxtService.reply`, whatever the Content-Type says (§1.1)."""
@@ -264,16 +308,16 @@ class DnspodClient(JsonTxtService):
         body = parsed(answer.body) or {}
         status = object_in(body, "status")
         code = as_text(status.get("code"))
-        if not quoted_code(code, [self._token]):
+        if not quoted_code(code, self._hidden):
             return None
-        words = quoted(as_text(status.get("message")), [self._token])
+        words = quoted(as_text(status.get("message")), self._hidden)
         return Reply(
             action,
-            "" if code == DONE else code,
+            "" if code == _DONE else code,
             words,
             body,
-            is_in_doubt=code in IN_DOUBT,
-            pauses=pauses_after(code),
+            is_in_doubt=code in _IN_DOUBT,
+            pauses=_pauses_after(code),
         )
 
     def error(self, reply: Reply, about: str | Text) -> DnsError:
@@ -281,30 +325,30 @@ class DnspodClient(JsonTxtService):
         way to log in.
         """
         error = super().error(reply, about)
-        if reply.code == RECORD_GONE and "by email" in reply.words.lower():
-            return DnsAccessDenied(error.message, hint=TOKEN_HINT)
+        if reply.code == _GONE and "by email" in reply.words.lower():
+            return DnsAccessDenied(error.message, hint=_TOKEN)
         return error
 
     def _call(
-        self, action: str, about: str | Text, prepare: Callable[[], Request], *, is_write: bool
+        self, action: str, about: str | Text, params: Mapping[str, Any], *, is_write: bool
     ) -> Reply | Lost:
         """Make a call when it is our turn; after too many calls rest, and the others rest too."""
         with self._turns.ours():
-            for rest in RESTS:
-                came = super()._call(action, about, prepare, is_write=is_write)
-                if isinstance(came, Lost) or came.code != LIMITED:
+            rests = iter(RESTS)
+            while True:
+                came = super()._call(action, about, params, is_write=is_write)
+                if isinstance(came, Lost) or came.code != _LIMITED:
                     return came
+                if (rest := next(rests, None)) is None:
+                    error = self.error(came, about)
+                    error.retry = Retry.at(self._now() + LONG_REST)
+                    raise error
                 self._pause(rest)
-            came = super()._call(action, about, prepare, is_write=is_write)
-            if isinstance(came, Lost) or came.code != LIMITED:
-                return came
-        error = self.error(came, about)
-        error.retry = Retry.at(self._now() + LONG_REST)
-        raise error
 
     def _create(self, zone: Zone, name: str, value: str, ttl: int) -> Reply:
-        request = self._request(
+        return self.write(
             "Record.Create",
+            name,
             domain_id=zone.id,
             sub_domain=zone.host_of(name),
             record_type="TXT",
@@ -312,11 +356,10 @@ class DnspodClient(JsonTxtService):
             value=value,
             ttl=ttl,
         )
-        return self.write("Record.Create", name, lambda: request)
 
     def _minimum_ttl(self, zone: Zone, name: str) -> int:
         """Read the least TTL that the domain's plan allows (Domain.Purview); 0 if it says none."""
-        reply = self._asked("Domain.Purview", name, domain_id=zone.id)
+        reply = self.read("Domain.Purview", name, domain_id=zone.id)
         minima = [
             number_of(item.get("value")) or 0
             for item in objects(self.settled(reply, name).get("purview"))
@@ -325,7 +368,7 @@ class DnspodClient(JsonTxtService):
         return max(minima, default=0)
 
     def _records(self, zone: Zone, host: str, about: str) -> list[Item]:
-        keys = ("records", "record_total", NO_RECORDS)
+        keys = ("records", "record_total", _NO_RECORDS)
         return self._list("Record.List", keys, about, domain_id=zone.id, sub_domain=host)
 
     def _list(
@@ -335,7 +378,7 @@ class DnspodClient(JsonTxtService):
 
         def page(number: int, before: int) -> tuple[list[Item], bool]:
             del number
-            reply = self._asked(action, about, **params, offset=before, length=PAGE)
+            reply = self.read(action, about, **params, offset=before, length=PAGE)
             if reply.code == empty:
                 return [], True
             body = self.settled(reply, about)
@@ -344,13 +387,10 @@ class DnspodClient(JsonTxtService):
 
         return self.pages(page, about, key=lambda item: as_text(item.get("id")))
 
-    def _asked(self, action: str, about: str | Text, **params: str | int) -> Reply:
-        request = self._request(action, **params)
-        return self.read(action, about, lambda: request)
-
-    def _request(self, action: str, **params: str | int) -> Request:
+    def request(self, action: str, **params: str | int) -> Request:
+        """See `JsonTxtService.request`."""
         form: dict[str, Any] = {
-            "login_token": f"{self._token_id},{self._token.reveal()}",
+            "login_token": self._token.reveal(),
             "format": "json",
             "lang": "en",
             "error_on_empty": "no",
@@ -360,48 +400,9 @@ class DnspodClient(JsonTxtService):
         return Request("POST", f"{self._api}/{action}", headers, urlencode(form).encode())
 
 
-NOTE = "spent"
-
-
-class HourlyBudget:
-    """A `Pace` that takes each request's turn from what the account may send, and then from `pace`.
-
-    What is spent stands in one note of the account's memory, so that other runs count as well.
-    `now` is the wall clock, the only one that runs share: set forward, it lets one burst more go.
-    """
-
-    def __init__(
-        self,
-        rate: Rate,
-        *,
-        memory: AccountMemory,
-        pace: Pace,
-        pause: Pause,
-        now: Callable[[], datetime],
-    ) -> None:
-        self._rate = rate
-        self._memory = memory
-        self._pace = pace
-        self._pause = pause
-        self._now = now
-
-    def wait(self) -> None:
-        """Return when the next request may be sent. Raises whatever `pause` raises."""
-        # The wait is outside of `update`: the note must not be kept from other runs meanwhile.
-        # Nothing is taken before it, so a run that is stopped in it leaves its turn to them.
-        while (wait := self._ask()) > timedelta(0):
-            self._pause(wait.total_seconds())
-        self._pace.wait()
-
-    def _ask(self) -> timedelta:
-        """Take a turn, or learn how long it is until there may be one."""
-        wait = timedelta(0)
-
-        def change(note: str | None) -> str:
-            nonlocal wait
-            turn: Turn = take_turn(self._rate, note, self._now())
-            wait = turn.wait
-            return turn.note
-
-        self._memory.update(NOTE, change)
-        return wait
+def _pauses_after(code: str) -> tuple[float, ...]:
+    """Return the seconds before each repetition of a read that was answered so."""
+    if code in _IN_DOUBT:
+        return _IN_DOUBT[code]
+    is_known = code in _MEANT or _ANSWERS.knows(code)
+    return () if is_known or code.startswith("-") else _AFTER_STRANGE_CODE

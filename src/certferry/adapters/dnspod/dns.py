@@ -8,25 +8,28 @@ Permissions: a DNSPod token of the main account that owns the domain; tokens can
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Annotated
 
 from certferry import __version__
-from certferry.adapters.dnspod import errors
-from certferry.adapters.dnspod.client import DnspodClient, DnspodRecords, HourlyBudget
-from certferry.adapters.dnspod.rate import Rate, rate_of
+from certferry.adapters.dns.answers import must_be_positive
+from certferry.adapters.dnspod.client import CODES, DnspodClient, DnspodRecords
+from certferry.adapters.dnspod.client import NAME as SERVICE
 from certferry.adapters.http.client import HttpClient, pace_in
 from certferry.core.secret import Secret
 from certferry.errors import ConfigError
 from certferry.ports.adapter import Context, Variable
 from certferry.ports.dns import DnsProvider
+from certferry.ports.http import Pace
+from certferry.ports.progress import Pause
+from certferry.ports.state import AccountMemory
 from certferry.text import Text
 
 # What `ports.adapter.Adapter` wants of a module, and more that it may have.
 __all__ = ("CODES", "ENVIRONMENT", "SERVICE", "Settings", "connect")
 
-SERVICE = "DNSPod"
-CODES = errors.CODES.meanings
 WHERE_KEYS_ARE = Text(
     "console.dnspod.cn → API keys → DNSPod Token → create; the token is shown once, when made"
 )
@@ -36,11 +39,13 @@ ENVIRONMENT = (
     Variable("token", ("DP_Key", "DNSPOD_API_KEY"), Text("DNSPod token")),
 )
 
-# "3,600 requests an hour" is what DNSPod's support told a user in 2021 (§1.2). A
+# "3,600 requests an hour" is what DNSPod's support wrote to a user in 2021 (§1.2). A
 # sixth of them may go at once: 600, and then 3,000 an hour, so that no hour has more than 3,600.
 REQUESTS_PER_HOUR = 3600
 REQUESTS_PER_SECOND = 2.0  # what DNSPod allows is not published; this is modest (§1.2)
 NO_CONTACT = "nobody@certferry.invalid"  # the form is required; an unread address is honest
+_MODEST = Text("leave it out: 2 is modest enough for DNSPod")
+_LIMIT = Text("leave it out: 3600 is the limit that DNSPod's support names")
 CONTACT = re.compile(r"[!-'*-~]+@[!-'*-~]+")  # ASCII without spaces and parentheses
 
 
@@ -74,25 +79,22 @@ def connect(settings: Settings, context: Context) -> DnsProvider:
     All runs count their requests in its `memory`. Nothing is sent yet. Raises `ConfigError` for
     what can be no token, or no mail address.
     """
-    token_id, token = _halves(settings.id.reveal().strip(), settings.token.reveal().strip())
-    _must_be_a_token(token_id, token)
+    token = _whole_token(settings.id.reveal().strip(), settings.token.reveal().strip())
+    for key, rate, advice in (
+        ("requests_per_second", settings.requests_per_second, _MODEST),
+        ("requests_per_hour", settings.requests_per_hour, _LIMIT),
+    ):
+        must_be_positive(key, rate, SERVICE, advice)
     budget = HourlyBudget(
-        _rate_of(settings.requests_per_hour),
+        rate_of(settings.requests_per_hour),
         memory=context.memory,
-        pace=pace_in(context, settings.api, _must_be_positive(settings.requests_per_second)),
+        pace=pace_in(context, settings.api, settings.requests_per_second),
         pause=context.pause,
         now=context.now,
     )
-    client = DnspodClient(
-        api=settings.api,
-        token_id=token_id,
-        token=Secret(token),
-        user_agent=user_agent(settings.contact or context.contact or NO_CONTACT),
-        line=settings.line,
-        http=HttpClient(pace=budget, pause=context.pause),
-        pause=context.pause,
-        now=context.now,
-    )
+    agent = user_agent(settings.contact or context.contact or NO_CONTACT)
+    http = HttpClient(pace=budget, pause=context.pause)
+    client = DnspodClient(settings.api, Secret(token), agent, settings.line, http, context)
     return DnspodRecords(client, context.pause)
 
 
@@ -106,14 +108,10 @@ def user_agent(contact: str) -> str:
     return f"certferry/{__version__} ({contact})"
 
 
-def _halves(token_id: str, token: str) -> tuple[str, str]:
-    """Split a whole token that stands for both halves, as lego has it."""
-    if token_id == token and "," in token:
-        token_id, _, token = token.partition(",")
-    return token_id.strip(), token.strip()
-
-
-def _must_be_a_token(token_id: str, token: str) -> None:
+def _whole_token(token_id: str, token: str) -> str:
+    """Return a token as DNSPod takes it. Raises `ConfigError` for what cannot be one."""
+    if token_id == token and "," in token:  # lego has the whole of it for both halves
+        token_id, token = (half.strip() for half in token.split(",", 1))
     # IKID at the international site.
     if token_id.startswith(("AKID", "IKID")):
         raise ConfigError(
@@ -129,21 +127,137 @@ def _must_be_a_token(token_id: str, token: str) -> None:
             Text("`id` and `token` of the DNSPod account are empty, or hold more than their part"),
             hint=Text("in 12345,0123abcd… the part before the comma is `id`, the rest is `token`"),
         )
+    return f"{token_id},{token}"
 
 
-def _must_be_positive(requests_per_second: float) -> float:
-    if requests_per_second > 0:
-        return requests_per_second
-    raise ConfigError(
-        Text("`requests_per_second` of the DNSPod account is not above zero"),
-        hint=Text("leave it out: 2 is modest enough for DNSPod"),
-    )
+# How many requests an account may send in an hour, counted by what is remembered of those before: a
+# note that the hosts which share a state share as well.
+
+HOUR = timedelta(hours=1)
+BURST_SHARE = 6  # a sixth of an hour's requests at once; our choice
+MOST = HOUR // timedelta(microseconds=1)  # intervals are no finer than that
+
+CLOCKS_APART = timedelta(minutes=1)
+"""What the clocks of hosts that share a note may differ by, and what a clock that was set back may
+cost. A moment further ahead than a burst and this was written by a clock that was wrong.
+"""
 
 
-def _rate_of(requests_per_hour: int) -> Rate:
-    if requests_per_hour > 0:
-        return rate_of(requests_per_hour)
-    raise ConfigError(
-        Text("`requests_per_hour` of the DNSPod account is not above zero"),
-        hint=Text("leave it out: 3600 is the limit that DNSPod's support names"),
-    )
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """A burst of requests at once, and after it one each interval.
+
+    No hour, wherever it begins, holds more than the burst and the intervals of an hour.
+    """
+
+    burst: int
+    interval: timedelta
+
+    @property
+    def room(self) -> timedelta:
+        """Return how far ahead of the clock time may be used up."""
+        return self.burst * self.interval
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Whether a request may be sent: now, or after a wait to be asked again.
+
+    `note` is what to remember in place of the note that was asked about.
+    """
+
+    wait: timedelta
+    note: str
+
+
+def rate_of(requests: int) -> Rate:
+    """Return the rate that lets no hour have more requests than this, of which there must be one.
+
+    An hour may begin with a full burst, so what follows must fit into the rest.
+    """
+    requests = min(requests, MOST)
+    burst = max(1, requests // BURST_SHARE)
+    rest = max(1, requests - burst)
+    microseconds = (MOST + rest - 1) // rest  # rounded up: an hour must never have one more
+    return Rate(burst, timedelta(microseconds=microseconds))
+
+
+def take_turn(rate: Rate, note: str | None, now: datetime) -> Turn:
+    """Return whether a request may be sent now, by what is remembered of those before it.
+
+    A caller that has to wait has taken nothing, and waits no longer than an interval and
+    `CLOCKS_APART`.
+    """
+    used_until = _used_until(rate, note, now)
+    wait = used_until - now + rate.interval - rate.room
+    if wait > timedelta(0):
+        return Turn(wait, used_until.isoformat())
+    return Turn(timedelta(0), (max(used_until, now) + rate.interval).isoformat())
+
+
+def _used_until(rate: Rate, note: str | None, now: datetime) -> datetime:
+    """Read the moment up to which time is used up. What cannot be read, or cannot be true, counts
+    as a burst just sent: no request waits for longer than an interval, and no hour gets too many.
+    """
+    if note is None:
+        return now
+    moment = _moment(note)
+    if moment is None or moment - now > rate.room + CLOCKS_APART:
+        return now + rate.room
+    return moment
+
+
+def _moment(note: str) -> datetime | None:
+    """Read an RFC 3339 moment, `None` where there is none."""
+    try:
+        moment = datetime.fromisoformat(note)
+    except ValueError:
+        return None
+    return moment if moment.tzinfo is not None else None
+
+
+NOTE = "spent"
+
+
+class HourlyBudget:
+    """A `Pace` that takes each request's turn from what the account may send, and then from `pace`.
+
+    What is spent stands in one note of the account's memory, so that other runs count as well.
+    `now` is the wall clock, the only one that runs share: set forward, it lets one burst more go.
+    """
+
+    def __init__(
+        self,
+        rate: Rate,
+        *,
+        memory: AccountMemory,
+        pace: Pace,
+        pause: Pause,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._rate = rate
+        self._memory = memory
+        self._pace = pace
+        self._pause = pause
+        self._now = now
+
+    def wait(self) -> None:
+        """Return when the next request may be sent. Raises whatever `pause` raises."""
+        # The wait is outside of `update`: the note must not be kept from other runs meanwhile.
+        # Nothing is taken before it, so a run that is stopped in it leaves its turn to them.
+        while (wait := self._ask()) > timedelta(0):
+            self._pause(wait.total_seconds())
+        self._pace.wait()
+
+    def _ask(self) -> timedelta:
+        """Take a turn, or learn how long it is until there may be one."""
+        wait = timedelta(0)
+
+        def change(note: str | None) -> str:
+            nonlocal wait
+            turn = take_turn(self._rate, note, self._now())
+            wait = turn.wait
+            return turn.note
+
+        self._memory.update(NOTE, change)
+        return wait

@@ -1,22 +1,26 @@
 """A directory by its handle: files are named within it, so that what its path leads to by now, or a
-link in a file's place, makes nothing else be read or replaced.
+link in a file's place, makes nothing else be read or replaced. Certificates are delivered, exported
+and handed to programs so.
 """
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import grp
 import hashlib
+import logging
 import os
 import pwd
 import secrets
+import shutil
 import stat
+import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC
 from pathlib import Path
-from types import MappingProxyType
 
 from certferry.core.certificates.certificate import (
     CERT,
@@ -29,6 +33,8 @@ from certferry.errors import CertferryError, DeployError, Retry, TargetRejected
 from certferry.file_trust import NotTrusted, checked_path, open_directory
 from certferry.system_words import system_words
 from certferry.text import Text
+
+_log = logging.getLogger(__name__)
 
 LARGEST = 1 << 20
 """Bytes of a file that is looked at: these have a few thousand, and anything may lie there."""
@@ -135,23 +141,21 @@ class OpenDirectory:
             return file.read(LARGEST), facts
 
 
-@contextmanager
-def opened(path: Path, owners: Collection[int]) -> Iterator[OpenDirectory]:
+def opened(path: Path, owners: Collection[int]) -> AbstractContextManager[OpenDirectory]:
     """Open a directory for a `with` block. Raises `OSError` as `file_trust.open_directory` does."""
-    handle = open_directory(path, owners)
-    try:
-        yield OpenDirectory(handle, path)
-    finally:
-        os.close(handle)
+    return _held(open_directory(path, owners), path)
 
 
-@contextmanager
-def opened_where_it_is(path: Path) -> Iterator[OpenDirectory]:
+def opened_where_it_is(path: Path) -> AbstractContextManager[OpenDirectory]:
     """Open a directory for a `with` block that may be another user's; no link is followed that
     others could lead elsewhere. Raises `OSError`.
     """
     with checked_path(path, exposed=True) as found:
-        handle = found.open(os.O_RDONLY | os.O_DIRECTORY)
+        return _held(found.open(os.O_RDONLY | os.O_DIRECTORY), path)
+
+
+@contextmanager
+def _held(handle: int, path: Path) -> Iterator[OpenDirectory]:
     try:
         yield OpenDirectory(handle, path)
     finally:
@@ -197,14 +201,12 @@ which are what a server reads."""
 
 EXPORTED = (CERT, CHAIN, FULLCHAIN, PRIVKEY)
 
-_VARIABLES = MappingProxyType(
-    {
-        "CERTFERRY_CERT": CERT,
-        "CERTFERRY_CHAIN": CHAIN,
-        "CERTFERRY_FULLCHAIN": FULLCHAIN,
-        "CERTFERRY_PRIVKEY": PRIVKEY,
-    }
-)
+_VARIABLES = {
+    "CERTFERRY_CERT": CERT,
+    "CERTFERRY_CHAIN": CHAIN,
+    "CERTFERRY_FULLCHAIN": FULLCHAIN,
+    "CERTFERRY_PRIVKEY": PRIVKEY,
+}
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -227,6 +229,9 @@ class FileAccess:
         """The mode, and owner and group by number."""
         owners = [number for number in (self.uid, self.gid) if number is not None]
         return " ".join([f"{self.mode:04o}", ":".join(map(str, owners))]).rstrip()
+
+
+_HANDED_OVER = FileAccess(_PRIVATE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -397,3 +402,98 @@ def _exporting(path: Path) -> Iterator[None]:
             Text("{path} cannot be written: {problem}", path=path, problem=system_words(exc)),
             hint=Text("files that were there before are as they were"),
         ) from exc
+
+
+@contextmanager
+def handed_over(bundle: CertificateBundle, workspace: Path) -> Iterator[Path]:
+    """Put the four files into a directory of the workspace for a `with` block; they are their
+    owner's alone, and gone after it. Raises `DeployError`.
+
+    The directory is locked as long as the process that made it lives (flock(2)): one without its
+    lock was left by a run that was killed, and a private key lies in it.
+    """
+    hint = Text("free some space, or let certferry write there")
+    with ExitStack() as held:
+        with translating_errors(workspace, hint):
+            directory = _make(workspace, held)
+        try:
+            with translating_errors(directory.path, hint):
+                for name, content in contents(bundle).items():
+                    directory.put(directory.draft(name, content, _HANDED_OVER), name)
+            yield directory.path
+        finally:
+            _remove(directory.path)
+
+
+def sweep_handovers(workspace: Path) -> None:
+    """Remove what killed runs have left there, and nothing that others are at work with. Warn of
+    what cannot be removed.
+    """
+    try:
+        with _opened(workspace) as place:
+            fcntl.flock(place.handle, fcntl.LOCK_EX)
+            _sweep(workspace)
+    except FileNotFoundError:
+        return
+    except OSError as exc:
+        _warn(workspace, exc)
+
+
+def _make(workspace: Path, held: ExitStack) -> OpenDirectory:
+    workspace.mkdir(_PRIVATE_DIRECTORY, parents=True, exist_ok=True)
+    with _opened(workspace) as place:
+        # No sweep meanwhile: until it has its lock it looks like one that was left.
+        fcntl.flock(place.handle, fcntl.LOCK_EX)
+        _sweep(workspace)
+        directory = held.enter_context(_opened(Path(tempfile.mkdtemp(dir=workspace))))
+        fcntl.flock(directory.handle, fcntl.LOCK_EX)
+    return directory
+
+
+def _remove(directory: Path) -> None:
+    """Remove it after the program. What that has left there makes no failure of it."""
+    try:
+        with suppress(FileNotFoundError):
+            with _opened(directory) as place:
+                _empty(place.handle)
+            shutil.rmtree(directory)
+    except OSError as exc:
+        _warn(directory, exc)
+
+
+def _sweep(workspace: Path) -> None:
+    for directory in workspace.iterdir():
+        try:
+            with _opened(directory) as place:
+                fcntl.flock(place.handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _empty(place.handle)
+                shutil.rmtree(directory)
+        except (BlockingIOError, FileNotFoundError):
+            continue  # a run is at work with it, or has removed it meanwhile
+        except OSError as exc:
+            _warn(directory, exc)
+
+
+def _empty(place: int) -> None:
+    """Remove each file of an open directory that can be removed, the key first: `rmtree` stops at
+    the first that cannot. Its path may lead to another directory by now.
+    """
+    for name in sorted(os.listdir(place), key=lambda name: PRIVKEY not in name):
+        with suppress(OSError):
+            os.unlink(name, dir_fd=place)
+
+
+def _opened(directory: Path) -> AbstractContextManager[OpenDirectory]:
+    """Open a directory for its lock; closing it releases the lock."""
+    return _held(os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW), directory)
+
+
+def _warn(path: Path, exc: OSError) -> None:
+    _log.warning(
+        Text(
+            "{path} cannot be removed: {problem}; a private key may be in it, and the next run"
+            " tries again",
+            path=path,
+            problem=system_words(exc),
+        )
+    )

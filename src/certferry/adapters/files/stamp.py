@@ -1,4 +1,4 @@
-"""A moment that is stored without a state: what was told last, where no state can be written."""
+"""A moment that is stored without a state: what was sent last, where no state can be written."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 
 @dataclass(frozen=True, slots=True)
 class Stamped:
-    """What was told, and when. The code is empty where the disk had no room for it."""
+    """What was sent, and when. The code is empty where the disk had no room for it."""
 
     code: str
     at: datetime
@@ -30,7 +30,7 @@ class Stamped:
 
 class Stamp:
     """An empty file, or nearly so, in the first of some directories that takes it. One in which
-    other users can make files is passed over: they could keep trouble from being told.
+    other users can make files is passed over: they could keep trouble from being reported.
 
     `about` is what the stamp is of: another one has another file.
     """
@@ -48,7 +48,7 @@ class Stamp:
         return max(found, key=lambda one: one.at, default=None)
 
     def put(self, code: str, now: datetime) -> None:
-        """Store that something was told; where no directory takes that, nothing is stored."""
+        """Store that something was sent; where no directory takes that, nothing is stored."""
         for place in self._directories:
             with suppress(OSError), _in(place) as directory:
                 self._write(directory, code, now)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import socket
 import ssl
 import time
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar
+from dataclasses import dataclass
 from datetime import timedelta
-from http.client import HTTPResponse
-from typing import Any, cast
+from typing import Any
 
 import requests
 import urllib3
@@ -24,7 +23,7 @@ WHOLE = timedelta(seconds=60)  # for a whole exchange; what certferry asks for t
 LONGEST_ANSWER = 16 * 2**20  # bytes; a page of a thousand domains is about one mebibyte
 FRAMES = 2  # times that: what may come in all, with headers and the frames of chunks
 CHUNK = 64 * 2**10  # bytes read at once
-
+POOL_SIZE = 16  # connections kept per host: two for each lineage that is worked on by default
 
 Place = tuple[socket.AddressFamily, socket.SocketKind, int, str, Any]
 """An address of a host, as `socket.getaddrinfo` returns it."""
@@ -43,16 +42,14 @@ class UnknownProxy(requests.exceptions.ProxyError):
 
 
 class BoundedAdapter(HTTPAdapter):
-    """Reads each answer whole before it returns it. `whole` is the time for one exchange, from the
-    first address that is tried to the last byte; `longest` the bytes of a body.
+    """Reads each answer whole before it returns it, within the time `whole` from the first address
+    that is tried to the last byte, and up to the `longest` body in bytes.
     """
 
-    def __init__(
-        self, whole: timedelta = WHOLE, longest: int = LONGEST_ANSWER, **options: Any
-    ) -> None:
+    def __init__(self, whole: timedelta = WHOLE, longest: int = LONGEST_ANSWER) -> None:
         self._whole = whole
         self._longest = longest
-        super().__init__(**options)
+        super().__init__(pool_maxsize=POOL_SIZE)
 
     def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
         """Return a pool whose connections read within the limits of their exchange."""
@@ -62,14 +59,14 @@ class BoundedAdapter(HTTPAdapter):
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
         """Raise `UnknownProxy` for SOCKS: its connections would not end with the exchange."""
-        scheme = proxy.partition("://")[0].lower()
-        if scheme not in _CONNECTIONS:
+        if (scheme := proxy.partition("://")[0].lower()) not in _CONNECTIONS:
             raise UnknownProxy(scheme)
         return super().proxy_manager_for(proxy, **kwargs)
 
     def send(self, *args: Any, **kwargs: Any) -> requests.Response:
         """Send a request. Raises requests' exceptions, `TooSlow` and `TooLong` among them."""
-        limits = _Limits(self._whole, FRAMES * self._longest)
+        deadline = time.monotonic() + self._whole.total_seconds()
+        limits = _Limits(deadline, FRAMES * self._longest)
         before = _CURRENT.set(limits)
         try:
             response = super().send(*args, **kwargs)
@@ -92,22 +89,22 @@ class BoundedAdapter(HTTPAdapter):
         return response
 
 
+@dataclass
 class _Limits:
     """What one exchange may still take: seconds, and bytes."""
 
-    def __init__(self, whole: timedelta, size: int) -> None:
-        self._deadline = time.monotonic() + whole.total_seconds()
-        self.bytes_left = size
+    deadline: float
+    bytes_left: int
 
     @property
     def seconds_left(self) -> float:
-        return self._deadline - time.monotonic()
+        return self.deadline - time.monotonic()
 
 
 _CURRENT: ContextVar[_Limits] = ContextVar("limits")
 
 
-def _within_limits(sock: Any, read: Callable[..., Any], *args: Any) -> Any:
+def _within_limits(sock: socket.socket, read: Callable[..., Any], *args: Any) -> Any:
     """Read once. Raises `TimeoutError` where the time is over, or the answer does not end."""
     limits, usual = _CURRENT.get(), sock.gettimeout()
     if limits.seconds_left <= 0 or limits.bytes_left < 0:
@@ -118,36 +115,25 @@ def _within_limits(sock: Any, read: Callable[..., Any], *args: Any) -> Any:
     finally:
         # The connection may be used again, by an exchange with all its time before it.
         sock.settimeout(usual)
-    limits.bytes_left -= got if isinstance(got, int) else 0
+    limits.bytes_left -= got if isinstance(got, int) else len(got)
     return got
 
 
-class _LimitedReads(io.RawIOBase):
-    def __init__(self, sock: Any, raw: Any) -> None:
-        self._sock, self._raw = sock, raw
+class _Socket(socket.socket):
+    """A connection that reads within the limits of the exchange in progress."""
 
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int | None:
-        return cast("int | None", _within_limits(self._sock, self._raw.readinto, buffer))
-
-    def close(self) -> None:
-        self._raw.close()
-        super().close()
+    def recv_into(self, *args: Any) -> int:
+        return int(_within_limits(self, super().recv_into, *args))
 
 
-class _Answer(HTTPResponse):
-    def __init__(self, sock: Any, *args: Any, **kwargs: Any) -> None:
-        super().__init__(sock, *args, **kwargs)
-        self.fp = io.BufferedReader(_LimitedReads(sock, self.fp.detach()))
+class _TlsSocket(ssl.SSLSocket):
+    """The same with TLS. From a proxy, `recv` reads the host's TLS within the proxy's."""
 
+    def recv_into(self, *args: Any) -> int:
+        return int(_within_limits(self, super().recv_into, *args))
 
-class _ProxySocket(ssl.SSLSocket):
-    """TLS to a proxy, through which the handshake with the host goes."""
-
-    def recv(self, *args: Any) -> Any:
-        return _within_limits(self, super().recv, *args)
+    def recv(self, *args: Any) -> bytes:
+        return bytes(_within_limits(self, super().recv, *args))
 
 
 def first_connection(
@@ -176,35 +162,40 @@ def first_connection(
     raise failure
 
 
-class _Bounded:
-    """A connection of urllib3's, which by itself gives each address the whole time-out."""
+class _PlainConnection(HTTPConnection):
+    """HTTP. By itself, urllib3 gives each address the whole time-out."""
 
-    response_class: Any = _Answer
-
-    def _new_conn(self: Any) -> socket.socket:
+    def _new_conn(self) -> socket.socket:
         latest = time.monotonic() + _CURRENT.get().seconds_left
+        options: Any = self.socket_options or ()
+        timeout: Any = self.timeout
         try:
-            host, family = self.host.strip("[]"), allowed_gai_family()
+            family = allowed_gai_family()
+            host = self.host.strip("[]")
             places = socket.getaddrinfo(host, self.port, family, socket.SOCK_STREAM)
-            return first_connection(places, self.timeout, latest, self.socket_options or ())
+            made = first_connection(places, timeout, latest, options)
         except socket.gaierror as unknown:
             raise NameResolutionError(self.host, self, unknown) from unknown
         except TimeoutError as late:
             raise ConnectTimeoutError(self, "no connection in time") from late
         except OSError as failure:
             raise NewConnectionError(self, "no connection") from failure
+        limited = _Socket(made.family, made.type, made.proto, made.detach())
+        limited.settimeout(timeout)
+        return limited
 
 
-class _PlainConnection(_Bounded, HTTPConnection):
-    """HTTP."""
-
-
-class _TlsConnection(_Bounded, HTTPSConnection):
+class _TlsConnection(_PlainConnection, HTTPSConnection):
     """HTTPS."""
+
+    def connect(self) -> None:
+        super().connect()
+        if isinstance(self.sock, ssl.SSLSocket):
+            self.sock.__class__ = _TlsSocket  # urllib3 has made it
 
     def _connect_tls_proxy(self, hostname: str, sock: socket.socket) -> ssl.SSLSocket:
         secured = super()._connect_tls_proxy(hostname, sock)
-        secured.__class__ = _ProxySocket  # urllib3 has made it
+        secured.__class__ = _TlsSocket
         return secured
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import logging
 import random
@@ -77,6 +78,7 @@ def answers_too_many(answer: Answer) -> bool:
     return answer.status == HTTPStatus.TOO_MANY_REQUESTS
 
 
+@dataclass(eq=False, kw_only=True)
 class HttpClient:
     """One service's connections. Safe to share between threads.
 
@@ -87,26 +89,17 @@ class HttpClient:
     otherwise in sentences and in the log.
     """
 
-    def __init__(
-        self,
-        *,
-        pace: Pace,
-        pause: Pause,
-        attempts: int = 4,
-        timeouts: Timeouts = TIMEOUTS,
-        too_many: Callable[[Answer], bool] = answers_too_many,
-        jitter: Callable[[], float] = random.random,
-        longest: int = LONGEST_ANSWER,
-        called: str = "",
-    ) -> None:
-        self._pace = pace
-        self._pause = pause
-        self._attempts = attempts
-        self._timeouts = timeouts
-        self._too_many = too_many
-        self._jitter = jitter
-        self._called = called
-        self._session = PlainSession(timeouts.whole, longest)
+    pace: Pace
+    pause: Pause
+    attempts: int = 4
+    timeouts: Timeouts = TIMEOUTS
+    too_many: Callable[[Answer], bool] = answers_too_many
+    jitter: Callable[[], float] = random.random
+    longest: int = LONGEST_ANSWER
+    called: str = ""
+
+    def __post_init__(self) -> None:
+        self._session = PlainSession(self.timeouts.whole, self.longest)
 
     def send(
         self,
@@ -131,37 +124,33 @@ class HttpClient:
         """
         maybe_done = False
         for attempt in itertools.count(1):
-            self._pace.wait()
+            self.pace.wait()
             came = self._attempt(prepare())
             if isinstance(came, HttpFailure):
                 maybe_done = came.maybe_done = maybe_done or came.maybe_done
             wait = self._wait_before_repeating(came, attempt, repeatable=repeatable)
             if wait is None:
                 break
-            self._pause(wait)
+            self.pause(wait)
         if isinstance(came, HttpFailure):
             raise came
         return came
 
     def _attempt(self, request: Request) -> Answer | HttpFailure:
-        host = self._called or request.url.partition("://")[2].partition("/")[0]
-        within = self._timeouts.connect.total_seconds(), self._timeouts.read.total_seconds()
+        host = self.called or request.url.partition("://")[2].partition("/")[0]
+        within = self.timeouts.connect.total_seconds(), self.timeouts.read.total_seconds()
         try:
             response = self._session.request(
-                request.method,
-                request.url,
-                headers=request.headers,
-                data=request.body,
-                timeout=within,
+                request.method, request.url, None, request.body, request.headers, timeout=within
             )
         except (OSError, HTTPError, ValueError) as failed:
             log.debug("%s %s: %s", request.method, host, type(failed).__name__)
             _JOURNAL.get([]).append(Exchange(request, type(failed).__name__))
-            return explain(failed, host, self._timeouts)
+            return explain(failed, host, self.timeouts)
         log.debug("%s %s: %s", request.method, host, response.status_code)
         answer = Answer(response.status_code, response.headers, response.content)
         _JOURNAL.get([]).append(Exchange(request, answer))
-        return answer if self._too_many(answer) else _web_page(answer, host) or answer
+        return answer if self.too_many(answer) else _web_page(answer, host) or answer
 
     def _wait_before_repeating(
         self, outcome: Answer | HttpFailure, attempt: int, *, repeatable: bool
@@ -172,16 +161,16 @@ class HttpClient:
             is_worth_it = outcome.passing and (repeatable or not outcome.maybe_done)
             asked = None
         else:
-            too_many = self._too_many(outcome)
+            too_many = self.too_many(outcome)
             is_worth_it = too_many or (repeatable and is_server_error(outcome))
             first = FIRST_BACK_OFF_OF_TOO_MANY if too_many else first
             asked = seconds_asked_for(outcome)
-        if attempt >= self._attempts or not is_worth_it:
+        if attempt >= self.attempts or not is_worth_it:
             return None
         if asked is not None:
             return asked if asked <= LONGEST_RETRY_AFTER else None
         longest = min(first * 2.0 ** (attempt - 1), LONGEST_BACK_OFF)
-        return longest * (1 + self._jitter()) / 2
+        return longest * (1 + self.jitter()) / 2
 
 
 def is_server_error(answer: Answer) -> bool:
@@ -190,6 +179,14 @@ def is_server_error(answer: Answer) -> bool:
     Qiniu's 612 "no such domain" lies beyond the range and is an ordinary refusal.
     """
     return HTTPStatus.INTERNAL_SERVER_ERROR <= answer.status < 600  # noqa: PLR2004 - RFC 9110 §15
+
+
+def surely_undone(status: int) -> bool:
+    """Return whether an answer of this status, whose body says nothing, means that nothing was
+    done. 408 does not: a gateway sends it while the service may be at work (RFC 9110 §15.5.9).
+    """
+    is_refused = HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR
+    return is_refused and status != HTTPStatus.REQUEST_TIMEOUT
 
 
 def seconds_asked_for(answer: Answer) -> float | None:
@@ -214,7 +211,7 @@ def _web_page(answer: Answer, host: str) -> HttpFailure | None:
     declared = "text/html" in answer.headers.get("Content-Type", "").lower()
     if not declared or answer.body.lstrip()[:1] == b"{":
         return None
-    refused = HTTPStatus.BAD_REQUEST <= answer.status < HTTPStatus.INTERNAL_SERVER_ERROR
+    refused = surely_undone(answer.status)
     return HttpFailure(
         Text("{host} answered with a web page (status {status})", host=host, status=answer.status),
         maybe_done=not refused,
@@ -224,14 +221,8 @@ def _web_page(answer: Answer, host: str) -> HttpFailure | None:
     )
 
 
-POOL_SIZE = 16  # connections kept per host: two for each lineage that is worked on by default
-
-
 class PlainSession(requests.Session):
-    """Follows no redirect, keeps no cookie, reads no ~/.netrc. Proxies and certificate bundles that
-    the environment names are used. `whole` is the time for one exchange, `longest` the bytes of an
-    answer.
-    """
+    """Follows no redirect, keeps no cookie, reads no ~/.netrc: see `BoundedAdapter`."""
 
     def __init__(self, whole: timedelta, longest: int = LONGEST_ANSWER) -> None:
         super().__init__()
@@ -240,9 +231,7 @@ class PlainSession(requests.Session):
         self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         self.auth = _as_signed
         for scheme in ("http://", "https://"):
-            self.mount(
-                scheme, BoundedAdapter(whole, longest, pool_maxsize=POOL_SIZE, max_retries=0)
-            )
+            self.mount(scheme, BoundedAdapter(whole, longest))
 
     def request(self, *args: Any, **kwargs: Any) -> requests.Response:
         """Send a request. Raises requests' exceptions, and urllib3's for what is no address."""
@@ -266,41 +255,40 @@ class Pacer:
     ) -> None:
         self._interval = 1 / per_second
         self._clock = clock
-        self._pause = pause
+        self.pause = pause
         self._lock = threading.Lock()
-        self._next = clock()
+        self._next = [clock()]  # shared with those that have joined
 
-    def joined_by(self, pause: Pause) -> Pace:
-        """Return a pace that shares these moments, and waits with another run's pause."""
-        return _Joined(self, pause)
+    def joined_by(self, pause: Pause) -> Pacer:
+        """Return one that shares these moments, and waits with another run's pause."""
+        joined = copy.copy(self)
+        joined.pause = pause
+        return joined
 
     def wait(self) -> None:
         """Return when the next request may be sent. Raises whatever `pause` raises."""
-        self.wait_with(self._pause)
-
-    def wait_with(self, pause: Pause) -> None:
-        """Wait as `wait` does, with another pause."""
         delay = self._take_moment()
         if delay > 0:
-            pause(delay)
+            self.pause(delay)
 
     def _take_moment(self) -> float:
         # The wait itself is outside the lock, so that a stopped run is not held by its neighbours.
         with self._lock:
             now = self._clock()
-            moment = max(self._next, now)
-            self._next = moment + self._interval
+            moment = max(self._next[0], now)
+            self._next[0] = moment + self._interval
             return moment - now
 
 
-@dataclass(frozen=True, slots=True)
-class _Joined:
-    pacer: Pacer
-    pause: Pause
-
-    def wait(self) -> None:
-        """See `ports.http.Pace.wait`."""
-        self.pacer.wait_with(self.pause)
+def client_in(
+    context: Context,
+    service: str,
+    per_second: float,
+    too_many: Callable[[Answer], bool] = answers_too_many,
+) -> HttpClient:
+    """Return an account's client of a service, at a pace that all runs in this process share."""
+    pace = pace_in(context, service, per_second)
+    return HttpClient(pace=pace, pause=context.pause, too_many=too_many)
 
 
 def pace_in(context: Context, service: str, per_second: float) -> Pace:

@@ -26,7 +26,7 @@ TIMEOUT = (5.0, 15.0)
 Refusals = list[Text]
 
 _REFUSED: ContextVar[Refusals | None] = ContextVar("refused", default=None)
-"""What was refused of the work under way; `None` where nothing is held."""
+"""What was refused of the work in progress; `None` where nothing is held."""
 
 _usual = requests.Session.get_adapter
 
@@ -38,7 +38,7 @@ class NotHeld(requests.RequestException):
 @contextmanager
 def held() -> Iterator[Refusals]:
     """Hold the requests that libraries make in a `with` block, and in threads that take its context
-    along; give a list of what was refused of them.
+    along; yield a list of what was refused of them.
     """
     refused: Refusals = []
     before = _REFUSED.set(refused)
@@ -49,8 +49,6 @@ def held() -> Iterator[Refusals]:
 
 
 class _HeldAdapter(BoundedAdapter):
-    """Sends one request of a library's."""
-
     def __init__(self, refused: Refusals) -> None:
         super().__init__()
         self._refused = refused

@@ -10,16 +10,16 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
-from certferry.core.assessment.notifications import Message
+from certferry.core.assessment.notices import Message
 from certferry.core.network import is_loopback
 from certferry.core.redaction import quoted
 from certferry.core.secret import Secret
 from certferry.errors import ConfigError
-from certferry.ports.adapter import Context
+from certferry.ports.adapter import CodeMeaning, Context, Variable
 from certferry.ports.http import NO_HEADERS, Answer, NoAnswer
-from certferry.ports.notifier import AgainAt, Answered, RefusedForGood
+from certferry.ports.notifier import AgainAt, Answered, Notifier, RefusedForGood
 from certferry.text import Text
 
 SOON = timedelta(minutes=1)
@@ -134,6 +134,17 @@ class PostedChannel:
         return self.posting.send(self.address(), self.fields(message), self.judge)
 
 
+@dataclass(frozen=True, slots=True)
+class PostedAdapter:
+    """A `ports.adapter.Adapter` as a value, where one module has several."""
+
+    SERVICE: str
+    Settings: type[Any]
+    connect: Callable[[Any, Context], Notifier]
+    CODES: Mapping[str, CodeMeaning] = field(default_factory=dict)
+    ENVIRONMENT: tuple[Variable, ...] = ()
+
+
 def fields_of(answer: Answer) -> Mapping[str, Any] | None:
     """Return the JSON object of an answer, `None` where it is none."""
     try:
@@ -155,21 +166,30 @@ def secret_address(written: Secret, api: str = "", usual: str = "") -> Secret:
 
     Raises `ConfigError`, which does not show it.
     """
-    address = written.reveal()
+    parts = must_be_address("url", written.reveal())
+    if api == usual:
+        return written
+    query = f"?{parts.query}" if parts.query else ""
+    return Secret(f"{api.rstrip('/')}{parts.path}{query}")
+
+
+def must_be_address(key: str, address: str) -> SplitResult:
+    """Return the parts of an address under a key. Raises `ConfigError` for one that is none, holds
+    keys of its own, or leads elsewhere in the clear.
+    """
     try:
         parts = urlsplit(address)
         complete = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
     except ValueError:
         complete = False
     if not complete:
-        raise ConfigError(Text("`url` must be the whole address, such as https://host/path"))
+        said = Text("`{key}` must be the whole address, such as https://host/path", key=key)
+        raise ConfigError(said)
     if parts.username is not None or parts.password is not None:
-        raise ConfigError(Text("`url` must not hold a user name or password"))
+        raise ConfigError(Text("`{key}` must not hold a user name or password", key=key))
     if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
-        raise ConfigError(
-            Text("`url` must begin with https://; http:// is for addresses of this machine only")
+        said = Text(
+            "`{key}` must begin with https://; http:// is for addresses of this machine only"
         )
-    if api == usual:
-        return written
-    query = f"?{parts.query}" if parts.query else ""
-    return Secret(f"{api.rstrip('/')}{parts.path}{query}")
+        raise ConfigError(said.filled(key=key))
+    return parts

@@ -66,7 +66,7 @@ class Timeouts:
 class _Rule:
     """What it means when such an exception is among the causes."""
 
-    exception: type[BaseException]
+    exceptions: type[BaseException] | tuple[type[BaseException], ...]
     sentence: Text
     maybe_done: bool = True
     passing: bool = True
@@ -120,9 +120,8 @@ _RULES = (
     ),
     _Rule(requests.exceptions.ChunkedEncodingError, Text("the answer of {host} ended early")),
     _Rule(ConnectionError, Text("{host} closed the connection without an answer")),
-    _Rule(http.client.HTTPException, Text("{host} answered with something that is not HTTP")),
     _Rule(
-        requests.exceptions.ContentDecodingError,
+        (http.client.HTTPException, requests.exceptions.ContentDecodingError),
         Text("{host} answered with something that is not HTTP"),
     ),
     _Rule(
@@ -138,7 +137,8 @@ _RULES = (
 def explain(failure: Exception, host: str, timeouts: Timeouts) -> HttpFailure:
     """Return what an exception of requests or urllib3 means."""
     causes = tuple(_causes(failure))
-    rule = next(r for r in _RULES if _any_of(causes, r.exception))
+    rule = next(r for r in _RULES if any(isinstance(c, r.exceptions) for c in causes))
+    is_unsent = any(isinstance(c, urllib3.exceptions.NewConnectionError) for c in causes)
     return HttpFailure(
         rule.sentence.filled(
             host=host,
@@ -147,7 +147,7 @@ def explain(failure: Exception, host: str, timeouts: Timeouts) -> HttpFailure:
             read=timeouts.read,
             whole=timeouts.whole,
         ),
-        maybe_done=rule.maybe_done and not _any_of(causes, urllib3.exceptions.NewConnectionError),
+        maybe_done=rule.maybe_done and not is_unsent,
         passing=rule.passing,
         contact=rule.contact,
     )
@@ -157,10 +157,6 @@ def _causes(failure: BaseException | None) -> Iterator[BaseException]:
     while failure is not None:
         yield failure
         failure = failure.__cause__ or failure.__context__
-
-
-def _any_of(causes: tuple[BaseException, ...], kind: type[BaseException]) -> bool:
-    return any(isinstance(cause, kind) for cause in causes)
 
 
 def _reason(causes: tuple[BaseException, ...]) -> Text | str:

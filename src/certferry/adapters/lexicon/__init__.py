@@ -1,3 +1,1 @@
-"""The services of the library lexicon: `dns` is the DNS service, `client` makes bounded calls to
-one provider.
-"""
+"""The services of the library lexicon: `dns` makes bounded calls to one provider."""

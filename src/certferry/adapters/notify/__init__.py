@@ -1,1 +1,1 @@
-"""One file = one kind of channel that brings messages to operators."""
+"""What brings messages: robots in groups, phones, mail, a webhook, what Apprise knows."""

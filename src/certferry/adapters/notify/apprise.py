@@ -12,10 +12,9 @@ import sys
 from dataclasses import dataclass
 from typing import Annotated
 
-from certferry.core.assessment.notifications import Message
-from certferry.core.extras import how_to_install
+from certferry.core.assessment.notices import Message
 from certferry.core.secret import Secret
-from certferry.errors import ConfigError
+from certferry.errors import ConfigError, how_to_install
 from certferry.ports.adapter import Context, Variable
 from certferry.ports.notifier import Answered, Notifier, RefusedForGood, Sent
 from certferry.text import Text

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 from urllib.parse import SplitResult, urlsplit
 
-from certferry.core.assessment.notifications import Message
+from certferry.core.assessment.notices import Message
 from certferry.core.redaction import quoted
 from certferry.core.secret import Secret
 from certferry.errors import ConfigError

@@ -16,7 +16,7 @@ from http import HTTPStatus
 from typing import Annotated, Any
 
 from certferry.adapters.http.posting import Posting, fields_of, secret_address
-from certferry.core.assessment.notifications import Message
+from certferry.core.assessment.notices import Message
 from certferry.core.secret import Secret
 from certferry.ports.adapter import Context, Variable
 from certferry.ports.http import Answer

@@ -1,4 +1,4 @@
-"""Look at domains from outside: every address, one handshake each."""
+"""Observe domains from outside: every address, one handshake each."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ import ssl
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
-from functools import partial
 from pathlib import Path
 
 from cryptography import x509
 
-from certferry.adapters.probe.addresses import Addresses, resolve, without_address
+from certferry.adapters.probe.resolvers import Addresses, probed_name, resolve
 from certferry.adapters.probe.trust import Trust, facts_of
-from certferry.core.certificates import names as identifiers
 from certferry.core.certificates.certificate import fingerprint
-from certferry.core.certificates.chain import EdgeProblemCode, Presented
-from certferry.core.discovery.watched import Host, is_address
+from certferry.core.certificates.chain import EdgeProblemCode
+from certferry.core.certificates.names import is_address
+from certferry.core.discovery.watched import Host
 from certferry.core.observed.observation import Served
 from certferry.errors import Interrupted
 from certferry.ports.progress import Pause
@@ -30,12 +30,12 @@ from certferry.text import Text
 
 DOMAINS_AT_ONCE = 4
 ADDRESSES_AT_ONCE = 8
-"""Of one look, and of one domain of it. Several lineages are looked at side by side as well, and a
-process may often open no more than 1,024 files.
+"""Of one observation, and of one domain of it. Several lineages are observed side by side as well,
+and a process may often open no more than 1,024 files.
 """
 
 HOSTS_AT_ONCE = 16
-"""Where nothing else goes on beside the look."""
+"""Where nothing else goes on beside the observation."""
 
 ANSWER_WITHIN = timedelta(seconds=5)
 """How long a resolver may take for one question."""
@@ -75,79 +75,56 @@ class TlsProbe:
 
     def served_by(self, hosts: Sequence[Host]) -> dict[Host, tuple[Served, ...]]:
         """See `ports.probe.HostProbe.served_by`. One that is silent takes its time beside the
-        others.
+        others; the first that notices that the run was stopped ends it for all.
         """
-        looking = _Looking(self._pause)
-        pool = ThreadPoolExecutor(self._hosts_at_once, thread_name_prefix="look")
+        over = threading.Event()
+
+        def must_go_on() -> None:
+            if over.is_set():
+                raise Interrupted(Text("stopped"))
+            try:
+                self._pause(0)
+            except Interrupted:
+                over.set()
+                raise
+
+        pool = ThreadPoolExecutor(self._hosts_at_once, thread_name_prefix="probe")
         try:
-            seen = pool.map(lambda host: self._look(host, looking), hosts)
+            seen = pool.map(lambda host: self._observe(host, must_go_on), hosts)
             found = dict(zip(hosts, seen, strict=True))
         except BaseException:
             # The run does not wait for a handshake in progress.
-            looking.end()
+            over.set()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
         pool.shutdown()
         return found
 
-    def _look(self, host: Host, looking: _Looking) -> tuple[Served, ...]:
-        looking.must_go_on()
-        name = _asked(host.name)
-        addresses = self._addresses(name)
-        nothing = () if addresses.found else (without_address(name),)
-        silent = tuple(
+    def _observe(self, host: Host, must_go_on: Callable[[], None]) -> tuple[Served, ...]:
+        """Return what each address of a host presents, and each problem of finding them."""
+        must_go_on()
+        name = probed_name(host.name)
+        addresses = Addresses((name,))
+        if not is_address(name):
+            addresses = resolve(name, self._resolvers, self._answer_within)
+
+        def presented_by(address: str) -> Served:
+            must_go_on()
+            try:
+                chain_der = served_chain(address, host.port, name)
+            except NoHandshake as error:
+                return Served(
+                    address, None, valid=False, problem=error.problem, silent=error.silent
+                )
+            return presented(address, chain_der, self._trust, name, self._now())
+
+        with ThreadPoolExecutor(min(ADDRESSES_AT_ONCE, len(addresses.found) or 1)) as pool:
+            seen = tuple(pool.map(presented_by, addresses.found))
+        unseen = (
             Served(address="", fingerprint=None, valid=False, problem=problem, silent=True)
-            for problem in addresses.problems or nothing
+            for problem in addresses.problems
         )
-        if not addresses.found:
-            return silent
-        with ThreadPoolExecutor(min(ADDRESSES_AT_ONCE, len(addresses.found))) as pool:
-            look_at = partial(self._look_at, name=name, port=host.port, looking=looking)
-            seen = tuple(pool.map(look_at, addresses.found))
-        return seen + silent
-
-    def _addresses(self, name: str) -> Addresses:
-        if is_address(name):
-            return Addresses((name,), ())
-        return resolve(name, self._resolvers, self._answer_within)
-
-    def _look_at(self, address: str, name: str, port: int, looking: _Looking) -> Served:
-        looking.must_go_on()
-        try:
-            chain_der = served_chain(address, port, name)
-        except NoHandshake as error:
-            return Served(address, None, valid=False, problem=error.problem, silent=error.silent)
-        return presented(address, chain_der, self._trust, name, self._now())
-
-
-class _Looking:
-    """One look, by many threads: the first that notices that the run was stopped ends it for all
-    (`ports.progress.Pause`).
-    """
-
-    def __init__(self, pause: Pause) -> None:
-        self._pause = pause
-        self._over = threading.Event()
-
-    def end(self) -> None:
-        """Begin nothing more."""
-        self._over.set()
-
-    def must_go_on(self) -> None:
-        """Raise `Interrupted` when the run no longer waits for the rest."""
-        if self._over.is_set():
-            raise Interrupted(Text("stopped"))
-        try:
-            self._pause(0)
-        except Interrupted:
-            self.end()
-            raise
-
-
-def _asked(domain: str) -> str:
-    if identifiers.is_wildcard(domain):
-        return f"certferry-probe.{identifiers.base_name(domain)}"
-    return domain
+        return (*seen, *unseen)
 
 
 TIMEOUT = 10.0
@@ -155,39 +132,38 @@ TIMEOUT = 10.0
 
 
 def served_chain(address: str, port: int, host: str, within: float = TIMEOUT) -> list[bytes]:
-    """Shake hands with SNI, of which an address has none (RFC 6066 §3), and give what is served as
-    DER, leaf first, unread: at least one. `within` so many seconds it connects, and answers.
+    """Shake hands with SNI, of which an address has none (RFC 6066 §3), and return what is served
+    as DER, leaf first, unread: at least one. `within` so many seconds it connects, and answers.
 
     Raises `NoHandshake`.
     """
+    # Any certificate is taken: it is judged afterwards, when it has been seen.
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
     try:
         with (
             socket.create_connection((address, port), within) as connection,
-            _context().wrap_socket(connection, server_hostname=host) as session,
+            context.wrap_socket(connection, server_hostname=host) as session,
         ):
             chain_der = _chain(session)
     except TimeoutError as error:
-        raise no_answer(int(within)) from error
+        message = Text("no answer within {seconds} seconds", seconds=int(within))
+        hint = Text("the address is down, or a firewall on the way drops the connection")
+        raise NoHandshake(EdgeProblemCode.TIMED_OUT, message, hint, silent=True) from error
     except ssl.SSLError as error:
         raise refused_handshake(error) from error
     except OSError as error:
         raise not_connected(error, address) from error
     if not chain_der:
-        raise NoHandshake(NO_CERTIFICATE, silent=False)
+        message = Text("it presents no certificate")
+        raise NoHandshake(EdgeProblemCode.NO_CERTIFICATE, message, _HTTPS_OFF)
     return chain_der
 
 
-def _context() -> ssl.SSLContext:
-    """A client that takes any certificate: it is judged afterwards, when it has been seen."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context
-
-
 def _chain(session: ssl.SSLSocket) -> list[bytes]:
-    """The chain as sent. Public from Python 3.13; before that on the wrapped object, which has
-    had it since 3.10.
+    """Return the chain as sent. Public from Python 3.13; before that on the wrapped object, which
+    has had it since 3.10.
     """
     if hasattr(session, "get_unverified_chain"):
         return list(session.get_unverified_chain() or ())
@@ -214,15 +190,10 @@ def presented(
         problem = trust.problem(chain, host, now)
     except Exception:  # noqa: BLE001 - the library reads lazily, and documents no exceptions
         return seen
-    return replace(seen, valid=problem is None, problem=problem, chain=_facts(chain))
-
-
-def _facts(chain: Sequence[x509.Certificate]) -> tuple[Presented, ...]:
-    """Return the facts of the chain, for people: where they cannot be read, the verdict stays."""
-    try:
-        return facts_of(chain)
-    except Exception:  # noqa: BLE001 - the library reads lazily, and documents no exceptions
-        return ()
+    seen = replace(seen, valid=problem is None, problem=problem)
+    with suppress(Exception):  # as above: the facts are for people, and the verdict stays
+        seen = replace(seen, chain=facts_of(chain))
+    return seen
 
 
 _OURS = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
@@ -240,60 +211,16 @@ _TOO_OLD = {"UNSUPPORTED_PROTOCOL", "TLSV1_ALERT_PROTOCOL_VERSION", "NO_PROTOCOL
 
 _HTTPS_OFF = Text("turn HTTPS on for the domain where it is served, and bind a certificate to it")
 
-NO_CERTIFICATE = Problem(
-    EdgeProblemCode.NO_CERTIFICATE, Text("it presents no certificate"), _HTTPS_OFF
-)
-
 
 class NoHandshake(Exception):
     """The address gave no certificate; `problem` says why, `silent` that it was not reached."""
 
-    def __init__(self, problem: Problem, *, silent: bool) -> None:
-        super().__init__(str(problem.message))
-        self.problem = problem
+    def __init__(
+        self, code: EdgeProblemCode, message: Text, hint: Text, *, silent: bool = False
+    ) -> None:
+        super().__init__(str(message))
+        self.problem = Problem(code, message, hint)
         self.silent = silent
-
-
-def no_answer(seconds: int) -> NoHandshake:
-    """Return that an address sent nothing for so long."""
-    problem = Problem(
-        EdgeProblemCode.TIMED_OUT,
-        Text("no answer within {seconds} seconds", seconds=seconds),
-        Text("the address is down, or a firewall on the way drops the connection"),
-    )
-    return NoHandshake(problem, silent=True)
-
-
-_CLOSED_IN_HANDSHAKE = Problem(
-    EdgeProblemCode.HANDSHAKE_FAILED,
-    Text("the handshake failed: the address closed the connection"),
-    _HTTPS_OFF,
-)
-_NO_TLS = Problem(
-    EdgeProblemCode.NO_TLS,
-    Text("the address does not speak TLS at this port"),
-    Text("name the port with --port, or `port` under [verify]"),
-)
-_OLD_TLS = Problem(
-    EdgeProblemCode.OLD_TLS,
-    Text("the handshake failed: no TLS version that clients still speak"),
-    Text("turn on TLS 1.2 and TLS 1.3 for the domain where it is served"),
-)
-_REFUSED = Problem(
-    EdgeProblemCode.REFUSED,
-    Text("the address refuses connections at this port"),
-    Text("check the port, and that HTTPS is on for the domain where it is served"),
-)
-_CLOSED = Problem(
-    EdgeProblemCode.CLOSED,
-    Text("the address closed the connection"),
-    Text("a firewall may filter the name of the host; ask the CDN's support if it stays"),
-)
-_NO_IPV6 = Problem(
-    EdgeProblemCode.NO_IPV6,
-    Text("this machine has no IPv6, so the address was not looked at"),
-    Text("look from a machine that has IPv6"),
-)
 
 
 def refused_handshake(error: ssl.SSLError) -> NoHandshake:
@@ -301,40 +228,44 @@ def refused_handshake(error: ssl.SSLError) -> NoHandshake:
     protocol before it, and not always `ALERT`.
     """
     reason = error.reason or ""
+    if reason in _NOT_TLS:
+        message = Text("the address does not speak TLS at this port")
+        hint = Text("name the port with --port, or `port` under [verify]")
+        return NoHandshake(EdgeProblemCode.NO_TLS, message, hint)
+    if reason in _TOO_OLD:
+        message = Text("the handshake failed: no TLS version that clients still speak")
+        hint = Text("turn on TLS 1.2 and TLS 1.3 for the domain where it is served")
+        return NoHandshake(EdgeProblemCode.OLD_TLS, message, hint)
     named = reason.removeprefix("SSLV3_").removeprefix("TLSV1_").removeprefix("TLSV13_")
+    message = Text("the handshake failed")
     if isinstance(error, ssl.SSLEOFError):
-        problem = _CLOSED_IN_HANDSHAKE
-    elif reason in _NOT_TLS:
-        problem = _NO_TLS
-    elif reason in _TOO_OLD:
-        problem = _OLD_TLS
-    else:
+        message = Text("the handshake failed: the address closed the connection")
+    elif named != reason:
         alert = named.removeprefix("ALERT_").lower()
         message = Text("the handshake failed (TLS alert {alert})", alert=alert)
-        message = Text("the handshake failed") if named == reason else message
-        problem = Problem(EdgeProblemCode.HANDSHAKE_FAILED, message, _HTTPS_OFF)
-    return NoHandshake(problem, silent=False)
+    return NoHandshake(EdgeProblemCode.HANDSHAKE_FAILED, message, _HTTPS_OFF)
 
 
 def not_connected(error: OSError, address: str) -> NoHandshake:
     """Return why the system could not connect."""
     if error.errno in _OURS:
-        problem = Problem(
-            EdgeProblemCode.NOT_ASKED,
-            Text("this machine could not ask it: {problem}", problem=system_words(error)),
-            Text("raise the limit of open files (`ulimit -n`), or look again later"),
-        )
-        return NoHandshake(problem, silent=False)
+        message = Text("this machine could not ask it: {problem}", problem=system_words(error))
+        hint = Text("raise the limit of open files (`ulimit -n`), or look again later")
+        return NoHandshake(EdgeProblemCode.NOT_ASKED, message, hint)
     if isinstance(error, ConnectionRefusedError):
-        problem = _REFUSED
+        code = EdgeProblemCode.REFUSED
+        message = Text("the address refuses connections at this port")
+        hint = Text("check the port, and that HTTPS is on for the domain where it is served")
     elif isinstance(error, ConnectionResetError | ConnectionAbortedError | BrokenPipeError):
-        problem = _CLOSED
+        code = EdgeProblemCode.CLOSED
+        message = Text("the address closed the connection")
+        hint = Text("a firewall may filter the name of the host; ask the CDN's support if it stays")
     elif ":" in address and error.errno in _NO_WAY:
-        problem = _NO_IPV6
+        code = EdgeProblemCode.NO_IPV6
+        message = Text("this machine has no IPv6, so the address was not looked at")
+        hint = Text("look from a machine that has IPv6")
     else:
-        problem = Problem(
-            EdgeProblemCode.UNREACHABLE,
-            Text("the address cannot be reached: {problem}", problem=system_words(error)),
-            Text("check this machine's network, and that the DNS record is right"),
-        )
-    return NoHandshake(problem, silent=True)
+        code = EdgeProblemCode.UNREACHABLE
+        message = Text("the address cannot be reached: {problem}", problem=system_words(error))
+        hint = Text("check this machine's network, and that the DNS record is right")
+    return NoHandshake(code, message, hint, silent=True)

@@ -27,8 +27,8 @@ from certferry.core.certificates.chain import (
     what_is_wrong,
     without_valid_signer,
 )
+from certferry.core.certificates.names import is_address
 from certferry.core.certificates.pem import common_name
-from certferry.core.discovery.watched import is_address
 from certferry.errors import ConfigError
 from certferry.problem import Problem
 from certferry.system_words import system_words
@@ -122,7 +122,7 @@ def _unreadable(bundle: Path, problem: Text) -> ConfigError:
 
 
 _MOST_READ = 16
-"""Certificates of a chain that are looked at: a hostile edge could have us compare hundreds."""
+"""Certificates of a chain that are read: a hostile edge could have us compare hundreds."""
 _LONGEST_NAME = 200  # characters; a subject may hold anything
 
 Roots = Mapping[x509.Name, Sequence[x509.Certificate]]

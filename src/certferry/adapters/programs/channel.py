@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Annotated
 
 from certferry.adapters.programs import run as programs
-from certferry.core.assessment.notifications import Message
+from certferry.core.assessment.notices import Message
 from certferry.errors import ConfigError, DeployError
 from certferry.ports.adapter import Context, Variable
 from certferry.ports.notifier import Answered, Notifier, RefusedForGood, Sent

@@ -163,7 +163,7 @@ def _end(process: subprocess.Popen[bytes], output: Output) -> None:
 
 
 def _has_ended(process: subprocess.Popen[bytes]) -> bool:
-    """Look without reaping it: until then no other process gets its group's number."""
+    """Check without reaping it: until then no other process gets its group's number."""
     return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 

@@ -7,17 +7,17 @@ writes for seconds.
 
 What the target does, in the order of a run:
 
-1. **Observe.** `target` reads the account's lists (`account`, at most every few seconds),
-   chooses the domains of a deployment and reads the detail of each (`cdn`, `kodo`, `live`);
+1. **Observe.** `observe` chooses the domains of a deployment: `account` has the CDN's list, read at
+   most every few seconds, and the detail of each; `parts` has Kodo's and Pili's domains.
    `certificates` finds our copies.
 2. **Upload.** `certificates` uploads a chain and key once, under the lineage's label, and takes
    back an uploaded copy that an earlier run had no time to store.
 3. **Bind.** `cdn` sends `httpsconf`, or `sslize` where HTTPS is off, with the settings that are
-   there; `kodo` calls `/cert/bind`, `live` Pili's call. The next observation says whether it
-   took effect.
+   there; `parts` calls `/cert/bind`, or Pili's call. The next observation says whether it took
+   effect.
 4. **Retire.** `certificates` removes a copy that carries our label and that nothing binds.
 
-`wire` knows hosts and signatures, `transport` sends one call and reads pages, `client` has the
-calls, `records` their fields, `errors` what each code means. `survey` lists all of an account
-for `discover`, `init` and `doctor`.
+`target` has the settings and leads through these. `client` has the calls and sends each to the
+first endpoint that answers it; `wire` knows hosts, signatures and answers, `records` the fields,
+`errors` what each code means. `survey` is for `discover`, `init` and `doctor`.
 """

@@ -1,24 +1,32 @@
 """What a Qiniu account holds: listed at most every few seconds, our own writes always counted in.
 
-A thousand lineages on one account look at the same lists, and Qiniu's lists may lag behind a
+A thousand lineages on one account read the same lists, and Qiniu's lists may lag behind a
 write for some seconds (docs/facts/qiniu.md §5.1): without the memory of what was just uploaded, it
-would be uploaded again.
+would be uploaded again. The detail of a domain stands while the list of domains shows no change,
+since at ten requests a second ten thousand domains take a quarter of an hour.
 """
 
 from __future__ import annotations
 
-import itertools
 import logging
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Generic, TypeVar
 
 import msgspec
 
 from certferry.adapters.qiniu.client import QiniuClient
-from certferry.adapters.qiniu.errors import QiniuFailure
-from certferry.adapters.qiniu.records import BucketDomain, CertificateRecord, DomainItem, name_here
+from certferry.adapters.qiniu.errors import NO_SUCH_DOMAIN, QiniuFailure
+from certferry.adapters.qiniu.records import (
+    CertificateRecord,
+    DomainItem,
+    DomainRecord,
+    decode,
+    name_at_qiniu,
+    name_here,
+)
 from certferry.ports.progress import Pause
 from certferry.ports.state import AccountMemory
 
@@ -28,33 +36,25 @@ LIST_AGE = 5.0  # seconds that a list is good for
 CERTIFICATES_AGE = 30.0  # seconds; what this process uploads and removes is counted in anyway
 PER_SECOND = 50  # certificates for which a list may be a second older before an upload
 OWN_WRITES_AGE = 120.0  # seconds until any list shows what we wrote
-SOURCES_AGE = 300.0  # seconds; one request per bucket, and buckets change their domains seldom
 
-_NAMES, _SHORT = "names of certificates", "short"
-"""A note of the account and what it says."""
+DETAIL_AGE = 300.0
+"""Seconds that a detail is good for while the list shows no change. That each change moves what is
+compared is a guess, so it is not good for ever."""
+TASK_AGE = 900.0
+"""The same while Qiniu works on the domain: what can change then is in the list."""
+NOTE_AGE = timedelta(hours=36)
+"""How long a later run goes by what this one read: the next of daily runs does, the one after it
+reads everything anew."""
+
+CROWD, DOMAINS_PER_SECOND = 100, 400
+"""Domains up to which the list is as fresh as each wait wants it, and, of larger accounts, domains
+for which it may be a second old: reading it must not take the requests that their changes need."""
+
+AT_WORK = "processing"
 
 T = TypeVar("T")
 Clock = Callable[[], float]
-
-
-@dataclass(frozen=True, slots=True)
-class Sources:
-    """The Kodo source domains of an account, by certferry's spelling of their names. `failure` says
-    why there may be more: some buckets, or all, could not be looked at.
-    """
-
-    domains: Mapping[str, BucketDomain]
-    failure: QiniuFailure | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class DomainList:
-    """The CDN and DCDN domains of an account, by certferry's spelling of their names. A `number`
-    distinguishes it from the lists that were read before.
-    """
-
-    number: int
-    by_name: Mapping[str, DomainItem]
+"""Counts seconds, and never goes back."""
 
 
 class TtlCache(Generic[T]):
@@ -77,10 +77,9 @@ class TtlCache(Generic[T]):
             return self._found[1]
 
     @property
-    def cached(self) -> T | None:
-        """The value that was fetched last, however old."""
-        found = self._found
-        return None if found is None else found[1]
+    def cached(self) -> tuple[float, T] | None:
+        """The value that was fetched last, however old, and when it was asked for."""
+        return self._found
 
     def forget(self) -> None:
         """Let the next caller fetch it."""
@@ -88,148 +87,264 @@ class TtlCache(Generic[T]):
             self._found = None
 
 
-class QiniuAccount:
-    """The lists of one account: CDN and DCDN `domains`, Kodo's `sources` as far as the keys may see
-    them, and the certificate of each source that has one (`bindings`). Reading them raises
-    `QiniuFailure`. `clock` counts seconds and never goes back.
-    """
+class Notes(Generic[T]):
+    """Values of one type that later runs find in the account's memory."""
 
-    def __init__(self, client: QiniuClient, clock: Clock, memory: AccountMemory) -> None:
-        self._client = client
+    def __init__(self, memory: AccountMemory, type_: type[T], prefix: str = "") -> None:
         self._memory = memory
+        self._type = type_
+        self._prefix = prefix
+
+    def read(self, name: str) -> T | None:
+        """Return a note's value; `None` where there is none, or a newer certferry wrote it."""
+        text = self._memory.note(self._prefix + name)
+        if text is None:
+            return None
+        try:
+            return decode(text.encode(), self._type)
+        except ValueError as problem:
+            log.debug("the note %r is passed over: %s", name, problem)
+            return None
+
+    def write(self, name: str, value: T) -> None:
+        """Replace a note."""
+        text = msgspec.json.encode(value).decode()
+        self._memory.update(self._prefix + name, lambda _: text)
+
+    def remove(self, name: str) -> None:
+        """Remove a note, if it is there."""
+        if self._memory.note(self._prefix + name) is not None:
+            self._memory.update(self._prefix + name, lambda _: None)
+
+
+class Certificates:
+    """The certificates of an account, by id. Reading them raises `QiniuFailure`."""
+
+    def __init__(self, client: QiniuClient, clock: Clock) -> None:
         self._clock = clock
-        self._certificates = TtlCache(self._list_certificates, CERTIFICATES_AGE, clock)
-        self.domains = TtlCache(self._list_domains, LIST_AGE, clock)
-        self.sources = TtlCache(self._list_sources, SOURCES_AGE, clock)
-        self.bindings = TtlCache(self._list_bindings, LIST_AGE, clock)
-        self._numbers = itertools.count(1)
-        self._seen_sources: dict[str, BucketDomain] = {}
+        self._listed = TtlCache(
+            lambda: {record.certid: record for record in client.list_certificates()},
+            CERTIFICATES_AGE,
+            clock,
+        )
         self._lock = threading.Lock()
         # An id → what became of it by our hand (None: removed), and when.
         self._own: dict[str, tuple[float, CertificateRecord | None]] = {}
 
-    def certificates(
-        self, *, anew: bool = False, age: float | None = None
-    ) -> dict[str, CertificateRecord]:
-        """Return the certificates by id. Raises `QiniuFailure`."""
-        found = dict(self._certificates.get(anew=anew, age=age))
-        for cert_id, record in self._own_writes():
+    def all(self, *, anew: bool = False, age: float | None = None) -> dict[str, CertificateRecord]:
+        """Return every certificate, our own writes counted in."""
+        found = dict(self._listed.get(anew=anew, age=age))
+        with self._lock:
+            oldest = self._clock() - OWN_WRITES_AGE
+            self._own = {id_: own for id_, own in self._own.items() if own[0] > oldest}
+            own_writes = list(self._own.items())
+        for cert_id, (_, record) in own_writes:
             if record is None:
                 found.pop(cert_id, None)
             else:
                 found.setdefault(cert_id, record)
         return found
 
-    @property
-    def age_for_uploads(self) -> float:
-        """How old the list may be in which a copy is looked for before an upload, since another
-        machine may have had the lineage's lease a moment ago; of a long list, not to read it for
-        each of many uploads.
+    def find(self, cert_id: str) -> CertificateRecord | None:
+        """Return a certificate, `None` where there is none, also in a list that is read now."""
+        return self.all().get(cert_id) or self.all(anew=True).get(cert_id)
+
+    def for_uploads(self) -> dict[str, CertificateRecord]:
+        """Return the list in which a copy is looked for before an upload, as fresh as another
+        machine needs that had the lineage's lease a moment ago; a long one, not read for each of
+        many uploads.
         """
-        listed = self._certificates.cached
-        return max(LIST_AGE, 0.0 if listed is None else len(listed) / PER_SECOND)
+        cached = self._listed.cached
+        return self.all(age=max(LIST_AGE, 0.0 if cached is None else len(cached[1]) / PER_SECOND))
 
-    @property
-    def wants_short_names(self) -> bool:
-        """Whether Qiniu once refused the usual name of a certificate as too long."""
-        return self._memory.note(_NAMES) == _SHORT
-
-    def note_short_names(self) -> None:
-        """Have every later upload take the short name at once, in later runs too."""
-        self._memory.update(_NAMES, lambda _: _SHORT)
-
-    def note_uploaded(self, record: CertificateRecord) -> None:
-        """Count a certificate in from now on."""
-        self._note(record.certid, record)
-
-    def note_removed(self, cert_id: str) -> None:
-        """Count a certificate out from now on."""
-        self._note(cert_id, None)
+    def note_own(self, cert_id: str, record: CertificateRecord | None) -> None:
+        """Count a certificate in from now on, or out where there is no record of it."""
+        with self._lock:
+            self._own[cert_id] = (self._clock(), record)
 
     def forget_own(self, cert_id: str) -> None:
         """Let the list alone decide, before a removal is looked for in it."""
         with self._lock:
             self._own.pop(cert_id, None)
 
-    def forget_lists(self) -> None:
-        """Have the next look read what domains and certificates there are, and what source domains
-        are bound to: another run may have changed it.
+    def forget(self) -> None:
+        """Have the next caller read the list."""
+        self._listed.forget()
+
+
+class Note(msgspec.Struct, frozen=True):
+    """What the account's memory keeps of a domain: its detail, and when it was read."""
+
+    at: datetime
+    detail: DomainRecord
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A detail, when it was read, and since when Qiniu has been seen at work on the domain."""
+
+    detail: DomainRecord
+    read_at: float
+    at_work_since: float | None
+
+
+class Details:
+    """The CDN and DCDN domains of an account: the list, and the detail of each. Raises
+    `QiniuFailure`. Safe to share between threads; `now` is the wall clock.
+    """
+
+    def __init__(
+        self, client: QiniuClient, memory: AccountMemory, clock: Clock, now: Callable[[], datetime]
+    ) -> None:
+        self._client = client
+        self._notes = Notes(memory, Note, "domain: ")
+        self._clock = clock
+        self._now = now
+        self.listed = TtlCache(self._list, LIST_AGE, clock)
+        self._lock = threading.Lock()
+        # Without a value: what an earlier run read has had its one use.
+        self._known: dict[str, _Known | None] = {}
+        self._unlisted_until = clock()
+
+    def read(self, domain: str) -> DomainRecord:
+        """Return a domain's detail to observe it by: what is known of it, where the list shows that
+        it is so still. What an earlier run read is good for one observation, so that what is done
+        about it is decided by a detail that was read now.
         """
-        for cache in (self._certificates, self.domains, self.bindings):
-            cache.forget()
-
-    def forget_certificates(self) -> None:
-        """Have the next look read which there are."""
-        self._certificates.forget()
-
-    def _note(self, cert_id: str, record: CertificateRecord | None) -> None:
         with self._lock:
-            self._own[cert_id] = (self._clock(), record)
+            is_first = domain not in self._known
+            known = self._known.setdefault(domain, None)
+        note = self._note(domain) if is_first else None
+        if known is None and note is None:
+            return self.read_now(domain)
+        item = self._fresh_list(known).get(domain)
+        if item is None:
+            return self.read_now(domain)
+        if known is None:
+            return note if note and shows_no_change(item, note) else self.read_now(domain)
+        age = TASK_AGE if known.detail.operating_state == AT_WORK else DETAIL_AGE
+        if self._clock() - known.read_at >= age:
+            return self.read_now(domain)
+        if self._is_listed_before(known.read_at) or shows_no_change(item, known.detail):
+            return known.detail
+        if item.operating_state != AT_WORK:
+            return self.read_now(domain)
+        # The certificate and the settings are those from before, until the change is done.
+        return self._keep(domain, _as_listed(known.detail, item), known.read_at)
 
-    def _own_writes(self) -> list[tuple[str, CertificateRecord | None]]:
+    def read_now(self, domain: str) -> DomainRecord:
+        """Return a domain's detail as it is, for a write to go by."""
+        read_at = self._clock()
+        try:
+            detail = self._client.read_domain(name_at_qiniu(domain))
+        except QiniuFailure as failure:
+            if failure.code in NO_SUCH_DOMAIN:
+                self._known[domain] = None
+            raise
+        if detail.operating_state == "success":
+            self._notes.write(domain, Note(self._now(), detail))
+        return self._keep(domain, detail, read_at)
+
+    def survey(self, item: DomainItem) -> DomainRecord:
+        """Return the detail of a domain that was just listed: from the list alone where there is no
+        HTTPS, and what an earlier run read, where nothing has changed since.
+        """
+        if (without_https := item.without_https) is not None:
+            return without_https
+        note = self._note(name_here(item.name))
+        if note is not None and shows_no_change(item, note):
+            return note
+        return self._client.read_domain(item.name)
+
+    def forget(self, domain: str) -> None:
+        """Have the next observation, also a later run's, read a domain that is about to change."""
+        self._known[domain] = None
+        self._notes.remove(domain)
+
+    def note_change(self, domain: str, before: DomainRecord) -> None:
+        """Store that Qiniu works on a domain, until a newer list or the domain itself says
+        otherwise.
+        """
+        processing = msgspec.structs.replace(
+            before, operating_state=AT_WORK, modify_at=None, oper_task_id=None
+        )
+        if self._freshest() == 0:
+            self.listed.forget()
+        self._keep(domain, processing, self._clock())
+
+    def _list(self) -> dict[str, DomainItem]:
+        return {name_here(item.name): item for item in self._client.list_domains()}
+
+    def _note(self, domain: str) -> DomainRecord | None:
+        note = self._notes.read(domain)
+        is_young = note is not None and timedelta(0) <= self._now() - note.at < NOTE_AGE
+        return note.detail if note is not None and is_young else None
+
+    def _keep(self, domain: str, detail: DomainRecord, read_at: float) -> DomainRecord:
         with self._lock:
-            oldest = self._clock() - OWN_WRITES_AGE
-            self._own = {id_: own for id_, own in self._own.items() if own[0] > oldest}
-            return [(cert_id, record) for cert_id, (_, record) in self._own.items()]
+            known, since = self._known.get(domain), None
+            if detail.operating_state == AT_WORK:
+                since = self._clock() if known is None else known.at_work_since or self._clock()
+            self._known[domain] = _Known(detail, read_at, since)
+        return detail
 
-    def _list_certificates(self) -> dict[str, CertificateRecord]:
-        return {record.certid: record for record in self._client.list_certificates()}
+    def _is_listed_before(self, read_at: float) -> bool:
+        cached = self.listed.cached
+        return cached is not None and cached[0] < read_at
 
-    def _list_domains(self) -> DomainList:
-        items = self._client.list_domains()
-        return DomainList(next(self._numbers), {name_here(item.name): item for item in items})
-
-    def _list_bindings(self) -> dict[str, str]:
-        return {name_here(one.domain): one.certid for one in self._client.list_bindings()}
-
-    def _list_sources(self) -> Sources:
-        """List the source domains of every bucket that can be read.
-
-        A bucket that cannot hides its own domains only: a sub-account's rights may end at it. One
-        whose domains were read before keeps them: a domain that a run waits for must not vanish
-        because Kodo fails for a moment.
+    def _fresh_list(self, known: _Known | None) -> Mapping[str, DomainItem]:
+        """Return the list, as fresh as the wait for the domain wants it, an empty one where it
+        cannot be read. Raises what a read of the domain would fail of as well.
         """
-        found: dict[str, BucketDomain] = {}
-        earlier, self._seen_sources = self._seen_sources, found
-        failure: QiniuFailure | None = None
+        if self._clock() < self._unlisted_until:
+            return {}
         try:
-            for bucket in self._client.list_buckets():
-                before, failure_before = len(found), failure
-                failure = self._read_bucket(bucket, found, failure)
-                if failure is not failure_before and len(found) == before:
-                    found |= {n: d for n, d in earlier.items() if d.tbl == bucket}
-        except QiniuFailure as stopped:
-            failure = stopped
-            found |= {name: d for name, d in earlier.items() if name not in found}
-        if failure is not None:
-            log.info("Kodo's source domains cannot all be listed: %s", failure)
-        return Sources(found, failure)
-
-    def _read_bucket(
-        self, bucket: str, found: dict[str, BucketDomain], failure: QiniuFailure | None
-    ) -> QiniuFailure | None:
-        """Add a bucket's source domains to those found, and return the last failure. Raises what
-        the next bucket would fail of as well: a rate, a wrong clock, no connection, two silences or
-        broken answers, each of which takes its time.
-        """
-        try:
-            domains = self._client.list_bucket_domains(bucket)
-        except QiniuFailure as unread:
-            again = failure is not None and failure.maybe_done and unread.maybe_done
-            if (unread.is_common and not unread.is_denied) or unread.silent or again:
+            return self.listed.get(age=self._list_age(known))
+        except QiniuFailure as failure:
+            if failure.is_common:
                 raise
-            return unread
-        found |= {
-            name_here(d.domain): msgspec.structs.replace(d, tbl=bucket)
-            for d in domains
-            if d.is_source
-        }
-        return failure
+            log.info("the list of domains cannot be read; each is read by itself: %s", failure)
+            self._unlisted_until = self._clock() + LIST_AGE
+            return {}
+
+    def _list_age(self, known: _Known | None) -> float:
+        """Return how old the list may be: see `core.reasons`, which leaves this much of its rule
+        to targets.
+        """
+        if known is None or known.at_work_since is None:
+            return LIST_AGE
+        waited = self._clock() - known.at_work_since
+        return min(max(waited / 60 + 0.2, self._freshest()), LIST_AGE)
+
+    def _freshest(self) -> float:
+        cached = self.listed.cached
+        count = 0 if cached is None else len(cached[1])
+        return 0 if count <= CROWD else count / DOMAINS_PER_SECOND
+
+
+def shows_no_change(item: DomainItem, detail: DomainItem) -> bool:
+    """Return whether the list shows a domain as it was when its detail was read: the last change,
+    its task, and the state. One without the first two may have changed.
+    """
+    pairs = ((item.modify_at, detail.modify_at), (item.oper_task_id, detail.oper_task_id))
+    known = [one == other for one, other in pairs if one and other]
+    return bool(known) and all(known) and item.operating_state == detail.operating_state
+
+
+def _as_listed(detail: DomainRecord, item: DomainItem) -> DomainRecord:
+    return msgspec.structs.replace(
+        detail,
+        operating_state=AT_WORK,
+        operating_state_desc=None,
+        operation_type=str(item.operation_type or "") or None,
+        modify_at=item.modify_at,
+        oper_task_id=item.oper_task_id,
+    )
 
 
 ATTEMPTS = 2  # at a write whose answer does not come
-# Seconds before each look for a write without an answer: it may still be on its way.
-LOOKS = (0.5, 1.5, 4.0)
+# Seconds before each search for a write without an answer: it may still be on its way.
+SEARCHES = (0.5, 1.5, 4.0)
 
 
 class Settler:
@@ -238,8 +353,8 @@ class Settler:
     def __init__(self, pause: Pause) -> None:
         self._pause = pause
 
-    def until_settled(self, write: Callable[[], T], look: Callable[[], T | None]) -> T:
-        """Write; when the answer is lost, look whether it was done before doing it again."""
+    def until_settled(self, write: Callable[[], T], find: Callable[[], T | None]) -> T:
+        """Write; when the answer is lost, find out whether it was done before doing it again."""
         for _ in range(ATTEMPTS):
             try:
                 return write()
@@ -247,15 +362,8 @@ class Settler:
                 if not failure.maybe_done:
                     raise
                 lost = failure
-            found = self._look_for(look)
-            if found is not None:
-                return found
+            for seconds in SEARCHES:
+                self._pause(seconds)
+                if (found := find()) is not None:
+                    return found
         raise lost
-
-    def _look_for(self, look: Callable[[], T | None]) -> T | None:
-        for seconds in LOOKS:
-            self._pause(seconds)
-            found = look()
-            if found is not None:
-                return found
-        return None

@@ -2,112 +2,74 @@
 
 from __future__ import annotations
 
-import logging
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields
-from datetime import datetime, timedelta
-from typing import Annotated, Literal
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from functools import partial
 
-import msgspec
-
-from certferry.adapters.qiniu.account import LIST_AGE, DomainList, QiniuAccount, Settler
+from certferry.adapters.qiniu.account import AT_WORK, Details, Settler
 from certferry.adapters.qiniu.client import QiniuClient
-from certferry.adapters.qiniu.errors import HTTPS_IS_OFF, NO_SUCH_DOMAIN, UNCHANGED, QiniuFailure
+from certferry.adapters.qiniu.errors import (
+    HTTPS_IS_OFF,
+    UNCHANGED,
+    QiniuFailure,
+    advice_on,
+    attempt,
+    rejected,
+)
 from certferry.adapters.qiniu.records import (
-    NOT_SERVED_BY_ITSELF,
-    SWITCHED_OFF,
     CertificateRecord,
     DomainItem,
     DomainRecord,
     HttpsConf,
-    decode,
-    first_conf,
-    is_in_force,
-    kind_of,
-    must_be_at_rest,
-    name_at_qiniu,
     name_here,
-    observe,
-    unavailable,
-    wanted_conf,
 )
-from certferry.adapters.qiniu.wire import Hosts
 from certferry.core.certificates.certificate import covered_by
-from certferry.core.desired.certificate import DesiredHttps, Kind
-from certferry.core.observed.observation import ObservedDomain
-from certferry.core.secret import Secret
-from certferry.errors import DeployError, TargetInUse
-from certferry.ports.adapter import CommonNameRule, Variable
-from certferry.ports.state import AccountMemory
-from certferry.text import Text
+from certferry.core.desired.certificate import DesiredHttps
+from certferry.core.observed.observation import DomainState, ObservedDomain
+from certferry.core.observed.records import TargetTask
+from certferry.core.redaction import quoted, quoted_code
+from certferry.errors import DeployError, TargetBusy, TargetInUse
+from certferry.text import LINEAGE, Text
 
 
 class CdnDomains:
     """Raises `QiniuFailure` and `DeployError`."""
 
-    def __init__(
-        self, client: QiniuClient, account: QiniuAccount, details: Details, settler: Settler
-    ) -> None:
+    def __init__(self, client: QiniuClient, details: Details, settler: Settler) -> None:
         self._client = client
-        self._account = account
         self._details = details
         self._settler = settler
 
-    def names(self) -> frozenset[str]:
-        """Return the names of all domains, as certferry spells them."""
-        return frozenset(self._account.domains.get().by_name)
-
     def has(self, domain: str) -> bool:
         """Return whether the account has such a domain."""
-        return domain in self.names()
+        return domain in self._details.listed.get()
 
     def served_by_themselves(self) -> dict[str, DomainItem]:
         """Return the domains that take a certificate of their own, by name."""
-        return {
-            name: item
-            for name, item in self._account.domains.get().by_name.items()
-            if item.type not in NOT_SERVED_BY_ITSELF
-        }
+        listed = self._details.listed.get()
+        return {name: item for name, item in listed.items() if item.by_itself}
 
-    def found(
-        self, domains: Iterable[str], left_out: list[ObservedDomain], *, anew: bool
-    ) -> Iterator[ObservedDomain]:
-        """Observe domains that are listed, by what was read of them before unless that is to be
-        read `anew`.
+    def read(
+        self, domains: Iterable[str], *, anew: bool
+    ) -> Iterator[tuple[str, DomainRecord | QiniuFailure]]:
+        """Read domains, by what was read of them before unless that is to be read `anew`: also the
+        list may lag behind what another run has just changed.
 
-        These were not named, so one that has just been removed is no trouble, nor is one that is
-        switched off at Qiniu: that is added to `left_out`. The failure of one hides no other; only
-        what the next one would fail of as well ends the look: refused keys, a rate limit, no
-        connection, and silence twice in a row, since each takes minutes.
+        The failure of one hides no other. Only what the next one would fail of as well is raised:
+        refused keys, a rate limit, no connection, and silence twice in a row, since each takes
+        minutes.
         """
+        read = self._details.read_now if anew else self._details.read
         was_silent = False
-        listed = self.served_by_themselves()
         for domain in domains:
-            try:
-                record = self._read(domain, anew=anew)
-            except QiniuFailure as failure:
-                if failure.is_common or (was_silent and failure.silent):
-                    raise
-                was_silent = failure.silent
-                if failure.code not in NO_SUCH_DOMAIN:
-                    kind = kind_of(listed[domain]) if domain in listed else Kind.CDN
-                    yield unavailable(domain, kind, failure.error)
-                continue
-            was_silent = False
-            found = observe(domain, record)
-            if record.operating_state in SWITCHED_OFF:
-                left_out.append(found)
-            else:
-                yield found
-
-    def named(self, domain: str, *, anew: bool) -> ObservedDomain:
-        """Observe one domain, which must be there: `NO_SUCH_DOMAIN` says that it is not."""
-        return observe(domain, self._read(domain, anew=anew))
-
-    def _read(self, domain: str, *, anew: bool) -> DomainRecord:
-        # Also the list may lag behind what another run has just changed.
-        return self._details.read_now(domain) if anew else self._details.read(domain)
+            came = attempt(partial(read, domain))
+            is_silent = False
+            if isinstance(came, QiniuFailure):
+                is_silent = came.silent
+                if came.is_common or (was_silent and is_silent):
+                    raise came
+            was_silent = is_silent
+            yield domain, came
 
     def bind(self, domain: str, remote_id: str, https: DesiredHttps) -> str | None:
         """Switch HTTPS on, or change it, unless the domain is as desired already; return the
@@ -129,18 +91,12 @@ class CdnDomains:
         """Raise `TargetInUse` for a certificate that a domain which it covers is bound to, as far
         as the domains can be read: Qiniu refuses to remove it as well.
         """
-        names = certificate.dnsnames or ()
-        for domain in self._account.domains.get().by_name:
-            if covered_by(names, domain) and self._bound(domain) == certificate.certid:
-                raise domain_uses(domain, label or certificate.certid)
-
-    def _bound(self, domain: str) -> str | None:
-        try:
-            return self._details.read(domain).bound
-        except QiniuFailure as failure:
-            if failure.is_common or failure.silent:
-                raise
-            return None
+        names, cert_id = certificate.dnsnames or (), certificate.certid
+        covered = [one for one in self._details.listed.get() if covered_by(names, one)]
+        for domain, came in self.read(covered, anew=False):
+            if not isinstance(came, QiniuFailure) and came.bound == cert_id:
+                sentence, label = Text("{domain} is still bound to {label}"), label or cert_id
+                raise rejected(sentence, advice_on(400611), TargetInUse, domain=domain, label=label)
 
     def _change(self, record: DomainRecord, conf: HttpsConf, https: DesiredHttps) -> str:
         """Write, choosing the call by what the domain has. One without HTTPS that was read as one
@@ -161,344 +117,163 @@ class CdnDomains:
         rest before, so work means ours.
         """
         now = self._client.read_domain(before.name)
-        is_taken = now.operating_state == "processing" or is_in_force(now, conf)
-        return "" if is_taken else None
+        return "" if now.operating_state == AT_WORK or is_in_force(now, conf) else None
 
 
-def domain_uses(domain: str, label: str) -> DeployError:
-    """Return the error for a certificate that a domain is bound to."""
-    return TargetInUse(
-        Text("{domain} is still bound to {label}", domain=domain, label=label),
-        hint=Text(
-            "this is normal until a change of the domain has come to its end; a later run tries"
-            " again"
-        ),
+_IS_FROZEN = (Text("{domain} is frozen at Qiniu"), 500923)
+_UNUSABLE = {
+    "frozen": _IS_FROZEN,
+    "notIcpFrozen": _IS_FROZEN,
+    "offlined": (Text("{domain} is offline at Qiniu"), 400320),
+    "deleted": (Text("{domain} is deleted at Qiniu"), 404001),
+    "waitCNAME": (Text("{domain} waits at Qiniu for its CNAME"), 404904),
+}
+"""States in which a domain cannot be changed, and the code that the advice belongs to."""
+SWITCHED_OFF = frozenset(_UNUSABLE) - {"waitCNAME"}
+"""States of domains that serve no visitors until the operator acts at Qiniu (§5.6)."""
+_STATES = {
+    "success": DomainState.READY,
+    AT_WORK: DomainState.PROCESSING,
+    "failed": DomainState.FAILED,
+}
+KNOWN_STATES = frozenset({*_UNUSABLE, *_STATES})
+
+
+def observe(domain: str, record: DomainRecord) -> ObservedDomain:
+    """Return what Qiniu shows of a domain."""
+    unusable = why_unusable(domain, record)
+    state = _STATES.get(record.operating_state or "", DomainState.UNAVAILABLE)
+    return ObservedDomain(
+        domain=domain,
+        kind=record.kind,
+        state=state if unusable is None else DomainState.UNAVAILABLE,
+        bound=record.bound,
+        https=record.settings,
+        problem=unusable or failed_change(record),
+        binding_hidden=record.hides_https,
+        task=_task(record) if state in {DomainState.PROCESSING, DomainState.FAILED} else None,
     )
 
 
-log = logging.getLogger(__name__)
-
-AT_REST, AT_WORK = "success", "processing"
-
-DETAIL_AGE = 300.0
-"""Seconds that a detail is good for while the list shows no change. That each change moves what is
-compared is a guess, so it is not good for ever."""
-TASK_AGE = 900.0
-"""The same while Qiniu works on the domain: what can change then is in the list."""
-NOTE_AGE = timedelta(hours=36)
-"""How long a later run goes by what this one read: the next of daily runs does, the one after it
-reads everything anew."""
-
-CROWD, PER_SECOND = 100, 400
-"""Domains up to which the list is as fresh as each wait wants it, and, of larger accounts, domains
-for which it may be a second old: reading it must not take the requests that their changes need."""
-
-
-class Note(msgspec.Struct, frozen=True):
-    """What the account's memory keeps of a domain: its detail, and when it was read."""
-
-    at: datetime
-    detail: DomainRecord
-
-
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """A detail, when it was read, and the number of the list at that time: all of it would be too
-    much to keep for each domain.
+def _task(record: DomainRecord) -> TargetTask:
+    """Return the change in progress, or the last one: a ticket quotes it. That
+    `modifyAt` is when it began is a guess from what the field is called; our own record counts
+    beside it (§5.2).
     """
-
-    detail: DomainRecord
-    read_at: float
-    list_number: int | None
-
-
-class Details:
-    """The details of an account's CDN domains. Raises `QiniuFailure`. Safe to share between
-    threads; `clock` counts seconds and never goes back, `now` is the wall clock.
-    """
-
-    def __init__(
-        self,
-        client: QiniuClient,
-        account: QiniuAccount,
-        memory: AccountMemory,
-        *,
-        clock: Callable[[], float],
-        now: Callable[[], datetime],
-    ) -> None:
-        self._client = client
-        self._account = account
-        self._memory = memory
-        self._clock = clock
-        self._now = now
-        self._lock = threading.Lock()
-        self._known: dict[str, _Known] = {}
-        self._processing_since: dict[str, float] = {}
-        self._notes_used: set[str] = set()
-        self._unlisted_until = clock()
-
-    def read(self, domain: str) -> DomainRecord:
-        """Return a domain's detail for a look: what is known of it, where the list shows that it is
-        so still.
-        """
-        with self._lock:
-            known = self._known.get(domain)
-        if known is None:
-            return self._noted(domain) or self.read_now(domain)
-        listed = self._listed(domain)
-        item = None if listed is None else listed.by_name.get(domain)
-        if listed is None or item is None:
-            return self.read_now(domain)
-        is_young = self._clock() - known.read_at < _age(known.detail)
-        if is_young and (known.list_number == listed.number or shows_no_change(item, known.detail)):
-            return known.detail
-        if is_young and item.operating_state == AT_WORK:
-            # The certificate and the settings are those from before, until the change is done.
-            return self._keep(domain, _as_listed(known.detail, item), known.read_at, listed)
-        return self.read_now(domain)
-
-    def read_now(self, domain: str) -> DomainRecord:
-        """Return a domain's detail as it is, for a write to go by."""
-        listed, read_at = self._account.domains.cached, self._clock()
-        try:
-            detail = self._client.read_domain(name_at_qiniu(domain))
-        except QiniuFailure as failure:
-            if failure.code in NO_SUCH_DOMAIN:
-                with self._lock:
-                    self._known.pop(domain, None)
-            raise
-        if detail.operating_state == AT_REST:
-            text = msgspec.json.encode(Note(self._now(), detail)).decode()
-            self._memory.update(_note_of(domain), lambda _: text)
-        return self._keep(domain, detail, read_at, listed)
-
-    def survey(self, item: DomainItem) -> DomainRecord:
-        """Return the detail of a domain that was just listed, for a look at the whole account: from
-        the list alone where there is no HTTPS, and what an earlier run read, where nothing has
-        changed since. At ten requests a second ten thousand domains take a quarter of an hour.
-        """
-        listed = item.without_https
-        if listed is not None:
-            return listed
-        note = self._note(name_here(item.name))
-        if note is not None and shows_no_change(item, note.detail):
-            return note.detail
-        return self._client.read_domain(item.name)
-
-    def forget(self, domain: str) -> None:
-        """Have the next look read the domain, also that of a later run: it is about to change."""
-        with self._lock:
-            self._known.pop(domain, None)
-            self._notes_used.add(domain)
-        self._memory.update(_note_of(domain), lambda _: None)
-
-    def note_change(self, domain: str, before: DomainRecord) -> None:
-        """Store that Qiniu works on a domain, until a newer list or the domain itself says
-        otherwise.
-        """
-        processing = msgspec.structs.replace(
-            before, operating_state=AT_WORK, modify_at=None, oper_task_id=None
-        )
-        if self._freshest() == 0:
-            self._account.domains.forget()
-        listed = self._account.domains.cached
-        self._keep(domain, processing, self._clock(), listed)
-
-    def _noted(self, domain: str) -> DomainRecord | None:
-        """Return what an earlier run read: for one look, so that what is done about it is decided
-        by a detail that was read now.
-        """
-        with self._lock:
-            is_used = domain in self._notes_used
-            self._notes_used.add(domain)
-        note = None if is_used else self._note(domain)
-        if note is None:
-            return None
-        listed = self._listed(domain)
-        item = None if listed is None else listed.by_name.get(domain)
-        return note.detail if item is not None and shows_no_change(item, note.detail) else None
-
-    def _note(self, domain: str) -> Note | None:
-        text = self._memory.note(_note_of(domain))
-        note = None if text is None else _parsed(text)
-        is_young = note is not None and timedelta(0) <= self._now() - note.at < NOTE_AGE
-        return note if is_young else None
-
-    def _keep(
-        self, domain: str, detail: DomainRecord, read_at: float, listed: DomainList | None
-    ) -> DomainRecord:
-        with self._lock:
-            self._known[domain] = _Known(detail, read_at, None if listed is None else listed.number)
-            if detail.operating_state == AT_WORK:
-                self._processing_since.setdefault(domain, self._clock())
-            else:
-                self._processing_since.pop(domain, None)
-        return detail
-
-    def _listed(self, domain: str) -> DomainList | None:
-        """Return the list, as fresh as the wait for the domain wants it, `None` where it cannot be
-        read. Raises what a read of the domain would fail of as well.
-        """
-        if self._clock() < self._unlisted_until:
-            return None
-        try:
-            return self._account.domains.get(age=self._list_age(domain))
-        except QiniuFailure as failure:
-            if failure.is_common:
-                raise
-            log.info("the list of domains cannot be read; each is read by itself: %s", failure)
-            self._unlisted_until = self._clock() + LIST_AGE
-            return None
-
-    def _list_age(self, domain: str) -> float:
-        """Return how old the list may be: see `core.waiting`, which leaves this much of its rule
-        to targets.
-        """
-        with self._lock:
-            since = self._processing_since.get(domain)
-        if since is None:
-            return LIST_AGE
-        waited = self._clock() - since
-        return min(max(waited / 60 + 0.2, self._freshest()), LIST_AGE)
-
-    def _freshest(self) -> float:
-        listed = self._account.domains.cached
-        count = 0 if listed is None else len(listed.by_name)
-        return 0 if count <= CROWD else count / PER_SECOND
-
-
-def shows_no_change(item: DomainItem, detail: DomainItem) -> bool:
-    """Return whether the list shows a domain as it was when its detail was read: the last change,
-    its task, and the state. One without the first two may have changed.
-    """
-    pairs = ((item.modify_at, detail.modify_at), (item.oper_task_id, detail.oper_task_id))
-    known = [one == other for one, other in pairs if one and other]
-    return bool(known) and all(known) and item.operating_state == detail.operating_state
-
-
-def _as_listed(detail: DomainRecord, item: DomainItem) -> DomainRecord:
-    return msgspec.structs.replace(
-        detail,
-        operating_state=AT_WORK,
-        operating_state_desc=None,
-        operation_type=str(item.operation_type or "") or None,
-        modify_at=item.modify_at,
-        oper_task_id=item.oper_task_id,
+    return TargetTask(
+        state=quoted(record.operating_state or ""),
+        operation=quoted(record.operation_type or "") or None,
+        since=_moment_written(record.modify_at),
+        number=quoted_code(str(record.oper_task_id or "")) or None,
     )
 
 
-def _age(detail: DomainRecord) -> float:
-    return TASK_AGE if detail.operating_state == AT_WORK else DETAIL_AGE
-
-
-def _note_of(domain: str) -> str:
-    return f"domain: {domain}"
-
-
-def _parsed(text: str) -> Note | None:
+def _moment_written(written: object) -> datetime | None:
+    """Read RFC 3339; anything else, or a moment without offset, says nothing."""
     try:
-        return decode(text.encode(), Note)
-    except ValueError as problem:  # an older or a newer certferry wrote it
-        log.debug("a note about a domain is passed over: %s", problem)
+        moment = datetime.fromisoformat(str(written))
+    except ValueError:
         return None
+    return moment if moment.tzinfo is not None else None
 
 
-WHERE_KEYS_ARE = Text("portal.qiniu.com → avatar → Key management (AK and SK of one pair)")
-ENVIRONMENT = (
-    Variable(
-        "access_key",
-        ("QINIU_ACCESS_KEY", "QINIU_AK"),
-        Text("the access key (AK) of the Qiniu account"),
-        is_public=True,
+def why_unusable(domain: str, record: DomainRecord) -> DeployError | None:
+    """Return why a domain cannot be changed, however long one waits; `None` when it can."""
+    state = "frozen" if record.uid_is_freezed else record.operating_state or ""
+    if record.type == "pan":
+        parent = name_here(record.pare_domain or "")
+        hint = Text("name the wildcard domain under `domains` in its place")
+        sentence = Text("{domain} takes its certificate from {parent}")
+        return rejected(sentence, hint, domain=domain, parent=parent)
+    if record.type == "test":
+        hint = Text("name a domain of yours under `domains`")
+        return rejected(Text("{domain} is a trial domain of Qiniu's own"), hint, domain=domain)
+    if state in _UNUSABLE:
+        sentence, code = _UNUSABLE[state]
+        return rejected(sentence, advice_on(code), domain=domain)
+    # While a change is carried out, whether another would be allowed says nothing about later.
+    if record.could_operate_by_self is False and state != AT_WORK:
+        sentence = Text("{domain} cannot be changed by self-service at Qiniu")
+        return rejected(sentence, advice_on(400407), domain=domain)
+    if state not in _STATES:
+        hint = Text("look at the domain in Qiniu's console")
+        sentence = Text("{domain} is {state} at Qiniu")
+        return rejected(sentence, hint, domain=domain, state=quoted(state or "—"))
+    return None
+
+
+def failed_change(record: DomainRecord) -> DeployError | None:
+    """Return why the last change of a domain failed, `None` when it did not."""
+    if record.operating_state != "failed":
+        return None
+    description = record.operating_state_desc or "—"
+    return rejected(
+        Text("Qiniu could not carry out {operation}: {description}"),
+        _ADVICE.get(description, _SEE_CONSOLE),
+        operation=quoted(record.operation_type or "—"),
+        # Known words are no foreign ones, and the history may keep them.
+        description=description if description in _ADVICE else quoted(description),
+    )
+
+
+_SEE_CONSOLE = Text("look at the domain in Qiniu's console, or ask its support")
+_ADVICE = {
+    "verify https crt fail": Text(
+        "Qiniu rejected the certificate; a new one is needed: `certferry sync --renew"
+        " {lineage}`, or from the client that makes it",
+        lineage=LINEAGE,
     ),
-    Variable(
-        "secret_key",
-        ("QINIU_SECRET_KEY", "QINIU_SK"),
-        Text("the secret key (SK) of the Qiniu account"),
+    "domain have no icp": Text(
+        "domains served in mainland China need an ICP filing: file it, or set another area"
     ),
-)
-ONE_ACCOUNT_A_DOMAIN = True  # to add one that exists: 400062, "domain exists" (§5)
-NEEDS_COMMON_NAME = CommonNameRule(  # others are refused with 400348 (§4.6)
-    "accept_no_common_name",
-    Text(
-        "if Qiniu takes such certificates by now, set `accept_no_common_name = true` on the account"
-    ),
-)
-
-LEAST_LIFE = "min_remaining_days"
-
-MIN_REMAINING_DAYS = 30  # what users report; Qiniu gives no number (§4.6)
+}
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """An account at Qiniu. The addresses are others only in tests and for mirrors."""
+def must_be_at_rest(domain: str, record: DomainRecord) -> None:
+    """Refuse to write to a domain that Qiniu works on, or that cannot be changed.
 
-    access_key: Secret
-    secret_key: Secret
-    api: Annotated[str, Text("the address of the API of CDN domains")] = "https://api.qiniu.com"
-    fusion: Annotated[str, Text("the address of the API of certificates")] = (
-        "https://fusion.qiniuapi.com"
-    )
-    uc: Annotated[str, Text("the address of the API of Kodo's buckets and source domains")] = (
-        "https://uc.qiniuapi.com"
-    )
-    api_backup: Annotated[str, Text("used when `api` does not answer")] = "https://api.qiniuapi.com"
-    uc_backup: Annotated[str, Text("used when `uc` does not answer")] = (
-        "https://kodo-config.qiniuapi.com"
-    )
-    pili: Annotated[str, Text("the address of the API of Pili's hubs and live domains")] = (
-        "https://pili.qiniuapi.com"
-    )
-    min_remaining_days: Annotated[
-        int, Text("a certificate with fewer days left is not uploaded: Qiniu would refuse it")
-    ] = MIN_REMAINING_DAYS
-    accept_no_common_name: Annotated[
-        bool, Text("upload certificates without a common name too; Qiniu has refused such")
-    ] = False
-
-    @property
-    def hosts(self) -> Hosts:
-        """Where Qiniu is. A mirror has a backup, and Pili, only where one is set, never Qiniu's
-        own.
-        """
-        usual = {field.name: field.default for field in fields(self)}
-        others = {
-            name: ""
-            if getattr(self, name) == usual[name] and getattr(self, main) != usual[main]
-            else getattr(self, name).rstrip("/")
-            for main, name in (("api", "api_backup"), ("uc", "uc_backup"), ("api", "pili"))
-        }
-        mains = {name: getattr(self, name).rstrip("/") for name in ("api", "fusion", "uc")}
-        return Hosts(**mains, **others)
-
-
-@dataclass(frozen=True, slots=True)
-class DeploySettings:
-    """The settings of a deployment beside its domains. `kind` is the part of Qiniu they belong to;
-    the rest is set along with the certificate, and kept where the file does not name it.
+    Raises `TargetBusy`, `TargetRejected`.
     """
+    unusable = why_unusable(domain, record)
+    if unusable is not None:
+        raise unusable
+    if record.operating_state == AT_WORK:
+        sentence = Text("Qiniu is still carrying out an earlier change of {domain} ({operation})")
+        operation = quoted(record.operation_type or "—")
+        hint = advice_on(400030)
+        raise rejected(sentence, hint, TargetBusy, domain=domain, operation=operation)
 
-    kind: Annotated[
-        Literal["auto", "cdn", "kodo", "pili"],
-        Text(
-            "the kind of the domains: `cdn` is for CDN and DCDN, `kodo` for source domains"
-            " of buckets, `pili` for live domains of hubs; with `auto` certferry finds out"
-        ),
-    ] = "auto"
-    force_https: Annotated[bool | None, Text("whether HTTP is redirected to HTTPS")] = None
-    http2: Annotated[bool | None, Text("whether HTTP/2 is on")] = None
-    tls_versions: Annotated[
-        tuple[Literal["TLSv1.0", "TLSv1.1", "TLSv1.2", "TLSv1.3"], ...] | None,
-        Text("the versions of TLS that are on"),
-    ] = None
 
-    def wrong(self, written: Iterable[str]) -> Mapping[str, Text]:
-        """Return which keys do not go with the kind: a source domain (§6.1) and a live domain (§7)
-        have no settings.
-        """
-        said = {
-            "kodo": Text('not with kind = "kodo": a source domain has no such setting'),
-            "pili": Text('not with kind = "pili": a live domain has no such setting'),
-        }.get(self.kind)
-        return {} if said is None else {key: said for key in written if key != "kind"}
+def wanted_conf(record: DomainRecord, cert_id: str, desired: DesiredHttps) -> HttpsConf:
+    """Return what to send: the certificate, the desired settings, and all others as they are. What
+    the domain does not show is not sent: a guess would replace it (§5.3).
+    """
+    if not record.has_https:
+        return first_conf(cert_id, desired)
+    found = record.settings
+    return HttpsConf(
+        cert_id=cert_id,
+        force_https=found.force_https if desired.force_https is None else desired.force_https,
+        http2_enable=found.http2 if desired.http2 is None else desired.http2,
+        tls_versions=desired.tls_versions or found.tls_versions,
+    )
+
+
+def first_conf(cert_id: str, desired: DesiredHttps) -> HttpsConf:
+    """Return what to send to switch HTTPS on: visitors are redirected only if that is declared."""
+    return HttpsConf(cert_id, bool(desired.force_https), bool(desired.http2), desired.tls_versions)
+
+
+def is_in_force(record: DomainRecord, conf: HttpsConf) -> bool:
+    """Return whether a domain is as desired already. One whose change failed may show the desired
+    settings and serve others.
+    """
+    found = record.settings
+    versions = None if conf.tls_versions is None else tuple(sorted(conf.tls_versions))
+    return (
+        record.operating_state != "failed"
+        and record.bound == conf.cert_id
+        and conf.force_https in {None, bool(found.force_https)}
+        and conf.http2_enable in {None, bool(found.http2)}
+        and found.tls_versions == versions
+    )

@@ -6,20 +6,22 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 
 import msgspec
 
-from certferry.adapters.qiniu.account import QiniuAccount, Settler
+from certferry.adapters.qiniu.account import Certificates, Notes, Settler
 from certferry.adapters.qiniu.client import QiniuClient
 from certferry.adapters.qiniu.errors import (
     ACCOUNT_FULL,
     NO_SUCH_CERTIFICATE,
     QiniuFailure,
-    is_name_too_long,
+    attempt,
+    rejected,
 )
-from certferry.adapters.qiniu.records import CertificateRecord, UploadBody, decode
+from certferry.adapters.qiniu.records import CertificateRecord, UploadBody
 from certferry.core.certificates.certificate import Certificate, CertificateBundle, short
 from certferry.core.certificates.lineage import (
     label_of,
@@ -31,40 +33,57 @@ from certferry.core.certificates.lineage import (
 )
 from certferry.core.observed.observation import RemoteCertificate
 from certferry.core.observed.records import TRIED_AGAIN, OtherCertificate, Quota
-from certferry.errors import DeployError, TargetRejected
 from certferry.ports.state import AccountMemory
 from certferry.text import Text
 
+log = logging.getLogger(__name__)
+
+_QUOTA = "most certificates"
+_NAMES, _SHORT = "names of certificates", "short"
+"""A note of the account, and what it says where the usual name of a certificate is too long."""
+_TOO_LONG = "name too long"  # as in "certification name too long", whose code is not known (§4.1)
+
+
+class QuotaNote(msgspec.Struct, frozen=True):
+    """What the account's memory keeps: how many there were when one more was refused."""
+
+    held: int
+    at: datetime
+
 
 class Copies:
-    """Copies of certificates at one account. Raises `QiniuFailure` and `DeployError`."""
+    """Copies of certificates at one account, and how many it may hold. Raises `QiniuFailure` and
+    `DeployError`. `now` is the wall clock.
+    """
 
     def __init__(
-        self, client: QiniuClient, account: QiniuAccount, quota: AccountQuota, settler: Settler
+        self,
+        client: QiniuClient,
+        certificates: Certificates,
+        settler: Settler,
+        memory: AccountMemory,
+        now: Callable[[], datetime],
     ) -> None:
         self._client = client
-        self._account = account
-        self._quota = quota
+        self._certificates = certificates
         self._settler = settler
+        self._memory = memory
+        self._quota = Notes(memory, QuotaNote)
+        self._now = now
         self._uploading = threading.Lock()
 
     def of(self, lineage: str, known: Sequence[Certificate]) -> Iterator[RemoteCertificate]:
         """Find the copies of a lineage's certificates, by mark, names and dates."""
         for certificate in known:
-            for record in self._copies(lineage, certificate):
-                yield RemoteCertificate(
-                    record.certid,
-                    record.name or "",
-                    certificate.fingerprint,
-                    certificate.not_after,
-                )
+            for record in _copies(lineage, certificate, self._certificates.all()):
+                label, proof = record.name or "", certificate.fingerprint
+                yield RemoteCertificate(record.certid, label, proof, certificate.not_after)
 
     def others(self, ours: Sequence[RemoteCertificate]) -> Iterator[OtherCertificate]:
         """Return every certificate of the account but ours."""
         ids = {remote.remote_id for remote in ours}
-        for record in self._account.certificates().values():
-            if record.certid not in ids:
-                yield _other(record)
+        listed = self._certificates.all().values()
+        return (_other(record) for record in listed if record.certid not in ids)
 
     def unremembered(
         self, lineage: str, known: Sequence[Certificate]
@@ -76,79 +95,69 @@ class Copies:
             return
         labels = {label for one in known for label in labels_of(lineage, one.fingerprint)}
         begins, ours = prefixes(lineage), owners(lineage)
-        for record in self._account.certificates().values():
+        for record in self._certificates.all().values():
             name = record.name or ""
             if name.startswith(begins) and name not in labels and owner_of(name) in ours:
                 yield _other(record)
 
+    def quota(self) -> Quota | None:
+        """Return how full the account is, `None` where it refused nothing in the last day."""
+        refused = self._quota.read(_QUOTA)
+        if refused is None or not timedelta(0) <= self._now() - refused.at < TRIED_AGAIN:
+            return None
+        held = len(self._certificates.all())
+        return Quota(held, refused.held, refused.at + TRIED_AGAIN)
+
     def upload(self, lineage: str, bundle: CertificateBundle) -> str:
         """Adopt the copy that is there, or upload one. One upload at a time for the account."""
-        certificate = bundle.certificate
+
+        def find(listed: Mapping[str, CertificateRecord]) -> str | None:
+            copies = _copies(lineage, bundle.certificate, listed)
+            return copies[0].certid if copies else None
+
         with self._uploading:
-            return self._find_if_listed(lineage, certificate) or self._settler.until_settled(
+            found = None
+            try:
+                found = find(self._certificates.for_uploads())
+            except QiniuFailure as unread:
+                # A list in an unknown shape would hold up every upload for ever; one that does not
+                # come holds the run up, since there may be a copy in it.
+                if unread.is_common or unread.is_passing:
+                    raise
+            return found or self._settler.until_settled(
                 lambda: self._upload(lineage, bundle),
-                lambda: self._find(lineage, certificate, anew=True),
+                lambda: find(self._certificates.all(anew=True)),
             )
 
     def forget(self, remote_id: str) -> None:
         """Have the next upload look again for what Qiniu says it does not have."""
-        self._account.forget_own(remote_id)
-        self._account.forget_certificates()
+        self._certificates.forget_own(remote_id)
+        self._certificates.forget()
 
-    def retire(self, remote_id: str, label: str, *, unmanaged: bool) -> bool:
+    def retire(self, copy: CertificateRecord, label: str, *, unmanaged: bool) -> bool:
         """Remove a copy whose name is the label: a mark of ours, unless it is `unmanaged`."""
-        record = self.find(remote_id)
-        if record is None:
-            return False
-        if (record.name or "") != label or not (unmanaged or owner_of(label) is not None):
-            raise _not_ours(remote_id, label)
-        self._account.forget_own(remote_id)
+        if (copy.name or "") != label or not (unmanaged or owner_of(label) is not None):
+            sentence = Text("certificate {id} at Qiniu does not carry our mark {label}")
+            hint = Text("certferry removes only what it uploaded; look at it in Qiniu's console")
+            raise rejected(sentence, hint, id=short(copy.certid), label=label)
+        self._certificates.forget_own(copy.certid)
         return self._settler.until_settled(
-            lambda: self._remove(remote_id), lambda: self._is_gone(remote_id)
+            lambda: self._remove(copy.certid),
+            lambda: copy.certid not in self._certificates.all(anew=True) or None,
         )
-
-    def _find_if_listed(self, lineage: str, certificate: Certificate) -> str | None:
-        """Find a copy to adopt. A list in an unknown shape would hold up every upload for ever; one
-        that does not come holds the run up, since there may be a copy in it.
-        """
-        try:
-            return self._find(lineage, certificate)
-        except QiniuFailure as unread:
-            if unread.is_common or unread.is_passing:
-                raise
-            return None
-
-    def _find(self, lineage: str, certificate: Certificate, *, anew: bool = False) -> str | None:
-        age = self._account.age_for_uploads
-        copies = self._copies(lineage, certificate, anew=anew, age=age)
-        return copies[0].certid if copies else None
-
-    def _copies(
-        self,
-        lineage: str,
-        certificate: Certificate,
-        *,
-        anew: bool = False,
-        age: float | None = None,
-    ) -> list[CertificateRecord]:
-        """List the copies of a certificate, oldest first, so that every run adopts the same one."""
-        labels = labels_of(lineage, certificate.fingerprint)
-        listed = self._account.certificates(anew=anew, age=age).values()
-        found = [r for r in listed if r.name in labels and _agrees(r, certificate)]
-        return sorted(found, key=lambda record: (record.create_time or 0, record.certid))
 
     def _upload(self, lineage: str, bundle: CertificateBundle) -> str:
         """Upload under the usual name, or under a short one where that was once too long."""
         fingerprint = bundle.certificate.fingerprint
-        if self._account.wants_short_names:
+        if self._memory.note(_NAMES) == _SHORT:
             return self._upload_as(short_label_of(lineage, fingerprint), bundle)
         try:
             return self._upload_as(label_of(lineage, fingerprint), bundle)
         except QiniuFailure as failure:
-            if failure.maybe_done or not is_name_too_long(failure.words):
+            if failure.maybe_done or _TOO_LONG not in failure.words.lower():
                 raise
         cert_id = self._upload_as(short_label_of(lineage, fingerprint), bundle)
-        self._account.note_short_names()
+        self._memory.update(_NAMES, lambda _: _SHORT)
         return cert_id
 
     def _upload_as(self, name: str, bundle: CertificateBundle) -> str:
@@ -163,24 +172,21 @@ class Copies:
             cert_id = self._client.upload_certificate(upload)
         except QiniuFailure as failure:
             if failure.code == ACCOUNT_FULL:
-                self._quota.note_refused()
+                self._note_full()
             raise
-        self._quota.note_taken()
-        self._account.note_uploaded(
-            CertificateRecord(
-                certid=cert_id,
-                name=name,
-                dnsnames=certificate.names,
-                not_before=int(certificate.not_before.timestamp()),
-                not_after=int(certificate.not_after.timestamp()),
-            )
-        )
+        self._quota.remove(_QUOTA)
+        moments = (int(certificate.not_before.timestamp()), int(certificate.not_after.timestamp()))
+        record = CertificateRecord(cert_id, name, certificate.names, *moments)
+        self._certificates.note_own(cert_id, record)
         return cert_id
 
-    def find(self, remote_id: str) -> CertificateRecord | None:
-        """Return a copy, `None` where there is none."""
-        listed = self._account.certificates().get(remote_id)
-        return listed or self._account.certificates(anew=True).get(remote_id)
+    def _note_full(self) -> None:
+        """Remember that an upload was refused. How many there are now is read anew."""
+        listed = attempt(partial(self._certificates.all, anew=True))
+        if isinstance(listed, QiniuFailure):
+            log.info("how many certificates there are cannot be seen: %s", listed)
+        else:
+            self._quota.write(_QUOTA, QuotaNote(len(listed), self._now()))
 
     def _remove(self, remote_id: str) -> bool:
         try:
@@ -189,11 +195,17 @@ class Copies:
             if failure.code not in NO_SUCH_CERTIFICATE:
                 raise
             return False
-        self._account.note_removed(remote_id)
+        self._certificates.note_own(remote_id, None)
         return True
 
-    def _is_gone(self, remote_id: str) -> bool | None:
-        return remote_id not in self._account.certificates(anew=True) or None
+
+def _copies(
+    lineage: str, certificate: Certificate, listed: Mapping[str, CertificateRecord]
+) -> list[CertificateRecord]:
+    """List the copies of a certificate, oldest first, so that every run adopts the same one."""
+    labels = labels_of(lineage, certificate.fingerprint)
+    found = (one for one in listed.values() if one.name in labels and _agrees(one, certificate))
+    return sorted(found, key=lambda record: record.age_order)
 
 
 def _agrees(record: CertificateRecord, certificate: Certificate) -> bool:
@@ -207,77 +219,4 @@ def _agrees(record: CertificateRecord, certificate: Certificate) -> bool:
 
 
 def _other(record: CertificateRecord) -> OtherCertificate:
-    return OtherCertificate(
-        record.certid,
-        record.name or "",
-        record.ends,
-        not_before=record.begins,
-    )
-
-
-def _not_ours(remote_id: str, label: str) -> DeployError:
-    return TargetRejected(
-        Text(
-            "certificate {id} at Qiniu does not carry our mark {label}",
-            id=short(remote_id),
-            label=label,
-        ),
-        hint=Text("certferry removes only what it uploaded; look at it in Qiniu's console"),
-    )
-
-
-log = logging.getLogger(__name__)
-
-_NOTE = "most certificates"
-
-
-class QuotaNote(msgspec.Struct, frozen=True):
-    """What the account's memory keeps: how many there were when one more was refused."""
-
-    held: int
-    at: datetime
-
-
-class AccountQuota:
-    """What is known of it. `now` is the wall clock."""
-
-    def __init__(
-        self, account: QiniuAccount, memory: AccountMemory, now: Callable[[], datetime]
-    ) -> None:
-        self._account = account
-        self._memory = memory
-        self._now = now
-
-    def seen(self) -> Quota | None:
-        """Return how full the account is, `None` where it refused nothing in the last day. Raises
-        `QiniuFailure`.
-        """
-        text = self._memory.note(_NOTE)
-        refused = None if text is None else _parsed(text)
-        if refused is None or not timedelta(0) <= self._now() - refused.at < TRIED_AGAIN:
-            return None
-        held = len(self._account.certificates())
-        return Quota(held, refused.held, refused.at + TRIED_AGAIN)
-
-    def note_refused(self) -> None:
-        """Remember that an upload was refused. How many there are now is looked at anew."""
-        try:
-            held = len(self._account.certificates(anew=True))
-        except QiniuFailure as failure:
-            log.info("how many certificates there are cannot be seen: %s", failure)
-            return
-        text = msgspec.json.encode(QuotaNote(held, self._now())).decode()
-        self._memory.update(_NOTE, lambda _: text)
-
-    def note_taken(self) -> None:
-        """Forget it: an upload was taken."""
-        if self._memory.note(_NOTE) is not None:
-            self._memory.update(_NOTE, lambda _: None)
-
-
-def _parsed(text: str) -> QuotaNote | None:
-    try:
-        return decode(text.encode(), QuotaNote)
-    except ValueError as problem:  # an older or a newer certferry wrote it
-        log.debug("a note about the quota is passed over: %s", problem)
-        return None
+    return OtherCertificate(record.certid, record.name or "", record.ends, not_before=record.begins)

@@ -1,100 +1,280 @@
-"""Qiniu's API for certificates, CDN domains and bucket domains (docs/facts/qiniu.md §1 to §6).
+"""Qiniu's calls for certificates, CDN domains, bucket domains and live domains, each at the first
+endpoint that answers it: signed, paced, read, explained if refused (docs/facts/qiniu.md §1 to §7).
 
-Where each call is answered and how it is signed stands in `wire`. What binds a Kodo source
-domain is in no document (§6.1).
+Where each call is answered and how it is signed stands in `wire`.
 """
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
 from http import HTTPStatus
-from typing import Annotated, Any, TypeVar
-from urllib.parse import urlencode
+from typing import Any, TypeVar
+from urllib.parse import quote, urlencode
 
 import msgspec
 
-from certferry.adapters.qiniu.errors import Call, QiniuFailure
+from certferry.adapters.http.client import TIMEOUTS as HTTP_TIMEOUTS
+from certferry.adapters.http.client import HttpClient, Pacer, Request, ask_the_time
+from certferry.adapters.http.problems import Contact, HttpFailure, Timeouts
+from certferry.adapters.qiniu.errors import (
+    IAM_PREFIX,
+    Call,
+    QiniuFailure,
+    explain_failure,
+    explain_nonsense,
+    explain_refusal,
+    rejected,
+)
 from certferry.adapters.qiniu.records import (
-    HOST,
-    BindCertificate,
     Binding,
     BucketDomain,
     CertificateRecord,
     DomainItem,
     DomainRecord,
     HttpsConf,
+    Hub,
+    ListPage,
+    LiveRecord,
     UploadBody,
     Uploaded,
-    decode_entries,
+    decode,
+    decode_entry,
 )
-from certferry.adapters.qiniu.transport import (
+from certferry.adapters.qiniu.wire import (
+    ANSWERING_404,
+    SOURCE_FORM,
+    WITH_BACKUP,
     ApiCall,
-    QiniuTransport,
-    encoded,
+    CallGroup,
+    Endpoint,
+    Endpoints,
+    Hosts,
+    QiniuKeys,
+    Scheme,
+    endpoints_of,
+    read_reply,
+    sign_qbox,
+    sign_qiniu,
+    too_many,
 )
-from certferry.adapters.qiniu.wire import SOURCE_FORM, CallGroup, Endpoint, read_reply
 from certferry.core.certificates.certificate import short
-from certferry.ports.http import Answer
+from certferry.errors import TargetUnavailable
+from certferry.ports.http import Answer, OpenPace, Pace
+from certferry.ports.progress import Pause
+from certferry.ports.state import AccountMemory
 from certferry.text import Text
+
+# Requests per second and account (§9). Of uc and Pili nothing is said: they are treated like api.
+RATE, FUSION_RATE = 10, 5
 
 CERTIFICATES_PER_PAGE = 200  # what a widespread client asks for (§4.2)
 DOMAINS_PER_PAGE = 1000  # the most there may be (§5.1)
+MOST_PAGES = 200  # of a list: forty thousand certificates
+MOST_WITHOUT_NEWS = 10
+"""Pages one after the other that bring nothing new, where the marker goes on."""
 
 T = TypeVar("T")
 # Null stands for no entries; each entry is still to be decoded.
 RawList: Any = tuple[msgspec.Raw, ...] | None
 
 
+class QiniuTransport:
+    """Qiniu's hosts, for one account. Safe to share between threads; raises `QiniuFailure`.
+
+    `now` is the wall clock that signatures are dated by, `clock` the one that requests are paced
+    by: it counts seconds and never goes back. `with_iam_key`: the access key is a sub-account's;
+    `proven`: the endpoint that answered each group of calls with success.
+    """
+
+    def __init__(
+        self,
+        keys: QiniuKeys,
+        hosts: Hosts,
+        memory: AccountMemory,
+        *,
+        pause: Pause,
+        now: Callable[[], datetime],
+        clock: Callable[[], float] = time.monotonic,
+        timeouts: Timeouts = HTTP_TIMEOUTS,
+        pace: OpenPace | None = None,
+    ) -> None:
+        def paced(url: str) -> Pace:
+            # Hosts that are one share the lower rate.
+            rate = FUSION_RATE if url == hosts.fusion else RATE
+            return Pacer(rate, clock=clock, pause=pause) if pace is None else pace(url, rate)
+
+        self.hosts = hosts
+        self.with_iam_key = keys.access_key.reveal().startswith(IAM_PREFIX)
+        self._keys = keys
+        self._now = now
+        self._endpoints = Endpoints(hosts, memory)
+        self.proven: dict[CallGroup, Endpoint] = {}
+        self._https = {
+            one.url: HttpClient(
+                pace=paced(one.url), pause=pause, timeouts=timeouts, too_many=too_many
+            )
+            for endpoints in endpoints_of(hosts).values()
+            for one in endpoints
+        }
+
+    def clock_ahead(self) -> timedelta | None:
+        """Return how far Qiniu's clock is ahead, by any answer to a request without keys."""
+        url = self._endpoints.of(CallGroup.DOMAINS)[0].url
+        try:
+            return ask_the_time(self._https[url], Request("GET", f"{url}/"), self._now)
+        except HttpFailure as failure:
+            raise explain_failure(Text("the time of the service"), failure) from None
+
+    def send(self, call: ApiCall) -> Answer:
+        """Return the answer of success of the first endpoint that does not ask for another one.
+        Raises the failure that says most about why there is none: of a change whose answer is lost,
+        it is `maybe_done`.
+        """
+        tried: list[tuple[Endpoint, Answer | HttpFailure]] = []
+        for endpoint in self._endpoints.of(call.group):
+            if any(one.url == endpoint.url and _is_unreached(got) for one, got in tried):
+                continue
+            came = self._exchange(call, endpoint)
+            tried.append((endpoint, came))
+            if not _asks_for_another_endpoint(call.group, came):
+                break
+            self._endpoints.failed(call.group, endpoint)
+        endpoint, came = tried[-1]
+        if _asks_for_another_endpoint(call.group, came):
+            # A 401 is about the keys, a 404 only about a host.
+            endpoint, came = min(tried, key=lambda one: one[1].status or 500)
+        endpoints = tuple(endpoint for endpoint, _ in tried)
+        if isinstance(came, HttpFailure):
+            raise explain_failure(call.what, came, endpoints) from None
+        if not read_reply(came).is_success:
+            sent = Call(
+                *(call, endpoint.host, endpoints, self.with_iam_key),
+                worked_before=bool(self.proven),
+                is_proven=call.group in self.proven,
+            )
+            raise explain_refusal(sent, came, self._now())
+        self._endpoints.worked(call.group, endpoint)
+        self.proven[call.group] = endpoint
+        return came
+
+    def read(self, call: ApiCall, into: type[T]) -> T:
+        """Return what the answer of success holds."""
+        answer = self.send(call)
+        try:
+            return decode(answer.body, into)
+        except ValueError as problem:
+            raise explain_nonsense(call.what, answer, str(problem)) from None
+
+    def read_list(self, call: ApiCall, into: type[T]) -> list[T]:
+        """Read a list, or null (§3.3), whose odd entries are passed over."""
+        raws = self.read(call, RawList) or ()
+        return [item for raw in raws if (item := decode_entry(raw, into)) is not None]
+
+    def read_pages(
+        self, call: ApiCall, into: type[T], identity: Callable[[T], str], *, limit: int = 0
+    ) -> list[T]:
+        """Read a list page by page, until one has no marker, which alone is the end (§4.2). A
+        `limit` is how many a page may have. Raises `QiniuFailure` for a list that leads on to
+        nothing new, or without an end.
+        """
+        found: dict[str, T | None] = {}
+        marker, seen, without_news = "", {""}, 0
+        for _ in range(MOST_PAGES):
+            query = f"?marker={quote(marker, safe='')}"
+            query = f"{query}&limit={limit}" if limit else query if marker else ""
+            page = self.read(replace(call, path=f"{call.path}{query}"), ListPage)
+            marker, before = page.marker or "", len(found)
+            for raw in page.entries:
+                item = decode_entry(raw, into)
+                # What cannot be read is counted by its bytes: a page of it is no end of the list.
+                key = bytes(raw).decode(errors="replace") if item is None else identity(item)
+                found[key] = item
+            if not marker:
+                return [item for item in found.values() if item is not None]
+            without_news = 0 if len(found) > before else without_news + 1
+            if without_news > MOST_WITHOUT_NEWS or (without_news and marker in seen):
+                break
+            seen.add(marker)
+        sentence = Text("{what} at Qiniu does not come to an end")
+        hint = Text("the next run reads it again; if it stays so, tell Qiniu's support")
+        raise QiniuFailure(rejected(sentence, hint, TargetUnavailable, what=call.what))
+
+    def _exchange(self, call: ApiCall, endpoint: Endpoint) -> Answer | HttpFailure:
+        request = call.request(endpoint)
+
+        def signed() -> Request:
+            if endpoint.scheme is Scheme.QBOX:
+                return sign_qbox(request, self._keys)
+            return sign_qiniu(request, self._keys, self._now())
+
+        try:
+            return self._https[endpoint.url].exchange(signed, repeatable=not call.is_change)
+        except HttpFailure as failure:
+            return failure
+
+
+def _asks_for_another_endpoint(group: CallGroup, came: Answer | HttpFailure) -> bool:
+    # Pili has one endpoint. A host that does not know a path may say so with a web page.
+    is_refused = group is not CallGroup.LIVE and (
+        came.status == HTTPStatus.UNAUTHORIZED
+        or (came.status == HTTPStatus.NOT_FOUND and group not in ANSWERING_404)
+    )
+    if isinstance(came, HttpFailure):
+        return is_refused or (group in WITH_BACKUP and _is_unreached(came))
+    return is_refused and not read_reply(came).has_own_code
+
+
+def _is_unreached(came: Answer | HttpFailure) -> bool:
+    return isinstance(came, HttpFailure) and came.contact is Contact.NONE
+
+
 class QiniuClient:
-    """One account at Qiniu. Safe to share between threads; raises `QiniuFailure` throughout.
+    """The calls of one account. Safe to share between threads; raises `QiniuFailure` throughout.
 
     Reads are repeated when they fail; a write whose answer is lost is reported with `maybe_done`.
-    Every list may come as null (§3.3).
     """
 
     def __init__(self, transport: QiniuTransport) -> None:
-        self._transport = transport
-        self.pili = PiliClient(transport)
+        self.transport = transport
         self._tls_versions_joined = False
-
-    @property
-    def transport(self) -> QiniuTransport:
-        """How the calls go out."""
-        return self._transport
 
     def list_certificates(self) -> list[CertificateRecord]:
         """List every certificate of the account (§4.2)."""
-        call = ApiCall(CallGroup.CERTIFICATES, "GET", "/sslcert", Text("the list of certificates"))
-        return self._transport.read_all(
+        call = ApiCall(CallGroup.CERTIFICATES, "/sslcert", Text("the list of certificates"))
+        return self.transport.read_pages(
             call, CertificateRecord, lambda record: record.certid, limit=CERTIFICATES_PER_PAGE
         )
 
     def upload_certificate(self, upload: UploadBody) -> str:
         """Upload a certificate and return its id; the same one twice gets two ids (§4.1)."""
         what = Text("the upload of {label}", label=upload.name)
-        call, answer = self._write(CallGroup.CERTIFICATES, "POST", "/sslcert", what, upload)
-        return self._transport.content(call, answer, Uploaded).cert_id
+        call = ApiCall(CallGroup.CERTIFICATES, "/sslcert", what, "POST", upload)
+        return self.transport.read(call, Uploaded).cert_id
 
     def delete_certificate(self, cert_id: str) -> None:
         """Remove a certificate that nothing is bound to (§4.4)."""
         what = Text("the removal of certificate {id}", id=short(cert_id))
-        self._write(CallGroup.CERTIFICATES, "DELETE", f"/sslcert/{cert_id}", what)
+        path = f"/sslcert/{cert_id}"
+        self.transport.send(ApiCall(CallGroup.CERTIFICATES, path, what, "DELETE"))
 
     def list_domains(self) -> list[DomainItem]:
         """List every CDN and DCDN domain of the account (§5.1)."""
-        call = ApiCall(CallGroup.DOMAINS, "GET", "/domain", Text("the list of domains"))
-        return self._transport.read_all(
+        call = ApiCall(CallGroup.DOMAINS, "/domain", Text("the list of domains"))
+        return self.transport.read_pages(
             call, DomainItem, lambda item: item.name, limit=DOMAINS_PER_PAGE
         )
 
     def read_domain(self, name: str) -> DomainRecord:
         """Read a domain as it is now (§5.2). A wildcard domain's name begins with a dot."""
         what = Text("the domain {domain}", domain=name)
-        return self._read(CallGroup.DOMAINS, f"/domain/{name}", what, DomainRecord)
+        call = ApiCall(CallGroup.DOMAINS, f"/domain/{name}", what)
+        return self.transport.read(call, DomainRecord)
 
     def httpsconf(self, name: str, conf: HttpsConf) -> str:
-        """Change the certificate or the settings of a domain that has HTTPS; return the X-Reqid
-        (§5.3).
-        """
+        """Change certificate or settings where HTTPS is on; return the X-Reqid (§5.3)."""
         what = Text("the change of {domain}", domain=name)
         return self._configure(f"/domain/{name}/httpsconf", what, conf)
 
@@ -103,10 +283,25 @@ class QiniuClient:
         what = Text("HTTPS for {domain}", domain=name)
         return self._configure(f"/domain/{name}/sslize", what, conf)
 
+    def _configure(self, path: str, what: Text, conf: HttpsConf) -> str:
+        """Send TLS versions in the form that Qiniu wants, found out once for the account (§5.3)."""
+        joined = self._tls_versions_joined
+        call = ApiCall(CallGroup.DOMAINS, path, what, "PUT", conf.body(joined=joined))
+        try:
+            return _request_id(self.transport.send(call))
+        except QiniuFailure as failure:
+            words = failure.words.lower()  # as Go says that it could not decode a field
+            if not conf.tls_versions or "unmarshal" not in words or "tlsversions" not in words:
+                raise
+        call = replace(call, body=conf.body(joined=not joined))
+        request_id = _request_id(self.transport.send(call))
+        self._tls_versions_joined = not joined
+        return request_id
+
     def list_buckets(self) -> list[str]:
         """List the account's Kodo buckets (§6.4)."""
-        what = Text("the list of buckets")
-        return self._read_list(CallGroup.BUCKETS, "/buckets", what, str)
+        call = ApiCall(CallGroup.BUCKETS, "/buckets", Text("the list of buckets"))
+        return self.transport.read_list(call, str)
 
     def list_bucket_domains(self, bucket: str) -> list[BucketDomain]:
         """List the domains of a bucket; 404 is how Qiniu says that there are none (§6.4)."""
@@ -117,169 +312,57 @@ class QiniuClient:
             return f"/v3/domains?{urlencode({'tbl': bucket})}"
 
         what = Text("the domains of bucket {bucket}", bucket=bucket)
-        asked = ApiCall(CallGroup.BUCKET_DOMAINS, "GET", path, what, repeatable=True)
-        call, answer = self._transport.send(asked)
-        if answer.status == HTTPStatus.NOT_FOUND:
-            return []
-        self._transport.must_be_success(call, answer)
-        return self._list(call, answer, BucketDomain)
+        call = ApiCall(CallGroup.BUCKET_DOMAINS, path, what)
+        try:
+            return self.transport.read_list(call, BucketDomain)
+        except QiniuFailure as failure:
+            if failure.status == HTTPStatus.NOT_FOUND:
+                return []
+            raise
 
     def list_bindings(self) -> list[Binding]:
         """List the source domains that have a certificate, and which (§6.3)."""
         what = Text("the certificates of source domains")
-        path = "/cert/bindings"
-        return self._read_list(CallGroup.BINDINGS, path, what, Binding, unlisted=True)
+        call = ApiCall(CallGroup.BINDINGS, "/cert/bindings", what)
+        return self.transport.read_list(call, Binding)
 
     def bind_source(self, domain: str, cert_id: str) -> None:
         """Bind a source domain to a certificate, whatever it is bound to (§6.1)."""
         what = Text("the certificate of source domain {domain}", domain=domain)
-        body = BindCertificate(cert_id, domain)
-        self._write(CallGroup.BIND, "POST", "/cert/bind", what, body, unlisted=True)
-
-    def _configure(self, path: str, what: Text, conf: HttpsConf) -> str:
-        """Send TLS versions in the form that Qiniu wants, found out once for the account (§5.3)."""
-        joined = self._tls_versions_joined
-        try:
-            return self._put(path, what, conf, joined=joined)
-        except QiniuFailure as failure:
-            if conf.tls_versions is None or not _wants_another_form(failure):
-                raise
-            request_id = self._put(path, what, conf, joined=not joined)
-            self._tls_versions_joined = not joined
-            return request_id
-
-    def _put(self, path: str, what: Text, conf: HttpsConf, *, joined: bool) -> str:
-        body = _with_versions(conf, joined=joined)
-        _, answer = self._write(CallGroup.DOMAINS, "PUT", path, what, body)
-        return read_reply(answer).request_id
-
-    def _read(self, group: CallGroup, path: str, what: Text, into: type[T]) -> T:
-        return self._transport.read(ApiCall(group, "GET", path, what, repeatable=True), into)
-
-    def _read_list(
-        self, group: CallGroup, path: str, what: Text, into: type[T], *, unlisted: bool = False
-    ) -> list[T]:
-        asked = ApiCall(group, "GET", path, what, repeatable=True, unlisted=unlisted)
-        call, answer = self._transport.send(asked)
-        self._transport.must_be_success(call, answer)
-        return self._list(call, answer, into)
-
-    def _list(self, call: Call, answer: Answer, into: type[T]) -> list[T]:
-        """Read a list, or null, whose odd entries are passed over."""
-        return decode_entries(self._transport.content(call, answer, RawList), into)
-
-    def _write(
-        self,
-        group: CallGroup,
-        method: str,
-        path: str,
-        what: Text,
-        body: msgspec.Struct | dict[str, object] | None = None,
-        *,
-        unlisted: bool = False,
-    ) -> tuple[Call, Answer]:
-        sent = None if body is None else encoded(body)
-        return self._transport.write(ApiCall(group, method, path, what, sent, unlisted=unlisted))
-
-
-def _with_versions(conf: HttpsConf, *, joined: bool) -> dict[str, object]:
-    body: dict[str, object] = msgspec.to_builtins(conf)
-    if joined and conf.tls_versions is not None:
-        body["tlsVersions"] = ",".join(conf.tls_versions)
-    return body
-
-
-def _wants_another_form(failure: QiniuFailure) -> bool:
-    """Return whether Qiniu's server could not decode the versions, as Go says it of a field."""
-    words = failure.words.lower()
-    return "unmarshal" in words and "tlsversions" in words
-
-
-_HUB = r"^[A-Za-z0-9_.-]+$"
-"""What a hub's name may be, since it becomes part of the address of calls [G]."""
-
-RTMP = frozenset({"publishRtmp", "liveRtmp"})
-"""Types of domains that are spoken to by RTMP; the others, `liveHls` and `liveHdl`, by HTTP."""
-
-
-class Hub(msgspec.Struct, frozen=True):
-    """A hub (直播空间) in the list."""
-
-    name: Annotated[str, msgspec.Meta(pattern=_HUB)]
-
-
-class LiveRecord(msgspec.Struct, frozen=True, rename="camel"):
-    """A domain of a hub, in the list and by itself; only the latter has `disable`.
-
-    `cert_name` is the name that the certificate was uploaded under, or its id (§7). It is empty
-    without a certificate, and may stay empty with one [G].
-    """
-
-    domain: Annotated[str, msgspec.Meta(pattern=HOST)]
-    type: str | None = None
-    cert_enable: bool | None = None
-    cert_name: str | None = None
-    disable: bool | None = None
+        body = {"certid": cert_id, "domain": domain}
+        self.transport.send(ApiCall(CallGroup.BIND, "/cert/bind", what, "POST", body))
 
     @property
-    def bound(self) -> str | None:
-        """What names the certificate in force, `None` without one or where Pili hides it. A name
-        that remains while HTTPS is off binds nothing [G].
-        """
-        return (self.cert_name or None) if self.cert_enable is not False else None
-
-    @property
-    def hides_binding(self) -> bool:
-        """Whether it has a certificate and does not say which."""
-        return bool(self.cert_enable) and not self.cert_name
-
-    @property
-    def speaks_rtmp(self) -> bool:
-        """Whether players or encoders reach it by RTMP, and browsers do not."""
-        return self.type in RTMP
-
-
-class SetCertificate(msgspec.Struct, frozen=True, rename="camel"):
-    """The body that binds a domain."""
-
-    cert_name: str
-
-
-class PiliClient:
-    """Pili, for one account. Safe to share between threads; raises `QiniuFailure` throughout."""
-
-    def __init__(self, transport: QiniuTransport) -> None:
-        self._transport = transport
-
-    @property
-    def is_there(self) -> bool:
+    def has_pili(self) -> bool:
         """Whether the account has an address for Pili: a mirror of Qiniu may have none."""
-        return self._transport.has(CallGroup.LIVE)
+        return bool(self.transport.hosts.pili)
 
     def list_hubs(self) -> list[str]:
-        """List the account's hubs."""
-        call = ApiCall(CallGroup.LIVE, "GET", "/v2/hubs", Text("the list of hubs"))
-        return [hub.name for hub in self._transport.read_all(call, Hub, lambda hub: hub.name)]
+        """List the account's hubs (§7)."""
+        call = ApiCall(CallGroup.LIVE, "/v2/hubs", Text("the list of hubs"))
+        return [hub.name for hub in self.transport.read_pages(call, Hub, lambda hub: hub.name)]
 
-    def list_domains(self, hub: str) -> list[LiveRecord]:
+    def list_live_domains(self, hub: str) -> list[LiveRecord]:
         """List the domains of a hub."""
         what = Text("the domains of hub {hub}", hub=hub)
-        call = ApiCall(CallGroup.LIVE, "GET", f"/v2/hubs/{hub}/domains", what)
-        return self._transport.read_all(call, LiveRecord, lambda record: record.domain)
+        call = ApiCall(CallGroup.LIVE, f"/v2/hubs/{hub}/domains", what)
+        return self.transport.read_pages(call, LiveRecord, lambda record: record.domain)
 
-    def read_domain(self, hub: str, domain: str) -> LiveRecord:
-        """Return a domain as it is now. The answer also holds the keys that its links are signed
+    def read_live_domain(self, hub: str, domain: str) -> LiveRecord:
+        """Read a live domain as it is now. The answer also holds the keys that its links are signed
         with, which are not read.
         """
         what = Text("the live domain {domain}", domain=domain)
-        path = f"/v2/hubs/{hub}/domains/{domain}"
-        call = ApiCall(CallGroup.LIVE, "GET", path, what, repeatable=True)
-        return self._transport.read(call, LiveRecord)
+        call = ApiCall(CallGroup.LIVE, f"/v2/hubs/{hub}/domains/{domain}", what)
+        return self.transport.read(call, LiveRecord)
 
-    def bind(self, hub: str, domain: str, certificate: str) -> str:
-        """Bind a domain to the certificate of a name, whatever it is bound to; return X-Reqid."""
+    def bind_live_domain(self, hub: str, domain: str, certificate: str) -> str:
+        """Bind a live domain to a certificate by its name or id; return the X-Reqid."""
         what = Text("the certificate of live domain {domain}", domain=domain)
-        body = encoded(SetCertificate(certificate))
         path = f"/v2/hubs/{hub}/domains/{domain}/cert"
-        _, answer = self._transport.write(ApiCall(CallGroup.LIVE, "POST", path, what, body))
-        return read_reply(answer).request_id
+        call = ApiCall(CallGroup.LIVE, path, what, "POST", {"certName": certificate})
+        return _request_id(self.transport.send(call))
+
+
+def _request_id(answer: Answer) -> str:
+    return read_reply(answer).request_id

@@ -6,14 +6,24 @@ The table of meanings explains the codes that it has, the status everything else
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from http import HTTPStatus
+from typing import TypeVar
 
 from certferry.adapters.http.client import ahead_of, is_server_error, seconds_asked_for
 from certferry.adapters.http.problems import Contact, HttpFailure
-from certferry.adapters.qiniu.wire import TOO_MANY, Endpoint, QiniuReply, read_reply, too_many
+from certferry.adapters.qiniu.wire import (
+    TOO_MANY,
+    UNDOCUMENTED,
+    ApiCall,
+    CallGroup,
+    Endpoint,
+    QiniuReply,
+    read_reply,
+    too_many,
+)
 from certferry.core.redaction import quoted, quoted_id
 from certferry.errors import (
     ClockWrong,
@@ -29,6 +39,8 @@ from certferry.errors import (
 from certferry.ports.adapter import CodeMeaning
 from certferry.ports.http import Answer
 from certferry.text import LINEAGE, Text
+
+T = TypeVar("T")
 
 UNCHANGED = 400910
 ACCOUNT_FULL = 400500
@@ -49,53 +61,22 @@ class Meaning:
     error: type[DeployError] = TargetRejected
 
 
-_CHAIN = Meaning(
-    "the certificate chain cannot be verified",
-    "Qiniu takes certificates of public CAs only, with the issuer certificates after the leaf",
-)
-_PAIR = Meaning(
-    "certificate and private key do not belong together",
-    "a new pair is needed: `certferry sync --renew {lineage}`, or from the client that makes it",
-)
-_KEY = Meaning(
-    "the private key is not accepted",
-    "a new pair is needed: `certferry sync --renew {lineage}`, or from the client that makes it",
-)
 _TOO_SHORT = Meaning(
     "too little of the certificate's life is left",
     "Qiniu wants about 30 days; a new certificate is needed: `certferry sync --renew {lineage}`, or"
     " from the client that makes it",
-)
-_NO_EC = Meaning(
-    "elliptic-curve keys are not supported for this domain",
-    'set `key_type = "rsa2048"` under [acme], and issue anew: `certferry sync --renew {lineage}`;'
-    " or have the client that makes it use an RSA key",
-)
-_UNREADABLE = Meaning(
-    "the certificate cannot be read",
-    "a fullchain is PEM text: the leaf first, then its issuer certificates",
-)
-_IN_USE_BY_CDN = Meaning(
-    "a CDN domain is still bound to it",
-    "this is normal until a change of the domain has come to its end; a later run tries again",
-    TargetInUse,
-)
-_NOT_SELF_SERVICE = Meaning(
-    "the domain cannot be changed by self-service",
-    "ask Qiniu's support, with the name of the domain, to lift the restriction",
 )
 NO_DOMAIN = Meaning(
     "it is not a CDN domain of this account",
     "add it in Qiniu's console under CDN, or correct `domains`",
 )
 
-MEANINGS: dict[int, Meaning] = {
+MEANINGS = {
+    404001: NO_DOMAIN,
     405: Meaning(
         "this host does not offer the call",
         "set `api`, `fusion` and `uc` of the account back to what they are without being set",
     ),
-    612: NO_DOMAIN,
-    404001: NO_DOMAIN,
     400013: Meaning(
         "the same change has been made already", "the next run looks at the domain anew", TargetBusy
     ),
@@ -108,7 +89,6 @@ MEANINGS: dict[int, Meaning] = {
         "changes take 5 to 15 minutes, at times hours; a later run goes on from here",
         TargetBusy,
     ),
-    400045: _KEY,
     400062: Meaning(
         "the domain exists at Qiniu already",
         "if it is in another account, use the keys of that one, or ask Qiniu's support",
@@ -124,7 +104,6 @@ MEANINGS: dict[int, Meaning] = {
         "the domain is not offline",
         "this change is possible only for a domain that is offline; look at it in Qiniu's console",
     ),
-    400319: _NO_EC,
     400320: Meaning(
         "the domain is offline", "bring it online in Qiniu's console, or take it out of `domains`"
     ),
@@ -132,21 +111,29 @@ MEANINGS: dict[int, Meaning] = {
         "the certificate is not valid yet", "compare this machine's clock with the true time"
     ),
     400322: _TOO_SHORT,
-    400323: _CHAIN,
-    400324: _PAIR,
-    400325: _CHAIN,
+    400323: Meaning(
+        "the certificate chain cannot be verified",
+        "Qiniu takes certificates of public CAs only, with the issuer certificates after the leaf",
+    ),
+    400324: Meaning(
+        "certificate and private key do not belong together",
+        "a new pair is needed: `certferry sync --renew {lineage}`, or from the client that"
+        " makes it",
+    ),
     400326: Meaning(
         "the certificate does not cover the domain",
         "add the domain to `names`; a wildcard reaches one label deep, and the wildcard domain"
         " *.example.com needs *.example.com itself",
     ),
-    400327: _KEY,
-    400328: _PAIR,
+    400045: Meaning(
+        "the private key is not accepted",
+        "a new pair is needed: `certferry sync --renew {lineage}`, or from the client that"
+        " makes it",
+    ),
     400329: Meaning(
         "the certificate has expired",
         "a new one is needed: `certferry sync --renew {lineage}`, or from the client that makes it",
     ),
-    400338: _CHAIN,
     400348: Meaning(
         "the certificate's common name is not accepted",
         'use a certificate profile with a common name: profile = "classic" under [acme], or in the'
@@ -164,14 +151,24 @@ MEANINGS: dict[int, Meaning] = {
         "this CA cannot issue for the name",
         "use a certificate of another CA, or ask Qiniu's support which it takes for the name",
     ),
-    400407: _NOT_SELF_SERVICE,
     ACCOUNT_FULL: Meaning(
         "the account holds as many certificates as it may",
         "remove unused ones in Qiniu's console, or ask its support for more",
     ),
-    400514: _NO_EC,
-    400611: _IN_USE_BY_CDN,
-    400722: _NOT_SELF_SERVICE,
+    400319: Meaning(
+        "elliptic-curve keys are not supported for this domain",
+        'set `key_type = "rsa2048"` under [acme], and issue anew: `certferry sync --renew'
+        " {lineage}`; or have the client that makes it use an RSA key",
+    ),
+    400611: Meaning(
+        "a CDN domain is still bound to it",
+        "this is normal until a change of the domain has come to its end; a later run tries again",
+        TargetInUse,
+    ),
+    400407: Meaning(
+        "the domain cannot be changed by self-service",
+        "ask Qiniu's support, with the name of the domain, to lift the restriction",
+    ),
     400911: Meaning(
         "a Kodo domain is bound to it",
         "bind the Kodo domain to another certificate; a later run tries again",
@@ -193,40 +190,60 @@ MEANINGS: dict[int, Meaning] = {
         "the domain's CNAME does not point at Qiniu",
         "set the CNAME that Qiniu's console shows for the domain, and wait for it to be seen",
     ),
-    404905: _NOT_SELF_SERVICE,
-    404906: _UNREADABLE,
-    404907: _UNREADABLE,
+    404906: Meaning(
+        "the certificate cannot be read",
+        "a fullchain is PEM text: the leaf first, then its issuer certificates",
+    ),
     404908: Meaning(
         "the certificate belongs to another account",
         "use the keys of the account that it was uploaded to",
     ),
-    404910: _NOT_SELF_SERVICE,
     404923: Meaning(
         "HTTPS is not possible for a private bucket on the video platform",
         "change the domain's platform or source in Qiniu's console",
     ),
-    500233: _TOO_SHORT,
     500923: Meaning(
         "the domain is frozen",
         "Qiniu's console says why (unpaid bill, ICP filing, content); lift that first",
     ),
 }
 
-_BY_WORDS = {"expire day should more than": _TOO_SHORT}
-"""What comes without a code of its own (§4.6)."""
-_NAME_TOO_LONG = "name too long"
-"""As in "certification name too long", whose code is not known (§4.1)."""
+_SAME = {
+    404001: (612,),
+    400045: (400327,),
+    400319: (400514,),
+    400322: (500233,),
+    400323: (400325, 400338),
+    400324: (400328,),
+    400407: (400722, 404905, 404910),
+    404906: (404907,),
+}
+MEANINGS |= {code: MEANINGS[known] for known, codes in _SAME.items() for code in codes}
+_TOO_SHORT_WORDS = "expire day should more than"  # without a code of its own (§4.6)
 
 
-def meaning_of(code: int, words: str) -> Meaning | None:
-    """Return what an answer means, by its code or else by its words."""
-    by_words = (meaning for said, meaning in _BY_WORDS.items() if said in words.lower())
-    return MEANINGS.get(code) or next(by_words, None)
+def advice_on(code: int) -> Text:
+    """Return what to do about a code that the table has."""
+    return _advice_of(MEANINGS[code])
 
 
-def is_name_too_long(words: str) -> bool:
-    """Return whether an upload was refused for its name's length alone."""
-    return _NAME_TOO_LONG in words.lower()
+def _advice_of(meaning: Meaning) -> Text:
+    return Text(meaning.advice, lineage=LINEAGE)
+
+
+def rejected(
+    sentence: Text, hint: Text | None, kind: type[DeployError] = TargetRejected, /, **values: object
+) -> DeployError:
+    """Return the error of a sentence whose places are filled with the values."""
+    return kind(sentence.filled(**values), hint=hint)
+
+
+def with_hint(error: DeployError, hint: Text, *, instead: bool = True) -> DeployError:
+    """Add a hint to an error's own: what to do `instead`, or what happens all the same."""
+    if error.hint is not None:
+        joined = Text("{one}; or {other}") if instead else Text("{one}; {other}")
+        hint = joined.filled(one=error.hint, other=hint)
+    return type(error)(error.message, hint=hint, retry=error.retry)
 
 
 IAM_PREFIX = "IAM-"  # keys of sub-accounts (§2.4)
@@ -235,11 +252,11 @@ WRONG_CLOCK = timedelta(minutes=15)
 
 
 class QiniuFailure(Exception):
-    """A call that did not succeed. `error` is for the port, `code` and `words` for the callers that
-    can do something about it; `maybe_done`: Qiniu may have carried it out all the same; `contact`:
-    how far it went when no answer came; `is_common`: any other call would fail as well, for refused
-    keys, a rate, a wrong clock, no connection; `is_passing`: Qiniu failed, or did not answer, so
-    that the same call may succeed later.
+    """A call that did not succeed. `error` is for the port, `code`, `status` and `words` for the
+    callers that can do something about it; `maybe_done`: Qiniu may have carried it out all the
+    same; `contact`: how far it went when no answer came; `is_common`: any other call would fail as
+    well, for refused keys, a rate, a wrong clock, no connection; `is_passing`: Qiniu failed, or did
+    not answer, so that the same call may succeed later.
     """
 
     def __init__(
@@ -247,7 +264,7 @@ class QiniuFailure(Exception):
         error: DeployError,
         *,
         code: int | None = None,
-        words: str = "",
+        reply: QiniuReply | None = None,
         maybe_done: bool = False,
         contact: Contact | None = None,
         is_common: bool = False,
@@ -256,9 +273,10 @@ class QiniuFailure(Exception):
         super().__init__(str(error))
         self.error = error
         self.code = code
-        self.words = words
+        self.status = None if reply is None else reply.status
+        self.words = "" if reply is None else reply.words
         self.maybe_done = maybe_done
-        self._contact = contact
+        self.silent = contact is Contact.SILENCE
         self.is_common = is_common or contact is Contact.NONE
         self.is_passing = is_passing or contact is not None
 
@@ -268,33 +286,32 @@ class QiniuFailure(Exception):
         return isinstance(self.error, TargetAccessDenied)
 
     @property
-    def silent(self) -> bool:
-        """Whether Qiniu accepted the request and sent nothing in time."""
-        return self._contact is Contact.SILENCE
+    def is_outage(self) -> bool:
+        """Whether any other call would fail as well, whatever the keys may do."""
+        return self.is_common and not self.is_denied
+
+
+def attempt(call: Callable[[], T]) -> T | QiniuFailure:
+    """Return what a call brings, or its failure."""
+    try:
+        return call()
+    except QiniuFailure as failure:
+        return failure
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call, for the sentences: its purpose in words, the host, the kind of key.
-
-    `unlisted` is a call that is in no document; `is_change`: it does not only read;
-    `worked_before`: Qiniu has accepted the same key; `is_proven`: also for a call of this group.
-    `tried` are the endpoints that were asked. `live` is one to Pili.
+    """A call as it went out, for the sentences: the host that answered, the endpoints that were
+    tried. `worked_before`: Qiniu has accepted the same key; `is_proven`: also for a call of its
+    group.
     """
 
-    what: Text
+    asked: ApiCall
     host: str
-    with_iam_key: bool = False
-    unlisted: bool = False
-    is_change: bool = False
-    worked_before: bool = False
-    is_proven: bool = False
-    tried: tuple[Endpoint, ...] = ()
-    live: bool = False
-
-
-def _advice_of(meaning: Meaning) -> Text:
-    return Text(meaning.advice, lineage=LINEAGE)
+    tried: tuple[Endpoint, ...]
+    with_iam_key: bool
+    worked_before: bool
+    is_proven: bool
 
 
 _LATER = Text("nothing needs to be done: a later run tries again")
@@ -356,25 +373,24 @@ CODES: Mapping[str, CodeMeaning] = {
 """What is known of Qiniu's codes and of the statuses that come without one."""
 
 
-def explain_failure(call: Call, failure: HttpFailure) -> QiniuFailure:
+def explain_failure(
+    what: Text, failure: HttpFailure, tried: Sequence[Endpoint] = ()
+) -> QiniuFailure:
     """Return the failure of a call without an answer."""
-    message = Text(
-        "Qiniu could not be asked for {what}: {problem}",
-        what=call.what,
-        problem=_with_endpoints(failure.problem, call),
-    )
+    problem = _with_endpoints(failure.problem, tried)
+    message = Text("Qiniu could not be asked for {what}: {problem}", what=what, problem=problem)
     hint = _with_request_id(_NETWORK, quoted_id(failure.headers.get("X-Reqid", "")))
     error = TargetUnavailable(message, hint=hint)
     return QiniuFailure(error, maybe_done=failure.maybe_done, contact=failure.contact)
 
 
-def explain_nonsense(call: Call, answer: Answer, problem: str) -> QiniuFailure:
+def explain_nonsense(what: Text, answer: Answer, problem: str) -> QiniuFailure:
     """Return the failure of an answer of success that cannot be read; Qiniu has probably made the
     change.
     """
     sentence = Text("Qiniu's answer about {what} cannot be read: {problem}")
     hint = _with_request_id(_LATER, read_reply(answer).request_id)
-    error = TargetUnavailable(sentence.filled(what=call.what, problem=quoted(problem)), hint=hint)
+    error = TargetUnavailable(sentence.filled(what=what, problem=quoted(problem)), hint=hint)
     return QiniuFailure(error, maybe_done=True)
 
 
@@ -382,14 +398,19 @@ def explain_refusal(call: Call, answer: Answer, now: datetime) -> QiniuFailure:
     """Return the failure that an answer means which is not a success."""
     reply = read_reply(answer)
     code = reply.code or reply.status
+    refused = Text("Qiniu refused {what} ({answer})")
     if reply.status == HTTPStatus.FORBIDDEN and "domaintype" in reply.words.lower():
-        return QiniuFailure(_refused(call, reply, _NOT_A_SOURCE), code=WRONG_DOMAIN_TYPE)
-    meaning = meaning_of(code, reply.words)
-    if meaning is not None and not (call.live and meaning is NO_DOMAIN):  # Pili says so of hubs too
+        error = _error(TargetRejected, refused, call, reply, _NOT_A_SOURCE)
+        return QiniuFailure(error, code=WRONG_DOMAIN_TYPE)
+    is_too_short = _TOO_SHORT_WORDS in reply.words.lower()
+    meaning = MEANINGS.get(code) or (_TOO_SHORT if is_too_short else None)
+    if meaning is NO_DOMAIN and call.asked.group is CallGroup.LIVE:  # Pili says so of hubs too
+        meaning = None
+    if meaning is not None:
         sentence = Text("Qiniu refused {what}: {meaning} ({answer})")
         words, advice = Text(meaning.words), _advice_of(meaning)
         error = _error(meaning.error, sentence, call, reply, advice, meaning=words)
-        return QiniuFailure(error, code=code, words=reply.words)
+        return QiniuFailure(error, code=code, reply=reply)
     if too_many(answer):
         sentence = Text("Qiniu takes no more requests for the moment, among them {what} ({answer})")
         error = _error(TargetUnavailable, sentence, call, reply, _OTHER_PROGRAM)
@@ -401,10 +422,8 @@ def explain_refusal(call: Call, answer: Answer, now: datetime) -> QiniuFailure:
     if is_server_error(answer):
         sentence = Text("Qiniu returned a server error for {what} ({answer})")
         error = _error(TargetUnavailable, sentence, call, reply, _LATER)
-        return QiniuFailure(
-            error, code=reply.code, words=reply.words, maybe_done=True, is_passing=True
-        )
-    return QiniuFailure(_refused(call, reply, None), code=code, words=reply.words)
+        return QiniuFailure(error, code=reply.code, reply=reply, maybe_done=True, is_passing=True)
+    return QiniuFailure(_error(TargetRejected, refused, call, reply, None), code=code, reply=reply)
 
 
 def _denied(call: Call, reply: QiniuReply, answer: Answer, now: datetime) -> QiniuFailure:
@@ -438,19 +457,16 @@ def _wrong_clock(reply: QiniuReply, answer: Answer, now: datetime) -> timedelta 
 
 
 def _advice_on_keys(call: Call, reply: QiniuReply) -> Text:
-    if call.unlisted and (call.worked_before or call.with_iam_key):
+    lacks_a_right = call.worked_before or call.with_iam_key
+    if call.asked.group in UNDOCUMENTED and lacks_a_right:
         return _MAIN_KEYS
-    if call.is_change and call.worked_before and reply.status == HTTPStatus.FORBIDDEN:
+    if call.asked.is_change and call.worked_before and reply.status == HTTPStatus.FORBIDDEN:
         return _READ_ONLY
     if call.is_proven and reply.status == HTTPStatus.UNAUTHORIZED:
         return _OTHER_CALLS_WORK
-    if call.live and (call.worked_before or call.with_iam_key):
+    if call.asked.group is CallGroup.LIVE and lacks_a_right:
         return _ALLOW_PILI
     return _CHECK_IAM_KEYS if call.with_iam_key else _CHECK_KEYS
-
-
-def _refused(call: Call, reply: QiniuReply, advice: Text | None) -> DeployError:
-    return _error(TargetRejected, Text("Qiniu refused {what} ({answer})"), call, reply, advice)
 
 
 def _error(
@@ -466,15 +482,15 @@ def _error(
     said = Text("{number}", number=number)
     if reply.words:
         said = Text("{number} {words}", number=number, words=reply.words)
-    answer = _with_endpoints(said, call)
-    message = sentence.filled(host=call.host, what=call.what, answer=answer, **more)
+    answer = _with_endpoints(said, call.tried)
+    message = sentence.filled(host=call.host, what=call.asked.what, answer=answer, **more)
     return kind(message, hint=_with_request_id(advice, reply.request_id))
 
 
-def _with_endpoints(said: Text, call: Call) -> Text:
-    if len(call.tried) <= 1:
+def _with_endpoints(said: Text, tried: Sequence[Endpoint]) -> Text:
+    if len(tried) <= 1:
         return said
-    return Text("{said}; tried: {ways}", said=said, ways=[str(one) for one in call.tried])
+    return Text("{said}; tried: {ways}", said=said, ways=[str(one) for one in tried])
 
 
 def _with_request_id(advice: Text | None, request_id: str | None) -> Text | None:

@@ -1,7 +1,6 @@
-"""CDN and DCDN domains at Qiniu, source domains of its Kodo buckets, and live domains of Pili.
+"""The target for an account at Qiniu: CDN and DCDN domains, source domains of its Kodo buckets, and
+live domains of Pili (docs/facts/qiniu.md §1 to §7).
 
-API: docs/facts/qiniu.md §1 to §7, from https://developer.qiniu.com/fusion; what binds source
-domains is in no document.
 Permissions: a key pair that may read and change CDN domains and SSL certificates. Source domains
 want a pair of the main account, which may list Kodo's buckets; live domains one that may use Pili.
 """
@@ -9,89 +8,152 @@ want a pair of the main account, which may list Kodo's buckets; live domains one
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
+from typing import Annotated, Literal
 
-from certferry.adapters.qiniu.account import QiniuAccount, Settler
-from certferry.adapters.qiniu.cdn import (
-    ENVIRONMENT,
-    LEAST_LIFE,
-    NEEDS_COMMON_NAME,
-    ONE_ACCOUNT_A_DOMAIN,
-    WHERE_KEYS_ARE,
-    CdnDomains,
-    DeploySettings,
-    Details,
-    Settings,
+from certferry.adapters.qiniu.account import Certificates, Details, Settler
+from certferry.adapters.qiniu.cdn import CdnDomains
+from certferry.adapters.qiniu.certificates import Copies
+from certferry.adapters.qiniu.client import QiniuClient, QiniuTransport
+from certferry.adapters.qiniu.errors import (
+    CODES,
+    NO_SUCH_DOMAIN,
+    WRONG_DOMAIN_TYPE,
+    QiniuFailure,
+    rejected,
 )
-from certferry.adapters.qiniu.certificates import AccountQuota, Copies
-from certferry.adapters.qiniu.client import QiniuClient
-from certferry.adapters.qiniu.errors import CODES, NO_SUCH_DOMAIN, WRONG_DOMAIN_TYPE, QiniuFailure
-from certferry.adapters.qiniu.kinds import (
-    KODO,
-    PILI,
-    WITHOUT_SETTINGS,
-    bound_all_the_same,
-    is_cdn,
-    is_live,
-    is_not_live,
-    is_nothing,
-    is_source,
-    may_be_left_out,
-    must_be_served_here,
-    with_doubt,
-    with_names,
-    with_way_out,
-    without_live,
-    without_sources,
-)
-from certferry.adapters.qiniu.kodo import SourceDomains
-from certferry.adapters.qiniu.live import LiveDomains
-from certferry.adapters.qiniu.report import report_of
-from certferry.adapters.qiniu.survey import Examiner, Surveyor
-from certferry.adapters.qiniu.transport import QiniuTransport
-from certferry.adapters.qiniu.wire import QiniuKeys
+from certferry.adapters.qiniu.observe import ObservedDomains
+from certferry.adapters.qiniu.parts import LiveDomains, SourceDomains
+from certferry.adapters.qiniu.records import KODO, PILI
+from certferry.adapters.qiniu.survey import Surveyor, examine, report_of
+from certferry.adapters.qiniu.wire import Hosts, QiniuKeys
 from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.desired.certificate import DesiredHttps, Kind
-from certferry.core.discovery.survey import Survey
-from certferry.core.observed.observation import (
-    DomainState,
-    ObservedDomain,
-    ObservedTarget,
-    TargetRules,
-)
-from certferry.core.planning.choice import choose, searches
-from certferry.core.waiting import Usual
-from certferry.errors import CertferryError, CopyGone, DeployError
-from certferry.ports.adapter import Context
+from certferry.core.discovery.inventory import Survey
+from certferry.core.observed.observation import ObservedTarget, TargetRules
+from certferry.core.reasons import Usual
+from certferry.core.secret import Secret
+from certferry.errors import CopyGone
+from certferry.ports.adapter import CommonNameRule, Context, Variable
 from certferry.ports.examination import AccountReport
 from certferry.ports.progress import Pause
 from certferry.ports.state import AccountMemory
 from certferry.ports.survey import Looked
 from certferry.ports.target import DeployTarget, Scope
 from certferry.problem import Problem
+from certferry.text import Text
 
-# What `ports.adapter.Adapter` wants of a module, and more that a target may have.
-__all__ = (
-    "CODES",
-    "ENVIRONMENT",
-    "LEAST_LIFE",
-    "NEEDS_COMMON_NAME",
-    "ONE_ACCOUNT_A_DOMAIN",
-    "SERVICE",
-    "WHERE_KEYS_ARE",
-    "DeploySettings",
-    "Qiniu",
-    "Settings",
-    "connect",
-)
+__all__ = ("CODES",)  # which `ports.adapter.Adapter` looks for here, beside what follows
 
 SERVICE = "Qiniu"
+WHERE_KEYS_ARE = Text("portal.qiniu.com → avatar → Key management (AK and SK of one pair)")
+ENVIRONMENT = (
+    Variable(
+        "access_key",
+        ("QINIU_ACCESS_KEY", "QINIU_AK"),
+        Text("the access key (AK) of the Qiniu account"),
+        is_public=True,
+    ),
+    Variable(
+        "secret_key",
+        ("QINIU_SECRET_KEY", "QINIU_SK"),
+        Text("the secret key (SK) of the Qiniu account"),
+    ),
+)
+ONE_ACCOUNT_A_DOMAIN = True  # to add one that exists: 400062, "domain exists" (§5)
+NEEDS_COMMON_NAME = CommonNameRule(  # others are refused with 400348 (§4.6)
+    "accept_no_common_name",
+    Text(
+        "if Qiniu takes such certificates by now, set `accept_no_common_name = true` on the account"
+    ),
+)
+
+LEAST_LIFE = "min_remaining_days"
+
+MIN_REMAINING_DAYS = 30  # what users report; Qiniu gives no number (§4.6)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """An account at Qiniu. The addresses are others only in tests and for mirrors."""
+
+    access_key: Secret
+    secret_key: Secret
+    api: Annotated[str, Text("the address of the API of CDN domains")] = "https://api.qiniu.com"
+    fusion: Annotated[str, Text("the address of the API of certificates")] = (
+        "https://fusion.qiniuapi.com"
+    )
+    uc: Annotated[str, Text("the address of the API of Kodo's buckets and source domains")] = (
+        "https://uc.qiniuapi.com"
+    )
+    api_backup: Annotated[str, Text("used when `api` does not answer")] = "https://api.qiniuapi.com"
+    uc_backup: Annotated[str, Text("used when `uc` does not answer")] = (
+        "https://kodo-config.qiniuapi.com"
+    )
+    pili: Annotated[str, Text("the address of the API of Pili's hubs and live domains")] = (
+        "https://pili.qiniuapi.com"
+    )
+    min_remaining_days: Annotated[
+        int, Text("a certificate with fewer days left is not uploaded: Qiniu would refuse it")
+    ] = MIN_REMAINING_DAYS
+    accept_no_common_name: Annotated[
+        bool, Text("upload certificates without a common name too; Qiniu has refused such")
+    ] = False
+
+    @property
+    def hosts(self) -> Hosts:
+        """Where Qiniu is. A mirror has a backup, and Pili, only where one is set, never Qiniu's
+        own.
+        """
+        usual = {field.name: field.default for field in fields(self)}
+        others = {
+            name: ""
+            if getattr(self, name) == usual[name] and getattr(self, main) != usual[main]
+            else getattr(self, name).rstrip("/")
+            for main, name in (("api", "api_backup"), ("uc", "uc_backup"), ("api", "pili"))
+        }
+        mains = {name: getattr(self, name).rstrip("/") for name in ("api", "fusion", "uc")}
+        return Hosts(**mains, **others)
+
+
+@dataclass(frozen=True, slots=True)
+class DeploySettings:
+    """The settings of a deployment beside its domains. `kind` is the part of Qiniu they belong to;
+    the rest is set along with the certificate, and kept where the file does not name it.
+    """
+
+    kind: Annotated[
+        Literal["auto", "cdn", "kodo", "pili"],
+        Text(
+            "the kind of the domains: `cdn` is for CDN and DCDN, `kodo` for source domains"
+            " of buckets, `pili` for live domains of hubs; with `auto` certferry finds out"
+        ),
+    ] = "auto"
+    force_https: Annotated[bool | None, Text("whether HTTP is redirected to HTTPS")] = None
+    http2: Annotated[bool | None, Text("whether HTTP/2 is on")] = None
+    tls_versions: Annotated[
+        tuple[Literal["TLSv1.0", "TLSv1.1", "TLSv1.2", "TLSv1.3"], ...] | None,
+        Text("the versions of TLS that are on"),
+    ] = None
+
+    def wrong(self, written: Iterable[str]) -> Mapping[str, Text]:
+        """Return which keys do not go with the kind: a source domain (§6.1) and a live domain (§7)
+        have no settings.
+        """
+        said = {
+            "kodo": Text('not with kind = "kodo": a source domain has no such setting'),
+            "pili": Text('not with kind = "pili": a live domain has no such setting'),
+        }.get(self.kind)
+        return {} if said is None else {key: said for key in written if key != "kind"}
+
 
 _ELSEWHERE = NO_SUCH_DOMAIN | {WRONG_DOMAIN_TYPE}
 """What either half of Qiniu says of a domain that belongs to the other (§6.5)."""
+
+_KINDS = frozenset({Kind.AUTO, Kind.CDN, Kind.DCDN, KODO, PILI})
 
 USUAL_CHANGE: Usual = (timedelta(minutes=8), timedelta(minutes=15))
 """What a change of a domain takes most times (Qiniu's console; §5.6)."""
@@ -129,9 +191,8 @@ def _translating_errors() -> Iterator[None]:
 class Qiniu:
     """The CDN, DCDN, source and live domains of one account. Safe to share between threads.
 
-    A domain is what its part of Qiniu says that it is, whatever the file says: one that the CDN
-    knows as well is a CDN domain, since Kodo refuses to bind those (§6.5). Writes whose answer is
-    lost are looked for before they are made again.
+    A domain is what its part of Qiniu says that it is, whatever the file says. Writes whose answer
+    is lost are looked for before they are made again.
     """
 
     def __init__(
@@ -144,75 +205,75 @@ class Qiniu:
         now: Callable[[], datetime],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._rules = rules
-        account, settler = QiniuAccount(client, clock, memory), Settler(pause)
-        self._account = account
-        self._quota = AccountQuota(account, memory, now)
-        self._copies = Copies(client, account, self._quota, settler)
-        details = Details(client, account, memory, clock=clock, now=now)
-        self._cdn = CdnDomains(client, account, details, settler)
-        self._sources = SourceDomains(client, account, settler)
-        self._live = LiveDomains(client.pili, account, settler, clock)
-        self._surveyor = Surveyor(details, account, self._live)
-        self._examiner = Examiner(client, account)
+        settler = Settler(pause)
         self._client = client
+        self._rules = rules
+        self._certificates = Certificates(client, clock)
+        self._copies = Copies(client, self._certificates, settler, memory, now)
+        self._details = Details(client, memory, clock, now)
+        self._cdn = CdnDomains(client, self._details, settler)
+        self._sources = SourceDomains(client, settler, clock)
+        self._live = LiveDomains(client, self._certificates, settler, clock)
 
+    @_translating_errors()
     def observe(self, scope: Scope) -> ObservedTarget:
         """Read the domains, and find our copies by mark, names and dates. What cannot be read
         beside them is part of the answer.
         """
-        must_be_served_here(scope.kind)
-        if scope.anew:
-            self._account.forget_lists()
+        _must_be_served_here(scope.kind)
+        if scope.anew:  # another run may have changed what there is, and what is bound
+            self._certificates.forget()
+            self._details.listed.forget()
+            self._sources.bindings.forget()
             self._live.forget()
-        with _translating_errors():
-            looked_at = ObservedDomains(scope, self._cdn, self._sources, self._live)
-            unread = looked_at.unread
-            found = ObservedTarget(
-                rules=self._rules,
-                domains=looked_at.domains,
-                excluded=tuple(looked_at.excluded),
-                left_out=tuple(looked_at.left_out),
-                uncovered=() if looked_at.domains else tuple(dict.fromkeys(looked_at.uncovered)),
-            )
-            try:
-                ours = tuple(self._copies.of(scope.lineage, scope.known))
-                others = tuple(self._copies.others(ours)) if scope.others else ()
-                unremembered = tuple(self._copies.unremembered(scope.lineage, scope.known))
-                quota = self._quota.seen()
-            except QiniuFailure as failure:
-                if failure.is_common:
-                    raise
-                unread.append(failure.error)
-                return replace(found, unread=_once(unread), remotes_hidden=True)
-        return replace(
-            found,
-            remotes=ours,
-            others=others,
-            unremembered=unremembered,
-            unread=_once(unread),
-            quota=quota,
+        seen = ObservedDomains(scope, self._cdn, self._sources, self._live)
+        found = ObservedTarget(
+            rules=self._rules,
+            domains=tuple(seen.domains),
+            excluded=tuple(seen.excluded),
+            left_out=tuple(seen.left_out),
+            uncovered=() if seen.domains else tuple(dict.fromkeys(seen.uncovered)),
+            unread=tuple(dict.fromkeys(seen.unread)),
         )
+        try:
+            ours = tuple(self._copies.of(scope.lineage, scope.known))
+            return replace(
+                found,
+                remotes=ours,
+                others=tuple(self._copies.others(ours)) if scope.others else (),
+                unremembered=tuple(self._copies.unremembered(scope.lineage, scope.known)),
+                quota=self._copies.quota(),
+            )
+        except QiniuFailure as failure:
+            if failure.is_common:
+                raise
+            unread = tuple(dict.fromkeys([*found.unread, failure.error]))
+            return replace(found, unread=unread, remotes_hidden=True)
 
     @_translating_errors()
     def survey(self, looked: Looked) -> Survey:
         """See `ports.survey.Surveyed.survey`."""
-        return self._surveyor.survey(looked)
+        surveyor = Surveyor(self._details, self._certificates, self._sources, self._live)
+        return surveyor.survey(looked)
 
     @_translating_errors()
     def examine(self, account: str) -> tuple[Problem, ...]:
         """See `ports.examination.Examined.examine`."""
-        return self._examiner.examine(account)
+        return tuple(examine(account, self._client, self._details, self._certificates))
 
     @_translating_errors()
     def cnames(self) -> Mapping[str, str]:
         """See `ports.examination.PointedAt.cnames`."""
-        return self._examiner.cnames()
+        return {
+            name: item.cname.rstrip(".").lower()
+            for name, item in self._cdn.served_by_themselves().items()
+            if item.cname
+        }
 
     @_translating_errors()
     def clock_ahead(self) -> timedelta | None:
         """See `ports.examination.Timed.clock_ahead`."""
-        return self._examiner.clock_ahead()
+        return self._client.transport.clock_ahead()
 
     def report(self) -> AccountReport:
         """See `ports.examination.Reporting.report`."""
@@ -225,9 +286,9 @@ class Qiniu:
 
     def bind(self, domain: str, kind: Kind, remote_id: str, https: DesiredHttps) -> str | None:
         """Switch HTTPS on, or change it, unless the domain is as desired already; return the
-        X-Reqid of the change.
+        X-Reqid of the change, where there is one.
         """
-        must_be_served_here(kind)
+        _must_be_served_here(kind)
         try:
             with _translating_errors():
                 return self._bind(domain, kind, remote_id, https)
@@ -252,186 +313,18 @@ class Qiniu:
         """Remove a copy whose name is the label, and that no domain is bound to, as far as that is
         seen: of live domains Qiniu is not known to refuse it, as of others.
         """
-        copy = self._copies.find(remote_id)
+        copy = self._certificates.find(remote_id)
         if copy is None:
             return False
         self._live.must_not_use(remote_id, label, unmanaged=unmanaged)
         self._sources.must_not_use(remote_id, label)
         self._cdn.must_not_use(copy, label)
-        return self._copies.retire(remote_id, label, unmanaged=unmanaged)
+        return self._copies.retire(copy, label, unmanaged=unmanaged)
 
 
-def _once(errors: list[CertferryError]) -> tuple[CertferryError, ...]:
-    return tuple(dict.fromkeys(errors))
-
-
-class ObservedDomains:
-    """The `domains` of one observation. `unread`: why there may be more; `excluded` by the
-    deployment; `left_out`, since they are switched off; `uncovered` by the certificate. Raises
-    `QiniuFailure` and `DeployError`.
-    """
-
-    def __init__(
-        self, scope: Scope, cdn: CdnDomains, sources: SourceDomains, live: LiveDomains
-    ) -> None:
-        self._cdn = cdn
-        self._sources = sources
-        self._live = live
-        self.unread: list[CertferryError] = []
-        self.excluded: list[str] = []
-        self.left_out: list[ObservedDomain] = []
-        self.uncovered: list[str] = []
-        self._scope = scope
-        seen = list(self._named())
-        if searches(scope):
-            self._find(seen)
-        self.domains = tuple(seen)
-
-    def _find(self, seen: list[ObservedDomain]) -> None:
-        """Add the domains that are not named to those that were seen."""
-        scope = self._scope
-        if scope.kind in {Kind.AUTO, Kind.CDN}:
-            chosen = self._chosen(self._cdn.served_by_themselves())
-            seen += self._cdn.found(chosen, self.left_out, anew=scope.anew)
-        if scope.kind in {Kind.AUTO, PILI}:
-            seen += _new(seen, self._found_live(seen))
-        if scope.kind in {Kind.AUTO, KODO}:
-            seen += _new(seen, self._found_sources(seen))
-        failure = self._live.failure if scope.kind == Kind.AUTO else None
-        if failure is not None and not may_be_left_out(scope, seen, failure):
-            raise failure
-
-    def _chosen(self, names: Iterable[str]) -> Sequence[str]:
-        chosen = choose(self._scope, names)
-        self.excluded += chosen.excluded
-        self.uncovered += chosen.uncovered
-        return chosen.wanted
-
-    def _found_live(self, seen: list[ObservedDomain]) -> list[ObservedDomain]:
-        """Find live domains. Where none were asked for, keys that may not see Pili cost only
-        these.
-        """
-        found = list(self._live.found(self._chosen(self._live.served_by_themselves())))
-        is_asked_for = self._scope.kind == PILI
-        failure = self._live.all().failure if is_asked_for else self._live.failure
-        if failure is not None:
-            if is_asked_for and not [*seen, *found]:
-                raise failure
-            self.unread.append(failure.error if is_asked_for else without_live(failure.error))
-        return found
-
-    def _found_sources(self, seen: list[ObservedDomain]) -> list[ObservedDomain]:
-        """Find source domains. Where none were asked for, keys that may not see the buckets cost
-        only these; those that are seen are reported, or their certificates would expire unnoticed.
-        """
-        scope, unread = self._scope, self.unread
-        sources, at_cdn = self._sources.all(), self._names_at_cdn()
-        names = self._chosen(name for name in sources.domains if name not in at_cdn)
-        if sources.failure is not None:
-            if not names and not may_be_left_out(scope, seen, sources.failure):
-                raise sources.failure
-            unread.append(without_sources(sources.failure.error, scope.kind))
-        try:
-            return [self._sources.named(name) for name in names]
-        except QiniuFailure as failure:
-            if failure.is_common and not failure.is_denied:
-                raise
-            if failure.is_passing:  # the edges show as well whether it is bound
-                unread.append(failure.error)
-                return [self._sources.named_without_bindings(name) for name in names]
-            if scope.kind == KODO or not seen:
-                raise
-            error = with_way_out(with_names(failure))
-            return [_problem(name, KODO, error) for name in names]
-
-    def _names_at_cdn(self) -> frozenset[str]:
-        """Return the domains of the CDN, none where they cannot be listed."""
-        try:
-            return self._cdn.names()
-        except QiniuFailure as failure:
-            if failure.is_common:
-                raise
-            self.unread.append(failure.error)
-            return frozenset()
-
-    def _named(self) -> Iterator[ObservedDomain]:
-        was_silent, scope = False, self._scope
-        for domain in scope.domains or ():
-            if scope.kind in WITHOUT_SETTINGS:
-                named = self._named_source if scope.kind == KODO else self._named_live
-                yield named(domain)
-                continue
-            try:
-                yield self._cdn.named(domain, anew=scope.anew)
-            except QiniuFailure as failure:
-                if failure.is_common or (was_silent and failure.silent):
-                    raise
-                was_silent = failure.silent
-                yield self._not_at_the_cdn(domain, scope.kind, failure)
-            else:
-                was_silent = False
-
-    def _not_at_the_cdn(self, domain: str, kind: Kind, failure: QiniuFailure) -> ObservedDomain:
-        if failure.code not in NO_SUCH_DOMAIN:
-            return _problem(domain, Kind.CDN, failure.error)
-        sources = self._sources.all()
-        source = sources.domains.get(domain)
-        if source is None and not (sources.failure and self._sources.is_bound_at_all(domain)):
-            live, hub = self._live.named(domain), self._live.hub_of(domain)
-            if live is None or hub is None:
-                return _problem(
-                    domain, Kind.CDN, with_doubt(failure.error, sources.failure, self._live.failure)
-                )
-            return _problem(domain, PILI, is_live(domain, hub)) if kind == Kind.CDN else live
-        if kind == Kind.CDN:
-            bucket = source.tbl if source is not None and source.tbl else "—"
-            return _problem(domain, KODO, is_source(domain, bucket))
-        return self._source(domain)
-
-    def _named_source(self, domain: str) -> ObservedDomain:
-        if domain in self._names_at_cdn():
-            return _problem(domain, Kind.CDN, is_cdn(domain))
-        failure = self._sources.all().failure
-        if not self._sources.has(domain):
-            if failure is None:
-                return _problem(domain, KODO, is_nothing(domain))
-            if failure.is_common and not failure.is_denied:
-                return _problem(domain, KODO, failure.error)
-            # The file says that it is one; Kodo refuses to bind it if it is not.
-            self.unread.append(failure.error)
-        return self._source(domain)
-
-    def _named_live(self, domain: str) -> ObservedDomain:
-        found, failure = self._live.named(domain), self._live.all().failure
-        if found is not None:
-            return found
-        if failure is not None:
-            raise failure
-        if domain in self._names_at_cdn():
-            return _problem(domain, Kind.CDN, is_not_live(domain, at_cdn=True))
-        return _problem(domain, PILI, is_not_live(domain, at_cdn=False))
-
-    def _source(self, domain: str) -> ObservedDomain:
-        try:
-            return self._sources.named(domain)
-        except QiniuFailure as failure:
-            if failure.is_common and not failure.is_denied:
-                raise
-            self.unread.append(bound_all_the_same(failure.error))
-            return self._sources.named_without_bindings(domain)
-
-
-def _problem(domain: str, kind: Kind, error: DeployError) -> ObservedDomain:
-    return ObservedDomain(
-        domain,
-        kind,
-        DomainState.UNAVAILABLE,
-        problem=error,
-        has_settings=kind not in WITHOUT_SETTINGS,
-    )
-
-
-def _new(found: list[ObservedDomain], more: list[ObservedDomain]) -> list[ObservedDomain]:
-    """Leave out what another part of Qiniu has already."""
-    known = {domain.domain for domain in found}
-    return [domain for domain in more if domain.domain not in known]
+def _must_be_served_here(kind: Kind) -> None:
+    """Raise `TargetRejected` for a kind of domains that certferry does not deploy to yet."""
+    if kind not in _KINDS:
+        sentence = Text('certferry does not deploy to domains of kind "{kind}" yet')
+        hint = Text('set kind = "cdn", "kodo" or "pili", or leave it out')
+        raise rejected(sentence, hint, kind=kind.value)

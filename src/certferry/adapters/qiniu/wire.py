@@ -11,7 +11,7 @@ import base64
 import hashlib
 import hmac
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -27,12 +27,9 @@ from certferry.core.redaction import quoted, quoted_id
 from certferry.core.secret import Secret
 from certferry.ports.http import Answer
 from certferry.ports.state import AccountMemory
-from certferry.text import Quoted
+from certferry.text import Quoted, Text
 
 log = logging.getLogger(__name__)
-
-_UNAUTHORIZED = frozenset({HTTPStatus.UNAUTHORIZED})
-_UNAUTHORIZED_OR_ABSENT = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND})
 
 
 class Scheme(StrEnum):
@@ -53,20 +50,14 @@ class CallGroup(StrEnum):
     BIND = "bind"
     LIVE = "pili"
 
-    @property
-    def refusals(self) -> frozenset[int]:
-        """The statuses that ask for another endpoint. A 404 about a domain or a bucket is an
-        answer, and so is whatever Pili says, which has one endpoint.
-        """
-        if self is CallGroup.LIVE:
-            return frozenset()
-        answers_404 = {CallGroup.DOMAINS, CallGroup.BUCKET_DOMAINS, CallGroup.BIND}
-        return _UNAUTHORIZED if self in answers_404 else _UNAUTHORIZED_OR_ABSENT
 
-    @property
-    def has_backup(self) -> bool:
-        """Whether another host is asked when there is no connection to the first."""
-        return self in {CallGroup.BUCKETS, CallGroup.BUCKET_DOMAINS, CallGroup.BINDINGS}
+ANSWERING_404 = {CallGroup.DOMAINS, CallGroup.BUCKET_DOMAINS, CallGroup.BIND, CallGroup.LIVE}
+"""Groups of which a 404 is an answer, about a domain or a bucket; of others it asks for another
+endpoint, as a 401 does."""
+WITH_BACKUP = {CallGroup.BUCKETS, CallGroup.BUCKET_DOMAINS, CallGroup.BINDINGS}
+"""Groups of which another host is asked when there is no connection to the first."""
+UNDOCUMENTED = {CallGroup.BINDINGS, CallGroup.BIND}
+"""Groups whose calls are in no document (§6)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +76,7 @@ class Hosts:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A host, by its base URL, and a scheme; `form` tells calls apart that ask for the same."""
+    """A host, by its base URL, and a scheme; `form` distinguishes calls that ask for the same."""
 
     url: str
     scheme: Scheme
@@ -112,32 +103,20 @@ SOURCE_FORM = "/domain?bucket="
 
 def endpoints_of(hosts: Hosts) -> Mapping[CallGroup, tuple[Endpoint, ...]]:
     """Return the endpoints of each group of calls, first what works for most accounts."""
-    qbox, qiniu = Scheme.QBOX, Scheme.QINIU
-    api, fusion, uc = hosts.api, hosts.fusion, hosts.uc
-    ways: Mapping[CallGroup, Iterable[Endpoint]] = {
+    api_qbox, api = Endpoint(hosts.api, Scheme.QBOX), Endpoint(hosts.api, Scheme.QINIU)
+    uc, uc_backup = Endpoint(hosts.uc, Scheme.QINIU), Endpoint(hosts.uc_backup, Scheme.QINIU)
+    endpoints = {
         # fusion as in the documents of 2026 and several programs, api as in acme.sh and certimate.
-        CallGroup.CERTIFICATES: (Endpoint(fusion, qbox), Endpoint(api, qbox), Endpoint(api, qiniu)),
-        CallGroup.DOMAINS: (Endpoint(api, qiniu), Endpoint(api, qbox)),
-        CallGroup.BUCKETS: (Endpoint(uc, qiniu), Endpoint(hosts.uc_backup, qiniu)),
-        CallGroup.BUCKET_DOMAINS: (
-            Endpoint(uc, qiniu),
-            Endpoint(hosts.uc_backup, qiniu),
-            Endpoint(uc, qiniu, SOURCE_FORM),
-        ),
+        CallGroup.CERTIFICATES: (Endpoint(hosts.fusion, Scheme.QBOX), api_qbox, api),
+        CallGroup.DOMAINS: (api, api_qbox),
+        CallGroup.BUCKETS: (uc, uc_backup),
+        CallGroup.BUCKET_DOMAINS: (uc, uc_backup, replace(uc, form=SOURCE_FORM)),
         # uc since 2024-11, api.qiniuapi.com before that.
-        CallGroup.BINDINGS: (
-            Endpoint(uc, qiniu),
-            Endpoint(api, qbox),
-            Endpoint(api, qiniu),
-            Endpoint(hosts.api_backup, qiniu),
-        ),
-        CallGroup.BIND: (Endpoint(api, qbox), Endpoint(api, qiniu)),
-        CallGroup.LIVE: (Endpoint(hosts.pili, qiniu),),
+        CallGroup.BINDINGS: (uc, api_qbox, api, Endpoint(hosts.api_backup, Scheme.QINIU)),
+        CallGroup.BIND: (api_qbox, api),
+        CallGroup.LIVE: (Endpoint(hosts.pili, Scheme.QINIU),),
     }
-    return {
-        group: tuple(endpoint for endpoint in found if endpoint.url)
-        for group, found in ways.items()
-    }
+    return {group: tuple(one for one in found if one.url) for group, found in endpoints.items()}
 
 
 class Endpoints:
@@ -148,40 +127,62 @@ class Endpoints:
     def __init__(self, hosts: Hosts, memory: AccountMemory) -> None:
         self._endpoints = endpoints_of(hosts)
         self._memory = memory
-        self._remembered: dict[CallGroup, Endpoint | None] = {}
+        self._preferred: dict[CallGroup, Endpoint | None] = {}
 
     def of(self, group: CallGroup) -> tuple[Endpoint, ...]:
         """Return the endpoints of a group, in the order in which to try them."""
-        ways = self._endpoints[group]
-        if group not in self._remembered:
-            noted = self._memory.note(_name(group))
-            known = (endpoint for endpoint in ways if endpoint.as_note == noted)
-            self._remembered[group] = next(known, None)
-        first = self._remembered[group]
-        return ways if first is None else (first, *(one for one in ways if one != first))
+        endpoints = self._endpoints[group]
+        if group not in self._preferred:
+            noted = self._memory.note(f"way: {group}")
+            known = (endpoint for endpoint in endpoints if endpoint.as_note == noted)
+            self._preferred[group] = next(known, None)
+        first = self._preferred[group]
+        return tuple(sorted(endpoints, key=lambda one: one != first))
 
     def worked(self, group: CallGroup, endpoint: Endpoint) -> None:
         """Note an endpoint that worked. The first of all needs no note."""
-        if endpoint != self._endpoints[group][0] and self._remembered.get(group) != endpoint:
+        if endpoint != self._endpoints[group][0] and self._preferred.get(group) != endpoint:
             log.info("Qiniu takes %s at %s", group, endpoint)
-            self._remembered[group] = endpoint
-            self._memory.update(_name(group), lambda _: endpoint.as_note)
+            self._prefer(group, endpoint)
 
     def failed(self, group: CallGroup, endpoint: Endpoint) -> None:
         """Forget an endpoint that failed, if it is the noted one."""
-        if self._remembered.get(group) == endpoint:
-            self._remembered[group] = None
-            self._memory.update(_name(group), lambda _: None)
+        if self._preferred.get(group) == endpoint:
+            self._prefer(group, None)
+
+    def _prefer(self, group: CallGroup, endpoint: Endpoint | None) -> None:
+        self._preferred[group] = endpoint
+        noted = None if endpoint is None else endpoint.as_note
+        self._memory.update(f"way: {group}", lambda _: noted)
 
 
-def _name(group: CallGroup) -> str:
-    return f"way: {group}"
+@dataclass(frozen=True, slots=True)
+class ApiCall:
+    """One call to Qiniu: `what` names it for sentences, `path` may depend on the endpoint."""
+
+    group: CallGroup
+    path: str | Callable[[Endpoint], str]
+    what: Text
+    method: str = "GET"
+    body: msgspec.Struct | Mapping[str, object] | None = None
+
+    @property
+    def is_change(self) -> bool:
+        """Whether it does more than read. What reads is sent again when no answer came."""
+        return self.method != "GET"
+
+    def request(self, endpoint: Endpoint) -> Request:
+        """Return the request, unsigned. The body is compact JSON: what is signed is sent."""
+        path = self.path if isinstance(self.path, str) else self.path(endpoint)
+        if self.body is None:
+            return Request(self.method, endpoint.url + path)
+        headers = {"Content-Type": "application/json"}
+        return Request(self.method, endpoint.url + path, headers, msgspec.json.encode(self.body))
 
 
 FORM = "application/x-www-form-urlencoded"
 OCTET_STREAM = "application/octet-stream"
 PREFIX = "X-Qiniu-"
-DATE_FORMAT = "%Y%m%dT%H%M%SZ"
 DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
@@ -195,8 +196,8 @@ class QiniuKeys:
 
 def sign_qbox(request: Request, keys: QiniuKeys) -> Request:
     """Return the request with its QBox signature, which covers path and query only."""
-    message = qbox_message(request.url, request.headers, request.body)
-    return _with_headers(request, Authorization=f"QBox {token(keys, message)}")
+    signed = token(keys, qbox_message(request.url, request.headers, request.body))
+    return replace(request, headers={**request.headers, "Authorization": f"QBox {signed}"})
 
 
 def sign_qiniu(request: Request, keys: QiniuKeys, now: datetime) -> Request:
@@ -205,11 +206,10 @@ def sign_qiniu(request: Request, keys: QiniuKeys, now: datetime) -> Request:
     A request without a Content-Type gets that of forms, as from the vendor's SDKs, whatever its
     method: the documents allow leaving it out, the SDKs are what the servers see every day.
     """
-    date = now.astimezone(UTC).strftime(DATE_FORMAT)
-    content_type = request.headers.get("Content-Type", FORM)
-    dated = _with_headers(request, **{"Content-Type": content_type, "X-Qiniu-Date": date})
-    message = qiniu_message(dated.method, dated.url, dated.headers, dated.body)
-    return _with_headers(dated, Authorization=f"Qiniu {token(keys, message)}")
+    date = now.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
+    headers = {"Content-Type": FORM, **request.headers, "X-Qiniu-Date": date}
+    signed = token(keys, qiniu_message(request.method, request.url, headers, request.body))
+    return replace(request, headers={**headers, "Authorization": f"Qiniu {signed}"})
 
 
 def qbox_message(url: str, headers: Mapping[str, str], body: bytes | None) -> bytes:
@@ -224,7 +224,9 @@ def qiniu_message(method: str, url: str, headers: Mapping[str, str], body: bytes
     The empty line at the end of the headers is there also when nothing follows it.
     """
     content_type = headers.get("Content-Type")
-    lines = [f"{method} {_path_and_query(url)}", f"Host: {_host(url)}"]
+    parts = urlsplit(url)
+    host = parts.netloc.lower().removesuffix(DEFAULT_PORTS.get(parts.scheme, ""))
+    lines = [f"{method} {_path_and_query(url)}", f"Host: {host}"]
     if content_type:
         lines.append(f"Content-Type: {content_type}")
     lines += [f"{name}: {value}" for name, value in sorted(_qiniu_headers(headers))]
@@ -244,12 +246,6 @@ def _path_and_query(url: str) -> str:
     return f"{parts.path}?{parts.query}" if parts.query else parts.path
 
 
-def _host(url: str) -> str:
-    """Return the Host header as it is sent: without the port when it is the usual one."""
-    parts = urlsplit(url)
-    return parts.netloc.lower().removesuffix(DEFAULT_PORTS.get(parts.scheme, ""))
-
-
 def _qiniu_headers(headers: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     # The SDKs look for the prefix in this very spelling, so nothing else counts (§2.2).
     for name, value in headers.items():
@@ -257,14 +253,8 @@ def _qiniu_headers(headers: Mapping[str, str]) -> Iterator[tuple[str, str]]:
             yield "-".join(word.capitalize() for word in name.split("-")), value
 
 
-def _with_headers(request: Request, **headers: str) -> Request:
-    return replace(request, headers={**request.headers, **headers})
-
-
 SUCCESS_CODES = frozenset({None, 0, 200})
 TOO_MANY = frozenset({400039, 403024})
-
-
 NO_CODE = frozenset({None, 401, 404, 401001, 401002})
 """What says no more than a status of 401 or 404; 401001 is a wrong signature, 401002 a wrong header
 (§2.4)."""

@@ -15,7 +15,8 @@ import json
 import os
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import KW_ONLY, asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 from cryptography import x509
@@ -48,7 +49,7 @@ from certferry.core.secret import Secret
 from certferry.errors import DeployError
 from certferry.file_trust import checked_path
 from certferry.ports.progress import Pause
-from certferry.ports.receiver import Delivered, Receiver
+from certferry.ports.receiver import Delivered
 from certferry.text import Text
 
 _RECEIPT_ACCESS = FileAccess(0o600)  # a key's digest is no secret, but of no use to others
@@ -57,53 +58,41 @@ _UNTOUCHED = Text("the files that were there before are as they were")
 _NEXT_RUN = Text("the next run looks at every file again, and goes on from there")
 
 
-def connect(
-    delivery: FileDelivery,
-    *,
-    pause: Pause,
-    withheld: Collection[str] = (),
-    hidden: Collection[Secret] = (),
-) -> Receiver:
-    """Return the receiver for a directory; `withheld` are the variables that `reload` is not to
-    have, and what is `hidden` is not shown of its words, nor is the key.
-    """
-    return FilesReceiver(delivery, pause, withheld, hidden)
-
-
+@dataclass(frozen=True)
 class FilesReceiver:
-    """One directory. Beside the files lies a receipt of the last delivery that ended well.
+    """One directory, as a `ports.receiver.Receiver`. Beside the files lies a receipt of the last
+    delivery that ended well. `withheld` are the variables that `reload` is not to have, and what is
+    `hidden` is not shown of its words, nor is the key.
 
     It is removed before anything is changed, and written after `reload` has succeeded: where it
     is missing something is left to do, whenever a run was killed.
     """
 
-    def __init__(
-        self,
-        delivery: FileDelivery,
-        pause: Pause,
-        withheld: Collection[str],
-        hidden: Collection[Secret],
-    ) -> None:
-        self._delivery = delivery
-        self._directory = Path(delivery.directory)
-        self._pause = pause
-        self._withheld = withheld
-        self._hidden = hidden
+    delivery: FileDelivery
+    _: KW_ONLY
+    pause: Pause
+    withheld: Collection[str] = ()
+    hidden: Collection[Secret] = ()
+
+    @property
+    def _directory(self) -> Path:
+        return Path(self.delivery.directory)
 
     def observe(self, delivered: Delivered | None) -> ObservedDomain:
         """Read the files back, and compare them with the receipt. The state is not asked:
         several machines may share it, and each has its own directory.
         """
+        observed = partial(ObservedDomain, self.delivery.directory, Kind.FILES)
         try:
             with self._translating_errors(RIGHTS):
                 self._must_be_usable()
                 receipt, held, drift = self._seen()
         except DeployError as problem:
-            return self._observed(DomainState.UNAVAILABLE, problem=problem)
+            return observed(DomainState.UNAVAILABLE, None, problem=problem)
         fullchain = None
         if receipt is not None and receipt.fingerprint == held:  # it says nothing of another leaf
             fullchain = receipt.digests.get(FULLCHAIN)
-        return self._observed(DomainState.READY, held, drift, fullchain_digest=fullchain)
+        return observed(DomainState.READY, held, drift=drift, fullchain_digest=fullchain)
 
     def deliver(self, lineage: str, bundle: CertificateBundle) -> None:
         """Write what differs, read it back, run the program, and leave the receipt."""
@@ -121,32 +110,11 @@ class FilesReceiver:
                 place.put(drafts[RECEIPT], RECEIPT)
                 place.sync()
 
-    # looking
-
-    def _observed(
-        self,
-        state: DomainState,
-        held: str | None = None,
-        drift: ReceiverDrift | None = None,
-        *,
-        problem: DeployError | None = None,
-        fullchain_digest: str | None = None,
-    ) -> ObservedDomain:
-        return ObservedDomain(
-            self._delivery.directory,
-            Kind.FILES,
-            state,
-            held,
-            problem=problem,
-            drift=drift,
-            fullchain_digest=fullchain_digest,
-        )
-
     def _seen(self) -> tuple[Receipt | None, str | None, ReceiverDrift | None]:
         """Return the receipt, the fingerprint of the certificate, and the files that differ."""
         try:
             with opened(self._directory, self._owners()) as place:
-                receipt = _receipt(place)
+                receipt = decode_receipt(place.read(RECEIPT))
                 return receipt, *self._compare(place, receipt)
         except FileNotFoundError:
             return None, None, None
@@ -162,7 +130,7 @@ class FilesReceiver:
         if changes:
             sentence = Text("the delivered files have been changed since")
             return held, ReceiverDrift(Reason(ReasonCode.DELIVERY_DRIFTED, sentence), changes)
-        reload = self._delivery.reload
+        reload = self.delivery.reload
         if reload is not None and receipt.reload != reload.digest:
             return held, self._unfinished(place) if receipt.reload is None else _edited()
         return held, None
@@ -182,7 +150,7 @@ class FilesReceiver:
 
     def _unfinished(self, place: OpenDirectory) -> ReceiverDrift:
         changes = tuple(self._changes(place))
-        if self._delivery.reload is None:
+        if self.delivery.reload is None:
             sentence = Text("it has not been delivered in full yet")
             return ReceiverDrift(Reason(ReasonCode.DELIVERY_UNFINISHED, sentence), changes)
         sentence = Text("`reload` has not succeeded with it yet")
@@ -191,14 +159,13 @@ class FilesReceiver:
 
     def _is_there(self, place: OpenDirectory, name: str, content: bytes) -> bool:
         found = place.observe(name)
-        wanted = pem_directory.digest(content)
-        return (
-            found is not None and found.digest == wanted and self._access(name).allows(found.access)
-        )
+        if found is None or found.digest != pem_directory.digest(content):
+            return False
+        return self._access(name).allows(found.access)
 
     def _access(self, name: str) -> FileAccess:
         """Return whose a file is to be. Raises `TargetRejected` for an owner or group unknown."""
-        delivery = self._delivery
+        delivery = self.delivery
         return FileAccess(
             delivery.key_mode if name == PRIVKEY else delivery.mode,
             user_number(delivery.owner),
@@ -209,8 +176,8 @@ class FilesReceiver:
         """Raise `DeployError` or `OSError` where nothing could be delivered to."""
         directory = self._directory
         self._access(PRIVKEY)
-        if self._delivery.reload is not None:
-            programs.must_be_there(self._delivery.reload)
+        if self.delivery.reload is not None:
+            programs.must_be_there(self.delivery.reload)
         if not os.path.lexists(directory):
             # Only the last one is made: a longer path is a slip, or a disk that is not mounted.
             must_be_writable(directory.parent, Text("make it, or correct `directory`"))
@@ -223,13 +190,11 @@ class FilesReceiver:
 
     def _owners(self) -> list[int]:
         """Return who may own the directory, beside root and the caller."""
-        owner = user_number(self._delivery.owner)
+        owner = user_number(self.delivery.owner)
         return [] if owner is None else [owner]
 
     def _translating_errors(self, hint: Text) -> AbstractContextManager[None]:
         return pem_directory.translating_errors(self._directory, hint, has_owner=True)
-
-    # delivering
 
     def _prepared(
         self, place: OpenDirectory, bundle: CertificateBundle, held: ExitStack
@@ -242,19 +207,16 @@ class FilesReceiver:
         changing = {
             name: wanted[name] for name in NAMES if not self._is_there(place, name, wanted[name])
         }
-        receipt = self._receipt_of(bundle, wanted)
-        if not changing and receipt == _receipt(place):
-            return {}
-        drafts = self._drafted(place, {**changing, RECEIPT: encode_receipt(receipt)})
-        return held.enter_context(drafts)
-
-    def _receipt_of(self, bundle: CertificateBundle, wanted: Mapping[str, bytes]) -> Receipt:
-        reload = self._delivery.reload
-        return Receipt(
+        reload = self.delivery.reload
+        receipt = Receipt(
             fingerprint=bundle.certificate.fingerprint,
             digests={name: pem_directory.digest(content) for name, content in wanted.items()},
             reload=None if reload is None else reload.digest,
         )
+        if not changing and receipt == decode_receipt(place.read(RECEIPT)):
+            return {}
+        drafts = self._drafted(place, {**changing, RECEIPT: encode_receipt(receipt)})
+        return held.enter_context(drafts)
 
     @contextmanager
     def _drafted(
@@ -282,21 +244,8 @@ class FilesReceiver:
             if name in drafts:
                 place.put(drafts[name], name)
         place.sync()
-        self._must_be_there(place, pem_directory.contents(bundle))
-
-    def _reload(self, lineage: str, bundle: CertificateBundle) -> None:
-        if self._delivery.reload is not None:
-            programs.run(
-                self._delivery.reload,
-                pem_directory.variables(lineage, bundle, self._directory),
-                self._pause,
-                hidden=[bundle.privkey_pem, *self._hidden],
-                withheld=self._withheld,
-            )
-
-    def _must_be_there(self, place: OpenDirectory, wanted: Mapping[str, bytes]) -> None:
-        """Read the new files back, before a server loads them."""
-        for name, content in wanted.items():
+        # Read back, before a server loads them.
+        for name, content in pem_directory.contents(bundle).items():
             if not self._is_there(place, name, content):
                 path = self._directory / name
                 raise DeployError(
@@ -304,9 +253,15 @@ class FilesReceiver:
                     hint=Text("another program writes there too; let only one of them do it"),
                 )
 
-
-def _receipt(place: OpenDirectory) -> Receipt | None:
-    return decode_receipt(place.read(RECEIPT))
+    def _reload(self, lineage: str, bundle: CertificateBundle) -> None:
+        if self.delivery.reload is not None:
+            programs.run(
+                self.delivery.reload,
+                pem_directory.variables(lineage, bundle, self._directory),
+                self.pause,
+                hidden=[bundle.privkey_pem, *self.hidden],
+                withheld=self.withheld,
+            )
 
 
 def _edited() -> ReceiverDrift:

@@ -1,3 +1,3 @@
-"""A name server that takes dynamic updates: `dns` is the DNS service, `client` sends updates and
-looks records up.
+"""A name server that takes dynamic updates: `dns` is the DNS service, `client` sends updates, looks
+records up, and explains refusals.
 """

@@ -2,6 +2,9 @@
 
 A zone is found by its SOA record; a record is looked at before and after it is written, since a
 server says NOERROR to an update that it ignores (RFC 2136 §3.4.2.2).
+
+How BIND refuses is that of 9.20, seen there: NOTAUTH with BADKEY for a key it does not know, also
+one of another algorithm; REFUSED where the key may not; SERVFAIL where it cannot write the journal.
 """
 
 from __future__ import annotations
@@ -28,28 +31,77 @@ import dns.tsig
 import dns.update
 
 from certferry.adapters.http.bounds import first_connection
-from certferry.adapters.rfc2136.errors import (
-    Partner,
-    delegated,
-    excluded,
-    no_zone,
-    not_shown,
-    refused,
-    refused_key,
-    refused_signature,
-    unanswered,
-    untrusted,
-)
 from certferry.core.certificates.names import is_within, suffixes
+from certferry.core.discovery.inventory import FoundZone
 from certferry.core.discovery.proposal import must_have_zone
-from certferry.core.discovery.survey import FoundZone
-from certferry.errors import DnsRejected
+from certferry.errors import (
+    DnsAccessDenied,
+    DnsError,
+    DnsRejected,
+    DnsUnavailable,
+    ZoneNotFound,
+)
 from certferry.ports.progress import Pause
 from certferry.system_words import system_words
 from certferry.text import Text
 
+SERVICE = "RFC 2136"
 TTL = 60  # seconds, of a record beside which there is no other
+ANSWERS = frozenset({dns.rcode.NOERROR, dns.rcode.NXDOMAIN})
 NOT_MINE = frozenset({dns.rcode.REFUSED, dns.rcode.NOTAUTH})
+
+
+_KEY = Text(
+    "compare `key_name`, `key_secret` and `algorithm` with the key's statement at the server"
+    " (BIND: `named-checkconf -p`): they must be the same there"
+)
+_PERMIT = Text(
+    "let `server` be the zone's primary, and let the key change TXT records there: at BIND"
+    " `update-policy { grant KEY subdomain ZONE TXT; };` in the zone's statement"
+)
+_CLOCK = Text("set both clocks: signatures are good for five minutes")
+_NO_UPDATES = Text("name a server that takes dynamic updates (RFC 2136) as `server`")
+_LATER = Text("try again in some minutes, and look at the server's log")
+_WAY = Text("see that the server runs, and that this host reaches it over TCP")
+
+
+_AT_ITS_END = Text(
+    "remove it, or wait until the resolvers see it: the challenge is then written at its end"
+)
+_ELSEWHERE = Text(
+    "name the primary of the zone as `server`, or the account that has it as `dns` of the"
+    " certificate"
+)
+
+_REFUSALS: dict[dns.rcode.Rcode, tuple[type[DnsError], Text]] = {
+    dns.rcode.REFUSED: (DnsAccessDenied, _PERMIT),
+    dns.rcode.NOTAUTH: (
+        ZoneNotFound,
+        Text("name the primary of the zone as `server`: it is not this one"),
+    ),
+    dns.rcode.NOTZONE: (
+        DnsRejected,
+        Text("correct `zones` of the account: the name is in none of them"),
+    ),
+    dns.rcode.NOTIMP: (DnsRejected, _NO_UPDATES),
+    dns.rcode.FORMERR: (DnsRejected, _NO_UPDATES),
+    dns.rcode.SERVFAIL: (
+        DnsUnavailable,
+        Text(
+            "look at the server's log; often it may not write its zone's journal, into the"
+            " directory of the zone's file"
+        ),
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Partner:
+    """A server and the key it is spoken to with, for sentences."""
+
+    server: str
+    key: str
+    algorithm: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +146,7 @@ class UpdateServer:
         try:
             return self._conversation.clock_ahead(question)
         except Unanswered as exc:
-            raise unanswered(self._partner, "clock", exc.problem) from exc
+            raise self._unanswered("clock", exc) from exc
 
     def add_txt(self, name: str, value: str) -> str:
         """See `ports.dns.DnsProvider.add_txt`."""
@@ -105,7 +157,9 @@ class UpdateServer:
             # A set of records has one TTL (RFC 2181 §5.2): what is there keeps its own.
             self._update(zone, name, lambda change, at: change.add(at, seen.ttl, _txt(value)))
             if value.encode() not in self._values(name).values:
-                raise not_shown(name, self._partner)
+                words = Text("{name}: {server} accepted the record, and does not show it")
+                hint = Text("check which DNS view the server gives this host")
+                raise self._error(DnsUnavailable, words, hint, name=name)
         return value
 
     def remove_txt(self, name: str, value: str, handle: str | None) -> bool:
@@ -129,21 +183,21 @@ class UpdateServer:
     ) -> None:
         change = dns.update.UpdateMessage(_absolute(zone))
         put(change, _absolute(name))
-        rcode = self._ask(change, name).rcode()
-        if rcode != dns.rcode.NOERROR:
-            raise refused(rcode, self._partner, name)
+        self._must_be(self._ask(change, name), name, dns.rcode.NOERROR)
 
     def _values(self, name: str) -> _Seen:
         """Read the TXT records at a name. Raises `DnsRejected` where a CNAME stands there."""
         at = _absolute(name)
         answer = self._ask(_question(at, dns.rdatatype.TXT), name)
-        if answer.rcode() not in {dns.rcode.NOERROR, dns.rcode.NXDOMAIN}:
-            raise refused(answer.rcode(), self._partner, name)
+        self._must_be(answer, name, *ANSWERS)
         for rrset in answer.answer:
             if rrset.name != at:
                 continue
             if rrset.rdtype == dns.rdatatype.CNAME:
-                raise excluded(name, rrset[0].to_text().rstrip("."))
+                # The server would ignore the update silently (RFC 2136 §3.4.2.2).
+                words = Text("{name}: a CNAME to {target} stands there")
+                target = rrset[0].to_text().rstrip(".")
+                raise DnsRejected(words.filled(name=name, target=target), hint=_AT_ITS_END)
             if rrset.rdtype == dns.rdatatype.TXT:
                 records = [cast("dns.rdtypes.ANY.TXT.TXT", record) for record in rrset]
                 return _Seen(tuple(b"".join(one.strings) for one in records), rrset.ttl)
@@ -161,16 +215,16 @@ class UpdateServer:
             answer = self._ask(_question(_absolute(suffix), dns.rdatatype.SOA), name)
             if answer.rcode() in NOT_MINE:
                 continue
-            if answer.rcode() not in {dns.rcode.NOERROR, dns.rcode.NXDOMAIN}:
-                raise refused(answer.rcode(), self._partner, name)
+            self._must_be(answer, name, *ANSWERS)
             owner = _zone_in(answer, name)
             if not answer.flags & dns.flags.AA:
                 cut = max(cut, owner, key=len)
             elif owner:
                 if len(cut) > len(owner):
-                    raise delegated(name, cut, self._partner)
+                    raise self._delegated(name, cut)
                 return owner
-        raise no_zone(name, self._partner)
+        words = Text("{server} has no zone that holds {name}")
+        raise self._error(ZoneNotFound, words, _ELSEWHERE, name=name)
 
     def _wrong_with(self, zone: str) -> Text | None:
         """Return what keeps a declared zone from being changed, as far as its SOA shows it."""
@@ -185,14 +239,53 @@ class UpdateServer:
         try:
             answer = self._conversation.ask(message)
         except dns.tsig.PeerError as exc:
-            raise refused_signature(exc, self._partner, about) from exc
+            raise self._refused_signature(exc, about) from exc
         except Unsigned:
-            raise untrusted(self._partner, about) from None
+            words = Text("{about}: an answer of {server} is not signed with the key {key}")
+            hint = Text("check for a middlebox; the unsigned answer was discarded")
+            raise self._error(DnsUnavailable, words, hint, about=about) from None
         except Unanswered as exc:
-            raise unanswered(self._partner, about, exc.problem) from exc
+            raise self._unanswered(about, exc) from exc
         if answer.rcode() == dns.rcode.NOTAUTH and not answer.had_tsig:
-            raise refused_key(self._partner, about)
+            # So Knot answers to a key that it does not know, and PowerDNS to whatever is wrong with
+            # one (3.4 and 4.9, seen there).
+            words = Text(
+                "{about}: {server} does not accept the key {key} with {algorithm} (NOTAUTH)"
+            )
+            hint = Text("{compare}. Or a clock is wrong: {clock}", compare=_KEY, clock=_CLOCK)
+            raise self._error(DnsAccessDenied, words, hint, about=about)
         return answer
+
+    def _must_be(self, answer: dns.message.Message, about: str, *codes: dns.rcode.Rcode) -> None:
+        """Raise the error that another code stands for (RFC 2136 §2.2)."""
+        if (rcode := answer.rcode()) not in codes:
+            words = Text("{about}: {server} answers {code} to the key {key}")
+            kind, hint = _REFUSALS.get(rcode, (DnsRejected, _LATER))
+            raise self._error(kind, words, hint, about=about, code=dns.rcode.to_text(rcode))
+
+    def _refused_signature(self, error: dns.tsig.PeerError, about: str) -> DnsError:
+        if isinstance(error, dns.tsig.PeerBadTime):
+            words = Text("{about}: for {server}, this machine's clock is wrong (BADTIME)")
+            return self._error(DnsUnavailable, words, _CLOCK, about=about)
+        words = Text("{about}: {server} has another secret for the key {key} (BADSIG)")
+        if isinstance(error, dns.tsig.PeerBadKey):
+            words = Text("{about}: {server} knows no key {key} with {algorithm} (BADKEY)")
+        return self._error(DnsAccessDenied, words, _KEY, about=about)
+
+    def _delegated(self, name: str, cut: str) -> DnsError:
+        words = Text("{server} delegates {cut} to other name servers, which are asked for {name}")
+        hint = Text("name the primary of {cut} as `server`, or the account that has it", cut=cut)
+        return self._error(ZoneNotFound, words, hint, cut=cut, name=name)
+
+    def _unanswered(self, about: str, failure: Unanswered) -> DnsError:
+        words = Text("{about}: {server}: {problem}")
+        return self._error(DnsUnavailable, words, _WAY, about=about, problem=failure.problem)
+
+    def _error(self, kind: type[DnsError], words: Text, hint: Text, **values: object) -> DnsError:
+        """Return an error about the server and its key."""
+        one = self._partner
+        mine = {"server": one.server, "key": one.key, "algorithm": one.algorithm}
+        return kind(words.filled(**mine, **values), hint=hint)
 
 
 def _question(name: dns.name.Name, rdtype: dns.rdatatype.RdataType) -> dns.message.Message:
@@ -270,7 +363,7 @@ class Conversation:
         answer = _unverified(raw, message)
         if answer.had_tsig:
             return _parsed(raw, self._key, mac)
-        if answer.rcode() in {dns.rcode.NOERROR, dns.rcode.NXDOMAIN}:
+        if answer.rcode() in ANSWERS:
             raise Unsigned
         return answer
 

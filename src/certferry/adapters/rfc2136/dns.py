@@ -19,9 +19,7 @@ import dns.exception
 import dns.name
 import dns.tsig
 
-from certferry.adapters.rfc2136.client import Conversation, UpdateServer
-from certferry.adapters.rfc2136.errors import SERVICE as NAMED
-from certferry.adapters.rfc2136.errors import Partner
+from certferry.adapters.rfc2136.client import SERVICE, Conversation, Partner, UpdateServer
 from certferry.core.certificates.names import zone_name
 from certferry.core.redaction import quoted
 from certferry.core.secret import Secret
@@ -30,7 +28,9 @@ from certferry.ports.adapter import Context, Variable
 from certferry.ports.dns import DnsProvider
 from certferry.text import Text
 
-SERVICE = NAMED
+# What `ports.adapter.Adapter` wants of a module.
+__all__ = ("ENVIRONMENT", "SERVICE", "Settings", "connect")
+
 WHERE_KEYS_ARE = Text(
     "the key's statement in the name server's configuration, as `tsig-keygen certferry.` prints it;"
     " one that is not hmac-sha256 needs `algorithm` as a further key of the account"
@@ -74,16 +74,6 @@ class Algorithm(StrEnum):
     MD5 = "hmac-md5"
 
 
-_SIGNED_BY = {
-    Algorithm.SHA256: dns.tsig.HMAC_SHA256,
-    Algorithm.SHA512: dns.tsig.HMAC_SHA512,
-    Algorithm.SHA384: dns.tsig.HMAC_SHA384,
-    Algorithm.SHA224: dns.tsig.HMAC_SHA224,
-    Algorithm.SHA1: dns.tsig.HMAC_SHA1,
-    Algorithm.MD5: dns.tsig.HMAC_MD5,
-}
-
-
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What an operator writes under `[accounts.<label>]`."""
@@ -112,11 +102,14 @@ def connect(settings: Settings, context: Context) -> DnsProvider:
     material = _material(settings.key_secret.reveal().strip())
     shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     partner = Partner(shown, name.to_text(), settings.algorithm.value)
+    # All but MD5 are called so in DNS as well (RFC 8945 §6).
+    is_md5 = settings.algorithm is Algorithm.MD5
+    signed_by = dns.tsig.HMAC_MD5 if is_md5 else settings.algorithm.value
     return UpdateServer(
         partner,
         Conversation(
             (host, port),
-            dns.tsig.Key(name, material, _SIGNED_BY[settings.algorithm]),
+            dns.tsig.Key(name, material, signed_by),
             within=settings.timeout,
             now=context.now,
             pause=context.pause,

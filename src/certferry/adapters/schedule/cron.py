@@ -53,6 +53,7 @@ def daemon_to_start(processes: Path = Path("/proc")) -> Text | None:
     )
 
 
+@dataclass(frozen=True)
 class Cron:
     """Keeps one line in the user's crontab.
 
@@ -60,25 +61,17 @@ class Cron:
     are, and `to_do()` what to do before crontabs are followed at all.
     """
 
-    def __init__(
-        self,
-        environ: Mapping[str, str],
-        pick: Callable[[int], int],
-        now: Callable[[], datetime],
-        to_do: Callable[[], Text | None] = daemon_to_start,
-    ) -> None:
-        self._environ = environ
-        self._pick = pick
-        self._now = now
-        self._to_do = to_do
+    environ: Mapping[str, str]
+    pick: Callable[[int], int]
+    now: Callable[[], datetime]
+    to_do: Callable[[], Text | None] = daemon_to_start
 
     def install(self, job: Job) -> tuple[Installation, Scheduled]:
         """See `ports.scheduler.Scheduler.install`."""
         before = self._read()
-        moment = night_time(self._pick(NIGHT_MOMENTS))
         words = watched(job.command, job.on_failure) if job.on_failure else job.command
         command = shell_command(words, job.environment)
-        after = with_entry(before, command, moment)
+        after = with_entry(before, command, night_time(self.pick(NIGHT_MOMENTS)))
         scheduled = self._scheduled(own_entries(after)[0])
         if after == before:
             return Installation.UNCHANGED, scheduled
@@ -101,19 +94,19 @@ class Cron:
         return self._scheduled(entries[0]) if entries else None
 
     def _scheduled(self, entry: CronEntry) -> Scheduled:
-        times, to_do = entry.times, self._to_do()
+        times, to_do = entry.times, self.to_do()
         return Scheduled(
             place=_place(),
             command=entry.command.decode(errors="backslashreplace"),
             when=_when(entry),
-            next_run=None if to_do or not times else next_run(times, self._now()),
+            next_run=None if to_do or not times else next_run(times, self.now()),
             to_do=to_do,
             path=entry.path,
         )
 
     def _read(self) -> bytes:
         """Return the crontab as it is listed; nothing when there is none, or no cron at all."""
-        if shutil.which("crontab", path=self._environ.get("PATH")) is None:
+        if shutil.which("crontab", path=self.environ.get("PATH")) is None:
             return b""
         result = self._run("-l")
         if result.returncode == 0:
@@ -131,7 +124,7 @@ class Cron:
             raise ScheduleError(problem, hint=_ANOTHER_WAY)
 
     def _run(self, option: str, content: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-        return call(["crontab", option], self._environ, _TIMEOUT, _ANOTHER_WAY, content)
+        return call(["crontab", option], self.environ, _TIMEOUT, _ANOTHER_WAY, content)
 
 
 def next_run(times: Sequence[time], now: datetime) -> datetime:
@@ -264,10 +257,8 @@ def with_entry(crontab: bytes, command: bytes, moment: time) -> bytes:
 
 def _entry(own: re.Match[bytes]) -> CronEntry:
     delay = _DELAY.match(own["command"])
-    if delay is None:
-        return CronEntry(own["when"], own["command"])
-    command = own["command"][delay.end() :]
-    return CronEntry(own["when"], command, delay=int(delay[1]))
+    start, seconds = (delay.end(), int(delay[1])) if delay else (0, 0)
+    return CronEntry(own["when"], own["command"][start:], delay=seconds)
 
 
 def _twice_a_day(moment: time) -> CronEntry:

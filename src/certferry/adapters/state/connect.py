@@ -26,14 +26,14 @@ def connect(
     key: Path | Secret,
     *,
     host: str = "localhost",
-    looks_only: bool = False,
+    reads_only: bool = False,
     password: Secret | None = None,
 ) -> StateStore:
     """Open the state at a URL, or in the SQLite database at a path. `key` opens what is sealed: it
     is given, or in a file that is made with the first secret. `host` is what this host is called in
     the keys of what belongs to it.
 
-    A SQLite database is made and migrated when necessary; for a caller who `looks_only` none is
+    A SQLite database is made and migrated when necessary; for a caller who `reads_only` none is
     made: where there is no state, an empty one is read. That of a server is made by `prepare`
     alone, and takes a `password`.
 
@@ -41,7 +41,7 @@ def connect(
     (`StateUnavailable`, `StateTooNew`).
     """
     server = {} if password is None else {"password": password}
-    opened: StateStore = _module(url).connect(str(url), key, host, looks_only=looks_only, **server)
+    opened: StateStore = _module(url).connect(str(url), key, host, reads_only=reads_only, **server)
     return opened
 
 

@@ -503,7 +503,7 @@ def _words(problem: psycopg.Error) -> str:
 
 
 def connect(
-    url: str, key: Path | Secret, host: str, *, looks_only: bool, password: Secret | None = None
+    url: str, key: Path | Secret, host: str, *, reads_only: bool, password: Secret | None = None
 ) -> SharedState:
     """See `connect.connect`: none is ever made by that. Raises `ConfigError` where there is none,
     or an older one, and `StateError` for another key than that of the state, before anything is
@@ -514,7 +514,7 @@ def connect(
         _must_be_made(database)
         sealing = Sealing(key)
         sealing.must_open(database)
-        if not looks_only and not database.rows("SELECT 1 FROM host WHERE name = ?", host):
+        if not reads_only and not database.rows("SELECT 1 FROM host WHERE name = ?", host):
             database.run(lambda one: one.add("host", "ON CONFLICT (name) DO NOTHING", name=host))
     except BaseException:
         database.close()

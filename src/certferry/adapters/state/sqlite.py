@@ -242,23 +242,22 @@ _LEASES = "-leases"
 files beside it."""
 
 
-def connect(url: str, key: Path | Secret, host: str, *, looks_only: bool) -> StateStore:
-    """See `connect.connect`; three slashes stand before the path, which may begin with a fourth. A
-    file has no password.
+def connect(url: str, key: Path | Secret, host: str, *, reads_only: bool) -> StateStore:
+    """See `connect.connect`; three slashes stand before the path, which may begin with a fourth.
 
     What is made can be read by its owner only: directories 0700, files 0600. A file belongs to one
     host, whose name it keeps: the machine may be called otherwise when it is opened again.
     """
     path = Path(url.removeprefix(_SCHEME))
     with translating_errors(path):
-        is_made = not looks_only or _is_made(path)
+        is_made = not reads_only or _is_made(path)
     sealing = Sealing(key)
     if not is_made:
         return _state(InMemory(path, empty(host)), sealing)
     try:
         return _state(_opened(path, Upgrade(host, sealing.proof_of)), sealing)
     except StateUnavailable as problem:
-        if not (looks_only and takes_no_writes(path) and _is_at_rest(path)):
+        if not (reads_only and takes_no_writes(path) and _is_at_rest(path)):
             raise
         # As the file is, without those that SQLite makes beside it (https://sqlite.org/uri.html).
         as_it_is = SqliteDatabase(path, file=f"{path.absolute().as_uri()}?immutable=1")
@@ -282,7 +281,7 @@ def prepare(url: str, key: Path | Secret, host: str, *, init: bool) -> bool:
     if is_made:
         with closing(SqliteDatabase(path)) as database:
             is_whole = is_migrated(database)
-    connect(url, key, host, looks_only=False).close()
+    connect(url, key, host, reads_only=False).close()
     return not is_whole
 
 

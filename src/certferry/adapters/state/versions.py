@@ -119,7 +119,7 @@ class VersionTables(Tables):
         note_issued(transaction, lineage, now)
         versions = _versions(transaction, lineage)
         leaf = bundle.certificate
-        known = [one for one in versions if one.certificate.fingerprint == leaf.fingerprint]
+        known = [one for one in versions if one.fingerprint == leaf.fingerprint]
         if known and not known[0].should_replace(bundle):
             return known[0]
         newest = max((one.number for one in versions), default=0)  # under the lease

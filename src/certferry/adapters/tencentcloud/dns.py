@@ -1,36 +1,60 @@
 """DNS at DNSPod, through Tencent Cloud's API 3.0, with keys of Tencent Cloud.
 
-API reference: https://cloud.tencent.com/document/product/1427 (docs/facts/dnspod.md §2). It is the
-same service, with the same zones, as DNSPod's token API (`dnspod`), and the one that its vendor
-recommends.
+API reference: https://cloud.tencent.com/document/product/1427 (docs/facts/dnspod.md §2). Actions,
+fields and codes are those of §2.2 and §2.3, and of the vendor's SDK (3.1.195).
 Permissions: a sub-user's key with the policy QcloudDNSPodFullAccess, or with one that allows
 dnspod:DescribeDomainList, DescribeRecordList, DescribeRecord, CreateRecord and DeleteRecord.
 """
 
 from __future__ import annotations
 
+import hashlib
+import hmac
+import json
 from dataclasses import dataclass
-from typing import Annotated
+from datetime import UTC, datetime
+from typing import Annotated, Any
+from urllib.parse import urlsplit
 
-from certferry.adapters.dnspod.client import DnspodRecords
-from certferry.adapters.http.client import HttpClient, pace_in
-from certferry.adapters.tencentcloud import errors
-from certferry.adapters.tencentcloud.client import (
-    TencentCloudClient,
-    TencentKeys,
-    says_too_many,
+from certferry import __version__
+from certferry.adapters.dns.answers import (
+    LATER,
+    TOO_MANY_CALLS,
+    Codes,
+    Item,
+    JsonTxtService,
+    Reply,
+    as_text,
+    must_be_positive,
+    object_in,
+    objects,
+    parsed,
 )
+from certferry.adapters.dns.records import TxtRecord, Zone
+from certferry.adapters.dnspod.client import (
+    NUMBER,
+    TTL,
+    DnspodRecords,
+    DnspodZone,
+    total_in,
+    zone_of,
+)
+from certferry.adapters.http.client import (
+    HttpClient,
+    Request,
+    answers_too_many,
+    client_in,
+    is_server_error,
+)
+from certferry.core.redaction import quoted, quoted_code, quoted_id
 from certferry.core.secret import Secret
 from certferry.errors import ConfigError
 from certferry.ports.adapter import Context, Variable
 from certferry.ports.dns import DnsProvider
+from certferry.ports.http import Answer
 from certferry.text import Text
 
-# What `ports.adapter.Adapter` wants of a module, and more that it may have.
-__all__ = ("CODES", "ENVIRONMENT", "SERVICE", "Settings", "connect")
-
 SERVICE = "Tencent Cloud"
-CODES = errors.CODES.meanings
 WHERE_KEYS_ARE = Text(
     "console.cloud.tencent.com/cam/capi → API keys; the SecretKey is shown once, when made"
 )
@@ -50,6 +74,105 @@ ENVIRONMENT = (
 )
 
 REQUESTS_PER_SECOND = 10.0  # half of the 20 that most actions allow (§2.2)
+API_SERVICE = "dnspod"
+VERSION = "2021-03-23"
+CONTENT_TYPE = "application/json"
+LANGUAGES = {"zh": "zh-CN"}  # of the error's words; English otherwise
+PAGE = 1000  # items; 3,000 are the most (§2.2)
+LINE, LINE_ID = "默认", "0"
+"""The default line. Abroad it has another name, and everywhere this id, which wins."""
+ZONE_KEYS = {
+    "id": "DomainId",
+    "punycode": "Punycode",
+    "name": "Name",
+    "status": "Status",
+    "grade": "Grade",
+}
+
+_EXISTS = "InvalidParameter.DomainRecordExist"
+_EMPTY = frozenset({"ResourceNotFound.NoDataOfRecord", "ResourceNotFound.NoDataOfDomain"})
+_TTL_REFUSED = "LimitExceeded.RecordTtlLimit"
+_TOO_MANY = "RequestLimitExceeded"
+_BROKEN = "InternalError"
+
+_KEY = Text(
+    "compare `secret_id` and `secret_key` with the keys at console.cloud.tencent.com/cam/capi. A"
+    " DNSPod token (a number and 32 digits) is no such key: it belongs to an account of type dnspod"
+)
+_POLICY = Text(
+    "give the key's user the policy QcloudDNSPodFullAccess at console.cloud.tencent.com/cam"
+)
+_PLAN = Text("the domain's DNSPod plan does not allow it: free some, or choose another plan")
+_VERIFY = Text("the account is not verified yet: do that at console.cloud.tencent.com")
+_ELSEWHERE = Text("name the account that has the domain as `dns` of the certificate")
+_HALF = Text("leave it out: 10 is half of what Tencent Cloud allows")
+
+_WRONG_KEY = (
+    "AuthFailure",
+    "InvalidParameter.InvalidSecretId",
+    "InvalidParameter.LoginTokenIdError",
+    "InvalidParameter.LoginTokenNotExists",
+    "InvalidParameter.LoginTokenValidateFailed",
+    "FailedOperation.LoginFailed",
+)
+_NOT_VERIFIED = (
+    "InvalidParameter.UnrealNameUser",
+    "FailedOperation.NotRealNamedUser",
+    "InvalidParameter.EmailNotVerified",
+    "InvalidParameter.MobileNotVerified",
+)
+_NO_ZONE = (
+    "InvalidParameterValue.DomainNotExists",
+    "InvalidParameter.DomainInvalid",
+    "InvalidParameter.DomainIdInvalid",
+    "ResourceNotFound.NoDataOfDomain",
+    "OperationDenied.NoPermissionToOperateDomain",
+    "OperationDenied.DomainOwnerAllowedOnly",
+    "FailedOperation.NotDomainOwner",
+)
+_ANSWERS = Codes(
+    Text("{about}: Tencent Cloud answered {action} with {code}: {words} (request {request})"),
+    Text("look at the domain at console.dnspod.cn"),
+    denied={
+        **dict.fromkeys(_WRONG_KEY, _KEY),
+        **dict.fromkeys(("UnauthorizedOperation", "AuthFailure.UnauthorizedOperation"), _POLICY),
+        "AuthFailure.TokenFailure": Text("a temporary key does not work here: make a lasting one"),
+        "AuthFailure.SecretIdNotFound": Text(
+            "{check}. A key of the international site (IKID…) needs its address as `api`,"
+            " https://dnspod.intl.tencentcloudapi.com",
+            check=_KEY,
+        ),
+        "InvalidParameter.RequestIpLimited": Text(
+            "this host's address is not on the key's list of allowed addresses: add it there"
+        ),
+        "LimitExceeded.FailedLoginLimitExceeded": Text(
+            "leave the account alone for an hour, and correct the keys before that"
+        ),
+        "InvalidParameter.AccountIsBanned": Text(
+            "the account is banned: ask Tencent Cloud's support"
+        ),
+    },
+    rejected={
+        **dict.fromkeys(_NOT_VERIFIED, _VERIFY),
+        "AuthFailure.SignatureExpire": Text(
+            "this machine's clock is wrong by more than five minutes: set it, for instance with"
+            " `timedatectl set-ntp true`"
+        ),
+        "FailedOperation.DomainIsLocked": Text(
+            "the domain is locked: unlock it at console.dnspod.cn"
+        ),
+        "FailedOperation.DomainIsSpam": Text("DNSPod has banned the domain: ask its support"),
+        "LimitExceeded": _PLAN,
+    },
+    unavailable={
+        _TOO_MANY: TOO_MANY_CALLS,
+        "FailedOperation.FrequencyLimit": LATER,
+        "InvalidParameter.OperationIsTooFrequent": LATER,
+        _BROKEN: LATER,
+    },
+    no_zone=dict.fromkeys(_NO_ZONE, _ELSEWHERE),
+)
+CODES = _ANSWERS.meanings
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,16 +202,11 @@ def connect(settings: Settings, context: Context) -> DnsProvider:
     secret_id = settings.secret_id.reveal().strip()
     secret_key = settings.secret_key.reveal().strip()
     _must_be_a_key(secret_id, secret_key)
-    pace = pace_in(context, settings.api, _must_be_positive(settings.requests_per_second))
-    client = TencentCloudClient(
-        api=settings.api,
-        keys=TencentKeys(secret_id, Secret(secret_key)),
-        language=context.language,
-        http=HttpClient(pace=pace, pause=context.pause, too_many=says_too_many),
-        pause=context.pause,
-        now=context.now,
-    )
-    return DnspodRecords(client, context.pause)
+    per_second = settings.requests_per_second
+    must_be_positive("requests_per_second", per_second, SERVICE, _HALF)
+    keys = TencentKeys(secret_id, Secret(secret_key))
+    http = client_in(context, settings.api, per_second, says_too_many)
+    return DnspodRecords(TencentCloudClient(settings.api, keys, http, context), context.pause)
 
 
 def _must_be_a_key(secret_id: str, secret_key: str) -> None:
@@ -111,10 +229,221 @@ def _must_be_a_key(secret_id: str, secret_key: str) -> None:
         )
 
 
-def _must_be_positive(requests_per_second: float) -> float:
-    if requests_per_second > 0:
-        return requests_per_second
-    raise ConfigError(
-        Text("`requests_per_second` of the Tencent Cloud account is not above zero"),
-        hint=Text("leave it out: 10 is half of what Tencent Cloud allows"),
+class TencentCloudClient(JsonTxtService):
+    """The domains of one account, by a key: see `dns.records.TxtService`."""
+
+    gone = ("InvalidParameter.RecordIdInvalid", "ResourceNotFound.NoDataOfRecord")
+    pauses_in_doubt = (1.0, 3.0)
+
+    def __init__(self, api: str, keys: TencentKeys, http: HttpClient, context: Context) -> None:
+        parts = urlsplit(api)
+        self._url = f"{parts.scheme}://{parts.netloc}/"
+        self._host = parts.netloc
+        self._keys = keys
+        self._language = LANGUAGES.get(context.language, "en-US")
+        super().__init__(SERVICE, _ANSWERS, http, Request("GET", self._url), context)
+
+    def list_zones(self, about: str | Text) -> list[Zone]:
+        """Read every domain of the account (DescribeDomainList), with the hosts that serve it."""
+        keys = ("DomainList", "DomainId", "DomainCountInfo", "DomainTotal")
+        items = self._list("DescribeDomainList", keys, about, Type="ALL")
+        return [zone_of(item, ZONE_KEYS, item.get("EffectiveDNS")) for item in items]
+
+    def records(self, zone: Zone, name: str) -> list[TxtRecord]:
+        """See `TxtService.records` (DescribeRecordList). A new record may be missing here for about
+        30 seconds (§2.2).
+        """
+        host = zone.host_of(name)
+        items = self._list(
+            "DescribeRecordList",
+            ("RecordList", "RecordId", "RecordCountInfo", "TotalCount"),
+            name,
+            **_domain(zone),
+            Subdomain=host,
+            RecordType="TXT",
+            ErrorOnEmpty="no",
+        )
+        return [
+            TxtRecord(
+                as_text(item.get("RecordId")),
+                name,
+                as_text(item.get("Value")),
+                as_text(item.get("Status")) != "DISABLE",
+            )
+            for item in items
+            if item.get("Type") == "TXT" and as_text(item.get("Name")).lower() == host
+        ]
+
+    def record(self, zone: Zone, record_id: str, about: str) -> TxtRecord | None:
+        """See `TxtService.record` (DescribeRecord)."""
+        if not NUMBER.fullmatch(record_id):
+            return None
+        reply = self.read("DescribeRecord", about, **_domain(zone), RecordId=int(record_id))
+        item = object_in(self.unless_gone(reply, about), "RecordInfo")
+        if item.get("RecordType") != "TXT":
+            return None
+        name = zone.name_of(as_text(item.get("SubDomain")).lower())
+        is_enabled = as_text(item.get("Enabled")) != "0"
+        return TxtRecord(record_id, name, as_text(item.get("Value")), is_enabled)
+
+    def create(self, zone: Zone, name: str, value: str) -> str | None:
+        """See `TxtService.create` (CreateRecord). A TTL that a plan does not allow is raised once,
+        to the free plans'.
+        """
+        ttl = zone.ttl if isinstance(zone, DnspodZone) else TTL
+        reply = self._create(zone, name, value, ttl)
+        if reply.code == _TTL_REFUSED and ttl < TTL:
+            reply = self._create(zone, name, value, TTL)
+        if reply.code == _EXISTS:
+            return None
+        return as_text(self.settled(reply, name).get("RecordId")) or None
+
+    def remove(self, zone: Zone, record_id: str, about: str) -> bool:
+        """See `TxtService.remove` (DeleteRecord)."""
+        if not NUMBER.fullmatch(record_id):
+            return False
+        reply = self.write("DeleteRecord", about, **_domain(zone), RecordId=int(record_id))
+        return self.unless_gone(reply, about) is not None
+
+    def reply(self, action: str, answer: Answer) -> Reply | None:
+        """See `JsonTxtService.reply`: success and failure have status 200 (§2.1)."""
+        body = _response_of(answer)
+        if body is None:
+            return None
+        hidden = [self._keys.secret_key]
+        request_id = quoted_id(as_text(body.get("RequestId")), hidden)
+        error = body.get("Error")
+        if not isinstance(error, dict):
+            return Reply(action, "", quoted(""), body)
+        code = quoted_code(as_text(error.get("Code")), hidden) or _BROKEN
+        is_in_doubt = code == _BROKEN or code.startswith(f"{_BROKEN}.")
+        return Reply(
+            action,
+            code,
+            quoted(as_text(error.get("Message")), hidden),
+            request_id=request_id,
+            is_in_doubt=is_in_doubt,
+            pauses=self.pauses_in_doubt if is_in_doubt else (),
+        )
+
+    def _create(self, zone: Zone, name: str, value: str, ttl: int) -> Reply:
+        return self.write(
+            "CreateRecord",
+            name,
+            **_domain(zone),
+            SubDomain=zone.host_of(name),
+            RecordType="TXT",
+            RecordLine=LINE,
+            RecordLineId=LINE_ID,
+            Value=value,
+            TTL=ttl,
+        )
+
+    def _list(
+        self, action: str, keys: tuple[str, str, str, str], about: str | Text, **params: str | int
+    ) -> list[Item]:
+        listed, key, counts, total = keys
+
+        def page(number: int, before: int) -> tuple[list[Item], bool]:
+            del number
+            reply = self.read(action, about, **params, Offset=before, Limit=PAGE)
+            if reply.code in _EMPTY:
+                return [], True
+            body = self.settled(reply, about)
+            found = objects(body.get(listed))
+            return found, not found or before + len(found) >= total_in(body.get(counts), total)
+
+        return self.pages(page, about, key=lambda item: as_text(item.get(key)))
+
+    def request(self, action: str, **params: str | int) -> Request:
+        """See `JsonTxtService.request`: a signature is good for five minutes."""
+        body, moment = json.dumps(params).encode(), self._now()
+        call = SignedCall(API_SERVICE, self._host, "/", CONTENT_TYPE, body)
+        headers = {
+            "Host": self._host,
+            "Content-Type": CONTENT_TYPE,
+            "User-Agent": f"certferry/{__version__}",
+            "X-TC-Action": action,
+            "X-TC-Version": VERSION,
+            "X-TC-Timestamp": timestamp(moment),
+            "X-TC-Language": self._language,
+            "Authorization": authorization(self._keys, call, moment),
+        }
+        return Request("POST", self._url, headers, body)
+
+
+def _domain(zone: Zone) -> dict[str, str | int]:
+    """Name a domain twice, as the vendor's SDK does: the name is mandatory, and the id wins."""
+    named: dict[str, str | int] = {"Domain": zone.name}
+    return {**named, "DomainId": int(zone.id)} if NUMBER.fullmatch(zone.id) else named
+
+
+def says_too_many(answer: Answer) -> bool:
+    """Return whether a call was refused, undone, because there were too many in a second."""
+    if answers_too_many(answer):
+        return True
+    code = as_text(object_in(_response_of(answer), "Error").get("Code"))
+    return code.startswith(_TOO_MANY)
+
+
+def _response_of(answer: Answer) -> dict[str, Any] | None:
+    body = None if is_server_error(answer) else parsed(answer.body)
+    response = body.get("Response") if body else None
+    return response if isinstance(response, dict) else None
+
+
+ALGORITHM = "TC3-HMAC-SHA256"
+SIGNED = "content-type;host"
+
+
+@dataclass(frozen=True, slots=True)
+class TencentKeys:
+    """An API key: its id, which is sent, and what signatures are made with."""
+
+    secret_id: str
+    secret_key: Secret
+
+
+@dataclass(frozen=True, slots=True)
+class SignedCall:
+    """What a signature covers: where a POST goes, what its body is declared as, and the body."""
+
+    service: str
+    host: str
+    path: str
+    content_type: str
+    body: bytes
+
+
+def authorization(keys: TencentKeys, call: SignedCall, moment: datetime) -> str:
+    """Return the value of `Authorization` for a call that is sent at this moment, to the second."""
+    date = f"{moment.astimezone(UTC):%Y-%m-%d}"
+    scope = f"{date}/{call.service}/tc3_request"
+    message = "\n".join([ALGORITHM, timestamp(moment), scope, _digest(_canonical(call))])
+    key = f"TC3{keys.secret_key.reveal()}".encode()
+    for part in scope.split("/"):
+        key = _mac(key, part)
+    signature = _mac(key, message).hex()
+    return (
+        f"{ALGORITHM} Credential={keys.secret_id}/{scope}, SignedHeaders={SIGNED},"
+        f" Signature={signature}"
     )
+
+
+def timestamp(moment: datetime) -> str:
+    """Return the value of `X-TC-Timestamp`."""
+    return str(int(moment.timestamp()))
+
+
+def _canonical(call: SignedCall) -> bytes:
+    headers = f"content-type:{call.content_type}\nhost:{call.host}\n"
+    parts = ["POST", call.path, "", headers, SIGNED, _digest(call.body)]
+    return "\n".join(parts).encode()
+
+
+def _digest(data: bytes | str) -> str:
+    return hashlib.sha256(data if isinstance(data, bytes) else data.encode()).hexdigest()
+
+
+def _mac(key: bytes, message: str) -> bytes:
+    return hmac.new(key, message.encode(), hashlib.sha256).digest()

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import click
 
-from certferry.cli.complaints import UsageMistake
-from certferry.cli.exits import Exit
+from certferry.cli.exits import Exit, UsageMistake
 from certferry.cli.options import Front
 from certferry.errors import ConfigError
 from certferry.text import Text
@@ -34,9 +33,7 @@ def _path(*, directory: bool = False) -> click.Path:
     help="That client's directory, if it is not the usual one.",
 )
 @click.option(
-    "--keep-client",
-    is_flag=True,
-    help="Deploy only; that client keeps renewing its certificates.",
+    "--keep-client", is_flag=True, help="Deploy only; that client keeps renewing its certificates."
 )
 @click.option(
     "--output",

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from certferry.config.document import Document, read_document
 from certferry.config.env_files import EnvFile, env_files_of, environment_with
-from certferry.config.load import NAME, VARIABLE, load_text
+from certferry.config.load import NAME, VARIABLE, load_before, load_text
 from certferry.config.model import Settings
 from certferry.config.write import drafted, drafted_copy, with_assignments, write_private
 from certferry.core.secret import Secret
@@ -53,6 +53,24 @@ class Files:
         there = [path for path in self.read() if path.resolve() not in known]
         own = [self.keys.name] if with_keys or self.keys in there else []
         return (*(str(path.absolute()) for path in there if path != self.keys), *own)
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """What the new file begins with: the operator's own settings, its place, the environment."""
+
+    given: Document
+    config: Path
+    environ: Mapping[str, str]
+
+    def settings(self, document: Document, fresh: Mapping[str, Secret]) -> Settings:
+        """Read settings with keys that stand nowhere yet. Raises `ConfigError`."""
+        return load_before(document, self.config, {**self.environ, **revealed(fresh)})
+
+
+def revealed(keys: Mapping[str, Secret]) -> dict[str, str]:
+    """Return keys as variables of an environment."""
+    return {name: key.reveal() for name, key in keys.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +125,7 @@ def env_files_in(given: Document, files: Files, environ: Mapping[str, str]) -> t
     others = files.named(already=[file.path for file in found])
     if "env_files" in given.values and others:
         said = Text("{path} names its own env_files, without {others}")
-        said = said.filled(path=given.path, others=others)
-        raise ConfigError(said, hint=Text("add it there"))
+        raise ConfigError(said.filled(path=given.path, others=others), hint=Text("add it there"))
     return found
 
 
@@ -139,19 +156,19 @@ def put(
 
 def keep(path: Path, fresh: Mapping[str, Secret]) -> None:
     """Write keys alone, beside those that the file has."""
-    write_private(path, with_assignments(path, fresh))
+    if fresh:
+        write_private(path, with_assignments(path, fresh))
 
 
 @contextmanager
 def _keys_written(path: Path, fresh: Mapping[str, Secret]) -> Iterator[None]:
-    earlier = path.read_text(encoding="utf-8") if fresh and path.exists() else None
-    if fresh:
-        keep(path, fresh)
+    earlier = path.read_text(encoding="utf-8") if path.exists() else None
+    keep(path, fresh)
     try:
         yield
     except BaseException:
-        if earlier is not None:
-            write_private(path, earlier)
+        if earlier is None:
+            path.unlink(missing_ok=True)
         elif fresh:
-            path.unlink()
+            write_private(path, earlier)
         raise

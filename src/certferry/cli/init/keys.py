@@ -1,6 +1,6 @@
 """The keys that `certferry init` works with: referred to where they are already, asked for and
-tried at their service, or taken from another client. None of them is ever shown, nor written into
-the configuration.
+tried at their service, or taken from another client; and how operators are alerted. No key is ever
+shown, nor written into the configuration.
 """
 
 from __future__ import annotations
@@ -8,16 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 
-from certferry.cli.init import text
-from certferry.cli.interview import Interview, Option, Step, walk
+from certferry.cli.init.files import Beginning
+from certferry.cli.interview import NONE, Back, Interview, Option, Step, walk
 from certferry.config.bind import Question, as_a_key
 from certferry.config.check import RESERVED
 from certferry.config.document import Document
-from certferry.config.load import load_before
 from certferry.config.mistakes import in_lines, instead_of
-from certferry.config.propose import NewAccount, with_accounts
+from certferry.config.propose import NewAccount, with_accounts, with_tables
 from certferry.core.secret import Secret
 from certferry.errors import (
     CertferryError,
@@ -26,11 +24,15 @@ from certferry.errors import (
     DnsAccessDenied,
     TargetAccessDenied,
 )
+from certferry.ports.notifier import Sent
 from certferry.present.console import Console
 from certferry.present.layout import line
+from certferry.present.news_text import answer_lines
+from certferry.problem import Problem
 from certferry.reconcile.run import Run
 from certferry.text import Text
-from certferry.wiring.adapters import Family
+from certferry.wiring.adapters import CHANNELS, Family
+from certferry.wiring.monitoring import try_heartbeat
 from certferry.wiring.settings import Service, offered
 from certferry.wiring.workspace import Workspace
 
@@ -50,7 +52,7 @@ Missing = tuple[Question, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class WrittenKey:
     """What is written of a key: its value, or a reference to a variable, of that `name`. A `fresh`
     secret is not where that leads yet.
     """
@@ -87,7 +89,7 @@ class KeyRing:
         self._inherited = inherited
         self._interview = interview
         self._takes = takes
-        self._earlier: dict[str, Answer] = {}
+        self._earlier: dict[str, WrittenKey] = {}
 
     def service(self, family: Family, there: Mapping[str, Mapping[str, object]]) -> Service:
         """Choose the service of a family that an account is to be of; `there` are the accounts of
@@ -142,7 +144,7 @@ class KeyRing:
                 missing = [(q, label) for q in unknown if q.key not in given]
                 return Keys(account, new, tuple(missing))
 
-    def found(self, question: Question) -> Answer | None:
+    def found(self, question: Question) -> WrittenKey | None:
         """Find a key without asking."""
         name = next((name for name in question.names if self._environ.get(name)), None)
         if name is not None:
@@ -158,7 +160,7 @@ class KeyRing:
         read: Callable[[str], Secret] | None = None,
         *,
         optional: bool = False,
-    ) -> dict[str, Answer] | None:
+    ) -> dict[str, WrittenKey] | None:
         """Ask for keys, one after the other; `None` if the first answer of an `optional` account
         says that there is no such account. `read` makes a secret of what was typed.
         """
@@ -166,13 +168,13 @@ class KeyRing:
         if ask is None or not questions:
             return {}
         if service.where_keys_are is not None:
-            called = ask.word(service.name)
+            called = ask.voice.word(service.name)
             ask.print(Text("{service}: {where}", service=called, where=service.where_keys_are))
         first = questions[0] if optional else None
         take = partial(self._ask_one, ask, read or typed_key, first)
         steps = [Step(question.key, partial(take, question)) for question in questions]
         try:
-            given: dict[str, Answer] = walk(steps, {}, ask, inside=True)
+            given: dict[str, WrittenKey] = walk(steps, {}, ask, inside=True)
         except _NoAccount:
             return None
         return given
@@ -183,8 +185,8 @@ class KeyRing:
         read: Callable[[str], Secret],
         first: Question | None,
         question: Question,
-        given: dict[str, Answer],
-    ) -> dict[str, Answer]:
+        given: dict[str, WrittenKey],
+    ) -> dict[str, WrittenKey]:
         may_end = question is first
         what, needed = question.what, not may_end and not question.may_be_empty
         name = next(iter(question.names), f"{question.key}: {question.what}")
@@ -192,10 +194,10 @@ class KeyRing:
         if not needed and earlier is None:
             what = Text("{what} (Enter to skip)", what=what)
 
-        def answer(typed: str) -> Answer:
+        def answer(typed: str) -> WrittenKey:
             if question.names:
                 return _reference(name, read(typed))
-            return Answer(question.read(typed))
+            return WrittenKey(question.read(typed))
 
         hidden = bool(question.names) and not question.may_be_seen
         answered = ask.ask_for(what, answer, needed=needed, kept=earlier, hidden=hidden)
@@ -211,52 +213,43 @@ class _NoAccount(Exception):
     """The first key of an optional account was skipped."""
 
 
-@dataclass(frozen=True, slots=True)
-class Trial:
-    """Tries the keys of one account after the other, by calls that read alone."""
-
-    given: Document
-    config: Path
-    environ: Mapping[str, str]
-    console: Console
-
-    def takes(self, account: NewAccount, fresh: Mapping[str, Secret]) -> bool:
-        """See `Takes`. A service that does not answer now has not refused the keys."""
-        voice, label = self.console.voice, account.label
-        self._print(Text("Checking the keys of {account} …", account=label))
-        environ = {**self.environ, **{name: key.reveal() for name, key in fresh.items()}}
-        try:
-            # They stand in no file yet: what is wrong with them names none.
-            document = replace(with_accounts(self.given, [account]), path=None)
-            settings = load_before(document, self.config, environ)
-            with Workspace(settings, reads_only=True, language=voice.language) as workspace:
-                was_asked = workspace.accounts(Run()).credentials_work(label)
-        except _ASK_AGAIN as error:
-            self.console.print_stderr(text.complaint(error.message, error.hint, voice))
-            return False
-        except CertferryError as error:
-            said = Text("the keys could not be checked: {problem}", problem=error.message)
-            self.console.print_stderr(text.warned([said], voice))
-            return True
-        said = Text("{account} accepts the keys.", account=label)
-        if not was_asked:
-            said = Text(
-                "{account} cannot be asked for that yet: `certferry sync --rehearse` tries it"
-                " without counting."
-            ).filled(account=label)
-        self._print(said)
+def takes(
+    start: Beginning, console: Console, account: NewAccount, fresh: Mapping[str, Secret]
+) -> bool:
+    """Try the keys of an account, by calls that read alone: see `Takes`. A service that does not
+    answer now has not refused the keys.
+    """
+    voice, label = console.voice, account.label
+    console.print_stderr([line(voice.say(Text("Checking the keys of {account} …", account=label)))])
+    try:
+        # They stand in no file yet: what is wrong with them names none.
+        document = replace(with_accounts(start.given, [account]), path=None)
+        settings = start.settings(document, fresh)
+        with Workspace(settings, reads_only=True, language=voice.language) as workspace:
+            was_asked = workspace.accounts(Run()).credentials_work(label)
+    except _ASK_AGAIN as error:
+        console.print_stderr([*voice.error(error.message), *voice.hint(error.hint)])
+        return False
+    except CertferryError as error:
+        said = Text("the keys could not be checked: {problem}", problem=error.message)
+        console.print_stderr(voice.warning(said))
         return True
+    said = Text("{account} accepts the keys.")
+    if not was_asked:
+        said = Text(
+            "{account} cannot be asked for that yet: `certferry sync --rehearse` tries it"
+            " without counting."
+        )
+    console.print_stderr([line(voice.say(said.filled(account=label)))])
+    return True
 
-    def _print(self, said: Text) -> None:
-        self.console.print_stderr([line(self.console.voice.say(said))])
 
-
-def account_of(label: str, type_: str, answers: Mapping[str, Answer]) -> NewAccount:
+def account_of(label: str, type_: str, answers: Mapping[str, WrittenKey]) -> NewAccount:
     """Return the table in which answers stand."""
     return NewAccount(label, type_, {key: answer.written for key, answer in answers.items()})
 
 
-def fresh_in(answers: Mapping[str, Answer]) -> dict[str, Secret]:
+def fresh_in(answers: Mapping[str, WrittenKey]) -> dict[str, Secret]:
     """Return the keys that are to be kept yet, by the names of their variables."""
     return {answer.name: answer.fresh for answer in answers.values() if answer.fresh}
 
@@ -276,11 +269,10 @@ def must_not_be_missing(missing: Sequence[Missing], given: Document) -> None:
     hint = _hint_of(given) if "env_files" in given.values else _ANYHOW
     if not all(question.names for question, _ in missing):
         hint = Text("{one}; {other}", one=hint, other=_IN_THE_FILE)
-    unset = Text("{name}: not set: {what}")
-    named = [
-        (next(iter(one.names), f"[accounts.{label}] {one.key}"), one.what) for one, label in missing
-    ]
-    lines = [unset.filled(name=name, what=what) for name, what in named]
+    lines = []
+    for question, label in missing:
+        name = next(iter(question.names), f"[accounts.{label}] {question.key}")
+        lines.append(Text("{name}: not set: {what}", name=name, what=question.what))
     raise ConfigError(in_lines(lines), hint=hint)
 
 
@@ -306,12 +298,139 @@ def typed_key(answer: str) -> Secret:
 
 def option_of(service: Service, interview: Interview, *, with_type: bool = False) -> Option:
     """Return a service as it is called, and `with_type` by its type too, where that differs."""
-    called, type_ = interview.word(service.name), service.type
+    called, type_ = interview.voice.word(service.name), service.type
     label = called
     if with_type and called.casefold() not in {type_, type_.replace("-", " ")}:
         label = f"{called} ({type_})"
     return Option(label, frozenset({type_, service.name.casefold(), called.casefold()}))
 
 
-def _reference(name: str, fresh: Secret | None = None) -> Answer:
-    return Answer(f"env:{name}", name, fresh)
+def _reference(name: str, fresh: Secret | None = None) -> WrittenKey:
+    return WrittenKey(f"env:{name}", name, fresh)
+
+
+LABEL = "ops"
+"""How the channel is called in the file."""
+VARIABLE = "HEARTBEAT_URL"
+_REFERENCE = f"env:{VARIABLE}"
+
+_HEADING = Text("Where to tell you of trouble (optional)")
+_WHAT_A_HEARTBEAT_IS = Text(
+    "A heartbeat tells you that the runs stopped: each pings an address of healthchecks.io or the"
+    " like."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """A channel or a heartbeat, as it stands in the file, and the keys that it needs."""
+
+    channel: NewAccount | None = None
+    heartbeat: str = ""
+    fresh: Mapping[str, Secret] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Alerts:
+    """Asks how operators are to be alerted, and tries it."""
+
+    start: Beginning
+    console: Console
+    keys: KeyRing
+    interview: Interview
+
+    def channel(self, kept: Alert | None) -> Alert | None:
+        """Ask for one channel of notifications, until it has taken a message or is meant all the
+        same; `None` where there is to be none. No answer means the one that was `kept`, whose keys
+        are known still.
+        """
+        services, ask = offered(CHANNELS), self.interview
+        options = [option_of(service, ask) for service in services]
+        earlier = kept and kept.channel and kept.channel.type
+        usual = next((n for n, one in enumerate(services) if one.type == earlier), None)
+
+        def refused(answer: str) -> Text:
+            advice = instead_of(answer, [service.type for service in services])
+            return Text("{type} is no channel; {advice}", type=repr(answer), advice=advice)
+
+        while (chosen := ask.choose(_HEADING, options, usual, refused, or_none=True)) is not None:
+            service = services[chosen]
+            known = {question.key: self.keys.found(question) for question in service.questions}
+            unknown = [one for one in service.questions if known[one.key] is None]
+            try:
+                answers = self.keys.ask(unknown, service, _any_secret) or {}
+            except Back:
+                continue
+            answered = {key: one for key, one in (known | answers).items() if one is not None}
+            alert = Alert(account_of(LABEL, service.type, answered), fresh=fresh_in(answered))
+            if self._is_meant(self._takes_message, alert):
+                return alert
+        return None
+
+    def heartbeat(self, kept: Alert | None) -> Alert | None:
+        """Ask for the address of a heartbeat, unless the environment has it; `None` where there is
+        to be none. No answer means the one that was `kept`.
+        """
+        if self.start.environ.get(VARIABLE):
+            there = Alert(heartbeat=_REFERENCE)
+            return there if self._is_meant(self._is_pinged, there) else None
+        self.interview.print(_WHAT_A_HEARTBEAT_IS)
+        earlier = None if kept is None else kept.fresh.get(VARIABLE)
+        question = Text("Heartbeat URL, or `none`")
+        if earlier is None:
+            question = Text("Heartbeat URL (Enter to skip)")
+        while True:
+            address = self.interview.ask_for(question, _any_secret, kept=earlier, hidden=True)
+            if address is None or address.reveal().casefold() in NONE:
+                return None
+            alert = Alert(heartbeat=_REFERENCE, fresh={VARIABLE: address})
+            if self._is_meant(self._is_pinged, alert):
+                return alert
+
+    def _is_meant(self, works: Callable[[Alert], bool], alert: Alert) -> bool:
+        """Try it. What does not work now may be meant, since a service may be out of reach from
+        here; a setting that is wrong is not.
+        """
+        try:
+            if works(alert):
+                return True
+        except CertferryError as error:
+            self._complain(error.problem())
+            if isinstance(error, ConfigError):
+                return False
+        return self.interview.confirm(Text("Use it all the same?"))
+
+    def _takes_message(self, alert: Alert) -> bool:
+        channel = alert.channel
+        if channel is None:
+            return False
+        tables = {"notify": {channel.label: {"type": channel.type, **channel.settings}}}
+        settings = self.start.settings(with_tables(self.start.given, tables), alert.fresh)
+        language = self.console.voice.language
+        with Workspace(settings, reads_only=True, language=language) as workspace:
+            channels, names = workspace.notifications(Run()).channels, [channel.label]
+            channels.must_connect(channel.label)
+            self.interview.print(Text("Sending a test message …"))
+            answers = channels.try_out(names)
+            lines = answer_lines(answers, channels.services(names), self.console.voice)
+            self.console.print_stderr(lines)
+        return isinstance(answers[channel.label], Sent)
+
+    def _is_pinged(self, alert: Alert) -> bool:
+        self.interview.print(Text("Sending a test ping …"))
+        document = with_tables(self.start.given, {"heartbeat": {"url": alert.heartbeat}})
+        missed = try_heartbeat(self.start.settings(document, alert.fresh))
+        if missed is None:
+            self.interview.print(Text("heartbeat: the ping was taken."))
+        else:
+            self._complain(missed)
+        return missed is None
+
+    def _complain(self, problem: Problem) -> None:
+        voice = self.console.voice
+        self.console.print_stderr([*voice.error(problem.message), *voice.hint(problem.hint)])
+
+
+def _any_secret(answer: str) -> Secret:
+    """Read a secret in which a blank may be, as in passwords of mail servers."""
+    return as_a_key(Secret(answer))

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
 from certferry.cli.init.files import Files
+from certferry.config.load import NAME
+from certferry.core.discovery.inventory import FoundDomain
 from certferry.core.discovery.proposal import (
     Grouping,
     Places,
@@ -17,22 +19,10 @@ from certferry.core.discovery.proposal import (
     ProposedCertificate,
     has_https_off,
 )
-from certferry.core.discovery.survey import FoundDomain
 from certferry.file_trust import user_name
 from certferry.migration.home import OldCertificate, OldHome
 from certferry.present.language import Voice
-from certferry.present.layout import (
-    Line,
-    Span,
-    Table,
-    Tone,
-    labelled,
-    line,
-    visible,
-    width,
-    wrapped,
-)
-from certferry.present.vocabulary import ERROR, HINT, WARNING
+from certferry.present.layout import Line, Span, TextTable, Tone, line, visible, width, wrapped
 from certferry.text import Text
 
 _SHOWN = 3
@@ -44,7 +34,7 @@ INTRODUCTION = 79
 
 def found(
     places: Places, service: str, now: datetime, voice: Voice, numbered: Sequence[str] = ()
-) -> Table:
+) -> TextTable:
     """Render a row for each domain: what it is, its certificate, and, where the zones of a DNS
     account are known, the one that holds it; `service` is that account's. Those to choose from are
     `numbered` from 1.
@@ -68,7 +58,7 @@ def found(
         held = [Span(zone.name) if zone else none for zone in zones]
         rows = [(*row, zone) for row, zone in zip(rows, held, strict=True)]
     first, *others = map(voice.say, headers)
-    return Table((free + first, *others), tuple(rows))
+    return TextTable((free + first, *others), tuple(rows))
 
 
 def https_is_off(domains: Sequence[str]) -> Text:
@@ -99,24 +89,6 @@ def grouped(grouping: Grouping, certificates: Sequence[Sequence[str]]) -> Text:
         return Text("{said} ({count} certificates)", said=said, count=count)
     shown = [[*one[:_SHOWN], *(["…"] if len(one) > _SHOWN else [])] for one in certificates]
     return Text("{said}: {names}", said=said, names=" | ".join(map(", ".join, shown)))
-
-
-def no_such_number(answer: str) -> Text:
-    """Refuse an answer that is none of a list."""
-    return Text("{answer} is not in the list", answer=repr(answer))
-
-
-def warned(problems: Sequence[Text], voice: Voice) -> Iterator[Line]:
-    """Warn of what could not be looked at or taken."""
-    for problem in problems:
-        yield from labelled(voice.say(WARNING), Tone.PENDING, voice.say(problem))
-
-
-def complaint(problem: Text, hint: Text | None, voice: Voice) -> Iterator[Line]:
-    """Render what is wrong with an answer, and what to do."""
-    yield from labelled(voice.say(ERROR), Tone.BAD, voice.say(problem))
-    if hint is not None:
-        yield from labelled(voice.say(HINT), Tone.FAINT, voice.say(hint))
 
 
 def may_be_followed(one: OldCertificate, doubt: Text) -> Text:
@@ -154,11 +126,6 @@ def left_out(proposal: Proposal, asked_for: Collection[str] = ()) -> Iterator[Te
     for one in others:
         for remark in one.certificate.remarks if one.certificate is not None else ():
             yield Text("{name}: {reason}", name=one.name, reason=remark)
-
-
-def writing_of(path: Path) -> Text:
-    """Return that a file was written."""
-    return Text("Written (mode 0600): {path}", path=path)
 
 
 def proposed(
@@ -212,27 +179,22 @@ def introduction(files: Files, voice: Voice) -> Iterator[Line]:
     yield line()
 
 
-def steps(*, has_channel: bool, has_heartbeat: bool) -> dict[str, Text]:
-    """Return the commands that follow, up to a certificate that renews by itself and trouble that
+def next_steps(
+    path: Path, *, has_channel: bool, has_heartbeat: bool, voice: Voice
+) -> Iterator[Line]:
+    """Render the commands that follow, up to a certificate that renews by itself and trouble that
     reaches the operator, and what each does.
     """
-    found = {
+    steps = {
         "plan": Text("shows what a sync would do"),
         "sync": Text("issues, deploys and verifies"),
         "schedule install": Text("runs that twice a day, so that certificates renew"),
     }
     if not has_channel:
-        found["help notify"] = Text("how a channel, [notify.ops], tells you of trouble")
+        steps["help notify"] = Text("how a channel, [notify.ops], tells you of trouble")
     if not has_heartbeat:
-        found["help monitoring"] = Text("how a [heartbeat] tells you that the runs stopped")
-    return found
-
-
-def next_steps(
-    path: Path, steps: Mapping[str, Text], *, usual: bool, voice: Voice
-) -> Iterator[Line]:
-    """Render how to go on."""
-    program = "certferry" if usual else f"certferry --config {shlex.quote(str(path))}"
+        steps["help monitoring"] = Text("how a [heartbeat] tells you that the runs stopped")
+    program = "certferry" if path == Path(NAME) else f"certferry --config {shlex.quote(str(path))}"
     yield line(voice.say(Text("Next:")))
     commands = [
         f"certferry {step}" if step.startswith("help ") else f"{program} {step}" for step in steps

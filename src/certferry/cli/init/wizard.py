@@ -8,30 +8,38 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 
-from certferry.cli import plan
 from certferry.cli.exits import Exit
 from certferry.cli.init import text
-from certferry.cli.init.alerts import Alert, Alerts
-from certferry.cli.init.files import Asked, env_files_in, keep, put, settings_to_begin_with
+from certferry.cli.init.files import (
+    Asked,
+    Beginning,
+    env_files_in,
+    keep,
+    put,
+    revealed,
+    settings_to_begin_with,
+)
 from certferry.cli.init.keys import (
+    Alert,
+    Alerts,
     KeyRing,
     Missing,
-    Trial,
     label_of,
     must_have_a_place,
     must_not_be_missing,
+    takes,
 )
 from certferry.cli.interview import Back, Interview, Option, Step, walk
 from certferry.cli.options import Front
+from certferry.cli.status import show_plan
 from certferry.config.certificates import MOST_NAMES
 from certferry.config.env_files import fill_in
-from certferry.config.load import NAME, load_before
 from certferry.config.model import Settings
 from certferry.config.propose import NewAccount, Preamble, text_of, with_accounts, with_keys
 from certferry.config.values import DIRECTORIES, directory_url, email_address
 from certferry.core.certificates.certificate import covered_by
+from certferry.core.discovery.inventory import FoundDomain
 from certferry.core.discovery.proposal import (
     Grouping,
     Places,
@@ -42,16 +50,15 @@ from certferry.core.discovery.proposal import (
     propose_for_domains,
     with_https,
 )
-from certferry.core.discovery.survey import FoundDomain
 from certferry.core.secret import Secret
 from certferry.errors import CertferryError, ConfigError, Interrupted
 from certferry.migration.home import OldCertificate, OldClient, OldHome
 from certferry.migration.takeover import as_remembered, propose_takeover
 from certferry.present.layout import line
-from certferry.present.log_entries import log_change
+from certferry.present.progress import log_change
 from certferry.reconcile.run import Run
 from certferry.text import Text
-from certferry.wiring.accounts import Accounts
+from certferry.wiring.accounts import VendorAccounts
 from certferry.wiring.adapters import DNS_PROVIDERS, TARGETS, Family, installed
 from certferry.wiring.machine import old_home
 from certferry.wiring.settings import Service, offered
@@ -132,15 +139,15 @@ class _Wizard:
         self._given = settings_to_begin_with(self._asked.settings)
         self._env_files = env_files_in(self._given, self._asked.files, self._console.environ)
         self._environ = fill_in(self._environ, self._env_files)
+        self._start = Beginning(self._given, self._asked.files.config, self._environ)
         # What is wrong in the given file is reported before a key is typed.
-        load_before(self._given, self._asked.files.config, self._environ)
+        self._start.settings(self._given, {})
         if self._asked.files.keys.exists():  # from an earlier time: the keys may be others by now
             self._say(Text("Keys are read from {path}.", path=self._asked.files.keys))
         # Keys that could be written nowhere are not asked for.
         has_place = "env_files" not in self._given.values
-        trial = Trial(self._given, self._asked.files.config, self._environ, self._console)
-        theirs = self._home.keys if self._home else {}
-        ring = KeyRing(self._environ, theirs, self._interview if has_place else None, trial.takes)
+        theirs, ask = self._home.keys if self._home else {}, self._interview if has_place else None
+        ring = KeyRing(self._environ, theirs, ask, partial(takes, self._start, self._console))
         answers = walk(self._steps(ring, has_place=has_place), Answers(), self._interview)
         if not answers.is_agreed:
             self._say(Text("Nothing was written."))
@@ -169,11 +176,10 @@ class _Wizard:
 
     def _alerts(self, ring: KeyRing, interview: Interview) -> Iterator[Step[Answers]]:
         """Ask how operators are to be alerted, where the given settings do not say it."""
-        config, given = self._asked.files.config, self._given
-        alerts = Alerts(given, config, self._environ, self._console, ring, interview)
-        if "notify" not in given.values:
+        alerts = Alerts(self._start, self._console, ring, interview)
+        if "notify" not in self._given.values:
             yield Step("channel", partial(self._ask_channel, alerts))
-        if "heartbeat" not in given.values:
+        if "heartbeat" not in self._given.values:
             yield Step("heartbeat", partial(self._ask_heartbeat, alerts))
 
     def _ask_channel(self, alerts: Alerts, known: Answers) -> Answers:
@@ -190,9 +196,10 @@ class _Wizard:
         if self._asked.client is None:
             return None
         found = old_home(OldClient(self._asked.client), self._asked.home, self._environ)
-        for entry in found.unreadable:
-            said, client = Text("{client}: {entry} is left out: {problem}"), found.client.value
-            self._warn(said.filled(client=client, entry=entry.entry, problem=entry.problem))
+        client = found.client.value
+        for one in found.unreadable:
+            said = Text("{client}: {entry} is left out: {problem}")
+            self._warn(said.filled(client=client, entry=one.entry, problem=one.problem))
         if found.certificates:
             return found
         said = Text("no certificate of {client}'s is in {home}")
@@ -202,7 +209,7 @@ class _Wizard:
             hint = Text(
                 "see the warnings above; if the files are another user's, run this as that user"
             )
-        raise ConfigError(said.filled(client=found.client.value, home=found.home), hint=hint)
+        raise ConfigError(said.filled(client=client, home=found.home), hint=hint)
 
     def _choose_service(self, ring: KeyRing, family: Family, known: Answers) -> Answers:
         service = ring.service(family, self._given.tables("accounts"))
@@ -221,13 +228,8 @@ class _Wizard:
         missing = (*known.missing, *keys.missing)
         if keys.account is None:
             return replace(known, labels=labels if label in there else known.labels)
-        return replace(
-            known,
-            labels=labels,
-            accounts=(*known.accounts, keys.account),
-            fresh={**known.fresh, **keys.fresh},
-            missing=missing,
-        )
+        accounts, fresh = (*known.accounts, keys.account), {**known.fresh, **keys.fresh}
+        return replace(known, labels=labels, accounts=accounts, fresh=fresh, missing=missing)
 
     def _ask_address(self, known: Answers) -> Answers:
         must_not_be_missing(known.missing, self._given)
@@ -249,9 +251,7 @@ class _Wizard:
 
     def _settings(self, known: Answers) -> Settings:
         # What is wrong with the given settings is wrong in their file: the other is not there yet.
-        document = with_accounts(self._given, known.accounts)
-        fresh = {name: secret.reveal() for name, secret in known.fresh.items()}
-        return load_before(document, self._asked.files.config, self._environ | fresh)
+        return self._start.settings(with_accounts(self._given, known.accounts), known.fresh)
 
     # what is found
 
@@ -290,7 +290,7 @@ class _Wizard:
                 self._say(Text("The keys are kept in {path}, for the next `init`.", path=path))
             raise
 
-    def _survey(self, accounts: Accounts, target: str) -> tuple[FoundDomain, ...]:
+    def _survey(self, accounts: VendorAccounts, target: str) -> tuple[FoundDomain, ...]:
         def looked(count: int, total: int) -> None:
             # An account of hundreds of domains takes a minute.
             if count % SIGNS_OF_LIFE == 0 and count < total:
@@ -344,7 +344,7 @@ class _Wizard:
         )
 
     def _offered(self, known: Answers) -> list[FoundDomain]:
-        """Return the domains that can have certificates; where another client's are gone on with,
+        """Return the domains that can have certificates; where another client's are taken over,
         those that they cover.
         """
         places, home = known.places, known.home
@@ -374,7 +374,7 @@ class _Wizard:
             Option(self._voice.say(text.grouped(grouping, names)), frozenset({grouping.value}))
             for names, grouping in ways.items()
         ]
-        chosen = ask.choose(Text("Certificates"), options, 0, text.no_such_number)
+        chosen = ask.choose(Text("Certificates"), options, 0, _no_such_number)
         return replace(known, grouping=list(ways.values())[chosen or 0])
 
     # what is proposed
@@ -433,8 +433,8 @@ class _Wizard:
             directory=directory,
             email=known.email,
             accounts=tuple(one for one in known.accounts if one.label not in there),
-            channel=None if known.channel is None else known.channel.channel,
-            heartbeat="" if known.heartbeat is None else known.heartbeat.heartbeat,
+            channel=known.channel.channel if known.channel else None,
+            heartbeat=known.heartbeat.heartbeat if known.heartbeat else "",
         )
 
     def _as_allowed(self, one: OldCertificate) -> OldCertificate:
@@ -468,14 +468,12 @@ class _Wizard:
             ways.append(("domains", Text("choose the domains again")))
         if known.fresh:
             ways.append(("keys", Text("type other keys")))
-        if not ways:
-            return replace(known, is_agreed=False)
-        ways.append(("", Text("stop, and write nothing")))
-        options = [Option(self._voice.say(said), frozenset({to or "stop"})) for to, said in ways]
-        chosen = ask.choose(Text("What now"), options, 0, text.no_such_number)
-        to, _ = ways[chosen or 0]
-        if to:
-            raise Back(to)
+        if ways:
+            ways.append(("stop", Text("stop, and write nothing")))
+            options = [Option(self._voice.say(said), frozenset({to})) for to, said in ways]
+            chosen = ask.choose(Text("What now"), options, 0, _no_such_number)
+            if (to := ways[chosen or 0][0]) != "stop":
+                raise Back(to)
         return replace(known, is_agreed=False)
 
     # what is written
@@ -490,11 +488,12 @@ class _Wizard:
                         workspace.adopt(one.lineage, one.adopts, who_runs())
 
         files = self._asked.files
-        fresh = {name: secret.reveal() for name, secret in known.keys.items()}
-        paths, copies = put(files, known.text, known.keys, self._environ | fresh, adopt)
+        environ = self._environ | revealed(known.keys)
+        paths, copies = put(files, known.text, known.keys, environ, adopt)
         run_log, voice = self._console.run_log, self._voice
-        for path in paths:
-            log_change("init.write", text.writing_of(path), run_log)
+        written = [Text("Written (mode 0600): {path}", path=path) for path in paths]
+        for said in written:
+            log_change("init.write", said, run_log)
         for one in proposal.certificates:
             if one.adopts is not None:
                 said = text.standing_of(one, self._client, self._now)
@@ -502,7 +501,7 @@ class _Wizard:
         if self._front.quiet:
             return
         kept = [Text("The previous file is kept: {path}", path=path) for path in copies]
-        self._console.print(line(voice.say(said)) for said in (*map(text.writing_of, paths), *kept))
+        self._console.print(line(voice.say(said)) for said in (*written, *kept))
         self._console.print(text.proposed(proposal.certificates, self._client, self._now, voice))
         asked_for = {one.domain for one in self._offered(known)} if self._interview else set()
         self._warn(*text.left_out(proposal, asked_for))
@@ -512,9 +511,10 @@ class _Wizard:
             self._console.print(text.to_switch_off(home, proposal, voice))
         has_channel = known.channel is not None or "notify" in self._given.values
         has_heartbeat = known.heartbeat is not None or "heartbeat" in self._given.values
-        steps = text.steps(has_channel=has_channel, has_heartbeat=has_heartbeat)
-        usual = files.config == Path(NAME)
-        self._console.print_wrapped(text.next_steps(files.config, steps, usual=usual, voice=voice))
+        following = text.next_steps(
+            files.config, has_channel=has_channel, has_heartbeat=has_heartbeat, voice=voice
+        )
+        self._console.print_wrapped(following)
 
     def _plan(self, known: Answers) -> Exit:
         """Offer to run `certferry plan`; the files are written, whatever comes of it."""
@@ -526,14 +526,19 @@ class _Wizard:
             is_wanted = ask.confirm(Text("Run `certferry plan` now?"), usual=True)
         if not is_wanted:
             return Exit.OK
-        return plan.show(replace(self._front, config=self._asked.files.config))
+        return show_plan(replace(self._front, config=self._asked.files.config))
 
     def _say(self, text_: Text) -> None:
         if not self._front.quiet:
             self._console.print_stderr([line(self._voice.say(text_))])
 
     def _warn(self, *problems: Text) -> None:
-        self._console.print_stderr(text.warned(problems, self._voice))
+        for problem in problems:
+            self._console.print_stderr(self._voice.warning(problem))
+
+
+def _no_such_number(answer: str) -> Text:
+    return Text("{answer} is not in the list", answer=repr(answer))
 
 
 def _is_usable(directory: str) -> bool:

@@ -1,4 +1,4 @@
-"""What of the declared certificates needs a person, and how bad it is, judged by what is recorded.
+"""What a run records of each place, and what of the declared certificates needs a person by that.
 
 Nothing is asked of any service, so a monitor may ask every few minutes. A certificate's end is
 judged by shares of its life: one of 45 days that is renewed on time has fewer days left than many a
@@ -7,20 +7,152 @@ warning in days allows (docs/facts/receivers.md §3).
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from certferry.core.assessment.notices import OF_ALL, REFUSED, Notice, Subject, Topic
-from certferry.core.assessment.sightings import Sighting
 from certferry.core.certificates.certificate import Certificate
-from certferry.core.certificates.lineage import Version, is_in_progress
+from certferry.core.certificates.lineage import Version, is_in_progress, version_for
+from certferry.core.observed.observation import (
+    Observation,
+    ObservedDomain,
+    ObservedTarget,
+    is_served,
+)
 from certferry.core.observed.records import LastRun
-from certferry.core.planning.report import Undeclared
-from certferry.core.planning.rules import issuer_expired
+from certferry.core.planning.plan import Action
+from certferry.core.planning.planner import issuer_expired
+from certferry.core.planning.report import LineageReport, Outcome, Undeclared
+from certferry.core.planning.rollouts import why_deliver
 from certferry.problem import Problem, Severity
 from certferry.text import Text
+
+Place = tuple[str, str, str]
+"""A lineage, a target, a domain there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """Whether a place had its certificate when a run last observed it, and `since` when that is so.
+    `fingerprint` is the certificate's that it was last seen to have, `None` where none of ours was.
+    Without a domain it is a target at which other lineages serve all that this one was to serve.
+    """
+
+    lineage: str
+    target: str
+    domain: str
+    served: bool
+    since: datetime
+    fingerprint: str | None = None
+
+    @property
+    def place(self) -> Place:
+        """What identifies it."""
+        return (self.lineage, self.target, self.domain)
+
+    @property
+    def is_owned_elsewhere(self) -> bool:
+        """Whether other lineages serve all that was to be served there."""
+        return not self.domain
+
+
+@dataclass(frozen=True, slots=True)
+class Sighted:
+    """What the last pass of a run observed of a lineage; `receivers` are some of its `places`."""
+
+    places: tuple[Sighting, ...] = ()
+    unread: tuple[str, ...] = ()
+    receivers: tuple[Place, ...] = ()
+
+
+def sighted(lineage: str, observed: Observation, now: datetime) -> Sighted:
+    """Judge what was observed of a lineage. Every run does so for each: it has to be quick."""
+    places: dict[Place, Sighting] = {}
+    receivers, versions = list[Place](), observed.versions
+    for target in observed.targets:
+        if target.is_owned_elsewhere:
+            place = (lineage, target.label, "")
+            places[place] = Sighting(*place, served=True, since=now)
+        for domain in target.domains:
+            place = (lineage, target.label, domain.domain)
+            wanted = version_for(domain.withdrawn, versions, now)
+            served = wanted is not None and _has(target, domain, wanted)
+            had = wanted.fingerprint if wanted and served else _presented(target, domain, versions)
+            places[place] = Sighting(*place, served, now, had)
+            if domain.kind.is_receiver:
+                receivers.append(place)
+    unread = tuple(target.label for target in observed.targets if target.failure is not None)
+    return Sighted(tuple(places.values()), unread, tuple(receivers))
+
+
+def _has(target: ObservedTarget, domain: ObservedDomain, wanted: Version) -> bool:
+    if domain.kind.is_receiver:
+        return why_deliver(target, domain, wanted) is None
+    return is_served(target.served.get(domain.domain, ()), wanted.fingerprint)
+
+
+def _presented(
+    target: ObservedTarget, domain: ObservedDomain, versions: Sequence[Version]
+) -> str | None:
+    """Return which of our certificates most of the addresses present, or the receiver holds."""
+    ours = {version.fingerprint for version in versions}
+    if domain.kind.is_receiver:
+        return domain.bound if domain.bound in ours else None
+    addresses = target.served.get(domain.domain, ())
+    found = Counter(one.fingerprint for one in addresses if one.fingerprint in ours)
+    return found.most_common(1)[0][0] if found else None
+
+
+def after_run(before: Sequence[Sighting], seen: Mapping[str, Sighted]) -> tuple[Sighting, ...]:
+    """Return what is known after a run, given what was before and what it saw of each lineage."""
+    known = {one.place: one for one in before}
+    # What it could not read, and lineages that it was not for, stay as they were.
+    after = {
+        one.place: one
+        for one in before
+        if one.lineage not in seen or one.target in seen[one.lineage].unread
+    }
+    for last in seen.values():
+        after |= {one.place: _joined(known.get(one.place), one) for one in last.places}
+    return tuple(sorted(after.values(), key=lambda one: one.place))
+
+
+def _joined(before: Sighting | None, now: Sighting) -> Sighting:
+    if before is None:
+        return now
+    if (before.served, before.fingerprint) == (now.served, now.fingerprint):
+        return before
+    since = before.since if before.served == now.served else now.since
+    return replace(now, since=since, fingerprint=now.fingerprint or before.fingerprint)
+
+
+def with_delivered(
+    seen: Mapping[str, Sighted], reports: Iterable[LineageReport]
+) -> dict[str, Sighted]:
+    """Add what receivers took after the last pass: nothing else observes them again."""
+    return {
+        report.lineage: _with_delivered(seen[report.lineage], report)
+        for report in reports
+        if report.lineage in seen
+    }
+
+
+def _with_delivered(last: Sighted, report: LineageReport) -> Sighted:
+    if not last.receivers:
+        return last
+    delivered = {
+        (report.lineage, step.target, step.domain)
+        for step in report.having(Outcome.DONE)
+        if step.action is Action.DEPLOY
+    }.intersection(last.receivers)
+    places = (
+        replace(one, served=True, fingerprint=report.fingerprint) if one.place in delivered else one
+        for one in last.places
+    )
+    return replace(last, places=tuple(places))
+
 
 WARNING_SHARE, CRITICAL_SHARE = 6, 12
 """A certificate is renewed with a third of its life left, or a half where that is short
@@ -29,8 +161,7 @@ quarters. Of 90 days that is 15 and 7 days, of 45 days 7 and 3, of 160 hours 26 
 """
 
 UPLOAD_WARNING, UPLOAD_CRITICAL = 2, 4
-"""The same shares of the time in which a target takes a new certificate: half of it is left, and a
-quarter."""
+"""The same shares of the time in which a target takes a new certificate: a half, a quarter."""
 
 RUN_WITHIN = timedelta(hours=48)
 """How long ago the last run may have ended, of two a day, before something keeps them away."""
@@ -44,9 +175,7 @@ UNJUDGED = frozenset({"clock_off", "none_declared"})
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """One declared certificate: whether another client makes it (`is_imported`), how long it must
-    still be valid when its targets take it in, and which of its files are not there.
-    """
+    """One declared certificate, its `least_life` at its targets, and its files that are `gone`."""
 
     lineage: str
     is_imported: bool = False
@@ -57,9 +186,8 @@ class Expected:
 @dataclass(frozen=True, slots=True)
 class Recorded:
     """What the state has of all certificates and of runs, which `status`, `check`, `doctor` and the
-    metrics show: each lineage's newest version and those that a place has, newest first; what its
-    places were last seen to have; the notices; the last run; the `problem` of a state that no run
-    gets anywhere with; and what the file declares no more.
+    metrics show. `versions` are each lineage's newest and those that a place has, newest first;
+    `problem` is that of a state with which no run can work.
     """
 
     versions: Mapping[str, Sequence[Version]] = field(default_factory=dict)
@@ -76,23 +204,15 @@ class Recorded:
 
     @property
     def troubles_of_runs(self) -> tuple[Notice, ...]:
-        """The trouble of runs themselves, the heartbeat and the metrics. That of a channel of
-        notifications is shown with the channel.
-        """
-        return tuple(
-            one
-            for one in self.notices
-            if one.topic is Topic.TROUBLE
-            and not one.subject.lineage
-            and one.problem.code != REFUSED
-        )
+        """The trouble of runs, the heartbeat and the metrics; a channel shows its own."""
+        of_runs = (one for one in self.troubles.values() if not one.subject.lineage)
+        return tuple(one for one in of_runs if one.problem.code != REFUSED)
 
 
 @dataclass(frozen=True, slots=True)
 class Concern:
     """A problem that needs a person, what of a lineage it is about, and when something ends that
-    cannot be had back. Without a lineage it is about all of them, or about a channel: one of
-    notifications, the heartbeat, the metrics.
+    cannot be had back. Without a lineage it is about all, or a channel, the heartbeat, the metrics.
     """
 
     problem: Problem
@@ -115,9 +235,7 @@ class Soonest:
 
 @dataclass(frozen=True, slots=True)
 class Checkup:
-    """All certificates at a glance. `served` counts the places that have theirs, of all `places`
-    that a run has observed.
-    """
+    """All certificates at a glance: `served` of all `places` that a run observed have theirs."""
 
     concerns: tuple[Concern, ...]
     certificates: int
@@ -139,23 +257,19 @@ def checkup(
         hint = Text("declare one under [[certificates]], or name the file with --config FILE")
         concerns = (_warning("none_declared", said, hint), *concerns)
     names = {one.lineage for one in expected}
-    places = [
-        one for one in recorded.sightings if one.lineage in names and not one.is_owned_elsewhere
-    ]
+    places = [one for one in recorded.sightings if one.lineage in names and one.domain]
     served = sum(one.served for one in places)
     return Checkup(concerns, len(expected), served, len(places), _soonest(names, recorded))
 
 
 def _soonest(names: Collection[str], recorded: Recorded) -> Soonest | None:
-    """Return what ends first. Of a certificate that has taken an earlier one's place everywhere,
-    that one does not count.
-    """
+    """Return what ends first, without what a later certificate has replaced everywhere."""
     missing = {(one.lineage, one.fingerprint) for one in recorded.sightings if not one.served}
     found = [
         Soonest(lineage, version.certificate)
         for lineage in names
         for number, version in enumerate(recorded.versions.get(lineage, ()))
-        if number == 0 or (lineage, version.certificate.fingerprint) in missing
+        if number == 0 or (lineage, version.fingerprint) in missing
     ]
     return min(found, key=lambda one: (one.certificate.not_after, one.lineage), default=None)
 
@@ -180,9 +294,7 @@ def concerns_of(
 
 
 def worst_first(concerns: Iterable[Concern]) -> tuple[Concern, ...]:
-    """Return the worst first, and of what is as bad, what ends first. What is certainly bad comes
-    before what cannot be judged.
-    """
+    """Return the worst first, what is certain before what cannot be judged, then by deadline."""
     return tuple(
         sorted(
             concerns,
@@ -202,11 +314,6 @@ def by_share_of_life(certificate: Certificate, now: datetime) -> Severity:
     """Judge how much of a certificate's life is left."""
     left = certificate.not_after - now
     return _by_shares(left, certificate.lifetime, WARNING_SHARE, CRITICAL_SHARE)
-
-
-def by_deadline(begun: datetime, deadline: datetime, now: datetime) -> Severity:
-    """Judge how much is left of the time in which a target takes a certificate."""
-    return _by_shares(deadline - now, deadline - begun, UPLOAD_WARNING, UPLOAD_CRITICAL)
 
 
 def _by_shares(left: timedelta, whole: timedelta, warning: int, critical: int) -> Severity:
@@ -282,9 +389,7 @@ def _of_certificate(
 def _never_issued(
     expected: Expected, notices: Iterable[Notice], *, is_owned_elsewhere: bool
 ) -> Iterator[Concern]:
-    """Report that there is none, and since when it fails, where that is known. None is needed where
-    others serve all, and every target was observed.
-    """
+    """Report that there is none, unless none is needed, and since when it fails."""
     troubles = [notice for notice in notices if notice.topic is Topic.TROUBLE]
     if is_owned_elsewhere and not troubles:
         return
@@ -339,21 +444,20 @@ def _half_revoked(lineage: str, earlier: Iterable[Version], now: datetime) -> It
 def _of_place(
     expected: Expected, versions: Sequence[Version], place: Sighting, now: datetime
 ) -> Iterator[Concern]:
-    """Judge a place that does not have its certificate: until when the target takes it, and how
-    long the earlier one that it has is valid.
-    """
+    """Judge a place that does not have its certificate, by its deadline and by what it has."""
     newest, where = versions[0], Subject(place.lineage, place.target, place.domain)
     hint = _what_holds_it_up(place.lineage)
-    if expected.least_life and place.fingerprint != newest.certificate.fingerprint:
+    if expected.least_life and place.fingerprint != newest.fingerprint:
         deadline = newest.certificate.not_after - expected.least_life
         said = Text("the target takes the new certificate until {moment}", moment=deadline)
         if deadline <= now:
             said = Text("the target took the new certificate until {moment}", moment=deadline)
-        severity = by_deadline(newest.saved_at, deadline, now)
+        left, whole = deadline - now, deadline - newest.saved_at
+        severity = _by_shares(left, whole, UPLOAD_WARNING, UPLOAD_CRITICAL)
         if severity is not Severity.OK:
             late = Problem("upload_deadline", said, hint, severity, since=place.since)
             yield Concern(late, where, deadline)
-    for had in [v for v in versions[1:] if v.certificate.fingerprint == place.fingerprint][:1]:
+    for had in [v for v in versions[1:] if v.fingerprint == place.fingerprint][:1]:
         severity, end = by_share_of_life(had.certificate, now), had.certificate.not_after
         if severity is not Severity.OK:
             said = Text("it still has an earlier certificate, which ends at {end}", end=end)

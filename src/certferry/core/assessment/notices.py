@@ -1,18 +1,23 @@
-"""Notices for operators: those that stand now, and those that each channel was sent."""
+"""Notices for operators: those that stand now, and those that each channel is sent, which are the
+difference to its deliveries.
+
+A delivery is stored before it is sent, and taken back when the service did not take it. A run that
+is killed in between leaves it stored: nothing is sent twice.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 from certferry.core.certificates.lineage import Version
 from certferry.core.certificates.renewal import is_overdue
-from certferry.core.planning.pauses import WITHOUT_ANY
+from certferry.core.planning.limits import NEAR, WITHOUT_ANY
+from certferry.core.planning.plan import Action
 from certferry.core.planning.report import CODE, LineageReport, Outcome, StepOutcome, SyncReport
-from certferry.core.planning.steps import Action
-from certferry.errors import CertferryError
+from certferry.errors import CertferryError, OrderHeldBack
 from certferry.problem import Problem
 from certferry.text import Text
 
@@ -118,11 +123,9 @@ def noticed(
 ) -> Notices:
     """Return the notices that stand after a run. `versions` are those of the report's lineages,
     newest first; of what is not `declared` any more, nothing stands.
-
-    A run that was stopped changes nothing: it has not seen everything.
     """
     if not report.complete:
-        return before
+        return before  # a run that was stopped has not seen everything
     reports = {lineage.lineage: lineage for lineage in report.lineages}
     known = {*declared, *reports}
     kept = [one for one in before if _stands(one, reports, known, now)]
@@ -134,15 +137,9 @@ def noticed(
         if lineage.lineage in versions or not _is_quiet(lineage)
         for notice in _of_lineage(lineage, versions.get(lineage.lineage, ()), now)
     ]
-    found += [
-        Notice(
-            Topic.TROUBLE,
-            Subject(one.lineage),
-            now,
-            Problem(CODE, one.problem.message, one.problem.hint),
-        )
-        for one in report.undeclared or ()
-    ]
+    for one in report.undeclared or ():
+        problem = Problem(CODE, one.problem.message, one.problem.hint)
+        found.append(Notice(Topic.TROUBLE, Subject(one.lineage), now, problem))
     return _merged(kept, found, before)
 
 
@@ -152,9 +149,7 @@ def failed_run(error: CertferryError, before: Notices, now: datetime) -> Notices
 
 
 def of_channel(channel: str, problem: Problem | None, before: Notices, now: datetime) -> Notices:
-    """Return the notices that stand after a channel took a message, or a monitor a run's end, or
-    did not for a `problem`.
-    """
+    """Return the notices after a channel, or a monitor, took what it was sent, or did not."""
     subject = Subject(channel=channel)
     if problem is None:
         return tuple(one for one in before if one.subject != subject)
@@ -176,9 +171,7 @@ def without_channels(before: Notices, known: Collection[str]) -> Notices:
 
 
 def _merged(kept: Iterable[Notice], found: Iterable[Notice], before: Iterable[Notice]) -> Notices:
-    """Put what was found in the place of what is kept. What goes on since `before` keeps its
-    beginning.
-    """
+    """Put what was found in the place of what is kept. What goes on keeps its beginning."""
     begun = {one.key: one.since for one in before if one.topic in _GO_ON}
     notices = {one.key: one for one in kept}
     notices |= {one.key: replace(one, since=begun.get(one.key, one.since)) for one in found}
@@ -197,19 +190,17 @@ def _stands(
     report = reports.get(subject.lineage)
     match notice.topic:
         case Topic.TROUBLE:
-            return report is None or any(_hides(step, subject) for step in _unresolved(report))
+            return report is None or any(_hides(step, subject) for step in report.outcomes)
         case Topic.RENEWED | Topic.DEPLOYED:
             return now - notice.since < KEPT
         case _:
             return report is None
 
 
-def _unresolved(report: LineageReport) -> Iterator[StepOutcome]:
-    return (step for step in report.outcomes if step.outcome not in _IN_ORDER and not step.notice)
-
-
 def _hides(step: StepOutcome, subject: Subject) -> bool:
     """Whether a step that has not ended well leaves open whether the trouble is over."""
+    if step.outcome in _IN_ORDER or step.notice:
+        return False
     if step.target is None:
         return True
     if step.target != subject.target:
@@ -227,26 +218,21 @@ def _is_quiet(report: LineageReport) -> bool:
 def _of_lineage(
     report: LineageReport, versions: Sequence[Version], now: datetime
 ) -> Iterator[Notice]:
-    troubles: set[Subject] = set()
+    troubles: dict[Subject, Notice] = {}
     for step in report.outcomes:
-        subject = _subject(report, step)
-        if subject not in troubles and (
-            step.outcome in _BAD or _waits_too_long(step, versions, now)
-        ):
-            troubles.add(subject)
-            yield _notice(Topic.TROUBLE, report, step, now, _time_left(step, versions, now))
+        if step.outcome in _BAD or _waits_too_long(step, versions, now):
+            left = _time_left(step, versions, now)
+            trouble = _notice(Topic.TROUBLE, report, step, now, left)
+            troubles.setdefault(trouble.subject, trouble)
+    yield from troubles.values()
     yield from _done(report, now)
-    for step in report.outcomes:
-        if _is_a_finding(step):
-            yield _notice(Topic.FOUND, report, step, now)
+    yield from (_notice(Topic.FOUND, report, s, now) for s in report.outcomes if _is_a_finding(s))
     if versions and is_overdue(versions[0].certificate, now):
         yield _deadline(report.lineage, versions[0])
 
 
 def _waits_too_long(step: StepOutcome, versions: Sequence[Version], now: datetime) -> bool:
-    """Whether an order waits for the CA until a moment at which the renewal is overdue; or, where
-    no certificate is of use, for longer than a CA may fail before another one is asked.
-    """
+    """Whether an order waits until the renewal is overdue, or too long for a first one."""
     until = step.held_until
     if until is None:
         return False
@@ -256,34 +242,26 @@ def _waits_too_long(step: StepOutcome, versions: Sequence[Version], now: datetim
 
 
 def _time_left(step: StepOutcome, versions: Sequence[Version], now: datetime) -> datetime | None:
-    """Return the moment until which what is served now works. Where a certificate could not be
-    issued, that is the newest one; where it could not be deployed, the one before it.
-    """
+    """Return the moment until which what is served now works."""
+    # Without a new certificate it is the newest one; without its deployment, the one before it.
     served = versions[:1] if step.target is None else versions[1:2]
     ends = [version.certificate.not_after for version in served]
     return next((end for end in ends if end > now), None)
 
 
 def _done(report: LineageReport, now: datetime) -> Iterator[Notice]:
-    """Return the certificates that came, and the places that have them: seen there where there is
-    something to be seen.
-    """
+    """Return the certificates that came, and the places that have them: seen there, if possible."""
     verified = {(s.target, s.domain) for s in report.outcomes if s.action is Action.VERIFY}
-    for step in report.outcomes:
-        if step.outcome is not Outcome.DONE:
-            continue
+    for step in report.having(Outcome.DONE):
+        is_unverified = (step.target, step.domain) not in verified
         if step.action in {Action.ISSUE, Action.ADOPT}:
             yield _notice(Topic.RENEWED, report, step, now)
-        if step.action is Action.VERIFY or (
-            step.action is Action.DEPLOY and (step.target, step.domain) not in verified
-        ):
+        if step.action is Action.VERIFY or (step.action is Action.DEPLOY and is_unverified):
             yield _notice(Topic.DEPLOYED, report, step, now)
 
 
 def _is_a_finding(step: StepOutcome) -> bool:
-    """Whether something was found that another person should know: an account that cannot be read
-    in part, or what another tool changed and the file leaves like that.
-    """
+    """Whether a person should know: something is unread, or another tool's change stays."""
     left = step.action is Action.DEPLOY and step.outcome is Outcome.UNCHANGED
     return step.notice or (left and step.hint is not None)
 
@@ -298,10 +276,6 @@ def _deadline(lineage: str, version: Version) -> Notice:
     return Notice(Topic.DEADLINE, Subject(lineage), version.saved_at, problem, end)
 
 
-def _subject(report: LineageReport, step: StepOutcome) -> Subject:
-    return Subject(report.lineage, step.target or "", step.domain or "")
-
-
 def _notice(
     topic: Topic,
     report: LineageReport,
@@ -311,4 +285,204 @@ def _notice(
 ) -> Notice:
     usual = topic.value if step.outcome in _IN_ORDER else step.outcome.value
     problem = Problem(step.code or usual, step.detail, step.hint)
-    return Notice(topic, _subject(report, step), now, problem, deadline)
+    subject = Subject(report.lineage, step.target or "", step.domain or "")
+    return Notice(topic, subject, now, problem, deadline)
+
+
+CUT = "…"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A title of one line, paragraphs by importance, and `event`
+    (docs/reference/schema/event.json).
+    """
+
+    title: str
+    paragraphs: tuple[str, ...]
+    event: Mapping[str, object] = field(default_factory=dict)
+
+    def body(self, most_bytes: int) -> str:
+        """Return the paragraphs that fit in so many bytes of UTF-8, with a mark where some lack."""
+        whole = "\n\n".join(self.paragraphs)
+        if _size(whole) <= most_bytes:
+            return whole
+        kept: list[str] = []
+        for paragraph in self.paragraphs:
+            if _size("\n\n".join([*kept, paragraph, CUT])) > most_bytes:
+                break
+            kept.append(paragraph)
+        if kept:
+            return "\n\n".join([*kept, CUT])
+        return shortened(whole, most_bytes)
+
+    def text(self, most_bytes: int) -> str:
+        """Return title and paragraphs in so many bytes of UTF-8, above all the title."""
+        title = shortened(self.title, most_bytes // 2)
+        return f"{title}\n\n{self.body(most_bytes - _size(title) - 2)}"
+
+
+def shortened(words: str, most_bytes: int) -> str:
+    """Cut words to so many bytes of UTF-8, never within a character, and show that they are cut."""
+    raw = words.encode()
+    if len(raw) <= most_bytes:
+        return words
+    room = max(most_bytes - _size(CUT), 0)
+    return raw[:room].decode(errors="ignore").rstrip() + CUT
+
+
+def _size(words: str) -> int:
+    return len(words.encode())
+
+
+A_DAY = timedelta(hours=23)
+"""After which trouble is sent again: a run once a day is not on time to the second."""
+NEAR_AGAIN = timedelta(hours=6)
+"""Near the deadline it is sent more often, by what runs there are."""
+
+AT_ONCE = 5
+"""Messages that a channel may be sent in as many minutes. DingTalk, Feishu and WeCom take twenty a
+minute or more (docs/facts/receivers.md §1)."""
+MINUTE = timedelta(minutes=1)
+
+CROWDED = (0, 30)
+"""Minutes at whose beginning all the world sends: Feishu refuses then (11232)."""
+CROWD = timedelta(seconds=4)
+
+_ORDER = (
+    Topic.TROUBLE,
+    Topic.DEADLINE,
+    Topic.RECOVERED,
+    Topic.FOUND,
+    Topic.RENEWED,
+    Topic.DEPLOYED,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Notification:
+    """One notice for a channel. `again` is trouble that it was sent before and that is not over."""
+
+    notice: Notice
+    again: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatch:
+    """What a channel is sent by this run alone, and what is stored of it meanwhile."""
+
+    notifications: tuple[Notification, ...]
+    state: ChannelState
+
+
+def dispatch(
+    name: str,
+    notices: Sequence[Notice],
+    state: ChannelState,
+    topics: Collection[Topic],
+    now: datetime,
+) -> Dispatch:
+    """Claim for this run what a channel that takes these `topics` is to be sent now."""
+    due = tuple(_due(name, notices, state.deliveries, topics, now))
+    known = _without_past(state.deliveries, notices, topics)
+    if not due or not may_be_sent(state, now):
+        return Dispatch((), replace(state, deliveries=known))
+    after = {one.key: one for one in known}
+    for notice in (one.notice for one in due):
+        if notice.topic is Topic.RECOVERED:
+            after.pop(_delivered_as(notice), None)
+        else:
+            after[notice.key] = Delivery(*notice.key, notice.since, now, notice.problem.code)
+    sent = (*state.sent, now)[-AT_ONCE:]
+    return Dispatch(due, replace(state, deliveries=tuple(after.values()), sent=sent))
+
+
+def having(delivery: Delivery, state: ChannelState) -> ChannelState:
+    """Return what is stored of a channel, with something more that it was sent."""
+    is_known = delivery.key in {one.key for one in state.deliveries}
+    return state if is_known else replace(state, deliveries=(*state.deliveries, delivery))
+
+
+def taken_back(
+    sent: Iterable[Notification], before: ChannelState, state: ChannelState
+) -> ChannelState:
+    """Return the state without what a channel did not take, so that a later run sends it."""
+    were = {one.key: one for one in before.deliveries}
+    are = {one.key: one for one in state.deliveries}
+    for key in (_delivered_as(one.notice) for one in sent):
+        are.pop(key, None)
+        if key in were:
+            are[key] = were[key]
+    return replace(state, deliveries=tuple(are.values()))
+
+
+def _delivered_as(notice: Notice) -> Key:
+    """The key of a delivery: what is over was sent as trouble."""
+    topic = Topic.TROUBLE if notice.topic is Topic.RECOVERED else notice.topic
+    return (topic, notice.subject)
+
+
+def may_be_sent(state: ChannelState, now: datetime) -> bool:
+    """Whether a channel's service did not ask to wait, and it was sent few messages."""
+    if state.again_at is not None and now < state.again_at:
+        return False
+    return len([one for one in state.sent if now - one < AT_ONCE * MINUTE]) < AT_ONCE
+
+
+def until_quiet(now: datetime) -> timedelta:
+    """Return how long to wait until the crowd of the full and the half hour is over."""
+    if now.minute not in CROWDED:
+        return timedelta(0)
+    passed = timedelta(seconds=now.second, microseconds=now.microsecond)
+    return max(CROWD - passed, timedelta(0))
+
+
+def again_after(notice: Notice, now: datetime) -> timedelta | None:
+    """Return after how long trouble is sent again, `None` for never."""
+    if notice.deadline is not None and notice.deadline - now <= NEAR:
+        return NEAR_AGAIN
+    # An order that waits for the CA was sent with its moment: nothing is to be done before.
+    return None if notice.problem.code == OrderHeldBack.code else A_DAY
+
+
+def _due(
+    name: str,
+    notices: Sequence[Notice],
+    deliveries: Sequence[Delivery],
+    topics: Collection[Topic],
+    now: datetime,
+) -> list[Notification]:
+    before = {one.key: one for one in deliveries}
+    # A channel cannot be sent its own trouble.
+    standing = {one.key: one for one in notices if one.subject.channel != name}
+    due = [
+        Notification(notice, again=key in before and before[key].since == notice.since)
+        for key, notice in standing.items()
+        if not _was_sent(notice, before.get(key), now)
+    ]
+    for one in deliveries:
+        if one.topic is Topic.TROUBLE and one.key not in standing:
+            message = Text("in order again; the trouble began at {since}", since=one.since)
+            over = Problem(one.code, message)
+            due.append(Notification(Notice(Topic.RECOVERED, one.subject, one.since, over)))
+    taken = [one for one in due if one.notice.topic in topics]
+    return sorted(taken, key=lambda one: (_ORDER.index(one.notice.topic), one.notice.subject))
+
+
+def _was_sent(notice: Notice, delivery: Delivery | None, now: datetime) -> bool:
+    """Whether a channel knows a notice, and need not be sent it again yet."""
+    if delivery is None or delivery.since != notice.since:
+        return False
+    pause = again_after(notice, now) if notice.topic is Topic.TROUBLE else None
+    return pause is None or now - delivery.at < pause
+
+
+def _without_past(
+    deliveries: Sequence[Delivery], notices: Sequence[Notice], topics: Collection[Topic]
+) -> tuple[Delivery, ...]:
+    """Leave out what stands no more, but for trouble whose end is still to be sent."""
+    standing = {one.key for one in notices}
+    awaited = Topic.RECOVERED in topics
+    return tuple(
+        one for one in deliveries if one.key in standing or (awaited and one.topic is Topic.TROUBLE)
+    )

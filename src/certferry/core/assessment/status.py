@@ -19,25 +19,23 @@ from certferry.core.observed.observation import (
     ObservedDomain,
     ObservedTarget,
     Served,
+    in_sentences,
     is_served,
 )
-from certferry.core.planning import choice, rules
-from certferry.core.planning.drift import drift_of, in_sentences, setting_changes
+from certferry.core.planning import choice, planner
+from certferry.core.planning.drift import drift_of, setting_changes
 from certferry.core.planning.due import VERIFY_TIMEOUT, stuck_error, stuck_since
-from certferry.core.planning.plan import Plan
+from certferry.core.planning.plan import Due, HeldUntil, Plan
 from certferry.core.planning.planner import overdue, why_adopt
 from certferry.core.planning.rollbacks import in_words, renewed_after_rollback
 from certferry.core.planning.rollouts import why_deliver
-from certferry.core.planning.steps import Due, HeldUntil
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.errors import CertferryError
 from certferry.problem import Problem, Severity
 from certferry.text import Text
 
 WHOLE_ACCOUNT = "*"
-"""Stands for the domains of an account that could not be asked which they are, or of which none is
-left to serve.
-"""
+"""The domains of an account that could not be asked, or in which none is left to serve."""
 
 _WHO_CHANGED_IT = Text(
     "find out who changed it; `certferry plan` tells whether the next run fixes it"
@@ -66,10 +64,7 @@ class Standing(StrEnum):
 
     @property
     def severity(self) -> Severity:
-        """How much it needs a person: an error, where the next run alone may not mend it; a
-        warning, where the next run changes it, or leaves it as it was found; a notice while a
-        change is in progress.
-        """
+        """An error, where the next run may not end it; a warning, where it does, or leaves it."""
         return _SEVERITIES.get(self, Severity.ERROR)
 
 
@@ -83,16 +78,12 @@ _SEVERITIES = {
 }
 
 _URGENT = frozenset({ReasonCode.OVERDUE, ReasonCode.REVOKED, ReasonCode.ISSUER_EXPIRED})
-"""What another client should have renewed by now, no run of ours mends; what visitors' clients may
-refuse already, must not wait for one.
-"""
+"""What no run of ours ends, and what must not wait for one since clients may refuse it."""
 
 
 @dataclass(frozen=True, slots=True)
 class LastFailure:
-    """What the last try ended in, and when that was; `since` when tries have failed. Scheduled runs
-    try again after `again_at`, where that is not at once.
-    """
+    """What the last try ended in, and when the next one is, where that is not at once."""
 
     problem: Problem
     since: datetime
@@ -102,10 +93,9 @@ class LastFailure:
 
 @dataclass(frozen=True, slots=True)
 class DomainStatus:
-    """One domain at one target. `served` says of each address whether it presents the certificate
-    with this `fingerprint`, which the domain is to serve until `not_after`, with a valid name and
-    chain. `is_uploaded`: it is at the target already. `ticket` is what to send to the target's
-    support.
+    """One domain at one target, and what it is to serve: a certificate with this `fingerprint`,
+    valid until `not_after`, at the target already where it `is_uploaded`. `served` is what each
+    address presents, `ticket` what to send to the target's support.
     """
 
     target: str
@@ -131,12 +121,11 @@ class DomainStatus:
 
 @dataclass(frozen=True, slots=True)
 class LineageStatus:
-    """One lineage: its version in force, when it is renewed and why, its domains. `window` is the
-    CA's own for it, where that decides. `until` is the first end of what its domains are to serve:
-    that of the version in force, unless it was withdrawn. `problem` says why the files of another
-    client's certificate cannot be read; then `version` is what was last taken from them. `notices`
-    are what could not be read at a target beside its domains, settings that match nothing, and
-    domains that are switched off at their target and that the file does not name.
+    """One lineage: its version in force, its domains, when it is renewed, and the `reason` why that
+    is now, or should have been by another client. `window` is the CA's, where that decides. `until`
+    is the first end of what its domains are to serve. `problem`: another client's files cannot be
+    read, and `version` was last taken from them. `notices` are what is unread, unmatched or
+    switched off at its targets.
     """
 
     lineage: str
@@ -170,9 +159,8 @@ def status_of(
     *,
     unreadable: CertferryError | None = None,
 ) -> LineageStatus:
-    """Judge what was observed. `reason` is why a certificate would be issued now, if it would, or
-    why another client's should have been renewed by now. A target that is at a change for longer
-    than `timeout` is stuck. `unreadable` is why another client's files are.
+    """Judge what was observed. A target that is at a change for longer than `timeout` is stuck;
+    `unreadable` is why another client's files are.
     """
     current = observed.current
     places = list(zip(desired.deployments, observed.targets, strict=True))
@@ -181,6 +169,7 @@ def status_of(
         for deployment, target in places
         for status in domains_of(deployment, target, observed.versions, now, timeout)
     )
+    ends = [one.not_after for one in domains if one.not_after is not None]
     status = LineageStatus(
         lineage=desired.lineage,
         names=desired.names,
@@ -193,7 +182,7 @@ def status_of(
         window=None
         if desired.files or current is None
         else plausible_window(current.certificate, current.window),
-        until=_first_end(current, domains),
+        until=None if current is None else min(ends, default=current.certificate.not_after),
         problem=None if unreadable is None else unreadable.problem(),
     )
     return replace(status, standing=_standing_of(status, now))
@@ -209,13 +198,6 @@ def _notices(
             yield Concern(error.problem(), Subject(lineage, target.label))
     for one in choice.left_out(observed):
         yield Concern(one.problem, Subject(lineage, one.target or "", one.domain or ""))
-
-
-def _first_end(current: Version | None, domains: tuple[DomainStatus, ...]) -> datetime | None:
-    if current is None:
-        return None
-    ends = [one.not_after for one in domains if one.not_after is not None]
-    return min(ends, default=current.certificate.not_after)
 
 
 def _standing_of(status: LineageStatus, now: datetime) -> Standing:
@@ -234,16 +216,15 @@ def _reason(desired: DesiredCertificate, observed: Observation, now: datetime) -
         return None
     if desired.files is not None:
         return why_adopt(desired, observed) or overdue(desired, observed, now)
-    return rules.first_violated(desired, observed, now)
+    return planner.first_violated(desired, observed, now)
 
 
 def _renew_at(observed: Observation, now: datetime) -> datetime | None:
     current = observed.current
     if current is None:
         return None
-    usual = rules.renew_at(observed, current)
-    earlier = renewed_after_rollback(observed, current, now)
-    return usual if earlier is None else min(usual, earlier)
+    moments = planner.renew_at(observed, current), renewed_after_rollback(observed, current, now)
+    return min(filter(None, moments))
 
 
 def domains_of(
@@ -291,30 +272,23 @@ def _domain(
 ) -> DomainStatus:
     version = version_for(domain.withdrawn, versions, now)
     standing = _standing(deployment, target, domain, version)
-    status = DomainStatus(
-        target=deployment.target,
-        kind=domain.kind,
-        domain=domain.domain,
-        standing=standing,
-        remote_id=domain.bound,
-        served=target.served.get(domain.domain, ()),
-        problem=_problem(deployment, target, domain, standing),
-    )
+    place = (deployment.target, domain.kind, domain.domain, standing, domain.bound)
+    served = target.served.get(domain.domain, ())
+    problem = _problem(deployment, target, domain, standing)
     if version is None:
-        return status
-    certificate = version.certificate
-    if standing is Standing.VERIFIED and versions[0].certificate.fingerprint in domain.withdrawn:
+        return DomainStatus(*place, served=served, problem=problem)
+    if standing is Standing.VERIFIED and versions[0].fingerprint in domain.withdrawn:
         # It serves the previous certificate on purpose; the lineage's row is about the newest.
-        back = Problem(ReasonCode.ROLLED_BACK.value, in_words(version))
-        status = replace(status, problem=back)
-    return replace(
-        status,
-        upload_deadline=None
-        if domain.kind.is_receiver
-        else target.rules.upload_deadline(certificate),
-        fingerprint=certificate.fingerprint,
-        not_after=certificate.not_after,
-        is_uploaded=target.remote_of(certificate.fingerprint) is not None,
+        problem = Problem(ReasonCode.ROLLED_BACK.value, in_words(version))
+    deadline = target.rules.upload_deadline(version.certificate)
+    return DomainStatus(
+        *place,
+        None if domain.kind.is_receiver else deadline,
+        served,
+        problem,
+        version.fingerprint,
+        not_after=version.certificate.not_after,
+        is_uploaded=target.remote_of(version.fingerprint) is not None,
     )
 
 
@@ -349,33 +323,28 @@ def _standing(
     deployment: DesiredDeployment,
     target: ObservedTarget,
     domain: ObservedDomain,
-    current: Version | None,
+    version: Version | None,
 ) -> Standing:
     if domain.state is DomainState.UNAVAILABLE:
         return Standing.UNKNOWN
     if domain.state is DomainState.PROCESSING:
         return Standing.PROCESSING
     bound = target.fingerprint_of(domain.bound)
-    if current is not None and bound == current.certificate.fingerprint:
-        return _standing_when_bound(deployment, target, domain, current)
+    if version is not None and bound == version.fingerprint:
+        return _standing_when_bound(deployment, target, domain, version)
     if domain.state is DomainState.FAILED:
         return Standing.FAILED
-    if drift_of(deployment, target, domain, current):
+    is_foreign = domain.bound is not None and bound is None
+    is_there = version is not None and target.remote_of(version.fingerprint) is not None
+    if drift_of(deployment, target, domain, version) or (is_foreign and is_there):
         return Standing.DRIFTED
-    foreign = domain.bound is not None and bound is None
-    if current is None:
-        return Standing.PENDING
-    if foreign and target.remote_of(current.certificate.fingerprint):
-        return Standing.DRIFTED
-    return _standing_before_it_came(domain, current)
+    return _standing_before_it_came(domain, version)
 
 
-def _standing_before_it_came(domain: ObservedDomain, current: Version) -> Standing:
-    """Distinguish a certificate that is to come from one that was refused, and from one that came
-    and is gone.
-    """
+def _standing_before_it_came(domain: ObservedDomain, version: Version | None) -> Standing:
+    """Distinguish what is to come, what was refused, and what came and is gone."""
     last = domain.last
-    if last is None or last.fingerprint != current.certificate.fingerprint:
+    if version is None or last is None or last.fingerprint != version.fingerprint:
         return Standing.PENDING
     if last.failed_at is not None and last.verified_at is None:
         return Standing.FAILED
@@ -384,15 +353,15 @@ def _standing_before_it_came(domain: ObservedDomain, current: Version) -> Standi
 
 
 def _standing_when_bound(
-    deployment: DesiredDeployment, target: ObservedTarget, domain: ObservedDomain, current: Version
+    deployment: DesiredDeployment, target: ObservedTarget, domain: ObservedDomain, version: Version
 ) -> Standing:
     if domain.kind.is_receiver:
-        is_in_order = why_deliver(target, domain, current) is None
+        is_in_order = why_deliver(target, domain, version) is None
         return Standing.VERIFIED if is_in_order else Standing.DRIFTED
     addresses = target.served.get(domain.domain, ())
     if setting_changes(deployment.https, domain):
         return Standing.DRIFTED
-    if is_served(addresses, current.certificate.fingerprint):
+    if is_served(addresses, version.fingerprint):
         return Standing.VERIFIED
     answered = any(address.answered for address in addresses)
     return Standing.PROPAGATING if answered else Standing.BOUND
@@ -401,9 +370,7 @@ def _standing_when_bound(
 def with_failures(
     status: LineageStatus, recorded: Recorded, observed: Observation, plan: Plan
 ) -> LineageStatus:
-    """Add what runs have left of trouble, and when what `plan` holds back is tried again. Where a
-    domain is in order, nothing is.
-    """
+    """Add the trouble that runs have left, and when `plan` tries again what it holds."""
     troubles = recorded.troubles
     own = troubles.get(Subject(status.lineage))
     held = None if plan.issue is None else plan.issue.due
@@ -426,9 +393,7 @@ def _with_failure(
     observed: Observation,
     plan: Plan,
 ) -> DomainStatus:
-    """Add what the last try to bring a certificate to a domain ended in; of a whole target, where
-    that is what failed.
-    """
+    """Add what the last try at a domain ended in, or at its whole target."""
     place = (status.target, status.domain)
     notice = troubles.get(Subject(lineage, *place)) or troubles.get(Subject(lineage, status.target))
     found = observed.find(*place)
@@ -452,19 +417,13 @@ _LAST = datetime.max.replace(tzinfo=UTC)
 
 
 def are_in_order(statuses: Iterable[LineageStatus], recorded: Recorded) -> bool:
-    """Whether nothing needs a person, and the state can be used. What is on its way, or is for the
-    next run to change, is in order; a file that declares nothing is not.
-    """
+    """Whether something is declared, nothing needs a person, and the state can be used."""
     found = [one.severity for one in statuses]
     return recorded.problem is None and bool(found) and Severity.ERROR not in found
 
 
 def most_needed_first(statuses: Iterable[LineageStatus]) -> list[LineageStatus]:
-    """Order certificates and the domains of each by how much they need a person, then by what ends
-    first. What is alike stays in the order of the file.
-    """
+    """Order by how much each needs a person, then by its end, then as in the file."""
     ordered = sorted(statuses, key=lambda one: (-one.severity.rank, one.until or _LAST))
-    return [
-        replace(one, domains=tuple(sorted(one.domains, key=lambda d: -d.severity.rank)))
-        for one in ordered
-    ]
+    by_need = ((one, sorted(one.domains, key=lambda d: -d.severity.rank)) for one in ordered)
+    return [replace(one, domains=tuple(domains)) for one, domains in by_need]

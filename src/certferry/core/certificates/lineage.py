@@ -67,17 +67,13 @@ class Revocation:
 
 
 def is_in_progress(revocation: Revocation | None, not_after: datetime, now: datetime) -> bool:
-    """Return whether a certificate's revocation was begun, its CA's answer is not known, and the
-    certificate is valid until `not_after`.
-    """
+    """Return whether a revocation was begun, its end is not known, and still matters."""
     return revocation is not None and not revocation.is_answered and not_after > now
 
 
 @dataclass(frozen=True, slots=True)
 class Withdrawal:
-    """A certificate that is not to be bound to a domain again, since when, and whether an operator
-    asked for it.
-    """
+    """A certificate that is not bound to a domain again, since when, and by an operator or not."""
 
     lineage: str
     target: str
@@ -130,9 +126,7 @@ class Version:
         return self.issuer_not_after is not None and self.issuer_not_after <= now
 
     def should_replace(self, bundle: CertificateBundle) -> bool:
-        """Return whether the same certificate, kept without its key or chain, now comes with it, or
-        with other issuers: its maker knows best which.
-        """
+        """Return whether a bundle of the same leaf has its key or chain now, or other issuers."""
         had = (self.key_matches, self.chain_complete)
         has = (bundle.key_matches, bundle.chain_complete)
         return has > had or (has == had and bundle.fullchain_digest != self.fullchain_digest)
@@ -171,14 +165,8 @@ def label_of(lineage: str, fingerprint: str) -> str:
     return f"{MARK}-{_slug(lineage)}-{fingerprint[:_PREFIX]}"
 
 
-mark = label_of
-"""The name by which packages of others may still import it."""
-
-
 def short_label_of(lineage: str, fingerprint: str) -> str:
-    """Return the label for a target that refuses the usual one as too long. It says the same, in 23
-    characters.
-    """
+    """Return the label, of 23 characters, for a target that refuses the usual one."""
     return f"{_tag(lineage)}-{fingerprint[:_SHORT_PREFIX]}"
 
 

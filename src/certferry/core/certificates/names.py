@@ -29,7 +29,7 @@ def normalise(name: str) -> str:
     wildcard = stripped.startswith(WILDCARD)
     base = _to_ascii(stripped.removeprefix(WILDCARD), name)
     labels = base.split(".")
-    if _is_address(base):
+    if is_address(base.strip("[]")):
         raise ConfigError(
             Text("{name} is an IP address, and IP addresses are not supported", name=name),
             hint=Text("write the domain name that visitors use"),
@@ -59,9 +59,10 @@ def _to_ascii(base: str, written: str) -> str:
         raise _not_a_name(written) from None
 
 
-def _is_address(written: str) -> bool:
+def is_address(host: str) -> bool:
+    """Return whether a host is an IPv4 or IPv6 address, without brackets."""
     try:
-        ip_address(written.strip("[]"))
+        ip_address(host)
     except ValueError:
         return False
     return True

@@ -61,7 +61,7 @@ def parse_chain(fullchain_pem: str) -> list[x509.Certificate]:
         kept = [first, *(other for other in others if other not in roots)]
         if len(kept) == 1:
             kept += _issuer_among(roots, first)
-        for certificate in kept:  # these are parsed only when they are looked at
+        for certificate in kept:  # these are parsed only when they are read
             _ = (certificate.extensions, certificate.public_key(), certificate.version)
             _ = (certificate.subject, certificate.issuer, certificate.not_valid_after_utc)
     return kept
@@ -81,9 +81,7 @@ def _load(pem: str) -> list[x509.Certificate]:
 
 
 def with_issuer(chain: list[x509.Certificate], bundle_pem: bytes) -> list[x509.Certificate]:
-    """Add the issuer of a leaf that came alone, if it is one of a PEM bundle. A bundle that cannot
-    be read has none.
-    """
+    """Add the issuer of a leaf that came alone, if a PEM bundle can be read and has it."""
     try:
         return chain + _issuer_among(x509.load_pem_x509_certificates(bundle_pem), chain[-1])
     except (*_UNREADABLE, UnsupportedAlgorithm):
@@ -113,9 +111,7 @@ def pkcs8_pem(key: PrivateKeyTypes) -> Secret:
 
 @contextmanager
 def _translating_errors() -> Iterator[None]:
-    """Raise `CertificateError` in place of the library's errors, whose words are not for people:
-    they show how its parser is built.
-    """
+    """Raise `CertificateError` for the library's errors, which are no words for people."""
     try:
         yield
     except UnsupportedAlgorithm as exc:
@@ -133,7 +129,7 @@ def _translating_errors() -> Iterator[None]:
 
 
 def _kind(exc: UnsupportedAlgorithm) -> Text:
-    """Tell a curve or algorithm that the library does not know, by its number (an OID)."""
+    """Return a curve or algorithm that the library does not know, by its number (an OID)."""
     found = _OBJECT_IDENTIFIER.search(str(exc))
     if found is None:
         return Text("its algorithm is unknown")
@@ -193,9 +189,7 @@ def issuer_end(certificates: list[x509.Certificate]) -> datetime | None:
 
 
 def read_certificate(leaf: x509.Certificate) -> Certificate:
-    """Read a leaf's facts. Raises `CertificateError` for a certificate without DNS names, or from
-    before there were any.
-    """
+    """Read a leaf's facts. Raises `CertificateError` without DNS names, or before 1950."""
     with _translating_errors():
         if leaf.not_valid_after_utc.year < _FIRST_YEAR:
             raise ValueError
@@ -220,9 +214,7 @@ def common_name(subject: x509.Name) -> str:
 def _must_begin_with_the_leaf(
     first: x509.Certificate, others: list[x509.Certificate], key: PrivateKeyTypes
 ) -> None:
-    """Raise for a wrong order before anything is said of names: an issuer certificate of a
-    public CA has none.
-    """
+    """Raise for a wrong order first: an issuer's certificate may have no names."""
     if not _belongs(key, first) and any(_belongs(key, other) for other in others):
         problem = Text("the chain is in the wrong order: the certificate of the key is not first")
         raise CertificateError(problem, hint=_LEAF_FIRST)

@@ -8,17 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
 from certferry.core.certificates.certificate import Certificate
-
-if TYPE_CHECKING:
-    from certferry.core.certificates.certificate import Certificate
 
 SHORT_LIVED = timedelta(days=10)
 
 HALF_DAY = timedelta(hours=12)
-"""Let's Encrypt asks for a look twice a day (docs/facts/letsencrypt.md §3.1)."""
+"""Let's Encrypt asks to be asked twice a day (docs/facts/letsencrypt.md §3.1)."""
 
 USUAL_REST = timedelta(hours=6)
 """How long a CA is left alone that says nothing else (RFC 9773 §4.3.3); Let's Encrypt does."""
@@ -78,7 +74,7 @@ def renew_at(certificate: Certificate, window: RenewalWindow | None = None) -> d
 
 
 def _moment_in(window: RenewalWindow, fingerprint: str) -> datetime:
-    # A look comes twice a day: drawn later, it could come after the window.
+    # Runs come twice a day: drawn later, it could come after the window.
     room = max(window.end - HALF_DAY - window.start, timedelta(0))
     share = int(fingerprint[:_DIGITS], 16) / float(16**_DIGITS)
     return window.start + room * share
@@ -104,7 +100,7 @@ def may_ask(kept: datetime | None, now: datetime) -> bool:
 
 
 NOTICE = timedelta(days=14)
-"""How long before its end operators are told of a certificate that another client should renew:
+"""How long before its end operators are notified of a certificate that another client should renew:
 most renew a third before (acme.sh, certbot and lego with 30 of 90 days left), people later."""
 
 

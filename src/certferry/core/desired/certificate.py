@@ -181,17 +181,12 @@ class DesiredHttps:
     tls_versions: tuple[str, ...] | None = None
 
 
-HttpsWish = DesiredHttps
-"""The name by which packages of others may still import it."""
-
-
 @dataclass(frozen=True, slots=True)
 class DesiredDeployment:
-    """Where a certificate is to be served. `domains` are named; with `globs` also those it covers
-    that one of them matches. `domains=None` means every domain it covers. What is not named is less
-    those that `exclude` matches (see `core.certificates.names`), and those that another one has the
-    better claim to (`ownership.Claims`). With a `delivery` it goes to a receiver, whose name is the
-    only domain; see `delivered`.
+    """Where a certificate is to be served. `domains` are named, `None` means every one that it
+    covers; with `globs` also those it covers that one of them matches. What is not named is less
+    those that `exclude` matches, and those that another deployment owns (`core.planning.rollouts`).
+    With a `delivery` it goes to a receiver, whose name is the only domain (`delivered`).
     """
 
     target: str
@@ -212,9 +207,7 @@ class DesiredDeployment:
 
 
 def delivered(delivery: Delivery) -> DesiredDeployment:
-    """Return the deployment to a receiver. There is nothing to retire there: a new certificate
-    takes the old one's place.
-    """
+    """Return the deployment to a receiver, where a new certificate replaces the old one."""
     if isinstance(delivery, FileDelivery):
         kind, name = Kind.FILES, delivery.directory
     else:

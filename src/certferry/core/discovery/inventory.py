@@ -1,24 +1,81 @@
-"""What the accounts hold, joined with what is declared, what is remembered, and what is served."""
+"""What the accounts hold, as their services list it, and joined with what is declared, what is
+remembered, and what is served.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import IntEnum
 
-from certferry.core.certificates.names import WILDCARD, is_wildcard
-from certferry.core.desired.certificate import DesiredCertificate
-from certferry.core.discovery.survey import FoundCertificate, FoundDomain, Survey
+from certferry.core.certificates.names import WILDCARD
+from certferry.core.desired.certificate import DesiredCertificate, HttpsSettings, Kind
 from certferry.core.observed.inferred import Owner, UploadOwners
 from certferry.core.observed.observation import Served
 from certferry.core.planning.rollouts import Claims
 from certferry.errors import CertferryError
 from certferry.problem import Problem, Severity
+from certferry.text import Text
+
+
+@dataclass(frozen=True, slots=True)
+class FoundDomain:
+    """A domain of a target. `bound` is the remote id of its certificate, `not_after` that one's
+    end, where the target says; one that `is_free` is the target's own, and is not listed. `state`
+    is the target's word. `problem` says why the domain cannot be changed, `failure` why its last
+    change failed; one that is not `by_itself` takes its certificate from another one, or none.
+    `binding_hidden`: the target does not say what is bound, and without `has_https` not even
+    whether anything is.
+    """
+
+    domain: str
+    kind: Kind
+    has_https: bool = False
+    not_after: datetime | None = None
+    problem: CertferryError | None = None
+    by_itself: bool = True
+    bound: str | None = None
+    is_free: bool = False
+    binding_hidden: bool = False
+    state: str | None = None
+    https: HttpsSettings = field(default_factory=HttpsSettings)
+    failure: CertferryError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FoundCertificate:
+    """A certificate as its target lists it: without `names`, perhaps, and an empty `label`."""
+
+    remote_id: str
+    label: str = ""
+    names: tuple[str, ...] | None = None
+    not_after: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """The domains and the certificates of a target, as far as they are not `unread`."""
+
+    domains: tuple[FoundDomain, ...]
+    unread: tuple[CertferryError, ...] = ()
+    certificates: tuple[FoundCertificate, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FoundZone:
+    """A zone of a DNS account. `problem` says why no record can be written into it."""
+
+    name: str
+    problem: Text | None = None
+
 
 SOON = timedelta(days=30)
 """A certificate that ends within this time, and that nothing declared replaces, needs a person."""
+
+
+_NEVER = datetime.max.replace(tzinfo=UTC)
 
 
 class Urgency(IntEnum):
@@ -33,9 +90,7 @@ class Urgency(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """What a domain is bound to, as far as it is known: of what the target does not list, not even
-    the owner may be.
-    """
+    """What a domain is bound to, as far as it is known: perhaps not even its owner."""
 
     owner: Owner | None
     remote_id: str | None = None
@@ -46,8 +101,7 @@ class Bound:
 
 @dataclass(frozen=True, slots=True)
 class DiscoveredDomain:
-    """A domain of an account. `bound` is `None` without a certificate, and where none is told.
-
+    """A domain of an account. `bound` is `None` without a certificate, or where it is not known.
     `covered_by` are the declared lineages whose names cover it, first the one that is to serve it,
     which is `deployed_by`. Without HTTPS nothing is `served`.
     """
@@ -107,26 +161,22 @@ class DiscoveredCertificate:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """The filters of `discover`: only domains that no declared certificate covers, only what is
-    foreign, only what ends within so long. Each narrows what the others leave.
-    """
+    """The filters of `discover`; each narrows what the others leave."""
 
     uncovered: bool = False
     foreign: bool = False
     expiring: timedelta | None = None
 
     def has(self, owner: Owner | None, end: datetime | None, now: datetime) -> bool:
-        """Tell whether a certificate of this owner and end is meant."""
+        """Return whether a certificate of this owner and end is meant."""
         if self.foreign and owner is not Owner.FOREIGN:
             return False
         return self.expiring is None or (end is not None and end <= now + self.expiring)
 
 
 @dataclass(frozen=True, slots=True)
-class AccountLook:
-    """What a look at one account gave: its survey, and what the addresses of its domains serve, or
-    why there is none.
-    """
+class AccountSurvey:
+    """The survey of one account, and what the addresses of its domains serve; or its `failure`."""
 
     label: str
     survey: Survey = field(default_factory=lambda: Survey(()))
@@ -135,9 +185,7 @@ class AccountLook:
 
     @property
     def problems(self) -> tuple[Problem, ...]:
-        """What could not be looked at, the whole account or a part of it. A part that these keys
-        may not see, or that is not there for them, is no failure: a later look sees no more.
-        """
+        """What could not be read. What the keys may never see, no later run does: a warning."""
         if self.failure is not None:
             return (self.failure.problem(self.label),)
         return tuple(
@@ -148,9 +196,9 @@ class AccountLook:
 
 @dataclass(frozen=True, slots=True)
 class Discovery:
-    """Everything that was found; `accounts` are those that were looked at."""
+    """Everything that was found; `accounts` are those that were read."""
 
-    accounts: tuple[AccountLook, ...]
+    accounts: tuple[AccountSurvey, ...]
     domains: tuple[DiscoveredDomain, ...] = ()
     certificates: tuple[DiscoveredCertificate, ...] = ()
 
@@ -161,8 +209,8 @@ class Discovery:
 
     @property
     def problems(self) -> tuple[Problem, ...]:
-        """What could not be looked at, account by account."""
-        return tuple(problem for look in self.accounts for problem in look.problems)
+        """What could not be read, account by account."""
+        return tuple(problem for account in self.accounts for problem in account.problems)
 
     def narrowed(self, wanted: Wanted, now: datetime) -> Discovery:
         """Keep what the filters leave. Where it is only about domains that are not covered, the
@@ -184,54 +232,36 @@ class Discovery:
         return replace(self, domains=domains, certificates=certificates)
 
 
-class _Coverage:
-    """Which declared certificates cover a domain: found at once, with one or with thousands."""
-
-    def __init__(self, declared: Iterable[DesiredCertificate]) -> None:
-        self._by_name: defaultdict[str, list[str]] = defaultdict(list)
-        for desired in declared:
-            for name in desired.names:
-                self._by_name[name].append(desired.lineage)
-
-    def of(self, domain: str) -> Iterator[str]:
-        yield from self._by_name.get(domain, ())
-        if not is_wildcard(domain):
-            _, _, parent = domain.partition(".")
-            yield from self._by_name.get(WILDCARD + parent, ())
-
-
 def discover(
-    looks: Sequence[AccountLook],
+    accounts: Sequence[AccountSurvey],
     declared: Sequence[DesiredCertificate],
     ledger: UploadOwners,
     now: datetime,
 ) -> Discovery:
-    """Join it all. The names of ferried certificates must have been filled in. Domains come with
-    what needs a person first, certificates with what ends first.
-    """
-    coverage, claims = _Coverage(declared), Claims(declared)
+    """Join it all: domains by urgency, certificates by end. Imported ones must have their names."""
+    claims, lineages = Claims(declared), defaultdict[str, list[str]](list)
+    for desired in declared:
+        for name in desired.names:
+            lineages[name].append(desired.lineage)
     domains, certificates = list[DiscoveredDomain](), list[DiscoveredCertificate]()
-    for look in looks:
-        listed = {one.found.remote_id: one for one in _certificates(look, ledger)}
+    for account in accounts:
+        listed = {one.found.remote_id: one for one in _certificates(account, ledger)}
         certificates += listed.values()
-        for found in look.survey.domains:
-            served = look.served.get(found.domain, ())
-            owner = claims.owner(look.label, _deciding(found), found.kind)
-            covering = dict.fromkeys([*([owner] if owner else ()), *coverage.of(found.domain)])
-            bound = _bound(look.label, found, served, listed, ledger)
-            domains.append(
-                DiscoveredDomain(look.label, found, bound, tuple(covering), owner, served)
-            )
+        for found in account.survey.domains:
+            served = account.served.get(found.domain, ())
+            above = WILDCARD + found.domain.partition(".")[2]  # itself, where it is a wildcard
+            # It serves its own certificate, or that of its wildcard domain.
+            deciding = found.domain if found.by_itself else above
+            owner = claims.owner(account.label, deciding, found.kind)
+            covering = (owner, *lineages.get(found.domain, ()), *lineages.get(above, ()))
+            covered_by = tuple(dict.fromkeys(filter(None, covering)))
+            bound = _bound(account.label, found, served, listed, ledger)
+            domains.append(DiscoveredDomain(account.label, found, bound, covered_by, owner, served))
     return Discovery(
-        tuple(looks),
+        tuple(accounts),
         tuple(sorted(domains, key=lambda one: _sorting(one, now))),
-        tuple(sorted(certificates, key=lambda one: _ends_first(one.found.not_after))),
+        tuple(sorted(certificates, key=lambda one: one.found.not_after or _NEVER)),
     )
-
-
-def _deciding(found: FoundDomain) -> str:
-    """Return the domain whose certificate it serves: its own, or that of its wildcard domain."""
-    return found.domain if found.by_itself else WILDCARD + found.domain.partition(".")[2]
 
 
 def _bound(
@@ -248,47 +278,34 @@ def _bound(
             owner = None if fingerprint is None else Owner.OURS
             return Bound(owner, found.bound, fingerprint, not_after=found.not_after)
         return Bound(one.owner, found.bound, one.fingerprint, one.found.names, one.found.not_after)
-    seen = _served_by_all(served)
-    if found.is_free:
-        # No list tells its end; the edges do, where all of them present one certificate.
-        fingerprint = None if seen is None else seen.fingerprint
-        return Bound(
-            Owner.FREE, None, fingerprint, not_after=None if seen is None else seen.not_after
-        )
-    ours = None if seen is None or seen.fingerprint is None else ledger.issued(seen.fingerprint)
+    # What every address that answered presents, if that is one certificate.
+    answered = [address for address in served if address.answered]
+    is_one = len({address.fingerprint for address in answered}) == 1 and answered[0].valid
+    fingerprint, end = (answered[0].fingerprint, answered[0].not_after) if is_one else (None, None)
+    if found.is_free:  # no list has its end; the edges do
+        return Bound(Owner.FREE, None, fingerprint, not_after=end)
+    ours = None if fingerprint is None else ledger.issued(fingerprint)
     if ours is None or not found.binding_hidden:
         return None
     remote_id = ledger.remote_id(account, ours.fingerprint)
     return Bound(Owner.OURS, remote_id, ours.fingerprint, ours.names, ours.not_after)
 
 
-def _served_by_all(served: Sequence[Served]) -> Served | None:
-    """Return what every address that answered presents, if that is one certificate."""
-    answered = [address for address in served if address.answered]
-    if len({address.fingerprint for address in answered}) != 1:
-        return None
-    return answered[0] if answered[0].valid else None
-
-
-def _certificates(look: AccountLook, ledger: UploadOwners) -> Iterator[DiscoveredCertificate]:
+def _certificates(account: AccountSurvey, ledger: UploadOwners) -> Iterator[DiscoveredCertificate]:
     bound_to: defaultdict[str, list[str]] = defaultdict(list)
-    for domain in look.survey.domains:
+    for domain in account.survey.domains:
         if domain.bound is not None:
             bound_to[domain.bound].append(domain.domain)
-    for found in look.survey.certificates:
+    for found in account.survey.certificates:
         yield DiscoveredCertificate(
-            account=look.label,
+            account=account.label,
             found=found,
-            owner=ledger.owner(look.label, found.remote_id, found.label),
-            fingerprint=ledger.fingerprint(look.label, found.remote_id, found.label),
+            owner=ledger.owner(account.label, found.remote_id, found.label),
+            fingerprint=ledger.fingerprint(account.label, found.remote_id, found.label),
             bound_to=tuple(sorted(bound_to[found.remote_id])),
         )
 
 
 def _sorting(one: DiscoveredDomain, now: datetime) -> tuple[object, ...]:
     name = one.found.domain.split(".")[::-1]
-    return (one.urgency(now), *_ends_first(one.not_after), name, one.account)
-
-
-def _ends_first(end: datetime | None) -> tuple[bool, float]:
-    return (end is None, 0.0 if end is None else end.timestamp())
+    return (one.urgency(now), one.not_after or _NEVER, name, one.account)

@@ -1,4 +1,4 @@
-"""What to declare for what was found at a target. Pure."""
+"""What to declare for what was found at a target."""
 
 from __future__ import annotations
 
@@ -8,49 +8,45 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from itertools import chain, count
 
-from certferry.core.certificates.certificate import CertificateBundle, KeyType, covered_by
-from certferry.core.certificates.names import (
-    CHALLENGE,
-    WILDCARD,
-    base_name,
-    is_wildcard,
-    is_within,
-    suffixes,
-)
+from certferry.core.certificates.certificate import CertificateBundle, KeyType, covered_by, first_of
+from certferry.core.certificates.names import CHALLENGE, WILDCARD, base_name, is_wildcard, suffixes
 from certferry.core.desired.certificate import KEY_MODE, MODE, PemFiles
-from certferry.core.discovery.survey import FoundDomain, FoundZone
+from certferry.core.discovery.inventory import FoundDomain, FoundZone
 from certferry.errors import DnsRejected, ZoneNotFound
 from certferry.text import Text
 
-NAMED = 5
-"""Zones that a message names."""
+_NAMED = 5  # zones, in a message
+_NO_ZONE = Text("it has none at all")
+
+
+def zone_for(name: str, zones: Iterable[FoundZone]) -> FoundZone | None:
+    """Return the longest zone that holds a name; of those, one that takes records, if any does."""
+    by_name = {zone.name: zone for zone in zones}
+    holding = [by_name[suffix] for suffix in suffixes(name) if suffix in by_name]
+    return next((z for z in holding if z.problem is None), next(iter(holding), None))
 
 
 def must_have_zone(name: str, zones: Sequence[FoundZone]) -> FoundZone:
     """Return the longest zone that holds a name and takes records. Raises `ZoneNotFound` where none
     holds it, and `DnsRejected` where those that do take none.
     """
-    by_name = {zone.name: zone for zone in zones}
-    holding = [by_name[suffix] for suffix in suffixes(name) if suffix in by_name]
-    for zone in holding:
-        if zone.problem is None:
-            return zone
-    if holding and holding[0].problem is not None:
-        raise DnsRejected(
-            holding[0].problem,
-            hint=Text("no challenge can be written there until that is put right at the provider"),
-        )
-    raise no_zone_for(name, [zone.name for zone in sorted(zones, key=_usable_first)])
+    zone = zone_for(name, zones)
+    if zone is None:
+        usable_first = sorted(zones, key=lambda one: (one.problem is not None, one.name))
+        raise no_zone_for(name, [one.name for one in usable_first])
+    if zone.problem is not None:
+        hint = Text("no challenge can be written there until that is fixed at the provider")
+        raise DnsRejected(zone.problem, hint=hint)
+    return zone
 
 
 def no_zone_for(name: str, zones: Sequence[str]) -> ZoneNotFound:
-    """Return the error that says which zones an account has instead, and the CNAME by which the
-    first of them would do for a challenge.
-    """
+    """Return the error that names the zones there are, and a CNAME that would do instead."""
+    holds = Text("it has {zones}", zones=first_of(zones, _NAMED)) if zones else _NO_ZONE
     hint = Text(
         "{holds}: add the domain to the account, or name the account that has it as `dns` of"
         " the certificate",
-        holds=_held(zones),
+        holds=holds,
     )
     if zones and name.startswith(f"{CHALLENGE}."):
         hint = Text(
@@ -62,25 +58,9 @@ def no_zone_for(name: str, zones: Sequence[str]) -> ZoneNotFound:
     return ZoneNotFound(Text("no zone of the account holds {name}", name=name), hint=hint)
 
 
-def _usable_first(zone: FoundZone) -> tuple[bool, str]:
-    return zone.problem is not None, zone.name
-
-
-def _held(zones: Sequence[str]) -> Text:
-    if not zones:
-        return Text("it has none at all")
-    named, more = zones[:NAMED], len(zones) - NAMED
-    if more > 0:
-        return Text("it has {zones} and {more} more", zones=named, more=more)
-    return Text("it has {zones}", zones=named)
-
-
-UNKNOWN = "…"
-"""What stands in the place of an account that is to be filled in."""
-
+UNKNOWN = "…"  # in the place of an account that is to be filled in
 HTTPS_OFF = Text("HTTPS is off there, and a sync would switch it on")
 _NOT_CHOSEN = Text("it was not chosen")
-
 _NO_DNS = (Text("Fill in the DNS account that proves these names."),)
 
 
@@ -108,8 +88,8 @@ class Access:
 
 @dataclass(frozen=True, slots=True)
 class ProposedDeployment:
-    """Where a certificate is to go: an account, with its domains or all that are covered
-    (`None`), or with a `directory` four files in it, and who may read them.
+    """Where a certificate is to go: an account, with its domains or all that are covered (`None`);
+    or four files in a `directory`, and who may read them.
     """
 
     to: str
@@ -121,9 +101,8 @@ class ProposedDeployment:
 
 @dataclass(frozen=True, slots=True)
 class ProposedCertificate:
-    """A certificate to declare: issued for `names`, or with `files` only ferried.
-
-    `remarks` are what its reader should know; `adopts` is the certificate that it begins with.
+    """A certificate to declare: issued for `names`, or with `files` only imported; `remarks` are
+    for its reader, and it begins with the certificate that it `adopts`.
     """
 
     lineage: str
@@ -143,9 +122,7 @@ class ProposedCertificate:
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """A domain, or another client's lineage, that nothing is proposed for, and why; what could be
-    declared after all is its `certificate`.
-    """
+    """What nothing is proposed for, and why; what could be declared all the same."""
 
     name: str
     reason: Text
@@ -154,7 +131,7 @@ class LeftOut:
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """Everything to declare, and what is left out."""
+    """What to declare, and what is left out."""
 
     certificates: tuple[ProposedCertificate, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
@@ -162,9 +139,8 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """The findings in the accounts: their labels (empty where there is no such account), the
-    zones of the one, and the domains of the other. `zones` is `None` where the account cannot list
-    them: then every name is taken to be in a zone of its own.
+    """The accounts' labels, `""` where there is none, the zones of the one, the domains of the
+    other. `zones` is `None` where the account cannot list them: every name is then its own zone.
     """
 
     dns: str = ""
@@ -173,15 +149,12 @@ class Places:
     domains: tuple[FoundDomain, ...] = ()
 
     def zone_of(self, name: str) -> FoundZone | None:
-        """Find the longest zone that holds a name; of those, one that can be written to."""
-        if self.zones is None:
-            return FoundZone(base_name(name))
-        by_name = {zone.name: zone for zone in self.zones}
-        holding = [by_name[s] for s in suffixes(base_name(name)) if s in by_name]
-        return next((z for z in holding if z.problem is None), next(iter(holding), None))
+        """Return the zone to prove a name in, `None` where there is none."""
+        base = base_name(name)
+        return FoundZone(base) if self.zones is None else zone_for(base, self.zones)
 
     def obstacle(self, name: str) -> Text | None:
-        """Say why a name cannot be proven, `None` when it can."""
+        """Return why a name cannot be proven, `None` when it can."""
         zone = self.zone_of(name)
         if zone is None:
             return Text("no zone of the account {account} holds it", account=self.dns)
@@ -194,19 +167,19 @@ def in_order(domains: Iterable[FoundDomain]) -> tuple[FoundDomain, ...]:
 
 
 def obstacle_to(domain: FoundDomain, places: Places) -> Text | None:
-    """Say why no certificate can be proposed for a domain, `None` when one can."""
+    """Return why no certificate can be proposed for a domain, `None` when one can."""
     if domain.problem is not None:
         return domain.problem.message
     return places.obstacle(domain.domain)
 
 
 def has_https_off(domain: FoundDomain) -> bool:
-    """Tell whether a deployment would switch HTTPS on, as far as the target says so."""
+    """Return whether a deployment would switch HTTPS on, as far as the target says so."""
     return not domain.has_https and not domain.binding_hidden
 
 
 def with_https(domains: Iterable[FoundDomain]) -> frozenset[str]:
-    """Give what certificates are proposed for unless the operator chooses others."""
+    """Return what certificates are proposed for unless the operator chooses others."""
     return frozenset(one.domain for one in domains if not has_https_off(one))
 
 
@@ -216,9 +189,7 @@ def propose_for_domains(
     wanted: Collection[str] | None = None,
     grouping: Grouping = Grouping.NAMES,
 ) -> Proposal:
-    """Propose certificates for the `wanted` domains, `None` for all: each is for domains of one
-    zone, and has at most so many names.
-    """
+    """Propose certificates for the `wanted` domains, `None` for all, by zone."""
     groups: dict[str, list[str]] = {}
     left_out = []
     for domain in in_order(places.domains):
@@ -229,13 +200,12 @@ def propose_for_domains(
             left_out.append(_not_wanted(domain))
         elif (zone := places.zone_of(name)) is not None:
             groups.setdefault(zone.name, []).append(name)
-    certificates = [
+    certificates = (
         ProposedCertificate(lineage_of(names), names, places.dns)
         for zone, domains in sorted(groups.items())
         for names in _shared(domains, zone if places.zones else "", most_names, grouping)
-    ]
-    proposed = named_apart(certificates, ())
-    return Proposal(with_domains(proposed, places, wanted), tuple(left_out))
+    )
+    return Proposal(with_domains(named_apart(certificates, ()), places, wanted), tuple(left_out))
 
 
 def propose_beside(
@@ -262,7 +232,7 @@ def propose_beside(
 
 
 def _shared_out(domains: Iterable[FoundDomain], proving: Sequence[Places]) -> Iterable[Places]:
-    """Give each domain to the first DNS account that can prove it, else to the first of all."""
+    """Assign each domain to the first DNS account that can prove it, else to the first."""
     shares: dict[str, list[FoundDomain]] = {}
     for domain in domains:
         fit = [one for one in proving if one.obstacle(domain.domain) is None]
@@ -290,9 +260,8 @@ def _by_itself(domain: FoundDomain, places: Places) -> ProposedCertificate | Non
     """Propose what a domain that is left out would get; nothing where it takes another's."""
     if not domain.by_itself:
         return None
-    dns = places.dns if places.zone_of(domain.domain) is not None else UNKNOWN
-    alone = (ProposedDeployment(places.target, (domain.domain,)),)
-    names = (domain.domain,)
+    dns, names = UNKNOWN if places.zone_of(domain.domain) is None else places.dns, (domain.domain,)
+    alone = (ProposedDeployment(places.target, names),)
     return ProposedCertificate(lineage_of(names), names, dns, deployments=alone)
 
 
@@ -301,9 +270,7 @@ def with_domains(
     places: Places,
     wanted: Collection[str] | None = None,
 ) -> tuple[ProposedCertificate, ...]:
-    """Give each of the `wanted` domains, `None` for all, to one certificate: two that take turns at
-    one would never be done.
-    """
+    """Assign each wanted domain to one certificate: two would replace each other for ever."""
     found = tuple(certificates)
     given: dict[int, list[str]] = {}
     for domain in places.domains:
@@ -319,7 +286,7 @@ def with_domains(
 def not_served(
     certificates: Iterable[ProposedCertificate], places: Places, wanted: Collection[str]
 ) -> tuple[LeftOut, ...]:
-    """Tell of the domains that certificates cover and are not `wanted`."""
+    """Return the domains that certificates cover and that are not `wanted`."""
     covered = [name for one in certificates for name in one.covered]
     return tuple(
         _not_wanted(one)
@@ -333,11 +300,8 @@ def fitness(one: ProposedCertificate, domain: str) -> tuple[bool, int, float]:
     """Prefer a certificate that has the very name, then the smaller key, then the longer life."""
     if one.adopts is None:
         return (domain in one.covered, 0, 0.0)
-    return (
-        domain in one.covered,
-        one.adopts.certificate.key_type.startswith("ec"),
-        one.adopts.certificate.not_after.timestamp(),
-    )
+    made = one.adopts.certificate
+    return (domain in one.covered, made.key_type.startswith("ec"), made.not_after.timestamp())
 
 
 def _deployed(
@@ -350,47 +314,37 @@ def _deployed(
             "no domain of the account {account} is left for it to serve", account=places.target
         )
         return replace(one, remarks=(*one.remarks, nothing))
-    covered = {
-        d.domain for d in places.domains if d.by_itself and covered_by(one.covered, d.domain)
-    }
-    chosen = None if covered == set(domains) else tuple(sorted(domains, key=_sorting))
+    able = (found.domain for found in places.domains if found.by_itself)
+    is_all = set(domains) == {domain for domain in able if covered_by(one.covered, domain)}
+    chosen = None if is_all else tuple(sorted(domains, key=_sorting))
     first = ProposedDeployment(places.target, chosen)
     return replace(one, deployments=(first, *one.deployments))
-
-
-def _without_covered(domains: Collection[str]) -> list[str]:
-    """Leave out what a wildcard covers: a CA refuses to be asked for both."""
-    wildcards = [domain for domain in domains if is_wildcard(domain)]
-    return [d for d in domains if is_wildcard(d) or not covered_by(wildcards, d)]
 
 
 def _shared(
     domains: Sequence[str], zone: str, most: int, grouping: Grouping
 ) -> Iterable[tuple[str, ...]]:
-    """Give the names of each certificate for the domains of a zone, which is empty where it is not
-    known which there are.
-    """
+    """Return the names of each certificate for the domains of a zone, `""` where it is unknown."""
     if grouping is Grouping.EACH:
         return [(domain,) for domain in domains]
     if grouping is Grouping.WILDCARD:
         domains = [*domains, *_wildcards(domains, zone)]
-    names = sorted(_without_covered(dict.fromkeys(domains)), key=_sorting)
+    wildcards = [domain for domain in domains if is_wildcard(domain)]
+    # A CA refuses to be asked for a wildcard and for what it covers.
+    alone = {one for one in domains if one in wildcards or not covered_by(wildcards, one)}
+    names = sorted(alone, key=_sorting)
     return [tuple(names[start : start + most]) for start in range(0, len(names), most)]
 
 
 def _wildcards(domains: Sequence[str], zone: str) -> Iterable[str]:
-    """Give the wildcards below which several of the domains are; none reaches above their zone,
-    where the account could not prove it.
-    """
+    """Return the wildcards above several of the domains, none above the zone that proves them."""
     parents = Counter(one.partition(".")[2] for one in domains if not is_wildcard(one))
     several = (parent for parent, children in parents.items() if children > 1)
-    return [WILDCARD + parent for parent in several if zone and is_within(parent, zone)]
+    return [WILDCARD + parent for parent in several if zone in suffixes(parent)]
 
 
 def lineage_of(names: Sequence[str]) -> str:
-    """Call a certificate by a name that it covers: its first one. A wildcard's star is no name of a
-    directory, and what is below it is covered.
-    """
+    """Name a certificate by its first host. A wildcard's star suits no directory."""
     hosts = [name for name in names if not is_wildcard(name)]
     return hosts[0] if hosts else f"wildcard.{base_name(names[0])}"
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 
 from certferry.core.certificates.chain import EdgeProblemCode
 from certferry.core.observed.observation import Served
@@ -35,27 +35,16 @@ class Host:
         return name if self.port == HTTPS else f"{name}:{self.port}"
 
 
-def is_address(host: str) -> bool:
-    """Return whether a host is an IPv4 or IPv6 address, without brackets."""
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True
-
-
 @dataclass(frozen=True, slots=True)
 class HostProblem:
-    """Something about several addresses of a host together. A difference is often a warning:
-    during a change the addresses of a CDN differ.
-    """
+    """A problem of several addresses together; during a change those of a CDN differ."""
 
     problem: Problem
     addresses: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class HostLook:
+class HostObservation:
     """What every address of a host presents, at one moment."""
 
     host: Host
@@ -71,9 +60,7 @@ class HostLook:
 
 
 def within_reach(served: Sequence[Served]) -> list[Served]:
-    """Leave out the IPv6 addresses where this machine has no IPv6 and another address answers:
-    they say nothing about the host.
-    """
+    """Leave out IPv6 addresses where this machine has no IPv6 and another address answers."""
     if not any(address.answered for address in served):
         return list(served)
     unreachable = EdgeProblemCode.NO_IPV6
@@ -82,16 +69,16 @@ def within_reach(served: Sequence[Served]) -> list[Served]:
 
 def judged(
     host: Host, served: Sequence[Served], now: datetime, ends_within: timedelta | None = None
-) -> HostLook:
-    """Compare what the addresses of a host present. A certificate that ends in `ends_within` or
-    less is a failure.
-    """
+) -> HostObservation:
+    """Compare what the addresses of a host present. An end in `ends_within` is a failure."""
     presenting = [address for address in served if address.fingerprint is not None]
     groups = _by_certificate([address for address in presenting if address.valid])
-    problems = [*_differing(presenting, now, ends_within or SOON), *_chains(groups)]
-    if ends_within is not None:
-        problems[:0] = _ending(groups, len(presenting), now, ends_within)
-    return HostLook(host, tuple(served), tuple(problems))
+    problems = (
+        *(() if ends_within is None else _ending(groups, len(presenting), now, ends_within)),
+        *_differing(presenting, now, ends_within or SOON),
+        *_chains(groups),
+    )
+    return HostObservation(host, tuple(served), problems)
 
 
 def _ending(
@@ -104,7 +91,7 @@ def _ending(
             if len(group) < presenting:
                 words = Text("{count} of {all} addresses serve a certificate that ends in {left}")
             message = words.filled(count=len(group), all=presenting, left=ends - now)
-            yield _problem(EdgeProblemCode.ENDS_SOON, message, _RENEW, group, is_failure=True)
+            yield _problem(EdgeProblemCode.ENDS_SOON, message, _RENEW, group, Severity.ERROR)
 
 
 def _differing(
@@ -126,7 +113,8 @@ def _differing(
             words = Text("{count} of {all} addresses serve an older certificate (until {until})")
         until = one.not_after or Text("unknown")
         message = words.filled(count=len(group), all=len(presenting), until=until)
-        yield _problem(code, message, _AT_CDN, group, is_failure=harms)
+        severity = Severity.ERROR if harms else Severity.WARNING
+        yield _problem(code, message, _AT_CDN, group, severity)
 
 
 def _chains(groups: Sequence[Sequence[Served]]) -> Iterator[HostProblem]:
@@ -137,13 +125,13 @@ def _chains(groups: Sequence[Sequence[Served]]) -> Iterator[HostProblem]:
             words = Text("{count} of {all} addresses serve the certificate with another chain")
             message = words.filled(count=len(others), all=len(group))
             code = EdgeProblemCode.CHAINS_DIFFER
-            yield _problem(code, message, _AT_CDN, others, is_failure=False)
+            yield _problem(code, message, _AT_CDN, others, Severity.WARNING)
 
 
-def _by_certificate(served: Sequence[Served]) -> list[list[Served]]:
-    groups: dict[str | None, list[Served]] = {}
+def _by_certificate(served: Iterable[Served]) -> list[list[Served]]:
+    groups = defaultdict[str | None, list[Served]](list)
     for address in served:
-        groups.setdefault(address.fingerprint, []).append(address)
+        groups[address.fingerprint].append(address)
     return list(groups.values())
 
 
@@ -159,18 +147,14 @@ def _issuers(address: Served) -> tuple[str, ...]:
 
 
 def _problem(
-    code: EdgeProblemCode, message: Text, hint: Text, group: Sequence[Served], *, is_failure: bool
+    code: EdgeProblemCode, message: Text, hint: Text, group: Sequence[Served], severity: Severity
 ) -> HostProblem:
-    severity = Severity.ERROR if is_failure else Severity.WARNING
-    addresses = tuple(address.address for address in group)
-    return HostProblem(Problem(code, message, hint, severity), addresses)
+    return HostProblem(Problem(code, message, hint, severity), tuple(a.address for a in group))
 
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What changed at a host: addresses that present something else, each with what it presented
-    before (`None` for a new one), and whether the `problems` are others.
-    """
+    """The addresses that present something else, with what they did before, if they did."""
 
     addresses: tuple[tuple[Served, Served | None], ...]
     problems: bool
@@ -179,18 +163,16 @@ class Changes:
         return bool(self.addresses) or self.problems
 
 
-def changes(before: HostLook, now: HostLook) -> Changes:
-    """Compare two looks. A CDN names other addresses each time, so a new one counts only when it
-    presents what none did before, and one that is gone does not.
-    """
+def changes(before: HostObservation, now: HostObservation) -> Changes:
+    """Compare two observations; a new address counts if it presents what none did before."""
     known = {address.address: address for address in before.served}
     presented = {_presents(address) for address in before.served}
-    changed = [
+    changed = tuple(
         (one, earlier)
         for one, earlier in ((one, known.get(one.address)) for one in now.served)
         if _presents(one) not in (presented if earlier is None else {_presents(earlier)})
-    ]
-    return Changes(tuple(changed), _codes(before) != _codes(now))
+    )
+    return Changes(changed, _codes(before) != _codes(now))
 
 
 def _presents(address: Served) -> tuple[str | None, str | None]:
@@ -198,5 +180,5 @@ def _presents(address: Served) -> tuple[str | None, str | None]:
     return address.fingerprint, None if address.problem is None else address.problem.code
 
 
-def _codes(look: HostLook) -> set[tuple[str, Severity]]:
-    return {(one.problem.code, one.problem.severity) for one in look.problems}
+def _codes(seen: HostObservation) -> set[tuple[str, Severity]]:
+    return {(one.problem.code, one.problem.severity) for one in seen.problems}

@@ -57,9 +57,7 @@ class UploadOwners:
         return self._uploaded.get((account, remote_id)) or self._labelled.get(label)
 
     def owner(self, account: str, remote_id: str, label: str) -> Owner:
-        """Tell whose a certificate in an account's list is: a label of ours counts, also where the
-        state that knew it is another machine's, or gone.
-        """
+        """Return whose a certificate is: a label of ours counts, whatever the state knows."""
         known = self.fingerprint(account, remote_id, label) is not None
         return Owner.OURS if known or owner_of(label) is not None else Owner.FOREIGN
 
@@ -78,7 +76,7 @@ def with_remembered_remotes(
     found: ObservedTarget, versions: Iterable[Version], uploads: Iterable[Upload]
 ) -> ObservedTarget:
     """Add our copies as they are remembered, for a target that could not list its certificates."""
-    ends = {v.certificate.fingerprint: v.certificate.not_after for v in versions}
+    ends = {v.fingerprint: v.certificate.not_after for v in versions}
     remotes = tuple(
         RemoteCertificate(u.remote_id, u.label, u.fingerprint, ends[u.fingerprint])
         for u in uploads

@@ -1,9 +1,9 @@
-"""What was found when we looked: at the store, at the targets, at the edges."""
+"""What was found: at the store, at the targets, at the edges."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -19,8 +19,7 @@ from certferry.core.observed.records import (
     RolloutRecord,
     TargetTask,
 )
-from certferry.core.reasons import Reason
-from certferry.core.waiting import Usual
+from certferry.core.reasons import Reason, Usual
 from certferry.errors import CertferryError
 from certferry.problem import Problem
 from certferry.text import Text
@@ -33,7 +32,7 @@ class Scope:
     glob matches are wanted beside the named. `exclude` takes away from what is not named: see
     `core.planning.choice.choose`. `known` are the lineage's certificates, newest first: a copy at
     the target counts as ours only when it is one of these. With `others` every other certificate of
-    the account is wanted as well. With `anew` nothing counts that was read before the look: another
+    the account is wanted as well. With `anew` nothing counts that was read before: another
     run may have written since.
     """
 
@@ -60,10 +59,9 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One thing that a step changes. A certificate is its fingerprint, and nothing else:
-    `before` is `None` where there was none, or where it is not known; `after` where it is still to
-    be issued. `remote_id` is the target's id of the certificate that is bound, where there is one.
-    `untold`: the target does not say what there is.
+    """One thing that a step changes; a certificate is its fingerprint. `before` is `None` where
+    there was none, or it is not known, `after` where it is still to be issued. `remote_id` is the
+    target's id of the bound certificate. `untold`: the target does not say what there is.
     """
 
     what: str
@@ -89,6 +87,24 @@ class Change:
 
 def _shown(value: str) -> str:
     return short(value) if _DIGEST.fullmatch(value) else value
+
+
+def in_sentences(changes: Iterable[Change]) -> list[Text]:
+    """Return the changes for a sentence that lists them."""
+    return [
+        Text(
+            "{setting} {before} → {after}",
+            setting=change.what,
+            before=UNKNOWN if change.was == UNKNOWN.template else change.was,
+            after=change.becomes,
+        )
+        for change in changes
+    ]
+
+
+def in_one_line(changes: Iterable[Change]) -> str:
+    """Write changes for the record, so that the same drift is reported once."""
+    return ", ".join(f"{change.what}: {change.was}" for change in changes)
 
 
 class DomainState(StrEnum):
@@ -165,9 +181,8 @@ class ObservedDomain:
 
 @dataclass(frozen=True, slots=True)
 class RemoteCertificate:
-    """A target's copy of a certificate of this lineage, proven ours by label and fingerprint.
-    `in_use_until` is when it may be tried again after the target said that something of ours or of
-    others still uses it.
+    """A target's copy of a certificate of this lineage, proven ours by label and fingerprint. Until
+    `in_use_until` it is not removed, since the target said that something uses it.
     """
 
     remote_id: str
@@ -179,9 +194,8 @@ class RemoteCertificate:
 
 @dataclass(frozen=True, slots=True)
 class TargetRules:
-    """What a target demands of a certificate that it takes in: how long it has to be valid still,
-    and whether it needs a common name. A whole chain is always asked for. `usual_change` is how
-    long a change usually takes there, `None` where that is not known.
+    """What a target demands of a certificate: how long it must be valid still, and a common name.
+    `usual_change` is how long a change usually takes there, `None` where that is not known.
     """
 
     min_remaining: timedelta = timedelta(0)
@@ -195,36 +209,19 @@ class TargetRules:
 
 @dataclass(frozen=True, slots=True)
 class ObservedTarget:
-    """One deployment's target as found; `failure` when it could not be looked at.
-
-    `label` is the account's, filled in by the engine.
-
-    `others` is everything else in the account, where that was asked for, without what is looked
-    after elsewhere. `unsettled_since` tells since when another lineage's certificate is on its way
-    to the account: until it has arrived, what it replaces may still be served.
-
-    `unremembered` is what carries the lineage's label, and is none of its certificates that the
-    state knows.
-
-    `owned_elsewhere` are the lineages that serve, in place of this one, domains that it covers too.
-
-    `served` holds a domain's addresses only where the bound certificate is the current one, or not
-    known: elsewhere there is nothing to verify yet.
-
-    `in_progress` is what was begun at a target that could not be looked at, and not seen since.
-
-    `excluded` are the domains that `exclude` takes away, `unmatched` (filled in by the engine) the
-    patterns that match nothing there.
-
-    `uncovered` are the account's domains, where the certificate covers none of them.
-
-    `left_out` are domains that the deployment finds and does not name, and that serve no visitors
-    until the operator acts at the target; `problem` says why.
-
-    `quota` is how full an account is that refused an upload.
-
-    `unread` is what could not be read beside the domains, and does not keep them waiting. With
-    `remotes_hidden` our copies are those that the state remembers.
+    """One deployment's target as found; `failure` when it could not be read. The engine fills in
+    the account's `label`, and the patterns that are `unmatched`. `served` holds a domain's
+    addresses only where the bound certificate is the current one, or not known. `in_progress` is
+    what was begun at a target that cannot be read, and not seen since. `others` is everything else
+    in the account, where that was asked for, but for what another lineage owns; until another
+    lineage's certificate, on its way since `unsettled_since`, has arrived, that may still be
+    served. `unremembered` has the lineage's label, and is none of its certificates that the state
+    knows. `owned_elsewhere` are the lineages that serve domains in place of this one. `excluded`
+    are the domains that `exclude` takes away, `uncovered` the account's, where the certificate
+    covers none, `left_out` those that are not named, and switched off at the target for the reason
+    that `problem` says. `quota` is how full an account is that refused an upload. `unread` is what
+    could not be read beside the domains. With `remotes_hidden` our copies are those that the state
+    remembers.
     """
 
     label: str = ""
@@ -280,7 +277,7 @@ class Observation:
         """Return the version with this fingerprint; without one, the version in force."""
         if fingerprint is None:
             return self.current
-        return next((v for v in self.versions if v.certificate.fingerprint == fingerprint), None)
+        return next((v for v in self.versions if v.fingerprint == fingerprint), None)
 
     @property
     def has_withdrawn(self) -> bool:
@@ -302,9 +299,7 @@ class Observation:
         )
 
     def find(self, label: str, domain: str) -> tuple[ObservedTarget, ObservedDomain] | None:
-        """Find a domain at its target, which may not be readable: one account may stand in several
-        deployments.
-        """
+        """Find a domain at its target, in any deployment of the account."""
         places = (
             (target, found)
             for target in self.targets
@@ -323,8 +318,6 @@ class Observation:
 
 
 def is_served(addresses: tuple[Served, ...], fingerprint: str) -> bool:
-    """Return whether every address that answered, and at least one, presents the certificate with a
-    valid name and chain.
-    """
+    """Return whether all addresses that answered, at least one, present it validly."""
     answered = [address for address in addresses if address.answered]
     return bool(answered) and all(a.fingerprint == fingerprint and a.valid for a in answered)

@@ -61,9 +61,7 @@ NO_LINEAGE = ""
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A copy of a certificate that we put at a target. `in_use_until` is until when it is left
-    alone, since the target said that something uses it.
-    """
+    """A copy that we put at a target; until `in_use_until` something uses it."""
 
     lineage: str
     target: str
@@ -76,9 +74,7 @@ class Upload:
 
 @dataclass(frozen=True, slots=True)
 class Ordered:
-    """What was ordered, and when. `key_type` is `None` for an order that was made before it was
-    written down.
-    """
+    """What was ordered, and when; `key_type` is `None` where it was not stored."""
 
     at: datetime
     names: tuple[str, ...]
@@ -172,13 +168,12 @@ class HistoryEntry:
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """What the store knows of a lineage at one moment, without keys: a lineage that it does not
-    know has nothing of it. `versions` are newest first; `ordered` is the order in progress,
-    `issue_tried_at` when a certificate was last ordered or adopted, `issue_tries` how often in vain
-    since one came, `failing_since` when a CA first failed since then, `rejected_at` when what came
-    was not what was ordered; `uploads` are those at every target, by target and newest first;
-    `rollouts` are by target and domain; `withdrawals` say what is bound nowhere again. With
-    `has_challenge_records`, TXT values of ours may still be in DNS.
+    """What the store knows of a lineage at one moment, without keys. `versions` are newest first,
+    `ordered` is the order in progress, `issue_tried_at` when a certificate was last ordered or
+    adopted, `issue_tries` how often that failed since one came, `failing_since` when a CA first
+    failed since then, `rejected_at` when what came was not what was ordered; `uploads` are by
+    target and newest first, `rollouts` by target and domain; `withdrawals` are bound nowhere again.
+    With `has_challenge_records`, TXT values of ours may still be in DNS.
     """
 
     versions: tuple[Version, ...] = ()

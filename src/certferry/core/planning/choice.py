@@ -28,9 +28,7 @@ Selection = Scope | DesiredDeployment
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """Domains of a target that a deployment does not name: to be observed, and left out, since the
-    file excludes them or the certificate does not cover them.
-    """
+    """Domains of a target that a deployment does not name: observed, excluded, or not covered."""
 
     wanted: list[str] = field(default_factory=list)
     excluded: list[str] = field(default_factory=list)
@@ -59,9 +57,7 @@ def choose(selection: Scope, there: Iterable[str]) -> Chosen:
 
 
 def found_by(selection: Selection, domain: str) -> str | None:
-    """Return what stands under `domains` and finds a domain, whether or not it is excluded; `None`
-    where the domain is named, or nothing finds it.
-    """
+    """Return the word under `domains` that finds a domain; `None` if named, or not found."""
     if domain in (selection.domains or ()):
         return None
     return AUTO if selection.domains is None else match_of(selection.globs, domain)
@@ -76,9 +72,7 @@ def is_found(selection: Selection, domain: str) -> bool:
 def unmatched_globs(
     deployment: DesiredDeployment, target: ObservedTarget
 ) -> Iterator[tuple[str, TargetRejected]]:
-    """Return each glob that matches nothing, or `STAR` where `exclude` takes every domain away,
-    with the problem.
-    """
+    """Return each glob without a match, or `STAR` where `exclude` leaves no domain."""
     if not _may_match(target):
         yield from _without_match(deployment, target)
     if target.excluded and not target.domains and not target.owned_elsewhere:
@@ -118,9 +112,7 @@ def _without_match(
 
 
 def remarks(deployment: DesiredDeployment, target: ObservedTarget) -> Iterator[TargetRejected]:
-    """Return which globs may match nothing, and which names under `exclude` take nothing away: if
-    one is misspelt, the domain that it means is deployed to.
-    """
+    """Return which globs may match nothing, and which names `exclude` does not need."""
     if _may_match(target):
         yield from (error for _, error in _without_match(deployment, target))
     for name in target.unmatched:
@@ -135,9 +127,7 @@ def remarks(deployment: DesiredDeployment, target: ObservedTarget) -> Iterator[T
 
 
 def left_out(observed: Observation) -> Iterator[PlanFinding]:
-    """Return which domains are left out since they are switched off at their target: most are meant
-    to be, and one that is not is soon missed.
-    """
+    """Return which domains are switched off at their target, and left out for that."""
     for target in observed.targets:
         for domain in target.left_out:
             if domain.problem is not None:
@@ -150,9 +140,7 @@ def left_out(observed: Observation) -> Iterator[PlanFinding]:
 
 
 def choice_findings(desired: DesiredCertificate, observed: Observation) -> Iterator[PlanFinding]:
-    """Return what the choice of domains leaves to report: patterns and targets without a match,
-    and what could not be read or is switched off.
-    """
+    """Return what is unmatched, unread or switched off."""
     places = list(zip(desired.deployments, observed.targets, strict=True))
     for one, found in places:
         for _, error in unmatched_globs(one, found):
@@ -219,9 +207,7 @@ def why_new(
     reason: Reason,
     times: Times,
 ) -> Reason:
-    """Add which words of the file find a domain that comes to others, which were seen served before
-    this run. What is named needs no words.
-    """
+    """Add which pattern finds a domain that is new beside others that were seen served before."""
     seen = (other.last.verified_at for other in target.domains if other.last is not None)
     found = found_by(deployment, domain.domain)
     if found is None or all(moment is None or times.in_this_run(moment) for moment in seen):

@@ -4,7 +4,7 @@ repaired before two tools are said to fight over it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 
@@ -12,19 +12,17 @@ from certferry.core.certificates.lineage import Version
 from certferry.core.desired.certificate import (
     DesiredDeployment,
     DesiredHttps,
-    DriftPolicy,
     HttpsSettings,
 )
 from certferry.core.observed.observation import (
-    UNKNOWN,
     Change,
     DomainState,
     ObservedDomain,
     ObservedTarget,
+    in_one_line,
 )
 from certferry.core.observed.records import LAG, RolloutRecord
-from certferry.core.planning.steps import Deploy
-from certferry.text import Text
+from certferry.core.planning.plan import Deploy
 
 _NAMES = tuple(field.name for field in fields(DesiredHttps))
 
@@ -53,9 +51,7 @@ def setting_changes(desired: DesiredHttps, domain: ObservedDomain) -> tuple[Chan
 def changes_unasked(
     before: HttpsSettings, asked: DesiredHttps | None, now: HttpsSettings
 ) -> tuple[Change, ...]:
-    """List which settings a change altered without being asked to, as far as the target reported
-    them both times.
-    """
+    """List which settings a change altered without being asked to, where both are reported."""
     return tuple(
         Change(name, _in_words(getattr(before, name)), _in_words(getattr(now, name)))
         for name in _NAMES
@@ -63,19 +59,6 @@ def changes_unasked(
         and None not in {_value(before, name), _value(now, name)}
         and _value(before, name) != _value(now, name)
     )
-
-
-def in_sentences(changes: Iterable[Change]) -> list[Text]:
-    """Return the changes for a sentence that lists them."""
-    return [
-        Text(
-            "{setting} {before} → {after}",
-            setting=change.what,
-            before=UNKNOWN if change.was == UNKNOWN.template else change.was,
-            after=change.becomes,
-        )
-        for change in changes
-    ]
 
 
 def _sent(domain: ObservedDomain) -> DesiredHttps | None:
@@ -142,21 +125,6 @@ def drift_of(
     return Drift(settings=settings) if settings and is_known else None
 
 
-def in_one_line(changes: Iterable[Change]) -> str:
-    """Write changes for the record, so that the same drift is reported once."""
-    return ", ".join(f"{change.what}: {change.was}" for change in changes)
-
-
-@dataclass(frozen=True, slots=True)
-class Drifted:
-    """A domain that another tool changed, and that stays like that (`policy`)."""
-
-    target: str
-    domain: str
-    policy: DriftPolicy
-    changes: tuple[Change, ...]
-
-
 PER_DAY = 2
 """Repairs of one domain within a day; what is changed a third time is changed by another tool."""
 
@@ -164,9 +132,7 @@ DAY = timedelta(days=1)
 
 
 def recent(repairs: Sequence[datetime], now: datetime) -> tuple[datetime, ...]:
-    """Return the repairs of the last day, newest first. One in the future was written by a clock
-    that was ahead.
-    """
+    """Return the repairs of the last day, newest first, none by a clock that was ahead."""
     return tuple(moment for moment in repairs if now - DAY < moment <= now)
 
 

@@ -8,15 +8,18 @@ from datetime import datetime, timedelta
 from typing import Self
 
 from certferry.core.certificates.certificate import short
-from certferry.core.observed.observation import DomainState, ObservedDomain, Served, is_served
+from certferry.core.observed.observation import (
+    DomainState,
+    ObservedDomain,
+    Served,
+    in_sentences,
+    is_served,
+)
 from certferry.core.observed.records import LAG, RolloutRecord
-from certferry.core.planning.drift import in_sentences
-from certferry.core.planning.pauses import PAUSES, paused_until
-from certferry.core.planning.plan import Rollout
+from certferry.core.planning.limits import PAUSES, paused_until
+from certferry.core.planning.plan import Deploy, Due, HeldUntil, Rollout, TimedOut, TriedInThisRun
 from certferry.core.planning.rollbacks import until_confirmed
-from certferry.core.planning.steps import Deploy, Due, HeldUntil, TimedOut, TriedInThisRun
-from certferry.core.reasons import ReasonCode
-from certferry.core.waiting import Usual, Waiting, applying, in_minutes, wait_for
+from certferry.core.reasons import ReasonCode, Usual, Waiting, applying, in_minutes, wait_for
 from certferry.errors import CertferryError, DeployError, TargetBusy, TargetStuck, VerificationError
 from certferry.text import Text
 
@@ -29,8 +32,7 @@ _CLOCKS = timedelta(minutes=1)
 @dataclass(frozen=True, slots=True)
 class Times:
     """This moment, when the run began, and how long a domain may take to serve what is bound. A
-    scheduled run `keeps_pauses` after a failure, none longer than the `longest_pause`. `usual` is
-    how long a change takes at the target most times, where that is known.
+    scheduled run `keeps_pauses` after a failure. `usual` is how long a change takes at the target.
     """
 
     now: datetime
@@ -53,8 +55,8 @@ class Times:
 
 
 def open_record(domain: ObservedDomain, fingerprint: str, now: datetime) -> RolloutRecord | None:
-    """Return what is remembered of bringing this certificate to the domain, `None` when it has to
-    be begun: for a new certificate, and if a served certificate is no longer served.
+    """Return the record of a rollout that goes on, `None` where one has to begin: for a new
+    certificate, and if a served certificate is no longer served.
     """
     last = domain.last
     # A start in the future was written by a clock that was ahead.
@@ -71,9 +73,7 @@ def due_of(
     fingerprint: str,
     times: Times,
 ) -> Due:
-    """Return when the rollout's first step is due. `fingerprint` is the certificate's that is to be
-    served.
-    """
+    """Return when the rollout's first step, for the certificate with this `fingerprint`, is due."""
     last = open_record(domain, fingerprint, times.now)
     due = _due_by_itself(rollout, domain, served, fingerprint, last, times)
     if due is not None or rollout.deploy is None or last is None or not times.keeps_pauses:
@@ -99,10 +99,8 @@ def _due_by_itself(
         stuck = stuck_since(domain, times.now, times.timeout)
         if stuck is None:
             return wait_or_fail(processing(rollout.target, since, times.usual), since, times)
-        error = stuck_error(
-            rollout.target, domain, stuck, times.now, served=served, fingerprint=fingerprint
-        )
-        return TimedOut(error)
+        case = (rollout.target, domain, stuck, times.now)
+        return TimedOut(stuck_error(*case, served=served, fingerprint=fingerprint))
     if rollout.deploy is None:
         if is_served(served, fingerprint):
             return None
@@ -121,9 +119,7 @@ def waiting_since(record: RolloutRecord, times: Times) -> datetime:
 
 
 def _seen_since(domain: ObservedDomain, fingerprint: str, times: Times) -> datetime:
-    """Return since when a domain without an open record is waited for: one that was seen before,
-    since this run has begun or has seen it.
-    """
+    """Return since when a domain without an open record is waited for in this run."""
     seen = domain.seen_at(fingerprint)
     return times.now if seen is None else min(max(seen, times.begun), times.now)
 
@@ -169,18 +165,15 @@ def processing(target: str, since: datetime, usual: Usual | None) -> TargetBusy:
     """Return the problem of a target that is still carrying out a change."""
     hint = Text(
         "the change began at {since}. If it does not end, ask the support of {target} to push the"
-        " domain's task",
-        target=target,
-        since=since,
+        " domain's task"
     )
-    if usual is not None:
+    minutes = {} if usual is None else in_minutes(usual)
+    if minutes:
         hint = Text(
             "the change began at {since}; it usually takes {least} to {most} minutes, sometimes"
-            " hours. If it does not end, ask the support of {target} to push the domain's task",
-            target=target,
-            since=since,
-            **in_minutes(usual),
+            " hours. If it does not end, ask the support of {target} to push the domain's task"
         )
+    hint = hint.filled(target=target, since=since, **minutes)
     return TargetBusy(applying(target, usual), hint=hint)
 
 
@@ -219,27 +212,26 @@ def not_served(served: tuple[Served, ...], fingerprint: str, since: datetime) ->
     answered = [address for address in served if address.answered]
     if not answered:
         problems = list(dict.fromkeys(a.problem.message for a in served if a.problem is not None))
+        hint = Text(
+            "check that the domain's CNAME points at the CDN, and that the port and the"
+            " resolvers under [verify] are right"
+        )
         return VerificationError(
-            Text("no address answers ({problems})", problems=problems),
-            hint=Text(
-                "check that the domain's CNAME points at the CDN, and that the port and the"
-                " resolvers under [verify] are right"
-            ),
+            Text("no address answers ({problems})", problems=problems), hint=hint
         )
     others = [a for a in answered if a.fingerprint != fingerprint or not a.valid]
-    return VerificationError(
-        Text(
-            "{count} of {all} addresses do not serve it yet ({addresses})",
-            count=len(others),
-            all=len(answered),
-            addresses=[_in_words(address, fingerprint) for address in others],
-        ),
-        hint=Text(
-            "bound since {since}; nothing is retired until every address serves it. If it stays"
-            " like this, ask the CDN's support about these addresses",
-            since=since,
-        ),
+    message = Text(
+        "{count} of {all} addresses do not serve it yet ({addresses})",
+        count=len(others),
+        all=len(answered),
+        addresses=[_in_words(address, fingerprint) for address in others],
     )
+    hint = Text(
+        "bound since {since}; nothing is retired until every address serves it. If it stays"
+        " like this, ask the CDN's support about these addresses",
+        since=since,
+    )
+    return VerificationError(message, hint=hint)
 
 
 def _in_words(address: Served, fingerprint: str) -> Text:
@@ -282,29 +274,21 @@ def stuck_error(
     fingerprint: str,
 ) -> TargetStuck:
     """Return the problem of a change that is stuck, with what visitors get meanwhile."""
+    message = Text(
+        "{target} has not ended its change since {since}; the certificate is not served everywhere"
+    )
     if is_served(tuple(served), fingerprint):
         message = Text(
             "{target} has not ended its change since {since}; every address serves the"
-            " certificate already",
-            target=target,
-            since=since,
+            " certificate already"
         )
-    else:
-        message = Text(
-            "{target} has not ended its change since {since}; the certificate is not served"
-            " everywhere",
-            target=target,
-            since=since,
-        )
-    return TargetStuck(
-        message,
-        hint=Text(
-            "nothing is written to the domain until {target} has ended it: send the ticket to its"
-            " support (`certferry status` shows it)",
-            target=target,
-        ),
-        ticket=tuple(_ticket(domain, since, now, served, fingerprint)),
+    hint = Text(
+        "nothing is written to the domain until {target} has ended it: send the ticket to its"
+        " support (`certferry status` shows it)",
+        target=target,
     )
+    ticket = tuple(_ticket(domain, since, now, served, fingerprint))
+    return TargetStuck(message.filled(target=target, since=since), hint=hint, ticket=ticket)
 
 
 def _ticket(
@@ -322,7 +306,7 @@ def _ticket(
         time=now - since,
     )
     yield Text("domain: {domain} ({kind})", domain=domain.domain, kind=domain.kind.value)
-    yield Text("under way since: {since}; now: {now}", since=since, now=now)
+    yield Text("in progress since: {since}; now: {now}", since=since, now=now)
     task, last = domain.task, domain.last
     if task is not None:
         yield Text(

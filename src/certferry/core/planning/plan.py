@@ -1,38 +1,174 @@
 """What must change for one lineage, as a value: at most one issue, then per served domain a
-rollout, then what is retired once every domain has been seen.
+rollout, then what is retired once every domain has been seen; and when each step is due.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from enum import StrEnum
 
-from certferry.core.observed.observation import Observation
-from certferry.core.planning.drift import Drifted, in_one_line
-from certferry.core.planning.rollbacks import RolledBack
-from certferry.core.planning.steps import (
-    Clean,
-    Deploy,
-    Due,
-    HeldUntil,
-    Issue,
-    Retire,
-    Rollback,
-    Step,
-    TimedOut,
-    Verify,
-)
-from certferry.core.reasons import Reason
+from certferry.core.certificates.certificate import KeyType
+from certferry.core.desired.certificate import Authority, DesiredHttps, DriftPolicy, Kind
+from certferry.core.observed.observation import Change, Observation, in_one_line
+from certferry.core.reasons import Reason, Waiting
 from certferry.errors import CertferryError
 from certferry.problem import Problem, Severity
 from certferry.text import Text
 
 
+class Action(StrEnum):
+    """The kinds of step."""
+
+    ISSUE = "issue"
+    ADOPT = "adopt"
+    DEPLOY = "deploy"
+    VERIFY = "verify"
+    ROLLBACK = "rollback"
+    RETIRE = "retire"
+    CLEAN = "clean"
+
+
+@dataclass(frozen=True, slots=True)
+class TimedOut:
+    """The run does not wait any longer: the change failed, or takes too long (`error`)."""
+
+    error: CertferryError
+
+
+@dataclass(frozen=True, slots=True)
+class TriedInThisRun:
+    """The step failed at this moment, in this run or in another one since this one began."""
+
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class HeldUntil:
+    """The step failed before, or the CA would refuse the order (`error`): not before a moment."""
+
+    until: datetime
+    error: CertferryError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NotReady:
+    """What the step needs is missing: a certificate, or the arrival of another one."""
+
+
+NotInThisRun = TimedOut | TriedInThisRun | HeldUntil | NotReady
+
+Due = Waiting | NotInThisRun | None
+"""When a step is to be carried out: `None` now, after the steps before it; after a moment; or not
+in this run.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Issue:
+    """Order a certificate, or adopt one that was made elsewhere (`action`). `authorities` are the
+    CAs that may be asked, each when those before it have failed; the names `standing`, without
+    `*.`, are proven by a record that stays (`core.dns_persist`).
+    """
+
+    names: tuple[str, ...]
+    key_type: KeyType
+    reason: Reason
+    action: Action = Action.ISSUE
+    due: Due = None
+    authorities: tuple[Authority, ...] = ()
+    standing: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Deploy:
+    """Bind a certificate to a domain, after an upload where needed. `fingerprint` is the version's,
+    `None` before it is issued; a `repair` undoes what another tool changed. `upload_by` is the last
+    moment to upload it. `left` are settings that stay as another tool set them, and are not in
+    `https`.
+    """
+
+    target: str
+    domain: str
+    https: DesiredHttps
+    reason: Reason
+    changes: tuple[Change, ...] = ()
+    kind: Kind = Kind.AUTO
+    action: Action = Action.DEPLOY
+    due: Due = None
+    fingerprint: str | None = None
+    repair: bool = False
+    upload_by: datetime | None = None
+    left: tuple[Change, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Verify:
+    """Wait until every address of the domain presents the certificate, then store that. `changes`
+    are settings that the target changed along with the certificate, unasked.
+    """
+
+    target: str
+    domain: str
+    reason: Reason
+    changes: tuple[Change, ...] = ()
+    kind: Kind = Kind.AUTO
+    action: Action = Action.VERIFY
+    due: Due = None
+    fingerprint: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rollback:
+    """Withdraw the certificate with this `fingerprint` from a domain for good, so that the previous
+    one, valid until `previous_until`, is bound again.
+    """
+
+    target: str
+    domain: str
+    reason: Reason
+    fingerprint: str
+    previous_until: datetime
+    kind: Kind = Kind.AUTO
+    action: Action = Action.ROLLBACK
+    due: Due = None
+
+
+@dataclass(frozen=True, slots=True)
+class Retire:
+    """Remove a copy of ours that its successor has replaced, or an `unmanaged` one that nothing
+    uses. `not_after` and `left` are how long it is valid, where the target says. `again`: the
+    target has refused its removal before, and most likely does so again.
+    """
+
+    target: str
+    remote_id: str
+    label: str
+    reason: Reason
+    not_after: datetime | None = None
+    left: timedelta | None = None
+    unmanaged: bool = False
+    again: bool = False
+    action: Action = Action.RETIRE
+    due: Due = None
+
+
+@dataclass(frozen=True, slots=True)
+class Clean:
+    """Remove challenge records that an earlier run left in DNS."""
+
+    reason: Reason
+    action: Action = Action.CLEAN
+
+
+Step = Issue | Deploy | Verify | Rollback | Retire | Clean
+
+
 @dataclass(frozen=True, slots=True)
 class Rollout:
     """The way of the certificate to one domain. A failure stops this rollout only. `unread`: its
-    target cannot be read now, and the next pass looks again for the change that was begun.
+    target cannot be read now, and the next pass observes the change again.
     """
 
     target: str
@@ -57,9 +193,8 @@ class Rollout:
 
 
 class Weight(StrEnum):
-    """How a finding weighs: it keeps what is declared from coming true; safety refuses a
-    deployment for it; it could not be read, and blocks nothing; it is a setting of the file that
-    matches nothing; it is a domain that is switched off, and that the file does not name.
+    """How a finding weighs: a blocked domain, a refused deployment, what could not be read, a
+    setting that matches nothing, a domain that is switched off and not named.
     """
 
     BLOCKED = "blocked"
@@ -110,6 +245,25 @@ class PlanFinding:
 
 
 @dataclass(frozen=True, slots=True)
+class Drifted:
+    """A domain that another tool changed, and that stays like that (`policy`)."""
+
+    target: str
+    domain: str
+    policy: DriftPolicy
+    changes: tuple[Change, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RolledBack:
+    """A domain that serves the previous certificate on purpose, in words."""
+
+    target: str
+    domain: str
+    words: Text
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What must change for one lineage. `issue` may be due now, later or not in this run: see
     `issue_now`. `unchanged` holds (target, domain) of what is as declared, `findings` what is not
@@ -152,12 +306,10 @@ class Plan:
 
     @property
     def ready(self) -> tuple[Step, ...]:
-        """The steps to carry out now, in their order. An issue comes alone, since all that follows
-        depends on what it brings; a retirement waits until its successor was seen wherever its
-        target is to serve it.
-        """
+        """The steps to carry out now, in their order."""
         if self.issue_now is not None:
-            return (self.issue_now,)
+            return (self.issue_now,)  # all that follows depends on what it brings
+        # A retirement waits until its successor was seen wherever its target is to serve it.
         unseen = {rollout.target for rollout in self.rollouts if not rollout.is_seen}
         found = (
             *(rollout.steps[0] for rollout in self.rollouts if rollout.due is None),
@@ -168,9 +320,7 @@ class Plan:
 
     @property
     def pending(self) -> tuple[Step, ...]:
-        """The steps that change something: not those that are only tried again, and not what is
-        only stored.
-        """
+        """The steps that change something: none that is tried again, or only stored."""
         seen = {rollout.steps[0] for rollout in self.rollouts if rollout.is_seen}
         again = {step for step in self.retirements if step.again}
         return tuple(step for step in self.steps if step not in seen | again)
@@ -201,11 +351,22 @@ Doubt = tuple[str, str, str]
 
 
 def doubts_in(plan: Plan, observed: Observation) -> frozenset[Doubt]:
-    """Return what needs a second look, since another run may explain it: what another tool seems to
-    have changed, unless an earlier run has stored that; waits that timed out; and copies to be
-    removed that the state does not know, or knows no more.
+    """Return what another run may explain, so that it is observed again: new drift, waits that
+    timed out, and copies to be removed that the state does not know.
     """
-    return frozenset((*_changed(plan, observed), *_timed_out(plan), *_unknown(plan, observed)))
+    timed_out = (
+        (rollout.target, rollout.domain, rollout.steps[0].fingerprint or "")
+        for rollout in plan.timed_out
+        if not rollout.unread
+    )
+    known = {(upload.target, upload.remote_id) for upload in observed.remembered.uploads}
+    removed = (step for step in plan.ready if isinstance(step, Retire) and not step.unmanaged)
+    unknown = (
+        (step.target, "", step.remote_id)
+        for step in removed
+        if (step.target, step.remote_id) not in known
+    )
+    return frozenset((*_changed(plan, observed), *timed_out, *unknown))
 
 
 def _changed(plan: Plan, observed: Observation) -> Iterator[Doubt]:
@@ -218,17 +379,3 @@ def _changed(plan: Plan, observed: Observation) -> Iterator[Doubt]:
         last, said = observed.locate(target, domain)[1].last, in_one_line(changes)
         if last is None or last.drift != said:
             yield target, domain, said
-
-
-def _timed_out(plan: Plan) -> Iterator[Doubt]:
-    for rollout in plan.timed_out:
-        if not rollout.unread:
-            yield rollout.target, rollout.domain, rollout.steps[0].fingerprint or ""
-
-
-def _unknown(plan: Plan, observed: Observation) -> Iterator[Doubt]:
-    known = {(upload.target, upload.remote_id) for upload in observed.remembered.uploads}
-    removed = (step for step in plan.ready if isinstance(step, Retire) and not step.unmanaged)
-    for step in removed:
-        if (step.target, step.remote_id) not in known:
-            yield step.target, "", step.remote_id

@@ -1,5 +1,5 @@
 """Compare what is declared with what was found, and plan the difference. Pure: the same
-declaration, world and moment give the same plan.
+declaration, world and moment give the same plan. Why a certificate is issued: `first_violated`.
 """
 
 from __future__ import annotations
@@ -10,27 +10,34 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from certferry.core.certificates.renewal import is_overdue
+from certferry.core.certificates import renewal
+from certferry.core.certificates.certificate import Certificate, same_names
+from certferry.core.certificates.lineage import Version
+from certferry.core.certificates.renewal import RenewalWindow
 from certferry.core.desired.certificate import DesiredCertificate
-from certferry.core.observed.observation import Observation
-from certferry.core.planning import rules
+from certferry.core.observed.observation import Observation, ObservedTarget
+from certferry.core.observed.records import Ordered
 from certferry.core.planning.choice import choice_findings
 from certferry.core.planning.due import Times
-from certferry.core.planning.pauses import authorities_now, longest_pause, paused_until
-from certferry.core.planning.plan import Plan, PlanFinding, Rollout, Weight
-from certferry.core.planning.removals import in_one_run, superseded, unused
-from certferry.core.planning.rollbacks import rolled_back
-from certferry.core.planning.rollouts import Supply, plan_target
-from certferry.core.planning.steps import (
+from certferry.core.planning.limits import authorities_now, longest_pause, paused_until
+from certferry.core.planning.plan import (
     Action,
     Clean,
     HeldUntil,
     Issue,
     NotInThisRun,
+    Plan,
+    PlanFinding,
     Retire,
+    Rollout,
     TriedInThisRun,
+    Weight,
 )
+from certferry.core.planning.removals import in_one_run, superseded, unused
+from certferry.core.planning.rollbacks import must_outlive_rollback, rolled_back
+from certferry.core.planning.rollouts import Supply, plan_target
 from certferry.core.reasons import Reason, ReasonCode
+from certferry.core.redaction import quoted
 from certferry.errors import CertificateError, CertificateRejected, Retry
 from certferry.text import LINEAGE, Text
 
@@ -158,7 +165,7 @@ def _why_issue(
     rejected_at = observed.remembered.rejected_at
     if issuing is Issuing.IF_DUE and rejected_at is not None and retry_pause(rejected_at, now):
         return None
-    reason = rules.first_violated(desired, observed, now)
+    reason = first_violated(desired, observed, now)
     if reason is None and issuing is Issuing.ALWAYS:
         reason = Reason(ReasonCode.REQUESTED, Text("a new certificate was asked for"))
     return reason
@@ -210,7 +217,7 @@ def _rejected(
         return
     error = retry_pause(rejected_at, times.now)
     is_ordered = issue is not None and issue.due is None
-    if error is None or is_ordered or not rules.first_violated(desired, observed, times.now):
+    if error is None or is_ordered or not first_violated(desired, observed, times.now):
         return
     yield PlanFinding.of(Weight.BLOCKED, error.about(desired.lineage))
 
@@ -220,8 +227,7 @@ def _rejected(
 
 def why_adopt(desired: DesiredCertificate, observed: Observation) -> Reason | None:
     """Return why what the files hold is to be adopted, `None` when the certificate in force is the
-    one that they hold, with the same issuers. Its maker decides when it is renewed, and for which
-    names.
+    one that they hold, with the same issuers.
     """
     offered, current = desired.offered, observed.current
     if offered is None or desired.files is None:
@@ -237,18 +243,16 @@ def why_adopt(desired: DesiredCertificate, observed: Observation) -> Reason | No
 
 
 def overdue(desired: DesiredCertificate, observed: Observation, now: datetime) -> Reason | None:
-    """Return that the files should have been renewed long ago. It is only reported: the client that
-    made the certificate renews it.
-    """
+    """Return that another client should have renewed the files. It is only reported."""
     current = observed.current
     if desired.files is None or current is None or observed.is_owned_elsewhere:
         return None
     path, end = desired.files.fullchain, current.certificate.not_after
-    unsigned = rules.issuer_expired(current, now)
+    unsigned = issuer_expired(current, now)
     if unsigned is not None:
         message = Text("{path}: {problem}", path=path, problem=unsigned.message)
         return Reason(unsigned.code, message)
-    if not is_overdue(current.certificate, now):
+    if not renewal.is_overdue(current.certificate, now):
         return None
     if end <= now:
         message = Text("{path}: not renewed, and expired at {moment}", path=path, moment=end)
@@ -260,9 +264,7 @@ def overdue(desired: DesiredCertificate, observed: Observation, now: datetime) -
 def _overdue(
     desired: DesiredCertificate, observed: Observation, now: datetime, rollouts: tuple[Rollout, ...]
 ) -> Iterator[PlanFinding]:
-    """Report an overdue certificate of another client: nothing of ours can help it. Where one that
-    has expired is to be deployed, safety reports it.
-    """
+    """Report an overdue certificate of another client, unless safety refuses to deploy it."""
     reason, current = overdue(desired, observed, now), observed.current
     if reason is None or current is None:
         return
@@ -273,3 +275,163 @@ def _overdue(
         "find out why its client no longer renews it; the next run deploys the renewed files"
     )
     yield PlanFinding.of(Weight.BLOCKED, CertificateError(reason.message, hint=hint))
+
+
+MISSING = Reason(ReasonCode.MISSING, Text("there is no certificate yet"))
+
+ORDER_LIFETIME = timedelta(days=7)
+"""How long an order stays open at Let's Encrypt."""
+
+GAP = timedelta(days=1)
+"""Between two certificates of a lineage which both came because the CA's window had passed: a CA
+that says so of every certificate gets one order a day."""
+
+LEAST_GAP = timedelta(hours=1)
+"""Between two certificates of a lineage for which the same is declared: a CA, a target or a clock
+that is wrong leads to one an hour at most."""
+
+BACKDATED = timedelta(days=2)
+"""How long before it was issued a certificate may begin: an hour at Let's Encrypt, to the last
+midnight at others. One that is older was adopted, and not issued just now."""
+
+
+def must_match_names(desired: DesiredCertificate, current: Certificate) -> Reason | None:
+    """The certificate carries exactly the names that were asked for."""
+    if same_names(current.names, desired.names):
+        return None
+    sentence = Text(
+        "the certificate is for {had}; asked for: {wanted}",
+        had=current.names,
+        wanted=desired.names,
+    )
+    return Reason(ReasonCode.NAMES_CHANGED, sentence)
+
+
+def must_match_key_type(desired: DesiredCertificate, current: Certificate) -> Reason | None:
+    """The certificate's key is of the kind that was asked for."""
+    if current.key_type == desired.key_type:
+        return None
+    sentence = Text(
+        "the key is {had}; asked for: {wanted}",
+        had=current.key_type,
+        wanted=desired.key_type.value,
+    )
+    return Reason(ReasonCode.KEY_TYPE_CHANGED, sentence)
+
+
+def must_have_come(
+    desired: DesiredCertificate, ordered: Ordered | None, now: datetime
+) -> Reason | None:
+    """A pending order must be completed: the next run finishes an interrupted `--renew`. An order
+    for other names or another kind of key does not count.
+    """
+    if ordered is None or not ordered.is_for(desired) or now >= ordered.at + ORDER_LIFETIME:
+        return None
+    sentence = Text("ordered at {moment}; the CA has not issued it yet", moment=ordered.at)
+    return Reason(ReasonCode.ORDERED, sentence)
+
+
+def must_not_be_due(observed: Observation, version: Version, now: datetime) -> Reason | None:
+    """The certificate has enough of its lifetime left, and what signed it is valid."""
+    if version.has_expired_issuer(now):
+        return issuer_expired(version, now)
+    current = version.certificate
+    moment = renewal.renew_at(current, version.window)
+    if moment <= now and version.window is not None:
+        moment = renew_at(observed, version)
+    if now < moment:
+        return None
+    window = renewal.plausible_window(current, version.window)
+    if window is not None:
+        return Reason(ReasonCode.RENEWAL_DUE, window_in_words(window))
+    sentence = Text(
+        "renewal due ({left} left of {lifetime})",
+        left=current.remaining(now),
+        lifetime=current.lifetime,
+    )
+    return Reason(ReasonCode.RENEWAL_DUE, sentence)
+
+
+def window_in_words(window: RenewalWindow) -> Text:
+    """Return when the CA wants a certificate replaced, and where it explains why."""
+    said = Text(
+        "the CA asks for renewal between {start} and {end}", start=window.start, end=window.end
+    )
+    if window.page is None:
+        return said
+    return Text("{said}: {page}", said=said, page=quoted(window.page))
+
+
+def issuer_expired(version: Version, now: datetime) -> Reason | None:
+    """Return that what signed it is not valid any more: clients refuse the chain."""
+    if version.issuer_not_after is None or not version.has_expired_issuer(now):
+        return None
+    sentence = Text(
+        "{issuer}, which signed the certificate, expired at {moment}",
+        issuer=quoted(version.certificate.issuer),
+        moment=version.issuer_not_after,
+    )
+    return Reason(ReasonCode.ISSUER_EXPIRED, sentence)
+
+
+def renew_at(observed: Observation, version: Version) -> datetime:
+    """Return the moment from which the version in force is due, by its window. One that came when
+    the window of the one before it had passed is not due at once.
+    """
+    moment = renewal.renew_at(version.certificate, version.window)
+    before = next(iter(observed.versions[1:]), None)
+    window = None if before is None else renewal.plausible_window(before.certificate, before.window)
+    if window is None or window.end > version.saved_at:
+        return moment
+    return max(moment, min(version.saved_at + GAP, renewal.renew_at(version.certificate)))
+
+
+def must_be_deployable(
+    current: Certificate, targets: Iterable[ObservedTarget], now: datetime
+) -> Reason | None:
+    """The certificate can still be uploaded wherever it is missing. A new one is only ordered where
+    it would be accepted: a CA whose certificates are too short for the target from the first day is
+    a matter for safety, not for more orders.
+    """
+    left = current.remaining(now)
+    for target in targets:
+        wanted = target.rules.min_remaining
+        is_missing = bool(target.domains) and target.remote_of(current.fingerprint) is None
+        if is_missing and left < wanted <= current.lifetime:
+            sentence = Text(
+                "it is not uploaded yet, and {left} are left where the target wants {wanted}",
+                left=left,
+                wanted=wanted,
+            )
+            return Reason(ReasonCode.UPLOAD_DEADLINE_PASSED, sentence)
+    return None
+
+
+def first_violated(
+    desired: DesiredCertificate, observed: Observation, now: datetime
+) -> Reason | None:
+    """Return the first rule's reason to issue a certificate, or `None` when all are kept."""
+    version = observed.current
+    if version is None:
+        return MISSING
+    if version.revocation is not None:
+        return version.revocation.why
+    current = version.certificate
+    asked = (
+        must_match_names(desired, current)
+        or must_match_key_type(desired, current)
+        or must_have_come(desired, observed.remembered.ordered, now)
+    )
+    if asked is not None or is_just_issued(version, now):
+        return asked
+    return (
+        must_not_be_due(observed, version, now)
+        or must_be_deployable(current, observed.targets, now)
+        or must_outlive_rollback(observed, version, now)
+    )
+
+
+def is_just_issued(version: Version, now: datetime) -> bool:
+    """Return whether the certificate is too new to be followed by another one."""
+    was_new = version.saved_at - version.certificate.not_before <= BACKDATED
+    return was_new and version.saved_at <= now < version.saved_at + LEAST_GAP

@@ -13,10 +13,9 @@ from certferry.core.desired.certificate import DesiredCertificate, Retirement
 from certferry.core.observed.observation import Observation
 from certferry.core.observed.records import OtherCertificate
 from certferry.core.planning.due import Times
+from certferry.core.planning.plan import Due, NotReady, Retire
 from certferry.core.planning.rollbacks import versions_after_rollbacks
-from certferry.core.planning.steps import Due, NotReady, Retire
-from certferry.core.reasons import Reason, ReasonCode
-from certferry.core.waiting import wait_for
+from certferry.core.reasons import Reason, ReasonCode, wait_for
 from certferry.text import Text
 
 MOST_SUPERSEDED, MOST_UNMANAGED = 20, 50
@@ -42,9 +41,7 @@ def in_one_run(steps: Iterable[Retire]) -> tuple[tuple[Retire, ...], Counter[str
 
 
 def allowance(step: Retire) -> tuple[str, int]:
-    """Return what a step counts against, and how many of these a run may remove. What is unmanaged
-    belongs to its account, whichever lineage removes it.
-    """
+    """Return what a step counts against, its account or its lineage, and the most in a run."""
     return (step.target, MOST_UNMANAGED) if step.unmanaged else ("", MOST_SUPERSEDED)
 
 
@@ -103,10 +100,9 @@ def unclaimed(
     remembered: Mapping[str, tuple[Version, ...]],
     now: datetime,
 ) -> tuple[OtherCertificate, ...]:
-    """Take out what another lineage owns, here or elsewhere. A label of one of the `declared`
-    lineages leaves the certificate to that lineage, which may be about to bind it. Of `remembered`
-    ones that are declared no more, here at least, what is in force and what a rollback would go
-    back to stays until it expires.
+    """Take out what another lineage owns, here or elsewhere: what has a label of a `declared` one,
+    which may be about to bind it, and of `remembered` ones that are declared no more what is in
+    force, or left to go back to, until it expires.
     """
     theirs = {owner for lineage in declared for owner in owners(lineage)}
     kept = {
@@ -143,9 +139,7 @@ def unused(desired: DesiredCertificate, observed: Observation, times: Times) -> 
 
 
 def _due(unsettled_since: datetime | None, times: Times) -> Due:
-    """Wait while another lineage's certificate is on its way: what it replaces may be served until
-    it has arrived.
-    """
+    """Wait while another lineage's certificate is on its way to replace what may be served."""
     if unsettled_since is None:
         return None
     deadline = unsettled_since + times.timeout

@@ -9,21 +9,23 @@ from enum import StrEnum
 
 from certferry.core.certificates.certificate import Certificate
 from certferry.core.desired.certificate import DriftPolicy
-from certferry.core.observed.observation import Observation, ObservedDomain
-from certferry.core.planning.drift import Drifted, in_sentences
-from certferry.core.planning.plan import Plan, PlanFinding, Weight
-from certferry.core.planning.removals import OTHERS_FIRST, left_to_later_runs
-from certferry.core.planning.rollbacks import in_words, previous_of
-from certferry.core.planning.steps import (
+from certferry.core.observed.observation import Observation, ObservedDomain, in_sentences
+from certferry.core.planning.plan import (
     Action,
     Deploy,
+    Drifted,
     HeldUntil,
     Issue,
+    Plan,
+    PlanFinding,
     Step,
     TimedOut,
     TriedInThisRun,
+    Weight,
 )
-from certferry.core.waiting import Waiting
+from certferry.core.planning.removals import OTHERS_FIRST, left_to_later_runs
+from certferry.core.planning.rollbacks import in_words, previous_of
+from certferry.core.reasons import Waiting
 from certferry.errors import CertferryError, CertificateError, DeployError, Reported, Retry
 from certferry.problem import Problem, Severity
 from certferry.text import Text
@@ -34,9 +36,7 @@ CODE = "undeclared"
 
 @dataclass(frozen=True, slots=True)
 class Undeclared:
-    """A certificate that certferry does not renew any more. `renamed_to` is a declared one of
-    exactly its names that has never been issued.
-    """
+    """A certificate that is not renewed any more; a declared one may be its new name."""
 
     lineage: str
     certificate: Certificate
@@ -45,18 +45,6 @@ class Undeclared:
     @property
     def problem(self) -> Problem:
         """What that means, and how to end it."""
-        if self.renamed_to is not None:
-            message = Text(
-                "{old} is not declared any more, and {new} has exactly its names",
-                old=self.lineage,
-                new=self.renamed_to,
-            )
-            hint = Text(
-                "`certferry rename {old} {new}` keeps its certificate, and no new one is issued",
-                old=self.lineage,
-                new=self.renamed_to,
-            )
-            return Problem(CODE, message, hint, Severity.WARNING, self.lineage)
         message = Text(
             "{lineage} is not declared any more: certferry no longer renews or deploys it; its"
             " certificate is valid until {moment}",
@@ -67,6 +55,15 @@ class Undeclared:
             "declare it again, or, if it is meant to end, run `certferry forget {lineage}`",
             lineage=self.lineage,
         )
+        if self.renamed_to is not None:
+            renamed = {"old": self.lineage, "new": self.renamed_to}
+            message = Text(
+                "{old} is not declared any more, and {new} has exactly its names", **renamed
+            )
+            hint = Text(
+                "`certferry rename {old} {new}` keeps its certificate, and no new one is issued",
+                **renamed,
+            )
         return Problem(CODE, message, hint, Severity.WARNING, self.lineage)
 
 
@@ -93,9 +90,8 @@ StepKey = tuple[Action | None, str | None, str | None]
 class StepOutcome:
     """What became of one step, or, without an `action`, of the pass itself: the world could not be
     observed, or the run was stopped. An issue has no target, a retirement a label, a remote id and
-    no domain. The label of an `unmanaged` copy may be anything. A domain that is `left` is not as
-    the file alone says: another tool changed it, or it was rolled back. A `notice` is of something
-    that could not be read, and kept nothing waiting.
+    no domain. A domain that is `left` is not as the file alone says: another tool changed it, or it
+    was rolled back. A `notice` is of something that could not be read, and kept nothing waiting.
     """
 
     action: Action | None
@@ -156,26 +152,20 @@ class StepOutcome:
 
     def with_error(self, error: Reported, outcome: Outcome = Outcome.FAILED) -> StepOutcome:
         """Return the step as an error ends it."""
-        return replace(
-            self,
-            outcome=outcome,
-            detail=error.message,
-            hint=error.hint,
-            error=error,
-            waiting=None,
-        )
+        detail, hint = error.message, error.hint
+        return replace(self, outcome=outcome, detail=detail, hint=hint, error=error, waiting=None)
 
 
 @dataclass(frozen=True, slots=True)
 class LineageReport:
     """What became of one lineage in one run. `fingerprint` is that of the version in force. A run
-    that is stopped has `looked_at` no lineage of which it could not plan anything yet.
+    that is stopped has `was_observed` no lineage of which it could not plan anything yet.
     """
 
     lineage: str
     fingerprint: str | None
     outcomes: tuple[StepOutcome, ...]
-    looked_at: bool = True
+    was_observed: bool = True
 
     def having(self, outcome: Outcome) -> tuple[StepOutcome, ...]:
         """The steps that ended so."""
@@ -184,7 +174,7 @@ class LineageReport:
     @property
     def ok(self) -> bool:
         """Whether the lineage is as declared."""
-        return self.looked_at and all(
+        return self.was_observed and all(
             step.notice or step.outcome in {Outcome.DONE, Outcome.UNCHANGED}
             for step in self.outcomes
         )
@@ -192,7 +182,7 @@ class LineageReport:
     @property
     def is_unchanged(self) -> bool:
         """Whether there was nothing to do."""
-        return self.looked_at and all(
+        return self.was_observed and all(
             step.notice or step.outcome is Outcome.UNCHANGED for step in self.outcomes
         )
 
@@ -232,7 +222,7 @@ class SyncReport:
 
     def with_newer(self, newer: SyncReport) -> SyncReport:
         """Return it with what a later try of the same run made of some of its lineages."""
-        known = {each.lineage: each for each in newer.lineages if each.looked_at}
+        known = {each.lineage: each for each in newer.lineages if each.was_observed}
         lineages = tuple(known.get(each.lineage, each) for each in self.lineages)
         return replace(self, lineages=lineages, complete=newer.complete, problem=newer.problem)
 
@@ -255,10 +245,8 @@ _WORST_FIRST = (Result.FAILED, Result.REFUSED, Result.WAITING)
 
 
 def of_lineage(report: LineageReport) -> Result:
-    """Judge one certificate, by its worst outcome; but first, whether the run was stopped before it
-    looked at it.
-    """
-    if not report.looked_at:
+    """Judge one certificate by its worst outcome, unless the run was stopped before it."""
+    if not report.was_observed:
         return Result.STOPPED
     if report.having(Outcome.FAILED):
         return Result.FAILED
@@ -283,14 +271,12 @@ BOUND = Text("bound")
 SEEN = Text("served by every address that answers")
 _HELD = Text("delivered, and as it was delivered")
 _FIND_OUT = Text(
-    'find out who changed it; drift = "repair" in the deployment has certferry set it right'
+    'find out who changed it; drift = "repair" in the deployment has certferry repair it'
 )
 
 
 def standings(plan: Plan, observed: Observation) -> Iterator[StepOutcome]:
-    """Return how everything stands that this plan does not carry out now: what others serve, what
-    is blocked or refused, what waits, what is as declared or left as it was found.
-    """
+    """Return how everything stands that this plan does not carry out now."""
     for target, lineages in plan.owned_elsewhere:
         yield StepOutcome(Action.DEPLOY, Outcome.UNCHANGED, served_by(lineages), target)
     for weight in (Weight.SKIPPED, Weight.UNREAD, Weight.BLOCKED, Weight.REFUSED):
@@ -314,9 +300,7 @@ def standings(plan: Plan, observed: Observation) -> Iterator[StepOutcome]:
 
 
 def standings_left_alone(plan: Plan) -> Iterator[StepOutcome]:
-    """Return until when steps wait, since they failed before or the CA would refuse the order; and
-    what another run tried since this one began, and failed.
-    """
+    """Return which steps wait for a moment, and which another run has tried meanwhile."""
     for step in (plan.issue, *(rollout.steps[0] for rollout in plan.rollouts)):
         if step is None:
             continue
@@ -350,14 +334,8 @@ def _paused(step: Step, until: datetime, lineage: str) -> CertferryError:
 def _of_finding(finding: PlanFinding) -> StepOutcome:
     problem, place = finding.problem, (finding.target, finding.domain)
     if finding.error is None:
-        return StepOutcome(
-            Action.DEPLOY,
-            Outcome.REFUSED,
-            problem.message,
-            *place,
-            hint=problem.hint,
-            reason=problem.code,
-        )
+        refused = StepOutcome(Action.DEPLOY, Outcome.REFUSED, problem.message, *place)
+        return replace(refused, hint=problem.hint, reason=problem.code)
     match finding.weight:
         case Weight.SKIPPED:
             return StepOutcome(Action.DEPLOY, Outcome.UNCHANGED, problem.message, *place, left=True)
@@ -374,26 +352,19 @@ def _as_declared(target: str, domain: str, observed: Observation) -> StepOutcome
     if found.kind.is_receiver:
         return StepOutcome(Action.DEPLOY, Outcome.UNCHANGED, _HELD, target, domain)
     back = previous_of(found, observed) if found.withdrawn else None
-    detail = SEEN if back is None else in_words(back)
-    return StepOutcome(
-        Action.VERIFY, Outcome.UNCHANGED, detail, target, domain, left=back is not None
-    )
+    seen = StepOutcome(Action.VERIFY, Outcome.UNCHANGED, SEEN, target, domain)
+    return seen if back is None else replace(seen, detail=in_words(back), left=True)
 
 
 def _as_found(drifted: Drifted) -> StepOutcome:
-    return StepOutcome(
-        Action.DEPLOY,
-        Outcome.UNCHANGED,
-        Text(
-            'changed outside certferry, and left like that (drift = "{policy}"): {changes}',
-            policy=drifted.policy.value,
-            changes=in_sentences(drifted.changes),
-        ),
-        drifted.target,
-        drifted.domain,
-        hint=_FIND_OUT if drifted.policy is DriftPolicy.WARN else None,
-        left=True,
+    said = Text(
+        'changed outside certferry, and left like that (drift = "{policy}"): {changes}',
+        policy=drifted.policy.value,
+        changes=in_sentences(drifted.changes),
     )
+    place = (drifted.target, drifted.domain)
+    hint = _FIND_OUT if drifted.policy is DriftPolicy.WARN else None
+    return StepOutcome(Action.DEPLOY, Outcome.UNCHANGED, said, *place, hint=hint, left=True)
 
 
 def _not_removed(plan: Plan) -> Iterator[StepOutcome]:
@@ -415,9 +386,7 @@ def served_by(lineages: Iterable[str]) -> Text:
 
 
 def what_was_bound(domain: ObservedDomain, observed: Observation) -> Text:
-    """Return whether it was the previous certificate, and until when that is valid; or whether the
-    change of another tool was undone.
-    """
+    """Return whether the previous certificate was bound again, or a drift was repaired."""
     last = domain.last
     previous = previous_of(domain, observed) if domain.withdrawn else None
     if previous is not None:

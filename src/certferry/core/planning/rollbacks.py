@@ -4,8 +4,8 @@ version a domain is to serve then: `lineage.version_for`.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from certferry.core.certificates.lineage import Version, version_for
@@ -19,9 +19,8 @@ from certferry.core.observed.observation import (
     Served,
 )
 from certferry.core.observed.records import RolloutRecord
-from certferry.core.planning.steps import Rollback
-from certferry.core.reasons import Reason, ReasonCode
-from certferry.core.waiting import Waiting, wait_for
+from certferry.core.planning.plan import Rollback, RolledBack
+from certferry.core.reasons import Reason, ReasonCode, Waiting, wait_for
 from certferry.text import Text
 
 CONFIRMED_AFTER = timedelta(minutes=2)
@@ -48,8 +47,8 @@ def plan_rollback(
     previous: Version | None,
     now: datetime,
 ) -> Rollback | None:
-    """Plan to withdraw a certificate that edges have refused for a while, where they worked with
-    the one before, and there is a `previous` one to go back to that the target has, or still takes.
+    """Plan to withdraw a certificate that edges which worked have refused for a while, where the
+    target has the `previous` one, or still takes it.
     """
     if previous is None:
         return None
@@ -78,9 +77,7 @@ def plan_rollback(
 def _refusal_confirmed_at(
     record: RolloutRecord, domain: ObservedDomain, served: Sequence[Served], now: datetime
 ) -> datetime | None:
-    """Return when a refusal of the certificate has gone on for long enough, should it go on; `None`
-    while the edges refuse nothing, or did before.
-    """
+    """Return when a refusal has lasted long enough, if it goes on; `None` without one."""
     if not record.worked_before or not _is_refused(domain, served):
         return None
     return (record.refused_since or now) + CONFIRMED_AFTER
@@ -89,8 +86,8 @@ def _refusal_confirmed_at(
 def until_confirmed(
     record: RolloutRecord, domain: ObservedDomain, served: Sequence[Served], now: datetime
 ) -> Waiting | None:
-    """Return the wait until a refusal is reason enough to go back, though the time is over: a
-    change was slow, or a run was killed, and this is the first look at the edges.
+    """Return the wait until a refusal is reason enough to go back, though the time is over: a slow
+    change or a killed run may have left this as the first observation of the edges.
     """
     end = _refusal_confirmed_at(record, domain, served, now)
     if end is None or now >= end:
@@ -102,9 +99,7 @@ def until_confirmed(
 def with_refusal(
     record: RolloutRecord, domain: ObservedDomain, served: Sequence[Served], now: datetime
 ) -> RolloutRecord:
-    """Return a record of since when addresses refuse the certificate. While the target is at a
-    change, a refusal says nothing.
-    """
+    """Return a record of since when addresses refuse the certificate, at a target at rest."""
     refuses = _is_refused(domain, served)
     if refuses == (record.refused_since is not None):
         return record
@@ -126,9 +121,7 @@ def _refusing(served: Sequence[Served]) -> list[Served]:
 
 
 def versions_after_rollbacks(observed: Observation, now: datetime) -> Iterator[Version]:
-    """Return what is served where a certificate was withdrawn, and what would be after another
-    rollback.
-    """
+    """Return what domains with a rollback serve, and would after another one."""
     for target in observed.targets:
         for domain in target.domains:
             withdrawn = domain.withdrawn
@@ -140,9 +133,7 @@ def versions_after_rollbacks(observed: Observation, now: datetime) -> Iterator[V
 
 
 def must_outlive_rollback(observed: Observation, current: Version, now: datetime) -> Reason | None:
-    """Where the certificate in force was withdrawn, the previous one is not near its end. It was
-    due already when it was replaced, so that a new one every day would be the rule's only effect.
-    """
+    """Where the certificate in force was withdrawn, the previous one is not near its end."""
     for domain, moment in _renewals(observed, current, now):
         if now >= moment:
             sentence = Text(
@@ -156,9 +147,7 @@ def must_outlive_rollback(observed: Observation, current: Version, now: datetime
 def renewed_after_rollback(
     observed: Observation, current: Version, now: datetime
 ) -> datetime | None:
-    """Return from when `must_outlive_rollback` asks for a new certificate, `None` where the one in
-    force was withdrawn nowhere.
-    """
+    """Return from when `must_outlive_rollback` asks for a new certificate."""
     return min((moment for _, moment in _renewals(observed, current, now)), default=None)
 
 
@@ -192,22 +181,11 @@ def in_words(previous: Version) -> Text:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class RolledBack:
-    """A domain that serves the previous certificate on purpose, in words."""
-
-    target: str
-    domain: str
-    words: Text
-
-
 def rolled_back(
-    unchanged: Collection[tuple[str, str]], observed: Observation
+    unchanged: Iterable[tuple[str, str]], observed: Observation
 ) -> Iterator[RolledBack]:
     """Return where the previous certificate is served on purpose."""
-    for target in observed.targets:
-        for domain in target.domains:
-            if domain.withdrawn and (target.label, domain.domain) in unchanged:
-                previous = previous_of(domain, observed)
-                if previous is not None:
-                    yield RolledBack(target.label, domain.domain, in_words(previous))
+    for place in unchanged:
+        previous = previous_of(observed.locate(*place)[1], observed)
+        if previous is not None:
+            yield RolledBack(*place, in_words(previous))

@@ -32,13 +32,22 @@ from certferry.core.observed.observation import (
 )
 from certferry.core.observed.records import RolloutRecord
 from certferry.core.planning.choice import is_found, searches, why_new
-from certferry.core.planning.drift import Drift, Drifted, changes_unasked, drift_of, setting_changes
+from certferry.core.planning.drift import Drift, changes_unasked, drift_of, setting_changes
 from certferry.core.planning.due import Times, due_of, open_record, wait_or_fail, waiting_since
-from certferry.core.planning.plan import PlanFinding, Rollout, Weight
+from certferry.core.planning.plan import (
+    Deploy,
+    Drifted,
+    Due,
+    NotReady,
+    PlanFinding,
+    Rollback,
+    Rollout,
+    TimedOut,
+    Verify,
+    Weight,
+)
 from certferry.core.planning.rollbacks import BACK, plan_rollback
-from certferry.core.planning.steps import Deploy, Due, NotReady, Rollback, TimedOut, Verify
-from certferry.core.reasons import Reason, ReasonCode
-from certferry.core.waiting import applying
+from certferry.core.reasons import Reason, ReasonCode, applying
 from certferry.errors import CertferryError, TargetRejected
 from certferry.text import Text
 
@@ -117,9 +126,7 @@ def _unreadable(
     failure: CertferryError,
     supply: Supply,
 ) -> TargetPlan:
-    """Look again for what is in progress at a target that cannot be read, while there is time: it
-    goes on without us.
-    """
+    """Wait for what is in progress at a target that cannot be read: it goes on by itself."""
     finding = PlanFinding.of(Weight.BLOCKED, failure, deployment.target)
     times, in_progress = supply.times, target.in_progress
     if supply.is_coming or not in_progress:
@@ -349,9 +356,7 @@ def _delivery(case: _Case) -> Rollout:
 def why_deliver(
     target: ObservedTarget, domain: ObservedDomain, version: Version | None
 ) -> Reason | None:
-    """Return why a receiver is to get a version, `None` when nothing is left to do. Without a
-    version, one is about to come.
-    """
+    """Return why a receiver is to get a version (`None`: one to come), `None` if it has it."""
     if version is None:
         return NEW_CERTIFICATE
     if domain.bound is None:
@@ -381,7 +386,7 @@ class _Claim(NamedTuple):
 
 class Claims:
     """What all the declared certificates lay claim to, whichever of them a run is for. The names of
-    ferried certificates must have been filled in. To find an owner takes the same time with one
+    imported certificates must have been filled in. To find an owner takes the same time with one
     certificate as with thousands.
     """
 
@@ -409,9 +414,7 @@ class Claims:
         return None if owner is None else owner.lineage
 
     def _owner(self, target: str, domain: str, kind: Kind) -> _Claim | None:
-        """Return the claim of a deployment that names the domain; else the closest of those that
-        cover it, an exact name before a wildcard.
-        """
+        """Return the claim that names a domain; else the closest that covers it."""
         for claim in self._named.get((target, domain), ()):
             if claim.deployment.kind.is_about(kind):
                 return claim

@@ -12,9 +12,8 @@ from certferry.core.desired.certificate import DesiredCertificate, DriftPolicy
 from certferry.core.findings import Code, error, warning
 from certferry.core.observed.observation import Observation, ObservedTarget
 from certferry.core.planning.drift import next_repair, recent
-from certferry.core.planning.plan import Plan, PlanFinding, Weight
-from certferry.core.planning.rules import issuer_expired
-from certferry.core.planning.steps import Deploy
+from certferry.core.planning.plan import Deploy, Plan, PlanFinding, Weight
+from certferry.core.planning.planner import issuer_expired
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.problem import Problem
 from certferry.text import Text
@@ -25,6 +24,11 @@ TIGHT = timedelta(days=7)
 _RENEWED = Text("run `certferry sync --renew {lineage}`")
 _RENEWED_ELSEWHERE = Text("have its own client issue it again; certferry only deploys {lineage}")
 _COMMON_NAME = Text("use a profile that sets one (`classic`)")
+_NO_COMMON_NAME = Text("{target} refuses certificates without a common name")
+_LIVE_LONGER = Text(
+    "use a profile or CA whose certificates live longer, or set `min_remaining_days` of the"
+    " account {target} if it takes shorter ones"
+)
 
 _KEY_MISMATCH = Reason(
     ReasonCode.KEY_MISMATCH, Text("the private key does not belong to the certificate")
@@ -46,56 +50,40 @@ def _expired(version: Version, now: datetime) -> Iterator[Reason]:
         yield unsigned
 
 
-def _without_common_name(target: str) -> Text:
-    return Text("{target} refuses certificates without a common name", target=target)
-
-
-def _live_longer(target: str) -> Text:
-    return Text(
-        "use a profile or CA whose certificates live longer, or set `min_remaining_days` of the"
-        " account {target} if it takes shorter ones",
-        target=target,
-    )
-
-
 def judge_version(
     desired: DesiredCertificate, version: Version, now: datetime
 ) -> Iterator[Problem]:
     """Judge the version in force by itself."""
-    fix = (_RENEWED if desired.files is None else _RENEWED_ELSEWHERE).filled(
-        lineage=desired.lineage
-    )
-    found = (
-        *(() if version.key_matches else (_KEY_MISMATCH,)),
-        *(() if version.chain_complete else (_CHAIN_INCOMPLETE,)),
+    lineage = desired.lineage
+    fix = (_RENEWED_ELSEWHERE if desired.files else _RENEWED).filled(lineage=lineage)
+    wrong = (
+        None if version.key_matches else _KEY_MISMATCH,
+        None if version.chain_complete else _CHAIN_INCOMPLETE,
         *_expired(version, now),
     )
-    for reason in found:
-        yield error(Code(reason.code.value), desired.lineage, reason.message, fix)
+    for reason in filter(None, wrong):
+        yield error(Code(reason.code.value), lineage, reason.message, fix)
 
 
 def judge_at_target(
     desired: DesiredCertificate, version: Version, target: ObservedTarget
 ) -> Iterator[Problem]:
-    """Judge certificates like this one by what a target takes: the common name, and how long after
-    its issuance one can be uploaded.
-    """
+    """Judge certificates like this one by what a target takes."""
     lineage, certificate, rules = desired.lineage, version.certificate, target.rules
     if rules.needs_common_name and not certificate.common_name:
-        said = _without_common_name(target.label)
+        said = _NO_COMMON_NAME.filled(target=target.label)
         yield error(Code.COMMON_NAME_MISSING, lineage, said, _COMMON_NAME)
-    if not rules.min_remaining:
-        return
     lifetime, window = certificate.lifetime, certificate.lifetime - rules.min_remaining
-    if window <= timedelta(0):
+    fix = _LIVE_LONGER.filled(target=target.label)
+    if window <= timedelta(0) and rules.min_remaining:
         said = Text(
             "certificates like this live {lifetime}, and {target} takes those with {wanted} left",
             lifetime=lifetime,
             target=target.label,
             wanted=rules.min_remaining,
         )
-        yield error(Code.LIFETIME_TOO_SHORT, lineage, said, _live_longer(target.label))
-    elif window < TIGHT:
+        yield error(Code.LIFETIME_TOO_SHORT, lineage, said, fix)
+    elif window < TIGHT and rules.min_remaining:
         said = Text(
             "certificates like this live {lifetime}, of which {window} are left to upload them to"
             " {target}",
@@ -103,7 +91,7 @@ def judge_at_target(
             window=window,
             target=target.label,
         )
-        yield warning(Code.LIFETIME_TIGHT, lineage, said, _live_longer(target.label))
+        yield warning(Code.LIFETIME_TIGHT, lineage, said, fix)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,12 +132,11 @@ class _Case:
             lineage=self.desired.lineage,
         )
 
-    def refused(self, reason: Reason, hint: Text) -> PlanFinding:
-        """Return why the deployment is refused."""
-        return PlanFinding.refused(self.step, reason, hint)
 
+Refusal = tuple[Reason, Text] | None
+"""Why a deployment is refused, and what to do instead."""
 
-_Check = Callable[[_Case], PlanFinding | None]
+_Check = Callable[[_Case], Refusal]
 
 
 def without_refused(
@@ -159,13 +146,12 @@ def without_refused(
     of ours is retired at a target where something is blocked: its successor is not seen there. What
     is unused is removed all the same where that is what makes room.
     """
-    deployments = (rollout.deploy for rollout in plan.rollouts)
-    cases = (
-        _Case(step, desired, observed, _version(step, plan, observed), now)
-        for step in deployments
-        if step
-    )
-    refusals = tuple(refusal for refusal in map(_refusal, cases) if refusal is not None)
+    refusals: list[PlanFinding] = []
+    for step in filter(None, (rollout.deploy for rollout in plan.rollouts)):
+        version = None if plan.issue_now else observed.version(step.fingerprint)
+        refusal = _refusal(_Case(step, desired, observed, version, now))
+        if refusal is not None:
+            refusals.append(PlanFinding.refused(step, *refusal))
     refused = {(refusal.target, refusal.domain) for refusal in refusals}
     full = {r.target for r in refusals if r.problem.code == ReasonCode.ACCOUNT_FULL}
     blocked = {r.target for r in refusals if r.problem.code != ReasonCode.ACCOUNT_FULL}
@@ -185,18 +171,15 @@ def without_refused(
     )
 
 
-def _version(step: Deploy, plan: Plan, observed: Observation) -> Version | None:
-    return None if plan.issue_now else observed.version(step.fingerprint)
+def _refusal(case: _Case) -> Refusal:
+    skipped = NOT_FOR_RECEIVERS if case.step.kind.is_receiver else frozenset[_Check]()
+    if case.found is None:
+        skipped |= frozenset(CHECKS) - CHECKS_BEFORE_IT_COMES
+    found = (check(case) for check in CHECKS if check not in skipped)
+    return next(filter(None, found), None)
 
 
-def _refusal(case: _Case) -> PlanFinding | None:
-    checks = CHECKS if case.found is not None else CHECKS_BEFORE_IT_COMES
-    is_receiver = case.step.kind.is_receiver
-    found = (check(case) for check in checks if not is_receiver or check in CHECKS_FOR_RECEIVERS)
-    return next((refusal for refusal in found if refusal is not None), None)
-
-
-def state_is_not_older(case: _Case) -> PlanFinding | None:
+def state_is_not_older(case: _Case) -> Refusal:
     """No target has a newer certificate of the lineage than the state knows. Of one that another
     client makes the files say which is to be served, and not the state. A name that is cut in a
     label may be another lineage's as well, so that only a whole one counts.
@@ -225,10 +208,10 @@ def state_is_not_older(case: _Case) -> PlanFinding | None:
         " still",
         lineage=lineage,
     )
-    return case.refused(Reason(ReasonCode.STATE_OLDER, sentence), hint)
+    return Reason(ReasonCode.STATE_OLDER, sentence), hint
 
 
-def domain_is_covered(case: _Case) -> PlanFinding | None:
+def domain_is_covered(case: _Case) -> Refusal:
     """The certificate covers the domain."""
     domain, desired = case.step.domain, case.desired
     if covered_by(desired.names, domain):
@@ -239,42 +222,38 @@ def domain_is_covered(case: _Case) -> PlanFinding | None:
         domain=domain,
         lineage=desired.lineage,
     )
-    return case.refused(Reason(ReasonCode.NAME_NOT_COVERED, sentence), hint)
+    return Reason(ReasonCode.NAME_NOT_COVERED, sentence), hint
 
 
-def key_belongs(case: _Case) -> PlanFinding | None:
+def key_belongs(case: _Case) -> Refusal:
     """The private key belongs to the certificate."""
-    if case.version.key_matches:
-        return None
     lineage = case.desired.lineage
     hint = Text("run `certferry sync --renew {lineage}` for a new pair", lineage=lineage)
-    return case.refused(_KEY_MISMATCH, hint)
+    return None if case.version.key_matches else (_KEY_MISMATCH, hint)
 
 
-def chain_is_complete(case: _Case) -> PlanFinding | None:
+def chain_is_complete(case: _Case) -> Refusal:
     """The issuer certificates are there, in order."""
-    if case.version.chain_complete:
-        return None
     hint = Text(
         "run `certferry sync --renew {lineage}` for a new certificate with its chain",
         lineage=case.desired.lineage,
     )
-    return case.refused(_CHAIN_INCOMPLETE, hint)
+    return None if case.version.chain_complete else (_CHAIN_INCOMPLETE, hint)
 
 
-def is_not_revoked(case: _Case) -> PlanFinding | None:
+def is_not_revoked(case: _Case) -> Refusal:
     """The certificate was not revoked."""
     revocation = case.version.revocation
-    return None if revocation is None else case.refused(revocation.why, case.another_one)
+    return None if revocation is None else (revocation.why, case.another_one)
 
 
-def has_not_expired(case: _Case) -> PlanFinding | None:
+def has_not_expired(case: _Case) -> Refusal:
     """It is valid still, and what signed it: what is there may be, even if this is not renewed."""
     reason = next(_expired(case.version, case.now), None)
-    return None if reason is None else case.refused(reason, case.another_one)
+    return None if reason is None else (reason, case.another_one)
 
 
-def lives_long_enough(case: _Case) -> PlanFinding | None:
+def lives_long_enough(case: _Case) -> Refusal:
     """The target would accept an upload: long enough until the certificate ends."""
     left, wanted = case.version.certificate.remaining(case.now), case.target.rules.min_remaining
     if case.is_uploaded or left >= wanted:
@@ -286,27 +265,27 @@ def lives_long_enough(case: _Case) -> PlanFinding | None:
         target=target,
         wanted=wanted,
     )
-    hint = _live_longer(target)
+    hint = _LIVE_LONGER.filled(target=target)
     if case.desired.files is not None:
         hint = Text("renew it with its own client; the next run deploys the files")
-    return case.refused(Reason(ReasonCode.TOO_LITTLE_LIFE, sentence), hint)
+    return Reason(ReasonCode.TOO_LITTLE_LIFE, sentence), hint
 
 
-def has_common_name(case: _Case) -> PlanFinding | None:
+def has_common_name(case: _Case) -> Refusal:
     """The certificate has a common name, where the target asks for one."""
     is_needed = case.target.rules.needs_common_name and not case.version.certificate.common_name
     # What another client made is tried: whether the target refuses it is not known.
     if not is_needed or case.is_uploaded or case.desired.files is not None:
         return None
-    sentence = _without_common_name(case.step.target)
-    return case.refused(Reason(ReasonCode.COMMON_NAME_MISSING, sentence), _COMMON_NAME)
+    sentence = _NO_COMMON_NAME.filled(target=case.step.target)
+    return Reason(ReasonCode.COMMON_NAME_MISSING, sentence), _COMMON_NAME
 
 
 _NEEDED = 2
 """Versions that are not superseded: the one in force, and the one before it to go back to."""
 
 
-def account_has_room(case: _Case) -> PlanFinding | None:
+def account_has_room(case: _Case) -> Refusal:
     """The account takes one certificate more, where this one is not there yet. One that is yet to
     be issued (no `fingerprint`) is not.
     """
@@ -331,10 +310,10 @@ def account_has_room(case: _Case) -> PlanFinding | None:
         count=sum(remote.fingerprint not in needed for remote in target.remotes),
         moment=quota.until,
     )
-    return case.refused(Reason(ReasonCode.ACCOUNT_FULL, sentence), hint)
+    return Reason(ReasonCode.ACCOUNT_FULL, sentence), hint
 
 
-def is_not_fought_over(case: _Case) -> PlanFinding | None:
+def is_not_fought_over(case: _Case) -> Refusal:
     """The domain was not repaired over and over: another tool changes it as well."""
     step = case.step
     # The last repair may still be in progress.
@@ -346,16 +325,16 @@ def is_not_fought_over(case: _Case) -> PlanFinding | None:
     if after is None:
         return None
     sentence = Text(
-        "{domain} was set right at {moments} and is changed again: another tool sets it",
+        "certferry repaired {domain} at {moments}, and it is changed again: another tool sets it",
         domain=step.domain,
         moments=list(recent(repairs, case.now)),
     )
     hint = Text(
-        'stop the other tool, or write drift = "warn" into the deployment; certferry sets it right'
+        'stop the other tool, or write drift = "warn" into the deployment; certferry repairs it'
         " again after {moment}",
         moment=after,
     )
-    return case.refused(Reason(ReasonCode.FOUGHT_OVER, sentence), hint)
+    return Reason(ReasonCode.FOUGHT_OVER, sentence), hint
 
 
 CHECKS: tuple[_Check, ...] = (
@@ -371,14 +350,10 @@ CHECKS: tuple[_Check, ...] = (
     is_not_fought_over,
 )
 
-CHECKS_BEFORE_IT_COMES = (domain_is_covered, account_has_room, is_not_fought_over)
+CHECKS_BEFORE_IT_COMES: frozenset[_Check] = frozenset(
+    (domain_is_covered, account_has_room, is_not_fought_over)
+)
 """What can be checked while the certificate is yet to be issued."""
 
-CHECKS_FOR_RECEIVERS: tuple[_Check, ...] = (
-    state_is_not_older,
-    key_belongs,
-    chain_is_complete,
-    is_not_revoked,
-    has_not_expired,
-)
-"""What takes a certificate whole has no name that it must cover."""
+NOT_FOR_RECEIVERS = CHECKS_BEFORE_IT_COMES | {lives_long_enough, has_common_name}
+"""What takes a certificate whole has no name that it must cover, and no rule of its own."""

@@ -12,7 +12,6 @@ from tests.adapters.dns.by_id.any_account import SERVICES, AnAccount, opened
 
 @pytest.fixture(params=SERVICES)
 def account(request: pytest.FixtureRequest) -> Iterator[AnAccount]:
-    """An account of each service that holds example.com."""
     with opened(request.param) as account:
         account.add_zone("example.com")
         yield account
@@ -20,5 +19,4 @@ def account(request: pytest.FixtureRequest) -> Iterator[AnAccount]:
 
 @pytest.fixture
 def provider(account: AnAccount) -> DnsProvider:
-    """The provider of the account."""
     return account.connect()

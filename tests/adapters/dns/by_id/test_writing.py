@@ -203,7 +203,7 @@ def test_too_many_calls_are_waited_out(
     assert [] == account.values(NAME)
 
 
-def test_refusal_is_told_with_name_and_code(account: AnAccount, provider: DnsProvider) -> None:
+def test_refusal_is_reported_with_name_and_code(account: AnAccount, provider: DnsProvider) -> None:
     """A CNAME at the name excludes the record, whatever the service calls it."""
     account.zones.create(NAME, "CNAME", "elsewhere.example.net.")
 

@@ -52,7 +52,7 @@ def test_zones_are_looked_for_once(account: AnAccount, provider: DnsProvider) ->
     assert before == len(account.calls(account.ZONES))
 
 
-def test_name_without_a_zone_is_told_with_those_that_are_there(
+def test_name_without_a_zone_is_reported_with_those_that_are_there(
     account: AnAccount, provider: DnsProvider
 ) -> None:
     """The operator sees at once whether it is the wrong account."""
@@ -103,7 +103,7 @@ def test_name_servers_of_a_zone(service: str, servers: set[str]) -> None:
 
 
 @READ_BACK
-def test_clock_is_told_without_keys(account: AnAccount) -> None:
+def test_clock_is_reported_without_keys(account: AnAccount) -> None:
     """By whatever answers a call that proves nothing."""
     provider = cast("Timed", account.connect(late=timedelta(minutes=7)))
 

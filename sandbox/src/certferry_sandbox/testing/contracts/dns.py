@@ -80,7 +80,7 @@ class DnsWritingContract:
         assert adding.value.hint is not None
         assert removing.value.hint is not None
 
-    def test_refused_credentials_are_told_as_such(
+    def test_refused_credentials_are_reported_as_such(
         self, denied: DnsProvider, values: Values
     ) -> None:
         """Nothing is written, and trying again by itself is ruled out."""
@@ -162,7 +162,7 @@ class DnsProviderContract(DnsWritingContract):
         assert provider.remove_txt(NAME, VALUE, old)
         assert [] == values(NAME)
 
-    def test_handle_of_another_record_is_not_believed(
+    def test_handle_of_another_record_is_not_trusted(
         self, provider: DnsProvider, other: DnsProvider, values: Values
     ) -> None:
         """Where it was kept, it may have been changed: name and value decide."""

@@ -179,9 +179,9 @@ class IssuerContract:
         assert world.events == activities
         assert {LINEAGE} == {event.lineage for event in activities}
 
-    # the order under way
+    # the order in progress
 
-    def test_order_is_under_way_until_the_version_is_saved(self, world: IssuerWorld) -> None:
+    def test_order_is_in_progress_until_the_version_is_saved(self, world: IssuerWorld) -> None:
         """Until then every run gives the same certificate; afterwards a new one is ordered."""
         first = world.issue()
         assert first == world.issue()
@@ -231,7 +231,7 @@ class IssuerContract:
 
     # what would stop it
 
-    def test_name_without_a_zone_is_told_before_an_order(self, world: IssuerWorld) -> None:
+    def test_name_without_a_zone_is_reported_before_an_order(self, world: IssuerWorld) -> None:
         """It is asked for by itself as well; neither leaves an order that a later run would go on
         with.
         """
@@ -268,7 +268,7 @@ class IssuerContract:
         assert world.issue(world.name, f"*.{world.name}").key_matches
         assert 1 == world.count_issued()
 
-    def test_provider_that_fails_is_told_as_it_is(self, world: IssuerWorld) -> None:
+    def test_provider_that_fails_is_reported_as_it_is(self, world: IssuerWorld) -> None:
         """Its error is not said again in other words; no certificate was issued."""
         error = DnsUnavailable(Text("the provider does not answer"))
         world.dns = _Failing(error)
@@ -336,7 +336,7 @@ class IssuerContract:
         assert (other,) == world.state.challenge_records("other")
         world.dns.remove_txt(record.name, "of-another-client", None)
 
-    def test_sweep_that_fails_is_told_and_made_good_later(self, world: IssuerWorld) -> None:
+    def test_sweep_that_fails_is_reported_and_made_good_later(self, world: IssuerWorld) -> None:
         """As long as a record may be there, it is not forgotten."""
         record = _leave_record(world)
         provider, world.dns = world.dns, _Failing(DnsUnavailable(Text("no answer")))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 
-from certferry.core.assessment.notifications import CUT, Message
+from certferry.core.assessment.notices import CUT, Message
 from certferry.ports.notifier import AgainAt, Answered, Notifier, RefusedForGood, Sent
 
 NAME = "*.img.example.com"

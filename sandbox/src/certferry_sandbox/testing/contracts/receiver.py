@@ -88,7 +88,7 @@ class ReceiverContract:
         assert is_in_order(receiver.observe(remembered(new)), new)
 
     def test_delivery_that_fails(self, receiver: Receiver, world: ReceiverWorld) -> None:
-        """It is told, seen by the next look, and made good by the next delivery."""
+        """It is reported, seen by the next observation, and made good by the next delivery."""
         bundle = issue()
         world.fail_next()
 
@@ -121,7 +121,7 @@ class ReceiverContract:
         assert receiver.observe(known) == receiver.observe(known)
 
     def test_leaf_that_comes_with_another_chain(self, receiver: Receiver) -> None:
-        """What was delivered with it is told, and the other chain takes its place."""
+        """What was delivered with it is reported, and the other chain takes its place."""
         old = issue()
         new = with_another_chain(old)
         receiver.deliver(LINEAGE, old)

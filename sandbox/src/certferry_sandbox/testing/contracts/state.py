@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from certferry.core.assessment.health import Sighting
 from certferry.core.assessment.notices import (
     REFUSED,
     ChannelState,
@@ -19,7 +20,6 @@ from certferry.core.assessment.notices import (
     Subject,
     Topic,
 )
-from certferry.core.assessment.sightings import Sighting
 from certferry.core.certificates.lineage import Revocation, RevocationReason
 from certferry.core.observed.records import Ordered, Remembered
 from certferry.errors import LeaseHeld, LeaseLost, Retry
@@ -228,8 +228,8 @@ class NoticesContract:
     def test_a_channel_is_read_back(self, store: StateStore, other: StateStore) -> None:
         """All of it, and by its name."""
         refusal = Problem(REFUSED, Text("no {why}", why="key"), Text("look"), since=NOW)
-        told = Delivery(*TROUBLE.key, NOW, NOW + timedelta(seconds=1), "target_rejected")
-        state = ChannelState((told,), (NOW,), NOW, refusal)
+        delivery = Delivery(*TROUBLE.key, NOW, NOW + timedelta(seconds=1), "target_rejected")
+        state = ChannelState((delivery,), (NOW,), NOW, refusal)
         assert ChannelState() == store.channel("ops")
 
         assert "known" == store.update_channel("ops", lambda *_: (state, "known"))
@@ -311,7 +311,7 @@ class SightingsContract:
 
         found = other.versions_in_use()
         assert {"img": [third, first], "other": [second]} == {
-            lineage: [version.certificate.fingerprint for version in versions]
+            lineage: [version.fingerprint for version in versions]
             for lineage, versions in found.items()
         }
         assert store.versions("img")[0] == found["img"][0]

@@ -114,9 +114,9 @@ class TargetsContract:
         store.save_run(NOW + 2 * HOUR, succeeded=False)
         assert LastRun(NOW + 2 * HOUR, NOW + HOUR) == other.last_run()
 
-    def test_run_that_did_not_end_is_told(self, store: StateStore, other: StateStore) -> None:
-        """By the end of its process alone, until the next run begins; one that is under way, or has
-        ended, is none.
+    def test_run_that_did_not_end_is_reported(self, store: StateStore, other: StateStore) -> None:
+        """By the end of its process alone, until the next run begins; one that is in progress, or
+        has ended, is none.
         """
         in_progress = store.begin_run(NOW)
         killed = other.begin_run(NOW + HOUR)

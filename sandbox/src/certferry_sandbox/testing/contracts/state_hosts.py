@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from certferry.core.assessment.sightings import Sighting
+from certferry.core.assessment.health import Sighting
 from certferry.core.observed.records import LastRun
 from certferry.ports.state import StateStore
 from certferry_sandbox.testing.contracts.state_deployments import rollout
@@ -61,7 +61,7 @@ class HostsContract:
         assert "all" == elsewhere.account_note("[metrics]", "steps")
 
     def test_runs_of_a_host(self, store: StateStore, elsewhere: StateStore) -> None:
-        """A host that is well hides none that is not; what did not end is told on its host."""
+        """A healthy host hides no other; a run that did not end is reported on its own host."""
         store.save_run(NOW, succeeded=True)
         elsewhere.save_run(NOW + HOUR, succeeded=False)
         assert LastRun(NOW, NOW) == store.last_run()

@@ -291,7 +291,7 @@ class AcmeContract:
 
 
 def make_order(lineage: str) -> AcmeOrder:
-    """Make an order under way, with a key of its own."""
+    """Make an order in progress, with a key of its own."""
     return AcmeOrder(
         lineage,
         directory="https://ca.test/directory",
@@ -331,7 +331,7 @@ class VersionsContract:
         assert (saved,) == other.versions("img")
         assert bundle == other.bundle("img", 1)
 
-    def test_moment_may_be_told_in_any_time_zone(self, store: StateStore) -> None:
+    def test_moment_may_be_written_in_any_time_zone(self, store: StateStore) -> None:
         """The same moment comes back, to the microsecond."""
         bundle = make_bundle("img.example.com", not_before=NOW)
         save(store, "img", bundle, NOW.astimezone(timezone(timedelta(hours=8))))

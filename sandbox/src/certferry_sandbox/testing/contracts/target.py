@@ -306,7 +306,7 @@ class LookingContract:
 
     def test_globs_and_exclude(self, target: DeployTarget, world: TargetWorld) -> None:
         """What a glob matches of the covered is found beside what is named, each once; what
-        `exclude` takes away is told by name alone. What is named is never taken away.
+        `exclude` takes away is listed by name alone. What is named is never taken away.
         """
         for name in (IMG, WWW, WILDCARD, NEAR, "img-1.example.org", f"a.{IMG}"):
             world.add_domain(name)
@@ -315,10 +315,10 @@ class LookingContract:
             domains: tuple[str, ...] | None, glob: str, exclude: str
         ) -> tuple[set[str], set[str]]:
             look = Scope(LINEAGE, NAMES, domains, Kind.AUTO, (), globs=(glob,), exclude=(exclude,))
-            told = target.observe(look)
-            names = [domain.domain for domain in told.domains]
+            found = target.observe(look)
+            names = [domain.domain for domain in found.domains]
             assert len(names) == len(set(names))
-            return set(names), set(told.excluded)
+            return set(names), set(found.excluded)
 
         assert ({IMG, NEAR}, set()) == found((), "img*", WWW)
         assert ({WWW, IMG}, {NEAR}) == found((WWW, IMG), "img*", "im*")
@@ -438,7 +438,9 @@ class BindingContract:
         assert (remote_id, before.https) == (found.bound, found.https)
         assert (True, True) == (found.https.force_https, found.https.http2)
 
-    def test_setting_that_is_wished_changes(self, target: DeployTarget, world: TargetWorld) -> None:
+    def test_setting_that_is_desired_changes(
+        self, target: DeployTarget, world: TargetWorld
+    ) -> None:
         """That one alone, also where the certificate is bound already."""
         world.add_domain(IMG)
         remote_id = deploy(target, world, desired=DesiredHttps(force_https=True, http2=True))

@@ -1,34 +1,21 @@
-"""Remove copies of certificates that have had their time."""
+"""Remove what has had its time: copies of certificates, and challenge records of earlier runs."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from certferry.core.certificates.lineage import owner_of, owners
-from certferry.core.observed.observation import ObservedTarget
+from certferry.core.observed.observation import Observation, ObservedTarget
 from certferry.core.observed.records import NO_LINEAGE, RolloutRecord, Upload
-from certferry.core.planning.removals import allowance, unclaimed
+from certferry.core.planning.plan import Action, Clean, Retire
+from certferry.core.planning.removals import unclaimed
 from certferry.core.planning.report import Outcome, StepOutcome
-from certferry.core.planning.steps import Action, Retire
 from certferry.errors import CertferryError, TargetAccessDenied, TargetInUse, TargetRejected
+from certferry.reconcile.issue import provider_of, sweep
 from certferry.reconcile.run import Ports, StepContext
 from certferry.text import Text
-
-_lock = threading.Lock()
-"""Lineages are reconciled side by side."""
-
-
-def may_remove(step: Retire, context: StepContext) -> bool:
-    """Count a removal that is about to be tried; return whether the run may."""
-    whose, most = allowance(step)
-    key = ("", whose) if step.unmanaged else (context.lineage, whose)
-    with _lock:
-        context.removed[key] += 1
-        return context.removed[key] <= most
-
 
 IN_USE_PAUSE = timedelta(days=1)
 """How long a certificate that the target says is still used is left alone."""
@@ -78,6 +65,48 @@ def keep(step: Retire, context: StepContext) -> None:
     )
 
 
+def retire_unmanaged(steps: Sequence[Retire], context: StepContext) -> Iterator[StepOutcome]:
+    """Ask the target to remove each. An account that may not remove one may remove none."""
+    for target in dict.fromkeys(step.target for step in steps):
+        if target in context.keeping:
+            continue
+        kept: list[StepOutcome] = []
+        for step in steps:
+            if step.target != target or not context.removals.may_try(step, context.lineage):
+                continue
+            result = retire(step, context)
+            if isinstance(result.error, TargetRejected):
+                # This very one was not asked for; tried every time, it would fail every run.
+                keep(step, context)
+                result = replace(result, outcome=Outcome.UNCHANGED)
+            if result.outcome is Outcome.UNCHANGED:
+                kept.append(result)
+                continue
+            yield result
+            if isinstance(result.error, TargetAccessDenied):
+                context.keeping.add(target)
+                break
+        if kept:
+            yield StepOutcome(Action.RETIRE, Outcome.UNCHANGED, _in_words(kept), target)
+
+
+def _in_words(kept: Sequence[StepOutcome]) -> Text:
+    """Count what an account keeps, with its last answer where it refuses for another reason than
+    use.
+    """
+    answers = [one.detail for one in kept if one.error is not None]
+    used = len(kept) - len(answers)
+    still_used = Text("others that are still in use are kept: {count}", count=used)
+    if not answers:
+        return still_used
+    refused = Text(
+        "others that the target does not remove: {count} ({answer})",
+        count=len(answers),
+        answer=answers[-1],
+    )
+    return Text("{counts}", counts=[still_used, refused]) if used else refused
+
+
 SETTLING = timedelta(days=1)
 """How long a certificate that does not arrive holds up what another lineage removes."""
 
@@ -85,9 +114,8 @@ SETTLING = timedelta(days=1)
 def without_claimed(
     found: ObservedTarget, lineage: str, target: str, ports: Ports
 ) -> ObservedTarget:
-    """Drop what a declared certificate owns, and add what the state remembers of the rest.
-
-    The state is read after the target: what was uploaded by then has its version there.
+    """Drop what a declared certificate owns, and add what the state remembers of the rest. The
+    state is read after the target: what was uploaded by then has its version there.
     """
     declared = ports.claims.lineages - {lineage}
     found_owners = {owner_of(other.label) for other in found.others}
@@ -103,53 +131,6 @@ def without_claimed(
         others=tuple(replace(o, in_use_until=in_use.get(o.remote_id)) for o in others),
         unsettled_since=_unsettled_since(lineage, target, ports) if others else None,
     )
-
-
-def retire_unmanaged(steps: Sequence[Retire], context: StepContext) -> Iterator[StepOutcome]:
-    """Ask the target to remove each. An account that may not remove one may remove none."""
-    for target in dict.fromkeys(step.target for step in steps):
-        if target in context.keeping:
-            continue
-        kept: list[StepOutcome] = []
-        for step in steps:
-            if step.target != target or not may_remove(step, context):
-                continue
-            result = _retire(step, context)
-            if result.outcome is Outcome.UNCHANGED:
-                kept.append(result)
-                continue
-            yield result
-            if isinstance(result.error, TargetAccessDenied):
-                context.keeping.add(target)
-                break
-        if kept:
-            yield StepOutcome(Action.RETIRE, Outcome.UNCHANGED, _in_words(kept), target)
-
-
-def _retire(step: Retire, context: StepContext) -> StepOutcome:
-    result = retire(step, context)
-    if not isinstance(result.error, TargetRejected):
-        return result
-    # This very one was not asked for; tried every time, it would fail every run.
-    keep(step, context)
-    return replace(result, outcome=Outcome.UNCHANGED)
-
-
-def _in_words(kept: Sequence[StepOutcome]) -> Text:
-    """Count the certificates that an account keeps, with the last answer of those that it refuses
-    to remove for another reason than that they are used.
-    """
-    answers = [one.detail for one in kept if one.error is not None]
-    used = len(kept) - len(answers)
-    still_used = Text("others that are still in use are kept: {count}", count=used)
-    if not answers:
-        return still_used
-    refused = Text(
-        "others that the target does not remove: {count} ({answer})",
-        count=len(answers),
-        answer=answers[-1],
-    )
-    return Text("{counts}", counts=[still_used, refused]) if used else refused
 
 
 def _unsettled_since(lineage: str, target: str, ports: Ports) -> datetime | None:
@@ -172,3 +153,22 @@ def _unsettled_since(lineage: str, target: str, ports: Ports) -> datetime | None
         if record.lineage != lineage and is_arriving(record)
     ]
     return max(arriving, default=None)
+
+
+def clean(step: Clean, context: StepContext) -> StepOutcome:
+    """Remove challenge records that an earlier run left."""
+    result = StepOutcome(step.action, Outcome.DONE, Text("challenge records are removed"))
+    context.renew_lease()
+    try:
+        provider = provider_of(context.desired, context.ports.dns)
+        sweep(context.lineage, [provider], context.ports)
+    except CertferryError as error:
+        return result.with_error(error)
+    return result
+
+
+def without_order(observed: Observation, lineage: str, ports: Ports) -> Observation:
+    """Forget an order for names no longer declared, as after a slip that was corrected."""
+    with ports.lease(lineage) as lease:
+        ports.state.drop_order(lease)
+    return replace(observed, remembered=replace(observed.remembered, ordered=None))

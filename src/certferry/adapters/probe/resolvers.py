@@ -1,11 +1,13 @@
-"""Check the resolvers that the edges are found through, and where they say that domains are."""
+"""The resolvers that the edges are found through: the addresses of a domain as they give them, and
+whether what they say is true.
+"""
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -14,7 +16,7 @@ import dns.rdataclass
 import dns.rdatatype
 import dns.resolver
 
-from certferry.adapters.probe.addresses import resolvers_at
+from certferry.core.certificates.chain import EdgeProblemCode
 from certferry.core.certificates.names import base_name, is_wildcard
 from certferry.core.findings import Code, error, warning
 from certferry.core.network import is_made_up
@@ -31,8 +33,89 @@ _LET_PASS = Text(
 _NAME_SOME = Text("name resolvers that answer, such as 223.5.5.5, under [dns] and [verify]")
 
 
-class ResolverLook:
-    """Looks through some resolvers, the system's where none is given. In a world that is `at_home`,
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """What the resolvers said together: addresses in order, and what went wrong where. There is a
+    problem where there is no address.
+    """
+
+    found: tuple[str, ...]
+    problems: tuple[Problem, ...] = ()
+
+
+def resolve(
+    domain: str, resolvers: Sequence[tuple[str, int]], answer_within: timedelta
+) -> Addresses:
+    """Ask every resolver (host, port) for A and AAAA, all at once; none given means the system's.
+
+    CNAMEs are followed by the resolver. `answer_within` is for one question, retries included.
+    """
+    try:
+        asked = resolvers_at(resolvers, answer_within)
+    except dns.resolver.NoResolverConfiguration:
+        problem = Problem(
+            EdgeProblemCode.NO_RESOLVER,
+            Text("this machine names no resolver"),
+            Text("set `resolvers` under [verify] or [dns]"),
+        )
+        return Addresses((), (problem,))
+    with ThreadPoolExecutor(len(asked)) as pool:
+        answers = list(pool.map(lambda resolver: _ask(resolver, domain), asked))
+    found = tuple(sorted({address for found, _ in answers for address in found}))
+    problems = tuple(problem for _, problem in answers if problem is not None)
+    if found or problems:
+        return Addresses(found, problems)
+    without_address = Problem(
+        EdgeProblemCode.NO_ADDRESS,
+        Text("{domain} has no address", domain=domain),
+        Text("give it the CNAME that the CDN names for the domain"),
+    )
+    return Addresses((), (without_address,))
+
+
+def probed_name(domain: str) -> str:
+    """Return the name by which a domain is looked up: of a wildcard, one under a label of ours."""
+    return f"certferry-probe.{base_name(domain)}" if is_wildcard(domain) else domain
+
+
+def resolvers_at(
+    places: Sequence[tuple[str, int]], answer_within: timedelta
+) -> list[dns.resolver.Resolver]:
+    """Return each resolver (host, port) by itself; none given means the system's together. Raises
+    `NoResolverConfiguration` where the system has none.
+    """
+    asked = [dns.resolver.Resolver(configure=False) for _ in places] or [dns.resolver.Resolver()]
+    for resolver, (host, port) in zip(asked, places, strict=False):
+        resolver.nameservers = [host]
+        resolver.port = port
+    for resolver in asked:
+        resolver.lifetime = answer_within.total_seconds()
+    return asked
+
+
+def _ask(resolver: dns.resolver.Resolver, domain: str) -> tuple[list[str], Problem | None]:
+    """Ask for A, then AAAA; after the first trouble the other is not asked for."""
+    found: list[str] = []
+    for kind in ("A", "AAAA"):
+        try:
+            answer = resolver.resolve(domain, kind, search=False, raise_on_no_answer=False)
+        except dns.resolver.NXDOMAIN:
+            message = Text("{domain} does not exist in DNS", domain=domain)
+            hint = Text(
+                "check the spelling; a new name needs the CNAME that the CDN names for the domain"
+            )
+            return found, Problem(EdgeProblemCode.NOT_IN_DNS, message, hint)
+        except (dns.exception.DNSException, OSError):
+            servers = [str(server) for server in resolver.nameservers]
+            message = Text("the resolver {resolver} does not answer", resolver=servers)
+            hint = Text("`resolvers` under [verify] names those that are asked")
+            return found, Problem(EdgeProblemCode.RESOLVER_SILENT, message, hint)
+        found += [record.to_text() for record in answer]
+    return found, None
+
+
+class ResolverCheck:
+    """Checks some resolvers, the system's where none is given. In a world that is `at_home`,
     on loopback as a whole, loopback addresses are true. Raises nothing for what it meets.
     """
 
@@ -71,14 +154,19 @@ class ResolverLook:
             return [finding for findings in found for finding in findings]
 
     def _domain(self, domain: str, cname: str) -> list[Problem]:
-        host = f"certferry-probe.{base_name(domain)}" if is_wildcard(domain) else domain
+        host = probed_name(domain)
         answers = [answer for answer in (_answer(one, host) for one in self._asked) if answer]
         if not answers:  # `honesty` reports silent resolvers
             return []
-        made_up = sorted({a for one in answers for a in one.addresses if self._is_made_up(a)})
-        if made_up:
-            return [_invented(domain, made_up)]
         addresses = {address for one in answers for address in one.addresses}
+        made_up = sorted(one for one in addresses if is_made_up(one, at_home=self._at_home))
+        if made_up:
+            message = Text(
+                "the resolvers say that {domain} is at {addresses}, which stands for no host",
+                domain=domain,
+                addresses=made_up,
+            )
+            return [error(Code.ADDRESS_MADE_UP, domain, message, _LET_PASS)]
         if any(cname in one.chain for one in answers) or addresses & self._addresses(cname):
             return []
         chain = next((one.chain for one in answers if one.chain), ())
@@ -89,39 +177,29 @@ class ResolverLook:
         found = (_answer(resolver, host) for resolver in self._asked)
         return {address for one in found if one is not None for address in one.addresses}
 
-    def _is_made_up(self, address: str) -> bool:
-        return is_made_up(address, at_home=self._at_home)
 
-
+@dataclass(frozen=True, slots=True)
 class _Answer:
     """Where a name leads: its aliases in order, and the addresses at their end."""
 
-    def __init__(self, message: Any) -> None:
-        self.chain: tuple[str, ...] = tuple(
-            str(record.target).rstrip(".").lower()
-            for record in _of_type(message, dns.rdatatype.CNAME)
-        )
-        self.addresses: tuple[str, ...] = tuple(
-            record.address for record in _of_type(message, dns.rdatatype.A)
-        )
-
-
-def _of_type(message: Any, rdtype: dns.rdatatype.RdataType) -> Iterator[Any]:
-    """Return an answer's records of one type. Those of another class than IN have other fields."""
-    for records in message.answer:
-        if records.rdclass == dns.rdataclass.IN and records.rdtype == rdtype:
-            yield from records
+    chain: tuple[str, ...]
+    addresses: tuple[str, ...]
 
 
 def _answer(resolver: dns.resolver.Resolver, host: str) -> _Answer | None:
     """Ask for a host's address; `None` where no usable answer comes."""
     try:
-        found = resolver.resolve(host, "A", search=False, raise_on_no_answer=False)
+        message: Any = resolver.resolve(host, "A", search=False, raise_on_no_answer=False).response
     except dns.resolver.NXDOMAIN as missing:
-        return _Answer(next(iter(missing.kwargs["responses"].values())))
+        message = next(iter(missing.kwargs["responses"].values()))
     except (dns.exception.DNSException, OSError):
         return None
-    return _Answer(found.response)
+    # Records of another class than IN have other fields.
+    found = [one for one in message.answer if one.rdclass == dns.rdataclass.IN]
+    aliases = (one for records in found if records.rdtype == dns.rdatatype.CNAME for one in records)
+    hosts = (one for records in found if records.rdtype == dns.rdatatype.A for one in records)
+    chain = tuple(str(record.target).rstrip(".").lower() for record in aliases)
+    return _Answer(chain, tuple(record.address for record in hosts))
 
 
 def _ask_for_nothing(resolver: dns.resolver.Resolver) -> Problem | None:
@@ -141,15 +219,6 @@ def _ask_for_nothing(resolver: dns.resolver.Resolver) -> Problem | None:
         addresses=addresses,
     )
     return error(Code.RESOLVER_INVENTS, where, message, _LET_PASS)
-
-
-def _invented(domain: str, addresses: Sequence[str]) -> Problem:
-    message = Text(
-        "the resolvers say that {domain} is at {addresses}, which stands for no host",
-        domain=domain,
-        addresses=addresses,
-    )
-    return error(Code.ADDRESS_MADE_UP, domain, message, _LET_PASS)
 
 
 def _elsewhere(domain: str, cname: str, chain: Sequence[str], addresses: Sequence[str]) -> Problem:

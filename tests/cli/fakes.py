@@ -1,4 +1,4 @@
-"""A session over in-memory twins, at the pace of a test."""
+"""A session over in-memory fakes, at the pace of a test."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from functools import partial
 
 from certferry.core.assessment.notices import ChannelState
 from certferry.core.desired.certificate import DesiredCertificate, DesiredDeployment
@@ -15,7 +14,7 @@ from certferry.core.observed.observation import Served, TargetRules
 from certferry.ports.progress import Progress, each_of, no_listener
 from certferry.ports.state import StateStore
 from certferry.reconcile.reconciler import Reconciler
-from certferry.reconcile.run import Ports, Run, held_lease, history_keeper
+from certferry.reconcile.run import Ports, Run, history_keeper
 from certferry.wiring.notifications import RunNotifications
 from certferry.wiring.workspace import Workspace
 from certferry_sandbox.testing.memory_dns import MemoryDns
@@ -27,7 +26,7 @@ from certferry_sandbox.testing.memory_target import MemoryCdn
 START = datetime.fromisoformat("2026-11-24T12:00:00+00:00")
 
 
-class TwinWorld:
+class FakeWorld:
     """One CDN account with one domain, one zone, and a clock that begins at noon.
 
     Changes at the CDN take `processing`, and the second edge follows `lag` later.
@@ -61,22 +60,22 @@ class TwinWorld:
         return START + self._passed + timedelta(seconds=time.monotonic() - self._begun)
 
     def pass_time(self, duration: timedelta) -> None:
-        """Let time pass at once."""
         self._passed += duration
 
     def pause(self, seconds: float) -> None:
-        """Let a run's own wait pass at once."""
         if self.stopped is not None:
             raise self.stopped
         self.pauses.append(timedelta(seconds=seconds))
         self.pass_time(self.pauses[-1])
 
-    def session(self, *wishes: DesiredCertificate, progress: Progress = no_listener) -> TwinSession:
+    def session(
+        self, *all_desired: DesiredCertificate, progress: Progress = no_listener
+    ) -> FakeWorkspace:
         """Open a session of a new run."""
-        return TwinSession(self, wishes or (wish(),), progress)
+        return FakeWorkspace(self, all_desired or (desired(),), progress)
 
 
-class TwinNotifications(RunNotifications):
+class FakeNotifications(RunNotifications):
     """Notifies through no channel."""
 
     def __init__(self) -> None:
@@ -87,13 +86,13 @@ class TwinNotifications(RunNotifications):
         return {}
 
 
-class TwinSession(Workspace):
-    """A `Workspace` whose parts are twins: nothing is opened, and nothing has to be closed."""
+class FakeWorkspace(Workspace):
+    """A `Workspace` whose parts are fakes: nothing is opened, and nothing has to be closed."""
 
     def __init__(
-        self, world: TwinWorld, wishes: tuple[DesiredCertificate, ...], progress: Progress
+        self, world: FakeWorld, all_desired: tuple[DesiredCertificate, ...], progress: Progress
     ) -> None:
-        self._wishes = wishes
+        self._all_desired = all_desired
         self._world = world
         self.ports = Ports(
             issuer=world.issuer,
@@ -103,33 +102,32 @@ class TwinSession(Workspace):
             receiver=MemoryReceivers().receiver,
             probe=world.cdn,
             state=world.state,
-            lease=partial(held_lease, world.state, world.now),
             now=world.now,
             progress=each_of(history_keeper(world.state, world.now, "tester@host"), progress),
         )
 
     def connect(self, run: Run) -> Ports:
-        """Return the twins."""
+        """Return the fakes."""
         return replace(self.ports, run=run)
 
     def reconciler(self) -> Reconciler:
-        """Return the engine over the twins."""
+        """Return the engine over the fakes."""
         return Reconciler(self.ports)
 
-    def notifications(self, run: Run) -> TwinNotifications:
+    def notifications(self, run: Run) -> FakeNotifications:
         """Return what notifies through no channel."""
         del run
-        return TwinNotifications()
+        return FakeNotifications()
 
     @property
     def state(self) -> StateStore:
-        """What the twins remember."""
+        """What the fakes remember."""
         return self._world.state
 
     @property
     def certificates(self) -> tuple[DesiredCertificate, ...]:
         """What is declared."""
-        return self._wishes
+        return self._all_desired
 
 
 class CdnHosts:
@@ -139,11 +137,10 @@ class CdnHosts:
         self.served = cdn.served
 
     def served_by(self, hosts: Sequence[Host]) -> dict[Host, tuple[Served, ...]]:
-        """See `ports.probe.HostProbe.served_by`."""
         return {host: self.served([host.name])[host.name] for host in hosts}
 
 
-def wish(lineage: str = "img", *domains: str) -> DesiredCertificate:
+def desired(lineage: str = "img", *domains: str) -> DesiredCertificate:
     """Ask for one certificate, served at these domains, or at all it covers."""
     return DesiredCertificate(
         lineage,

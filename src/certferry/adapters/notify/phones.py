@@ -1,0 +1,202 @@
+"""Services that bring messages to phones: Bark, PushPlus (推送加), ServerChan (Server酱), Telegram.
+
+References: https://bark.day.app, https://www.pushplus.plus/doc, https://sct.ftqq.com and
+https://doc.sc3.ft07.com (ServerChan's two generations, which the key distinguishes), and
+https://core.telegram.org/bots/api#sendmessage (docs/facts/receivers.md §1.5 to §1.8). In mainland
+China, Telegram needs a proxy (HTTPS_PROXY).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from http import HTTPStatus
+from typing import Annotated
+from urllib.parse import quote
+
+from certferry.adapters.http.posting import (
+    API_HELP,
+    PostedAdapter,
+    PostedChannel,
+    Posting,
+    PostReply,
+    next_day,
+)
+from certferry.core.assessment.notices import Message, shortened
+from certferry.core.secret import Secret
+from certferry.ports.adapter import CodeMeaning, Context
+from certferry.ports.notifier import AgainAt, Answered, Notifier, Sent
+from certferry.text import Text
+
+MOST_BYTES = 8000
+BARK_BYTES = 2000  # Apple takes 4 KB in all, escapes included
+BARK_TITLE, PUSHPLUS_TITLE = 200, 100
+SERVERCHAN_API = "https://sctapi.ftqq.com"
+SERVERCHAN_TITLE = 32  # characters; in so many bytes it is never longer
+TELEGRAM_BYTES = 4096  # characters are what is counted, and each has a byte or more
+
+_THIRD = re.compile(r"sctp(\d+)t")
+_SPENT = "次数"
+"""What ServerChan says when the day's messages are used up; its code is not documented."""
+_LONGEST_WAIT = 86_400  # seconds
+_PUSHPLUS_HINTS: Mapping[int, Text] = {
+    903: Text("compare `key` with the token at pushplus.plus"),
+    905: Text("have the account's real name verified at pushplus.plus"),
+}
+_TELEGRAM_KEY = Text("compare `key` with the token that BotFather gave")
+_TELEGRAM_HINTS: Mapping[int, Text] = {
+    HTTPStatus.BAD_REQUEST: Text("compare `chat` with the chat's id, and let the bot join it"),
+    HTTPStatus.UNAUTHORIZED: _TELEGRAM_KEY,
+    HTTPStatus.FORBIDDEN: Text("let the bot join the chat, or write to it first"),
+    HTTPStatus.NOT_FOUND: _TELEGRAM_KEY,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class BarkSettings:
+    """One phone."""
+
+    key: Annotated[Secret, Text("the key of the device, which the app shows")]
+    api: Annotated[str, Text("the address of the server; your own, if you have one")] = (
+        "https://api.day.app"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class PushplusSettings:
+    """A token of one person's or group's."""
+
+    key: Annotated[Secret, Text("the token")]
+    api: Annotated[str, API_HELP] = "https://www.pushplus.plus"
+
+
+@dataclass(frozen=True, slots=True)
+class ServerchanSettings:
+    """A key of one person's."""
+
+    key: Annotated[Secret, Text("the SendKey, which begins with SCT or sctp")]
+    api: Annotated[str, API_HELP] = SERVERCHAN_API
+
+
+@dataclass(frozen=True, slots=True)
+class TelegramSettings:
+    """A bot, and the chat it writes to."""
+
+    key: Annotated[Secret, Text("the token of the bot")]
+    chat: Annotated[str, Text("the id of the chat, or @name of a channel")]
+    api: Annotated[str, API_HELP] = "https://api.telegram.org"
+
+
+def bark(settings: BarkSettings, context: Context, /) -> Notifier:
+    """Connect a phone (`ports.adapter.Adapter.connect`). It is posted to: with GET the words would
+    stand in addresses and logs.
+    """
+    posting = Posting("Bark", context, [settings.key])
+    address = Secret(f"{settings.api.rstrip('/')}/push")
+
+    def fields(message: Message) -> dict[str, object]:
+        return {
+            "device_key": settings.key.reveal(),
+            "title": shortened(message.title, BARK_TITLE),
+            "body": message.body(BARK_BYTES),
+            "group": "certferry",
+        }
+
+    def judge(reply: PostReply) -> Answered:
+        code, said = reply.number("code"), reply.fields.get("message")
+        if code == HTTPStatus.OK:  # Bark's own code, of HTTP's numbers
+            return Sent()
+        return posting.refused(code, said, Text("compare `key` with what the app shows"))
+
+    return PostedChannel(posting, lambda: address, fields, judge)
+
+
+def pushplus(settings: PushplusSettings, context: Context, /) -> Notifier:
+    """Connect a token (`ports.adapter.Adapter.connect`)."""
+    posting = Posting("PushPlus", context, [settings.key])
+    address = Secret(f"{settings.api.rstrip('/')}/send")
+
+    def fields(message: Message) -> dict[str, object]:
+        return {
+            "token": settings.key.reveal(),
+            "title": shortened(message.title, PUSHPLUS_TITLE),
+            "content": message.text(MOST_BYTES),
+            "template": "txt",
+        }
+
+    def judge(reply: PostReply) -> Answered:
+        code, said = reply.number("code"), reply.fields.get("msg")
+        match code:
+            case 200:
+                return Sent()
+            case 900:  # nothing until the next day: trying again makes the ban longer
+                return AgainAt(next_day(posting.now()), posting.in_its_words(code, said))
+        return posting.refused(code, said, _PUSHPLUS_HINTS.get(code or 0))
+
+    return PostedChannel(posting, lambda: address, fields, judge)
+
+
+def serverchan(settings: ServerchanSettings, context: Context, /) -> Notifier:
+    """Connect a key (`ports.adapter.Adapter.connect`)."""
+    posting, key = Posting("ServerChan", context, [settings.key]), settings.key.reveal()
+    api, way = settings.api.rstrip("/"), ""
+    if (number := _THIRD.match(key)) is not None:
+        own = f"https://{number[1]}.push.ft07.com"
+        api, way = own if settings.api == SERVERCHAN_API else api, "/send"
+    address = Secret(f"{api}{way}/{quote(key, safe='')}.send")
+
+    def fields(message: Message) -> dict[str, object]:
+        whole = message.text(MOST_BYTES)  # its title is cut short
+        return {"title": shortened(message.title, SERVERCHAN_TITLE), "desp": whole}
+
+    def judge(reply: PostReply) -> Answered:
+        code = reply.number("code")
+        said = reply.fields.get("message") or reply.fields.get("error")
+        if code == 0:
+            return Sent()
+        if _SPENT in str(said):
+            return AgainAt(next_day(posting.now()), posting.in_its_words(code, said))
+        return posting.refused(code, said, Text("compare `key` with the SendKey"))
+
+    return PostedChannel(posting, lambda: address, fields, judge)
+
+
+def telegram(settings: TelegramSettings, context: Context, /) -> Notifier:
+    """Connect a bot (`ports.adapter.Adapter.connect`)."""
+    posting = Posting("Telegram", context, [settings.key])
+    token = quote(settings.key.reveal(), safe=":")
+    address = Secret(f"{settings.api.rstrip('/')}/bot{token}/sendMessage")
+
+    def fields(message: Message) -> dict[str, object]:
+        return {"chat_id": settings.chat, "text": message.text(TELEGRAM_BYTES)}
+
+    def judge(reply: PostReply) -> Answered:
+        if reply.fields.get("ok") is True:
+            return Sent()
+        code, said = reply.number("error_code"), reply.fields.get("description")
+        if code == HTTPStatus.TOO_MANY_REQUESTS:
+            return posting.later(posting.in_its_words(code, said), usual=_asked_for(reply))
+        return posting.refused(code, said, _TELEGRAM_HINTS.get(code or 0))
+
+    return PostedChannel(posting, lambda: address, fields, judge)
+
+
+def _asked_for(reply: PostReply) -> timedelta:
+    """Return how long Telegram asks to wait."""
+    parameters = reply.fields.get("parameters")
+    seconds = parameters.get("retry_after") if isinstance(parameters, dict) else None
+    if not isinstance(seconds, int) or not 0 < seconds <= _LONGEST_WAIT:
+        return timedelta(minutes=1)
+    return timedelta(seconds=seconds)
+
+
+def _codes(hints: Mapping[int, Text]) -> Mapping[str, CodeMeaning]:
+    return {str(int(code)): CodeMeaning(advice) for code, advice in hints.items()}
+
+
+BARK = PostedAdapter("Bark", BarkSettings, bark)
+PUSHPLUS = PostedAdapter("PushPlus", PushplusSettings, pushplus, _codes(_PUSHPLUS_HINTS))
+SERVERCHAN = PostedAdapter("ServerChan", ServerchanSettings, serverchan)
+TELEGRAM = PostedAdapter("Telegram", TelegramSettings, telegram, _codes(_TELEGRAM_HINTS))

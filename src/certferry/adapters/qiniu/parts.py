@@ -1,0 +1,440 @@
+"""What a Qiniu account serves beside the CDN: source domains of Kodo's buckets and live domains of
+Pili's hubs, found, read, bound (docs/facts/qiniu.md §6, §7).
+
+Neither has settings. A change has no state of its own: what is read back shows that it was made,
+and the edges show the rest. No document says how source domains are bound, nor that Qiniu keeps a
+certificate that a live domain is bound to, so that is checked before a removal.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from http import HTTPStatus
+from typing import Generic, TypeVar
+
+from certferry.adapters.qiniu.account import LIST_AGE, Certificates, Clock, Settler, TtlCache
+from certferry.adapters.qiniu.client import QiniuClient
+from certferry.adapters.qiniu.errors import (
+    NO_SUCH_DOMAIN,
+    QiniuFailure,
+    advice_on,
+    attempt,
+    rejected,
+)
+from certferry.adapters.qiniu.records import (
+    KODO,
+    PILI,
+    BucketDomain,
+    CertificateRecord,
+    LiveRecord,
+    name_at_qiniu,
+    name_here,
+)
+from certferry.core.certificates.certificate import short
+from certferry.core.desired.certificate import DesiredHttps
+from certferry.core.discovery.inventory import FoundDomain
+from certferry.core.observed.observation import DomainState, ObservedDomain
+from certferry.errors import CopyGone, DeployError, TargetInUse
+from certferry.text import Text
+
+log = logging.getLogger(__name__)
+
+HOLDERS_AGE = 300.0  # seconds; buckets and hubs change seldom, and each bucket costs a request
+
+NOT_THERE = NO_SUCH_DOMAIN | {HTTPStatus.NOT_FOUND}
+"""What Pili says of a hub or a domain that is not there [G]; the words are in its SDK's tests."""
+
+_SEE_CONSOLE = Text(
+    "look at the domain in Qiniu's console (直播云), and remove what is unused there"
+)
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Held(Generic[R]):
+    """A domain as the list of its bucket or hub has it, or had it when that could last be read:
+    `is_old`.
+    """
+
+    holder: str
+    record: R
+    is_old: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Part(Generic[R]):
+    """The domains of a part of the account, by certferry's spelling of their names. `failure` says
+    why there may be more: some holders, or all, could not be read.
+    """
+
+    domains: Mapping[str, Held[R]] = field(default_factory=dict)
+    failure: QiniuFailure | None = None
+
+
+def read_part(
+    holders: Sequence[str] | QiniuFailure,
+    domains_of: Callable[[str], Iterable[tuple[str, R]]],
+    earlier: Part[R],
+) -> Part[R]:
+    """List the domains of every bucket, or hub, that can be read.
+
+    One that cannot hides its own domains only: a sub-account's rights may end at it. One that was
+    read before keeps them: a domain that a run waits for must not vanish because Qiniu fails for a
+    moment. The list ends at what the next holder would fail of as well: a rate, a wrong clock, no
+    connection, silence or two broken answers, each of which takes its time.
+    """
+    found: dict[str, Held[R]] = {}
+    failure = holders if isinstance(holders, QiniuFailure) else None
+    read: set[str] = set()
+    for holder in () if isinstance(holders, QiniuFailure) else holders:
+        listed = attempt(partial(domains_of, holder))
+        if not isinstance(listed, QiniuFailure):
+            found |= {name: Held(holder, record) for name, record in listed}
+        elif listed.code not in NOT_THERE:  # else it was removed a moment ago
+            is_second = failure is not None and failure.maybe_done and listed.maybe_done
+            failure = listed
+            if failure.silent or failure.is_outage or is_second:
+                break
+            continue
+        read.add(holder)
+    if failure is not None:
+        log.info("not every domain beside the CDN can be listed: %s", failure)
+        unread = {name: one for name, one in earlier.domains.items() if one.holder not in read}
+        found = {**{name: replace(one, is_old=True) for name, one in unread.items()}, **found}
+    return Part(found, failure)
+
+
+class SourceDomains:
+    """The source domains of one account. Raises `QiniuFailure` and `DeployError`."""
+
+    def __init__(self, client: QiniuClient, settler: Settler, clock: Clock) -> None:
+        self._client = client
+        self._settler = settler
+        self._part: Part[BucketDomain] = Part()
+        self._domains = TtlCache(self._list, HOLDERS_AGE, clock)
+        self.bindings = TtlCache(self._list_bindings, LIST_AGE, clock)
+        """The certificate of each domain that has one."""
+
+    def all(self) -> Part[BucketDomain]:
+        """Return the source domains, as far as the keys may see them."""
+        return self._domains.get()
+
+    def has(self, domain: str) -> bool:
+        """Return whether a bucket that can be read has such a domain."""
+        return domain in self.all().domains
+
+    def named(self, domain: str) -> ObservedDomain:
+        """Observe one domain, whose bucket was read."""
+        return self._observed(domain, self.bindings.get().get(domain))
+
+    def named_without_bindings(self, domain: str) -> ObservedDomain:
+        """Observe a domain whose binding Kodo does not show."""
+        return replace(self._observed(domain, None), binding_hidden=True)
+
+    def is_bound_at_all(self, domain: str) -> bool:
+        """Return whether it is among the bindings, which only source domains are."""
+        try:
+            return domain in self.bindings.get()
+        except QiniuFailure:
+            return False
+
+    def bind(self, domain: str, remote_id: str, https: DesiredHttps) -> None:
+        """Bind a domain, unless it is bound so already. It has no settings, and what is bound is in
+        force at once: no request would have to be asked about.
+        """
+        del https
+        if (frozen := self._why_frozen(domain)) is not None:
+            raise frozen
+        if not self._is_bound(domain, remote_id):
+            self._settler.until_settled(
+                lambda: self._bind(domain, remote_id), lambda: self._is_bound(domain, remote_id)
+            )
+
+    def must_not_use(self, remote_id: str, label: str) -> None:
+        """Raise `TargetInUse` for a certificate that a source domain is bound to. Keys that may not
+        see that leave it to Qiniu, which refuses to remove it as well.
+        """
+        try:
+            bindings = self.bindings.get()
+        except QiniuFailure as failure:
+            log.info("what source domains are bound to cannot be seen: %s", failure)
+            return
+        for domain, bound in bindings.items():
+            if bound == remote_id:
+                sentence = Text("the source domain {domain} is still bound to {label}")
+                hint = Text("bind it to another certificate; a later run tries again")
+                raise rejected(sentence, hint, TargetInUse, domain=domain, label=label or remote_id)
+
+    def survey(self) -> tuple[list[FoundDomain], list[QiniuFailure]]:
+        """Find every domain, and why there may be more, or what cannot be seen of them."""
+        part, found = self.all(), []
+        bindings = attempt(self.bindings.get) if part.domains else {}
+        is_hidden = isinstance(bindings, QiniuFailure)
+        for name in part.domains:
+            bound = None if isinstance(bindings, QiniuFailure) else bindings.get(name)
+            frozen = self._why_frozen(name)
+            domain = FoundDomain(
+                name,
+                KODO,
+                has_https=bound is not None,
+                problem=frozen,
+                bound=bound,
+                binding_hidden=is_hidden,
+                state=None if frozen is None else "frozen",
+            )
+            found.append(domain)
+        return found, [one for one in (bindings, part.failure) if isinstance(one, QiniuFailure)]
+
+    def _observed(self, domain: str, bound: str | None) -> ObservedDomain:
+        frozen = self._why_frozen(domain)
+        state = DomainState.READY if frozen is None else DomainState.UNAVAILABLE
+        return ObservedDomain(domain, KODO, state, bound, problem=frozen, has_settings=False)
+
+    def _why_frozen(self, domain: str) -> DeployError | None:
+        """Return why a domain cannot be bound, however long one waits; `None` when it can."""
+        held = self.all().domains.get(domain)
+        if held is None or not held.record.freeze_types:
+            return None
+        hint = Text("Qiniu's console says why (ICP filing, content); lift that first")
+        reasons = list(held.record.freeze_types)
+        sentence = Text("{domain} is frozen at Kodo ({reasons})")
+        return rejected(sentence, hint, domain=domain, reasons=reasons)
+
+    def _bind(self, domain: str, remote_id: str) -> bool:
+        self._client.bind_source(name_at_qiniu(domain), remote_id)
+        self.bindings.forget()
+        return True
+
+    def _is_bound(self, domain: str, remote_id: str) -> bool | None:
+        """Return whether it is bound so; `None` where Kodo does not show it."""
+        try:
+            return self.bindings.get(anew=True).get(domain) == remote_id or None
+        except QiniuFailure as unread:
+            if unread.is_outage:
+                raise
+            return None
+
+    def _list(self) -> Part[BucketDomain]:
+        buckets = attempt(self._client.list_buckets)
+        self._part = read_part(buckets, self._domains_of, self._part)
+        return self._part
+
+    def _domains_of(self, bucket: str) -> list[tuple[str, BucketDomain]]:
+        listed = self._client.list_bucket_domains(bucket)
+        return [(name_here(one.domain), one) for one in listed if one.is_source]
+
+    def _list_bindings(self) -> dict[str, str]:
+        return {name_here(one.domain): one.certid for one in self._client.list_bindings()}
+
+
+class LiveDomains:
+    """The live domains of one account. Raises `QiniuFailure` and `DeployError`."""
+
+    def __init__(
+        self, client: QiniuClient, certificates: Certificates, settler: Settler, clock: Clock
+    ) -> None:
+        self._client = client
+        self._certificates = certificates
+        self._settler = settler
+        self._part: Part[LiveRecord] = Part()
+        # A failure is kept as well: keys without a right to Pili lack it for longer.
+        self._hubs = TtlCache(partial(attempt, client.list_hubs), HOLDERS_AGE, clock)
+        self._domains = TtlCache(self._list, LIST_AGE, clock)
+
+    def forget(self) -> None:
+        """Have the next observation read the domains: another run may have changed them."""
+        self._domains.forget()
+
+    def all(self) -> Part[LiveRecord]:
+        """Return the live domains, as far as the keys may see them."""
+        return self._domains.get()
+
+    def must_have_address(self) -> None:
+        """Raise `TargetRejected` for an account without an address of Pili's."""
+        if not self._client.has_pili:
+            sentence = Text(
+                "no address of Pili is known for this account, whose `api` is another than Qiniu's"
+            )
+            raise rejected(sentence, Text("set `pili` of the account as well"))
+
+    def served_by_themselves(self) -> list[str]:
+        """Return the names of the domains that may have a certificate, which one for RTMP alone
+        has not.
+        """
+        names = []
+        for name, held in self.all().domains.items():
+            if held.record.is_for_rtmp:
+                log.info("%s is left out: it is for RTMP (%s)", name, held.record.type)
+            else:
+                names.append(name)
+        return names
+
+    def named(self, domain: str) -> ObservedDomain | None:
+        """Observe one domain, `None` where no hub that can be seen has it."""
+        held = self.all().domains.get(domain)
+        if held is None:
+            return None
+        bound, hidden = held.record.bound, _hides_binding(held)
+        if bound is not None and not hidden:
+            try:
+                bound = _id_of(bound, self._certificates.all())
+            except QiniuFailure as failure:
+                if failure.is_common:
+                    raise
+                hidden = True
+        return ObservedDomain(
+            domain,
+            PILI,
+            DomainState.READY,
+            None if hidden else bound,
+            binding_hidden=hidden,
+            has_settings=False,
+        )
+
+    def bind(self, domain: str, remote_id: str) -> str | None:
+        """Bind a domain, unless it is bound so already; return the X-Reqid of the change, where
+        there is one.
+        """
+        live = self.all()
+        held = live.domains.get(domain)
+        if held is None:
+            raise live.failure or QiniuFailure(_is_gone(domain))
+        certificate = self._certificates.find(remote_id)
+        if certificate is None:
+            sentence = Text("there is no certificate {id} at Qiniu any more")
+            raise rejected(sentence, advice_on(400401), CopyGone, id=short(remote_id))
+        record = self._read(held.holder, domain)
+        if record.disable:
+            hint = Text("enable it in Qiniu's console (直播云), or take it out of `domains`")
+            raise rejected(Text("{domain} is disabled at Pili"), hint, domain=domain)
+        spellings = _spellings(certificate)
+        if record.bound in spellings:
+            return None
+        request_id = self._settler.until_settled(
+            lambda: self._bind(held.holder, domain, certificate),
+            # The request's id is unknown, when a change went through whose answer is lost.
+            lambda: "" if self._read(held.holder, domain).bound in spellings else None,
+        )
+        self._domains.forget()
+        return request_id or None
+
+    def must_not_use(self, remote_id: str, label: str, *, unmanaged: bool) -> None:
+        """Raise `TargetInUse` for a certificate that a live domain is bound to, or may be. One of
+        ours, by an account that may not see Pili, is not.
+        """
+        live = self.all()
+        for name, held in live.domains.items():
+            if held.record.bound in {remote_id, label} - {""}:
+                hint = Text("bind the live domain to another certificate; a later run tries again")
+                sentence = Text("the live domain {domain} of Pili still uses {label}")
+                raise rejected(sentence, hint, TargetInUse, domain=name, label=label or remote_id)
+            if unmanaged and _hides_binding(held):
+                problem = Text("Pili does not name the certificate of {domain}", domain=name)
+                raise _may_be_used(label or remote_id, problem, _SEE_CONSOLE)
+        failure = live.failure
+        has_no_right = failure is not None and (failure.is_denied or failure.code in NOT_THERE)
+        if failure is not None and (unmanaged or not has_no_right):
+            raise _may_be_used(label or remote_id, failure.error.message, failure.error.hint)
+
+    def survey(
+        self, certificates: Mapping[str, CertificateRecord]
+    ) -> tuple[list[FoundDomain], list[QiniuFailure]]:
+        """Find every domain, what it is bound to, and why there may be more. What is for RTMP alone
+        says so.
+        """
+        part, found = self.all(), []
+        for name, held in part.domains.items():
+            bound, is_for_rtmp = held.record.bound, held.record.is_for_rtmp
+            for_rtmp = rejected(Text("{domain} is for RTMP, and has no HTTPS"), None, domain=name)
+            domain = FoundDomain(
+                name,
+                PILI,
+                has_https=bound is not None or bool(held.record.cert_enable),
+                bound=None if bound is None else _id_of(bound, certificates),
+                binding_hidden=_hides_binding(held),
+                problem=for_rtmp if is_for_rtmp else None,
+                by_itself=not is_for_rtmp,
+            )
+            found.append(domain)
+        return found, [] if part.failure is None else [part.failure]
+
+    def _read(self, hub: str, domain: str) -> LiveRecord:
+        try:
+            return self._client.read_live_domain(hub, domain)
+        except QiniuFailure as failure:
+            raise self._explained(failure, hub, domain) from None
+
+    def _bind(self, hub: str, domain: str, certificate: CertificateRecord) -> str:
+        """Write by name, and by id where Pili knows no certificate of that name: the documents'
+        sample looks like an id, and a widespread client sends the name (§7).
+        """
+        name = certificate.name or certificate.certid
+        try:
+            return self._client.bind_live_domain(hub, domain, name)
+        except QiniuFailure as failure:
+            # That such a refusal has this word is a guess: the words are in no document [G].
+            if failure.maybe_done or "cert" not in failure.words.lower():
+                raise self._explained(failure, hub, domain) from None
+            try:
+                return self._client.bind_live_domain(hub, domain, certificate.certid)
+            except QiniuFailure as again:
+                raise (again if again.maybe_done else failure) from None
+
+    def _explained(self, failure: QiniuFailure, hub: str, domain: str) -> QiniuFailure:
+        """Return what is gone, where Pili says so, and have the lists read anew."""
+        if failure.code not in NOT_THERE:
+            return failure
+        self._hubs.forget()
+        self._domains.forget()
+        gone = hub if "hub" in failure.words.lower() else ""
+        return QiniuFailure(_is_gone(domain, gone), code=failure.code)
+
+    def _list(self) -> Part[LiveRecord]:
+        if not self._client.has_pili:
+            return Part()
+        self._part = read_part(self._hubs.get(), self._domains_of, self._part)
+        return self._part
+
+    def _domains_of(self, hub: str) -> list[tuple[str, LiveRecord]]:
+        return [(one.domain.lower(), one) for one in self._client.list_live_domains(hub)]
+
+
+def _hides_binding(held: Held[LiveRecord]) -> bool:
+    """Return whether a domain has a certificate and Pili does not say which, or said it before."""
+    return held.is_old or (bool(held.record.cert_enable) and not held.record.cert_name)
+
+
+def _id_of(bound: str, certificates: Mapping[str, CertificateRecord]) -> str:
+    """Return the id of the certificate that a domain names: of several copies the oldest, as for
+    uploads. A name that is none of the account's stands for itself.
+    """
+    named = (one for one in certificates.values() if bound in _spellings(one))
+    found = min(named, key=lambda one: one.age_order, default=None)
+    return bound if found is None else found.certid
+
+
+def _spellings(certificate: CertificateRecord) -> frozenset[str]:
+    """Return what Pili may call a certificate."""
+    return frozenset({certificate.name or certificate.certid, certificate.certid})
+
+
+def _is_gone(domain: str, hub: str = "") -> DeployError:
+    """Return the error for a domain, or its hub, that Pili has no longer."""
+    sentence = Text("the live domain {domain} is gone from Pili")
+    if hub:
+        sentence = Text("the Pili hub {hub} is gone, and {domain} with it")
+    hint = Text(
+        "it was removed at Qiniu; put it back in Qiniu's console (直播云), or take the domain"
+        " out of `domains`"
+    )
+    return rejected(sentence, hint, hub=hub, domain=domain)
+
+
+def _may_be_used(label: str, problem: Text, hint: Text | None) -> DeployError:
+    """Return the error for a certificate that a live domain may be bound to."""
+    sentence = Text("whether a live domain of Pili uses {label} cannot be seen: {problem}")
+    return rejected(sentence, hint, TargetInUse, label=label, problem=problem)

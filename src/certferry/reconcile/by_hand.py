@@ -1,0 +1,253 @@
+"""What an operator asks for by hand: a rollback at every domain, if it is possible at all of them,
+and the revocation of a lineage's certificate at its CA, which is written down first, so that the
+next run replaces it whatever happens meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from certferry.core.certificates.certificate import Certificate
+from certferry.core.certificates.lineage import (
+    Revocation,
+    RevocationReason,
+    Version,
+    is_in_progress,
+    version_for,
+)
+from certferry.core.desired.certificate import DesiredCertificate
+from certferry.core.events import Happened
+from certferry.core.planning.due import Times
+from certferry.core.planning.plan import Action, Rollback, Weight
+from certferry.core.planning.planner import Issuing, make_plan
+from certferry.core.planning.report import LineageReport, SyncReport
+from certferry.core.planning.safety import without_refused
+from certferry.core.reasons import Reason, ReasonCode
+from certferry.errors import (
+    CaUnavailable,
+    CertificateError,
+    CopyGone,
+    IssuanceError,
+    PlanRefused,
+    TargetAccessDenied,
+    TargetRejected,
+)
+from certferry.ports.issuer import AccountAt
+from certferry.ports.progress import Progress
+from certferry.ports.state import StateStore
+from certferry.reconcile.apply import withdraw
+from certferry.reconcile.observe import as_known, observe
+from certferry.reconcile.reconciler import Reconciler
+from certferry.reconcile.run import Ports, StepContext, WaitLimit, held_lease
+from certferry.text import Text
+
+BY_HAND = Reason(ReasonCode.ROLLED_BACK, Text("asked for"))
+
+
+def withdraw_by_hand(ports: Ports, desired: DesiredCertificate) -> DesiredCertificate:
+    """Withdraw the certificate in force from every domain that has a previous one to go back to,
+    and return the certificate for `go_back`. Raises `PlanRefused` where there is none to go back
+    to, or where it could not be bound, and `StateError` for a lost key; then nothing was changed.
+    """
+    ports.state.must_unseal()
+    desired = as_known(desired, ports.source, ports.state, read=False)
+    with ports.lease(desired.lineage) as lease:
+        context = StepContext(desired, observe(desired, ports), ports, lease)
+        steps = _steps_back(context)
+        _must_be_possible(steps, context)
+        for step in steps:
+            context.renew_lease()
+            withdraw(step, context, by_hand=True)
+    return desired
+
+
+def go_back(ports: Ports, desired: DesiredCertificate, wait_limit: WaitLimit) -> SyncReport:
+    """Bind the previous certificate wherever the one in force was withdrawn."""
+    report = Reconciler(ports).run([desired], wait_limit, Issuing.NEVER)
+    for lineage in report.lineages:
+        give_up_where_refused(lineage, ports)
+    return report
+
+
+def give_up_where_refused(report: LineageReport, ports: Ports) -> None:
+    """Forget the withdrawals of a rollback by hand that a target refused: the command changes
+    nothing there, and a later run is not to go back by itself.
+    """
+    refused = {
+        (step.target, step.domain)
+        for step in report.outcomes
+        if step.action is Action.DEPLOY
+        and isinstance(step.error, TargetAccessDenied | TargetRejected)
+        and not isinstance(step.error, CopyGone)  # a copy can be uploaded again
+    }
+    for withdrawal in ports.state.remembered(report.lineage).withdrawals:
+        if (withdrawal.target, withdrawal.domain) not in refused:
+            continue
+        if withdrawal.by_hand and withdrawal.fingerprint == report.fingerprint:
+            ports.state.drop_withdrawal(withdrawal)
+            facts = {"target": withdrawal.target, "domain": withdrawal.domain}
+            ports.progress(Happened(report.lineage, "rollback refused", facts))
+
+
+def _steps_back(context: StepContext) -> list[Rollback]:
+    """List what is to be withdrawn. Raises `PlanRefused` where there is nothing to go back to."""
+    observed, now = context.observed, context.now
+    current = observed.current
+    if current is None:
+        raise _nothing_to_go_back_to(context.lineage)
+    fingerprint = current.fingerprint
+    steps, kept = [], 0
+    for deployment, target in zip(context.desired.deployments, observed.targets, strict=True):
+        if target.failure is not None:
+            raise PlanRefused(target.failure.message, hint=target.failure.hint)
+        for domain in target.domains:
+            if fingerprint in domain.withdrawn:
+                kept += 1
+                continue
+            previous = version_for(domain.withdrawn | {fingerprint}, observed.versions, now)
+            if previous is not None:
+                end = previous.certificate.not_after
+                steps.append(
+                    Rollback(
+                        target=deployment.target,
+                        domain=domain.domain,
+                        reason=BY_HAND,
+                        fingerprint=fingerprint,
+                        previous_until=end,
+                        kind=domain.kind,
+                    )
+                )
+    if not steps and not kept:
+        raise _nothing_to_go_back_to(context.lineage)
+    return steps
+
+
+def _nothing_to_go_back_to(lineage: str) -> PlanRefused:
+    said = Text("nothing was changed; `certferry sync --renew {lineage}` issues a new one")
+    return PlanRefused(
+        Text("{lineage} has no previous certificate that is still valid", lineage=lineage),
+        hint=said.filled(lineage=lineage),
+    )
+
+
+def _must_be_possible(steps: Sequence[Rollback], context: StepContext) -> None:
+    """Plan as if the steps were done. Raises `PlanRefused` for what would then be refused."""
+    withdrawn = {(step.target, step.domain): step.fingerprint for step in steps}
+    targets = tuple(
+        replace(
+            target,
+            domains=tuple(
+                replace(d, withdrawn=d.withdrawn | {withdrawn[target.label, d.domain]})
+                if (target.label, d.domain) in withdrawn
+                else d
+                for d in target.domains
+            ),
+        )
+        for target in context.observed.targets
+    )
+    observed = replace(context.observed, targets=targets)
+    times = Times.at(context.now)
+    plan = without_refused(
+        make_plan(context.desired, observed, times, Issuing.NEVER),
+        context.desired,
+        observed,
+        times.now,
+    )
+    for refusal in plan.having(Weight.REFUSED):
+        problem = refusal.problem
+        raise PlanRefused(
+            Text("{domain} cannot go back: {why}", domain=refusal.domain, why=problem.message),
+            hint=problem.hint,
+        )
+
+
+def carry_over(old: str, new: str, certificate: Certificate, state: StateStore) -> None:
+    """Copy to `new` the uploads of a certificate of `old`, and how far each domain is with it, so
+    that nothing is uploaded or bound once more. A later certificate of `new` keeps its own.
+    """
+    if any(v.certificate.not_before > certificate.not_before for v in state.versions(new)):
+        return
+    remembered, fingerprint = state.remembered(old), certificate.fingerprint
+    for upload in remembered.uploads:
+        if upload.fingerprint == fingerprint:
+            state.save_upload(replace(upload, lineage=new))
+    for record in remembered.rollouts:
+        if record.fingerprint == fingerprint:
+            state.replace_rollout(None, replace(record, lineage=new))
+
+
+def to_revoke(
+    lineage: str, reason: RevocationReason, state: StateStore, now: datetime
+) -> list[Version]:
+    """List what is to be revoked, newest first: the newest certificate, and where its key is
+    compromised every other one that is valid with the same key. Nothing where the newest was
+    revoked before. What was begun and did not end comes first, also where it has a successor.
+    Raises `PlanRefused` where there is none, or it has expired.
+    """
+    versions = state.versions(lineage)
+    begun = [
+        one for one in versions if is_in_progress(one.revocation, one.certificate.not_after, now)
+    ]
+    newest = next(iter(begun or versions), None)
+    if newest is None or newest.certificate.not_after <= now:
+        raise PlanRefused(
+            Text("{lineage} has no certificate that is valid", lineage=lineage),
+            hint=Text("nothing was changed; `certferry status` shows what there is"),
+        )
+    if not begun and newest.revocation is not None:
+        return []
+    found = list(begun or [newest])
+    if reason is RevocationReason.KEY_COMPROMISE:
+        key = state.bundle(lineage, newest.number).privkey_pem
+        found += (
+            one
+            for one in versions
+            if one not in found
+            and one.certificate.not_after > now
+            and one.revocation is None
+            and state.bundle(lineage, one.number).privkey_pem == key
+        )
+    return found
+
+
+def revoke(
+    lineage: str,
+    reason: RevocationReason,
+    *,
+    state: StateStore,
+    account_at: AccountAt,
+    now: Callable[[], datetime],
+    progress: Progress,
+) -> list[Version]:
+    """Revoke, and return what was revoked; nothing where that was done before. What the CA refuses
+    for good is as it was; where it may have been done, it stays written down, and a later call asks
+    the CA again. Raises what `to_revoke` does, `LeaseHeld`, `IssuanceError` and `StateError`.
+    """
+    with held_lease(state, now, lineage) as lease:
+        versions = to_revoke(lineage, reason, state, now())
+        bundles = [state.bundle(lineage, version.number) for version in versions]
+        if versions and reason is RevocationReason.KEY_COMPROMISE:
+            state.drop_order(lease)  # it may be for this key
+        begun = Revocation(now(), reason, is_answered=False)
+        for version in versions:
+            state.save_revocation(lease, version.number, begun)
+        for done, (version, bundle) in enumerate(zip(versions, bundles, strict=True)):
+            state.extend(lease)
+            try:
+                account_at(version.directory).revoke(bundle, reason)
+            except (IssuanceError, CertificateError, PlanRefused) as refusal:
+                if not isinstance(refusal, CaUnavailable):
+                    # What was known before the call stays: an earlier one may have been heard.
+                    for one in versions[done:]:
+                        state.save_revocation(lease, one.number, one.revocation)
+                raise
+            state.save_revocation(lease, version.number, Revocation(now(), reason))
+            facts = {
+                "fingerprint": version.fingerprint,
+                "serial": version.certificate.serial,
+                "reason": reason.value,
+            }
+            progress(Happened(lineage, "revoked", facts))
+    return versions
