@@ -17,6 +17,7 @@ from tests.adapters.acme.bench import Ca, running_ca
 from tests.adapters.schedule.crontab_owner import CrontabOwner, crontab_owner
 from tests.support import tiers
 from tests.support.bind import Bind, running_bind
+from tests.support.postgresql import Postgresql, running_postgresql
 from tests.support.powerdns import PowerDns, running_powerdns
 
 
@@ -182,3 +183,10 @@ def owner() -> Iterator[CrontabOwner]:
     """A user without a crontab."""
     with crontab_owner() as owner:
         yield owner
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[Postgresql]:
+    """A PostgreSQL server."""
+    with running_postgresql() as server:
+        yield server

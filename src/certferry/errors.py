@@ -36,6 +36,7 @@ CertferryError                something went wrong
 │   ├── StateMissing          there is its key file, and nothing is remembered
 │   ├── StateTooNew           written by a newer version
 │   └── StateUnavailable      disk full, no permission, locked for too long
+│       └── DatabaseUnavailable   the state's server did not answer sensibly
 ├── RunCutShort               the system ended a scheduled run, or could not begin it
 └── ScheduleError             the scheduled run could not be arranged with the system
 
@@ -341,6 +342,10 @@ class StateUnavailable(StateError):
     """Disk full, no permission, or locked for too long."""
 
     default_retry = Retry.LATER
+
+
+class DatabaseUnavailable(StateUnavailable):
+    """The server that has the state did not answer sensibly, or cannot write just now."""
 
 
 class ScheduleError(CertferryError):

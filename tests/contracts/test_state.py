@@ -1,4 +1,4 @@
-"""The state's contract, kept by SQLite in a file and in memory."""
+"""The state's contract, kept by SQLite in a file and in memory, and by PostgreSQL."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ from certferry.adapters.state.sqlite import SqliteDatabase
 from certferry.ports.state import StateStore
 from certferry_sandbox.testing.contracts.state import StateStoreContract
 from certferry_sandbox.testing.memory_state import MemoryState
+from tests.support.ports import HOST
+from tests.support.postgresql import KEY, Postgresql, running_pgbouncer
+from tests.support.tiers import thorough
 
 
 class TestMemoryState(StateStoreContract):
@@ -59,6 +62,52 @@ class TestSqliteState(StateStoreContract):
         sealing, locks = Sealing(tmp_path / "secret.key"), LeaseLocks(tmp_path / "elsewhere")
         with closing(HostState(database, sealing, locks, "web-2")) as opened:
             yield opened
+
+
+class TestPostgresqlState(StateStoreContract):
+    """One database, opened by two processes of a host, and by one of another."""
+
+    @pytest.fixture
+    def url(self, postgresql: Postgresql) -> str:
+        """Where an empty state is."""
+        return postgresql.url(postgresql.new_state())
+
+    @pytest.fixture
+    def store(self, url: str) -> Iterator[StateStore]:
+        """The database as its host sees it."""
+        yield from _shared(url, "web-1")
+
+    @pytest.fixture
+    def other(self, url: str) -> Iterator[StateStore]:
+        """The database as another process sees it."""
+        yield from _shared(url, "web-1")
+
+    @pytest.fixture
+    def elsewhere(self, url: str) -> Iterator[StateStore]:
+        """The database as another host sees it."""
+        yield from _shared(url, "web-2")
+
+
+@pytest.fixture(scope="module")
+def pooler(postgresql: Postgresql) -> Iterator[int]:
+    """The port of PgBouncer, before the server."""
+    with running_pgbouncer(postgresql) as port:
+        yield port
+
+
+@thorough
+class TestPooledState(TestPostgresqlState):
+    """The same through PgBouncer in transaction mode."""
+
+    @pytest.fixture
+    def url(self, postgresql: Postgresql, pooler: int) -> str:
+        """Where an empty state is."""
+        return f"postgresql://postgres@{HOST}:{pooler}/{postgresql.new_state()}"
+
+
+def _shared(url: str, host: str) -> Iterator[StateStore]:
+    with closing(connect(url, KEY, host=host)) as store:
+        yield store
 
 
 def _opened(folder: Path) -> Iterator[StateStore]:

@@ -288,7 +288,10 @@ def test_what_is_imported_is_declared() -> None:
     imports nothing of the sandbox.
     """
     ours, sandbox = project(), project(SANDBOX_FOLDER)
-    extras = [ours["optional-dependencies"][extra] for extra in ("apprise", "lexicon", "keyring")]
+    extras = [
+        ours["optional-dependencies"][extra]
+        for extra in ("apprise", "lexicon", "keyring", "postgresql")
+    ]
     declared = [*ours["dependencies"], *itertools.chain(*extras)]
     practice = [*sandbox["dependencies"], *sandbox["optional-dependencies"]["testing"]]
 

@@ -314,6 +314,7 @@ HEAVY = {
     "keyring",
     "msgspec",
     "OpenSSL",
+    "psycopg",
     "requests",
     "rich",
     "socket",

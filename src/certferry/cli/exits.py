@@ -17,7 +17,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from certferry.errors import ConfigError, Interrupted, LeaseHeld, LeaseLost, PlanRefused, Reported
+from certferry.errors import (
+    ConfigError,
+    DatabaseUnavailable,
+    Interrupted,
+    LeaseHeld,
+    LeaseLost,
+    PlanRefused,
+    Reported,
+)
 from certferry.problem import Problem
 from certferry.system_words import system_words
 from certferry.text import Text, verbatim
@@ -50,7 +58,7 @@ def of_error(error: BaseException) -> Exit:
             return Exit.USAGE
         case PlanRefused():
             return Exit.REFUSED
-        case LeaseHeld() | LeaseLost():
+        case LeaseHeld() | LeaseLost() | DatabaseUnavailable():
             return Exit.TRY_LATER
         case Interrupted():
             return Exit.STOPPED

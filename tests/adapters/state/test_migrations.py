@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from certferry.adapters.state.columns import from_moment
-from certferry.adapters.state.connect import connect
+from certferry.adapters.state.connect import connect, prepare
 from certferry.adapters.state.database import Migration, Upgrade, migrate, read_migrations
 from certferry.adapters.state.sqlite import SqliteDatabase
 from certferry.core.assessment.health import Sighting
@@ -21,7 +21,7 @@ from certferry.core.assessment.notices import ChannelState, Delivery, Notice, Su
 from certferry.core.certificates.lineage import Revocation, RevocationReason, Withdrawal
 from certferry.core.observed.records import HistoryEntry, RolloutRecord, Upload
 from certferry.core.planning.limits import Allowance, Hold, Limits, PlannedOrder
-from certferry.errors import StateError, StateTooNew
+from certferry.errors import ConfigError, StateError, StateTooNew
 from certferry.ports.state import AcmeAccount, AcmeOrder, ChallengeRecord, StateStore
 from certferry.problem import Problem
 from certferry.text import Text
@@ -278,3 +278,14 @@ def store_everything(store: StateStore) -> None:
     store.update_account_note("qiniu", "way", lambda _: "https")
     store.save_run(NOW, succeeded=True)
     store.append_history(HistoryEntry(NOW, "img", "issued", "root", {"fingerprint": "ab"}))
+
+
+def test_state_that_is_prepared(path: Path, key_file: Path) -> None:
+    """It is made by `init` alone, and brought up to date once."""
+    with pytest.raises(ConfigError, match="there is no state at"):
+        prepare(path, key_file, init=False)
+    assert not path.exists()
+
+    assert prepare(path, key_file, init=True)
+    assert not prepare(path, key_file, init=True)
+    assert not prepare(path, key_file, init=False)

@@ -7,28 +7,61 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from certferry.core.secret import Secret
 from certferry.errors import ConfigError
 from certferry.ports.state import StateStore
 from certferry.text import Text
 
 _SQLITE = "sqlite:///"
+_SERVERS = ("postgresql://", "postgresql:///", "postgres://", "postgres:///")
 _MODULES = {_SQLITE: "certferry.adapters.state.sqlite"}
+_MODULES |= dict.fromkeys(_SERVERS, "certferry.adapters.state.postgresql")
 """What opens the URLs that begin like this, imported when one is opened."""
 
 _BEGINNING = re.compile(r"[a-z][a-z0-9+.-]*:/{2,3}", re.IGNORECASE)  # RFC 3986 §3
 
 
 def connect(
-    url: str | Path, key_file: Path, *, host: str = "localhost", reads_only: bool = False
+    url: str | Path,
+    key: Path | Secret,
+    *,
+    host: str = "localhost",
+    reads_only: bool = False,
+    password: Secret | None = None,
 ) -> StateStore:
-    """Open the state at a URL, or in the SQLite database at a path; it is made and migrated when
-    necessary, and the key file with the first secret. `host` is what this host is called in the
-    keys of what belongs to it. For a caller who `reads_only`, none is made: where there is no
-    state, an empty one is read.
+    """Open the state at a URL, or in the SQLite database at a path. `key` opens what is sealed: it
+    is given, or in a file that is made with the first secret. `host` is what this host is called in
+    the keys of what belongs to it.
 
-    Raises `ConfigError` for another kind of URL, and `StateError` (`StateUnavailable`,
-    `StateTooNew`).
+    A SQLite database is made and migrated when necessary; for a caller who `reads_only` none is
+    made: where there is no state, an empty one is read. That of a server is made by `prepare`
+    alone, and takes a `password`.
+
+    Raises `ConfigError` for a URL of another kind, or one that leads to no state, and `StateError`
+    (`StateUnavailable`, `StateTooNew`).
     """
+    server = {} if password is None else {"password": password}
+    opened: StateStore = _module(url).connect(str(url), key, host, reads_only=reads_only, **server)
+    return opened
+
+
+def prepare(
+    url: str | Path,
+    key: Path | Secret,
+    *,
+    host: str = "localhost",
+    init: bool,
+    password: Secret | None = None,
+) -> bool:
+    """Make the state at a URL (`init`), or bring the one that is there up to date. Return whether
+    there was anything to do. Raises as `connect`.
+    """
+    server = {} if password is None else {"password": password}
+    done: bool = _module(url).prepare(str(url), key, host, init=init, **server)
+    return done
+
+
+def _module(url: str | Path) -> Any:
     named = _BEGINNING.match(str(url))
     beginning = _SQLITE if named is None else named[0]
     if beginning not in _MODULES:
@@ -37,9 +70,15 @@ def connect(
             Text("there is no state at {beginning}", beginning=beginning),
             hint=Text("write sqlite:/// and a path, such as sqlite:////var/lib/certferry/state.db"),
         )
-    module: Any = import_module(_MODULES[beginning])
-    opened: StateStore = module.connect(str(url), key_file, host, reads_only=reads_only)
-    return opened
+    try:
+        return import_module(_MODULES[beginning])
+    except ModuleNotFoundError as missing:
+        if (missing.name or "").split(".")[0] != "psycopg":
+            raise
+        raise ConfigError(
+            Text("the library for PostgreSQL is not installed"),
+            hint=Text("install it: ./scripts/install --with postgresql"),
+        ) from missing
 
 
 def may_exist(path: Path) -> bool:

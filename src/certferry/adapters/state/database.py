@@ -81,13 +81,17 @@ def _equal(key: Iterable[str]) -> str:
 class Dialect:
     """What only one kind of database understands: its `name` stands in the names of the schema's
     files that no other takes, `tables` asks for the names of its tables, `clock` is its present
-    moment as a column has it, `statements` takes a script apart.
+    moment as a column has it, `statements` takes a script apart. `share` ends a query whose rows
+    no other writer changes before the transaction ends, where others may write beside it. `oldest`
+    asks for the oldest schema whose certferry may use a newer one, where there is any.
     """
 
     name: str
     tables: str
     clock: str
     statements: Callable[[str], Iterator[str]]
+    share: str = ""
+    oldest: str = ""
 
 
 class Database(Reader, Protocol):
@@ -112,6 +116,9 @@ class Database(Reader, Protocol):
         it raises. What it read is still true when it has written. It may run again, where another
         writer came first, so it changes nothing but the database.
         """
+
+    def change_schema(self, function: Callable[[Transaction], T]) -> T:
+        """Return what a function returns that changes tables: as `run`, one after the other."""
 
     def close(self) -> None:
         """Close the connections of every thread. Nothing is asked afterwards."""
@@ -186,16 +193,23 @@ class Table(Generic[T]):
 
 
 _MIGRATIONS = "certferry_migration"
+_WHOLE = "_whole."
+"""Stands between the number and the dialect of a script that leads from nothing to that schema."""
+
+OLDEST = 17
+"""The newest schema of the release before this one, whose hosts go on working in a shared state
+while the others are upgraded: nothing that it uses is taken away (docs/decisions/0043)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Upgrade:
     """What migrations need to know: the `host` that what was kept belongs to, and how the proof of
-    a row is made (`Sealing.proof_of`).
+    a row is made (`Sealing.proof_of`); what a new database is sealed with (`Sealing.begin`).
     """
 
     host: str
     proof_of: Callable[..., str | None]
+    seal: Callable[[Transaction], None] = lambda _: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,34 +224,48 @@ class Migration:
 
 @cache
 def read_migrations(dialect: str) -> tuple[Migration, ...]:
-    """Return the migrations this version knows: each its plain SQL, then what a dialect adds."""
+    """Return the migrations this version knows: each its plain SQL, then what a dialect adds. The
+    first is a script for the whole schema, where the dialect has one.
+    """
     scripts = {
         file.name.removesuffix(".sql"): file.read_text(encoding="utf-8")
         for file in (resources.files(__package__) / "schema").iterdir()
     }
-    migrations = []
+    migrations = [
+        Migration(int(name.partition("_")[0]), name, script, _begin)
+        for name, script in scripts.items()
+        if name.endswith(_WHOLE + dialect)
+    ]
+    begun = max((migration.number for migration in migrations), default=0)
     for name in sorted(name for name in scripts if "." not in name):
         number, script = int(name.partition("_")[0]), scripts[name]
         script += scripts.get(f"{name}.{dialect}", "")
-        migrations.append(Migration(number, name, script, _FINISH.get(number, lambda *_: None)))
+        if number > begun:
+            migrations.append(Migration(number, name, script, _FINISH.get(number, lambda *_: None)))
     return tuple(migrations)
 
 
-def migrate(database: Database, upgrade: Upgrade, known: Sequence[Migration] = ()) -> None:
-    """Apply the missing migrations, all of them or none; where none is missing, only read. Raises
-    `StateTooNew` for a database that a newer version has migrated, and `StateError` for one that is
-    another program's.
+def migrate(database: Database, upgrade: Upgrade, known: Sequence[Migration] = ()) -> bool:
+    """Apply the missing migrations, all of them or none; where none is missing, only read. Return
+    whether there were any.
+
+    Raises `StateTooNew` for a database that a newer version has migrated, and `StateError` for one
+    that is another program's.
     """
     migrations = known or read_migrations(database.dialect.name)
     if is_migrated(database, migrations):
-        return
+        return False
 
-    def carry_out(transaction: Transaction) -> None:
+    def carry_out(transaction: Transaction) -> bool:
         # Asked again: another process may have been first.
-        for migration in _missing(transaction, database, migrations):
+        missing = _missing(transaction, database, migrations)
+        for migration in missing:
             _apply(transaction, database.dialect, migration, upgrade)
+        if missing and database.dialect.oldest:
+            transaction.execute("UPDATE certferry_schema SET oldest = ?", OLDEST)
+        return bool(missing)
 
-    database.run(carry_out)
+    return database.change_schema(carry_out)
 
 
 def is_migrated(database: Database, known: Sequence[Migration] = ()) -> bool:
@@ -245,12 +273,26 @@ def is_migrated(database: Database, known: Sequence[Migration] = ()) -> bool:
     return not _missing(database, database, known or read_migrations(database.dialect.name))
 
 
+def schema_of(database: Database) -> int:
+    """Return the number of a database's schema, 0 for one without tables. Raises as `migrate`."""
+    applied = _applied(database, database)
+    _must_be_known(applied, database, database, read_migrations(database.dialect.name))
+    return max(applied, default=0)
+
+
 def _missing(
     reader: Reader, database: Database, migrations: Sequence[Migration]
 ) -> list[Migration]:
     applied = _applied(reader, database)
+    _must_be_known(applied, reader, database, migrations)
+    return [migration for migration in migrations if migration.number not in applied]
+
+
+def _must_be_known(
+    applied: set[int], reader: Reader, database: Database, migrations: Sequence[Migration]
+) -> None:
     newest = max(migration.number for migration in migrations)
-    if max(applied, default=0) > newest:
+    if max(applied, default=0) > newest and not _is_meant_for(newest, reader, database.dialect):
         raise StateTooNew(
             Text(
                 "{path} was written by a newer certferry: schema {found}, known here: {known}",
@@ -260,7 +302,11 @@ def _missing(
             ),
             hint=Text("install the newest certferry; nothing was changed"),
         )
-    return [migration for migration in migrations if migration.number not in applied]
+
+
+def _is_meant_for(schema: int, reader: Reader, dialect: Dialect) -> bool:
+    """Return whether a newer schema still has all that this one has."""
+    return bool(dialect.oldest) and reader.rows(dialect.oldest)[0]["oldest"] <= schema
 
 
 def _applied(reader: Reader, database: Database) -> set[int]:
@@ -314,6 +360,12 @@ def _add_issuer_ends(transaction: Transaction, _: Upgrade) -> None:
 def _fullchains(reader: Reader) -> Iterator[tuple[dict[str, Value], str]]:
     for row in reader.rows("SELECT lineage, number, fullchain_pem FROM version_pem"):
         yield {"lineage": row["lineage"], "number": row["number"]}, row["fullchain_pem"]
+
+
+def _begin(transaction: Transaction, upgrade: Upgrade) -> None:
+    """Store what belongs to a new state: the host that makes it, and what its key alone opens."""
+    transaction.add("host", name=upgrade.host)
+    upgrade.seal(transaction)
 
 
 def _give_to_host(transaction: Transaction, upgrade: Upgrade) -> None:

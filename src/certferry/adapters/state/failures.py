@@ -123,13 +123,17 @@ def _not_permitted(path: Path, problem: Text | str) -> StateUnavailable:
 
 
 def damaged(path: Path | str, problem: Text | str) -> StateError:
-    """Return the error for a file that is no state, or no longer one."""
-    return StateError(
-        Text("{path} is not a state of certferry: {problem}", path=path, problem=problem),
-        hint=Text(
+    """Return the error for a database that is no state, or no longer one; a `path` that is no
+    `Path` is a server's.
+    """
+    hint = Text("put it back from a backup, or name a database or schema of its own in `url`")
+    if isinstance(path, Path):
+        hint = Text(
             "check the path, or put {path} back from a backup; without a backup, start over: move"
             " it away, with its `-wal` and `-shm` if there are any, and the next `certferry sync`"
             " makes it anew and issues every certificate again",
             path=path,
-        ),
+        )
+    return StateError(
+        Text("{path} is not a state of certferry: {problem}", path=path, problem=problem), hint=hint
     )

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Concatenate
 
-from certferry.adapters.state.database import P, Reader, Some, T, Transaction
+from certferry.adapters.state.database import Dialect, P, Reader, Some, T, Transaction
 from certferry.errors import LeaseLost
 from certferry.ports.state import Lease
 from certferry.text import Text
@@ -24,7 +24,7 @@ def fenced(
         database = self._database
 
         def write(transaction: Transaction) -> T:
-            must_be_in_force(transaction, database.dialect.clock, lease)
+            must_be_in_force(transaction, database.dialect, lease)
             return method(self, transaction, lease, *args, **named)
 
         return database.run(write)
@@ -32,16 +32,22 @@ def fenced(
     return run
 
 
-def must_be_in_force(reader: Reader, clock: str, lease: Lease) -> None:
+def must_be_in_force(reader: Reader, dialect: Dialect, lease: Lease) -> None:
     """Raise `LeaseLost` when another holder has come since, or the lease's time is over by the
-    database's `clock`. One that is held by a lock has no such time.
+    database's clock. One that is held by a lock has no such time. In a write it stays in force
+    until the write's end: no other host takes it in between.
     """
     query = (
-        "SELECT 1 FROM lease WHERE lineage = ? AND holder = ? AND token = ?"  # noqa: S608 - the clock is a dialect's
-        f" AND (until IS NULL OR until > {clock})"
+        "SELECT 1 FROM lease WHERE lineage = ? AND holder = ? AND token = ?"  # noqa: S608 - a dialect's constants
+        f" AND (until IS NULL OR until > {dialect.clock}){dialect.share}"
     )
     if not reader.rows(query, lease.lineage, lease.holder, lease.token):
-        raise LeaseLost(
-            Text("{lineage}: another run has taken over", lineage=lease.lineage),
-            hint=Text("nothing of this run was written; the other one goes on"),
-        )
+        raise taken_over(lease)
+
+
+def taken_over(lease: Lease) -> LeaseLost:
+    """Return the error for a holder whose lease is not in force any more."""
+    return LeaseLost(
+        Text("{lineage}: another run has taken over", lineage=lease.lineage),
+        hint=Text("nothing of this run was written; the other one goes on"),
+    )

@@ -26,7 +26,7 @@ from certferry.text import Text
 
 _BETWEEN = "/"
 
-_BEGUN_RUNS = Table(
+BEGUN_RUNS = Table(
     "begun_run", BegunRun, "host", "number", began_at=MOMENT, host=PLAIN.named("machine")
 )
 
@@ -61,7 +61,7 @@ class HostState(SqlState):
                 lock.close()  # of an earlier try of this function
                 taken = self._locks.take(lineage)
                 if taken is None:
-                    raise _held(transaction, lineage)
+                    raise held_by_another(transaction, lineage)
                 lock.push(taken)
                 return _write_down(transaction, lineage, now)
 
@@ -71,7 +71,7 @@ class HostState(SqlState):
 
     def extend(self, lease: Lease) -> None:
         """See `LeaseStore.extend`: there is nothing to do but to look."""
-        must_be_in_force(self._database, self._database.dialect.clock, lease)
+        must_be_in_force(self._database, self._database.dialect, lease)
 
     def release(self, lease: Lease) -> None:
         """See `LeaseStore.release`."""
@@ -102,7 +102,7 @@ class HostState(SqlState):
                 for left in {number, *gone}:
                     transaction.remove("begun_run", host=self.host, number=left)
                 run = BegunRun(number, now, platform.node(), os.getpid())
-                _BEGUN_RUNS.save(transaction, run, host=self.host)
+                BEGUN_RUNS.save(transaction, run, host=self.host)
                 return run
 
             run = self._database.run(begin)
@@ -124,7 +124,7 @@ class HostState(SqlState):
         return tuple(run for run in gone if run in still_there)
 
     def _begun(self, reader: Reader) -> tuple[BegunRun, ...]:
-        return _BEGUN_RUNS.found(reader, "WHERE host = ? ORDER BY began_at", self.host)
+        return BEGUN_RUNS.found(reader, "WHERE host = ? ORDER BY began_at", self.host)
 
     def _is_gone(self, run: BegunRun) -> bool:
         with self._locks.take(_lock_of(run.number)) or nullcontext() as lock:
@@ -157,14 +157,24 @@ def _lock_of(number: int) -> str:
 def _write_down(transaction: Transaction, lineage: str, now: datetime) -> Lease:
     found = transaction.rows("SELECT token FROM lease WHERE lineage = ?", lineage)
     token: int = found[0]["token"] + 1 if found else 1
-    # Anew for each acquisition: a database that was put back from a backup gives tokens again.
-    holder = _BETWEEN.join((platform.node(), str(os.getpid()), secrets.token_hex(8)))
-    row = {"holder": holder, "since": from_moment(now), "until": None}
+    row = {
+        "holder": (holder := new_holder(platform.node())),
+        "since": from_moment(now),
+        "until": None,
+    }
     transaction.save("lease", ("lineage",), lineage=lineage, token=token, **row)
     return Lease(lineage, holder, token)
 
 
-def _held(reader: Reader, lineage: str) -> LeaseHeld:
+def new_holder(host: str) -> str:
+    """Return a name for the holder of a lease: anew for each acquisition, since a database that was
+    put back from a backup gives tokens again.
+    """
+    return _BETWEEN.join((host, str(os.getpid()), secrets.token_hex(8)))
+
+
+def held_by_another(reader: Reader, lineage: str) -> LeaseHeld:
+    """Return the error for a lease that another holder has, with what is stored of it."""
     hint = Text("try again when it has ended")
     query = "SELECT holder, since FROM lease WHERE lineage = ? AND holder IS NOT NULL"
     for row in reader.rows(query, lineage):
@@ -178,7 +188,7 @@ def _held(reader: Reader, lineage: str) -> LeaseHeld:
             ),
             hint=hint,
         )
-    # The database was put back from a backup under the holder.
+    # It was put back from a backup under the holder, or has just been released.
     return LeaseHeld(Text("{lineage}: another run is at work", lineage=lineage), hint=hint)
 
 

@@ -1,7 +1,8 @@
 """Private keys at rest: AES-GCM, each bound to the row it belongs to. Rows without a secret can be
 bound in the same way, so that they cannot be made others.
 
-The key lies in its own file, so that the database alone, or a backup of it, gives nothing away.
+The key lies in its own file, or is given by the configuration, so that the database alone, or a
+backup of it, gives nothing away.
 """
 
 from __future__ import annotations
@@ -32,14 +33,14 @@ _CHECK = ("check", "certferry")
 
 
 class Sealing:
-    """Seals and opens secrets with the key of a file.
+    """Seals and opens secrets with the key of a file, or with one that is given.
 
     What a secret is bound to (its kind, lineage, fingerprint …) has to be said again to open it:
     a sealed text that is moved to another row stays shut there.
     """
 
-    def __init__(self, key_file: Path) -> None:
-        self._key_file = key_file
+    def __init__(self, key: Path | Secret) -> None:
+        self._source = key
 
     def seal(self, transaction: Transaction, secret: Secret, *bound_to: str) -> str:
         """Seal a secret inside a write. The first one ever makes the key file.
@@ -54,9 +55,13 @@ class Sealing:
         return Secret(self._decrypt(self._key(), sealed, bound_to))
 
     def must_open(self, database: Database) -> None:
-        """Raise `StateError` when the key file does not open what the database is sealed with."""
+        """Raise `StateError` when the key does not open what the database is sealed with."""
         for row in database.rows("SELECT sealed_check FROM sealing"):
             self.unseal(row["sealed_check"], *_CHECK)
+
+    def begin(self, transaction: Transaction) -> None:
+        """Store what only the key in force opens, unless it is there. Raises as `seal` does."""
+        self._key_in_force(transaction)
 
     def bind(self, transaction: Transaction, *bound_to: str) -> str:
         """Return the proof that a row was written here, inside a write. Raises as `seal` does."""
@@ -87,10 +92,13 @@ class Sealing:
         return key
 
     def _key(self) -> bytes:
-        return read_key(self._key_file)
+        if isinstance(self._source, Path):
+            return read_key(self._source)
+        return _given(self._source)
 
     def _make_key(self) -> None:
-        make_key(self._key_file)
+        if isinstance(self._source, Path):
+            make_key(self._source)
 
     def _encrypt(self, key: bytes, plain: str, bound_to: tuple[str, ...]) -> str:
         nonce = os.urandom(_NONCE_BYTES)
@@ -100,10 +108,7 @@ class Sealing:
     def _decrypt(self, key: bytes, sealed: str, bound_to: tuple[str, ...]) -> str:
         opened = self._opened(key, sealed, bound_to)
         if opened is None:
-            raise StateError(
-                Text("the key in {path} does not open what the state holds", path=self._key_file),
-                hint=way_out(self._key_file),
-            )
+            raise _other_key(self._source)
         return opened
 
     def _opened(self, key: bytes, sealed: str, bound_to: tuple[str, ...]) -> str | None:
@@ -113,6 +118,18 @@ class Sealing:
             return AESGCM(key).decrypt(nonce, rest, _associated(bound_to)).decode()
         except (InvalidTag, ValueError):
             return None
+
+
+def _other_key(source: Path | Secret) -> StateError:
+    if isinstance(source, Path):
+        return StateError(
+            Text("the key in {path} does not open what the state holds", path=source),
+            hint=way_out(source),
+        )
+    return StateError(
+        Text("`key` of [state] does not open what the state holds"),
+        hint=Text("give it the value that it has on the other hosts; nothing was changed"),
+    )
 
 
 def _associated(bound_to: tuple[str, ...]) -> bytes:
@@ -131,6 +148,21 @@ def make_key(path: Path) -> None:
     with translating_errors(path):
         make_directory(path.parent)
         make_file(path, encoded(secrets.token_bytes(KEY_BYTES)))
+
+
+def new_key() -> str:
+    """Return a new key as `key` of [state] has it."""
+    return encoded(secrets.token_bytes(KEY_BYTES)).decode().strip()
+
+
+def _given(key: Secret) -> bytes:
+    found = _decoded(key.reveal().encode())
+    if found is None:
+        raise StateError(
+            Text("`key` of [state] is not a key: {count} bytes in base64", count=KEY_BYTES),
+            hint=Text("`certferry state key` prints a new one, for a new state"),
+        )
+    return found
 
 
 def encoded(key: bytes) -> bytes:
@@ -170,13 +202,18 @@ def _read(path: Path) -> bytes:
 
 
 def _decode(content: bytes, path: Path) -> bytes:
+    key = _decoded(content)
+    if key is None:
+        raise _no_key(path)
+    return key
+
+
+def _decoded(content: bytes) -> bytes | None:
     try:
         key = base64.b64decode(content.strip(), validate=True)
     except binascii.Error:
-        key = b""
-    if len(key) != KEY_BYTES:
-        raise _no_key(path)
-    return key
+        return None
+    return key if len(key) == KEY_BYTES else None
 
 
 def _no_key(path: Path) -> StateError:

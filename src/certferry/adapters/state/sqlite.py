@@ -25,7 +25,8 @@ from certferry.adapters.state.database import (
 from certferry.adapters.state.failures import PRIMARY, takes_no_writes, translating_errors
 from certferry.adapters.state.leases import HostState, LeaseLocks
 from certferry.adapters.state.sealing import Sealing, make_directory, make_file
-from certferry.errors import StateError, StateUnavailable
+from certferry.core.secret import Secret
+from certferry.errors import ConfigError, StateError, StateUnavailable
 from certferry.file_trust import must_be_trusted
 from certferry.ports.state import StateStore
 from certferry.text import Text
@@ -138,6 +139,8 @@ class SqliteDatabase:
         with translating_errors(self.place):
             return self._patiently(partial(self._carry_out, "BEGIN IMMEDIATE", function))
 
+    change_schema = run
+
     def _carry_out(self, begin: str, function: Callable[[_SqliteTransaction], T]) -> T:
         with self._own() as connection:
             try:
@@ -239,7 +242,7 @@ _LEASES = "-leases"
 files beside it."""
 
 
-def connect(url: str, key_file: Path, host: str, *, reads_only: bool) -> StateStore:
+def connect(url: str, key: Path | Secret, host: str, *, reads_only: bool) -> StateStore:
     """See `connect.connect`; three slashes stand before the path, which may begin with a fourth.
 
     What is made can be read by its owner only: directories 0700, files 0600. A file belongs to one
@@ -248,7 +251,7 @@ def connect(url: str, key_file: Path, host: str, *, reads_only: bool) -> StateSt
     path = Path(url.removeprefix(_SCHEME))
     with translating_errors(path):
         is_made = not reads_only or _is_made(path)
-    sealing = Sealing(key_file)
+    sealing = Sealing(key)
     if not is_made:
         return _state(InMemory(path, empty(host)), sealing)
     try:
@@ -262,6 +265,24 @@ def connect(url: str, key_file: Path, host: str, *, reads_only: bool) -> StateSt
             raise
         # Just then an operator wants to look.
         return _state(as_it_is, sealing, problem)
+
+
+def prepare(url: str, key: Path | Secret, host: str, *, init: bool) -> bool:
+    """See `connect.prepare`."""
+    path = Path(url.removeprefix(_SCHEME))
+    with translating_errors(path):
+        is_made = _is_made(path) and bool(path.stat().st_size)
+    if not (is_made or init):
+        raise ConfigError(
+            Text("there is no state at {path}", path=path),
+            hint=Text("the first `certferry sync` makes it, and so does `certferry state init`"),
+        )
+    is_whole = False
+    if is_made:
+        with closing(SqliteDatabase(path)) as database:
+            is_whole = is_migrated(database)
+    connect(url, key, host, reads_only=False).close()
+    return not is_whole
 
 
 def in_memory() -> StateStore:

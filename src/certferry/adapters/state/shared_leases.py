@@ -1,0 +1,240 @@
+"""The leases and the runs in progress of several hosts: each lease has an end by the database's
+clock, which its holder moves on while it works.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from certferry.adapters.state.columns import Value, from_moment, to_moment
+from certferry.adapters.state.database import Database, Row, Transaction
+from certferry.adapters.state.fencing import taken_over
+from certferry.adapters.state.leases import BEGUN_RUNS, held_by_another, new_holder
+from certferry.adapters.state.sealing import Sealing
+from certferry.adapters.state.store import SqlState
+from certferry.core.observed.records import BegunRun
+from certferry.errors import LeaseHeld, LeaseLost, StateError, StateUnavailable
+from certferry.ports.state import Lease
+from certferry.text import Text
+
+LENGTH = timedelta(minutes=2)
+"""How long a lease is in force after its holder's last word: what a dead host costs."""
+
+_RENEWALS = 3
+"""In the length of a lease: one may be missed without harm."""
+
+# `clock_timestamp`, since `now` stands still in a transaction, and would be old after a wait.
+_FORM = '\'YYYY-MM-DD"T"HH24:MI:SS.US"Z"\''
+_NOW = f"to_char(clock_timestamp() AT TIME ZONE 'UTC', {_FORM})"
+_END = (
+    "to_char((clock_timestamp() + CAST(? AS DOUBLE PRECISION) * INTERVAL '1 second')"
+    f" AT TIME ZONE 'UTC', {_FORM})"
+)
+
+# A row that is taken already is this holder's when the answer to its first asking was lost.
+_TAKE = (
+    "INSERT INTO lease AS held (lineage, token, holder, since, until)"  # noqa: S608 - constants of this module
+    f" VALUES (?, 1, ?, ?, {_END}) ON CONFLICT (lineage) DO UPDATE SET"
+    " token = CASE WHEN held.holder = excluded.holder THEN held.token ELSE held.token + 1 END,"
+    f" holder = excluded.holder, since = excluded.since, until = {_END}"
+    f" WHERE held.holder IS NULL OR held.until <= {_NOW} OR held.holder = excluded.holder"
+    " RETURNING token, until"
+)
+_THIS = "lineage = ? AND holder = ? AND token = ?"
+_RENEW = (
+    f"UPDATE lease SET until = {_END}"  # noqa: S608 - constants of this module
+    f" WHERE until > {_NOW} AND ({{these}}) RETURNING lineage, holder, token"
+)
+_RELEASE = (
+    "UPDATE lease SET holder = NULL, since = NULL, until = NULL WHERE {these} RETURNING token"
+)
+_UNENDED = (
+    "WHERE host = ? AND NOT EXISTS (SELECT 1 FROM lease WHERE holder IS NOT NULL"  # noqa: S608 - constants of this module
+    f" AND until > {_NOW} AND lineage = ? || begun_run.number) ORDER BY began_at"
+)
+
+
+class SharedDatabase(Database, Protocol):
+    """A database that other hosts write to as well."""
+
+    def repeat(self, statement: str, *values: Value) -> Sequence[Row]:
+        """Carry out one statement by itself, perhaps twice."""
+
+
+def passed() -> float:
+    """Return the seconds of a clock that no setting of the time moves, and that goes on while the
+    machine sleeps, where the system has one.
+    """
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
+class SharedState(SqlState):
+    """See `StateStore`: a state that several hosts share.
+
+    A thread renews every lease that is held, in one statement, until the store is closed. A process
+    that is killed, or frozen for longer than `length`, loses its leases; what it writes then is
+    fenced. The clock of the host decides nothing: `passed` only measures how old a renewal is.
+    """
+
+    def __init__(
+        self,
+        database: SharedDatabase,
+        sealing: Sealing,
+        host: str,
+        length: timedelta = LENGTH,
+        clock: Callable[[], float] = passed,
+    ) -> None:
+        super().__init__(database, sealing, host)
+        self._shared = database
+        self._length = length.total_seconds()
+        self._passed = clock
+        self._held: dict[tuple[str, str, int], float] = {}
+        self._guard = threading.Lock()
+        self._is_closed = threading.Event()
+        self._renewing: threading.Thread | None = None
+
+    def acquire(self, lineage: str, now: datetime) -> Lease:
+        """See `LeaseStore.acquire`."""
+        holder, asked = new_holder(self.host), self._passed()
+        since, length = from_moment(now), str(self._length)
+        rows = self._shared.repeat(_TAKE, lineage, holder, since, length, length)
+        if not rows:
+            raise held_by_another(self._database, lineage)
+        lease = Lease(lineage, holder, rows[0]["token"], to_moment(rows[0]["until"]))
+        with self._guard:
+            self._held[_key(lease)] = asked
+            self._begin_renewing()
+        return lease
+
+    def extend(self, lease: Lease) -> None:
+        """See `LeaseStore.extend`: renew it, and never trust an answer that took too long."""
+        while True:
+            asked = self._passed()
+            try:
+                is_renewed = self._renew([_key(lease)])
+            except StateUnavailable as problem:
+                if self._age(lease) <= self._length / 2:
+                    raise
+                raise _not_renewed(lease, problem) from problem
+            if not is_renewed:
+                raise taken_over(lease)
+            if self._passed() - asked <= self._length / 2:
+                return
+
+    def release(self, lease: Lease) -> None:
+        """See `LeaseStore.release`."""
+        with self._guard:
+            self._held.pop(_key(lease), None)
+        self._shared.repeat(_RELEASE.format(these=_THIS), *_key(lease))
+
+    def begin_run(self, now: datetime) -> BegunRun:
+        """See `LeaseStore.begin_run`: it has a lease, like a lineage."""
+        number = 1
+        while True:
+            with suppress(LeaseHeld):
+                self.acquire(f"{self._run_name}{number}", now)
+                break
+            number += 1
+        run = BegunRun(number, now, platform.node(), os.getpid())
+
+        def begin(transaction: Transaction) -> None:
+            for left in BEGUN_RUNS.found(transaction, _UNENDED, self.host, self._run_name):
+                transaction.remove("begun_run", host=self.host, number=left.number)
+            BEGUN_RUNS.save(transaction, run, host=self.host)
+
+        self._database.run(begin)
+        return run
+
+    def end_run(self, run: BegunRun) -> None:
+        """See `LeaseStore.end_run`."""
+        self._database.run(lambda one: one.remove("begun_run", host=self.host, number=run.number))
+        name = f"{self._run_name}{run.number}"
+        with self._guard:
+            held = [key for key in self._held if key[0] == name]
+        for key in held:
+            self.release(Lease(*key))
+
+    def unended_runs(self) -> tuple[BegunRun, ...]:
+        """See `LeaseStore.unended_runs`: a run is known to be gone when its lease has ended."""
+        return BEGUN_RUNS.found(self._database, _UNENDED, self.host, self._run_name)
+
+    @property
+    def _run_name(self) -> str:
+        return f"\1run {self.host} "  # no lineage is called so
+
+    def close(self) -> None:
+        """See `StateStore.close`. Where the database does not answer, the leases end by time."""
+        self._is_closed.set()
+        with self._guard:
+            held, renewing = list(self._held), self._renewing
+            self._held.clear()
+        if renewing is not None:
+            renewing.join(self._length)
+        if held:
+            with suppress(StateError):
+                self._shared.repeat(_RELEASE.format(these=_any(held)), *_flat(held))
+        super().close()
+
+    def _age(self, lease: Lease) -> float:
+        with self._guard:
+            return self._passed() - self._held.get(_key(lease), 0.0)
+
+    def _begin_renewing(self) -> None:
+        if self._renewing is None and not self._is_closed.is_set():
+            self._renewing = threading.Thread(target=self._keep, name="leases", daemon=True)
+            self._renewing.start()
+
+    def _keep(self) -> None:
+        """Renew what is held until the store is closed; after a failure, sooner again."""
+        pause = self._length / _RENEWALS
+        while not self._is_closed.wait(pause):
+            with self._guard:
+                held = list(self._held)
+            pause = self._length / _RENEWALS
+            try:
+                if held:
+                    self._renew(held)
+            except StateError:  # the next write of a holder reports it
+                pause /= 4
+
+    def _renew(self, held: Sequence[tuple[str, str, int]]) -> bool:
+        """Renew leases that are in force; return whether all are."""
+        asked = self._passed()
+        query = _RENEW.format(these=_any(held))
+        rows = self._shared.repeat(query, str(self._length), *_flat(held))
+        renewed = {(row["lineage"], row["holder"], row["token"]) for row in rows}
+        with self._guard:
+            for key in held:
+                if key in self._held:
+                    self._held[key] = asked if key in renewed else self._held[key]
+        return renewed == set(held)
+
+
+def _key(lease: Lease) -> tuple[str, str, int]:
+    return lease.lineage, lease.holder, lease.token
+
+
+def _any(held: Sequence[object]) -> str:
+    return " OR ".join([f"({_THIS})"] * len(held))
+
+
+def _flat(held: Sequence[tuple[str, str, int]]) -> list[Value]:
+    return [value for key in held for value in key]
+
+
+def _not_renewed(lease: Lease, problem: StateUnavailable) -> LeaseLost:
+    return LeaseLost(
+        Text(
+            "{lineage}: the lease could not be renewed: {problem}",
+            lineage=lease.lineage,
+            problem=problem.message,
+        ),
+        hint=Text("another host may go on with it; the next run sees how far it is"),
+    )

