@@ -9,7 +9,7 @@ import random
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
@@ -18,7 +18,6 @@ from typing import Any, TypeVar
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import Conninfo, TransactionStatus
-from psycopg.rows import DictRow, dict_row
 
 from certferry.adapters.state.columns import Value
 from certferry.adapters.state.database import (
@@ -101,7 +100,30 @@ def _statements(script: str) -> Iterator[str]:
     yield _IN_SHARED.sub(lambda found: _WORDS[found[0]], script)
 
 
-class _Connection(psycopg.Connection[DictRow]):
+class _Row:
+    """See `Row`."""
+
+    __slots__ = ("_places", "_values")
+
+    def __init__(self, values: Sequence[Any], places: Mapping[str, int]) -> None:
+        self._values = values
+        self._places = places
+
+    def __getitem__(self, column: str) -> Any:
+        return self._values[self._places[column]]
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._values)
+
+
+def _rows_of(cursor: psycopg.Cursor[Any]) -> Callable[[Sequence[Any]], _Row]:
+    """Return what makes rows of a result's values (psycopg, "Row factories")."""
+    columns = [column.name for column in cursor.description or ()]
+    places = {name: place for place, name in enumerate(columns)}
+    return lambda values: _Row(values, places)
+
+
+class _Connection(psycopg.Connection[_Row]):
     """One that waits for no answer for ever."""
 
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
@@ -115,7 +137,7 @@ class _PostgresqlTransaction(Transaction):
     def __init__(self, connection: _Connection) -> None:
         self._connection = connection
 
-    def rows(self, query: str, *values: Value) -> list[DictRow]:
+    def rows(self, query: str, *values: Value) -> list[_Row]:
         """See `Reader.rows`."""
         return self._connection.execute(_to_positional(query), values).fetchall()
 
@@ -163,11 +185,11 @@ class PostgresqlDatabase:
         self._has_connected = False
         self._closed = False
 
-    def rows(self, query: str, *values: Value) -> list[DictRow]:
+    def rows(self, query: str, *values: Value) -> list[_Row]:
         """See `Reader.rows`."""
         return self.repeat(query, *values)
 
-    def repeat(self, statement: str, *values: Value) -> list[DictRow]:
+    def repeat(self, statement: str, *values: Value) -> list[_Row]:
         """Carry out one statement that may be carried out twice, by itself: its answer may have
         been lost.
         """
@@ -274,7 +296,7 @@ class PostgresqlDatabase:
             **{**self._parameters, **secret},
             autocommit=True,  # transactions are begun where `run` says so
             prepare_threshold=None,  # a statement that is prepared stays behind in a pooler
-            row_factory=dict_row,
+            row_factory=_rows_of,
         )
         try:
             _must_be_usable(connection, self.place)
