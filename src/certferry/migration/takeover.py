@@ -16,16 +16,7 @@ from certferry.core.certificates.certificate import (
     CertificateBundle,
     KeyType,
 )
-from certferry.core.discovery.proposal import (
-    LeftOut,
-    Places,
-    Proposal,
-    ProposedCertificate,
-    ProposedDeployment,
-    fitness,
-    not_served,
-    with_domains,
-)
+from certferry.core.discovery import proposal as proposals
 from certferry.core.observed.records import HistoryEntry
 from certferry.migration.home import Installed, OldCertificate, OldHook
 from certferry.ports.state import Lease, StateStore
@@ -33,8 +24,8 @@ from certferry.text import Text
 
 
 def one_for_each_directory(
-    certificates: Sequence[ProposedCertificate],
-) -> list[ProposedCertificate]:
+    certificates: Sequence[proposals.ProposedCertificate],
+) -> list[proposals.ProposedCertificate]:
     """Leave each directory to its youngest certificate, which was copied there last."""
     owners = {
         deployment.directory: one
@@ -53,11 +44,13 @@ def one_for_each_directory(
     return kept
 
 
-def without_duplicates(certificates: Sequence[ProposedCertificate], places: Places) -> Proposal:
+def without_duplicates(
+    certificates: Sequence[proposals.ProposedCertificate], places: proposals.Places
+) -> proposals.Proposal:
     """Leave out a certificate that is for the same names as another, and deployed nowhere."""
     first = {frozenset(one.covered): one for one in sorted(certificates, key=_rank)}
-    kept: list[ProposedCertificate] = []
-    idle: list[LeftOut] = []
+    kept: list[proposals.ProposedCertificate] = []
+    idle: list[proposals.LeftOut] = []
     for one in certificates:
         other = first[frozenset(one.covered)]
         # Without a target nothing is known of what is served.
@@ -65,17 +58,17 @@ def without_duplicates(certificates: Sequence[ProposedCertificate], places: Plac
             kept.append(one)
         else:
             reason = Text("{other} is for the same names, and goes first", other=other.lineage)
-            idle.append(LeftOut(one.lineage, reason, one))
-    return Proposal(tuple(kept), tuple(idle))
+            idle.append(proposals.LeftOut(one.lineage, reason, one))
+    return proposals.Proposal(tuple(kept), tuple(idle))
 
 
-def _age(one: ProposedCertificate) -> tuple[float, str]:
+def _age(one: proposals.ProposedCertificate) -> tuple[float, str]:
     begin = 0.0 if one.adopts is None else one.adopts.certificate.not_before.timestamp()
     return begin, one.lineage
 
 
-def _rank(one: ProposedCertificate) -> tuple[bool, tuple[bool, int, float], str]:
-    return bool(one.deployments), fitness(one, ""), one.lineage
+def _rank(one: proposals.ProposedCertificate) -> tuple[bool, tuple[bool, int, float], str]:
+    return bool(one.deployments), proposals.fitness(one, ""), one.lineage
 
 
 _READ_AND_WRITE = 0o664  # without the right to write for all
@@ -88,26 +81,28 @@ _NAMES = (FULLCHAIN, PRIVKEY, CERT, CHAIN)
 
 def propose_takeover(
     found: Sequence[OldCertificate],
-    places: Places,
+    places: proposals.Places,
     client: str,
     wanted: Collection[str] | None = None,
     *,
     keep_client: bool,
-) -> Proposal:
+) -> proposals.Proposal:
     """Propose to issue another client's certificates here, or to import them from it."""
     certificates = [
         _imported(one, places, client) if keep_client else _taken_over(one, places, client)
         for one in found
     ]
     certificates = one_for_each_directory(certificates)
-    proposal = without_duplicates(with_domains(certificates, places, wanted), places)
+    proposal = without_duplicates(proposals.with_domains(certificates, places, wanted), places)
     if wanted is None:
         return proposal
-    others = not_served(proposal.certificates, places, wanted)
+    others = proposals.not_served(proposal.certificates, places, wanted)
     return replace(proposal, left_out=(*proposal.left_out, *others))
 
 
-def _imported(one: OldCertificate, places: Places, client: str, *why: Text) -> ProposedCertificate:
+def _imported(
+    one: OldCertificate, places: proposals.Places, client: str, *why: Text
+) -> proposals.ProposedCertificate:
     remarks = list(why)
     for hook in one.installed.runs:
         if hook.goes_to_qiniu and places.target:  # certferry does that, too
@@ -116,12 +111,14 @@ def _imported(one: OldCertificate, places: Places, client: str, *why: Text) -> P
                 " `certferry hook {client}` instead"
             )
             remarks.append(remark.filled(client=client, program=hook.program))
-    return ProposedCertificate(
+    return proposals.ProposedCertificate(
         one.lineage, files=one.files, remarks=tuple(remarks), adopts=one.bundle
     )
 
 
-def _taken_over(one: OldCertificate, places: Places, client: str) -> ProposedCertificate:
+def _taken_over(
+    one: OldCertificate, places: proposals.Places, client: str
+) -> proposals.ProposedCertificate:
     obstacle = _why_not_issued(one, places)
     if obstacle is not None:
         why = Text("{client} goes on renewing it, since certferry cannot prove its names: {reason}")
@@ -129,12 +126,12 @@ def _taken_over(one: OldCertificate, places: Places, client: str) -> ProposedCer
     directory = one.installed.directory
     reload = _reload(one.installed, places) if directory else ""
     remarks = [*_copies_no_more(one.installed, directory)]
-    deployments: tuple[ProposedDeployment, ...] = ()
+    deployments: tuple[proposals.ProposedDeployment, ...] = ()
     if directory:
         deployments = (_in_files(one.installed, directory, reload),)
         remarks += _changes_of_access(one.installed, reload)
     remarks += _runs_no_more(one.installed, reload, places, client)
-    return ProposedCertificate(
+    return proposals.ProposedCertificate(
         one.lineage,
         one.names,
         places.dns,
@@ -145,7 +142,7 @@ def _taken_over(one: OldCertificate, places: Places, client: str) -> ProposedCer
     )
 
 
-def _why_not_issued(one: OldCertificate, places: Places) -> Text | None:
+def _why_not_issued(one: OldCertificate, places: proposals.Places) -> Text | None:
     if not places.dns:
         return Text("no DNS account is known")
     for name in one.names:
@@ -155,14 +152,14 @@ def _why_not_issued(one: OldCertificate, places: Places) -> Text | None:
     return None
 
 
-def _in_files(theirs: Installed, directory: str, reload: str) -> ProposedDeployment:
+def _in_files(theirs: Installed, directory: str, reload: str) -> proposals.ProposedDeployment:
     """Return the deployment to the copies, for the same readers as far as can be declared."""
     access = replace(
         theirs.access,
         mode=theirs.access.mode & _READ_AND_WRITE | stat.S_IRUSR,
         key_mode=theirs.access.key_mode & _READ_AND_WRITE & ~_OTHERS | stat.S_IRUSR,
     )
-    return ProposedDeployment("files", None, directory, reload, access)
+    return proposals.ProposedDeployment("files", None, directory, reload, access)
 
 
 def _changes_of_access(theirs: Installed, reload: str) -> Iterator[Text]:
@@ -192,14 +189,16 @@ def _copies_no_more(theirs: Installed, directory: str) -> Iterator[Text]:
         )
 
 
-def _reload(theirs: Installed, places: Places) -> str:
+def _reload(theirs: Installed, places: proposals.Places) -> str:
     """Return what goes on being run: a program that deploys to Qiniu only if certferry does not."""
     hook = OldHook(theirs.reload)
     ends = hook.calls_certferry or (hook.goes_to_qiniu and places.target)
     return "" if ends else theirs.reload
 
 
-def _runs_no_more(theirs: Installed, reload: str, places: Places, client: str) -> Iterator[Text]:
+def _runs_no_more(
+    theirs: Installed, reload: str, places: proposals.Places, client: str
+) -> Iterator[Text]:
     for hook in theirs.runs:
         if hook.is_ours_alone or hook.command == reload:
             continue

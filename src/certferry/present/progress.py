@@ -10,18 +10,9 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
+from certferry.core import events
 from certferry.core.assessment.status import LineageStatus, Standing
 from certferry.core.discovery.watched import HostObservation
-from certferry.core.events import (
-    Activity,
-    Asking,
-    Begun,
-    Counted,
-    Event,
-    Happened,
-    LineageEnded,
-    StepEnded,
-)
 from certferry.core.planning.plan import Plan, Weight
 from certferry.core.planning.report import Outcome, StepOutcome, SyncReport
 from certferry.core.reasons import ReasonCode
@@ -69,8 +60,8 @@ def progress_on_stdout(console: Console, verbosity: Verbosity) -> Progress:
 def progress_lines(console: Console) -> Progress:
     """Print a run on stderr, a line for each thing that happens, but for what is unchanged."""
 
-    def print_event(event: Activity | StepEnded, words: str) -> None:
-        if isinstance(event, StepEnded) and event.outcome.outcome is Outcome.UNCHANGED:
+    def print_event(event: events.Activity | events.StepEnded, words: str) -> None:
+        if isinstance(event, events.StepEnded) and event.outcome.outcome is Outcome.UNCHANGED:
             return
         with contextlib.suppress(OSError, ValueError):  # whatever has become of stderr
             console.print_stderr([line(words)])
@@ -95,21 +86,29 @@ def _also_logged(shown: Progress, run_log: RunLog) -> Progress:
 class _Once:
     """Passes on in words what is new: a wait when it begins or changes, not at each observation."""
 
-    def __init__(self, voice: Voice, pass_on: Callable[[Activity | StepEnded, str], None]) -> None:
+    def __init__(
+        self, voice: Voice, pass_on: Callable[[events.Activity | events.StepEnded, str], None]
+    ) -> None:
         self._voice = voice
         self._pass_on = pass_on
         self._passed: dict[Hashable, str] = {}
         self._lock = threading.Lock()
 
-    def __call__(self, event: Event) -> None:
+    def __call__(self, event: events.Event) -> None:
         """See `ports.progress.Progress`."""
         match event:
-            case Happened() | Begun() | Asking() | Counted() | LineageEnded():
+            case (
+                events.Happened()
+                | events.Begun()
+                | events.Asking()
+                | events.Counted()
+                | events.LineageEnded()
+            ):
                 return  # part of a step, or for a display alone
-            case Activity():
+            case events.Activity():
                 subject: Hashable = (event.lineage, None)
                 words = f"{event.lineage}: {self._voice.say_on_one_line(event.what)}"
-            case StepEnded():
+            case events.StepEnded():
                 subject = (event.lineage, event.outcome.key)
                 words = in_one_line(event.lineage, event.outcome, self._voice)
         with self._lock:
@@ -122,36 +121,36 @@ _FAILED = {Outcome.FAILED, Outcome.REFUSED}
 _WRONG = {Standing.FAILED, Standing.UNKNOWN}
 
 
-def of_event(event: Event, at: datetime, voice: Voice) -> dict[str, object]:
+def of_event(event: events.Event, at: datetime, voice: Voice) -> dict[str, object]:
     """Return an event for programs, in the shape of a line of the JSON log."""
     return entry_of(event).document(at, voice)
 
 
-def entry_of(event: Event, words: str | None = None) -> Entry:
+def entry_of(event: events.Event, words: str | None = None) -> Entry:
     """Return an event as an entry; `words` say it in one line for a person."""
     match event:
-        case Activity():
+        case events.Activity():
             return Entry("activity", event.what, lineage=event.lineage, words=words)
-        case StepEnded():
+        case events.StepEnded():
             return _of_step(event.lineage, event.outcome, words)
-        case Happened():
+        case events.Happened():
             more = {"happened": event.event, "facts": dict(event.facts)}
             return Entry("happened", verbatim(event.event), lineage=event.lineage, more=more)
-        case Asking():
+        case events.Asking():
             return Entry("asking", event.what, lineage=event.lineage)
-        case Counted():
+        case events.Counted():
             counts: dict[str, object] = {"done": event.done, "all": event.all}
             return Entry("counted", verbatim(""), lineage=event.lineage, more=counts)
-        case Begun():
+        case events.Begun():
             return Entry("begun", verbatim(""), more={"count": event.count})
-        case LineageEnded():
+        case events.LineageEnded():
             return Entry("ended", verbatim(""), lineage=event.lineage)
 
 
-def log_event(event: Activity | StepEnded, words: str, log: RunLog) -> None:
+def log_event(event: events.Activity | events.StepEnded, words: str, log: RunLog) -> None:
     """Write what happens in a run, and what to send to the support of a target that is stuck."""
     log.write(entry_of(event, words))
-    step = event.outcome if isinstance(event, StepEnded) else None
+    step = event.outcome if isinstance(event, events.StepEnded) else None
     if step is not None and isinstance(step.error, TargetStuck):
         written = " ".join(ticket(step.error.ticket).splitlines())
         said = Text("ticket for the support of {target}:", target=step.target)

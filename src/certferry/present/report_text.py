@@ -8,16 +8,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from certferry.core.certificates.certificate import first_of, short
+from certferry.core.planning import report as reports
 from certferry.core.planning.plan import Action, Plan
-from certferry.core.planning.report import (
-    BOUND,
-    SEEN,
-    LineageReport,
-    Outcome,
-    StepKey,
-    StepOutcome,
-    SyncReport,
-)
 from certferry.present import plan_text
 from certferry.present.language import WORDS, Voice, at_target, certificate_count, once, one_or_many
 from certferry.present.layout import Line, Span, Tone, line, padded
@@ -28,7 +20,7 @@ _FEW = 3
 """Certificates, and domains of one, of which each has its lines, whatever became of it."""
 
 _ROLLOUT = {Action.DEPLOY, Action.VERIFY}
-_USUAL = (BOUND, SEEN)
+_USUAL = (reports.BOUND, reports.SEEN)
 """What is said of a step that went as most do."""
 
 OUTCOME = 9
@@ -38,24 +30,26 @@ BELOW = len(INDENT) + VERB + 1 + OUTCOME + 1
 """Cells before what a step is about."""
 
 _TONES = {
-    Outcome.FAILED: Tone.BAD,
-    Outcome.REFUSED: Tone.BAD,
-    Outcome.SKIPPED: Tone.PENDING,
-    Outcome.WAITING: Tone.PENDING,
-    Outcome.DONE: Tone.GOOD,
-    Outcome.UNCHANGED: Tone.FAINT,
+    reports.Outcome.FAILED: Tone.BAD,
+    reports.Outcome.REFUSED: Tone.BAD,
+    reports.Outcome.SKIPPED: Tone.PENDING,
+    reports.Outcome.WAITING: Tone.PENDING,
+    reports.Outcome.DONE: Tone.GOOD,
+    reports.Outcome.UNCHANGED: Tone.FAINT,
 }
 """The worst first."""
 
 
-def lines(report: SyncReport, voice: Voice, undeclared_of: str | None = None) -> Iterator[Line]:
+def lines(
+    report: reports.SyncReport, voice: Voice, undeclared_of: str | None = None
+) -> Iterator[Line]:
     """Write a report, of what a client has handed over and no table declares, too."""
     yield from lineages(report, voice)
     yield from _not_written_down(report, voice)
     yield line(voice.say(_conclusion(report, undeclared_of)))
 
 
-def lineages(report: SyncReport, voice: Voice) -> Iterator[Line]:
+def lineages(report: reports.SyncReport, voice: Voice) -> Iterator[Line]:
     """Write each lineage's steps; those of many that went well together, by their numbers."""
     well = [lineage for lineage in report.lineages if _is_plainly_well(lineage)]
     if len(well) > _FEW:
@@ -67,50 +61,50 @@ def lineages(report: SyncReport, voice: Voice) -> Iterator[Line]:
         yield line()
 
 
-def what_is_wrong(report: SyncReport, voice: Voice) -> Iterator[Line]:
+def what_is_wrong(report: reports.SyncReport, voice: Voice) -> Iterator[Line]:
     """Write what failed or was refused, and nothing else."""
     yield from _not_written_down(report, voice)
     for lineage in report.lineages:
         for step in lineage.outcomes:
-            if step.outcome in {Outcome.FAILED, Outcome.REFUSED}:
+            if step.outcome in {reports.Outcome.FAILED, reports.Outcome.REFUSED}:
                 yield from voice.error(in_one_line(lineage.lineage, step, voice))
                 yield from voice.hint(step.hint)
 
 
-def _not_written_down(report: SyncReport, voice: Voice) -> Iterator[Line]:
+def _not_written_down(report: reports.SyncReport, voice: Voice) -> Iterator[Line]:
     if report.problem is not None:
         said = Text("could not record the end of the run: {problem}")
         yield from voice.error(said.filled(problem=report.problem.message))
         yield from voice.hint(report.problem.hint)
 
 
-def in_one_line(lineage: str, step: StepOutcome, voice: Voice) -> str:
+def in_one_line(lineage: str, step: reports.StepOutcome, voice: Voice) -> str:
     """Write one outcome by itself: `img: deploy waiting: qiniu → img.example.com: …`."""
     detail = once(lineage, subject_and_detail(step, voice)).replace("\n", " ")
     return f"{lineage}: {voice.word(step.word)} {voice.word(step.outcome)}: {detail}"
 
 
-def head_of(step: StepOutcome, voice: Voice) -> Line:
+def head_of(step: reports.StepOutcome, voice: Voice) -> Line:
     """Write which step it was and how it ended, in columns."""
     outcome = Span(f"{padded(voice.word(step.outcome), OUTCOME)} ", _TONES[step.outcome])
     return line(f"{INDENT}{padded(voice.word(step.word), VERB)} ", outcome)
 
 
-def subject_and_detail(step: StepOutcome, voice: Voice) -> str:
+def subject_and_detail(step: reports.StepOutcome, voice: Voice) -> str:
     """Name what the step was about, then what became of it."""
     detail = once(step.domain or step.target, voice.say(step.detail))
     subject = _subject(step)
     return detail if subject is None else f"{voice.say(subject)}: {detail}"
 
 
-def _lines(lineage: LineageReport, voice: Voice) -> Iterator[Line]:
+def _lines(lineage: reports.LineageReport, voice: Voice) -> Iterator[Line]:
     if not lineage.was_observed:
         not_looked_at = Span(voice.say(Text("not looked at")), Tone.PENDING)
         yield line(Span(lineage.lineage, Tone.STRONG), ": ", not_looked_at)
         return
     worst = worst_of(lineage.outcomes)
     said = voice.word(worst)
-    if worst is Outcome.SKIPPED and any(map(_was_stopped, lineage.outcomes)):
+    if worst is reports.Outcome.SKIPPED and any(map(_was_stopped, lineage.outcomes)):
         said = voice.say(Text("stopped"))  # an order may go on: nothing was passed over
     yield line(Span(lineage.lineage, Tone.STRONG), ": ", Span(said, _TONES[worst]))
     folded = _folded(lineage.outcomes, voice)
@@ -128,11 +122,11 @@ def _lines(lineage: LineageReport, voice: Voice) -> Iterator[Line]:
         yield from voice.hint(step.hint, BELOW)
 
 
-def _was_stopped(step: StepOutcome) -> bool:
-    return step.action is None and step.outcome is Outcome.SKIPPED
+def _was_stopped(step: reports.StepOutcome) -> bool:
+    return step.action is None and step.outcome is reports.Outcome.SKIPPED
 
 
-def _is_plainly_well(lineage: LineageReport) -> bool:
+def _is_plainly_well(lineage: reports.LineageReport) -> bool:
     """Return whether there is nothing to say of a lineage that is not said of others too."""
     return (
         lineage.ok
@@ -148,12 +142,12 @@ def _is_plainly_well(lineage: LineageReport) -> bool:
     )
 
 
-def _together(well: Sequence[LineageReport], voice: Voice) -> Iterator[Line]:
+def _together(well: Sequence[reports.LineageReport], voice: Voice) -> Iterator[Line]:
     steps = [step for lineage in well for step in lineage.outcomes]
     worst = worst_of(steps)
     count = voice.say(Text("{count} certificates", count=len(well)))
     yield line(Span(count, Tone.STRONG), ": ", Span(voice.word(worst), _TONES[worst]))
-    others: dict[tuple[Action | None, Outcome], list[StepOutcome]] = {}
+    others: dict[tuple[Action | None, reports.Outcome], list[reports.StepOutcome]] = {}
     for step in steps:
         if step.action not in _ROLLOUT:
             others.setdefault((step.action, step.outcome), []).append(step)
@@ -169,42 +163,48 @@ def _domains(domains: Sequence[object], details: Sequence[str]) -> Text:
 
 
 def _by_details(
-    steps: Sequence[StepOutcome], voice: Voice
-) -> dict[tuple[str, ...], list[list[StepOutcome]]]:
+    steps: Sequence[reports.StepOutcome], voice: Voice
+) -> dict[tuple[str, ...], list[list[reports.StepOutcome]]]:
     """Return domains' steps that went well or wait, each domain's together, by what they say."""
-    by_domain: dict[StepKey, list[StepOutcome]] = {}
+    by_domain: dict[reports.StepKey, list[reports.StepOutcome]] = {}
     for step in steps:
-        is_well = step.outcome in {Outcome.DONE, Outcome.UNCHANGED, Outcome.WAITING}
+        is_well = step.outcome in {
+            reports.Outcome.DONE,
+            reports.Outcome.UNCHANGED,
+            reports.Outcome.WAITING,
+        }
         if is_well and step.hint is None and step.domain is not None and step.action in _ROLLOUT:
             by_domain.setdefault((Action.DEPLOY, step.target, step.domain), []).append(step)
-    alike: dict[tuple[str, ...], list[list[StepOutcome]]] = {}
+    alike: dict[tuple[str, ...], list[list[reports.StepOutcome]]] = {}
     for of_domain in by_domain.values():
         said = (once(step.domain, voice.say(step.detail)) for step in of_domain)
         alike.setdefault(tuple(said), []).append(of_domain)
     return alike
 
 
-def _folded(steps: Sequence[StepOutcome], voice: Voice) -> dict[StepKey, str | None]:
+def _folded(
+    steps: Sequence[reports.StepOutcome], voice: Voice
+) -> dict[reports.StepKey, str | None]:
     """Return the words for many alike domains, at the last one's step; `None` at the others."""
-    words: dict[StepKey, str | None] = {}
+    words: dict[reports.StepKey, str | None] = {}
     for details, domains in _by_details(steps, voice).items():
         if len(domains) > _FEW:
             words |= {step.key: None for of_domain in domains for step in of_domain}
             last, said = domains[-1][-1], _domains(domains, details)
-            if last.outcome is Outcome.WAITING:
+            if last.outcome is reports.Outcome.WAITING:
                 names = first_of([str(one[0].domain) for one in domains], _FEW)
                 said = Text("{said}: {names}", said=said, names=names)
             words[last.key] = voice.say(said)
     return words
 
 
-def worst_of(outcomes: Sequence[StepOutcome]) -> Outcome:
+def worst_of(outcomes: Sequence[reports.StepOutcome]) -> reports.Outcome:
     """Return the outcome that says most about the whole; nothing to do is `unchanged`."""
-    found = {step.outcome for step in outcomes if not step.notice} or {Outcome.UNCHANGED}
+    found = {step.outcome for step in outcomes if not step.notice} or {reports.Outcome.UNCHANGED}
     return next(outcome for outcome in _TONES if outcome in found)
 
 
-def _subject(step: StepOutcome) -> Text | None:
+def _subject(step: reports.StepOutcome) -> Text | None:
     if step.target is None:
         return None
     if step.action is Action.RETIRE and step.label is not None:
@@ -217,12 +217,12 @@ def _subject(step: StepOutcome) -> Text | None:
     return at_target(step.target, step.domain)
 
 
-def _conclusion(report: SyncReport, undeclared_of: str | None) -> Text:
+def _conclusion(report: reports.SyncReport, undeclared_of: str | None) -> Text:
     outcome, advice = _outcome(report), _how_to_go_on(report, undeclared_of)
     return outcome if advice is None else Text("{said} {advice}", said=outcome, advice=advice)
 
 
-def _outcome(report: SyncReport) -> Text:
+def _outcome(report: reports.SyncReport) -> Text:
     if not report.complete:
         return Text("Stopped.")
     if not report.lineages:
@@ -244,7 +244,7 @@ def _outcome(report: SyncReport) -> Text:
     return Text("{scope}: {counts}.", scope=scope, counts=_counts(report))
 
 
-def _how_to_go_on(report: SyncReport, undeclared_of: str | None) -> Text | None:
+def _how_to_go_on(report: reports.SyncReport, undeclared_of: str | None) -> Text | None:
     is_done = report.complete and report.ok
     if undeclared_of is not None and not is_done:
         return Text(
@@ -252,7 +252,11 @@ def _how_to_go_on(report: SyncReport, undeclared_of: str | None) -> Text | None:
             client=undeclared_of,
         )
     if report.complete:
-        return Text("Run `certferry sync` again to go on.") if report.any(Outcome.WAITING) else None
+        return (
+            Text("Run `certferry sync` again to go on.")
+            if report.any(reports.Outcome.WAITING)
+            else None
+        )
     if not report.renewing:
         return Text("The next `certferry sync` goes on from here.")
     return Text(
@@ -261,14 +265,18 @@ def _how_to_go_on(report: SyncReport, undeclared_of: str | None) -> Text | None:
     )
 
 
-def _counts(report: SyncReport) -> list[Text]:
+def _counts(report: reports.SyncReport) -> list[Text]:
     steps = [step for lineage in report.lineages for step in lineage.outcomes]
     found = Counter(step.outcome for step in steps)
     said = Text("{count} {outcome}")
-    return [said.filled(count=found[one], outcome=WORDS[one]) for one in Outcome if found[one]]
+    return [
+        said.filled(count=found[one], outcome=WORDS[one]) for one in reports.Outcome if found[one]
+    ]
 
 
-def rehearsal_lines(report: SyncReport, plans: Sequence[Plan], voice: Voice) -> Iterator[Line]:
+def rehearsal_lines(
+    report: reports.SyncReport, plans: Sequence[Plan], voice: Voice
+) -> Iterator[Line]:
     """Write how each rehearsed order ended, then the plans."""
     yield from lineages(report, voice)
     yield line(voice.say(_rehearsed(report)))
@@ -276,7 +284,7 @@ def rehearsal_lines(report: SyncReport, plans: Sequence[Plan], voice: Voice) -> 
     yield from plan_text.lines(plans, voice)
 
 
-def _rehearsed(report: SyncReport) -> Text:
+def _rehearsed(report: reports.SyncReport) -> Text:
     if not report.lineages:
         return Text(
             "Nothing was rehearsed: no certificate would be ordered (`--renew` orders all)."

@@ -7,14 +7,8 @@ from dataclasses import replace
 from datetime import datetime
 
 from certferry import errors
+from certferry.core.certificates import lineage as lineages
 from certferry.core.certificates.certificate import Certificate
-from certferry.core.certificates.lineage import (
-    Revocation,
-    RevocationReason,
-    Version,
-    is_in_progress,
-    version_for,
-)
 from certferry.core.desired.certificate import DesiredCertificate
 from certferry.core.events import Happened
 from certferry.core.planning.due import Times
@@ -93,7 +87,9 @@ def _steps_back(context: StepContext) -> list[Rollback]:
             if fingerprint in domain.withdrawn:
                 kept += 1
                 continue
-            previous = version_for(domain.withdrawn | {fingerprint}, observed.versions, now)
+            previous = lineages.version_for(
+                domain.withdrawn | {fingerprint}, observed.versions, now
+            )
             if previous is not None:
                 place, end = (deployment.target, domain.domain), previous.certificate.not_after
                 steps.append(Rollback(*place, BY_HAND, fingerprint, end, domain.kind))
@@ -151,12 +147,14 @@ def carry_over(old: str, new: str, certificate: Certificate, state: StateStore) 
 
 
 def to_revoke(
-    lineage: str, reason: RevocationReason, state: StateStore, now: datetime
-) -> list[Version]:
+    lineage: str, reason: lineages.RevocationReason, state: StateStore, now: datetime
+) -> list[lineages.Version]:
     """List what is to be revoked, what was begun first; else the newest, or all of its key."""
     versions = state.versions(lineage)
     begun = [
-        one for one in versions if is_in_progress(one.revocation, one.certificate.not_after, now)
+        one
+        for one in versions
+        if lineages.is_in_progress(one.revocation, one.certificate.not_after, now)
     ]
     newest = next(iter(begun or versions), None)
     if newest is None or newest.certificate.not_after <= now:
@@ -167,7 +165,7 @@ def to_revoke(
     if not begun and newest.revocation is not None:
         return []
     found = list(begun or [newest])
-    if reason is RevocationReason.KEY_COMPROMISE:
+    if reason is lineages.RevocationReason.KEY_COMPROMISE:
         key = state.bundle(lineage, newest.number).privkey_pem
         found += (
             one
@@ -182,22 +180,22 @@ def to_revoke(
 
 def revoke(
     lineage: str,
-    reason: RevocationReason,
+    reason: lineages.RevocationReason,
     *,
     state: StateStore,
     account_at: AccountAt,
     now: Clock,
     progress: Progress,
-) -> list[Version]:
+) -> list[lineages.Version]:
     """Revoke, and return what was revoked. What the CA may have done stays stored, and a later call
     asks again. Raises what `to_revoke` does, `LeaseHeld`, `IssuanceError` and `StateError`.
     """
     with held_lease(state, now, lineage) as lease:
         versions = to_revoke(lineage, reason, state, now())
         bundles = [state.bundle(lineage, version.number) for version in versions]
-        if versions and reason is RevocationReason.KEY_COMPROMISE:
+        if versions and reason is lineages.RevocationReason.KEY_COMPROMISE:
             state.drop_order(lease)  # it may be for this key
-        begun = Revocation(now(), reason, is_answered=False)
+        begun = lineages.Revocation(now(), reason, is_answered=False)
         for version in versions:
             state.save_revocation(lease, version.number, begun)
         for done, (version, bundle) in enumerate(zip(versions, bundles, strict=True)):
@@ -210,7 +208,7 @@ def revoke(
                     for one in versions[done:]:
                         state.save_revocation(lease, one.number, one.revocation)
                 raise
-            state.save_revocation(lease, version.number, Revocation(now(), reason))
+            state.save_revocation(lease, version.number, lineages.Revocation(now(), reason))
             facts = {
                 "fingerprint": version.fingerprint,
                 "serial": version.certificate.serial,

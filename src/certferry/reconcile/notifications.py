@@ -9,20 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 
-from certferry.core.assessment.notices import (
-    REFUSED,
-    ChannelState,
-    Dispatch,
-    Message,
-    Notice,
-    Notification,
-    Topic,
-    dispatch,
-    of_channel,
-    refused,
-    taken_back,
-    until_quiet,
-)
+from certferry.core.assessment import notices as notice_rules
 from certferry.errors import ConfigError, Reported
 from certferry.ports.http import NoAnswer
 from certferry.ports.notifier import AgainAt, Answered, Notifier, RefusedForGood, Sent
@@ -42,9 +29,9 @@ class Channel:
     """A channel: its topics, its words; `connect` raises `ConfigError` for wrong settings."""
 
     name: str
-    topics: frozenset[Topic]
+    topics: frozenset[notice_rules.Topic]
     connect: Callable[[], Notifier]
-    words: Callable[[Sequence[Notification]], Message]
+    words: Callable[[Sequence[notice_rules.Notification]], notice_rules.Message]
 
 
 @dataclass(eq=False)
@@ -63,7 +50,7 @@ class Notifications:
         self.state.update_notices(change)
         if not self._has_news():
             return {}
-        self.run.pause(until_quiet(self.now()).total_seconds())
+        self.run.pause(notice_rules.until_quiet(self.now()).total_seconds())
         claimed = {name: self._claimed(channel) for name, channel in self.channels.items()}
         due = {name: one.notifications for name, (one, _) in claimed.items() if one.notifications}
         messages = {name: self.channels[name].words(parts) for name, parts in due.items()}
@@ -72,15 +59,15 @@ class Notifications:
             self._store(name, answer, due[name], claimed[name][1])
         return answers
 
-    def try_out(self, messages: Mapping[str, Message]) -> Mapping[str, Answered]:
+    def try_out(self, messages: Mapping[str, notice_rules.Message]) -> Mapping[str, Answered]:
         """Send each channel a message, and return the answers; one that is to wait is sent none."""
         end = time.monotonic() + self.longest.total_seconds()
         held = {name: self._pausing(name) for name in messages}
         due = {name: message for name, message in messages.items() if held[name] is None}
-        self.run.pause(until_quiet(self.now()).total_seconds())
+        self.run.pause(notice_rules.until_quiet(self.now()).total_seconds())
         answers = self._sent(due, end)
         for name, answer in answers.items():
-            self._store(name, answer, (), ChannelState())
+            self._store(name, answer, (), notice_rules.ChannelState())
         return {name: held[name] or answers[name] for name in messages}
 
     def _has_news(self) -> bool:
@@ -88,26 +75,33 @@ class Notifications:
         notices, now = self.state.notices(), self.now()
         states = {name: self.state.channel(name) for name in self.channels}
         return any(
-            dispatch(name, notices, states[name], channel.topics, now).state != states[name]
+            notice_rules.dispatch(name, notices, states[name], channel.topics, now).state
+            != states[name]
             for name, channel in self.channels.items()
         )
 
-    def _claimed(self, channel: Channel) -> tuple[Dispatch, ChannelState]:
+    def _claimed(self, channel: Channel) -> tuple[notice_rules.Dispatch, notice_rules.ChannelState]:
         """Claim what a channel is to be sent, and return what was stored of it before."""
 
         def change(
-            before: ChannelState, notices: tuple[Notice, ...]
-        ) -> tuple[ChannelState, tuple[Dispatch, ChannelState]]:
-            claimed = dispatch(channel.name, notices, before, channel.topics, self.now())
+            before: notice_rules.ChannelState, notices: tuple[notice_rules.Notice, ...]
+        ) -> tuple[
+            notice_rules.ChannelState, tuple[notice_rules.Dispatch, notice_rules.ChannelState]
+        ]:
+            claimed = notice_rules.dispatch(
+                channel.name, notices, before, channel.topics, self.now()
+            )
             return claimed.state, (claimed, before)
 
         return self.state.update_channel(channel.name, change)
 
-    def _sent(self, messages: Mapping[str, Message], end: float) -> dict[str, Answered]:
+    def _sent(
+        self, messages: Mapping[str, notice_rules.Message], end: float
+    ) -> dict[str, Answered]:
         """Send all at once, and wait until the end of the time. Raises `Interrupted`."""
         answers: queue.SimpleQueue[tuple[str, Answered] | None] = queue.SimpleQueue()
 
-        def send(name: str, message: Message) -> None:
+        def send(name: str, message: notice_rules.Message) -> None:
             answers.put((name, _answer(self.channels[name], message, self.now)))
 
         for name, message in messages.items():
@@ -128,7 +122,11 @@ class Notifications:
         return found
 
     def _store(
-        self, name: str, answer: Answered, due: Sequence[Notification], before: ChannelState
+        self,
+        name: str,
+        answer: Answered,
+        due: Sequence[notice_rules.Notification],
+        before: notice_rules.ChannelState,
     ) -> None:
         """Store what became of a message; what was not taken is sent later."""
         now = self.now()
@@ -137,19 +135,21 @@ class Notifications:
             isinstance(answer, RefusedForGood) and answer.partly
         )
 
-        def change(state: ChannelState, _: tuple[Notice, ...]) -> tuple[ChannelState, None]:
-            after = state if was_sent else taken_back(due, before, state)
+        def change(
+            state: notice_rules.ChannelState, _: tuple[notice_rules.Notice, ...]
+        ) -> tuple[notice_rules.ChannelState, None]:
+            after = state if was_sent else notice_rules.taken_back(due, before, state)
             refusal = None
             if problem is not None:
                 since = now if state.refusal is None else state.refusal.since
                 hint = answer.hint if isinstance(answer, RefusedForGood) else None
-                refusal = Problem(REFUSED, problem, hint, since=since)
+                refusal = Problem(notice_rules.REFUSED, problem, hint, since=since)
             again_at = answer.moment if isinstance(answer, AgainAt) else None
             return replace(after, again_at=again_at, refusal=refusal), None
 
-        trouble = None if problem is None else refused(name, problem)
+        trouble = None if problem is None else notice_rules.refused(name, problem)
         self.state.update_channel(name, change)
-        self.state.update_notices(lambda stood: of_channel(name, trouble, stood, now))
+        self.state.update_notices(lambda stood: notice_rules.of_channel(name, trouble, stood, now))
 
     def _pausing(self, name: str) -> AgainAt | None:
         state = self.state.channel(name)
@@ -160,7 +160,7 @@ class Notifications:
         return AgainAt(state.again_at, said)
 
 
-def _answer(channel: Channel, message: Message, now: Clock) -> Answered:
+def _answer(channel: Channel, message: notice_rules.Message, now: Clock) -> Answered:
     """Send one message. Whatever goes wrong is an answer: a channel stops nothing."""
     try:
         answer: object = channel.connect().send(message)

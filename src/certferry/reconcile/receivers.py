@@ -6,12 +6,7 @@ from dataclasses import replace
 
 from certferry.core.certificates.lineage import Version, label_of
 from certferry.core.desired.certificate import CommandDelivery, DesiredDeployment
-from certferry.core.observed.observation import (
-    DomainState,
-    ObservedDomain,
-    ObservedTarget,
-    RemoteCertificate,
-)
+from certferry.core.observed import observation
 from certferry.core.observed.records import RolloutRecord
 from certferry.core.planning.plan import Action, Deploy
 from certferry.core.planning.report import Outcome, StepOutcome
@@ -27,7 +22,7 @@ def observe_receiver(
     deployment: DesiredDeployment,
     versions: tuple[Version, ...],
     last: RolloutRecord | None,
-) -> ObservedTarget:
+) -> observation.ObservedTarget:
     """Observe a receiver, which is shown the `last` delivery if that ended well."""
     delivered = None
     if last is not None and last.verified_at is not None:
@@ -36,15 +31,17 @@ def observe_receiver(
         found = replace(receiver.observe(delivered), last=last)
     except DeployError as error:
         (name,) = deployment.domains or ("",)
-        found = ObservedDomain(name, deployment.kind, DomainState.UNAVAILABLE, problem=error)
+        found = observation.ObservedDomain(
+            name, deployment.kind, observation.DomainState.UNAVAILABLE, problem=error
+        )
     remotes = tuple(
-        RemoteCertificate(
+        observation.RemoteCertificate(
             one.fingerprint, label_of(lineage, one.fingerprint), one.fingerprint, one.not_after
         )
         for one in (version.certificate for version in versions)
         if one.fingerprint == found.bound
     )
-    return ObservedTarget(label=deployment.target, domains=(found,), remotes=remotes)
+    return observation.ObservedTarget(label=deployment.target, domains=(found,), remotes=remotes)
 
 
 def deliver(step: Deploy, context: StepContext) -> StepOutcome:

@@ -19,19 +19,10 @@ from certferry.core.assessment.health import Sighted, after_run, sighted, with_d
 from certferry.core.desired.certificate import DesiredCertificate
 from certferry.core.events import Begun, LineageEnded, StepEnded
 from certferry.core.observed.observation import Observation
+from certferry.core.planning import report as reports
 from certferry.core.planning.due import VERIFY_TIMEOUT, Times
 from certferry.core.planning.plan import Action, Doubt, Plan, Verify, doubts_in
 from certferry.core.planning.planner import Issuing, make_plan
-from certferry.core.planning.report import (
-    LineageReport,
-    Outcome,
-    StepKey,
-    StepOutcome,
-    SyncReport,
-    standings,
-    standings_left_alone,
-    what_was_bound,
-)
 from certferry.core.planning.safety import without_refused
 from certferry.core.reasons import Waiting, wait_for
 from certferry.ports.progress import Progress
@@ -69,9 +60,9 @@ class Outcomes:
     def __init__(self, lineage: str, progress: Progress) -> None:
         self._lineage = lineage
         self._progress = progress
-        self._latest: dict[StepKey, StepOutcome] = {}
-        self._trouble: StepOutcome | None = None
-        self._waits: dict[StepKey, Waiting] = {}
+        self._latest: dict[reports.StepKey, reports.StepOutcome] = {}
+        self._trouble: reports.StepOutcome | None = None
+        self._waits: dict[reports.StepKey, Waiting] = {}
         self.has_looked = False
 
     def begin_pass(self) -> None:
@@ -79,7 +70,7 @@ class Outcomes:
         self._trouble = None
         self._waits.clear()
 
-    def note(self, outcome: StepOutcome) -> None:
+    def note(self, outcome: reports.StepOutcome) -> None:
         """Keep an outcome, and report it if it is news."""
         self.has_looked = True
         self._waits.pop(outcome.key, None)
@@ -95,15 +86,15 @@ class Outcomes:
         unread = {(one.target, one.domain) for one in plan.rollouts if one.unread}
         known = {key: _under(one, plan, observed) for key, one in self._latest.items()}
         after = {key: one for key, one in known.items() if one is not None}
-        for standing in standings(plan, observed):
+        for standing in reports.standings(plan, observed):
             # What is in progress at a target that cannot be read stays as the run reported it.
             is_unread = (standing.target, standing.domain) in unread
             outcome = self._as_begun(standing) if is_unread else standing
             last = after.get(outcome.key)
-            is_done = last is not None and last.outcome is Outcome.DONE
-            if not (is_done and outcome.outcome is Outcome.UNCHANGED):
+            is_done = last is not None and last.outcome is reports.Outcome.DONE
+            if not (is_done and outcome.outcome is reports.Outcome.UNCHANGED):
                 after[outcome.key] = outcome
-        for outcome in standings_left_alone(plan):
+        for outcome in reports.standings_left_alone(plan):
             last = after.get(outcome.key)
             if last is None or last.waiting is not None:
                 after[outcome.key] = outcome
@@ -112,18 +103,18 @@ class Outcomes:
             if outcome is not self._latest.get(key):
                 self.note(outcome)
 
-    def _as_begun(self, standing: StepOutcome) -> StepOutcome:
+    def _as_begun(self, standing: reports.StepOutcome) -> reports.StepOutcome:
         deployment = replace(standing, action=Action.DEPLOY)
         begun = self._latest.get(deployment.key)
-        is_begun = begun is not None and begun.outcome is Outcome.WAITING
+        is_begun = begun is not None and begun.outcome is reports.Outcome.WAITING
         return deployment if is_begun else standing
 
-    def trouble(self, outcome: StepOutcome) -> None:
+    def trouble(self, outcome: reports.StepOutcome) -> None:
         """Keep what stopped the pass as a whole."""
         self._progress(StepEnded(self._lineage, outcome))
         self._trouble, self.has_looked = outcome, True
 
-    def all(self) -> tuple[StepOutcome, ...]:
+    def all(self) -> tuple[reports.StepOutcome, ...]:
         """Return every step's latest outcome, and what stopped the last pass."""
         return tuple(filter(None, (*self._latest.values(), self._trouble)))
 
@@ -138,7 +129,9 @@ _ONCE = {Action.ISSUE, Action.ADOPT, Action.ROLLBACK, Action.RETIRE}
 """Steps that no later plan reports again: what became of them stays."""
 
 
-def _under(known: StepOutcome, plan: Plan, observed: Observation) -> StepOutcome | None:
+def _under(
+    known: reports.StepOutcome, plan: Plan, observed: Observation
+) -> reports.StepOutcome | None:
     """Return an earlier outcome as it stands under a later plan, `None` when it is over."""
     target, domain = known.target or "", known.domain or ""
     found = observed.find(target, domain)
@@ -149,15 +142,15 @@ def _under(known: StepOutcome, plan: Plan, observed: Observation) -> StepOutcome
     is_deployed = any(one.deploy is not None for one in at_place)
     if known.action is Action.VERIFY and is_deployed:
         return None
-    if known.outcome is Outcome.DONE:
+    if known.outcome is reports.Outcome.DONE:
         return known
     if known.action is Action.DEPLOY and domain:
         if is_deployed:
             return known  # carried out now, or it was tried in this run
         if found is None or not (at_place or (target, domain) in plan.unchanged):
             return None
-        said = what_was_bound(found[1], observed)
-        return StepOutcome(Action.DEPLOY, Outcome.DONE, said, target, domain)
+        said = reports.what_was_bound(found[1], observed)
+        return reports.StepOutcome(Action.DEPLOY, reports.Outcome.DONE, said, target, domain)
     return known if known.action in _ONCE and known.waiting is None else None
 
 
@@ -186,10 +179,12 @@ class LineageReconciler:
         self._removals = removals or Removals()
         self.seen: Sighted | None = None
 
-    def report(self) -> LineageReport:
+    def report(self) -> reports.LineageReport:
         """Return what has become of the lineage so far."""
         known = self._outcomes
-        return LineageReport(self.desired.lineage, self._fingerprint, known.all(), known.has_looked)
+        return reports.LineageReport(
+            self.desired.lineage, self._fingerprint, known.all(), known.has_looked
+        )
 
     def reconcile(self) -> Waiting | None:
         """Make a pass; return the wait before the next, if any. Raises only `Interrupted`."""
@@ -198,20 +193,20 @@ class LineageReconciler:
             self._make_pass()
             self._lease_busy_since = None
         except errors.Interrupted as stopped:
-            self._outcomes.trouble(StepOutcome.of(None, stopped, Outcome.SKIPPED))
+            self._outcomes.trouble(reports.StepOutcome.of(None, stopped, reports.Outcome.SKIPPED))
             raise
         except (errors.LeaseHeld, errors.LeaseLost) as error:
             since = self._lease_busy_since = self._lease_busy_since or self._ports.now()
             self._outcomes.trouble(lease_busy(error, self._ports, since))
         except errors.PlanRefused as refused:
-            self._outcomes.trouble(StepOutcome.of(None, refused, Outcome.REFUSED))
+            self._outcomes.trouble(reports.StepOutcome.of(None, refused, reports.Outcome.REFUSED))
         except errors.CertferryError as error:
-            self._outcomes.trouble(StepOutcome.of(None, error))
+            self._outcomes.trouble(reports.StepOutcome.of(None, error))
         except (Exception, SystemExit):  # noqa: BLE001 - logged whole; see below
             # A mistake of ours in one lineage must not stop the others.
             _log.exception(Text("{lineage}: unexpected error", lineage=self.desired.lineage))
             detail = Text("a mistake in certferry; please report it with the traceback above")
-            self._outcomes.trouble(StepOutcome(None, Outcome.FAILED, detail))
+            self._outcomes.trouble(reports.StepOutcome(None, reports.Outcome.FAILED, detail))
         return self._outcomes.next_look()
 
     def _make_pass(self) -> None:
@@ -301,19 +296,21 @@ class LineageReconciler:
 
 def lease_busy(
     error: errors.LeaseHeld | errors.LeaseLost, ports: Ports, since: datetime
-) -> StepOutcome:
+) -> reports.StepOutcome:
     """Wait for the other run, though not for ever: it may hang. `since` is the first refusal."""
     now, longest = ports.now(), max(ports.verify_timeout, AT_LEAST)
     deadline = since + longest
     if now < deadline:
         waiting = wait_for(error.message, since, now, deadline)
-        return replace(StepOutcome.of(None, error, Outcome.WAITING), waiting=waiting)
+        return replace(
+            reports.StepOutcome.of(None, error, reports.Outcome.WAITING), waiting=waiting
+        )
     said = Text("{held}; it did not end in the {time} that this run has waited")
     hanging = errors.LeaseHeld(
         said.filled(held=error.message, time=longest),
         hint=Text("look for another `certferry` that hangs (`pgrep -a certferry`), and end it"),
     )
-    return StepOutcome.of(None, hanging)
+    return reports.StepOutcome.of(None, hanging)
 
 
 class Reconciler:
@@ -330,8 +327,8 @@ class Reconciler:
         *,
         renew: bool = False,
         scheduled: bool = False,
-        before: SyncReport | None = None,
-    ) -> SyncReport:
+        before: reports.SyncReport | None = None,
+    ) -> reports.SyncReport:
         """Sync; a `scheduled` run keeps pauses, and follows `before`. Raises `StateError`."""
         self.ports.state.must_unseal()
         issuing = Issuing.ALWAYS if renew else Issuing.IF_DUE
@@ -339,7 +336,7 @@ class Reconciler:
         whole = (before or report).with_newer(report)
         return replace(self._stored(report, whole), renewing=renew)
 
-    def _stored(self, report: SyncReport, whole: SyncReport) -> SyncReport:
+    def _stored(self, report: reports.SyncReport, whole: reports.SyncReport) -> reports.SyncReport:
         """Store when the run ended and what it saw; return the report with what prevented that."""
         try:
             succeeded = whole.has_succeeded and not whole.leaves_failures
@@ -352,7 +349,7 @@ class Reconciler:
             return replace(report, problem=error)
         return report
 
-    def _store_sightings(self, report: SyncReport) -> None:
+    def _store_sightings(self, report: reports.SyncReport) -> None:
         """Store what the run saw at the places, for commands that ask no service."""
         after = partial(after_run, seen=with_delivered(self._seen, report.lineages))
         before = self.ports.state.sightings()
@@ -366,7 +363,7 @@ class Reconciler:
         issuing: Issuing,
         *,
         keeps_pauses: bool = False,
-    ) -> SyncReport:
+    ) -> reports.SyncReport:
         """Reconcile every certificate until none waits any longer, within the limit."""
         ports, removals = self.ports, Removals()
         lineages = [
@@ -386,4 +383,4 @@ class Reconciler:
         except (KeyboardInterrupt, errors.Interrupted):
             ports.run.stop()
         self._seen = {one.desired.lineage: one.seen for one in lineages if one.seen is not None}
-        return SyncReport(tuple(one.report() for one in lineages), complete=complete)
+        return reports.SyncReport(tuple(one.report() for one in lineages), complete=complete)

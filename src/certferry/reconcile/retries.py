@@ -12,17 +12,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
+from certferry import errors
 from certferry.core.desired.certificate import DesiredCertificate
 from certferry.core.events import Activity
 from certferry.core.planning.limits import LONGEST_IN_A_RUN, pause_end, pause_of
 from certferry.core.planning.report import LineageReport, Outcome, SyncReport
-from certferry.errors import (
-    CaUnavailable,
-    DnsAccessDenied,
-    Interrupted,
-    RateLimited,
-    TargetAccessDenied,
-)
 from certferry.ports.progress import Pause
 from certferry.reconcile.reconciler import Reconciler
 from certferry.reconcile.run import WaitLimit
@@ -53,7 +47,7 @@ class ScheduledRun:
                 break
             try:
                 self._wait_until(first, due)
-            except (KeyboardInterrupt, Interrupted):
+            except (KeyboardInterrupt, errors.Interrupted):
                 return replace(report, complete=False)
             now, limit = ports.now(), self.wait_limit.limit
             again = [
@@ -79,7 +73,10 @@ class ScheduledRun:
             s.error for s in report.having(Outcome.WAITING) if s.error and s.error.retry.after
         ]
         # Keys that are refused are not sent again and again, as services lock accounts for it.
-        refused = [isinstance(error, DnsAccessDenied | TargetAccessDenied) for error in failed]
+        refused = [
+            isinstance(error, errors.DnsAccessDenied | errors.TargetAccessDenied)
+            for error in failed
+        ]
         if not paused and all(refused):
             return None
         ends = pause_end(self._ports.state.remembered(report.lineage), now)
@@ -90,7 +87,11 @@ class ScheduledRun:
                 return None
             ends = now + pause
         # What the CA asks for counts beside our own pause, also where nothing was tried.
-        by_ca = [error for error in paused if isinstance(error, RateLimited | CaUnavailable)]
+        by_ca = [
+            error
+            for error in paused
+            if isinstance(error, errors.RateLimited | errors.CaUnavailable)
+        ]
         asked = [e.retry.after for e in (*failed, *by_ca) if e.retry.after is not None]
         return max([ends or now, *asked])
 

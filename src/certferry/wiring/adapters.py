@@ -28,15 +28,7 @@ from certferry.config.mistakes import Mistake, config_error, instead_of
 from certferry.config.model import AccountTable
 from certferry.core.redaction import quoted
 from certferry.core.secret import Secret
-from certferry.ports.adapter import (
-    DNS_GROUP,
-    NOTIFY_GROUP,
-    TARGET_GROUP,
-    Adapter,
-    CodeMeaning,
-    CommonNameRule,
-    Variable,
-)
+from certferry.ports import adapter as adapters
 from certferry.ports.dns import DnsProvider
 from certferry.ports.examination import Delegated, Examined, PointedAt, Timed
 from certferry.ports.http import NoAnswer
@@ -71,7 +63,7 @@ class Described:
 
     name: str
     package: str
-    adapter: Adapter
+    adapter: adapters.Adapter
 
     @property
     def is_ours(self) -> bool:
@@ -89,12 +81,12 @@ class Described:
         return getattr(self.adapter, "WHERE_KEYS_ARE", None)
 
     @property
-    def codes(self) -> Mapping[str, CodeMeaning]:
+    def codes(self) -> Mapping[str, adapters.CodeMeaning]:
         """What is known of the codes that the service answers with."""
         return getattr(self.adapter, "CODES", {})
 
     @property
-    def needs_common_name(self) -> CommonNameRule | None:
+    def needs_common_name(self) -> adapters.CommonNameRule | None:
         """The rule of a target that refuses certificates without a common name."""
         return getattr(self.adapter, "NEEDS_COMMON_NAME", None)
 
@@ -205,7 +197,7 @@ def _mistakes(found: Described, module: str) -> Iterator[Text]:
         yield Text("`Settings` of {module} is no dataclass", module=module)
     keys = may_be_written(names.Settings)
     for variable in names.ENVIRONMENT:
-        is_one = isinstance(variable, Variable) and isinstance(variable.names, tuple)
+        is_one = isinstance(variable, adapters.Variable) and isinstance(variable.names, tuple)
         if not (is_one and variable.names):
             yield Text("`ENVIRONMENT` of {module} has no `Variable`s with names", module=module)
         if variable.key not in keys:
@@ -222,13 +214,13 @@ def _mistakes_of_more(found: Described, module: str, keys: Collection[str]) -> I
         yield Text("`WHERE_KEYS_ARE` of {module} is no `Text`", module=module)
     codes: Any = found.codes
     if not isinstance(codes, Mapping) or not all(
-        isinstance(code, str) and isinstance(meaning, CodeMeaning)
+        isinstance(code, str) and isinstance(meaning, adapters.CodeMeaning)
         for code, meaning in codes.items()
     ):
         yield Text("`CODES` of {module} is no mapping to `CodeMeaning`s", module=module)
     rule: Any = found.needs_common_name
     if rule is not None:
-        if not isinstance(rule, CommonNameRule):
+        if not isinstance(rule, adapters.CommonNameRule):
             yield Text("`NEEDS_COMMON_NAME` of {module} is no `CommonNameRule`", module=module)
         if rule.unless not in ("", *keys):
             yield Text("`Settings` of {module} has no {key}", module=module, key=rule.unless)
@@ -268,20 +260,20 @@ class Family:
 
 
 DNS_PROVIDERS = Family(
-    DNS_GROUP,
+    adapters.DNS_GROUP,
     Text("DNS provider"),
     (DnsProvider, ZoneKeeper, ZoneFinder, Examined, Timed, Delegated),
     errors.DnsError,
     errors.DnsUnavailable,
 )
 TARGETS = Family(
-    TARGET_GROUP,
+    adapters.TARGET_GROUP,
     Text("target"),
     (DeployTarget, Surveyed, Examined, Timed, PointedAt),
     errors.DeployError,
     errors.TargetUnavailable,
 )
-CHANNELS = Family(NOTIFY_GROUP, Text("channel of notifications"))
+CHANNELS = Family(adapters.NOTIFY_GROUP, Text("channel of notifications"))
 FAMILIES: Mapping[str, Family] = MappingProxyType(
     {family.group: family for family in (DNS_PROVIDERS, TARGETS)}
 )
@@ -351,9 +343,9 @@ class AdapterTable:
             if one.type not in known
         ]
 
-    def meanings_of(self, code: str) -> Mapping[str, CodeMeaning]:
+    def meanings_of(self, code: str) -> Mapping[str, adapters.CodeMeaning]:
         """Return what a service's code, or the longest known beginning of it, means, by service."""
-        found: dict[str, CodeMeaning] = {}
+        found: dict[str, adapters.CodeMeaning] = {}
         for family in (*FAMILIES.values(), CHANNELS):
             for name in self.names(family):
                 with suppress(BrokenAdapter):

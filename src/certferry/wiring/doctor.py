@@ -24,20 +24,7 @@ from certferry.ports.progress import Pause
 from certferry.ports.scheduler import Scheduler
 from certferry.ports.target import DeployTarget
 from certferry.problem import Problem
-from certferry.reconcile.examination import (
-    ENTRIES,
-    WITHIN_OF_MANY,
-    Check,
-    carry_out_checks,
-    cnames_of,
-    examine_account,
-    examine_channels,
-    examine_clock,
-    examine_lineage,
-    examine_records,
-    examine_schedule,
-    ordered_names,
-)
+from certferry.reconcile import examination
 from certferry.reconcile.issue import provider_of
 from certferry.reconcile.run import Ports, Run
 from certferry.text import Text
@@ -60,7 +47,7 @@ def examine(workspace: Workspace, run: Run, schedulers: Iterable[Scheduler]) -> 
     except StateError as problem:
         return without_state(workspace.settings, schedulers, problem)
     checks = checks_of(CheckedRun(workspace.settings, ports, schedulers, run.pause))
-    return carry_out_checks(checks, progress=run.progress, now=now, stop=run.stop)
+    return examination.carry_out_checks(checks, progress=run.progress, now=now, stop=run.stop)
 
 
 def reports_of(workspace: Workspace, run: Run) -> Iterator[AccountReport]:
@@ -89,31 +76,38 @@ class CheckedRun:
     pause: Pause
 
 
-def checks_of(run: CheckedRun) -> Iterator[Check]:
+def checks_of(run: CheckedRun) -> Iterator[examination.Check]:
     """Return every check. None of them changes anything."""
     settings, ports = run.settings, run.ports
-    yield Check(
+    yield examination.Check(
         platform.node(),
         Text("looking at the files, the state and the schedule"),
         lambda: _machine(run),
     )
     resolvers = ", ".join(server.host for server in settings.verify.resolvers) or "resolv.conf"
     what = Text("asking for a name that does not exist")
-    yield Check(resolvers, what, lambda: _resolver_check(settings).honesty())
+    yield examination.Check(resolvers, what, lambda: _resolver_check(settings).honesty())
     if settings.dns.doh:
-        yield Check(", ".join(map(_host, settings.dns.doh)), what, partial(_over_https, run))
-    if ordered_names(settings.certificates):
+        yield examination.Check(
+            ", ".join(map(_host, settings.dns.doh)), what, partial(_over_https, run)
+        )
+    if examination.ordered_names(settings.certificates):
         what = Text("looking at the CA, CAA records and DNSSEC")
-        yield Check(_host(settings.acme.directory), what, partial(_authority, run))
+        yield examination.Check(_host(settings.acme.directory), what, partial(_authority, run))
     for label, dns in ports.dns.items():
         what = Text("looking at the clock, the keys and the zones")
-        yield Check(label, what, partial(_dns_account, run, label, dns))
+        yield examination.Check(label, what, partial(_dns_account, run, label, dns))
     for label, target in ports.targets.items():
         what = Text("looking at the clock, the keys and the CNAMEs")
-        yield Check(label, what, partial(_target_account, run, label, target))
+        yield examination.Check(label, what, partial(_target_account, run, label, target))
     for desired in settings.certificates:
         what = Text("looking at the certificate and where it is served")
-        yield Check(desired.lineage, what, partial(examine_lineage, desired, ports), WITHIN_OF_MANY)
+        yield examination.Check(
+            desired.lineage,
+            what,
+            partial(examination.examine_lineage, desired, ports),
+            examination.WITHIN_OF_MANY,
+        )
 
 
 def without_state(
@@ -121,7 +115,11 @@ def without_state(
 ) -> tuple[Problem, ...]:
     """Return the findings where the state cannot be opened: a run would end there."""
     found = error.problem(str(settings.state.path), code=Code.STATE_UNUSABLE)
-    others = [*examine_files(settings), *examine_schedule(schedulers), *_channels(settings)]
+    others = [
+        *examine_files(settings),
+        *examination.examine_schedule(schedulers),
+        *_channels(settings),
+    ]
     return heaviest_first([found, *others])
 
 
@@ -136,16 +134,18 @@ def _machine(run: CheckedRun) -> Iterator[Problem]:
     for twin in with_equal_names(run.settings.declared, run.settings.places):
         fix = Text("take one of them out, or give it other names")
         yield warning(Code.NAMES_TWICE, twin.where, twin.message, fix)
-    yield from examine_schedule(run.schedulers)
+    yield from examination.examine_schedule(run.schedulers)
     yield from _channels(run.settings)
     state, now_ = run.ports.state, run.ports.now()
-    history = [entry for entry in state.history(None, ENTRIES) if entry.lineage in declared]
+    history = [
+        entry for entry in state.history(None, examination.ENTRIES) if entry.lineage in declared
+    ]
     known = recorded(run.settings, state, now_)
-    yield from examine_records(known, history, where.path, where.key_file, now_)
+    yield from examination.examine_records(known, history, where.path, where.key_file, now_)
 
 
 def _channels(settings: Settings) -> Iterator[Problem]:
-    return examine_channels(
+    return examination.examine_channels(
         has_channel=bool(settings.channels), has_heartbeat=settings.monitoring.heartbeat is not None
     )
 
@@ -155,7 +155,7 @@ def _authority(run: CheckedRun) -> Iterator[Problem]:
     from certferry.core.network import Applicant
 
     acme, seen = run.settings.acme, _directory(run)
-    yield from examine_clock(_host(acme.directory), seen.ahead)
+    yield from examination.examine_clock(_host(acme.directory), seen.ahead)
     resolvers, standing = resolvers_for(run.settings, run.pause), frozenset[str]()
     if resolvers is None:
         return
@@ -165,7 +165,7 @@ def _authority(run: CheckedRun) -> Iterator[Problem]:
         standing, findings = _records(run, resolvers, seen.offer, holder)
         yield from findings
     look = NamesLook(resolvers, applicant, standing)
-    yield from look.look(ordered_names(run.settings.certificates))
+    yield from look.look(examination.ordered_names(run.settings.certificates))
 
 
 def _directory(run: CheckedRun) -> Client:
@@ -193,8 +193,10 @@ def _records(
     from certferry.adapters.acme.persist import findings_of, judged_names, without_records
 
     certificates = run.settings.certificates
-    names = ordered_names(certificates)
-    alone = set(ordered_names(desired for desired in certificates if not desired.dns_accounts))
+    names = examination.ordered_names(certificates)
+    alone = set(
+        examination.ordered_names(desired for desired in certificates if not desired.dns_accounts)
+    )
     spare = frozenset(map(base_name, names)) - set(map(base_name, alone))
     if offer is None or holder is None:
         return frozenset(), list(without_records(names, spare, offer, holder))
@@ -215,7 +217,7 @@ def _dns_account(run: CheckedRun, label: str, dns: DnsProvider) -> Iterator[Prob
     from certferry.adapters.acme.examination import ZonesLook
 
     settings, pause = run.settings, run.pause
-    yield from examine_account(label, dns)
+    yield from examination.examine_account(label, dns)
     resolvers = resolvers_for(settings, pause)
     look = ZonesLook(label, dns, propagation_for(settings, pause), resolvers)
     standing = _standing(run)
@@ -230,8 +232,10 @@ def _dns_account(run: CheckedRun, label: str, dns: DnsProvider) -> Iterator[Prob
 
 def _target_account(run: CheckedRun, label: str, target: DeployTarget) -> Iterator[Problem]:
     settings = run.settings
-    yield from examine_account(label, target)
-    yield from _resolver_check(settings).domains(cnames_of(label, target, settings.certificates))
+    yield from examination.examine_account(label, target)
+    yield from _resolver_check(settings).domains(
+        examination.cnames_of(label, target, settings.certificates)
+    )
 
 
 def _resolver_check(settings: Settings) -> ResolverCheck:

@@ -16,14 +16,7 @@ from certferry.core.certificates.lineage import Version
 from certferry.core.certificates.names import normalise
 from certferry.core.desired.certificate import DesiredCertificate
 from certferry.errors import CertferryError, ConfigError
-from certferry.migration.renewed import (
-    QINIU,
-    Renewed,
-    declared_for,
-    how_to_declare,
-    renewed_by,
-    renewed_by_any,
-)
+from certferry.migration import renewed as renewals
 from certferry.text import Text
 from certferry.wiring.settings import from_client, from_environment, load_checked
 from certferry.wiring.workspace import Workspace
@@ -143,9 +136,15 @@ class Meant:
 
 def meant_by(mode: str, chosen: Path | None, environ: Mapping[str, str]) -> Meant:
     """Read the settings that a client's renewal means, from a file or not. Raises `ConfigError`."""
-    renewed = renewed_by_any(environ) if mode == QINIU else renewed_by(mode, environ)
+    renewed = (
+        renewals.renewed_by_any(environ)
+        if mode == renewals.QINIU
+        else renewals.renewed_by(mode, environ)
+    )
     settings = None if find_file(chosen, environ) is None else load_checked(chosen, environ)
-    if settings is not None and (renewed is None or (mode == QINIU and settings.certificates)):
+    if settings is not None and (
+        renewed is None or (mode == renewals.QINIU and settings.certificates)
+    ):
         return Meant(_at_qiniu(settings))
     if renewed is None:
         raise _nothing_to_go_by(environ)
@@ -155,23 +154,27 @@ def meant_by(mode: str, chosen: Path | None, environ: Mapping[str, str]) -> Mean
     return Meant(_declared_for(settings, renewed))
 
 
-def _declared_for(settings: Settings, renewed: Renewed) -> Settings:
+def _declared_for(settings: Settings, renewed: renewals.Renewed) -> Settings:
     with Workspace(settings, reads_only=True) as workspace:
 
         def versions(lineage: str) -> Sequence[Version]:
             return workspace.state.versions(lineage)  # opened for a certificate that is declared
 
-        meant = declared_for(renewed.files, settings.certificates, PemFileSource(), versions)
+        meant = renewals.declared_for(
+            renewed.files, settings.certificates, PemFileSource(), versions
+        )
     if not meant:
         said = Text("{path} declares no certificate for {name}, which {client} has renewed").filled(
             path=settings.path, name=renewed.name, client=renewed.client
         )
-        raise ConfigError(said, hint=how_to_declare(renewed.files))
+        raise ConfigError(said, hint=renewals.how_to_declare(renewed.files))
     return replace(settings, certificates=meant)
 
 
 def _at_qiniu(settings: Settings) -> Settings:
-    accounts = {label for label, account in settings.accounts.items() if account.type == QINIU}
+    accounts = {
+        label for label, account in settings.accounts.items() if account.type == renewals.QINIU
+    }
     meant = tuple(
         desired
         for desired in settings.certificates

@@ -12,26 +12,12 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
-from certferry.config import bind, load
+from certferry.config import bind, load, model
 from certferry.config.document import Place
 from certferry.config.mistakes import Mistake, config_error
-from certferry.config.model import (
-    AccountTable,
-    Adapters,
-    ReadOptions,
-    Settings,
-    UsualAccount,
-    UsualAccounts,
-)
 from certferry.config.secrets import Resolve
 from certferry.config.values import DIRECTORIES, TomlTable
-from certferry.core.desired.certificate import (
-    DesiredCertificate,
-    DesiredDeployment,
-    DesiredHttps,
-    Kind,
-    PemFiles,
-)
+from certferry.core.desired import certificate
 from certferry.errors import ConfigError
 from certferry.ports.adapter import NOTIFY_GROUP, Variable
 from certferry.text import Text, verbatim
@@ -39,7 +25,7 @@ from certferry.wiring import adapters
 from certferry.wiring.accounts import bound
 
 
-def named_for_two(settings: Settings) -> Iterator[Mistake]:
+def named_for_two(settings: model.Settings) -> Iterator[Mistake]:
     """Yield a mistake for each deployment to a second account."""
     first: dict[tuple[str, str], tuple[str, Place]] = {}
     named = (
@@ -64,8 +50,8 @@ def named_for_two(settings: Settings) -> Iterator[Mistake]:
 
 
 def _placed(
-    desired: DesiredCertificate, settings: Settings
-) -> Iterator[tuple[DesiredDeployment, AccountTable, Place]]:
+    desired: certificate.DesiredCertificate, settings: model.Settings
+) -> Iterator[tuple[certificate.DesiredDeployment, model.AccountTable, Place]]:
     """Yield the deployments of a certificate to accounts, each with its place in the file."""
     for number, deployment in enumerate(desired.deployments):
         account = settings.accounts.get(deployment.target)
@@ -88,7 +74,7 @@ _IN_ORDER = {
 """What is offered first: as it is in use in China. What other packages bring comes last."""
 
 
-class InstalledAdapters(Adapters):
+class InstalledAdapters(model.Adapters):
     """See `config.model.Adapters`: those of a table, by default what is installed."""
 
     def __init__(self, table: Callable[[], adapters.AdapterTable] = adapters.installed) -> None:
@@ -102,7 +88,7 @@ class InstalledAdapters(Adapters):
                 names |= {name for one in variables_of(type_, self._table()) for name in one.names}
         return names
 
-    def keys_in(self, environ: Mapping[str, str], account: AccountTable) -> Mapping[str, str]:
+    def keys_in(self, environ: Mapping[str, str], account: model.AccountTable) -> Mapping[str, str]:
         """See `Adapters.keys_in`. A key that may be missing is taken only for an empty table."""
         with suppress(adapters.BrokenAdapter):  # reported when such an account is connected
             needed = needed_by(account.type, self._table())
@@ -114,7 +100,7 @@ class InstalledAdapters(Adapters):
             }
         return {}
 
-    def options_of(self, type_: str) -> ReadOptions | None:
+    def options_of(self, type_: str) -> model.ReadOptions | None:
         """See `Adapters.options_of`."""
         if not self._table().is_known(adapters.TARGETS, type_):
             return None
@@ -123,7 +109,7 @@ class InstalledAdapters(Adapters):
         except adapters.BrokenAdapter:
             return None  # reported when such an account is connected
 
-    def check(self, account: AccountTable, group: str, resolve: Resolve) -> None:
+    def check(self, account: model.AccountTable, group: str, resolve: Resolve) -> None:
         """See `Adapters.check`."""
         if group == NOTIFY_GROUP:
             from certferry.wiring.channels import check_one
@@ -134,12 +120,14 @@ class InstalledAdapters(Adapters):
         if self._table().is_known(family, account.type):
             bound(self._table().of_account(family, account), account, resolve)
 
-    def unknown_types(self, accounts: Iterable[AccountTable]) -> Sequence[Mistake]:
+    def unknown_types(self, accounts: Iterable[model.AccountTable]) -> Sequence[Mistake]:
         """See `Adapters.unknown_types`."""
         return self._table().unknown_types(accounts)
 
 
-def _read(target: adapters.Described, table: TomlTable) -> tuple[Kind, DesiredHttps]:
+def _read(
+    target: adapters.Described, table: TomlTable
+) -> tuple[certificate.Kind, certificate.DesiredHttps]:
     """Read what a deployment sets. What a package raises instead is reported as its mistake."""
     try:
         return bind.read_options(target.options, table)
@@ -149,7 +137,7 @@ def _read(target: adapters.Described, table: TomlTable) -> tuple[Kind, DesiredHt
         table.report(
             "to", adapters.wrong_with(target.package, verbatim(adapters.in_short(exc))).message
         )
-        return Kind.AUTO, DesiredHttps()
+        return certificate.Kind.AUTO, certificate.DesiredHttps()
 
 
 ADAPTERS = InstalledAdapters()
@@ -202,18 +190,18 @@ def offered(family: adapters.Family) -> tuple[Service, ...]:
     return tuple(found)
 
 
-def from_environment(names: Sequence[str], environ: Mapping[str, str]) -> Settings:
+def from_environment(names: Sequence[str], environ: Mapping[str, str]) -> model.Settings:
     """Make settings without a file; see `config.load.from_environment`."""
-    usual = UsualAccounts(_proven_by(environ), _account(adapters.TARGETS))
+    usual = model.UsualAccounts(_proven_by(environ), _account(adapters.TARGETS))
     return load.from_environment(names, environ, usual, ADAPTERS)
 
 
-def without_certificates(environ: Mapping[str, str]) -> Settings:
+def without_certificates(environ: Mapping[str, str]) -> model.Settings:
     """Make settings without a file and a certificate; see `config.load.without_certificates`."""
     return load.without_certificates(environ, [_account(adapters.TARGETS)], ADAPTERS)
 
 
-def from_keys(environ: Mapping[str, str]) -> Settings:
+def from_keys(environ: Mapping[str, str]) -> model.Settings:
     """Make settings of the usual accounts whose keys there are, without a file."""
     usual = [_account(adapters.TARGETS), _account(adapters.DNS_PROVIDERS)]
     names = {one.type: [name for key in one.variables for name in key.names] for one in usual}
@@ -222,13 +210,16 @@ def from_keys(environ: Mapping[str, str]) -> Settings:
 
 
 def from_client(
-    name: str, files: PemFiles, environ: Mapping[str, str], given: Settings | None = None
-) -> Settings:
+    name: str,
+    files: certificate.PemFiles,
+    environ: Mapping[str, str],
+    given: model.Settings | None = None,
+) -> model.Settings:
     """Make settings of what another client has renewed; see `config.load.from_client`."""
     return load.from_client(name, files, environ, _account(adapters.TARGETS), given, ADAPTERS)
 
 
-def _proven_by(environ: Mapping[str, str]) -> UsualAccount:
+def _proven_by(environ: Mapping[str, str]) -> model.UsualAccount:
     """Return the DNS account whose keys are all in the environment, else the usual one."""
     family = adapters.DNS_PROVIDERS
     for type_ in (USUAL[family], *adapters.installed().names(family)):
@@ -240,10 +231,10 @@ def _proven_by(environ: Mapping[str, str]) -> UsualAccount:
     return _account(family)
 
 
-def _account(family: adapters.Family, type_: str = "") -> UsualAccount:
+def _account(family: adapters.Family, type_: str = "") -> model.UsualAccount:
     type_ = type_ or USUAL[family]
     adapter = adapters.installed().find(family, type_).adapter
-    return UsualAccount(type_, adapter.SERVICE, tuple(adapter.ENVIRONMENT))
+    return model.UsualAccount(type_, adapter.SERVICE, tuple(adapter.ENVIRONMENT))
 
 
 WITHOUT_COMMON_NAME = frozenset({"tlsserver", "shortlived"})
@@ -261,12 +252,12 @@ _Unfit = tuple[Mistake, Text | None]
 """What is wrong where, and what else would help beside another profile."""
 
 
-def load_checked(path: Path | None, environ: Mapping[str, str]) -> Settings:
+def load_checked(path: Path | None, environ: Mapping[str, str]) -> model.Settings:
     """Read a file, and refuse what a target would refuse in any case. Raises `ConfigError`."""
     return checked(load.load(path, environ, ADAPTERS))
 
 
-def checked(settings: Settings) -> Settings:
+def checked(settings: model.Settings) -> model.Settings:
     """Refuse settings that a target would refuse in any case, as `load_checked` does."""
     if settings.channels:
         from certferry.wiring.channels import check
@@ -286,8 +277,8 @@ def checked(settings: Settings) -> Settings:
 
 
 def _with_fitting(
-    desired: DesiredCertificate, settings: Settings, unfit: list[_Unfit]
-) -> DesiredCertificate:
+    desired: certificate.DesiredCertificate, settings: model.Settings, unfit: list[_Unfit]
+) -> certificate.DesiredCertificate:
     """Leave the profiles that fit a certificate and its targets; add why where none does."""
     profiles = desired.issuance.profiles
     wrong = {profile: [*_unfit(profile, desired, settings)] for profile in profiles}
@@ -297,7 +288,9 @@ def _with_fitting(
     return replace(desired, issuance=replace(desired.issuance, profiles=fitting))
 
 
-def _unfit(profile: str, desired: DesiredCertificate, settings: Settings) -> Iterator[_Unfit]:
+def _unfit(
+    profile: str, desired: certificate.DesiredCertificate, settings: model.Settings
+) -> Iterator[_Unfit]:
     """Yield what is wrong with a profile for a certificate: its names, and each deployment."""
     count, most = len(desired.names), MOST_NAMES.get(profile)
     if most is not None and count > most and settings.acme.directory in _LETS_ENCRYPT:

@@ -22,14 +22,7 @@ from urllib.parse import urlencode
 
 from certferry import errors
 from certferry.adapters.dns import answers
-from certferry.adapters.dns.records import (
-    ALL_ZONES,
-    TxtRecord,
-    TxtRecords,
-    Zone,
-    hosts_of,
-    is_zone_name,
-)
+from certferry.adapters.dns import records as txt
 from certferry.adapters.http import client
 from certferry.core.certificates.names import suffixes
 from certferry.core.redaction import quoted, quoted_code
@@ -119,7 +112,7 @@ def connect(settings: Settings, context: Context) -> DnsProvider:
     _must_be_a_token(token)
     http = client.client_in(context, settings.api, REQUESTS_PER_SECOND)
     service = CloudflareClient(settings.api, Secret(token), http, context)
-    return TxtRecords(SERVICE, service, context.pause)
+    return txt.TxtRecords(SERVICE, service, context.pause)
 
 
 def _must_be_a_token(token: str) -> None:
@@ -150,11 +143,11 @@ class CloudflareClient(answers.JsonTxtService):
     def __init__(self, api: str, token: Secret, http: client.HttpClient, context: Context) -> None:
         self._api = api.rstrip("/")
         self._token = token
-        self._by_name: dict[str, list[Zone]] = {}
+        self._by_name: dict[str, list[txt.Zone]] = {}
         clock = client.Request("GET", f"{self._api}/zones")
         super().__init__(SERVICE, _ANSWERS, http, clock, context)
 
-    def zones(self, about: str | Text = ALL_ZONES) -> list[Zone]:
+    def zones(self, about: str | Text = txt.ALL_ZONES) -> list[txt.Zone]:
         """Raise `ZoneNotFound` for a token that sees none: without Zone:Read, the list is empty."""
         found = super().zones(about)
         if not found:
@@ -162,21 +155,21 @@ class CloudflareClient(answers.JsonTxtService):
             raise errors.ZoneNotFound(sentence, hint=_LACKS_PERMISSION)
         return found
 
-    def zones_above(self, name: str) -> Iterator[Zone]:
+    def zones_above(self, name: str) -> Iterator[txt.Zone]:
         """See `TxtService.zones_above`."""
         for suffix in suffixes(name):
             found = [zone for zone in self._named(suffix, name) if zone.name == suffix]
             # Two accounts may have a zone of one name: the one that is served comes first.
             yield from sorted(found, key=lambda zone: zone.problem is not None)
 
-    def records(self, zone: Zone, name: str) -> list[TxtRecord]:
+    def records(self, zone: txt.Zone, name: str) -> list[txt.TxtRecord]:
         """See `TxtService.records`."""
         query = {"type": "TXT", "name": name}
         items = self._list("dns_records", _records(zone), name, RECORDS_PAGE, query)
         found = map(_record_of, items)
         return [record for record in found if record is not None and record.name == name]
 
-    def record(self, zone: Zone, record_id: str, about: str) -> TxtRecord | None:
+    def record(self, zone: txt.Zone, record_id: str, about: str) -> txt.TxtRecord | None:
         """See `TxtService.record`."""
         if not ID.fullmatch(record_id):
             return None
@@ -184,7 +177,7 @@ class CloudflareClient(answers.JsonTxtService):
         found = self.unless_gone(reply, about)
         return None if found is None else _record_of(answers.object_in(found, "result"))
 
-    def create(self, zone: Zone, name: str, value: str) -> str | None:
+    def create(self, zone: txt.Zone, name: str, value: str) -> str | None:
         """See `TxtService.create`. Such a record is never one that Cloudflare proxies."""
         fields = {"type": "TXT", "name": name, "content": f'"{value}"', "ttl": TTL}
         fields |= {"proxied": False}
@@ -196,21 +189,23 @@ class CloudflareClient(answers.JsonTxtService):
         )
         return record_id if ID.fullmatch(record_id) else None
 
-    def remove(self, zone: Zone, record_id: str, about: str) -> bool:
+    def remove(self, zone: txt.Zone, record_id: str, about: str) -> bool:
         """See `TxtService.remove`."""
         reply = self.write("DELETE dns_records", about, path=f"{_records(zone)}/{record_id}")
         return self.unless_gone(reply, about) is not None
 
-    def list_zones(self, about: str | Text, query: dict[str, str] | None = None) -> Iterable[Zone]:
+    def list_zones(
+        self, about: str | Text, query: dict[str, str] | None = None
+    ) -> Iterable[txt.Zone]:
         """Read the zones that the token sees, or those of a query."""
         for item in self._list("zones", "/zones", about, ZONES_PAGE, query or {}):
             zone_id, name = (
                 answers.as_text(item.get("id")),
                 answers.as_text(item.get("name")).lower(),
             )
-            if ID.fullmatch(zone_id) and is_zone_name(name):
-                servers = hosts_of(item.get("name_servers"))
-                yield Zone(zone_id, name, _problem_of(item, name), servers)
+            if ID.fullmatch(zone_id) and txt.is_zone_name(name):
+                servers = txt.hosts_of(item.get("name_servers"))
+                yield txt.Zone(zone_id, name, _problem_of(item, name), servers)
 
     def reply(self, action: str, answer: Answer) -> answers.Reply | None:
         """See `JsonTxtService.reply`: the outer error's code counts, and the words of the chain."""
@@ -244,7 +239,7 @@ class CloudflareClient(answers.JsonTxtService):
             error = errors.DnsUnavailable(error.message, hint=_LATER)
         return error
 
-    def _named(self, zone: str, about: str) -> list[Zone]:
+    def _named(self, zone: str, about: str) -> list[txt.Zone]:
         """Find the zones of one name: among all of them, when those have been listed."""
         if self._zones is not None:
             return self._zones
@@ -277,7 +272,7 @@ class CloudflareClient(answers.JsonTxtService):
         return client.Request(method, url, headers, json.dumps(params["fields"]).encode())
 
 
-def _records(zone: Zone) -> str:
+def _records(zone: txt.Zone) -> str:
     return f"/zones/{zone.id}/dns_records"
 
 
@@ -299,11 +294,11 @@ def _problem_of(item: dict[str, Any], name: str) -> errors.DnsRejected | None:
     return None
 
 
-def _record_of(item: answers.Item) -> TxtRecord | None:
+def _record_of(item: answers.Item) -> txt.TxtRecord | None:
     record_id, name = answers.as_text(item.get("id")), answers.as_text(item.get("name")).lower()
     if item.get("type") != "TXT" or not ID.fullmatch(record_id):
         return None
     content = answers.as_text(item.get("content"))
     # Other clients write content without quotes.
     is_quoted = len(content) > 1 and content[0] == content[-1] == '"'
-    return TxtRecord(record_id, name, content[1:-1] if is_quoted else content)
+    return txt.TxtRecord(record_id, name, content[1:-1] if is_quoted else content)

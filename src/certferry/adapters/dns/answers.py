@@ -13,13 +13,7 @@ from typing import Any
 
 from certferry import errors
 from certferry.adapters.dns import records
-from certferry.adapters.http.client import (
-    HttpClient,
-    HttpFailure,
-    Request,
-    ask_the_time,
-    surely_undone,
-)
+from certferry.adapters.http import client
 from certferry.ports.adapter import CodeMeaning, Context
 from certferry.ports.http import Answer
 from certferry.text import Quoted, Text
@@ -121,7 +115,12 @@ class JsonTxtService(records.TxtService):
     pauses_in_doubt: tuple[float, ...] = ()
 
     def __init__(
-        self, service: str, codes: Codes, http: HttpClient, clock: Request, context: Context
+        self,
+        service: str,
+        codes: Codes,
+        http: client.HttpClient,
+        clock: client.Request,
+        context: Context,
     ) -> None:
         self._service = service
         self._codes = codes
@@ -134,7 +133,7 @@ class JsonTxtService(records.TxtService):
         self._zones: list[records.Zone] | None = None
 
     @abstractmethod
-    def request(self, action: str, **params: Any) -> Request:
+    def request(self, action: str, **params: Any) -> client.Request:
         """Write a call down, anew for each attempt: a signature may be good for one."""
 
     @abstractmethod
@@ -165,8 +164,8 @@ class JsonTxtService(records.TxtService):
     def clock_ahead(self) -> timedelta | None:
         """See `TxtService.clock_ahead`: by a request without keys, whose answer has a Date."""
         try:
-            return ask_the_time(self._http, self._clock, self._now)
-        except HttpFailure as failure:
+            return client.ask_the_time(self._http, self._clock, self._now)
+        except client.HttpFailure as failure:
             raise self._lost(Text("the time of the service"), failure.problem) from None
 
     def read(self, action: str, about: str | Text, **params: Any) -> Reply:
@@ -231,14 +230,14 @@ class JsonTxtService(records.TxtService):
             answer = self._http.exchange(
                 lambda: self.request(action, **params), repeatable=not is_write
             )
-        except HttpFailure as failure:
+        except client.HttpFailure as failure:
             return Lost(failure.problem, maybe_done=failure.maybe_done)
         reply = self.reply(action, answer)
         if reply is None:
             said = Text("{service}'s answer to {action} cannot be read (HTTP status {status})")
             problem = said.filled(service=self._service, action=action, status=answer.status)
             pauses = self.pauses_in_doubt if answer.status == HTTPStatus.OK else ()
-            return Lost(problem, maybe_done=not surely_undone(answer.status), pauses=pauses)
+            return Lost(problem, maybe_done=not client.surely_undone(answer.status), pauses=pauses)
         if reply.code:
             error = self.error(reply, about)
             if isinstance(error, errors.DnsAccessDenied):

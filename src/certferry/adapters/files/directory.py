@@ -21,13 +21,7 @@ from dataclasses import dataclass
 from datetime import UTC
 from pathlib import Path
 
-from certferry.core.certificates.certificate import (
-    CERT,
-    CHAIN,
-    FULLCHAIN,
-    PRIVKEY,
-    CertificateBundle,
-)
+from certferry.core.certificates import certificate as certificates
 from certferry.errors import CertferryError, DeployError, Retry, TargetRejected
 from certferry.file_trust import NotTrusted, checked_path, open_directory
 from certferry.system_words import system_words
@@ -185,10 +179,10 @@ def _change_owner(descriptor: int, path: Path, access: FileAccess) -> None:
         raise TargetRejected(message, hint=hint) from exc
 
 
-NAMES = (CHAIN, PRIVKEY, FULLCHAIN, CERT)
+NAMES = (certificates.CHAIN, certificates.PRIVKEY, certificates.FULLCHAIN, certificates.CERT)
 """In the order in which they take their names: nothing comes between what servers read."""
 
-EXPORTED = (CERT, CHAIN, FULLCHAIN, PRIVKEY)
+EXPORTED = (certificates.CERT, certificates.CHAIN, certificates.FULLCHAIN, certificates.PRIVKEY)
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -221,17 +215,19 @@ class FoundFile:
     access: FileAccess
 
 
-def contents(bundle: CertificateBundle) -> dict[str, bytes]:
+def contents(bundle: certificates.CertificateBundle) -> dict[str, bytes]:
     """Return the content of each of the files. The key is among them."""
     return {
-        CHAIN: bundle.chain_pem.encode(),
-        PRIVKEY: bundle.privkey_pem.reveal().encode(),
-        FULLCHAIN: bundle.fullchain_pem.encode(),
-        CERT: bundle.cert_pem.encode(),
+        certificates.CHAIN: bundle.chain_pem.encode(),
+        certificates.PRIVKEY: bundle.privkey_pem.reveal().encode(),
+        certificates.FULLCHAIN: bundle.fullchain_pem.encode(),
+        certificates.CERT: bundle.cert_pem.encode(),
     }
 
 
-def variables(lineage: str, bundle: CertificateBundle, directory: Path) -> Mapping[str, str]:
+def variables(
+    lineage: str, bundle: certificates.CertificateBundle, directory: Path
+) -> Mapping[str, str]:
     """Return the environment of a program that gets a certificate in a directory."""
     certificate = bundle.certificate
     # CERTFERRY_CERT, CERTFERRY_CHAIN, CERTFERRY_FULLCHAIN, CERTFERRY_PRIVKEY
@@ -340,7 +336,7 @@ def _number(name: str | None, look_up: Callable[[str], int], what: Text) -> int 
         raise TargetRejected(problem, hint=hint) from None
 
 
-def write_bundle(bundle: CertificateBundle, directory: Path) -> list[Path]:
+def write_bundle(bundle: certificates.CertificateBundle, directory: Path) -> list[Path]:
     """Write certbot's four files, and return their paths. The key is its owner's alone from its
     first byte; links that a directory's owner could change are not followed. Raises
     `CertferryError`.
@@ -354,7 +350,7 @@ def write_bundle(bundle: CertificateBundle, directory: Path) -> list[Path]:
     with _exporting(directory), opened_where_it_is(directory) as place:
         for name in EXPORTED:
             with _exporting(directory / name):
-                access = FileAccess(_PRIVATE if name == PRIVKEY else _PUBLIC)
+                access = FileAccess(_PRIVATE if name == certificates.PRIVKEY else _PUBLIC)
                 place.replace(name, texts[name], access)
         place.sync()
     return [directory / name for name in EXPORTED]
@@ -374,7 +370,7 @@ def _exporting(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def handed_over(bundle: CertificateBundle, workspace: Path) -> Iterator[Path]:
+def handed_over(bundle: certificates.CertificateBundle, workspace: Path) -> Iterator[Path]:
     """Put the four files into a private directory for a `with` block. Raises `DeployError`. A lock
     lasts as long as the process (flock(2)): a directory without one was left by a killed run.
     """
@@ -440,7 +436,7 @@ def _sweep(workspace: Path) -> None:
 
 def _empty(place: int) -> None:
     """Remove files of an open directory, the key first: `rmtree` stops at the first it cannot."""
-    for name in sorted(os.listdir(place), key=lambda name: PRIVKEY not in name):
+    for name in sorted(os.listdir(place), key=lambda name: certificates.PRIVKEY not in name):
         with suppress(OSError):
             os.unlink(name, dir_fd=place)
 

@@ -30,14 +30,7 @@ from urllib3.exceptions import HTTPError, InvalidHeader
 from urllib3.util import Retry
 
 from certferry import __version__
-from certferry.adapters.http.bounds import (
-    LONGEST_ANSWER,
-    WHOLE,
-    BoundedAdapter,
-    TooLong,
-    TooSlow,
-    UnknownProxy,
-)
+from certferry.adapters.http import bounds
 from certferry.ports.adapter import Context
 from certferry.ports.http import NO_HEADERS, Answer, NoAnswer, Pace
 from certferry.ports.progress import Pause
@@ -81,27 +74,33 @@ class Timeouts:
 
     connect: timedelta
     read: timedelta
-    whole: timedelta = WHOLE
+    whole: timedelta = bounds.WHOLE
 
 
 _NOT_HTTP = Text("{host} answered with something that is not HTTP")
 _UNCONNECTED = (
     ssl.SSLCertVerificationError,
-    UnknownProxy,
+    bounds.UnknownProxy,
     urllib3.exceptions.NameResolutionError,
     urllib3.exceptions.NewConnectionError,
     urllib3.exceptions.ConnectTimeoutError,
 )
 _UNREACHED = (*_UNCONNECTED, requests.exceptions.ProxyError, ssl.SSLError)
-_SILENT = (TooSlow, urllib3.exceptions.ReadTimeoutError)
-_LASTING = (ssl.SSLCertVerificationError, UnknownProxy, TooSlow, TooLong, ValueError)
+_SILENT = (bounds.TooSlow, urllib3.exceptions.ReadTimeoutError)
+_LASTING = (
+    ssl.SSLCertVerificationError,
+    bounds.UnknownProxy,
+    bounds.TooSlow,
+    bounds.TooLong,
+    ValueError,
+)
 
 # The first that fits counts: a proxy that is not there is also a refused connection, and to
 # urllib3 a refused connection is a kind of timeout.
 _SENTENCES: tuple[tuple[type[BaseException], Text], ...] = (
     (ssl.SSLCertVerificationError, Text("the certificate of {host} is not trusted: {reason}")),
     (
-        UnknownProxy,
+        bounds.UnknownProxy,
         Text(
             "cannot connect to {host}: certferry does not support the proxy that the"
             " environment names (such as socks5://); set HTTPS_PROXY to its http://"
@@ -116,8 +115,8 @@ _SENTENCES: tuple[tuple[type[BaseException], Text], ...] = (
         urllib3.exceptions.ConnectTimeoutError,
         Text("{host} accepted no connection within {connect}"),
     ),
-    (TooSlow, Text("the answer of {host} was not complete within {whole}")),
-    (TooLong, Text("the answer of {host} is longer than any should be")),
+    (bounds.TooSlow, Text("the answer of {host} was not complete within {whole}")),
+    (bounds.TooLong, Text("the answer of {host} is longer than any should be")),
     (urllib3.exceptions.ReadTimeoutError, Text("{host} did not answer within {read}")),
     (requests.exceptions.ChunkedEncodingError, Text("the answer of {host} ended early")),
     (ConnectionError, Text("{host} closed the connection without an answer")),
@@ -224,7 +223,7 @@ class HttpClient:
     timeouts: Timeouts = TIMEOUTS
     too_many: Callable[[Answer], bool] = answers_too_many
     jitter: Callable[[], float] = random.random
-    longest: int = LONGEST_ANSWER
+    longest: int = bounds.LONGEST_ANSWER
     called: str = ""
 
     def __post_init__(self) -> None:
@@ -344,14 +343,14 @@ def _web_page(answer: Answer, host: str) -> HttpFailure | None:
 class PlainSession(requests.Session):
     """Follows no redirect, keeps no cookie, reads no ~/.netrc: see `BoundedAdapter`."""
 
-    def __init__(self, whole: timedelta, longest: int = LONGEST_ANSWER) -> None:
+    def __init__(self, whole: timedelta, longest: int = bounds.LONGEST_ANSWER) -> None:
         super().__init__()
         self.headers.clear()
         self.headers["User-Agent"] = f"certferry/{__version__}"
         self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         self.auth = _as_signed
         for scheme in ("http://", "https://"):
-            self.mount(scheme, BoundedAdapter(whole, longest))
+            self.mount(scheme, bounds.BoundedAdapter(whole, longest))
 
     def request(self, *args: Any, **kwargs: Any) -> requests.Response:
         """Send a request. Raises requests' exceptions, and urllib3's for what is no address."""

@@ -16,14 +16,7 @@ from http import HTTPStatus
 from typing import Annotated
 from urllib.parse import quote
 
-from certferry.adapters.http.posting import (
-    API_HELP,
-    PostedAdapter,
-    PostedChannel,
-    Posting,
-    PostReply,
-    next_day,
-)
+from certferry.adapters.http import posting as posts
 from certferry.core.assessment.notices import Message, shortened
 from certferry.core.secret import Secret
 from certferry.ports.adapter import CodeMeaning, Context
@@ -69,7 +62,7 @@ class PushplusSettings:
     """A token of one person's or group's."""
 
     key: Annotated[Secret, Text("the token")]
-    api: Annotated[str, API_HELP] = "https://www.pushplus.plus"
+    api: Annotated[str, posts.API_HELP] = "https://www.pushplus.plus"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +70,7 @@ class ServerchanSettings:
     """A key of one person's."""
 
     key: Annotated[Secret, Text("the SendKey, which begins with SCT or sctp")]
-    api: Annotated[str, API_HELP] = SERVERCHAN_API
+    api: Annotated[str, posts.API_HELP] = SERVERCHAN_API
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +79,12 @@ class TelegramSettings:
 
     key: Annotated[Secret, Text("the token of the bot")]
     chat: Annotated[str, Text("the id of the chat, or @name of a channel")]
-    api: Annotated[str, API_HELP] = "https://api.telegram.org"
+    api: Annotated[str, posts.API_HELP] = "https://api.telegram.org"
 
 
 def bark(settings: BarkSettings, context: Context, /) -> Notifier:
     """Connect a phone. It is posted to: with GET the words would stand in addresses and logs."""
-    posting = Posting("Bark", context, [settings.key])
+    posting = posts.Posting("Bark", context, [settings.key])
     address = Secret(f"{settings.api.rstrip('/')}/push")
 
     def fields(message: Message) -> dict[str, object]:
@@ -102,18 +95,18 @@ def bark(settings: BarkSettings, context: Context, /) -> Notifier:
             "group": "certferry",
         }
 
-    def judge(reply: PostReply) -> Answered:
+    def judge(reply: posts.PostReply) -> Answered:
         code, said = reply.number("code"), reply.fields.get("message")
         if code == HTTPStatus.OK:  # Bark's own code, of HTTP's numbers
             return Sent()
         return posting.refused(code, said, Text("compare `key` with what the app shows"))
 
-    return PostedChannel(posting, lambda: address, fields, judge)
+    return posts.PostedChannel(posting, lambda: address, fields, judge)
 
 
 def pushplus(settings: PushplusSettings, context: Context, /) -> Notifier:
     """Connect a token (`ports.adapter.Adapter.connect`)."""
-    posting = Posting("PushPlus", context, [settings.key])
+    posting = posts.Posting("PushPlus", context, [settings.key])
     address = Secret(f"{settings.api.rstrip('/')}/send")
 
     def fields(message: Message) -> dict[str, object]:
@@ -124,21 +117,21 @@ def pushplus(settings: PushplusSettings, context: Context, /) -> Notifier:
             "template": "txt",
         }
 
-    def judge(reply: PostReply) -> Answered:
+    def judge(reply: posts.PostReply) -> Answered:
         code, said = reply.number("code"), reply.fields.get("msg")
         match code:
             case 200:
                 return Sent()
             case 900:  # nothing until the next day: trying again makes the ban longer
-                return AgainAt(next_day(posting.now()), posting.in_its_words(code, said))
+                return AgainAt(posts.next_day(posting.now()), posting.in_its_words(code, said))
         return posting.refused(code, said, _PUSHPLUS_HINTS.get(code or 0))
 
-    return PostedChannel(posting, lambda: address, fields, judge)
+    return posts.PostedChannel(posting, lambda: address, fields, judge)
 
 
 def serverchan(settings: ServerchanSettings, context: Context, /) -> Notifier:
     """Connect a key (`ports.adapter.Adapter.connect`)."""
-    posting, key = Posting("ServerChan", context, [settings.key]), settings.key.reveal()
+    posting, key = posts.Posting("ServerChan", context, [settings.key]), settings.key.reveal()
     api, way = settings.api.rstrip("/"), ""
     if (number := _THIRD.match(key)) is not None:
         own = f"https://{number[1]}.push.ft07.com"
@@ -149,28 +142,28 @@ def serverchan(settings: ServerchanSettings, context: Context, /) -> Notifier:
         whole = message.text(MOST_BYTES)  # its title is cut short
         return {"title": shortened(message.title, SERVERCHAN_TITLE), "desp": whole}
 
-    def judge(reply: PostReply) -> Answered:
+    def judge(reply: posts.PostReply) -> Answered:
         code = reply.number("code")
         said = reply.fields.get("message") or reply.fields.get("error")
         if code == 0:
             return Sent()
         if _SPENT in str(said):
-            return AgainAt(next_day(posting.now()), posting.in_its_words(code, said))
+            return AgainAt(posts.next_day(posting.now()), posting.in_its_words(code, said))
         return posting.refused(code, said, Text("compare `key` with the SendKey"))
 
-    return PostedChannel(posting, lambda: address, fields, judge)
+    return posts.PostedChannel(posting, lambda: address, fields, judge)
 
 
 def telegram(settings: TelegramSettings, context: Context, /) -> Notifier:
     """Connect a bot (`ports.adapter.Adapter.connect`)."""
-    posting = Posting("Telegram", context, [settings.key])
+    posting = posts.Posting("Telegram", context, [settings.key])
     token = quote(settings.key.reveal(), safe=":")
     address = Secret(f"{settings.api.rstrip('/')}/bot{token}/sendMessage")
 
     def fields(message: Message) -> dict[str, object]:
         return {"chat_id": settings.chat, "text": message.text(TELEGRAM_BYTES)}
 
-    def judge(reply: PostReply) -> Answered:
+    def judge(reply: posts.PostReply) -> Answered:
         if reply.fields.get("ok") is True:
             return Sent()
         code, said = reply.number("error_code"), reply.fields.get("description")
@@ -178,10 +171,10 @@ def telegram(settings: TelegramSettings, context: Context, /) -> Notifier:
             return posting.later(posting.in_its_words(code, said), usual=_asked_for(reply))
         return posting.refused(code, said, _TELEGRAM_HINTS.get(code or 0))
 
-    return PostedChannel(posting, lambda: address, fields, judge)
+    return posts.PostedChannel(posting, lambda: address, fields, judge)
 
 
-def _asked_for(reply: PostReply) -> timedelta:
+def _asked_for(reply: posts.PostReply) -> timedelta:
     """Return how long Telegram asks to wait."""
     parameters = reply.fields.get("parameters")
     seconds = parameters.get("retry_after") if isinstance(parameters, dict) else None
@@ -194,7 +187,7 @@ def _codes(hints: Mapping[int, Text]) -> Mapping[str, CodeMeaning]:
     return {str(int(code)): CodeMeaning(advice) for code, advice in hints.items()}
 
 
-BARK = PostedAdapter("Bark", BarkSettings, bark)
-PUSHPLUS = PostedAdapter("PushPlus", PushplusSettings, pushplus, _codes(_PUSHPLUS_HINTS))
-SERVERCHAN = PostedAdapter("ServerChan", ServerchanSettings, serverchan)
-TELEGRAM = PostedAdapter("Telegram", TelegramSettings, telegram, _codes(_TELEGRAM_HINTS))
+BARK = posts.PostedAdapter("Bark", BarkSettings, bark)
+PUSHPLUS = posts.PostedAdapter("PushPlus", PushplusSettings, pushplus, _codes(_PUSHPLUS_HINTS))
+SERVERCHAN = posts.PostedAdapter("ServerChan", ServerchanSettings, serverchan)
+TELEGRAM = posts.PostedAdapter("Telegram", TelegramSettings, telegram, _codes(_TELEGRAM_HINTS))

@@ -19,16 +19,7 @@ from datetime import timedelta
 from typing import Annotated
 from urllib.parse import quote
 
-from certferry.adapters.http.posting import (
-    API_HELP,
-    SOON,
-    Judge,
-    PostedAdapter,
-    PostedChannel,
-    Posting,
-    PostReply,
-    secret_address,
-)
+from certferry.adapters.http import posting as posts
 from certferry.core.assessment.notices import Message
 from certferry.core.secret import Secret
 from certferry.ports.adapter import CodeMeaning, Context
@@ -61,14 +52,14 @@ class DingtalkSettings:
 
     url: Annotated[Secret, Text("the address of the robot's webhook")]
     secret: Annotated[Secret | None, Text("the secret that signs the robot's messages")] = None
-    api: Annotated[str, API_HELP] = DINGTALK_API
+    api: Annotated[str, posts.API_HELP] = DINGTALK_API
 
 
 @dataclass(frozen=True, slots=True)
 class FeishuSettings(DingtalkSettings):
     """The same, at another address."""
 
-    api: Annotated[str, API_HELP] = FEISHU_API
+    api: Annotated[str, posts.API_HELP] = FEISHU_API
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,19 +67,19 @@ class WecomSettings:
     """A robot of one group."""
 
     url: Annotated[Secret, Text("the address of the robot's webhook, with its key")]
-    api: Annotated[str, API_HELP] = WECOM_API
+    api: Annotated[str, posts.API_HELP] = WECOM_API
 
 
 def _judge_by(
-    posting: Posting,
+    posting: posts.Posting,
     code: str,
     words: str,
     later: Mapping[int, timedelta],
     hints: Mapping[int, Text],
-) -> Judge:
+) -> posts.Judge:
     """Return what judges by the number under `code`: 0 is success; others are tried `later`."""
 
-    def judge(reply: PostReply) -> Answered:
+    def judge(reply: posts.PostReply) -> Answered:
         number, said = reply.number(code), reply.fields.get(words)
         if number == 0:
             return Sent()
@@ -101,13 +92,13 @@ def _judge_by(
 
 def dingtalk(settings: DingtalkSettings, context: Context, /) -> Notifier:
     """Connect a robot of DingTalk's (`ports.adapter.Adapter.connect`)."""
-    address = secret_address(settings.url, settings.api, DINGTALK_API)
-    posting = Posting("DingTalk", context, filter(None, (settings.url, settings.secret)))
+    address = posts.secret_address(settings.url, settings.api, DINGTALK_API)
+    posting = posts.Posting("DingTalk", context, filter(None, (settings.url, settings.secret)))
 
     def fields(message: Message) -> dict[str, object]:
         return {"msgtype": "text", "text": {"content": message.text(MOST_BYTES)}}
 
-    later = {-1: SOON, 130101: BLOCKED}  # busy; more than 20 messages in a minute
+    later = {-1: posts.SOON, 130101: BLOCKED}  # busy; more than 20 messages in a minute
     judge = _judge_by(posting, "errcode", "errmsg", later, {310000: _WAYS_IN})
 
     def signed() -> Secret:
@@ -119,13 +110,13 @@ def dingtalk(settings: DingtalkSettings, context: Context, /) -> Notifier:
         join = "&" if "?" in address.reveal() else "?"
         return Secret(f"{address.reveal()}{join}timestamp={stamp}&sign={proof}")
 
-    return PostedChannel(posting, signed, fields, judge)
+    return posts.PostedChannel(posting, signed, fields, judge)
 
 
 def feishu(settings: FeishuSettings, context: Context, /) -> Notifier:
     """Connect a robot of Feishu's (`ports.adapter.Adapter.connect`)."""
-    address = secret_address(settings.url, settings.api, FEISHU_API)
-    posting = Posting("Feishu", context, filter(None, (settings.url, settings.secret)))
+    address = posts.secret_address(settings.url, settings.api, FEISHU_API)
+    posting = posts.Posting("Feishu", context, filter(None, (settings.url, settings.secret)))
 
     def fields(message: Message) -> dict[str, object]:
         return {**proof(), "msg_type": "text", "content": {"text": message.text(MOST_BYTES)}}
@@ -140,26 +131,28 @@ def feishu(settings: FeishuSettings, context: Context, /) -> Notifier:
         return {"timestamp": stamp, "sign": base64.b64encode(digest).decode()}
 
     # `StatusCode`, which old robots answer, says nothing of its own.
-    later = {11232: SOON}  # too many messages of all robots, at the full and the half hour
+    later = {11232: posts.SOON}  # too many messages of all robots, at the full and the half hour
     judge = _judge_by(posting, "code", "msg", later, _FEISHU_HINTS)
-    return PostedChannel(posting, lambda: address, fields, judge)
+    return posts.PostedChannel(posting, lambda: address, fields, judge)
 
 
 def wecom(settings: WecomSettings, context: Context, /) -> Notifier:
     """Connect a robot of WeCom's (`ports.adapter.Adapter.connect`)."""
-    address = secret_address(settings.url, settings.api, WECOM_API)
-    posting = Posting("WeCom", context, [settings.url])
+    address = posts.secret_address(settings.url, settings.api, WECOM_API)
+    posting = posts.Posting("WeCom", context, [settings.url])
 
     def fields(message: Message) -> dict[str, object]:
         return {"msgtype": "text", "text": {"content": message.text(WECOM_BYTES)}}
 
-    later = {-1: SOON, 45009: SOON}  # busy; more than 20 messages in a minute
+    later = {-1: posts.SOON, 45009: posts.SOON}  # busy; more than 20 messages in a minute
     judge = _judge_by(posting, "errcode", "errmsg", later, {})
-    return PostedChannel(posting, lambda: address, fields, judge)
+    return posts.PostedChannel(posting, lambda: address, fields, judge)
 
 
 _FEISHU_CODES = {str(code): CodeMeaning(advice) for code, advice in _FEISHU_HINTS.items()}
 
-DINGTALK = PostedAdapter("DingTalk", DingtalkSettings, dingtalk, {"310000": CodeMeaning(_WAYS_IN)})
-FEISHU = PostedAdapter("Feishu", FeishuSettings, feishu, _FEISHU_CODES)
-WECOM = PostedAdapter("WeCom", WecomSettings, wecom)
+DINGTALK = posts.PostedAdapter(
+    "DingTalk", DingtalkSettings, dingtalk, {"310000": CodeMeaning(_WAYS_IN)}
+)
+FEISHU = posts.PostedAdapter("Feishu", FeishuSettings, feishu, _FEISHU_CODES)
+WECOM = posts.PostedAdapter("WeCom", WecomSettings, wecom)

@@ -19,14 +19,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
+from certferry.core.certificates import chain as chains
 from certferry.core.certificates.certificate import fingerprint
-from certferry.core.certificates.chain import (
-    End,
-    Presented,
-    Way,
-    what_is_wrong,
-    without_valid_signer,
-)
 from certferry.core.certificates.names import is_address
 from certferry.core.certificates.pem import common_name
 from certferry.errors import ConfigError
@@ -58,8 +52,8 @@ class Trust:
             verifier.verify(chain[0], list(chain[1:]))
         except VerificationError as error:
             _log.debug("%s: %s", host, error)
-            return what_is_wrong(way_up(chain, self._roots), host, now)
-        return without_valid_signer(signers_of(chain), now)
+            return chains.what_is_wrong(way_up(chain, self._roots), host, now)
+        return chains.without_valid_signer(signers_of(chain), now)
 
     @cached_property
     def _roots(self) -> Roots:
@@ -123,41 +117,41 @@ _LONGEST_NAME = 200  # characters; a subject may hold anything
 Roots = Mapping[x509.Name, Sequence[x509.Certificate]]  # trusted certificates by their subject
 
 
-def way_up(chain: Sequence[x509.Certificate], roots: Roots) -> Way:
+def way_up(chain: Sequence[x509.Certificate], roots: Roots) -> chains.Way:
     """Follow the issuers of a leaf through what is presented, in any order, to a trusted one."""
     leaf, *others = chain[:_MOST_READ]
     if _issued_by(leaf, leaf):
-        return Way(facts_of([leaf]), End.SELF_SIGNED_LEAF)
+        return chains.Way(facts_of([leaf]), chains.End.SELF_SIGNED_LEAF)
     paths = [[leaf]]
     seen = {leaf}
     for path in paths:  # it grows on the way
         last = path[-1]
         for root in roots.get(last.issuer, ()):
             if _issued_by(last, root):
-                return Way(facts_of([*path, root]), End.TRUSTED)
+                return chains.Way(facts_of([*path, root]), chains.End.TRUSTED)
         found = [other for other in others if other not in seen and _issued_by(last, other)]
         seen.update(found)
         paths += [[*path, other] for other in found]
     longest = max(paths, key=len)
     ends_in_a_root = _issued_by(longest[-1], longest[-1])
-    end = End.UNTRUSTED_ROOT if ends_in_a_root else End.MISSING_ISSUER
-    return Way(facts_of(longest), end)
+    end = chains.End.UNTRUSTED_ROOT if ends_in_a_root else chains.End.MISSING_ISSUER
+    return chains.Way(facts_of(longest), end)
 
 
-def signers_of(chain: Sequence[x509.Certificate]) -> tuple[Presented, ...]:
+def signers_of(chain: Sequence[x509.Certificate]) -> tuple[chains.Presented, ...]:
     """Return what is presented of the leaf's issuers, in its order."""
     leaf, *others = chain[:_MOST_READ]
     return tuple(_facts(other) for other in others if _issued_by(leaf, other))
 
 
-def facts_of(chain: Sequence[x509.Certificate]) -> tuple[Presented, ...]:
+def facts_of(chain: Sequence[x509.Certificate]) -> tuple[chains.Presented, ...]:
     """Read the facts of a chain, leaf first. Raises whatever the library does."""
     leaf, *issuers = chain[:_MOST_READ]
     return (_facts(leaf, _names(leaf)), *map(_facts, issuers))
 
 
-def _facts(certificate: x509.Certificate, names: tuple[str, ...] = ()) -> Presented:
-    return Presented(
+def _facts(certificate: x509.Certificate, names: tuple[str, ...] = ()) -> chains.Presented:
+    return chains.Presented(
         fingerprint=fingerprint(certificate.public_bytes(Encoding.DER)),
         subject=_spelled(certificate.subject),
         issuer=_spelled(certificate.issuer),

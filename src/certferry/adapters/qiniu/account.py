@@ -22,15 +22,8 @@ from certferry.adapters.qiniu import errors, records
 from certferry.adapters.qiniu.client import QiniuClient
 from certferry.adapters.qiniu.errors import NO_SUCH_DOMAIN, QiniuFailure
 from certferry.adapters.qiniu.records import CertificateRecord, UploadBody
+from certferry.core.certificates import lineage as lineages
 from certferry.core.certificates.certificate import Certificate, CertificateBundle, short
-from certferry.core.certificates.lineage import (
-    label_of,
-    labels_of,
-    owner_of,
-    owners,
-    prefixes,
-    short_label_of,
-)
 from certferry.core.observed.observation import RemoteCertificate
 from certferry.core.observed.records import TRIED_AGAIN, OtherCertificate, Quota
 from certferry.ports.progress import Pause
@@ -410,11 +403,11 @@ class Copies:
         """Return what has the lineage's label and is not known; nothing where nothing is known."""
         if not known:
             return
-        labels = {label for one in known for label in labels_of(lineage, one.fingerprint)}
-        begins, ours = prefixes(lineage), owners(lineage)
+        labels = {label for one in known for label in lineages.labels_of(lineage, one.fingerprint)}
+        begins, ours = lineages.prefixes(lineage), lineages.owners(lineage)
         for record in self.certificates.all().values():
             name = record.name or ""
-            if name.startswith(begins) and name not in labels and owner_of(name) in ours:
+            if name.startswith(begins) and name not in labels and lineages.owner_of(name) in ours:
                 yield _other(record)
 
     def quota(self) -> Quota | None:
@@ -453,7 +446,7 @@ class Copies:
 
     def retire(self, copy: CertificateRecord, label: str, *, unmanaged: bool) -> bool:
         """Remove a copy whose name is the label: a mark of ours, unless it is `unmanaged`."""
-        if (copy.name or "") != label or not (unmanaged or owner_of(label) is not None):
+        if (copy.name or "") != label or not (unmanaged or lineages.owner_of(label) is not None):
             sentence = Text("certificate {id} at Qiniu does not carry our mark {label}")
             hint = Text("certferry removes only what it uploaded; look at it in Qiniu's console")
             raise errors.rejected(sentence, hint, id=short(copy.certid), label=label)
@@ -467,13 +460,13 @@ class Copies:
         """Upload under the usual name, or under a short one where that was once too long."""
         fingerprint = bundle.certificate.fingerprint
         if self.memory.note(_NAMES) == _SHORT:
-            return self._upload_as(short_label_of(lineage, fingerprint), bundle)
+            return self._upload_as(lineages.short_label_of(lineage, fingerprint), bundle)
         try:
-            return self._upload_as(label_of(lineage, fingerprint), bundle)
+            return self._upload_as(lineages.label_of(lineage, fingerprint), bundle)
         except errors.QiniuFailure as failure:
             if failure.maybe_done or _TOO_LONG not in failure.words.lower():
                 raise
-        cert_id = self._upload_as(short_label_of(lineage, fingerprint), bundle)
+        cert_id = self._upload_as(lineages.short_label_of(lineage, fingerprint), bundle)
         self.memory.update(_NAMES, lambda _: _SHORT)
         return cert_id
 
@@ -516,7 +509,7 @@ def _copies(
     lineage: str, certificate: Certificate, listed: Mapping[str, CertificateRecord]
 ) -> list[CertificateRecord]:
     """List the copies of a certificate, oldest first, so that every run adopts the same one."""
-    labels = labels_of(lineage, certificate.fingerprint)
+    labels = lineages.labels_of(lineage, certificate.fingerprint)
     found = (one for one in listed.values() if one.name in labels and _agrees(one, certificate))
     return sorted(found, key=lambda record: record.age_order)
 

@@ -7,16 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
-from certferry.adapters.qiniu import errors
+from certferry.adapters.qiniu import errors, records
 from certferry.adapters.qiniu.account import AT_WORK, Details, Settler
 from certferry.adapters.qiniu.client import QiniuClient
-from certferry.adapters.qiniu.records import (
-    CertificateRecord,
-    DomainItem,
-    DomainRecord,
-    HttpsConf,
-    name_here,
-)
 from certferry.core.certificates.certificate import covered_by
 from certferry.core.desired.certificate import DesiredHttps
 from certferry.core.observed.observation import DomainState, ObservedDomain
@@ -38,14 +31,14 @@ class CdnDomains:
         """Return whether the account has such a domain."""
         return domain in self.details.listed.get()
 
-    def served_by_themselves(self) -> dict[str, DomainItem]:
+    def served_by_themselves(self) -> dict[str, records.DomainItem]:
         """Return the domains that take a certificate of their own, by name."""
         listed = self.details.listed.get()
         return {name: item for name, item in listed.items() if item.by_itself}
 
     def read(
         self, domains: Iterable[str], *, anew: bool
-    ) -> Iterator[tuple[str, DomainRecord | errors.QiniuFailure]]:
+    ) -> Iterator[tuple[str, records.DomainRecord | errors.QiniuFailure]]:
         """Read domains, by what was read before or `anew`, since lists may lag behind other runs.
 
         The failure of one hides no other. Raises only what the next one would fail of as well:
@@ -77,7 +70,7 @@ class CdnDomains:
         self.details.note_change(domain, record)
         return request_id or None
 
-    def must_not_use(self, certificate: CertificateRecord, label: str) -> None:
+    def must_not_use(self, certificate: records.CertificateRecord, label: str) -> None:
         """Raise `TargetInUse` if a covered, readable domain is bound to it. So does Qiniu."""
         names, cert_id = certificate.dnsnames or (), certificate.certid
         covered = [one for one in self.details.listed.get() if covered_by(names, one)]
@@ -88,7 +81,9 @@ class CdnDomains:
                     sentence, errors.advice_on(400611), TargetInUse, domain=domain, label=label
                 )
 
-    def _change(self, record: DomainRecord, conf: HttpsConf, https: DesiredHttps) -> str:
+    def _change(
+        self, record: records.DomainRecord, conf: records.HttpsConf, https: DesiredHttps
+    ) -> str:
         """Write by the call that fits, and by the other where HTTPS is off after all (§5.4)."""
         write = self.client.httpsconf if record.has_https else self.client.sslize
         try:
@@ -100,7 +95,7 @@ class CdnDomains:
                 raise
         return ""
 
-    def _is_taken(self, before: DomainRecord, conf: HttpsConf) -> str | None:
+    def _is_taken(self, before: records.DomainRecord, conf: records.HttpsConf) -> str | None:
         """Return "", no known id, if a change went through: work on a resting domain is ours."""
         now = self.client.read_domain(before.name)
         return "" if now.operating_state == AT_WORK or is_in_force(now, conf) else None
@@ -125,7 +120,7 @@ _STATES = {
 KNOWN_STATES = frozenset({*_UNUSABLE, *_STATES})
 
 
-def observe(domain: str, record: DomainRecord) -> ObservedDomain:
+def observe(domain: str, record: records.DomainRecord) -> ObservedDomain:
     """Return what Qiniu shows of a domain."""
     unusable = why_unusable(domain, record)
     state = _STATES.get(record.operating_state or "", DomainState.UNAVAILABLE)
@@ -141,7 +136,7 @@ def observe(domain: str, record: DomainRecord) -> ObservedDomain:
     )
 
 
-def _task(record: DomainRecord) -> TargetTask:
+def _task(record: records.DomainRecord) -> TargetTask:
     """Return the last change, for tickets. That it began at `modifyAt` is a guess (§5.2)."""
     return TargetTask(
         state=quoted(record.operating_state or ""),
@@ -160,11 +155,11 @@ def _moment_written(written: object) -> datetime | None:
     return moment if moment.tzinfo is not None else None
 
 
-def why_unusable(domain: str, record: DomainRecord) -> DeployError | None:
+def why_unusable(domain: str, record: records.DomainRecord) -> DeployError | None:
     """Return why a domain cannot be changed, however long one waits; `None` when it can."""
     state = "frozen" if record.uid_is_freezed else record.operating_state or ""
     if record.type == "pan":
-        parent = name_here(record.pare_domain or "")
+        parent = records.name_here(record.pare_domain or "")
         hint = Text("name the wildcard domain under `domains` in its place")
         sentence = Text("{domain} takes its certificate from {parent}")
         return errors.rejected(sentence, hint, domain=domain, parent=parent)
@@ -187,7 +182,7 @@ def why_unusable(domain: str, record: DomainRecord) -> DeployError | None:
     return None
 
 
-def failed_change(record: DomainRecord) -> DeployError | None:
+def failed_change(record: records.DomainRecord) -> DeployError | None:
     """Return why the last change of a domain failed, `None` when it did not."""
     if record.operating_state != "failed":
         return None
@@ -214,7 +209,7 @@ _ADVICE = {
 }
 
 
-def must_be_at_rest(domain: str, record: DomainRecord) -> None:
+def must_be_at_rest(domain: str, record: records.DomainRecord) -> None:
     """Raise `TargetBusy` for a domain that Qiniu works on, `TargetRejected` for an unusable one."""
     unusable = why_unusable(domain, record)
     if unusable is not None:
@@ -226,12 +221,14 @@ def must_be_at_rest(domain: str, record: DomainRecord) -> None:
         raise errors.rejected(sentence, hint, TargetBusy, domain=domain, operation=operation)
 
 
-def wanted_conf(record: DomainRecord, cert_id: str, desired: DesiredHttps) -> HttpsConf:
+def wanted_conf(
+    record: records.DomainRecord, cert_id: str, desired: DesiredHttps
+) -> records.HttpsConf:
     """Return what to send; not what the domain hides, for a guess would replace it (§5.3)."""
     if not record.has_https:
         return first_conf(cert_id, desired)
     found = record.settings
-    return HttpsConf(
+    return records.HttpsConf(
         cert_id=cert_id,
         force_https=found.force_https if desired.force_https is None else desired.force_https,
         http2_enable=found.http2 if desired.http2 is None else desired.http2,
@@ -239,12 +236,14 @@ def wanted_conf(record: DomainRecord, cert_id: str, desired: DesiredHttps) -> Ht
     )
 
 
-def first_conf(cert_id: str, desired: DesiredHttps) -> HttpsConf:
+def first_conf(cert_id: str, desired: DesiredHttps) -> records.HttpsConf:
     """Return what to send to switch HTTPS on: visitors are redirected only if that is declared."""
-    return HttpsConf(cert_id, bool(desired.force_https), bool(desired.http2), desired.tls_versions)
+    return records.HttpsConf(
+        cert_id, bool(desired.force_https), bool(desired.http2), desired.tls_versions
+    )
 
 
-def is_in_force(record: DomainRecord, conf: HttpsConf) -> bool:
+def is_in_force(record: records.DomainRecord, conf: records.HttpsConf) -> bool:
     """Return whether a domain is as desired; after a failed change, what it shows may not be."""
     found = record.settings
     versions = None if conf.tls_versions is None else tuple(sorted(conf.tls_versions))

@@ -13,13 +13,7 @@ from http import HTTPStatus
 from typing import TypeVar
 
 from certferry import errors
-from certferry.adapters.http.client import (
-    Contact,
-    HttpFailure,
-    ahead_of,
-    is_server_error,
-    seconds_asked_for,
-)
+from certferry.adapters.http import client
 from certferry.adapters.qiniu import wire
 from certferry.core.redaction import quoted, quoted_id
 from certferry.ports.adapter import CodeMeaning
@@ -254,7 +248,7 @@ class QiniuFailure(Exception):
         code: int | None = None,
         reply: wire.QiniuReply | None = None,
         maybe_done: bool = False,
-        contact: Contact | None = None,
+        contact: client.Contact | None = None,
         is_common: bool = False,
         is_passing: bool = False,
     ) -> None:
@@ -264,8 +258,8 @@ class QiniuFailure(Exception):
         self.status = None if reply is None else reply.status
         self.words = "" if reply is None else reply.words
         self.maybe_done = maybe_done
-        self.silent = contact is Contact.SILENCE
-        self.is_common = is_common or contact is Contact.NONE
+        self.silent = contact is client.Contact.SILENCE
+        self.is_common = is_common or contact is client.Contact.NONE
         self.is_passing = is_passing or contact is not None
 
     @property
@@ -361,7 +355,7 @@ CODES: Mapping[str, CodeMeaning] = {
 
 
 def explain_failure(
-    what: Text, failure: HttpFailure, tried: Sequence[wire.Endpoint] = ()
+    what: Text, failure: client.HttpFailure, tried: Sequence[wire.Endpoint] = ()
 ) -> QiniuFailure:
     """Return the failure of a call without an answer."""
     problem = _with_endpoints(failure.problem, tried)
@@ -399,12 +393,12 @@ def explain_refusal(call: Call, answer: Answer, now: datetime) -> QiniuFailure:
     if wire.too_many(answer):
         sentence = Text("Qiniu takes no more requests for the moment, among them {what} ({answer})")
         error = _error(errors.TargetUnavailable, sentence, call, reply, _OTHER_PROGRAM)
-        if (seconds := seconds_asked_for(answer)) is not None:
+        if (seconds := client.seconds_asked_for(answer)) is not None:
             error.retry = errors.Retry.at(now + timedelta(seconds=seconds))
         return QiniuFailure(error, code=reply.code, is_common=True)
     if reply.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
         return _denied(call, reply, answer, now)
-    if is_server_error(answer):
+    if client.is_server_error(answer):
         sentence = Text("Qiniu returned a server error for {what} ({answer})")
         error = _error(errors.TargetUnavailable, sentence, call, reply, _LATER)
         return QiniuFailure(error, code=reply.code, reply=reply, maybe_done=True, is_passing=True)
@@ -433,7 +427,7 @@ def _denied(call: Call, reply: wire.QiniuReply, answer: Answer, now: datetime) -
 
 def _wrong_clock(reply: wire.QiniuReply, answer: Answer, now: datetime) -> timedelta | None:
     """Return how far this machine's clock is ahead, if that may be why the request was refused."""
-    theirs = ahead_of(answer.headers, now)
+    theirs = client.ahead_of(answer.headers, now)
     if theirs is None:
         return None
     ahead = -theirs

@@ -15,16 +15,9 @@ from functools import partial
 from http import HTTPStatus
 from typing import Generic, TypeVar
 
-from certferry.adapters.qiniu import records
+from certferry.adapters.qiniu import errors, records
 from certferry.adapters.qiniu.account import LIST_AGE, Certificates, Clock, Settler, TtlCache
 from certferry.adapters.qiniu.client import QiniuClient
-from certferry.adapters.qiniu.errors import (
-    NO_SUCH_DOMAIN,
-    QiniuFailure,
-    advice_on,
-    attempt,
-    rejected,
-)
 from certferry.core.certificates.certificate import short
 from certferry.core.desired.certificate import DesiredHttps
 from certferry.core.discovery.inventory import FoundDomain
@@ -36,7 +29,7 @@ log = logging.getLogger(__name__)
 
 HOLDERS_AGE = 300.0  # seconds; buckets and hubs change seldom, and each bucket costs a request
 
-NOT_THERE = NO_SUCH_DOMAIN | {HTTPStatus.NOT_FOUND}
+NOT_THERE = errors.NO_SUCH_DOMAIN | {HTTPStatus.NOT_FOUND}
 """What Pili says of a hub or a domain that is not there [G]; the words are in its SDK's tests."""
 
 _SEE_CONSOLE = Text(
@@ -60,11 +53,11 @@ class Part(Generic[R]):
     """The domains of a part of the account, by name. `failure` says why there may be more."""
 
     domains: Mapping[str, Held[R]] = field(default_factory=dict)
-    failure: QiniuFailure | None = None
+    failure: errors.QiniuFailure | None = None
 
 
 def read_part(
-    holders: Sequence[str] | QiniuFailure,
+    holders: Sequence[str] | errors.QiniuFailure,
     domains_of: Callable[[str], Iterable[tuple[str, R]]],
     earlier: Part[R],
 ) -> Part[R]:
@@ -75,11 +68,11 @@ def read_part(
     fail of as well, and at silence or two broken answers, each of which takes its time.
     """
     found: dict[str, Held[R]] = {}
-    failure = holders if isinstance(holders, QiniuFailure) else None
+    failure = holders if isinstance(holders, errors.QiniuFailure) else None
     read: set[str] = set()
-    for holder in () if isinstance(holders, QiniuFailure) else holders:
-        listed = attempt(partial(domains_of, holder))
-        if not isinstance(listed, QiniuFailure):
+    for holder in () if isinstance(holders, errors.QiniuFailure) else holders:
+        listed = errors.attempt(partial(domains_of, holder))
+        if not isinstance(listed, errors.QiniuFailure):
             found |= {name: Held(holder, record) for name, record in listed}
         elif listed.code not in NOT_THERE:  # else it was removed a moment ago
             is_second = failure is not None and failure.maybe_done and listed.maybe_done
@@ -126,7 +119,7 @@ class SourceDomains:
         """Return whether it is among the bindings, which only source domains are."""
         try:
             return domain in self.bindings.get()
-        except QiniuFailure:
+        except errors.QiniuFailure:
             return False
 
     def bind(self, domain: str, remote_id: str, https: DesiredHttps) -> None:
@@ -145,22 +138,24 @@ class SourceDomains:
         """
         try:
             bindings = self.bindings.get()
-        except QiniuFailure as failure:
+        except errors.QiniuFailure as failure:
             log.info("what source domains are bound to cannot be seen: %s", failure)
             return
         for domain, bound in bindings.items():
             if bound == remote_id:
                 sentence = Text("the source domain {domain} is still bound to {label}")
                 hint = Text("bind it to another certificate; a later run tries again")
-                raise rejected(sentence, hint, TargetInUse, domain=domain, label=label or remote_id)
+                raise errors.rejected(
+                    sentence, hint, TargetInUse, domain=domain, label=label or remote_id
+                )
 
-    def survey(self) -> tuple[list[FoundDomain], list[QiniuFailure]]:
+    def survey(self) -> tuple[list[FoundDomain], list[errors.QiniuFailure]]:
         """Find every domain, and why there may be more, or what cannot be seen of them."""
         part, found = self.all(), []
-        bindings = attempt(self.bindings.get) if part.domains else {}
-        is_hidden = isinstance(bindings, QiniuFailure)
+        bindings = errors.attempt(self.bindings.get) if part.domains else {}
+        is_hidden = isinstance(bindings, errors.QiniuFailure)
         for name in part.domains:
-            bound = None if isinstance(bindings, QiniuFailure) else bindings.get(name)
+            bound = None if isinstance(bindings, errors.QiniuFailure) else bindings.get(name)
             frozen = self._why_frozen(name)
             domain = FoundDomain(
                 name,
@@ -172,7 +167,9 @@ class SourceDomains:
                 state=None if frozen is None else "frozen",
             )
             found.append(domain)
-        return found, [one for one in (bindings, part.failure) if isinstance(one, QiniuFailure)]
+        return found, [
+            one for one in (bindings, part.failure) if isinstance(one, errors.QiniuFailure)
+        ]
 
     def _observed(self, domain: str, bound: str | None) -> ObservedDomain:
         frozen = self._why_frozen(domain)
@@ -189,7 +186,7 @@ class SourceDomains:
         hint = Text("Qiniu's console says why (ICP filing, content); lift that first")
         reasons = list(held.record.freeze_types)
         sentence = Text("{domain} is frozen at Kodo ({reasons})")
-        return rejected(sentence, hint, domain=domain, reasons=reasons)
+        return errors.rejected(sentence, hint, domain=domain, reasons=reasons)
 
     def _bind(self, domain: str, remote_id: str) -> bool:
         self._client.bind_source(records.name_at_qiniu(domain), remote_id)
@@ -200,13 +197,13 @@ class SourceDomains:
         """Return whether it is bound so; `None` where Kodo does not show it."""
         try:
             return self.bindings.get(anew=True).get(domain) == remote_id or None
-        except QiniuFailure as unread:
+        except errors.QiniuFailure as unread:
             if unread.is_outage:
                 raise
             return None
 
     def _list(self) -> Part[records.BucketDomain]:
-        buckets = attempt(self._client.list_buckets)
+        buckets = errors.attempt(self._client.list_buckets)
         self._part = read_part(buckets, self._domains_of, self._part)
         return self._part
 
@@ -229,7 +226,7 @@ class LiveDomains:
         self._settler = settler
         self._part: Part[records.LiveRecord] = Part()
         # A failure is kept as well: keys without a right to Pili lack it for longer.
-        self._hubs = TtlCache(partial(attempt, client.list_hubs), HOLDERS_AGE, clock)
+        self._hubs = TtlCache(partial(errors.attempt, client.list_hubs), HOLDERS_AGE, clock)
         self._domains = TtlCache(self._list, LIST_AGE, clock)
 
     def forget(self) -> None:
@@ -246,7 +243,7 @@ class LiveDomains:
             sentence = Text(
                 "no address of Pili is known for this account, whose `api` is another than Qiniu's"
             )
-            raise rejected(sentence, Text("set `pili` of the account as well"))
+            raise errors.rejected(sentence, Text("set `pili` of the account as well"))
 
     def served_by_themselves(self) -> list[str]:
         """Return the domains that may have a certificate: not those for RTMP alone."""
@@ -267,7 +264,7 @@ class LiveDomains:
         if bound is not None and not hidden:
             try:
                 bound = _id_of(bound, self._certificates.all())
-            except QiniuFailure as failure:
+            except errors.QiniuFailure as failure:
                 if failure.is_common:
                     raise
                 hidden = True
@@ -281,15 +278,15 @@ class LiveDomains:
         live = self.all()
         held = live.domains.get(domain)
         if held is None:
-            raise live.failure or QiniuFailure(_is_gone(domain))
+            raise live.failure or errors.QiniuFailure(_is_gone(domain))
         certificate = self._certificates.find(remote_id)
         if certificate is None:
             sentence = Text("there is no certificate {id} at Qiniu any more")
-            raise rejected(sentence, advice_on(400401), CopyGone, id=short(remote_id))
+            raise errors.rejected(sentence, errors.advice_on(400401), CopyGone, id=short(remote_id))
         record = self._read(held.holder, domain)
         if record.disable:
             hint = Text("enable it in Qiniu's console (直播云), or take it out of `domains`")
-            raise rejected(Text("{domain} is disabled at Pili"), hint, domain=domain)
+            raise errors.rejected(Text("{domain} is disabled at Pili"), hint, domain=domain)
         spellings = _spellings(certificate)
         if record.bound in spellings:
             return None
@@ -310,7 +307,9 @@ class LiveDomains:
             if held.record.bound in {remote_id, label} - {""}:
                 hint = Text("bind the live domain to another certificate; a later run tries again")
                 sentence = Text("the live domain {domain} of Pili still uses {label}")
-                raise rejected(sentence, hint, TargetInUse, domain=name, label=label or remote_id)
+                raise errors.rejected(
+                    sentence, hint, TargetInUse, domain=name, label=label or remote_id
+                )
             if unmanaged and _hides_binding(held):
                 problem = Text("Pili does not name the certificate of {domain}", domain=name)
                 raise _may_be_used(label or remote_id, problem, _SEE_CONSOLE)
@@ -321,12 +320,14 @@ class LiveDomains:
 
     def survey(
         self, certificates: Mapping[str, records.CertificateRecord]
-    ) -> tuple[list[FoundDomain], list[QiniuFailure]]:
+    ) -> tuple[list[FoundDomain], list[errors.QiniuFailure]]:
         """Find every domain, its certificate, why there may be more, and which are for RTMP."""
         part, found = self.all(), []
         for name, held in part.domains.items():
             bound, is_for_rtmp = held.record.bound, held.record.is_for_rtmp
-            for_rtmp = rejected(Text("{domain} is for RTMP, and has no HTTPS"), None, domain=name)
+            for_rtmp = errors.rejected(
+                Text("{domain} is for RTMP, and has no HTTPS"), None, domain=name
+            )
             domain = FoundDomain(
                 name,
                 records.PILI,
@@ -342,7 +343,7 @@ class LiveDomains:
     def _read(self, hub: str, domain: str) -> records.LiveRecord:
         try:
             return self._client.read_live_domain(hub, domain)
-        except QiniuFailure as failure:
+        except errors.QiniuFailure as failure:
             raise self._explained(failure, hub, domain) from None
 
     def _bind(self, hub: str, domain: str, certificate: records.CertificateRecord) -> str:
@@ -352,23 +353,25 @@ class LiveDomains:
         name = certificate.name or certificate.certid
         try:
             return self._client.bind_live_domain(hub, domain, name)
-        except QiniuFailure as failure:
+        except errors.QiniuFailure as failure:
             # That such a refusal has this word is a guess: the words are in no document [G].
             if failure.maybe_done or "cert" not in failure.words.lower():
                 raise self._explained(failure, hub, domain) from None
             try:
                 return self._client.bind_live_domain(hub, domain, certificate.certid)
-            except QiniuFailure as again:
+            except errors.QiniuFailure as again:
                 raise (again if again.maybe_done else failure) from None
 
-    def _explained(self, failure: QiniuFailure, hub: str, domain: str) -> QiniuFailure:
+    def _explained(
+        self, failure: errors.QiniuFailure, hub: str, domain: str
+    ) -> errors.QiniuFailure:
         """Return what is gone, where Pili says so, and have the lists read anew."""
         if failure.code not in NOT_THERE:
             return failure
         self._hubs.forget()
         self._domains.forget()
         gone = hub if "hub" in failure.words.lower() else ""
-        return QiniuFailure(_is_gone(domain, gone), code=failure.code)
+        return errors.QiniuFailure(_is_gone(domain, gone), code=failure.code)
 
     def _list(self) -> Part[records.LiveRecord]:
         if not self._client.has_pili:
@@ -406,10 +409,10 @@ def _is_gone(domain: str, hub: str = "") -> DeployError:
         "it was removed at Qiniu; put it back in Qiniu's console (直播云), or take the domain"
         " out of `domains`"
     )
-    return rejected(sentence, hint, hub=hub, domain=domain)
+    return errors.rejected(sentence, hint, hub=hub, domain=domain)
 
 
 def _may_be_used(label: str, problem: Text, hint: Text | None) -> DeployError:
     """Return the error for a certificate that a live domain may be bound to."""
     sentence = Text("whether a live domain of Pili uses {label} cannot be seen: {problem}")
-    return rejected(sentence, hint, TargetInUse, label=label, problem=problem)
+    return errors.rejected(sentence, hint, TargetInUse, label=label, problem=problem)

@@ -35,12 +35,7 @@ from certferry.adapters.qiniu.wire import Hosts, QiniuKeys
 from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.desired.certificate import DesiredHttps, Kind
 from certferry.core.discovery.inventory import Survey
-from certferry.core.observed.observation import (
-    DomainState,
-    ObservedDomain,
-    ObservedTarget,
-    TargetRules,
-)
+from certferry.core.observed import observation
 from certferry.core.planning.choice import choose, searches
 from certferry.core.reasons import Usual
 from certferry.core.secret import Secret
@@ -172,7 +167,7 @@ def connect(settings: Settings, context: Context) -> DeployTarget:
     )
     least = timedelta(days=settings.min_remaining_days)
     needs = not settings.accept_no_common_name
-    rules = TargetRules(least, needs_common_name=needs, usual_change=USUAL_CHANGE)
+    rules = observation.TargetRules(least, needs_common_name=needs, usual_change=USUAL_CHANGE)
     return Qiniu(client, rules, memory, pause=pause, now=now)
 
 
@@ -195,7 +190,7 @@ class Qiniu:
     def __init__(
         self,
         client: QiniuClient,
-        rules: TargetRules,
+        rules: observation.TargetRules,
         memory: AccountMemory,
         *,
         pause: Pause,
@@ -213,7 +208,7 @@ class Qiniu:
         self._live = LiveDomains(client, self._certificates, settler, clock)
 
     @_translating_errors()
-    def observe(self, scope: Scope) -> ObservedTarget:
+    def observe(self, scope: Scope) -> observation.ObservedTarget:
         """Read the domains, and find our copies. The answer also says what could not be read."""
         _must_be_served_here(scope.kind)
         if scope.anew:  # another run may have changed what there is, and what is bound
@@ -222,7 +217,7 @@ class Qiniu:
             self._sources.bindings.forget()
             self._live.forget()
         seen = ObservedDomains(scope, self._cdn, self._sources, self._live)
-        found = ObservedTarget(
+        found = observation.ObservedTarget(
             rules=self._rules,
             domains=tuple(seen.domains),
             excluded=tuple(seen.excluded),
@@ -344,7 +339,7 @@ class ObservedDomains:
         self._scope = scope
         self.unread: list[CertferryError] = []
         self.excluded: list[str] = []
-        self.left_out: list[ObservedDomain] = []
+        self.left_out: list[observation.ObservedDomain] = []
         self.uncovered: list[str] = []
         if scope.kind == PILI:
             live.must_have_address()
@@ -352,7 +347,7 @@ class ObservedDomains:
         if searches(scope):
             self._find()
 
-    def _named(self) -> Iterator[ObservedDomain]:
+    def _named(self) -> Iterator[observation.ObservedDomain]:
         domains, kind = self._scope.domains or (), self._scope.kind
         if kind in WITHOUT_SETTINGS:
             yield from map(self._named_source if kind == KODO else self._named_live, domains)
@@ -363,7 +358,7 @@ class ObservedDomains:
             else:
                 yield observe(domain, came)
 
-    def _not_at_the_cdn(self, domain: str, failure: QiniuFailure) -> ObservedDomain:
+    def _not_at_the_cdn(self, domain: str, failure: QiniuFailure) -> observation.ObservedDomain:
         if failure.code not in NO_SUCH_DOMAIN:
             return _problem(domain, Kind.CDN, failure.error)
         sources, is_for_cdn = self._sources.all(), self._scope.kind == Kind.CDN
@@ -388,7 +383,7 @@ class ObservedDomains:
         hub = self._live.all().domains[domain].holder
         return _problem(domain, PILI, rejected(sentence, hint, domain=domain, hub=hub))
 
-    def _named_source(self, domain: str) -> ObservedDomain:
+    def _named_source(self, domain: str) -> observation.ObservedDomain:
         if self._at_cdn([domain]):
             sentence = Text("{domain} is a CDN domain, not a source domain of Kodo")
             return _problem(domain, Kind.CDN, rejected(sentence, _AS_CDN, domain=domain))
@@ -406,7 +401,7 @@ class ObservedDomains:
             self.unread.append(failure.error)
         return self._source(domain)
 
-    def _source(self, domain: str) -> ObservedDomain:
+    def _source(self, domain: str) -> observation.ObservedDomain:
         try:
             return self._sources.named(domain)
         except QiniuFailure as failure:
@@ -415,7 +410,7 @@ class ObservedDomains:
             self.unread.append(with_hint(failure.error, _BOUND_ALL_THE_SAME, instead=False))
             return self._sources.named_without_bindings(domain)
 
-    def _named_live(self, domain: str) -> ObservedDomain:
+    def _named_live(self, domain: str) -> observation.ObservedDomain:
         found, failure = self._live.named(domain), self._live.all().failure
         if found is not None:
             return found
@@ -451,7 +446,7 @@ class ObservedDomains:
         if failure is not None and not self._may_go_on_without(failure):
             raise failure
 
-    def _add(self, found: Iterable[ObservedDomain]) -> None:
+    def _add(self, found: Iterable[observation.ObservedDomain]) -> None:
         known = {domain.domain for domain in self.domains}
         self.domains += [domain for domain in found if domain.domain not in known]
 
@@ -467,7 +462,7 @@ class ObservedDomains:
         """
         return self._scope.kind == Kind.AUTO and (bool(self.domains) or not _is_silence(failure))
 
-    def _found_at_cdn(self) -> Iterator[ObservedDomain]:
+    def _found_at_cdn(self) -> Iterator[observation.ObservedDomain]:
         """Find CDN domains, and leave out those that were just removed, or are switched off."""
         listed = self._cdn.served_by_themselves()
         for domain, came in self._cdn.read(self._chosen(listed), anew=self._scope.anew):
@@ -479,7 +474,7 @@ class ObservedDomains:
             else:
                 yield observe(domain, came)
 
-    def _found_live(self) -> list[ObservedDomain]:
+    def _found_live(self) -> list[observation.ObservedDomain]:
         """Find live domains. Unless asked for, keys that may not see Pili cost only these."""
         names = self._chosen(self._live.served_by_themselves())
         found = [one for one in map(self._live.named, names) if one is not None]
@@ -492,7 +487,7 @@ class ObservedDomains:
             self.unread.append(error if is_asked_for else with_hint(error, _WITHOUT_LIVE))
         return found
 
-    def _found_sources(self) -> list[ObservedDomain]:
+    def _found_sources(self) -> list[observation.ObservedDomain]:
         """Find source domains. Where none were asked for, keys that may not see the buckets cost
         only these; those that are seen are reported, or their certificates would expire unnoticed.
         """
@@ -519,10 +514,10 @@ class ObservedDomains:
             return [_problem(name, KODO, with_hint(error, _CDN_ALONE)) for name in names]
 
 
-def _problem(domain: str, kind: Kind, error: DeployError) -> ObservedDomain:
+def _problem(domain: str, kind: Kind, error: DeployError) -> observation.ObservedDomain:
     has_settings = kind not in WITHOUT_SETTINGS
-    return ObservedDomain(
-        domain, kind, DomainState.UNAVAILABLE, problem=error, has_settings=has_settings
+    return observation.ObservedDomain(
+        domain, kind, observation.DomainState.UNAVAILABLE, problem=error, has_settings=has_settings
     )
 
 

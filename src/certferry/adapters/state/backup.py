@@ -14,16 +14,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from certferry.adapters.state import sealing as seals
 from certferry.adapters.state.database import Upgrade, migrate
 from certferry.adapters.state.failures import PRIMARY, damaged, translating_errors
-from certferry.adapters.state.sealing import (
-    OWNER_ONLY_FILE,
-    Sealing,
-    encoded,
-    make_directory,
-    make_file,
-    read_key,
-)
 from certferry.adapters.state.sqlite import PATIENCE, InMemory
 from certferry.adapters.state.store import SqlState
 from certferry.errors import LeaseHeld, StateError, StateTooNew
@@ -68,8 +61,8 @@ def back_up(path: Path, key_file: Path, now: datetime) -> tuple[bytes, tuple[str
                 hint=Text("the first `certferry sync` makes it; `url` of [state] says where it is"),
             )
     state = _copied(path)
-    lineages = _must_be_whole(state, path, Sealing(key_file))
-    return _packed({_STATE: state, _KEY: encoded(read_key(key_file))}, now), lineages
+    lineages = _must_be_whole(state, path, seals.Sealing(key_file))
+    return _packed({_STATE: state, _KEY: seals.encoded(seals.read_key(key_file))}, now), lineages
 
 
 def restore(archive: bytes, source: Path, path: Path, key_file: Path) -> Restored:
@@ -82,7 +75,7 @@ def restore(archive: bytes, source: Path, path: Path, key_file: Path) -> Restore
     files, made_at = _unpacked(archive, source)
     with _key_beside(files[_KEY], key_file) as key:
         try:
-            lineages = _must_be_whole(files[_STATE], source, Sealing(key.found))
+            lineages = _must_be_whole(files[_STATE], source, seals.Sealing(key.found))
         except StateTooNew:
             raise
         except StateError as wrong:
@@ -112,7 +105,7 @@ def _without_log(content: bytes) -> bytes:
     return content[: _HEADER - 2] + _NO_LOG + content[_HEADER:]
 
 
-def _must_be_whole(content: bytes, place: Path, sealing: Sealing) -> tuple[str, ...]:
+def _must_be_whole(content: bytes, place: Path, sealing: seals.Sealing) -> tuple[str, ...]:
     """Return the names of the certificates of a state, having opened every key in it. Raises
     `StateError`: `StateTooNew` for one that this version does not know.
     """
@@ -140,7 +133,7 @@ def _packed(files: Mapping[str, bytes], now: datetime) -> bytes:
     with tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as archive:
         for name, content in files.items():
             member = tarfile.TarInfo(name)
-            member.size, member.mode = len(content), OWNER_ONLY_FILE
+            member.size, member.mode = len(content), seals.OWNER_ONLY_FILE
             member.mtime = int(now.timestamp())
             archive.addfile(member, io.BytesIO(content))
     return packed.getvalue()
@@ -203,8 +196,8 @@ def _key_beside(content: bytes, key_file: Path) -> Iterator[_Key]:
         return
     place = key_file.resolve()
     with translating_errors(key_file):
-        make_directory(place.parent)
-        draft = draft_beside(place, content, OWNER_ONLY_FILE)
+        seals.make_directory(place.parent)
+        draft = draft_beside(place, content, seals.OWNER_ONLY_FILE)
     try:
         yield _Key(draft, place)
     finally:
@@ -213,7 +206,7 @@ def _key_beside(content: bytes, key_file: Path) -> Iterator[_Key]:
 
 def _is_there(content: bytes, key_file: Path) -> bool:
     try:
-        return encoded(read_key(key_file)) == content
+        return seals.encoded(seals.read_key(key_file)) == content
     except StateError:
         return False
 
@@ -224,9 +217,9 @@ def _replace(content: bytes, path: Path, key: _Key) -> tuple[Path, ...]:
     on, and the same restore does.
     """
     with translating_errors(path):
-        make_directory(path.parent)
+        seals.make_directory(path.parent)
         is_new = not (path.exists() and path.stat().st_size)
-        make_file(path, b"")
+        seals.make_file(path, b"")
         state, kept = _alone_with(path, is_new=is_new)
         with (
             closing(state),
@@ -258,7 +251,7 @@ def _alone_with(path: Path, *, is_new: bool) -> tuple[sqlite3.Connection, list[P
         if code not in _BROKEN:
             raise
     kept = _moved_away(path)
-    make_file(path, b"")
+    seals.make_file(path, b"")
     state = _opened(path)
     _lock(state)
     return state, [kept]
@@ -283,7 +276,7 @@ def _lock(state: sqlite3.Connection) -> None:
 
 def _kept_beside(state: sqlite3.Connection, path: Path) -> Path:
     kept = free_copy(path)
-    make_file(kept, b"")
+    seals.make_file(kept, b"")
     try:
         with closing(sqlite3.connect(kept)) as copy:
             state.backup(copy)

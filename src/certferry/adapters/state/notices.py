@@ -10,25 +10,9 @@ from datetime import datetime
 from functools import partial
 from typing import TypeVar
 
-from certferry.adapters.state.columns import (
-    FACTS,
-    MOMENT,
-    MOMENTS,
-    TEXT,
-    Column,
-    from_moment,
-    read_as,
-    to_text,
-)
+from certferry.adapters.state import columns
 from certferry.adapters.state.database import Reader, Row, Table, Tables, Transaction, writes
-from certferry.core.assessment.notices import (
-    REFUSED,
-    ChannelState,
-    Delivery,
-    Notice,
-    Subject,
-    Topic,
-)
+from certferry.core.assessment import notices as notice_rules
 from certferry.core.observed.records import HistoryEntry, LastRun
 from certferry.ports.state import Edit
 from certferry.problem import Problem
@@ -37,32 +21,39 @@ T = TypeVar("T")
 
 _SUBJECT = ("topic", "lineage", "target", "domain", "channel")
 _IN_ORDER = f"ORDER BY {', '.join(_SUBJECT)}"
-_TOPIC = Column(from_value=lambda written: read_as(Topic, written))
+_TOPIC = columns.Column(from_value=lambda written: columns.read_as(notice_rules.Topic, written))
 
 _NOTICES = Table(
     "notice",
-    Notice,
+    notice_rules.Notice,
     *_SUBJECT,
     topic=_TOPIC,
     subject=None,
-    since=MOMENT,
+    since=columns.MOMENT,
     problem=None,
-    deadline=MOMENT,
+    deadline=columns.MOMENT,
 )
 _DELIVERIES = Table(
-    "told", Delivery, "name", *_SUBJECT, topic=_TOPIC, subject=None, since=MOMENT, at=MOMENT
+    "told",
+    notice_rules.Delivery,
+    "name",
+    *_SUBJECT,
+    topic=_TOPIC,
+    subject=None,
+    since=columns.MOMENT,
+    at=columns.MOMENT,
 )
 _CHANNELS = Table(
     "channel",
-    ChannelState,
+    notice_rules.ChannelState,
     "name",
     deliveries=None,
-    sent=MOMENTS,
-    again_at=MOMENT,
+    sent=columns.MOMENTS,
+    again_at=columns.MOMENT,
     refusal=None,
 )
-_LAST_RUN = Table("last_run", LastRun, ended_at=MOMENT, succeeded_at=MOMENT)
-_HISTORY = Table("history", HistoryEntry, at=MOMENT, facts=FACTS)
+_LAST_RUN = Table("last_run", LastRun, ended_at=columns.MOMENT, succeeded_at=columns.MOMENT)
+_HISTORY = Table("history", HistoryEntry, at=columns.MOMENT, facts=columns.FACTS)
 
 _LAST = 2**63 - 1
 """Greater than the number of any entry."""
@@ -71,14 +62,16 @@ _LAST = 2**63 - 1
 class NoticeTables(Tables):
     """See `NoticeStore`."""
 
-    def notices(self) -> tuple[Notice, ...]:
+    def notices(self) -> tuple[notice_rules.Notice, ...]:
         """See `NoticeStore.notices`."""
         return _notices(self._database)
 
     @writes
     def update_notices(
-        self, transaction: Transaction, change: Callable[[tuple[Notice, ...]], tuple[Notice, ...]]
-    ) -> tuple[Notice, ...]:
+        self,
+        transaction: Transaction,
+        change: Callable[[tuple[notice_rules.Notice, ...]], tuple[notice_rules.Notice, ...]],
+    ) -> tuple[notice_rules.Notice, ...]:
         """See `NoticeStore.update_notices`."""
         before = {one.key: one for one in _notices(transaction)}
         after = {one.key: one for one in change(tuple(before.values()))}
@@ -89,7 +82,7 @@ class NoticeTables(Tables):
                 _save_notice(transaction, one)
         return tuple(after.values())
 
-    def channel(self, name: str) -> ChannelState:
+    def channel(self, name: str) -> notice_rules.ChannelState:
         """See `NoticeStore.channel`."""
         return self._database.read(partial(_channel, name=name))
 
@@ -98,7 +91,10 @@ class NoticeTables(Tables):
         self,
         transaction: Transaction,
         name: str,
-        change: Callable[[ChannelState, tuple[Notice, ...]], tuple[ChannelState, T]],
+        change: Callable[
+            [notice_rules.ChannelState, tuple[notice_rules.Notice, ...]],
+            tuple[notice_rules.ChannelState, T],
+        ],
     ) -> T:
         """See `NoticeStore.update_channel`."""
         before = _channel(transaction, name)
@@ -128,7 +124,7 @@ class NoticeTables(Tables):
     @writes
     def save_run(self, transaction: Transaction, ended_at: datetime, *, succeeded: bool) -> None:
         """See `NoticeStore.save_run`."""
-        moment = from_moment(ended_at)
+        moment = columns.from_moment(ended_at)
         transaction.add(
             "last_run",
             "ON CONFLICT (host) DO UPDATE SET ended_at = excluded.ended_at,"
@@ -158,41 +154,46 @@ class NoticeTables(Tables):
         return _HISTORY.found(self._database, newest_first, before or _LAST, *of, limit)
 
 
-def _notices(reader: Reader) -> tuple[Notice, ...]:
+def _notices(reader: Reader) -> tuple[notice_rules.Notice, ...]:
     rows = reader.rows(f"SELECT * FROM notice {_IN_ORDER}")  # noqa: S608 - a constant
     return tuple(
         _NOTICES.of_row(
             row,
             subject=_subject(row),
-            problem=Problem(row["code"], to_text(row["message"]), TEXT.read(row["hint"])),
+            problem=Problem(
+                row["code"], columns.to_text(row["message"]), columns.TEXT.read(row["hint"])
+            ),
         )
         for row in rows
     )
 
 
-def _save_notice(transaction: Transaction, one: Notice) -> None:
-    message, hint = TEXT.write(one.problem.message), TEXT.write(one.problem.hint)
+def _save_notice(transaction: Transaction, one: notice_rules.Notice) -> None:
+    message, hint = columns.TEXT.write(one.problem.message), columns.TEXT.write(one.problem.hint)
     row = {**asdict(one.subject), "code": one.problem.code, "message": message, "hint": hint}
     _NOTICES.save(transaction, one, **row)
 
 
-def _channel(reader: Reader, name: str) -> ChannelState:
+def _channel(reader: Reader, name: str) -> notice_rules.ChannelState:
     query = f"SELECT * FROM told WHERE name = ? {_IN_ORDER}"  # noqa: S608 - a constant
     rows = reader.rows(query, name)
     sent = tuple(_DELIVERIES.of_row(row, subject=_subject(row)) for row in rows)
     for row in reader.rows("SELECT * FROM channel WHERE name = ?", name):
         return _CHANNELS.of_row(row, deliveries=sent, refusal=_refusal(row))
-    return ChannelState(sent)
+    return notice_rules.ChannelState(sent)
 
 
 def _refusal(row: Row) -> Problem | None:
-    message, hint = TEXT.read(row["problem"]), TEXT.read(row["hint"])
-    since = MOMENT.read(row["refused_since"])
-    return None if message is None else Problem(REFUSED, message, hint, since=since)
+    message, hint = columns.TEXT.read(row["problem"]), columns.TEXT.read(row["hint"])
+    since = columns.MOMENT.read(row["refused_since"])
+    return None if message is None else Problem(notice_rules.REFUSED, message, hint, since=since)
 
 
 def _save_channel(
-    transaction: Transaction, name: str, before: ChannelState, after: ChannelState
+    transaction: Transaction,
+    name: str,
+    before: notice_rules.ChannelState,
+    after: notice_rules.ChannelState,
 ) -> None:
     for one in set(before.deliveries) - set(after.deliveries):
         _DELIVERIES.remove(transaction, one, name=name, **asdict(one.subject))
@@ -203,14 +204,14 @@ def _save_channel(
         transaction,
         after,
         name=name,
-        refused_since=MOMENT.write(refusal.since) if refusal else None,
-        problem=TEXT.write(refusal.message) if refusal else None,
-        hint=TEXT.write(refusal.hint) if refusal else None,
+        refused_since=columns.MOMENT.write(refusal.since) if refusal else None,
+        problem=columns.TEXT.write(refusal.message) if refusal else None,
+        hint=columns.TEXT.write(refusal.hint) if refusal else None,
     )
 
 
-def _subject(row: Row) -> Subject:
-    return Subject(row["lineage"], row["target"], row["domain"], row["channel"])
+def _subject(row: Row) -> notice_rules.Subject:
+    return notice_rules.Subject(row["lineage"], row["target"], row["domain"], row["channel"])
 
 
 def _note(reader: Reader, host: str, account: str, name: str) -> str | None:

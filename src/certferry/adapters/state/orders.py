@@ -8,31 +8,12 @@ from dataclasses import replace
 from datetime import datetime
 from functools import partial
 
-from certferry.adapters.state.columns import (
-    FLAG,
-    KEY_TYPE,
-    MOMENT,
-    NAMES,
-    Column,
-    from_moment,
-    from_names,
-    to_names,
-)
+from certferry.adapters.state import columns
 from certferry.adapters.state.database import Reader, Row, Table, Tables, Transaction, writes
 from certferry.adapters.state.fencing import fenced
 from certferry.adapters.state.sealing import Sealing
 from certferry.core.certificates.names import base_name, registered_domain
-from certferry.core.planning.limits import (
-    KEPT,
-    MOST_ORDERS,
-    FailedProof,
-    Hold,
-    Limits,
-    PastOrder,
-    PlannedOrder,
-    Spent,
-    rate_limit_hold,
-)
+from certferry.core.planning import limits as rate_limits
 from certferry.core.secret import Secret
 from certferry.ports.state import AcmeAccount, AcmeOrder, ChallengeRecord, Lease
 
@@ -41,43 +22,45 @@ _NEXT_KEY = "next account key"
 _ORDER = "order"
 _CHALLENGE = "challenge"  # said by a migration as well
 
-_SET = Column(lambda names: from_names(sorted(set(names))), to_names)
+_SET = columns.Column(lambda names: columns.from_names(sorted(set(names))), columns.to_names)
 
 _ACCOUNTS = Table("acme_account", AcmeAccount, "directory", key_pem=None, next_key_pem=None)
 _ORDERS = Table(
     "acme_order",
     AcmeOrder,
     "lineage",
-    names=NAMES,
+    names=columns.NAMES,
     key_pem=None,
-    created_at=MOMENT,
-    key_type=KEY_TYPE,
+    created_at=columns.MOMENT,
+    key_type=columns.KEY_TYPE,
 )
 _CHALLENGES = Table(
     "challenge_record",
     ChallengeRecord,
     *("lineage", "name", "value"),
-    created_at=MOMENT,
+    created_at=columns.MOMENT,
     is_ours=None,
 )
 _PAST_ORDERS = Table(
     "issuance",
-    PastOrder,
-    names=NAMES,
-    ordered_at=MOMENT,
-    renews=FLAG,
-    issued_at=MOMENT,
-    given_up=FLAG,
+    rate_limits.PastOrder,
+    names=columns.NAMES,
+    ordered_at=columns.MOMENT,
+    renews=columns.FLAG,
+    issued_at=columns.MOMENT,
+    given_up=columns.FLAG,
 )
-_FAILED_PROOFS = Table("failed_proof", FailedProof, at=MOMENT.named("failed_at"))
+_FAILED_PROOFS = Table(
+    "failed_proof", rate_limits.FailedProof, at=columns.MOMENT.named("failed_at")
+)
 _HOLDS = Table(
     "hold",
-    Hold,
+    rate_limits.Hold,
     *("directory", "names"),
     names=_SET,
-    told_at=MOMENT,
-    until=MOMENT,
-    for_all=FLAG,
+    told_at=columns.MOMENT,
+    until=columns.MOMENT,
+    for_all=columns.FLAG,
 )
 
 
@@ -188,7 +171,7 @@ class OrderTables(Tables):
         by_ca: bool = False,
     ) -> None:
         """See `OrderStore.save_issue_try`."""
-        moment = from_moment(at)
+        moment = columns.from_moment(at)
         transaction.add(
             "issue_try",
             "ON CONFLICT (lineage) DO UPDATE SET tried_at = excluded.tried_at,"
@@ -240,7 +223,7 @@ class OrderTables(Tables):
         """See `OrderStore.drop_challenge_record`."""
         _CHALLENGES.remove(transaction, record)
 
-    def spent(self, directory: str, wanted: PlannedOrder) -> Spent:
+    def spent(self, directory: str, wanted: rate_limits.PlannedOrder) -> rate_limits.Spent:
         """See `OrderStore.spent`."""
         return self._database.read(partial(_spent, directory=directory, wanted=wanted))
 
@@ -250,12 +233,14 @@ class OrderTables(Tables):
         transaction: Transaction,
         lease: Lease,
         directory: str,
-        wanted: PlannedOrder,
-        limits: Limits,
+        wanted: rate_limits.PlannedOrder,
+        limits: rate_limits.Limits,
         now: datetime,
     ) -> None:
         """See `OrderStore.claim_order`."""
-        error = rate_limit_hold(limits, _spent(transaction, directory, wanted), wanted, now)
+        error = rate_limits.rate_limit_hold(
+            limits, _spent(transaction, directory, wanted), wanted, now
+        )
         if error is not None:
             raise error
         _give_up(transaction, lease.lineage, directory)
@@ -267,23 +252,26 @@ class OrderTables(Tables):
         self, transaction: Transaction, directory: str, names: tuple[str, ...], now: datetime
     ) -> None:
         """See `OrderStore.save_failed_proofs`."""
-        transaction.execute("DELETE FROM failed_proof WHERE failed_at < ?", from_moment(now - KEPT))
+        transaction.execute(
+            "DELETE FROM failed_proof WHERE failed_at < ?",
+            columns.from_moment(now - rate_limits.KEPT),
+        )
         for name in sorted({base_name(name) for name in names}):
-            row = {"directory": directory, "name": name, "failed_at": from_moment(now)}
+            row = {"directory": directory, "name": name, "failed_at": columns.from_moment(now)}
             transaction.add("failed_proof", **row)
 
     @writes
-    def save_hold(self, transaction: Transaction, directory: str, hold: Hold) -> None:
+    def save_hold(self, transaction: Transaction, directory: str, hold: rate_limits.Hold) -> None:
         """See `OrderStore.save_hold`."""
-        oldest = from_moment(hold.told_at - KEPT)
+        oldest = columns.from_moment(hold.told_at - rate_limits.KEPT)
         transaction.execute("DELETE FROM hold WHERE until < ?", oldest)
         _HOLDS.save(transaction, hold, directory=directory)
 
 
-def _spent(reader: Reader, directory: str, wanted: PlannedOrder) -> Spent:
+def _spent(reader: Reader, directory: str, wanted: rate_limits.PlannedOrder) -> rate_limits.Spent:
     names = sorted({base_name(name) for name in wanted.names})
     places = ", ".join("?" * len(names))
-    return Spent(
+    return rate_limits.Spent(
         _orders_that_count(reader, directory, wanted),
         _FAILED_PROOFS.found(
             reader,
@@ -301,8 +289,8 @@ def _spent(reader: Reader, directory: str, wanted: PlannedOrder) -> Spent:
 
 
 def _orders_that_count(
-    reader: Reader, directory: str, wanted: PlannedOrder
-) -> tuple[PastOrder, ...]:
+    reader: Reader, directory: str, wanted: rate_limits.PlannedOrder
+) -> tuple[rate_limits.PastOrder, ...]:
     """Read the orders that decide: with a hundred thousand certificates, the others of a month
     would take a second, for each that waits.
     """
@@ -323,18 +311,22 @@ def _last_that_counts(reader: Reader, directory: str) -> str:
         "SELECT ordered_at FROM issuance WHERE directory = ? AND NOT renews"
         " ORDER BY ordered_at DESC LIMIT 1 OFFSET ?",
         directory,
-        MOST_ORDERS - 1,
+        rate_limits.MOST_ORDERS - 1,
     )
     return next((str(row["ordered_at"]) for row in found), "")
 
 
 def _log_order(
-    transaction: Transaction, lineage: str, directory: str, wanted: PlannedOrder, now: datetime
+    transaction: Transaction,
+    lineage: str,
+    directory: str,
+    wanted: rate_limits.PlannedOrder,
+    now: datetime,
 ) -> None:
     transaction.execute(
         "DELETE FROM issuance WHERE directory = ? AND ordered_at < ?",
         directory,
-        from_moment(now - KEPT),
+        columns.from_moment(now - rate_limits.KEPT),
     )
     transaction.add(
         "issuance",
@@ -342,7 +334,7 @@ def _log_order(
         lineage=lineage,
         names=_SET.write(wanted.names),
         renews=wanted.renews,
-        ordered_at=from_moment(now),
+        ordered_at=columns.from_moment(now),
     )
 
 
@@ -351,7 +343,7 @@ def note_issued(transaction: Transaction, lineage: str, now: datetime) -> None:
     transaction.execute(
         "UPDATE issuance SET issued_at = ?"
         " WHERE lineage = ? AND issued_at IS NULL AND NOT given_up",
-        from_moment(now),
+        columns.from_moment(now),
         lineage,
     )
 

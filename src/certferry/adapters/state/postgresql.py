@@ -19,16 +19,8 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import Conninfo, TransactionStatus
 
+from certferry.adapters.state import database as databases
 from certferry.adapters.state.columns import Value
-from certferry.adapters.state.database import (
-    Dialect,
-    Reader,
-    Transaction,
-    Upgrade,
-    is_migrated,
-    migrate,
-    schema_of,
-)
 from certferry.adapters.state.failures import damaged
 from certferry.adapters.state.sealing import Sealing
 from certferry.adapters.state.shared_leases import SharedState
@@ -131,7 +123,7 @@ class _Connection(psycopg.Connection[_Row]):
         return super().wait(gen, interval, timeout or ANSWER.total_seconds())
 
 
-class _PostgresqlTransaction(Transaction):
+class _PostgresqlTransaction(databases.Transaction):
     """See `Transaction`: a connection that has begun one."""
 
     def __init__(self, connection: _Connection) -> None:
@@ -163,7 +155,7 @@ class PostgresqlDatabase:
     opens one; two transactions of one thread at once are a mistake.
     """
 
-    dialect = Dialect(
+    dialect = databases.Dialect(
         "postgresql",
         # What an extension has put there is no other program's.
         "SELECT relname AS name FROM pg_class WHERE relkind IN ('r', 'p') AND relnamespace ="
@@ -197,17 +189,17 @@ class PostgresqlDatabase:
             lambda one: one.execute(_to_positional(statement), values).fetchall()
         )
 
-    def read(self, function: Callable[[Reader], T]) -> T:
+    def read(self, function: Callable[[databases.Reader], T]) -> T:
         """See `Database.read`."""
         return self._patiently(lambda one: _carried_out(one, _READ, function))
 
-    def run(self, function: Callable[[Transaction], T]) -> T:
+    def run(self, function: Callable[[databases.Transaction], T]) -> T:
         """See `Database.run`: serializable. A transaction that the server refuses to serialize, or
         whose connection is lost, runs again.
         """
         return self._patiently(lambda one: _carried_out(one, _WRITE, function))
 
-    def change_schema(self, function: Callable[[Transaction], T]) -> T:
+    def change_schema(self, function: Callable[[databases.Transaction], T]) -> T:
         """See `Database.change_schema`."""
         return self._patiently(lambda one: _carried_out(one, _SCHEMA, function))
 
@@ -496,9 +488,7 @@ _NO_WAITING = {
 
 
 def _of_connecting(words: str, place: str) -> StateError | ConfigError:
-    """Return what a connection ended with that never stood: whether waiting helps is told by its
-    words.
-    """
+    """Return what a connection ended with that never stood. Its words say whether waiting helps."""
     message = Text("{place} cannot be opened: {problem}", place=place, problem=words)
     for pattern, hint in _NO_WAITING.items():
         if re.search(pattern, words):
@@ -552,21 +542,21 @@ def prepare(
     """
     sealing = Sealing(key)
     with closing(PostgresqlDatabase(url, password)) as database:
-        if schema_of(database):
+        if databases.schema_of(database):
             sealing.must_open(database)
         elif init:
             _must_hold_any_text(database)
         else:
             raise _not_made(database)
-        if is_migrated(database):
+        if databases.is_migrated(database):
             return False
-        return migrate(database, Upgrade(host, sealing.proof_of, sealing.begin))
+        return databases.migrate(database, databases.Upgrade(host, sealing.proof_of, sealing.begin))
 
 
 def _must_be_made(database: PostgresqlDatabase) -> None:
-    if is_migrated(database):
+    if databases.is_migrated(database):
         return
-    if not schema_of(database):
+    if not databases.schema_of(database):
         raise _not_made(database)
     raise ConfigError(
         Text("{place} has the tables of an older certferry", place=database.place),

@@ -13,15 +13,8 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TypeVar
 
+from certferry.adapters.state import database as databases
 from certferry.adapters.state.columns import Value
-from certferry.adapters.state.database import (
-    Dialect,
-    Reader,
-    Transaction,
-    Upgrade,
-    is_migrated,
-    migrate,
-)
 from certferry.adapters.state.failures import PRIMARY, takes_no_writes, translating_errors
 from certferry.adapters.state.leases import HostState, LeaseLocks
 from certferry.adapters.state.sealing import Sealing, make_directory, make_file
@@ -73,7 +66,7 @@ class _Own:
             self.connection.close()
 
 
-class _SqliteTransaction(Transaction):
+class _SqliteTransaction(databases.Transaction):
     """See `Transaction`: a connection that has begun one."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
@@ -105,7 +98,7 @@ class SqliteDatabase:
     tables.
     """
 
-    dialect = Dialect(
+    dialect = databases.Dialect(
         "sqlite",
         "SELECT name FROM sqlite_schema",
         "strftime('%Y-%m-%dT%H:%M:%fZ', 'now')",
@@ -127,12 +120,12 @@ class SqliteDatabase:
         with translating_errors(self.place), self._own() as connection:
             return connection.execute(query, values).fetchall()
 
-    def read(self, function: Callable[[Reader], T]) -> T:
+    def read(self, function: Callable[[databases.Reader], T]) -> T:
         """See `Database.read`."""
         with translating_errors(self.place):
             return self._carry_out("BEGIN", function)
 
-    def run(self, function: Callable[[Transaction], T]) -> T:
+    def run(self, function: Callable[[databases.Transaction], T]) -> T:
         """See `Database.run`. There is one writer at a time; it begins as that (`IMMEDIATE`),
         before it has read anything.
         """
@@ -255,13 +248,13 @@ def connect(url: str, key: Path | Secret, host: str, *, reads_only: bool) -> Sta
     if not is_made:
         return _state(InMemory(path, empty(host)), sealing)
     try:
-        return _state(_opened(path, Upgrade(host, sealing.proof_of)), sealing)
+        return _state(_opened(path, databases.Upgrade(host, sealing.proof_of)), sealing)
     except StateUnavailable as problem:
         if not (reads_only and takes_no_writes(path) and _is_at_rest(path)):
             raise
         # As the file is, without those that SQLite makes beside it (https://sqlite.org/uri.html).
         as_it_is = SqliteDatabase(path, file=f"{path.absolute().as_uri()}?immutable=1")
-        if not is_migrated(as_it_is):
+        if not databases.is_migrated(as_it_is):
             raise
         # Just then an operator wants to look.
         return _state(as_it_is, sealing, problem)
@@ -280,7 +273,7 @@ def prepare(url: str, key: Path | Secret, host: str, *, init: bool) -> bool:
     is_whole = False
     if is_made:
         with closing(SqliteDatabase(path)) as database:
-            is_whole = is_migrated(database)
+            is_whole = databases.is_migrated(database)
     connect(url, key, host, reads_only=False).close()
     return not is_whole
 
@@ -301,7 +294,7 @@ def _state(
     return HostState(database, sealing, locks, host["name"], problem)
 
 
-def _opened(path: Path, upgrade: Upgrade) -> SqliteDatabase:
+def _opened(path: Path, upgrade: databases.Upgrade) -> SqliteDatabase:
     with translating_errors(path):
         make_directory(path.parent)
         make_file(path, b"")
@@ -310,7 +303,7 @@ def _opened(path: Path, upgrade: Upgrade) -> SqliteDatabase:
         must_be_trusted(path.resolve().parent, makes_files=True)
     database = SqliteDatabase(path)
     try:
-        migrate(database, upgrade)
+        databases.migrate(database, upgrade)
         database.use_write_ahead_log()
     except BaseException:
         database.close()
@@ -370,5 +363,5 @@ class InMemory(SqliteDatabase):
 def empty(host: str) -> bytes:
     """Return a database without rows: to migrate one takes as long as hundreds of queries."""
     with closing(SqliteDatabase(Path(":memory:"))) as nowhere:
-        migrate(nowhere, Upgrade(host, lambda *_: None))
+        databases.migrate(nowhere, databases.Upgrade(host, lambda *_: None))
         return nowhere.content()

@@ -7,17 +7,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from certferry.adapters.state.columns import (
-    KEY_TYPE,
-    MOMENT,
-    NAMES,
-    VALIDITY,
-    from_moment,
-    read_as,
-    to_moment,
-    to_names,
-    to_validity,
-)
+from certferry.adapters.state import columns
 from certferry.adapters.state.database import Reader, Row, Table, Tables, Transaction, writes
 from certferry.adapters.state.failures import damaged
 from certferry.adapters.state.fencing import fenced
@@ -40,11 +30,11 @@ _VERSIONS = Table(
     Version,
     *("lineage", "number"),
     certificate=None,
-    saved_at=MOMENT,
+    saved_at=columns.MOMENT,
     window=None,
-    ask_after=MOMENT,
+    ask_after=columns.MOMENT,
     revocation=None,
-    issuer_not_after=VALIDITY,
+    issuer_not_after=columns.VALIDITY,
 )
 _COLUMNS = (
     "number, fingerprint, names, common_name, serial, issuer, not_before, not_after, key_type,"
@@ -52,9 +42,20 @@ _COLUMNS = (
     " fullchain_digest, ask_after, directory, revoked_at, revocation_reason, revocation_answered,"
     " issuer_not_after"
 )
-_LEAF = Table("version", Certificate, names=NAMES, not_before=VALIDITY, not_after=VALIDITY)
+_LEAF = Table(
+    "version",
+    Certificate,
+    names=columns.NAMES,
+    not_before=columns.VALIDITY,
+    not_after=columns.VALIDITY,
+)
 _ORDERED = Table(
-    "acme_order", Ordered, "lineage", at=MOMENT.named("created_at"), names=NAMES, key_type=KEY_TYPE
+    "acme_order",
+    Ordered,
+    "lineage",
+    at=columns.MOMENT.named("created_at"),
+    names=columns.NAMES,
+    key_type=columns.KEY_TYPE,
 )
 
 
@@ -154,7 +155,7 @@ class VersionTables(Tables):
         transaction.update(
             "version",
             {"lineage": lease.lineage, "number": number},
-            revoked_at=from_moment(revocation.at) if revocation else None,
+            revoked_at=columns.from_moment(revocation.at) if revocation else None,
             revocation_reason=revocation.reason.value if revocation else None,
             revocation_answered=revocation.is_answered if revocation else None,
         )
@@ -172,10 +173,10 @@ class VersionTables(Tables):
         transaction.update(
             "version",
             {"lineage": lineage, "fingerprint": fingerprint},
-            window_start=from_moment(window.start) if window else None,
-            window_end=from_moment(window.end) if window else None,
+            window_start=columns.from_moment(window.start) if window else None,
+            window_end=columns.from_moment(window.end) if window else None,
             window_page=window.page if window else None,
-            ask_after=from_moment(ask_after),
+            ask_after=columns.from_moment(ask_after),
         )
 
 
@@ -184,7 +185,7 @@ def _ordered_at(reader: Reader, lineage: str, bundle: CertificateBundle) -> str 
     elsewhere.
     """
     for row in reader.rows("SELECT directory, names FROM acme_order WHERE lineage = ?", lineage):
-        if {*NAMES.read(row["names"])} == {*bundle.certificate.names}:
+        if {*columns.NAMES.read(row["names"])} == {*bundle.certificate.names}:
             return str(row["directory"])
     return None
 
@@ -203,28 +204,32 @@ def _version(row: Iterable[Any]) -> Version:
         number,
         Certificate(
             fingerprint,
-            to_names(names),
+            columns.to_names(names),
             common_name,
             serial,
             issuer,
-            to_validity(not_before),
-            to_validity(not_after),
+            columns.to_validity(not_before),
+            columns.to_validity(not_after),
             key_type,
         ),
-        to_moment(saved_at),
+        columns.to_moment(saved_at),
         bool(key_matches),
         bool(chain_complete),
-        None if start is None else RenewalWindow(to_moment(start), to_moment(end), page),
+        None
+        if start is None
+        else RenewalWindow(columns.to_moment(start), columns.to_moment(end), page),
         digest,
-        None if ask_after is None else to_moment(ask_after),
+        None if ask_after is None else columns.to_moment(ask_after),
         directory,
         None if revoked[0] is None else _revocation(*revoked),
-        None if issuer_end is None else to_validity(issuer_end),
+        None if issuer_end is None else columns.to_validity(issuer_end),
     )
 
 
 def _revocation(at: str, reason: str, answered: int | None) -> Revocation:
-    return Revocation(to_moment(at), read_as(RevocationReason, reason), answered in {None, True})
+    return Revocation(
+        columns.to_moment(at), columns.read_as(RevocationReason, reason), answered in {None, True}
+    )
 
 
 # One query instead of four: each costs more than its answer, with many threads at it.
@@ -246,12 +251,12 @@ def _remembered(reader: Reader, host: str, lineage: str) -> Remembered:
     return Remembered(
         _versions(reader, lineage),
         None if rest["created_at"] is None else _ORDERED.of_row(rest),
-        MOMENT.read(rest["tried_at"]),
-        MOMENT.read(rest["rejected_at"]),
+        columns.MOMENT.read(rest["tried_at"]),
+        columns.MOMENT.read(rest["rejected_at"]),
         UPLOADS.found(reader, newest_first, lineage),
         ROLLOUTS.found(reader, by_place, lineage, host),
         bool(rest["has_records"]),
         WITHDRAWALS.found(reader, withdrawn, lineage) if rest["has_withdrawals"] else (),
         rest["tries"] or 0,
-        MOMENT.read(rest["failing_since"]),
+        columns.MOMENT.read(rest["failing_since"]),
     )

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+from certferry import errors
 from certferry.cli.init.files import Beginning
 from certferry.cli.interview import NONE, Back, Interview, Option, Step, walk
 from certferry.config.bind import Question, as_a_key
@@ -17,13 +18,6 @@ from certferry.config.mistakes import in_lines, instead_of
 from certferry.config.propose import NewAccount, with_accounts, with_tables
 from certferry.config.tables import RESERVED
 from certferry.core.secret import Secret
-from certferry.errors import (
-    CertferryError,
-    ClockWrong,
-    ConfigError,
-    DnsAccessDenied,
-    TargetAccessDenied,
-)
 from certferry.ports.notifier import Sent
 from certferry.present.console import Console
 from certferry.present.layout import line
@@ -41,7 +35,12 @@ _IN_THE_FILE = Text(
 )
 _ANYHOW = Text("set them, name a file that does with --env-file, or answer at a terminal")
 _BLANK = Text("has a blank inside, which no key has: copy the key alone")
-_ASK_AGAIN = (ConfigError, DnsAccessDenied, TargetAccessDenied, ClockWrong)
+_ASK_AGAIN = (
+    errors.ConfigError,
+    errors.DnsAccessDenied,
+    errors.TargetAccessDenied,
+    errors.ClockWrong,
+)
 """What other keys, or the right time, would fix. Whatever else fails says nothing of the keys."""
 
 Takes = Callable[[NewAccount, Mapping[str, Secret]], bool]
@@ -210,7 +209,7 @@ def takes(
     except _ASK_AGAIN as error:
         console.print_stderr([*voice.error(error.message), *voice.hint(error.hint)])
         return False
-    except CertferryError as error:
+    except errors.CertferryError as error:
         said = Text("the keys could not be checked: {problem}", problem=error.message)
         console.print_stderr(voice.warning(said))
         return True
@@ -251,7 +250,7 @@ def must_not_be_missing(missing: Sequence[Missing], given: Document) -> None:
     for question, label in missing:
         name = next(iter(question.names), f"[accounts.{label}] {question.key}")
         lines.append(Text("{name}: not set: {what}", name=name, what=question.what))
-    raise ConfigError(in_lines(lines), hint=hint)
+    raise errors.ConfigError(in_lines(lines), hint=hint)
 
 
 def must_have_a_place(fresh: Mapping[str, Secret], given: Document, client: str) -> None:
@@ -259,7 +258,7 @@ def must_have_a_place(fresh: Mapping[str, Secret], given: Document, client: str)
     if fresh and "env_files" in given.values:
         said = Text("{path} names its own env_files, and only {client} has {names}")
         said = said.filled(path=given.path, client=client, names=list(fresh))
-        raise ConfigError(said, hint=_hint_of(given))
+        raise errors.ConfigError(said, hint=_hint_of(given))
 
 
 def _hint_of(given: Document) -> Text:
@@ -270,7 +269,7 @@ def typed_key(answer: str) -> Secret:
     """Read a key that was typed or pasted. Raises `ConfigError` for what can be none."""
     key = as_a_key(Secret(answer))
     if " " in answer:
-        raise ConfigError(_BLANK)
+        raise errors.ConfigError(_BLANK)
     return key
 
 
@@ -365,9 +364,9 @@ class Alerts:
         try:
             if works(alert):
                 return True
-        except CertferryError as error:
+        except errors.CertferryError as error:
             self._complain(error.problem())
-            if isinstance(error, ConfigError):
+            if isinstance(error, errors.ConfigError):
                 return False
         return self.interview.confirm(Text("Use it all the same?"))
 

@@ -11,14 +11,8 @@ from pathlib import Path
 
 from certferry.cli.init.files import Files
 from certferry.config.load import NAME
+from certferry.core.discovery import proposal as proposals
 from certferry.core.discovery.inventory import FoundDomain
-from certferry.core.discovery.proposal import (
-    Grouping,
-    Places,
-    Proposal,
-    ProposedCertificate,
-    has_https_off,
-)
 from certferry.file_trust import user_name
 from certferry.migration.home import OldCertificate, OldHome
 from certferry.present.language import Voice
@@ -33,7 +27,11 @@ INTRODUCTION = 79
 
 
 def found(
-    places: Places, service: str, now: datetime, voice: Voice, numbered: Sequence[str] = ()
+    places: proposals.Places,
+    service: str,
+    now: datetime,
+    voice: Voice,
+    numbered: Sequence[str] = (),
 ) -> TextTable:
     """Render a row for each domain: what it is, its certificate, and, of a DNS account of
     `service`, its zone. Those to choose from are `numbered` from 1.
@@ -74,14 +72,14 @@ def https_is_off(domains: Sequence[str]) -> Text:
     return said.filled(count=len(domains), domains=list(domains))
 
 
-def grouped(grouping: Grouping, certificates: Sequence[Sequence[str]]) -> Text:
+def grouped(grouping: proposals.Grouping, certificates: Sequence[Sequence[str]]) -> Text:
     """Describe how domains share certificates."""
     said = {
-        Grouping.WILDCARD: Text(
+        proposals.Grouping.WILDCARD: Text(
             "one for each registered domain, with a wildcard where several are below one name"
         ),
-        Grouping.NAMES: Text("one for each registered domain"),
-        Grouping.EACH: Text("one for each domain"),
+        proposals.Grouping.NAMES: Text("one for each registered domain"),
+        proposals.Grouping.EACH: Text("one for each domain"),
     }[grouping]
     count = len(certificates)
     if count > _SHOWN:
@@ -109,7 +107,7 @@ def may_be_followed(one: OldCertificate, doubt: Text) -> Text:
     )
 
 
-def left_out(proposal: Proposal, asked_for: Collection[str] = ()) -> Iterator[Text]:
+def left_out(proposal: proposals.Proposal, asked_for: Collection[str] = ()) -> Iterator[Text]:
     """Render what nothing is declared for, without what an operator was `asked_for`."""
     others = [one for one in proposal.left_out if one.name not in asked_for]
     for reason in dict.fromkeys(one.reason for one in others):
@@ -124,7 +122,7 @@ def left_out(proposal: Proposal, asked_for: Collection[str] = ()) -> Iterator[Te
 
 
 def proposed(
-    certificates: Sequence[ProposedCertificate], client: str, now: datetime, voice: Voice
+    certificates: Sequence[proposals.ProposedCertificate], client: str, now: datetime, voice: Voice
 ) -> Iterator[Line]:
     """Render which certificates are declared from now on, and which of them are there already."""
     for one in certificates:
@@ -133,7 +131,7 @@ def proposed(
             yield line("  ", Span(voice.say_on_one_line(remark), Tone.FAINT))
 
 
-def to_switch_off(home: OldHome, proposal: Proposal, voice: Voice) -> Iterator[Line]:
+def to_switch_off(home: OldHome, proposal: proposals.Proposal, voice: Voice) -> Iterator[Line]:
     """Render what the other client must no longer do, command by command."""
     client = home.client.value
     taken = home.taken_over_by(proposal)
@@ -202,7 +200,7 @@ def next_steps(
             yield line("  ", Span(command.ljust(widest), Tone.STRONG), "  ", does)
 
 
-def standing_of(one: ProposedCertificate, client: str, now: datetime) -> Text:
+def standing_of(one: proposals.ProposedCertificate, client: str, now: datetime) -> Text:
     """Describe how a certificate that is declared now stands; `client` made what is there."""
     if one.adopts is None:
         return Text("{name}: to be issued for {names}", name=one.lineage, names=one.names)
@@ -220,7 +218,7 @@ def standing_of(one: ProposedCertificate, client: str, now: datetime) -> Text:
 def _certificate(domain: FoundDomain, now: datetime) -> Text:
     if domain.problem is not None:
         return domain.problem.message
-    if has_https_off(domain):
+    if proposals.has_https_off(domain):
         return Text("HTTPS is off")
     if domain.not_after is None:
         return Text("not known")

@@ -15,12 +15,7 @@ from datetime import datetime, timedelta
 from certferry.core.assessment.notices import OF_ALL, REFUSED, Notice, Subject, Topic
 from certferry.core.certificates.certificate import Certificate
 from certferry.core.certificates.lineage import Version, Versions, is_in_progress, version_for
-from certferry.core.observed.observation import (
-    Observation,
-    ObservedDomain,
-    ObservedTarget,
-    is_served,
-)
+from certferry.core.observed import observation
 from certferry.core.observed.records import LastRun
 from certferry.core.planning.plan import Action
 from certferry.core.planning.planner import issuer_expired
@@ -64,7 +59,7 @@ class Sighted:
     receivers: tuple[Place, ...] = ()
 
 
-def sighted(lineage: str, observed: Observation, now: datetime) -> Sighted:
+def sighted(lineage: str, observed: observation.Observation, now: datetime) -> Sighted:
     """Judge what was observed of a lineage. Every run does so for each: it has to be quick."""
     places: dict[Place, Sighting] = {}
     receivers, versions = list[Place](), observed.versions
@@ -84,13 +79,17 @@ def sighted(lineage: str, observed: Observation, now: datetime) -> Sighted:
     return Sighted(tuple(places.values()), unread, tuple(receivers))
 
 
-def _has(target: ObservedTarget, domain: ObservedDomain, wanted: Version) -> bool:
+def _has(
+    target: observation.ObservedTarget, domain: observation.ObservedDomain, wanted: Version
+) -> bool:
     if domain.kind.is_receiver:
         return why_deliver(target, domain, wanted) is None
-    return is_served(target.served.get(domain.domain, ()), wanted.fingerprint)
+    return observation.is_served(target.served.get(domain.domain, ()), wanted.fingerprint)
 
 
-def _presented(target: ObservedTarget, domain: ObservedDomain, versions: Versions) -> str | None:
+def _presented(
+    target: observation.ObservedTarget, domain: observation.ObservedDomain, versions: Versions
+) -> str | None:
     """Return which of our certificates most of the addresses present, or the receiver holds."""
     ours = {version.fingerprint for version in versions}
     if domain.kind.is_receiver:

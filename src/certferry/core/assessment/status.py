@@ -13,15 +13,7 @@ from certferry.core.certificates.certificate import short
 from certferry.core.certificates.lineage import Version, Versions, version_for
 from certferry.core.certificates.renewal import RenewalWindow, plausible_window
 from certferry.core.desired.certificate import DesiredCertificate, DesiredDeployment, Kind
-from certferry.core.observed.observation import (
-    DomainState,
-    Observation,
-    ObservedDomain,
-    ObservedTarget,
-    Served,
-    in_sentences,
-    is_served,
-)
+from certferry.core.observed import observation
 from certferry.core.planning import choice, planner
 from certferry.core.planning.drift import drift_of, setting_changes
 from certferry.core.planning.due import VERIFY_TIMEOUT, stuck_error, stuck_since
@@ -101,7 +93,7 @@ class DomainStatus:
     standing: Standing
     remote_id: str | None = None
     upload_deadline: datetime | None = None
-    served: tuple[Served, ...] = ()
+    served: tuple[observation.Served, ...] = ()
     problem: Problem | None = None
     fingerprint: str | None = None
     ticket: tuple[Text, ...] = ()
@@ -148,7 +140,7 @@ class LineageStatus:
 
 def status_of(
     desired: DesiredCertificate,
-    observed: Observation,
+    observed: observation.Observation,
     now: datetime,
     timeout: timedelta = VERIFY_TIMEOUT,
     *,
@@ -182,7 +174,9 @@ def status_of(
 
 
 def _notices(
-    lineage: str, observed: Observation, places: Iterable[tuple[DesiredDeployment, ObservedTarget]]
+    lineage: str,
+    observed: observation.Observation,
+    places: Iterable[tuple[DesiredDeployment, observation.ObservedTarget]],
 ) -> Iterator[Concern]:
     for deployment, target in places:
         for error in (*target.unread, *choice.remarks(deployment, target)):
@@ -202,7 +196,9 @@ def _standing_of(status: LineageStatus, now: datetime) -> Standing:
     return Standing.VALID if status.reason is None else Standing.DUE
 
 
-def _reason(desired: DesiredCertificate, observed: Observation, now: datetime) -> Reason | None:
+def _reason(
+    desired: DesiredCertificate, observed: observation.Observation, now: datetime
+) -> Reason | None:
     if observed.is_owned_elsewhere:  # no certificate is ordered that has nothing to serve
         return None
     if desired.files is not None:
@@ -210,7 +206,7 @@ def _reason(desired: DesiredCertificate, observed: Observation, now: datetime) -
     return planner.first_violated(desired, observed, now)
 
 
-def _renew_at(observed: Observation, now: datetime) -> datetime | None:
+def _renew_at(observed: observation.Observation, now: datetime) -> datetime | None:
     current = observed.current
     if current is None:
         return None
@@ -220,7 +216,7 @@ def _renew_at(observed: Observation, now: datetime) -> datetime | None:
 
 def domains_of(
     deployment: DesiredDeployment,
-    target: ObservedTarget,
+    target: observation.ObservedTarget,
     versions: Versions,
     now: datetime,
     timeout: timedelta,
@@ -244,7 +240,7 @@ def _unknown(deployment: DesiredDeployment, name: str, error: CertferryError) ->
 
 
 def _with_ticket(
-    status: DomainStatus, domain: ObservedDomain, now: datetime, timeout: timedelta
+    status: DomainStatus, domain: observation.ObservedDomain, now: datetime, timeout: timedelta
 ) -> DomainStatus:
     since = stuck_since(domain, now, timeout)
     if since is None or status.fingerprint is None:
@@ -256,8 +252,8 @@ def _with_ticket(
 
 def _domain(
     deployment: DesiredDeployment,
-    target: ObservedTarget,
-    domain: ObservedDomain,
+    target: observation.ObservedTarget,
+    domain: observation.ObservedDomain,
     versions: Versions,
     now: datetime,
 ) -> DomainStatus:
@@ -285,8 +281,8 @@ def _domain(
 
 def _problem(
     deployment: DesiredDeployment,
-    target: ObservedTarget,
-    domain: ObservedDomain,
+    target: observation.ObservedTarget,
+    domain: observation.ObservedDomain,
     standing: Standing,
 ) -> Problem | None:
     if domain.problem is not None:
@@ -306,24 +302,26 @@ def _problem(
     changes = setting_changes(deployment.https, domain)
     if standing is not Standing.DRIFTED or not changes:
         return None
-    message = Text("settings differ from the file: {changes}", changes=in_sentences(changes))
+    message = Text(
+        "settings differ from the file: {changes}", changes=observation.in_sentences(changes)
+    )
     return Problem(ReasonCode.SETTINGS_DRIFTED.value, message, _WHO_CHANGED_IT)
 
 
 def _standing(
     deployment: DesiredDeployment,
-    target: ObservedTarget,
-    domain: ObservedDomain,
+    target: observation.ObservedTarget,
+    domain: observation.ObservedDomain,
     version: Version | None,
 ) -> Standing:
-    if domain.state is DomainState.UNAVAILABLE:
+    if domain.state is observation.DomainState.UNAVAILABLE:
         return Standing.UNKNOWN
-    if domain.state is DomainState.PROCESSING:
+    if domain.state is observation.DomainState.PROCESSING:
         return Standing.PROCESSING
     bound = target.fingerprint_of(domain.bound)
     if version is not None and bound == version.fingerprint:
         return _standing_when_bound(deployment, target, domain, version)
-    if domain.state is DomainState.FAILED:
+    if domain.state is observation.DomainState.FAILED:
         return Standing.FAILED
     is_foreign = domain.bound is not None and bound is None
     is_there = version is not None and target.remote_of(version.fingerprint) is not None
@@ -332,7 +330,9 @@ def _standing(
     return _standing_before_it_came(domain, version)
 
 
-def _standing_before_it_came(domain: ObservedDomain, version: Version | None) -> Standing:
+def _standing_before_it_came(
+    domain: observation.ObservedDomain, version: Version | None
+) -> Standing:
     """Distinguish what is to come, what was refused, and what came and is gone."""
     last = domain.last
     if version is None or last is None or last.fingerprint != version.fingerprint:
@@ -344,7 +344,10 @@ def _standing_before_it_came(domain: ObservedDomain, version: Version | None) ->
 
 
 def _standing_when_bound(
-    deployment: DesiredDeployment, target: ObservedTarget, domain: ObservedDomain, version: Version
+    deployment: DesiredDeployment,
+    target: observation.ObservedTarget,
+    domain: observation.ObservedDomain,
+    version: Version,
 ) -> Standing:
     if domain.kind.is_receiver:
         is_in_order = why_deliver(target, domain, version) is None
@@ -352,14 +355,14 @@ def _standing_when_bound(
     addresses = target.served.get(domain.domain, ())
     if setting_changes(deployment.https, domain):
         return Standing.DRIFTED
-    if is_served(addresses, version.fingerprint):
+    if observation.is_served(addresses, version.fingerprint):
         return Standing.VERIFIED
     answered = any(address.answered for address in addresses)
     return Standing.PROPAGATING if answered else Standing.BOUND
 
 
 def with_failures(
-    status: LineageStatus, recorded: Recorded, observed: Observation, plan: Plan
+    status: LineageStatus, recorded: Recorded, observed: observation.Observation, plan: Plan
 ) -> LineageStatus:
     """Add the trouble that runs have left, and when `plan` tries again what it holds."""
     troubles = recorded.troubles
@@ -381,7 +384,7 @@ def _with_failure(
     status: DomainStatus,
     lineage: str,
     troubles: Mapping[Subject, Notice],
-    observed: Observation,
+    observed: observation.Observation,
     plan: Plan,
 ) -> DomainStatus:
     """Add what the last try at a domain ended in, or at its whole target."""

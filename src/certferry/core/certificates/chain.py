@@ -7,12 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum, StrEnum
 
-from certferry.core.certificates.certificate import (
-    CertificateBundle,
-    covered_by,
-    first_of,
-    same_names,
-)
+from certferry.core.certificates import certificate
 from certferry.errors import CertificateRejected
 from certferry.problem import Problem
 from certferry.text import LINEAGE, Text
@@ -107,7 +102,7 @@ def _of_the_leaf(leaf: Presented, host: str, now: datetime) -> Problem | None:
             Text("the certificate is valid only from {moment}", moment=leaf.not_before),
             Text("if it was issued just now, the clock of this machine may be slow"),
         )
-    if not covered_by(leaf.names, host):
+    if not certificate.covered_by(leaf.names, host):
         return _for_another_name(leaf, host)
     return None
 
@@ -121,7 +116,9 @@ def _for_another_name(leaf: Presented, host: str) -> Problem:
     if not leaf.names:
         message = Text("the certificate names no host")
     else:
-        message = Text("the certificate is for {names}", names=first_of(leaf.names, _MOST_LISTED))
+        message = Text(
+            "the certificate is for {names}", names=certificate.first_of(leaf.names, _MOST_LISTED)
+        )
     return Problem(EdgeProblemCode.NAME_NOT_COVERED, message, hint)
 
 
@@ -195,7 +192,9 @@ _CLOCK = Text(
 )
 
 
-def must_be_as_ordered(bundle: CertificateBundle, names: Iterable[str], now: datetime) -> None:
+def must_be_as_ordered(
+    bundle: certificate.CertificateBundle, names: Iterable[str], now: datetime
+) -> None:
     """Require that a certificate is for these names and our key, valid, and with its issuers.
     Raises `CertificateRejected`.
     """
@@ -212,10 +211,10 @@ def rejected(problem: Text, hint: Text = _NOT_KEPT) -> CertificateRejected:
 
 
 def _faults(
-    bundle: CertificateBundle, wanted: tuple[str, ...], now: datetime
+    bundle: certificate.CertificateBundle, wanted: tuple[str, ...], now: datetime
 ) -> Iterator[tuple[Text, Text]]:
     leaf, issuer_end = bundle.certificate, bundle.issuer_not_after
-    if not same_names(leaf.names, wanted):
+    if not certificate.same_names(leaf.names, wanted):
         said = Text("it is for {had}; asked for: {wanted}")
         yield said.filled(had=_few(leaf.names), wanted=_few(wanted)), _NOT_KEPT
     if not bundle.key_matches:

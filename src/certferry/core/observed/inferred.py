@@ -12,13 +12,7 @@ from certferry.core.certificates.certificate import Certificate
 from certferry.core.certificates.lineage import Version, Withdrawal, labels_of, owner_of
 from certferry.core.certificates.names import domain_of, is_glob, matches
 from certferry.core.desired.certificate import DesiredDeployment
-from certferry.core.observed.observation import (
-    Addresses,
-    Observation,
-    ObservedDomain,
-    ObservedTarget,
-    RemoteCertificate,
-)
+from certferry.core.observed import observation
 from certferry.core.observed.records import NO_LINEAGE, Remembered, RolloutRecord, Upload
 from certferry.errors import CertferryError
 
@@ -69,12 +63,12 @@ class UploadOwners:
 
 
 def with_remembered_remotes(
-    found: ObservedTarget, versions: Iterable[Version], uploads: Iterable[Upload]
-) -> ObservedTarget:
+    found: observation.ObservedTarget, versions: Iterable[Version], uploads: Iterable[Upload]
+) -> observation.ObservedTarget:
     """Add our copies as they are remembered, for a target that could not list its certificates."""
     ends = {v.fingerprint: v.certificate.not_after for v in versions}
     remotes = tuple(
-        RemoteCertificate(u.remote_id, u.label, u.fingerprint, ends[u.fingerprint])
+        observation.RemoteCertificate(u.remote_id, u.label, u.fingerprint, ends[u.fingerprint])
         for u in uploads
         if u.fingerprint in ends
     )
@@ -82,8 +76,8 @@ def with_remembered_remotes(
 
 
 def with_unlisted_copies(
-    found: ObservedTarget, versions: Iterable[Version], uploads: Iterable[Upload]
-) -> ObservedTarget:
+    found: observation.ObservedTarget, versions: Iterable[Version], uploads: Iterable[Upload]
+) -> observation.ObservedTarget:
     """Add our copies that a domain is bound to and that the target did not list as ours."""
     listed = {remote.remote_id for remote in found.remotes}
     bound = {domain.bound for domain in found.domains} - listed
@@ -96,7 +90,9 @@ def with_unlisted_copies(
     return replace(found, remotes=(*found.remotes, *more), others=others)
 
 
-def with_uses(found: ObservedTarget, uploads: Iterable[Upload]) -> ObservedTarget:
+def with_uses(
+    found: observation.ObservedTarget, uploads: Iterable[Upload]
+) -> observation.ObservedTarget:
     """Add which of our copies the target did not let go of, since something uses them."""
     in_use = {upload.remote_id: upload.in_use_until for upload in uploads}
     remotes = (
@@ -105,7 +101,9 @@ def with_uses(found: ObservedTarget, uploads: Iterable[Upload]) -> ObservedTarge
     return replace(found, remotes=tuple(remotes))
 
 
-def with_likely_bound(found: ObservedTarget, now: datetime, timeout: timedelta) -> ObservedTarget:
+def with_likely_bound(
+    found: observation.ObservedTarget, now: datetime, timeout: timedelta
+) -> observation.ObservedTarget:
     """Add what is probably bound, where the target does not tell."""
     domains = (
         replace(domain, bound=_bound(domain, found, now, timeout))
@@ -117,7 +115,10 @@ def with_likely_bound(found: ObservedTarget, now: datetime, timeout: timedelta) 
 
 
 def _bound(
-    domain: ObservedDomain, found: ObservedTarget, now: datetime, timeout: timedelta
+    domain: observation.ObservedDomain,
+    found: observation.ObservedTarget,
+    now: datetime,
+    timeout: timedelta,
 ) -> str | None:
     record = domain.last
     last = None
@@ -138,8 +139,8 @@ class LastChange:
 
 
 def likely_binding(
-    remotes: Sequence[RemoteCertificate],
-    served: Addresses,
+    remotes: Sequence[observation.RemoteCertificate],
+    served: observation.Addresses,
     last: LastChange | None,
     now: datetime,
     timeout: timedelta,
@@ -155,7 +156,9 @@ def likely_binding(
     return by_fingerprint.get(seen.pop() or "") if len(seen) == 1 else None
 
 
-def with_unmatched(found: ObservedTarget, deployment: DesiredDeployment) -> ObservedTarget:
+def with_unmatched(
+    found: observation.ObservedTarget, deployment: DesiredDeployment
+) -> observation.ObservedTarget:
     """Add the globs, and the names under `exclude`, that match nothing of what was found."""
     there = [*(domain.domain for domain in found.domains), *found.excluded]
     globs = (glob for glob in deployment.globs if not any(matches(glob, d) for d in there))
@@ -167,7 +170,7 @@ def with_unmatched(found: ObservedTarget, deployment: DesiredDeployment) -> Obse
     return replace(found, unmatched=(*globs, *names))
 
 
-def about_lineage(target: ObservedTarget, lineage: str) -> ObservedTarget:
+def about_lineage(target: observation.ObservedTarget, lineage: str) -> observation.ObservedTarget:
     """Return a target with the lineage's name in the advice on its domains."""
     domains = (
         replace(one, problem=one.problem and one.problem.about(lineage)) for one in target.domains
@@ -176,8 +179,8 @@ def about_lineage(target: ObservedTarget, lineage: str) -> ObservedTarget:
 
 
 def with_withdrawals(
-    found: ObservedTarget, label: str, withdrawals: Iterable[Withdrawal]
-) -> ObservedTarget:
+    found: observation.ObservedTarget, label: str, withdrawals: Iterable[Withdrawal]
+) -> observation.ObservedTarget:
     """Add to each domain of a target what was withdrawn from it."""
     withdrawn = defaultdict[str, set[str]](set)
     for one in withdrawals:
@@ -191,17 +194,17 @@ def with_withdrawals(
 
 def unread(
     label: str, error: CertferryError, records: Iterable[RolloutRecord], current: str | None
-) -> ObservedTarget:
+) -> observation.ObservedTarget:
     """Return a target that cannot be read; `current` is the fingerprint of what is in force."""
     in_progress = tuple(
         one
         for one in records
         if one.verified_at is None and one.failed_at is None and one.fingerprint == current
     )
-    return ObservedTarget(label, failure=error, in_progress=in_progress)
+    return observation.ObservedTarget(label, failure=error, in_progress=in_progress)
 
 
-def without_found(observed: Observation) -> Observation:
+def without_found(observed: observation.Observation) -> observation.Observation:
     """Leave in progress only what no other deployment of the account has found."""
     targets = (
         replace(

@@ -8,14 +8,7 @@ from datetime import datetime, timedelta
 
 from certferry.core.certificates.lineage import Version
 from certferry.core.desired.certificate import DesiredDeployment, DesiredHttps, HttpsSettings
-from certferry.core.observed.observation import (
-    Change,
-    Changes,
-    DomainState,
-    ObservedDomain,
-    ObservedTarget,
-    in_one_line,
-)
+from certferry.core.observed import observation
 from certferry.core.observed.records import LAG, RolloutRecord
 from certferry.core.planning.plan import Deploy
 
@@ -24,7 +17,9 @@ _NAMES = tuple(field.name for field in fields(DesiredHttps))
 _Https = DesiredHttps | HttpsSettings | None
 
 
-def setting_changes(desired: DesiredHttps, domain: ObservedDomain) -> Changes:
+def setting_changes(
+    desired: DesiredHttps, domain: observation.ObservedDomain
+) -> observation.Changes:
     """List where a domain's settings differ from what is asked for; of a domain without settings,
     none. One that the target does not report differs until it was sent: more is not known of it.
     """
@@ -39,14 +34,16 @@ def setting_changes(desired: DesiredHttps, domain: ObservedDomain) -> Changes:
             continue
         untold = found is None and domain.bound is not None
         before = None if found is None else _in_words(found)
-        changes.append(Change(name, before, _in_words(wanted), untold=untold))
+        changes.append(observation.Change(name, before, _in_words(wanted), untold=untold))
     return tuple(changes)
 
 
-def changes_unasked(was: HttpsSettings, asked: DesiredHttps | None, now: HttpsSettings) -> Changes:
+def changes_unasked(
+    was: HttpsSettings, asked: DesiredHttps | None, now: HttpsSettings
+) -> observation.Changes:
     """List which settings a change altered without being asked to, where both are reported."""
     return tuple(
-        Change(name, _in_words(getattr(was, name)), _in_words(getattr(now, name)))
+        observation.Change(name, _in_words(getattr(was, name)), _in_words(getattr(now, name)))
         for name in _NAMES
         if _value(asked, name) is None
         and None not in {_value(was, name), _value(now, name)}
@@ -54,14 +51,16 @@ def changes_unasked(was: HttpsSettings, asked: DesiredHttps | None, now: HttpsSe
     )
 
 
-def _sent(domain: ObservedDomain) -> DesiredHttps | None:
+def _sent(domain: observation.ObservedDomain) -> DesiredHttps | None:
     """Return what the domain was last sent, unless it is that change which has failed."""
     record = domain.last
     if record is None:
         return None
     # What was seen at once may have been what was there before the change.
     has_succeeded = record.verified_at is not None and record.verified_at - record.asked_at >= LAG
-    return record.sent if has_succeeded or domain.state is not DomainState.FAILED else None
+    return (
+        record.sent if has_succeeded or domain.state is not observation.DomainState.FAILED else None
+    )
 
 
 def _value(settings: _Https, name: str) -> object:
@@ -81,7 +80,7 @@ class Drift:
     """What differs at a domain that was as declared: the certificate, or other settings."""
 
     certificate: bool = False
-    settings: Changes = ()
+    settings: observation.Changes = ()
 
     def without(self, desired: DesiredHttps) -> DesiredHttps:
         """Return the desired settings without those that drifted."""
@@ -90,8 +89,8 @@ class Drift:
 
 def drift_of(
     deployment: DesiredDeployment,
-    target: ObservedTarget,
-    domain: ObservedDomain,
+    target: observation.ObservedTarget,
+    domain: observation.ObservedDomain,
     wanted: Version | None,
 ) -> Drift | None:
     """Compare a domain with what was last seen in order there; `None` where it has not drifted. A
@@ -111,7 +110,7 @@ def drift_of(
         if last.sent is not None and _value(last.sent, change.what) == _value(https, change.what)
     )
     # Until the certificate is seen, only what was left when it was bound is known to be drift.
-    is_known = last.verified_at is not None or last.drift == in_one_line(settings)
+    is_known = last.verified_at is not None or last.drift == observation.in_one_line(settings)
     return Drift(settings=settings) if settings and is_known else None
 
 
@@ -137,5 +136,5 @@ def as_repair(record: RolloutRecord, step: Deploy, now: datetime, *, made: bool)
     if made:
         record = replace(record, repairs=(now, *recent(record.repairs, now)))
     if made or record.accepted_at is None:
-        record = replace(record, drift=in_one_line(step.changes))
+        record = replace(record, drift=observation.in_one_line(step.changes))
     return record

@@ -8,14 +8,7 @@ from datetime import datetime, timedelta
 from typing import Self
 
 from certferry.core.certificates.certificate import short
-from certferry.core.observed.observation import (
-    Addresses,
-    DomainState,
-    ObservedDomain,
-    Served,
-    in_sentences,
-    is_served,
-)
+from certferry.core.observed import observation
 from certferry.core.observed.records import LAG, RolloutRecord
 from certferry.core.planning.limits import PAUSES, paused_until
 from certferry.core.planning.plan import Deploy, Due, HeldUntil, Rollout, TimedOut, TriedInThisRun
@@ -51,7 +44,9 @@ class Times:
         return cls(now, now)
 
 
-def open_record(domain: ObservedDomain, fingerprint: str, now: datetime) -> RolloutRecord | None:
+def open_record(
+    domain: observation.ObservedDomain, fingerprint: str, now: datetime
+) -> RolloutRecord | None:
     """Return the record of a rollout that goes on, `None` where one has to begin."""
     last = domain.last
     # A start in the future was written by a clock that was ahead.
@@ -61,7 +56,11 @@ def open_record(domain: ObservedDomain, fingerprint: str, now: datetime) -> Roll
 
 
 def due_of(
-    rollout: Rollout, domain: ObservedDomain, served: Addresses, fingerprint: str, times: Times
+    rollout: Rollout,
+    domain: observation.ObservedDomain,
+    served: observation.Addresses,
+    fingerprint: str,
+    times: Times,
 ) -> Due:
     """Return when the rollout's first step, for the certificate with this `fingerprint`, is due."""
     last = open_record(domain, fingerprint, times.now)
@@ -74,21 +73,25 @@ def due_of(
 
 
 def _due_by_itself(
-    rollout: Rollout, domain: ObservedDomain, served: Addresses, fingerprint: str, times: Times
+    rollout: Rollout,
+    domain: observation.ObservedDomain,
+    served: observation.Addresses,
+    fingerprint: str,
+    times: Times,
 ) -> Due:
     last = open_record(domain, fingerprint, times.now)
     since = _seen_since(domain, fingerprint, times) if last is None else waiting_since(last, times)
     failed = _failed_here(domain, fingerprint, times)
     if domain.kind.is_receiver:
         return failed
-    if domain.state is DomainState.PROCESSING:
+    if domain.state is observation.DomainState.PROCESSING:
         stuck = stuck_since(domain, times.now, times.timeout)
         if stuck is None:
             return wait_or_fail(processing(rollout.target, since, times.usual), since, times)
         case = (rollout.target, domain, stuck, times.now)
         return TimedOut(stuck_error(*case, served=served, fingerprint=fingerprint))
     if rollout.deploy is None:
-        if is_served(served, fingerprint):
+        if observation.is_served(served, fingerprint):
             return None
         due = wait_or_fail(not_served(served, fingerprint, since), since, times)
         if isinstance(due, TimedOut) and last is not None:
@@ -104,20 +107,24 @@ def waiting_since(record: RolloutRecord, times: Times) -> datetime:
     return record.accepted_at or max(record.started_at, times.begun)
 
 
-def _seen_since(domain: ObservedDomain, fingerprint: str, times: Times) -> datetime:
+def _seen_since(domain: observation.ObservedDomain, fingerprint: str, times: Times) -> datetime:
     """Return since when a domain without an open record is waited for in this run."""
     seen = domain.seen_at(fingerprint)
     return times.now if seen is None else min(max(seen, times.begun), times.now)
 
 
 def _after_acceptance(
-    deploy: Deploy, domain: ObservedDomain, last: RolloutRecord, accepted_at: datetime, times: Times
+    deploy: Deploy,
+    domain: observation.ObservedDomain,
+    last: RolloutRecord,
+    accepted_at: datetime,
+    times: Times,
 ) -> Due:
     """Judge an accepted change without effect yet. A later run asks again once it has failed."""
     in_this_run = accepted_at >= times.begun
     # Reads may lag behind writes: a failure that was reported before the change is no news.
     is_news = str(domain.problem) != last.problem_before or times.now - accepted_at >= LAG
-    if domain.state is DomainState.FAILED and is_news:
+    if domain.state is observation.DomainState.FAILED and is_news:
         error = domain.problem or DeployError(Text("the target could not carry out the change"))
         return TimedOut(error) if in_this_run else None
     due = wait_or_fail(without_effect(deploy, domain, accepted_at), accepted_at, times)
@@ -128,7 +135,9 @@ def _after_acceptance(
     return due
 
 
-def _failed_here(domain: ObservedDomain, fingerprint: str, times: Times) -> TriedInThisRun | None:
+def _failed_here(
+    domain: observation.ObservedDomain, fingerprint: str, times: Times
+) -> TriedInThisRun | None:
     last = domain.last
     if last is None or last.fingerprint != fingerprint or last.failed_at is None:
         return None
@@ -159,12 +168,14 @@ def processing(target: str, since: datetime, usual: Usual | None) -> TargetBusy:
     return TargetBusy(applying(target, usual), hint=hint)
 
 
-def without_effect(deploy: Deploy, domain: ObservedDomain, since: datetime) -> DeployError:
+def without_effect(
+    deploy: Deploy, domain: observation.ObservedDomain, since: datetime
+) -> DeployError:
     """Return the problem of a change that the target accepted, and that is not to be seen there."""
     if deploy.reason.code is ReasonCode.SETTINGS_DRIFTED:
         message = Text(
             "the accepted change has not taken effect: {changes}",
-            changes=in_sentences(deploy.changes),
+            changes=observation.in_sentences(deploy.changes),
         )
         hint = Text(
             "it was accepted at {since}; the certificate is in force. The target may not offer this"
@@ -189,7 +200,9 @@ def without_effect(deploy: Deploy, domain: ObservedDomain, since: datetime) -> D
     return DeployError(message, hint=hint)
 
 
-def not_served(served: Addresses, fingerprint: str, since: datetime) -> VerificationError:
+def not_served(
+    served: observation.Addresses, fingerprint: str, since: datetime
+) -> VerificationError:
     """Return the problem of addresses that do not serve the certificate, or do not answer."""
     answered = [address for address in served if address.answered]
     if not answered:
@@ -216,22 +229,24 @@ def not_served(served: Addresses, fingerprint: str, since: datetime) -> Verifica
     return VerificationError(message, hint=hint)
 
 
-def _in_words(address: Served, fingerprint: str) -> Text:
+def _in_words(address: observation.Served, fingerprint: str) -> Text:
     problem = address.problem
     if problem is None or address.fingerprint not in {None, fingerprint}:  # it serves another
         return Text("{address}", address=address.address)
     return Text("{address}: {problem}", address=address.address, problem=problem.message)
 
 
-def stuck_since(domain: ObservedDomain, now: datetime, timeout: timedelta) -> datetime | None:
+def stuck_since(
+    domain: observation.ObservedDomain, now: datetime, timeout: timedelta
+) -> datetime | None:
     """Return since when a target has been at a change for longer than `timeout`, if it has."""
-    if domain.state is not DomainState.PROCESSING:
+    if domain.state is not observation.DomainState.PROCESSING:
         return None
     since = min((moment for moment in _starts(domain) if moment <= now), default=now)
     return since if now - since >= timeout else None
 
 
-def _starts(domain: ObservedDomain) -> Iterator[datetime]:
+def _starts(domain: observation.ObservedDomain) -> Iterator[datetime]:
     last, reported = domain.last, None if domain.task is None else domain.task.since
     if last is None or last.verified_at is not None or last.failed_at is not None:
         if reported is not None:
@@ -246,18 +261,18 @@ def _starts(domain: ObservedDomain) -> Iterator[datetime]:
 
 def stuck_error(
     target: str,
-    domain: ObservedDomain,
+    domain: observation.ObservedDomain,
     since: datetime,
     now: datetime,
     *,
-    served: Addresses,
+    served: observation.Addresses,
     fingerprint: str,
 ) -> TargetStuck:
     """Return the problem of a change that is stuck, with what visitors get meanwhile."""
     message = Text(
         "{target} has not ended its change since {since}; the certificate is not served everywhere"
     )
-    if is_served(served, fingerprint):
+    if observation.is_served(served, fingerprint):
         message = Text(
             "{target} has not ended its change since {since}; every address serves the"
             " certificate already"
@@ -272,7 +287,11 @@ def stuck_error(
 
 
 def _ticket(
-    domain: ObservedDomain, since: datetime, now: datetime, served: Addresses, fingerprint: str
+    domain: observation.ObservedDomain,
+    since: datetime,
+    now: datetime,
+    served: observation.Addresses,
+    fingerprint: str,
 ) -> Iterator[Text]:
     """Write to the target's support, a line each. Nothing in it is secret."""
     yield Text(

@@ -10,19 +10,7 @@ from enum import StrEnum
 from certferry.core.certificates.certificate import Certificate
 from certferry.core.desired.certificate import DriftPolicy
 from certferry.core.observed.observation import Observation, ObservedDomain, in_sentences
-from certferry.core.planning.plan import (
-    Action,
-    Deploy,
-    Drifted,
-    HeldUntil,
-    Issue,
-    Plan,
-    PlanFinding,
-    Step,
-    TimedOut,
-    TriedInThisRun,
-    Weight,
-)
+from certferry.core.planning import plan as plans
 from certferry.core.planning.removals import OTHERS_FIRST, left_to_later_runs
 from certferry.core.planning.rollbacks import in_words, previous_of
 from certferry.core.reasons import Waiting
@@ -82,7 +70,7 @@ class Outcome(StrEnum):
     SKIPPED = "skipped"
 
 
-StepKey = tuple[Action | None, str | None, str | None]
+StepKey = tuple[plans.Action | None, str | None, str | None]
 """An action, its target, and the domain, remote id or label it is about."""
 
 
@@ -92,7 +80,7 @@ class StepOutcome:
     is not as the file alone says: it drifted, or was rolled back. A `notice` kept nothing waiting.
     """
 
-    action: Action | None
+    action: plans.Action | None
     outcome: Outcome
     detail: Text
     target: str | None = None
@@ -110,7 +98,7 @@ class StepOutcome:
     @classmethod
     def of(
         cls,
-        action: Action | None,
+        action: plans.Action | None,
         error: Reported,
         outcome: Outcome = Outcome.FAILED,
         target: str | None = None,
@@ -269,11 +257,16 @@ _FIND_OUT = Text(
 )
 
 
-def standings(plan: Plan, observed: Observation) -> Iterator[StepOutcome]:
+def standings(plan: plans.Plan, observed: Observation) -> Iterator[StepOutcome]:
     """Return how everything stands that this plan does not carry out now."""
     for target, lineages in plan.owned_elsewhere:
-        yield StepOutcome(Action.DEPLOY, Outcome.UNCHANGED, served_by(lineages), target)
-    for weight in (Weight.SKIPPED, Weight.UNREAD, Weight.BLOCKED, Weight.REFUSED):
+        yield StepOutcome(plans.Action.DEPLOY, Outcome.UNCHANGED, served_by(lineages), target)
+    for weight in (
+        plans.Weight.SKIPPED,
+        plans.Weight.UNREAD,
+        plans.Weight.BLOCKED,
+        plans.Weight.REFUSED,
+    ):
         yield from map(_of_finding, plan.having(weight))
     for rollout in plan.rollouts:
         step = rollout.steps[0]
@@ -281,7 +274,7 @@ def standings(plan: Plan, observed: Observation) -> Iterator[StepOutcome]:
             case Waiting() as due:
                 place = (step.target, step.domain)
                 yield StepOutcome(step.action, Outcome.WAITING, due.why, *place, waiting=due)
-            case TimedOut(error):
+            case plans.TimedOut(error):
                 yield StepOutcome.of(step.action, error, Outcome.FAILED, step.target, step.domain)
     for target, domain in plan.unchanged:
         yield _as_declared(target, domain, observed)
@@ -293,18 +286,18 @@ def standings(plan: Plan, observed: Observation) -> Iterator[StepOutcome]:
     yield from _not_removed(plan)
 
 
-def standings_left_alone(plan: Plan) -> Iterator[StepOutcome]:
+def standings_left_alone(plan: plans.Plan) -> Iterator[StepOutcome]:
     """Return which steps wait for a moment, and which another run has tried meanwhile."""
     for step in (plan.issue, *(rollout.steps[0] for rollout in plan.rollouts)):
         if step is None:
             continue
-        place = (None, None) if isinstance(step, Issue) else (step.target, step.domain)
+        place = (None, None) if isinstance(step, plans.Issue) else (step.target, step.domain)
         match step.due:
-            case HeldUntil(until, error):
+            case plans.HeldUntil(until, error):
                 error = error or _paused(step, until, plan.lineage)
                 yield StepOutcome.of(step.action, error, Outcome.WAITING, *place)
-            case TriedInThisRun(at):
-                failure = (DeployError if isinstance(step, Deploy) else CertificateError)(
+            case plans.TriedInThisRun(at):
+                failure = (DeployError if isinstance(step, plans.Deploy) else CertificateError)(
                     Text("another run tried it at {moment} and failed", moment=at),
                     hint=Text(
                         "`certferry history {lineage}` tells why; the next run tries again",
@@ -314,8 +307,8 @@ def standings_left_alone(plan: Plan) -> Iterator[StepOutcome]:
                 yield StepOutcome.of(step.action, failure, Outcome.FAILED, *place)
 
 
-def _paused(step: Step, until: datetime, lineage: str) -> CertferryError:
-    return (CertificateError if isinstance(step, Issue) else DeployError)(
+def _paused(step: plans.Step, until: datetime, lineage: str) -> CertferryError:
+    return (CertificateError if isinstance(step, plans.Issue) else DeployError)(
         Text("it has failed before, and is tried again at {moment}", moment=until),
         hint=Text(
             "`certferry history {lineage}` tells why; `certferry sync {lineage}` tries at once",
@@ -325,51 +318,55 @@ def _paused(step: Step, until: datetime, lineage: str) -> CertferryError:
     )
 
 
-def _of_finding(finding: PlanFinding) -> StepOutcome:
+def _of_finding(finding: plans.PlanFinding) -> StepOutcome:
     problem, place = finding.problem, (finding.target, finding.domain)
     if finding.error is None:
-        refused = StepOutcome(Action.DEPLOY, Outcome.REFUSED, problem.message, *place)
+        refused = StepOutcome(plans.Action.DEPLOY, Outcome.REFUSED, problem.message, *place)
         return replace(refused, hint=problem.hint, reason=problem.code)
     match finding.weight:
-        case Weight.SKIPPED:
-            return StepOutcome(Action.DEPLOY, Outcome.UNCHANGED, problem.message, *place, left=True)
-        case Weight.UNREAD:
+        case plans.Weight.SKIPPED:
+            return StepOutcome(
+                plans.Action.DEPLOY, Outcome.UNCHANGED, problem.message, *place, left=True
+            )
+        case plans.Weight.UNREAD:
             unread = StepOutcome.of(None, finding.error, Outcome.SKIPPED, finding.target)
             return replace(unread, notice=True)
         case _:
-            action = None if finding.target is None else Action.DEPLOY
+            action = None if finding.target is None else plans.Action.DEPLOY
             return StepOutcome.of(action, finding.error, Outcome.FAILED, *place)
 
 
 def _as_declared(target: str, domain: str, observed: Observation) -> StepOutcome:
     _, found = observed.locate(target, domain)
     if found.kind.is_receiver:
-        return StepOutcome(Action.DEPLOY, Outcome.UNCHANGED, _HELD, target, domain)
+        return StepOutcome(plans.Action.DEPLOY, Outcome.UNCHANGED, _HELD, target, domain)
     back = previous_of(found, observed) if found.withdrawn else None
-    seen = StepOutcome(Action.VERIFY, Outcome.UNCHANGED, SEEN, target, domain)
+    seen = StepOutcome(plans.Action.VERIFY, Outcome.UNCHANGED, SEEN, target, domain)
     return seen if back is None else replace(seen, detail=in_words(back), left=True)
 
 
-def _as_found(drifted: Drifted) -> StepOutcome:
+def _as_found(drifted: plans.Drifted) -> StepOutcome:
     said = Text(
         'changed outside certferry, and left like that (drift = "{policy}"): {changes}'
     ).filled(policy=drifted.policy.value, changes=in_sentences(drifted.changes))
     place = (drifted.target, drifted.domain)
     hint = _FIND_OUT if drifted.policy is DriftPolicy.WARN else None
-    return StepOutcome(Action.DEPLOY, Outcome.UNCHANGED, said, *place, hint=hint, left=True)
+    return StepOutcome(plans.Action.DEPLOY, Outcome.UNCHANGED, said, *place, hint=hint, left=True)
 
 
-def _not_removed(plan: Plan) -> Iterator[StepOutcome]:
+def _not_removed(plan: plans.Plan) -> Iterator[StepOutcome]:
     """Return what waits at each target, and what is left to later runs."""
     waiting = {step.target: step.due for step in plan.retirements if step.due is not None}
     for target, due in waiting.items():
-        outcome = StepOutcome(Action.RETIRE, Outcome.UNCHANGED, OTHERS_FIRST, target)
+        outcome = StepOutcome(plans.Action.RETIRE, Outcome.UNCHANGED, OTHERS_FIRST, target)
         if isinstance(due, Waiting):
             outcome = replace(outcome, outcome=Outcome.WAITING, waiting=due)
         yield outcome
     for target, count in plan.retire_later:
         if target not in waiting:
-            yield StepOutcome(Action.RETIRE, Outcome.UNCHANGED, left_to_later_runs(count), target)
+            yield StepOutcome(
+                plans.Action.RETIRE, Outcome.UNCHANGED, left_to_later_runs(count), target
+            )
 
 
 def served_by(lineages: Iterable[str]) -> Text:

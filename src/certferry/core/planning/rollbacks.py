@@ -9,14 +9,7 @@ from datetime import datetime, timedelta
 from certferry.core.certificates.lineage import Version, version_for
 from certferry.core.certificates.renewal import overdue_at
 from certferry.core.desired.certificate import DesiredDeployment
-from certferry.core.observed.observation import (
-    Addresses,
-    DomainState,
-    Observation,
-    ObservedDomain,
-    ObservedTarget,
-    Served,
-)
+from certferry.core.observed import observation
 from certferry.core.observed.records import RolloutRecord
 from certferry.core.planning.plan import Rollback, RolledBack
 from certferry.core.reasons import Reason, ReasonCode, Waiting, wait_for
@@ -38,8 +31,8 @@ BACK = Reason(
 
 def plan_rollback(
     deployment: DesiredDeployment,
-    target: ObservedTarget,
-    domain: ObservedDomain,
+    target: observation.ObservedTarget,
+    domain: observation.ObservedDomain,
     record: RolloutRecord,
     previous: Version | None,
     now: datetime,
@@ -70,7 +63,10 @@ def plan_rollback(
 
 
 def _refusal_confirmed_at(
-    record: RolloutRecord, domain: ObservedDomain, served: Addresses, now: datetime
+    record: RolloutRecord,
+    domain: observation.ObservedDomain,
+    served: observation.Addresses,
+    now: datetime,
 ) -> datetime | None:
     """Return when a refusal has lasted long enough, if it goes on; `None` without one."""
     if not record.worked_before or not _is_refused(domain, served):
@@ -79,7 +75,10 @@ def _refusal_confirmed_at(
 
 
 def until_confirmed(
-    record: RolloutRecord, domain: ObservedDomain, served: Addresses, now: datetime
+    record: RolloutRecord,
+    domain: observation.ObservedDomain,
+    served: observation.Addresses,
+    now: datetime,
 ) -> Waiting | None:
     """Return the wait until a refusal is reason enough to go back, though the time is over."""
     end = _refusal_confirmed_at(record, domain, served, now)
@@ -90,7 +89,10 @@ def until_confirmed(
 
 
 def with_refusal(
-    record: RolloutRecord, domain: ObservedDomain, served: Addresses, now: datetime
+    record: RolloutRecord,
+    domain: observation.ObservedDomain,
+    served: observation.Addresses,
+    now: datetime,
 ) -> RolloutRecord:
     """Return a record of since when addresses refuse the certificate, at a target at rest."""
     refuses = _is_refused(domain, served)
@@ -99,21 +101,21 @@ def with_refusal(
     return replace(record, refused_since=now if refuses else None)
 
 
-def _is_refused(domain: ObservedDomain, served: Addresses) -> bool:
-    return domain.state is DomainState.READY and bool(_refusing(served))
+def _is_refused(domain: observation.ObservedDomain, served: observation.Addresses) -> bool:
+    return domain.state is observation.DomainState.READY and bool(_refusing(served))
 
 
-def all_work(served: Addresses) -> bool:
+def all_work(served: observation.Addresses) -> bool:
     """Return whether every address that is reached completes handshakes, and one is."""
     return any(address.fingerprint for address in served) and not _refusing(served)
 
 
-def _refusing(served: Addresses) -> list[Served]:
+def _refusing(served: observation.Addresses) -> list[observation.Served]:
     """Return the addresses that were reached and completed no handshake."""
     return [address for address in served if address.answered and address.fingerprint is None]
 
 
-def versions_after_rollbacks(observed: Observation, now: datetime) -> Iterator[Version]:
+def versions_after_rollbacks(observed: observation.Observation, now: datetime) -> Iterator[Version]:
     """Return what domains with a rollback serve, and would after another one."""
     for target in observed.targets:
         for domain in target.domains:
@@ -125,7 +127,9 @@ def versions_after_rollbacks(observed: Observation, now: datetime) -> Iterator[V
                 withdrawn |= {version.fingerprint}
 
 
-def must_outlive_rollback(observed: Observation, current: Version, now: datetime) -> Reason | None:
+def must_outlive_rollback(
+    observed: observation.Observation, current: Version, now: datetime
+) -> Reason | None:
     """Where the certificate in force was withdrawn, the previous one is not near its end."""
     for domain, moment in _renewals(observed, current, now):
         if now >= moment:
@@ -137,13 +141,15 @@ def must_outlive_rollback(observed: Observation, current: Version, now: datetime
     return None
 
 
-def renew_after_rollback(observed: Observation, current: Version, now: datetime) -> datetime | None:
+def renew_after_rollback(
+    observed: observation.Observation, current: Version, now: datetime
+) -> datetime | None:
     """Return from when `must_outlive_rollback` asks for a new certificate."""
     return min((moment for _, moment in _renewals(observed, current, now)), default=None)
 
 
 def _renewals(
-    observed: Observation, current: Version, now: datetime
+    observed: observation.Observation, current: Version, now: datetime
 ) -> Iterator[tuple[str, datetime]]:
     """Return the domains that went back, and from when each needs a new certificate."""
     earliest = current.saved_at + NEXT_TRY
@@ -155,7 +161,9 @@ def _renewals(
                 yield domain.domain, max(earliest, late)
 
 
-def previous_of(domain: ObservedDomain, observed: Observation) -> Version | None:
+def previous_of(
+    domain: observation.ObservedDomain, observed: observation.Observation
+) -> Version | None:
     """Return what was bound in place of the certificate in force, where that was withdrawn."""
     current, last = observed.current, domain.last
     if current is None or last is None or current.fingerprint not in domain.withdrawn:
@@ -172,7 +180,9 @@ def in_words(previous: Version) -> Text:
     )
 
 
-def rolled_back(places: Iterable[tuple[str, str]], observed: Observation) -> Iterator[RolledBack]:
+def rolled_back(
+    places: Iterable[tuple[str, str]], observed: observation.Observation
+) -> Iterator[RolledBack]:
     """Return where the previous certificate is served on purpose."""
     for place in places:
         previous = previous_of(observed.locate(*place)[1], observed)

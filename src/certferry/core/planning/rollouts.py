@@ -10,14 +10,7 @@ from typing import NamedTuple
 from certferry.core.certificates.certificate import FULLCHAIN, short
 from certferry.core.certificates.lineage import Version, version_for
 from certferry.core.certificates.names import WILDCARD, closeness
-from certferry.core.desired.certificate import (
-    DesiredCertificate,
-    DesiredDeployment,
-    DesiredHttps,
-    DriftPolicy,
-    Kind,
-    OnFailure,
-)
+from certferry.core.desired import certificate
 from certferry.core.observed.observation import (
     CERTIFICATE,
     Change,
@@ -77,7 +70,7 @@ class TargetPlan:
 
 
 def plan_target(
-    deployment: DesiredDeployment, target: ObservedTarget, supply: Supply
+    deployment: certificate.DesiredDeployment, target: ObservedTarget, supply: Supply
 ) -> TargetPlan:
     """Plan one deployment."""
     if target.failure is not None:
@@ -106,7 +99,10 @@ _UNREAD = Reason(ReasonCode.NOT_SEEN, Text("under way at a target that cannot be
 
 
 def _unreadable(
-    deployment: DesiredDeployment, target: ObservedTarget, failure: CertferryError, supply: Supply
+    deployment: certificate.DesiredDeployment,
+    target: ObservedTarget,
+    failure: CertferryError,
+    supply: Supply,
 ) -> TargetPlan:
     """Wait for what is in progress at a target that cannot be read: it goes on by itself."""
     finding = plans.PlanFinding.of(plans.Weight.BLOCKED, failure, deployment.target)
@@ -133,7 +129,9 @@ def _unreadable(
     return TargetPlan(rollouts, findings=() if begun_here else (finding,))
 
 
-def _unavailable(deployment: DesiredDeployment, domain: ObservedDomain) -> plans.PlanFinding:
+def _unavailable(
+    deployment: certificate.DesiredDeployment, domain: ObservedDomain
+) -> plans.PlanFinding:
     error = domain.problem or TargetRejected(
         Text(
             "{domain} cannot be changed now, and the target does not say why", domain=domain.domain
@@ -146,7 +144,7 @@ def _unavailable(deployment: DesiredDeployment, domain: ObservedDomain) -> plans
 class _Case:
     """One domain, and the version that it is to serve; `None` before there is one."""
 
-    deployment: DesiredDeployment
+    deployment: certificate.DesiredDeployment
     target: ObservedTarget
     domain: ObservedDomain
     supply: Supply
@@ -172,9 +170,9 @@ class _Case:
         """Whether every address presents the version."""
         return self.fingerprint is not None and is_served(self.served, self.fingerprint)
 
-    def setting_changes(self, https: DesiredHttps) -> Changes:
+    def setting_changes(self, https: certificate.DesiredHttps) -> Changes:
         """List where the domain's other settings differ; most files ask for none."""
-        return () if https == DesiredHttps() else setting_changes(https, self.domain)
+        return () if https == certificate.DesiredHttps() else setting_changes(https, self.domain)
 
 
 def _plan_domain(case: _Case) -> tuple[plans.Rollout, plans.Drifted | None]:
@@ -183,7 +181,7 @@ def _plan_domain(case: _Case) -> tuple[plans.Rollout, plans.Drifted | None]:
     if case.domain.kind.is_receiver:
         return _with_due(_delivery(case), case), None
     drift = _drift(case)
-    if drift is None or deployment.drift is DriftPolicy.REPAIR:
+    if drift is None or deployment.drift is certificate.DriftPolicy.REPAIR:
         rollout = _rollout(case, deployment.https, repair=drift is not None)
         return _with_due(rollout, case), None
     if drift.certificate:
@@ -205,7 +203,7 @@ def _drift(case: _Case) -> Drift | None:
 
 
 def _rollout(
-    case: _Case, https: DesiredHttps, *, repair: bool = False, left: Changes = ()
+    case: _Case, https: certificate.DesiredHttps, *, repair: bool = False, left: Changes = ()
 ) -> plans.Rollout:
     deploy = _deploy(case, https, repair=repair, left=left)
     if deploy is not None:
@@ -231,7 +229,7 @@ def _verify(case: _Case) -> plans.Verify:
 
 
 def _rollback(case: _Case, record: RolloutRecord | None) -> plans.Rollback | None:
-    if record is None or case.deployment.on_failure is not OnFailure.ROLLBACK:
+    if record is None or case.deployment.on_failure is not certificate.OnFailure.ROLLBACK:
         return None
     previous = case.supply.version_for(case.domain.withdrawn | {record.fingerprint})
     now = case.supply.times.now
@@ -252,7 +250,7 @@ def _with_due(rollout: plans.Rollout, case: _Case) -> plans.Rollout:
 
 
 def _deploy(
-    case: _Case, https: DesiredHttps, *, repair: bool, left: Changes
+    case: _Case, https: certificate.DesiredHttps, *, repair: bool, left: Changes
 ) -> plans.Deploy | None:
     changes = case.setting_changes(https)
     reason = _why_deploy(case, changes)
@@ -329,7 +327,12 @@ def _delivery(case: _Case) -> plans.Rollout:
         drift = () if case.domain.drift is None else case.domain.drift.changes
         changes = (*_change_of_issuers(case.domain, case.version), *drift)
     step = plans.Deploy(
-        *case.place, DesiredHttps(), reason, changes, case.domain.kind, fingerprint=case.fingerprint
+        *case.place,
+        certificate.DesiredHttps(),
+        reason,
+        changes,
+        case.domain.kind,
+        fingerprint=case.fingerprint,
     )
     return plans.Rollout(*case.place, (step,))
 
@@ -362,13 +365,13 @@ def _change_of_issuers(domain: ObservedDomain, version: Version) -> Changes:
 
 class _Claim(NamedTuple):
     lineage: str
-    deployment: DesiredDeployment
+    deployment: certificate.DesiredDeployment
 
 
 class Claims:
     """What all declared certificates claim; found in the same time among one or thousands."""
 
-    def __init__(self, declared: Iterable[DesiredCertificate] = ()) -> None:
+    def __init__(self, declared: Iterable[certificate.DesiredCertificate] = ()) -> None:
         all_declared = tuple(declared)
         self.lineages = frozenset(desired.lineage for desired in all_declared)
         self._named: defaultdict[tuple[str, str], list[_Claim]] = defaultdict(list)
@@ -381,17 +384,23 @@ class Claims:
                 for name in desired.names if searches(deployment) else ():
                     self._covering[target, name].append(claim)
 
-    def owns(self, lineage: str, deployment: DesiredDeployment, domain: str, kind: Kind) -> bool:
+    def owns(
+        self,
+        lineage: str,
+        deployment: certificate.DesiredDeployment,
+        domain: str,
+        kind: certificate.Kind,
+    ) -> bool:
         """Return whether this deployment is the one to serve a domain of such a kind."""
         owner = self._owner(deployment.target, domain, kind)
         return owner is None or owner == (lineage, deployment)
 
-    def owner(self, target: str, domain: str, kind: Kind) -> str | None:
+    def owner(self, target: str, domain: str, kind: certificate.Kind) -> str | None:
         """Return the lineage that is to serve a domain, `None` when none has a claim."""
         owner = self._owner(target, domain, kind)
         return None if owner is None else owner.lineage
 
-    def _owner(self, target: str, domain: str, kind: Kind) -> _Claim | None:
+    def _owner(self, target: str, domain: str, kind: certificate.Kind) -> _Claim | None:
         """Return the claim that names a domain; else the closest that covers it."""
         for claim in self._named.get((target, domain), ()):
             if claim.deployment.kind.is_about(kind):
