@@ -225,7 +225,7 @@ def test_challenge_record_of_the_first_schema(path: Path, key_file: Path, *, has
 @pytest.mark.parametrize("number", range(1, len(MIGRATIONS)))
 def test_state_of_every_released_schema(path: Path, key_file: Path, number: int) -> None:
     """All that it holds is kept, in every table; what belongs to a host is this host's."""
-    with closing(connect(path, key_file)) as store:
+    with closing(connect(path, key_file, host="web-1")) as store:
         store_everything(store)
         make_one_of_schema(number, path)
     old = path.with_name("old.db")

@@ -1,0 +1,54 @@
+-- What hosts that share a state know of each other. A file has one host, and the same tables.
+
+-- `machine` tells two machines of one name apart; `release` is the certferry that ran there last;
+-- `clock_ahead` is how many seconds its clock was ahead of the database's.
+
+ALTER TABLE host ADD COLUMN machine TEXT;
+ALTER TABLE host ADD COLUMN release TEXT;
+ALTER TABLE host ADD COLUMN seen_at TEXT;
+ALTER TABLE host ADD COLUMN clock_ahead INTEGER;
+
+-- What a lineage was declared as, and when a host first had it like this; what each host has now.
+
+CREATE TABLE declaration (
+    lineage TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    first_seen_at TEXT NOT NULL,
+    PRIMARY KEY (lineage, digest)
+);
+
+CREATE TABLE host_declaration (
+    host TEXT NOT NULL,
+    lineage TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    since TEXT NOT NULL,
+    PRIMARY KEY (host, lineage)
+);
+
+-- Until when the calls to an account are taken, by the database's clock.
+
+CREATE TABLE pace (
+    account TEXT NOT NULL,
+    name TEXT NOT NULL,
+    until TEXT NOT NULL,
+    PRIMARY KEY (account, name)
+);
+
+-- The chain of each lineage's history: `link` seals an entry and the one before it; the head has the
+-- last one, and how many there are. Entries without a link are older than the chain.
+
+ALTER TABLE history ADD COLUMN host TEXT;
+ALTER TABLE history ADD COLUMN link TEXT;
+
+CREATE TABLE history_head (
+    lineage TEXT PRIMARY KEY,
+    entries INTEGER NOT NULL,
+    link TEXT NOT NULL
+);
+
+-- Where the state went, if it was moved. There is no row, or one.
+
+CREATE TABLE moved (
+    destination TEXT NOT NULL,
+    at TEXT NOT NULL
+);
