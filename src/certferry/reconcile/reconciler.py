@@ -38,7 +38,13 @@ from certferry.ports.progress import Progress
 from certferry.ports.state import Lease
 from certferry.reconcile.apply import carry_out, store_waits
 from certferry.reconcile.issue import rate_limit_hold, sweep_ownerless
-from certferry.reconcile.observe import observe, with_file_names, with_remembered, with_renewal_info
+from certferry.reconcile.observe import (
+    observe,
+    store_source,
+    with_file_names,
+    with_remembered,
+    with_renewal_info,
+)
 from certferry.reconcile.removals import without_order
 from certferry.reconcile.run import Ports, Removals, StepContext, WaitLimit, WorkQueue
 from certferry.text import Text
@@ -263,6 +269,7 @@ class LineageReconciler:
     def _observe(self, *, anew: bool = False) -> Observation:
         if self.desired.files is not None:
             self.desired = with_file_names(self.desired, self._ports)
+            store_source(self.desired, self._ports.state)
         return self._in_force(observe(self.desired, self._ports, anew=anew))
 
     def _in_force(self, observed: Observation) -> Observation:
