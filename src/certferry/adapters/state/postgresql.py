@@ -25,7 +25,7 @@ from certferry.adapters.state.failures import damaged
 from certferry.adapters.state.sealing import Sealing
 from certferry.adapters.state.shared_leases import SharedState
 from certferry.core.secret import Secret
-from certferry.errors import ConfigError, DatabaseUnavailable, StateError
+from certferry.errors import ConfigError, DatabaseUnavailable, StateError, StateUnavailable
 from certferry.text import Text
 
 PATIENCE = timedelta(seconds=10)
@@ -518,14 +518,14 @@ def connect(
     url: str, key: Path | Secret, host: str, *, reads_only: bool, password: Secret | None = None
 ) -> SharedState:
     """See `connect.connect`: none is ever made by that. Raises `ConfigError` where there is none,
-    or an older one, and `StateError` for another key than that of the state, before anything is
-    written.
+    or one of another schema or key, before anything is written.
     """
     database = PostgresqlDatabase(url, password)
     try:
-        _must_be_made(database)
         sealing = Sealing(key)
-        sealing.must_open(database)
+        with _refusing():
+            _must_be_made(database)
+            sealing.must_open(database)
         if not reads_only and not database.rows("SELECT 1 FROM host WHERE name = ?", host):
             database.run(lambda one: one.add("host", "ON CONFLICT (name) DO NOTHING", name=host))
     except BaseException:
@@ -541,7 +541,7 @@ def prepare(
     anything to do. Raises as `connect`, but for what it mends.
     """
     sealing = Sealing(key)
-    with closing(PostgresqlDatabase(url, password)) as database:
+    with closing(PostgresqlDatabase(url, password)) as database, _refusing():
         if databases.schema_of(database):
             sealing.must_open(database)
         elif init:
@@ -551,6 +551,17 @@ def prepare(
         if databases.is_migrated(database):
             return False
         return databases.migrate(database, databases.Upgrade(host, sealing.proof_of, sealing.begin))
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    """Raise `ConfigError` for a state that no waiting makes usable."""
+    try:
+        yield
+    except StateUnavailable:
+        raise
+    except StateError as error:
+        raise ConfigError(error.message, hint=error.hint) from error
 
 
 def _must_be_made(database: PostgresqlDatabase) -> None:
