@@ -139,6 +139,10 @@ def _machine(run: CheckedRun) -> Iterator[Problem]:
     yield from examination.examine_schedule(run.schedulers)
     yield from _channels(run.settings)
     state, now_ = run.ports.state, run.ports.now()
+    for host in sorted(run.settings.hosts - {state.host, where.host, *state.declaring_hosts()}):
+        said = Text("no host called {host} has run certferry with this state", host=host)
+        fix = Text("correct `hosts` in the deployment that names it, or run certferry there")
+        yield warning(Code.HOST_UNKNOWN, host, said, fix)
     history = [
         entry for entry in state.history(None, examination.ENTRIES) if entry.lineage in declared
     ]
