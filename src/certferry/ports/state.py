@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
 
 from certferry.core.assessment.health import Sighting
@@ -327,6 +327,12 @@ class StateStore(LeaseStore, VersionStore, OrderStore, PlaceStore, NoticeStore, 
     """What certferry stores, for one host. `host` is its name in the keys of what belongs to it."""
 
     host: str
+
+    def reserve(self, account: str, name: str, interval: timedelta, count: int) -> timedelta | None:
+        """Reserve so many requests of an account to what is called so, an interval apart and after
+        all that any host has reserved, by the store's clock. Return how long it is until the first;
+        `None` where one host alone has the store, whose processes keep a pace each.
+        """
 
     def must_unseal(self) -> None:
         """Raise `StateError` when the state can only be read, or what is sealed cannot be opened:

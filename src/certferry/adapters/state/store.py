@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from certferry.adapters.state.database import Database
 from certferry.adapters.state.notices import NoticeTables
 from certferry.adapters.state.orders import OrderTables
@@ -24,6 +26,11 @@ class SqlState(VersionTables, OrderTables, PlaceTables, NoticeTables):
         self._sealing = sealing
         self.host = host
         self._problem = problem
+
+    def reserve(self, account: str, name: str, interval: timedelta, count: int) -> timedelta | None:
+        """See `StateStore.reserve`: one host has this state."""
+        del account, name, interval, count
+        return None
 
     def must_unseal(self) -> None:
         """See `StateStore.must_unseal`."""
