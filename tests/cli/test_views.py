@@ -469,4 +469,6 @@ def test_the_document_holds_every_fact() -> None:
         "event": "issued",
         "who": "root@edge",
         "facts": {"fingerprint": "fedc", "issuer": "Test Issuer"},
+        "number": None,
+        "host": None,
     } == documents.of_history([ISSUED])["entries"][0]  # type: ignore[index]  # a list of entries
