@@ -150,8 +150,8 @@ def test_a_document_that_is_otherwise_is_refused(bent: object) -> None:
 def test_a_typographic_mark_is_no_value() -> None:
     """What is unknown is null."""
     entry = {"at": "2026-11-26T12:00:00Z", "name": "img", "event": "bound", "who": "root@a"}
-    entry |= {"number": 1, "host": None}
-    must_fit({"entries": [{**entry, "facts": {"id": "1"}}]}, "history")
+    stored = {"number": 1, "host": None}
+    must_fit({"entries": [{**entry, **stored, "facts": {"id": "1"}}]}, "history")
 
     with pytest.raises(AssertionError):
-        must_fit({"entries": [{**entry, "facts": {"id": "—"}}]}, "history")
+        must_fit({"entries": [{**entry, **stored, "facts": {"id": "—"}}]}, "history")

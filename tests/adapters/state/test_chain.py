@@ -103,8 +103,8 @@ def fill(world: World, older: int, written: Sequence[tuple[int, int]]) -> None:
             " VALUES (?, ?, ?, ?, ?, ?)",
             *values,
         )
-    for at, (lineage, host) in enumerate(written):
-        world.stores[host].append_history(entry(LINEAGES[lineage], at))
+    for at, (which, host) in enumerate(written):
+        world.stores[host].append_history(entry(LINEAGES[which], at))
 
 
 def tables_of(world: World) -> dict[str, Rows]:
