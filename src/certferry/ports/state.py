@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
 
 from certferry.core.assessment.health import Sighting
@@ -317,12 +317,20 @@ class NoticeStore(Protocol):
         """Return when the last run of this host ended, `None` before the first."""
 
     def append_history(self, entry: records.HistoryEntry) -> None:
-        """Store what happened. Never changed, never deleted."""
+        """Store what happened, sealed with what happened before to its lineage. Never changed,
+        never deleted. Raises `StateError` without the key: an entry without a seal would pass for
+        another program's.
+        """
 
     def history(
         self, lineage: str | None, limit: int, before: int | None = None
     ) -> tuple[records.HistoryEntry, ...]:
         """Return what happened, newest first, `before` the entry of this number."""
+
+    def verify_history(self, lineage: str | None = None) -> records.VerifiedHistory:
+        """Find what other programs changed, removed or put in, of a lineage or of all. Raises
+        `StateError` without the key.
+        """
 
 
 class DeclarationStore(Protocol):
@@ -360,6 +368,12 @@ class StateStore(
 
     host: str
     is_shared: bool
+
+    def reserve(self, account: str, name: str, interval: timedelta, count: int) -> timedelta | None:
+        """Reserve so many requests of an account to what is called so, an interval apart and after
+        all that any host has reserved, by the store's clock. Return how long it is until the first;
+        `None` where one host alone has the store, whose processes keep a pace each.
+        """
 
     def must_unseal(self) -> None:
         """Raise `StateError` when the state can only be read, or what is sealed cannot be opened:

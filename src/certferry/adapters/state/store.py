@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from functools import partial
 
 from certferry.adapters.state.database import Database
@@ -28,6 +29,11 @@ class SqlState(VersionTables, OrderTables, PlaceTables, NoticeTables, Declaratio
         self._sealing = sealing
         self.host = host
         self._problem = problem
+
+    def reserve(self, account: str, name: str, interval: timedelta, count: int) -> timedelta | None:
+        """See `StateStore.reserve`: one host has this state."""
+        del account, name, interval, count
+        return None
 
     def must_unseal(self) -> None:
         """See `StateStore.must_unseal`."""

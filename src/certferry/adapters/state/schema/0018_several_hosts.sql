@@ -50,6 +50,10 @@ CREATE TABLE history_head (
     link TEXT NOT NULL
 );
 
+-- The key of the chains, sealed, where the state's own was replaced.
+
+ALTER TABLE sealing ADD COLUMN history_key TEXT;
+
 -- Where the state went, if it was moved. There is no row, or one.
 
 CREATE TABLE moved (
