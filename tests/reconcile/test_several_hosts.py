@@ -182,7 +182,7 @@ def test_host_with_the_older_file_leaves_the_lineage_alone(hosts: tuple[Host, Ho
     )
     assert first.fullchain() == second.fullchain()
     said = step(report, None)
-    assert (Outcome.UNCHANGED, True) == (said.outcome, said.left)
+    assert (Outcome.UNCHANGED, DeclarationOutdated.code) == (said.outcome, said.code)
     assert "web-1" in str(said.detail)
     (plan,) = plans_of(second.ports(), second.declared)
     assert [Weight.SKIPPED] == [one.weight for one in plan.findings]
