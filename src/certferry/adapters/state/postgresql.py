@@ -140,6 +140,13 @@ class _PostgresqlTransaction(databases.Transaction):
         else:  # perhaps a script of many statements, in which nothing stands for a value
             self._connection.execute(query)
 
+    def execute_all(self, *statements: databases.Statement) -> None:
+        """See `Transaction.execute_all`."""
+        *others, (last, values) = statements
+        before = [f"one{place} AS ({query})" for place, (query, _) in enumerate(others)]
+        query = f"WITH {', '.join(before)} {last}" if before else last
+        self.execute(query, *(value for _, given in others for value in given), *values)
+
 
 class _Unanswered(Exception):
     """A commit got no answer: the number of its transaction, and what its function returned."""
@@ -163,6 +170,10 @@ class PostgresqlDatabase:
         " AND NOT EXISTS (SELECT 1 FROM pg_depend WHERE objid = pg_class.oid AND deptype = 'e')",
         "to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')",
         _statements,
+        # A write and no query: a query would have writers of other lineages run again.
+        "INSERT INTO history_head (lineage, entries, link) VALUES (?, 0, '')"
+        " ON CONFLICT (lineage) DO UPDATE SET entries = history_head.entries RETURNING"
+        " entries, link, nextval(pg_get_serial_sequence('history', 'number')) AS number",
         " FOR SHARE",
         "SELECT oldest FROM certferry_schema",
     )
@@ -285,7 +296,7 @@ class PostgresqlDatabase:
     def _connect(self) -> _Connection:
         secret = {} if self._password is None else {"password": self._password.reveal()}
         connection = _Connection.connect(
-            **{**self._parameters, **secret},
+            **self._parameters | secret,
             autocommit=True,  # transactions are begun where `run` says so
             prepare_threshold=None,  # a statement that is prepared stays behind in a pooler
             row_factory=_rows_of,
@@ -517,12 +528,9 @@ def _words(problem: psycopg.Error) -> str:
 def connect(
     url: str, key: Path | Secret, host: str, *, reads_only: bool, password: Secret | None = None
 ) -> SharedState:
-    """See `connect.connect`: none is ever made by that. Raises `ConfigError` where there is none,
-    or one of another schema or key, before anything is written.
-    """
-    database = PostgresqlDatabase(url, password)
+    """See `connect.connect`. Nothing is written before it is known to be the state of this key."""
+    database, sealing = PostgresqlDatabase(url, password), Sealing(key)
     try:
-        sealing = Sealing(key)
         with _refusing():
             _must_be_made(database)
             sealing.must_open(database)
@@ -558,9 +566,9 @@ def _refusing() -> Iterator[None]:
     """Raise `ConfigError` for a state that no waiting makes usable."""
     try:
         yield
-    except StateUnavailable:
-        raise
     except StateError as error:
+        if isinstance(error, StateUnavailable):
+            raise
         raise ConfigError(error.message, hint=error.hint) from error
 
 
