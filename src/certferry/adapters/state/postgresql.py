@@ -47,8 +47,7 @@ _CONNECTION: Mapping[str, str | int] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 20_000,
 }
-"""What stands for what the URL does not say (libpq, "Parameter Key Words"); its own time-outs are
-hours."""
+"""For what the URL does not say (libpq, "Parameter Key Words"): its own time-outs are hours."""
 
 _LIMITS = (
     f"; SET LOCAL statement_timeout = {int(PATIENCE.total_seconds())}000"
