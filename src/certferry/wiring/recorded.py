@@ -24,7 +24,6 @@ from certferry.ports.state import StateStore
 from certferry.reconcile.status import recorded as stored
 from certferry.text import Text
 from certferry.wiring.adapters import installed
-from certferry.wiring.clock import now
 
 _LABEL, _NAME = "[certificates]", "files"
 _FORGOTTEN = ""
@@ -39,7 +38,7 @@ def with_undeclared(report: SyncReport, settings: Settings, state: StateStore) -
         if settings.path is not None:
             file = str(settings.path.resolve())
             _change(dict.fromkeys((one.lineage for one in settings.declared), file), state)
-        return replace(report, undeclared=undeclared(settings, state, now()))
+        return replace(report, undeclared=undeclared(settings, state, state.now()))
     return report
 
 
