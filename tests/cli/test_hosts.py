@@ -67,9 +67,10 @@ def test_hosts_in_a_table() -> None:
     assert dedent(rows).splitlines() == printed(TestConsole(), Voice(zone=UTC))
 
 
-def test_hosts_on_a_narrow_terminal() -> None:
+def test_hosts_on_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each downwards, in the operator's language, and no line is too wide."""
-    lines = printed(terminal(COLUMNS="60", NO_COLOR="1"), voice_in("zh"))
+    monkeypatch.setenv("COLUMNS", "60")
+    lines = printed(terminal(NO_COLOR="1"), voice_in("zh"))
     assert ["web-1（本机）", "  版本      1.2.0"] == lines[:2]
     assert "  上次成功  2026-11-29 00:00 UTC" in lines
     assert "  时钟偏差  快 1 天" in lines

@@ -211,8 +211,8 @@ def _host(one: HostStanding, voice: Voice) -> tuple[Span, ...]:
     return (
         Span(voice.say(name), Tone.BAD if one.problems else Tone.STRONG),
         NOTHING if host.release is None else Span(host.release),
-        moment(last and last.ended_at),
-        moment(last and last.succeeded_at),
+        moment(None if last is None else last.ended_at),
+        moment(None if last is None else last.succeeded_at),
         Span(str(host.certificates)),
         Span(voice.say(off.filled(amount=abs(ahead)))) if ahead else NOTHING,
         moment(host.running_since),
