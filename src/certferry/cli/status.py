@@ -43,10 +43,10 @@ def command(front: Front, names: tuple[str, ...], *, as_json: bool) -> Exit:
     settings = read_settings(front, names)
     warn_of_equal_names(settings, front)
     with observing(front, settings, as_json=as_json) as (workspace, run):
-        state = workspace.state
-        known = recorded(settings, state, state.now())
+        now = workspace.state.now
+        known = recorded(settings, workspace.state, now())
         found = overview(workspace, run, known)
-        return show_status(found, front.console, state.now(), as_json=as_json)
+    return show_status(found, front.console, now(), as_json=as_json)
 
 
 def show_status(found: Overview, console: Console, now: datetime, *, as_json: bool) -> Exit:
