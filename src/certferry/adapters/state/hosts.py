@@ -30,7 +30,7 @@ _OF_A_HOST = "rollout sighting account_note last_run begun_run host_declaration"
 class HostTables(Tables):
     """See `HostStore`: of a state of one host, unless it is overridden."""
 
-    is_shared = False
+    is_shared: bool
     _machine: str
 
     def now(self) -> datetime:
