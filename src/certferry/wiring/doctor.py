@@ -26,7 +26,7 @@ from certferry.ports.target import DeployTarget
 from certferry.problem import Problem
 from certferry.reconcile import examination
 from certferry.reconcile.issue import provider_of
-from certferry.reconcile.run import Ports, Run
+from certferry.reconcile.run import Ports, Run, problems_of_this_host
 from certferry.text import Text
 from certferry.wiring.adapters import DNS_PROVIDERS, TARGETS, BrokenAdapter
 from certferry.wiring.clock import now
@@ -139,7 +139,9 @@ def _machine(run: CheckedRun) -> Iterator[Problem]:
     yield from examination.examine_schedule(run.schedulers)
     yield from _channels(run.settings)
     state, now_ = run.ports.state, run.ports.now()
-    for host in sorted(run.settings.hosts - {state.host, where.host, *state.declaring_hosts()}):
+    yield from problems_of_this_host(state)
+    known_hosts = {state.host, where.host, *(one.name for one in state.hosts())}
+    for host in sorted(run.settings.hosts - known_hosts):
         said = Text("no host called {host} has run certferry with this state", host=host)
         fix = Text("correct `hosts` in the deployment that names it, or run certferry there")
         yield warning(Code.HOST_UNKNOWN, host, said, fix)
