@@ -86,3 +86,25 @@ def test_host_that_a_deployment_names(hosts: tuple[Host, Host]) -> None:
     assert [False, True] == [(host.directory / "tls").exists() for host in hosts]
     findings = first.run("doctor", "--json").document["findings"]
     assert ["web-9"] == [one["subject"] for one in findings if one["code"] == "host_unknown"]
+
+
+def test_failure_of_one_host_stands_until_that_host_is_in_order(
+    hosts: tuple[Host, Host], name: str
+) -> None:
+    """Whatever the others deliver meanwhile; they say whose it is, and it is none of theirs."""
+    first, second = hosts
+    first.rewrite('reload = ["cp"', 'reload = ["false"')
+    assert (FAILED, IN_ORDER) == (first.run("sync").code, second.run("sync").code)
+
+    here, there = (host.run("check", "--json").document["problems"] for host in hosts)
+    place = f"{first.directory}/tls"
+    for problems, host in ((here, {}), (there, {"about_host": "web-1"})):
+        [found] = [one for one in problems if one["code"] == "deploy"]
+        assert {"name": name, "target": "files", "domain": place, **host}.items() <= found.items()
+    assert f"{name}: files → {place} on web-1" in second.run("check").out
+    assert FAILED == first.run("status").code
+    assert IN_ORDER == second.run("status").code
+
+    first.rewrite('reload = ["false"', 'reload = ["cp"')
+    assert (IN_ORDER, IN_ORDER) == (first.run("sync").code, second.run("sync").code)
+    assert [] == second.run("check", "--json").document["problems"]
