@@ -149,20 +149,23 @@ def test_key_that_is_printed_is_one(host: Host) -> None:
     assert {44} == {len(key) for key in keys}
 
 
-def test_check_names_the_key_that_cannot_be_opened(
+def test_check_names_what_another_program_changed(
     made: Host, postgresql: Postgresql, database: str, name: str
 ) -> None:
-    """A sealed key that was moved to another row opens nothing there."""
+    """A sealed key opens nothing in another row, and the history is a chain."""
     assert IN_ORDER == made.run("sync").code
     assert "is in order" in made.run("state", "check").out
     changed = "UPDATE version_pem SET sealed_privkey_pem = (SELECT sealed_check FROM sealing)"
     postgresql.ask(changed, database)
 
+    postgresql.ask("ALTER TABLE history DISABLE TRIGGER ALL", database)
+    postgresql.ask("UPDATE history SET who = 'another'", database)
+
     run = made.run("state", "check", "--json")
 
     assert FAILED == run.code
-    [finding] = run.document["findings"]
-    assert ("seal_broken", name) == (finding["code"], finding["subject"])
+    found = [(finding["code"], finding["subject"]) for finding in run.document["findings"]]
+    assert [("seal_broken", name), ("history_broken", name)] == found
 
 
 @pytest.mark.parametrize("words", [["backup", "b"], ["restore", "b"]], ids=lambda one: one[0])
