@@ -97,6 +97,8 @@ class SharedState(SqlState):
     fenced. The clock of the host decides nothing: `passed` only measures how old a renewal is.
     """
 
+    is_shared = True
+
     def __init__(
         self,
         database: SharedDatabase,

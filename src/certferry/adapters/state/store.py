@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from certferry.adapters.state.database import Database
+from certferry.adapters.state.declarations import DeclarationTables
 from certferry.adapters.state.notices import NoticeTables
 from certferry.adapters.state.orders import OrderTables
 from certferry.adapters.state.places import PlaceTables
@@ -13,7 +14,7 @@ from certferry.adapters.state.versions import VersionTables
 from certferry.errors import StateError
 
 
-class SqlState(VersionTables, OrderTables, PlaceTables, NoticeTables):
+class SqlState(VersionTables, OrderTables, PlaceTables, NoticeTables, DeclarationTables):
     """Every protocol of `StateStore` but `LeaseStore`: how a lease ends with its process differs
     from database to database. `host` is in the keys of what belongs to this host. With a `problem`
     the state can be read, and no run can use it.
