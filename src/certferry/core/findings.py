@@ -15,6 +15,7 @@ class Code(StrEnum):
 
     # the machine
     CLOCK_OFF = "clock_off"
+    HOST_NAME_TWICE = "host_name_twice"
     FILE_OPEN = "file_open"
     STATE_UNUSABLE = "state_unusable"
     SEAL_BROKEN = "seal_broken"

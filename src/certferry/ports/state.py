@@ -128,7 +128,9 @@ class LeaseStore(Protocol):
         """Release a lease. Releasing a lost one does nothing."""
 
     def begin_run(self, now: datetime) -> records.BegunRun:
-        """Store that a run of this host is in progress; delete its `unended_runs`."""
+        """Store that a run of this host is in progress, and with what machine, release and clock;
+        delete its `unended_runs`.
+        """
 
     def end_run(self, run: records.BegunRun) -> None:
         """Store that a run is not in progress any more."""
@@ -361,15 +363,48 @@ class DeclarationStore(Protocol):
         """Return the hosts that declare anything, by name."""
 
 
-class StateStore(
-    LeaseStore, VersionStore, OrderStore, PlaceStore, NoticeStore, DeclarationStore, Protocol
-):
-    """What certferry stores, for one host. `host` is its name in the keys of what belongs to it;
-    where it `is_shared`, other hosts may use it too.
+class HostStore(Protocol):
+    """The hosts that use the state, one of which is this one, and the clock that they share.
+
+    `host` is this one's name in the keys of what belongs to it; with `is_shared`, there may be
+    others.
     """
 
     host: str
     is_shared: bool
+
+    def now(self) -> datetime:
+        """Return this moment by the state's clock, by which every moment in it is written. That is
+        the database's where hosts share it, whatever the machine's says, and the machine's where
+        they do not.
+        """
+
+    def clock_ahead(self) -> timedelta:
+        """Return how far the machine's clock is ahead of the state's; 0 where it is that clock."""
+
+    def other_machine_seen_at(self) -> datetime | None:
+        """Return when another machine began a run under this host's name, after this one."""
+
+    def hosts(self) -> tuple[records.HostRecord, ...]:
+        """Return every host, by name."""
+
+    def forget_host(self, name: str) -> tuple[str, ...]:
+        """Delete a host with all that belongs to it; return the lineages that its receivers had,
+        by name. Raises `LeaseHeld` while a run of it is in progress.
+        """
+
+
+class StateStore(
+    LeaseStore,
+    VersionStore,
+    OrderStore,
+    PlaceStore,
+    NoticeStore,
+    DeclarationStore,
+    HostStore,
+    Protocol,
+):
+    """What certferry stores, for one host."""
 
     def reserve(self, account: str, name: str, interval: timedelta, count: int) -> timedelta | None:
         """Reserve so many requests of an account to what is called so, an interval apart and after

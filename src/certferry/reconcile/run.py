@@ -22,6 +22,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Generic, Protocol, TypeVar
 
+from certferry.core.assessment.hosts import of_this_host
 from certferry.core.assessment.notices import Notice, Notices, Subject, Topic
 from certferry.core.certificates.lineage import Version
 from certferry.core.desired.certificate import Delivery, DesiredCertificate
@@ -119,17 +120,27 @@ def stopped() -> Interrupted:
 
 
 @contextmanager
-def recorded_as_begun(state: Callable[[], StateStore], now: Clock) -> Iterator[None]:
-    """Store that a run is in progress, if the state is writable; warn of runs without an end."""
+def recorded_as_begun(state: Callable[[], StateStore]) -> Iterator[None]:
+    """Store that a run is in progress, if the state is writable; warn of runs without an end, and
+    of what is wrong with this host.
+    """
     with ExitStack() as ending:
         try:
             store = state()
             for run in store.unended_runs():
                 _log.warning(Text("{words}", words=_words(run)))
-            ending.callback(_end, store, store.begin_run(now()))
+            for one in problems_of_this_host(store):
+                _log.warning(Text("{problem}; {hint}", problem=one.message, hint=one.hint))
+            ending.callback(_end, store, store.begin_run(store.now()))
         except StateError as error:  # the run itself reports it where it needs the state
             _log.debug("%s", error.message)
         yield
+
+
+def problems_of_this_host(state: StateStore) -> Iterator[Problem]:
+    """Judge this host's clock and name. Raises `StateError`."""
+    ahead, other = state.clock_ahead(), state.other_machine_seen_at()
+    return of_this_host(state.host, state.now(), ahead, other)
 
 
 def _end(state: StateStore, run: BegunRun) -> None:

@@ -48,8 +48,9 @@ class HostState(SqlState):
         locks: LeaseLocks,
         host: str,
         problem: StateError | None = None,
+        machine: str = "",
     ) -> None:
-        super().__init__(database, sealing, host, problem)
+        super().__init__(database, sealing, host, problem, machine)
         self._locks = locks
         self._held: dict[Lease | BegunRun, ExitStack] = {}
 
@@ -105,6 +106,7 @@ class HostState(SqlState):
                     transaction.remove("begun_run", host=self.host, number=left)
                 run = BegunRun(number, now, platform.node(), os.getpid())
                 BEGUN_RUNS.save(transaction, run, host=self.host)
+                self._store_presence(transaction, now)
                 return run
 
             run = self._database.run(begin)
@@ -124,6 +126,10 @@ class HostState(SqlState):
         # What has ended since the rows were read has removed its own.
         still_there = self._begun(self._database) if gone else ()
         return tuple(run for run in gone if run in still_there)
+
+    def _running(self, reader: Reader) -> dict[str, datetime]:
+        begun = [run.began_at for run in self._begun(reader) if not self._is_gone(run)]
+        return {self.host: min(begun)} if begun else {}
 
     def _begun(self, reader: Reader) -> tuple[BegunRun, ...]:
         return BEGUN_RUNS.found(reader, "WHERE host = ? ORDER BY began_at", self.host)

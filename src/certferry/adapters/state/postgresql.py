@@ -539,10 +539,12 @@ def connect(
         sealing.must_open(database)
         if not reads_only and not database.rows("SELECT 1 FROM host WHERE name = ?", host):
             database.run(lambda one: one.add("host", "ON CONFLICT (name) DO NOTHING", name=host))
+        state = SharedState(database, sealing, host)
+        state.now()  # asked while it answers: no moment of a run waits for the database
     except BaseException:
         database.close()
         raise
-    return SharedState(database, sealing, host)
+    return state
 
 
 def prepare(
