@@ -45,6 +45,9 @@ class AccountMemory(Protocol):
     def update(self, name: str, change: Edit) -> str | None:
         """Edit a note whole, and return what it says now. The edit may be made again."""
 
+    def now(self) -> datetime:
+        """Return this moment by the clock of all who share the notes: for moments in them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Lease:
