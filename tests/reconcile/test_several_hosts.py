@@ -1,398 +1,250 @@
-"""Several hosts with one PostgreSQL: they divide the work, leave what another does, and one that
-was frozen does nothing any more.
+"""Hosts with files of their own that share a state in PostgreSQL: one issues, many install, and
+each leaves alone what another declares.
 """
 
 from __future__ import annotations
 
-import signal
-import subprocess
-import sys
-import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from certferry.adapters.state.postgresql import PostgresqlDatabase
-from certferry.adapters.state.sealing import Sealing
-from certferry.adapters.state.shared_leases import LENGTH, SharedState
+from certferry.adapters.receivers.files import FilesReceiver
+from certferry.adapters.state.connect import connect
 from certferry.core.desired.certificate import (
+    Delivery,
     DesiredCertificate,
     FileDelivery,
+    Program,
+    Retirement,
     delivered,
 )
-from certferry.core.events import Asking, Event, LineageEnded
-from certferry.core.planning.due import rank
-from certferry.core.planning.report import LineageReport, Outcome, Result, of_lineage
+from certferry.core.desired.declaration import digest_of, outdated
+from certferry.core.planning.plan import Weight
+from certferry.core.planning.planner import Issuing
+from certferry.core.planning.report import Outcome, StepOutcome, SyncReport
+from certferry.core.planning.rollouts import Claims
 from certferry.core.secret import Secret
-from certferry.errors import LeaseHeld
-from certferry.ports.state import Lease
-from certferry.reconcile.reconciler import Reconciler
-from certferry.reconcile.run import Ports, WaitLimit
-from certferry_sandbox.testing.interruptions import Altered
-from certferry_sandbox.testing.memory_receiver import MemoryReceivers
-from tests.reconcile.company import Company, now
+from certferry.errors import DeclarationOutdated
+from certferry.ports.state import AcmeOrder, ChallengeRecord, StateStore
+from certferry.reconcile.issue import sweep_ownerless
+from certferry.reconcile.reconciler import LineageReconciler
+from certferry.reconcile.run import Ports
+from certferry.reconcile.status import plans_of
+from tests.reconcile.model import ModelWorld
 from tests.support.postgresql import KEY, Postgresql
-from tests.support.waiting import eventually
 
-MANY = 40
-HOSTS = ("web-1", "web-2")
-
-
-@pytest.fixture
-def database(postgresql: Postgresql) -> str:
-    """The name of a database with an empty state."""
-    return postgresql.new_state()
-
-
-@pytest.fixture
-def url(postgresql: Postgresql, database: str) -> str:
-    """Where it is."""
-    return postgresql.url(database)
-
-
-@contextmanager
-def opened(
-    url: str, host: str, length: timedelta = LENGTH, key: Secret = KEY
-) -> Iterator[SharedState]:
-    """Open the state as one of its hosts sees it."""
-    state = SharedState(PostgresqlDatabase(url), Sealing(key), host, length)
-    with closing(state):
-        known = "ON CONFLICT (name) DO NOTHING"
-        state._database.run(lambda one: one.add("host", known, name=host))  # noqa: SLF001 - as opening by a URL does
-        yield state
+IMG = "img.example.com"
+TICK = 0.002
+"""Seconds after which the database's clock shows another moment."""
 
 
 @dataclass
 class Host:
-    """A host of a company: its engine, and what its runs reported."""
+    """A host of a world with a CDN and a CA in memory, and its own directory."""
 
-    company: Company
-    state: Any
-    receivers: MemoryReceivers
-    events: list[Event]
+    name: str
+    world: ModelWorld
+    state: StateStore
+    folder: Path
+    declared: tuple[DesiredCertificate, ...] = ()
+    outdated_for: timedelta = timedelta(0)
 
     def ports(self) -> Ports:
-        ports = self.company.ports()
+        """Connect a run, as a workspace does."""
+        digests = {one.lineage: digest_of(one) for one in self.declared}
+        self.state.declare(digests, "/etc/certferry.toml", lambda _: False)
+        time.sleep(TICK)
+        state: Any = self.state
+        since = self.world.now() - self.outdated_for  # the database's clock is the world's
+        found = outdated(state.contested(digests), self.name)
         return replace(
-            ports,
-            state=self.state,
-            issuer=self.company.issuer.seen_by(self.state),
-            receiver=self.receivers.receiver,
-            progress=self.events.append,
+            self.world.ports(self.name),
+            issuer=self.world.issuer.seen_by(state),
+            state=state,
+            receiver=self._receiver,
+            claims=Claims(self.declared),
+            outdated={lineage: replace(one, since=since) for lineage, one in found.items()},
         )
 
-    def sync(self, *, scheduled: bool = True) -> dict[str, LineageReport]:
-        """Sync everything, and return what became of each certificate."""
-        engine = Reconciler(self.ports())
-        report = engine.sync(self.company.certificates, WaitLimit(), scheduled=scheduled)
-        assert report.complete
-        return {one.lineage: one for one in report.lineages}
+    def _receiver(self, delivery: Delivery) -> FilesReceiver:
+        assert isinstance(delivery, FileDelivery)
+        return FilesReceiver(delivery, pause=lambda _: None)
 
     @property
-    def looked_at(self) -> list[str]:
-        """The lineages in the order in which it began with them."""
-        return [*dict.fromkeys(e.lineage for e in self.events if isinstance(e, Asking))]
+    def directory(self) -> Path:
+        """Where its certificates are."""
+        return self.folder / "tls"
+
+    def files(self, *reload: str) -> FileDelivery:
+        """Its files, and what reloads them."""
+        program = Program(reload or ("touch", "reloaded"), str(self.folder), timedelta(minutes=1))
+        return FileDelivery(str(self.directory), reload=program)
+
+    def sync(self, *declared: DesiredCertificate, issuing: Issuing = Issuing.IF_DUE) -> SyncReport:
+        """Make a run of this file to the end."""
+        self.declared = declared or self.declared
+        ports = self.ports()
+        runs = [LineageReconciler(one, ports, issuing) for one in self.declared]
+        self.world.pass_to_the_end(*runs)
+        return SyncReport(tuple(one.report() for one in runs))
+
+    def fullchain(self) -> str:
+        """What the web server of this host would read."""
+        return (self.directory / "fullchain.pem").read_text()
 
 
-@contextmanager
-def two_hosts(url: str, company: Company) -> Iterator[tuple[Host, Host]]:
-    """Let two hosts see the state of a company."""
-    with opened(url, "web-1") as one, opened(url, "web-2") as other:
-        yield (
-            Host(company, one, MemoryReceivers(), []),
-            Host(company, other, MemoryReceivers(), []),
-        )
+@pytest.fixture
+def hosts(postgresql: Postgresql, tmp_path: Path) -> Iterator[tuple[Host, Host]]:
+    """Two of them, which declare nothing yet."""
+    url, world = postgresql.url(postgresql.new_state()), ModelWorld()
+    world.cdn.add_domain(IMG)
+    with ExitStack() as opened:
+
+        def host(name: str) -> Host:
+            folder = tmp_path / name
+            folder.mkdir()
+            state = opened.enter_context(closing(connect(url, KEY, host=name)))
+            return Host(name, world, state, folder)
+
+        yield host("web-1"), host("web-2")
 
 
-def test_two_hosts_do_the_work_once(url: str) -> None:
-    """At the same time, over many lineages: each is issued, uploaded and bound once, and each host
-    begins with what is its own.
-    """
-    company = Company(MANY)
-    with two_hosts(url, company) as hosts, ThreadPoolExecutor(2) as threads:
-        reports = list(threads.map(Host.sync, hosts))
-
-        assert (MANY, MANY, MANY) == (
-            company.issuer.issued,
-            company.cdn.uploads,
-            company.cdn.writes,
-        )
-        for host in hosts:
-            own = [n for n in reports[0] if not rank(host.state.host, HOSTS, n)]
-            assert set(host.looked_at[: len(own) // 2]) <= set(own)
-        ends = Counter(of_lineage(one) for report in reports for one in report.values())
-        assert {Result.IN_ORDER, Result.ELSEWHERE} >= ends.keys()
-        for name in reports[0]:
-            assert any(of_lineage(one[name]) is Result.IN_ORDER for one in reports)
-        assert all(one.ok for one in hosts[0].sync().values())
-    assert MANY == company.issuer.issued
-    assert not company.dns.values("_acme-challenge.img0.example.com")
+def declared(host: Host, *, cdn: bool = True, **changes: Any) -> DesiredCertificate:
+    """One certificate for the CDN and for this host's files."""
+    one = host.world.desired()
+    deployments = one.deployments if cdn else ()
+    return replace(one, deployments=(*deployments, delivered(host.files())), **changes)
 
 
-def test_two_hosts_whose_connections_are_cut(
-    postgresql: Postgresql, url: str, database: str
-) -> None:
-    """The database ends connections in the middle of everything, again and again: what was done is
-    not done again.
-    """
-    company = Company(MANY // 2)
-    cut = (
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"  # noqa: S608 - a name of ours
-        f" WHERE datname = '{database}' AND pid <> pg_backend_pid()"
-    )
-    with two_hosts(url, company) as hosts, ThreadPoolExecutor(2) as threads:
-        runs = [threads.submit(host.sync) for host in hosts]
-        while not all(run.done() for run in runs):
-            postgresql.ask(cut)
-            time.sleep(0.1)
-        for run in runs:
-            assert all(one.ok for one in run.result().values())
-    assert (MANY // 2, MANY // 2) == (company.issuer.issued, company.cdn.uploads)
-
-
-def with_files(company: Company) -> DesiredCertificate:
-    """Have the only certificate of a company installed in a directory of each host as well."""
-    [certificate] = company.certificates
-    files = delivered(FileDelivery("/etc/nginx/tls"))
-    both = (*certificate.deployments, files)
-    company.certificates = [replace(certificate, deployments=both)]
-    return company.certificates[0]
-
-
-def test_scheduled_run_leaves_what_another_host_does(url: str) -> None:
-    """At once, and all is in order: the report names the host, and since when it is at work."""
-    company = Company(2)
-    with two_hosts(url, company) as (here, there):
-        began = datetime.fromisoformat("2026-11-24T12:00:00+00:00")
-        held = there.state.acquire("img0.example.com", began)
-
-        reports = here.sync()
-
-        [step] = reports["img0.example.com"].outcomes
-        assert (Outcome.ELSEWHERE, "web-2", began) == (step.outcome, step.host, step.since)
-        assert "on web-2 has been at work since 2026-11-24 12:00 UTC" in str(step.detail)
-        assert (None, None, None) == (step.code, step.hint, step.waiting)
-        assert Result.IN_ORDER is of_lineage(reports["img1.example.com"])
-        ended = [e.lineage for e in here.events if isinstance(e, LineageEnded)]
-        assert ["img1.example.com", "img0.example.com"] == ended
-        there.state.release(held)
-        assert {Result.IN_ORDER} == {of_lineage(one) for one in here.sync().values()}
-
-
-def test_host_installs_what_another_issued_in_the_same_run(url: str) -> None:
-    """The other one is done before this run ends: a last pass brings the certificate to its own
-    directory.
-    """
-    company = Company(1)
-    name = with_files(company).lineage
-    with two_hosts(url, company) as (here, there):
-        first: Callable[[str, datetime], Lease] = here.state.acquire
-        refusals: list[LeaseHeld] = []
-
-        def acquire(lineage: str, at: datetime) -> Lease:
-            if refusals:
-                return first(lineage, at)
-            held = there.state.acquire(lineage, at)
-            try:
-                return first(lineage, at)
-            except LeaseHeld as refusal:
-                refusals.append(refusal)
-                there.state.release(held)
-                there.sync()
-                raise
-
-        here.state = Altered(here.state, acquire=acquire)
-        report = here.sync()[name]
-
-    assert ["web-2"] == [one.host for one in refusals]
-    assert Result.IN_ORDER is of_lineage(report)
-    assert (1, 1) == (company.issuer.issued, company.cdn.uploads)
-    files = FileDelivery("/etc/nginx/tls")
-    for host in (here, there):
-        assert 1 == len(host.receivers.receiver(files).deliveries)
-
-
-def test_run_by_hand_waits_for_another_host(url: str) -> None:
-    """As for another run of its own, and it says who is at work."""
-    company = Company(1)
-    with two_hosts(url, company) as (here, there), ThreadPoolExecutor(1) as threads:
-        held = there.state.acquire("img0.example.com", now())
-        run = threads.submit(here.sync, scheduled=False)
-        waits = "on web-2 has been at work since"
-        assert eventually(lambda: any(waits in str(event) for event in here.events))
-        assert not run.done()
-        there.state.release(held)
-        assert {Result.IN_ORDER} == {of_lineage(one) for one in run.result().values()}
-
-
-SHORT = timedelta(seconds=1.5)
-"""A lease's length where one has to end."""
-
-CHILD = """
-import sys
-from certferry.reconcile.reconciler import Reconciler
-from certferry.reconcile.run import WaitLimit
-from tests.reconcile.test_several_hosts import child_engine
-
-with child_engine(*sys.argv[1:]) as (ports, certificates):
-    report = Reconciler(ports).sync(certificates, WaitLimit(), scheduled=True)
-    for step in report.lineages[0].outcomes:
-        print(step.outcome, step.host, flush=True)
-"""
-
-
-READING = {"/cdn.observe", "/files.observe", "/ca.proofs"}
-"""What a run that plans calls, with a lease or without."""
-
-
-class World:
-    """What another process calls, over HTTP: it notes each call, and answers one of them late."""
-
-    def __init__(self, late: str) -> None:
-        self.calls: list[str] = []
-        self.is_reached = threading.Event()
-        self.may_answer = threading.Event()
-        world = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                world.calls.append(self.path)
-                if self.path == late and not world.is_reached.is_set():
-                    world.is_reached.set()
-                    world.may_answer.wait(60)
-                self.send_response(200)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-
-            def log_message(self, *_: object) -> None:
-                """Say nothing."""
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-
-    @contextmanager
-    def running(self) -> Iterator[World]:
-        thread = threading.Thread(target=self.server.serve_forever, daemon=True)
-        thread.start()
-        try:
-            yield self
-        finally:
-            self.may_answer.set()
-            self.server.shutdown()
-            self.server.server_close()
-
-
-class Remote:
-    """A port each of whose calls is a request of the real client first."""
-
-    def __init__(self, port: Any, name: str, call: Callable[[str], object]) -> None:
-        self._port, self._name, self._call = port, name, call
-
-    def __getattr__(self, method: str) -> Any:
-        found = getattr(self._port, method)
-        if not callable(found):
-            return found
-
-        def called(*arguments: Any, **named: Any) -> Any:
-            self._call(f"/{self._name}.{method}")
-            return found(*arguments, **named)
-
-        return called
-
-
-@contextmanager
-def child_engine(
-    url: str, key: str, world: str
-) -> Iterator[tuple[Ports, list[DesiredCertificate]]]:
-    """The ports of the process that is frozen: a world in its memory, reached over HTTP."""
-    from certferry.adapters.http.client import HttpClient, Pacer
-
-    http = HttpClient(pace=Pacer(1000, pause=time.sleep), pause=time.sleep)
-
-    def call(path: str) -> None:
-        http.send("POST", f"{world}{path}", body=b"", repeatable=True)
-
-    company = Company(1)
-    certificate = with_files(company)
-    with opened(url, "web-2", SHORT, Secret(key)) as state:
-        issuer = company.issuer.seen_by(state)
-        issuer._ca = Remote(issuer._ca, "ca", call)  # type: ignore[assignment]  # noqa: SLF001 - by name; the CA itself is asked
-        receivers = MemoryReceivers()
-        ports = replace(
-            company.ports(),
-            state=state,
-            issuer=issuer,
-            dns={"dns": Remote(company.dns, "dns", call)},
-            targets={"cdn": Remote(company.cdn, "cdn", call)},
-            receiver=lambda one: Remote(receivers.receiver(one), "files", call),
-        )
-        yield ports, [certificate]
-
-
-@pytest.mark.parametrize(
-    "late",
-    [
-        *("/ca.begin_order", "/dns.add_txt", "/ca.validate", "/dns.remove_txt", "/ca.finalize"),
-        *("/cdn.upload", "/cdn.bind", "/files.deliver"),
-    ],
-)
-def test_host_that_was_frozen_does_nothing_when_it_wakes_up(
-    postgresql: Postgresql, url: str, database: str, late: str
-) -> None:
-    """Frozen in the middle of any call, for longer than its lease: woken, it changes nothing,
-    removes nothing, and stores nothing but where the record is that it was writing; then it sees
-    that another host is at work.
-    """
-    with World(late).running() as world, ExitStack() as ended:
-        words = [sys.executable, "-c", CHILD, url, KEY.reveal(), world.url]
-        child = ended.enter_context(subprocess.Popen(words, stdout=subprocess.PIPE, text=True))
-        ended.callback(child.kill)
-        assert eventually(world.is_reached.is_set)
-        child.send_signal(signal.SIGSTOP)
-        with opened(url, "web-1") as state:
-            taken: list[Lease] = []
-            assert eventually(lambda: took_over(state, taken))
-            calls, stored = [*world.calls], rows(postgresql, database)
-            world.may_answer.set()
-            child.send_signal(signal.SIGCONT)
-            said, _ = child.communicate(timeout=60)
-
-        assert "elsewhere web-1\n" == said.splitlines(keepends=True)[-1]
-        assert {*world.calls[len(calls) :]} <= READING
-        assert 0 == child.returncode
-        after = rows(postgresql, database)
-        if late == "/dns.add_txt":
-            [before], [record] = stored.pop("challenge_record"), after.pop("challenge_record")
-            assert (None, "record-1") == (before["handle"], record["handle"])
-        assert stored == after
-
-
-def took_over(state: SharedState, taken: list[Lease]) -> bool:
-    """Take the lease of the only lineage, as soon as its holder has lost it."""
-    with suppress(LeaseHeld):
-        if not taken:
-            taken.append(state.acquire("img0.example.com", now()))
-    return bool(taken)
-
-
-WORKED_ON = (
-    *("version", "acme_order", "issuance", "issue_try", "challenge_record", "upload"),
-    *("rollout", "withdrawal", "hold", "failed_proof", "history", "acme_account"),
-)
-
-
-def rows(postgresql: Postgresql, database: str) -> dict[str, list[dict[str, object]]]:
-    """Return all that runs store of their work."""
-    found: dict[str, list[dict[str, object]]] = {}
-    for table in WORKED_ON:
-        whole = f"SELECT to_jsonb({table}) FROM {table}"  # noqa: S608 - constants
-        found[table] = [row for (row,) in postgresql.ask(whole, database)]
+def step(report: SyncReport, target: str | None = "files") -> StepOutcome:
+    """What became of one part of the only certificate."""
+    (found,) = (one for one in report.lineages[0].outcomes if one.target == target)
     return found
+
+
+def test_one_issues_and_many_install(hosts: tuple[Host, Host]) -> None:
+    """Each host has the version in its files, reloaded by its own program, and its own record."""
+    first, second = hosts
+    assert first.sync(declared(first)).ok
+    assert second.sync(declared(second)).ok
+
+    assert 1 == first.world.issuer.issued
+    assert first.fullchain() == second.fullchain()
+    assert all((host.folder / "reloaded").exists() for host in hosts)
+    for host in hosts:
+        places = {(one.target, one.domain) for one in host.state.remembered("img").rollouts}
+        assert ("files", str(host.directory)) in places
+        assert Outcome.UNCHANGED is step(host.sync()).outcome
+
+
+def test_failure_of_one_host_hides_no_other(hosts: tuple[Host, Host]) -> None:
+    """It has its own record and pauses, and a host that is in order says nothing of it."""
+    first, second = hosts
+    broken = delivered(first.files("false"))
+    one = replace(declared(first), deployments=(*first.world.desired().deployments, broken))
+    assert Outcome.FAILED is step(first.sync(one)).outcome
+    assert second.sync(declared(second)).ok
+    assert Outcome.FAILED is step(first.sync()).outcome
+
+    (record,) = (r for r in first.state.remembered("img").rollouts if r.target == "files")
+    assert record.failed_at is not None
+    (record,) = (r for r in second.state.remembered("img").rollouts if r.target == "files")
+    assert record.failed_at is None
+
+
+def test_host_with_the_older_file_leaves_the_lineage_alone(hosts: tuple[Host, Host]) -> None:
+    """It orders nothing and binds nothing, says which host has another, and installs in its files
+    what is in force; after an hour that is a failure. With the same file it goes on.
+    """
+    first, second = hosts
+    names = (IMG,)
+    second.sync(declared(second, names=names))
+    first.sync(declared(first))
+    issued, bound = first.world.issuer.issued, first.world.cdn.bound_to(IMG)
+
+    report = second.sync()
+    assert report.ok
+    assert (issued, bound) == (
+        first.world.issuer.issued,
+        first.world.cdn.bound_to(IMG),
+    )
+    assert first.fullchain() == second.fullchain()
+    said = step(report, None)
+    assert (Outcome.UNCHANGED, True) == (said.outcome, said.left)
+    assert "web-1" in str(said.detail)
+    (plan,) = plans_of(second.ports(), second.declared)
+    assert [Weight.SKIPPED] == [one.weight for one in plan.findings]
+
+    second.outdated_for = timedelta(hours=2)
+    failed = step(second.sync(), None)
+    assert (None, Outcome.FAILED) == (failed.action, failed.outcome)
+    assert isinstance(failed.error, DeclarationOutdated)
+    assert first.sync().ok
+
+    assert second.sync(declared(second)).ok
+    assert issued == first.world.issuer.issued
+
+
+def test_host_that_comes_with_an_older_file_brings_nothing_back(
+    hosts: tuple[Host, Host],
+) -> None:
+    """What was in force before does not count again because another host has it now."""
+    first, second = hosts
+    first.sync(declared(first, names=(IMG,)))
+    first.sync(declared(first))
+    issued = first.world.issuer.issued
+
+    second.sync(declared(second, names=(IMG,)))
+    assert issued == first.world.issuer.issued
+    assert first.fullchain() == second.fullchain()
+
+
+def test_order_of_the_newer_file_is_left_alone(hosts: tuple[Host, Host]) -> None:
+    """A host with the older file drops no order for the names of the newer one."""
+    first, second = hosts
+    second.sync(declared(second, names=(IMG,)))
+    first.declared = (declared(first),)
+    now, names = first.world.now(), first.declared[0].names
+    with first.ports().lease("img") as lease:
+        order = AcmeOrder("img", "https://ca", "https://ca/1", names, Secret("key"), now)
+        first.state.save_order(lease, order)
+    assert second.sync().ok
+    assert order == first.state.order("img")
+
+
+def test_records_of_what_another_host_declares_are_not_swept(hosts: tuple[Host, Host]) -> None:
+    """They may be those of its order; once no host declares it, they are removed."""
+    first, second = hosts
+    first.declared, second.declared = (declared(first),), (declared(second, lineage="api"),)
+    first.ports()
+    name, now = f"_acme-challenge.{IMG}", first.world.now()
+    handle = first.world.dns.add_txt(name, "value")
+    first.state.save_challenge_record(ChallengeRecord("img", name, "value", now, handle))
+
+    sweep_ownerless(second.declared, second.ports())
+    assert ["value"] == first.world.challenge_values()
+
+    first.declared = (declared(first, lineage="api"),)
+    first.ports()
+    sweep_ownerless(second.declared, second.ports())
+    assert [] == first.world.challenge_values()
+
+
+def test_copies_of_what_another_host_declares_are_kept(hosts: tuple[Host, Host]) -> None:
+    """`all-unused` removes none of them, however many there are."""
+    first, second = hosts
+    kept = first.world.desired(retire=Retirement.NEVER)
+    for _ in range(4):
+        first.sync(kept, issuing=Issuing.ALWAYS)
+        first.world.pass_time(timedelta(days=1))
+    copies = set(first.world.cdn.remote_ids)
+    first.world.cdn.add_domain("api.example.com")
+    names, retire = ("api.example.com",), Retirement.ALL_UNUSED
+    assert second.sync(first.world.desired(names=names, retire=retire, lineage="api")).ok
+    assert copies < first.world.cdn.remote_ids
