@@ -19,6 +19,7 @@ from certferry.core.assessment.health import Sighted, after_run, sighted, with_d
 from certferry.core.desired.certificate import DesiredCertificate
 from certferry.core.events import Begun, LineageEnded, StepEnded
 from certferry.core.observed.observation import Observation
+from certferry.core.observed.records import Remembered
 from certferry.core.planning import report as reports
 from certferry.core.planning.due import VERIFY_TIMEOUT, Times
 from certferry.core.planning.plan import Action, Doubt, Plan, Verify, doubts_in
@@ -29,7 +30,13 @@ from certferry.ports.progress import Progress
 from certferry.ports.state import Lease
 from certferry.reconcile.apply import carry_out, store_waits
 from certferry.reconcile.issue import rate_limit_hold, sweep_ownerless
-from certferry.reconcile.observe import observe, with_file_names, with_remembered, with_renewal_info
+from certferry.reconcile.observe import (
+    ReadAhead,
+    observe,
+    with_file_names,
+    with_remembered,
+    with_renewal_info,
+)
 from certferry.reconcile.removals import without_order
 from certferry.reconcile.run import Ports, Removals, StepContext, WaitLimit, WorkQueue
 from certferry.text import Text
@@ -165,8 +172,10 @@ class LineageReconciler:
         *,
         keeps_pauses: bool = False,
         removals: Removals | None = None,
+        ahead: ReadAhead | None = None,
     ) -> None:
         self.desired = desired
+        self._ahead = ahead
         self._ports = ports
         self._begun = ports.now()
         self._issuing = issuing
@@ -210,7 +219,9 @@ class LineageReconciler:
         return self._outcomes.next_look()
 
     def _make_pass(self) -> None:
-        observed = self._with_renewal_info(self._observe())
+        ahead, self._ahead = self._ahead, None
+        remembered = None if ahead is None else ahead.remembered(self.desired.lineage)
+        observed = self._with_renewal_info(self._observe(remembered=remembered))
         ordered = observed.remembered.ordered
         if ordered is not None and not ordered.is_for(self.desired):
             observed = without_order(observed, self.desired.lineage, self._ports)
@@ -242,10 +253,10 @@ class LineageReconciler:
         self._certain |= doubts
         return observed, plan
 
-    def _observe(self, *, anew: bool = False) -> Observation:
+    def _observe(self, *, anew: bool = False, remembered: Remembered | None = None) -> Observation:
         if self.desired.files is not None:
             self.desired = with_file_names(self.desired, self._ports)
-        return self._in_force(observe(self.desired, self._ports, anew=anew))
+        return self._in_force(observe(self.desired, self._ports, anew=anew, remembered=remembered))
 
     def _in_force(self, observed: Observation) -> Observation:
         """Keep which version is in force, for the report."""
@@ -366,8 +377,11 @@ class Reconciler:
     ) -> reports.SyncReport:
         """Reconcile every certificate until none waits any longer, within the limit."""
         ports, removals = self.ports, Removals()
+        ahead = ReadAhead(ports.state, (desired.lineage for desired in certificates))
         lineages = [
-            LineageReconciler(desired, ports, issuing, keeps_pauses=keeps_pauses, removals=removals)
+            LineageReconciler(
+                desired, ports, issuing, keeps_pauses=keeps_pauses, removals=removals, ahead=ahead
+            )
             for desired in certificates
         ]
 
