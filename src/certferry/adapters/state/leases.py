@@ -39,6 +39,8 @@ class HostState(SqlState):
     still refuses what a former holder writes, should the lock's file have been removed.
     """
 
+    is_shared = False
+
     def __init__(
         self,
         database: Database,

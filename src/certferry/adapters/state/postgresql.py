@@ -140,6 +140,13 @@ class _PostgresqlTransaction(databases.Transaction):
         else:  # perhaps a script of many statements, in which nothing stands for a value
             self._connection.execute(query)
 
+    def execute_all(self, *statements: databases.Statement) -> None:
+        """See `Transaction.execute_all`."""
+        *others, (last, values) = statements
+        before = [f"one{place} AS ({query})" for place, (query, _) in enumerate(others)]
+        query = f"WITH {', '.join(before)} {last}" if before else last
+        self.execute(query, *(value for _, given in others for value in given), *values)
+
 
 class _Unanswered(Exception):
     """A commit got no answer: the number of its transaction, and what its function returned."""
@@ -163,6 +170,10 @@ class PostgresqlDatabase:
         " AND NOT EXISTS (SELECT 1 FROM pg_depend WHERE objid = pg_class.oid AND deptype = 'e')",
         "to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')",
         _statements,
+        # A write and no query: a query would have writers of other lineages run again.
+        "INSERT INTO history_head (lineage, entries, link) VALUES (?, 0, '')"
+        " ON CONFLICT (lineage) DO UPDATE SET entries = history_head.entries RETURNING"
+        " entries, link, nextval(pg_get_serial_sequence('history', 'number')) AS number",
         " FOR SHARE",
         "SELECT oldest FROM certferry_schema",
     )

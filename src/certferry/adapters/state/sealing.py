@@ -18,9 +18,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from certferry.adapters.state.database import Database, Transaction
+from certferry.adapters.state.database import Database, Reader, Transaction
 from certferry.adapters.state.failures import translating_errors
 from certferry.core.secret import Secret
 from certferry.errors import StateError
@@ -30,6 +32,7 @@ from certferry.whole_file import draft_beside, sync_directory
 
 _NONCE_BYTES = 12  # NIST SP 800-38D §8.2; a random one for each secret
 _CHECK = ("check", "certferry")
+_HISTORY = ("history", "certferry")
 
 
 class Sealing:
@@ -41,6 +44,7 @@ class Sealing:
 
     def __init__(self, key: Path | Secret) -> None:
         self._source = key
+        self._history_key: bytes | None = None
 
     def seal(self, transaction: Transaction, secret: Secret, *bound_to: str) -> str:
         """Seal a secret inside a write. The first one ever makes the key file.
@@ -79,6 +83,31 @@ class Sealing:
             return self._encrypt(self._key(), "", bound_to)
         except StateError:
             return None
+
+    def history_key(self, reader: Reader) -> bytes:
+        """Return the key of the history's chain: derived from the state's (RFC 5869), or that of
+        the key before, where the state's was replaced: entries are never sealed anew. Raises
+        `StateError` where there is no key, or another.
+        """
+        key = self._key()
+        for row in reader.rows("SELECT sealed_check, history_key FROM sealing"):
+            self._decrypt(key, row["sealed_check"], _CHECK)
+            if row["history_key"] is not None:
+                return base64.b64decode(self._decrypt(key, row["history_key"], _HISTORY))
+        derivation = HKDF(hashes.SHA256(), KEY_BYTES, salt=None, info=b"certferry history")
+        return derivation.derive(key)
+
+    def history_key_in_force(self, transaction: Transaction) -> bytes:
+        """Return the same inside a write; read once, since it is one for ever. Raises as `seal`."""
+        if self._history_key is None:
+            self.begin(transaction)
+            self._history_key = self.history_key(transaction)
+        return self._history_key
+
+    def keep_history_key(self, transaction: Transaction, kept: bytes) -> None:
+        """Store the key of the history's chain where this key takes another's place."""
+        sealed = self._encrypt(self._key(), encoded(kept).decode().strip(), _HISTORY)
+        transaction.execute("UPDATE sealing SET history_key = ?", sealed)
 
     def _key_in_force(self, transaction: Transaction) -> bytes:
         for row in transaction.rows("SELECT sealed_check FROM sealing"):

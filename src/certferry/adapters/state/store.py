@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from certferry.adapters.state.database import Database
+from certferry.adapters.state.declarations import DeclarationTables
 from certferry.adapters.state.notices import NoticeTables
 from certferry.adapters.state.orders import OrderTables
 from certferry.adapters.state.places import PlaceTables
@@ -11,7 +14,7 @@ from certferry.adapters.state.versions import VersionTables
 from certferry.errors import StateError
 
 
-class SqlState(VersionTables, OrderTables, PlaceTables, NoticeTables):
+class SqlState(VersionTables, OrderTables, PlaceTables, NoticeTables, DeclarationTables):
     """Every protocol of `StateStore` but `LeaseStore`: how a lease ends with its process differs
     from database to database. `host` is in the keys of what belongs to this host. With a `problem`
     the state can be read, and no run can use it.
@@ -24,6 +27,11 @@ class SqlState(VersionTables, OrderTables, PlaceTables, NoticeTables):
         self._sealing = sealing
         self.host = host
         self._problem = problem
+
+    def reserve(self, account: str, name: str, interval: timedelta, count: int) -> timedelta | None:
+        """See `StateStore.reserve`: one host has this state."""
+        del account, name, interval, count
+        return None
 
     def must_unseal(self) -> None:
         """See `StateStore.must_unseal`."""
