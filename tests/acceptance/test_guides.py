@@ -265,6 +265,15 @@ def typed_on(machine: Machine, url: str, heading: str) -> list[str]:
     return [one.replace(URL, url).replace("file:/", f"file:{machine.root}/") for one in typed]
 
 
+def test_both_languages_tell_to_type_the_same_for_several_hosts() -> None:
+    """And to write the same into the configuration."""
+    english, chinese = (
+        (GUIDES / f"{SHARED}{end}").read_text(encoding="utf-8") for end in (".md", ".zh-CN.md")
+    )
+    for block in (CONSOLE, TABLE, TYPED):
+        assert block.findall(english) == block.findall(chinese)
+
+
 def test_a_second_host(
     machine: Machine,
     owner: CrontabOwner,
@@ -282,16 +291,19 @@ def test_a_second_host(
     machine.types("certferry sync")
     before = config.read_text()
 
-    *_, moved = machine.types(*typed_on(machine, url, "\n**2. "))
+    *files, move, check, plan, sync, schedule = typed_on(machine, url, "\n**2. ")
+    machine.types(*files)
+    (machine.root / "etc/certferry/db-password").write_text("of no use to this server")
+    [moved] = machine.types(move)
     [table] = TABLE.findall((GUIDES / f"{SHARED}.md").read_text(encoding="utf-8"))
     table = table.replace(URL, url).replace("file:/", f"file:{machine.root}/")
     assert table in moved.out
     assert "was moved to" in machine.tries("certferry plan").err
     config.write_text(re.sub(r"\[state\]\nurl = .*\n", lambda _: table, before))
     since = Footprint.of(world)
-    _, plan, sync, _ = machine.types(*typed_on(machine, url, "When that is written:"))
-    assert "Nothing to do" in plan.out
-    assert "img: unchanged" == sync.out.splitlines()[0]
+    _, planned, synced, _ = machine.types(check, plan, sync, schedule)
+    assert "Nothing to do" in planned.out
+    assert "img: unchanged" == synced.out.splitlines()[0]
 
     second = Machine(tmp_path / "second", owner)
     shutil.copytree(machine.root / "etc", second.root / "etc", dirs_exist_ok=True)
