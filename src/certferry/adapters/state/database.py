@@ -51,6 +51,9 @@ class Transaction(Reader, Protocol):
     def execute(self, query: str, *values: Value) -> None:
         """Write."""
 
+    def execute_each(self, query: str, rows: Iterable[Sequence[Value]]) -> None:
+        """Write with the values of each row."""
+
     def add(self, table: str, conflict: str = "", /, **row: Value) -> None:
         """Insert a row; `conflict` is the clause for one that is there."""
         places = ", ".join("?" * len(row))
@@ -84,12 +87,21 @@ class Dialect:
     moment as a column has it, `statements` takes a script apart. `share` ends a query whose rows
     no other writer changes before the transaction ends, where others may write beside it. `oldest`
     asks for the oldest schema whose certferry may use a newer one, where there is any.
+
+    `columns` asks for every column: `table_name`, `name`, its `place` in the key or 0, `is_flag`,
+    and the statement to `renumber` by. For tables, `alone` returns the statements after which no
+    other transaction writes, `stop` those after which every write fails with a sentence, `drop`
+    those that remove them.
     """
 
     name: str
     tables: str
     clock: str
     statements: Callable[[str], Iterator[str]]
+    columns: str
+    alone: Callable[[Sequence[str]], Iterator[str]]
+    stop: Callable[[Sequence[str], str], Iterator[str]]
+    drop: Callable[[Sequence[str]], Iterator[str]]
     share: str = ""
     oldest: str = ""
 
@@ -209,7 +221,7 @@ class Upgrade:
 
     host: str
     proof_of: Callable[..., str | None]
-    seal: Callable[[Transaction], None] = lambda _: None
+    seal: Callable[[Transaction], object] = lambda _: None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import random
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
@@ -24,6 +24,7 @@ from certferry.adapters.state.columns import Value
 from certferry.adapters.state.failures import damaged
 from certferry.adapters.state.sealing import Sealing
 from certferry.adapters.state.shared_leases import SharedState
+from certferry.adapters.state.store import must_be_in_use
 from certferry.core.secret import Secret
 from certferry.errors import ConfigError, DatabaseUnavailable, StateError
 from certferry.text import Text
@@ -140,6 +141,35 @@ class _PostgresqlTransaction(databases.Transaction):
         else:  # perhaps a script of many statements, in which nothing stands for a value
             self._connection.execute(query)
 
+    def execute_each(self, query: str, rows: Iterable[Sequence[Value]]) -> None:
+        """See `Transaction.execute_each`: the server is sent them without waiting for each."""
+        with self._connection.cursor() as cursor:
+            cursor.executemany(_to_positional(query), rows)
+
+
+def _alone(tables: Sequence[str]) -> Iterator[str]:
+    # What is read meanwhile goes to another state, which may take its time.
+    yield "SET LOCAL idle_in_transaction_session_timeout = 0"
+    yield f"LOCK TABLE {', '.join(tables)} IN SHARE ROW EXCLUSIVE MODE"
+
+
+def _stop(tables: Sequence[str], said: str) -> Iterator[str]:
+    quoted = said.replace("'", "''")
+    yield (
+        "CREATE FUNCTION state_stays() RETURNS trigger LANGUAGE plpgsql AS"
+        f" $$BEGIN RAISE EXCEPTION USING MESSAGE = '{quoted}'; END$$"
+    )
+    for table in tables:
+        yield (
+            f"CREATE TRIGGER state_stays BEFORE INSERT OR UPDATE OR DELETE ON {table}"
+            " FOR EACH STATEMENT EXECUTE FUNCTION state_stays()"
+        )
+
+
+def _drop(tables: Sequence[str]) -> Iterator[str]:
+    yield f"DROP TABLE {', '.join(tables)}"
+    yield "DROP FUNCTION history_stays"
+
 
 class _Unanswered(Exception):
     """A commit got no answer: the number of its transaction, and what its function returned."""
@@ -163,6 +193,20 @@ class PostgresqlDatabase:
         " AND NOT EXISTS (SELECT 1 FROM pg_depend WHERE objid = pg_class.oid AND deptype = 'e')",
         "to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')",
         _statements,
+        "SELECT own.table_name, own.column_name AS name, data_type = 'boolean' AS is_flag,"
+        " COALESCE(its.ordinal_position, 0) AS place, CASE is_identity WHEN 'YES' THEN"
+        " format('SELECT setval(%L, (SELECT MAX(%I) FROM %I))', pg_get_serial_sequence("
+        "own.table_name, own.column_name), own.column_name, own.table_name) END AS renumber"
+        " FROM information_schema.columns AS own"
+        " LEFT JOIN (information_schema.table_constraints AS one"
+        " JOIN information_schema.key_column_usage AS its"
+        " USING (constraint_schema, constraint_name))"
+        " ON one.constraint_type = 'PRIMARY KEY' AND one.table_schema = own.table_schema"
+        " AND one.table_name = own.table_name AND its.column_name = own.column_name"
+        " WHERE own.table_schema = current_schema() ORDER BY own.table_name, own.ordinal_position",
+        _alone,
+        _stop,
+        _drop,
         " FOR SHARE",
         "SELECT oldest FROM certferry_schema",
     )
@@ -521,13 +565,27 @@ def connect(
     or an older one, and `StateError` for another key than that of the state, before anything is
     written.
     """
+    state = open_whole(url, key, host, password)
+    database, _ = state.whole
+    try:
+        must_be_in_use(database)
+        if not reads_only and not database.rows("SELECT 1 FROM host WHERE name = ?", host):
+            database.run(lambda one: one.add("host", "ON CONFLICT (name) DO NOTHING", name=host))
+    except BaseException:
+        state.close()
+        raise
+    return state
+
+
+def open_whole(
+    url: str, key: Path | Secret, host: str, password: Secret | None = None
+) -> SharedState:
+    """See `connect.open_whole`."""
     database = PostgresqlDatabase(url, password)
     try:
         _must_be_made(database)
         sealing = Sealing(key)
         sealing.must_open(database)
-        if not reads_only and not database.rows("SELECT 1 FROM host WHERE name = ?", host):
-            database.run(lambda one: one.add("host", "ON CONFLICT (name) DO NOTHING", name=host))
     except BaseException:
         database.close()
         raise
@@ -549,6 +607,7 @@ def prepare(
         else:
             raise _not_made(database)
         if databases.is_migrated(database):
+            must_be_in_use(database)
             return False
         return databases.migrate(database, databases.Upgrade(host, sealing.proof_of, sealing.begin))
 

@@ -16,7 +16,12 @@ from typing import Protocol
 from certferry.adapters.state.columns import Value, from_moment, to_moment
 from certferry.adapters.state.database import Database, Row, Transaction
 from certferry.adapters.state.fencing import taken_over
-from certferry.adapters.state.leases import BEGUN_RUNS, held_by_another, new_holder
+from certferry.adapters.state.leases import (
+    BEGUN_RUNS,
+    held_by_another,
+    must_be_free,
+    new_holder,
+)
 from certferry.adapters.state.sealing import Sealing
 from certferry.adapters.state.store import SqlState
 from certferry.core.observed.records import BegunRun
@@ -82,6 +87,8 @@ class SharedState(SqlState):
     that is killed, or frozen for longer than `length`, loses its leases; what it writes then is
     fenced. The clock of the host decides nothing: `passed` only measures how old a renewal is.
     """
+
+    is_shared = True
 
     def __init__(
         self,
@@ -164,6 +171,10 @@ class SharedState(SqlState):
     def unended_runs(self) -> tuple[BegunRun, ...]:
         """See `LeaseStore.unended_runs`: a run is known to be gone when its lease has ended."""
         return BEGUN_RUNS.found(self._database, _UNENDED, self.host, self._run_name)
+
+    def must_be_idle(self, transaction: Transaction) -> None:
+        """See `SqlState.must_be_idle`."""
+        must_be_free(transaction, f"holder IS NOT NULL AND until > {_NOW}")
 
     @property
     def _run_name(self) -> str:

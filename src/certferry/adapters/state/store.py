@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from certferry.adapters.state.database import Database
+from typing import ClassVar
+
+from certferry.adapters.state.columns import to_moment
+from certferry.adapters.state.database import Database, Reader, Transaction
 from certferry.adapters.state.notices import NoticeTables
 from certferry.adapters.state.orders import OrderTables
 from certferry.adapters.state.places import PlaceTables
 from certferry.adapters.state.sealing import Sealing
 from certferry.adapters.state.versions import VersionTables
-from certferry.errors import StateError
+from certferry.errors import ConfigError, StateError
+from certferry.text import Text
 
 
 class SqlState(VersionTables, OrderTables, PlaceTables, NoticeTables):
@@ -16,6 +20,9 @@ class SqlState(VersionTables, OrderTables, PlaceTables, NoticeTables):
     from database to database. `host` is in the keys of what belongs to this host. With a `problem`
     the state can be read, and no run can use it.
     """
+
+    is_shared: ClassVar[bool]
+    """Whether it may be of several hosts."""
 
     def __init__(
         self, database: Database, sealing: Sealing, host: str, problem: StateError | None = None
@@ -25,12 +32,46 @@ class SqlState(VersionTables, OrderTables, PlaceTables, NoticeTables):
         self.host = host
         self._problem = problem
 
+    @property
+    def whole(self) -> tuple[Database, Sealing]:
+        """Return what all of it is in, and what opens it."""
+        return self._database, self._sealing
+
     def must_unseal(self) -> None:
         """See `StateStore.must_unseal`."""
         if self._problem is not None:
             raise self._problem
         self._sealing.must_open(self._database)
 
+    def must_be_idle(self, transaction: Transaction) -> None:
+        """Raise `LeaseHeld` while a run is in progress, or holds a lease."""
+        raise NotImplementedError
+
     def close(self) -> None:
         """See `StateStore.close`."""
         self._database.close()
+
+
+def destination_of(reader: Reader) -> tuple[str, str] | None:
+    """Return where a state has been moved and when, `None` where it is in use. Where a move into it
+    did not end, that is ''.
+    """
+    for row in reader.rows("SELECT destination, at FROM moved"):
+        return row["destination"], row["at"]
+    return None
+
+
+def must_be_in_use(database: Database) -> None:
+    """Raise `ConfigError` for a state that was moved, or that a move has not finished."""
+    destination, at = destination_of(database) or (None, "")
+    if destination == "":
+        raise ConfigError(
+            Text("a move of the state to {place} did not end", place=database.place),
+            hint=Text("run the same `certferry state move` again, where the state was before"),
+        )
+    if destination:
+        said = Text("the state in {place} was moved to {destination} at {moment}")
+        raise ConfigError(
+            said.filled(place=database.place, destination=destination, moment=to_moment(at)),
+            hint=Text("name the new one in `url` of [state], with its `key`"),
+        )

@@ -46,9 +46,14 @@ CREATE TABLE history_head (
     link TEXT NOT NULL
 );
 
--- Where the state went, if it was moved. There is no row, or one.
+-- Where the state went, if it was moved; '' where it is arriving from another one. There is no row, or one.
 
 CREATE TABLE moved (
     destination TEXT NOT NULL,
     at TEXT NOT NULL
 );
+
+-- When the key was changed last, and on which host.
+
+ALTER TABLE sealing ADD COLUMN changed_at TEXT;
+ALTER TABLE sealing ADD COLUMN changed_on TEXT;
