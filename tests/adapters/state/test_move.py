@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing
@@ -12,10 +13,13 @@ from pathlib import Path
 import pytest
 
 from certferry.adapters.state.connect import connect, open_whole
-from certferry.adapters.state.move import SEALED, Address, move
-from certferry.adapters.state.sealing import make_file
+from certferry.adapters.state.move import SEALED, Address, move, rotate
+from certferry.adapters.state.sealing import make_file, new_key
 from certferry.core.observed.records import HistoryEntry
+from certferry.core.secret import Secret
 from certferry.errors import CertferryError, ConfigError, LeaseHeld, StateError
+from certferry.ports.state import AcmeAccount
+from certferry_sandbox.testing.certificates import make_key
 from tests.adapters.state.child_program import NOW
 from tests.adapters.state.killed import is_killed_at
 from tests.adapters.state.test_migrations import store_everything
@@ -331,3 +335,107 @@ def test_move_that_is_killed_anywhere(
         if not is_killed:
             return
     pytest.fail("it has no end")
+
+
+# --- Sealed anew with another key
+
+
+def test_key_file_that_is_changed(origin: Address) -> None:
+    """Its place has the new key, and nothing is left beside it; the old one is refused with when
+    and where it was changed.
+    """
+    path, before = Path(origin.url), held(origin)
+    key_file, old = path.with_name("secret.key"), path.with_name("secret.key").read_bytes()
+    new = new_key()
+
+    assert 5 == rotate(origin, Secret(new), "web-1", NOW)
+
+    assert f"{new}\n" == key_file.read_text()
+    assert 0o600 == stat.S_IMODE(key_file.stat().st_mode)
+    assert [] == list(path.parent.glob("secret.key?*"))
+    assert before == held(origin)
+    key_file.write_bytes(old)
+    with closing(connect(path, key_file)) as store, pytest.raises(StateError) as error:
+        store.must_unseal()
+    assert "the key of the state was changed at 2026-03-01" in str(error.value)
+    assert "on host web-1" in str(error.value)
+
+
+def test_key_of_several_hosts_that_is_changed(shared: str, postgresql: Postgresql) -> None:
+    """A host with the old one is refused when it opens the state; one that has it open reads
+    nothing that was sealed anew, and seals nothing with the old key.
+    """
+    url, new = postgresql.url(shared), Secret(new_key())
+    before = held(Address(url, KEY))
+    late = connect(url, KEY, host="web-1")
+
+    rotate(Address(url, KEY), new, "web-2", NOW)
+
+    assert before == held(Address(url, new))
+    error = refused(Address(url, KEY))
+    assert "the key of the state was changed" in str(error)
+    assert "on host web-2" in str(error)
+    for use in (
+        lambda: late.bundle("img", 1),
+        lambda: late.save_account(AcmeAccount("https://third.test", make_key())),
+    ):
+        with pytest.raises(StateError, match="key"):
+            use()
+    late.close()
+    rotate(Address(url, new), KEY, "web-1", NOW)
+    assert before == held(Address(url, KEY))
+
+
+@pytest.mark.parametrize("is_shared", [False, True])
+def test_key_is_not_changed_during_a_run(
+    origin: Address, shared: str, postgresql: Postgresql, *, is_shared: bool
+) -> None:
+    """Nothing is sealed anew, and no file is left."""
+    here = Address(postgresql.url(shared), KEY) if is_shared else origin
+    with closing(connect(here.url, here.key, host="web-1")) as store:
+        store.begin_run(NOW)
+        with pytest.raises(LeaseHeld):
+            rotate(here, Secret(new_key()), "web-1", NOW)
+
+    assert refused(here) is None
+    assert [] == list(Path(origin.url).parent.glob("secret.key?*"))
+
+
+def test_value_that_is_no_key(origin: Address) -> None:
+    """It is refused, and not shown."""
+    with pytest.raises(StateError, match="is not a key: 32 bytes in base64"):
+        rotate(origin, Secret("short"), "web-1", NOW)
+
+
+@pytest.mark.parametrize("is_shared", [False, True])
+def test_change_of_a_key_that_is_killed_anywhere(
+    origin: Address, shared: str, postgresql: Postgresql, tmp_path: Path, *, is_shared: bool
+) -> None:
+    """Before any statement, and any change of a file: one key opens everything, and it is the one
+    in the file; the next change leaves nothing beside it.
+    """
+    before, files, new = held(origin), copies(origin), tmp_path / "next.key"
+    make_file(new, new_key().encode())
+    for number in spread(range(1, 200), 5):
+        here = next(files)
+        key_file = Path(here.url).with_name("secret.key")
+        if is_shared:
+            key_file.write_text(KEY.reveal())
+            here = Address(postgresql.url(postgresql.new_database(shared)), key_file)
+
+        is_killed = is_killed_at(number, change_key_of, here, new)
+
+        assert before == held(here)
+        with closing(connect(here.url, key_file)) as store:
+            store.must_unseal()
+            store.save_account(AcmeAccount("https://third.test", make_key()))
+            assert 2 == len(store.accounts())
+        rotate(here, Secret(new_key()), "web-1", NOW)
+        assert {key_file} == set(key_file.parent.glob("secret.key*"))
+        if not is_killed:
+            return
+    pytest.fail("it has no end")
+
+
+def change_key_of(address: Address, new: Path) -> None:
+    rotate(address, Secret(new.read_text()), "web-1", NOW)
