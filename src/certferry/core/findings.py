@@ -17,6 +17,7 @@ class Code(StrEnum):
     CLOCK_OFF = "clock_off"
     FILE_OPEN = "file_open"
     STATE_UNUSABLE = "state_unusable"
+    DATABASE_UNAVAILABLE = errors.DatabaseUnavailable.code
     SEAL_BROKEN = "seal_broken"
     BACK_UP = "back_up"
     STATE_MISSING = "state_missing"

@@ -126,7 +126,7 @@ def recorded_as_begun(state: Callable[[], StateStore], now: Clock) -> Iterator[N
             for run in store.unended_runs():
                 _log.warning(Text("{words}", words=_words(run)))
             ending.callback(_end, store, store.begin_run(now()))
-        except StateError as error:  # the run itself reports it where it needs the state
+        except CertferryError as error:  # the run itself reports it where it needs the state
             _log.debug("%s", error.message)
         yield
 

@@ -403,7 +403,7 @@ def test_key_is_not_changed_during_a_run(
 
 def test_value_that_is_no_key(origin: Address) -> None:
     """It is refused, and not shown."""
-    with pytest.raises(StateError, match="is not a key: 32 bytes in base64"):
+    with pytest.raises(ConfigError, match="is not a key: 32 bytes in base64"):
         rotate(origin, Secret("short"), "web-1", NOW)
 
 

@@ -15,7 +15,7 @@ from certferry.adapters.state import connect as states
 from certferry.adapters.state.columns import from_moment
 from certferry.adapters.state.database import Dialect, Reader, Row, T, Transaction
 from certferry.adapters.state.failures import damaged
-from certferry.adapters.state.sealing import Key, add_new_key, change_key, decoded, put_key
+from certferry.adapters.state.sealing import Key, add_new_key, change_key, key_of, put_key
 from certferry.adapters.state.store import SqlState, destination_of, must_be_in_use
 from certferry.core.secret import Secret
 from certferry.errors import ConfigError, StateError, StateTooNew
@@ -407,7 +407,7 @@ def rotate(address: Address, new: Secret, host: str, now: datetime) -> int:
     with closing(_opened(address, host)) as state:
         database, sealing = state.whole
         must_be_in_use(database)
-        raw = decoded(new)
+        raw = key_of(new)
 
         def seal_anew(
             transaction: Transaction, tables: Sequence[_Table]

@@ -26,7 +26,7 @@ from certferry.adapters.state.sealing import Sealing
 from certferry.adapters.state.shared_leases import SharedState
 from certferry.adapters.state.store import must_be_in_use
 from certferry.core.secret import Secret
-from certferry.errors import ConfigError, DatabaseUnavailable, StateError
+from certferry.errors import ConfigError, DatabaseUnavailable, StateError, StateUnavailable
 from certferry.text import Text
 
 PATIENCE = timedelta(seconds=10)
@@ -562,8 +562,7 @@ def connect(
     url: str, key: Path | Secret, host: str, *, reads_only: bool, password: Secret | None = None
 ) -> SharedState:
     """See `connect.connect`: none is ever made by that. Raises `ConfigError` where there is none,
-    or an older one, and `StateError` for another key than that of the state, before anything is
-    written.
+    or one of another schema or key, before anything is written.
     """
     state = open_whole(url, key, host, password)
     database, _ = state.whole
@@ -583,9 +582,10 @@ def open_whole(
     """See `connect.open_whole`."""
     database = PostgresqlDatabase(url, password)
     try:
-        _must_be_made(database)
         sealing = Sealing(key)
-        sealing.must_open(database)
+        with _refusing():
+            _must_be_made(database)
+            sealing.must_open(database)
     except BaseException:
         database.close()
         raise
@@ -599,7 +599,7 @@ def prepare(
     anything to do. Raises as `connect`, but for what it mends.
     """
     sealing = Sealing(key)
-    with closing(PostgresqlDatabase(url, password)) as database:
+    with closing(PostgresqlDatabase(url, password)) as database, _refusing():
         if databases.schema_of(database):
             sealing.must_open(database)
         elif init:
@@ -610,6 +610,17 @@ def prepare(
             must_be_in_use(database)
             return False
         return databases.migrate(database, databases.Upgrade(host, sealing.proof_of, sealing.begin))
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    """Raise `ConfigError` for a state that no waiting makes usable."""
+    try:
+        yield
+    except StateUnavailable:
+        raise
+    except StateError as error:
+        raise ConfigError(error.message, hint=error.hint) from error
 
 
 def _must_be_made(database: PostgresqlDatabase) -> None:

@@ -298,11 +298,15 @@ def prepare(url: str, key: Path | Secret, host: str, *, init: bool) -> bool:
         is_made = _is_made(path) and bool(path.stat().st_size)
     if not (is_made or init):
         raise _not_made(path)
-    is_whole = False
+    is_whole, sealing = False, Sealing(key)
     if is_made:
         with closing(SqliteDatabase(path)) as database:
             is_whole = databases.is_migrated(database)
-    connect(url, key, host, reads_only=False).close()
+    with closing(_opened(path, databases.Upgrade(host, sealing.proof_of))) as database:
+        must_be_in_use(database)
+        if init:
+            is_whole &= bool(database.rows("SELECT 1 FROM sealing"))
+            database.run(sealing.begin)
     return not is_whole
 
 

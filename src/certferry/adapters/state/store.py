@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import ClassVar
 
 from certferry.adapters.state.columns import to_moment
@@ -11,7 +13,7 @@ from certferry.adapters.state.orders import OrderTables
 from certferry.adapters.state.places import PlaceTables
 from certferry.adapters.state.sealing import Sealing
 from certferry.adapters.state.versions import VersionTables
-from certferry.errors import ConfigError, StateError
+from certferry.errors import ConfigError, StateError, StateUnavailable
 from certferry.text import Text
 
 
@@ -46,6 +48,32 @@ class SqlState(VersionTables, OrderTables, PlaceTables, NoticeTables):
     def must_be_idle(self, transaction: Transaction) -> None:
         """Raise `LeaseHeld` while a run is in progress, or holds a lease."""
         raise NotImplementedError
+
+    def is_sealed(self) -> bool:
+        """See `StateStore.is_sealed`."""
+        return bool(self._database.rows("SELECT 1 FROM sealing"))
+
+    def unopened(self) -> tuple[tuple[str, StateError], ...]:
+        """See `StateStore.unopened`."""
+        wrong = []
+        for subject, read in self._sealed():
+            try:
+                read()
+            except StateUnavailable:
+                raise
+            except StateError as error:
+                wrong.append((subject, error))
+        return tuple(wrong)
+
+    def _sealed(self) -> Iterator[tuple[str, Callable[[], object]]]:
+        """Return whose each sealed key is, and what opens it."""
+        for row in self._database.rows("SELECT directory FROM acme_account ORDER BY directory"):
+            yield row["directory"], partial(self.account, row["directory"])
+        for row in self._database.rows("SELECT lineage FROM acme_order ORDER BY lineage"):
+            yield row["lineage"], partial(self.order, row["lineage"])
+        query = "SELECT lineage, number FROM version_pem ORDER BY lineage, number"
+        for row in self._database.rows(query):
+            yield row["lineage"], partial(self.bundle, row["lineage"], row["number"])
 
     def close(self) -> None:
         """See `StateStore.close`."""
