@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import secrets
 import shutil
@@ -50,6 +51,27 @@ def test_state_of_a_newer_version(synced: Host, name: str) -> None:
         assert "install the newest certferry" in run.complaint.hint
         assert NOBODY_ASKED == run.left
     assert before == synced.state.read_bytes()
+
+
+def test_history_that_another_program_changed(synced: Host, name: str) -> None:
+    """The first entry that is not as it was written is named, on the screen and in JSON, and the
+    exit code says so; a name that is not known is refused.
+    """
+    run = synced.run("history", "--verify")
+    assert 0 == run.code
+    assert " entries of 1 certificate, unbroken; 0 older than the chain\n" in run.out
+    assert json.loads(synced.run("history", "--verify", name, "--json").out)["unbroken"]
+    assert 2 == synced.run("history", "--verify", "unknown").code
+
+    with closing(sqlite3.connect(synced.state)) as database, database:
+        database.execute("DROP TRIGGER history_is_not_changed")
+        [(at,)] = database.execute("UPDATE history SET who = 'x' WHERE number = 2 RETURNING at")
+    run = synced.run("history", "--verify", name)
+    assert FAILED == run.code
+    assert f"{name}: entry 2 of {at[:10]} {at[11:16]} UTC was changed, or put in\n" == run.out
+    [broken] = json.loads(synced.run("history", "--verify", "--json").out)["breaks"]
+    assert (name, "changed", 2) == (broken["name"], broken["damage"], broken["number"])
+    assert 2 == json.loads(synced.run("history", "--json").out)["entries"][-2]["number"]
 
 
 @pytest.mark.parametrize(

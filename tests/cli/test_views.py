@@ -33,7 +33,12 @@ from certferry.core.discovery.proposal import Proposal
 from certferry.core.discovery.watched import Host, judged
 from certferry.core.findings import error, info, warning
 from certferry.core.observed.observation import Served
-from certferry.core.observed.records import HistoryEntry
+from certferry.core.observed.records import (
+    Damage,
+    HistoryBreak,
+    HistoryEntry,
+    VerifiedHistory,
+)
 from certferry.core.planning.plan import Action, Plan, PlanFinding, Weight
 from certferry.core.planning.report import LineageReport, Outcome, StepOutcome, SyncReport
 from certferry.errors import (
@@ -461,6 +466,46 @@ def test_an_empty_history_says_so() -> None:
     assert "Nothing has happened yet.\n" == values.text_of(status_text.history([], Voice()))
 
 
+@pytest.mark.parametrize(
+    ("broken", "said"),
+    [
+        (HistoryBreak("img", Damage.CHANGED, 7), "img: entry 7 was changed, or put in"),
+        (
+            HistoryBreak("img", Damage.REMOVED, 7, NOON, 2),
+            "img: after entry 7 of 2026-11-24 12:00 UTC, 2 entries removed",
+        ),
+        (
+            HistoryBreak("img", Damage.REMOVED, missing=1),
+            "img: after its beginning, 1 entry removed",
+        ),
+        (
+            HistoryBreak("img", Damage.REMOVED, 7, NOON),
+            "img: the end, after entry 7 of 2026-11-24 12:00 UTC, was removed or changed",
+        ),
+        (
+            HistoryBreak("img", Damage.UNCONNECTED, 7, NOON),
+            (
+                "img: entry 7 of 2026-11-24 12:00 UTC does not continue what is before it, which was"
+                " changed, removed or put in"
+            ),
+        ),
+        (
+            HistoryBreak("", Damage.GONE, missing=2),
+            "The whole history of 2 certificates was removed",
+        ),
+        (
+            HistoryBreak("", Damage.GONE),
+            "The number of histories was changed, or some were removed",
+        ),
+    ],
+    ids=lambda each: "" if isinstance(each, str) else each.damage,
+)
+def test_damage_is_said_in_one_sentence(broken: HistoryBreak, said: str) -> None:
+    """Which certificate, which entry and what was done to it, as far as they are known."""
+    found = VerifiedHistory(9, 3, 1, (broken,))
+    assert said + "\n" == values.text_of(status_text.verified(found, Voice()))
+
+
 def test_the_document_holds_every_fact() -> None:
     """`--json` gives what was remembered, newest first."""
     assert {
@@ -469,4 +514,6 @@ def test_the_document_holds_every_fact() -> None:
         "event": "issued",
         "who": "root@edge",
         "facts": {"fingerprint": "fedc", "issuer": "Test Issuer"},
+        "number": None,
+        "host": None,
     } == documents.of_history([ISSUED])["entries"][0]  # type: ignore[index]  # a list of entries

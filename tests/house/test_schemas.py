@@ -16,6 +16,7 @@ from certferry.core.assessment.notices import Notice, Notification, Subject, Top
 from certferry.core.assessment.status import OF_DOMAINS, Standing
 from certferry.core.desired.certificate import DriftPolicy
 from certferry.core.observed.inferred import Owner
+from certferry.core.observed.records import Damage
 from certferry.core.planning.plan import Action
 from certferry.core.planning.report import Outcome, Result
 from certferry.present.documents import of_findings
@@ -98,6 +99,7 @@ ENUMS = [
     ("status", "certificate", "state", set(Standing) - OF_DOMAINS),
     ("status", "domain", "state", OF_DOMAINS),
     ("discover", "found_certificate", "owner", set(Owner)),
+    ("history-verify", "break", "damage", set(Damage)),
     ("doctor", "finding", "severity", set(weights())),
     ("event", "event", "event", {*Topic, "test"}),
 ]
@@ -148,7 +150,8 @@ def test_a_document_that_is_otherwise_is_refused(bent: object) -> None:
 def test_a_typographic_mark_is_no_value() -> None:
     """What is unknown is null."""
     entry = {"at": "2026-11-26T12:00:00Z", "name": "img", "event": "bound", "who": "root@a"}
-    must_fit({"entries": [{**entry, "facts": {"id": "1"}}]}, "history")
+    stored = {"number": 1, "host": None}
+    must_fit({"entries": [{**entry, **stored, "facts": {"id": "1"}}]}, "history")
 
     with pytest.raises(AssertionError):
-        must_fit({"entries": [{**entry, "facts": {"id": "—"}}]}, "history")
+        must_fit({"entries": [{**entry, **stored, "facts": {"id": "—"}}]}, "history")

@@ -38,8 +38,9 @@ def must_fit_output(arguments: Sequence[str], out: str) -> None:
     command = next((word for word in arguments if word in COMMANDS), None)
     if "--json" not in arguments or "--help" in arguments or command is None:
         return
+    name = "history-verify" if "--verify" in arguments else SAME_AS.get(command, command)
     for document in _documents(out):
-        must_fit(document, SAME_AS.get(command, command))
+        must_fit(document, name)
 
 
 def schema(name: str) -> dict[str, Any]:

@@ -31,14 +31,21 @@ from certferry.wiring.workspace import Workspace
 @number_option(
     "--limit", "N", 1, 1_000_000, "Show no more than this.", default=50, show_default=True
 )
+@click.option(
+    "--verify",
+    is_flag=True,
+    help="Name the first entry that was changed, removed or put in; the exit code is 1 then.",
+)
 @json_option
 @click.pass_obj
-def history(front: Front, name: str | None, *, limit: int, as_json: bool) -> Exit:
+def history(front: Front, name: str | None, *, limit: int, verify: bool, as_json: bool) -> Exit:
     """Show the history of changes, newest first.
 
     Without NAME: every certificate there has been.
     """
     with workspace_of(front) as workspace:
+        if verify:
+            return verify_history(workspace, name, front.console, as_json=as_json)
         return show_history(workspace, name, limit, front.console, as_json=as_json)
 
 
@@ -54,6 +61,20 @@ def show_history(
     else:
         console.print_wrapped(status_text.history(entries, console.voice))
     return Exit.OK
+
+
+def verify_history(
+    workspace: Workspace, name: str | None, console: Console, *, as_json: bool
+) -> Exit:
+    """Print whether the history is as it was written. Raises as `show_history`."""
+    found = workspace.state.verify_history(name)
+    if name is not None and not (found.entries or found.older or found.breaks):
+        found = workspace.state.verify_history(must_be_known(name, workspace))
+    if as_json:
+        console.print_json(documents.of_verified(found))
+    else:
+        console.print_wrapped(status_text.verified(found, console.voice))
+    return Exit.FAILED if found.breaks else Exit.OK
 
 
 @click.command("export")

@@ -316,12 +316,20 @@ class NoticeStore(Protocol):
         """Return when the last run of this host ended, `None` before the first."""
 
     def append_history(self, entry: records.HistoryEntry) -> None:
-        """Store what happened. Never changed, never deleted."""
+        """Store what happened, sealed with what happened before to its lineage. Never changed,
+        never deleted. Raises `StateError` without the key: an entry without a seal would pass for
+        another program's.
+        """
 
     def history(
         self, lineage: str | None, limit: int, before: int | None = None
     ) -> tuple[records.HistoryEntry, ...]:
         """Return what happened, newest first, `before` the entry of this number."""
+
+    def verify_history(self, lineage: str | None = None) -> records.VerifiedHistory:
+        """Find what other programs changed, removed or put in, of a lineage or of all. Raises
+        `StateError` without the key.
+        """
 
 
 class StateStore(LeaseStore, VersionStore, OrderStore, PlaceStore, NoticeStore, Protocol):

@@ -15,7 +15,7 @@ from certferry.core.assessment.notices import ChannelState, Subject
 from certferry.core.assessment.status import DomainStatus, LastFailure, LineageStatus, are_in_order
 from certferry.core.dns_persist import PersistRecord
 from certferry.core.observed.observation import CERTIFICATE, Change, Served
-from certferry.core.observed.records import HistoryEntry
+from certferry.core.observed.records import HistoryEntry, VerifiedHistory
 from certferry.core.planning import plan as planned
 from certferry.core.planning import report as reported
 from certferry.core.reasons import Reason, ReasonCode, Waiting
@@ -406,7 +406,29 @@ def of_history(entries: Sequence[HistoryEntry]) -> Document:
                 "event": entry.event,
                 "who": entry.who,
                 "facts": dict(entry.facts),
+                "number": entry.number,
+                "host": entry.host,
             }
             for entry in entries
         ]
+    }
+
+
+def of_verified(found: VerifiedHistory) -> Document:
+    """Return what `history --verify --json` prints."""
+    return {
+        "unbroken": not found.breaks,
+        "entries": found.entries,
+        "certificates": found.lineages,
+        "older": found.older,
+        "breaks": [
+            {
+                "name": one.lineage or None,
+                "damage": one.damage,
+                "number": one.number,
+                "at": None if one.at is None else moment(one.at),
+                "missing": one.missing,
+            }
+            for one in found.breaks
+        ],
     }

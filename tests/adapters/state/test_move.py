@@ -15,7 +15,7 @@ import pytest
 from certferry.adapters.state.connect import connect, open_whole
 from certferry.adapters.state.move import SEALED, Address, move, rotate
 from certferry.adapters.state.sealing import make_file, new_key
-from certferry.core.observed.records import HistoryEntry
+from certferry.core.observed.records import HistoryEntry, VerifiedHistory
 from certferry.core.secret import Secret
 from certferry.errors import CertferryError, ConfigError, LeaseHeld, StateError
 from certferry.ports.state import AcmeAccount
@@ -98,6 +98,7 @@ def held(address: Address) -> Held:
             store.order("img"),
             store.challenge_records("img"),
             store.uploads("img", "qiniu"),
+            store.verify_history(),
         ]
     return found, secrets
 
@@ -144,6 +145,7 @@ def test_history_goes_on_after_a_move(origin: Address, postgresql: Postgresql) -
 
     with closing(connect(shared.url, shared.key, host="web-1")) as store:
         store.append_history(HistoryEntry(NOW, "img", "deployed", "root"))
+        assert VerifiedHistory(2, 1, 0) == store.verify_history()
         assert ["deployed", "issued"] == [entry.event for entry in store.history("img", 10)]
         assert 2 == store.acquire("img", NOW).token
 

@@ -52,9 +52,13 @@ class MemoryState(HostState):
         """Put another key in the place of the one that the state is sealed with."""
         self._shared.key.value = secrets.token_bytes(KEY_BYTES)
 
-    def write(self, query: str) -> None:
+    def write(self, query: str, *values: str | int | None) -> None:
         """Change rows as another program would."""
-        self._shared.database.run(lambda transaction: transaction.execute(query))
+        self._shared.database.run(lambda transaction: transaction.execute(query, *values))
+
+    def read(self, query: str) -> list[dict[str, Any]]:
+        """Read rows as another program would."""
+        return [dict(row) for row in self._shared.database.rows(query)]
 
     def remembered(self, lineage: str) -> Remembered:
         """See `VersionStore.remembered`."""

@@ -43,6 +43,9 @@ class Reader(Protocol):
         """Read. Takes no lock that a writer would have to wait for."""
 
 
+Statement = tuple[str, tuple[Value, ...]]
+
+
 class Transaction(Reader, Protocol):
     """What a function given to `Database.run` reads and writes with. Tables, columns and conflicts
     are constants.
@@ -54,11 +57,15 @@ class Transaction(Reader, Protocol):
     def execute_each(self, query: str, rows: Iterable[Sequence[Value]]) -> None:
         """Write with the values of each row."""
 
+    def execute_all(self, *statements: Statement) -> None:
+        """Write with statements that see nothing of one another: a server is asked once."""
+        for query, values in statements:
+            self.execute(query, *values)
+
     def add(self, table: str, conflict: str = "", /, **row: Value) -> None:
         """Insert a row; `conflict` is the clause for one that is there."""
-        places = ", ".join("?" * len(row))
-        query = f"INSERT INTO {table} ({', '.join(row)}) VALUES ({places}) {conflict}"  # noqa: S608 - constants, by contract
-        self.execute(query, *row.values())
+        query, values = insertion(table, conflict, **row)
+        self.execute(query, *values)
 
     def save(self, table: str, key: Sequence[str], /, **row: Value) -> None:
         """Insert a row, or give the one with its key these values."""
@@ -76,6 +83,13 @@ class Transaction(Reader, Protocol):
         self.execute(f"DELETE FROM {table} WHERE {_equal(key)}", *key.values())  # noqa: S608 - constants, by contract
 
 
+def insertion(table: str, conflict: str = "", /, **row: Value) -> Statement:
+    """Return what `Transaction.add` carries out."""
+    places = ", ".join("?" * len(row))
+    query = f"INSERT INTO {table} ({', '.join(row)}) VALUES ({places}) {conflict}"  # noqa: S608 - constants, by contract
+    return query, tuple(row.values())
+
+
 def _equal(key: Iterable[str]) -> str:
     return " AND ".join(f"{name} = ?" for name in key)
 
@@ -84,9 +98,11 @@ def _equal(key: Iterable[str]) -> str:
 class Dialect:
     """What only one kind of database understands: its `name` stands in the names of the schema's
     files that no other takes, `tables` asks for the names of its tables, `clock` is its present
-    moment as a column has it, `statements` takes a script apart. `share` ends a query whose rows
-    no other writer changes before the transaction ends, where others may write beside it. `oldest`
-    asks for the oldest schema whose certferry may use a newer one, where there is any.
+    moment as a column has it, `statements` takes a script apart. `head` asks for the head of a
+    lineage's history, which no other writer changes then, and for the number of its next entry.
+    `share` ends a query whose rows no other writer changes before the transaction ends, where
+    others may write beside it. `oldest` asks for the oldest schema whose certferry may use a newer
+    one, where there is any.
 
     `columns` asks for every column: `table_name`, `name`, its `place` in the key or 0, `is_flag`,
     and the statement to `renumber` by. For tables, `alone` returns the statements after which no
@@ -98,6 +114,7 @@ class Dialect:
     tables: str
     clock: str
     statements: Callable[[str], Iterator[str]]
+    head: str
     columns: str
     alone: Callable[[Sequence[str]], Iterator[str]]
     stop: Callable[[Sequence[str], str], Iterator[str]]

@@ -15,7 +15,7 @@ from certferry.adapters.state import connect as states
 from certferry.adapters.state.columns import from_moment
 from certferry.adapters.state.database import Dialect, Reader, Row, T, Transaction
 from certferry.adapters.state.failures import damaged
-from certferry.adapters.state.sealing import Key, add_new_key, change_key, key_of, put_key
+from certferry.adapters.state.sealing import Key, Sealing, add_new_key, change_key, key_of, put_key
 from certferry.adapters.state.store import SqlState, destination_of, must_be_in_use
 from certferry.core.secret import Secret
 from certferry.errors import ConfigError, StateError, StateTooNew
@@ -371,6 +371,8 @@ def _copy(
             hint=Text("install the newest certferry; nothing was changed"),
         )
     opened_by, key, tally = sealing.must_open(reader), its.begin(transaction), _Tally()
+    if opened_by is not None:
+        its.keep_history_key(transaction, sealing.history_key(reader))
     transaction.add("moved", destination="", at=at)
     transaction.execute("DELETE FROM host")
     for table in ours:
@@ -413,6 +415,8 @@ def rotate(address: Address, new: Secret, host: str, now: datetime) -> int:
             transaction: Transaction, tables: Sequence[_Table]
         ) -> tuple[int, Path | None]:
             opened_by = sealing.must_open(transaction)
+            if opened_by is not None:
+                Sealing(new).keep_history_key(transaction, sealing.history_key(transaction))
             beside = add_new_key(address.key, raw) if isinstance(address.key, Path) else None
             count = sum(
                 _seal_anew(transaction, table, opened_by, Key(raw), database.place)

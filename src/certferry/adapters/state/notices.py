@@ -10,10 +10,11 @@ from datetime import datetime
 from functools import partial
 from typing import TypeVar
 
-from certferry.adapters.state import columns
+from certferry.adapters.state import chain, columns
 from certferry.adapters.state.database import Reader, Row, Table, Tables, Transaction, writes
+from certferry.adapters.state.sealing import Sealing
 from certferry.core.assessment import notices as notice_rules
-from certferry.core.observed.records import HistoryEntry, LastRun
+from certferry.core.observed.records import HistoryEntry, LastRun, VerifiedHistory
 from certferry.ports.state import Edit
 from certferry.problem import Problem
 
@@ -61,6 +62,8 @@ _LAST = 2**63 - 1
 
 class NoticeTables(Tables):
     """See `NoticeStore`."""
+
+    _sealing: Sealing
 
     def notices(self) -> tuple[notice_rules.Notice, ...]:
         """See `NoticeStore.notices`."""
@@ -141,9 +144,10 @@ class NoticeTables(Tables):
     @writes
     def append_history(self, transaction: Transaction, entry: HistoryEntry) -> None:
         """See `NoticeStore.append_history`."""
-        row = _HISTORY.values(entry)
-        del row["number"]  # the database's to give
-        transaction.add("history", **row)
+        row = _HISTORY.values(entry) | {"host": self.host}
+        # Without the key this raises, and the run warns that the event is missing.
+        key = self._sealing.history_key_in_force(transaction)
+        chain.append(transaction, self._database.dialect.head, key, row)
 
     def history(
         self, lineage: str | None, limit: int, before: int | None = None
@@ -152,6 +156,14 @@ class NoticeTables(Tables):
         which, of = ("", ()) if lineage is None else (" AND lineage = ?", (lineage,))
         newest_first = f"WHERE number < ?{which} ORDER BY number DESC LIMIT ?"
         return _HISTORY.found(self._database, newest_first, before or _LAST, *of, limit)
+
+    def verify_history(self, lineage: str | None = None) -> VerifiedHistory:
+        """See `NoticeStore.verify_history`."""
+        return self._database.read(
+            lambda reader: chain.verified(
+                reader, partial(self._sealing.history_key, reader), lineage
+            )
+        )
 
 
 def _notices(reader: Reader) -> tuple[notice_rules.Notice, ...]:

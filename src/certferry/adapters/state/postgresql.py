@@ -146,6 +146,13 @@ class _PostgresqlTransaction(databases.Transaction):
         with self._connection.cursor() as cursor:
             cursor.executemany(_to_positional(query), rows)
 
+    def execute_all(self, *statements: databases.Statement) -> None:
+        """See `Transaction.execute_all`."""
+        *others, (last, values) = statements
+        before = [f"one{place} AS ({query})" for place, (query, _) in enumerate(others)]
+        query = f"WITH {', '.join(before)} {last}" if before else last
+        self.execute(query, *(value for _, given in others for value in given), *values)
+
 
 def _alone(tables: Sequence[str]) -> Iterator[str]:
     # What is read meanwhile goes to another state, which may take its time.
@@ -193,6 +200,10 @@ class PostgresqlDatabase:
         " AND NOT EXISTS (SELECT 1 FROM pg_depend WHERE objid = pg_class.oid AND deptype = 'e')",
         "to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')",
         _statements,
+        # A write and no query: a query would have writers of other lineages run again.
+        "INSERT INTO history_head (lineage, entries, link) VALUES (?, 0, '')"
+        " ON CONFLICT (lineage) DO UPDATE SET entries = history_head.entries RETURNING"
+        " entries, link, nextval(pg_get_serial_sequence('history', 'number')) AS number",
         "SELECT own.table_name, own.column_name AS name, data_type = 'boolean' AS is_flag,"
         " COALESCE(its.ordinal_position, 0) AS place, CASE is_identity WHEN 'YES' THEN"
         " format('SELECT setval(%L, (SELECT MAX(%I) FROM %I))', pg_get_serial_sequence("

@@ -20,7 +20,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from certferry.adapters.state.columns import to_moment
 from certferry.adapters.state.database import Reader, Transaction
@@ -33,6 +35,7 @@ from certferry.whole_file import draft_beside, sync_directory
 
 _NONCE_BYTES = 12  # NIST SP 800-38D §8.2; a random one for each secret
 _CHECK = ("check", "certferry")
+_HISTORY = ("history", "certferry")
 
 
 class Key:
@@ -66,6 +69,7 @@ class Sealing:
 
     def __init__(self, key: Path | Secret) -> None:
         self._source = key
+        self._history_key: bytes | None = None
 
     def seal(self, transaction: Transaction, secret: Secret, *bound_to: str) -> str:
         """Seal a secret inside a write. The first one ever makes the key file.
@@ -120,6 +124,32 @@ class Sealing:
             return Key(self._key()).seal("", *bound_to)
         except StateError:
             return None
+
+    def history_key(self, reader: Reader) -> bytes:
+        """Return the key of the history's chain: derived from the state's (RFC 5869), or that of
+        the key before, where the state's was replaced: entries are never sealed anew. Raises
+        `StateError` where there is no key, or another.
+        """
+        key = self.must_open(reader)
+        for row in reader.rows("SELECT history_key FROM sealing WHERE history_key IS NOT NULL"):
+            plain = None if key is None else key.open(row["history_key"], *_HISTORY)
+            if plain is None:
+                raise _other_key(self._source)
+            return base64.b64decode(plain)
+        derivation = HKDF(hashes.SHA256(), KEY_BYTES, salt=None, info=b"certferry history")
+        return derivation.derive(self._key())
+
+    def history_key_in_force(self, transaction: Transaction) -> bytes:
+        """Return the same inside a write; read once, since it is one for ever. Raises as `seal`."""
+        if self._history_key is None:
+            self.begin(transaction)
+            self._history_key = self.history_key(transaction)
+        return self._history_key
+
+    def keep_history_key(self, transaction: Transaction, kept: bytes) -> None:
+        """Store the key of the history's chain where this key takes another's place."""
+        sealed = Key(self._key()).seal(encoded(kept).decode().strip(), *_HISTORY)
+        transaction.execute("UPDATE sealing SET history_key = ?", sealed)
 
     def _opened(self, sealed: str, bound_to: tuple[str, ...]) -> tuple[Key, str | None]:
         key = Key(self._key())

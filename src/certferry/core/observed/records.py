@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from enum import StrEnum
 
 from certferry.core.certificates.certificate import KeyType, same_names
 from certferry.core.certificates.lineage import Version, Withdrawal
@@ -143,7 +144,9 @@ class BegunRun:
 
 @dataclass(frozen=True, slots=True)
 class HistoryEntry:
-    """One event for ever, by `who`. The store counts its `number`, `None` before that."""
+    """One event for ever, by `who`. The store adds its `number`, and the `host` that stored it,
+    `None` where that was not stored yet.
+    """
 
     at: datetime
     lineage: str
@@ -151,6 +154,45 @@ class HistoryEntry:
     who: str
     facts: Mapping[str, str] = field(default_factory=dict)
     number: int | None = field(default=None, compare=False)
+    host: str | None = field(default=None, compare=False)
+
+
+class Damage(StrEnum):
+    """What another program did to the history of a lineage."""
+
+    CHANGED = "changed"
+    """This entry was changed, or put in."""
+    REMOVED = "removed"
+    """Entries after this one were removed."""
+    UNCONNECTED = "unconnected"
+    """This one does not continue what is before it: that was changed, removed, or put in."""
+    GONE = "gone"
+    """Whole histories were removed, of lineages that nothing names any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryBreak:
+    """Where the history of a lineage was damaged first: the entry with this number, of a moment,
+    `None` for its beginning; and how many are `missing`, where that is known.
+    """
+
+    lineage: str
+    damage: Damage
+    number: int | None = None
+    at: datetime | None = None
+    missing: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedHistory:
+    """What following the chain has shown: how many `entries` it holds, of how many lineages, and
+    how many are `older` than it and cannot be verified.
+    """
+
+    entries: int
+    lineages: int
+    older: int
+    breaks: tuple[HistoryBreak, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

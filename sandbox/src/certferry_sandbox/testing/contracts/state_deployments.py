@@ -12,7 +12,14 @@ import pytest
 
 from certferry.core.certificates.lineage import Withdrawal
 from certferry.core.desired.certificate import DesiredHttps, HttpsSettings
-from certferry.core.observed.records import NO_LINEAGE, HistoryEntry, LastRun, RolloutRecord, Upload
+from certferry.core.observed.records import (
+    NO_LINEAGE,
+    HistoryEntry,
+    LastRun,
+    RolloutRecord,
+    Upload,
+    VerifiedHistory,
+)
 from certferry.core.planning.limits import (
     Allowance,
     FailedProof,
@@ -245,6 +252,21 @@ class HistoryContract:
         facts.clear()
 
         assert [{"detail": "证书未变更"}] == [dict(e.facts) for e in store.history("img", limit=1)]
+
+    def test_history_is_found_as_it_was_written(
+        self, store: StateStore, other: StateStore, elsewhere: StateStore
+    ) -> None:
+        """Whichever hosts and processes wrote it, in whatever order; each entry names its host."""
+        assert VerifiedHistory(0, 0, 0) == store.verify_history()
+        for number, writer in enumerate([store, elsewhere, other, store, elsewhere, elsewhere]):
+            writer.append_history(event(f"lineage-{number % 2}", "bound", number))
+
+        assert VerifiedHistory(6, 2, 0) == store.verify_history() == elsewhere.verify_history()
+        assert VerifiedHistory(3, 1, 0) == other.verify_history("lineage-1")
+        assert VerifiedHistory(0, 0, 0) == other.verify_history("unknown")
+        writers = [store, elsewhere, other, store, elsewhere, elsewhere]
+        entries = store.history(None, 10)
+        assert [one.host for one in writers] == [entry.host for entry in reversed(entries)]
 
 
 def upload(
