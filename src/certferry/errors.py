@@ -6,6 +6,7 @@ CertferryError                something went wrong
 │   └── NoneDeclared          the file declares no certificate
 ├── CertificateError          a certificate or key that cannot be used
 ├── PlanRefused               safety said no
+├── DeclarationOutdated       another host declares the certificate differently, and later
 ├── IssuanceError             no certificate was issued
 │   ├── RateLimited           the CA says when to come back
 │   │   └── OrderPostponed    certferry does not ask before then
@@ -168,6 +169,10 @@ class CertificateError(CertferryError):
 
 class PlanRefused(CertferryError):
     """Safety said no; nothing was sent."""
+
+
+class DeclarationOutdated(CertferryError):
+    """Another host declares the certificate differently, and was the later to begin with that."""
 
 
 class IssuanceError(CertferryError):

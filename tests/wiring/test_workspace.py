@@ -7,9 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from certferry.config.load import load
-from certferry.wiring.accounts import Paces
+from certferry.reconcile.run import Run
+from certferry.wiring.accounts import Paces, VendorAccounts
 from certferry.wiring.settings import ADAPTERS
 from certferry.wiring.workspace import Workspace
+from certferry_sandbox.testing.memory_issuer import MemoryAccount
+from certferry_sandbox.testing.memory_state import MemoryState
 
 PER_SECOND = 4.0
 
@@ -61,3 +64,49 @@ def test_two_runs_share_the_pace_of_an_account() -> None:
     assert 7 == len(apart)
     assert max(apart) > 7 / PER_SECOND - 0.2
     assert 7 == len(waits["one"] + waits["other"]), "another account has its own"
+
+
+KEYS = """
+[accounts.{}]
+type = "qiniu"
+access_key = "planted-{}"
+secret_key = "planted-secret"
+"""
+CLOUDFLARE = '[accounts.zones]\ntype = "cloudflare"\ntoken = "planted-token"\n'
+
+
+def names_of(folder: Path, text: str, paces: Paces) -> list[str]:
+    """Return what the accounts of a file are called where their requests are counted."""
+    path = folder / "certferry.toml"
+    path.write_text(text)
+    path.chmod(0o600)
+    settings, names = load(path, {}, ADAPTERS), list[str]()
+
+    def memory_of(name: str) -> MemoryAccount:
+        names.append(name)
+        return MemoryAccount()
+
+    accounts = VendorAccounts(settings, memory_of, run=Run(), paces=paces, language="en")
+    for label, account in settings.accounts.items():
+        accounts.target(label) if account.type == "qiniu" else accounts.dns(label)
+    return names
+
+
+def test_account_is_the_same_under_another_label(tmp_path: Path) -> None:
+    """Where hosts share a state, by its access key, which is not stored; a key without a public
+    part is called by its label.
+    """
+    text = KEYS.format("one", "key") + KEYS.format("two", "key") + KEYS.format("other", "key-2")
+    one, two, other, zones = names_of(tmp_path, text + CLOUDFLARE, Paces(MemoryState))
+
+    assert one == two
+    assert one != other
+    assert "zones" == zones
+    assert "planted" not in one + other
+
+
+def test_account_of_one_host_is_called_by_its_label(tmp_path: Path) -> None:
+    """As its notes have always been."""
+    assert ["one", "two"] == names_of(
+        tmp_path, KEYS.format("one", "key") + KEYS.format("two", "key"), Paces()
+    )

@@ -190,6 +190,7 @@ def forget(front: Front, name: str) -> Exit:
         for declared in lineages_meant(name, workspace.settings.declared):
             raise _still_declared(declared, Text("remove it from the file first"))
         lineage = must_be_known(name, workspace)
+        recorded.must_be_declared_nowhere(lineage, workspace.settings, workspace.state)
         certificate = recorded.newest(lineage, workspace.state, moment)
         recorded.forget(lineage, workspace.state)
         who = who_runs(workspace.settings)

@@ -65,11 +65,14 @@ class Pace(Protocol):
     """Asked for a turn before each request."""
 
     def wait(self) -> None:
-        """Return when the next request may be sent. Raises whatever a pause raises."""
+        """Return when the next request may be sent. Raises whatever a pause raises, and
+        `StateError` where hosts share the pace by their state.
+        """
 
 
 OpenPace = Callable[[str, float], Pace]
-"""Return the pace of an account's requests to a URL: so many a second, of all runs together."""
+"""Return the pace of an account's requests to a URL: so many a second, of all runs together; on
+every host, where hosts share a state."""
 
 OpenHttp = Callable[[float], Http]
 """Open connections to one service, with at most so many requests per second in this process."""

@@ -1,5 +1,5 @@
 """The port to what certferry stores between runs, by its users: leases, versions, orders, places,
-notices.
+notices, declarations.
 
 Every call is one transaction: it has happened whole when it returns, or not at all when it
 raises. All of them may be called from several threads and processes at once. Moments are aware.
@@ -12,9 +12,9 @@ calls no store.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
 
 from certferry.core.assessment.health import Sighting
@@ -22,6 +22,7 @@ from certferry.core.assessment.notices import ChannelState, Notices
 from certferry.core.certificates.certificate import CertificateBundle, KeyType
 from certferry.core.certificates.lineage import Revocation, Version, Withdrawal
 from certferry.core.certificates.renewal import RenewalWindow
+from certferry.core.desired.declaration import Declaration
 from certferry.core.observed import records
 from certferry.core.planning.limits import Hold, Limits, PlannedOrder, Spent
 from certferry.core.secret import Secret
@@ -332,10 +333,47 @@ class NoticeStore(Protocol):
         """
 
 
-class StateStore(LeaseStore, VersionStore, OrderStore, PlaceStore, NoticeStore, Protocol):
-    """What certferry stores, for one host. `host` is its name in the keys of what belongs to it."""
+class DeclarationStore(Protocol):
+    """What the files of hosts declare, by digests (`core.desired.declaration.digest_of`)."""
+
+    def declare(
+        self, digests: Mapping[str, str], file: str, is_gone: Callable[[str], bool]
+    ) -> None:
+        """Store what a file of this host declares lineages as, in place of what it declared, and of
+        what another file of this host declared that `is_gone`.
+        """
+
+    def contested(self, digests: Mapping[str, str]) -> tuple[Declaration, ...]:
+        """Return what each host declares of those lineages of which this host's declaration may not
+        be the one that counts; of this host, as if `digests` were stored now.
+        """
+
+    def declared_among(
+        self, lineages: Collection[str], besides: str = ""
+    ) -> Mapping[str, tuple[str, ...]]:
+        """Return which of these lineages are declared, and by which hosts; what this host's file
+        `besides` declares does not count.
+        """
+
+    def declaring_hosts(self) -> tuple[str, ...]:
+        """Return the hosts that declare anything, by name."""
+
+
+class StateStore(
+    LeaseStore, VersionStore, OrderStore, PlaceStore, NoticeStore, DeclarationStore, Protocol
+):
+    """What certferry stores, for one host. `host` is its name in the keys of what belongs to it;
+    where it `is_shared`, other hosts may use it too.
+    """
 
     host: str
+    is_shared: bool
+
+    def reserve(self, account: str, name: str, interval: timedelta, count: int) -> timedelta | None:
+        """Reserve so many requests of an account to what is called so, an interval apart and after
+        all that any host has reserved, by the store's clock. Return how long it is until the first;
+        `None` where one host alone has the store, whose processes keep a pace each.
+        """
 
     def must_unseal(self) -> None:
         """Raise `StateError` when the state can only be read, or what is sealed cannot be opened:

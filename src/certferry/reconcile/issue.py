@@ -218,17 +218,21 @@ def sweep(lineage: str, accounts: Sequence[DnsProvider], ports: Ports) -> None:
 
 
 def sweep_ownerless(certificates: Sequence[DesiredCertificate], ports: Ports) -> None:
-    """Remove records that killed runs left of lineages not issued here; errors are only logged."""
+    """Remove records that killed runs left of lineages that are issued neither here nor by another
+    host; errors are only logged.
+    """
+    issued = {desired.lineage for desired in certificates} | ports.claims.lineages
+    imported = {desired.lineage for desired in certificates if desired.files is not None}
     try:
-        left = ports.state.lineages_in_challenge_records()
+        left = ports.state.lineages_in_challenge_records() if ports.dns else ()
+        elsewhere = ports.state.declared_among([one for one in left if one not in issued])
     except errors.StateError as error:
         said = Text("certferry could not look for challenge records of earlier runs: {problem}")
         _log.warning(said.filled(problem=error.message))
         return
-    issued = {desired.lineage for desired in certificates} | ports.claims.lineages
-    issued -= {desired.lineage for desired in certificates if desired.files is not None}
-    for lineage in left if ports.dns else ():
-        if lineage in issued:
+    kept = {*(issued - imported), *elsewhere, *ports.outdated}
+    for lineage in left:
+        if lineage in kept:
             continue
         try:
             with (

@@ -17,11 +17,20 @@ from functools import partial
 from certferry import errors
 from certferry.core.assessment.health import Sighted, after_run, sighted, with_delivered
 from certferry.core.desired.certificate import DesiredCertificate
+from certferry.core.desired.declaration import Outdated
 from certferry.core.events import Begun, LineageEnded, StepEnded
 from certferry.core.observed.observation import Observation
 from certferry.core.planning import report as reports
 from certferry.core.planning.due import VERIFY_TIMEOUT, Times
-from certferry.core.planning.plan import Action, Doubt, Plan, Verify, doubts_in
+from certferry.core.planning.plan import (
+    Action,
+    Doubt,
+    Plan,
+    PlanFinding,
+    Verify,
+    Weight,
+    doubts_in,
+)
 from certferry.core.planning.planner import Issuing, make_plan
 from certferry.core.planning.safety import without_refused
 from certferry.core.reasons import Waiting, wait_for
@@ -52,6 +61,14 @@ def plan_lineage(
     if plan.issue_now is not None and desired.deployments and not could_take_it:
         return plan_lineage(desired, observed, times, Issuing.NEVER)
     return plan
+
+
+def plan_outdated(plan: Plan, outdated: Outdated, now: datetime) -> Plan:
+    """Return the plan with what this host's receivers need alone, and why it has no more."""
+    weight = Weight.SKIPPED if outdated.is_tolerated(now) else Weight.BLOCKED
+    finding = PlanFinding.of(weight, outdated.error)
+    of_receivers = (one for one in plan.findings if one.target is not None)
+    return replace(plan, clean=None, findings=(finding, *of_receivers))
 
 
 class Outcomes:
@@ -166,10 +183,11 @@ class LineageReconciler:
         keeps_pauses: bool = False,
         removals: Removals | None = None,
     ) -> None:
-        self.desired = desired
+        self.desired = ports.part_of(desired)
+        self._outdated = ports.outdated.get(desired.lineage)
         self._ports = ports
         self._begun = ports.now()
-        self._issuing = issuing
+        self._issuing = Issuing.NEVER if self._outdated else issuing
         self._keeps_pauses = keeps_pauses
         self._outcomes = Outcomes(desired.lineage, ports.progress)
         self._fingerprint: str | None = None
@@ -212,7 +230,7 @@ class LineageReconciler:
     def _make_pass(self) -> None:
         observed = self._with_renewal_info(self._observe())
         ordered = observed.remembered.ordered
-        if ordered is not None and not ordered.is_for(self.desired):
+        if ordered is not None and not (ordered.is_for(self.desired) or self._outdated):
             observed = without_order(observed, self.desired.lineage, self._ports)
         plan = self.plan(observed)
         # Without a lease no target is written to, and nothing is reported that another run may
@@ -262,6 +280,8 @@ class LineageReconciler:
             keeps_pauses=self._keeps_pauses,
         )
         plan = plan_lineage(self.desired, observed, times, self._issuing)
+        if self._outdated is not None:
+            return plan_outdated(plan, self._outdated, times.now)
         step = plan.issue_now
         if step is None or step.action is not Action.ISSUE:
             return plan
@@ -279,7 +299,8 @@ class LineageReconciler:
     def _follow(self, plan: Plan, observed: Observation, lease: Lease | None = None) -> None:
         """Carry out every step that is ready, and report how the others stand."""
         self._outcomes.note_plan(plan, observed)
-        self.seen = sighted(self.desired.lineage, observed, self._ports.now())
+        seen = sighted(self.desired.lineage, observed, self._ports.now())
+        self.seen = replace(seen, only_receivers=self._outdated is not None)
         context = self._context(observed, lease)
         store_waits(plan, context)
         self._carry_out(plan, context)

@@ -113,11 +113,11 @@ def without_claimed(
     """Drop what a declared certificate owns, and add what the state says of the rest."""
     declared = ports.claims.lineages - {lineage}
     found_owners = {owner_of(other.label) for other in found.others}
-    remembered = {
-        one: ports.state.versions(one)
-        for one in {lineage, *ports.state.lineages()} - declared
-        if owners(one) & found_owners
-    }
+    known = [
+        one for one in {lineage, *ports.state.lineages()} - declared if owners(one) & found_owners
+    ]
+    declared |= ports.state.declared_among(known).keys() - {lineage}
+    remembered = {one: ports.state.versions(one) for one in known if one not in declared}
     others = unclaimed(found.others, declared, remembered, ports.now())
     in_use = {u.remote_id: u.in_use_until for u in ports.state.uploads(NO_LINEAGE, target)}
     return replace(
@@ -129,18 +129,17 @@ def without_claimed(
 
 def _unsettled_since(lineage: str, target: str, ports: Ports) -> datetime | None:
     """Return since when another lineage's certificate is on its way, by when it was accepted."""
-    now = ports.now()
+    now, found = ports.now(), ports.state.open_rollouts(target)
+    elsewhere = ports.state.declared_among({record.lineage for record in found})
 
     def is_arriving(record: RolloutRecord) -> bool:
-        is_declared = record.lineage in ports.claims.lineages
+        is_declared = record.lineage in ports.claims.lineages or record.lineage in elsewhere
         time = SETTLING if is_declared else ports.verify_timeout
         # A beginning in the future was written by a clock that was ahead.
         return record.failed_at is None and now - time < record.asked_at <= now
 
     arriving = [
-        record.asked_at
-        for record in ports.state.open_rollouts(target)
-        if record.lineage != lineage and is_arriving(record)
+        record.asked_at for record in found if record.lineage != lineage and is_arriving(record)
     ]
     return max(arriving, default=None)
 

@@ -25,6 +25,7 @@ from typing import Generic, Protocol, TypeVar
 from certferry.core.assessment.notices import Notice, Notices, Subject, Topic
 from certferry.core.certificates.lineage import Version
 from certferry.core.desired.certificate import Delivery, DesiredCertificate
+from certferry.core.desired.declaration import Outdated, only_receivers
 from certferry.core.events import Event, Happened
 from certferry.core.observed.observation import Observation
 from certferry.core.observed.records import BegunRun, HistoryEntry, RolloutRecord
@@ -171,8 +172,8 @@ def _words(run: BegunRun) -> Text:
 @dataclass(frozen=True, slots=True)
 class Ports:
     """The ports of one run: providers and targets by their account's label, `now` the only clock,
-    `progress` with the history's keeper, `verify_timeout` for a domain to serve what is bound, and
-    the `claims` of the whole configuration.
+    `progress` with the history's keeper, `verify_timeout` for a domain to serve what is bound, the
+    `claims` of the whole configuration, and what of it is `outdated`, by lineage.
     """
 
     issuer: Issuer
@@ -187,6 +188,11 @@ class Ports:
     verify_timeout: timedelta = timedelta(hours=1)
     claims: Claims = field(default_factory=Claims)
     run: Run = field(default_factory=Run)
+    outdated: Mapping[str, Outdated] = field(default_factory=dict)
+
+    def part_of(self, desired: DesiredCertificate) -> DesiredCertificate:
+        """Return what this host does of a certificate, where another's declaration counts too."""
+        return only_receivers(desired) if desired.lineage in self.outdated else desired
 
     def lease(self, lineage: str) -> AbstractContextManager[Lease]:
         """Hold the lease of a lineage for a `with` block. Raises `LeaseHeld`."""

@@ -11,7 +11,12 @@ from typing import Any, TypeVar
 
 from certferry import errors
 from certferry.core.assessment.health import Recorded
-from certferry.core.assessment.status import LineageStatus, status_of, with_failures
+from certferry.core.assessment.status import (
+    LineageStatus,
+    status_of,
+    with_failures,
+    without_renewal,
+)
 from certferry.core.certificates.lineage import Version
 from certferry.core.desired.certificate import DesiredCertificate
 from certferry.core.discovery.inventory import AccountSurvey, Survey
@@ -74,7 +79,7 @@ def statuses_of(
 
 def _status_now(desired: DesiredCertificate, ports: Ports, recorded: Recorded) -> LineageStatus:
     """Judge by what the files hold; when they cannot be read, by what was taken from them."""
-    unreadable = None
+    unreadable, desired = None, ports.part_of(desired)
     try:
         desired = with_file_names(desired, ports)
     except (errors.CertificateError, errors.PlanRefused) as error:
@@ -83,6 +88,8 @@ def _status_now(desired: DesiredCertificate, ports: Ports, recorded: Recorded) -
     observed = observe(desired, ports, every_edge=True)
     now, timeout = ports.now(), ports.verify_timeout
     status = status_of(desired, observed, now, timeout, unreadable=unreadable)
+    if desired.lineage in ports.outdated:
+        status = without_renewal(status, ports.outdated[desired.lineage].error.problem())
     if all(subject.lineage != desired.lineage for subject in recorded.troubles):
         return status
     # Which steps a scheduled run would not try yet, and until when, is for its plan to say.
@@ -108,6 +115,7 @@ def recorded(state: StateStore) -> Recorded:
 
 def _plan_now(desired: DesiredCertificate, ports: Ports, issuing: Issuing) -> Plan:
     """Plan one lineage, with what a run would refuse once it has adopted what the files hold."""
+    desired = ports.part_of(desired)
     try:
         desired = with_file_names(desired, ports)
     except (errors.CertificateError, errors.PlanRefused) as error:

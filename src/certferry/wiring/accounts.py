@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import math
 import os
 import threading
 from collections.abc import Callable, Sequence
@@ -65,21 +67,48 @@ class AccountNotes:
 
 
 class Paces:
-    """The pace of each account at each service: that of all runs in this process together."""
+    """The pace of each account at each service: that of all runs in this process together; with a
+    `state` that hosts share, that of all of them.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, state: Callable[[], StateStore] | None = None) -> None:
+        self._state = state
         self._pacers: dict[tuple[str, str, float], Pacer] = {}
         self._guard = threading.Lock()
 
-    def joined(self, label: str, pause: Pause, service: str, per_second: float) -> Pace:
+    def joined(self, account: str, pause: Pause, service: str, per_second: float) -> Pace:
         """Return the pace as a run with this pause takes part in it: see `ports.http.OpenPace`."""
         from certferry.adapters.http.client import Pacer
 
-        key = (label, service, per_second)
+        key = (account, service, per_second)
         with self._guard:
-            pacer = self._pacers.get(key) or Pacer(per_second, pause=pause)
-            self._pacers[key] = pacer
+            pacer = self._pacers.get(key)
+            if pacer is None:
+                reserve = None if self._state is None else partial(self._reserve, self._state, key)
+                pacer = self._pacers[key] = Pacer(per_second, pause=pause, reserve=reserve)
         return pacer.joined_by(pause)
+
+    @staticmethod
+    def _reserve(
+        state: Callable[[], StateStore], key: tuple[str, str, float], count: int
+    ) -> timedelta | None:
+        account, service, per_second = key
+        # Rounded up: a second never holds one more.
+        interval = timedelta(microseconds=math.ceil(10**6 / per_second))
+        return state().reserve(account, service, interval, count)
+
+    def called(self, account: AccountTable, described: adapters.Described, settings: object) -> str:
+        """Return what an account is called where its requests are counted: its label; where hosts
+        share a state, whose files may have other labels, a digest of the public parts of its keys,
+        such as an access key, if there are any (`ports.adapter.Variable`).
+        """
+        public = [one.key for one in described.adapter.ENVIRONMENT if one.is_public]
+        parts = [part for key in public if (part := getattr(settings, key, None))]
+        if self._state is None or not parts:
+            return account.label
+        shown = [part.reveal() if isinstance(part, Secret) else str(part) for part in parts]
+        digest = hashlib.sha256("\n".join([account.type, *shown]).encode(errors="replace"))
+        return f"{account.type} {digest.hexdigest()[:32]}"
 
 
 @dataclass(eq=False)
@@ -168,7 +197,8 @@ class VendorAccounts:
         account = self.settings.accounts[label]
         described = self.table.of_account(family, account)
         settings = bound(described, account, self.settings.secrets.resolve)
-        connect = partial(described.adapter.connect, settings, self._context(label))
+        called = self.paces.called(account, described, settings)
+        connect = partial(described.adapter.connect, settings, self._context(called))
         if described.is_ours:
             return connect()
         guard = adapters.Guard(described, self.settings.secrets.known)
@@ -177,9 +207,9 @@ class VendorAccounts:
         except adapters.BrokenAdapter as wrong:
             raise adapters.used_by(account, wrong) from wrong
 
-    def _context(self, label: str) -> Context:
+    def _context(self, called: str) -> Context:
         pause = self.run.pause
-        pace = partial(self.paces.joined, label, pause)
+        pace = partial(self.paces.joined, called, pause)
 
         def connections(per_second: float) -> Http:
             from certferry.adapters.http.client import HttpClient
@@ -189,7 +219,7 @@ class VendorAccounts:
         return Context(
             pause=pause,
             now=now,
-            memory=self.memory_of(label),
+            memory=self.memory_of(called),
             http=connections,
             progress=self.run.progress,
             run=partial(run_program, self.settings, pause),

@@ -100,7 +100,10 @@ class RunNotifications:
         )
         lineages = [one.lineage for one in report.lineages if all_end or not one.ok]
         versions = {lineage: state.versions(lineage) for lineage in lineages}
-        declared = [desired.lineage for desired in self.settings.declared]
+        declared = {desired.lineage for desired in self.settings.declared}
+        if state.is_shared:
+            about = {one.subject.lineage for one in state.notices()}
+            declared |= state.declared_among(about - declared).keys()
         names = [*self.settings.channels, *self.settings.monitoring.names]
 
         def change(before: notices.Notices) -> notices.Notices:

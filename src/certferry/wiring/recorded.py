@@ -2,7 +2,8 @@
 which file declares what is remembered, and what it declares no more.
 
 A state may be that of several files. Each run for all certificates of a file notes that these are
-this file's; what has no note is taken for this file's, too.
+this file's; what has no note is taken for this file's, too. Where hosts share the state, each run
+declares what its file has instead, and what no host declares is taken for this file's.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from certferry.config.model import AccountTable, Settings
 from certferry.core.assessment.health import Expected, Recorded
 from certferry.core.certificates.certificate import FULLCHAIN, PRIVKEY, Certificate
 from certferry.core.desired.certificate import DesiredCertificate, FileDelivery
+from certferry.core.desired.declaration import Outdated, digest_of, outdated
 from certferry.core.planning.report import SyncReport, Undeclared
-from certferry.errors import StateError, StateMissing
+from certferry.errors import ConfigError, StateError, StateMissing
 from certferry.ports.state import StateStore
 from certferry.reconcile.status import recorded as stored
 from certferry.text import Text
@@ -31,16 +33,40 @@ _FORGOTTEN = ""
 """In place of a file: that it ends is meant."""
 
 
+def outdated_in(settings: Settings, state: StateStore, *, writes: bool) -> Mapping[str, Outdated]:
+    """Return the lineages of which another host's declaration counts in place of this file's. What
+    the file declares is stored, where the state is shared and the run `writes`.
+    """
+    if not state.is_shared:
+        return {}
+    digests = {one.lineage: digest_of(one) for one in settings.declared}
+    if writes:
+        state.declare(digests, _name_of(settings), lambda file: not _exists(file))
+    return outdated(state.contested(digests), state.host)
+
+
 def with_undeclared(report: SyncReport, settings: Settings, state: StateStore) -> SyncReport:
     """Return the report with what the file declares no more, and store what it declares."""
     if settings.certificates != settings.declared:
         return report
     with suppress(StateError):
         if settings.path is not None:
-            file = str(settings.path.resolve())
-            _change(dict.fromkeys((one.lineage for one in settings.declared), file), state)
+            lineages = [one.lineage for one in settings.declared]
+            if state.is_shared:
+                known = _files(state.account_note(_LABEL, _NAME))
+                lineages = [one for one in lineages if known.get(one) == _FORGOTTEN]
+            _change(dict.fromkeys(lineages, _name_of(settings)), state)
         return replace(report, undeclared=undeclared(settings, state, now()))
     return report
+
+
+def must_be_declared_nowhere(lineage: str, settings: Settings, state: StateStore) -> None:
+    """Raise `ConfigError` for a lineage that another host's file declares."""
+    for hosts in state.declared_among([lineage], besides=_name_of(settings)).values():
+        raise ConfigError(
+            Text("{lineage} is declared on {hosts}", lineage=lineage, hosts=list(hosts)),
+            hint=Text("take it out of the file there, and run `certferry sync` there, first"),
+        )
 
 
 def forget(lineage: str, state: StateStore) -> None:
@@ -56,7 +82,7 @@ def undeclared(settings: Settings, state: StateStore, moment: datetime) -> tuple
     others = [one for one in state.lineages() if one not in declared]
     if not others:
         return ()
-    ours = _ours(others, str(settings.path.resolve()), state)
+    ours = _ours(others, _name_of(settings), state)
     return tuple(_undeclared(ours, settings.declared, state, moment))
 
 
@@ -86,14 +112,23 @@ def _undeclared(
 
 
 def _ours(lineages: Collection[str], file: str, state: StateStore) -> list[str]:
-    """Leave out those that are forgotten, and those of another file that is still there."""
+    """Leave out those that are forgotten, and those of another file that is still there, or of
+    another host's.
+    """
     files = _files(state.account_note(_LABEL, _NAME))
+    elsewhere = state.declared_among(lineages, besides=file) if state.is_shared else ()
 
     def is_ours(lineage: str) -> bool:
         known = files.get(lineage, file)
+        if state.is_shared:
+            return known != _FORGOTTEN and lineage not in elsewhere
         return known == file or (known != _FORGOTTEN and not _exists(known))
 
     return [one for one in lineages if is_ours(one)]
+
+
+def _name_of(settings: Settings) -> str:
+    return "" if settings.path is None else str(settings.path.resolve())
 
 
 def _change(more: Mapping[str, str], state: StateStore) -> None:

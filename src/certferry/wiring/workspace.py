@@ -30,6 +30,7 @@ from certferry.wiring.clock import now
 from certferry.wiring.machine import receiver_for, sweep_handovers
 from certferry.wiring.network import probe_for
 from certferry.wiring.notifications import RunNotifications
+from certferry.wiring.recorded import outdated_in
 from certferry.wiring.state import opened_state
 
 
@@ -101,6 +102,7 @@ class Workspace:
                 for desired in settings.declared
             ),
             run=run,
+            outdated=outdated_in(settings, state, writes=not self.reads_only),
         )
 
     def notifications(self, run: Run) -> RunNotifications:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import subprocess
+import sys
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -20,6 +23,7 @@ from josepy.jwk import JWKEC
 from certferry.adapters.acme.client import Client
 from certferry.adapters.acme.csr import new_key
 from certferry.adapters.acme.network import Network
+from certferry.adapters.state.connect import connect
 from certferry.core.certificates.certificate import KeyType
 from certferry.core.desired.certificate import ExternalAccount
 from certferry.core.secret import Secret
@@ -38,10 +42,13 @@ from certferry_sandbox.httpd import Request, Response
 from certferry_sandbox.nameserver.service import DnsService
 from certferry_sandbox.pebble import Pebble
 from certferry_sandbox.testing.interruptions import Killed, Life
+from certferry_sandbox.testing.memory_state import MemoryState
 from certferry_sandbox.zones import Zones
 from tests.adapters.acme.account_bench import account, ca_account, registrations
 from tests.adapters.acme.bench import Bench
 from tests.adapters.acme.proxy import refusal, with_fields
+from tests.support.postgresql import KEY, Postgresql
+from tests.support.tiers import THOROUGH
 
 # --- The account: made once, found again, made anew when the CA has forgotten it
 
@@ -446,17 +453,115 @@ def test_account_that_another_run_changed_meanwhile(bench: Bench) -> None:
     other = replace(account(bench), next_key_pem=new_key(KeyType.EC256))
 
     class Meddling:
-        """Changes the account just before this run does."""
+        """Changes the account just before this run does, once that has read it under the lease."""
+
+        calls = 0
 
         def before(self) -> None:
-            """Before a call."""
+            self.calls += 1
 
         def after(self) -> None:
-            bench.state.replace_account(account(bench), other)
+            if self.calls > 1:
+                bench.state.replace_account(account(bench), other)
 
-    with pytest.raises(StateUnavailable, match="changed meanwhile"):
+    with pytest.raises(StateUnavailable, match="another run is at work on the account"):
         ca_account(bench, Meddling()).rollover()
     assert other == account(bench)
+
+
+def test_account_that_another_run_works_on(bench: Bench) -> None:
+    """It is waited for as long as a dead host's lease may last, and nothing is registered."""
+    bench.state = MemoryState()
+    name = f"\1account {bench.proxy.directory_url}"
+    bench.state.acquire(name, bench.clock.now())
+    before = bench.clock.now()
+
+    with pytest.raises(StateUnavailable, match="another run is at work on the account"):
+        bench.issue()
+    with pytest.raises(StateUnavailable, match="another run is at work on the account"):
+        ca_account(bench).rollover()
+
+    assert timedelta(minutes=6) <= bench.clock.now() - before <= timedelta(minutes=7)
+    assert [] == registrations(bench)
+
+
+HOST = """
+import sys, time
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from certferry.adapters.acme.account import AccountKeeper, AcmeCaAccount
+from certferry.adapters.acme.client import opened
+from certferry.adapters.acme.network import IssuerSettings
+from certferry.adapters.state.connect import connect
+from certferry.core.secret import Secret
+
+url, key, host, directory, ca_bundle, work = sys.argv[1:]
+settings = IssuerSettings(directory=directory, ca_bundle=Path(ca_bundle))
+now = lambda: datetime.now(UTC)
+with closing(connect(url, Secret(key), host=host)) as state:
+    print("ready", flush=True)
+    sys.stdin.readline()
+    if work == "rollover":
+        AcmeCaAccount(settings, state, time.sleep, now).rollover()
+    with opened(settings, time.sleep, now) as client:
+        account = AccountKeeper(settings, state, time.sleep, now).sign_in(client)
+        print(account.url, client.account(account.url).status, flush=True)
+"""
+
+
+def at_once(bench: Bench, url: str, work: str) -> list[str]:
+    """Let hosts that share a state begin at the same moment; return what each says."""
+    with ExitStack() as ended:
+        hosts = []
+        for number in range(4 if THOROUGH else 2):
+            words = [url, KEY.reveal(), f"web-{number}", bench.proxy.directory_url]
+            host = subprocess.Popen(
+                [sys.executable, "-c", HOST, *words, str(bench.settings().ca_bundle), work],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            hosts.append(ended.enter_context(host))
+            ended.callback(host.kill)
+        for host in hosts:
+            assert host.stdout is not None
+            assert "ready\n" == host.stdout.readline()
+        for host in hosts:
+            assert host.stdin is not None
+            host.stdin.write("\n")
+            host.stdin.flush()
+        return [host.communicate()[0] for host in hosts]
+
+
+def test_hosts_that_begin_at_once_register_one_account(
+    bench: Bench, postgresql: Postgresql
+) -> None:
+    """The others take what the first has stored, and ask the CA for none."""
+    url = postgresql.url(postgresql.new_state())
+
+    said = at_once(bench, url, "sign in")
+
+    assert 1 == len(set(said))
+    assert [201] == registrations(bench)
+    with closing(connect(url, KEY, host="web-9")) as state:
+        known = state.account(bench.proxy.directory_url)
+    assert known is not None
+    assert {f"{known.url} valid\n"} == set(said)
+
+
+def test_hosts_that_replace_the_key_at_once(bench: Bench, postgresql: Postgresql) -> None:
+    """One after the other: each has a key that the CA knows, and it is one account."""
+    url = postgresql.url(postgresql.new_state())
+    at_once(bench, url, "sign in")
+
+    said = at_once(bench, url, "rollover")
+
+    assert 1 == len(set(said))
+    assert said[0].endswith(" valid\n")
+    assert [201] == registrations(bench)
+    changes = [call.status for call in bench.proxy.journal if "rollover" in call.request.path]
+    assert [200] * (4 if THOROUGH else 2) == changes
 
 
 def test_run_that_was_second_to_settle_the_key(bench: Bench) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 import socket
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -27,8 +29,9 @@ from certferry.adapters.http.client import (
     seconds_asked_for,
 )
 from certferry.adapters.http.journal import reported, shape
-from certferry.errors import Interrupted
+from certferry.errors import DatabaseUnavailable, Interrupted
 from certferry.ports.http import Answer
+from certferry.text import Text
 from certferry_sandbox import httpd
 from certferry_sandbox.faults import Fault
 from tests.adapters.http.calls import SECRET, at_once, get, new_client, post, unused_port
@@ -521,3 +524,99 @@ def test_a_stopped_run_is_not_held() -> None:
 
     with pytest.raises(Interrupted):
         pacer.wait()
+
+
+class Shared:
+    """Where turns of ten a second are reserved, by a clock that stands still."""
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+        self.is_gone = False
+
+    def reserve(self, count: int) -> timedelta:
+        if self.is_gone:
+            raise DatabaseUnavailable(Text("the database is gone"))
+        ahead = timedelta(seconds=sum(self.batches) / 10)
+        self.batches.append(count)
+        return ahead
+
+
+def test_lone_request_reserves_one_turn() -> None:
+    """It waits for no other, and nothing is lost to those who share the pace."""
+    shared, waits = Shared(), Waits()
+    pacer = Pacer(10, clock=lambda: 0.0, pause=waits, reserve=shared.reserve)
+
+    for _ in range(3):
+        pacer.wait()
+
+    assert [1, 1, 1] == shared.batches
+    assert pytest.approx([0.1, 0.2]) == waits.seconds
+
+
+def test_requests_that_wait_reserve_together() -> None:
+    """While one asks, those that come wait; each turn is used, and no batch exceeds a second."""
+    shared, waits = Shared(), Waits()
+    meeting = threading.Barrier(15)
+
+    def reserve(count: int) -> timedelta:
+        if not shared.batches:
+            meeting.wait(timeout=30)
+            time.sleep(0.2)  # the others come meanwhile
+        return shared.reserve(count)
+
+    def late(pacer: Pacer, *, first: bool) -> None:
+        if not first:
+            meeting.wait(timeout=30)
+        pacer.wait()
+
+    pacer = Pacer(10, clock=lambda: 0.0, pause=waits, reserve=reserve)
+    with ThreadPoolExecutor(15) as pool:
+        for number in range(15):
+            pool.submit(late, pacer, first=number == 0)
+
+    assert 15 == sum(shared.batches)
+    assert 10 >= max(shared.batches)
+    assert len(shared.batches) < 15
+    assert pytest.approx([number / 10 for number in range(1, 15)]) == sorted(waits.seconds)
+
+
+def test_turns_that_cannot_be_reserved() -> None:
+    """Each request gets the error; none is counted that was not reserved."""
+    shared, waits = Shared(), Waits()
+    pacer = Pacer(10, clock=lambda: 0.0, pause=waits, reserve=shared.reserve)
+    shared.is_gone = True
+    for _ in range(2):
+        with pytest.raises(DatabaseUnavailable):
+            pacer.wait()
+    shared.is_gone = False
+
+    pacer.wait()
+
+    assert [1] == shared.batches
+
+
+def test_store_of_one_host_reserves_nothing() -> None:
+    """The process keeps the pace alone."""
+    waits = Waits()
+    pacer = Pacer(10, clock=lambda: 0.0, pause=waits, reserve=lambda _: None)
+
+    for _ in range(3):
+        pacer.wait()
+
+    assert pytest.approx([0.1, 0.2]) == waits.seconds
+
+
+def test_process_that_was_frozen_takes_another_turn() -> None:
+    """The one that it waited for has passed, and others have sent since."""
+    shared, moment = Shared(), Moment()
+    pacer = Pacer(
+        10,
+        clock=moment.clock,
+        pause=lambda seconds: moment.pause(seconds + 5 * (len(shared.batches) == 2)),
+        reserve=shared.reserve,
+    )
+
+    pacer.wait()
+    pacer.wait()
+
+    assert [1, 1, 1] == shared.batches

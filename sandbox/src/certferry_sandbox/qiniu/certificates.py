@@ -235,6 +235,10 @@ class Certificates:
         """Every upload that has not been deleted, oldest first."""
         return list(self._stored.values())
 
+    def ever_stored(self) -> list[StoredCertificate]:
+        """Every upload, also those that have been deleted since."""
+        return [*self._stored.values(), *(stored for _, stored in self._deleted)]
+
     def find(self, cert_id: str, uid: int) -> StoredCertificate:
         """The account's upload of this id. Raises Refused 400401, or 404908 if another's."""
         stored = self._stored.get(cert_id)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import TypeVar
 
@@ -24,14 +23,18 @@ from certferry.core.certificates.lineage import RevocationReason
 from certferry.core.certificates.pem import parse_key
 from certferry.core.dns_persist import Holder
 from certferry.core.secret import Secret
-from certferry.errors import PlanRefused, StateError, StateUnavailable
+from certferry.errors import LeaseHeld, PlanRefused, StateError, StateUnavailable
 from certferry.ports.issuer import AccountFacts
 from certferry.ports.progress import Pause
-from certferry.ports.state import AcmeAccount, StateStore
+from certferry.ports.state import AcmeAccount, Lease, StateStore
 from certferry.text import Text
 
 _EARLIER_KEYS = "earlier keys"
 """The note, by the directory's address, of the thumbprints of keys that were replaced."""
+
+_REST = 0.25  # seconds between two tries to take the account's lease
+_PATIENCE = timedelta(minutes=3)
+"""How long another run's is waited for: longer than the lease of a host that died lasts."""
 
 _T = TypeVar("_T")
 
@@ -39,21 +42,49 @@ _NOT_OURS = {"unauthorized", "accountDoesNotExist"}
 
 
 class AccountKeeper:
-    """The account at a directory, for every order of this process."""
+    """The account at a directory, for all orders of all runs, on every host that has the state.
+    It is made, and its key replaced, under a lease of its own.
+    """
 
-    def __init__(self, settings: IssuerSettings, state: StateStore) -> None:
+    def __init__(
+        self, settings: IssuerSettings, state: StateStore, pause: Pause, now: Callable[[], datetime]
+    ) -> None:
         self._settings = settings
         self._directory = settings.directory
         self._state = state
-        # Orders that begin at once must not register one account each.
-        self._registering = threading.Lock()
+        self._pause = pause
+        self._now = now
+
+    @contextmanager
+    def lease(self) -> Iterator[None]:
+        """Hold the account's lease for a `with` block, once no other run has it. Raises
+        `StateUnavailable` where that takes too long.
+        """
+        lease = self._taken()
+        deadline = self._now() + _PATIENCE
+        while lease is None:
+            if self._now() > deadline:
+                raise _at_work(self._directory)
+            self._pause(_REST)
+            lease = self._taken()
+        try:
+            yield
+        finally:
+            self._state.release(lease)
+
+    def _taken(self) -> Lease | None:
+        with suppress(LeaseHeld):  # by a name that no lineage has
+            return self._state.acquire(f"\1account {self._directory}", self._now())
+        return None
 
     def sign_in(self, client: Client) -> AcmeAccount:
         """Sign the client's requests for the account, which is registered first if need be."""
-        with self._registering:
-            account = self._settled(client, self._state.account(self._directory) or self._new())
-            while account.url is None:
-                account = self._register(client, account)
+        account = self._state.account(self._directory)
+        if account is None or account.url is None or account.next_key_pem is not None:
+            with self.lease():  # another run may have stored one meanwhile
+                account = self._settled(client, self._state.account(self._directory) or self._new())
+                while account.url is None:
+                    account = self._register(client, account)
         client.sign_in(account_key(account), account.url)
         return account
 
@@ -119,7 +150,7 @@ class AcmeCaAccount:
     ) -> None:
         self._directory = settings.directory
         self._state = state
-        self._accounts = AccountKeeper(settings, state)
+        self._accounts = AccountKeeper(settings, state, pause, now)
         self._open = partial(opened, settings, pause, now)
 
     def facts(self) -> AccountFacts | None:
@@ -182,7 +213,7 @@ class AcmeCaAccount:
     @contextmanager
     def _signed_in(self) -> Iterator[tuple[Client, AcmeAccount]]:
         """Sign in to the account. Raises `PlanRefused` where there is none."""
-        with self._open() as client:
+        with self._accounts.lease(), self._open() as client:
             account = self._accounts.sign_in_if_known(client)
             if account is None:
                 said = Text("there is no account at {directory}", directory=self._directory)
@@ -208,10 +239,14 @@ class AcmeCaAccount:
 
     def _keep(self, before: AcmeAccount, after: AcmeAccount) -> None:
         if not self._state.replace_account(before, after):
-            raise StateUnavailable(
-                Text("the account at {directory} was changed meanwhile", directory=self._directory),
-                hint=Text("another run is at work; try again when it has ended"),
-            )
+            raise _at_work(self._directory)
+
+
+def _at_work(directory: str) -> StateUnavailable:
+    return StateUnavailable(
+        Text("another run is at work on the account at {directory}", directory=directory),
+        hint=Text("try again when it has ended"),
+    )
 
 
 def holder_in(state: StateStore, directory: str) -> Holder | None:

@@ -35,7 +35,9 @@ from certferry.ports.state import Lease, StateStore
 from certferry.text import Text
 
 MOST_ORDERS = 20
-"""In flight at one directory: Pebble 2.6 freezes above that (docs/facts/libraries.md §1.2)."""
+"""In flight at one directory: Pebble 2.6 freezes above that (docs/facts/libraries.md §1.2). Each
+process has its own twenty: Let's Encrypt limits how many orders are made, which `claim_order`
+counts for all hosts, and not how many are in progress (docs/facts/letsencrypt.md §2)."""
 
 TURN_REST = 0.25  # seconds between looks whether one of them is finished
 
@@ -66,7 +68,7 @@ class AcmeIssuer:
         self._directory = settings.directory
         self._silent: errors.CaUnavailable | None = None
         self._turns = threading.BoundedSemaphore(MOST_ORDERS)
-        self._accounts = AccountKeeper(settings, self.state)
+        self._accounts = AccountKeeper(settings, self.state, self.pause, self.now)
         self._persist: PersistProofs | None = None
         if settings.dns_persist and resolvers is not None:
             proofs = PersistProofs(self._directory, self.state, resolvers, self.now, self._offer)
@@ -210,7 +212,7 @@ def persist_record(
     """Return the record that proves a name to the CA, for an account that is first registered or
     confirmed (draft-ietf-acme-dns-persist-02 §4.5). Raises `IssuanceError` and `StateError`.
     """
-    accounts = AccountKeeper(settings, state)
+    accounts = AccountKeeper(settings, state, pause, now)
     with opened(settings, pause, now) as client:
         if client.offer is None:
             hint = Text("until it does, challenges are written by an account (`dns`)")

@@ -1,5 +1,5 @@
-"""The leases and the runs in progress of several hosts: each lease has an end by the database's
-clock, which its holder moves on while it works.
+"""What several hosts share by the database's clock: leases, each with an end that its holder moves
+on while it works, runs in progress, and the paces of accounts.
 """
 
 from __future__ import annotations
@@ -59,6 +59,20 @@ _RENEW = (
 )
 _RELEASE = (
     "UPDATE lease SET holder = NULL, since = NULL, until = NULL WHERE {these} RETURNING token"
+)
+_MOST_TURNS = 3000
+"""So many turns ahead are those of 375 hosts with eight threads each; what is further ahead was
+written before the server's clock was set back."""
+
+# Computed when the row is locked: each host's turns follow those of the one before. A lost answer,
+# or a host that ends, loses turns and nothing else.
+_TURNS = "CAST(? AS DOUBLE PRECISION) * INTERVAL '1 second'"
+_RESERVE = (
+    "INSERT INTO pace AS held (account, name, until)"  # noqa: S608 - constants of this module
+    f" VALUES (?, ?, {_END}) ON CONFLICT (account, name) DO UPDATE SET until ="
+    f" to_char((CASE WHEN CAST(held.until AS TIMESTAMPTZ) > clock_timestamp() + {_TURNS}"
+    " THEN clock_timestamp() ELSE greatest(CAST(held.until AS TIMESTAMPTZ), clock_timestamp())"
+    f" END + {_TURNS}) AT TIME ZONE 'UTC', {_FORM}) RETURNING until, {_NOW} AS now"
 )
 _UNENDED = (
     "WHERE host = ? AND NOT EXISTS (SELECT 1 FROM lease WHERE holder IS NOT NULL"  # noqa: S608 - constants of this module
@@ -175,6 +189,14 @@ class SharedState(SqlState):
     def must_be_idle(self, transaction: Transaction) -> None:
         """See `SqlState.must_be_idle`."""
         must_be_free(transaction, f"holder IS NOT NULL AND until > {_NOW}")
+
+    def reserve(self, account: str, name: str, interval: timedelta, count: int) -> timedelta:
+        """See `StateStore.reserve`."""
+        turns = str((count * interval).total_seconds())
+        most = str(_MOST_TURNS * interval.total_seconds())
+        [row] = self._shared.repeat(_RESERVE, account, name, turns, most, turns)
+        first = to_moment(row["until"]) - count * interval
+        return max(first - to_moment(row["now"]), timedelta())
 
     @property
     def _run_name(self) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from functools import partial
-from typing import ClassVar
 
 from certferry.adapters.state.columns import to_moment
 from certferry.adapters.state.database import Database, Reader, Transaction
+from certferry.adapters.state.declarations import DeclarationTables
 from certferry.adapters.state.notices import NoticeTables
 from certferry.adapters.state.orders import OrderTables
 from certferry.adapters.state.places import PlaceTables
@@ -17,14 +18,13 @@ from certferry.errors import ConfigError, StateError, StateUnavailable
 from certferry.text import Text
 
 
-class SqlState(VersionTables, OrderTables, PlaceTables, NoticeTables):
+class SqlState(VersionTables, OrderTables, PlaceTables, NoticeTables, DeclarationTables):
     """Every protocol of `StateStore` but `LeaseStore`: how a lease ends with its process differs
     from database to database. `host` is in the keys of what belongs to this host. With a `problem`
     the state can be read, and no run can use it.
     """
 
-    is_shared: ClassVar[bool]
-    """Whether it may be of several hosts."""
+    is_shared: bool
 
     def __init__(
         self, database: Database, sealing: Sealing, host: str, problem: StateError | None = None
@@ -38,6 +38,11 @@ class SqlState(VersionTables, OrderTables, PlaceTables, NoticeTables):
     def whole(self) -> tuple[Database, Sealing]:
         """Return what all of it is in, and what opens it."""
         return self._database, self._sealing
+
+    def reserve(self, account: str, name: str, interval: timedelta, count: int) -> timedelta | None:
+        """See `StateStore.reserve`: one host has this state."""
+        del account, name, interval, count
+        return None
 
     def must_unseal(self) -> None:
         """See `StateStore.must_unseal`."""

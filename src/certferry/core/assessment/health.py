@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from certferry.core.assessment.notices import OF_ALL, REFUSED, Notice, Subject, Topic
 from certferry.core.certificates.certificate import Certificate
 from certferry.core.certificates.lineage import Version, Versions, is_in_progress, version_for
+from certferry.core.desired.certificate import Kind
 from certferry.core.observed import observation
 from certferry.core.observed.records import LastRun
 from certferry.core.planning.plan import Action
@@ -52,11 +53,18 @@ class Sighting:
 
 @dataclass(frozen=True, slots=True)
 class Sighted:
-    """What the last pass of a run observed of a lineage; `receivers` are some of its `places`."""
+    """What the last pass of a run observed of a lineage; `receivers` are some of its `places`, or
+    all that it was to observe.
+    """
 
     places: tuple[Sighting, ...] = ()
     unread: tuple[str, ...] = ()
     receivers: tuple[Place, ...] = ()
+    only_receivers: bool = False
+
+    def leaves_open(self, target: str) -> bool:
+        """Return whether what is at a target's places is as it was known before."""
+        return target in self.unread or (self.only_receivers and not Kind(target).is_receiver)
 
 
 def sighted(lineage: str, observed: observation.Observation, now: datetime) -> Sighted:
@@ -106,7 +114,7 @@ def after_run(before: Sequence[Sighting], seen: Mapping[str, Sighted]) -> tuple[
     after = {
         one.place: one
         for one in before
-        if one.lineage not in seen or one.target in seen[one.lineage].unread
+        if one.lineage not in seen or seen[one.lineage].leaves_open(one.target)
     }
     for last in seen.values():
         after |= {one.place: _joined(known.get(one.place), one) for one in last.places}

@@ -173,6 +173,15 @@ def status_of(
     return replace(status, standing=_standing_of(status, now))
 
 
+def without_renewal(status: LineageStatus, why: Problem) -> LineageStatus:
+    """Return how a lineage stands that another host renews."""
+    standing = Standing.VALID if status.standing is Standing.DUE else status.standing
+    notice = Concern(why, Subject(status.lineage))
+    return replace(
+        status, reason=None, renew_at=None, standing=standing, notices=(notice, *status.notices)
+    )
+
+
 def _notices(
     lineage: str,
     observed: observation.Observation,

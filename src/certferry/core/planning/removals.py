@@ -17,7 +17,11 @@ from certferry.core.reasons import Reason, ReasonCode, wait_for
 from certferry.text import Text
 
 MOST_SUPERSEDED, MOST_UNMANAGED = 20, 50
-"""Copies that one run removes: of a lineage, and of what nothing uses in an account."""
+"""Copies that one run removes: of a lineage, and of what nothing uses in an account. One host works
+on a lineage at a time, so hosts that share a state remove no more of it; of what nothing uses, each
+host's run may remove as many: the limit gives an operator time to see what a run removed, and each
+run reports it.
+"""
 
 
 def in_one_run(steps: Iterable[Retire]) -> tuple[tuple[Retire, ...], Counter[str]]:

@@ -27,6 +27,7 @@ from certferry.ports.state import Lease, StateStore
 from certferry.problem import Problem
 from certferry.text import Quoted, Text
 from certferry_sandbox.testing.certificates import make_bundle
+from certferry_sandbox.testing.contracts.state_declarations import DeclarationsContract
 from certferry_sandbox.testing.contracts.state_deployments import (
     HistoryContract,
     OrderLogContract,
@@ -423,6 +424,7 @@ class StateStoreContract(
     SightingsContract,
     HistoryContract,
     HostsContract,
+    DeclarationsContract,
 ):
     """Every promise of the port.
 

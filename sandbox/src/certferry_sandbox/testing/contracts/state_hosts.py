@@ -15,7 +15,7 @@ HOUR = timedelta(hours=1)
 
 
 class HostsContract:
-    """Receivers, notes of a host, and runs: `elsewhere` is the same state on another host."""
+    """Receivers, notes of a host, runs, paces: `elsewhere` is the same state on another host."""
 
     def test_rollouts_of_receivers_are_their_hosts(
         self, store: StateStore, elsewhere: StateStore
@@ -60,6 +60,22 @@ class HostsContract:
         assert "here" == store.update_host_note("[metrics]", "steps", lambda said: said)
         assert "all" == elsewhere.account_note("[metrics]", "steps")
 
+    def test_reserved_requests(
+        self, store: StateStore, other: StateStore, elsewhere: StateStore
+    ) -> None:
+        """Each follows all that were reserved before, by any process of any host; those of another
+        account or service are apart. Where one host alone has the state, none are reserved.
+        """
+        reservers = [store, elsewhere, other, elsewhere]
+        ahead = [one.reserve("qiniu", "https://api", HOUR, 2) for one in reservers]
+        others = [one.reserve("qiniu", "https://fusion", HOUR, 1) for one in reservers[:2]]
+        another = elsewhere.reserve("other", "https://api", HOUR, 1)
+
+        if None in ahead:
+            assert {None} == {*ahead, *others, another}
+        else:
+            assert [0, 2, 4, 6, 0, 1, 0] == [in_hours(one) for one in (*ahead, *others, another)]
+
     def test_runs_of_a_host(self, store: StateStore, elsewhere: StateStore) -> None:
         """A healthy host hides no other; a run that did not end is reported on its own host."""
         store.save_run(NOW, succeeded=True)
@@ -72,3 +88,9 @@ class HostsContract:
         assert () == store.unended_runs()
         store.end_run(store.begin_run(NOW))
         assert 1 == killed.number
+
+
+def in_hours(time: timedelta | None) -> int:
+    """Return how many hours a time is, to the nearest: a test takes less than half of one."""
+    assert time is not None
+    return round(time / HOUR)

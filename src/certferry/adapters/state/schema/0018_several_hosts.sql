@@ -8,7 +8,8 @@ ALTER TABLE host ADD COLUMN release TEXT;
 ALTER TABLE host ADD COLUMN seen_at TEXT;
 ALTER TABLE host ADD COLUMN clock_ahead INTEGER;
 
--- What a lineage was declared as, and when a host first had it like this; what each host has now.
+-- What a lineage was declared as, and when a host first had it like this; what each host has now, by
+-- which of its files.
 
 CREATE TABLE declaration (
     lineage TEXT NOT NULL,
@@ -22,8 +23,11 @@ CREATE TABLE host_declaration (
     lineage TEXT NOT NULL,
     digest TEXT NOT NULL,
     since TEXT NOT NULL,
+    file TEXT NOT NULL,
     PRIMARY KEY (host, lineage)
 );
+
+CREATE INDEX host_declaration_lineage ON host_declaration (lineage);
 
 -- Until when the calls to an account are taken, by the database's clock.
 

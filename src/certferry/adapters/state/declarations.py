@@ -1,0 +1,124 @@
+"""What the files of hosts declare, by the database's clock."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+
+from certferry.adapters.state.columns import MOMENT, to_moment
+from certferry.adapters.state.database import Reader, Row, Table, Tables, Transaction
+from certferry.core.desired.declaration import Declaration
+
+_DECLARATIONS = Table("host_declaration", Declaration, since=MOMENT, first_seen_at=MOMENT)
+_DECLARED = (
+    "SELECT host, lineage, digest, since, first_seen_at FROM host_declaration"
+    " JOIN declaration USING (lineage, digest) WHERE lineage IN"
+)
+_SEEN = "SELECT lineage, digest, first_seen_at FROM declaration WHERE lineage IN"
+_OF_HOST = "SELECT lineage, digest, file FROM host_declaration WHERE host = ?"
+_SUPERSEDED = (
+    "SELECT DISTINCT mine.lineage FROM host_declaration AS mine"
+    " JOIN declaration AS old ON old.lineage = mine.lineage AND old.digest = mine.digest"
+    " JOIN declaration AS newer ON newer.lineage = mine.lineage AND newer.digest <> mine.digest"
+    " AND newer.first_seen_at >= old.first_seen_at WHERE mine.host = ?"
+)
+_AT_ONCE = 200
+"""Rows that a statement writes or lineages that it asks for."""
+
+
+class DeclarationTables(Tables):
+    """See `DeclarationStore`."""
+
+    def declare(
+        self, digests: Mapping[str, str], file: str, is_gone: Callable[[str], bool]
+    ) -> None:
+        """See `DeclarationStore.declare`. Where nothing has changed, it only reads."""
+        changes = partial(_changes, digests, file, is_gone)
+
+        def write(transaction: Transaction) -> None:
+            new, gone = changes(transaction.rows(_OF_HOST, self.host))
+            for lineage in gone:
+                transaction.remove("host_declaration", host=self.host, lineage=lineage)
+            for some in _batches(new):
+                self._add(transaction, {lineage: digests[lineage] for lineage in some}, file)
+
+        if any(changes(self._database.rows(_OF_HOST, self.host))):
+            self._database.run(write)
+
+    def _add(self, transaction: Transaction, digests: Mapping[str, str], file: str) -> None:
+        clock = self._database.dialect.clock
+        rows = ", ".join([f"(?, ?, {clock})"] * len(digests))
+        transaction.execute(
+            f"INSERT INTO declaration (lineage, digest, first_seen_at) VALUES {rows}"  # noqa: S608 - a dialect's constant
+            " ON CONFLICT (lineage, digest) DO NOTHING",
+            *(value for row in digests.items() for value in row),
+        )
+        rows = ", ".join([f"(?, ?, ?, ?, {clock})"] * len(digests))
+        transaction.execute(
+            "INSERT INTO host_declaration AS known (host, file, lineage, digest, since)"  # noqa: S608 - a dialect's constant
+            f" VALUES {rows} ON CONFLICT (host, lineage) DO UPDATE SET since = CASE WHEN"
+            " known.digest = excluded.digest THEN known.since ELSE excluded.since END,"
+            " digest = excluded.digest, file = excluded.file",
+            *(value for row in digests.items() for value in (self.host, file, *row)),
+        )
+
+    def contested(self, digests: Mapping[str, str]) -> tuple[Declaration, ...]:
+        """See `DeclarationStore.contested`."""
+        return self._database.read(partial(self._contested, digests))
+
+    def _contested(self, digests: Mapping[str, str], reader: Reader) -> tuple[Declaration, ...]:
+        own = {row["lineage"]: row["digest"] for row in reader.rows(_OF_HOST, self.host)}
+        new = {one: digest for one, digest in digests.items() if own.get(one) != digest}
+        old = {row["lineage"] for row in reader.rows(_SUPERSEDED, self.host)} & digests.keys()
+        found = [_DECLARATIONS.of_row(row) for row in _among(reader, _DECLARED, old | new.keys())]
+        others = [one for one in found if one.host != self.host or one.lineage not in new]
+        return (*others, *self._as_if_declared(reader, new))
+
+    def _as_if_declared(self, reader: Reader, new: Mapping[str, str]) -> Iterator[Declaration]:
+        """Yield how this host's declarations would stand if they were stored now."""
+        seen = {
+            (row["lineage"], row["digest"]): to_moment(row["first_seen_at"])
+            for row in _among(reader, _SEEN, new)
+        }
+        [row] = reader.rows(f"SELECT {self._database.dialect.clock} AS now")
+        now = to_moment(row["now"])
+        for lineage, digest in new.items():
+            first = seen.get((lineage, digest), now)
+            yield Declaration(lineage, self.host, digest, now, first)
+
+    def declared_among(
+        self, lineages: Collection[str], besides: str = ""
+    ) -> Mapping[str, tuple[str, ...]]:
+        """See `DeclarationStore.declared_among`."""
+        query = "SELECT host, file, lineage FROM host_declaration WHERE lineage IN"
+        hosts = defaultdict[str, set[str]](set)
+        for row in _among(self._database, query, lineages):
+            if (row["host"], row["file"]) != (self.host, besides):
+                hosts[row["lineage"]].add(row["host"])
+        return {lineage: tuple(sorted(found)) for lineage, found in hosts.items()}
+
+    def declaring_hosts(self) -> tuple[str, ...]:
+        """See `DeclarationStore.declaring_hosts`."""
+        rows = self._database.rows("SELECT DISTINCT host FROM host_declaration ORDER BY host")
+        return tuple(row["host"] for row in rows)
+
+
+def _changes(
+    digests: Mapping[str, str], file: str, is_gone: Callable[[str], bool], stored: Iterable[Row]
+) -> tuple[list[str], list[str]]:
+    """Return the lineages that a host's file declares anew, and those that no file of it does."""
+    known = {row["lineage"]: (row["digest"], row["file"]) for row in stored}
+    new = [one for one, digest in digests.items() if known.get(one) != (digest, file)]
+    left = known.keys() - digests.keys()
+    return new, [one for one in left if known[one][1] == file or is_gone(known[one][1])]
+
+
+def _among(reader: Reader, query: str, lineages: Iterable[str]) -> Iterator[Row]:
+    for some in _batches(sorted(lineages)):
+        yield from reader.rows(f"{query} ({', '.join('?' * len(some))})", *some)
+
+
+def _batches(lineages: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(lineages), _AT_ONCE):
+        yield lineages[start : start + _AT_ONCE]

@@ -1,0 +1,176 @@
+"""A host of a fleet, as a process: it makes runs over a state that several hosts share, each run in
+a process of its own that another process may kill, freeze or cut off at any moment.
+
+Usage: python -m tests.acceptance.fleet_host URL HOST LEASE_SECONDS LOG
+For each line that it reads, the path of a configuration, it begins a run and prints its process's
+number, and how it ended when it has. What a run does is in LOG before it is done.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import requests.adapters
+
+from certferry.adapters.state.postgresql import PostgresqlDatabase
+from certferry.adapters.state.sealing import Sealing
+from certferry.adapters.state.shared_leases import SharedState
+from certferry.config.load import load
+from certferry.core.planning.report import SyncReport
+from certferry.core.secret import Secret
+from certferry.ports.state import Lease, StateStore
+from certferry.reconcile.reconciler import Reconciler
+from certferry.reconcile.run import Ports, Run, WaitLimit
+from certferry.wiring.settings import ADAPTERS
+from certferry.wiring.workspace import Workspace
+from certferry_sandbox.testing.interruptions import Altered
+
+AT_ONCE = 5
+"""Orders of one host: Pebble takes twenty (`certferry_sandbox.pebble`) of four hosts."""
+
+KEY = "FLEET_KEY"
+"""The variable with the key of the state."""
+
+_send = requests.adapters.HTTPAdapter.send
+
+
+class Diary:
+    """What a process does, each line before it is done: when, in which thread, and what."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def note(self, what: str, about: str) -> None:
+        line = [os.getpid(), threading.get_ident(), time.monotonic(), what, about]
+        with self._path.open("a") as lines:
+            lines.write(json.dumps(line) + "\n")
+
+    def watch_requests(self) -> None:
+        """Note each request that the HTTP library sends, from any caller."""
+
+        def send(adapter: Any, request: Any, *args: Any, **named: Any) -> Any:
+            self.note(request.method, request.url)
+            return _send(adapter, request, *args, **named)
+
+        requests.adapters.HTTPAdapter.send = send  # type: ignore[assignment, method-assign]  # the library's
+
+
+class WatchedState(SharedState):
+    """The state of several hosts; the diary has each lease that was taken."""
+
+    diary: Diary
+
+    def acquire(self, lineage: str, now: datetime) -> Lease:
+        """See `LeaseStore.acquire`."""
+        lease = super().acquire(lineage, now)
+        self.diary.note("lease", lineage)
+        return lease
+
+
+@dataclass(eq=False)
+class FleetWorkspace(Workspace):
+    """A workspace whose state is given."""
+
+    shared: StateStore | None = None
+
+    @property
+    def state(self) -> StateStore:
+        """What certferry remembers."""
+        assert self.shared is not None
+        return self.shared
+
+    def connect(self, run: Run) -> Ports:
+        """Connect a run's ports; no more orders are in flight than Pebble takes."""
+        ports = super().connect(run)
+        turns = threading.BoundedSemaphore(AT_ONCE)
+        issuer: Any = ports.issuer
+
+        def issue(*args: Any) -> Any:
+            with turns:
+                return issuer.issue(*args)
+
+        limited: Any = Altered(issuer, issue=issue)
+        return replace(ports, issuer=limited)
+
+
+@dataclass(frozen=True, slots=True)
+class FleetHost:
+    """What a host is started with."""
+
+    url: str
+    name: str
+    lease: timedelta
+    diary: Diary
+
+    @contextmanager
+    def state(self) -> Iterator[StateStore]:
+        """Open the shared state."""
+        database = PostgresqlDatabase(self.url)
+        state = WatchedState(database, Sealing(Secret(os.environ[KEY])), self.name, self.lease)
+        state.diary = self.diary
+        with closing(state):
+            yield state
+
+    def run(self, config: Path, environ: Mapping[str, str]) -> SyncReport:
+        """Make one run to its end, as `certferry sync` does."""
+        settings = load(config, environ, ADAPTERS)
+        with self.state() as state, FleetWorkspace(settings, shared=state) as workspace:
+            run = Run(self.name)
+
+            def sync() -> SyncReport:
+                engine = Reconciler(workspace.connect(run))
+                return engine.sync(workspace.certificates, WaitLimit(), scheduled=True)
+
+            return workspace.notifications(run).notify_of(sync, is_whole=True)
+
+
+def is_well(report: SyncReport, diary: Diary) -> bool:
+    """Return whether a run left nothing to do, and note what went wrong."""
+    for lineage in report.lineages:
+        for step in lineage.outcomes:
+            if step.outcome.name not in {"DONE", "UNCHANGED"}:
+                diary.note(step.outcome.name, f"{lineage.lineage}: {step.detail}")
+    if report.problem is not None:
+        diary.note("problem", str(report.problem))
+    return report.ok and report.complete
+
+
+def main() -> None:
+    """Serve: a run for each line."""
+    url, name, lease, log = sys.argv[1:]
+    diary = Diary(Path(log))
+    host = FleetHost(url, name, timedelta(seconds=float(lease)), diary)
+    diary.watch_requests()
+    for line in sys.stdin:
+        number = os.fork()
+        if not number:
+            code = 2
+            try:
+                code = 0 if is_well(host.run(Path(line.strip()), os.environ), diary) else 1
+            except BaseException as problem:  # noqa: BLE001 - the test reads it
+                diary.note("died", repr(problem))
+            finally:
+                os._exit(code)
+        say(number)
+        _, status = os.waitpid(number, 0)
+        say(os.waitstatus_to_exitcode(status))
+
+
+def say(number: int) -> None:
+    """Answer with a number."""
+    sys.stdout.write(f"{number}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

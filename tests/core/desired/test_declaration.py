@@ -1,0 +1,177 @@
+"""The digest of what hosts declare, and whose declaration counts."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from certferry.core.certificates.certificate import KeyType
+from certferry.core.desired import certificate as desired
+from certferry.core.desired.certificate import DesiredCertificate, DesiredDeployment
+from certferry.core.desired.declaration import TOLERATED, Declaration, digest_of, outdated
+from tests.core.strategies import NOW, certificate, hostnames
+
+PROGRAM = desired.Program(("reload",), "/etc", timedelta(seconds=60))
+HTTPS = desired.DesiredHttps(force_https=True, http2=False, tls_versions=("TLSv1.2", "TLSv1.3"))
+CDN = DesiredDeployment(
+    "qiniu",
+    ("img.example.com", "b.example.com"),
+    desired.Kind.CDN,
+    HTTPS,
+    globs=("*.img.example.com", ".b.example.com"),
+    exclude=("c.example.com", "d.example.com"),
+)
+IMG = DesiredCertificate(
+    "img",
+    ("img.example.com", "b.example.com", "*.example.com"),
+    "dnspod",
+    deployments=(CDN, DesiredDeployment("other")),
+    issuance=desired.Issuance(("short", "classic"), (desired.Authority("le", "https://le/"),)),
+)
+FILES = desired.PemFiles("/etc/fullchain.pem", "/etc/privkey.pem")
+
+OTHERWISE: dict[type[Any], dict[str, object]] = {
+    DesiredCertificate: {
+        "lineage": "api",
+        "names": ("img.example.com",),
+        "dns": "alidns",
+        "key_type": KeyType.RSA2048,
+        "deployments": (),
+        "files": FILES,
+        "dns_zones": (("example.com", "dnspod"),),
+        "issuance": desired.Issuance(),
+    },
+    DesiredDeployment: {
+        "target": "qiniu-2",
+        "domains": None,
+        "kind": desired.Kind("pili"),
+        "https": desired.DesiredHttps(),
+        "retire": desired.Retirement.NEVER,
+        "drift": desired.DriftPolicy.WARN,
+        "on_failure": desired.OnFailure.ROLLBACK,
+        "globs": (),
+        "exclude": (),
+    },
+    desired.DesiredHttps: {"force_https": False, "http2": True, "tls_versions": ("TLSv1.3",)},
+    desired.Issuance: {
+        "profiles": ("classic", "short"),
+        "authorities": (desired.Authority("le", "https://other/"),),
+        "reuse_key": True,
+        "dns_persist": True,
+    },
+}
+"""Of each type that is declared, another value for each field that changes what is done."""
+
+HOSTS_OWN = {
+    DesiredCertificate: {"offered", "offered_fullchain", "offered_issuer_end"},
+    DesiredDeployment: {"delivery"},
+}
+"""Fields that say what a host found, or what it does for itself."""
+
+
+def _with(changed: object) -> DesiredCertificate:
+    match changed:
+        case DesiredCertificate():
+            return changed
+        case desired.Issuance():
+            return replace(IMG, issuance=changed)
+        case desired.DesiredHttps():
+            changed = replace(CDN, https=changed)
+    assert isinstance(changed, DesiredDeployment)
+    return replace(IMG, deployments=(changed, *IMG.deployments[1:]))
+
+
+@pytest.mark.parametrize(
+    ("whole", "name"),
+    [
+        (whole, field.name)
+        for whole in (IMG, CDN, HTTPS, IMG.issuance)
+        for field in fields(whole)
+        if field.name not in HOSTS_OWN.get(type(whole), ())
+    ],
+    ids=lambda one: one if isinstance(one, str) else type(one).__name__,
+)
+def test_every_field_that_changes_what_is_done(whole: Any, name: str) -> None:
+    """Changes the digest: a field that is new here needs a line above."""
+    other = replace(whole, **{name: OTHERWISE[type(whole)][name]})
+    assert digest_of(IMG) != digest_of(_with(other))
+
+
+def test_what_belongs_to_a_host_changes_nothing() -> None:
+    """Receivers, the paths of a source, what was read from it, and what a CA is called."""
+    files = desired.delivered(desired.FileDelivery("/etc/tls", reload=PROGRAM))
+    command = desired.delivered(desired.CommandDelivery("push", PROGRAM))
+    assert digest_of(IMG) == digest_of(replace(IMG, deployments=(files, *IMG.deployments, command)))
+    named = replace(IMG.issuance, authorities=(desired.Authority("other", "https://le/"),))
+    assert digest_of(IMG) == digest_of(replace(IMG, issuance=named))
+
+    imported = replace(IMG, files=FILES, names=())
+    read = replace(imported, names=IMG.names, offered=certificate(), offered_fullchain="aa")
+    elsewhere = replace(imported, files=desired.PemFiles("/opt/a.pem", "/opt/b.pem"))
+    assert {digest_of(imported)} == {digest_of(read), digest_of(elsewhere)}
+
+
+@given(st.data(), st.lists(hostnames, min_size=1, unique=True))
+def test_equal_meaning(data: st.DataObject, names: list[str]) -> None:
+    """Equal digests: of the names only the first has a place, of domains and patterns none."""
+    first, *others = names
+
+    def mixed(values: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(data.draw(st.permutations(values)))
+
+    cdn = replace(CDN, domains=tuple(names), globs=tuple(names), exclude=tuple(names))
+    tls = replace(HTTPS, tls_versions=mixed(HTTPS.tls_versions or ()))
+    other = replace(
+        cdn,
+        domains=mixed(cdn.domains or ()),
+        globs=mixed(cdn.globs),
+        exclude=mixed(cdn.exclude),
+        https=tls,
+    )
+    same = replace(IMG, names=(first, *mixed(tuple(others))), deployments=(other,))
+    assert digest_of(replace(IMG, names=tuple(names), deployments=(cdn,))) == digest_of(same)
+    if others:
+        moved = replace(same, names=(*same.names[1:], first))
+        assert digest_of(moved) != digest_of(same)
+
+
+def test_digest_of_every_release() -> None:
+    """Hosts of two releases agree: a field may be new or move, and none may be called otherwise."""
+    assert "8c208f58f162384c" == digest_of(IMG)[:16]
+    assert "fb68f15f5da7f837" == digest_of(DesiredCertificate("img", ("img.example.com",)))[:16]
+
+
+HOSTS = ("web-1", "web-2", "web-3")
+DIGESTS = ("a", "b", "c")
+moments = st.integers(0, 5).map(lambda hours: NOW + timedelta(hours=hours))
+
+
+@given(
+    st.dictionaries(st.sampled_from(HOSTS), st.tuples(st.sampled_from(DIGESTS), moments)),
+    st.fixed_dictionaries(dict.fromkeys(DIGESTS, moments)),
+)
+def test_whose_declaration_counts(found: dict[str, tuple[str, Any]], seen: dict[str, Any]) -> None:
+    """That of exactly one digest: of the one that was first seen last, on all hosts that have it;
+    every other host knows them, and since when.
+    """
+    declared = [
+        Declaration("img", host, digest, max(since, seen[digest]), seen[digest])
+        for host, (digest, since) in found.items()
+    ]
+    old = {host: outdated(declared, host).get("img") for host in found}
+    in_force = {found[host][0] for host, one in old.items() if one is None}
+    assert bool(found) == len(in_force)
+    for one in declared:
+        known = old[one.host]
+        if known is not None:
+            (newest,) = in_force
+            assert {host for host in found if found[host][0] == newest} == {*known.hosts}
+            assert seen[newest] >= one.first_seen_at
+            assert known.since == max(one.since, seen[newest])
+            assert known.is_tolerated(known.since)
+            assert not known.is_tolerated(known.since + TOLERATED)

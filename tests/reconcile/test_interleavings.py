@@ -1,0 +1,307 @@
+"""The law, of two hosts with one state: whatever order a scheduler chooses for the calls of both,
+wherever one of them is killed or stands still for longer than its leases last, they end as one host
+would.
+
+Each run is a thread that stops before each call to anybody (the state, the CA, the CDN, the DNS
+service) until the scheduler lets exactly one of them go on.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from heapq import heappop, heappush
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from certferry.adapters.state.connect import connect
+from certferry.adapters.state.shared_leases import LENGTH
+from certferry.core.certificates.certificate import CertificateBundle
+from certferry.core.certificates.lineage import label_of
+from certferry.core.planning.rollouts import Claims
+from certferry.ports.state import StateStore
+from certferry.reconcile.reconciler import LineageReconciler
+from certferry.reconcile.run import Ports, history_keeper
+from certferry_sandbox.testing.interruptions import Altered, Killed, Life, Port
+from certferry_sandbox.testing.memory_issuer import MemoryIssuer
+from tests.reconcile.model import MOMENT, ModelWorld
+from tests.support.postgresql import KEY, Postgresql
+from tests.support.tiers import examples
+
+HOSTS = ("web-1", "web-2")
+LINEAGES = ("img", "static")
+MOST_CALLS = 20_000
+
+
+class Engine:
+    """One host's run, stopped before each of its calls until `step`. `due` is when it goes on,
+    while it waits.
+    """
+
+    def __init__(self, host: str, state: StateStore) -> None:
+        self.host = host
+        self.state = state
+        self.due: datetime | None = None
+        self.calls_of_state = 0
+        self.is_over = self.is_killed = False
+        self._problem: BaseException | None = None
+        self._may_go, self._has_stopped = threading.Semaphore(0), threading.Semaphore(0)
+
+    def begin(self, work: Callable[[Engine], None]) -> None:
+        """Begin the run; return when it stands before its first call."""
+
+        def live() -> None:
+            try:
+                self.stop()
+                work(self)
+            except Killed:
+                pass
+            except BaseException as problem:  # noqa: BLE001 - raised in the test's own thread
+                self._problem = problem
+            self.is_over = True
+            self._has_stopped.release()
+
+        threading.Thread(target=live, daemon=True).start()
+        self._has_stopped.acquire()
+
+    def step(self) -> None:
+        """Let it make the call before which it stands, and stop before the next."""
+        self._may_go.release()
+        self._has_stopped.acquire()
+        if self._problem is not None:
+            raise self._problem
+
+    def kill(self) -> None:
+        """End it where it stands: nothing of it is carried out any more."""
+        self.is_killed = True
+        self.step()
+
+    def stop(self) -> None:
+        """Stand before a call."""
+        if not self.is_killed:
+            self._has_stopped.release()
+            self._may_go.acquire()
+        if self.is_killed:
+            raise Killed
+
+    def wait_until(self, moment: datetime) -> None:
+        """Do nothing until then, by the scheduler's clock."""
+        self.due = moment
+        self.stop()
+        self.due = None
+
+
+@dataclass(frozen=True, slots=True)
+class Calls:
+    """The fate of the calls to one port of a run: each is a step of it."""
+
+    engine: Engine
+    of_state: bool = False
+
+    def before(self) -> None:
+        """See `Fate.before`."""
+        self.engine.stop()
+        self.engine.calls_of_state += self.of_state
+
+    def after(self) -> None:
+        """See `Fate.after`."""
+
+
+class SharedWorld(ModelWorld):
+    """The model world, with a state in PostgreSQL, and each host's runs."""
+
+    def __init__(self, url: str, server: Postgresql, database: str) -> None:
+        super().__init__(processing=timedelta(minutes=1), lags=(timedelta(0), timedelta(minutes=1)))
+        self._url, self._server, self._database = url, server, database
+        self.opened = ExitStack()
+        self.own = self.open_state("test")
+        self.state: Any = self.own
+        self.issuer = MemoryIssuer(self.own, self.now)
+        self.declared = [
+            self.desired(f"{name}.example.com", names=(f"{name}.example.com",), lineage=name)
+            for name in LINEAGES
+        ]
+        for name in LINEAGES:
+            self.cdn.add_domain(f"{name}.example.com")
+        self.claims = Claims(self.declared)
+        self._expiries: list[tuple[datetime, str]] = []
+
+    def open_state(self, host: str) -> StateStore:
+        """Open the state as a host does."""
+        return self.opened.enter_context(closing(connect(self._url, KEY, host=host)))
+
+    def ports(self, process: str, life: Life | None = None) -> Ports:
+        """Connect the ports of a run that nothing disturbs."""
+        return self._connected(process, self.own, self.cdn, self.dns)
+
+    def begin(self, host: str) -> Engine:
+        """Begin a run on a host."""
+        engine = Engine(host, self.open_state(host))
+        state: Any = Port(engine.state, Calls(engine, of_state=True))
+        cdn: Any = Port(Altered(self.cdn, upload=partial(self._upload, engine)), Calls(engine))
+        dns: Any = Port(self.dns, Calls(engine))
+
+        def work(engine: Engine) -> None:
+            ports = self._connected(host, state, cdn, dns)
+            runs = [LineageReconciler(desired, ports) for desired in self.declared]
+            due = [(self.clock, number) for number in range(len(runs))]
+            while due:
+                moment, number = heappop(due)
+                if moment > self.clock:
+                    engine.wait_until(moment)
+                waiting = runs[number].reconcile()
+                if waiting is not None:
+                    heappush(due, (waiting.until, number))
+
+        engine.begin(work)
+        return engine
+
+    def _upload(self, engine: Engine, lineage: str, bundle: CertificateBundle) -> str:
+        """Upload as Qiniu's adapter does: look into the list, then send, in two calls; what is sent
+        twice is there twice (docs/facts/qiniu.md §4.1).
+        """
+        label = label_of(lineage, bundle.certificate.fingerprint)
+        if label in self.cdn.remote_labels:
+            return self.cdn.upload(lineage, bundle)  # finds it
+        engine.stop()
+        self.cdn.uploads += 1
+        return self.cdn.put(label, bundle)
+
+    def _connected(self, host: str, state: Any, cdn: Any, dns: Any) -> Ports:
+        return Ports(
+            issuer=self.issuer.seen_by(state),
+            source=self.source,
+            dns={"dnspod": dns},
+            targets={"qiniu": cdn},
+            receiver=self.receivers.receiver,
+            probe=cdn,
+            state=state,
+            now=self.now,
+            progress=history_keeper(state, self.now, host),
+            claims=self.claims,
+        )
+
+    def run_calmly(self) -> None:
+        """Make a run that nothing disturbs."""
+        self.pass_to_the_end(
+            *(LineageReconciler(desired, self.ports("calm")) for desired in self.declared)
+        )
+        self.pass_time(MOMENT)
+
+    def lapse(self, engine: Engine) -> None:
+        """End an engine's leases when they have lasted their time, unless it renews them."""
+        self._expiries.append((self.clock + LENGTH, engine.host))
+
+    def interleave(self, engines: list[Engine], events: Sequence[Event], turns: list[int]) -> None:
+        """Let both runs make their calls, now the one, now the other, by turns of so many calls; at
+        the end each call is a turn.
+        """
+        order = (number % 2 for number, turn in enumerate(turns) for _ in range(turn))
+        chosen = itertools.chain(order, itertools.cycle((0, 1)))
+        left = {host: [one for one in events if one.host == host] for host in HOSTS}
+        for _ in range(MOST_CALLS):
+            self._expire()
+            living = [engine for engine in engines if not engine.is_over]
+            if not living:
+                return
+            ready = [one for one in living if one.due is None or one.due <= self.clock]
+            if not ready:
+                moments = [one.due for one in living if one.due is not None]
+                self.clock = min([*moments, *(moment for moment, _ in self._expiries)])
+                continue
+            wanted = engines[next(chosen)]
+            engine = wanted if wanted in ready else ready[0]
+            engine.step()
+            self.pass_time(MOMENT)
+            self._strike(engine, engines, left[engine.host])
+        raise AssertionError("it waits for ever")
+
+    def _strike(self, engine: Engine, engines: list[Engine], events: list[Event]) -> None:
+        if engine.is_over or not events or engine.calls_of_state < events[0].calls:
+            return
+        event = events.pop(0)
+        self.lapse(engine)
+        if event.is_kill:
+            engine.kill()
+            engines[engines.index(engine)] = self.begin(engine.host)
+        else:
+            engine.due = max(engine.due or self.clock, self.clock + 2 * LENGTH)
+
+    def _expire(self) -> None:
+        for moment, host in [one for one in self._expiries if one[0] <= self.clock]:
+            self._expiries.remove((moment, host))
+            lapsed = f"UPDATE lease SET until = '2000' WHERE holder LIKE '{host}/%'"  # noqa: S608 - a constant
+            self._server.ask(lapsed, self._database)
+
+    def must_be_well(self) -> None:
+        """Check the law, after a run that nothing disturbed."""
+        assert [] == self.cdn.broken
+        for name in LINEAGES:
+            assert [] == self.dns.values(f"_acme-challenge.{name}.example.com")
+        for desired in self.declared:
+            assert self.plan(desired).is_settled
+        versions = {name: self.own.versions(name) for name in LINEAGES}
+        assert self.issuer.issued == sum(map(len, versions.values()))
+        assert self.cdn.uploads == len(self.cdn.ever_uploaded) == self.issuer.issued
+        for name, found in versions.items():
+            [served, *_] = self.cdn.served([f"{name}.example.com"])[f"{name}.example.com"]
+            assert found[0].certificate.fingerprint == served.fingerprint
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What befalls a host's run after so many of its calls to the state: it is killed, and begun
+    anew, or it stands still for twice the length of its leases.
+    """
+
+    host: str
+    calls: int
+    is_kill: bool
+
+
+@contextmanager
+def shared_world(server: Postgresql) -> Iterator[SharedWorld]:
+    """Open a world with a state of its own."""
+    database = server.new_state()
+    world = SharedWorld(server.url(database), server, database)
+    try:
+        with world.opened:
+            yield world
+    finally:
+        server.ask(f"DROP DATABASE {database} WITH (FORCE)")
+
+
+events = st.lists(
+    st.builds(Event, st.sampled_from(HOSTS), st.integers(1, 120), st.booleans()), max_size=3
+)
+
+
+@settings(
+    max_examples=examples(200, 20), suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    turns=st.lists(st.integers(1, 4) | st.integers(1, 60), max_size=40),
+    renews=st.booleans(),
+    befalls=events,
+)
+def test_any_order_of_two_hosts_calls(
+    postgresql: Postgresql, turns: list[int], befalls: list[Event], *, renews: bool
+) -> None:
+    """One certificate for each lineage, uploaded once and served; nothing that is in use is
+    removed, no record is left.
+    """
+    with shared_world(postgresql) as world:
+        if renews:
+            world.run_calmly()
+            world.pass_time(timedelta(days=61))
+        world.interleave([world.begin(host) for host in HOSTS], befalls, turns)
+        world.run_calmly()
+        assert (2 if renews else 1) * len(LINEAGES) == world.issuer.issued
+        world.must_be_well()

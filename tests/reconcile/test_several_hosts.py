@@ -1,0 +1,250 @@
+"""Hosts with files of their own that share a state in PostgreSQL: one issues, many install, and
+each leaves alone what another declares.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from certferry.adapters.receivers.files import FilesReceiver
+from certferry.adapters.state.connect import connect
+from certferry.core.desired.certificate import (
+    Delivery,
+    DesiredCertificate,
+    FileDelivery,
+    Program,
+    Retirement,
+    delivered,
+)
+from certferry.core.desired.declaration import digest_of, outdated
+from certferry.core.planning.plan import Weight
+from certferry.core.planning.planner import Issuing
+from certferry.core.planning.report import Outcome, StepOutcome, SyncReport
+from certferry.core.planning.rollouts import Claims
+from certferry.core.secret import Secret
+from certferry.errors import DeclarationOutdated
+from certferry.ports.state import AcmeOrder, ChallengeRecord, StateStore
+from certferry.reconcile.issue import sweep_ownerless
+from certferry.reconcile.reconciler import LineageReconciler
+from certferry.reconcile.run import Ports
+from certferry.reconcile.status import plans_of
+from tests.reconcile.model import ModelWorld
+from tests.support.postgresql import KEY, Postgresql
+
+IMG = "img.example.com"
+TICK = 0.002
+"""Seconds after which the database's clock shows another moment."""
+
+
+@dataclass
+class Host:
+    """A host of a world with a CDN and a CA in memory, and its own directory."""
+
+    name: str
+    world: ModelWorld
+    state: StateStore
+    folder: Path
+    declared: tuple[DesiredCertificate, ...] = ()
+    outdated_for: timedelta = timedelta(0)
+
+    def ports(self) -> Ports:
+        """Connect a run, as a workspace does."""
+        digests = {one.lineage: digest_of(one) for one in self.declared}
+        self.state.declare(digests, "/etc/certferry.toml", lambda _: False)
+        time.sleep(TICK)
+        state: Any = self.state
+        since = self.world.now() - self.outdated_for  # the database's clock is the world's
+        found = outdated(state.contested(digests), self.name)
+        return replace(
+            self.world.ports(self.name),
+            issuer=self.world.issuer.seen_by(state),
+            state=state,
+            receiver=self._receiver,
+            claims=Claims(self.declared),
+            outdated={lineage: replace(one, since=since) for lineage, one in found.items()},
+        )
+
+    def _receiver(self, delivery: Delivery) -> FilesReceiver:
+        assert isinstance(delivery, FileDelivery)
+        return FilesReceiver(delivery, pause=lambda _: None)
+
+    @property
+    def directory(self) -> Path:
+        """Where its certificates are."""
+        return self.folder / "tls"
+
+    def files(self, *reload: str) -> FileDelivery:
+        """Its files, and what reloads them."""
+        program = Program(reload or ("touch", "reloaded"), str(self.folder), timedelta(minutes=1))
+        return FileDelivery(str(self.directory), reload=program)
+
+    def sync(self, *declared: DesiredCertificate, issuing: Issuing = Issuing.IF_DUE) -> SyncReport:
+        """Make a run of this file to the end."""
+        self.declared = declared or self.declared
+        ports = self.ports()
+        runs = [LineageReconciler(one, ports, issuing) for one in self.declared]
+        self.world.pass_to_the_end(*runs)
+        return SyncReport(tuple(one.report() for one in runs))
+
+    def fullchain(self) -> str:
+        """What the web server of this host would read."""
+        return (self.directory / "fullchain.pem").read_text()
+
+
+@pytest.fixture
+def hosts(postgresql: Postgresql, tmp_path: Path) -> Iterator[tuple[Host, Host]]:
+    """Two of them, which declare nothing yet."""
+    url, world = postgresql.url(postgresql.new_state()), ModelWorld()
+    world.cdn.add_domain(IMG)
+    with ExitStack() as opened:
+
+        def host(name: str) -> Host:
+            folder = tmp_path / name
+            folder.mkdir()
+            state = opened.enter_context(closing(connect(url, KEY, host=name)))
+            return Host(name, world, state, folder)
+
+        yield host("web-1"), host("web-2")
+
+
+def declared(host: Host, *, cdn: bool = True, **changes: Any) -> DesiredCertificate:
+    """One certificate for the CDN and for this host's files."""
+    one = host.world.desired()
+    deployments = one.deployments if cdn else ()
+    return replace(one, deployments=(*deployments, delivered(host.files())), **changes)
+
+
+def step(report: SyncReport, target: str | None = "files") -> StepOutcome:
+    """What became of one part of the only certificate."""
+    (found,) = (one for one in report.lineages[0].outcomes if one.target == target)
+    return found
+
+
+def test_one_issues_and_many_install(hosts: tuple[Host, Host]) -> None:
+    """Each host has the version in its files, reloaded by its own program, and its own record."""
+    first, second = hosts
+    assert first.sync(declared(first)).ok
+    assert second.sync(declared(second)).ok
+
+    assert 1 == first.world.issuer.issued
+    assert first.fullchain() == second.fullchain()
+    assert all((host.folder / "reloaded").exists() for host in hosts)
+    for host in hosts:
+        places = {(one.target, one.domain) for one in host.state.remembered("img").rollouts}
+        assert ("files", str(host.directory)) in places
+        assert Outcome.UNCHANGED is step(host.sync()).outcome
+
+
+def test_failure_of_one_host_hides_no_other(hosts: tuple[Host, Host]) -> None:
+    """It has its own record and pauses, and a host that is in order says nothing of it."""
+    first, second = hosts
+    broken = delivered(first.files("false"))
+    one = replace(declared(first), deployments=(*first.world.desired().deployments, broken))
+    assert Outcome.FAILED is step(first.sync(one)).outcome
+    assert second.sync(declared(second)).ok
+    assert Outcome.FAILED is step(first.sync()).outcome
+
+    (record,) = (r for r in first.state.remembered("img").rollouts if r.target == "files")
+    assert record.failed_at is not None
+    (record,) = (r for r in second.state.remembered("img").rollouts if r.target == "files")
+    assert record.failed_at is None
+
+
+def test_host_with_the_older_file_leaves_the_lineage_alone(hosts: tuple[Host, Host]) -> None:
+    """It orders nothing and binds nothing, says which host has another, and installs in its files
+    what is in force; after an hour that is a failure. With the same file it goes on.
+    """
+    first, second = hosts
+    names = (IMG,)
+    second.sync(declared(second, names=names))
+    first.sync(declared(first))
+    issued, bound = first.world.issuer.issued, first.world.cdn.bound_to(IMG)
+
+    report = second.sync()
+    assert report.ok
+    assert (issued, bound) == (
+        first.world.issuer.issued,
+        first.world.cdn.bound_to(IMG),
+    )
+    assert first.fullchain() == second.fullchain()
+    said = step(report, None)
+    assert (Outcome.UNCHANGED, True) == (said.outcome, said.left)
+    assert "web-1" in str(said.detail)
+    (plan,) = plans_of(second.ports(), second.declared)
+    assert [Weight.SKIPPED] == [one.weight for one in plan.findings]
+
+    second.outdated_for = timedelta(hours=2)
+    failed = step(second.sync(), None)
+    assert (None, Outcome.FAILED) == (failed.action, failed.outcome)
+    assert isinstance(failed.error, DeclarationOutdated)
+    assert first.sync().ok
+
+    assert second.sync(declared(second)).ok
+    assert issued == first.world.issuer.issued
+
+
+def test_host_that_comes_with_an_older_file_brings_nothing_back(
+    hosts: tuple[Host, Host],
+) -> None:
+    """What was in force before does not count again because another host has it now."""
+    first, second = hosts
+    first.sync(declared(first, names=(IMG,)))
+    first.sync(declared(first))
+    issued = first.world.issuer.issued
+
+    second.sync(declared(second, names=(IMG,)))
+    assert issued == first.world.issuer.issued
+    assert first.fullchain() == second.fullchain()
+
+
+def test_order_of_the_newer_file_is_left_alone(hosts: tuple[Host, Host]) -> None:
+    """A host with the older file drops no order for the names of the newer one."""
+    first, second = hosts
+    second.sync(declared(second, names=(IMG,)))
+    first.declared = (declared(first),)
+    now, names = first.world.now(), first.declared[0].names
+    with first.ports().lease("img") as lease:
+        order = AcmeOrder("img", "https://ca", "https://ca/1", names, Secret("key"), now)
+        first.state.save_order(lease, order)
+    assert second.sync().ok
+    assert order == first.state.order("img")
+
+
+def test_records_of_what_another_host_declares_are_not_swept(hosts: tuple[Host, Host]) -> None:
+    """They may be those of its order; once no host declares it, they are removed."""
+    first, second = hosts
+    first.declared, second.declared = (declared(first),), (declared(second, lineage="api"),)
+    first.ports()
+    name, now = f"_acme-challenge.{IMG}", first.world.now()
+    handle = first.world.dns.add_txt(name, "value")
+    first.state.save_challenge_record(ChallengeRecord("img", name, "value", now, handle))
+
+    sweep_ownerless(second.declared, second.ports())
+    assert ["value"] == first.world.challenge_values()
+
+    first.declared = (declared(first, lineage="api"),)
+    first.ports()
+    sweep_ownerless(second.declared, second.ports())
+    assert [] == first.world.challenge_values()
+
+
+def test_copies_of_what_another_host_declares_are_kept(hosts: tuple[Host, Host]) -> None:
+    """`all-unused` removes none of them, however many there are."""
+    first, second = hosts
+    kept = first.world.desired(retire=Retirement.NEVER)
+    for _ in range(4):
+        first.sync(kept, issuing=Issuing.ALWAYS)
+        first.world.pass_time(timedelta(days=1))
+    copies = set(first.world.cdn.remote_ids)
+    first.world.cdn.add_domain("api.example.com")
+    names, retire = ("api.example.com",), Retirement.ALL_UNUSED
+    assert second.sync(first.world.desired(names=names, retire=retire, lineage="api")).ok
+    assert copies < first.world.cdn.remote_ids

@@ -1,0 +1,120 @@
+"""What the files of several hosts declare, as a run stores and reports it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from certferry.adapters.state.connect import connect
+from certferry.config.load import load_text
+from certferry.config.model import Settings
+from certferry.core.certificates.lineage import Version
+from certferry.core.planning.report import SyncReport
+from certferry.errors import ConfigError
+from certferry.ports.state import StateStore
+from certferry.wiring.recorded import (
+    forget,
+    must_be_declared_nowhere,
+    outdated_in,
+    undeclared,
+    with_undeclared,
+)
+from certferry_sandbox.testing.certificates import make_bundle
+from tests.support.postgresql import KEY, Postgresql
+from tests.support.waiting import eventually
+
+NOW = datetime.now(UTC)
+
+
+@dataclass
+class Host:
+    """A host with one configuration file."""
+
+    state: StateStore
+    file: Path
+
+    def settings(self, *lineages: str, more: str = "") -> Settings:
+        """What the file says that declares these."""
+        one = '[[certificates]]\nname = "{name}"\nnames = ["{name}.example.com"{more}]\ndns = "d"\n'
+        tables = "".join(one.format(name=name, more=more) for name in lineages)
+        text = f'[accounts.d]\ntype = "dnspod"\n{tables}'
+        self.file.write_text(text)
+        return load_text(text, self.file, {})
+
+    def run(self, *lineages: str, more: str = "") -> tuple[set[str], set[str]]:
+        """Make a run of the file for all of them; return what is outdated, and undeclared."""
+        settings = self.settings(*lineages, more=more)
+        old = outdated_in(settings, self.state, writes=True)
+        report = with_undeclared(SyncReport(()), settings, self.state)
+        return {*old}, {one.lineage for one in report.undeclared or ()}
+
+    def issue(self, lineage: str) -> Version:
+        """Store a certificate."""
+        lease = self.state.acquire(lineage, NOW)
+        try:
+            bundle = make_bundle(f"{lineage}.example.com", not_before=NOW - timedelta(days=1))
+            return self.state.save_version(lease, bundle, NOW)
+        finally:
+            self.state.release(lease)
+
+
+@pytest.fixture
+def hosts(postgresql: Postgresql, tmp_path: Path) -> Iterator[tuple[Host, Host]]:
+    """Two of them, whose files have different paths."""
+    url = postgresql.url(postgresql.new_state())
+    with ExitStack() as opened:
+
+        def host(name: str) -> Host:
+            state = opened.enter_context(closing(connect(url, KEY, host=name)))
+            return Host(state, tmp_path / f"{name}.toml")
+
+        yield host("web-1"), host("web-2")
+
+
+def test_lineage_of_another_hosts_file(hosts: tuple[Host, Host]) -> None:
+    """Is not undeclared here, and cannot be forgotten, until that file has it no more."""
+    first, second = hosts
+    first.issue("img")
+    assert (set(), set()) == first.run("img", "api")
+    assert (set(), set()) == second.run("api")
+    with pytest.raises(ConfigError, match="web-1"):
+        must_be_declared_nowhere("img", second.settings("api"), second.state)
+
+    assert (set(), {"img"}) == first.run("api")
+    assert (set(), {"img"}) == second.run("api")
+    must_be_declared_nowhere("img", second.settings("api"), second.state)
+    forget("img", second.state)
+    assert (set(), set()) == first.run("api")
+    first.run("img", "api")
+    assert (set(), {"img"}) == first.run("api")
+
+
+def test_lineage_that_is_taken_out_of_the_file(hosts: tuple[Host, Host]) -> None:
+    """Is undeclared before the next run, as its operator asks by reading commands."""
+    first, _ = hosts
+    first.issue("img")
+    first.run("img", "api")
+    found = undeclared(first.settings("api"), first.state, NOW)
+    assert ["img"] == [one.lineage for one in found]
+
+
+def test_file_that_another_host_has_changed_since(hosts: tuple[Host, Host]) -> None:
+    """Does not count, for reading commands too, until it is the same; what was changed last is
+    declared by both.
+    """
+    first, second = hosts
+    first.run("img")
+    second.run("img")
+    more = ', "*.img.example.com"'
+    assert eventually(lambda: (set(), set()) == second.run("img", more=more))
+
+    assert {"img"} == {*outdated_in(first.settings("img"), first.state, writes=False)}
+    assert ({"img"}, set()) == first.run("img")
+    assert {} == outdated_in(first.settings("img", more=more), first.state, writes=False)
+    assert (set(), set()) == first.run("img", more=more)
+    assert {"img"} == {*outdated_in(first.settings("img"), first.state, writes=False)}
