@@ -151,7 +151,7 @@ def test_history_goes_on_after_a_move(origin: Address, postgresql: Postgresql) -
 
 
 def test_state_that_was_moved(origin: Address, postgresql: Postgresql, tmp_path: Path) -> None:
-    """Whoever opens it is told where it went, without a password; a process that has it open
+    """A command that opens it says where it went, without a password; a process that has it open
     already can write nothing; and it is moved no second time.
     """
     name = postgresql.new_database()

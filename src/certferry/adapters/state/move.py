@@ -392,7 +392,7 @@ def _copy(
     if not there.is_shared and tally.rows["host"] != 1:
         raise ConfigError(
             Text("{place} has {count} hosts", place=database.place, count=tally.rows["host"]),
-            hint=Text("a file has one; forget the others: certferry hosts forget NAME"),
+            hint=Text("a file has one; forget the others: certferry hosts remove NAME"),
         )
     return tally
 

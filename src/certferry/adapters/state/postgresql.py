@@ -21,7 +21,7 @@ from psycopg.pq import Conninfo, TransactionStatus
 
 from certferry.adapters.state import database as databases
 from certferry.adapters.state.columns import Value
-from certferry.adapters.state.failures import damaged
+from certferry.adapters.state.failures import of_server
 from certferry.adapters.state.sealing import Sealing
 from certferry.adapters.state.shared_leases import SharedState
 from certferry.adapters.state.store import must_be_in_use
@@ -280,7 +280,12 @@ class PostgresqlDatabase:
                 if not self._may_help(problem) or time.monotonic() > deadline:
                     # Next time, a server that is gone is not waited for.
                     had_connected, self._has_connected = self._has_connected, False
-                    raise _translated(problem, self.place, is_connected=had_connected) from problem
+                    raise of_server(
+                        problem,
+                        self.place,
+                        is_connected=had_connected,
+                        is_lost=_is_lost(problem),
+                    ) from problem
             time.sleep(random.uniform(*_PAUSES))  # noqa: S311 - no secret
 
     def _may_help(self, problem: psycopg.Error) -> bool:
@@ -469,101 +474,6 @@ def _place(parameters: Mapping[str, Any]) -> str:
     if host.startswith("/"):
         return f"postgresql:///{database}?host={host}"
     return f"postgresql://{host}{port and ':' + port}/{database}"
-
-
-# --- What goes wrong
-
-
-def _translated(
-    problem: psycopg.Error, place: str, *, is_connected: bool
-) -> StateError | ConfigError:
-    code = problem.sqlstate or ""
-    words = _words(problem)
-    if not code and not is_connected:
-        return _of_connecting(words, place)
-    if _is_lost(problem):
-        return DatabaseUnavailable(
-            Text("{place} does not answer: {problem}", place=place, problem=words),
-            hint=Text("the next run goes on; see whether the server runs and can be reached"),
-        )
-    for codes, (message, hint) in _TEMPORARY.items():
-        if re.match(codes, code):
-            return DatabaseUnavailable(message.filled(place=place, problem=words), hint=hint)
-    if code in {"42501", "3F000"}:
-        return ConfigError(
-            Text("{place}: the right is missing: {problem}", place=place, problem=words),
-            hint=Text(
-                "the user of the URL needs a database of its own, or a schema: GRANT CREATE, USAGE"
-                " ON SCHEMA public TO USER"
-            ),
-        )
-    if code.startswith(("42P01", "42703", "XX00")):
-        return damaged(place, words)
-    return StateError(Text("{path}: {problem}", path=place, problem=words))
-
-
-_TEMPORARY = {
-    "53100": (
-        Text("{place} cannot be written: the server's disk is full"),
-        Text("free some space there; the next run goes on"),
-    ),
-    "53": (
-        Text("{place} has no room for this: {problem}"),
-        Text("the next run tries again; see max_connections and the server's memory"),
-    ),
-    "25006": (
-        Text("{place} takes no writes just now: {problem}"),
-        Text("the server may have become a read replica; the next run tries again"),
-    ),
-    "40001|40P01|55P03|57014": (
-        Text("{place} has been busy with other writes for too long"),
-        Text("the next run tries again"),
-    ),
-}
-"""By SQLSTATE, or how it begins: what another run may meet no more (PostgreSQL, "Error Codes")."""
-
-_NO_WAITING = {
-    r"^invalid ": Text("correct `url` of [state]"),
-    # As the server says it in English and in Chinese (src/backend/po/zh_CN.po), since libpq tells
-    # no code of an error before the connection stands.
-    r"database .* does not exist|数据库.*不存在": Text(
-        "make it: createdb, as the server's administrator; then `certferry state init`"
-    ),
-    r"authentication failed|no password supplied|role .* does not|认证失败|角色.*不存在": Text(
-        "see the user in `url` and `password` of [state] (or PGPASSWORD, ~/.pgpass)"
-    ),
-    r"no pg_hba.conf entry|没有.*pg_hba.conf|permission denied for|权限不够": Text(
-        "let the server's pg_hba.conf, or its rights, admit this user from this host"
-    ),
-    r"certificate verify failed|root certificate file|not support SSL|does not match host": Text(
-        "sslrootcert=FILE in `url` names the CA of the server's certificate, and its names must"
-        " have the host of the URL"
-    ),
-}
-
-
-def _of_connecting(words: str, place: str) -> StateError | ConfigError:
-    """Return what a connection ended with that never stood. Its words say whether waiting helps."""
-    message = Text("{place} cannot be opened: {problem}", place=place, problem=words)
-    for pattern, hint in _NO_WAITING.items():
-        if re.search(pattern, words):
-            return ConfigError(message, hint=hint)
-    return DatabaseUnavailable(
-        message,
-        hint=Text("the next run goes on; see whether the server runs and can be reached"),
-    )
-
-
-_PREFIX = re.compile(
-    r"(connection is bad:? ?|connection failed: )?"
-    r"(connection to server (at|on socket) .*? failed: )?(FATAL|致命错误)?(: +)?"
-)
-
-
-def _words(problem: psycopg.Error) -> str:
-    """Return what the server or libpq says, on one line, without what was sent to it."""
-    said = problem.diag.message_primary or str(problem).strip().splitlines()[0]
-    return _PREFIX.sub("", said)
 
 
 # --- Opening one
