@@ -48,8 +48,7 @@ _CONNECTION: Mapping[str, str | int] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 20_000,
 }
-"""What stands for what the URL does not say (libpq, "Parameter Key Words"); its own time-outs are
-hours."""
+"""For what the URL does not say (libpq, "Parameter Key Words"): its own time-outs are hours."""
 
 _LIMITS = (
     f"; SET LOCAL statement_timeout = {int(PATIENCE.total_seconds())}000"
@@ -345,7 +344,7 @@ class PostgresqlDatabase:
     def _connect(self) -> _Connection:
         secret = {} if self._password is None else {"password": self._password.reveal()}
         connection = _Connection.connect(
-            **{**self._parameters, **secret},
+            **self._parameters | secret,
             autocommit=True,  # transactions are begun where `run` says so
             prepare_threshold=None,  # a statement that is prepared stays behind in a pooler
             row_factory=_rows_of,
@@ -482,9 +481,7 @@ def _place(parameters: Mapping[str, Any]) -> str:
 def connect(
     url: str, key: Path | Secret, host: str, *, reads_only: bool, password: Secret | None = None
 ) -> SharedState:
-    """See `connect.connect`: none is ever made by that. Raises `ConfigError` where there is none,
-    or one of another schema or key, before anything is written.
-    """
+    """See `connect.connect`. Nothing is written before it is known to be the state of this key."""
     state = open_whole(url, key, host, password)
     database, _ = state.whole
     try:
@@ -501,9 +498,8 @@ def open_whole(
     url: str, key: Path | Secret, host: str, password: Secret | None = None
 ) -> SharedState:
     """See `connect.open_whole`."""
-    database = PostgresqlDatabase(url, password)
+    database, sealing = PostgresqlDatabase(url, password), Sealing(key)
     try:
-        sealing = Sealing(key)
         with _refusing():
             _must_be_made(database)
             sealing.must_open(database)
@@ -538,9 +534,9 @@ def _refusing() -> Iterator[None]:
     """Raise `ConfigError` for a state that no waiting makes usable."""
     try:
         yield
-    except StateUnavailable:
-        raise
     except StateError as error:
+        if isinstance(error, StateUnavailable):
+            raise
         raise ConfigError(error.message, hint=error.hint) from error
 
 
