@@ -96,7 +96,7 @@ def check(front: Front, *, as_json: bool) -> Exit:
     metavar="[REF]",
     is_flag=False,
     flag_value=_NEW,
-    help="Seal everything in the state with a new key: REF, such as env:NEW_KEY or file:PATH."
+    help="Seal everything in the state with a new key: REF, such as `env:NEW_KEY` or `file:PATH`."
     " Where `key_file` has the key, a new one is made for it without REF.",
 )
 @click.pass_obj
@@ -137,7 +137,7 @@ def key(front: Front, rotate: str | None) -> Exit:
 @click.option(
     "--key",
     metavar="REF",
-    help="The key there, such as env:CERTFERRY_KEY or file:PATH. Default: the same as here.",
+    help="The key there, such as `env:CERTFERRY_KEY` or `file:PATH`. Default: the same as here.",
 )
 @click.option(
     "--password", metavar="REF", help="The password there, such as env:CERTFERRY_DB_PASSWORD."
