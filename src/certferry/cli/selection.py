@@ -66,7 +66,8 @@ def warn_of_state(settings: Settings, front: Front, *, to_channels: bool) -> Non
         lost = lost_state(settings, workspace.state)
         if lost is not None and to_channels and settings.channels:
             workspace.notifications(Run()).notify_unremembered(lost)
-        lapsed = [one.problem for one in undeclared(settings, workspace.state, now())]
+        moment = workspace.state.now()
+        lapsed = [one.problem for one in undeclared(settings, workspace.state, moment)]
         for problem in lapsed if lost is None else [lost.problem(), *lapsed]:
             _log.warning(Text("{problem}; {hint}", problem=problem.message, hint=problem.hint))
 

@@ -78,7 +78,8 @@ class Channels:
             )
             for table in self.settings.channels.values()
         }
-        return Notifications(channels, self.state(), now=now, run=self.run)
+        state = self.state()
+        return Notifications(channels, state, now=state.now, run=self.run)
 
     def _message(self, table: ChannelTable, news: Sequence[Notification]) -> Message:
         accounts = self.settings.accounts

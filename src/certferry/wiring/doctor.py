@@ -26,7 +26,7 @@ from certferry.ports.target import DeployTarget
 from certferry.problem import Problem
 from certferry.reconcile import examination
 from certferry.reconcile.issue import provider_of
-from certferry.reconcile.run import Ports, Run
+from certferry.reconcile.run import Ports, Run, problems_of_this_host
 from certferry.text import Text
 from certferry.wiring.adapters import DNS_PROVIDERS, TARGETS, BrokenAdapter
 from certferry.wiring.clock import now
@@ -139,6 +139,7 @@ def _machine(run: CheckedRun) -> Iterator[Problem]:
     yield from examination.examine_schedule(run.schedulers)
     yield from _channels(run.settings)
     state, now_ = run.ports.state, run.ports.now()
+    yield from problems_of_this_host(state)
     history = [
         entry for entry in state.history(None, examination.ENTRIES) if entry.lineage in declared
     ]

@@ -114,7 +114,7 @@ class Monitor:
 
     def _may_ping(self, *, ends: bool) -> bool:
         """Claim one of a minute's pings. A state that cannot be used keeps none back."""
-        moment = now()
+        moment = self._now()
         if not may_be_there(self.settings.state):
             self._unclaimed.append(moment)
             return True
@@ -138,7 +138,7 @@ class Monitor:
             state, settings = self.state(), self.settings
             steps = _added(state, counts)
             settings = replace(settings, certificates=settings.declared)
-            known = recorded(settings, state, now())
+            known = recorded(settings, state, state.now())
             text = metrics(expected(settings, known), known, steps)
         except CertferryError as error:
             hint = error.hint or Text("run: certferry doctor")
@@ -154,7 +154,15 @@ class Monitor:
         if not may_be_there(self.settings.state):
             return
         with suppress(CertferryError):  # what is wrong with the state is reported where it is used
-            change_notices(self.state(), lambda before: of_channel(name, missed, before, now()))
+            moment = self._now()
+            change_notices(self.state(), lambda before: of_channel(name, missed, before, moment))
+
+    def _now(self) -> datetime:
+        """Return this moment by the state's clock, or the machine's where no state is to be had."""
+        if may_be_there(self.settings.state):
+            with suppress(CertferryError):
+                return self.state().now()
+        return now()
 
 
 def _is_no_alarm(report: SyncReport) -> bool:

@@ -18,6 +18,7 @@ from certferry.config.load import salvage
 from certferry.config.model import Monitoring, Settings
 from certferry.config.secrets import SecretReference
 from certferry.core.assessment import notices
+from certferry.core.assessment.hosts import with_away
 from certferry.core.planning.report import SyncReport
 from certferry.ports.notifier import Sent
 from certferry.ports.state import StateStore
@@ -57,7 +58,7 @@ class RunNotifications:
         report: SyncReport | None = None
         try:
             # The first run of all makes its state itself.
-            begun = recorded_as_begun(self.state, now) if self._has_a_state else nullcontext()
+            begun = recorded_as_begun(self.state) if self._has_a_state else nullcontext()
             with begun:
                 if monitor is not None:
                     monitor.begin()
@@ -106,9 +107,12 @@ class RunNotifications:
             declared |= state.declared_among(about - declared).keys()
         names = [*self.settings.channels, *self.settings.monitoring.names]
 
+        hosts, moment = state.hosts(), state.now()
+
         def change(before: notices.Notices) -> notices.Notices:
             known = notices.without_channels(before, names)
-            return notices.noticed(report, known, now(), versions=versions, declared=declared)
+            after = notices.noticed(report, known, moment, versions=versions, declared=declared)
+            return with_away(after, hosts, state.host, moment)
 
         return change
 
@@ -126,10 +130,8 @@ class RunNotifications:
 
     def notify_failure(self, error: errors.CertferryError) -> None:
         """Store what ended a run, and notify of it; where that cannot be stored, once a day."""
-        if (
-            self._notify(lambda _: partial(notices.failed_run, error, now=now())).problem
-            is not None
-        ):
+        notified = self._notify(lambda state: partial(notices.failed_run, error, now=state.now()))
+        if notified.problem is not None:
             self.notify_unremembered(error)
 
     def notify_unremembered(self, error: errors.CertferryError) -> None:

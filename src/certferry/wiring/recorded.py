@@ -26,7 +26,6 @@ from certferry.ports.state import StateStore
 from certferry.reconcile.status import recorded as stored
 from certferry.text import Text
 from certferry.wiring.adapters import installed
-from certferry.wiring.clock import now
 
 _LABEL, _NAME = "[certificates]", "files"
 _FORGOTTEN = ""
@@ -56,7 +55,7 @@ def with_undeclared(report: SyncReport, settings: Settings, state: StateStore) -
                 known = _files(state.account_note(_LABEL, _NAME))
                 lineages = [one for one in lineages if known.get(one) == _FORGOTTEN]
             _change(dict.fromkeys(lineages, _name_of(settings)), state)
-        return replace(report, undeclared=undeclared(settings, state, now()))
+        return replace(report, undeclared=undeclared(settings, state, state.now()))
     return report
 
 

@@ -26,7 +26,6 @@ from certferry.reconcile.observe import as_known
 from certferry.reconcile.run import Ports, Run, held_lease, history_keeper
 from certferry.wiring.accounts import AccountNotes, Paces, VendorAccounts
 from certferry.wiring.authorities import issuer_for
-from certferry.wiring.clock import now
 from certferry.wiring.machine import receiver_for, sweep_handovers
 from certferry.wiring.network import probe_for
 from certferry.wiring.notifications import RunNotifications
@@ -92,10 +91,10 @@ class Workspace:
             dns=dns,
             targets=targets,
             receiver=partial(receiver_for, settings, run.pause),
-            probe=probe_for(settings.verify, run.pause),
+            probe=probe_for(settings.verify, run.pause, state.now),
             state=state,
-            now=now,
-            progress=each_of(history_keeper(state, now, run.who), run.progress),
+            now=state.now,
+            progress=each_of(history_keeper(state, state.now, run.who), run.progress),
             verify_timeout=settings.verify.timeout,
             claims=Claims(
                 as_known(desired, source, state, read=desired.lineage in meant)
@@ -112,8 +111,8 @@ class Workspace:
     def adopt(self, lineage: str, bundle: CertificateBundle, who: str) -> bool:
         """Store another client's certificate: see `migration.takeover.adopt`."""
         state = self.state
-        lease = partial(held_lease, state, now)
-        return adopt(lineage, bundle, state=state, lease=lease, now=now(), who=who)
+        lease = partial(held_lease, state, state.now)
+        return adopt(lineage, bundle, state=state, lease=lease, now=state.now(), who=who)
 
 
 @dataclass(frozen=True, slots=True)

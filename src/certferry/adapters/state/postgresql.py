@@ -488,6 +488,7 @@ def connect(
         must_be_in_use(database)
         if not reads_only and not database.rows("SELECT 1 FROM host WHERE name = ?", host):
             database.run(lambda one: one.add("host", "ON CONFLICT (name) DO NOTHING", name=host))
+        state.now()  # asked while it answers: no moment of a run waits for the database
     except BaseException:
         state.close()
         raise

@@ -9,6 +9,7 @@ from functools import partial
 from certferry.adapters.state.columns import to_moment
 from certferry.adapters.state.database import Database, Reader, Transaction
 from certferry.adapters.state.declarations import DeclarationTables
+from certferry.adapters.state.hosts import HostTables, this_machine
 from certferry.adapters.state.notices import NoticeTables
 from certferry.adapters.state.orders import OrderTables
 from certferry.adapters.state.places import PlaceTables
@@ -18,21 +19,29 @@ from certferry.errors import ConfigError, StateError, StateUnavailable
 from certferry.text import Text
 
 
-class SqlState(VersionTables, OrderTables, PlaceTables, NoticeTables, DeclarationTables):
+class SqlState(
+    VersionTables, OrderTables, PlaceTables, NoticeTables, DeclarationTables, HostTables
+):
     """Every protocol of `StateStore` but `LeaseStore`: how a lease ends with its process differs
-    from database to database. `host` is in the keys of what belongs to this host. With a `problem`
-    the state can be read, and no run can use it.
+    from database to database. `host` is in the keys of what belongs to this host, `machine` tells
+    it from another of that name. With a `problem` the state can be read, and no run can use it.
     """
 
     is_shared: bool
 
     def __init__(
-        self, database: Database, sealing: Sealing, host: str, problem: StateError | None = None
+        self,
+        database: Database,
+        sealing: Sealing,
+        host: str,
+        problem: StateError | None = None,
+        machine: str = "",
     ) -> None:
         self._database = database
         self._sealing = sealing
         self.host = host
         self._problem = problem
+        self._machine = machine or this_machine()
 
     @property
     def whole(self) -> tuple[Database, Sealing]:
