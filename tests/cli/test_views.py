@@ -485,8 +485,8 @@ def test_an_empty_history_says_so() -> None:
         (
             HistoryBreak("img", Damage.UNCONNECTED, 7, NOON),
             (
-                "img: entry 7 of 2026-11-24 12:00 UTC does not continue what is before it, which was"
-                " changed, removed or put in"
+                "img: entry 7 of 2026-11-24 12:00 UTC does not continue what is before it,"
+                " which was changed, removed or put in"
             ),
         ),
         (
