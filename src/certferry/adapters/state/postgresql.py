@@ -173,7 +173,7 @@ class PostgresqlDatabase:
         # A write and no query: a query would have writers of other lineages run again.
         "INSERT INTO history_head (lineage, entries, link) VALUES (?, 0, '')"
         " ON CONFLICT (lineage) DO UPDATE SET entries = history_head.entries RETURNING"
-        " entries, link, nextval(pg_get_serial_sequence('history', 'number')) AS number",
+        " entries, link AS head, nextval(pg_get_serial_sequence('history', 'number')) AS number",
         " FOR SHARE",
         "SELECT oldest FROM certferry_schema",
     )

@@ -103,7 +103,7 @@ class SqliteDatabase:
         "SELECT name FROM sqlite_schema",
         "strftime('%Y-%m-%dT%H:%M:%fZ', 'now')",
         _statements,
-        "SELECT entries, link, (SELECT COALESCE(MAX(number), 0) + 1 FROM history) AS number"
+        "SELECT entries, link AS head, (SELECT COALESCE(MAX(number), 0) + 1 FROM history) AS number"
         " FROM (SELECT ? AS name) LEFT JOIN history_head ON lineage = name",
     )
 
