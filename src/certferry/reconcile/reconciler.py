@@ -21,6 +21,7 @@ from certferry.core.desired.certificate import DesiredCertificate
 from certferry.core.desired.declaration import Outdated
 from certferry.core.events import Begun, LineageEnded, StepEnded
 from certferry.core.observed.observation import Observation
+from certferry.core.observed.records import Remembered
 from certferry.core.planning import report as reports
 from certferry.core.planning.due import VERIFY_TIMEOUT, Times, in_turn
 from certferry.core.planning.plan import (
@@ -39,7 +40,13 @@ from certferry.ports.progress import Progress
 from certferry.ports.state import Lease
 from certferry.reconcile.apply import carry_out, store_waits
 from certferry.reconcile.issue import rate_limit_hold, sweep_ownerless
-from certferry.reconcile.observe import observe, with_file_names, with_remembered, with_renewal_info
+from certferry.reconcile.observe import (
+    ReadAhead,
+    observe,
+    with_file_names,
+    with_remembered,
+    with_renewal_info,
+)
 from certferry.reconcile.removals import without_order
 from certferry.reconcile.run import Ports, Removals, StepContext, WaitLimit, WorkQueue
 from certferry.text import Text
@@ -192,7 +199,9 @@ class LineageReconciler:
         *,
         keeps_pauses: bool = False,
         removals: Removals | None = None,
+        ahead: ReadAhead | None = None,
     ) -> None:
+        self._ahead = ahead
         self.desired = ports.part_of(desired)
         self._outdated = ports.outdated.get(desired.lineage)
         self._ports = ports
@@ -242,7 +251,9 @@ class LineageReconciler:
         return self._outcomes.next_look()
 
     def _make_pass(self) -> None:
-        observed = self._with_renewal_info(self._observe())
+        ahead, self._ahead = self._ahead, None
+        remembered = None if ahead is None else ahead.remembered(self.desired.lineage)
+        observed = self._with_renewal_info(self._observe(remembered=remembered))
         ordered = observed.remembered.ordered
         if ordered is not None and not (ordered.is_for(self.desired) or self._outdated):
             observed = without_order(observed, self.desired.lineage, self._ports)
@@ -274,10 +285,10 @@ class LineageReconciler:
         self._certain |= doubts
         return observed, plan
 
-    def _observe(self, *, anew: bool = False) -> Observation:
+    def _observe(self, *, anew: bool = False, remembered: Remembered | None = None) -> Observation:
         if self.desired.files is not None:
             self.desired = with_file_names(self.desired, self._ports)
-        return self._in_force(observe(self.desired, self._ports, anew=anew))
+        return self._in_force(observe(self.desired, self._ports, anew=anew, remembered=remembered))
 
     def _in_force(self, observed: Observation) -> Observation:
         """Keep which version is in force, for the report."""
@@ -410,8 +421,11 @@ class Reconciler:
     ) -> reports.SyncReport:
         """Reconcile every certificate until none waits any longer, within the limit."""
         ports, removals = self.ports, Removals()
+        ahead = ReadAhead(ports.state, (desired.lineage for desired in certificates))
         lineages = [
-            LineageReconciler(desired, ports, issuing, keeps_pauses=keeps_pauses, removals=removals)
+            LineageReconciler(
+                desired, ports, issuing, keeps_pauses=keeps_pauses, removals=removals, ahead=ahead
+            )
             for desired in certificates
         ]
 
