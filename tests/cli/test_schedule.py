@@ -203,7 +203,7 @@ def test_a_log_that_is_no_file_opens_no_directory(config: Path, name: str) -> No
 
     job = job_for(settings, root, TestConsole().console)
 
-    assert (str(settings.state.path.parent),) == job.writes
+    assert (str(settings.state.directory),) == job.writes
     assert name == job.command[job.command.index("--log-file") + 1]
 
 

@@ -165,7 +165,8 @@ def rename(front: Front, old: str, new: str) -> Exit:
         number = next(v.number for v in versions if v.certificate == certificate)
         with held_lease(workspace.state, workspace.state.now, old):
             carry_over(old, new, certificate, workspace.state)
-            adopted = workspace.adopt(new, workspace.state.bundle(old, number), who_runs())
+            bundle = workspace.state.bundle(old, number)
+            adopted = workspace.adopt(new, bundle, who_runs(settings))
         if adopted:  # the new name answers for the certificate from now on
             recorded.forget(old, workspace.state)
     said = Text("{new} has the certificate of {old}, valid until {moment}.")
@@ -191,7 +192,8 @@ def forget(front: Front, name: str) -> Exit:
         recorded.must_be_declared_nowhere(lineage, workspace.settings, workspace.state)
         certificate = recorded.newest(lineage, workspace.state, moment)
         recorded.forget(lineage, workspace.state)
-        workspace.state.append_history(HistoryEntry(moment, lineage, "forgotten", who_runs()))
+        who = who_runs(workspace.settings)
+        workspace.state.append_history(HistoryEntry(moment, lineage, "forgotten", who))
     if certificate is None:
         return say(front, Text("No run tells of {lineage} any more.", lineage=lineage))
     said = Text(

@@ -71,7 +71,8 @@ def revoke(front: options.Front, name: str, reason: str, *, yes: bool) -> Exit:
             )
         if not options.is_wanted(front, _question(name, meant), yes=yes):
             return options.say(front, Text("Nothing was changed."))
-        settings, run = workspace.settings, Run(who_runs())
+        settings = workspace.settings
+        run = Run(who_runs(settings))
         for version in authorities.revoke(name, because, settings, workspace.state, run):
             serial = version.certificate.serial
             options.say(front, Text("{name}: revoked, serial {serial}", name=name, serial=serial))

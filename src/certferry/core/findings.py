@@ -18,6 +18,7 @@ class Code(StrEnum):
     HOST_NAME_TWICE = "host_name_twice"
     FILE_OPEN = "file_open"
     STATE_UNUSABLE = "state_unusable"
+    DATABASE_UNAVAILABLE = errors.DatabaseUnavailable.code
     SEAL_BROKEN = "seal_broken"
     BACK_UP = "back_up"
     STATE_MISSING = "state_missing"

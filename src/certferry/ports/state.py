@@ -26,6 +26,7 @@ from certferry.core.desired.declaration import Declaration
 from certferry.core.observed import records
 from certferry.core.planning.limits import Hold, Limits, PlannedOrder, Spent
 from certferry.core.secret import Secret
+from certferry.errors import StateError
 
 T = TypeVar("T")
 
@@ -412,6 +413,16 @@ class StateStore(
     def must_unseal(self) -> None:
         """Raise `StateError` when the state can only be read, or what is sealed cannot be opened:
         the key file is gone, or another one. Where nothing is sealed yet, all is in order.
+        """
+
+    def is_sealed(self) -> bool:
+        """Return whether the key is chosen: something is sealed with it, or the state was made by
+        `certferry state init`.
+        """
+
+    def unopened(self) -> tuple[tuple[str, StateError], ...]:
+        """Open every key that is stored; return the lineage, or the CA's directory, of each that
+        cannot be opened, and why. Raises `StateUnavailable`.
         """
 
     def close(self) -> None:

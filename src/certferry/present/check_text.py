@@ -194,8 +194,8 @@ NAMES = tuple(_HELP)
 def metrics(
     expected: Collection[health.Expected], known: health.Recorded, steps: Steps, host: str = ""
 ) -> str:
-    """Write what is recorded of the certificates that are expected; `host` is a label of each, where
-    several share the state.
+    """Write what is recorded of the certificates that are expected; `host` is a label of each where
+    several hosts share it.
     """
     names = {one.lineage for one in expected}
     last = known.last_run

@@ -132,7 +132,7 @@ def recorded_as_begun(state: Callable[[], StateStore]) -> Iterator[None]:
             for one in problems_of_this_host(store):
                 _log.warning(Text("{problem}; {hint}", problem=one.message, hint=one.hint))
             ending.callback(_end, store, store.begin_run(store.now()))
-        except StateError as error:  # the run itself reports it where it needs the state
+        except CertferryError as error:  # the run itself reports it where it needs the state
             _log.debug("%s", error.message)
         yield
 

@@ -17,7 +17,7 @@ from certferry.core.certificates.names import base_name
 from certferry.core.dns_persist import Holder, Offer
 from certferry.core.findings import Code, heaviest_first, warning
 from certferry.core.network import is_loopback
-from certferry.errors import ConfigError, IssuanceError, StateError
+from certferry.errors import ConfigError, DatabaseUnavailable, IssuanceError, StateError
 from certferry.ports.dns import DnsProvider
 from certferry.ports.examination import AccountReport, Reporting
 from certferry.ports.progress import Pause
@@ -114,7 +114,9 @@ def without_state(
     settings: Settings, schedulers: Iterable[Scheduler], error: StateError
 ) -> tuple[Problem, ...]:
     """Return the findings where the state cannot be opened: a run would end there."""
-    found = error.problem(str(settings.state.path), code=Code.STATE_UNUSABLE)
+    is_gone = isinstance(error, DatabaseUnavailable)
+    code = Code.DATABASE_UNAVAILABLE if is_gone else Code.STATE_UNUSABLE
+    found = error.problem(str(settings.state.named), code=code)
     others = [
         *examine_files(settings),
         *examination.examine_schedule(schedulers),
@@ -142,7 +144,8 @@ def _machine(run: CheckedRun) -> Iterator[Problem]:
         entry for entry in state.history(None, examination.ENTRIES) if entry.lineage in declared
     ]
     known = recorded(run.settings, state, now_)
-    yield from examination.examine_records(known, history, where.path, where.key_file, now_)
+    key = where.key_file or "[state] key"
+    yield from examination.examine_records(known, history, where.named, key, now_)
 
 
 def _channels(settings: Settings) -> Iterator[Problem]:

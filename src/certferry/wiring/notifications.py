@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import platform
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from certferry import errors
-from certferry.adapters.state.connect import connect, empty_state, may_exist
+from certferry.adapters.state.connect import empty_state
 from certferry.config.load import salvage
 from certferry.config.model import Monitoring, Settings
 from certferry.config.secrets import SecretReference
@@ -26,6 +25,7 @@ from certferry.ports.state import StateStore
 from certferry.reconcile.run import Change, Run, change_notices, recorded_as_begun
 from certferry.text import Text
 from certferry.wiring.clock import now
+from certferry.wiring.state import may_be_there, opened_state
 
 if TYPE_CHECKING:
     from certferry.adapters.files.stamp import Stamp
@@ -39,7 +39,7 @@ _log = logging.getLogger(__name__)
 class _Notified:
     """What was wrong with the state, and whether a channel took a message."""
 
-    problem: errors.StateError | None = None
+    problem: errors.CertferryError | None = None
     is_sent: bool = False
 
 
@@ -175,7 +175,7 @@ class RunNotifications:
 
     @property
     def _has_a_state(self) -> bool:
-        return may_exist(self.settings.state.path)
+        return may_be_there(self.settings.state)
 
     @property
     def _stamp(self) -> Stamp:
@@ -187,6 +187,9 @@ class RunNotifications:
     def _notify(self, changing: Callable[[StateStore], Change]) -> _Notified:
         try:
             state = self.state()
+        except errors.CertferryError as error:
+            return _Notified(error)
+        try:
             change = changing(state)
             if not self.settings.channels:
                 change_notices(state, change)
@@ -219,7 +222,7 @@ _RUN_OF_ROOT = Path("/run")
 
 
 def _directories(settings: Settings) -> Iterator[Path]:
-    yield settings.state.path.absolute().parent
+    yield settings.state.directory.absolute()
     if settings.path is not None:
         yield settings.path.absolute().parent
     if os.geteuid() == 0:
@@ -268,13 +271,11 @@ def _notifications_by(
         yield None, False
         return
     settings = found.settings if found.is_trusted else _harmless(found.settings)
-    where = settings.state
     with ExitStack() as resources:
 
         @cache
         def state() -> StateStore:
-            opened = connect(where.path, where.key_file, host=platform.node())
-            return resources.enter_context(closing(opened))
+            return resources.enter_context(closing(opened_state(settings)))
 
         yield RunNotifications(settings, state, run=Run(), language=language), found.has_state
 

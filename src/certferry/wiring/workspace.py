@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import getpass
 import os
-import platform
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
@@ -31,6 +30,7 @@ from certferry.wiring.machine import receiver_for, sweep_handovers
 from certferry.wiring.network import probe_for
 from certferry.wiring.notifications import RunNotifications
 from certferry.wiring.recorded import outdated_in
+from certferry.wiring.state import opened_state
 
 
 @dataclass(eq=False)
@@ -60,15 +60,10 @@ class Workspace:
 
     @property
     def state(self) -> StateStore:
-        """What certferry remembers, opened once. Raises `StateError`."""
-        from certferry.adapters.state.connect import connect
-
+        """What certferry remembers, opened once. Raises `ConfigError` and `StateError`."""
         with self._guard:
             if self._state is None:
-                where = self.settings.state
-                state = connect(
-                    where.path, where.key_file, host=this_host(), reads_only=self.reads_only
-                )
+                state = opened_state(self.settings, reads_only=self.reads_only)
                 self._state = self._resources.enter_context(closing(state))
             return self._state
 
@@ -137,15 +132,10 @@ def overview(workspace: Workspace, run: Run, recorded: Recorded) -> Overview:
     return Overview(statuses, recorded, workspace.notifications(run).channel_states())
 
 
-def who_runs() -> str:
+def who_runs(settings: Settings) -> str:
     """Return who runs certferry; a number where the system has no name, as in containers."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError):
         user = str(os.geteuid())
-    return f"{user}@{this_host()}"
-
-
-def this_host() -> str:
-    """Return what this host is called in the state."""
-    return platform.node()
+    return f"{user}@{settings.state.host}"

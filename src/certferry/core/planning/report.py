@@ -14,7 +14,14 @@ from certferry.core.planning import plan as plans
 from certferry.core.planning.removals import OTHERS_FIRST, left_to_later_runs
 from certferry.core.planning.rollbacks import in_words, previous_of
 from certferry.core.reasons import Waiting
-from certferry.errors import CertferryError, CertificateError, DeployError, Reported, Retry
+from certferry.errors import (
+    CertferryError,
+    CertificateError,
+    DatabaseUnavailable,
+    DeployError,
+    Reported,
+    Retry,
+)
 from certferry.problem import Problem, Severity
 from certferry.text import Text
 
@@ -230,20 +237,27 @@ def of_lineage(report: LineageReport) -> Result:
     """Judge one certificate by its worst outcome, unless the run was stopped before it."""
     if not report.was_observed:
         return Result.STOPPED
-    if report.having(Outcome.FAILED):
+    if not all(_is_of_the_database(step.error) for step in report.having(Outcome.FAILED)):
         return Result.FAILED
     if report.having(Outcome.REFUSED):
         return Result.REFUSED
     return Result.IN_ORDER if report.ok else Result.WAITING
 
 
+def _is_of_the_database(error: Reported | None) -> bool:
+    """Return whether the state's server is all that was missing: the next run goes on."""
+    return isinstance(error, DatabaseUnavailable)
+
+
 def of_run(report: SyncReport) -> Result:
     """Judge a run, by its worst certificate; but first, whether it was stopped."""
     if not report.complete:
         return Result.STOPPED
-    if report.problem is not None:
+    if report.problem is not None and not _is_of_the_database(report.problem):
         return Result.FAILED
     found = {of_lineage(lineage) for lineage in report.lineages}
+    if report.problem is not None:
+        found.add(Result.WAITING)
     return next((result for result in _WORST_FIRST if result in found), Result.IN_ORDER)
 
 
