@@ -251,7 +251,7 @@ class Fleet:
         """End a host's connections; libpq's `application_name` says which are its own."""
         of_host = f"pg_stat_activity WHERE application_name = '{member.name}'"
         with self._guard:  # the server is not stopped meanwhile
-            self.server.ask(f"SELECT pg_terminate_backend(pid) FROM {of_host}")  # noqa: S608 - constants
+            self.server.ask(f"SELECT pg_terminate_backend(pid) FROM {of_host}")  # noqa: S608 - a constant of this module
 
     def quiet(self) -> None:
         """Have a host make a run that is left alone, which finishes what there is; another one then

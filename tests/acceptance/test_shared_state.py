@@ -17,6 +17,8 @@ from certferry.adapters.state.database import Upgrade, migrate, read_migrations
 from certferry.adapters.state.postgresql import PostgresqlDatabase
 from certferry.adapters.state.sealing import Sealing
 from certferry_sandbox.faults import Fault
+from certferry_sandbox.heartbeat import HeartbeatService
+from certferry_sandbox.messages.event_receiver import SECRET, EventReceiver
 from certferry_sandbox.world import World
 from tests.acceptance.footprint import NOBODY_ASKED, Footprint, challenges
 from tests.acceptance.host import LONGEST_RUN, Host, certificate
@@ -147,20 +149,23 @@ def test_key_that_is_printed_is_one(host: Host) -> None:
     assert {44} == {len(key) for key in keys}
 
 
-def test_check_names_the_key_that_cannot_be_opened(
+def test_check_names_what_another_program_changed(
     made: Host, postgresql: Postgresql, database: str, name: str
 ) -> None:
-    """A sealed key that was moved to another row opens nothing there."""
+    """A sealed key opens nothing in another row, and the history is a chain."""
     assert IN_ORDER == made.run("sync").code
     assert "is in order" in made.run("state", "check").out
     changed = "UPDATE version_pem SET sealed_privkey_pem = (SELECT sealed_check FROM sealing)"
     postgresql.ask(changed, database)
 
+    postgresql.ask("ALTER TABLE history DISABLE TRIGGER ALL", database)
+    postgresql.ask("UPDATE history SET who = 'another'", database)
+
     run = made.run("state", "check", "--json")
 
     assert FAILED == run.code
-    [finding] = run.document["findings"]
-    assert ("seal_broken", name) == (finding["code"], finding["subject"])
+    found = [(finding["code"], finding["subject"]) for finding in run.document["findings"]]
+    assert [("seal_broken", name), ("history_broken", name)] == found
 
 
 @pytest.mark.parametrize("words", [["backup", "b"], ["restore", "b"]], ids=lambda one: one[0])
@@ -327,6 +332,126 @@ def server() -> Iterator[Postgresql]:
     """A server of this module's own, that may be stopped."""
     with running_postgresql() as started:
         yield started
+
+
+@pytest.fixture
+def hook() -> Iterator[EventReceiver]:
+    """A service that takes messages."""
+    with EventReceiver() as service:
+        yield service
+
+
+@pytest.fixture
+def reported(
+    world: World, tmp_path: Path, name: str, hook: EventReceiver, server: Postgresql
+) -> Host:
+    """A host with a state on a server that may be stopped, and a channel."""
+    host = Host(world, tmp_path, certificate(name, to=None))
+    channel = f'[notify.hook]\ntype = "webhook"\nurl = "{hook.address}"\nsecret = "{SECRET}"\n'
+    host.config.write_text(host.config.read_text() + channel)
+    host.share(server.url(server.new_database()), KEY)
+    assert [IN_ORDER] * 2 == [host.run(*words).code for words in (["state", "init"], ["sync"])]
+    return host
+
+
+def test_a_server_that_is_gone_is_reported_once_and_so_is_its_end(
+    reported: Host, hook: EventReceiver, server: Postgresql
+) -> None:
+    """One message for two runs, and one when it is back."""
+    server.stop()
+    try:
+        runs = [reported.run("-q", "sync", "--scheduled") for _ in range(2)]
+    finally:
+        server.start()
+    assert [TRY_LATER] * 2 == [run.code for run in runs]
+    assert ["database_unavailable"] == [event["code"] for event in hook.events]
+
+    assert [IN_ORDER] * 2 == [reported.run("sync").code for _ in range(2)]
+    assert ["trouble", "recovered"] == [event["event"] for event in hook.events]
+    assert {"web-1"} == {event["host"] for event in hook.events}
+
+
+def test_a_database_that_no_waiting_helps_is_reported(
+    reported: Host, hook: EventReceiver, postgresql: Postgresql
+) -> None:
+    """No operator may read along when a scheduled run is refused."""
+    reported.rewrite(made_url(reported), postgresql.url("nowhere"))
+
+    assert [USAGE] * 2 == [reported.run("-q", "sync", "--scheduled").code for _ in range(2)]
+
+    assert [("trouble", "config")] == [(event["event"], event["code"]) for event in hook.events]
+
+
+def test_monitor_counts_a_server_that_is_gone_as_a_run_to_come(host: Host) -> None:
+    """Exit code 75 is no failure (docs/how-to/monitoring.md)."""
+    with HeartbeatService() as heart:
+        host.config.write_text(f'{host.config.read_text()}\n[heartbeat]\nurl = "{heart.address}"\n')
+        host.share(f"postgresql://certferry@127.0.0.1:{free_port()}/certs", KEY)
+
+        assert TRY_LATER == host.run("sync").code
+
+        assert ["start", "success"] == [ping.kind for ping in heart.pings]
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("53100", "cannot be written: the server's disk is full"),
+        ("25006", "takes no writes just now: because"),
+    ],
+)
+def test_server_that_takes_no_writes(
+    made: Host, postgresql: Postgresql, database: str, code: str, said: str
+) -> None:
+    """A full disk, or a failover: the order that was made is gone on with by the next run."""
+    refuse = f"BEGIN RAISE EXCEPTION 'because' USING ERRCODE = '{code}'; END"
+    postgresql.ask(
+        f"CREATE FUNCTION refuse() RETURNS TRIGGER LANGUAGE plpgsql AS $${refuse}$$", database
+    )
+    postgresql.ask(
+        "CREATE TRIGGER refuse BEFORE INSERT ON version FOR EACH ROW EXECUTE FUNCTION refuse()",
+        database,
+    )
+
+    run = made.run("sync", "--json")
+
+    assert TRY_LATER == run.code
+    [step] = [step for step in run.steps if step["outcome"] == "failed"]
+    assert said in step["detail"]
+    assert "waiting" == run.document["certificates"][0]["result"]
+    postgresql.ask("DROP TRIGGER refuse ON version", database)
+    again = made.run("sync")
+    assert (IN_ORDER, 0, 0) == (again.code, again.left.orders, again.left.challenges)
+
+
+def test_server_that_ends_what_is_idle(made: Host, postgresql: Postgresql, database: str) -> None:
+    """Its administrator's time-outs, however short, end no run."""
+    for setting in ("idle_session_timeout", "idle_in_transaction_session_timeout"):
+        postgresql.ask(f"ALTER DATABASE {database} SET {setting} = '100ms'")
+
+    assert IN_ORDER == made.run("sync").code
+
+
+@thorough
+@pytest.mark.parametrize("words", [["plan"], ["status"], ["discover"]], ids=" ".join)
+def test_server_that_stops_while_a_command_reads(
+    host: Host, world: World, server: Postgresql, words: Sequence[str]
+) -> None:
+    """It ends with one sentence; nothing was changed."""
+    host.share(server.url(server.new_database()), KEY)
+    assert [IN_ORDER] * 2 == [host.run(*one).code for one in (["state", "init"], ["sync"])]
+    gate, [api, *_] = threading.Event(), world.qiniu.services
+    api.faults.add(Fault.held_until(gate), on="GET /domain*")
+    known = len(api.requests("GET /domain*"))
+    with host.begin("-q", *words) as process:
+        assert eventually(lambda: len(api.requests("GET /domain*")) > known)
+        server.stop()
+        gate.set()
+        _, err = process.communicate(timeout=LONGEST_RUN)
+    server.start()
+
+    assert (TRY_LATER, 1) == (process.returncode, err.count("error: ")), err
+    assert "Traceback" not in err
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 wherever one of them is killed or stands still for longer than its leases last, they end as one host
 would.
 
-Each run is a thread that stops before each call to anybody (the state, the CA, the CDN, the DNS
+Each run is a thread that stops before each call through a port (the state, the CA, the CDN, the DNS
 service) until the scheduler lets exactly one of them go on.
 """
 

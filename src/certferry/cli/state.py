@@ -60,7 +60,7 @@ def migrate(front: Front) -> Exit:
 @json_option
 @click.pass_obj
 def check(front: Front, *, as_json: bool) -> Exit:
-    """Open every key in the state, and say what is wrong.
+    """Open every key in the state, follow its history, and say what is wrong.
 
     Exits with 1 where something is.
     """

@@ -20,6 +20,7 @@ class Code(StrEnum):
     STATE_UNUSABLE = "state_unusable"
     DATABASE_UNAVAILABLE = errors.DatabaseUnavailable.code
     SEAL_BROKEN = "seal_broken"
+    HISTORY_BROKEN = "history_broken"
     BACK_UP = "back_up"
     STATE_MISSING = "state_missing"
     NONE_DECLARED = "none_declared"

@@ -12,7 +12,9 @@ calls no store.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
@@ -45,6 +47,9 @@ class AccountMemory(Protocol):
     def update(self, name: str, change: Edit) -> str | None:
         """Edit a note whole, and return what it says now. The edit may be made again."""
 
+    def now(self) -> datetime:
+        """Return this moment by the clock of all who share the notes: for moments in them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Lease:
@@ -57,6 +62,39 @@ class Lease:
     holder: str
     token: int
     until: datetime | None = None
+
+
+_HELD: ContextVar[tuple[tuple[Lease, Callable[[Lease], None]], ...]] = ContextVar(
+    "held", default=()
+)
+"""The leases that the work in progress needs, each with its store's `must_hold`."""
+
+
+@contextmanager
+def holding(store: LeaseStore, lease: Lease) -> Iterator[None]:
+    """Bind to a lease what a `with` block sends, writes and runs, in its own thread and in those
+    that are started with a copy of its context.
+    """
+    before = _HELD.set((*_HELD.get(), (lease, store.must_hold)))
+    try:
+        yield
+    finally:
+        _HELD.reset(before)
+
+
+def must_still_hold() -> None:
+    """Raise `LeaseLost` where a lease that this work needs may have ended. Every adapter asks it
+    last before it sends to anybody, writes a file or runs a program; it costs a comparison.
+
+    A process that is frozen in the instant after this still makes that one call when it wakes up.
+    """
+    for lease, must_hold in _HELD.get():
+        must_hold(lease)
+
+
+def held_leases() -> tuple[Lease, ...]:
+    """Return the leases that the work in progress needs."""
+    return tuple(lease for lease, _ in _HELD.get())
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +160,16 @@ class LeaseStore(Protocol):
     def extend(self, lease: Lease) -> None:
         """Check that a lease is in force, and extend it. Raises `LeaseLost`."""
 
+    def must_hold(self, lease: Lease) -> None:
+        """Raise `LeaseLost` if a lease may have ended since it was last extended. Asks nobody: by
+        a clock that no setting moves.
+        """
+
     def release(self, lease: Lease) -> None:
         """Release a lease. Releasing a lost one does nothing."""
+
+    def seen_hosts(self, since: datetime) -> tuple[str, ...]:
+        """Return the names of the hosts that were seen `since` a moment, this one among them."""
 
     def begin_run(self, now: datetime) -> records.BegunRun:
         """Store that a run of this host is in progress, and with what machine, release and clock;
@@ -145,6 +191,11 @@ class VersionStore(Protocol):
 
     def remembered(self, lineage: str) -> records.Remembered:
         """Return all that is stored of a lineage; receivers' rollouts are this host's."""
+
+    def remembered_of(self, lineages: Sequence[str]) -> Mapping[str, records.Remembered]:
+        """Return what is stored of each of some lineages, all of it of one moment: read at once,
+        since each question to a database takes its way there and back.
+        """
 
     def versions(self, lineage: str) -> tuple[Version, ...]:
         """Return the versions of a lineage, newest first, without keys."""
@@ -224,7 +275,9 @@ class OrderStore(Protocol):
         """Return every lineage with a TXT value that may still be in DNS, by name."""
 
     def save_challenge_record(self, record: ChallengeRecord) -> None:
-        """Store a TXT value, or its handle. Needs no lease, or the record would be orphaned."""
+        """Store a TXT value, or its handle: that also without the lease, since the value is in DNS
+        by then, and would be orphaned.
+        """
 
     def drop_challenge_record(self, record: ChallengeRecord) -> None:
         """Delete a TXT value that is gone from DNS."""

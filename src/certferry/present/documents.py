@@ -129,6 +129,8 @@ def _outcome(step: reported.StepOutcome, voice: Voice) -> Document:
         "problem": step.code and {"code": step.code, "message": message, "hint": hint},
         "retry_at": moment(retry_at if step.waiting is None else step.waiting.until),
     }
+    if step.outcome is reported.Outcome.ELSEWHERE:
+        written |= {"host": step.host, "since": moment(step.since)}
     # What to send to a target's support, in its language.
     return written | {"ticket": ticket(error.ticket)} if isinstance(error, TargetStuck) else written
 

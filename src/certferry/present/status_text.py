@@ -347,7 +347,7 @@ def verified(found: VerifiedHistory, voice: Voice) -> list[Line]:
     """Render where the history was damaged first, a line for each certificate; or how much of it
     is as it was written.
     """
-    said = [_break(one) for one in found.breaks] or [
+    said = [history_break(one) for one in found.breaks] or [
         Text(
             "{entries} of {certificates}, unbroken; {older} older than the chain",
             entries=_entry_count(found.entries),
@@ -372,7 +372,8 @@ _MISSING = {
 }
 
 
-def _break(one: HistoryBreak) -> Text:
+def history_break(one: HistoryBreak) -> Text:
+    """Return the sentence for where the history was damaged."""
     entry = Text("entry {number} of {at}", number=one.number, at=one.at)
     if one.at is None:
         entry = Text("entry {number}", number=one.number)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+import threading
+import time
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from certferry.core.certificates.lineage import labels_of, owners, version_for
@@ -12,7 +14,7 @@ from certferry.core.desired.certificate import DesiredCertificate, DesiredDeploy
 from certferry.core.events import Asking
 from certferry.core.observed import inferred
 from certferry.core.observed.observation import Observation, ObservedDomain, ObservedTarget, Served
-from certferry.core.observed.records import RolloutRecord
+from certferry.core.observed.records import Remembered, RolloutRecord
 from certferry.core.planning.planner import first_violated
 from certferry.errors import DeployError, IssuanceError, StateError
 from certferry.ports.source import CertificateSource
@@ -69,19 +71,59 @@ def as_known(
         return replace(desired, names=remembered)
 
 
+AT_ONCE, FRESH = 100, 5.0
+"""How many lineages `ReadAhead` reads at once, and for how many seconds that counts. Another run
+may change the state meanwhile, as it may at any time between that reading and a target's.
+"""
+
+
+class ReadAhead:
+    """What the state said of the lineages that a run is about to observe, in their order: read for
+    many at once, and given once, while it is fresh. Safe to use from any thread.
+    """
+
+    def __init__(self, state: StateStore, lineages: Iterable[str]) -> None:
+        self._state = state
+        self._lineages = list(lineages)
+        self._places = {lineage: place for place, lineage in enumerate(self._lineages)}
+        self._read: dict[str, Remembered] = {}
+        self._read_at = 0.0
+        self._guard = threading.Lock()
+
+    def remembered(self, lineage: str) -> Remembered:
+        """Return what was stored of a lineage a moment ago. Raises `StateError`."""
+        with self._guard:
+            is_fresh = time.monotonic() - self._read_at < FRESH
+            if not is_fresh or lineage not in self._read:
+                place = self._places[lineage]
+                try:
+                    self._read = {
+                        **self._state.remembered_of(self._lineages[place : place + AT_ONCE])
+                    }
+                except StateError:  # what is damaged of one must not stop the others
+                    return self._state.remembered(lineage)
+                self._read_at = time.monotonic()
+            return self._read.pop(lineage)
+
+
 def observe(
-    desired: DesiredCertificate, ports: Ports, *, every_edge: bool = False, anew: bool = False
+    desired: DesiredCertificate,
+    ports: Ports,
+    *,
+    every_edge: bool = False,
+    anew: bool = False,
+    remembered: Remembered | None = None,
 ) -> Observation:
     """Observe everything one lineage touches. Changes nothing.
 
     Edges are asked only where the target says that the current certificate is bound, or does not
     say what is, unless `every_edge` is set: elsewhere there is nothing to verify yet. With `anew`
-    nothing counts that was read before.
+    nothing counts that was read before. `remembered` is what the state has just said.
 
     The state is read before the targets, so another run may have bound its certificate in between:
     where something is bound that the state did not know, it is asked once more.
     """
-    known = with_remembered(Observation(), desired, ports)
+    known = with_remembered(Observation(), desired, ports, remembered)
     observed = _observe(desired, ports, known, every_edge=every_edge, anew=anew)
     if not any(map(_is_bound_to_unknown, observed.targets)):
         return observed
@@ -112,10 +154,14 @@ def _is_bound_to_unknown(target: ObservedTarget) -> bool:
 
 
 def with_remembered(
-    observed: Observation, desired: DesiredCertificate, ports: Ports
+    observed: Observation,
+    desired: DesiredCertificate,
+    ports: Ports,
+    remembered: Remembered | None = None,
 ) -> Observation:
-    """Return an observation with what the state says of the lineage now."""
-    remembered = ports.state.remembered(desired.lineage)
+    """Return an observation with what the state says of the lineage now, or has just said."""
+    if remembered is None:
+        remembered = ports.state.remembered(desired.lineage)
     versions, offered = remembered.versions, desired.offered
     if offered is not None:
         # In force is what the files hold, which may be an older certificate than the newest.

@@ -44,7 +44,7 @@ from certferry.ports.probe import Probe
 from certferry.ports.progress import Clock, Progress, no_listener
 from certferry.ports.receiver import Receiver
 from certferry.ports.source import CertificateSource
-from certferry.ports.state import Lease, StateStore
+from certferry.ports.state import Lease, StateStore, holding
 from certferry.ports.target import DeployTarget
 from certferry.problem import Problem
 from certferry.text import Text
@@ -229,10 +229,13 @@ def history_keeper(state: StateStore, now: Clock, who: str) -> Progress:
 
 @contextmanager
 def held_lease(state: StateStore, now: Clock, lineage: str) -> Iterator[Lease]:
-    """Hold the lease of a lineage for a `with` block. Raises `LeaseHeld`."""
+    """Hold the lease of a lineage for a `with` block, all of whose calls end with it. Raises
+    `LeaseHeld`.
+    """
     lease = state.acquire(lineage, now())
     try:
-        yield lease
+        with holding(state, lease):
+            yield lease
     finally:
         state.release(lease)
 
@@ -386,7 +389,7 @@ class WorkQueue(Generic[W]):
         self._ended = ended
         self._begun = time.monotonic()
         self._numbers = itertools.count()
-        self._heap = [_Due(self._begun, next(self._numbers), work) for work in works]
+        self._heap: list[_Due[W]] = []
         self._workers = workers
         self._stopping = stopping.total_seconds()
         self._changed = threading.Condition()
@@ -394,6 +397,11 @@ class WorkQueue(Generic[W]):
         self._passes = 0
         self._is_over = False
         self._problem: BaseException | None = None
+        self.add(works)
+
+    def add(self, works: Iterable[W]) -> None:
+        """Take up more, in this order, when the work is carried out next."""
+        self._heap += (_Due(time.monotonic(), next(self._numbers), work) for work in works)
 
     def carry_out(self) -> None:
         """Work until nothing is due. Raises `Interrupted`, or what a pass raises."""

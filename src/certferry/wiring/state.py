@@ -15,6 +15,7 @@ from certferry.core.findings import Code
 from certferry.core.secret import Secret
 from certferry.errors import ConfigError, StateError, StateUnavailable
 from certferry.ports.state import StateStore
+from certferry.present.status_text import history_break
 from certferry.problem import Problem
 from certferry.text import Text
 from certferry.wiring.clock import now
@@ -113,7 +114,21 @@ def unopened_keys(state: StateStore) -> Iterator[Problem]:
         yield wrong.problem(subject, code=Code.SEAL_BROKEN)
 
 
-CHECKS: Sequence[Check] = (unopened_keys,)
+def broken_history(state: StateStore) -> Iterator[Problem]:
+    """Return where the history is not as it was written, or that its key cannot be opened."""
+    try:
+        breaks = state.verify_history().breaks
+    except StateUnavailable:
+        raise
+    except StateError as error:
+        yield error.problem("[history]", code=Code.SEAL_BROKEN)
+        return
+    for one in breaks:
+        fix = Text("see which other program may write to the database")
+        yield Problem(Code.HISTORY_BROKEN, history_break(one), fix, subject=one.lineage)
+
+
+CHECKS: Sequence[Check] = (unopened_keys, broken_history)
 
 
 def checked_state(settings: Settings) -> tuple[Problem, ...]:

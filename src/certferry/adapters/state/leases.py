@@ -76,6 +76,14 @@ class HostState(SqlState):
         """See `LeaseStore.extend`: there is nothing to do but to look."""
         must_be_in_force(self._database, self._database.dialect, lease)
 
+    def must_hold(self, lease: Lease) -> None:
+        """See `LeaseStore.must_hold`: a process that is at work has its lock."""
+
+    def seen_hosts(self, since: datetime) -> tuple[str, ...]:
+        """See `LeaseStore.seen_hosts`: there is no other."""
+        del since
+        return (self.host,)
+
     def release(self, lease: Lease) -> None:
         """See `LeaseStore.release`."""
         with self._held.pop(lease, ExitStack()) as lock:
@@ -181,20 +189,23 @@ def new_holder(host: str) -> str:
     return _BETWEEN.join((host, str(os.getpid()), secrets.token_hex(8)))
 
 
-def held_by_another(reader: Reader, lineage: str) -> LeaseHeld:
+def held_by_another(reader: Reader, lineage: str, *, is_shared: bool = False) -> LeaseHeld:
     """Return the error for a lease that another holder has, with what is stored of it."""
     hint = Text("try again when it has ended")
     query = "SELECT holder, since FROM lease WHERE lineage = ? AND holder IS NOT NULL"
     for row in reader.rows(query, lineage):
         host, pid, _ = row["holder"].rsplit(_BETWEEN, 2)
+        since = to_moment(row["since"])
         return LeaseHeld(
             Text(
                 "{lineage}: {holder} has been at work since {since}",
                 lineage=lineage,
                 holder=Text("process {pid} on {host}", pid=pid, host=host),
-                since=to_moment(row["since"]),
+                since=since,
             ),
             hint=hint,
+            host=host if is_shared else None,
+            since=since,
         )
     # It was put back from a backup under the holder, or has just been released.
     return LeaseHeld(Text("{lineage}: another run is at work", lineage=lineage), hint=hint)

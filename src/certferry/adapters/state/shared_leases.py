@@ -4,6 +4,7 @@ on while it works, runs in progress, and the paces of accounts.
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import threading
@@ -14,14 +15,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from certferry.adapters.state.columns import Value, from_moment, to_moment
-from certferry.adapters.state.database import Database, Reader, Row, Transaction
-from certferry.adapters.state.fencing import taken_over
+from certferry.adapters.state.database import Database, Reader, Row, T, Transaction
+from certferry.adapters.state.fencing import must_be_in_force, taken_over
 from certferry.adapters.state.leases import BEGUN_RUNS, held_by_another, new_holder
 from certferry.adapters.state.sealing import Sealing
 from certferry.adapters.state.store import SqlState
 from certferry.core.observed.records import BegunRun
 from certferry.errors import LeaseHeld, LeaseLost, StateError, StateUnavailable
-from certferry.ports.state import Lease
+from certferry.ports.state import Lease, held_leases
 from certferry.text import Text
 
 LENGTH = timedelta(minutes=2)
@@ -173,7 +174,7 @@ class SharedState(SqlState):
         since, length = from_moment(now), str(self._length)
         rows = self._shared.repeat(_TAKE, lineage, holder, since, length, length)
         if not rows:
-            raise held_by_another(self._database, lineage)
+            raise held_by_another(self._database, lineage, is_shared=True)
         self._clock.set(rows[0]["moment"], asked)
         lease = Lease(lineage, holder, rows[0]["token"], to_moment(rows[0]["until"]))
         with self._guard:
@@ -188,13 +189,44 @@ class SharedState(SqlState):
             try:
                 is_renewed = self._renew([_key(lease)])
             except StateUnavailable as problem:
-                if self._age(lease) <= self._length / 2:
+                if not self._may_have_ended(lease):
                     raise
-                raise _not_renewed(lease, problem) from problem
+                raise _not_renewed(lease) from problem
             if not is_renewed:
                 raise taken_over(lease)
             if self._passed() - asked <= self._length / 2:
                 return
+
+    def must_hold(self, lease: Lease) -> None:
+        """See `LeaseStore.must_hold`: from half of its length on, another host may have it soon."""
+        if self._may_have_ended(lease):
+            raise _not_renewed(lease)
+
+    def _may_have_ended(self, lease: Lease) -> bool:
+        renewed = self._held.get(_key(lease))
+        return renewed is None or self._passed() - renewed > self._length / 2
+
+    def seen_hosts(self, since: datetime) -> tuple[str, ...]:
+        """See `LeaseStore.seen_hosts`."""
+        rows = self._database.rows(
+            "SELECT name FROM host WHERE seen_at IS NULL OR seen_at >= ? OR name = ? ORDER BY name",
+            from_moment(since),
+            self.host,
+        )
+        return tuple(row["name"] for row in rows)
+
+    def _write(self, function: Callable[[Transaction], T]) -> T:
+        """Write only while the leases are in force under which this thread works: every write of a
+        lineage carries its token.
+        """
+        leases, dialect = held_leases(), self._database.dialect
+
+        def write(transaction: Transaction) -> T:
+            for lease in leases:
+                must_be_in_force(transaction, dialect, lease)
+            return function(transaction)
+
+        return self._database.run(write)
 
     def release(self, lease: Lease) -> None:
         """See `LeaseStore.release`."""
@@ -276,10 +308,6 @@ class SharedState(SqlState):
                 self._shared.repeat(_RELEASE.format(these=_any(held)), *_flat(held))
         super().close()
 
-    def _age(self, lease: Lease) -> float:
-        with self._guard:
-            return self._passed() - self._held.get(_key(lease), 0.0)
-
     def _begin_renewing(self) -> None:
         if self._renewing is None and not self._is_closed.is_set():
             self._renewing = threading.Thread(target=self._keep, name="leases", daemon=True)
@@ -309,7 +337,7 @@ class SharedState(SqlState):
         with self._guard:
             for key in held:
                 if key in self._held:
-                    self._held[key] = asked if key in renewed else self._held[key]
+                    self._held[key] = asked if key in renewed else -math.inf
         return renewed == set(held)
 
 
@@ -325,12 +353,8 @@ def _flat(held: Sequence[tuple[str, str, int]]) -> list[Value]:
     return [value for key in held for value in key]
 
 
-def _not_renewed(lease: Lease, problem: StateUnavailable) -> LeaseLost:
+def _not_renewed(lease: Lease) -> LeaseLost:
     return LeaseLost(
-        Text(
-            "{lineage}: the lease could not be renewed: {problem}",
-            lineage=lease.lineage,
-            problem=problem.message,
-        ),
+        Text("{lineage}: the lease could not be renewed in time", lineage=lease.lineage),
         hint=Text("another host may go on with it; the next run sees how far it is"),
     )

@@ -75,6 +75,7 @@ class Outcome(StrEnum):
     FAILED = "failed"
     REFUSED = "refused"
     SKIPPED = "skipped"
+    ELSEWHERE = "elsewhere"
 
 
 StepKey = tuple[plans.Action | None, str | None, str | None]
@@ -85,6 +86,7 @@ StepKey = tuple[plans.Action | None, str | None, str | None]
 class StepOutcome:
     """What became of one step, or, without an `action`, of the pass itself. A domain that is `left`
     is not as the file alone says: it drifted, or was rolled back. A `notice` kept nothing waiting.
+    What is done elsewhere is done by another `host`, `since` a moment.
     """
 
     action: plans.Action | None
@@ -101,6 +103,8 @@ class StepOutcome:
     reason: str | None = None  # why safety refused it
     left: bool = False
     notice: bool = False
+    host: str | None = None
+    since: datetime | None = None
 
     @classmethod
     def of(
@@ -164,11 +168,16 @@ class LineageReport:
 
     @property
     def ok(self) -> bool:
-        """Whether the lineage is as declared."""
+        """Whether the lineage is as declared, or another host is at work on it."""
         return self.was_observed and all(
-            step.notice or step.outcome in {Outcome.DONE, Outcome.UNCHANGED}
+            step.notice or step.outcome in {Outcome.DONE, Outcome.UNCHANGED, Outcome.ELSEWHERE}
             for step in self.outcomes
         )
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether this run left it to another host."""
+        return bool(self.having(Outcome.ELSEWHERE))
 
     @property
     def is_unchanged(self) -> bool:
@@ -228,6 +237,7 @@ class Result(StrEnum):
     FAILED = "failed"
     REFUSED = "refused"
     STOPPED = "stopped"
+    ELSEWHERE = "elsewhere"
 
 
 _WORST_FIRST = (Result.FAILED, Result.REFUSED, Result.WAITING)
@@ -241,6 +251,8 @@ def of_lineage(report: LineageReport) -> Result:
         return Result.FAILED
     if report.having(Outcome.REFUSED):
         return Result.REFUSED
+    if report.ok and report.is_elsewhere:
+        return Result.ELSEWHERE
     return Result.IN_ORDER if report.ok else Result.WAITING
 
 
@@ -250,7 +262,9 @@ def _is_of_the_database(error: Reported | None) -> bool:
 
 
 def of_run(report: SyncReport) -> Result:
-    """Judge a run, by its worst certificate; but first, whether it was stopped."""
+    """Judge a run, by its worst certificate; but first, whether it was stopped. What is done
+    elsewhere is in order.
+    """
     if not report.complete:
         return Result.STOPPED
     if report.problem is not None and not _is_of_the_database(report.problem):
