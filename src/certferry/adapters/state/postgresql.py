@@ -527,14 +527,13 @@ def _words(problem: psycopg.Error) -> str:
 def connect(
     url: str, key: Path | Secret, host: str, *, reads_only: bool, password: Secret | None = None
 ) -> SharedState:
-    """See `connect.connect`. Nothing is written before it is known to be the state of this key."""
+    """See `connect.connect`. Nothing is written: a host is known by its first run."""
+    del reads_only
     database, sealing = PostgresqlDatabase(url, password), Sealing(key)
     try:
         with _refusing():
             _must_be_made(database)
             sealing.must_open(database)
-        if not reads_only and not database.rows("SELECT 1 FROM host WHERE name = ?", host):
-            database.run(lambda one: one.add("host", "ON CONFLICT (name) DO NOTHING", name=host))
         state = SharedState(database, sealing, host)
         state.now()  # asked while it answers: no moment of a run waits for the database
     except BaseException:

@@ -17,7 +17,9 @@ from certferry.problem import Problem, Severity
 from certferry.text import Text
 
 AWAY = timedelta(hours=26)
-"""How long ago the last run of a host may have ended, of two a day, before the others report it."""
+"""How long ago the last run of a host may have ended, of two a day, before the others report it, and
+do its share of the work first.
+"""
 
 CLOCKS_APART = timedelta(minutes=1)
 """How far a host's clock may be off before it is reported (contract, section 6)."""
