@@ -536,10 +536,10 @@ def connect(
             sealing.must_open(database)
         state = SharedState(database, sealing, host)
         state.now()  # asked while it answers: no moment of a run waits for the database
+        return state
     except BaseException:
         database.close()
         raise
-    return state
 
 
 def prepare(

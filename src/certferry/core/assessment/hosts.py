@@ -17,8 +17,8 @@ from certferry.problem import Problem, Severity
 from certferry.text import Text
 
 AWAY = timedelta(hours=26)
-"""How long ago the last run of a host may have ended, of two a day, before the others report it, and
-do its share of the work first.
+"""How long ago the last run of a host may have ended, of two a day, before the others report it and
+divide its share of the work.
 """
 
 CLOCKS_APART = timedelta(minutes=1)
