@@ -162,7 +162,6 @@ class NoticeTables(Tables):
 
     def verify_history(self, lineage: str | None = None) -> VerifiedHistory:
         """See `NoticeStore.verify_history`."""
-        self._sealing.must_open(self._database)
         key = self._sealing.history_key
         return self._database.read(lambda reader: chain.verified(reader, key, lineage))
 

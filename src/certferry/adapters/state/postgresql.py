@@ -481,13 +481,12 @@ def _place(parameters: Mapping[str, Any]) -> str:
 def connect(
     url: str, key: Path | Secret, host: str, *, reads_only: bool, password: Secret | None = None
 ) -> SharedState:
-    """See `connect.connect`. Nothing is written before it is known to be the state of this key."""
+    """See `connect.connect`. Nothing is written: a host is known by its first run."""
+    del reads_only
     state = open_whole(url, key, host, password)
     database, _ = state.whole
     try:
         must_be_in_use(database)
-        if not reads_only and not database.rows("SELECT 1 FROM host WHERE name = ?", host):
-            database.run(lambda one: one.add("host", "ON CONFLICT (name) DO NOTHING", name=host))
         state.now()  # asked while it answers: no moment of a run waits for the database
     except BaseException:
         state.close()
