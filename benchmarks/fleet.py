@@ -1,17 +1,16 @@
-"""What several hosts and one PostgreSQL cost, beside one host and SQLite in the same run: a run that
+"""What several hosts and one PostgreSQL cost, beside one host and SQLite in the same run: one that
 finds nothing to do, a lease, the statements of a pass, how many leases are taken in a second, and
 how long 1, 2, 4 and 8 hosts need for the same work.
 
 PostgreSQL runs beside it on this machine, as in the tests, and writes nothing through to the disk
-(`fsync = off`): what counts are the ratios. Hosts are threads of one process with a store each; what
-they wait for is the world, whose calls take as long as `Latency` says. Usage: `python -m
+(`fsync = off`): what counts are the ratios. Hosts are threads of one process, with a store each;
+what they wait for is the world, whose calls take as long as `Latency` says. Usage: `python -m
 benchmarks.fleet [--certificates N] [--work N] [--rounds N] [--only PART …]`.
 """
 
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import os
 import statistics
 import tempfile
@@ -28,6 +27,7 @@ from typing import Any
 
 import psycopg
 
+from benchmarks.claims import rounds
 from benchmarks.sync import furnish, now, ports_of, wish
 from certferry.adapters.http.client import Pacer
 from certferry.adapters.state.connect import connect
@@ -44,9 +44,7 @@ from tests.support.postgresql import KEY, Postgresql, running_postgresql
 
 HOSTS = (1, 2, 4, 8)
 WORKERS_OF_HOST = 8
-PROCESSES, THREADS = 2, 4
-"""That take leases: two, since there are two cores, and PostgreSQL needs the rest."""
-CLAIMING = 3.0  # seconds
+CLAIMING = 2.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +97,7 @@ def opened(server: Postgresql, database: str, host: str) -> StateStore:
 # --- A run that finds nothing to do
 
 
-def idle(server: Postgresql, certificates: int, rounds: int) -> Iterator[str]:
+def idle(server: Postgresql, certificates: int, repeats: int) -> Iterator[str]:
     """Compare such a run over PostgreSQL with one over SQLite, round by round."""
     wishes = [wish(number) for number in range(certificates)]
     with tempfile.TemporaryDirectory() as folder, ExitStack() as states:
@@ -114,7 +112,7 @@ def idle(server: Postgresql, certificates: int, rounds: int) -> Iterator[str]:
             engine = Reconciler(ports_of(state, cdn))
             assert engine.sync(wishes, WaitLimit()).ok  # noqa: S101 - or nothing is measured
             runs[name] = lambda engine=engine: engine.sync(wishes, WaitLimit())  # type: ignore[misc]
-        times = [{name: _seconds(run) for name, run in runs.items()} for _ in range(rounds)]
+        times = [{name: _seconds(run) for name, run in runs.items()} for _ in range(repeats)]
     best = {name: min(one[name] for one in times) for name in runs}
     for name, seconds in best.items():
         yield f"nothing to do, {name:<10} {1000 * seconds / certificates:6.3f} ms a certificate"
@@ -141,7 +139,7 @@ def counted_statements() -> Iterator[Counter[str]]:
         found[str(query).split(maxsplit=1)[0]] += 1
         return execute(self, query, *args, **named)
 
-    psycopg.Connection.execute = counted  # type: ignore[assignment, method-assign]  # the library's
+    psycopg.Connection.execute = counted  # type: ignore[method-assign]  # the library's
     try:
         yield found
     finally:
@@ -179,32 +177,13 @@ def statements(server: Postgresql, certificates: int) -> Iterator[str]:
 
 
 def claims(server: Postgresql) -> Iterator[str]:
-    """Have processes take and give back leases of lineages of their own as fast as they can."""
-    database = server.new_state()
-    with multiprocessing.get_context("fork").Pool(PROCESSES) as processes:
-        jobs = [(server.url(database), KEY.reveal(), number) for number in range(PROCESSES)]
-        taken = sum(processes.starmap(_take, jobs))
-    yield (
-        f"leases taken, and given back     {taken / CLAIMING:6.0f} a second (at least 1,000),"
-        f" {PROCESSES} processes of {THREADS} threads"
-    )
-
-
-def _take(url: str, key: str, process: int) -> int:
-    with closing(connect(url, type(KEY)(key), host=f"web-{process}")) as state:
-        for thread in range(THREADS):
-            state.release(state.acquire(f"img{process}-{thread}", now()))  # the row is there now
-        end = time.perf_counter() + CLAIMING
-
-        def take(thread: int) -> int:
-            count = 0
-            while time.perf_counter() < end:
-                state.release(state.acquire(f"img{process}-{thread}", now()))
-                count += 1
-            return count
-
-        with ThreadPool(THREADS) as threads:
-            return sum(threads.map(take, range(THREADS)))
+    """Have processes take and give back leases as fast as they can (`benchmarks.claims`)."""
+    for count, done in rounds(server.url(server.new_state()), CLAIMING):
+        bare, leases = done["SELECT 1"], done["lease taken and given back"]
+        yield (
+            f"leases taken and given back by {count} hosts {leases:6.0f} a second (at least 1,000);"
+            f" {leases / bare:4.2f} x a bare SELECT"
+        )
 
 
 # --- The same work, by more hosts
@@ -256,7 +235,7 @@ def _together(
     return took, cpu, issuer.issued
 
 
-def _engine(  # noqa: PLR0913 - what a host shares with the others
+def _engine(
     state: StateStore,
     cdn: MemoryCdn,
     dns: MemoryDns,

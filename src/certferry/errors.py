@@ -330,9 +330,24 @@ class StateError(CertferryError):
 
 
 class LeaseHeld(StateError):
-    """Another run is at work on the lineage."""
+    """Another run is at work on the lineage. Where several hosts share the state, it says on which
+    `host`, and `since` when.
+    """
 
     default_retry = Retry.LATER
+
+    def __init__(
+        self,
+        message: Text | str,
+        *,
+        hint: Text | None = None,
+        retry: Retry | None = None,
+        host: str | None = None,
+        since: datetime | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint, retry=retry)
+        self.host = host
+        self.since = since
 
 
 class StateMissing(StateError):

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from certferry.adapters.state.connect import connect
+from certferry.core.secret import Secret
 from certferry.ports.state import StateStore
 from certferry_sandbox.world import World
 from tests.acceptance.footprint import Footprint
@@ -96,6 +97,11 @@ class Host:
         self.rewrite("[accounts.dnspod]", "[accounts.dnspod]\nrequests_per_second = 50")
         self.rewrite(f"sqlite:///{directory / 'state.db'}", f"sqlite:///{self.state}")
 
+    def share(self, url: str, key: Secret, name: str = "web-1") -> None:
+        """Have it share the state of a server, as the host of this name."""
+        written = f'url = "sqlite:///{self.state}"'
+        self.rewrite(written, f'url = "{url}"\nkey = "{key.reveal()}"\nhost = "{name}"')
+
     @property
     def state(self) -> Path:
         """Where the state lies; its key lies beside it."""
@@ -134,10 +140,14 @@ class Host:
 
     @contextmanager
     def begin(
-        self, *arguments: str, wrapped_in: Sequence[str] = (), **environ: str
+        self,
+        *arguments: str,
+        wrapped_in: Sequence[str] = (),
+        program: Sequence[str] = (sys.executable, "-m", "certferry"),
+        **environ: str,
     ) -> Iterator[subprocess.Popen[str]]:
         """Run it beside a `with` block; at the block's end it is over, whatever it does."""
-        command = [*wrapped_in, sys.executable, "-m", "certferry", "--config", str(self.config)]
+        command = [*wrapped_in, *program, "--config", str(self.config)]
         process = subprocess.Popen(
             [*command, *arguments],
             env=self._environment(environ),

@@ -54,7 +54,8 @@ def test_killed_frozen_and_cut_off(
     record_property: Callable[[str, object], None],
 ) -> None:
     """For each that is declared one certificate was issued, uploaded once, and is bound; none was
-    bound after a newer one; no record is left. What went wrong can be tried again with the seed
+    bound after a newer one; no record is left; what was frozen wrote nothing under its old leases.
+    What went wrong can be tried again with the seed
     that is told.
     """
     seed = f"{share}/{os.urandom(4).hex()}"
@@ -78,4 +79,5 @@ def test_killed_frozen_and_cut_off(
 
         record_property("kills", f"{fleet.harmed.total()} of {KILLS}: {dict(fleet.harmed)}")
         assert KILLS <= fleet.harmed.total()
+        assert [] == fleet.written_after_waking(), seed
         assert fleet.orders - fleet.issued <= fleet.harmed.total(), seed

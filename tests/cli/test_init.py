@@ -428,7 +428,7 @@ def test_the_file_lies_ready_before_anything_is_adopted(accounts: Accounts) -> N
 
 
 def _nowhere(settings: Settings) -> None:
-    raise StateUnavailable(Text("{path} is full", path=settings.state.path))
+    raise StateUnavailable(Text("{path} is full", path=settings.state.named))
 
 
 def test_output_names_the_file(accounts: Accounts) -> None:

@@ -203,8 +203,23 @@ def test_a_log_that_is_no_file_opens_no_directory(config: Path, name: str) -> No
 
     job = job_for(settings, root, TestConsole().console)
 
-    assert (str(settings.state.path.parent),) == job.writes
+    assert (str(settings.state.directory),) == job.writes
     assert name == job.command[job.command.index("--log-file") + 1]
+
+
+def test_a_run_on_a_shared_state_writes_beside_no_database(
+    tmp_path: Path, clean_environment: Path
+) -> None:
+    """Its log, and what it hands to commands, lie where its own state would."""
+    file = tmp_path / "certferry.toml"
+    file.write_text('[state]\nurl = "postgresql://a@127.0.0.1/x"\nkey = "env:KEY"\n')
+    root = spoken(main_program, Voice()).make_context("certferry", ["schedule", "show"])
+
+    job = job_for(load(file, os.environ), root, TestConsole().console)
+
+    place = clean_environment / ".local" / "share" / "certferry"
+    assert (str(place),) == job.writes
+    assert str(place / "certferry.log") in job.command
 
 
 def test_what_was_changed_is_in_the_log(owner: CrontabOwner, config: Path) -> None:

@@ -15,7 +15,7 @@ from certferry.cli.exits import Exit
 from certferry.cli.options import Front, wait_limit_of
 from certferry.cli.sync import show_report
 from certferry.core.planning.plan import Action
-from certferry.core.planning.report import Outcome, StepOutcome, SyncReport
+from certferry.core.planning.report import LineageReport, Outcome, StepOutcome, SyncReport
 from certferry.core.reasons import ReasonCode
 from certferry.errors import DnsUnavailable, LeaseHeld, Retry
 from certferry.present import documents, report_text
@@ -26,6 +26,7 @@ from certferry.text import Text
 from tests.cli import values
 from tests.cli.consoles import TestConsole
 from tests.cli.values import IMG, NEW, lineage, report
+from tests.support.schemas import must_fit
 
 LABEL = "certferry-img-0123456789abcdef0123"
 ISSUED = StepOutcome(
@@ -303,6 +304,57 @@ def test_a_stopped_run_says_that_the_next_goes_on() -> None:
         == console.out
     )
     assert Exit.STOPPED == code
+
+
+def left_to(host: str) -> StepOutcome:
+    """Leave a certificate to a host that is at work on it."""
+    said = Text("process 7 on {host} has been at work since {since}", host=host, since=values.NOON)
+    return StepOutcome(None, Outcome.ELSEWHERE, said, host=host, since=values.NOON)
+
+
+def test_certificate_that_another_host_works_on_is_in_order() -> None:
+    """The report says which host, and since when; the run has done its part."""
+    left = report(lineage(left_to("web-2")))
+
+    code, console = shown(left)
+
+    assert (
+        dedent("""\
+        img: elsewhere
+          process 7 on web-2 has been at work since 2026-11-24 12:00 UTC
+
+        1 certificate: 1 elsewhere.
+        """)
+        == console.out
+    )
+    assert Exit.OK == code
+    code, console = shown(left, as_json=True)
+    document = json.loads(console.out)
+    [certificate] = document["certificates"]
+    [step] = certificate["steps"]
+    assert (True, "in_order") == (document["ok"], document["result"])
+    assert (True, "elsewhere") == (certificate["ok"], certificate["result"])
+    assert ("elsewhere", "web-2", None) == (step["outcome"], step["host"], step["problem"])
+    assert "2026-11-24T12:00:00Z" == step["since"]
+    must_fit(document, "sync")
+
+
+def test_certificates_that_other_hosts_work_on_are_told_together() -> None:
+    """By host, with the first of their names; what fails beside them still fails."""
+    lineages = [
+        LineageReport(f"img{number}", None, (left_to(f"web-{2 + number % 2}"),))
+        for number in range(9)
+    ]
+
+    code, console = shown(report(*lineages, lineage(FAILED)))
+
+    told = """\
+        9 certificates: elsewhere
+          web-2: img0, img2, img4, and 2 more
+          web-3: img1, img3, img5, and 1 more
+        """
+    assert console.out.startswith(dedent(told))
+    assert Exit.FAILED == code
 
 
 def test_certificate_that_a_stopped_run_did_not_look_at_is_reported_as_such() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from textwrap import dedent
@@ -304,6 +305,26 @@ def test_the_worst_outcome_decides(report: SyncReport) -> None:
     assert next(code for true, code in ranked if true) == exits.of_report(report)
 
 
+@given(report=reports(), stored=st.booleans())
+def test_a_run_waits_for_a_database_that_is_gone(*, report: SyncReport, stored: bool) -> None:
+    """What failed by it alone is no failure, and neither is a report that it did not store."""
+    gone = errors.DatabaseUnavailable("gone")
+    lineages = tuple(
+        replace(one, outcomes=tuple(replace(step, error=gone) for step in one.outcomes))
+        for one in report.lineages
+    )
+    found = outcomes(report)
+    ranked = [
+        (not report.complete, Exit.STOPPED),
+        (Outcome.REFUSED in found, Exit.REFUSED),
+        (bool(found - {Outcome.DONE, Outcome.UNCHANGED}) or not stored, Exit.TRY_LATER),
+        (True, Exit.OK),
+    ]
+    ended = replace(report, lineages=lineages, problem=None if stored else gone)
+
+    assert next(code for true, code in ranked if true) == exits.of_report(ended)
+
+
 OBSTACLES: dict[str, tuple[PlanFinding, ...]] = {
     "none": (),
     "refused": (
@@ -358,6 +379,7 @@ def test_every_error_has_a_code_that_is_not_zero(kind: type[Reported]) -> None:
         errors.PlanRefused: Exit.REFUSED,
         errors.LeaseHeld: Exit.TRY_LATER,
         errors.LeaseLost: Exit.TRY_LATER,
+        errors.DatabaseUnavailable: Exit.TRY_LATER,
         errors.Interrupted: Exit.STOPPED,
     }
 
@@ -485,8 +507,8 @@ def test_an_empty_history_says_so() -> None:
         (
             HistoryBreak("img", Damage.UNCONNECTED, 7, NOON),
             (
-                "img: entry 7 of 2026-11-24 12:00 UTC does not continue what is before it, which was"
-                " changed, removed or put in"
+                "img: entry 7 of 2026-11-24 12:00 UTC does not continue what is before it, which"
+                " was changed, removed or put in"
             ),
         ),
         (

@@ -446,7 +446,7 @@ def test_file_without_certificates_says_where_and_how(loaded: Load) -> None:
     (wish,) = settings.certificates
     assert ("example.com", (DesiredDeployment("cdn"),)) == (wish.lineage, wish.deployments)
     assert FILES == wish.files
-    assert "here.db" == settings.state.path.name
+    assert "here.db" == Path(settings.state.named).name
     assert "env:MINE" == settings.accounts["cdn"].values["access_key"]
     assert settings.path is not None
 

@@ -225,6 +225,7 @@ def test_files_of_the_caller_alone(loaded: Load) -> None:
     one = settings(loaded)
     assert [] == found(one)
 
+    assert one.state.key_file is not None
     one.state.key_file.unlink()
     assert [] == found(one)
 
@@ -232,12 +233,15 @@ def test_files_of_the_caller_alone(loaded: Load) -> None:
 def test_files_that_others_may_read(loaded: Load) -> None:
     """The key opens the state, so it weighs more; the fix is a command."""
     one = settings(loaded)
-    one.state.key_file.chmod(0o640)
-    one.state.path.chmod(0o644)
+    state, key_file = one.state.path, one.state.key_file
+    assert state is not None
+    assert key_file is not None
+    key_file.chmod(0o640)
+    state.chmod(0o644)
 
     assert [("secret.key", Severity.ERROR), ("state.db", Severity.WARNING)] == found(one)
     fixes = [str(finding.hint) for finding in examine_files(one)]
-    assert [f"run: chmod 600 {one.state.key_file}", f"run: chmod 600 {one.state.path}"] == fixes
+    assert [f"run: chmod 600 {key_file}", f"run: chmod 600 {state}"] == fixes
 
 
 def test_files_that_others_may_change(loaded: Load) -> None:
@@ -253,6 +257,7 @@ def test_files_that_others_may_change(loaded: Load) -> None:
 def test_file_of_another_user(loaded: Load) -> None:
     """Whatever its mode."""
     one = settings(loaded)
+    assert one.state.path is not None
     given_away(one.state.path)
 
     assert [("state.db", Severity.ERROR)] == found(one)
@@ -261,6 +266,7 @@ def test_file_of_another_user(loaded: Load) -> None:
 def test_file_that_cannot_be_reached(loaded: Load) -> None:
     """A link that leads to itself, for one."""
     one = settings(loaded)
+    assert one.state.path is not None
     one.state.path.unlink()
     one.state.path.symlink_to("state.db")
 

@@ -459,7 +459,7 @@ def test_a_state_that_is_written_wrongly_is_none(tmp_path: Path, wrong: str) -> 
     found = salvaged(tmp_path / "c.toml", content)
 
     assert not found.has_state
-    assert not found.settings.state.path.exists()
+    assert not Path(found.settings.state.named).exists()
 
 
 def test_without_a_state_the_usual_one_is_meant(tmp_path: Path) -> None:
@@ -469,7 +469,7 @@ def test_without_a_state_the_usual_one_is_meant(tmp_path: Path) -> None:
     found = salvaged(tmp_path / "c.toml", content.replace("names", "nams"))
 
     assert found.has_state
-    assert "state.db" == found.settings.state.path.name
+    assert "state.db" == Path(found.settings.state.named).name
 
 
 def test_of_two_mistakes_neither_hides_the_other(tmp_path: Path) -> None:
@@ -496,7 +496,7 @@ def test_of_a_file_that_others_may_write_the_state_is_not_taken(tmp_path: Path) 
     found = salvaged(tmp_path / "c.toml", WHOLE, 0o666)
 
     assert (False, False) == (found.is_trusted, found.has_state)
-    assert not found.settings.state.path.exists()
+    assert not Path(found.settings.state.named).exists()
 
 
 def test_what_is_no_file_names_no_one(tmp_path: Path) -> None:

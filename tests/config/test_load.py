@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 from datetime import timedelta
 from pathlib import Path
 from typing import get_type_hints
@@ -27,7 +28,7 @@ from certferry.core.desired.certificate import (
 from certferry.core.secret import Secret
 from certferry.errors import ConfigError
 from certferry.wiring.settings import ADAPTERS, from_environment
-from tests.config.conftest import FILE, Load
+from tests.config.conftest import FILE, Load, Refusal
 
 WHOLE = """\
 env_files = ["cdn.env"]
@@ -228,6 +229,117 @@ def test_an_empty_file_is_all_defaults(loaded: Load, clean_environment: Path) ->
         settings.verify.timeout,
     )
     assert ({}, ()) == (dict(settings.accounts), settings.certificates)
+
+
+SHARED = """\
+[state]
+url = "postgresql://ferry@db.example.com:5432/certs?sslmode=verify-full"
+key = "env:KEY"
+"""
+
+
+def test_a_state_that_hosts_share(loaded: Load, clean_environment: Path) -> None:
+    """What belongs to this machine lies where its own state would; no message shows the user."""
+    state = loaded(SHARED + 'password = "env:DB"\nhost = "web-1"').state
+
+    assert (None, None) == (state.path, state.key_file)
+    assert "postgresql://db.example.com:5432/certs" == state.named
+    assert clean_environment / ".local" / "share" / "certferry" == state.directory
+    assert {"key": "env:KEY", "password": "env:DB"} == {
+        name: reference.written for name, reference in state.references.items()
+    }
+    assert "web-1" == state.host
+
+
+def test_a_host_is_called_as_its_machine(loaded: Load) -> None:
+    """Unless the file says otherwise; with SQLite as well."""
+    assert platform.node() == loaded("").state.host
+    assert "a" == loaded('[state]\nhost = "a"').state.host
+
+
+def test_a_key_by_a_reference_opens_a_file_too(loaded: Load, folder: Path) -> None:
+    """No key file is made beside it."""
+    state = loaded('[state]\nurl = "sqlite:///s/state.db"\nkey = "env:KEY"').state
+
+    assert folder / "s" / "state.db" == state.path
+    assert (None, folder / "s") == (state.key_file, state.directory)
+
+
+def test_a_password_in_the_environment(loaded: Load, folder: Path) -> None:
+    """Libpq's variable stands for what the file does not say, from a file of variables as well."""
+    (folder / "db.env").write_text("PGPASSWORD=secret\n")
+    (folder / "db.env").chmod(0o600)
+    by_file = loaded('env_files = ["db.env"]\n' + SHARED)
+
+    for settings in (by_file, loaded(SHARED, PGPASSWORD="secret")):
+        password = settings.state.password
+        assert password is not None
+        assert "secret" == settings.secrets.resolve(password).reveal()
+        assert {"KEY", "PGPASSWORD"} <= settings.secrets.variables
+    assert loaded("", PGPASSWORD="secret").state.password is None
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        (
+            SHARED.replace('key = "env:KEY"', ""),
+            "[state] key: missing: all hosts have the same; `certferry state key` prints a new one",
+        ),
+        (
+            SHARED.replace('key = "env:KEY"', 'key_file = "/etc/key"'),
+            (
+                "certferry.toml:3: [state] key_file: all hosts have the same key: write"
+                ' key = "file:/etc/key" in its place'
+            ),
+        ),
+        (
+            SHARED + 'key_file = "/etc/key"',
+            "certferry.toml:4: [state] key_file: there is `key` beside it; remove one of the two",
+        ),
+        (
+            SHARED.replace("ferry@", "ferry:HIDDEN@"),
+            (
+                "certferry.toml:2: [state] url: a password stands in it; write `password`,"
+                " a reference, in its place"
+            ),
+        ),
+        (
+            SHARED.replace("?", "?password=HIDDEN&"),
+            (
+                "certferry.toml:2: [state] url: a password stands in it; write `password`,"
+                " a reference, in its place"
+            ),
+        ),
+        (
+            SHARED.replace("db.example.com", "[db"),
+            "certferry.toml:2: [state] url: is not an address",
+        ),
+        (
+            SHARED.replace("postgresql", "mysql"),
+            (
+                "certferry.toml:2: [state] url: must be sqlite:/// and a path, such as"
+                " sqlite:////var/lib/certferry/state.db, or"
+                " postgresql://USER@HOST:PORT/DATABASE?sslmode=verify-full"
+            ),
+        ),
+        (
+            '[state]\npassword = "env:DB"',
+            "certferry.toml:2: [state] password: a file asks for none; remove it",
+        ),
+        ('[state]\nhost = ""', "certferry.toml:2: [state] host: is empty"),
+        (
+            SHARED + "hots = 1",
+            "certferry.toml:4: [state] hots: unknown key; did you mean host?",
+        ),
+    ],
+)
+def test_mistakes_about_the_state(refusal: Refusal, written: str, said: str) -> None:
+    """Each at its line; a password is not shown."""
+    [line] = refusal(written)
+
+    assert said in line
+    assert "HIDDEN" not in line
 
 
 def test_the_edges_are_asked_of_the_same_resolvers(loaded: Load) -> None:

@@ -69,8 +69,8 @@ def test_every_mistake_is_reported_at_once(refusal: Refusal) -> None:
     assert [
         "certferry.toml:1: env_file: unknown key; did you mean env_files?",
         (
-            "certferry.toml:4: [state] url: PostgreSQL is not supported by this version;"
-            " write sqlite:///state.db"
+            "certferry.toml:4: [state] url: a password stands in it; write `password`, a reference,"
+            " in its place"
         ),
         "certferry.toml:6: [acme] eab_hmac_key: missing: it goes together with eab_kid",
         (

@@ -54,6 +54,18 @@ def test_only_what_the_present_environment_sets_is_lost(loaded: Load, folder: Pa
     assert [] == lost_secrets(settings)
 
 
+def test_the_keys_of_a_state_that_hosts_share_are_looked_for(loaded: Load) -> None:
+    """Its own, its password's, and libpq's own variable."""
+    state = '[state]\nurl = "postgresql://a@127.0.0.1/x"\nkey = "env:KEY"\n'
+
+    found = [finding.text for finding in lost_secrets(loaded(state, PGPASSWORD="p"))]
+
+    assert [
+        "certferry.toml:3: [state] key: cron/systemd will not have KEY set",
+        "certferry.toml:1: [state] password: cron/systemd will not have PGPASSWORD set",
+    ] == [str(one) for one in found]
+
+
 def test_a_home_of_ones_own_is_needed() -> None:
     """And where the state lies by a variable; cron itself sets the usual home."""
     usual = pwd.getpwuid(os.geteuid()).pw_dir

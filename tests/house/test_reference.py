@@ -74,6 +74,7 @@ ROW = re.compile(r"^\| `([a-z_]+)` \|(.*)\|$", re.MULTILINE)
 IN_MESSAGES = {
     "channel_refused",
     "heartbeat_missed",
+    "host_away",
     "metrics_missed",
     "test",
     Outcome.FAILED,

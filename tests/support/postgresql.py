@@ -8,10 +8,12 @@ import itertools
 import os
 import shutil
 import socket
+import struct
 import subprocess
 import tempfile
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self
@@ -222,6 +224,51 @@ def running_pgbouncer(server: Postgresql) -> Iterator[int]:
         finally:
             pooler.terminate()
             pooler.wait()
+
+
+class RoundTrips:
+    """A relay before a server, which counts the answers that a client has waited for."""
+
+    def __init__(self, server: Postgresql) -> None:
+        self.count = 0
+        self._server = server
+        self._listener = socket.create_server((HOST, 0))
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def url(self, database: str) -> str:
+        """Return the address of a database through this."""
+        port = self._listener.getsockname()[1]
+        return f"postgresql://postgres@{HOST}:{port}/{database}?sslmode=disable&gssencmode=disable"
+
+    def close(self) -> None:
+        """Accept no more."""
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):  # closed
+            while True:
+                client, _ = self._listener.accept()
+                server = socket.create_connection((HOST, self._server.port))
+                for pump in (self._ask, self._answer):
+                    threading.Thread(target=pump, args=(client, server), daemon=True).start()
+
+    def _ask(self, client: socket.socket, server: socket.socket) -> None:
+        with suppress(OSError):
+            while data := client.recv(65536):
+                server.sendall(data)
+        server.close()
+
+    def _answer(self, client: socket.socket, server: socket.socket) -> None:
+        """Pass messages on: a letter, a length (PostgreSQL, "Message Formats"); `Z` ends an answer,
+        the first one that to the client's greeting.
+        """
+        self.count -= 1
+        with suppress(OSError, struct.error), server.makefile("rb") as answers:
+            while head := answers.read(5):
+                kind, length = struct.unpack("!cI", head)
+                self.count += kind == b"Z"
+                client.sendall(head + answers.read(length - 4))
+        client.close()
 
 
 def _listens(port: int) -> bool:

@@ -15,7 +15,7 @@ from jsonschema import Draft202012Validator
 from certferry.cli.commands import COMMANDS
 
 SCHEMAS = Path(__file__).parents[2] / "docs" / "reference" / "schema"
-SAME_AS = {"rollback": "sync"}
+SAME_AS = {"rollback": "sync", "state": "doctor"}
 """Commands that print the document of another one."""
 
 MARKS = ("—", "…")

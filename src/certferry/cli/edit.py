@@ -30,7 +30,6 @@ from certferry.reconcile.run import held_lease
 from certferry.text import Text
 from certferry.wiring import recorded
 from certferry.wiring.adapters import DNS_PROVIDERS, TARGETS, installed
-from certferry.wiring.clock import now
 from certferry.wiring.selection import lineages_meant, must_be_known, the_one_meant
 from certferry.wiring.settings import ADAPTERS, checked, load_checked
 from certferry.wiring.workspace import who_runs
@@ -156,7 +155,7 @@ def rename(front: Front, old: str, new: str) -> Exit:
         raise _still_declared(old, Text("give it its new name in the file first"))
     new = the_one_meant(settings.certificates, new).lineage
     with workspace_of(front, settings, reads_only=False) as workspace:
-        certificate = recorded.newest(old, workspace.state, now())
+        certificate = recorded.newest(old, workspace.state, workspace.state.now())
         if certificate is None:
             raise ConfigError(
                 Text("{lineage} has no certificate that is valid", lineage=old),
@@ -164,9 +163,10 @@ def rename(front: Front, old: str, new: str) -> Exit:
             )
         versions = workspace.state.versions(old)
         number = next(v.number for v in versions if v.certificate == certificate)
-        with held_lease(workspace.state, now, old):
+        with held_lease(workspace.state, workspace.state.now, old):
             carry_over(old, new, certificate, workspace.state)
-            adopted = workspace.adopt(new, workspace.state.bundle(old, number), who_runs())
+            bundle = workspace.state.bundle(old, number)
+            adopted = workspace.adopt(new, bundle, who_runs(settings))
         if adopted:  # the new name answers for the certificate from now on
             recorded.forget(old, workspace.state)
     said = Text("{new} has the certificate of {old}, valid until {moment}.")
@@ -184,15 +184,16 @@ def forget(front: Front, name: str) -> Exit:
     Until then every run tells of it while its certificate is valid. Nothing is removed: where it is
     deployed, the certificate stays until it expires. Declared again, NAME goes on.
     """
-    moment = now()
     with workspace_of(front, reads_only=False) as workspace:
+        moment = workspace.state.now()
         for declared in lineages_meant(name, workspace.settings.declared):
             raise _still_declared(declared, Text("remove it from the file first"))
         lineage = must_be_known(name, workspace)
         recorded.must_be_declared_nowhere(lineage, workspace.settings, workspace.state)
         certificate = recorded.newest(lineage, workspace.state, moment)
         recorded.forget(lineage, workspace.state)
-        workspace.state.append_history(HistoryEntry(moment, lineage, "forgotten", who_runs()))
+        who = who_runs(workspace.settings)
+        workspace.state.append_history(HistoryEntry(moment, lineage, "forgotten", who))
     if certificate is None:
         return say(front, Text("No run tells of {lineage} any more.", lineage=lineage))
     said = Text(

@@ -111,8 +111,13 @@ def of_statuses(statuses: Sequence[LineageStatus], recorded: Recorded) -> Exit:
 
 
 def of_problems(problems: Sequence[Problem]) -> Exit:
-    """Judge what `doctor` or `discover` found: an error is a failure, a warning is none."""
-    return Exit.FAILED if any(one.is_error for one in problems) else Exit.OK
+    """Judge what was found: an error is a failure, a warning is none; a database that does not
+    answer just now is neither.
+    """
+    codes = {one.code for one in problems if one.is_error}
+    if codes == {DatabaseUnavailable.code}:
+        return Exit.TRY_LATER
+    return Exit.FAILED if codes else Exit.OK
 
 
 def of_looks(looks: Sequence[HostObservation]) -> Exit:

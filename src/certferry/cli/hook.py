@@ -83,7 +83,7 @@ def command(
 def _sync(mode: str, front: options.Front, wait_limit: WaitLimit, env_file: Sequence[Path]) -> Exit:
     environ = environment_with(front.console.environ, env_file)
     meant = meant_by(mode, front.config, environ)
-    run = Run(who_runs(), progress_on_stdout(front.console, front.verbosity))
+    run = Run(who_runs(meant.settings), progress_on_stdout(front.console, front.verbosity))
     with workspace_of(front, meant.settings, reads_only=False) as workspace:
 
         def sync() -> SyncReport:

@@ -16,7 +16,6 @@ from certferry.reconcile.by_hand import go_back, to_revoke, withdraw_by_hand
 from certferry.reconcile.run import Run
 from certferry.text import Text
 from certferry.wiring import authorities
-from certferry.wiring.clock import now
 from certferry.wiring.selection import must_be_known
 from certferry.wiring.workspace import who_runs
 
@@ -65,14 +64,15 @@ def revoke(front: options.Front, name: str, reason: str, *, yes: bool) -> Exit:
     because = RevocationReason(reason)
     with workspace_of(front) as workspace:
         name = must_be_known(name, workspace)
-        meant = to_revoke(name, because, workspace.state, now())
+        meant = to_revoke(name, because, workspace.state, workspace.state.now())
         if not meant:
             return options.say(
                 front, Text("{name}: revoked already; nothing was changed.", name=name)
             )
         if not options.is_wanted(front, _question(name, meant), yes=yes):
             return options.say(front, Text("Nothing was changed."))
-        settings, run = workspace.settings, Run(who_runs())
+        settings = workspace.settings
+        run = Run(who_runs(settings))
         for version in authorities.revoke(name, because, settings, workspace.state, run):
             serial = version.certificate.serial
             options.say(front, Text("{name}: revoked, serial {serial}", name=name, serial=serial))

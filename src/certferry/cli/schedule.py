@@ -176,7 +176,8 @@ def job_for(settings: Settings, root: click.Context, console: Console) -> Job:
     """Return what is to be run, so that it runs from anywhere."""
     log = root.params.get("log_file") or default_log(settings)
     logs = [log.parent] if not is_stream(log) else []
-    kept = [settings.state.path.parent, settings.state.key_file.parent]
+    state = settings.state
+    kept = [state.directory, *([state.key_file.parent] if state.key_file else [])]
     writes = [*kept, *logs, *unattended.directories_filled(settings)]
     options = [*program_reading(settings.path), "--quiet", *options_said(root, console)]
     if "--log-file" not in options:
@@ -192,7 +193,7 @@ def job_for(settings: Settings, root: click.Context, console: Console) -> Job:
 
 def default_log(settings: Settings) -> Path:
     """Return the default log of scheduled runs, beside the state: there they may write."""
-    return settings.state.path.parent / "certferry.log"
+    return settings.state.directory / "certferry.log"
 
 
 def make_directories(job: Job) -> None:

@@ -16,7 +16,7 @@ from certferry.config.document import Document
 from certferry.config.load import NAME, find_file, load_before
 from certferry.config.model import Settings
 from certferry.core.desired.certificate import DesiredCertificate
-from certferry.errors import ConfigError, NoneDeclared, StateError
+from certferry.errors import CertferryError, ConfigError, NoneDeclared
 from certferry.present.console import Verbosity
 from certferry.present.language import one_or_many
 from certferry.present.progress import progress_on
@@ -47,7 +47,7 @@ def running(
     verbosity, only = front.verbosity, live_only
     shown = progress_on(front.console, verbosity, now, changes_nothing=reads_only, live_only=only)
     with shown as progress, workspace_of(front, settings, reads_only=reads_only) as workspace:
-        yield workspace, Run(who_runs(), progress)
+        yield workspace, Run(who_runs(settings), progress)
 
 
 def observing(
@@ -62,11 +62,12 @@ def warn_of_state(settings: Settings, front: Front, *, to_channels: bool) -> Non
     """Warn of a lost state and of undeclared certificates in it; `to_channels` too where the run is
     about to issue everything again, and no operator reads along.
     """
-    with suppress(StateError), workspace_of(front, settings) as workspace:
+    with suppress(CertferryError), workspace_of(front, settings) as workspace:
         lost = lost_state(settings, workspace.state)
         if lost is not None and to_channels and settings.channels:
             workspace.notifications(Run()).notify_unremembered(lost)
-        lapsed = [one.problem for one in undeclared(settings, workspace.state, now())]
+        moment = workspace.state.now()
+        lapsed = [one.problem for one in undeclared(settings, workspace.state, moment)]
         for problem in lapsed if lost is None else [lost.problem(), *lapsed]:
             _log.warning(Text("{problem}; {hint}", problem=problem.message, hint=problem.hint))
 

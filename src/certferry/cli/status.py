@@ -5,7 +5,7 @@ it is for a monitor.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import click
@@ -17,7 +17,6 @@ from certferry.present.console import Console
 from certferry.present.layout import line
 from certferry.problem import Problem
 from certferry.text import Text
-from certferry.wiring.clock import now
 
 if TYPE_CHECKING:
     from certferry.core.assessment.health import Checkup
@@ -44,6 +43,7 @@ def command(front: Front, names: tuple[str, ...], *, as_json: bool) -> Exit:
     settings = read_settings(front, names)
     warn_of_equal_names(settings, front)
     with observing(front, settings, as_json=as_json) as (workspace, run):
+        now = workspace.state.now
         known = recorded(settings, workspace.state, now())
         found = overview(workspace, run, known)
     return show_status(found, front.console, now(), as_json=as_json)
@@ -154,10 +154,10 @@ def check(front: Front, names: tuple[str, ...], *, run_within: int, as_json: boo
     from certferry.core.assessment.health import checkup
     from certferry.wiring.recorded import expected, recorded
 
-    now = datetime.now(UTC)
     try:
         settings = read_settings(front, names)
         with workspace_of(front, settings) as workspace:
+            now = workspace.state.now()
             known = recorded(settings, workspace.state, now)
         found = checkup(expected(settings, known), known, now, timedelta(hours=run_within))
     except Exception as error:  # noqa: BLE001 - whatever it is, a monitor gets its line

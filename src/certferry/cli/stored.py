@@ -20,8 +20,9 @@ from certferry.present.console import Console
 from certferry.present.layout import line
 from certferry.present.progress import log_export
 from certferry.text import Text
-from certferry.wiring.machine import archive_of, restored, write_bundle
+from certferry.wiring.machine import write_bundle
 from certferry.wiring.selection import must_be_known
+from certferry.wiring.state import archive_of, restored
 from certferry.wiring.workspace import Workspace
 
 
@@ -129,8 +130,7 @@ def backup(front: Front, file: Path, *, force: bool) -> Exit:
     it is written, every key in it is opened as a test. The configuration and the keys of the
     accounts are not in it.
     """
-    state = load_state(front.config, front.console.environ)
-    archive, lineages = archive_of(state)
+    archive, lineages = archive_of(load_state(front.config, front.console.environ))
     with drafted(file, archive, Text("name another place")) as draft:
         if force:
             draft.put()
@@ -151,16 +151,16 @@ def restore(front: Front, file: Path) -> Exit:
     first. What is there is kept beside it, as state.db.bak and secret.key.bak. While another
     certferry has the state open nothing is changed, and the exit code is 75.
     """
-    state = load_state(front.config, front.console.environ)
+    settings = load_state(front.config, front.console.environ)
     try:
         archive, _ = read_file(file, private=True)
     except ConfigError as error:
         problem = Text("{path} {problem}", path=file, problem=error.message)
         raise ConfigError(problem, hint=error.hint) from error
-    done = restored(archive, file, state)
+    done = restored(archive, file, settings)
     said = Text(
         "Restored to {path}: {names}, as of {moment}",
-        path=state.path,
+        path=settings.state.path,
         names=list(done.lineages) or "—",
         moment=done.made_at,
     )

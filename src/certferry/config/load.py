@@ -31,6 +31,10 @@ from certferry.text import Text
 VARIABLE = "CERTFERRY_CONFIG"
 NAME = "certferry.toml"
 
+_ENV_FILES, _STATE = "env_files", "state"
+_OF_THE_STATE = (_ENV_FILES, _STATE)
+"""What is read where nothing but the state is asked for."""
+
 
 def find_file(chosen: Path | None, environ: Mapping[str, str]) -> Path | None:
     """Return the chosen file or the environment's, there or not; else the first that exists."""
@@ -88,17 +92,21 @@ def load(
     return _read(read_document(found), environ, adapters=adapters, checked_by=adapters)
 
 
-def load_state(chosen: Path | None, environ: Mapping[str, str]) -> model.StateSettings:
-    """Read only where the state lies, from the file if there is one. Raises `ConfigError`."""
+def load_state(chosen: Path | None, environ: Mapping[str, str]) -> Settings:
+    """Read only where the state is, from the file if there is one, and what its references lead to.
+    Raises `ConfigError`.
+    """
     found = find_file(chosen, environ)
     document = _NO_FILE if found is None else read_document(found)
-    mistakes: list[Mistake] = []
-    root = TomlTable(document.values, Place(document), mistakes)
-    paths = Paths.beside(document.path, environ)
-    state = tables.read_state(root.table("state"), paths, default_directory(environ, os.geteuid()))
+    wanted = {key: document.values[key] for key in _OF_THE_STATE if key in document.values}
+    settings, mistakes = as_far_as_read(replace(document, values=wanted), environ)
+    if settings.state.references:
+        mistakes += [mistake for file in settings.env_files for mistake in file.mistakes]
+    else:  # a file of keys that it does not need may lack
+        mistakes = [mistake for mistake in mistakes if mistake.key != _ENV_FILES]
     if mistakes:
         raise config_error(mistakes)
-    return state
+    return settings
 
 
 def load_text(
@@ -256,6 +264,8 @@ def as_far_as_read(
     }
     channels = tables.read_channels(root.table("notify"))
     monitoring = tables.read_monitoring(root, paths)
+    directory = default_directory(environ, os.geteuid())
+    state = tables.read_state(root.table(_STATE), paths, directory, everything)
 
     def options_of(label: str) -> model.ReadOptions | None:
         return adapters.options_of(accounts[label].type if label in accounts else label)
@@ -263,9 +273,7 @@ def as_far_as_read(
     certificates, places = CertificateReader(accounts, acme, paths, options_of).read(root)
     settings = Settings(
         path=document.path,
-        state=tables.read_state(
-            root.table("state"), paths, default_directory(environ, os.geteuid())
-        ),
+        state=state,
         acme=acme,
         dns=dns,
         verify=tables.read_verify(root.table("verify"), paths, dns),
@@ -276,7 +284,7 @@ def as_far_as_read(
         secrets=Secrets(
             everything,
             paths,
-            references=_references(accounts, acme, channels, monitoring),
+            references=_references(accounts, acme, channels, monitoring, state),
             usual=partial(adapters.variables, {account.type for account in accounts.values()}),
             # Also what they do not fill in: a program may read them itself.
             files=[file.values for file in env_files],
@@ -305,12 +313,13 @@ def _references(
     acme: model.AcmeSettings,
     channels: Mapping[str, model.ChannelTable],
     monitoring: model.Monitoring,
+    state: model.StateSettings,
 ) -> list[SecretReference]:
     """Return all references, and the literals that are secrets; the address of a webhook is one."""
     tables = [(account, False) for account in accounts.values()]
     tables += [(channel.account, True) for channel in channels.values()]
     found = [ca.eab_hmac_key for ca in acme.authorities]
-    found.append(monitoring.heartbeat)
+    found += [monitoring.heartbeat, *state.references.values()]
     for account, is_channel in tables:
         for key, written in account.values.items():
             if isinstance(written, str):
@@ -339,8 +348,7 @@ def _hint(document: Document, mistakes: Sequence[Mistake], env_files: Sequence[E
     return first
 
 
-_STATE = "state"
-_WANTED = ("env_files", _STATE, "notify", "heartbeat")
+_WANTED = (*_OF_THE_STATE, "notify", "heartbeat")
 _TABLE = re.compile(r"^(?=[ \t]*\[)", re.MULTILINE)
 
 _NO_STATE = Path(os.devnull, "state.db")
@@ -382,7 +390,8 @@ def salvage(path: Path | None, environ: Mapping[str, str]) -> Salvaged | None:
     is_wrong = may_lack_state or any(one.table == "[state]" for one in mistakes)
     has_state = is_trusted and not is_wrong
     if not has_state:
-        settings = replace(settings, state=model.StateSettings(_NO_STATE, _NO_STATE))
+        nowhere = replace(settings.state, database=_NO_STATE, key=_NO_STATE, password=None)
+        settings = replace(settings, state=replace(nowhere, directory=_NO_STATE.parent))
     return Salvaged(settings, is_trusted, has_state)
 
 

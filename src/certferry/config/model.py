@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from certferry.config.document import Place
 from certferry.config.env_files import EnvFile
@@ -20,10 +21,42 @@ from certferry.ports.adapter import Variable
 
 @dataclass(frozen=True, slots=True)
 class StateSettings:
-    """Where the SQLite database lies, and the key that encrypts private keys in it."""
+    """Where the state is: the file of a SQLite `database`, or the URL of one that hosts share; the
+    `key` that encrypts private keys in it, in a file or by a reference; and what this `host` is
+    called there. What belongs to this machine alone lies in the `directory`: logs, what commands
+    are handed.
+    """
 
-    path: Path
-    key_file: Path
+    database: Path | str
+    directory: Path
+    key: Path | SecretReference
+    host: str
+    place: Place
+    password: SecretReference | None = None
+
+    @property
+    def path(self) -> Path | None:
+        """The file of the database; `None` for one that hosts share."""
+        return self.database if isinstance(self.database, Path) else None
+
+    @property
+    def key_file(self) -> Path | None:
+        """The file of the key; `None` for a key by a reference."""
+        return self.key if isinstance(self.key, Path) else None
+
+    @property
+    def named(self) -> Path | str:
+        """How messages name the database, without its user."""
+        if isinstance(self.database, Path):
+            return self.database
+        parts = urlsplit(self.database)
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+    @property
+    def references(self) -> Mapping[str, SecretReference]:
+        """Its references, by their keys in the file."""
+        found = {"key": self.key, "password": self.password}
+        return {key: one for key, one in found.items() if isinstance(one, SecretReference)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import platform
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from types import MappingProxyType
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from certferry.config import model, values
 from certferry.config.document import Place
@@ -57,15 +58,44 @@ _OF_A_CHANNEL = ("type", "on", "language")
 _LANGUAGES = ("zh", "en")
 
 _SQLITE = "sqlite:///"
+_SERVERS = ("postgresql://", "postgres://")
+_PASSWORD = "PGPASSWORD"  # noqa: S105 - a variable's name (libpq, "Environment Variables")
 
 
-def read_state(table: TomlTable, paths: Paths, directory: Path) -> model.StateSettings:
-    """Read `[state]`; `directory` is where the database lies when nothing is said."""
-    path = table.take("url", _database(paths), directory / "state.db")
-    usual = path.parent / "secret.key"
-    key_file = table.take("key_file", lambda value: paths.resolve(values.word(value)), usual)
+def read_state(
+    table: TomlTable, paths: Paths, directory: Path, environ: Mapping[str, str]
+) -> model.StateSettings:
+    """Read `[state]`; `directory` is where the database lies when nothing is said, and what belongs
+    to this machine alone where hosts share a database.
+    """
+    database = table.take("url", _database(paths), directory / "state.db")
+    key = table.take("key", secret_reference(table), None)
+    key_file = table.take("key_file", lambda value: paths.resolve(values.word(value)), None)
+    password = table.take("password", secret_reference(table), None)
+    if key_file is not None and key is not None:
+        table.report("key_file", Text("there is `key` beside it; remove one of the two"))
+    if isinstance(database, Path):
+        directory = database.parent
+        if password is not None:
+            table.report("password", Text("a file asks for none; remove it"))
+    elif key is None and key_file is not None:
+        problem = Text('all hosts have the same key: write key = "file:{path}" in its place')
+        table.report("key_file", problem.filled(path=key_file))
+    elif key is None:
+        problem = Text("missing: all hosts have the same; `certferry state key` prints a new one")
+        table.report("key", problem)
+    elif password is None and environ.get(_PASSWORD):
+        password = SecretReference(f"env:{_PASSWORD}")
+    found = model.StateSettings(
+        database,
+        directory,
+        key or key_file or directory / "secret.key",
+        table.take("host", values.word, platform.node()),
+        table.place,
+        password,
+    )
     table.done()
-    return model.StateSettings(path, key_file)
+    return found
 
 
 def read_dns(table: TomlTable) -> model.DnsSettings:
@@ -166,21 +196,37 @@ def existing_file(paths: Paths) -> Read[Path]:
     return read
 
 
-def _database(paths: Paths) -> Read[Path]:
-    def read(value: object) -> Path:
-        # The URL is not shown: one of another kind may hold a password.
+def _database(paths: Paths) -> Read[Path | str]:
+    def read(value: object) -> Path | str:
+        # The URL is not shown: it may hold a password.
         url = values.word(value)
-        if url.startswith(("postgresql:", "postgres:", "postgresql+")):
-            problem = Text("PostgreSQL is not supported by this version; write sqlite:///state.db")
-            raise ConfigError(problem)
+        if url.startswith(_SERVERS):
+            return _of_a_server(url)
         written = url.removeprefix(_SQLITE)
         if written in {url, "", ":memory:"}:
             raise ConfigError(
-                Text("must be sqlite:/// and a path, such as sqlite:////var/lib/certferry/state.db")
+                Text(
+                    "must be sqlite:/// and a path, such as sqlite:////var/lib/certferry/state.db,"
+                    " or postgresql://USER@HOST:PORT/DATABASE?sslmode=verify-full"
+                )
             )
         return paths.resolve(written)
 
     return read
+
+
+def _of_a_server(url: str) -> str:
+    """Take the address of a server's database, as far as no library is needed to judge it."""
+    try:
+        parts = urlsplit(url)
+        asked = parse_qs(parts.query)
+    except ValueError:
+        raise ConfigError(Text("is not an address")) from None
+    if ":" in parts.netloc.rpartition("@")[0] or "password" in asked:
+        raise ConfigError(
+            Text("a password stands in it; write `password`, a reference, in its place")
+        )
+    return url
 
 
 _USUAL = values.DIRECTORIES["letsencrypt"]

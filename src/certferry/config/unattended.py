@@ -92,6 +92,11 @@ def _references(settings: Settings, scheme: str) -> Iterator[tuple[At, str]]:
             table = "[acme]" if ca is settings.acme.usual else f"[acme.{ca.name}]"
             acme = partial(Mistake, settings.path, None, table, "eab_hmac_key")
             written.append((acme, ca.eab_hmac_key.written))
+    state = settings.state
+    written += [
+        (partial(state.place.mistake, key), reference.written)
+        for key, reference in state.references.items()
+    ]
     if settings.monitoring.heartbeat is not None:
         heartbeat = partial(Mistake, settings.path, None, "[heartbeat]", "url")
         written.append((heartbeat, settings.monitoring.heartbeat.written))

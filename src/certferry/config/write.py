@@ -32,9 +32,12 @@ def examine_files(settings: Settings) -> Iterator[Problem]:
     read = [settings.path, *(file.path for file in settings.env_files)]
     for path in filter(None, read):
         yield from _judged(path, private=None)
-    yield from _judged(settings.state.key_file, private=Severity.ERROR)
-    yield from _judged(settings.state.path, private=Severity.WARNING)
-    yield from _written(settings.state.path)
+    state = settings.state
+    if state.key_file is not None:
+        yield from _judged(state.key_file, private=Severity.ERROR)
+    if state.path is not None:
+        yield from _judged(state.path, private=Severity.WARNING)
+        yield from _written(state.path)
 
 
 def _written(state: Path) -> Iterator[Problem]:

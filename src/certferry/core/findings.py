@@ -15,9 +15,12 @@ class Code(StrEnum):
 
     # the machine
     CLOCK_OFF = "clock_off"
+    HOST_NAME_TWICE = "host_name_twice"
     FILE_OPEN = "file_open"
     STATE_UNUSABLE = "state_unusable"
+    DATABASE_UNAVAILABLE = errors.DatabaseUnavailable.code
     SEAL_BROKEN = "seal_broken"
+    HISTORY_BROKEN = "history_broken"
     BACK_UP = "back_up"
     STATE_MISSING = "state_missing"
     NONE_DECLARED = "none_declared"

@@ -12,7 +12,9 @@ calls no store.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
@@ -26,6 +28,7 @@ from certferry.core.desired.declaration import Declaration
 from certferry.core.observed import records
 from certferry.core.planning.limits import Hold, Limits, PlannedOrder, Spent
 from certferry.core.secret import Secret
+from certferry.errors import StateError
 
 T = TypeVar("T")
 
@@ -44,6 +47,9 @@ class AccountMemory(Protocol):
     def update(self, name: str, change: Edit) -> str | None:
         """Edit a note whole, and return what it says now. The edit may be made again."""
 
+    def now(self) -> datetime:
+        """Return this moment by the clock of all who share the notes: for moments in them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Lease:
@@ -56,6 +62,39 @@ class Lease:
     holder: str
     token: int
     until: datetime | None = None
+
+
+_HELD: ContextVar[tuple[tuple[Lease, Callable[[Lease], None]], ...]] = ContextVar(
+    "held", default=()
+)
+"""The leases that the work in progress needs, each with its store's `must_hold`."""
+
+
+@contextmanager
+def holding(store: LeaseStore, lease: Lease) -> Iterator[None]:
+    """Bind to a lease what a `with` block sends, writes and runs, in its own thread and in those
+    that are started with a copy of its context.
+    """
+    before = _HELD.set((*_HELD.get(), (lease, store.must_hold)))
+    try:
+        yield
+    finally:
+        _HELD.reset(before)
+
+
+def must_still_hold() -> None:
+    """Raise `LeaseLost` where a lease that this work needs may have ended. Every adapter asks it
+    last before it sends to anybody, writes a file or runs a program; it costs a comparison.
+
+    A process that is frozen in the instant after this still makes that one call when it wakes up.
+    """
+    for lease, must_hold in _HELD.get():
+        must_hold(lease)
+
+
+def held_leases() -> tuple[Lease, ...]:
+    """Return the leases that the work in progress needs."""
+    return tuple(lease for lease, _ in _HELD.get())
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,11 +160,21 @@ class LeaseStore(Protocol):
     def extend(self, lease: Lease) -> None:
         """Check that a lease is in force, and extend it. Raises `LeaseLost`."""
 
+    def must_hold(self, lease: Lease) -> None:
+        """Raise `LeaseLost` if a lease may have ended since it was last extended. Asks nobody: by
+        a clock that no setting moves.
+        """
+
     def release(self, lease: Lease) -> None:
         """Release a lease. Releasing a lost one does nothing."""
 
+    def seen_hosts(self, since: datetime) -> tuple[str, ...]:
+        """Return the names of the hosts that were seen `since` a moment, this one among them."""
+
     def begin_run(self, now: datetime) -> records.BegunRun:
-        """Store that a run of this host is in progress; delete its `unended_runs`."""
+        """Store that a run of this host is in progress, and with what machine, release and clock;
+        delete its `unended_runs`.
+        """
 
     def end_run(self, run: records.BegunRun) -> None:
         """Store that a run is not in progress any more."""
@@ -226,7 +275,9 @@ class OrderStore(Protocol):
         """Return every lineage with a TXT value that may still be in DNS, by name."""
 
     def save_challenge_record(self, record: ChallengeRecord) -> None:
-        """Store a TXT value, or its handle. Needs no lease, or the record would be orphaned."""
+        """Store a TXT value, or its handle: that also without the lease, since the value is in DNS
+        by then, and would be orphaned.
+        """
 
     def drop_challenge_record(self, record: ChallengeRecord) -> None:
         """Delete a TXT value that is gone from DNS."""
@@ -363,15 +414,48 @@ class DeclarationStore(Protocol):
         """Return the hosts that declare anything, by name."""
 
 
-class StateStore(
-    LeaseStore, VersionStore, OrderStore, PlaceStore, NoticeStore, DeclarationStore, Protocol
-):
-    """What certferry stores, for one host. `host` is its name in the keys of what belongs to it;
-    where it `is_shared`, other hosts may use it too.
+class HostStore(Protocol):
+    """The hosts that use the state, one of which is this one, and the clock that they share.
+
+    `host` is this one's name in the keys of what belongs to it; with `is_shared`, there may be
+    others.
     """
 
     host: str
     is_shared: bool
+
+    def now(self) -> datetime:
+        """Return this moment by the state's clock, by which every moment in it is written. That is
+        the database's where hosts share it, whatever the machine's says, and the machine's where
+        they do not.
+        """
+
+    def clock_ahead(self) -> timedelta:
+        """Return how far the machine's clock is ahead of the state's; 0 where it is that clock."""
+
+    def other_machine_seen_at(self) -> datetime | None:
+        """Return when another machine began a run under this host's name, after this one."""
+
+    def hosts(self) -> tuple[records.HostRecord, ...]:
+        """Return every host, by name."""
+
+    def forget_host(self, name: str) -> tuple[str, ...]:
+        """Delete a host with all that belongs to it; return the lineages that its receivers had,
+        by name. Raises `LeaseHeld` while a run of it is in progress.
+        """
+
+
+class StateStore(
+    LeaseStore,
+    VersionStore,
+    OrderStore,
+    PlaceStore,
+    NoticeStore,
+    DeclarationStore,
+    HostStore,
+    Protocol,
+):
+    """What certferry stores, for one host."""
 
     def reserve(self, account: str, name: str, interval: timedelta, count: int) -> timedelta | None:
         """Reserve so many requests of an account to what is called so, an interval apart and after
@@ -382,6 +466,16 @@ class StateStore(
     def must_unseal(self) -> None:
         """Raise `StateError` when the state can only be read, or what is sealed cannot be opened:
         the key file is gone, or another one. Where nothing is sealed yet, all is in order.
+        """
+
+    def is_sealed(self) -> bool:
+        """Return whether the key is chosen: something is sealed with it, or the state was made by
+        `certferry state init`.
+        """
+
+    def unopened(self) -> tuple[tuple[str, StateError], ...]:
+        """Open every key that is stored; return the lineage, or the CA's directory, of each that
+        cannot be opened, and why. Raises `StateUnavailable`.
         """
 
     def close(self) -> None:

@@ -148,7 +148,7 @@ def _detail(concern: health.Concern, voice: Voice) -> str:
 
 def _in_words(concern: health.Concern) -> Text:
     about = concern.subject
-    subject = verbatim(about.channel or "certferry")
+    subject = verbatim(about.channel or about.host or "certferry")
     if about.lineage:
         subject = of_lineage(about.lineage, about.target, about.domain)
     return Text("{subject}: {message}", subject=subject, message=concern.problem.message)

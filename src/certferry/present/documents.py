@@ -6,16 +6,17 @@ Moments are RFC 3339 in UTC; fingerprints SHA-256 over the DER leaf, lower-case 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Protocol
 
 from certferry.core.assessment.health import Recorded
+from certferry.core.assessment.hosts import HostStanding
 from certferry.core.assessment.notices import ChannelState, Subject
 from certferry.core.assessment.status import DomainStatus, LastFailure, LineageStatus, are_in_order
 from certferry.core.dns_persist import PersistRecord
 from certferry.core.observed.observation import CERTIFICATE, Change, Served
-from certferry.core.observed.records import HistoryEntry, VerifiedHistory
+from certferry.core.observed.records import HistoryEntry, LastRun, VerifiedHistory
 from certferry.core.planning import plan as planned
 from certferry.core.planning import report as reported
 from certferry.core.reasons import Reason, ReasonCode, Waiting
@@ -72,6 +73,36 @@ def of_findings(findings: Sequence[Problem], voice: Voice) -> Document:
     }
 
 
+def of_hosts(found: Sequence[HostStanding], voice: Voice) -> Document:
+    """What `hosts` prints. It is ok when nothing is wrong with any."""
+    return {
+        "ok": not any(one.problems for one in found),
+        "hosts": [
+            {
+                "name": one.record.name,
+                "this": one.is_this,
+                "version": one.record.release,
+                "seen_at": moment(one.record.seen_at),
+                "last_run": one.record.last_run and _last_run(one.record.last_run),
+                "running_since": moment(one.record.running_since),
+                "clock_ahead_seconds": seconds_or_none(one.record.clock_ahead),
+                "certificates": one.record.certificates,
+                "problems": [of_problem(problem, voice) for problem in one.problems],
+            }
+            for one in found
+        ],
+    }
+
+
+def seconds_or_none(time: timedelta | None) -> int | None:
+    """Write a time in whole seconds."""
+    return None if time is None else round(time.total_seconds())
+
+
+def _last_run(last: LastRun) -> Document:
+    return {"ended_at": moment(last.ended_at), "succeeded_at": moment(last.succeeded_at)}
+
+
 def of_persist_record(record: PersistRecord) -> Document:
     """What `dns-persist` prints. The value is in one piece, however many strings it takes."""
     return {"name": record.name, "type": record.rtype, "value": record.value}
@@ -98,6 +129,8 @@ def _outcome(step: reported.StepOutcome, voice: Voice) -> Document:
         "problem": step.code and {"code": step.code, "message": message, "hint": hint},
         "retry_at": moment(retry_at if step.waiting is None else step.waiting.until),
     }
+    if step.outcome is reported.Outcome.ELSEWHERE:
+        written |= {"host": step.host, "since": moment(step.since)}
     # What to send to a target's support, in its language.
     return written | {"ticket": ticket(error.ticket)} if isinstance(error, TargetStuck) else written
 
@@ -126,9 +159,14 @@ def of_subject(subject: Subject, lineage: str) -> Document:
     return {
         lineage: subject.lineage or None,
         "target": subject.target or None,
-        "domain": subject.domain or None,
+        "domain": None if subject.host else subject.domain or None,
         "channel": subject.channel or None,
+        **_about_host(subject),
     }
+
+
+def _about_host(subject: Subject) -> Document:
+    return {"about_host": subject.host} if subject.host else {}
 
 
 def of_served(one: Served, voice: Voice, fingerprint: str | None) -> Document:
@@ -308,12 +346,12 @@ def of_statuses(
     last = recorded.last_run
     return {
         "ok": are_in_order(statuses, recorded),
-        "last_run": last
-        and {"ended_at": moment(last.ended_at), "succeeded_at": moment(last.succeeded_at)},
+        "last_run": last and _last_run(last),
         "problem": problem_or_none(recorded.problem, voice),
         "troubles": [
             {
                 "channel": one.subject.channel or None,
+                **_about_host(one.subject),
                 **of_problem(one.problem, voice),
                 "since": moment(one.since),
             }

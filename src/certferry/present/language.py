@@ -50,7 +50,14 @@ WORDS = {
         *(Text("retire"), Text("clean"), Text("look")),
         # outcomes, and what stands in a plan's way
         *(Text("done"), Text("unchanged"), Text("waiting"), Text("failed"), Text("refused")),
-        *(Text("skipped"), Text("blocked"), Text("unread"), Text("kept"), Text("in vain")),
+        *(
+            Text("elsewhere"),
+            Text("skipped"),
+            Text("blocked"),
+            Text("unread"),
+            Text("kept"),
+            Text("in vain"),
+        ),
         # standings
         *(Text("verified"), Text("propagating"), Text("processing"), Text("bound")),
         *(Text("pending"), Text("drifted"), Text("unknown"), Text("overdue")),

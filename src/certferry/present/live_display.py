@@ -75,7 +75,7 @@ def live_display(
         yield display.hear
 
 
-_WELL = {Outcome.DONE, Outcome.UNCHANGED}
+_WELL = {Outcome.DONE, Outcome.UNCHANGED, Outcome.ELSEWHERE}
 
 
 @dataclass(slots=True)

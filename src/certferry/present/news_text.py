@@ -116,6 +116,8 @@ def subject_of(subject: noticed.Subject) -> Text:
         return verbatim(subject.channel)  # where a monitor looks, by its table
     if subject.channel:
         return Text("channel {channel}", channel=subject.channel)
+    if subject.host:
+        return Text("host {host}", host=subject.host)
     if not subject.lineage:
         return Text("the whole run")
     return of_lineage(subject.lineage, subject.target, subject.domain)

@@ -34,6 +34,7 @@ _TONES = {
     reports.Outcome.REFUSED: Tone.BAD,
     reports.Outcome.SKIPPED: Tone.PENDING,
     reports.Outcome.WAITING: Tone.PENDING,
+    reports.Outcome.ELSEWHERE: Tone.FAINT,
     reports.Outcome.DONE: Tone.GOOD,
     reports.Outcome.UNCHANGED: Tone.FAINT,
 }
@@ -52,10 +53,14 @@ def lines(
 def lineages(report: reports.SyncReport, voice: Voice) -> Iterator[Line]:
     """Write each lineage's steps; those of many that went well together, by their numbers."""
     well = [lineage for lineage in report.lineages if _is_plainly_well(lineage)]
+    left = [lineage for lineage in report.lineages if lineage.ok and lineage.is_elsewhere]
     if len(well) > _FEW:
         yield from _together(well, voice)
+    if len(left) > _FEW:
+        yield from _left_together(left, voice)
+    folded = {one.lineage for many in (well, left) if len(many) > _FEW for one in many}
     for lineage in report.lineages:
-        if len(well) <= _FEW or not _is_plainly_well(lineage):
+        if lineage.lineage not in folded:
             yield from _lines(lineage, voice)
     if report.lineages:
         yield line()
@@ -81,6 +86,8 @@ def _not_written_down(report: reports.SyncReport, voice: Voice) -> Iterator[Line
 def in_one_line(lineage: str, step: reports.StepOutcome, voice: Voice) -> str:
     """Write one outcome by itself: `img: deploy waiting: qiniu → img.example.com: …`."""
     detail = once(lineage, subject_and_detail(step, voice)).replace("\n", " ")
+    if step.outcome is reports.Outcome.ELSEWHERE:
+        return f"{lineage}: {voice.word(step.outcome)}: {detail}"
     return f"{lineage}: {voice.word(step.word)} {voice.word(step.outcome)}: {detail}"
 
 
@@ -115,8 +122,9 @@ def _lines(lineage: reports.LineageReport, voice: Voice) -> Iterator[Line]:
                 yield (*head_of(step, voice), Span(words))
             continue
         first, *rest = subject_and_detail(step, voice).split("\n")
-        # What was stopped is in the words: `look skipped` beside them would say less.
-        head = line(INDENT) if _was_stopped(step) else head_of(step, voice)
+        # The words say that it was stopped, or who works on it: `look skipped` would say less.
+        is_left = step.outcome is reports.Outcome.ELSEWHERE
+        head = line(INDENT) if is_left or _was_stopped(step) else head_of(step, voice)
         yield (*head, Span(first))
         yield from (line(" " * BELOW, more) for more in rest)
         yield from voice.hint(step.hint, BELOW)
@@ -155,6 +163,20 @@ def _together(well: Sequence[reports.LineageReport], voice: Voice) -> Iterator[L
         yield (*head_of(alike[0], voice), Span(voice.say(certificate_count(len(alike)))))
     for details, domains in _by_details(steps, voice).items():
         yield (*head_of(domains[-1][-1], voice), Span(voice.say(_domains(domains, details))))
+
+
+def _left_together(left: Sequence[reports.LineageReport], voice: Voice) -> Iterator[Line]:
+    """Write on which hosts other runs are at work, with the first of their certificates."""
+    of_host: dict[str | None, list[str]] = {}
+    for lineage in left:
+        for step in lineage.having(reports.Outcome.ELSEWHERE):
+            of_host.setdefault(step.host, []).append(lineage.lineage)
+    count = voice.say(certificate_count(len(left)))
+    outcome = reports.Outcome.ELSEWHERE
+    yield line(Span(count, Tone.STRONG), ": ", Span(voice.word(outcome), _TONES[outcome]))
+    for host, names in sorted(of_host.items(), key=str):
+        said = Text("{host}: {names}", host=host, names=first_of(names, _FEW))
+        yield line(INDENT, voice.say(said))
 
 
 def _domains(domains: Sequence[object], details: Sequence[str]) -> Text:

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 
 from certferry.core.assessment import status as assessed
 from certferry.core.assessment.health import Recorded
+from certferry.core.assessment.hosts import HostStanding
 from certferry.core.certificates.certificate import short
 from certferry.core.discovery.watched import within_reach
 from certferry.core.observed.observation import Served
@@ -162,7 +163,7 @@ def of_runs(recorded: Recorded, voice: Voice) -> Iterator[Line]:
         return
     success = Text("none") if last.succeeded_at is None else Text("{moment}")
     ended = Text("{moment}")
-    if last.succeeded_at != last.ended_at:
+    if not last.is_success:
         ended = Text("{moment} (failed or stopped)")
     rows = (
         (Text("last run"), ended.filled(moment=last.ended_at)),
@@ -178,11 +179,52 @@ def troubles(recorded: Recorded, voice: Voice) -> Iterator[Line]:
         yield from voice.hint(gone.problem.hint, 2)
     for one in recorded.troubles_of_runs:
         said = Text("since {moment}: {problem}", moment=one.since, problem=one.problem.message)
-        yield from voice.about(one.subject.channel or "sync", said)
+        yield from voice.about(one.subject.channel or one.subject.host or "sync", said)
         yield from voice.hint(one.problem.hint, 2)
     if recorded.problem is not None:
         yield from voice.error(recorded.problem.message)
         yield from voice.hint(recorded.problem.hint, 2)
+
+
+_OF_HOSTS = (
+    *(Text("HOST"), Text("VERSION"), Text("LAST RUN"), Text("LAST SUCCESS")),
+    *(Text("CERTIFICATES"), Text("CLOCK"), Text("RUNNING SINCE")),
+)
+
+
+def hosts(found: Sequence[HostStanding], voice: Voice) -> TextTable:
+    """Write a row for each host, without empty columns."""
+    rows = tuple(_host(one, voice) for one in found)
+    whole = TextTable(tuple(map(voice.say, _OF_HOSTS)), rows, hangs=True)
+    return without_empty(whole, NOTHING.words, _ALWAYS)
+
+
+def of_hosts(found: Sequence[HostStanding], voice: Voice) -> Iterator[Line]:
+    """Write what is wrong with each host."""
+    for one in found:
+        for problem in one.problems:
+            yield from voice.about(one.record.name, problem.message)
+            yield from voice.hint(problem.hint, 2)
+
+
+def _host(one: HostStanding, voice: Voice) -> tuple[Span, ...]:
+    host, last = one.record, one.record.last_run
+    ahead = host.clock_ahead or timedelta(0)
+    off = Text("{amount} ahead") if ahead > timedelta(0) else Text("{amount} behind")
+    name = Text("{host} (this one)", host=host.name) if one.is_this else verbatim(host.name)
+
+    def moment(one: datetime | None) -> Span:
+        return NOTHING if one is None else Span(voice.say(Text("{moment}", moment=one)))
+
+    return (
+        Span(voice.say(name), Tone.BAD if one.problems else Tone.STRONG),
+        NOTHING if host.release is None else Span(host.release),
+        moment(None if last is None else last.ended_at),
+        moment(None if last is None else last.succeeded_at),
+        Span(str(host.certificates)),
+        Span(voice.say(off.filled(amount=abs(ahead)))) if ahead else NOTHING,
+        moment(host.running_since),
+    )
 
 
 def _problem(domain: assessed.DomainStatus, voice: Voice) -> Iterator[Line]:
@@ -305,7 +347,7 @@ def verified(found: VerifiedHistory, voice: Voice) -> list[Line]:
     """Render where the history was damaged first, a line for each certificate; or how much of it
     is as it was written.
     """
-    said = [_break(one) for one in found.breaks] or [
+    said = [history_break(one) for one in found.breaks] or [
         Text(
             "{entries} of {certificates}, unbroken; {older} older than the chain",
             entries=_entry_count(found.entries),
@@ -330,7 +372,8 @@ _MISSING = {
 }
 
 
-def _break(one: HistoryBreak) -> Text:
+def history_break(one: HistoryBreak) -> Text:
+    """Return the sentence for where the history was damaged."""
     entry = Text("entry {number} of {at}", number=one.number, at=one.at)
     if one.at is None:
         entry = Text("entry {number}", number=one.number)

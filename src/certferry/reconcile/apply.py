@@ -157,6 +157,7 @@ def deploy(step: plans.Deploy, context: StepContext) -> StepOutcome:
     target, _ = context.observed.locate(step.target, step.domain)
     detail = applying(step.target, target.rules.usual_change)
     result = StepOutcome(plans.Action.DEPLOY, Outcome.WAITING, detail, step.target, step.domain)
+    context.renew_lease()
     record = context.begin(step, repairing=step.repair)
     before = record.repairs[1:] if step.repair else record.repairs
     try:

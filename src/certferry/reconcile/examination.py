@@ -154,20 +154,30 @@ _OF_THE_STATE = {
 
 
 def examine_records(
-    known: Recorded, history: Sequence[HistoryEntry], path: PurePath, key: PurePath, now: datetime
+    known: Recorded,
+    history: Sequence[HistoryEntry],
+    place: PurePath | str,
+    key: PurePath | str,
+    now: datetime,
 ) -> Iterator[Problem]:
-    """Judge what is recorded, and by the `history`, newest first, what happened last."""
+    """Judge what is recorded, and by the `history`, newest first, what happened last. A `place`
+    that is no path is a server's; a `key` that is none, the setting that leads to it.
+    """
     wrong = known.problem
     if wrong is not None:
         code, severity = _OF_THE_STATE.get(wrong.code, (Code.SEAL_BROKEN, Severity.ERROR))
-        file = key if code is Code.SEAL_BROKEN else path
+        file = key if code is Code.SEAL_BROKEN else place
         yield replace(wrong, code=code, severity=severity, subject=str(file))
     message = Text(
         "back up this file, which holds all that certferry remembers, and apart from it {key_file},"
         " which opens it",
         key_file=str(key),
     )
-    yield info(Code.BACK_UP, str(path), message)
+    if isinstance(place, str):
+        message = Text(
+            "back up this database with pg_dump, and apart from it {key}, which opens it", key=key
+        )
+    yield info(Code.BACK_UP, str(place), message)
     if known.last_run is not None:
         yield _of_last_run(known.last_run, now)
     yield from _from_history(history)

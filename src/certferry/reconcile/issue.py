@@ -240,7 +240,7 @@ def sweep_ownerless(certificates: Sequence[DesiredCertificate], ports: Ports) ->
                 ports.lease(lineage),
             ):  # another run is at work on it after all
                 sweep(lineage, tuple(ports.dns.values()), ports)
-        except errors.CertferryError as error:
+        except (errors.CertferryError, errors.LeaseLost) as error:
             message = Text(
                 "{lineage}: a challenge record of an earlier run is left in DNS: {problem}"
             )

@@ -48,6 +48,7 @@ def deliver(step: Deploy, context: StepContext) -> StepOutcome:
     """Deliver the certificate to a receiver: that is the end of the rollout, or it has failed."""
     state, version = context.ports.state, context.version_of(step)
     result = StepOutcome(Action.DEPLOY, Outcome.DONE, Text("delivered"), step.target, step.domain)
+    context.renew_lease()
     begun = RolloutRecord(
         context.lineage, step.target, step.domain, version.fingerprint, context.now
     )
@@ -67,7 +68,6 @@ def deliver(step: Deploy, context: StepContext) -> StepOutcome:
             fullchain_digest=bundle.fullchain_digest,
         )
         state.save_rollout(begun)
-        context.renew_lease()
         context.ports.receiver(delivery).deliver(context.lineage, bundle)
     except CertferryError as error:
         # Tried once in a run, since it may cost much.

@@ -11,18 +11,19 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 
 from certferry import errors
 from certferry.core.assessment.health import Sighted, after_run, sighted, with_delivered
+from certferry.core.certificates.renewal import renew_at
 from certferry.core.desired.certificate import DesiredCertificate
 from certferry.core.desired.declaration import Outdated
 from certferry.core.events import Begun, LineageEnded, StepEnded
 from certferry.core.observed.observation import Observation
 from certferry.core.observed.records import Remembered
 from certferry.core.planning import report as reports
-from certferry.core.planning.due import VERIFY_TIMEOUT, Times
+from certferry.core.planning.due import VERIFY_TIMEOUT, Times, in_turn
 from certferry.core.planning.plan import (
     Action,
     Doubt,
@@ -54,6 +55,9 @@ AT_LEAST = VERIFY_TIMEOUT
 """How long another run is waited for, however short the time-out of domains is: with the lease it
 orders a certificate and uploads it, and neither is timed by that.
 """
+
+AWAY = timedelta(hours=26)
+"""How long ago a host was seen that has no share of the work any more."""
 
 _log = logging.getLogger(__name__)
 
@@ -134,7 +138,13 @@ class Outcomes:
         return deployment if is_begun else standing
 
     def trouble(self, outcome: reports.StepOutcome) -> None:
-        """Keep what stopped the pass as a whole."""
+        """Keep what stopped the pass as a whole. What waits is left to a host that goes on."""
+        if outcome.outcome is reports.Outcome.ELSEWHERE:
+            self._latest = {
+                key: one
+                for key, one in self._latest.items()
+                if one.outcome is not reports.Outcome.WAITING
+            }
         self._progress(StepEnded(self._lineage, outcome))
         self._trouble, self.has_looked = outcome, True
 
@@ -224,7 +234,11 @@ class LineageReconciler:
             raise
         except (errors.LeaseHeld, errors.LeaseLost) as error:
             since = self._lease_busy_since = self._lease_busy_since or self._ports.now()
-            self._outcomes.trouble(lease_busy(error, self._ports, since))
+            self._outcomes.trouble(
+                left_to_host(error)
+                if self._keeps_pauses and isinstance(error, errors.LeaseHeld) and error.host
+                else lease_busy(error, self._ports, since)
+            )
         except errors.PlanRefused as refused:
             self._outcomes.trouble(reports.StepOutcome.of(None, refused, reports.Outcome.REFUSED))
         except errors.CertferryError as error:
@@ -326,6 +340,12 @@ class LineageReconciler:
             self._outcomes.note(outcome)
 
 
+def left_to_host(held: errors.LeaseHeld) -> reports.StepOutcome:
+    """Leave a lineage to the host that is at work on it."""
+    left = reports.StepOutcome(None, reports.Outcome.ELSEWHERE, held.message)
+    return replace(left, host=held.host, since=held.since)
+
+
 def lease_busy(
     error: errors.LeaseHeld | errors.LeaseLost, ports: Ports, since: datetime
 ) -> reports.StepOutcome:
@@ -338,10 +358,13 @@ def lease_busy(
             reports.StepOutcome.of(None, error, reports.Outcome.WAITING), waiting=waiting
         )
     said = Text("{held}; it did not end in the {time} that this run has waited")
-    hanging = errors.LeaseHeld(
-        said.filled(held=error.message, time=longest),
-        hint=Text("look for another `certferry` that hangs (`pgrep -a certferry`), and end it"),
-    )
+    hint = Text("look for another `certferry` that hangs (`pgrep -a certferry`), and end it")
+    if isinstance(error, errors.LeaseHeld) and error.host:
+        said_where = Text(
+            "find the `certferry` on {host} that hangs (`pgrep -a certferry`), and end it"
+        )
+        hint = said_where.filled(host=error.host)
+    hanging = errors.LeaseHeld(said.filled(held=error.message, time=longest), hint=hint)
     return reports.StepOutcome.of(None, hanging)
 
 
@@ -406,16 +429,39 @@ class Reconciler:
             for desired in certificates
         ]
 
+        left: list[LineageReconciler] = []
+
         def ended(one: LineageReconciler) -> None:
-            ports.progress(LineageEnded(one.desired.lineage))
+            if one.report().is_elsewhere and one not in left:
+                left.append(one)
+            else:
+                ports.progress(LineageEnded(one.desired.lineage))
 
         ports.progress(Begun(len(lineages)))
         complete = False
         try:
-            WorkQueue(lineages, ports.run, ports.now, wait_limit, ended=ended).carry_out()
+            works = self._in_turn(lineages)
+            queue = WorkQueue(works, ports.run, ports.now, wait_limit, ended=ended)
+            queue.carry_out()
+            # Another host may be done by now, with a certificate that this one has to install.
+            queue.add(left)
+            queue.carry_out()
             sweep_ownerless(certificates, ports)
             complete = True
         except (KeyboardInterrupt, errors.Interrupted):
             ports.run.stop()
         self._seen = {one.desired.lineage: one.seen for one in lineages if one.seen is not None}
         return reports.SyncReport(tuple(one.report() for one in lineages), complete=complete)
+
+    def _in_turn(self, lineages: Sequence[LineageReconciler]) -> Sequence[LineageReconciler]:
+        """Order lineages so that hosts which share the state begin with different ones."""
+        state, now = self.ports.state, self.ports.now()
+        hosts = state.seen_hosts(now - AWAY)
+        if len(hosts) < 2:  # noqa: PLR2004 - nobody to share with
+            return lineages
+        renewals = {
+            lineage: renew_at(newest.certificate, newest.window)
+            for lineage, (newest, *_) in state.versions_in_use().items()
+        }
+        by_name = {one.desired.lineage: one for one in lineages}
+        return [by_name[name] for name in in_turn([*by_name], state.host, hosts, renewals, now)]

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Generic, Protocol, TypeVar
 
+from certferry.core.assessment.hosts import of_this_host
 from certferry.core.assessment.notices import Notice, Notices, Subject, Topic
 from certferry.core.certificates.lineage import Version
 from certferry.core.desired.certificate import Delivery, DesiredCertificate
@@ -43,7 +44,7 @@ from certferry.ports.probe import Probe
 from certferry.ports.progress import Clock, Progress, no_listener
 from certferry.ports.receiver import Receiver
 from certferry.ports.source import CertificateSource
-from certferry.ports.state import Lease, StateStore
+from certferry.ports.state import Lease, StateStore, holding
 from certferry.ports.target import DeployTarget
 from certferry.problem import Problem
 from certferry.text import Text
@@ -119,17 +120,27 @@ def stopped() -> Interrupted:
 
 
 @contextmanager
-def recorded_as_begun(state: Callable[[], StateStore], now: Clock) -> Iterator[None]:
-    """Store that a run is in progress, if the state is writable; warn of runs without an end."""
+def recorded_as_begun(state: Callable[[], StateStore]) -> Iterator[None]:
+    """Store that a run is in progress, if the state is writable; warn of runs without an end, and
+    of what is wrong with this host.
+    """
     with ExitStack() as ending:
         try:
             store = state()
             for run in store.unended_runs():
                 _log.warning(Text("{words}", words=_words(run)))
-            ending.callback(_end, store, store.begin_run(now()))
-        except StateError as error:  # the run itself reports it where it needs the state
+            for one in problems_of_this_host(store):
+                _log.warning(Text("{problem}; {hint}", problem=one.message, hint=one.hint))
+            ending.callback(_end, store, store.begin_run(store.now()))
+        except CertferryError as error:  # the run itself reports it where it needs the state
             _log.debug("%s", error.message)
         yield
+
+
+def problems_of_this_host(state: StateStore) -> Iterator[Problem]:
+    """Judge this host's clock and name. Raises `StateError`."""
+    ahead, other = state.clock_ahead(), state.other_machine_seen_at()
+    return of_this_host(state.host, state.now(), ahead, other)
 
 
 def _end(state: StateStore, run: BegunRun) -> None:
@@ -218,10 +229,13 @@ def history_keeper(state: StateStore, now: Clock, who: str) -> Progress:
 
 @contextmanager
 def held_lease(state: StateStore, now: Clock, lineage: str) -> Iterator[Lease]:
-    """Hold the lease of a lineage for a `with` block. Raises `LeaseHeld`."""
+    """Hold the lease of a lineage for a `with` block, all of whose calls end with it. Raises
+    `LeaseHeld`.
+    """
     lease = state.acquire(lineage, now())
     try:
-        yield lease
+        with holding(state, lease):
+            yield lease
     finally:
         state.release(lease)
 
@@ -375,7 +389,7 @@ class WorkQueue(Generic[W]):
         self._ended = ended
         self._begun = time.monotonic()
         self._numbers = itertools.count()
-        self._heap = [_Due(self._begun, next(self._numbers), work) for work in works]
+        self._heap: list[_Due[W]] = []
         self._workers = workers
         self._stopping = stopping.total_seconds()
         self._changed = threading.Condition()
@@ -383,6 +397,11 @@ class WorkQueue(Generic[W]):
         self._passes = 0
         self._is_over = False
         self._problem: BaseException | None = None
+        self.add(works)
+
+    def add(self, works: Iterable[W]) -> None:
+        """Take up more, in this order, when the work is carried out next."""
+        self._heap += (_Due(time.monotonic(), next(self._numbers), work) for work in works)
 
     def carry_out(self) -> None:
         """Work until nothing is due. Raises `Interrupted`, or what a pass raises."""

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from certferry import errors
 from certferry.core.assessment.health import Recorded
+from certferry.core.assessment.hosts import with_away
 from certferry.core.assessment.status import (
     LineageStatus,
     status_of,
@@ -107,7 +108,10 @@ def recorded(state: StateStore) -> Recorded:
     return Recorded(
         state.versions_in_use(),
         state.sightings(),
-        (*notices_of_unended(state), *state.notices()),
+        (
+            *notices_of_unended(state),
+            *with_away(state.notices(), state.hosts(), state.host, state.now()),
+        ),
         state.last_run(),
         problem,
     )

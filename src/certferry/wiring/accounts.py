@@ -8,7 +8,7 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +64,10 @@ class AccountNotes:
         with self._lock:
             self._changed[name] = change(self.note(name))
             return self._changed[name]
+
+    def now(self) -> datetime:
+        """See `AccountMemory.now`."""
+        return now()
 
 
 class Paces:

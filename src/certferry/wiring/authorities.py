@@ -21,7 +21,6 @@ from certferry.ports.issuer import CaAccount, Issuer, IssueRequest
 from certferry.ports.progress import Pause, Progress
 from certferry.ports.state import Lease, StateStore
 from certferry.text import Text
-from certferry.wiring.clock import now
 from certferry.wiring.network import propagation_for, resolvers_for
 
 if TYPE_CHECKING:
@@ -36,7 +35,7 @@ def issuer_for(settings: Settings, state: StateStore, pause: Pause) -> Issuer:
 
     def budget(asked: str) -> Budget:
         directory = asked or settings.acme.directory
-        return Budget(directory, limits_at(directory), state, now)
+        return Budget(directory, limits_at(directory), state, state.now)
 
     return LateIssuer(partial(_connect, settings, state, pause), budget)
 
@@ -116,7 +115,7 @@ def _connect(settings: Settings, state: StateStore, pause: Pause, directory: str
         state=state,
         propagation=propagation_for(settings, pause),
         pause=pause,
-        now=now,
+        now=state.now,
         resolvers=resolvers_for(settings, pause),
     )
 
@@ -130,7 +129,7 @@ def account_at(
 
     ca = _authority_at(settings, directory or settings.acme.directory)
     reached = IssuerSettings(ca.directory, ca_bundle=ca.ca_bundle, proxy=ca.proxy)
-    return AcmeCaAccount(reached, state, pause, now)
+    return AcmeCaAccount(reached, state, pause, state.now)
 
 
 def directory_of(name: str | None, settings: Settings) -> str:
@@ -158,7 +157,7 @@ def persist_record_of(
         wildcard=with_wildcards([name, *declared])[base_name(name)],
         state=state,
         pause=pause,
-        now=now,
+        now=state.now,
     )
 
 
@@ -174,8 +173,8 @@ def revoke(
         reason,
         state=state,
         account_at=lambda directory: account_at(directory, settings, state, run.pause),
-        now=now,
-        progress=history_keeper(state, now, run.who),
+        now=state.now,
+        progress=history_keeper(state, state.now, run.who),
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -53,7 +52,7 @@ class Channels:
 
     def try_out(self, names: Sequence[str]) -> Mapping[str, Answered]:
         """Send a message through these channels, and return what they answered."""
-        about = platform.node(), now(), self.message_id
+        about = self.settings.state.host, now(), self.message_id
         voices = {name: self._voice(self.settings.channels[name]) for name in names}
         return self._notifications().try_out(
             {name: news_text.trial_message(voice, *about) for name, voice in voices.items()}
@@ -79,7 +78,8 @@ class Channels:
             )
             for table in self.settings.channels.values()
         }
-        return Notifications(channels, self.state(), now=now, run=self.run)
+        state = self.state()
+        return Notifications(channels, state, now=state.now, run=self.run)
 
     def _message(self, table: ChannelTable, news: Sequence[Notification]) -> Message:
         accounts = self.settings.accounts
@@ -89,7 +89,7 @@ class Channels:
             for label, name in _SERVICES.items()
             if label in accounts and accounts[label].type == label
         }
-        host = platform.node()
+        host = self.settings.state.host
         return news_text.message(news, self._voice(table), host, self.message_id, services)
 
     def _voice(self, table: ChannelTable) -> Voice:

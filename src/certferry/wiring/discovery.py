@@ -20,7 +20,6 @@ from certferry.reconcile.status import survey_accounts
 from certferry.text import Text
 from certferry.wiring.accounts import VendorAccounts
 from certferry.wiring.adapters import DNS_PROVIDERS, TARGETS
-from certferry.wiring.clock import now
 from certferry.wiring.network import probe_for
 from certferry.wiring.workspace import Workspace
 
@@ -50,8 +49,9 @@ def discovered(labels: Sequence[str], workspace: Workspace, run: Run) -> Discove
     accounts = workspace.accounts(run)
     # What is wrong with the settings of one is reported as what it could not read.
     surveys = {label: lambda looked, of=label: accounts.survey_of(of)(looked) for label in labels}
-    probe = probe_for(settings.verify, run.pause, alone=True)
-    found = discover(survey_accounts(surveys, probe, now, run), declared, ledger, now())
+    probe = probe_for(settings.verify, run.pause, state.now, alone=True)
+    survey = survey_accounts(surveys, probe, state.now, run)
+    found = discover(survey, declared, ledger, state.now())
     must_be_read(found)
     return found
 

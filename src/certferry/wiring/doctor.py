@@ -17,7 +17,7 @@ from certferry.core.certificates.names import base_name
 from certferry.core.dns_persist import Holder, Offer
 from certferry.core.findings import Code, heaviest_first, warning
 from certferry.core.network import is_loopback
-from certferry.errors import ConfigError, IssuanceError, StateError
+from certferry.errors import ConfigError, DatabaseUnavailable, IssuanceError, StateError
 from certferry.ports.dns import DnsProvider
 from certferry.ports.examination import AccountReport, Reporting
 from certferry.ports.progress import Pause
@@ -26,7 +26,7 @@ from certferry.ports.target import DeployTarget
 from certferry.problem import Problem
 from certferry.reconcile import examination
 from certferry.reconcile.issue import provider_of
-from certferry.reconcile.run import Ports, Run
+from certferry.reconcile.run import Ports, Run, problems_of_this_host
 from certferry.text import Text
 from certferry.wiring.adapters import DNS_PROVIDERS, TARGETS, BrokenAdapter
 from certferry.wiring.clock import now
@@ -114,7 +114,9 @@ def without_state(
     settings: Settings, schedulers: Iterable[Scheduler], error: StateError
 ) -> tuple[Problem, ...]:
     """Return the findings where the state cannot be opened: a run would end there."""
-    found = error.problem(str(settings.state.path), code=Code.STATE_UNUSABLE)
+    is_gone = isinstance(error, DatabaseUnavailable)
+    code = Code.DATABASE_UNAVAILABLE if is_gone else Code.STATE_UNUSABLE
+    found = error.problem(str(settings.state.named), code=code)
     others = [
         *examine_files(settings),
         *examination.examine_schedule(schedulers),
@@ -137,11 +139,13 @@ def _machine(run: CheckedRun) -> Iterator[Problem]:
     yield from examination.examine_schedule(run.schedulers)
     yield from _channels(run.settings)
     state, now_ = run.ports.state, run.ports.now()
+    yield from problems_of_this_host(state)
     history = [
         entry for entry in state.history(None, examination.ENTRIES) if entry.lineage in declared
     ]
     known = recorded(run.settings, state, now_)
-    yield from examination.examine_records(known, history, where.path, where.key_file, now_)
+    key = where.key_file or "[state] key"
+    yield from examination.examine_records(known, history, where.named, key, now_)
 
 
 def _channels(settings: Settings) -> Iterator[Problem]:

@@ -1,4 +1,4 @@
-"""What of this machine a command works with: receivers, schedulers, backups, other ACME clients."""
+"""What of this machine a command works with: receivers, schedulers, other ACME clients."""
 
 from __future__ import annotations
 
@@ -8,22 +8,18 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from certferry.adapters.files import directory
 from certferry.adapters.files.directory import write_bundle
 from certferry.adapters.files.source import PemFileSource
 from certferry.config.files import home_directory
-from certferry.config.model import Settings, StateSettings
+from certferry.config.model import Settings
 from certferry.core.desired.certificate import Delivery, FileDelivery
 from certferry.migration.home import OldClient, OldHome
 from certferry.ports.progress import Pause
 from certferry.ports.receiver import Receiver
 from certferry.ports.scheduler import Scheduler
 from certferry.wiring.clock import now
-
-if TYPE_CHECKING:
-    from certferry.adapters.state.backup import Restored
 
 __all__ = ["write_bundle"]
 
@@ -47,21 +43,7 @@ def sweep_handovers(settings: Settings) -> None:
 
 
 def _workspace(settings: Settings) -> Path:
-    return settings.state.path.parent / "handover"
-
-
-def archive_of(state: StateSettings) -> tuple[bytes, tuple[str, ...]]:
-    """See `adapters.state.backup.back_up`."""
-    from certferry.adapters.state import backup
-
-    return backup.back_up(state.path, state.key_file, now())
-
-
-def restored(archive: bytes, source: Path, state: StateSettings) -> Restored:
-    """See `adapters.state.backup.restore`."""
-    from certferry.adapters.state import backup
-
-    return backup.restore(archive, source, state.path, state.key_file)
+    return settings.state.directory / "handover"
 
 
 def schedulers(environ: Mapping[str, str]) -> tuple[Scheduler, Scheduler]:

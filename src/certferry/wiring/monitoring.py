@@ -17,12 +17,11 @@ from functools import partial
 from certferry.adapters.monitoring.heartbeat import MISSED, SERVICE, Heartbeat
 from certferry.adapters.monitoring.metrics_file import MISSED as NOT_WRITTEN
 from certferry.adapters.monitoring.metrics_file import write_metrics
-from certferry.adapters.state.connect import may_exist
 from certferry.config.model import HEARTBEAT, METRICS, Settings
 from certferry.core.assessment.notices import of_channel
-from certferry.core.planning.report import SyncReport
+from certferry.core.planning.report import Result, SyncReport, of_run
 from certferry.core.schedule import may_ping, recent
-from certferry.errors import CertferryError, LeaseHeld, LeaseLost, Reported
+from certferry.errors import CertferryError, DatabaseUnavailable, LeaseHeld, LeaseLost, Reported
 from certferry.ports.progress import Pause
 from certferry.ports.state import StateStore
 from certferry.present import report_text
@@ -35,6 +34,7 @@ from certferry.text import Text
 from certferry.wiring.channels import short_http
 from certferry.wiring.clock import now
 from certferry.wiring.recorded import expected, recorded
+from certferry.wiring.state import may_be_there
 
 LONGEST = timedelta(seconds=10)
 """How long a run waits for the answer to its last ping."""
@@ -42,7 +42,7 @@ LONGEST = timedelta(seconds=10)
 _LEAST = 1.0
 """Seconds that the last ping has in any case."""
 
-_LATER = (LeaseHeld, LeaseLost)
+_LATER = (LeaseHeld, LeaseLost, DatabaseUnavailable)
 """What ends a run with exit code 75, which counts as success (contract, "Notifications")."""
 
 _log = logging.getLogger(__name__)
@@ -92,7 +92,7 @@ class Monitor:
         self._write_metrics(counted(report))
         if self._beats and report.complete:
             lines = map(plain, report_text.lines(report, self._voice))
-            self._end("\n".join(lines) + "\n", succeeded=report.has_succeeded)
+            self._end("\n".join(lines) + "\n", succeeded=_is_no_alarm(report))
 
     def _end(self, said: str, *, succeeded: bool) -> None:
         """Ping the run's end, wait for the answer shortly, and store what went wrong with it."""
@@ -114,8 +114,8 @@ class Monitor:
 
     def _may_ping(self, *, ends: bool) -> bool:
         """Claim one of a minute's pings. A state that cannot be used keeps none back."""
-        moment = now()
-        if not may_exist(self.settings.state.path):
+        moment = self._now()
+        if not may_be_there(self.settings.state):
             self._unclaimed.append(moment)
             return True
 
@@ -132,13 +132,13 @@ class Monitor:
 
     def _write_metrics(self, counts: Mapping[tuple[str, str], int]) -> None:
         path = self.settings.monitoring.metrics
-        if path is None or not may_exist(self.settings.state.path):
+        if path is None or not may_be_there(self.settings.state):
             return
         try:
             state, settings = self.state(), self.settings
             steps = _added(state, counts)
             settings = replace(settings, certificates=settings.declared)
-            known = recorded(settings, state, now())
+            known = recorded(settings, state, state.now())
             text = metrics(expected(settings, known), known, steps)
         except CertferryError as error:
             hint = error.hint or Text("run: certferry doctor")
@@ -151,10 +151,23 @@ class Monitor:
         if missed is not None:
             said = Text("{name}: {problem} (hint: {hint})")
             _log.warning(said.filled(name=name, problem=missed.message, hint=missed.hint))
-        if not may_exist(self.settings.state.path):
+        if not may_be_there(self.settings.state):
             return
         with suppress(CertferryError):  # what is wrong with the state is reported where it is used
-            change_notices(self.state(), lambda before: of_channel(name, missed, before, now()))
+            moment = self._now()
+            change_notices(self.state(), lambda before: of_channel(name, missed, before, moment))
+
+    def _now(self) -> datetime:
+        """Return this moment by the state's clock, or the machine's where no state is to be had."""
+        if may_be_there(self.settings.state):
+            with suppress(CertferryError):
+                return self.state().now()
+        return now()
+
+
+def _is_no_alarm(report: SyncReport) -> bool:
+    """Return whether a run ended with 0 or 75 (contract, "Notifications")."""
+    return of_run(report) in {Result.IN_ORDER, Result.WAITING}
 
 
 def try_heartbeat(settings: Settings) -> Problem | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from certferry.config.model import DnsSettings, Settings, VerifySettings
 from certferry.ports.probe import HostProbe
-from certferry.ports.progress import Pause
+from certferry.ports.progress import Clock, Pause
 from certferry.wiring.clock import now
 
 if TYPE_CHECKING:
@@ -72,14 +72,16 @@ def _over_https(dns: DnsSettings, pause: Pause) -> tuple[HttpsResolver, ...]:
     return at_urls(doh_of(dns), ANSWER_WITHIN, pause)
 
 
-def probe_for(verify: VerifySettings, pause: Pause, *, alone: bool = False) -> HostProbe:
+def probe_for(
+    verify: VerifySettings, pause: Pause, clock: Clock = now, *, alone: bool = False
+) -> HostProbe:
     """Return the probe of edges, which asks more at once when `alone`. Raises `ConfigError`."""
     from certferry.adapters.probe.tls import DOMAINS_AT_ONCE, HOSTS_AT_ONCE, TlsProbe
 
     resolvers = [(server.host, server.port) for server in verify.resolvers]
     return TlsProbe(
         resolvers,
-        now,
+        clock,
         pause=pause,
         port=verify.port,
         ca_bundle=verify.ca_bundle,

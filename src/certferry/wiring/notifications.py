@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import platform
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
@@ -14,17 +13,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from certferry import errors
-from certferry.adapters.state.connect import connect, empty_state, may_exist
+from certferry.adapters.state.connect import empty_state
 from certferry.config.load import salvage
 from certferry.config.model import Monitoring, Settings
 from certferry.config.secrets import SecretReference
 from certferry.core.assessment import notices
+from certferry.core.assessment.hosts import with_away
 from certferry.core.planning.report import SyncReport
 from certferry.ports.notifier import Sent
 from certferry.ports.state import StateStore
 from certferry.reconcile.run import Change, Run, change_notices, recorded_as_begun
 from certferry.text import Text
 from certferry.wiring.clock import now
+from certferry.wiring.state import may_be_there, opened_state
 
 if TYPE_CHECKING:
     from certferry.adapters.files.stamp import Stamp
@@ -38,7 +39,7 @@ _log = logging.getLogger(__name__)
 class _Notified:
     """What was wrong with the state, and whether a channel took a message."""
 
-    problem: errors.StateError | None = None
+    problem: errors.CertferryError | None = None
     is_sent: bool = False
 
 
@@ -57,7 +58,7 @@ class RunNotifications:
         report: SyncReport | None = None
         try:
             # The first run of all makes its state itself.
-            begun = recorded_as_begun(self.state, now) if self._has_a_state else nullcontext()
+            begun = recorded_as_begun(self.state) if self._has_a_state else nullcontext()
             with begun:
                 if monitor is not None:
                     monitor.begin()
@@ -106,9 +107,12 @@ class RunNotifications:
             declared |= state.declared_among(about - declared).keys()
         names = [*self.settings.channels, *self.settings.monitoring.names]
 
+        hosts, moment = state.hosts(), state.now()
+
         def change(before: notices.Notices) -> notices.Notices:
             known = notices.without_channels(before, names)
-            return notices.noticed(report, known, now(), versions=versions, declared=declared)
+            after = notices.noticed(report, known, moment, versions=versions, declared=declared)
+            return with_away(after, hosts, state.host, moment)
 
         return change
 
@@ -126,10 +130,8 @@ class RunNotifications:
 
     def notify_failure(self, error: errors.CertferryError) -> None:
         """Store what ended a run, and notify of it; where that cannot be stored, once a day."""
-        if (
-            self._notify(lambda _: partial(notices.failed_run, error, now=now())).problem
-            is not None
-        ):
+        notified = self._notify(lambda state: partial(notices.failed_run, error, now=state.now()))
+        if notified.problem is not None:
             self.notify_unremembered(error)
 
     def notify_unremembered(self, error: errors.CertferryError) -> None:
@@ -173,7 +175,7 @@ class RunNotifications:
 
     @property
     def _has_a_state(self) -> bool:
-        return may_exist(self.settings.state.path)
+        return may_be_there(self.settings.state)
 
     @property
     def _stamp(self) -> Stamp:
@@ -185,6 +187,9 @@ class RunNotifications:
     def _notify(self, changing: Callable[[StateStore], Change]) -> _Notified:
         try:
             state = self.state()
+        except errors.CertferryError as error:
+            return _Notified(error)
+        try:
             change = changing(state)
             if not self.settings.channels:
                 change_notices(state, change)
@@ -217,7 +222,7 @@ _RUN_OF_ROOT = Path("/run")
 
 
 def _directories(settings: Settings) -> Iterator[Path]:
-    yield settings.state.path.absolute().parent
+    yield settings.state.directory.absolute()
     if settings.path is not None:
         yield settings.path.absolute().parent
     if os.geteuid() == 0:
@@ -266,13 +271,11 @@ def _notifications_by(
         yield None, False
         return
     settings = found.settings if found.is_trusted else _harmless(found.settings)
-    where = settings.state
     with ExitStack() as resources:
 
         @cache
         def state() -> StateStore:
-            opened = connect(where.path, where.key_file, host=platform.node())
-            return resources.enter_context(closing(opened))
+            return resources.enter_context(closing(opened_state(settings)))
 
         yield RunNotifications(settings, state, run=Run(), language=language), found.has_state
 

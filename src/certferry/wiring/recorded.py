@@ -26,7 +26,6 @@ from certferry.ports.state import StateStore
 from certferry.reconcile.status import recorded as stored
 from certferry.text import Text
 from certferry.wiring.adapters import installed
-from certferry.wiring.clock import now
 
 _LABEL, _NAME = "[certificates]", "files"
 _FORGOTTEN = ""
@@ -56,7 +55,7 @@ def with_undeclared(report: SyncReport, settings: Settings, state: StateStore) -
                 known = _files(state.account_note(_LABEL, _NAME))
                 lineages = [one for one in lineages if known.get(one) == _FORGOTTEN]
             _change(dict.fromkeys(lineages, _name_of(settings)), state)
-        return replace(report, undeclared=undeclared(settings, state, now()))
+        return replace(report, undeclared=undeclared(settings, state, state.now()))
     return report
 
 
@@ -165,21 +164,23 @@ def recorded(settings: Settings, state: StateStore, moment: datetime) -> Recorde
 
 def lost_state(settings: Settings, state: StateStore) -> StateMissing | None:
     """Return that a key file is there and the state remembers nothing. Raises `StateError`."""
-    where = settings.state
+    path, key_file = settings.state.path, settings.state.key_file
+    if path is None or key_file is None:
+        return None
     try:
-        where.key_file.stat()
+        key_file.stat()
     except OSError:
         return None
-    if state.last_run() is not None or state.lineages() or state.accounts():
+    if state.last_run() is not None or state.is_sealed():
         return None
     return StateMissing(
         Text(
             "there is the key file {key_file}, and {path} remembers nothing: a state was expected"
-        ).filled(key_file=where.key_file, path=where.path),
+        ).filled(key_file=key_file, path=path),
         hint=Text(
             "put {path} back from a backup, or correct `url` under [state]; otherwise the next"
             " `certferry sync` issues every certificate again",
-            path=where.path,
+            path=path,
         ),
     )
 

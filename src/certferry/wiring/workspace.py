@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import getpass
 import os
-import platform
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
@@ -27,11 +26,11 @@ from certferry.reconcile.observe import as_known
 from certferry.reconcile.run import Ports, Run, held_lease, history_keeper
 from certferry.wiring.accounts import AccountNotes, Paces, VendorAccounts
 from certferry.wiring.authorities import issuer_for
-from certferry.wiring.clock import now
 from certferry.wiring.machine import receiver_for, sweep_handovers
 from certferry.wiring.network import probe_for
 from certferry.wiring.notifications import RunNotifications
 from certferry.wiring.recorded import outdated_in
+from certferry.wiring.state import opened_state
 
 
 @dataclass(eq=False)
@@ -61,15 +60,10 @@ class Workspace:
 
     @property
     def state(self) -> StateStore:
-        """What certferry remembers, opened once. Raises `StateError`."""
-        from certferry.adapters.state.connect import connect
-
+        """What certferry remembers, opened once. Raises `ConfigError` and `StateError`."""
         with self._guard:
             if self._state is None:
-                where = self.settings.state
-                state = connect(
-                    where.path, where.key_file, host=this_host(), reads_only=self.reads_only
-                )
+                state = opened_state(self.settings, reads_only=self.reads_only)
                 self._state = self._resources.enter_context(closing(state))
             return self._state
 
@@ -97,10 +91,10 @@ class Workspace:
             dns=dns,
             targets=targets,
             receiver=partial(receiver_for, settings, run.pause),
-            probe=probe_for(settings.verify, run.pause),
+            probe=probe_for(settings.verify, run.pause, state.now),
             state=state,
-            now=now,
-            progress=each_of(history_keeper(state, now, run.who), run.progress),
+            now=state.now,
+            progress=each_of(history_keeper(state, state.now, run.who), run.progress),
             verify_timeout=settings.verify.timeout,
             claims=Claims(
                 as_known(desired, source, state, read=desired.lineage in meant)
@@ -117,8 +111,8 @@ class Workspace:
     def adopt(self, lineage: str, bundle: CertificateBundle, who: str) -> bool:
         """Store another client's certificate: see `migration.takeover.adopt`."""
         state = self.state
-        lease = partial(held_lease, state, now)
-        return adopt(lineage, bundle, state=state, lease=lease, now=now(), who=who)
+        lease = partial(held_lease, state, state.now)
+        return adopt(lineage, bundle, state=state, lease=lease, now=state.now(), who=who)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,15 +132,10 @@ def overview(workspace: Workspace, run: Run, recorded: Recorded) -> Overview:
     return Overview(statuses, recorded, workspace.notifications(run).channel_states())
 
 
-def who_runs() -> str:
+def who_runs(settings: Settings) -> str:
     """Return who runs certferry; a number where the system has no name, as in containers."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError):
         user = str(os.geteuid())
-    return f"{user}@{this_host()}"
-
-
-def this_host() -> str:
-    """Return what this host is called in the state."""
-    return platform.node()
+    return f"{user}@{settings.state.host}"

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import subprocess
-import sys
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -47,8 +45,8 @@ from certferry_sandbox.zones import Zones
 from tests.adapters.acme.account_bench import account, ca_account, registrations
 from tests.adapters.acme.bench import Bench
 from tests.adapters.acme.proxy import refusal, with_fields
+from tests.support.hosts import HOSTS, at_once
 from tests.support.postgresql import KEY, Postgresql
-from tests.support.tiers import THOROUGH
 
 # --- The account: made once, found again, made anew when the CA has forgotten it
 
@@ -510,28 +508,10 @@ with closing(connect(url, Secret(key), host=host)) as state:
 """
 
 
-def at_once(bench: Bench, url: str, work: str) -> list[str]:
+def hosts_at(bench: Bench, url: str, work: str) -> list[str]:
     """Let hosts that share a state begin at the same moment; return what each says."""
-    with ExitStack() as ended:
-        hosts = []
-        for number in range(4 if THOROUGH else 2):
-            words = [url, KEY.reveal(), f"web-{number}", bench.proxy.directory_url]
-            host = subprocess.Popen(
-                [sys.executable, "-c", HOST, *words, str(bench.settings().ca_bundle), work],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-            hosts.append(ended.enter_context(host))
-            ended.callback(host.kill)
-        for host in hosts:
-            assert host.stdout is not None
-            assert "ready\n" == host.stdout.readline()
-        for host in hosts:
-            assert host.stdin is not None
-            host.stdin.write("\n")
-            host.stdin.flush()
-        return [host.communicate()[0] for host in hosts]
+    bundle = str(bench.settings().ca_bundle)
+    return at_once(HOST, url, bench.proxy.directory_url, bundle, work)
 
 
 def test_hosts_that_begin_at_once_register_one_account(
@@ -540,7 +520,7 @@ def test_hosts_that_begin_at_once_register_one_account(
     """The others take what the first has stored, and ask the CA for none."""
     url = postgresql.url(postgresql.new_state())
 
-    said = at_once(bench, url, "sign in")
+    said = hosts_at(bench, url, "sign in")
 
     assert 1 == len(set(said))
     assert [201] == registrations(bench)
@@ -553,15 +533,15 @@ def test_hosts_that_begin_at_once_register_one_account(
 def test_hosts_that_replace_the_key_at_once(bench: Bench, postgresql: Postgresql) -> None:
     """One after the other: each has a key that the CA knows, and it is one account."""
     url = postgresql.url(postgresql.new_state())
-    at_once(bench, url, "sign in")
+    hosts_at(bench, url, "sign in")
 
-    said = at_once(bench, url, "rollover")
+    said = hosts_at(bench, url, "rollover")
 
     assert 1 == len(set(said))
     assert said[0].endswith(" valid\n")
     assert [201] == registrations(bench)
     changes = [call.status for call in bench.proxy.journal if "rollover" in call.request.path]
-    assert [200] * (4 if THOROUGH else 2) == changes
+    assert [200] * HOSTS == changes
 
 
 def test_run_that_was_second_to_settle_the_key(bench: Bench) -> None:

@@ -38,7 +38,7 @@ class DnspodAccount(ZoneAccount):
         super().__init__()
         self.service = DnspodService(self.zones)
         self.service.add_account(TOKEN_ID, TOKEN)
-        self.memory = MemoryAccount()
+        self.memory = MemoryAccount(self.now)
 
     def connect(self, contact: str = "ops@example.com", **settings: Any) -> DnsProvider:
         """Return a provider, as another process would make it; not paced unless asked for."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
@@ -55,10 +56,10 @@ def test_two_runs_never_exceed_the_hour_together(account: DnspodAccount) -> None
 def test_runs_without_a_common_memory_are_refused(account: DnspodAccount) -> None:
     """The stand-in does count: what each run may send at once is too much for all together."""
     for number in range(LIMIT // 2):
-        account.memory = MemoryAccount()
+        account.memory = MemoryAccount(account.now)
         write(limited(account), number)
 
-    account.memory = MemoryAccount()
+    account.memory = MemoryAccount(account.now)
     with pytest.raises(DnsUnavailable, match="code -2"):
         write(limited(account), LIMIT)
 
@@ -118,8 +119,8 @@ class Counted:
 
 
 class WatchedMemory(MemoryAccount):
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, now: Callable[[], datetime]) -> None:
+        super().__init__(now)
         self.is_changing = False
 
     def update(self, name: str, change: Edit) -> str | None:
@@ -134,7 +135,7 @@ class Runs:
     """Runs that share a memory, and a clock that pauses move."""
 
     def __init__(self) -> None:
-        self.memory = WatchedMemory()
+        self.memory = WatchedMemory(self.now)
         self.waits = Waits()
         self.pace = Counted()
 
@@ -142,9 +143,7 @@ class Runs:
         return BUDGET_NOW + timedelta(seconds=self.waits.clock())
 
     def run(self, pause: Pause | None = None) -> HourlyBudget:
-        return HourlyBudget(
-            RATE, memory=self.memory, pace=self.pace, pause=pause or self.waits, now=self.now
-        )
+        return HourlyBudget(RATE, memory=self.memory, pace=self.pace, pause=pause or self.waits)
 
 
 def test_a_burst_is_not_delayed() -> None:

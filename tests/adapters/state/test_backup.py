@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 
 from certferry.adapters.state.backup import Restored, back_up, restore
 from certferry.adapters.state.connect import connect
-from certferry.errors import LeaseHeld, StateError, StateTooNew
+from certferry.adapters.state.sealing import new_key
+from certferry.core.secret import Secret
+from certferry.errors import ConfigError, LeaseHeld, StateError, StateTooNew
 from certferry.ports.state import AcmeAccount, AcmeOrder, StateStore
 from certferry_sandbox.testing.certificates import make_bundle, make_key
 from tests.adapters.state.child import Child
@@ -359,3 +361,19 @@ def test_while_a_run_is_under_way(old: Path, new: Path) -> None:
 
     with closing(connect(new / "state.db", new / "secret.key")) as store:
         assert () == store.unended_runs()
+
+
+def test_a_key_that_is_given(tmp_path: Path, new: Path) -> None:
+    """It is in the archive, as one in a file is; put back, it must be the same one."""
+    key = Secret(new_key())
+    with closing(connect(tmp_path / "state.db", key)) as store:
+        store.save_account(AcmeAccount(DIRECTORY, make_key()))
+    archive, _ = back_up(tmp_path / "state.db", key, NOW)
+    there = new / "state.db"
+
+    with pytest.raises(ConfigError, match="was sealed with another key than `key` of"):
+        restore(archive, SOURCE, there, Secret(new_key()))
+    assert not there.exists()
+    restore(archive, SOURCE, there, key)
+    with closing(connect(there, key)) as store:
+        assert store.account(DIRECTORY)

@@ -1,9 +1,7 @@
-"""The pace of an account that hosts share, by the database's clock."""
+"""Paces and budgets of hosts that share a state, by the database's clock."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
@@ -19,10 +17,9 @@ from certferry.adapters.state.connect import connect
 from certferry.adapters.state.postgresql import PostgresqlDatabase
 from certferry.errors import DatabaseUnavailable
 from certferry.ports.state import StateStore
+from tests.support.hosts import HOSTS, at_once
 from tests.support.postgresql import KEY, Postgresql, running_postgresql
-from tests.support.tiers import THOROUGH
 
-HOSTS = 4 if THOROUGH else 2
 THREADS, EACH = 4, 5
 SECOND = timedelta(seconds=1)
 
@@ -116,36 +113,12 @@ def test_no_second_holds_more_than_the_limit(
 
 def test_hosts_keep_one_pace_together(url: str) -> None:
     """Processes with threads, at once: no request is sent before as many turns have come."""
-    per_second = 20
-    with ExitStack() as ended:
-        calling = [started(url, f"web-{number}", per_second, ended) for number in range(HOSTS)]
-        for child in calling:
-            assert child.stdout is not None
-            assert "ready\n" == child.stdout.readline()
-        began = time.time()
-        for child in calling:
-            assert child.stdin is not None
-            child.stdin.write("\n")
-            child.stdin.flush()
-        answers = [child.communicate()[0] for child in calling]
-    sent = sorted(float(one) for answer in answers for one in answer.split())
+    per_second, began = 20, time.time()
+    said = at_once(CALLING, url, str(per_second), str(THREADS), str(EACH))
+    sent = sorted(float(one) for answer in said for one in answer.split())
 
     assert HOSTS * THREADS * EACH == len(sent)
     assert [] == [n for n, one in enumerate(sent) if one < began + n / per_second]
-
-
-def started(url: str, host: str, per_second: int, ended: ExitStack) -> subprocess.Popen[str]:
-    """Start a host that calls a service with several threads, as soon as a line comes."""
-    words = [url, KEY.reveal(), host, str(per_second), str(THREADS), str(EACH)]
-    child = subprocess.Popen(
-        [sys.executable, "-c", CALLING, *words],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    ended.enter_context(child)
-    ended.callback(child.kill)
-    return child
 
 
 def test_clock_of_the_server_that_was_set_back(
@@ -181,3 +154,83 @@ def test_database_that_is_gone() -> None:
                     pacer.wait()
             server.start()
             pacer.wait()
+
+
+ORDERING = """
+import sys
+from contextlib import closing
+from datetime import UTC, datetime
+from certferry.adapters.acme.budget import limits_at
+from certferry.adapters.state.connect import connect
+from certferry.core.planning.limits import PlannedOrder
+from certferry.core.secret import Secret
+from certferry.errors import OrderPostponed
+
+url, key, host, directory, tries, name = sys.argv[1:]
+with closing(connect(url, Secret(key), host=host)) as state:
+    print("ready", flush=True)
+    sys.stdin.readline()
+    for number in range(int(tries)):
+        names, now = (name.format(f"{host}-{number}"),), datetime.now(UTC)
+        lease = state.acquire(f"{host}-{number}", now)
+        try:
+            state.claim_order(lease, directory, PlannedOrder(names), limits_at(directory), now)
+            print(*names)
+        except OrderPostponed:
+            pass
+"""
+LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
+
+
+@pytest.mark.parametrize(
+    ("name", "most"),
+    [("{}.com", 300), ("{}.example.com", 50), ("www.example.com", 5)],
+    ids=["an account in three hours", "a domain in a week", "the same names in a week"],
+)
+def test_limits_of_a_ca_hold_for_all_hosts(postgresql: Postgresql, name: str, most: int) -> None:
+    """They order as fast as they can, at once: as many as Let's Encrypt allows, and no more."""
+    url = postgresql.url(postgresql.new_state())
+    tries = (most + 20) // HOSTS + 1
+
+    said = at_once(ORDERING, url, LETS_ENCRYPT, str(tries), name)
+
+    assert most == sum(len(one.split()) for one in said)
+
+
+SPENDING = """
+import sys
+from contextlib import closing
+from certferry.adapters.dnspod.dns import HourlyBudget, rate_of
+from certferry.adapters.state.connect import connect
+from certferry.core.secret import Secret
+from certferry.wiring.accounts import AccountNotes, Paces
+
+class Spent(Exception):
+    pass
+
+def stop(_):
+    raise Spent
+
+url, key, host, per_hour = sys.argv[1:]
+with closing(connect(url, Secret(key), host=host)) as state:
+    memory = AccountNotes(lambda: state, "dnspod", is_kept=True)
+    pace = Paces(lambda: state).joined("dnspod", lambda _: None, "", 1e6)
+    budget = HourlyBudget(rate_of(int(per_hour)), memory=memory, pace=pace, pause=stop)
+    print("ready", flush=True)
+    sys.stdin.readline()
+    try:
+        while True:
+            budget.wait()
+            print("sent")
+    except Spent:
+        pass
+"""
+
+
+def test_budget_of_an_hour_is_that_of_all_hosts(postgresql: Postgresql) -> None:
+    """No two spend the same request: those that may go at once are a sixth of the hour's."""
+    url = postgresql.url(postgresql.new_state())
+
+    said = at_once(SPENDING, url, "300")
+
+    assert 50 == sum(len(one.split()) for one in said)

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
@@ -20,10 +20,11 @@ from certferry.adapters.state.sealing import Sealing
 from certferry.adapters.state.shared_leases import SharedState
 from certferry.errors import DatabaseUnavailable, LeaseHeld, LeaseLost
 from certferry.ports.state import Lease
-from tests.support.postgresql import KEY, Postgresql, running_postgresql
+from tests.support.postgresql import KEY, Postgresql, RoundTrips, running_postgresql
 from tests.support.waiting import eventually
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
+HOUR = timedelta(hours=1)
 SHORT = timedelta(seconds=1.5)
 """A lease's length in these tests: two minutes would be as right."""
 
@@ -140,6 +141,25 @@ def test_lease_of_a_store_that_is_closed_is_free_at_once(url: str, state: Shared
     with closing(opened(url, "web-2")) as other:
         other.acquire("img", NOW)
     assert is_free(state)
+
+
+def test_round_trips(postgresql: Postgresql) -> None:
+    """A lease is taken and given back in two, and each of the rest takes one."""
+    with (
+        closing(RoundTrips(postgresql)) as relay,
+        closing(opened(relay.url(postgresql.new_state()), length=HOUR)) as state,
+    ):
+        state.release(state.acquire("warm", NOW))
+
+        def cost(work: Callable[[], object]) -> int:
+            before = relay.count
+            work()
+            return relay.count - before
+
+        lease = state.acquire("img", NOW)
+        assert 2 == cost(lambda: state.release(state.acquire("another", NOW)))
+        assert 1 == cost(lambda: state.extend(lease))
+        assert 1 == cost(lambda: state.reserve("qiniu", "", timedelta(seconds=1), 5))
 
 
 def test_write_ends_before_the_lease_is_taken(url: str, state: SharedState) -> None:

@@ -54,7 +54,8 @@ from certferry.text import Text
 class MemoryAccount:
     """An `AccountMemory` that ends with its process."""
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self.now = now
         self._notes: dict[str, str] = {}
         self._lock = threading.Lock()
 

@@ -26,7 +26,7 @@ from certferry.core.secret import Secret
 from certferry.errors import LeaseHeld, PlanRefused, StateError, StateUnavailable
 from certferry.ports.issuer import AccountFacts
 from certferry.ports.progress import Pause
-from certferry.ports.state import AcmeAccount, Lease, StateStore
+from certferry.ports.state import AcmeAccount, Lease, StateStore, holding
 from certferry.text import Text
 
 _EARLIER_KEYS = "earlier keys"
@@ -68,7 +68,8 @@ class AccountKeeper:
             self._pause(_REST)
             lease = self._taken()
         try:
-            yield
+            with holding(self._state, lease):
+                yield
         finally:
             self._state.release(lease)
 

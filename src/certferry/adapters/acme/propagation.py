@@ -20,6 +20,7 @@ from certferry.core.discovery.proposal import must_have_zone
 from certferry.errors import DnsRejected, PropagationTimeout, ZoneNotFound
 from certferry.ports.dns import DnsProvider, SharedOut
 from certferry.ports.progress import Pause
+from certferry.ports.state import must_still_hold
 from certferry.ports.survey import ZoneFinder, ZoneKeeper
 from certferry.text import Text
 
@@ -208,6 +209,7 @@ class DnsPropagation:
         status = self._begin(wanted, latest)
         with ThreadPoolExecutor(PARALLEL, thread_name_prefix="propagation") as threads:
             for pause in growing(FIRST_PAUSE, LONGEST_PAUSE):
+                must_still_hold()
                 self._look(status, threads, latest)
                 now = self.now()
                 left = (deadline - now).total_seconds()

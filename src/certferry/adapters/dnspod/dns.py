@@ -8,7 +8,6 @@ Permissions: a DNSPod token of the main account that owns the domain; tokens can
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Annotated
@@ -83,7 +82,6 @@ def connect(settings: Settings, context: Context) -> DnsProvider:
         memory=context.memory,
         pace=pace_in(context, settings.api, settings.requests_per_second),
         pause=context.pause,
-        now=context.now,
     )
     agent = user_agent(settings.contact or context.contact or NO_CONTACT)
     http = HttpClient(pace=budget, pause=context.pause)
@@ -131,8 +129,8 @@ BURST_SHARE = 6  # a sixth of an hour's requests at once; our choice
 MOST = HOUR // timedelta(microseconds=1)  # intervals are no finer than that
 
 CLOCKS_APART = timedelta(minutes=1)
-"""What the clocks of hosts that share a note may differ by, and what a clock that was set back may
-cost. A moment further ahead than a burst and this was written by a clock that was wrong.
+"""What a clock that was set back may cost. A moment further ahead than a burst and this was written
+by a clock that was wrong.
 """
 
 
@@ -204,17 +202,16 @@ NOTE = "spent"
 @dataclass(frozen=True, slots=True)
 class HourlyBudget:
     """A `Pace` that takes each request's turn from the hour of all runs, by a note in the account's
-    memory, and then from `pace`. `now` is the wall clock, the only one that runs share.
+    memory, by its clock, and then from `pace`.
     """
 
     rate: Rate
     memory: AccountMemory
     pace: Pace
     pause: Pause
-    now: Callable[[], datetime]
 
     def wait(self) -> None:
-        """Return when the next request may be sent. Raises whatever `pause` raises."""
+        """See `Pace.wait`."""
         # The wait is outside of `update`: the note must not be kept from other runs meanwhile.
         # Nothing is taken before it, so a run that is stopped in it leaves its turn to them.
         while (wait := self._ask()) > timedelta(0):
@@ -227,7 +224,7 @@ class HourlyBudget:
 
         def change(note: str | None) -> str:
             nonlocal wait
-            turn = take_turn(self.rate, note, self.now())
+            turn = take_turn(self.rate, note, self.memory.now())
             wait = turn.wait
             return turn.note
 

@@ -24,6 +24,7 @@ from pathlib import Path
 from certferry.core.certificates import certificate as certificates
 from certferry.errors import CertferryError, DeployError, Retry, TargetRejected
 from certferry.file_trust import NotTrusted, checked_path, open_directory
+from certferry.ports.state import must_still_hold
 from certferry.system_words import system_words
 from certferry.text import Text
 
@@ -64,6 +65,7 @@ class OpenDirectory:
         owner before it has content. Raises `TargetRejected` if it may not be given away, and leaves
         nothing.
         """
+        must_still_hold()
         drafted = f"{_DRAFT}{name}-{secrets.token_hex(8)}"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(drafted, flags, _PRIVATE, dir_fd=self.handle)
@@ -81,6 +83,7 @@ class OpenDirectory:
 
     def put(self, drafted: str, name: str) -> None:
         """Rename a draft to its name, and replace what had it, be it a link."""
+        must_still_hold()
         os.replace(drafted, name, src_dir_fd=self.handle, dst_dir_fd=self.handle)
 
     def replace(self, name: str, content: bytes, access: FileAccess) -> None:

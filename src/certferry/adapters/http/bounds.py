@@ -19,6 +19,8 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 from urllib3.util.connection import allowed_gai_family
 
+from certferry.ports.state import must_still_hold
+
 WHOLE = timedelta(seconds=60)  # for a whole exchange; what certferry asks for takes a second or two
 LONGEST_ANSWER = 16 * 2**20  # bytes; a page of a thousand domains is about one mebibyte
 FRAMES = 2  # times that: what may come in all, with headers and the frames of chunks
@@ -67,6 +69,7 @@ class BoundedAdapter(HTTPAdapter):
         """Send a request. Raises requests' exceptions, `TooSlow` and `TooLong` among them."""
         deadline = time.monotonic() + self._whole.total_seconds()
         limits = _Limits(deadline, FRAMES * self._longest)
+        must_still_hold()  # before it connects; `_PlainConnection.send` asks again
         before = _CURRENT.set(limits)
         try:
             response = super().send(*args, **kwargs)
@@ -164,6 +167,13 @@ def first_connection(
 
 class _PlainConnection(HTTPConnection):
     """HTTP. By itself, urllib3 gives each address the whole time-out."""
+
+    def send(self, data: Any) -> None:
+        """Send what a run may send that still holds its lease: connecting may have taken long."""
+        if self.sock is None and self.auto_open:
+            self.connect()
+        must_still_hold()
+        super().send(data)
 
     def _new_conn(self) -> socket.socket:
         latest = time.monotonic() + _CURRENT.get().seconds_left

@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from contextlib import contextmanager, suppress
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cache, partial
@@ -299,7 +300,9 @@ class LexiconCalls:
                     outcome.set_exception(errors.DnsRejected(said) if said else exc)
 
         self._last, self._last_until = outcome, time.monotonic() + self._within.total_seconds()
-        threading.Thread(target=run, name="lexicon", daemon=True).start()
+        # With this thread's context: what it sends there ends with this run's lease.
+        inside = copy_context().run
+        threading.Thread(target=inside, args=(run,), name="lexicon", daemon=True).start()
         self._wait_for(outcome, about)
         return outcome.result()
 

@@ -24,6 +24,7 @@ from certferry.core.discovery.watched import Host
 from certferry.core.observed.observation import Served
 from certferry.errors import Interrupted
 from certferry.ports.progress import Pause
+from certferry.ports.state import must_still_hold
 from certferry.problem import Problem
 from certferry.system_words import system_words
 from certferry.text import Text
@@ -66,6 +67,7 @@ class TlsProbe:
 
     def served_by(self, hosts: Sequence[Host]) -> dict[Host, tuple[Served, ...]]:
         """See `ports.probe.HostProbe.served_by`. The first that notices a stop ends it for all."""
+        must_still_hold()
         over = threading.Event()
 
         def must_go_on() -> None:

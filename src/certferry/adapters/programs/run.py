@@ -21,6 +21,7 @@ from certferry.core.secret import Secret
 from certferry.errors import DeployError, Retry, TargetRejected
 from certferry.ports.programs import Ended
 from certferry.ports.progress import Pause
+from certferry.ports.state import must_still_hold
 from certferry.system_words import system_words
 from certferry.text import Quoted, Text
 
@@ -111,6 +112,7 @@ def _input(given: bytes) -> Iterator[int]:
 def _started(
     program: Program, environment: Mapping[str, str], stdin: int
 ) -> subprocess.Popen[bytes]:
+    must_still_hold()
     try:
         return subprocess.Popen(
             program.arguments,

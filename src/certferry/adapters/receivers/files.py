@@ -29,6 +29,7 @@ from certferry.errors import DeployError
 from certferry.file_trust import checked_path
 from certferry.ports.progress import Pause
 from certferry.ports.receiver import Delivered
+from certferry.ports.state import must_still_hold
 from certferry.text import Text
 
 _RECEIPT_ACCESS = pem.FileAccess(0o600)  # a key's digest is no secret, but of no use to others
@@ -196,6 +197,7 @@ class FilesReceiver:
         self, place: pem.OpenDirectory, bundle: CertificateBundle, drafts: Mapping[str, str]
     ) -> None:
         """Rename the drafts, without a receipt until the program has run."""
+        must_still_hold()
         place.remove(RECEIPT)
         place.sync()
         for name in pem.NAMES:

@@ -36,6 +36,7 @@ from certferry.core.discovery.inventory import FoundZone
 from certferry.core.discovery.proposal import must_have_zone
 from certferry.errors import DnsAccessDenied, DnsError, DnsRejected, DnsUnavailable, ZoneNotFound
 from certferry.ports.progress import Pause
+from certferry.ports.state import must_still_hold
 from certferry.system_words import system_words
 from certferry.text import Text
 
@@ -398,6 +399,7 @@ class Conversation:
     def _exchanged(self, wire: bytes) -> bytes:
         with self._connected() as connection:
             deadline = time.monotonic() + self.within.total_seconds()
+            must_still_hold()
             connection.sendall(struct.pack("!H", len(wire)) + wire)
             [length] = struct.unpack("!H", _read(connection, LENGTH_PREFIX, deadline))
             return _read(connection, length, deadline)

@@ -19,7 +19,8 @@ from certferry.adapters.state.database import Upgrade, migrate
 from certferry.adapters.state.failures import PRIMARY, damaged, translating_errors
 from certferry.adapters.state.sqlite import PATIENCE, InMemory
 from certferry.adapters.state.store import SqlState
-from certferry.errors import LeaseHeld, StateError, StateTooNew
+from certferry.core.secret import Secret
+from certferry.errors import ConfigError, LeaseHeld, StateError, StateTooNew
 from certferry.text import Text
 from certferry.whole_file import draft_beside, free_copy, sync_directory
 
@@ -50,7 +51,7 @@ class Restored:
     kept: tuple[Path, ...]
 
 
-def back_up(path: Path, key_file: Path, now: datetime) -> tuple[bytes, tuple[str, ...]]:
+def back_up(path: Path, key: Path | Secret, now: datetime) -> tuple[bytes, tuple[str, ...]]:
     """Return an archive of a state and its key, and the names of the certificates in it. Runs may
     go on meanwhile. Raises `StateError`.
     """
@@ -61,21 +62,22 @@ def back_up(path: Path, key_file: Path, now: datetime) -> tuple[bytes, tuple[str
                 hint=Text("the first `certferry sync` makes it; `url` of [state] says where it is"),
             )
     state = _copied(path)
-    lineages = _must_be_whole(state, path, seals.Sealing(key_file))
-    return _packed({_STATE: state, _KEY: seals.encoded(seals.read_key(key_file))}, now), lineages
+    lineages = _must_be_whole(state, path, seals.Sealing(key))
+    return _packed({_STATE: state, _KEY: seals.encoded(seals.key_of(key))}, now), lineages
 
 
-def restore(archive: bytes, source: Path, path: Path, key_file: Path) -> Restored:
+def restore(archive: bytes, source: Path, path: Path, key: Path | Secret) -> Restored:
     """Put the state and the key of an archive in their places; `source` is how messages call it.
-    What is there is kept beside, under another name.
+    What is there is kept beside, under another name. A key that is given must be that of the
+    archive.
 
     Raises `LeaseHeld` while another process works with the state, and `StateError` for what is no
     backup, or not a whole one; then nothing has changed.
     """
     files, made_at = _unpacked(archive, source)
-    with _key_beside(files[_KEY], key_file) as key:
+    with _key_in_place(files[_KEY], key, source) as found:
         try:
-            lineages = _must_be_whole(files[_STATE], source, seals.Sealing(key.found))
+            lineages = _must_be_whole(files[_STATE], source, seals.Sealing(found.key))
         except StateTooNew:
             raise
         except StateError as wrong:
@@ -83,7 +85,7 @@ def restore(archive: bytes, source: Path, path: Path, key_file: Path) -> Restore
                 Text("{path} does not hold a whole state that its key opens", path=source),
                 hint=Text("take another backup; nothing was changed"),
             ) from wrong
-        kept = _replace(files[_STATE], path, key)
+        kept = _replace(files[_STATE], path, found)
     return Restored(lineages, made_at, kept)
 
 
@@ -118,14 +120,9 @@ def _must_be_whole(content: bytes, place: Path, sealing: seals.Sealing) -> tuple
         migrate(copy, Upgrade("localhost", sealing.proof_of))  # as the next run would
         state = SqlState(copy, sealing, "localhost")
         state.must_unseal()
-        state.accounts()
-        for row in copy.rows("SELECT lineage FROM acme_order"):
-            state.order(row["lineage"])
-        lineages = state.lineages()
-        for lineage in lineages:
-            for version in state.versions(lineage):
-                state.bundle(lineage, version.number)
-        return lineages
+        for _, error in state.unopened():
+            raise error
+        return state.lineages()
 
 
 def _packed(files: Mapping[str, bytes], now: datetime) -> bytes:
@@ -162,23 +159,23 @@ def _unpacked(archive: bytes, source: Path) -> tuple[dict[str, bytes], datetime]
 
 @dataclass(frozen=True, slots=True)
 class _Key:
-    """Where the key of the backup is to be found: in its place already, or in a draft beside it."""
+    """The key of the backup: what is in force already, or a draft that has a `place` to go to."""
 
-    found: Path
-    place: Path
+    key: Path | Secret
+    place: Path | None = None
 
     @contextmanager
     def put(self) -> Iterator[list[Path]]:
         """Put it in its place. What was there stays under another, which is given, and comes back
         where the `with` block fails.
         """
-        if self.found == self.place:
+        if self.place is None or isinstance(self.key, Secret):
             yield []
             return
         before = [free_copy(self.place)] if self.place.exists() else []
         for kept in before:
             os.link(self.place, kept)
-        self.found.replace(self.place)
+        self.key.replace(self.place)
         sync_directory(self.place.parent)
         try:
             yield before
@@ -190,12 +187,17 @@ class _Key:
 
 
 @contextmanager
-def _key_beside(content: bytes, key_file: Path) -> Iterator[_Key]:
-    if _is_there(content, key_file):  # where Kubernetes mounts it, it cannot be written either
-        yield _Key(key_file, key_file)
+def _key_in_place(content: bytes, key: Path | Secret, source: Path) -> Iterator[_Key]:
+    if _is_there(content, key):  # where Kubernetes mounts it, it cannot be written either
+        yield _Key(key)
         return
-    place = key_file.resolve()
-    with translating_errors(key_file):
+    if isinstance(key, Secret):
+        raise ConfigError(
+            Text("{path} was sealed with another key than `key` of [state]", path=source),
+            hint=Text("give `key` the value that it had then; nothing was changed"),
+        )
+    place = key.resolve()
+    with translating_errors(key):
         seals.make_directory(place.parent)
         draft = draft_beside(place, content, seals.OWNER_ONLY_FILE)
     try:
@@ -204,9 +206,9 @@ def _key_beside(content: bytes, key_file: Path) -> Iterator[_Key]:
         draft.unlink(missing_ok=True)
 
 
-def _is_there(content: bytes, key_file: Path) -> bool:
+def _is_there(content: bytes, key: Path | Secret) -> bool:
     try:
-        return seals.encoded(seals.read_key(key_file)) == content
+        return seals.encoded(seals.key_of(key)) == content
     except StateError:
         return False
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from certferry.core.secret import Secret
-from certferry.errors import ConfigError
+from certferry.errors import ConfigError, how_to_install_with
 from certferry.ports.state import StateStore
 from certferry.text import Text
 
@@ -38,7 +38,7 @@ def connect(
     alone, and takes a `password`.
 
     Raises `ConfigError` for a URL of another kind, or one that leads to no state, and `StateError`
-    (`StateUnavailable`, `StateTooNew`).
+    (`StateUnavailable`, `StateTooNew`); of a server, `ConfigError` where waiting does not help.
     """
     server = {} if password is None else {"password": password}
     opened: StateStore = _module(url).connect(str(url), key, host, reads_only=reads_only, **server)
@@ -75,10 +75,8 @@ def _module(url: str | Path) -> Any:
     except ModuleNotFoundError as missing:
         if (missing.name or "").split(".")[0] != "psycopg":
             raise
-        raise ConfigError(
-            Text("the library for PostgreSQL is not installed"),
-            hint=Text("install it: ./scripts/install --with postgresql"),
-        ) from missing
+        said = Text("the library for PostgreSQL is not installed")
+        raise ConfigError(said, hint=how_to_install_with("postgresql")) from missing
 
 
 def may_exist(path: Path) -> bool:

@@ -147,6 +147,9 @@ class Tables:
     _database: Database
     host: str
 
+    def _write(self, function: Callable[[Transaction], T]) -> T:
+        return self._database.run(function)
+
 
 Some = TypeVar("Some", bound=Tables)
 P = ParamSpec("P")
@@ -159,7 +162,7 @@ def writes(
 
     @wraps(method)
     def run(self: Some, /, *args: P.args, **named: P.kwargs) -> T:
-        return self._database.run(lambda transaction: method(self, transaction, *args, **named))
+        return self._write(lambda transaction: method(self, transaction, *args, **named))
 
     return run
 

@@ -48,8 +48,9 @@ class HostState(SqlState):
         locks: LeaseLocks,
         host: str,
         problem: StateError | None = None,
+        machine: str = "",
     ) -> None:
-        super().__init__(database, sealing, host, problem)
+        super().__init__(database, sealing, host, problem, machine)
         self._locks = locks
         self._held: dict[Lease | BegunRun, ExitStack] = {}
 
@@ -74,6 +75,14 @@ class HostState(SqlState):
     def extend(self, lease: Lease) -> None:
         """See `LeaseStore.extend`: there is nothing to do but to look."""
         must_be_in_force(self._database, self._database.dialect, lease)
+
+    def must_hold(self, lease: Lease) -> None:
+        """See `LeaseStore.must_hold`: a process that is at work has its lock."""
+
+    def seen_hosts(self, since: datetime) -> tuple[str, ...]:
+        """See `LeaseStore.seen_hosts`: there is no other."""
+        del since
+        return (self.host,)
 
     def release(self, lease: Lease) -> None:
         """See `LeaseStore.release`."""
@@ -105,6 +114,7 @@ class HostState(SqlState):
                     transaction.remove("begun_run", host=self.host, number=left)
                 run = BegunRun(number, now, platform.node(), os.getpid())
                 BEGUN_RUNS.save(transaction, run, host=self.host)
+                self._store_presence(transaction, now)
                 return run
 
             run = self._database.run(begin)
@@ -124,6 +134,10 @@ class HostState(SqlState):
         # What has ended since the rows were read has removed its own.
         still_there = self._begun(self._database) if gone else ()
         return tuple(run for run in gone if run in still_there)
+
+    def _running(self, reader: Reader) -> dict[str, datetime]:
+        begun = [run.began_at for run in self._begun(reader) if not self._is_gone(run)]
+        return {self.host: min(begun)} if begun else {}
 
     def _begun(self, reader: Reader) -> tuple[BegunRun, ...]:
         return BEGUN_RUNS.found(reader, "WHERE host = ? ORDER BY began_at", self.host)
@@ -175,20 +189,23 @@ def new_holder(host: str) -> str:
     return _BETWEEN.join((host, str(os.getpid()), secrets.token_hex(8)))
 
 
-def held_by_another(reader: Reader, lineage: str) -> LeaseHeld:
+def held_by_another(reader: Reader, lineage: str, *, is_shared: bool = False) -> LeaseHeld:
     """Return the error for a lease that another holder has, with what is stored of it."""
     hint = Text("try again when it has ended")
     query = "SELECT holder, since FROM lease WHERE lineage = ? AND holder IS NOT NULL"
     for row in reader.rows(query, lineage):
         host, pid, _ = row["holder"].rsplit(_BETWEEN, 2)
+        since = to_moment(row["since"])
         return LeaseHeld(
             Text(
                 "{lineage}: {holder} has been at work since {since}",
                 lineage=lineage,
                 holder=Text("process {pid} on {host}", pid=pid, host=host),
-                since=to_moment(row["since"]),
+                since=since,
             ),
             hint=hint,
+            host=host if is_shared else None,
+            since=since,
         )
     # It was put back from a backup under the holder, or has just been released.
     return LeaseHeld(Text("{lineage}: another run is at work", lineage=lineage), hint=hint)

@@ -205,18 +205,23 @@ class OrderTables(Tables):
         query = "SELECT DISTINCT lineage FROM challenge_record ORDER BY lineage"
         return tuple(row["lineage"] for row in self._database.rows(query))
 
-    @writes
-    def save_challenge_record(self, transaction: Transaction, record: ChallengeRecord) -> None:
+    def save_challenge_record(self, record: ChallengeRecord) -> None:
         """See `OrderStore.save_challenge_record`."""
         bound_to = (_CHALLENGE, record.lineage, record.name, record.value)
-        # Stored again before it is sent again, a known handle is still the best there is.
-        transaction.add(
-            "challenge_record",
-            "ON CONFLICT (lineage, name, value) DO UPDATE SET"
-            " handle = COALESCE(excluded.handle, challenge_record.handle),"
-            " proof = excluded.proof",
-            **_CHALLENGES.values(record, proof=self._sealing.bind(transaction, *bound_to)),
-        )
+
+        def save(transaction: Transaction) -> None:
+            # Stored again before it is sent again, a known handle is still the best there is.
+            transaction.add(
+                "challenge_record",
+                "ON CONFLICT (lineage, name, value) DO UPDATE SET"
+                " handle = COALESCE(excluded.handle, challenge_record.handle),"
+                " proof = excluded.proof",
+                **_CHALLENGES.values(record, proof=self._sealing.bind(transaction, *bound_to)),
+            )
+
+        # No token refuses a handle: the value is in DNS, and the next run has to find it.
+        write = self._write if record.handle is None else self._database.run
+        write(save)
 
     @writes
     def drop_challenge_record(self, transaction: Transaction, record: ChallengeRecord) -> None:

@@ -25,7 +25,7 @@ from certferry.adapters.state.failures import damaged
 from certferry.adapters.state.sealing import Sealing
 from certferry.adapters.state.shared_leases import SharedState
 from certferry.core.secret import Secret
-from certferry.errors import ConfigError, DatabaseUnavailable, StateError
+from certferry.errors import ConfigError, DatabaseUnavailable, StateError, StateUnavailable
 from certferry.text import Text
 
 PATIENCE = timedelta(seconds=10)
@@ -47,8 +47,7 @@ _CONNECTION: Mapping[str, str | int] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 20_000,
 }
-"""What stands for what the URL does not say (libpq, "Parameter Key Words"); its own time-outs are
-hours."""
+"""For what the URL does not say (libpq, "Parameter Key Words"): its own time-outs are hours."""
 
 _LIMITS = (
     f"; SET LOCAL statement_timeout = {int(PATIENCE.total_seconds())}000"
@@ -296,7 +295,7 @@ class PostgresqlDatabase:
     def _connect(self) -> _Connection:
         secret = {} if self._password is None else {"password": self._password.reveal()}
         connection = _Connection.connect(
-            **{**self._parameters, **secret},
+            **self._parameters | secret,
             autocommit=True,  # transactions are begun where `run` says so
             prepare_threshold=None,  # a statement that is prepared stays behind in a pooler
             row_factory=_rows_of,
@@ -528,21 +527,20 @@ def _words(problem: psycopg.Error) -> str:
 def connect(
     url: str, key: Path | Secret, host: str, *, reads_only: bool, password: Secret | None = None
 ) -> SharedState:
-    """See `connect.connect`: none is ever made by that. Raises `ConfigError` where there is none,
-    or an older one, and `StateError` for another key than that of the state, before anything is
-    written.
-    """
-    database = PostgresqlDatabase(url, password)
+    """See `connect.connect`. Nothing is written before it is known to be the state of this key."""
+    database, sealing = PostgresqlDatabase(url, password), Sealing(key)
     try:
-        _must_be_made(database)
-        sealing = Sealing(key)
-        sealing.must_open(database)
+        with _refusing():
+            _must_be_made(database)
+            sealing.must_open(database)
         if not reads_only and not database.rows("SELECT 1 FROM host WHERE name = ?", host):
             database.run(lambda one: one.add("host", "ON CONFLICT (name) DO NOTHING", name=host))
+        state = SharedState(database, sealing, host)
+        state.now()  # asked while it answers: no moment of a run waits for the database
     except BaseException:
         database.close()
         raise
-    return SharedState(database, sealing, host)
+    return state
 
 
 def prepare(
@@ -552,7 +550,7 @@ def prepare(
     anything to do. Raises as `connect`, but for what it mends.
     """
     sealing = Sealing(key)
-    with closing(PostgresqlDatabase(url, password)) as database:
+    with closing(PostgresqlDatabase(url, password)) as database, _refusing():
         if databases.schema_of(database):
             sealing.must_open(database)
         elif init:
@@ -562,6 +560,17 @@ def prepare(
         if databases.is_migrated(database):
             return False
         return databases.migrate(database, databases.Upgrade(host, sealing.proof_of, sealing.begin))
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    """Raise `ConfigError` for a state that no waiting makes usable."""
+    try:
+        yield
+    except StateError as error:
+        if isinstance(error, StateUnavailable):
+            raise
+        raise ConfigError(error.message, hint=error.hint) from error
 
 
 def _must_be_made(database: PostgresqlDatabase) -> None:

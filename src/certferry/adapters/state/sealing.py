@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from certferry.adapters.state.database import Database, Reader, Transaction
 from certferry.adapters.state.failures import translating_errors
 from certferry.core.secret import Secret
-from certferry.errors import StateError
+from certferry.errors import ConfigError, StateError
 from certferry.file_trust import checked_path, group_that_reads, must_be_trusted
 from certferry.text import Text
 from certferry.whole_file import draft_beside, sync_directory
@@ -121,9 +121,7 @@ class Sealing:
         return key
 
     def _key(self) -> bytes:
-        if isinstance(self._source, Path):
-            return read_key(self._source)
-        return _given(self._source)
+        return key_of(self._source)
 
     def _make_key(self) -> None:
         if isinstance(self._source, Path):
@@ -184,10 +182,15 @@ def new_key() -> str:
     return encoded(secrets.token_bytes(KEY_BYTES)).decode().strip()
 
 
-def _given(key: Secret) -> bytes:
-    found = _decoded(key.reveal().encode())
+def key_of(source: Path | Secret) -> bytes:
+    """Return the key of a file, or the one that is given. Raises as `read_key`, and `ConfigError`
+    for one that is given and is no key.
+    """
+    if isinstance(source, Path):
+        return read_key(source)
+    found = _decoded(source.reveal().encode())
     if found is None:
-        raise StateError(
+        raise ConfigError(
             Text("`key` of [state] is not a key: {count} bytes in base64", count=KEY_BYTES),
             hint=Text("`certferry state key` prints a new one, for a new state"),
         )

@@ -4,24 +4,25 @@ on while it works, runs in progress, and the paces of accounts.
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from certferry.adapters.state.columns import Value, from_moment, to_moment
-from certferry.adapters.state.database import Database, Row, Transaction
-from certferry.adapters.state.fencing import taken_over
+from certferry.adapters.state.database import Database, Reader, Row, T, Transaction
+from certferry.adapters.state.fencing import must_be_in_force, taken_over
 from certferry.adapters.state.leases import BEGUN_RUNS, held_by_another, new_holder
 from certferry.adapters.state.sealing import Sealing
 from certferry.adapters.state.store import SqlState
 from certferry.core.observed.records import BegunRun
 from certferry.errors import LeaseHeld, LeaseLost, StateError, StateUnavailable
-from certferry.ports.state import Lease
+from certferry.ports.state import Lease, held_leases
 from certferry.text import Text
 
 LENGTH = timedelta(minutes=2)
@@ -45,12 +46,13 @@ _TAKE = (
     " token = CASE WHEN held.holder = excluded.holder THEN held.token ELSE held.token + 1 END,"
     f" holder = excluded.holder, since = excluded.since, until = {_END}"
     f" WHERE held.holder IS NULL OR held.until <= {_NOW} OR held.holder = excluded.holder"
-    " RETURNING token, until"
+    f" RETURNING token, until, {_NOW} AS moment"
 )
 _THIS = "lineage = ? AND holder = ? AND token = ?"
 _RENEW = (
     f"UPDATE lease SET until = {_END}"  # noqa: S608 - constants of this module
-    f" WHERE until > {_NOW} AND ({{these}}) RETURNING lineage, holder, token"
+    f" WHERE until > {_NOW} AND ({{these}}) RETURNING lineage, holder, token,"
+    f" {_NOW} AS moment"
 )
 _RELEASE = (
     "UPDATE lease SET holder = NULL, since = NULL, until = NULL WHERE {these} RETURNING token"
@@ -69,9 +71,17 @@ _RESERVE = (
     " THEN clock_timestamp() ELSE greatest(CAST(held.until AS TIMESTAMPTZ), clock_timestamp())"
     f" END + {_TURNS}) AT TIME ZONE 'UTC', {_FORM}) RETURNING until, {_NOW} AS now"
 )
-_UNENDED = (
-    "WHERE host = ? AND NOT EXISTS (SELECT 1 FROM lease WHERE holder IS NOT NULL"  # noqa: S608 - constants of this module
-    f" AND until > {_NOW} AND lineage = ? || begun_run.number) ORDER BY began_at"
+_RUN = "\1run "
+"""How the lease of a run begins, before its host and its number: no lineage is called so."""
+
+_IN_FORCE = (
+    "EXISTS (SELECT 1 FROM lease WHERE holder IS NOT NULL"  # noqa: S608 - constants of this module
+    f" AND until > {_NOW} AND lineage = ? || begun_run.host || ' ' || begun_run.number)"
+)
+_UNENDED = f"WHERE host = ? AND NOT {_IN_FORCE} ORDER BY began_at"
+_RUNNING = (
+    "SELECT host, MIN(began_at) AS since FROM begun_run"  # noqa: S608 - constants of this module
+    f" WHERE {_IN_FORCE} GROUP BY host"
 )
 
 
@@ -89,12 +99,51 @@ def passed() -> float:
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
+_QUICK = 1.0
+"""Seconds: an answer of the database's clock that took longer says less than an earlier one."""
+
+
+class SharedClock:
+    """The database's clock, read on this host: what it said, and how much time has `passed` since.
+    It differs from that clock by at most half of the time that the answer took. The `machine`'s
+    clock, which may be wrong or jump, is compared with it, and decides nothing.
+    """
+
+    def __init__(
+        self, ask: Callable[[], str], passed: Callable[[], float], machine: Callable[[], datetime]
+    ) -> None:
+        self._ask = ask
+        self._passed = passed
+        self._machine = machine
+        self._said: tuple[datetime, float] | None = None
+
+    def set(self, said: str, asked: float) -> tuple[datetime, float]:
+        """Take what the database said, which was asked at a moment of `passed`; return what is
+        known now, and of which moment.
+        """
+        answered = self._passed()
+        if self._said is None or answered - asked <= _QUICK:
+            self._said = to_moment(said), (asked + answered) / 2
+        return self._said
+
+    def now(self) -> datetime:
+        """Return this moment. The database is asked for the first one only. Raises `StateError`."""
+        asked = self._passed()
+        moment, at = self._said or self.set(self._ask(), asked)
+        return moment + timedelta(seconds=self._passed() - at)
+
+    def ahead(self) -> timedelta:
+        """Return how far the machine's clock is ahead. Raises `StateError`."""
+        return self._machine() - self.now()
+
+
 class SharedState(SqlState):
     """See `StateStore`: a state that several hosts share.
 
     A thread renews every lease that is held, in one statement, until the store is closed. A process
     that is killed, or frozen for longer than `length`, loses its leases; what it writes then is
-    fenced. The clock of the host decides nothing: `passed` only measures how old a renewal is.
+    fenced. The host's own clock decides nothing: `clock` only measures how old a renewal is, and
+    how long ago the database said what time it is.
     """
 
     is_shared = True
@@ -106,11 +155,14 @@ class SharedState(SqlState):
         host: str,
         length: timedelta = LENGTH,
         clock: Callable[[], float] = passed,
+        machine: str = "",
+        machine_now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        super().__init__(database, sealing, host)
+        super().__init__(database, sealing, host, machine=machine)
         self._shared = database
         self._length = length.total_seconds()
         self._passed = clock
+        self._clock = SharedClock(self._ask_clock, clock, machine_now)
         self._held: dict[tuple[str, str, int], float] = {}
         self._guard = threading.Lock()
         self._is_closed = threading.Event()
@@ -122,7 +174,8 @@ class SharedState(SqlState):
         since, length = from_moment(now), str(self._length)
         rows = self._shared.repeat(_TAKE, lineage, holder, since, length, length)
         if not rows:
-            raise held_by_another(self._database, lineage)
+            raise held_by_another(self._database, lineage, is_shared=True)
+        self._clock.set(rows[0]["moment"], asked)
         lease = Lease(lineage, holder, rows[0]["token"], to_moment(rows[0]["until"]))
         with self._guard:
             self._held[_key(lease)] = asked
@@ -136,13 +189,44 @@ class SharedState(SqlState):
             try:
                 is_renewed = self._renew([_key(lease)])
             except StateUnavailable as problem:
-                if self._age(lease) <= self._length / 2:
+                if not self._may_have_ended(lease):
                     raise
-                raise _not_renewed(lease, problem) from problem
+                raise _not_renewed(lease) from problem
             if not is_renewed:
                 raise taken_over(lease)
             if self._passed() - asked <= self._length / 2:
                 return
+
+    def must_hold(self, lease: Lease) -> None:
+        """See `LeaseStore.must_hold`: from half of its length on, another host may have it soon."""
+        if self._may_have_ended(lease):
+            raise _not_renewed(lease)
+
+    def _may_have_ended(self, lease: Lease) -> bool:
+        renewed = self._held.get(_key(lease))
+        return renewed is None or self._passed() - renewed > self._length / 2
+
+    def seen_hosts(self, since: datetime) -> tuple[str, ...]:
+        """See `LeaseStore.seen_hosts`."""
+        rows = self._database.rows(
+            "SELECT name FROM host WHERE seen_at IS NULL OR seen_at >= ? OR name = ? ORDER BY name",
+            from_moment(since),
+            self.host,
+        )
+        return tuple(row["name"] for row in rows)
+
+    def _write(self, function: Callable[[Transaction], T]) -> T:
+        """Write only while the leases are in force under which this thread works: every write of a
+        lineage carries its token.
+        """
+        leases, dialect = held_leases(), self._database.dialect
+
+        def write(transaction: Transaction) -> T:
+            for lease in leases:
+                must_be_in_force(transaction, dialect, lease)
+            return function(transaction)
+
+        return self._database.run(write)
 
     def release(self, lease: Lease) -> None:
         """See `LeaseStore.release`."""
@@ -161,9 +245,10 @@ class SharedState(SqlState):
         run = BegunRun(number, now, platform.node(), os.getpid())
 
         def begin(transaction: Transaction) -> None:
-            for left in BEGUN_RUNS.found(transaction, _UNENDED, self.host, self._run_name):
+            for left in BEGUN_RUNS.found(transaction, _UNENDED, self.host, _RUN):
                 transaction.remove("begun_run", host=self.host, number=left.number)
             BEGUN_RUNS.save(transaction, run, host=self.host)
+            self._store_presence(transaction, now)
 
         self._database.run(begin)
         return run
@@ -179,7 +264,7 @@ class SharedState(SqlState):
 
     def unended_runs(self) -> tuple[BegunRun, ...]:
         """See `LeaseStore.unended_runs`: a run is known to be gone when its lease has ended."""
-        return BEGUN_RUNS.found(self._database, _UNENDED, self.host, self._run_name)
+        return BEGUN_RUNS.found(self._database, _UNENDED, self.host, _RUN)
 
     def reserve(self, account: str, name: str, interval: timedelta, count: int) -> timedelta:
         """See `StateStore.reserve`."""
@@ -191,7 +276,24 @@ class SharedState(SqlState):
 
     @property
     def _run_name(self) -> str:
-        return f"\1run {self.host} "  # no lineage is called so
+        return f"{_RUN}{self.host} "
+
+    def _running(self, reader: Reader) -> dict[str, datetime]:
+        return {row["host"]: to_moment(row["since"]) for row in reader.rows(_RUNNING, _RUN)}
+
+    def now(self) -> datetime:
+        """See `HostStore.now`: the clock is set when it is first asked, and with each lease that is
+        taken or renewed.
+        """
+        return self._clock.now()
+
+    def clock_ahead(self) -> timedelta:
+        """See `HostStore.clock_ahead`."""
+        return self._clock.ahead()
+
+    def _ask_clock(self) -> str:
+        [row] = self._shared.repeat(f"SELECT {_NOW} AS moment")
+        return str(row["moment"])
 
     def close(self) -> None:
         """See `StateStore.close`. Where the database does not answer, the leases end by time."""
@@ -205,10 +307,6 @@ class SharedState(SqlState):
             with suppress(StateError):
                 self._shared.repeat(_RELEASE.format(these=_any(held)), *_flat(held))
         super().close()
-
-    def _age(self, lease: Lease) -> float:
-        with self._guard:
-            return self._passed() - self._held.get(_key(lease), 0.0)
 
     def _begin_renewing(self) -> None:
         if self._renewing is None and not self._is_closed.is_set():
@@ -233,11 +331,13 @@ class SharedState(SqlState):
         asked = self._passed()
         query = _RENEW.format(these=_any(held))
         rows = self._shared.repeat(query, str(self._length), *_flat(held))
+        if rows:
+            self._clock.set(rows[0]["moment"], asked)
         renewed = {(row["lineage"], row["holder"], row["token"]) for row in rows}
         with self._guard:
             for key in held:
                 if key in self._held:
-                    self._held[key] = asked if key in renewed else self._held[key]
+                    self._held[key] = asked if key in renewed else -math.inf
         return renewed == set(held)
 
 
@@ -253,12 +353,8 @@ def _flat(held: Sequence[tuple[str, str, int]]) -> list[Value]:
     return [value for key in held for value in key]
 
 
-def _not_renewed(lease: Lease, problem: StateUnavailable) -> LeaseLost:
+def _not_renewed(lease: Lease) -> LeaseLost:
     return LeaseLost(
-        Text(
-            "{lineage}: the lease could not be renewed: {problem}",
-            lineage=lease.lineage,
-            problem=problem.message,
-        ),
+        Text("{lineage}: the lease could not be renewed in time", lineage=lease.lineage),
         hint=Text("another host may go on with it; the next run sees how far it is"),
     )

@@ -272,11 +272,14 @@ def prepare(url: str, key: Path | Secret, host: str, *, init: bool) -> bool:
             Text("there is no state at {path}", path=path),
             hint=Text("the first `certferry sync` makes it, and so does `certferry state init`"),
         )
-    is_whole = False
+    is_whole, sealing = False, Sealing(key)
     if is_made:
         with closing(SqliteDatabase(path)) as database:
             is_whole = databases.is_migrated(database)
-    connect(url, key, host, reads_only=False).close()
+    with closing(_opened(path, databases.Upgrade(host, sealing.proof_of))) as database:
+        if init:
+            is_whole &= bool(database.rows("SELECT 1 FROM sealing"))
+            database.run(sealing.begin)
     return not is_whole
 
 

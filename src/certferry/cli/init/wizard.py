@@ -447,7 +447,7 @@ class _Wizard:
             with Workspace(settings) as workspace:
                 for one in proposal.certificates:
                     if one.adopts is not None:
-                        workspace.adopt(one.lineage, one.adopts, who_runs())
+                        workspace.adopt(one.lineage, one.adopts, who_runs(settings))
 
         own = self._asked.files
         environ = self._environ | files.revealed(known.fresh_keys)

@@ -39,12 +39,19 @@ USUAL = (Topic.TROUBLE, Topic.RECOVERED)
 
 @dataclass(frozen=True, slots=True, order=True)
 class Subject:
-    """A certificate, a target of it, a domain there, or a `channel`; with none, the run itself."""
+    """A certificate, a target of it, a domain there, or a `channel`; with none, the run itself. A
+    host has its name in the place of a domain, and no certificate.
+    """
 
     lineage: str = ""
     target: str = ""
     domain: str = ""
     channel: str = ""
+
+    @property
+    def host(self) -> str:
+        """The host, where it is about one."""
+        return "" if self.lineage else self.domain
 
 
 OF_ALL = Subject()

@@ -131,6 +131,29 @@ class LastRun:
     ended_at: datetime
     succeeded_at: datetime | None = None
 
+    @property
+    def is_success(self) -> bool:
+        """Whether it left no failure."""
+        return self.succeeded_at == self.ended_at
+
+
+@dataclass(frozen=True, slots=True)
+class HostRecord:
+    """A host that has used the state, by its name. `machine` is a digest of the one that began a
+    run under that name last, at `seen_at`, with certferry's `release`, and with a clock that was
+    `clock_ahead` of the state's. `running_since` is when the oldest of its runs in progress began.
+    It declares so many `certificates`, as far as that is stored.
+    """
+
+    name: str
+    machine: str | None = None
+    release: str | None = None
+    seen_at: datetime | None = None
+    clock_ahead: timedelta | None = None
+    last_run: LastRun | None = None
+    running_since: datetime | None = None
+    certificates: int = 0
+
 
 @dataclass(frozen=True, slots=True)
 class BegunRun:

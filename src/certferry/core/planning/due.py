@@ -1,8 +1,11 @@
-"""When a rollout's next step is due: now, after a moment, or no more in this run."""
+"""When a rollout's next step is due: now, after a moment, or no more in this run. And where several
+hosts do the work, which certificates each tries first.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Self
@@ -315,3 +318,36 @@ def _ticket(
         yield Text("addresses that serve the new certificate: {count} of {all}").filled(
             count=sum(a.valid and a.fingerprint == fingerprint for a in answered), all=len(answered)
         )
+
+
+def in_turn(
+    lineages: Sequence[str],
+    host: str,
+    hosts: Collection[str],
+    renew_at: Mapping[str, datetime],
+    now: datetime,
+) -> list[str]:
+    """Order lineages as one of several hosts tries them: what is due before the rest, in both its
+    own share first, and then what is due soonest. A lineage without a moment has no certificate,
+    and is due.
+    """
+
+    def turn(lineage: str) -> tuple[bool, int, datetime]:
+        moment = renew_at.get(lineage, now)
+        return moment > now, rank(host, hosts, lineage), moment
+
+    return sorted(lineages, key=turn)
+
+
+def rank(host: str, hosts: Collection[str], lineage: str) -> int:
+    """Return how many hosts come before one at a lineage: its own are those where it comes first.
+
+    Hosts find the same without talking, each has about as many, and where one goes, only its own
+    move to others (rendezvous hashing: Thaler and Ravishankar, 1998).
+    """
+    own = _weight(host, lineage)
+    return sum(_weight(other, lineage) > own for other in hosts)
+
+
+def _weight(host: str, lineage: str) -> bytes:
+    return hashlib.sha256(f"{host}\n{lineage}".encode()).digest()

@@ -14,7 +14,14 @@ from certferry.core.planning import plan as plans
 from certferry.core.planning.removals import OTHERS_FIRST, left_to_later_runs
 from certferry.core.planning.rollbacks import in_words, previous_of
 from certferry.core.reasons import Waiting
-from certferry.errors import CertferryError, CertificateError, DeployError, Reported, Retry
+from certferry.errors import (
+    CertferryError,
+    CertificateError,
+    DatabaseUnavailable,
+    DeployError,
+    Reported,
+    Retry,
+)
 from certferry.problem import Problem, Severity
 from certferry.text import Text
 
@@ -68,6 +75,7 @@ class Outcome(StrEnum):
     FAILED = "failed"
     REFUSED = "refused"
     SKIPPED = "skipped"
+    ELSEWHERE = "elsewhere"
 
 
 StepKey = tuple[plans.Action | None, str | None, str | None]
@@ -78,6 +86,7 @@ StepKey = tuple[plans.Action | None, str | None, str | None]
 class StepOutcome:
     """What became of one step, or, without an `action`, of the pass itself. A domain that is `left`
     is not as the file alone says: it drifted, or was rolled back. A `notice` kept nothing waiting.
+    What is done elsewhere is done by another `host`, `since` a moment.
     """
 
     action: plans.Action | None
@@ -94,6 +103,8 @@ class StepOutcome:
     reason: str | None = None  # why safety refused it
     left: bool = False
     notice: bool = False
+    host: str | None = None
+    since: datetime | None = None
 
     @classmethod
     def of(
@@ -157,11 +168,16 @@ class LineageReport:
 
     @property
     def ok(self) -> bool:
-        """Whether the lineage is as declared."""
+        """Whether the lineage is as declared, or another host is at work on it."""
         return self.was_observed and all(
-            step.notice or step.outcome in {Outcome.DONE, Outcome.UNCHANGED}
+            step.notice or step.outcome in {Outcome.DONE, Outcome.UNCHANGED, Outcome.ELSEWHERE}
             for step in self.outcomes
         )
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether this run left it to another host."""
+        return bool(self.having(Outcome.ELSEWHERE))
 
     @property
     def is_unchanged(self) -> bool:
@@ -221,6 +237,7 @@ class Result(StrEnum):
     FAILED = "failed"
     REFUSED = "refused"
     STOPPED = "stopped"
+    ELSEWHERE = "elsewhere"
 
 
 _WORST_FIRST = (Result.FAILED, Result.REFUSED, Result.WAITING)
@@ -230,20 +247,31 @@ def of_lineage(report: LineageReport) -> Result:
     """Judge one certificate by its worst outcome, unless the run was stopped before it."""
     if not report.was_observed:
         return Result.STOPPED
-    if report.having(Outcome.FAILED):
+    if not all(_is_of_the_database(step.error) for step in report.having(Outcome.FAILED)):
         return Result.FAILED
     if report.having(Outcome.REFUSED):
         return Result.REFUSED
+    if report.ok and report.is_elsewhere:
+        return Result.ELSEWHERE
     return Result.IN_ORDER if report.ok else Result.WAITING
 
 
+def _is_of_the_database(error: Reported | None) -> bool:
+    """Return whether the state's server is all that was missing: the next run goes on."""
+    return isinstance(error, DatabaseUnavailable)
+
+
 def of_run(report: SyncReport) -> Result:
-    """Judge a run, by its worst certificate; but first, whether it was stopped."""
+    """Judge a run, by its worst certificate; but first, whether it was stopped. What is done
+    elsewhere is in order.
+    """
     if not report.complete:
         return Result.STOPPED
-    if report.problem is not None:
+    if report.problem is not None and not _is_of_the_database(report.problem):
         return Result.FAILED
     found = {of_lineage(lineage) for lineage in report.lineages}
+    if report.problem is not None:
+        found.add(Result.WAITING)
     return next((result for result in _WORST_FIRST if result in found), Result.IN_ORDER)
 
 

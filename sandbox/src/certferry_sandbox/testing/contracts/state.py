@@ -23,7 +23,7 @@ from certferry.core.assessment.notices import (
 from certferry.core.certificates.lineage import Revocation, RevocationReason
 from certferry.core.observed.records import Ordered, Remembered
 from certferry.errors import LeaseHeld, LeaseLost, Retry
-from certferry.ports.state import Lease, StateStore
+from certferry.ports.state import Lease, StateStore, held_leases, holding, must_still_hold
 from certferry.problem import Problem
 from certferry.text import Quoted, Text
 from certferry_sandbox.testing.certificates import make_bundle
@@ -126,6 +126,15 @@ class LeasesContract:
         store.save_version(lease, make_bundle("img.example.com", not_before=NOW), later)
 
         assert 1 == len(store.versions("img"))
+
+    def test_lease_that_is_held_may_be_used(self, store: StateStore) -> None:
+        """Nobody is asked, and only what works under a lease asks."""
+        must_still_hold()
+        lease = store.acquire("img", NOW)
+        with holding(store, lease):
+            must_still_hold()
+            assert (lease,) == held_leases()
+        assert () == held_leases()
 
     def test_lost_lease_writes_nothing(self, store: StateStore, other: StateStore) -> None:
         """Every call with a lost lease raises `LeaseLost` and leaves all as it was."""

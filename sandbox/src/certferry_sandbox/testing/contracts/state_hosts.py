@@ -5,9 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
+from certferry import __version__
 from certferry.core.assessment.health import Sighting
-from certferry.core.observed.records import LastRun
+from certferry.core.assessment.notices import Delivery, Notice, Subject, Topic, having
+from certferry.core.observed.records import HostRecord, LastRun
+from certferry.errors import LeaseHeld
 from certferry.ports.state import StateStore
+from certferry.problem import Problem
+from certferry.text import Text
 from certferry_sandbox.testing.contracts.state_deployments import rollout
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
@@ -49,6 +56,13 @@ class HostsContract:
         elsewhere.update_sightings(lambda _: ())
         assert (files,) == store.sightings()
 
+    def test_hosts_that_were_seen(self, store: StateStore, elsewhere: StateStore) -> None:
+        """A host is always among those that it sees."""
+        for one in (store, elsewhere):
+            hosts = one.seen_hosts(NOW)
+            assert one.host in hosts
+            assert sorted(set(hosts)) == [*hosts]
+
     def test_notes_of_a_host(self, store: StateStore, elsewhere: StateStore) -> None:
         """Are apart from those of others, and from those of all."""
         store.update_account_note("[metrics]", "steps", lambda _: "all")
@@ -88,6 +102,78 @@ class HostsContract:
         assert () == store.unended_runs()
         store.end_run(store.begin_run(NOW))
         assert 1 == killed.number
+
+    def test_clock_of_the_state(self, store: StateStore, elsewhere: StateStore) -> None:
+        """It is one for all hosts, moves on, and is about right where the test runs."""
+        first, second, third = store.now(), elsewhere.now(), store.now()
+        assert first.tzinfo is not None
+        assert abs(second - first) < timedelta(seconds=2)
+        assert first <= third < first + timedelta(seconds=10)
+        assert abs(store.clock_ahead()) < timedelta(seconds=10)
+
+    def test_hosts_are_known_by_their_runs(self, store: StateStore, elsewhere: StateStore) -> None:
+        """By their names: with what certferry and when each ran, and whether it runs now."""
+        run = elsewhere.begin_run(NOW)
+        found = host_of(elsewhere, elsewhere.host)
+        assert (__version__, NOW, NOW) == (found.release, found.seen_at, found.running_since)
+        assert found.machine
+        assert found.clock_ahead == timedelta(0)
+
+        elsewhere.save_run(NOW + HOUR, succeeded=False)
+        elsewhere.end_run(run)
+        found = host_of(store, elsewhere.host)
+        assert (LastRun(NOW + HOUR), None) == (found.last_run, found.running_since)
+        assert store.hosts() == tuple(sorted(store.hosts(), key=lambda one: one.name))
+
+    def test_machine_that_runs_again_is_no_other(self, store: StateStore) -> None:
+        """However often it has run under its name."""
+        assert store.other_machine_seen_at() is None
+        store.end_run(store.begin_run(NOW))
+        assert store.other_machine_seen_at() is None
+
+    def test_host_is_forgotten_with_what_belongs_to_it(
+        self, store: StateStore, elsewhere: StateStore
+    ) -> None:
+        """Not while it runs; what it installed is returned, and what is another's stays."""
+        gone = elsewhere.host
+        away = Notice(Topic.TROUBLE, Subject(domain=gone), NOW, Problem("host_away", Text("away")))
+        for one in (store, elsewhere):
+            one.save_rollout(rollout("command", "reload"))
+            one.save_run(NOW, succeeded=True)
+            one.update_host_note("[metrics]", "steps", lambda _: "some")
+            one.update_sightings(
+                lambda _: (Sighting("img", "files", "/etc/tls", served=True, since=NOW),)
+            )
+        store.update_notices(lambda _: (away,))
+        sent = Delivery(*away.key, NOW, NOW, "host_away")
+        store.update_channel("ops", lambda state, _: (having(sent, state), None))
+        run = elsewhere.begin_run(NOW)
+        with pytest.raises(LeaseHeld, match="web-2 has been at work since"):
+            elsewhere.forget_host(gone)
+        elsewhere.end_run(run)
+
+        assert ("img",) == store.forget_host(gone)
+        assert gone not in {one.name for one in store.hosts()}
+        assert () == elsewhere.sightings()
+        assert () == elsewhere.remembered("img").rollouts
+        assert elsewhere.last_run() is None
+        assert elsewhere.update_host_note("[metrics]", "steps", lambda said: said) is None
+        assert () == store.notices()
+        assert () == store.channel("ops").deliveries
+        assert 1 == len(store.sightings()) == len(store.remembered("img").rollouts)
+        assert () == store.forget_host(gone)
+
+        elsewhere.end_run(elsewhere.begin_run(NOW))
+        assert HostRecord(gone, found := host_of(store, gone).machine, __version__, NOW) == replace(
+            host_of(store, gone), clock_ahead=None
+        )
+        assert found
+
+
+def host_of(state: StateStore, name: str) -> HostRecord:
+    """Return the host of a name."""
+    [found] = [one for one in state.hosts() if one.name == name]
+    return found
 
 
 def in_hours(time: timedelta | None) -> int:

@@ -341,6 +341,15 @@ class VersionsContract:
         with pytest.raises(StateError, match="img has no version 1"):
             store.bundle("img", 1)
         store.must_unseal()
+        assert () == store.unopened()
+
+    def test_state_that_has_a_secret_is_sealed(self, store: StateStore, other: StateStore) -> None:
+        """From then on its key is the one that opens it; every key in it is opened as a test."""
+        save(store, "img", make_bundle("img.example.com", not_before=NOW))
+        store.save_account(AcmeAccount(DIRECTORY, make_key()))
+
+        assert other.is_sealed()
+        assert () == other.unopened()
 
     def test_saved_version_is_read_back_by_others(
         self, store: StateStore, other: StateStore

@@ -1,0 +1,119 @@
+"""The hosts that use the state: what each is, when it ran, and what is deleted with it."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
+
+from certferry import __version__
+from certferry.adapters.state.columns import MOMENT
+from certferry.adapters.state.database import Reader, Tables, Transaction, writes
+from certferry.core.observed.records import HostRecord, LastRun
+from certferry.errors import LeaseHeld
+from certferry.text import Text
+
+_HOSTS = (
+    "SELECT host.*, last_run.ended_at, last_run.succeeded_at, (SELECT COUNT(*) FROM"
+    " host_declaration WHERE host_declaration.host = host.name) AS certificates"
+    " FROM host LEFT JOIN last_run ON last_run.host = host.name ORDER BY host.name"
+)
+_OF_A_HOST = "rollout sighting account_note last_run begun_run host_declaration"
+"""Tables in which a row is one host's."""
+
+
+class HostTables(Tables):
+    """See `HostStore`: of a state of one host, unless it is overridden."""
+
+    is_shared: bool
+    _machine: str
+
+    def now(self) -> datetime:
+        """See `HostStore.now`."""
+        return datetime.now(UTC)
+
+    def clock_ahead(self) -> timedelta:
+        """See `HostStore.clock_ahead`."""
+        return timedelta(0)
+
+    def other_machine_seen_at(self) -> datetime | None:
+        """See `HostStore.other_machine_seen_at`. A file may be moved to another machine."""
+        query = "SELECT seen_at FROM host WHERE name = ? AND machine <> ?"
+        rows = self._database.rows(query, self.host, self._machine) if self.is_shared else ()
+        return next((MOMENT.read(row["seen_at"]) for row in rows), None)
+
+    def hosts(self) -> tuple[HostRecord, ...]:
+        """See `HostStore.hosts`."""
+        running = self._running(self._database)
+        return tuple(
+            HostRecord(
+                row["name"],
+                row["machine"],
+                row["release"],
+                MOMENT.read(row["seen_at"]),
+                None if row["clock_ahead"] is None else timedelta(seconds=row["clock_ahead"]),
+                row["ended_at"]
+                and LastRun(*map(MOMENT.read, (row["ended_at"], row["succeeded_at"]))),
+                running.get(row["name"]),
+                row["certificates"],
+            )
+            for row in self._database.rows(_HOSTS)
+        )
+
+    @writes
+    def forget_host(self, transaction: Transaction, name: str) -> tuple[str, ...]:
+        """See `HostStore.forget_host`."""
+        since = self._running(transaction).get(name)
+        if since is not None:
+            raise LeaseHeld(
+                Text("{host} has been at work since {since}", host=name, since=since),
+                hint=Text("try again when it has ended"),
+            )
+        query = "SELECT DISTINCT lineage FROM rollout WHERE host = ? ORDER BY lineage"
+        lineages = tuple(row["lineage"] for row in transaction.rows(query, name))
+        for table in _OF_A_HOST.split():
+            transaction.remove(table, host=name)
+        for table in ("notice", "told"):  # that it stays away; see `notices.Subject.host`
+            transaction.remove(table, lineage="", target="", domain=name)
+        transaction.remove("host", name=name)
+        return lineages
+
+    def _running(self, reader: Reader) -> Mapping[str, datetime]:
+        """Return since when each host has had a run in progress, without those that have none."""
+        raise NotImplementedError
+
+    def _store_presence(self, transaction: Transaction, now: datetime) -> None:
+        """Store that a run of this host begins."""
+        transaction.save(
+            "host",
+            ("name",),
+            name=self.host,
+            machine=self._machine,
+            release=__version__,
+            seen_at=MOMENT.write(now),
+            clock_ahead=round(self.clock_ahead().total_seconds()),
+        )
+
+
+_IDS = ("/etc/machine-id", "/var/lib/dbus/machine-id")
+
+
+@cache
+def this_machine() -> str:
+    """Return a digest of the machine's id, which is not to be shown as it is (machine-id(5)). A
+    system without one, such as a container, is known by where certferry is installed: what is
+    started from one image is one machine.
+    """
+    identity = sys.prefix
+    for path in _IDS:
+        with suppress(OSError, ValueError):
+            found = Path(path).read_text("ascii").strip()
+            if re.fullmatch("[0-9a-f]{32}", found):
+                identity = found
+                break
+    return hashlib.sha256(f"certferry {identity}".encode()).hexdigest()[:32]

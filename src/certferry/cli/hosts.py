@@ -1,0 +1,90 @@
+"""`certferry hosts`: the hosts that share the state; `hosts remove` forgets one that is gone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import click
+
+from certferry.cli.commands import Group, what_instead
+from certferry.cli.exits import Exit
+from certferry.cli.options import Front, json_option, note, say, say_changed
+from certferry.cli.selection import workspace_of
+from certferry.core.assessment.hosts import standings_of
+from certferry.errors import ConfigError
+from certferry.present import documents, status_text
+from certferry.reconcile.run import problems_of_this_host
+from certferry.text import Text
+from certferry.wiring.workspace import Workspace
+
+_NEW_KEYS = Text(
+    "It had the key of the state, which opens every private key. If it is not under your control:"
+    " change the database's password, run `certferry state key --rotate`, then"
+    " `certferry sync --renew --all`, which makes certificates with new keys."
+)
+
+
+@click.group(
+    "hosts",
+    cls=Group,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@json_option
+@click.pass_context
+def command(ctx: click.Context, *, as_json: bool) -> Exit:
+    """Show the hosts that share the state, and what is wrong with each.
+
+    When each ran last, and with which certferry; how far its clock was from the state's; how many
+    certificates it declares. Exits with 1 when something is wrong with one.
+    """
+    if ctx.invoked_subcommand is not None:
+        return Exit.OK
+    front: Front = ctx.obj
+    with workspace_of(front) as workspace:
+        return show_hosts(workspace, front, as_json=as_json)
+
+
+def show_hosts(workspace: Workspace, front: Front, *, as_json: bool) -> Exit:
+    """Print how every host stands. A state of one host is as good."""
+    state, declared = workspace.state, len(workspace.settings.declared)
+    hosts = [
+        replace(one, certificates=declared) if one.name == state.host else one
+        for one in state.hosts()
+    ]
+    found = standings_of(hosts, state.host, problems_of_this_host(state), state.now())
+    console, voice = front.console, front.voice
+    if as_json:
+        console.print_json(documents.of_hosts(found, voice))
+    else:
+        console.print_table(status_text.hosts(found, voice), status_text.of_hosts(found, voice))
+    return Exit.FAILED if any(one.problems for one in found) else Exit.OK
+
+
+@command.command("remove")
+@click.argument("name", metavar="NAME")
+@click.pass_obj
+def remove(front: Front, name: str) -> Exit:
+    """Forget a host that is gone: when it ran, what it installed, what it declared.
+
+    It is refused while a run of that host is in progress. A host that comes back is a new one: it
+    installs its files again, and runs its commands.
+    """
+    with workspace_of(front, reads_only=False) as workspace:
+        state = workspace.state
+        known = {one.name: one for one in state.hosts()}
+        if name not in known:
+            raise ConfigError(
+                Text("there is no host {name}", name=name), hint=what_instead([name], [*known], {})
+            )
+        if name == state.host:
+            raise ConfigError(
+                Text("{name} is this host", name=name),
+                hint=Text("run this on another, once it is gone"),
+            )
+        installed = state.forget_host(name)
+    say_changed(front, "hosts.remove", Text("{name} is forgotten.", name=name))
+    if installed:
+        say(front, Text("It had installed: {lineages}", lineages=list(installed)))
+    note(front, _NEW_KEYS)
+    return Exit.OK

@@ -1,0 +1,149 @@
+"""The state that the settings name: opened with its key, made, upgraded, checked, copied."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from certferry.adapters.state import connect as states
+from certferry.config.mistakes import REFERENCE, config_error
+from certferry.config.model import Settings, StateSettings
+from certferry.config.secrets import SecretReference
+from certferry.core.findings import Code
+from certferry.core.secret import Secret
+from certferry.errors import ConfigError, StateError, StateUnavailable
+from certferry.ports.state import StateStore
+from certferry.present.status_text import history_break
+from certferry.problem import Problem
+from certferry.text import Text
+from certferry.wiring.clock import now
+
+if TYPE_CHECKING:
+    from certferry.adapters.state.backup import Restored
+
+
+def opened_state(settings: Settings, *, reads_only: bool = False) -> StateStore:
+    """Open the state. Raises `ConfigError` and `StateError`: see `adapters.state.connect`."""
+    where = settings.state
+    return states.connect(
+        where.database,
+        _key_of(settings),
+        host=where.host,
+        reads_only=reads_only,
+        password=_password_of(settings),
+    )
+
+
+def prepared_state(settings: Settings, *, init: bool) -> bool:
+    """Make the state (`init`), or bring it up to date: see `adapters.state.connect.prepare`."""
+    where = settings.state
+    return states.prepare(
+        where.database,
+        _key_of(settings),
+        host=where.host,
+        init=init,
+        password=_password_of(settings),
+    )
+
+
+def may_be_there(state: StateSettings) -> bool:
+    """Return whether there may be a state: one that hosts share is never made by a run."""
+    return state.path is None or states.may_exist(state.path)
+
+
+def _key_of(settings: Settings) -> Path | Secret:
+    key = settings.state.key
+    return key if isinstance(key, Path) else _resolved("key", key, settings)
+
+
+def _password_of(settings: Settings) -> Secret | None:
+    password = settings.state.password
+    return None if password is None else _resolved("password", password, settings)
+
+
+def _resolved(name: str, reference: SecretReference, settings: Settings) -> Secret:
+    try:
+        return settings.secrets.resolve(reference)
+    except ConfigError as wrong:
+        mistake = settings.state.place.mistake(name, wrong.message)
+        raise config_error([mistake], wrong.hint or REFERENCE) from wrong
+
+
+def archive_of(settings: Settings) -> tuple[bytes, tuple[str, ...]]:
+    """See `adapters.state.backup.back_up`. Raises `ConfigError` for a server's database."""
+    from certferry.adapters.state import backup
+
+    hint = Text(
+        "pg_dump --format=custom --file=FILE copies it; keep `key` of [state] apart from it"
+    )
+    return backup.back_up(_file_of(settings.state, hint), _key_of(settings), now())
+
+
+def restored(archive: bytes, source: Path, settings: Settings) -> Restored:
+    """See `adapters.state.backup.restore`. Raises `ConfigError` for a server's database."""
+    from certferry.adapters.state import backup
+
+    hint = Text("pg_restore puts it back; `key` of [state] must be the one that belongs to it")
+    path = _file_of(settings.state, hint)
+    return backup.restore(archive, source, path, _key_of(settings))
+
+
+def _file_of(state: StateSettings, hint: Text) -> Path:
+    if state.path is None:
+        said = Text("{place} is a server's database, and no file", place=state.named)
+        raise ConfigError(said, hint=hint)
+    return state.path
+
+
+Check = Callable[[StateStore], Iterator[Problem]]
+"""Reads a state, and returns what is wrong with it."""
+
+
+def unopened_keys(state: StateStore) -> Iterator[Problem]:
+    """Return the keys that cannot be opened; of a wrong key, that it is wrong."""
+    try:
+        state.must_unseal()
+    except StateUnavailable:
+        raise
+    except StateError as error:
+        yield error.problem("[state]", code=Code.SEAL_BROKEN)
+        return
+    for subject, wrong in state.unopened():
+        yield wrong.problem(subject, code=Code.SEAL_BROKEN)
+
+
+def broken_history(state: StateStore) -> Iterator[Problem]:
+    """Return where the history is not as it was written, or that its key cannot be opened."""
+    try:
+        breaks = state.verify_history().breaks
+    except StateUnavailable:
+        raise
+    except StateError as error:
+        yield error.problem("[history]", code=Code.SEAL_BROKEN)
+        return
+    for one in breaks:
+        fix = Text("see which other program may write to the database")
+        yield Problem(Code.HISTORY_BROKEN, history_break(one), fix, subject=one.lineage)
+
+
+CHECKS: Sequence[Check] = (unopened_keys, broken_history)
+
+
+def checked_state(settings: Settings) -> tuple[Problem, ...]:
+    """Return what the checks find in the state. Raises as `opened_state`; there must be one."""
+    if not may_be_there(settings.state):
+        raise ConfigError(
+            Text("there is no state at {path}", path=settings.state.named),
+            hint=Text("the first `certferry sync` makes it, and so does `certferry state init`"),
+        )
+    with closing(opened_state(settings, reads_only=True)) as state:
+        return tuple(problem for check in CHECKS for problem in check(state))
+
+
+def new_key() -> str:
+    """See `adapters.state.sealing.new_key`."""
+    from certferry.adapters.state import sealing
+
+    return sealing.new_key()

@@ -1,0 +1,503 @@
+"""A state in a PostgreSQL database, by the real command: made, used by every command, refused in
+one sentence, gone in the middle of a run.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from certferry.adapters.state.database import Upgrade, migrate, read_migrations
+from certferry.adapters.state.postgresql import PostgresqlDatabase
+from certferry.adapters.state.sealing import Sealing
+from certferry_sandbox.faults import Fault
+from certferry_sandbox.heartbeat import HeartbeatService
+from certferry_sandbox.messages.event_receiver import SECRET, EventReceiver
+from certferry_sandbox.world import World
+from tests.acceptance.footprint import NOBODY_ASKED, Footprint, challenges
+from tests.acceptance.host import LONGEST_RUN, Host, certificate
+from tests.support.command import run_here
+from tests.support.ports import free_port
+from tests.support.postgresql import KEY, Postgresql, running_postgresql, running_replica
+from tests.support.tiers import thorough
+from tests.support.waiting import eventually
+
+IN_ORDER, FAILED, USAGE, TRY_LATER, UNKNOWN = 0, 1, 2, 75, 3
+PASSWORD = "s3cret-of-the-tests"
+
+READING = (["plan"], ["status"], ["history"], ["discover"], ["account", "show"])
+"""What changes nothing, and needs the state."""
+
+
+@pytest.fixture
+def database(postgresql: Postgresql) -> str:
+    """A database of nothing."""
+    return postgresql.new_database()
+
+
+@pytest.fixture
+def shared(host: Host, postgresql: Postgresql, database: str) -> Host:
+    """A host whose file names the database."""
+    host.share(postgresql.url(database), KEY)
+    return host
+
+
+@pytest.fixture
+def made(shared: Host) -> Host:
+    """The same, whose state is made."""
+    assert IN_ORDER == shared.run("state", "init").code
+    return shared
+
+
+def refusal(host: Host, *words: str, code: int = USAGE) -> tuple[str, str]:
+    """Return the one sentence with which a command ended, and its hint; no service was asked."""
+    run = host.run("-q", *words)
+    assert (code, NOBODY_ASKED) == (run.code, run.left), run
+    assert "Traceback" not in run.err
+    assert PASSWORD not in run.err
+    return run.complaint.error, run.complaint.hint
+
+
+# --- Made and kept
+
+
+def test_whole_way_on_a_shared_state(made: Host, name: str) -> None:
+    """Every command works on it as on a file, and a second run changes nothing."""
+    assert [IN_ORDER, IN_ORDER] == [made.run("sync").code for _ in range(2)]
+    for words in (*READING, ["check"], ["state", "check"], ["discover"], ["plan", "--check"]):
+        assert IN_ORDER == made.run(*words).code, words
+
+    [entry, *_] = made.run("history", "--json").document["entries"]
+    assert entry["who"].endswith("@web-1")
+    assert IN_ORDER == made.run("export", name, "--dir", str(made.directory / "out")).code
+    assert TRY_LATER == made.run("sync", "--renew", name, "--no-wait").code
+    assert IN_ORDER == made.run("sync").code
+    assert made.run("rollback", name).code in {IN_ORDER, TRY_LATER}
+    assert IN_ORDER == made.run("revoke", name, "--reason", "superseded", "--yes").code
+    findings = made.run("doctor", "--json").document["findings"]
+    [back_up] = [one for one in findings if one["code"] == "back_up"]
+    assert "pg_dump" in back_up["message"]
+    assert not made.state.exists()
+
+
+def test_second_host_issues_nothing(made: Host, world: World, tmp_path: Path, name: str) -> None:
+    """It finds what the first one has done."""
+    assert IN_ORDER == made.run("sync").code
+    (tmp_path / "web-2").mkdir()
+    other = Host(world, tmp_path / "web-2", certificate(name))
+    other.share(made_url(made), KEY, "web-2")
+
+    run = other.run("sync")
+
+    assert (IN_ORDER, 0, 0) == (run.code, run.left.orders, run.left.qiniu_writes)
+
+
+def made_url(host: Host) -> str:
+    """Return the address that a host's file names."""
+    return host.config.read_text().partition('url = "')[2].partition('"')[0]
+
+
+def test_init_says_what_it_made(shared: Host) -> None:
+    """Once; again, that there was nothing to do. What every host needs is said both times."""
+    first, second = shared.run("state", "init"), shared.run("state", "init")
+
+    assert (IN_ORDER, IN_ORDER) == (first.code, second.code)
+    assert "Made: postgresql:///" in first.out
+    assert "sealed with `key` of [state]" in first.out
+    assert "is there already" in second.out
+    for run in (first, second):
+        assert "a `host` of its own" in run.out
+
+
+def test_init_of_a_file(host: Host) -> None:
+    """The file and its key are made; no command takes that for a state that was lost."""
+    first, second = host.run("state", "init"), host.run("state", "init")
+
+    assert f"Made: {host.state}, sealed with the key in {host.key_file}" in first.out
+    assert "is there already" in second.out
+    assert host.key_file.exists()
+    assert "a state was expected" not in host.run("status").out
+    assert IN_ORDER == host.run("sync").code
+
+
+def test_migrate_says_what_it_did(shared: Host, postgresql: Postgresql, database: str) -> None:
+    """No other command migrates what hosts share."""
+    older = read_migrations("postgresql")[:1]
+    with closing(PostgresqlDatabase(postgresql.url(database))) as opened:
+        migrate(opened, Upgrade("web-1", lambda *_: None, Sealing(KEY).begin), older)
+
+    error, hint = refusal(shared, "sync")
+    assert "has the tables of an older certferry" in error
+    assert "certferry state migrate" in hint
+    assert "Brought up to date: postgresql:///" in shared.run("state", "migrate").out
+    assert "is up to date; nothing was changed" in shared.run("state", "migrate").out
+    assert IN_ORDER == shared.run("sync").code
+
+
+def test_key_that_is_printed_is_one(host: Host) -> None:
+    """Each time another, and no file is needed."""
+    host.config.unlink()
+    keys = {run_here(["state", "key"], {}).out.strip() for _ in range(2)}
+
+    assert 2 == len(keys)
+    assert {44} == {len(key) for key in keys}
+
+
+def test_check_names_what_another_program_changed(
+    made: Host, postgresql: Postgresql, database: str, name: str
+) -> None:
+    """A sealed key opens nothing in another row, and the history is a chain."""
+    assert IN_ORDER == made.run("sync").code
+    assert "is in order" in made.run("state", "check").out
+    changed = "UPDATE version_pem SET sealed_privkey_pem = (SELECT sealed_check FROM sealing)"
+    postgresql.ask(changed, database)
+
+    postgresql.ask("ALTER TABLE history DISABLE TRIGGER ALL", database)
+    postgresql.ask("UPDATE history SET who = 'another'", database)
+
+    run = made.run("state", "check", "--json")
+
+    assert FAILED == run.code
+    found = [(finding["code"], finding["subject"]) for finding in run.document["findings"]]
+    assert [("seal_broken", name), ("history_broken", name)] == found
+
+
+@pytest.mark.parametrize("words", [["backup", "b"], ["restore", "b"]], ids=lambda one: one[0])
+def test_backup_of_a_server_is_the_servers(made: Host, words: list[str]) -> None:
+    """The hint names the program, and what must be apart."""
+    (made.directory / "b").write_bytes(b"")
+    (made.directory / "b").chmod(0o600)
+
+    error, hint = refusal(made, words[0], str(made.directory / words[1]))
+
+    assert "is a server's database, and no file" in error
+    assert "pg_" in hint
+    assert "`key` of [state]" in hint
+
+
+# --- What waiting does not help
+
+
+@pytest.mark.parametrize("words", [["sync"], ["sync", "--scheduled"], *READING], ids=" ".join)
+def test_database_without_tables(shared: Host, words: Sequence[str]) -> None:
+    """Nothing is made by accident; the hint has the command."""
+    error, hint = refusal(shared, *words)
+
+    assert error.startswith("there is no state in postgresql:///")
+    assert "certferry state init" in hint
+
+
+def test_database_that_is_not_there(host: Host, postgresql: Postgresql) -> None:
+    """No command makes one."""
+    host.share(postgresql.url("nowhere"), KEY)
+    for words in (["sync"], ["state", "init"], ["state", "check"]):
+        error, hint = refusal(host, *words)
+
+        assert 'cannot be opened: database "nowhere" does not exist' in error
+        assert "createdb" in hint
+
+
+def test_wrong_password(host: Host, postgresql: Postgresql, database: str) -> None:
+    """The right one opens, by a reference or by libpq's own variable."""
+    if not postgresql.ask("SELECT 1 FROM pg_roles WHERE rolname = 'secured'"):
+        postgresql.ask(f"CREATE ROLE secured SUPERUSER LOGIN PASSWORD '{PASSWORD}'")
+    host.share(postgresql.tcp_url(database, "secured"), KEY)
+    host.rewrite("host =", 'password = "env:DATABASE"\nhost =')
+
+    wrong = host.run("-q", "state", "init", DATABASE=f"wrong-{PASSWORD}")
+
+    assert USAGE == wrong.code
+    assert f"postgresql://127.0.0.1:{postgresql.port}/{database}" in wrong.complaint.error
+    assert PASSWORD not in wrong.err
+    assert (
+        "[state] password: the environment variable DATABASE is not set" in refusal(host, "sync")[0]
+    )
+    assert IN_ORDER == host.run("state", "init", DATABASE=PASSWORD).code
+    host.rewrite('password = "env:DATABASE"\n', "")
+    assert IN_ORDER == host.run("state", "check", PGPASSWORD=PASSWORD).code
+
+
+def test_no_right_to_create(host: Host, postgresql: Postgresql, database: str) -> None:
+    """The hint has the grant."""
+    if not postgresql.ask("SELECT 1 FROM pg_roles WHERE rolname = 'guest'"):
+        postgresql.ask("CREATE ROLE guest LOGIN")
+    host.share(postgresql.url(database, "guest"), KEY)
+
+    error, hint = refusal(host, "state", "init")
+
+    assert "the right is missing: permission denied for schema public" in error
+    assert "GRANT CREATE" in hint
+
+
+@pytest.mark.parametrize("words", [["state", "init"], ["state", "migrate"], ["sync"], ["status"]])
+def test_database_of_another_program(
+    shared: Host, postgresql: Postgresql, database: str, words: list[str]
+) -> None:
+    """Nothing is added to it."""
+    postgresql.ask("CREATE TABLE bookmark (url TEXT)", database)
+
+    assert "holds the tables of another program" in refusal(shared, *words)[0]
+
+
+def test_schema_that_is_newer(made: Host, postgresql: Postgresql, database: str) -> None:
+    """It is used as long as it has all that this version needs, and by no command afterwards."""
+    postgresql.ask("INSERT INTO certferry_migration VALUES (900, 'later')", database)
+    assert IN_ORDER == made.run("history").code
+    postgresql.ask("UPDATE certferry_schema SET oldest = 899", database)
+    for words in (["sync"], ["status"], ["state", "migrate"], ["state", "init"]):
+        error, hint = refusal(made, *words)
+
+        assert "was written by a newer certferry: schema 900" in error
+        assert "install the newest certferry" in hint
+
+
+@thorough
+def test_read_replica(made: Host, postgresql: Postgresql, database: str) -> None:
+    """It would answer with old rows."""
+    with running_replica(postgresql) as replica:
+        made.rewrite(postgresql.url(database), replica.url(database))
+
+        assert "is a read replica" in refusal(made, "sync")[0]
+
+
+def test_key_of_another_state(made: Host) -> None:
+    """Nothing is written with it; the message does not show it."""
+    other = run_here(["state", "key"], {}).out.strip()
+    made.rewrite(KEY.reveal(), other)
+    for words in (["sync"], ["status"], ["state", "check"]):
+        error, _ = refusal(made, *words)
+
+        assert "`key` of [state] does not open what the state holds" == error
+
+
+def test_library_that_is_missing(shared: Host) -> None:
+    """One command installs it."""
+    blocked = "import sys; sys.modules['psycopg'] = None; from certferry.__main__ import main"
+    command = (sys.executable, "-c", f"{blocked}; sys.exit(main())")
+    with shared.begin("-q", "sync", program=command) as process:
+        _, err = process.communicate(timeout=LONGEST_RUN)
+
+    assert USAGE == process.returncode
+    assert "the library for PostgreSQL is not installed" in err
+    assert "./scripts/install --with postgresql" in err
+    assert "Traceback" not in err
+
+
+# --- A server that comes and goes
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["sync"],
+        ["sync", "--scheduled"],
+        *READING,
+        ["doctor"],
+        ["state", "init"],
+        ["state", "check"],
+    ],
+    ids=" ".join,
+)
+def test_server_that_is_gone(host: Host, words: Sequence[str]) -> None:
+    """At the start of any command: another run may find it again."""
+    host.share(f"postgresql://certferry@127.0.0.1:{free_port()}/certs", KEY)
+
+    run = host.run("-q", *words)
+
+    assert TRY_LATER == run.code
+    assert "postgresql://127.0.0.1:" in run.err
+    assert "Traceback" not in run.err
+    if words != ["doctor"]:
+        assert "/certs cannot be opened: " in run.complaint.error
+
+
+def test_server_that_is_gone_is_unknown_to_a_monitor(host: Host) -> None:
+    """A plugin has codes of its own."""
+    host.share(f"postgresql://certferry@127.0.0.1:{free_port()}/certs", KEY)
+
+    run = host.run("check")
+
+    assert UNKNOWN == run.code
+    assert "UNKNOWN" in run.out
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Postgresql]:
+    """A server of this module's own, that may be stopped."""
+    with running_postgresql() as started:
+        yield started
+
+
+@pytest.fixture
+def hook() -> Iterator[EventReceiver]:
+    """A service that takes messages."""
+    with EventReceiver() as service:
+        yield service
+
+
+@pytest.fixture
+def reported(
+    world: World, tmp_path: Path, name: str, hook: EventReceiver, server: Postgresql
+) -> Host:
+    """A host with a state on a server that may be stopped, and a channel."""
+    host = Host(world, tmp_path, certificate(name, to=None))
+    channel = f'[notify.hook]\ntype = "webhook"\nurl = "{hook.address}"\nsecret = "{SECRET}"\n'
+    host.config.write_text(host.config.read_text() + channel)
+    host.share(server.url(server.new_database()), KEY)
+    assert [IN_ORDER] * 2 == [host.run(*words).code for words in (["state", "init"], ["sync"])]
+    return host
+
+
+def test_a_server_that_is_gone_is_reported_once_and_so_is_its_end(
+    reported: Host, hook: EventReceiver, server: Postgresql
+) -> None:
+    """One message for two runs, and one when it is back."""
+    server.stop()
+    try:
+        runs = [reported.run("-q", "sync", "--scheduled") for _ in range(2)]
+    finally:
+        server.start()
+    assert [TRY_LATER] * 2 == [run.code for run in runs]
+    assert ["database_unavailable"] == [event["code"] for event in hook.events]
+
+    assert [IN_ORDER] * 2 == [reported.run("sync").code for _ in range(2)]
+    assert ["trouble", "recovered"] == [event["event"] for event in hook.events]
+    assert {"web-1"} == {event["host"] for event in hook.events}
+
+
+def test_a_database_that_no_waiting_helps_is_reported(
+    reported: Host, hook: EventReceiver, postgresql: Postgresql
+) -> None:
+    """No operator may read along when a scheduled run is refused."""
+    reported.rewrite(made_url(reported), postgresql.url("nowhere"))
+
+    assert [USAGE] * 2 == [reported.run("-q", "sync", "--scheduled").code for _ in range(2)]
+
+    assert [("trouble", "config")] == [(event["event"], event["code"]) for event in hook.events]
+
+
+def test_monitor_counts_a_server_that_is_gone_as_a_run_to_come(host: Host) -> None:
+    """Exit code 75 is no failure (docs/how-to/monitoring.md)."""
+    with HeartbeatService() as heart:
+        host.config.write_text(f'{host.config.read_text()}\n[heartbeat]\nurl = "{heart.address}"\n')
+        host.share(f"postgresql://certferry@127.0.0.1:{free_port()}/certs", KEY)
+
+        assert TRY_LATER == host.run("sync").code
+
+        assert ["start", "success"] == [ping.kind for ping in heart.pings]
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("53100", "cannot be written: the server's disk is full"),
+        ("25006", "takes no writes just now: because"),
+    ],
+)
+def test_server_that_takes_no_writes(
+    made: Host, postgresql: Postgresql, database: str, code: str, said: str
+) -> None:
+    """A full disk, or a failover: the order that was made is gone on with by the next run."""
+    refuse = f"BEGIN RAISE EXCEPTION 'because' USING ERRCODE = '{code}'; END"
+    postgresql.ask(
+        f"CREATE FUNCTION refuse() RETURNS TRIGGER LANGUAGE plpgsql AS $${refuse}$$", database
+    )
+    postgresql.ask(
+        "CREATE TRIGGER refuse BEFORE INSERT ON version FOR EACH ROW EXECUTE FUNCTION refuse()",
+        database,
+    )
+
+    run = made.run("sync", "--json")
+
+    assert TRY_LATER == run.code
+    [step] = [step for step in run.steps if step["outcome"] == "failed"]
+    assert said in step["detail"]
+    assert "waiting" == run.document["certificates"][0]["result"]
+    postgresql.ask("DROP TRIGGER refuse ON version", database)
+    again = made.run("sync")
+    assert (IN_ORDER, 0, 0) == (again.code, again.left.orders, again.left.challenges)
+
+
+def test_server_that_ends_what_is_idle(made: Host, postgresql: Postgresql, database: str) -> None:
+    """Its administrator's time-outs, however short, end no run."""
+    for setting in ("idle_session_timeout", "idle_in_transaction_session_timeout"):
+        postgresql.ask(f"ALTER DATABASE {database} SET {setting} = '100ms'")
+
+    assert IN_ORDER == made.run("sync").code
+
+
+@thorough
+@pytest.mark.parametrize("words", [["plan"], ["status"], ["discover"]], ids=" ".join)
+def test_server_that_stops_while_a_command_reads(
+    host: Host, world: World, server: Postgresql, words: Sequence[str]
+) -> None:
+    """It ends with one sentence; nothing was changed."""
+    host.share(server.url(server.new_database()), KEY)
+    assert [IN_ORDER] * 2 == [host.run(*one).code for one in (["state", "init"], ["sync"])]
+    gate, [api, *_] = threading.Event(), world.qiniu.services
+    api.faults.add(Fault.held_until(gate), on="GET /domain*")
+    known = len(api.requests("GET /domain*"))
+    with host.begin("-q", *words) as process:
+        assert eventually(lambda: len(api.requests("GET /domain*")) > known)
+        server.stop()
+        gate.set()
+        _, err = process.communicate(timeout=LONGEST_RUN)
+    server.start()
+
+    assert (TRY_LATER, 1) == (process.returncode, err.count("error: ")), err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        "POST /sslcert",
+        pytest.param("PUT /domain/*", marks=thorough),
+        pytest.param("POST /Record.Create", marks=thorough),
+    ],
+)
+def test_server_that_stops_in_the_middle(
+    host: Host, world: World, server: Postgresql, moment: str
+) -> None:
+    """What was done outside while it was gone is not done again, and nothing is left over."""
+    host.share(server.url(server.new_database()), KEY)
+    assert IN_ORDER == host.run("state", "init").code
+    before, gate = Footprint.of(world), threading.Event()
+    services = [world.dnspod.http, *world.qiniu.services]
+    for service in services:
+        service.faults.add(Fault.held_until(gate), on=moment)
+
+    def asked() -> int:
+        return sum(len(service.requests(moment)) for service in services)
+
+    known = asked()
+    with host.begin("sync", "--json") as process:
+        assert eventually(lambda: asked() > known)
+        server.stop()
+        gate.set()
+        out, err = process.communicate(timeout=LONGEST_RUN)
+    server.start()
+
+    assert TRY_LATER == process.returncode, (out, err)
+    assert "Traceback" not in err
+    [found] = json.loads(out)["certificates"]
+    codes = {step["code"] for step in found["steps"] if step["outcome"] == "failed"}
+    assert {"database_unavailable"} == codes
+
+    expire_leases(server, made_url(host))
+    assert IN_ORDER == host.run("sync").code
+    done = Footprint.of(world) - before
+    assert (1, 1, 1) == (done.orders, done.certificates, done.qiniu_uploads)
+    assert [] == challenges(world)
+
+
+def expire_leases(server: Postgresql, url: str) -> None:
+    """Have the two minutes pass for which a lease outlives its holder."""
+    database = url.partition("@/")[2].partition("?")[0]
+    server.ask("UPDATE lease SET until = '2000' WHERE until IS NOT NULL", database)

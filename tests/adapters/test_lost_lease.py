@@ -1,0 +1,170 @@
+"""What every adapter does for a run that has lost its lease: nothing."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import cast
+
+import dns.message
+import pytest
+
+from certferry.adapters.acme.client import Client
+from certferry.adapters.acme.network import IssuerSettings, opened_network
+from certferry.adapters.http.client import HttpClient, Pacer
+from certferry.adapters.probe.tls import TlsProbe
+from certferry.adapters.programs.run import run_to_end
+from certferry.adapters.receivers.files import FilesReceiver
+from certferry.adapters.rfc2136.client import Conversation
+from certferry.core.desired.certificate import FileDelivery, Program
+from certferry.core.secret import Secret
+from certferry.errors import LeaseLost
+from certferry.ports.state import Lease, LeaseStore, holding
+from certferry.text import Text
+from certferry_sandbox.testing.certificates import make_bundle
+from tests.adapters.lexicon.account import connected
+from tests.adapters.rfc2136.scripted_server import KEY
+from tests.support.ports import HOST
+
+SECOND = timedelta(seconds=1)
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass
+class Service:
+    """A port that takes connections, and answers nothing; with what came over each."""
+
+    heard: list[bytes] = field(default_factory=list)
+    port: int = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://{HOST}:{self.port}"
+
+    @contextmanager
+    def running(self) -> Iterator[Service]:
+        with socket.create_server((HOST, 0)) as server:
+            self.port = server.getsockname()[1]
+            thread = threading.Thread(target=self._take, args=(server,), daemon=True)
+            thread.start()
+            yield self
+            server.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+    def _take(self, server: socket.socket) -> None:
+        while True:
+            try:
+                connection, _ = server.accept()
+            except OSError:
+                return
+            with connection:
+                self.heard.append(connection.recv(100))
+
+
+@dataclass
+class Lost:
+    """A store of which a lease is lost, after it has been asked so often."""
+
+    after: int
+
+    def must_hold(self, lease: Lease) -> None:
+        self.after -= 1
+        if self.after < 0:
+            raise LeaseLost(Text("{lineage}: lost", lineage=lease.lineage))
+
+
+Call = Callable[[Service, Path], object]
+
+
+def by_http(service: Service, _: Path) -> object:
+    client = HttpClient(pace=Pacer(1000, pause=time.sleep), pause=time.sleep)
+    return client.send("POST", f"{service.url}/v1", body=b"{}", repeatable=True)
+
+
+def at_a_ca(service: Service, _: Path) -> object:
+    settings = IssuerSettings(service.url)
+    with opened_network(settings, time.sleep, now) as network:
+        return Client.at(service.url, network)
+
+
+def by_update(service: Service, _: Path) -> object:
+    spoken = Conversation((HOST, service.port), KEY, SECOND, now, time.sleep)
+    return spoken.ask(dns.message.make_query("example.com", "SOA"))
+
+
+def by_lexicon(service: Service, _: Path) -> object:
+    options: dict[str, Secret | str] = {"auth_token": Secret("key"), "pdns-server": service.url}
+    return connected("powerdns", options).add_txt("_acme-challenge.example.com", "value")
+
+
+def by_program(_: Service, folder: Path) -> object:
+    program = Program(("touch", str(folder / "touched")), "/", SECOND)
+    return run_to_end(program, {}, time.sleep, hidden=[])
+
+
+def to_files(_: Service, folder: Path) -> object:
+    receiver = FilesReceiver(FileDelivery(str(folder)), pause=time.sleep)
+    receiver.deliver("img", make_bundle("img.example.com", not_before=now()))
+    return None
+
+
+def at_an_edge(service: Service, _: Path) -> object:
+    return TlsProbe((), now, pause=time.sleep, port=service.port).served([HOST])
+
+
+CALLS = [by_http, at_a_ca, by_update, by_lexicon, by_program, to_files, at_an_edge]
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_call_of_a_run_that_lost_its_lease(call: Call, tmp_path: Path) -> None:
+    """Nobody hears of it, no program runs and no file is written, not even a draft."""
+    with Service().running() as service, holding(store(0), Lease("img", "web-1", 1)):
+        with pytest.raises(LeaseLost):
+            call(service, tmp_path)
+        assert not any(service.heard)
+    assert [] == [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize("call", [by_http, at_a_ca, by_lexicon])
+def test_lease_that_is_lost_while_a_connection_is_made(call: Call, tmp_path: Path) -> None:
+    """A process may freeze for as long as it likes there: what connects sends nothing then."""
+    with Service().running() as service:
+        with holding(store(1), Lease("img", "web-1", 1)), pytest.raises(LeaseLost):
+            call(service, tmp_path)
+        assert not any(service.heard)
+
+
+def test_file_is_not_put_in_its_place_when_the_lease_is_lost(tmp_path: Path) -> None:
+    """However far the delivery is: what a server reads is what it read before."""
+    old, new = (make_bundle("img.example.com", not_before=now()) for _ in range(2))
+    FilesReceiver(FileDelivery(str(tmp_path)), pause=time.sleep).deliver("img", old)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    for asked in range(5):  # four drafts, then the first change
+        with holding(store(asked), Lease("img", "web-1", 1)), pytest.raises(LeaseLost):
+            FilesReceiver(FileDelivery(str(tmp_path)), pause=time.sleep).deliver("img", new)
+        assert before == {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+
+def test_lease_of_an_outer_block_counts_as_well(tmp_path: Path) -> None:
+    """As that of a certificate for which an account is made under a lease of its own."""
+    account = Lease("account", "web-1", 1)
+    with (
+        Service().running() as service,
+        holding(store(0), Lease("img", "web-1", 1)),
+        holding(store(100), account),
+        pytest.raises(LeaseLost, match=r"^img: lost"),
+    ):
+        by_http(service, tmp_path)
+
+
+def store(after: int) -> LeaseStore:
+    return cast("LeaseStore", Lost(after))

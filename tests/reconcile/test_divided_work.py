@@ -1,0 +1,398 @@
+"""Several hosts with one PostgreSQL: they divide the work, leave what another does, and one that
+was frozen does nothing any more.
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from certferry.adapters.state.postgresql import PostgresqlDatabase
+from certferry.adapters.state.sealing import Sealing
+from certferry.adapters.state.shared_leases import LENGTH, SharedState
+from certferry.core.desired.certificate import (
+    DesiredCertificate,
+    FileDelivery,
+    delivered,
+)
+from certferry.core.events import Asking, Event, LineageEnded
+from certferry.core.planning.due import rank
+from certferry.core.planning.report import LineageReport, Outcome, Result, of_lineage
+from certferry.core.secret import Secret
+from certferry.errors import LeaseHeld
+from certferry.ports.state import Lease
+from certferry.reconcile.reconciler import Reconciler
+from certferry.reconcile.run import Ports, WaitLimit
+from certferry_sandbox.testing.interruptions import Altered
+from certferry_sandbox.testing.memory_receiver import MemoryReceivers
+from tests.reconcile.company import Company, now
+from tests.support.postgresql import KEY, Postgresql
+from tests.support.waiting import eventually
+
+MANY = 40
+HOSTS = ("web-1", "web-2")
+
+
+@pytest.fixture
+def database(postgresql: Postgresql) -> str:
+    """The name of a database with an empty state."""
+    return postgresql.new_state()
+
+
+@pytest.fixture
+def url(postgresql: Postgresql, database: str) -> str:
+    """Where it is."""
+    return postgresql.url(database)
+
+
+@contextmanager
+def opened(
+    url: str, host: str, length: timedelta = LENGTH, key: Secret = KEY
+) -> Iterator[SharedState]:
+    """Open the state as one of its hosts sees it."""
+    state = SharedState(PostgresqlDatabase(url), Sealing(key), host, length)
+    with closing(state):
+        known = "ON CONFLICT (name) DO NOTHING"
+        state._database.run(lambda one: one.add("host", known, name=host))  # noqa: SLF001 - as opening by a URL does
+        yield state
+
+
+@dataclass
+class Host:
+    """A host of a company: its engine, and what its runs reported."""
+
+    company: Company
+    state: Any
+    receivers: MemoryReceivers
+    events: list[Event]
+
+    def ports(self) -> Ports:
+        ports = self.company.ports()
+        return replace(
+            ports,
+            state=self.state,
+            issuer=self.company.issuer.seen_by(self.state),
+            receiver=self.receivers.receiver,
+            progress=self.events.append,
+        )
+
+    def sync(self, *, scheduled: bool = True) -> dict[str, LineageReport]:
+        """Sync everything, and return what became of each certificate."""
+        engine = Reconciler(self.ports())
+        report = engine.sync(self.company.certificates, WaitLimit(), scheduled=scheduled)
+        assert report.complete
+        return {one.lineage: one for one in report.lineages}
+
+    @property
+    def looked_at(self) -> list[str]:
+        """The lineages in the order in which it began with them."""
+        return [*dict.fromkeys(e.lineage for e in self.events if isinstance(e, Asking))]
+
+
+@contextmanager
+def two_hosts(url: str, company: Company) -> Iterator[tuple[Host, Host]]:
+    """Let two hosts see the state of a company."""
+    with opened(url, "web-1") as one, opened(url, "web-2") as other:
+        yield (
+            Host(company, one, MemoryReceivers(), []),
+            Host(company, other, MemoryReceivers(), []),
+        )
+
+
+def test_two_hosts_do_the_work_once(url: str) -> None:
+    """At the same time, over many lineages: each is issued, uploaded and bound once, and each host
+    begins with what is its own.
+    """
+    company = Company(MANY)
+    with two_hosts(url, company) as hosts, ThreadPoolExecutor(2) as threads:
+        reports = list(threads.map(Host.sync, hosts))
+
+        assert (MANY, MANY, MANY) == (
+            company.issuer.issued,
+            company.cdn.uploads,
+            company.cdn.writes,
+        )
+        for host in hosts:
+            own = [n for n in reports[0] if not rank(host.state.host, HOSTS, n)]
+            assert set(host.looked_at[: len(own) // 2]) <= set(own)
+        ends = Counter(of_lineage(one) for report in reports for one in report.values())
+        assert {Result.IN_ORDER, Result.ELSEWHERE} >= ends.keys()
+        for name in reports[0]:
+            assert any(of_lineage(one[name]) is Result.IN_ORDER for one in reports)
+        assert all(one.ok for one in hosts[0].sync().values())
+    assert MANY == company.issuer.issued
+    assert not company.dns.values("_acme-challenge.img0.example.com")
+
+
+def test_two_hosts_whose_connections_are_cut(
+    postgresql: Postgresql, url: str, database: str
+) -> None:
+    """The database ends connections in the middle of everything, again and again: what was done is
+    not done again.
+    """
+    company = Company(MANY // 2)
+    cut = (
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"  # noqa: S608 - a name of ours
+        f" WHERE datname = '{database}' AND pid <> pg_backend_pid()"
+    )
+    with two_hosts(url, company) as hosts, ThreadPoolExecutor(2) as threads:
+        runs = [threads.submit(host.sync) for host in hosts]
+        while not all(run.done() for run in runs):
+            postgresql.ask(cut)
+            time.sleep(0.1)
+        for run in runs:
+            assert all(one.ok for one in run.result().values())
+    assert (MANY // 2, MANY // 2) == (company.issuer.issued, company.cdn.uploads)
+
+
+def with_files(company: Company) -> DesiredCertificate:
+    """Have the only certificate of a company installed in a directory of each host as well."""
+    [certificate] = company.certificates
+    files = delivered(FileDelivery("/etc/nginx/tls"))
+    both = (*certificate.deployments, files)
+    company.certificates = [replace(certificate, deployments=both)]
+    return company.certificates[0]
+
+
+def test_scheduled_run_leaves_what_another_host_does(url: str) -> None:
+    """At once, and all is in order: the report names the host, and since when it is at work."""
+    company = Company(2)
+    with two_hosts(url, company) as (here, there):
+        began = datetime.fromisoformat("2026-11-24T12:00:00+00:00")
+        held = there.state.acquire("img0.example.com", began)
+
+        reports = here.sync()
+
+        [step] = reports["img0.example.com"].outcomes
+        assert (Outcome.ELSEWHERE, "web-2", began) == (step.outcome, step.host, step.since)
+        assert "on web-2 has been at work since 2026-11-24 12:00 UTC" in str(step.detail)
+        assert (None, None, None) == (step.code, step.hint, step.waiting)
+        assert Result.IN_ORDER is of_lineage(reports["img1.example.com"])
+        ended = [e.lineage for e in here.events if isinstance(e, LineageEnded)]
+        assert ["img1.example.com", "img0.example.com"] == ended
+        there.state.release(held)
+        assert {Result.IN_ORDER} == {of_lineage(one) for one in here.sync().values()}
+
+
+def test_host_installs_what_another_issued_in_the_same_run(url: str) -> None:
+    """The other one is done before this run ends: a last pass brings the certificate to its own
+    directory.
+    """
+    company = Company(1)
+    name = with_files(company).lineage
+    with two_hosts(url, company) as (here, there):
+        first: Callable[[str, datetime], Lease] = here.state.acquire
+        refusals: list[LeaseHeld] = []
+
+        def acquire(lineage: str, at: datetime) -> Lease:
+            if refusals:
+                return first(lineage, at)
+            held = there.state.acquire(lineage, at)
+            try:
+                return first(lineage, at)
+            except LeaseHeld as refusal:
+                refusals.append(refusal)
+                there.state.release(held)
+                there.sync()
+                raise
+
+        here.state = Altered(here.state, acquire=acquire)
+        report = here.sync()[name]
+
+    assert ["web-2"] == [one.host for one in refusals]
+    assert Result.IN_ORDER is of_lineage(report)
+    assert (1, 1) == (company.issuer.issued, company.cdn.uploads)
+    files = FileDelivery("/etc/nginx/tls")
+    for host in (here, there):
+        assert 1 == len(host.receivers.receiver(files).deliveries)
+
+
+def test_run_by_hand_waits_for_another_host(url: str) -> None:
+    """As for another run of its own, and it says who is at work."""
+    company = Company(1)
+    with two_hosts(url, company) as (here, there), ThreadPoolExecutor(1) as threads:
+        held = there.state.acquire("img0.example.com", now())
+        run = threads.submit(here.sync, scheduled=False)
+        waits = "on web-2 has been at work since"
+        assert eventually(lambda: any(waits in str(event) for event in here.events))
+        assert not run.done()
+        there.state.release(held)
+        assert {Result.IN_ORDER} == {of_lineage(one) for one in run.result().values()}
+
+
+SHORT = timedelta(seconds=1.5)
+"""A lease's length where one has to end."""
+
+CHILD = """
+import sys
+from certferry.reconcile.reconciler import Reconciler
+from certferry.reconcile.run import WaitLimit
+from tests.reconcile.test_divided_work import child_engine
+
+with child_engine(*sys.argv[1:]) as (ports, certificates):
+    report = Reconciler(ports).sync(certificates, WaitLimit(), scheduled=True)
+    for step in report.lineages[0].outcomes:
+        print(step.outcome, step.host, flush=True)
+"""
+
+
+READING = {"/cdn.observe", "/files.observe", "/ca.proofs"}
+"""What a run that plans calls, with a lease or without."""
+
+
+class World:
+    """What another process calls, over HTTP: it notes each call, and answers one of them late."""
+
+    def __init__(self, late: str) -> None:
+        self.calls: list[str] = []
+        self.is_reached = threading.Event()
+        self.may_answer = threading.Event()
+        world = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                world.calls.append(self.path)
+                if self.path == late and not world.is_reached.is_set():
+                    world.is_reached.set()
+                    world.may_answer.wait(60)
+                self.send_response(200)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                """Say nothing."""
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+
+    @contextmanager
+    def running(self) -> Iterator[World]:
+        thread = threading.Thread(target=self.server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield self
+        finally:
+            self.may_answer.set()
+            self.server.shutdown()
+            self.server.server_close()
+
+
+class Remote:
+    """A port each of whose calls is a request of the real client first."""
+
+    def __init__(self, port: Any, name: str, call: Callable[[str], object]) -> None:
+        self._port, self._name, self._call = port, name, call
+
+    def __getattr__(self, method: str) -> Any:
+        found = getattr(self._port, method)
+        if not callable(found):
+            return found
+
+        def called(*arguments: Any, **named: Any) -> Any:
+            self._call(f"/{self._name}.{method}")
+            return found(*arguments, **named)
+
+        return called
+
+
+@contextmanager
+def child_engine(
+    url: str, key: str, world: str
+) -> Iterator[tuple[Ports, list[DesiredCertificate]]]:
+    """The ports of the process that is frozen: a world in its memory, reached over HTTP."""
+    from certferry.adapters.http.client import HttpClient, Pacer
+
+    http = HttpClient(pace=Pacer(1000, pause=time.sleep), pause=time.sleep)
+
+    def call(path: str) -> None:
+        http.send("POST", f"{world}{path}", body=b"", repeatable=True)
+
+    company = Company(1)
+    certificate = with_files(company)
+    with opened(url, "web-2", SHORT, Secret(key)) as state:
+        issuer = company.issuer.seen_by(state)
+        issuer._ca = Remote(issuer._ca, "ca", call)  # type: ignore[assignment]  # noqa: SLF001 - by name; the CA itself is asked
+        receivers = MemoryReceivers()
+        ports = replace(
+            company.ports(),
+            state=state,
+            issuer=issuer,
+            dns={"dns": Remote(company.dns, "dns", call)},
+            targets={"cdn": Remote(company.cdn, "cdn", call)},
+            receiver=lambda one: Remote(receivers.receiver(one), "files", call),
+        )
+        yield ports, [certificate]
+
+
+@pytest.mark.parametrize(
+    "late",
+    [
+        *("/ca.begin_order", "/dns.add_txt", "/ca.validate", "/dns.remove_txt", "/ca.finalize"),
+        *("/cdn.upload", "/cdn.bind", "/files.deliver"),
+    ],
+)
+def test_host_that_was_frozen_does_nothing_when_it_wakes_up(
+    postgresql: Postgresql, url: str, database: str, late: str
+) -> None:
+    """Frozen in the middle of any call, for longer than its lease: woken, it changes nothing,
+    removes nothing, and stores nothing but where the record is that it was writing; then it sees
+    that another host is at work.
+    """
+    with World(late).running() as world, ExitStack() as ended:
+        words = [sys.executable, "-c", CHILD, url, KEY.reveal(), world.url]
+        child = ended.enter_context(subprocess.Popen(words, stdout=subprocess.PIPE, text=True))
+        ended.callback(child.kill)
+        assert eventually(world.is_reached.is_set)
+        child.send_signal(signal.SIGSTOP)
+        with opened(url, "web-1") as state:
+            taken: list[Lease] = []
+            assert eventually(lambda: took_over(state, taken))
+            calls, stored = [*world.calls], rows(postgresql, database)
+            world.may_answer.set()
+            child.send_signal(signal.SIGCONT)
+            said, _ = child.communicate(timeout=60)
+
+        assert "elsewhere web-1\n" == said.splitlines(keepends=True)[-1]
+        assert {*world.calls[len(calls) :]} <= READING
+        assert 0 == child.returncode
+        after = rows(postgresql, database)
+        if late == "/dns.add_txt":
+            [before], [record] = stored.pop("challenge_record"), after.pop("challenge_record")
+            assert (None, "record-1") == (before["handle"], record["handle"])
+        assert stored == after
+
+
+def took_over(state: SharedState, taken: list[Lease]) -> bool:
+    """Take the lease of the only lineage, as soon as its holder has lost it."""
+    with suppress(LeaseHeld):
+        if not taken:
+            taken.append(state.acquire("img0.example.com", now()))
+    return bool(taken)
+
+
+WORKED_ON = (
+    *("version", "acme_order", "issuance", "issue_try", "challenge_record", "upload"),
+    *("rollout", "withdrawal", "hold", "failed_proof", "history", "acme_account"),
+)
+
+
+def rows(postgresql: Postgresql, database: str) -> dict[str, list[dict[str, object]]]:
+    """Return all that runs store of their work."""
+    found: dict[str, list[dict[str, object]]] = {}
+    for table in WORKED_ON:
+        whole = f"SELECT to_jsonb({table}) FROM {table}"  # noqa: S608 - constants
+        found[table] = [row for (row,) in postgresql.ask(whole, database)]
+    return found
