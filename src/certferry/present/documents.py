@@ -465,7 +465,6 @@ def of_verified(found: VerifiedHistory) -> Document:
                 "damage": one.damage,
                 "number": one.number,
                 "at": None if one.at is None else moment(one.at),
-                "missing": one.missing,
             }
             for one in found.breaks
         ],

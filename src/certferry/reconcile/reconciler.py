@@ -11,11 +11,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 
 from certferry import errors
 from certferry.core.assessment.health import Sighted, after_run, sighted, with_delivered
+from certferry.core.assessment.hosts import AWAY
 from certferry.core.certificates.renewal import renew_at
 from certferry.core.desired.certificate import DesiredCertificate
 from certferry.core.desired.declaration import Outdated
@@ -56,9 +57,6 @@ AT_LEAST = VERIFY_TIMEOUT
 """How long another run is waited for, however short the time-out of domains is: with the lease it
 orders a certificate and uploads it, and neither is timed by that.
 """
-
-AWAY = timedelta(hours=26)
-"""How long ago a host was seen that has no share of the work any more."""
 
 _log = logging.getLogger(__name__)
 
