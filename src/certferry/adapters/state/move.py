@@ -122,26 +122,20 @@ def _tables(reader: Reader, dialect: Dialect) -> tuple[_Table, ...]:
     for row in reader.rows(dialect.columns):
         if row["table_name"] in ours:
             found.setdefault(row["table_name"], []).append(row)
-    return tuple(_table(name, found[name]) for name in sorted(found))
+    return tuple(
+        _Table(
+            name,
+            tuple(sorted(row["name"] for row in found[name])),
+            tuple(row["name"] for row in found[name] if row["place"]),
+            frozenset(row["name"] for row in found[name] if row["is_flag"]),
+            tuple(row["renumber"] for row in found[name] if row["renumber"]),
+        )
+        for name in sorted(found)
+    )
 
 
 def _carried(tables: Sequence[_Table]) -> list[_Table]:
     return [table for table in tables if table.name not in _NOT_CARRIED]
-
-
-def _table(name: str, columns: Sequence[Row]) -> _Table:
-    return _Table(
-        name,
-        tuple(sorted(row["name"] for row in columns)),
-        tuple(row["name"] for row in sorted(columns, key=_place) if row["place"]),
-        frozenset(row["name"] for row in columns if row["is_flag"]),
-        tuple(row["renumber"] for row in columns if row["renumber"]),
-    )
-
-
-def _place(column: Row) -> int:
-    place: int = column["place"]
-    return place
 
 
 def _plain(table: _Table, row: Row, key: Key | None, place: Path | str) -> dict[str, Any]:
@@ -173,25 +167,22 @@ def _sealed(table: _Table, row: Row, plain: Mapping[str, Any], key: Key) -> dict
 
 
 class _Tally:
-    """How many rows there are in each table, and a digest of what they say."""
+    """How many rows there are in each table, and a digest of what they say, in their order."""
 
     def __init__(self) -> None:
         self.rows: dict[str, int] = {}
-        self._digests: dict[str, Any] = {}
+        self._digests: dict[str, bytes] = {}
 
     def add(self, table: str, plain: Mapping[str, Any]) -> None:
         """Count a row."""
         self.rows[table] = self.rows.get(table, 0) + 1
-        digest = self._digests.setdefault(table, hashlib.sha256())
-        digest.update(json.dumps(plain, sort_keys=True).encode() + b"\n")
+        said = json.dumps(plain, sort_keys=True).encode()
+        self._digests[table] = hashlib.sha256(self._digests.get(table, b"") + said).digest()
 
     def difference(self, other: _Tally) -> str | None:
         """Return the first table in which there are other rows."""
-        for table in sorted(self.rows | other.rows):
-            mine, its = self._digests.get(table), other._digests.get(table)
-            if mine is None or its is None or mine.digest() != its.digest():
-                return table
-        return None
+        mine, its = self._digests, other._digests
+        return next((name for name in sorted(mine | its) if mine.get(name) != its.get(name)), None)
 
 
 def _tally(reader: Reader, state: SqlState) -> _Tally:
