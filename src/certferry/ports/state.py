@@ -12,7 +12,7 @@ calls no store.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -191,6 +191,11 @@ class VersionStore(Protocol):
 
     def remembered(self, lineage: str) -> records.Remembered:
         """Return all that is stored of a lineage; receivers' rollouts are this host's."""
+
+    def remembered_of(self, lineages: Sequence[str]) -> Mapping[str, records.Remembered]:
+        """Return what is stored of each of some lineages, all of it of one moment: read at once,
+        since each question to a database takes its way there and back.
+        """
 
     def versions(self, lineage: str) -> tuple[Version, ...]:
         """Return the versions of a lineage, newest first, without keys."""
@@ -404,9 +409,6 @@ class DeclarationStore(Protocol):
         """Return which of these lineages are declared, and by which hosts; what this host's file
         `besides` declares does not count.
         """
-
-    def declaring_hosts(self) -> tuple[str, ...]:
-        """Return the hosts that declare anything, by name."""
 
 
 class HostStore(Protocol):

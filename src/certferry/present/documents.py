@@ -159,7 +159,7 @@ def of_subject(subject: Subject, lineage: str) -> Document:
     return {
         lineage: subject.lineage or None,
         "target": subject.target or None,
-        "domain": None if subject.host else subject.domain or None,
+        "domain": subject.domain or None,
         "channel": subject.channel or None,
         **_about_host(subject),
     }

@@ -89,7 +89,7 @@ def remarks(statuses: Sequence[assessed.LineageStatus], voice: Voice) -> Iterato
         yield from _of_certificate(status, voice)
         for one in dict.fromkeys(status.notices):
             if not one.subject.domain:
-                yield from voice.about(one.subject.target, one.problem.message)
+                yield from voice.about(one.subject.target or status.lineage, one.problem.message)
         for domain in domains[status.lineage]:
             yield from _problem(domain, voice)
             for said in _edge_problems(domain):

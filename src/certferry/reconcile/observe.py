@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+import threading
+import time
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.certificates.lineage import labels_of, owners, version_for
 from certferry.core.certificates.renewal import ask_after, may_ask, plausible_window
-from certferry.core.desired.certificate import DesiredCertificate, DesiredDeployment, Retirement
+from certferry.core.desired.certificate import (
+    DesiredCertificate,
+    DesiredDeployment,
+    PemFiles,
+    Retirement,
+)
 from certferry.core.events import Asking
 from certferry.core.observed import inferred
 from certferry.core.observed.observation import Observation, ObservedDomain, ObservedTarget, Served
-from certferry.core.observed.records import RolloutRecord
+from certferry.core.observed.records import Remembered, RolloutRecord
 from certferry.core.planning.planner import first_violated
-from certferry.errors import DeployError, IssuanceError, StateError
+from certferry.errors import CertificateError, DeployError, IssuanceError, StateError
 from certferry.ports.source import CertificateSource
 from certferry.ports.state import StateStore
 from certferry.ports.target import Scope
@@ -22,6 +30,9 @@ from certferry.reconcile.receivers import observe_receiver
 from certferry.reconcile.removals import without_claimed
 from certferry.reconcile.run import Ports
 from certferry.text import Text
+
+_SOURCES = "[sources]"
+"""The notes of which host has the files of a certificate that another client makes."""
 
 _log = logging.getLogger(__name__)
 
@@ -40,10 +51,16 @@ def without_remembered(found: ObservedTarget, lineage: str, ports: Ports) -> Obs
 
 
 def with_file_names(desired: DesiredCertificate, ports: Ports) -> DesiredCertificate:
-    """Return it with what its files hold. Raises `CertificateError` and `PlanRefused`."""
+    """Return it with what its files hold, or, where another host has them, with the names that are
+    stored. Raises `CertificateError` and `PlanRefused`.
+    """
     if desired.files is None:
         return desired
-    bundle = ports.source.read(desired.files)
+    bundle = _offered(desired, desired.files, ports)
+    if bundle is None:
+        (newest, *_) = ports.state.versions(desired.lineage)
+        read = replace(desired, names=newest.certificate.names, offered=None)
+        return replace(read, offered_fullchain=None, offered_issuer_end=None)
     return replace(
         desired,
         names=bundle.certificate.names,
@@ -51,6 +68,38 @@ def with_file_names(desired: DesiredCertificate, ports: Ports) -> DesiredCertifi
         offered_fullchain=bundle.fullchain_digest,
         offered_issuer_end=bundle.issuer_not_after,
     )
+
+
+def _offered(
+    desired: DesiredCertificate, files: PemFiles, ports: Ports
+) -> CertificateBundle | None:
+    """Return what the files hold. Where another host's count, `None`, unless there is a newer
+    certificate in these.
+    """
+    is_elsewhere = is_source_elsewhere(desired.lineage, ports.state)
+    versions = ports.state.versions(desired.lineage) if is_elsewhere else ()
+    if not versions:
+        return ports.source.read(files)
+    try:
+        bundle = ports.source.read(files)
+    except CertificateError:
+        return None
+    is_newer = bundle.certificate.not_before > versions[0].certificate.not_before
+    return bundle if is_newer else None
+
+
+def is_source_elsewhere(lineage: str, state: StateStore) -> bool:
+    """Return whether it is another host that has the files of a certificate that is made there."""
+    if not state.is_shared:
+        return False
+    return state.account_note(_SOURCES, lineage) not in {None, state.host}
+
+
+def store_source(desired: DesiredCertificate, state: StateStore) -> None:
+    """Store that this host has the files that were read, where another could have them."""
+    is_known = desired.offered is None or not state.is_shared
+    if not is_known and state.account_note(_SOURCES, desired.lineage) != state.host:
+        state.update_account_note(_SOURCES, desired.lineage, lambda _: state.host)
 
 
 def as_known(
@@ -69,19 +118,59 @@ def as_known(
         return replace(desired, names=remembered)
 
 
+AT_ONCE, FRESH = 500, 5.0
+"""How many lineages `ReadAhead` reads at once, and for how many seconds that counts. Another run
+may change the state meanwhile, as it may at any time between that reading and a target's.
+"""
+
+
+class ReadAhead:
+    """What the state said of the lineages that a run is about to observe, in their order: read for
+    many at once, and given once, while it is fresh. Safe to use from any thread.
+    """
+
+    def __init__(self, state: StateStore, lineages: Iterable[str]) -> None:
+        self._state = state
+        self._lineages = list(lineages)
+        self._places = {lineage: place for place, lineage in enumerate(self._lineages)}
+        self._read: dict[str, Remembered] = {}
+        self._read_at = 0.0
+        self._guard = threading.Lock()
+
+    def remembered(self, lineage: str) -> Remembered:
+        """Return what was stored of a lineage a moment ago. Raises `StateError`."""
+        with self._guard:
+            is_fresh = time.monotonic() - self._read_at < FRESH
+            if not is_fresh or lineage not in self._read:
+                place = self._places[lineage]
+                try:
+                    self._read = {
+                        **self._state.remembered_of(self._lineages[place : place + AT_ONCE])
+                    }
+                except StateError:  # what is damaged of one must not stop the others
+                    return self._state.remembered(lineage)
+                self._read_at = time.monotonic()
+            return self._read.pop(lineage)
+
+
 def observe(
-    desired: DesiredCertificate, ports: Ports, *, every_edge: bool = False, anew: bool = False
+    desired: DesiredCertificate,
+    ports: Ports,
+    *,
+    every_edge: bool = False,
+    anew: bool = False,
+    remembered: Remembered | None = None,
 ) -> Observation:
     """Observe everything one lineage touches. Changes nothing.
 
     Edges are asked only where the target says that the current certificate is bound, or does not
     say what is, unless `every_edge` is set: elsewhere there is nothing to verify yet. With `anew`
-    nothing counts that was read before.
+    nothing counts that was read before. `remembered` is what the state has just said.
 
     The state is read before the targets, so another run may have bound its certificate in between:
     where something is bound that the state did not know, it is asked once more.
     """
-    known = with_remembered(Observation(), desired, ports)
+    known = with_remembered(Observation(), desired, ports, remembered)
     observed = _observe(desired, ports, known, every_edge=every_edge, anew=anew)
     if not any(map(_is_bound_to_unknown, observed.targets)):
         return observed
@@ -112,10 +201,14 @@ def _is_bound_to_unknown(target: ObservedTarget) -> bool:
 
 
 def with_remembered(
-    observed: Observation, desired: DesiredCertificate, ports: Ports
+    observed: Observation,
+    desired: DesiredCertificate,
+    ports: Ports,
+    remembered: Remembered | None = None,
 ) -> Observation:
-    """Return an observation with what the state says of the lineage now."""
-    remembered = ports.state.remembered(desired.lineage)
+    """Return an observation with what the state says of the lineage now, or has just said."""
+    if remembered is None:
+        remembered = ports.state.remembered(desired.lineage)
     versions, offered = remembered.versions, desired.offered
     if offered is not None:
         # In force is what the files hold, which may be an older certificate than the newest.

@@ -11,16 +11,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 
 from certferry import errors
 from certferry.core.assessment.health import Sighted, after_run, sighted, with_delivered
+from certferry.core.assessment.hosts import AWAY
 from certferry.core.certificates.renewal import renew_at
 from certferry.core.desired.certificate import DesiredCertificate
 from certferry.core.desired.declaration import Outdated
 from certferry.core.events import Begun, LineageEnded, StepEnded
 from certferry.core.observed.observation import Observation
+from certferry.core.observed.records import Remembered
 from certferry.core.planning import report as reports
 from certferry.core.planning.due import VERIFY_TIMEOUT, Times, in_turn
 from certferry.core.planning.plan import (
@@ -39,7 +41,14 @@ from certferry.ports.progress import Progress
 from certferry.ports.state import Lease
 from certferry.reconcile.apply import carry_out, store_waits
 from certferry.reconcile.issue import rate_limit_hold, sweep_ownerless
-from certferry.reconcile.observe import observe, with_file_names, with_remembered, with_renewal_info
+from certferry.reconcile.observe import (
+    ReadAhead,
+    observe,
+    store_source,
+    with_file_names,
+    with_remembered,
+    with_renewal_info,
+)
 from certferry.reconcile.removals import without_order
 from certferry.reconcile.run import Ports, Removals, StepContext, WaitLimit, WorkQueue
 from certferry.text import Text
@@ -48,9 +57,6 @@ AT_LEAST = VERIFY_TIMEOUT
 """How long another run is waited for, however short the time-out of domains is: with the lease it
 orders a certificate and uploads it, and neither is timed by that.
 """
-
-AWAY = timedelta(hours=26)
-"""How long ago a host was seen that has no share of the work any more."""
 
 _log = logging.getLogger(__name__)
 
@@ -192,7 +198,9 @@ class LineageReconciler:
         *,
         keeps_pauses: bool = False,
         removals: Removals | None = None,
+        ahead: ReadAhead | None = None,
     ) -> None:
+        self._ahead = ahead
         self.desired = ports.part_of(desired)
         self._outdated = ports.outdated.get(desired.lineage)
         self._ports = ports
@@ -242,7 +250,9 @@ class LineageReconciler:
         return self._outcomes.next_look()
 
     def _make_pass(self) -> None:
-        observed = self._with_renewal_info(self._observe())
+        ahead, self._ahead = self._ahead, None
+        remembered = None if ahead is None else ahead.remembered(self.desired.lineage)
+        observed = self._with_renewal_info(self._observe(remembered=remembered))
         ordered = observed.remembered.ordered
         if ordered is not None and not (ordered.is_for(self.desired) or self._outdated):
             observed = without_order(observed, self.desired.lineage, self._ports)
@@ -274,10 +284,11 @@ class LineageReconciler:
         self._certain |= doubts
         return observed, plan
 
-    def _observe(self, *, anew: bool = False) -> Observation:
+    def _observe(self, *, anew: bool = False, remembered: Remembered | None = None) -> Observation:
         if self.desired.files is not None:
             self.desired = with_file_names(self.desired, self._ports)
-        return self._in_force(observe(self.desired, self._ports, anew=anew))
+            store_source(self.desired, self._ports.state)
+        return self._in_force(observe(self.desired, self._ports, anew=anew, remembered=remembered))
 
     def _in_force(self, observed: Observation) -> Observation:
         """Keep which version is in force, for the report."""
@@ -410,8 +421,11 @@ class Reconciler:
     ) -> reports.SyncReport:
         """Reconcile every certificate until none waits any longer, within the limit."""
         ports, removals = self.ports, Removals()
+        ahead = ReadAhead(ports.state, (desired.lineage for desired in certificates))
         lineages = [
-            LineageReconciler(desired, ports, issuing, keeps_pauses=keeps_pauses, removals=removals)
+            LineageReconciler(
+                desired, ports, issuing, keeps_pauses=keeps_pauses, removals=removals, ahead=ahead
+            )
             for desired in certificates
         ]
 

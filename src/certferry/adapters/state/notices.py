@@ -20,7 +20,7 @@ from certferry.problem import Problem
 
 T = TypeVar("T")
 
-_SUBJECT = ("topic", "lineage", "target", "domain", "channel")
+_SUBJECT = ("topic", "lineage", "target", "domain", "channel", "host")
 _IN_ORDER = f"ORDER BY {', '.join(_SUBJECT)}"
 _TOPIC = columns.Column(from_value=lambda written: columns.read_as(notice_rules.Topic, written))
 
@@ -162,7 +162,6 @@ class NoticeTables(Tables):
 
     def verify_history(self, lineage: str | None = None) -> VerifiedHistory:
         """See `NoticeStore.verify_history`."""
-        self._sealing.must_open(self._database)
         key = self._sealing.history_key
         return self._database.read(lambda reader: chain.verified(reader, key, lineage))
 
@@ -224,7 +223,7 @@ def _save_channel(
 
 
 def _subject(row: Row) -> notice_rules.Subject:
-    return notice_rules.Subject(row["lineage"], row["target"], row["domain"], row["channel"])
+    return notice_rules.Subject(*(row[name] for name in _SUBJECT[1:]))
 
 
 def _note(reader: Reader, host: str, account: str, name: str) -> str | None:

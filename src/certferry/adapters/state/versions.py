@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from certferry.adapters.state import columns
 from certferry.adapters.state.database import Reader, Row, Table, Tables, Transaction, writes
@@ -15,10 +16,15 @@ from certferry.adapters.state.orders import note_issued
 from certferry.adapters.state.places import ROLLOUTS, UPLOADS, WITHDRAWALS
 from certferry.adapters.state.sealing import Sealing
 from certferry.core.certificates.certificate import Certificate, CertificateBundle
-from certferry.core.certificates.lineage import Revocation, RevocationReason, Version
+from certferry.core.certificates.lineage import (
+    Revocation,
+    RevocationReason,
+    Version,
+    Withdrawal,
+)
 from certferry.core.certificates.pem import parse_bundle
 from certferry.core.certificates.renewal import RenewalWindow
-from certferry.core.observed.records import Ordered, Remembered
+from certferry.core.observed.records import Ordered, Remembered, RolloutRecord, Upload
 from certferry.errors import CertificateError, StateError
 from certferry.ports.state import Lease
 from certferry.text import Text
@@ -73,7 +79,11 @@ class VersionTables(Tables):
 
     def remembered(self, lineage: str) -> Remembered:
         """See `VersionStore.remembered`; nothing is unsealed."""
-        return self._database.read(partial(_remembered, host=self.host, lineage=lineage))
+        return self.remembered_of((lineage,))[lineage]
+
+    def remembered_of(self, lineages: Sequence[str]) -> dict[str, Remembered]:
+        """See `VersionStore.remembered_of`; nothing is unsealed."""
+        return self._database.read(partial(_remembered, host=self.host, lineages=lineages))
 
     def versions(self, lineage: str) -> tuple[Version, ...]:
         """See `VersionStore.versions`; no certificate is parsed, nothing unsealed."""
@@ -234,29 +244,56 @@ def _revocation(at: str, reason: str, answered: int | None) -> Revocation:
 
 # One query instead of four: each costs more than its answer, with many threads at it.
 _REST = (
-    "SELECT created_at, names, key_type, tried_at, rejected_at, tries, failing_since,"
+    "SELECT one.lineage, created_at, names, key_type, tried_at, rejected_at, tries, failing_since,"
     " EXISTS (SELECT 1 FROM challenge_record WHERE lineage = one.lineage) AS has_records,"
     " EXISTS (SELECT 1 FROM withdrawal WHERE lineage = one.lineage) AS has_withdrawals"
-    " FROM (SELECT CAST(? AS TEXT) AS lineage) AS one"
+    " FROM (SELECT column1 AS lineage FROM (VALUES {these}) AS given) AS one"
     " LEFT JOIN acme_order ON acme_order.lineage = one.lineage"
     " LEFT JOIN issue_try ON issue_try.lineage = one.lineage"
 )
 
 
-def _remembered(reader: Reader, host: str, lineage: str) -> Remembered:
-    [rest] = reader.rows(_REST, lineage)
-    newest_first = "WHERE lineage = ? ORDER BY target, uploaded_at DESC, remote_id DESC"
-    by_place = "WHERE lineage = ? AND host IN ('', ?) ORDER BY target, domain"
-    withdrawn = "WHERE lineage = ? ORDER BY target, domain, withdrawn_at"
-    return Remembered(
-        _versions(reader, lineage),
-        None if rest["created_at"] is None else _ORDERED.of_row(rest),
-        columns.MOMENT.read(rest["tried_at"]),
-        columns.MOMENT.read(rest["rejected_at"]),
-        UPLOADS.found(reader, newest_first, lineage),
-        ROLLOUTS.found(reader, by_place, lineage, host),
-        bool(rest["has_records"]),
-        WITHDRAWALS.found(reader, withdrawn, lineage) if rest["has_withdrawals"] else (),
-        rest["tries"] or 0,
-        columns.MOMENT.read(rest["failing_since"]),
+def _remembered(reader: Reader, host: str, lineages: Sequence[str]) -> dict[str, Remembered]:
+    """Read it in as many statements for many lineages as for one."""
+    among = f"WHERE lineage IN ({', '.join('?' * len(lineages))})"
+    rest = reader.rows(
+        _REST.format(these=", ".join(["(CAST(? AS TEXT))"] * len(lineages))), *lineages
     )
+    newest_first = f"{among} ORDER BY target, uploaded_at DESC, remote_id DESC"
+    by_place = f"{among} AND host IN ('', ?) ORDER BY target, domain"
+    versions = defaultdict[str, list[Version]](list)
+    query = f"SELECT lineage, {_COLUMNS} FROM version {among} ORDER BY number DESC"  # noqa: S608 - constants
+    for row in reader.rows(query, *lineages):
+        lineage, *facts = row
+        versions[lineage].append(_version(facts))
+    uploads = _by_lineage(UPLOADS.found(reader, newest_first, *lineages))
+    rollouts = _by_lineage(ROLLOUTS.found(reader, by_place, *lineages, host))
+    withdrawals: Mapping[str, list[Withdrawal]] = {}
+    if any(row["has_withdrawals"] for row in rest):
+        in_time = f"{among} ORDER BY target, domain, withdrawn_at"
+        withdrawals = _by_lineage(WITHDRAWALS.found(reader, in_time, *lineages))
+    return {
+        (lineage := row["lineage"]): Remembered(
+            tuple(versions.get(lineage, ())),
+            None if row["created_at"] is None else _ORDERED.of_row(row),
+            columns.MOMENT.read(row["tried_at"]),
+            columns.MOMENT.read(row["rejected_at"]),
+            tuple(uploads.get(lineage, ())),
+            tuple(rollouts.get(lineage, ())),
+            bool(row["has_records"]),
+            tuple(withdrawals.get(lineage, ())),
+            row["tries"] or 0,
+            columns.MOMENT.read(row["failing_since"]),
+        )
+        for row in rest
+    }
+
+
+_Of = TypeVar("_Of", Upload, RolloutRecord, Withdrawal)
+
+
+def _by_lineage(records: Iterable[_Of]) -> Mapping[str, list[_Of]]:
+    found: dict[str, list[_Of]] = {}
+    for record in records:
+        found.setdefault(record.lineage, []).append(record)
+    return found

@@ -16,6 +16,7 @@ from certferry.core.certificates.certificate import CertificateBundle, KeyType
 from certferry.core.certificates.lineage import Revocation, RevocationReason, Version
 from certferry.core.certificates.pem import parse_bundle
 from certferry.core.certificates.renewal import RenewalWindow
+from certferry.core.observed.records import Upload
 from certferry.errors import LeaseLost, StateError
 from certferry.ports.state import AcmeAccount, AcmeOrder, ChallengeRecord, StateStore
 from certferry_sandbox.testing.certificates import make_bundle, make_key, with_another_chain
@@ -77,6 +78,28 @@ class AcmeContract:
 
         assert NOW + timedelta(hours=1) == other.remembered("img").issue_tried_at
         assert NOW == other.remembered("static").issue_tried_at
+
+    def test_many_lineages_are_read_as_each_of_them(
+        self, store: StateStore, other: StateStore
+    ) -> None:
+        """What is stored of each, of none too, whatever the number asked for at once."""
+        for number, name in enumerate(("img", "static", "video")):
+            store.save_issue_try(name, NOW + timedelta(hours=number), failed=True)
+            lease = store.acquire(name, NOW)
+            for _ in range(number):
+                store.save_version(lease, make_bundle(f"{name}.example.com", not_before=NOW), NOW)
+            store.release(lease)
+        store.save_challenge_record(ChallengeRecord("img", "_acme-challenge.img", "value", NOW))
+        upload = Upload("static", "qiniu", "id-1", "label", "f" * 64, NOW)
+        store.save_upload(upload)
+        names = ("video", "unknown", "img", "static")
+
+        found = other.remembered_of(names)
+
+        assert {name: other.remembered(name) for name in names} == found
+        assert [2, 0, 0, 1] == [len(found[name].versions) for name in names]
+        assert (upload,) == found["static"].uploads
+        assert found["img"].has_challenge_records
 
     def test_certificate_that_was_rejected_is_remembered_until_the_next_try(
         self, store: StateStore, other: StateStore
