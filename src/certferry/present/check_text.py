@@ -12,7 +12,7 @@ from certferry.core.assessment import health
 from certferry.core.certificates.renewal import renew_at
 from certferry.core.planning.report import SyncReport
 from certferry.present.documents import Document, moment, of_problem, of_subject
-from certferry.present.language import Voice, certificate_count, of_lineage
+from certferry.present.language import Voice, certificate_count, of_lineage, on_host
 from certferry.present.layout import visible
 from certferry.problem import Problem
 from certferry.text import Text, verbatim
@@ -150,7 +150,8 @@ def _in_words(concern: health.Concern) -> Text:
     about = concern.subject
     subject = verbatim(about.channel or about.host or "certferry")
     if about.lineage:
-        subject = of_lineage(about.lineage, about.target, about.domain)
+        place = of_lineage(about.lineage, about.target, about.domain)
+        subject = on_host(place, about.host)
     return Text("{subject}: {message}", subject=subject, message=concern.problem.message)
 
 

@@ -202,7 +202,7 @@ class PostgresqlDatabase:
         # A write and no query: a query would have writers of other lineages run again.
         "INSERT INTO history_head (lineage, entries, link) VALUES (?, 0, '')"
         " ON CONFLICT (lineage) DO UPDATE SET entries = history_head.entries RETURNING"
-        " entries, link, nextval(pg_get_serial_sequence('history', 'number')) AS number",
+        " entries, link AS head, nextval(pg_get_serial_sequence('history', 'number')) AS number",
         "SELECT own.table_name, own.column_name AS name, data_type = 'boolean' AS is_flag,"
         " COALESCE(its.ordinal_position, 0) AS place, CASE is_identity WHEN 'YES' THEN"
         " format('SELECT setval(%L, (SELECT MAX(%I) FROM %I))', pg_get_serial_sequence("

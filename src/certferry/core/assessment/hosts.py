@@ -97,14 +97,16 @@ def _of_another(host: HostRecord, now: datetime) -> Iterator[Problem]:
     yield from _of_clock(host.name, host.seen_at or now, host.clock_ahead or timedelta(0))
 
 
-def with_away(before: Notices, hosts: Iterable[HostRecord], this: str, now: datetime) -> Notices:
+def with_away(
+    before: Iterable[Notice], hosts: Iterable[HostRecord], this: str, now: datetime
+) -> Notices:
     """Return the notices with those of the hosts that stay away now, none of which is `this`."""
     others = (one for one in hosts if one.name != this)
     found = ((one, since) for one in others if (since := away_since(one, now)) is not None)
     return (
-        *(one for one in before if not one.subject.host),
+        *(one for one in before if one.subject.lineage or not one.subject.host),
         *(
-            Notice(Topic.TROUBLE, Subject(domain=one.name), since, _away(one, since))
+            Notice(Topic.TROUBLE, Subject(host=one.name), since, _away(one, since))
             for one, since in found
         ),
     )
