@@ -17,7 +17,12 @@ from typing import Protocol
 from certferry.adapters.state.columns import Value, from_moment, to_moment
 from certferry.adapters.state.database import Database, Reader, Row, T, Transaction
 from certferry.adapters.state.fencing import must_be_in_force, taken_over
-from certferry.adapters.state.leases import BEGUN_RUNS, held_by_another, new_holder
+from certferry.adapters.state.leases import (
+    BEGUN_RUNS,
+    held_by_another,
+    must_be_free,
+    new_holder,
+)
 from certferry.adapters.state.sealing import Sealing
 from certferry.adapters.state.store import SqlState
 from certferry.core.observed.records import BegunRun
@@ -208,12 +213,9 @@ class SharedState(SqlState):
 
     def seen_hosts(self, since: datetime) -> tuple[str, ...]:
         """See `LeaseStore.seen_hosts`."""
-        rows = self._database.rows(
-            "SELECT name FROM host WHERE seen_at IS NULL OR seen_at >= ? OR name = ? ORDER BY name",
-            from_moment(since),
-            self.host,
-        )
-        return tuple(row["name"] for row in rows)
+        query = "SELECT name FROM host WHERE seen_at >= ?"
+        rows = self._database.rows(query, from_moment(since))
+        return tuple(sorted({self.host, *(row["name"] for row in rows)}))
 
     def _write(self, function: Callable[[Transaction], T]) -> T:
         """Write only while the leases are in force under which this thread works: every write of a
@@ -265,6 +267,10 @@ class SharedState(SqlState):
     def unended_runs(self) -> tuple[BegunRun, ...]:
         """See `LeaseStore.unended_runs`: a run is known to be gone when its lease has ended."""
         return BEGUN_RUNS.found(self._database, _UNENDED, self.host, _RUN)
+
+    def must_be_idle(self, transaction: Transaction) -> None:
+        """See `SqlState.must_be_idle`."""
+        must_be_free(transaction, f"holder IS NOT NULL AND until > {_NOW}")
 
     def reserve(self, account: str, name: str, interval: timedelta, count: int) -> timedelta:
         """See `StateStore.reserve`."""

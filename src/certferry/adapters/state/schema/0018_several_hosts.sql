@@ -50,13 +50,60 @@ CREATE TABLE history_head (
     link TEXT NOT NULL
 );
 
--- The key of the chains, sealed, where the state's own was replaced.
+-- The key of the chains, sealed, where the state's own was replaced; when that was last, and on which host.
 
 ALTER TABLE sealing ADD COLUMN history_key TEXT;
+ALTER TABLE sealing ADD COLUMN changed_at TEXT;
+ALTER TABLE sealing ADD COLUMN changed_on TEXT;
 
--- Where the state went, if it was moved. There is no row, or one.
+-- Where the state went, if it was moved; '' where it is arriving from another one. There is no row, or one.
 
 CREATE TABLE moved (
     destination TEXT NOT NULL,
     at TEXT NOT NULL
 );
+
+-- Whose receiver, or whose file, a notice is about, where it is one host's alone; which host.
+
+ALTER TABLE notice RENAME TO notice_of_all;
+
+CREATE TABLE notice (
+    topic TEXT NOT NULL,
+    lineage TEXT NOT NULL,
+    target TEXT NOT NULL,
+    domain TEXT NOT NULL,
+    channel TEXT NOT NULL,
+    host TEXT NOT NULL,
+    since TEXT NOT NULL,
+    code TEXT NOT NULL,
+    message TEXT NOT NULL,
+    hint TEXT,
+    deadline TEXT,
+    PRIMARY KEY (topic, lineage, target, domain, channel, host)
+);
+
+INSERT INTO notice (topic, lineage, target, domain, channel, host, since, code, message, hint, deadline)
+SELECT topic, lineage, target, domain, channel, '', since, code, message, hint, deadline FROM notice_of_all;
+
+DROP TABLE notice_of_all;
+
+ALTER TABLE told RENAME TO told_of_all;
+
+CREATE TABLE told (
+    name TEXT NOT NULL,
+    topic TEXT NOT NULL,
+    lineage TEXT NOT NULL,
+    target TEXT NOT NULL,
+    domain TEXT NOT NULL,
+    channel TEXT NOT NULL,
+    host TEXT NOT NULL,
+    since TEXT NOT NULL,
+    at TEXT NOT NULL,
+    code TEXT NOT NULL,
+    PRIMARY KEY (name, topic, lineage, target, domain, channel, host)
+);
+
+INSERT INTO told (name, topic, lineage, target, domain, channel, host, since, at, code)
+SELECT name, topic, lineage, target, domain, channel, '', since, at, code FROM told_of_all;
+
+DROP TABLE told_of_all;
