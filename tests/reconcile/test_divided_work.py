@@ -65,8 +65,7 @@ def opened(
     """Open the state as one of its hosts sees it."""
     state = SharedState(PostgresqlDatabase(url), Sealing(key), host, length)
     with closing(state):
-        known = "ON CONFLICT (name) DO NOTHING"
-        state._database.run(lambda one: one.add("host", known, name=host))  # noqa: SLF001 - as opening by a URL does
+        state.end_run(state.begin_run(state.now()))  # from now on the other knows of it
         yield state
 
 

@@ -11,11 +11,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 
 from certferry import errors
 from certferry.core.assessment.health import Sighted, after_run, sighted, with_delivered
+from certferry.core.assessment.hosts import AWAY
 from certferry.core.certificates.renewal import renew_at
 from certferry.core.desired.certificate import DesiredCertificate
 from certferry.core.desired.declaration import Outdated
@@ -43,6 +44,7 @@ from certferry.reconcile.issue import rate_limit_hold, sweep_ownerless
 from certferry.reconcile.observe import (
     ReadAhead,
     observe,
+    store_source,
     with_file_names,
     with_remembered,
     with_renewal_info,
@@ -55,9 +57,6 @@ AT_LEAST = VERIFY_TIMEOUT
 """How long another run is waited for, however short the time-out of domains is: with the lease it
 orders a certificate and uploads it, and neither is timed by that.
 """
-
-AWAY = timedelta(hours=26)
-"""How long ago a host was seen that has no share of the work any more."""
 
 _log = logging.getLogger(__name__)
 
@@ -288,6 +287,7 @@ class LineageReconciler:
     def _observe(self, *, anew: bool = False, remembered: Remembered | None = None) -> Observation:
         if self.desired.files is not None:
             self.desired = with_file_names(self.desired, self._ports)
+            store_source(self.desired, self._ports.state)
         return self._in_force(observe(self.desired, self._ports, anew=anew, remembered=remembered))
 
     def _in_force(self, observed: Observation) -> Observation:

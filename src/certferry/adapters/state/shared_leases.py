@@ -213,12 +213,9 @@ class SharedState(SqlState):
 
     def seen_hosts(self, since: datetime) -> tuple[str, ...]:
         """See `LeaseStore.seen_hosts`."""
-        rows = self._database.rows(
-            "SELECT name FROM host WHERE seen_at IS NULL OR seen_at >= ? OR name = ? ORDER BY name",
-            from_moment(since),
-            self.host,
-        )
-        return tuple(row["name"] for row in rows)
+        query = "SELECT name FROM host WHERE seen_at >= ?"
+        rows = self._database.rows(query, from_moment(since))
+        return tuple(sorted({self.host, *(row["name"] for row in rows)}))
 
     def _write(self, function: Callable[[Transaction], T]) -> T:
         """Write only while the leases are in force under which this thread works: every write of a
