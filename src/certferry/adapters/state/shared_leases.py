@@ -206,15 +206,6 @@ class SharedState(SqlState):
         renewed = self._held.get(_key(lease))
         return renewed is None or self._passed() - renewed > self._length / 2
 
-    def seen_hosts(self, since: datetime) -> tuple[str, ...]:
-        """See `LeaseStore.seen_hosts`."""
-        rows = self._database.rows(
-            "SELECT name FROM host WHERE seen_at IS NULL OR seen_at >= ? OR name = ? ORDER BY name",
-            from_moment(since),
-            self.host,
-        )
-        return tuple(row["name"] for row in rows)
-
     def _write(self, function: Callable[[Transaction], T]) -> T:
         """Write only while the leases are in force under which this thread works: every write of a
         lineage carries its token.
