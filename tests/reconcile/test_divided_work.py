@@ -29,7 +29,7 @@ from certferry.core.desired.certificate import (
     delivered,
 )
 from certferry.core.events import Asking, Event, LineageEnded
-from certferry.core.planning.due import rank
+from certferry.core.planning.due import owns
 from certferry.core.planning.report import LineageReport, Outcome, Result, of_lineage
 from certferry.core.secret import Secret
 from certferry.errors import LeaseHeld
@@ -130,7 +130,7 @@ def test_two_hosts_do_the_work_once(url: str) -> None:
             company.cdn.writes,
         )
         for host in hosts:
-            own = [n for n in reports[0] if not rank(host.state.host, HOSTS, n)]
+            own = [n for n in reports[0] if owns(host.state.host, HOSTS, n)]
             assert set(host.looked_at[: len(own) // 2]) <= set(own)
         ends = Counter(of_lineage(one) for report in reports for one in report.values())
         assert {Result.IN_ORDER, Result.ELSEWHERE} >= ends.keys()
