@@ -28,6 +28,7 @@ from tests.house.picture import hung, masked, taken
 from tests.house.tree import ROOT
 from tests.sandbox.qiniu_calls import Client
 from tests.support.command import Ended, run_here
+from tests.support.postgresql import KEY, PROGRAMS, Postgresql
 from tests.support.tiers import thorough
 from tests.support.waiting import eventually
 
@@ -78,6 +79,10 @@ class Machine:
     def state(self) -> Path:
         return self.root / "var/lib/certferry/state.db"
 
+    @property
+    def config(self) -> Path:
+        return self.root / "etc/certferry/certferry.toml"
+
     def types(self, *commands: str) -> list[Ended]:
         """Type commands; each must succeed."""
         ended = [self.tries(command) for command in commands]
@@ -89,7 +94,8 @@ class Machine:
         environ = {
             "PATH": self.owner.environ["PATH"],
             "HOME": str(self.root / "opt"),
-            "CERTFERRY_CONFIG": str(self.root / "etc/certferry/certferry.toml"),
+            "CERTFERRY_CONFIG": str(self.config),
+            "XDG_DATA_HOME": str(self.root / "var/lib"),
         }
         program, *arguments = shlex.split(typed)
         if program == "certferry":
@@ -243,6 +249,126 @@ def test_a_move_to_another_host(
 
     fresh.types(*commands("moving", "\n**3. "))
     assert ["etc/ssl/.cdn-env"] == fresh.files()
+
+
+# --- Several hosts that share a state, by the commands of their guide
+
+SHARED = "several-hosts"
+URL = "postgresql://certferry@db.example.com/certferry?sslmode=verify-full"
+TABLE = re.compile(r"^```toml\n(\[state\].*?)^```$", re.MULTILINE | re.DOTALL)
+TYPED = re.compile(r"^```text\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def typed_on(machine: Machine, url: str, heading: str) -> list[str]:
+    """Return what the guide tells to type on a machine, with the address of the test's server."""
+    typed = [one for one in commands(SHARED, heading) if not one.startswith(NOT_HERE)]
+    return [one.replace(URL, url).replace("file:/", f"file:{machine.root}/") for one in typed]
+
+
+def test_both_languages_tell_to_type_the_same_for_several_hosts() -> None:
+    """And to write the same into the configuration."""
+    english, chinese = (
+        (GUIDES / f"{SHARED}{end}").read_text(encoding="utf-8") for end in (".md", ".zh-CN.md")
+    )
+    for block in (CONSOLE, TABLE, TYPED):
+        assert block.findall(english) == block.findall(chinese)
+
+
+def test_a_second_host(
+    machine: Machine,
+    owner: CrontabOwner,
+    postgresql: Postgresql,
+    world: World,
+    tmp_path: Path,
+) -> None:
+    """What the first one prints is what the guide shows; the second one issues, uploads and binds
+    nothing, and installs its own files. The old state is left by mistake by no host.
+    """
+    url = postgresql.url(postgresql.new_database())
+    config = machine.config
+    delivery = f'\n[[certificates.deploy]]\nto = "files"\ndirectory = "{machine.root}/opt/tls"\n'
+    config.write_text(config.read_text() + delivery)
+    machine.types("certferry sync")
+    before = config.read_text()
+
+    *files, move, check, plan, sync, schedule = typed_on(machine, url, "\n**2. ")
+    machine.types(*files)
+    (machine.root / "etc/certferry/db-password").write_text("of no use to this server")
+    [moved] = machine.types(move)
+    [table] = TABLE.findall((GUIDES / f"{SHARED}.md").read_text(encoding="utf-8"))
+    table = table.replace(URL, url).replace("file:/", f"file:{machine.root}/")
+    assert table in moved.out
+    assert "was moved to" in machine.tries("certferry plan").err
+    config.write_text(re.sub(r"\[state\]\nurl = .*\n", lambda _: table, before))
+    since = Footprint.of(world)
+    _, planned, synced, _ = machine.types(check, plan, sync, schedule)
+    assert "Nothing to do" in planned.out
+    assert "img: unchanged" == synced.out.splitlines()[0]
+
+    second = Machine(tmp_path / "second", owner)
+    shutil.copytree(machine.root / "etc", second.root / "etc", dirs_exist_ok=True)
+    copied = second.config.read_text().replace(str(machine.root), str(second.root))
+    # Where the test runs, both have one name.
+    second.config.write_text(copied.replace("\npassword = ", '\nhost = "web-2"\npassword = ', 1))
+    *_, hosts = second.types(*typed_on(second, url, "\n**3. "))
+
+    assert ["web-2 (this one)"] == re.findall("^web-2 .this one.", hosts.out, re.MULTILINE)
+    assert (second.root / "opt/tls/fullchain.pem").exists()
+    done = Footprint.of(world) - since
+    assert (0, 0, 0) == (done.qiniu_writes, done.dnspod_writes, done.orders)
+
+    machine.types(*typed_on(machine, url, "\n**4. "))
+    assert "Nothing to do" in machine.tries("certferry plan").out
+
+
+@pytest.fixture
+def sharing(host: Host, postgresql: Postgresql) -> Host:
+    """A host with a state on a server, that has done its job once."""
+    host.share(postgresql.url(postgresql.new_database()), KEY)
+    assert [0, 0] == [host.run(*words).code for words in (["state", "init"], ["sync"])]
+    return host
+
+
+def test_a_dump_that_is_put_back(sharing: Host, name: str, tmp_path: Path) -> None:
+    """It is a whole state of the moment at which it was made; what came later is issued again."""
+    text = (GUIDES / f"{SHARED}.md").read_text(encoding="utf-8")
+    dump, restore = TYPED.findall(text.partition("\n## Back up\n")[2])[:2]
+    url = sharing.config.read_text().partition('url = "')[2].partition('"')[0]
+
+    def types(command: str) -> None:
+        environ = {"PATH": f"{PROGRAMS}:{os.environ['PATH']}"}
+        command = command.splitlines()[0].replace(URL, url)
+        subprocess.run(["sh", "-ec", command], cwd=tmp_path, env=environ, check=True)
+
+    types(dump)
+    assert 0 == sharing.run("sync", "--renew", name).code
+    types(restore)
+
+    assert "is in order" in sharing.run("state", "check").out
+    assert "state_older" in sharing.run("plan", "--json").out
+    assert 0 == sharing.run("sync", "--renew", name).code
+    assert "Nothing to do" in sharing.run("plan").out
+
+
+def test_a_host_that_is_removed(sharing: Host, world: World, tmp_path: Path, name: str) -> None:
+    """It is forgotten; with another key, what it knew opens nothing any more."""
+    (tmp_path / "web-2").mkdir()
+    other = Host(world, tmp_path / "web-2", certificate(name))
+    url = sharing.config.read_text().partition('url = "')[2].partition('"')[0]
+    other.share(url, KEY, "web-2")
+    assert 0 == other.run("sync").code
+
+    assert 0 == sharing.run("hosts", "remove", "web-2").code
+    assert "web-2" not in sharing.run("hosts").out
+    new = tmp_path / "new.key"
+    new.touch(0o600)
+    new.write_text(sharing.run("state", "key").out)
+    assert 0 == sharing.run("state", "key", "--rotate", f"file:{new}").code
+
+    refused = other.run("-q", "sync")
+    assert (2, NOBODY_ASKED) == (refused.code, refused.left)
+    sharing.rewrite(KEY.reveal(), f"file:{new}")
+    assert 0 == sharing.run("sync", "--renew", "--all").code
 
 
 # --- The commands of the guide on monitoring, typed as they stand there

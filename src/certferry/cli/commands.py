@@ -46,7 +46,7 @@ COMMANDS = {
     "forget": "Confirm that NAME, which is no longer in the file, is meant to end.",
     "backup": "Write the state and its key into one file (mode 0600), while runs go on.",
     "restore": "Put the state and the key of a backup in their places.",
-    "state": "Make, upgrade or check the place where certferry remembers.",
+    "state": "Make, upgrade, check or move the place where certferry remembers.",
     "export": "Write a certificate and its key to files.",
     "hook": "Deploy what another ACME client has just renewed; for that client to run.",
     "account": "Show the accounts at the CAs, replace a key, or deactivate an account.",

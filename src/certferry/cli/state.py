@@ -1,26 +1,43 @@
-"""`certferry state`: make the place where certferry remembers, bring it up to date, check it."""
+"""`certferry state`: make the place where certferry remembers, bring it up to date, check it, move
+it, replace its key.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
 
 import click
 
 from certferry.cli.commands import Group
-from certferry.cli.exits import Exit
+from certferry.cli.exits import Exit, UsageMistake
 from certferry.cli.options import Front, json_option, say, say_changed
 from certferry.config.load import load_state
 from certferry.config.model import StateSettings
+from certferry.config.propose import quoted
+from certferry.config.secrets import SecretReference
 from certferry.present.layout import line
 from certferry.text import Text
-from certferry.wiring.state import checked_state, new_key, prepared_state
+from certferry.wiring.state import (
+    changed_key,
+    checked_state,
+    moved_state,
+    new_key,
+    prepared_state,
+)
 
 _EVERY_HOST = Text(
     "Every host that shares it has the same `url` and `key` under [state], and a `host` of its own."
 )
 
 
+_NEW = "new"
+_WHICH = Text("name the secret by a reference: env:NAME, file:PATH or command:PROGRAM")
+
+
 @click.group("state", cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
 def command() -> None:
-    """Make, upgrade or check the place where certferry remembers."""
+    """Make, upgrade, check or move the place where certferry remembers."""
 
 
 @command.command("init")
@@ -74,15 +91,123 @@ def check(front: Front, *, as_json: bool) -> Exit:
 
 
 @command.command("key")
+@click.option(
+    "--rotate",
+    metavar="[REF]",
+    is_flag=False,
+    flag_value=_NEW,
+    help="Seal everything in the state with a new key: REF, such as `env:NEW_KEY` or `file:PATH`."
+    " Where `key_file` has the key, a new one is made for it without REF.",
+)
 @click.pass_obj
-def key(front: Front) -> Exit:
-    """Print a new key, for `key` of [state].
+def key(front: Front, rotate: str | None) -> Exit:
+    """Print a new key, for `key` of [state]; or replace the one in force.
 
     It opens every private key of the state: give it to the hosts as you give them other secrets,
     and keep it apart from backups of the database.
+
+    `--rotate` needs the key in force as well, and refuses while a run is in progress (exit code
+    75). Stopped anywhere, it leaves a state that one of the two keys opens whole. Hosts with the
+    old key are refused then.
     """
-    front.console.print([line(new_key())])
-    return Exit.OK
+    if rotate is None:
+        front.console.print([line(new_key())])
+        return Exit.OK
+    settings = load_state(front.config, front.console.environ)
+    key_file = settings.state.key_file
+    if rotate == _NEW and key_file is None:
+        raise UsageMistake(_WHICH)
+    new = None if rotate == _NEW else _reference(rotate)
+    said = Text(
+        "Sealed with the new key: {count} keys and proofs", count=changed_key(settings, new)
+    )
+    say_changed(front, "state.key", said)
+    if key_file is not None:
+        say(front, Text("{path} has the new key.", path=key_file))
+    else:
+        say(front, Text("On every host, write in the configuration file:"))
+        _print_table(front, {"key": rotate})
+    return say(
+        front, Text("Backups from before need the old key: keep it as long as you keep them.")
+    )
+
+
+@command.command("move")
+@click.argument("url", metavar="URL")
+@click.option(
+    "--key",
+    metavar="REF",
+    help="The key there, such as `env:CERTFERRY_KEY` or `file:PATH`. Default: the same as here.",
+)
+@click.option(
+    "--password", metavar="REF", help="The password there, such as env:CERTFERRY_DB_PASSWORD."
+)
+@click.pass_obj
+def move(front: Front, url: str, key: str | None, password: str | None) -> Exit:
+    """Carry everything in the state to another one, and mark this one as moved.
+
+    URL is that of a database or a file, as `url` of [state] has it. It must be empty, and is made
+    where it is missing. Every row is read back and compared. No run may be in progress (exit code
+    75), and none begins meanwhile. Stopped anywhere, the same command starts over, or ends what is
+    left to do; before that, this state is in use as it was.
+    """
+    here = load_state(front.config, front.console.environ)
+    table = _table_there(here.state, url, key, password)
+    there = load_state(front.config, front.console.environ, table | {"host": here.state.host})
+    moved = moved_state(here, there)
+    said = Text("Moved to {place}: {count} rows, read back and compared")
+    count = sum(moved.rows.values())
+    say_changed(front, "state.move", said.filled(place=moved.destination, count=count))
+    say(front, Text("On every host, write in the configuration file:"))
+    if there.state.path is None and here.state.path is not None:
+        [host] = moved.hosts
+        table |= {} if host == here.state.host else {"host": host}
+    _print_table(front, table)
+    if "host" in table:
+        say(
+            front,
+            Text("The `host` is this one's alone: what it has installed is kept by this name."),
+        )
+    return say(
+        front,
+        Text("Then: `certferry state check`, `certferry plan`"),
+        Text("{place} is not used any more; remove it when all is well.", place=moved.origin),
+    )
+
+
+def _table_there(
+    here: StateSettings, url: str, key: str | None, password: str | None
+) -> dict[str, str]:
+    """Return [state] as every host is to have it, with the key of this one unless another is named.
+    Raises `UsageMistake` for a secret in place of a reference.
+    """
+    for one in filter(None, (key, password)):
+        _reference(one)
+    is_file = url.startswith("sqlite:")
+    table = {"url": url}
+    if key is not None:
+        table["key"] = key
+    elif not isinstance(here.key, Path):
+        table["key"] = here.key.written
+    elif is_file:
+        table["key_file"] = str(here.key)
+    else:
+        table["key"] = f"file:{here.key}"
+    if password is None and here.password is not None and not is_file:
+        password = here.password.written
+    return table | ({} if password is None else {"password": password})
+
+
+def _reference(written: str) -> SecretReference:
+    reference = SecretReference(written)
+    if reference.is_literal:
+        raise UsageMistake(_WHICH)
+    return reference
+
+
+def _print_table(front: Front, table: Mapping[str, str]) -> None:
+    rows = ["[state]", *(f"{name} = {quoted(value)}" for name, value in table.items())]
+    front.console.print(map(line, rows))
 
 
 def _key_of(state: StateSettings) -> Text:

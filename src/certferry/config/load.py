@@ -92,14 +92,19 @@ def load(
     return _read(read_document(found), environ, adapters=adapters, checked_by=adapters)
 
 
-def load_state(chosen: Path | None, environ: Mapping[str, str]) -> Settings:
-    """Read only where the state is, from the file if there is one, and what its references lead to.
-    Raises `ConfigError`.
+def load_state(
+    chosen: Path | None, environ: Mapping[str, str], other: Mapping[str, str] | None = None
+) -> Settings:
+    """Read only where the state is, from the file if there is one, and what its references lead to;
+    `other` are keys that stand for those of [state]. Raises `ConfigError`.
     """
     found = find_file(chosen, environ)
     document = _NO_FILE if found is None else read_document(found)
     wanted = {key: document.values[key] for key in _OF_THE_STATE if key in document.values}
-    settings, mistakes = as_far_as_read(replace(document, values=wanted), environ)
+    document = replace(document, values=wanted)
+    if other is not None:
+        document = Document(None, {**wanted, _STATE: other})
+    settings, mistakes = as_far_as_read(document, environ, beside=found)
     if settings.state.references:
         mistakes += [mistake for file in settings.env_files for mistake in file.mistakes]
     else:  # a file of keys that it does not need may lack

@@ -22,6 +22,7 @@ from certferry.wiring.clock import now
 
 if TYPE_CHECKING:
     from certferry.adapters.state.backup import Restored
+    from certferry.adapters.state.move import Address, Moved
 
 
 def opened_state(settings: Settings, *, reads_only: bool = False) -> StateStore:
@@ -95,6 +96,27 @@ def _file_of(state: StateSettings, hint: Text) -> Path:
         said = Text("{place} is a server's database, and no file", place=state.named)
         raise ConfigError(said, hint=hint)
     return state.path
+
+
+def moved_state(here: Settings, there: Settings) -> Moved:
+    """See `adapters.state.move.move`."""
+    from certferry.adapters.state import move
+
+    return move.move(_address_of(here), _address_of(there), here.state.host, now())
+
+
+def changed_key(settings: Settings, new: SecretReference | None) -> int:
+    """See `adapters.state.move.rotate`; without a new key, one is made."""
+    from certferry.adapters.state import move
+
+    key = Secret(new_key()) if new is None else settings.secrets.resolve(new)
+    return move.rotate(_address_of(settings), key, settings.state.host, now())
+
+
+def _address_of(settings: Settings) -> Address:
+    from certferry.adapters.state.move import Address
+
+    return Address(settings.state.database, _key_of(settings), _password_of(settings))
 
 
 Check = Callable[[StateStore], Iterator[Problem]]

@@ -21,6 +21,7 @@ from certferry.adapters.state.chain import verified
 from certferry.adapters.state.columns import Value
 from certferry.adapters.state.connect import connect
 from certferry.adapters.state.database import Reader, Row
+from certferry.adapters.state.move import Address, rotate
 from certferry.adapters.state.sealing import Sealing, new_key
 from certferry.adapters.state.sqlite import SqliteDatabase
 from certferry.core.observed.records import (
@@ -359,13 +360,12 @@ def test_another_key_keeps_the_chain(store: StateStore, path: Path, key_file: Pa
     nothing of the history is written anew.
     """
     store.append_history(entry("img", 1))
-    other = Sealing(Secret(new_key()))
-    with closing(SqliteDatabase(path)) as database:
-        kept = Sealing(key_file).history_key(database)
-        check = other._encrypt(other._key(), "", ("check", "certferry"))  # noqa: SLF001 - until a key is replaced by a command
-        database.run(lambda one: one.execute("UPDATE sealing SET sealed_check = ?", check))
-        database.run(lambda one: other.keep_history_key(one, kept))
-        assert VerifiedHistory(1, 1, 0) == verified(database, lambda: other.history_key(database))
+    rotate(Address(path, key_file), Secret(new_key()), "web-1", NOW)
+
+    assert VerifiedHistory(1, 1, 0) == store.verify_history()
+    with closing(connect(path, key_file)) as other:
+        other.append_history(entry("img", 2))
+    assert VerifiedHistory(2, 1, 0) == store.verify_history()
 
 
 class Counted:

@@ -7,6 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from certferry.adapters.state.store import SqlState
 from certferry.core.secret import Secret
 from certferry.errors import ConfigError, how_to_install_with
 from certferry.ports.state import StateStore
@@ -42,6 +43,17 @@ def connect(
     """
     server = {} if password is None else {"password": password}
     opened: StateStore = _module(url).connect(str(url), key, host, reads_only=reads_only, **server)
+    return opened
+
+
+def open_whole(
+    url: str | Path, key: Path | Secret, *, host: str = "localhost", password: Secret | None = None
+) -> SqlState:
+    """Open a state to carry or change all of it: also one that was moved, or into which a move did
+    not end. None is made. Raises as `connect`.
+    """
+    server = {} if password is None else {"password": password}
+    opened: SqlState = _module(url).open_whole(str(url), key, host, **server)
     return opened
 
 

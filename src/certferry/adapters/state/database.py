@@ -54,6 +54,9 @@ class Transaction(Reader, Protocol):
     def execute(self, query: str, *values: Value) -> None:
         """Write."""
 
+    def execute_each(self, query: str, rows: Iterable[Sequence[Value]]) -> None:
+        """Write with the values of each row."""
+
     def execute_all(self, *statements: Statement) -> None:
         """Write with statements that see nothing of one another: a server is asked once."""
         for query, values in statements:
@@ -100,6 +103,11 @@ class Dialect:
     `share` ends a query whose rows no other writer changes before the transaction ends, where
     others may write beside it. `oldest` asks for the oldest schema whose certferry may use a newer
     one, where there is any.
+
+    `columns` asks for every column: `table_name`, `name`, its `place` in the key or 0, `is_flag`,
+    and the statement to `renumber` by. For tables, `alone` returns the statements after which no
+    other transaction writes, `stop` those after which every write fails with a sentence, `drop`
+    those that remove them.
     """
 
     name: str
@@ -107,6 +115,10 @@ class Dialect:
     clock: str
     statements: Callable[[str], Iterator[str]]
     head: str
+    columns: str
+    alone: Callable[[Sequence[str]], Iterator[str]]
+    stop: Callable[[Sequence[str], str], Iterator[str]]
+    drop: Callable[[Sequence[str]], Iterator[str]]
     share: str = ""
     oldest: str = ""
 
@@ -229,7 +241,7 @@ class Upgrade:
 
     host: str
     proof_of: Callable[..., str | None]
-    seal: Callable[[Transaction], None] = lambda _: None
+    seal: Callable[[Transaction], object] = lambda _: None
 
 
 @dataclass(frozen=True, slots=True)

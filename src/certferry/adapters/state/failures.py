@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import sqlite3
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from certferry.errors import StateError, StateUnavailable
+from certferry.errors import ConfigError, DatabaseUnavailable, StateError, StateUnavailable
 from certferry.file_trust import NotTrusted
 from certferry.system_words import system_words
 from certferry.text import Text
+
+if TYPE_CHECKING:
+    import psycopg
 
 PRIMARY = 0xFF
 """The low byte of an extended result code is the primary one (https://sqlite.org/rescode.html)."""
@@ -137,3 +142,101 @@ def damaged(path: Path | str, problem: Text | str) -> StateError:
     return StateError(
         Text("{path} is not a state of certferry: {problem}", path=path, problem=problem), hint=hint
     )
+
+
+# --- A server's database
+
+
+def of_server(
+    problem: psycopg.Error, place: str, *, is_connected: bool, is_lost: bool
+) -> StateError | ConfigError:
+    """Return what the server reported, or what ended its connection (`is_lost`), which may never
+    have stood (`is_connected`). Where waiting does not help, it is a `ConfigError`.
+    """
+    code = problem.sqlstate or ""
+    words = _words(problem)
+    if not code and not is_connected:
+        return _of_connecting(words, place)
+    if is_lost:
+        return DatabaseUnavailable(
+            Text("{place} does not answer: {problem}", place=place, problem=words),
+            hint=Text("the next run goes on; see whether the server runs and can be reached"),
+        )
+    for codes, (message, hint) in _TEMPORARY.items():
+        if re.match(codes, code):
+            return DatabaseUnavailable(message.filled(place=place, problem=words), hint=hint)
+    if code in {"42501", "3F000"}:
+        return ConfigError(
+            Text("{place}: the right is missing: {problem}", place=place, problem=words),
+            hint=Text(
+                "the user of the URL needs a database of its own, or a schema: GRANT CREATE, USAGE"
+                " ON SCHEMA public TO USER"
+            ),
+        )
+    if code.startswith(("42P01", "42703", "XX00")):
+        return damaged(place, words)
+    return StateError(Text("{path}: {problem}", path=place, problem=words))
+
+
+_TEMPORARY = {
+    "53100": (
+        Text("{place} cannot be written: the server's disk is full"),
+        Text("free some space there; the next run goes on"),
+    ),
+    "53": (
+        Text("{place} has no room for this: {problem}"),
+        Text("the next run tries again; see max_connections and the server's memory"),
+    ),
+    "25006": (
+        Text("{place} takes no writes just now: {problem}"),
+        Text("the server may have become a read replica; the next run tries again"),
+    ),
+    "40001|40P01|55P03|57014": (
+        Text("{place} has been busy with other writes for too long"),
+        Text("the next run tries again"),
+    ),
+}
+"""By SQLSTATE, or how it begins: what another run may meet no more (PostgreSQL, "Error Codes")."""
+
+_NO_WAITING = {
+    r"^invalid ": Text("correct `url` of [state]"),
+    # As the server says it in English and in Chinese (src/backend/po/zh_CN.po), since libpq tells
+    # no code of an error before the connection stands.
+    r"database .* does not exist|数据库.*不存在": Text(
+        "make it: createdb, as the server's administrator; then `certferry state init`"
+    ),
+    r"authentication failed|no password supplied|role .* does not|认证失败|角色.*不存在": Text(
+        "see the user in `url` and `password` of [state] (or PGPASSWORD, ~/.pgpass)"
+    ),
+    r"no pg_hba.conf entry|没有.*pg_hba.conf|permission denied for|权限不够": Text(
+        "let the server's pg_hba.conf, or its rights, admit this user from this host"
+    ),
+    r"certificate verify failed|root certificate file|not support SSL|does not match host": Text(
+        "sslrootcert=FILE in `url` names the CA of the server's certificate, and its names must"
+        " have the host of the URL"
+    ),
+}
+
+
+def _of_connecting(words: str, place: str) -> StateError | ConfigError:
+    """Return what a connection ended with that never stood. Its words say whether waiting helps."""
+    message = Text("{place} cannot be opened: {problem}", place=place, problem=words)
+    for pattern, hint in _NO_WAITING.items():
+        if re.search(pattern, words):
+            return ConfigError(message, hint=hint)
+    return DatabaseUnavailable(
+        message,
+        hint=Text("the next run goes on; see whether the server runs and can be reached"),
+    )
+
+
+_PREFIX = re.compile(
+    r"(connection is bad:? ?|connection failed: )?"
+    r"(connection to server (at|on socket) .*? failed: )?(FATAL|致命错误)?(: +)?"
+)
+
+
+def _words(problem: psycopg.Error) -> str:
+    """Return what the server or libpq says, on one line, without what was sent to it."""
+    said = problem.diag.message_primary or str(problem).strip().splitlines()[0]
+    return _PREFIX.sub("", said)

@@ -25,6 +25,7 @@ from certferry.ports.state import Lease
 from certferry.text import Text
 
 _BETWEEN = "/"
+_ENDED = Text("try again when it has ended")
 
 BEGUN_RUNS = Table(
     "begun_run", BegunRun, "host", "number", began_at=MOMENT, host=PLAIN.named("machine")
@@ -130,6 +131,16 @@ class HostState(SqlState):
         still_there = self._begun(self._database) if gone else ()
         return tuple(run for run in gone if run in still_there)
 
+    def must_be_idle(self, transaction: Transaction) -> None:
+        """See `SqlState.must_be_idle`: no lock is held, and none is taken outside a transaction."""
+        for row in transaction.rows("SELECT lineage FROM lease WHERE holder IS NOT NULL"):
+            with self._locks.take(row["lineage"]) or nullcontext() as lock:
+                if lock is None:
+                    raise held_by_another(transaction, row["lineage"])
+        for run in self._begun(transaction):
+            if not self._is_gone(run):
+                raise _in_progress(str(run.pid), run.host, run.began_at)
+
     def _running(self, reader: Reader) -> dict[str, datetime]:
         begun = [run.began_at for run in self._begun(reader) if not self._is_gone(run)]
         return {self.host: min(begun)} if begun else {}
@@ -186,7 +197,6 @@ def new_holder(host: str) -> str:
 
 def held_by_another(reader: Reader, lineage: str, *, is_shared: bool = False) -> LeaseHeld:
     """Return the error for a lease that another holder has, with what is stored of it."""
-    hint = Text("try again when it has ended")
     query = "SELECT holder, since, until FROM lease WHERE lineage = ? AND holder IS NOT NULL"
     for row in reader.rows(query, lineage):
         host, pid, _ = row["holder"].rsplit(_BETWEEN, 2)
@@ -198,13 +208,32 @@ def held_by_another(reader: Reader, lineage: str, *, is_shared: bool = False) ->
                 holder=Text("process {pid} on {host}", pid=pid, host=host),
                 since=since,
             ),
-            hint=hint,
+            hint=_ENDED,
             host=host if is_shared else None,
             since=since,
             until=MOMENT.read(row["until"]),
         )
     # It was put back from a backup under the holder, or has just been released.
-    return LeaseHeld(Text("{lineage}: another run is at work", lineage=lineage), hint=hint)
+    return LeaseHeld(Text("{lineage}: another run is at work", lineage=lineage), hint=_ENDED)
+
+
+def _in_progress(pid: str, host: str, since: datetime) -> LeaseHeld:
+    return LeaseHeld(
+        Text(
+            "{holder} has been at work since {since}",
+            holder=Text("process {pid} on {host}", pid=pid, host=host),
+            since=since,
+        ),
+        hint=_ENDED,
+    )
+
+
+def must_be_free(reader: Reader, condition: str) -> None:
+    """Raise `LeaseHeld` where a lease is in force, by a condition that is a constant."""
+    query = f"SELECT holder, since FROM lease WHERE {condition} ORDER BY lineage"  # noqa: S608 - constants, by contract
+    for row in reader.rows(query):
+        host, pid, _ = row["holder"].rsplit(_BETWEEN, 2)
+        raise _in_progress(pid, host, to_moment(row["since"]))
 
 
 class LeaseLocks:

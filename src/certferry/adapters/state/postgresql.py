@@ -9,7 +9,7 @@ import random
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
@@ -21,9 +21,10 @@ from psycopg.pq import Conninfo, TransactionStatus
 
 from certferry.adapters.state import database as databases
 from certferry.adapters.state.columns import Value
-from certferry.adapters.state.failures import damaged
+from certferry.adapters.state.failures import of_server
 from certferry.adapters.state.sealing import Sealing
 from certferry.adapters.state.shared_leases import SharedState
+from certferry.adapters.state.store import must_be_in_use
 from certferry.core.secret import Secret
 from certferry.errors import ConfigError, DatabaseUnavailable, StateError, StateUnavailable
 from certferry.text import Text
@@ -139,12 +140,41 @@ class _PostgresqlTransaction(databases.Transaction):
         else:  # perhaps a script of many statements, in which nothing stands for a value
             self._connection.execute(query)
 
+    def execute_each(self, query: str, rows: Iterable[Sequence[Value]]) -> None:
+        """See `Transaction.execute_each`: the server is sent them without waiting for each."""
+        with self._connection.cursor() as cursor:
+            cursor.executemany(_to_positional(query), rows)
+
     def execute_all(self, *statements: databases.Statement) -> None:
         """See `Transaction.execute_all`."""
         *others, (last, values) = statements
         before = [f"one{place} AS ({query})" for place, (query, _) in enumerate(others)]
         query = f"WITH {', '.join(before)} {last}" if before else last
         self.execute(query, *(value for _, given in others for value in given), *values)
+
+
+def _alone(tables: Sequence[str]) -> Iterator[str]:
+    # What is read meanwhile goes to another state, which may take its time.
+    yield "SET LOCAL idle_in_transaction_session_timeout = 0"
+    yield f"LOCK TABLE {', '.join(tables)} IN SHARE ROW EXCLUSIVE MODE"
+
+
+def _stop(tables: Sequence[str], said: str) -> Iterator[str]:
+    quoted = said.replace("'", "''")
+    yield (
+        "CREATE FUNCTION state_stays() RETURNS trigger LANGUAGE plpgsql AS"
+        f" $$BEGIN RAISE EXCEPTION USING MESSAGE = '{quoted}'; END$$"
+    )
+    for table in tables:
+        yield (
+            f"CREATE TRIGGER state_stays BEFORE INSERT OR UPDATE OR DELETE ON {table}"
+            " FOR EACH STATEMENT EXECUTE FUNCTION state_stays()"
+        )
+
+
+def _drop(tables: Sequence[str]) -> Iterator[str]:
+    yield f"DROP TABLE {', '.join(tables)}"
+    yield "DROP FUNCTION history_stays"
 
 
 class _Unanswered(Exception):
@@ -173,6 +203,20 @@ class PostgresqlDatabase:
         "INSERT INTO history_head (lineage, entries, link) VALUES (?, 0, '')"
         " ON CONFLICT (lineage) DO UPDATE SET entries = history_head.entries RETURNING"
         " entries, link, nextval(pg_get_serial_sequence('history', 'number')) AS number",
+        "SELECT own.table_name, own.column_name AS name, data_type = 'boolean' AS is_flag,"
+        " COALESCE(its.ordinal_position, 0) AS place, CASE is_identity WHEN 'YES' THEN"
+        " format('SELECT setval(%L, (SELECT MAX(%I) FROM %I))', pg_get_serial_sequence("
+        "own.table_name, own.column_name), own.column_name, own.table_name) END AS renumber"
+        " FROM information_schema.columns AS own"
+        " LEFT JOIN (information_schema.table_constraints AS one"
+        " JOIN information_schema.key_column_usage AS its"
+        " USING (constraint_schema, constraint_name))"
+        " ON one.constraint_type = 'PRIMARY KEY' AND one.table_schema = own.table_schema"
+        " AND one.table_name = own.table_name AND its.column_name = own.column_name"
+        " WHERE own.table_schema = current_schema() ORDER BY own.table_name, own.ordinal_position",
+        _alone,
+        _stop,
+        _drop,
         " FOR SHARE",
         "SELECT oldest FROM certferry_schema",
     )
@@ -235,7 +279,12 @@ class PostgresqlDatabase:
                 if not self._may_help(problem) or time.monotonic() > deadline:
                     # Next time, a server that is gone is not waited for.
                     had_connected, self._has_connected = self._has_connected, False
-                    raise _translated(problem, self.place, is_connected=had_connected) from problem
+                    raise of_server(
+                        problem,
+                        self.place,
+                        is_connected=had_connected,
+                        is_lost=_is_lost(problem),
+                    ) from problem
             time.sleep(random.uniform(*_PAUSES))  # noqa: S311 - no secret
 
     def _may_help(self, problem: psycopg.Error) -> bool:
@@ -426,101 +475,6 @@ def _place(parameters: Mapping[str, Any]) -> str:
     return f"postgresql://{host}{port and ':' + port}/{database}"
 
 
-# --- What goes wrong
-
-
-def _translated(
-    problem: psycopg.Error, place: str, *, is_connected: bool
-) -> StateError | ConfigError:
-    code = problem.sqlstate or ""
-    words = _words(problem)
-    if not code and not is_connected:
-        return _of_connecting(words, place)
-    if _is_lost(problem):
-        return DatabaseUnavailable(
-            Text("{place} does not answer: {problem}", place=place, problem=words),
-            hint=Text("the next run goes on; see whether the server runs and can be reached"),
-        )
-    for codes, (message, hint) in _TEMPORARY.items():
-        if re.match(codes, code):
-            return DatabaseUnavailable(message.filled(place=place, problem=words), hint=hint)
-    if code in {"42501", "3F000"}:
-        return ConfigError(
-            Text("{place}: the right is missing: {problem}", place=place, problem=words),
-            hint=Text(
-                "the user of the URL needs a database of its own, or a schema: GRANT CREATE, USAGE"
-                " ON SCHEMA public TO USER"
-            ),
-        )
-    if code.startswith(("42P01", "42703", "XX00")):
-        return damaged(place, words)
-    return StateError(Text("{path}: {problem}", path=place, problem=words))
-
-
-_TEMPORARY = {
-    "53100": (
-        Text("{place} cannot be written: the server's disk is full"),
-        Text("free some space there; the next run goes on"),
-    ),
-    "53": (
-        Text("{place} has no room for this: {problem}"),
-        Text("the next run tries again; see max_connections and the server's memory"),
-    ),
-    "25006": (
-        Text("{place} takes no writes just now: {problem}"),
-        Text("the server may have become a read replica; the next run tries again"),
-    ),
-    "40001|40P01|55P03|57014": (
-        Text("{place} has been busy with other writes for too long"),
-        Text("the next run tries again"),
-    ),
-}
-"""By SQLSTATE, or how it begins: what another run may meet no more (PostgreSQL, "Error Codes")."""
-
-_NO_WAITING = {
-    r"^invalid ": Text("correct `url` of [state]"),
-    # As the server says it in English and in Chinese (src/backend/po/zh_CN.po), since libpq tells
-    # no code of an error before the connection stands.
-    r"database .* does not exist|数据库.*不存在": Text(
-        "make it: createdb, as the server's administrator; then `certferry state init`"
-    ),
-    r"authentication failed|no password supplied|role .* does not|认证失败|角色.*不存在": Text(
-        "see the user in `url` and `password` of [state] (or PGPASSWORD, ~/.pgpass)"
-    ),
-    r"no pg_hba.conf entry|没有.*pg_hba.conf|permission denied for|权限不够": Text(
-        "let the server's pg_hba.conf, or its rights, admit this user from this host"
-    ),
-    r"certificate verify failed|root certificate file|not support SSL|does not match host": Text(
-        "sslrootcert=FILE in `url` names the CA of the server's certificate, and its names must"
-        " have the host of the URL"
-    ),
-}
-
-
-def _of_connecting(words: str, place: str) -> StateError | ConfigError:
-    """Return what a connection ended with that never stood. Its words say whether waiting helps."""
-    message = Text("{place} cannot be opened: {problem}", place=place, problem=words)
-    for pattern, hint in _NO_WAITING.items():
-        if re.search(pattern, words):
-            return ConfigError(message, hint=hint)
-    return DatabaseUnavailable(
-        message,
-        hint=Text("the next run goes on; see whether the server runs and can be reached"),
-    )
-
-
-_PREFIX = re.compile(
-    r"(connection is bad:? ?|connection failed: )?"
-    r"(connection to server (at|on socket) .*? failed: )?(FATAL|致命错误)?(: +)?"
-)
-
-
-def _words(problem: psycopg.Error) -> str:
-    """Return what the server or libpq says, on one line, without what was sent to it."""
-    said = problem.diag.message_primary or str(problem).strip().splitlines()[0]
-    return _PREFIX.sub("", said)
-
-
 # --- Opening one
 
 
@@ -528,19 +482,32 @@ def connect(
     url: str, key: Path | Secret, host: str, *, reads_only: bool, password: Secret | None = None
 ) -> SharedState:
     """See `connect.connect`. Nothing is written before it is known to be the state of this key."""
+    state = open_whole(url, key, host, password)
+    database, _ = state.whole
+    try:
+        must_be_in_use(database)
+        if not reads_only and not database.rows("SELECT 1 FROM host WHERE name = ?", host):
+            database.run(lambda one: one.add("host", "ON CONFLICT (name) DO NOTHING", name=host))
+        state.now()  # asked while it answers: no moment of a run waits for the database
+    except BaseException:
+        state.close()
+        raise
+    return state
+
+
+def open_whole(
+    url: str, key: Path | Secret, host: str, password: Secret | None = None
+) -> SharedState:
+    """See `connect.open_whole`."""
     database, sealing = PostgresqlDatabase(url, password), Sealing(key)
     try:
         with _refusing():
             _must_be_made(database)
             sealing.must_open(database)
-        if not reads_only and not database.rows("SELECT 1 FROM host WHERE name = ?", host):
-            database.run(lambda one: one.add("host", "ON CONFLICT (name) DO NOTHING", name=host))
-        state = SharedState(database, sealing, host)
-        state.now()  # asked while it answers: no moment of a run waits for the database
     except BaseException:
         database.close()
         raise
-    return state
+    return SharedState(database, sealing, host)
 
 
 def prepare(
@@ -558,6 +525,7 @@ def prepare(
         else:
             raise _not_made(database)
         if databases.is_migrated(database):
+            must_be_in_use(database)
             return False
         return databases.migrate(database, databases.Upgrade(host, sealing.proof_of, sealing.begin))
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import base64
 import binascii
+import glob
+import hashlib
 import json
 import os
 import secrets
@@ -22,7 +24,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from certferry.adapters.state.database import Database, Reader, Transaction
+from certferry.adapters.state.columns import to_moment
+from certferry.adapters.state.database import Reader, Transaction
 from certferry.adapters.state.failures import translating_errors
 from certferry.core.secret import Secret
 from certferry.errors import ConfigError, StateError
@@ -33,6 +36,28 @@ from certferry.whole_file import draft_beside, sync_directory
 _NONCE_BYTES = 12  # NIST SP 800-38D §8.2; a random one for each secret
 _CHECK = ("check", "certferry")
 _HISTORY = ("history", "certferry")
+
+
+class Key:
+    """Seals text, and opens what it sealed; what it is bound to has to be the same again."""
+
+    def __init__(self, key: bytes) -> None:
+        self._cipher = AESGCM(key)
+
+    def seal(self, plain: str, *bound_to: str) -> str:
+        """Return the text sealed."""
+        nonce = os.urandom(_NONCE_BYTES)
+        sealed = self._cipher.encrypt(nonce, plain.encode(), _associated(bound_to))
+        return base64.b64encode(nonce + sealed).decode("ascii")
+
+    def open(self, sealed: str, *bound_to: str) -> str | None:
+        """Return the text, `None` where it was sealed by another key, or bound to other words."""
+        try:
+            raw = base64.b64decode(sealed, validate=True)
+            nonce, rest = raw[:_NONCE_BYTES], raw[_NONCE_BYTES:]
+            return self._cipher.decrypt(nonce, rest, _associated(bound_to)).decode()
+        except (InvalidTag, ValueError):
+            return None
 
 
 class Sealing:
@@ -52,35 +77,51 @@ class Sealing:
         Raises `StateError` when the key is not the one that the rest of the database is sealed
         with: two keys in one database would mean that neither file opens all of it.
         """
-        return self._encrypt(self._key_in_force(transaction), secret.reveal(), bound_to)
+        return self.begin(transaction).seal(secret.reveal(), *bound_to)
 
     def unseal(self, sealed: str, *bound_to: str) -> Secret:
         """Open a secret. Raises `StateError` when the key file does not fit."""
-        return Secret(self._decrypt(self._key(), sealed, bound_to))
+        _, plain = self._opened(sealed, bound_to)
+        if plain is None:
+            raise _other_key(self._source)
+        return Secret(plain)
 
-    def must_open(self, database: Database) -> None:
-        """Raise `StateError` when the key does not open what the database is sealed with."""
-        for row in database.rows("SELECT sealed_check FROM sealing"):
-            self.unseal(row["sealed_check"], *_CHECK)
+    def must_open(self, reader: Reader) -> Key | None:
+        """Return the key that the database is sealed with, `None` before the first secret. Raises
+        `StateError` when this is another one.
+        """
+        for row in reader.rows("SELECT sealed_check FROM sealing"):
+            key, plain = self._opened(row["sealed_check"], _CHECK)
+            if plain is None:
+                raise _changed(reader, self._source) or _other_key(self._source)
+            return key
+        return None
 
-    def begin(self, transaction: Transaction) -> None:
-        """Store what only the key in force opens, unless it is there. Raises as `seal` does."""
-        self._key_in_force(transaction)
+    def begin(self, transaction: Transaction) -> Key:
+        """Return the key in force, and store what only this one opens, unless it is there. Raises
+        as `seal` does.
+        """
+        key = self.must_open(transaction)
+        if key is None:
+            self._make_key()
+            key = Key(self._key())
+            transaction.add("sealing", number=1, sealed_check=key.seal("", *_CHECK))
+        return key
 
     def bind(self, transaction: Transaction, *bound_to: str) -> str:
         """Return the proof that a row was written here, inside a write. Raises as `seal` does."""
-        return self._encrypt(self._key_in_force(transaction), "", bound_to)
+        return self.begin(transaction).seal("", *bound_to)
 
     def is_bound(self, proof: str | None, *bound_to: str) -> bool:
         """Return whether a row is as it was written. Raises `StateError` where there is no key."""
-        return proof is not None and self._opened(self._key(), proof, bound_to) == ""
+        return proof is not None and self._opened(proof, bound_to)[1] == ""
 
     def proof_of(self, *bound_to: str) -> str | None:
         """Return the proof of a row that was written before there were proofs; `None` without a
         key, which a later run may find.
         """
         try:
-            return self._encrypt(self._key(), "", bound_to)
+            return Key(self._key()).seal("", *bound_to)
         except StateError:
             return None
 
@@ -89,13 +130,14 @@ class Sealing:
         the key before, where the state's was replaced: entries are never sealed anew. Raises
         `StateError` where there is no key, or another.
         """
-        key = self._key()
-        for row in reader.rows("SELECT sealed_check, history_key FROM sealing"):
-            self._decrypt(key, row["sealed_check"], _CHECK)
-            if row["history_key"] is not None:
-                return base64.b64decode(self._decrypt(key, row["history_key"], _HISTORY))
+        key = self.must_open(reader)
+        for row in reader.rows("SELECT history_key FROM sealing WHERE history_key IS NOT NULL"):
+            plain = None if key is None else key.open(row["history_key"], *_HISTORY)
+            if plain is None:
+                raise _other_key(self._source)
+            return base64.b64decode(plain)
         derivation = HKDF(hashes.SHA256(), KEY_BYTES, salt=None, info=b"certferry history")
-        return derivation.derive(key)
+        return derivation.derive(self._key())
 
     def history_key_in_force(self, transaction: Transaction) -> bytes:
         """Return the same inside a write; read once, since it is one for ever. Raises as `seal`."""
@@ -106,19 +148,15 @@ class Sealing:
 
     def keep_history_key(self, transaction: Transaction, kept: bytes) -> None:
         """Store the key of the history's chain where this key takes another's place."""
-        sealed = self._encrypt(self._key(), encoded(kept).decode().strip(), _HISTORY)
+        sealed = Key(self._key()).seal(encoded(kept).decode().strip(), *_HISTORY)
         transaction.execute("UPDATE sealing SET history_key = ?", sealed)
 
-    def _key_in_force(self, transaction: Transaction) -> bytes:
-        for row in transaction.rows("SELECT sealed_check FROM sealing"):
-            key = self._key()
-            self._decrypt(key, row["sealed_check"], _CHECK)
-            return key
-        self._make_key()
-        key = self._key()
-        check = self._encrypt(key, "", _CHECK)
-        transaction.add("sealing", number=1, sealed_check=check)
-        return key
+    def _opened(self, sealed: str, bound_to: tuple[str, ...]) -> tuple[Key, str | None]:
+        key = Key(self._key())
+        plain = key.open(sealed, *bound_to)
+        if plain is None and isinstance(self._source, Path):
+            return _opened_by_new(self._source, sealed, bound_to) or (key, None)
+        return key, plain
 
     def _key(self) -> bytes:
         return key_of(self._source)
@@ -127,24 +165,40 @@ class Sealing:
         if isinstance(self._source, Path):
             make_key(self._source)
 
-    def _encrypt(self, key: bytes, plain: str, bound_to: tuple[str, ...]) -> str:
-        nonce = os.urandom(_NONCE_BYTES)
-        sealed = AESGCM(key).encrypt(nonce, plain.encode(), _associated(bound_to))
-        return base64.b64encode(nonce + sealed).decode("ascii")
 
-    def _decrypt(self, key: bytes, sealed: str, bound_to: tuple[str, ...]) -> str:
-        opened = self._opened(key, sealed, bound_to)
-        if opened is None:
-            raise _other_key(self._source)
-        return opened
+def change_key(transaction: Transaction, key: Key, at: str, host: str) -> None:
+    """Store that a state is sealed with another key from now on, and who changed it."""
+    check = key.seal("", *_CHECK)
+    transaction.update("sealing", {"number": 1}, sealed_check=check, changed_at=at, changed_on=host)
 
-    def _opened(self, key: bytes, sealed: str, bound_to: tuple[str, ...]) -> str | None:
-        try:
-            raw = base64.b64decode(sealed, validate=True)
-            nonce, rest = raw[:_NONCE_BYTES], raw[_NONCE_BYTES:]
-            return AESGCM(key).decrypt(nonce, rest, _associated(bound_to)).decode()
-        except (InvalidTag, ValueError):
-            return None
+
+def _opened_by_new(path: Path, sealed: str, bound_to: tuple[str, ...]) -> tuple[Key, str] | None:
+    """Open a text with the key of a change that was stopped when the state was sealed anew and its
+    file was not yet in its place; it is put there, where that is possible.
+    """
+    for new in new_key_files(path):
+        with suppress(StateError):
+            key = Key(read_key(new))
+            plain = key.open(sealed, *bound_to)
+            if plain is not None:
+                with suppress(StateError):
+                    put_key(new, path)
+                return key, plain
+    return None
+
+
+def _changed(reader: Reader, source: Path | Secret) -> StateError | None:
+    """Return the error for the key before the last change; `None` where there was no change."""
+    query = "SELECT changed_at, changed_on FROM sealing WHERE changed_at IS NOT NULL"
+    with suppress(StateError):  # before schema 18
+        for row in reader.rows(query):
+            hint = Text("write the new one as `key` of [state]; nothing was changed")
+            if isinstance(source, Path):
+                hint = Text("put the new one into {path}; nothing was changed", path=source)
+            said = Text("the key of the state was changed at {moment} on host {host}")
+            at = to_moment(row["changed_at"])
+            return StateError(said.filled(moment=at, host=row["changed_on"]), hint=hint)
+    return None
 
 
 def _other_key(source: Path | Secret) -> StateError:
@@ -210,6 +264,42 @@ def read_key(path: Path) -> bytes:
         except FileNotFoundError:
             raise _missing(path) from None
     return _decode(content, path)
+
+
+_NEW = ".new-"
+"""Stands between the name of a key file and the number of the key that is to take its place."""
+
+
+def add_new_key(path: Path, key: bytes) -> Path:
+    """Write the key that is to take the place of another beside its file, and return where; what an
+    earlier change has left there is removed. Raises `StateError`.
+
+    Its name follows from the key, so that no other change puts its own there.
+    """
+    file = path.resolve()
+    with translating_errors(path):
+        for left in new_key_files(path):
+            left.unlink()
+        new = file.with_name(file.name + _NEW + hashlib.sha256(key).hexdigest()[:8])
+        make_file(new, encoded(key))
+    return new
+
+
+def new_key_files(path: Path) -> tuple[Path, ...]:
+    """Return what a change of the key has left beside its file: it was stopped before the new file
+    was in the old one's place.
+    """
+    file = path.resolve()
+    return tuple(sorted(file.parent.glob(f"{glob.escape(file.name + _NEW)}*")))
+
+
+def put_key(new: Path, path: Path) -> None:
+    """Put a new key file in the place of the old one, unless another process has. Raises
+    `StateError`.
+    """
+    with translating_errors(path), suppress(FileNotFoundError):
+        new.replace(path.resolve())
+        sync_directory(path.resolve().parent)
 
 
 def way_out(path: Path) -> Text:

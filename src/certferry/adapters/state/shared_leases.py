@@ -17,7 +17,12 @@ from typing import Protocol
 from certferry.adapters.state.columns import Value, from_moment, to_moment
 from certferry.adapters.state.database import Database, Reader, Row, T, Transaction
 from certferry.adapters.state.fencing import must_be_in_force, taken_over
-from certferry.adapters.state.leases import BEGUN_RUNS, held_by_another, new_holder
+from certferry.adapters.state.leases import (
+    BEGUN_RUNS,
+    held_by_another,
+    must_be_free,
+    new_holder,
+)
 from certferry.adapters.state.sealing import Sealing
 from certferry.adapters.state.store import SqlState
 from certferry.core.observed.records import BegunRun
@@ -256,6 +261,10 @@ class SharedState(SqlState):
     def unended_runs(self) -> tuple[BegunRun, ...]:
         """See `LeaseStore.unended_runs`: a run is known to be gone when its lease has ended."""
         return BEGUN_RUNS.found(self._database, _UNENDED, self.host, _RUN)
+
+    def must_be_idle(self, transaction: Transaction) -> None:
+        """See `SqlState.must_be_idle`."""
+        must_be_free(transaction, f"holder IS NOT NULL AND until > {_NOW}")
 
     def reserve(self, account: str, name: str, interval: timedelta, count: int) -> timedelta:
         """See `StateStore.reserve`."""

@@ -6,7 +6,7 @@ import sqlite3
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from datetime import timedelta
 from functools import cache, partial
@@ -18,6 +18,7 @@ from certferry.adapters.state.columns import Value
 from certferry.adapters.state.failures import PRIMARY, takes_no_writes, translating_errors
 from certferry.adapters.state.leases import HostState, LeaseLocks
 from certferry.adapters.state.sealing import Sealing, make_directory, make_file
+from certferry.adapters.state.store import must_be_in_use
 from certferry.core.secret import Secret
 from certferry.errors import ConfigError, StateError, StateUnavailable
 from certferry.file_trust import must_be_trusted
@@ -80,6 +81,10 @@ class _SqliteTransaction(databases.Transaction):
         """See `Transaction.execute`."""
         self._connection.execute(query, values)
 
+    def execute_each(self, query: str, rows: Iterable[Sequence[Value]]) -> None:
+        """See `Transaction.execute_each`."""
+        self._connection.executemany(query, rows)
+
 
 def _statements(script: str) -> Iterator[str]:
     """Take a script apart: `executescript` would commit before it begins."""
@@ -91,6 +96,16 @@ def _statements(script: str) -> Iterator[str]:
             yield statement
             statement = ""
     yield statement
+
+
+def _stop(tables: Sequence[str], said: str) -> Iterator[str]:
+    quoted = said.replace("'", "''")
+    for table in tables:
+        for change in ("INSERT", "UPDATE", "DELETE"):
+            yield (
+                f"CREATE TRIGGER {table}_stays_at_{change} BEFORE {change} ON {table}"
+                f" BEGIN SELECT RAISE(ABORT, '{quoted}'); END"
+            )
 
 
 class SqliteDatabase:
@@ -105,6 +120,12 @@ class SqliteDatabase:
         _statements,
         "SELECT entries, link, (SELECT COALESCE(MAX(number), 0) + 1 FROM history) AS number"
         " FROM (SELECT ? AS name) LEFT JOIN history_head ON lineage = name",
+        "SELECT one.name AS table_name, own.name, own.pk AS place, own.type = 'BOOLEAN' AS is_flag,"
+        " NULL AS renumber FROM sqlite_schema AS one JOIN pragma_table_info(one.name) AS own"
+        " WHERE one.type = 'table' ORDER BY table_name, own.cid",
+        lambda _: iter(()),  # there is one writer at a time
+        _stop,
+        lambda tables: (f"DROP TABLE {table}" for table in tables),
     )
 
     def __init__(
@@ -250,7 +271,7 @@ def connect(url: str, key: Path | Secret, host: str, *, reads_only: bool) -> Sta
     if not is_made:
         return _state(InMemory(path, empty(host)), sealing)
     try:
-        return _state(_opened(path, databases.Upgrade(host, sealing.proof_of)), sealing)
+        return _in_use(_opened(path, databases.Upgrade(host, sealing.proof_of)), sealing)
     except StateUnavailable as problem:
         if not (reads_only and takes_no_writes(path) and _is_at_rest(path)):
             raise
@@ -259,7 +280,17 @@ def connect(url: str, key: Path | Secret, host: str, *, reads_only: bool) -> Sta
         if not databases.is_migrated(as_it_is):
             raise
         # Just then an operator wants to look.
-        return _state(as_it_is, sealing, problem)
+        return _in_use(as_it_is, sealing, problem)
+
+
+def open_whole(url: str, key: Path | Secret, host: str) -> HostState:
+    """See `connect.open_whole`."""
+    path = Path(url.removeprefix(_SCHEME))
+    with translating_errors(path):
+        if not _is_made(path):
+            raise _not_made(path)
+    sealing = Sealing(key)
+    return _state(_opened(path, databases.Upgrade(host, sealing.proof_of)), sealing)
 
 
 def prepare(url: str, key: Path | Secret, host: str, *, init: bool) -> bool:
@@ -268,19 +299,24 @@ def prepare(url: str, key: Path | Secret, host: str, *, init: bool) -> bool:
     with translating_errors(path):
         is_made = _is_made(path) and bool(path.stat().st_size)
     if not (is_made or init):
-        raise ConfigError(
-            Text("there is no state at {path}", path=path),
-            hint=Text("the first `certferry sync` makes it, and so does `certferry state init`"),
-        )
+        raise _not_made(path)
     is_whole, sealing = False, Sealing(key)
     if is_made:
         with closing(SqliteDatabase(path)) as database:
             is_whole = databases.is_migrated(database)
     with closing(_opened(path, databases.Upgrade(host, sealing.proof_of))) as database:
+        must_be_in_use(database)
         if init:
             is_whole &= bool(database.rows("SELECT 1 FROM sealing"))
             database.run(sealing.begin)
     return not is_whole
+
+
+def _not_made(path: Path) -> ConfigError:
+    return ConfigError(
+        Text("there is no state at {path}", path=path),
+        hint=Text("the first `certferry sync` makes it, and so does `certferry state init`"),
+    )
 
 
 def in_memory() -> StateStore:
@@ -289,9 +325,20 @@ def in_memory() -> StateStore:
     return _state(InMemory(nowhere, empty("localhost")), Sealing(nowhere.with_name("secret.key")))
 
 
+def _in_use(
+    database: SqliteDatabase, sealing: Sealing, problem: StateError | None = None
+) -> HostState:
+    try:
+        must_be_in_use(database)
+    except BaseException:
+        database.close()
+        raise
+    return _state(database, sealing, problem)
+
+
 def _state(
     database: SqliteDatabase, sealing: Sealing, problem: StateError | None = None
-) -> StateStore:
+) -> HostState:
     # Whichever way leads to a database, its leases are the same.
     path = database.place.resolve()
     locks = LeaseLocks(path.with_name(path.name + _LEASES))

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from functools import partial
 
-from certferry.adapters.state.database import Database
+from certferry.adapters.state.columns import to_moment
+from certferry.adapters.state.database import Database, Reader, Transaction
 from certferry.adapters.state.declarations import DeclarationTables
 from certferry.adapters.state.hosts import HostTables, this_machine
 from certferry.adapters.state.notices import NoticeTables
@@ -14,7 +15,8 @@ from certferry.adapters.state.orders import OrderTables
 from certferry.adapters.state.places import PlaceTables
 from certferry.adapters.state.sealing import Sealing
 from certferry.adapters.state.versions import VersionTables
-from certferry.errors import StateError, StateUnavailable
+from certferry.errors import ConfigError, StateError, StateUnavailable
+from certferry.text import Text
 
 
 class SqlState(
@@ -24,6 +26,8 @@ class SqlState(
     from database to database. `host` is in the keys of what belongs to this host, `machine` tells
     it from another of that name. With a `problem` the state can be read, and no run can use it.
     """
+
+    is_shared: bool
 
     def __init__(
         self,
@@ -39,6 +43,11 @@ class SqlState(
         self._problem = problem
         self._machine = machine or this_machine()
 
+    @property
+    def whole(self) -> tuple[Database, Sealing]:
+        """Return what all of it is in, and what opens it."""
+        return self._database, self._sealing
+
     def reserve(self, account: str, name: str, interval: timedelta, count: int) -> timedelta | None:
         """See `StateStore.reserve`: one host has this state."""
         del account, name, interval, count
@@ -49,6 +58,10 @@ class SqlState(
         if self._problem is not None:
             raise self._problem
         self._sealing.must_open(self._database)
+
+    def must_be_idle(self, transaction: Transaction) -> None:
+        """Raise `LeaseHeld` while a run is in progress, or holds a lease."""
+        raise NotImplementedError
 
     def is_sealed(self) -> bool:
         """See `StateStore.is_sealed`."""
@@ -79,3 +92,28 @@ class SqlState(
     def close(self) -> None:
         """See `StateStore.close`."""
         self._database.close()
+
+
+def destination_of(reader: Reader) -> tuple[str, str] | None:
+    """Return where a state has been moved and when, `None` where it is in use. Where a move into it
+    did not end, that is ''.
+    """
+    for row in reader.rows("SELECT destination, at FROM moved"):
+        return row["destination"], row["at"]
+    return None
+
+
+def must_be_in_use(database: Database) -> None:
+    """Raise `ConfigError` for a state that was moved, or that a move has not finished."""
+    destination, at = destination_of(database) or (None, "")
+    if destination == "":
+        raise ConfigError(
+            Text("a move of the state to {place} did not end", place=database.place),
+            hint=Text("run the same `certferry state move` again, where the state was before"),
+        )
+    if destination:
+        said = Text("the state in {place} was moved to {destination} at {moment}")
+        raise ConfigError(
+            said.filled(place=database.place, destination=destination, moment=to_moment(at)),
+            hint=Text("name the new one in `url` of [state], with its `key`"),
+        )

@@ -50,11 +50,13 @@ CREATE TABLE history_head (
     link TEXT NOT NULL
 );
 
--- The key of the chains, sealed, where the state's own was replaced.
+-- The key of the chains, sealed, where the state's own was replaced; when that was last, and on which host.
 
 ALTER TABLE sealing ADD COLUMN history_key TEXT;
+ALTER TABLE sealing ADD COLUMN changed_at TEXT;
+ALTER TABLE sealing ADD COLUMN changed_on TEXT;
 
--- Where the state went, if it was moved. There is no row, or one.
+-- Where the state went, if it was moved; '' where it is arriving from another one. There is no row, or one.
 
 CREATE TABLE moved (
     destination TEXT NOT NULL,

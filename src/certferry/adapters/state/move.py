@@ -1,0 +1,450 @@
+"""The whole of a state: carried to another state, or sealed anew with another key."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from certferry.adapters.state import connect as states
+from certferry.adapters.state.columns import from_moment
+from certferry.adapters.state.database import Dialect, Reader, Row, T, Transaction
+from certferry.adapters.state.failures import damaged
+from certferry.adapters.state.sealing import Key, Sealing, add_new_key, change_key, key_of, put_key
+from certferry.adapters.state.store import SqlState, destination_of, must_be_in_use
+from certferry.core.secret import Secret
+from certferry.errors import ConfigError, StateError, StateTooNew
+from certferry.text import Text
+
+_PAGE = 500
+"""Rows that are read and written at once: a statement of them takes a fraction of a second."""
+
+_NOT_CARRIED = frozenset({"certferry_migration", "certferry_schema", "moved", "sealing"})
+"""Tables of which each state has its own rows."""
+
+_NOT_OF_LEASES = ("holder", "since", "until")
+"""Columns of a lease that end with its holder; its token goes on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """A column that is sealed, and what its text is bound to: a kind, and columns of its row. The
+    text of a proof is empty, and a row whose proof does not open is another program's.
+    """
+
+    table: str
+    column: str
+    kind: str
+    bound_to: tuple[str, ...]
+
+    def of_row(self, row: Row) -> tuple[str, ...]:
+        """Return what the text of a row is bound to."""
+        return (self.kind, *(row[name] for name in self.bound_to))
+
+
+SEALED = (
+    Sealed("version_pem", "sealed_privkey_pem", "version", ("lineage", "fingerprint")),
+    Sealed("acme_account", "sealed_key_pem", "account", ("directory",)),
+    Sealed("acme_account", "sealed_next_key_pem", "next account key", ("directory",)),
+    Sealed("acme_order", "sealed_key_pem", "order", ("lineage", "url")),
+    Sealed("challenge_record", "proof", "challenge", ("lineage", "name", "value")),
+    Sealed("upload", "proof", "upload", ("target", "remote_id", "lineage", "fingerprint")),
+)
+_PROOF = "proof"
+_FINGERPRINT = (
+    ", (SELECT fingerprint FROM version WHERE version.lineage = version_pem.lineage"
+    " AND version.number = version_pem.number) AS fingerprint"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a state is, and the key that opens it."""
+
+    url: str | Path
+    key: Path | Secret
+    password: Secret | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """What a move has carried: from where, to where, how many rows of each table, and the hosts."""
+
+    origin: Path | str
+    destination: Path | str
+    rows: Mapping[str, int]
+    hosts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """A table: its columns by name, those of its key in order, which hold true or false, and the
+    statements after which the database numbers the next row.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    key: tuple[str, ...]
+    flags: frozenset[str]
+    renumber: tuple[str, ...]
+
+    @property
+    def sealed(self) -> tuple[Sealed, ...]:
+        """Return its columns that are sealed."""
+        return tuple(one for one in SEALED if one.table == self.name)
+
+    def pages(self, reader: Reader) -> Iterator[Sequence[Row]]:
+        """Read its rows in the order of the key. What has none is small, and read at once."""
+        shown = ", ".join(self.columns) + _FINGERPRINT * (self.name == "version_pem")
+        order = ", ".join(self.key or self.columns)
+        places = ", ".join("?" * len(self.key))
+        limit = f"LIMIT {_PAGE}" if self.key else ""
+        condition, after = "", ()
+        while True:
+            query = f"SELECT {shown} FROM {self.name} {condition} ORDER BY {order} {limit}"  # noqa: S608 - names of the schema
+            rows = reader.rows(query, *after)
+            yield rows
+            if not self.key or len(rows) < _PAGE:
+                return
+            condition = f"WHERE ({order}) > ({places})"
+            after = tuple(rows[-1][name] for name in self.key)
+
+
+def _tables(reader: Reader, dialect: Dialect) -> tuple[_Table, ...]:
+    """Read what tables there are, by name: what refers to another comes after it."""
+    ours = {row["name"] for row in reader.rows(dialect.tables)}
+    found: dict[str, list[Row]] = {}
+    for row in reader.rows(dialect.columns):
+        if row["table_name"] in ours:
+            found.setdefault(row["table_name"], []).append(row)
+    return tuple(_table(name, found[name]) for name in sorted(found))
+
+
+def _carried(tables: Sequence[_Table]) -> list[_Table]:
+    return [table for table in tables if table.name not in _NOT_CARRIED]
+
+
+def _table(name: str, columns: Sequence[Row]) -> _Table:
+    return _Table(
+        name,
+        tuple(sorted(row["name"] for row in columns)),
+        tuple(row["name"] for row in sorted(columns, key=_place) if row["place"]),
+        frozenset(row["name"] for row in columns if row["is_flag"]),
+        tuple(row["renumber"] for row in columns if row["renumber"]),
+    )
+
+
+def _place(column: Row) -> int:
+    place: int = column["place"]
+    return place
+
+
+def _plain(table: _Table, row: Row, key: Key | None, place: Path | str) -> dict[str, Any]:
+    """Read a row with what is sealed in it opened: a list of one text. A proof that does not open
+    stays as it is, for it does not open anywhere else either. Raises `StateError`.
+    """
+    plain = {name: row[name] for name in table.columns}
+    plain |= {name: bool(plain[name]) for name in table.flags if plain[name] is not None}
+    if table.name == "lease":
+        plain |= dict.fromkeys(_NOT_OF_LEASES)
+    for one in table.sealed:
+        if row[one.column] is None or key is None:
+            continue
+        text = key.open(row[one.column], *one.of_row(row))
+        if text is not None:
+            plain[one.column] = [text]
+        elif one.column != _PROOF:
+            said = Text("{table}.{column} does not open", table=table.name, column=one.column)
+            raise damaged(place, said)
+    return plain
+
+
+def _sealed(table: _Table, row: Row, plain: Mapping[str, Any], key: Key) -> dict[str, Any]:
+    """Return what a row is to hold where this key is in force."""
+    opened = [one for one in table.sealed if isinstance(plain[one.column], list)]
+    anew = {one.column: key.seal(plain[one.column][0], *one.of_row(row)) for one in opened}
+    return {**plain, **anew}
+
+
+class _Tally:
+    """How many rows there are in each table, and a digest of what they say."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, int] = {}
+        self._digests: dict[str, Any] = {}
+
+    def add(self, table: str, plain: Mapping[str, Any]) -> None:
+        """Count a row."""
+        self.rows[table] = self.rows.get(table, 0) + 1
+        digest = self._digests.setdefault(table, hashlib.sha256())
+        digest.update(json.dumps(plain, sort_keys=True).encode() + b"\n")
+
+    def difference(self, other: _Tally) -> str | None:
+        """Return the first table in which there are other rows."""
+        for table in sorted(self.rows | other.rows):
+            mine, its = self._digests.get(table), other._digests.get(table)
+            if mine is None or its is None or mine.digest() != its.digest():
+                return table
+        return None
+
+
+def _tally(reader: Reader, state: SqlState) -> _Tally:
+    """Read all of a state, as `_copy` has. Raises `StateError` for what does not open."""
+    database, sealing = state.whole
+    key, tally = sealing.must_open(reader), _Tally()
+    for table in _carried(_tables(reader, database.dialect)):
+        for page in table.pages(reader):
+            for row in page:
+                tally.add(table.name, _plain(table, row, key, database.place))
+    return tally
+
+
+def _alone(state: SqlState, function: Callable[[Transaction, tuple[_Table, ...]], T]) -> T:
+    """Return what a function returns that has the state to itself, with its tables: nothing else
+    is written until its transaction ends, and no run begins. Raises `LeaseHeld` while one is in
+    progress.
+    """
+    database, _ = state.whole
+
+    def carry_out(transaction: Transaction) -> T:
+        tables = _tables(transaction, database.dialect)
+        for statement in database.dialect.alone([table.name for table in tables]):
+            transaction.execute(statement)
+        state.must_be_idle(transaction)
+        return function(transaction, tables)
+
+    return database.change_schema(carry_out)
+
+
+# --- Carried to another state
+
+
+def move(origin: Address, destination: Address, host: str, now: datetime) -> Moved:
+    """Carry everything to a destination that is empty or not there, and mark the origin, so that no
+    run goes on with it. `host` is what a new state's host is called until those of the origin are
+    there.
+
+    What has arrived is marked as well until the origin is, so that no run begins with it. A move
+    that was stopped starts over, or ends where only that mark is left. Raises `LeaseHeld` while a
+    run is in progress, `ConfigError` and `StateError`.
+    """
+    with closing(_opened(origin, host)) as here:
+        database, _ = here.whole
+        gone = destination_of(database)
+        if gone is None:
+            rows = _alone(
+                here, lambda one, tables: _carry(one, tables, here, destination, host, now)
+            )
+            return _arrived(here, destination, host, rows)
+        if not _is_arriving(destination, host, gone[0]):
+            must_be_in_use(database)
+        return _arrived(here, destination, host)
+
+
+def _opened(address: Address, host: str) -> SqlState:
+    return states.open_whole(address.url, address.key, host=host, password=address.password)
+
+
+def _is_arriving(destination: Address, host: str, name: str) -> bool:
+    """Return whether a destination is the one that an origin went to, and nothing but its mark is
+    missing.
+    """
+    with _closing_any(destination, host) as there:
+        return there is not None and _name(there) == name and _is_marked(there)
+
+
+@contextmanager
+def _closing_any(address: Address, host: str) -> Iterator[SqlState | None]:
+    """Open a state for a `with` block; `None` where there is none that can be opened."""
+    try:
+        state = _opened(address, host)
+    except ConfigError:
+        yield None
+        return
+    with closing(state):
+        yield state
+
+
+def _is_marked(state: SqlState) -> bool:
+    """Return whether a move into it did not end."""
+    database, _ = state.whole
+    return (destination_of(database) or ("elsewhere",))[0] == ""
+
+
+def _arrived(
+    here: SqlState, destination: Address, host: str, rows: Mapping[str, int] | None = None
+) -> Moved:
+    """Take the mark from a destination: it is in use from now on."""
+    with closing(_opened(destination, host)) as there:
+        database, _ = there.whole
+        found = rows or database.read(lambda reader: _tally(reader, there)).rows
+        database.run(lambda one: one.remove("moved", destination=""))
+        hosts = database.rows("SELECT name FROM host ORDER BY name")
+        return Moved(_name(here), _name(there), found, tuple(row["name"] for row in hosts))
+
+
+def _name(state: SqlState) -> str:
+    """Return how a mark names a state: no password is in it."""
+    database, _ = state.whole
+    place = database.place
+    return str(place.resolve() if isinstance(place, Path) else place)
+
+
+def _carry(
+    transaction: Transaction,
+    tables: Sequence[_Table],
+    here: SqlState,
+    destination: Address,
+    host: str,
+    now: datetime,
+) -> Mapping[str, int]:
+    """Copy everything, read it back, and mark the origin; return how many rows there are."""
+    _make_room(destination, here, host)
+    with closing(_opened(destination, host)) as there:
+        other, _ = there.whole
+        sent = other.change_schema(
+            lambda one: _copy(transaction, tables, here, one, there, from_moment(now))
+        )
+        wrong = sent.difference(other.read(lambda reader: _tally(reader, there)))
+        if wrong is not None:
+            said = Text("{place} does not hold what was sent: {table}")
+            raise StateError(
+                said.filled(place=other.place, table=wrong),
+                hint=Text("nothing was changed here; see what else writes there, and run it again"),
+            )
+        name = _name(there)
+    transaction.add("moved", destination=name, at=from_moment(now))
+    database, _ = here.whole
+    stopped = [table.name for table in tables if table.name != "moved"]
+    for statement in database.dialect.stop(stopped, f"the state was moved to {name}"):
+        transaction.execute(statement)
+    return sent.rows
+
+
+def _make_room(destination: Address, here: SqlState, host: str) -> None:
+    """Make an empty state at a destination, in the place of what a move that was stopped has left
+    there. Raises `ConfigError` where there is another one.
+    """
+    with _closing_any(destination, host) as there:
+        if there is not None:
+            database, _ = there.whole
+            if _name(here) == _name(there):
+                raise ConfigError(Text("{place} is where the state is", place=database.place))
+            if _is_marked(there):
+                tables = _tables(database, database.dialect)
+                dropped = database.dialect.drop([table.name for table in reversed(tables)])
+                database.change_schema(lambda one: [*map(one.execute, [*dropped])])
+    states.prepare(
+        destination.url, destination.key, host=host, init=True, password=destination.password
+    )
+    with closing(_opened(destination, host)) as there:
+        database, _ = there.whole
+        for table in _carried(_tables(database, database.dialect)):
+            if table.name != "host" and database.rows(f"SELECT 1 FROM {table.name} LIMIT 1"):  # noqa: S608 - a name of the schema
+                raise ConfigError(
+                    Text("{place} holds a state already", place=database.place),
+                    hint=Text("name an empty database, or a file that is not there"),
+                )
+
+
+def _copy(
+    reader: Reader,
+    tables: Sequence[_Table],
+    here: SqlState,
+    transaction: Transaction,
+    there: SqlState,
+    at: str,
+) -> _Tally:
+    """Copy everything from a reader of one state to a transaction of the other; its keys are sealed
+    with the other's.
+    """
+    (database, sealing), (other, its) = here.whole, there.whole
+    ours, theirs = _carried(tables), _carried(_tables(transaction, other.dialect))
+    if [(one.name, one.columns) for one in ours] != [(one.name, one.columns) for one in theirs]:
+        raise StateTooNew(
+            Text("{path} was written by a newer certferry", path=database.place),
+            hint=Text("install the newest certferry; nothing was changed"),
+        )
+    opened_by, key, tally = sealing.must_open(reader), its.begin(transaction), _Tally()
+    if opened_by is not None:
+        its.keep_history_key(transaction, sealing.history_key(reader))
+    transaction.add("moved", destination="", at=at)
+    transaction.execute("DELETE FROM host")
+    for table in ours:
+        places = ", ".join("?" * len(table.columns))
+        query = f"INSERT INTO {table.name} ({', '.join(table.columns)}) VALUES ({places})"  # noqa: S608 - names of the schema
+        for page in table.pages(reader):
+            rows = []
+            for row in page:
+                plain = _plain(table, row, opened_by, database.place)
+                tally.add(table.name, plain)
+                sealed = _sealed(table, row, plain, key)
+                rows.append([sealed[column] for column in table.columns])
+            transaction.execute_each(query, rows)
+    for table in theirs:
+        for statement in table.renumber:
+            transaction.rows(statement)
+    if not there.is_shared and tally.rows["host"] != 1:
+        raise ConfigError(
+            Text("{place} has {count} hosts", place=database.place, count=tally.rows["host"]),
+            hint=Text("a file has one; forget the others: certferry hosts remove NAME"),
+        )
+    return tally
+
+
+# --- Sealed anew with another key
+
+
+def rotate(address: Address, new: Secret, host: str, now: datetime) -> int:
+    """Seal everything in a state with a new key, in one transaction; return how many texts there
+    were. A key file gets the new one: it is written beside before, and put in its place afterwards
+    (or by the next run: see `Sealing`). Raises `LeaseHeld` while a run is in progress, and
+    `StateError`.
+    """
+    with closing(_opened(address, host)) as state:
+        database, sealing = state.whole
+        must_be_in_use(database)
+        raw = key_of(new)
+
+        def seal_anew(
+            transaction: Transaction, tables: Sequence[_Table]
+        ) -> tuple[int, Path | None]:
+            opened_by = sealing.must_open(transaction)
+            if opened_by is not None:
+                Sealing(new).keep_history_key(transaction, sealing.history_key(transaction))
+            beside = add_new_key(address.key, raw) if isinstance(address.key, Path) else None
+            count = sum(
+                _seal_anew(transaction, table, opened_by, Key(raw), database.place)
+                for table in tables
+                if table.sealed
+            )
+            change_key(transaction, Key(raw), from_moment(now), host)
+            return count, beside
+
+        count, beside = _alone(state, seal_anew)
+        if beside is not None and isinstance(address.key, Path):
+            put_key(beside, address.key)
+        return count
+
+
+def _seal_anew(
+    transaction: Transaction, table: _Table, opened_by: Key | None, key: Key, place: Path | str
+) -> int:
+    count, columns = 0, [one.column for one in table.sealed]
+    changes = ", ".join(f"{column} = ?" for column in columns)
+    these = " AND ".join(f"{column} = ?" for column in table.key)
+    query = f"UPDATE {table.name} SET {changes} WHERE {these}"  # noqa: S608 - names of the schema
+    for page in table.pages(transaction):
+        rows = []
+        for row in page:
+            plain = _plain(table, row, opened_by, place)
+            sealed = _sealed(table, row, plain, key)
+            rows.append([sealed[column] for column in (*columns, *table.key)])
+            count += sum(isinstance(plain[column], list) for column in columns)
+        transaction.execute_each(query, rows)
+    return count
