@@ -101,10 +101,10 @@ class Member:
         assert self._process.stdout is not None
         self._answers.register(self._process.stdout, selectors.EVENT_READ)
 
-    def begin(self, config: Path) -> int:
+    def begin(self, how: str, config: Path) -> int:
         """Begin a run; return its process's number."""
         assert self._process.stdin is not None
-        self._process.stdin.write(f"{config}\n".encode())
+        self._process.stdin.write(f"{how} {config}\n".encode())
         return self._answer()
 
     def has_ended(self, within: float) -> bool:
@@ -226,7 +226,8 @@ class Fleet:
         with self._guard:
             how, moment = self._moments.choice(HARMS), self._moments.uniform(*LIFE)
             later = self._moments.uniform(*LIFE)
-        process = member.begin(self.config)
+            schedule = self._moments.choice((fleet_host.SCHEDULED, fleet_host.BY_HAND))
+        process = member.begin(schedule, self.config)
         if member.has_ended(moment):
             member.code()  # nothing was left to do: it has not been harmed
             return
@@ -259,7 +260,7 @@ class Fleet:
         """
         for number, member in enumerate(self._moments.sample(self.members, 2)):
             before = self.writes
-            member.begin(self.config)
+            member.begin(fleet_host.BY_HAND, self.config)
             assert member.has_ended(LONGEST_QUIET), (self.seed, self.said(member))
             assert 0 == member.code(), (self.seed, self.said(member))
             assert not number or before == self.writes, self.seed

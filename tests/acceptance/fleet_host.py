@@ -2,8 +2,9 @@
 a process of its own that another process may kill, freeze or cut off at any moment.
 
 Usage: python -m tests.acceptance.fleet_host URL HOST LEASE_SECONDS LOG
-For each line that it reads, the path of a configuration, it begins a run and prints its process's
-number, and how it ended when it has. What a run does is in LOG before it is done.
+For each line that it reads, how it is to run (`scheduled` or `by-hand`) and the path of a
+configuration, it begins a run, prints its process's number, and how it ended when it has. What a
+run does is in LOG before it is done.
 """
 
 from __future__ import annotations
@@ -37,6 +38,11 @@ from certferry_sandbox.testing.interruptions import Altered
 
 AT_ONCE = 5
 """Orders of one host: Pebble takes twenty (`certferry_sandbox.pebble`) of four hosts."""
+
+SCHEDULED, BY_HAND = "scheduled", "by-hand"
+"""A run by schedule leaves what another host works on, and pauses after failures; one by hand waits
+for the other host, and tries again.
+"""
 
 KEY = "FLEET_KEY"
 """The variable with the key of the state."""
@@ -121,7 +127,7 @@ class FleetHost:
         with closing(state):
             yield state
 
-    def run(self, config: Path, environ: Mapping[str, str]) -> SyncReport:
+    def run(self, how: str, config: Path, environ: Mapping[str, str]) -> SyncReport:
         """Make one run to its end, as `certferry sync` does."""
         settings = load(config, environ, ADAPTERS)
         with self.state() as state, FleetWorkspace(settings, shared=state) as workspace:
@@ -129,7 +135,7 @@ class FleetHost:
 
             def sync() -> SyncReport:
                 engine = Reconciler(workspace.connect(run))
-                return engine.sync(workspace.certificates, WaitLimit(), scheduled=True)
+                return engine.sync(workspace.certificates, WaitLimit(), scheduled=how == SCHEDULED)
 
             return workspace.notifications(run).notify_of(sync, is_whole=True)
 
@@ -156,7 +162,8 @@ def main() -> None:
         if not number:
             code = 2
             try:
-                code = 0 if is_well(host.run(Path(line.strip()), os.environ), diary) else 1
+                how, _, config = line.strip().partition(" ")
+                code = 0 if is_well(host.run(how, Path(config), os.environ), diary) else 1
             except BaseException as problem:  # noqa: BLE001 - the test reads it
                 diary.note("died", repr(problem))
             finally:

@@ -59,8 +59,8 @@ def test_hosts_in_a_table() -> None:
         web-3             1.1.0    2026-11-26 12:00 UTC  —                     0             —            —
         laptop            —        —                     —                     0             —            —
 
-        web-2: its clock was 1 day ahead of the database's at 2026-11-29 11:00 UTC
-          hint: set its clock: `timedatectl set-ntp true`
+        web-2: the clock of web-2 says 2026-11-30 11:00 UTC, and that of the database 2026-11-29 11:00 UTC
+          hint: set its clock (`timedatectl set-ntp true`): what is stored goes by the database's, but signatures of requests and TLS go by the machine's own
         web-3: it has not run since 2026-11-26 12:00 UTC
           hint: see by `certferry schedule show` there whether the system starts it; if the host is gone: `certferry hosts remove web-3`
         """  # noqa: E501 - a table, as wide as it is

@@ -176,6 +176,12 @@ def test_receivers_have_no_domains(tmp_path: Path) -> None:
         load(path, {"HOME": "/nowhere"})
 
 
+def test_hosts_of_a_deployment_to_an_account(tmp_path: Path) -> None:
+    """Whichever host is at work carries it out."""
+    said = problem(tmp_path, 'hosts = ["web-1"]')
+    assert 'hosts: only for "files" and "command": whichever host is at work deploys to' in said
+
+
 def test_domain_that_two_deployments_of_one_certificate_name(tmp_path: Path) -> None:
     """Which of them is to serve it, and how, must be said once."""
     said = problem(
@@ -279,9 +285,36 @@ def test_several_receivers(loaded: Load) -> None:
     assert [("/a",), ("/b",), ("one",), ("two",)] == [one.domains for one in found]
 
 
+def test_receivers_of_hosts(loaded: Load) -> None:
+    """A host has those that name it, and those that name none; two may have the same directory. A
+    mistake is reported on every host, at its line.
+    """
+    bodies = (
+        'to = "files"\ndirectory = "/a"\nreload = "one"\nhosts = ["web-1"]',
+        'to = "files"\ndirectory = "/a"\nreload = "two"\nhosts = ["web-2", "web-3"]',
+        'to = "command"\ncommand = "push"\nhosts = ["web-1", "web-2"]',
+        'to = "files"\ndirectory = "/all"',
+    )
+    tables = "".join(f"[[certificates.deploy]]\n{body}\n" for body in bodies)
+    expected = {"web-1": [0, 2, 3], "web-2": [1, 2, 3], "web-3": [1, 3], "web-4": [3]}
+    for host, numbers in expected.items():
+        settings = loaded(f'{HEAD}{tables}[state]\nhost = "{host}"\n')
+        [found] = settings.certificates
+        places = [settings.places["a.example.com"].below("deploy", number) for number in numbers]
+        assert places == [*settings.deployed["a.example.com"]]
+        assert len(numbers) == len(found.deployments)
+        assert {"web-1", "web-2", "web-3"} == settings.hosts
+    wrong = tables.replace('"web-3"]', '"web-3"]\nmode = 1')
+    with pytest.raises(ConfigError, match=r"certferry\.toml:15: .* mode: must be a string"):
+        loaded(f'{HEAD}{wrong}[state]\nhost = "web-4"\n')
+
+
 @pytest.mark.parametrize(
     ("body", "said"),
     [
+        ("to = 'files'\ndirectory = '/a'\nhosts = []", "hosts: is an empty list"),
+        ("to = 'files'\ndirectory = '/a'\nhosts = 'web-1'", "hosts: must be a list"),
+        ("to = 'files'\ndirectory = '/a'\nhosts = ['']", "hosts: is empty"),
         ("to = 'files'", "directory: missing: where the four PEM files are to lie"),
         ("to = 'file'\ndirectory = '/a'", "to: there is no account file; "),
         ("to = 'files'\ndirectory = ''", "directory: is empty"),

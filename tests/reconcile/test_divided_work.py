@@ -68,7 +68,7 @@ def opened(
     """Open the state as one of its hosts sees it."""
     state = SharedState(PostgresqlDatabase(url), Sealing(key), host, length)
     with closing(state):
-        state.end_run(state.begin_run(now()))  # seen: it has a share of the work
+        state.end_run(state.begin_run(state.now()))  # from now on the other knows of it
         yield state
 
 

@@ -12,7 +12,7 @@ import itertools
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from heapq import heappop, heappush
@@ -21,12 +21,13 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from certferry.adapters.state.connect import connect
-from certferry.adapters.state.shared_leases import LENGTH
+from certferry.adapters.state.postgresql import PostgresqlDatabase
+from certferry.adapters.state.sealing import Sealing
+from certferry.adapters.state.shared_leases import LENGTH, SharedState
 from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.certificates.lineage import label_of
 from certferry.core.planning.rollouts import Claims
-from certferry.ports.state import StateStore
+from certferry.ports.state import StateStore, must_still_hold
 from certferry.reconcile.reconciler import LineageReconciler
 from certferry.reconcile.run import Ports, history_keeper
 from certferry_sandbox.testing.interruptions import Altered, Killed, Life, Port
@@ -49,7 +50,7 @@ class Engine:
         self.host = host
         self.state = state
         self.due: datetime | None = None
-        self.calls_of_state = 0
+        self.calls = 0
         self.is_over = self.is_killed = False
         self._problem: BaseException | None = None
         self._may_go, self._has_stopped = threading.Semaphore(0), threading.Semaphore(0)
@@ -100,15 +101,19 @@ class Engine:
 
 @dataclass(frozen=True, slots=True)
 class Calls:
-    """The fate of the calls to one port of a run: each is a step of it."""
+    """The fate of the calls to one port of a run: each is a step of it. What is sent to anybody but
+    the state asks last whether the lease still holds, as every adapter does.
+    """
 
     engine: Engine
-    of_state: bool = False
+    is_guarded: bool = True
 
     def before(self) -> None:
         """See `Fate.before`."""
         self.engine.stop()
-        self.engine.calls_of_state += self.of_state
+        self.engine.calls += 1
+        if self.is_guarded:
+            must_still_hold()
 
     def after(self) -> None:
         """See `Fate.after`."""
@@ -134,8 +139,14 @@ class SharedWorld(ModelWorld):
         self._expiries: list[tuple[datetime, str]] = []
 
     def open_state(self, host: str) -> StateStore:
-        """Open the state as a host does."""
-        return self.opened.enter_context(closing(connect(self._url, KEY, host=host)))
+        """Open the state as a host does, whose time is the scheduler's."""
+        database, sealing = PostgresqlDatabase(self._url), Sealing(KEY)
+        state = SharedState(database, sealing, host, LENGTH, self.seconds)
+        return self.opened.enter_context(closing(state))
+
+    def seconds(self) -> float:
+        """Return the seconds of the scheduler's clock."""
+        return self.clock.timestamp()
 
     def ports(self, process: str, life: Life | None = None) -> Ports:
         """Connect the ports of a run that nothing disturbs."""
@@ -144,12 +155,13 @@ class SharedWorld(ModelWorld):
     def begin(self, host: str) -> Engine:
         """Begin a run on a host."""
         engine = Engine(host, self.open_state(host))
-        state: Any = Port(engine.state, Calls(engine, of_state=True))
+        state: Any = Port(engine.state, Calls(engine, is_guarded=False))
         cdn: Any = Port(Altered(self.cdn, upload=partial(self._upload, engine)), Calls(engine))
         dns: Any = Port(self.dns, Calls(engine))
 
         def work(engine: Engine) -> None:
-            ports = self._connected(host, state, cdn, dns)
+            issuer = self.issuer.seen_by(state, Calls(engine))
+            ports = replace(self._connected(host, state, cdn, dns), issuer=issuer)
             runs = [LineageReconciler(desired, ports) for desired in self.declared]
             due = [(self.clock, number) for number in range(len(runs))]
             while due:
@@ -170,7 +182,7 @@ class SharedWorld(ModelWorld):
         label = label_of(lineage, bundle.certificate.fingerprint)
         if label in self.cdn.remote_labels:
             return self.cdn.upload(lineage, bundle)  # finds it
-        engine.stop()
+        Calls(engine).before()
         self.cdn.uploads += 1
         return self.cdn.put(label, bundle)
 
@@ -224,7 +236,7 @@ class SharedWorld(ModelWorld):
         raise AssertionError("it waits for ever")
 
     def _strike(self, engine: Engine, engines: list[Engine], events: list[Event]) -> None:
-        if engine.is_over or not events or engine.calls_of_state < events[0].calls:
+        if engine.is_over or not events or engine.calls < events[0].calls:
             return
         event = events.pop(0)
         self.lapse(engine)
@@ -257,8 +269,8 @@ class SharedWorld(ModelWorld):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What befalls a host's run after so many of its calls to the state: it is killed, and begun
-    anew, or it stands still for twice the length of its leases.
+    """What befalls a host's run after so many of its calls: it is killed, and begun anew, or it
+    stands still for twice the length of its leases.
     """
 
     host: str
@@ -279,7 +291,7 @@ def shared_world(server: Postgresql) -> Iterator[SharedWorld]:
 
 
 events = st.lists(
-    st.builds(Event, st.sampled_from(HOSTS), st.integers(1, 120), st.booleans()), max_size=3
+    st.builds(Event, st.sampled_from(HOSTS), st.integers(1, 200), st.booleans()), max_size=4
 )
 
 

@@ -4,6 +4,7 @@ each leaves alone what another declares.
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
@@ -14,12 +15,15 @@ from typing import Any
 
 import pytest
 
+from certferry.adapters.files.directory import write_bundle
+from certferry.adapters.files.source import PemFileSource
 from certferry.adapters.receivers.files import FilesReceiver
 from certferry.adapters.state.connect import connect
 from certferry.core.desired.certificate import (
     Delivery,
     DesiredCertificate,
     FileDelivery,
+    PemFiles,
     Program,
     Retirement,
     delivered,
@@ -36,6 +40,7 @@ from certferry.reconcile.issue import sweep_ownerless
 from certferry.reconcile.reconciler import LineageReconciler
 from certferry.reconcile.run import Ports
 from certferry.reconcile.status import plans_of
+from certferry_sandbox.testing.certificates import make_bundle
 from tests.reconcile.model import ModelWorld
 from tests.support.postgresql import KEY, Postgresql
 
@@ -67,6 +72,7 @@ class Host:
             self.world.ports(self.name),
             issuer=self.world.issuer.seen_by(state),
             state=state,
+            source=PemFileSource(),
             receiver=self._receiver,
             claims=Claims(self.declared),
             outdated={lineage: replace(one, since=since) for lineage, one in found.items()},
@@ -176,7 +182,7 @@ def test_host_with_the_older_file_leaves_the_lineage_alone(hosts: tuple[Host, Ho
     )
     assert first.fullchain() == second.fullchain()
     said = step(report, None)
-    assert (Outcome.UNCHANGED, True) == (said.outcome, said.left)
+    assert (Outcome.UNCHANGED, DeclarationOutdated.code) == (said.outcome, said.code)
     assert "web-1" in str(said.detail)
     (plan,) = plans_of(second.ports(), second.declared)
     assert [Weight.SKIPPED] == [one.weight for one in plan.findings]
@@ -248,3 +254,57 @@ def test_copies_of_what_another_host_declares_are_kept(hosts: tuple[Host, Host])
     names, retire = ("api.example.com",), Retirement.ALL_UNUSED
     assert second.sync(first.world.desired(names=names, retire=retire, lineage="api")).ok
     assert copies < first.world.cdn.remote_ids
+
+
+def imported(host: Host) -> DesiredCertificate:
+    """A certificate that another client leaves in files, for the CDN and for this host's files."""
+    source = host.folder / "source"
+    files = PemFiles(f"{source}/fullchain.pem", f"{source}/privkey.pem")
+    return declared(host, names=(), dns="", files=files)
+
+
+def leave(host: Host, age: timedelta) -> str:
+    """Leave a certificate in them, as another client does; return its fullchain."""
+    bundle = make_bundle(IMG, "*.img.example.com", not_before=host.world.now() - age)
+    write_bundle(bundle, host.folder / "source")
+    return bundle.fullchain_pem
+
+
+def test_files_as_a_source_belong_to_the_host_that_has_them(hosts: tuple[Host, Host]) -> None:
+    """Another host reports none as missing, and installs what came from there. The host that has
+    them reports when they are gone.
+    """
+    first, second = hosts
+    held = leave(first, timedelta(days=2))
+    assert first.sync(imported(first)).ok
+    assert second.sync(imported(second)).ok
+    assert held == second.fullchain()
+
+    held = leave(first, timedelta(days=1))
+    assert second.sync().lineages[0].is_unchanged
+    assert first.sync().ok
+    assert second.sync().ok
+    assert held == second.fullchain()
+
+    shutil.rmtree(first.folder / "source")
+    assert second.sync().ok
+    assert Outcome.FAILED is step(first.sync(), None).outcome
+
+
+def test_files_on_two_hosts(hosts: tuple[Host, Host]) -> None:
+    """The newer certificate counts, and its host is the one that has them from then on: two clients
+    do not take turns at the CDN.
+    """
+    first, second = hosts
+    leave(first, timedelta(days=3))
+    leave(second, timedelta(days=4))
+    first.sync(imported(first))
+    assert second.sync(imported(second)).ok
+    assert first.fullchain() == second.fullchain()
+    assert 1 == len(first.state.versions("img"))
+
+    newer = leave(second, timedelta(days=1))
+    for host in (second, first, second):
+        assert host.sync().ok
+        assert newer == host.fullchain()
+    assert 2 == len(first.state.versions("img"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,11 +13,15 @@ import pytest
 from certferry.adapters.state.connect import connect
 from certferry.config.load import load_text
 from certferry.config.model import Settings
+from certferry.core.assessment.health import Sighting
 from certferry.core.certificates.lineage import Version
+from certferry.core.desired.certificate import DesiredCertificate, DesiredDeployment, Kind
 from certferry.core.planning.report import SyncReport
+from certferry.core.planning.rollouts import Claims
 from certferry.errors import ConfigError
 from certferry.ports.state import StateStore
 from certferry.wiring.recorded import (
+    domains_elsewhere,
     forget,
     must_be_declared_nowhere,
     outdated_in,
@@ -118,3 +122,36 @@ def test_file_that_another_host_has_changed_since(hosts: tuple[Host, Host]) -> N
     assert {} == outdated_in(first.settings("img", more=more), first.state, writes=False)
     assert (set(), set()) == first.run("img", more=more)
     assert {"img"} == {*outdated_in(first.settings("img"), first.state, writes=False)}
+
+
+def test_domains_of_another_hosts_file(hosts: tuple[Host, Host]) -> None:
+    """Are known once a run of that host has observed them, unless this file has the lineage too;
+    what a host delivers to itself is no other host's.
+    """
+    first, second = hosts
+    first.run("img", "api")
+    second.run("api")
+    places = [("img", "qiniu", "img.example.com"), ("api", "qiniu", "api.example.com")]
+    places += [("img", "qiniu", ""), ("img", "files", "/etc/tls")]
+    first.state.update_sightings(
+        lambda _: tuple(Sighting(*place, served=True, since=NOW) for place in places)
+    )
+
+    img = {("qiniu", "img.example.com"): "img"}
+    assert img == domains_elsewhere(second.settings("api"), second.state)
+    assert {} == domains_elsewhere(second.settings("api", "img"), second.state)
+    assert {} == domains_elsewhere(first.settings("api"), first.state)
+
+
+def test_domain_of_another_hosts_file_is_left_to_it() -> None:
+    """No pattern here takes it, nor `auto`; a deployment that names it does."""
+    auto, named = DesiredDeployment("qiniu"), DesiredDeployment("qiniu", ("img.example.com",))
+    elsewhere = {("qiniu", "img.example.com"): "img"}
+    for deployment, owner in ((auto, "img"), (named, "all")):
+        wildcard = DesiredCertificate("all", ("*.example.com",), deployments=(deployment,))
+        claims = Claims([wildcard], elsewhere)
+        assert owner == claims.owner("qiniu", "img.example.com", Kind.CDN)
+        assert (owner == "all") == claims.owns("all", deployment, "img.example.com", Kind.CDN)
+    assert "all" == Claims([replace(wildcard, deployments=(auto,))], elsewhere).owner(
+        "qiniu", "b.example.com", Kind.CDN
+    )

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
+from certferry.adapters.state.postgresql import PostgresqlDatabase
 from certferry.config.load import load
 from certferry.reconcile.run import Run
 from certferry.wiring.accounts import Paces, VendorAccounts
 from certferry.wiring.settings import ADAPTERS
 from certferry.wiring.workspace import Workspace
+from certferry_sandbox.dnspod.service import DnspodService
 from certferry_sandbox.testing.memory_issuer import MemoryAccount
 from certferry_sandbox.testing.memory_state import MemoryState
+from certferry_sandbox.zones import Zones
+from tests.support.postgresql import KEY, Postgresql
 
 PER_SECOND = 4.0
 
@@ -110,3 +115,41 @@ def test_account_of_one_host_is_called_by_its_label(tmp_path: Path) -> None:
     assert ["one", "two"] == names_of(
         tmp_path, KEYS.format("one", "key") + KEYS.format("two", "key"), Paces()
     )
+
+
+DNSPOD = """
+[state]
+url = "{url}"
+key = "env:CERTFERRY_KEY"
+host = "{host}"
+[accounts.{label}]
+type = "dnspod"
+id = "12345"
+token = "0123456789abcdef0123456789abcdef"
+api = "{api}"
+"""
+
+
+def test_hosts_count_an_account_together(postgresql: Postgresql, tmp_path: Path) -> None:
+    """Whatever its label is in the file of each: its pace, and the budget of an hour; a command
+    that only reads takes part in the pace.
+    """
+    url, zones, labels = postgresql.url(postgresql.new_state()), Zones(), ("dnspod", "zones")
+    with DnspodService(zones, nameservers=["ns1.dns.test"]) as service:
+        service.add_account("12345", "0123456789abcdef0123456789abcdef")
+        for label in labels:
+            path = tmp_path / f"{label}.toml"
+            named = {"host": f"on-{label}", "label": label, "api": service.url}
+            path.write_text(DNSPOD.format(url=url, **named))
+            path.chmod(0o600)
+            settings = load(path, {"CERTFERRY_KEY": KEY.reveal()}, ADAPTERS)
+            for reads_only in (False, True):
+                with Workspace(settings, reads_only=reads_only) as workspace:
+                    workspace.accounts(Run()).zones_of(label)
+        with closing(PostgresqlDatabase(url)) as database:
+            [paced] = database.rows("SELECT account, name, until FROM pace")
+            [noted] = database.rows("SELECT account FROM account_note WHERE name = 'spent'")
+
+    assert named["api"] == paced["name"]
+    assert paced["account"] == noted["account"]
+    assert not {paced["account"]} & {*labels, "12345"}

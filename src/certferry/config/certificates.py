@@ -37,8 +37,10 @@ COMMAND_TIMEOUT = timedelta(minutes=5)
 
 SETTINGS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        Kind.FILES.value: ("directory", "owner", "group", "mode", "key_mode", "reload", "timeout"),
-        Kind.COMMAND.value: ("command", "name", "timeout"),
+        Kind.FILES.value: (
+            *("directory", "owner", "group", "mode", "key_mode", "reload", "timeout", "hosts"),
+        ),
+        Kind.COMMAND.value: ("command", "name", "timeout", "hosts"),
     }
 )
 """Words that a deployment can name in place of an account, and its settings then."""
@@ -75,8 +77,9 @@ def with_equal_names(
 
 @dataclass(frozen=True, slots=True)
 class CertificateReader:
-    """Reads certificates, with a hole where something is wrong: loading fails then. `named` has the
-    lineage by account and domain; `taken` the place of a receiver by kind, or lineage, and name.
+    """Reads what `host` does of certificates, with a hole where something is wrong: loading fails
+    then. `named` has the lineage by account and domain; `taken` the place of a receiver by kind, or
+    lineage, and name; `hosts` those that are named, `deployed` the place of each deployment.
     """
 
     accounts: Collection[str]
@@ -84,8 +87,11 @@ class CertificateReader:
     paths: Paths
     options_of: Callable[[str], ReadOptions | None]
     """Returns the reader of a target's deployment settings, by its label or type."""
+    host: str
     named: dict[tuple[str, str], str] = field(default_factory=dict)
     taken: dict[tuple[str, str], Place] = field(default_factory=dict)
+    hosts: set[str] = field(default_factory=set)
+    deployed: dict[str, tuple[Place, ...]] = field(default_factory=dict)
 
     def read(self, root: TomlTable) -> tuple[tuple[DesiredCertificate, ...], dict[str, Place]]:
         """Read every declared certificate, and where each lineage is declared."""
@@ -112,10 +118,11 @@ class CertificateReader:
         if certificate.files is not None:
             source = os.path.realpath(PurePath(certificate.files.fullchain).parent)
             self.taken.setdefault((Kind.FILES.value, source), table.place)
-        deploy = table.tables("deploy")
-        deployments = tuple(self._deployment(one, certificate) for one in deploy)
+        read = [(self._deployment(one, certificate), one) for one in table.tables("deploy")]
         table.done()
-        return replace(certificate, deployments=deployments)
+        here = [(one, table.place) for one, table in read if one is not None]
+        self.deployed.setdefault(certificate.lineage, tuple(place for _, place in here))
+        return replace(certificate, deployments=tuple(one for one, _ in here))
 
     def _report_twice_named(self, table: TomlTable, certificate: DesiredCertificate) -> None:
         """Report a domain that two deployments name: they would replace each other for ever."""
@@ -165,14 +172,27 @@ class CertificateReader:
             files=desired.PemFiles(fullchain, privkey),
         )
 
-    def _deployment(self, table: TomlTable, certificate: DesiredCertificate) -> DesiredDeployment:
+    def _deployment(
+        self, table: TomlTable, certificate: DesiredCertificate
+    ) -> DesiredDeployment | None:
+        """Read a deployment; `None` where other hosts carry it out."""
         if "to" not in table:
             table.report("to", Text("missing: the account that serves the certificate"))
         target = table.take("to", self._target, "")
         if target in RESERVED:
-            deployment = desired.delivered(self._delivery(target, certificate.lineage, table))
+            hosts = table.take_list("hosts", values.word, (self.host,))
+            self.hosts.update(hosts if "hosts" in table else ())
+            is_here = self.host in hosts
+            delivery = self._delivery(target, certificate.lineage, table, is_here=is_here)
             table.done()
-            return deployment
+            return desired.delivered(delivery) if is_here else None
+        if "hosts" in table and target:
+            problem = Text(
+                'only for "files" and "command": whichever host is at work deploys to {target}',
+                target=target,
+            )
+            table.report("hosts", problem)
+            table.allow("hosts")
         kind, https = self._options(table, target)
         domains, globs, exclude = _domains(table, certificate.names)
         deployment = DesiredDeployment(
@@ -221,7 +241,7 @@ class CertificateReader:
         return read(table)
 
     def _delivery(
-        self, to: str, lineage: str, table: TomlTable
+        self, to: str, lineage: str, table: TomlTable, *, is_here: bool
     ) -> desired.FileDelivery | desired.CommandDelivery:
         if to == Kind.FILES.value:
             files = self._files(table)
@@ -229,14 +249,16 @@ class CertificateReader:
             # there.
             place = files.directory and os.path.realpath(files.directory)
             problem = Text("{name} belongs to line {line} already; choose another directory")
-            self._must_be_free(table, "directory", (to, place), problem)
+            if is_here:
+                self._must_be_free(table, "directory", (to, place), problem)
             return files
         command = self._command(table)
         problem = Text(
             "{name} is run for this certificate already, at line {line}; give one of them another"
             " `name`"
         )
-        self._must_be_free(table, "name", (lineage, command.label), problem)
+        if is_here:
+            self._must_be_free(table, "name", (lineage, command.label), problem)
         return command
 
     def _must_be_free(

@@ -275,7 +275,8 @@ def as_far_as_read(
     def options_of(label: str) -> model.ReadOptions | None:
         return adapters.options_of(accounts[label].type if label in accounts else label)
 
-    certificates, places = CertificateReader(accounts, acme, paths, options_of).read(root)
+    reader = CertificateReader(accounts, acme, paths, options_of, state.host)
+    certificates, places = reader.read(root)
     settings = Settings(
         path=document.path,
         state=state,
@@ -286,6 +287,8 @@ def as_far_as_read(
         certificates=certificates,
         declared=certificates,
         places=MappingProxyType(places),
+        deployed=MappingProxyType(reader.deployed),
+        hosts=frozenset(reader.hosts),
         secrets=Secrets(
             everything,
             paths,

@@ -171,8 +171,9 @@ class Monitoring:
 @dataclass(frozen=True, slots=True)
 class Settings:
     """Everything the operator declared; `path` is `None` for the environment alone. `certificates`
-    are those of this run among the `declared`; `places[lineage].below("deploy", n)` is where its
-    n-th deployment stands. `accounts` and `channels` go by label.
+    are those of this run among the `declared`; they stand at `places`, and the deployments that
+    this host carries out at `deployed`, by lineage. `hosts` are those that deployments name.
+    `accounts` and `channels` go by label.
     """
 
     path: Path | None
@@ -188,6 +189,8 @@ class Settings:
     env_files: tuple[EnvFile, ...] = ()
     channels: Mapping[str, ChannelTable] = field(default_factory=dict)
     monitoring: Monitoring = field(default_factory=Monitoring)
+    deployed: Mapping[str, Sequence[Place]] = field(default_factory=dict)
+    hosts: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

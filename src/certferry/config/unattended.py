@@ -76,7 +76,7 @@ def _deliveries(settings: Settings) -> Iterator[tuple[Callable[[str, Text], Mist
     for one in settings.certificates:
         for number, deployment in enumerate(one.deployments):
             if deployment.delivery is not None:
-                place = settings.places[one.lineage].below("deploy", number)
+                place = settings.deployed[one.lineage][number]
                 yield place.mistake, deployment.delivery
 
 

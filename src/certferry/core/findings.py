@@ -68,6 +68,7 @@ class Code(StrEnum):
     # the certificates
     FILES_UNUSABLE = "files_unusable"
     NAMES_TWICE = "names_twice"
+    HOST_UNKNOWN = "host_unknown"
     CHAIN_INCOMPLETE = "chain_incomplete"
     KEY_MISMATCH = "key_mismatch"
     EXPIRED = "expired"

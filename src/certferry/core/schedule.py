@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, time, timedelta
 from enum import Enum
 
+from certferry.core.observed.records import LastRun
 from certferry.text import Text
 
 NIGHT_HOURS = 6
@@ -72,6 +73,25 @@ MOST = 5
 def may_ping(sent: Sequence[datetime], now: datetime, *, ends: bool) -> bool:
     """Return whether a ping may be sent. One for a beginning leaves room for that of the end."""
     return len(recent(sent, now)) < (MOST if ends else MOST - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """The last round of the heartbeat: the host that sends it, since when, and how it ended."""
+
+    host: str
+    at: datetime
+    succeeded: bool = True
+
+
+def sends_beat(host: str, last: Beat | None, last_run: LastRun | None) -> bool:
+    """Return whether a host sends the heartbeat of a run that begins: not if another has begun to
+    since this one's last run, so that one of all hosts does, whatever their schedule, and another
+    when that one is gone. After a failure the next one does.
+    """
+    if last is None or last.host == host or not last.succeeded:
+        return True
+    return last_run is not None and last.at <= last_run.ended_at
 
 
 def recent(sent: Sequence[datetime], now: datetime) -> tuple[datetime, ...]:

@@ -407,9 +407,6 @@ class DeclarationStore(Protocol):
         `besides` declares does not count.
         """
 
-    def declaring_hosts(self) -> tuple[str, ...]:
-        """Return the hosts that declare anything, by name."""
-
 
 class HostStore(Protocol):
     """The hosts that use the state, one of which is this one, and the clock that they share.

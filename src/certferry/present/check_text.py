@@ -12,7 +12,7 @@ from certferry.core.assessment import health
 from certferry.core.certificates.renewal import renew_at
 from certferry.core.planning.report import SyncReport
 from certferry.present.documents import Document, moment, of_problem, of_subject
-from certferry.present.language import Voice, certificate_count, of_lineage
+from certferry.present.language import Voice, certificate_count, of_lineage, on_host
 from certferry.present.layout import visible
 from certferry.problem import Problem
 from certferry.text import Text, verbatim
@@ -150,7 +150,8 @@ def _in_words(concern: health.Concern) -> Text:
     about = concern.subject
     subject = verbatim(about.channel or about.host or "certferry")
     if about.lineage:
-        subject = of_lineage(about.lineage, about.target, about.domain)
+        place = of_lineage(about.lineage, about.target, about.domain)
+        subject = on_host(place, about.host)
     return Text("{subject}: {message}", subject=subject, message=concern.problem.message)
 
 
@@ -191,8 +192,12 @@ _HELP = {
 NAMES = tuple(_HELP)
 
 
-def metrics(expected: Collection[health.Expected], known: health.Recorded, steps: Steps) -> str:
-    """Write what is recorded of the certificates that are expected."""
+def metrics(
+    expected: Collection[health.Expected], known: health.Recorded, steps: Steps, host: str = ""
+) -> str:
+    """Write what is recorded of the certificates that are expected; `host` is a label of each where
+    several hosts share it.
+    """
     names = {one.lineage for one in expected}
     last = known.last_run
     of_runs = (None, None) if last is None else (last.ended_at, last.succeeded_at)
@@ -206,7 +211,7 @@ def metrics(expected: Collection[health.Expected], known: health.Recorded, steps
     return "".join(
         line
         for (name, help_), samples in zip(_HELP.items(), families, strict=True)
-        for line in _family(name, help_, samples)
+        for line in _family(name, help_, samples, {"host": host} if host else {})
     )
 
 
@@ -257,13 +262,15 @@ def _at(moment: datetime) -> float:
     return moment.timestamp() // 1
 
 
-def _family(name: str, help_: str, samples: _Samples) -> Iterator[str]:
+def _family(name: str, help_: str, samples: _Samples, of_all: Mapping[str, str]) -> Iterator[str]:
     if not samples:
         return
     yield f"# HELP {name} {help_}\n"
     yield f"# TYPE {name} {'counter' if name.endswith('_total') else 'gauge'}\n"
     for labels, value in samples:
-        inner = ",".join(f'{label}="{_escaped(said)}"' for label, said in labels.items())
+        inner = ",".join(
+            f'{label}="{_escaped(said)}"' for label, said in {**of_all, **labels}.items()
+        )
         yield f"{name}{{{inner}}} {value:.0f}\n" if inner else f"{name} {value:.0f}\n"
 
 

@@ -159,7 +159,7 @@ def of_subject(subject: Subject, lineage: str) -> Document:
     return {
         lineage: subject.lineage or None,
         "target": subject.target or None,
-        "domain": None if subject.host else subject.domain or None,
+        "domain": subject.domain or None,
         "channel": subject.channel or None,
         **_about_host(subject),
     }
@@ -465,7 +465,6 @@ def of_verified(found: VerifiedHistory) -> Document:
                 "damage": one.damage,
                 "number": one.number,
                 "at": None if one.at is None else moment(one.at),
-                "missing": one.missing,
             }
             for one in found.breaks
         ],

@@ -236,6 +236,11 @@ def at_target(target: str, domain: str | None = None) -> Text:
     return Text("{target} → {domain}", target=target, domain=domain)
 
 
+def on_host(subject: Text, host: str) -> Text:
+    """Name the host to which alone something belongs, if any."""
+    return Text("{subject} on {host}", subject=subject, host=host) if host else subject
+
+
 def of_lineage(lineage: str, target: str, domain: str) -> Text:
     """Name a certificate, or a place of it: `img: qiniu → img.example.com`."""
     if not target:

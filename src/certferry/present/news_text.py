@@ -12,7 +12,7 @@ from certferry.core.assessment import notices as noticed
 from certferry.errors import CertferryError, ClockWrong, DnsError, IssuanceError
 from certferry.ports.notifier import AgainAt, Answered, RefusedForGood, Sent
 from certferry.present.documents import Document, moment, of_problem, of_subject, said_or_none
-from certferry.present.language import Voice, at_target, of_lineage
+from certferry.present.language import Voice, at_target, of_lineage, on_host
 from certferry.present.layout import Line, Span, Tone, line
 from certferry.problem import Problem
 from certferry.text import Text, verbatim
@@ -116,11 +116,10 @@ def subject_of(subject: noticed.Subject) -> Text:
         return verbatim(subject.channel)  # where a monitor looks, by its table
     if subject.channel:
         return Text("channel {channel}", channel=subject.channel)
-    if subject.host:
-        return Text("host {host}", host=subject.host)
-    if not subject.lineage:
-        return Text("the whole run")
-    return of_lineage(subject.lineage, subject.target, subject.domain)
+    if subject.lineage:
+        place = of_lineage(subject.lineage, subject.target, subject.domain)
+        return on_host(place, subject.host)
+    return Text("host {host}", host=subject.host) if subject.host else Text("the whole run")
 
 
 def _grouped(
@@ -143,7 +142,9 @@ def _lines(group: Sequence[noticed.Notification], services: Mapping[str, Text]) 
     topic, problem = notices[0].topic, notices[0].problem
     is_over = topic is noticed.Topic.RECOVERED
     subjects: list[Text] = [
-        _what_is_in_order(one, services) if is_over else subject_of(one.subject)
+        on_host(_what_is_in_order(one, services), one.subject.host)
+        if is_over
+        else subject_of(one.subject)
         for one in notices[:_MOST_LISTED]
     ]
     if len(group) > _MOST_LISTED:

@@ -19,15 +19,7 @@ from certferry.core.planning.planner import window_in_words
 from certferry.core.planning.report import served_by
 from certferry.core.reasons import ReasonCode
 from certferry.errors import TargetStuck
-from certferry.present.language import (
-    Voice,
-    at_target,
-    certificate_count,
-    in_brackets,
-    once,
-    one_or_many,
-    voice_in,
-)
+from certferry.present.language import Voice, at_target, in_brackets, once, voice_in
 from certferry.present.layout import Line, Span, TextTable, Tone, columns, line, without_empty
 from certferry.problem import Severity
 from certferry.text import Text, verbatim
@@ -97,7 +89,7 @@ def remarks(statuses: Sequence[assessed.LineageStatus], voice: Voice) -> Iterato
         yield from _of_certificate(status, voice)
         for one in dict.fromkeys(status.notices):
             if not one.subject.domain:
-                yield from voice.about(one.subject.target, one.problem.message)
+                yield from voice.about(one.subject.target or status.lineage, one.problem.message)
         for domain in domains[status.lineage]:
             yield from _problem(domain, voice)
             for said in _edge_problems(domain):
@@ -344,53 +336,32 @@ def history(entries: Sequence[HistoryEntry], voice: Voice) -> list[Line]:
 
 
 def verified(found: VerifiedHistory, voice: Voice) -> list[Line]:
-    """Render where the history was damaged first, a line for each certificate; or how much of it
-    is as it was written.
-    """
-    said = [history_break(one) for one in found.breaks] or [
-        Text(
-            "{entries} of {certificates}, unbroken; {older} older than the chain",
-            entries=_entry_count(found.entries),
-            certificates=certificate_count(found.lineages),
-            older=found.older,
-        )
-    ]
-    return [line(voice.say(one)) for one in said]
-
-
-_DAMAGE = {
-    Damage.CHANGED: Text("{name}: {entry} was changed, or put in"),
-    Damage.UNCONNECTED: Text(
-        "{name}: {entry} does not continue what is before it, which was changed, removed or put in"
-    ),
-    Damage.GONE: Text("The number of histories was changed, or some were removed"),
-}
-_REMOVED = Text("{name}: the end, after {entry}, was removed or changed")
-_MISSING = {
-    Damage.REMOVED: Text("{name}: after {entry}, {missing} removed"),
-    Damage.GONE: Text("The whole history of {certificates} was removed"),
-}
+    """Render where the history was damaged first, a line for each certificate; or its length."""
+    whole = Text(
+        "{entries} entries of {count} certificates, unbroken; {older} older than the chain",
+        entries=found.entries,
+        count=found.lineages,
+        older=found.older,
+    )
+    return [line(voice.say(one)) for one in list(map(history_break, found.breaks)) or [whole]]
 
 
 def history_break(one: HistoryBreak) -> Text:
     """Return the sentence for where the history was damaged."""
-    entry = Text("entry {number} of {at}", number=one.number, at=one.at)
-    if one.at is None:
-        entry = Text("entry {number}", number=one.number)
+    entry = Text("entry {number} of {at}", number=one.number, at=one.at or "?")
     if one.number is None:
         entry = Text("its beginning")
-    if one.missing is None:
-        return _DAMAGE.get(one.damage, _REMOVED).filled(name=one.lineage, entry=entry)
-    return _MISSING[one.damage].filled(
-        name=one.lineage,
-        entry=entry,
-        missing=_entry_count(one.missing),
-        certificates=certificate_count(one.missing),
-    )
+    return _DAMAGE[one.damage].filled(name=one.lineage, entry=entry)
 
 
-def _entry_count(count: int) -> Text:
-    return one_or_many(count, Text("1 entry"), Text("{count} entries"))
+_DAMAGE = {
+    Damage.CHANGED: Text("{name}: {entry} was changed, or put in"),
+    Damage.REMOVED: Text("{name}: after {entry}, entries were removed, or the end was changed"),
+    Damage.UNCONNECTED: Text(
+        "{name}: {entry} does not continue what is before it, which was changed, removed or put in"
+    ),
+    Damage.GONE: Text("The whole history of a certificate was removed, or their number changed"),
+}
 
 
 def _facts(entry: HistoryEntry, voice: Voice) -> Text:

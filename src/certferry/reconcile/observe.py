@@ -8,15 +8,21 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.certificates.lineage import labels_of, owners, version_for
 from certferry.core.certificates.renewal import ask_after, may_ask, plausible_window
-from certferry.core.desired.certificate import DesiredCertificate, DesiredDeployment, Retirement
+from certferry.core.desired.certificate import (
+    DesiredCertificate,
+    DesiredDeployment,
+    PemFiles,
+    Retirement,
+)
 from certferry.core.events import Asking
 from certferry.core.observed import inferred
 from certferry.core.observed.observation import Observation, ObservedDomain, ObservedTarget, Served
 from certferry.core.observed.records import Remembered, RolloutRecord
 from certferry.core.planning.planner import first_violated
-from certferry.errors import DeployError, IssuanceError, StateError
+from certferry.errors import CertificateError, DeployError, IssuanceError, StateError
 from certferry.ports.source import CertificateSource
 from certferry.ports.state import StateStore
 from certferry.ports.target import Scope
@@ -24,6 +30,9 @@ from certferry.reconcile.receivers import observe_receiver
 from certferry.reconcile.removals import without_claimed
 from certferry.reconcile.run import Ports
 from certferry.text import Text
+
+_SOURCES = "[sources]"
+"""The notes of which host has the files of a certificate that another client makes."""
 
 _log = logging.getLogger(__name__)
 
@@ -42,10 +51,16 @@ def without_remembered(found: ObservedTarget, lineage: str, ports: Ports) -> Obs
 
 
 def with_file_names(desired: DesiredCertificate, ports: Ports) -> DesiredCertificate:
-    """Return it with what its files hold. Raises `CertificateError` and `PlanRefused`."""
+    """Return it with what its files hold, or, where another host has them, with the names that are
+    stored. Raises `CertificateError` and `PlanRefused`.
+    """
     if desired.files is None:
         return desired
-    bundle = ports.source.read(desired.files)
+    bundle = _offered(desired, desired.files, ports)
+    if bundle is None:
+        (newest, *_) = ports.state.versions(desired.lineage)
+        read = replace(desired, names=newest.certificate.names, offered=None)
+        return replace(read, offered_fullchain=None, offered_issuer_end=None)
     return replace(
         desired,
         names=bundle.certificate.names,
@@ -53,6 +68,38 @@ def with_file_names(desired: DesiredCertificate, ports: Ports) -> DesiredCertifi
         offered_fullchain=bundle.fullchain_digest,
         offered_issuer_end=bundle.issuer_not_after,
     )
+
+
+def _offered(
+    desired: DesiredCertificate, files: PemFiles, ports: Ports
+) -> CertificateBundle | None:
+    """Return what the files hold. Where another host's count, `None`, unless there is a newer
+    certificate in these.
+    """
+    is_elsewhere = is_source_elsewhere(desired.lineage, ports.state)
+    versions = ports.state.versions(desired.lineage) if is_elsewhere else ()
+    if not versions:
+        return ports.source.read(files)
+    try:
+        bundle = ports.source.read(files)
+    except CertificateError:
+        return None
+    is_newer = bundle.certificate.not_before > versions[0].certificate.not_before
+    return bundle if is_newer else None
+
+
+def is_source_elsewhere(lineage: str, state: StateStore) -> bool:
+    """Return whether it is another host that has the files of a certificate that is made there."""
+    if not state.is_shared:
+        return False
+    return state.account_note(_SOURCES, lineage) not in {None, state.host}
+
+
+def store_source(desired: DesiredCertificate, state: StateStore) -> None:
+    """Store that this host has the files that were read, where another could have them."""
+    is_known = desired.offered is None or not state.is_shared
+    if not is_known and state.account_note(_SOURCES, desired.lineage) != state.host:
+        state.update_account_note(_SOURCES, desired.lineage, lambda _: state.host)
 
 
 def as_known(
@@ -71,7 +118,7 @@ def as_known(
         return replace(desired, names=remembered)
 
 
-AT_ONCE, FRESH = 100, 5.0
+AT_ONCE, FRESH = 500, 5.0
 """How many lineages `ReadAhead` reads at once, and for how many seconds that counts. Another run
 may change the state meanwhile, as it may at any time between that reading and a target's.
 """

@@ -44,6 +44,7 @@ from certferry.reconcile.issue import rate_limit_hold, sweep_ownerless
 from certferry.reconcile.observe import (
     ReadAhead,
     observe,
+    store_source,
     with_file_names,
     with_remembered,
     with_renewal_info,
@@ -301,6 +302,7 @@ class LineageReconciler:
     def _observe(self, *, anew: bool = False, remembered: Remembered | None = None) -> Observation:
         if self.desired.files is not None:
             self.desired = with_file_names(self.desired, self._ports)
+            store_source(self.desired, self._ports.state)
         return self._in_force(observe(self.desired, self._ports, anew=anew, remembered=remembered))
 
     def _in_force(self, observed: Observation) -> Observation:

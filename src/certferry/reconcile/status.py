@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from certferry import errors
 from certferry.core.assessment.health import Recorded
 from certferry.core.assessment.hosts import with_away
+from certferry.core.assessment.notices import Notice
 from certferry.core.assessment.status import (
     LineageStatus,
     status_of,
@@ -105,16 +106,24 @@ def recorded(state: StateStore) -> Recorded:
         state.must_unseal()
     except errors.StateError as error:
         problem = error.problem()
+    stood = [_here(one, state.host) for one in state.notices()]
     return Recorded(
         state.versions_in_use(),
         state.sightings(),
         (
             *notices_of_unended(state),
-            *with_away(state.notices(), state.hosts(), state.host, state.now()),
+            *with_away(stood, state.hosts(), state.host, state.now()),
         ),
         state.last_run(),
         problem,
     )
+
+
+def _here(notice: Notice, host: str) -> Notice:
+    """Return a notice of what is this host's alone as one of the certificate."""
+    subject = notice.subject
+    is_here = subject.lineage and subject.host == host
+    return replace(notice, subject=replace(subject, host="")) if is_here else notice
 
 
 def _plan_now(desired: DesiredCertificate, ports: Ports, issuing: Issuing) -> Plan:

@@ -67,7 +67,7 @@ class AccountNotes:
 
     def now(self) -> datetime:
         """See `AccountMemory.now`."""
-        return now()
+        return self.state().now()
 
 
 class Paces:

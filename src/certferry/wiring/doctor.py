@@ -140,6 +140,11 @@ def _machine(run: CheckedRun) -> Iterator[Problem]:
     yield from _channels(run.settings)
     state, now_ = run.ports.state, run.ports.now()
     yield from problems_of_this_host(state)
+    known_hosts = {state.host, where.host, *(one.name for one in state.hosts())}
+    for host in sorted(run.settings.hosts - known_hosts):
+        said = Text("no host called {host} has run certferry with this state", host=host)
+        fix = Text("correct `hosts` in the deployment that names it, or run certferry there")
+        yield warning(Code.HOST_UNKNOWN, host, said, fix)
     history = [
         entry for entry in state.history(None, examination.ENTRIES) if entry.lineage in declared
     ]

@@ -20,7 +20,7 @@ from certferry.adapters.monitoring.metrics_file import write_metrics
 from certferry.config.model import HEARTBEAT, METRICS, Settings
 from certferry.core.assessment.notices import of_channel
 from certferry.core.planning.report import Result, SyncReport, of_run
-from certferry.core.schedule import may_ping, recent
+from certferry.core.schedule import Beat, may_ping, recent, sends_beat
 from certferry.errors import CertferryError, DatabaseUnavailable, LeaseHeld, LeaseLost, Reported
 from certferry.ports.progress import Pause
 from certferry.ports.state import StateStore
@@ -66,6 +66,7 @@ class Monitor:
         self._starting: Future[Problem | None] | None = None
         self._wrong: Problem | None = None
         self._unclaimed: list[datetime] = []
+        self._sends = True
 
     def begin(self) -> None:
         """Ping that the run begins, and do not wait for the answer."""
@@ -77,7 +78,8 @@ class Monitor:
             check = Text("check `url` under [heartbeat]")
             self._wrong = Problem(MISSED, wrong.message, wrong.hint or check)
             return
-        if self._heartbeat is not None and self._may_ping(ends=False):
+        self._sends = self._sends_beat()
+        if self._heartbeat is not None and self._sends and self._may_ping(ends=False):
             self._starting = aside(self._heartbeat.start)
 
     def fail(self, error: Reported) -> None:
@@ -102,6 +104,8 @@ class Monitor:
             # A beginning that came after its end would look like a run that hangs.
             wait([self._starting], self.longest.total_seconds())
         if heartbeat is not None:
+            if not (self._sends if succeeded else self._sends_beat(failed=True)):
+                return  # another host does
             if not self._may_ping(ends=True):
                 return  # without a ping, this run knows nothing of it
             late = Text("it did not answer within {time}", time=self.longest)
@@ -111,6 +115,26 @@ class Monitor:
             if answered and ping.exception() is None:
                 missed = ping.result()
         self._note(HEARTBEAT, missed)
+
+    def _sends_beat(self, *, failed: bool = False) -> bool:
+        """Claim the heartbeat of this round on a state that hosts share; one that `failed` sends it
+        in any case. A state that cannot be used keeps none back.
+        """
+        if not may_be_there(self.settings.state):
+            return True
+        try:
+            state = self.state()
+            if not state.is_shared:
+                return True
+            beat, last_run = _written(Beat(state.host, state.now(), not failed)), state.last_run()
+
+            def claim(before: str | None) -> str | None:
+                is_ours = failed or sends_beat(state.host, _beat(before), last_run)
+                return beat if is_ours else before
+
+            return state.update_account_note(HEARTBEAT, "beat", claim) == beat
+        except CertferryError:
+            return True
 
     def _may_ping(self, *, ends: bool) -> bool:
         """Claim one of a minute's pings. A state that cannot be used keeps none back."""
@@ -139,7 +163,8 @@ class Monitor:
             steps = _added(state, counts)
             settings = replace(settings, certificates=settings.declared)
             known = recorded(settings, state, state.now())
-            text = metrics(expected(settings, known), known, steps)
+            host = state.host if state.is_shared else ""
+            text = metrics(expected(settings, known), known, steps, host)
         except CertferryError as error:
             hint = error.hint or Text("run: certferry doctor")
             self._note(METRICS, Problem(NOT_WRITTEN, error.message, hint))
@@ -163,6 +188,18 @@ class Monitor:
             with suppress(CertferryError):
                 return self.state().now()
         return now()
+
+
+def _written(beat: Beat) -> str:
+    return json.dumps([beat.host, beat.at.isoformat(), beat.succeeded])
+
+
+def _beat(note: str | None) -> Beat | None:
+    try:
+        host, at, succeeded = json.loads(note or "")
+        return Beat(str(host), datetime.fromisoformat(at), bool(succeeded))
+    except (ValueError, TypeError):
+        return None
 
 
 def _is_no_alarm(report: SyncReport) -> bool:

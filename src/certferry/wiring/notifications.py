@@ -108,10 +108,13 @@ class RunNotifications:
         names = [*self.settings.channels, *self.settings.monitoring.names]
 
         hosts, moment = state.hosts(), state.now()
+        host = state.host if state.is_shared else ""
 
         def change(before: notices.Notices) -> notices.Notices:
             known = notices.without_channels(before, names)
-            after = notices.noticed(report, known, moment, versions=versions, declared=declared)
+            after = notices.noticed(
+                report, known, moment, versions=versions, declared=declared, host=host
+            )
             return with_away(after, hosts, state.host, moment)
 
         return change

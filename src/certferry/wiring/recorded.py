@@ -23,6 +23,7 @@ from certferry.core.desired.declaration import Outdated, digest_of, outdated
 from certferry.core.planning.report import SyncReport, Undeclared
 from certferry.errors import ConfigError, StateError, StateMissing
 from certferry.ports.state import StateStore
+from certferry.reconcile.observe import is_source_elsewhere
 from certferry.reconcile.status import recorded as stored
 from certferry.text import Text
 from certferry.wiring.adapters import installed
@@ -42,6 +43,18 @@ def outdated_in(settings: Settings, state: StateStore, *, writes: bool) -> Mappi
     if writes:
         state.declare(digests, _name_of(settings), lambda file: not _exists(file))
     return outdated(state.contested(digests), state.host)
+
+
+def domains_elsewhere(settings: Settings, state: StateStore) -> Mapping[tuple[str, str], str]:
+    """Return the domains, by target and domain, of lineages that only other hosts' files declare:
+    those that a run of theirs has observed. What has not been observed yet is not known here.
+    """
+    if not state.is_shared:
+        return {}
+    declared = {desired.lineage for desired in settings.declared}
+    places = [one for one in state.sightings() if one.domain and one.lineage not in declared]
+    elsewhere = state.declared_among({one.lineage for one in places}, _name_of(settings))
+    return {(one.target, one.domain): one.lineage for one in places if one.lineage in elsewhere}
 
 
 def with_undeclared(report: SyncReport, settings: Settings, state: StateStore) -> SyncReport:
@@ -159,7 +172,17 @@ def recorded(settings: Settings, state: StateStore, moment: datetime) -> Recorde
     """Read what is recorded, compared with what is declared. Raises `StateError`."""
     known, lost = stored(state), lost_state(settings, state)
     problem = known.problem or (None if lost is None else lost.problem())
-    return replace(known, problem=problem, undeclared=undeclared(settings, state, moment))
+    elsewhere = frozenset(
+        one.lineage
+        for one in settings.certificates
+        if one.files is not None and is_source_elsewhere(one.lineage, state)
+    )
+    return replace(
+        known,
+        problem=problem,
+        undeclared=undeclared(settings, state, moment),
+        sources_elsewhere=elsewhere,
+    )
 
 
 def lost_state(settings: Settings, state: StateStore) -> StateMissing | None:
@@ -194,7 +217,7 @@ def expected(settings: Settings, known: Recorded) -> tuple[Expected, ...]:
             desired.lineage,
             desired.files is not None,
             least_life(desired, least),
-            tuple(_gone(_files_of(desired, delivered))),
+            tuple(_gone(_files_of(desired, known, delivered))),
         )
         for desired in settings.certificates
     )
@@ -212,8 +235,10 @@ def _least_life(table: AccountTable) -> timedelta:
     return timedelta(0) if target is None else target.least_life(table.values)
 
 
-def _files_of(desired: DesiredCertificate, delivered: set[tuple[str, str]]) -> Iterator[str]:
-    if desired.files is not None:
+def _files_of(
+    desired: DesiredCertificate, known: Recorded, delivered: set[tuple[str, str]]
+) -> Iterator[str]:
+    if desired.files is not None and desired.lineage not in known.sources_elsewhere:
         yield desired.files.fullchain
         yield desired.files.privkey
     for deployment in desired.deployments:

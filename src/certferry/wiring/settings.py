@@ -56,7 +56,7 @@ def _placed(
     for number, deployment in enumerate(desired.deployments):
         account = settings.accounts.get(deployment.target)
         if account is not None:
-            yield deployment, account, settings.places[desired.lineage].below("deploy", number)
+            yield deployment, account, settings.deployed[desired.lineage][number]
 
 
 log = logging.getLogger(__name__)

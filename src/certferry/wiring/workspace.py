@@ -29,7 +29,7 @@ from certferry.wiring.authorities import issuer_for
 from certferry.wiring.machine import receiver_for, sweep_handovers
 from certferry.wiring.network import probe_for
 from certferry.wiring.notifications import RunNotifications
-from certferry.wiring.recorded import outdated_in
+from certferry.wiring.recorded import domains_elsewhere, outdated_in
 from certferry.wiring.state import opened_state
 
 
@@ -42,7 +42,8 @@ class Workspace:
     language: str = "en"
 
     def __post_init__(self) -> None:
-        self._paces = Paces()
+        is_shared = self.settings.state.path is None
+        self._paces = Paces((lambda: self.state) if is_shared else None)
         self._resources = ExitStack()
         self._guard = threading.Lock()
         self._state: StateStore | None = None
@@ -97,8 +98,11 @@ class Workspace:
             progress=each_of(history_keeper(state, state.now, run.who), run.progress),
             verify_timeout=settings.verify.timeout,
             claims=Claims(
-                as_known(desired, source, state, read=desired.lineage in meant)
-                for desired in settings.declared
+                (
+                    as_known(desired, source, state, read=desired.lineage in meant)
+                    for desired in settings.declared
+                ),
+                domains_elsewhere(settings, state),
             ),
             run=run,
             outdated=outdated_in(settings, state, writes=not self.reads_only),

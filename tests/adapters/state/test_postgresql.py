@@ -121,13 +121,14 @@ def test_history_is_never_changed(postgresql: Postgresql, name: str) -> None:
 
 
 def test_state_that_several_hosts_make_at_once(postgresql: Postgresql) -> None:
-    """One makes it, the others find it; each is known then by its name."""
+    """One makes it, the others find it; each is known by its name from its first run on."""
     url = postgresql.url(postgresql.new_database())
     with ThreadPoolExecutor(4) as hosts:
         made = list(hosts.map(lambda n: prepare(url, KEY, host=f"web-{n}", init=True), range(4)))
 
     assert [False, False, False, True] == sorted(made)
-    connect(url, KEY, host="web-9").close()
+    with closing(connect(url, KEY, host="web-9")) as state:
+        state.end_run(state.begin_run(state.now()))
     names = postgresql.ask("SELECT name FROM host", url.partition("@/")[2].partition("?")[0])
     assert 2 == len(names)
     assert ("web-9",) in names

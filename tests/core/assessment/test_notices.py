@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -39,7 +40,13 @@ from certferry.core.certificates.lineage import Revocation, RevocationReason, Ve
 from certferry.core.certificates.renewal import is_overdue
 from certferry.core.planning.plan import Action
 from certferry.core.planning.report import LineageReport, Outcome, StepOutcome, SyncReport
-from certferry.errors import ConfigError, DnsAccessDenied, OrderPostponed, Retry
+from certferry.errors import (
+    ConfigError,
+    DeclarationOutdated,
+    DnsAccessDenied,
+    OrderPostponed,
+    Retry,
+)
 from certferry.problem import Problem
 from certferry.text import Text
 from tests.core.strategies import NOW, certificate
@@ -276,6 +283,26 @@ def test_a_failure_is_trouble_with_what_to_do_and_the_time_left() -> None:
     )
     assert Text("check it") == found.problem.hint
     assert version.certificate.not_after == found.deadline
+
+
+def test_what_is_one_hosts_alone() -> None:
+    """Its receivers and its file are trouble of that host, which no run of another one ends; of a
+    target it is trouble of all. A state of one host has no hosts in it.
+    """
+    failed = [step(Action.DEPLOY, Outcome.FAILED, target) for target in ("files", "qiniu")]
+    old = StepOutcome.of(None, DeclarationOutdated(Text("older")))
+    whole = report(*failed, old)
+    known: dict[str, Any] = {"versions": {"img": ()}, "declared": ["img"]}
+
+    found = noticed(whole, (), NOW, **known, host="web-1")
+    about = {("files", "web-1"), ("qiniu", ""), ("", "web-1")}
+    assert about == {(one.subject.target, one.subject.host) for one in found}
+
+    well = report(step(Action.DEPLOY, Outcome.UNCHANGED))
+    left = noticed(well, found, LATER, **known, host="web-2")
+    assert {*about} - {("qiniu", "")} == {(one.subject.target, one.subject.host) for one in left}
+    assert () == noticed(well, left, LATER, **known, host="web-1")
+    assert {""} == {one.subject.host for one in noticed(whole, (), NOW, **known)}
 
 
 def test_a_deployment_that_failed_has_the_time_of_the_certificate_before() -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from secrets import token_urlsafe
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -49,6 +50,7 @@ from certferry.ports.progress import Progress
 from certferry.ports.state import AcmeOrder, ChallengeRecord, Edit, Lease, StateStore
 from certferry.ports.survey import ZoneKeeper
 from certferry.text import Text
+from certferry_sandbox.testing.interruptions import Fate, Port
 
 
 class MemoryAccount:
@@ -241,10 +243,13 @@ class MemoryIssuer:
         self._limits = limits
         self._ca = MemoryCa(now, lifetime, lookup)
 
-    def seen_by(self, state: StateStore) -> MemoryIssuer:
-        """Return the same CA, for a process that sees the state like this."""
+    def seen_by(self, state: StateStore, fate: Fate | None = None) -> MemoryIssuer:
+        """Return the same CA, for a process that sees the state like this, with a fate over each of
+        its calls to the CA.
+        """
         other = MemoryIssuer(state, self._now, directory=self._directory, limits=self._limits)
-        other._ca = self._ca
+        ca: Any = self._ca if fate is None else Port(self._ca, fate)
+        other._ca = ca
         return other
 
     def fail_with(self, failure: IssuanceError | None) -> None:

@@ -98,11 +98,6 @@ class DeclarationTables(Tables):
                 hosts[row["lineage"]].add(row["host"])
         return {lineage: tuple(sorted(found)) for lineage, found in hosts.items()}
 
-    def declaring_hosts(self) -> tuple[str, ...]:
-        """See `DeclarationStore.declaring_hosts`."""
-        rows = self._database.rows("SELECT DISTINCT host FROM host_declaration ORDER BY host")
-        return tuple(row["host"] for row in rows)
-
 
 def _changes(
     digests: Mapping[str, str], file: str, is_gone: Callable[[str], bool], stored: Iterable[Row]

@@ -23,7 +23,7 @@ _HOSTS = (
     " host_declaration WHERE host_declaration.host = host.name) AS certificates"
     " FROM host LEFT JOIN last_run ON last_run.host = host.name ORDER BY host.name"
 )
-_OF_A_HOST = "rollout sighting account_note last_run begun_run host_declaration"
+_OF_A_HOST = "rollout sighting account_note last_run begun_run host_declaration notice told"
 """Tables in which a row is one host's."""
 
 
@@ -78,8 +78,6 @@ class HostTables(Tables):
         lineages = tuple(row["lineage"] for row in transaction.rows(query, name))
         for table in _OF_A_HOST.split():
             transaction.remove(table, host=name)
-        for table in ("notice", "told"):  # that it stays away; see `notices.Subject.host`
-            transaction.remove(table, lineage="", target="", domain=name)
         transaction.remove("host", name=name)
         return lineages
 

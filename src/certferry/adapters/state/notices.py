@@ -20,7 +20,7 @@ from certferry.problem import Problem
 
 T = TypeVar("T")
 
-_SUBJECT = ("topic", "lineage", "target", "domain", "channel")
+_SUBJECT = ("topic", "lineage", "target", "domain", "channel", "host")
 _IN_ORDER = f"ORDER BY {', '.join(_SUBJECT)}"
 _TOPIC = columns.Column(from_value=lambda written: columns.read_as(notice_rules.Topic, written))
 
@@ -64,6 +64,7 @@ class NoticeTables(Tables):
     """See `NoticeStore`."""
 
     _sealing: Sealing
+    _history_key: bytes | None = None
 
     def notices(self) -> tuple[notice_rules.Notice, ...]:
         """See `NoticeStore.notices`."""
@@ -145,9 +146,11 @@ class NoticeTables(Tables):
     def append_history(self, transaction: Transaction, entry: HistoryEntry) -> None:
         """See `NoticeStore.append_history`."""
         row = _HISTORY.values(entry) | {"host": self.host}
-        # Without the key this raises, and the run warns that the event is missing.
-        key = self._sealing.history_key_in_force(transaction)
-        chain.append(transaction, self._database.dialect.head, key, row)
+        if self._history_key is None:
+            # Without the key this raises, and the run warns that the event is missing.
+            self._sealing.begin(transaction)
+            self._history_key = self._sealing.history_key(transaction)
+        chain.append(transaction, self._database.dialect.head, self._history_key, row)
 
     def history(
         self, lineage: str | None, limit: int, before: int | None = None
@@ -159,11 +162,8 @@ class NoticeTables(Tables):
 
     def verify_history(self, lineage: str | None = None) -> VerifiedHistory:
         """See `NoticeStore.verify_history`."""
-        return self._database.read(
-            lambda reader: chain.verified(
-                reader, partial(self._sealing.history_key, reader), lineage
-            )
-        )
+        key = self._sealing.history_key
+        return self._database.read(lambda reader: chain.verified(reader, key, lineage))
 
 
 def _notices(reader: Reader) -> tuple[notice_rules.Notice, ...]:
@@ -223,7 +223,7 @@ def _save_channel(
 
 
 def _subject(row: Row) -> notice_rules.Subject:
-    return notice_rules.Subject(row["lineage"], row["target"], row["domain"], row["channel"])
+    return notice_rules.Subject(*(row[name] for name in _SUBJECT[1:]))
 
 
 def _note(reader: Reader, host: str, account: str, name: str) -> str | None:

@@ -202,7 +202,7 @@ class PostgresqlDatabase:
         # A write and no query: a query would have writers of other lineages run again.
         "INSERT INTO history_head (lineage, entries, link) VALUES (?, 0, '')"
         " ON CONFLICT (lineage) DO UPDATE SET entries = history_head.entries RETURNING"
-        " entries, link, nextval(pg_get_serial_sequence('history', 'number')) AS number",
+        " entries, link AS head, nextval(pg_get_serial_sequence('history', 'number')) AS number",
         "SELECT own.table_name, own.column_name AS name, data_type = 'boolean' AS is_flag,"
         " COALESCE(its.ordinal_position, 0) AS place, CASE is_identity WHEN 'YES' THEN"
         " format('SELECT setval(%L, (SELECT MAX(%I) FROM %I))', pg_get_serial_sequence("
@@ -481,13 +481,12 @@ def _place(parameters: Mapping[str, Any]) -> str:
 def connect(
     url: str, key: Path | Secret, host: str, *, reads_only: bool, password: Secret | None = None
 ) -> SharedState:
-    """See `connect.connect`. Nothing is written before it is known to be the state of this key."""
+    """See `connect.connect`. Nothing is written: a host is known by its first run."""
+    del reads_only
     state = open_whole(url, key, host, password)
     database, _ = state.whole
     try:
         must_be_in_use(database)
-        if not reads_only and not database.rows("SELECT 1 FROM host WHERE name = ?", host):
-            database.run(lambda one: one.add("host", "ON CONFLICT (name) DO NOTHING", name=host))
         state.now()  # asked while it answers: no moment of a run waits for the database
     except BaseException:
         state.close()

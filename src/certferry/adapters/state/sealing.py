@@ -69,7 +69,6 @@ class Sealing:
 
     def __init__(self, key: Path | Secret) -> None:
         self._source = key
-        self._history_key: bytes | None = None
 
     def seal(self, transaction: Transaction, secret: Secret, *bound_to: str) -> str:
         """Seal a secret inside a write. The first one ever makes the key file.
@@ -126,9 +125,8 @@ class Sealing:
             return None
 
     def history_key(self, reader: Reader) -> bytes:
-        """Return the key of the history's chain: derived from the state's (RFC 5869), or that of
-        the key before, where the state's was replaced: entries are never sealed anew. Raises
-        `StateError` where there is no key, or another.
+        """Return the key of the history's chain: derived from the state's (RFC 5869), or kept from
+        the one before, since entries are never sealed anew. Raises `StateError` without the key.
         """
         key = self.must_open(reader)
         for row in reader.rows("SELECT history_key FROM sealing WHERE history_key IS NOT NULL"):
@@ -138,13 +136,6 @@ class Sealing:
             return base64.b64decode(plain)
         derivation = HKDF(hashes.SHA256(), KEY_BYTES, salt=None, info=b"certferry history")
         return derivation.derive(self._key())
-
-    def history_key_in_force(self, transaction: Transaction) -> bytes:
-        """Return the same inside a write; read once, since it is one for ever. Raises as `seal`."""
-        if self._history_key is None:
-            self.begin(transaction)
-            self._history_key = self.history_key(transaction)
-        return self._history_key
 
     def keep_history_key(self, transaction: Transaction, kept: bytes) -> None:
         """Store the key of the history's chain where this key takes another's place."""

@@ -118,7 +118,7 @@ class SqliteDatabase:
         "SELECT name FROM sqlite_schema",
         "strftime('%Y-%m-%dT%H:%M:%fZ', 'now')",
         _statements,
-        "SELECT entries, link, (SELECT COALESCE(MAX(number), 0) + 1 FROM history) AS number"
+        "SELECT entries, link AS head, (SELECT COALESCE(MAX(number), 0) + 1 FROM history) AS number"
         " FROM (SELECT ? AS name) LEFT JOIN history_head ON lineage = name",
         "SELECT one.name AS table_name, own.name, own.pk AS place, own.type = 'BOOLEAN' AS is_flag,"
         " NULL AS renumber FROM sqlite_schema AS one JOIN pragma_table_info(one.name) AS own"

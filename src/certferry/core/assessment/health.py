@@ -187,7 +187,9 @@ class Expected:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What the state has of certificates and runs; a state with a `problem` runs nothing."""
+    """What the state has of certificates and runs; a state with a `problem` runs nothing. Of some
+    certificates that another client makes, other hosts have the files: `sources_elsewhere`.
+    """
 
     versions: Mapping[str, Versions] = field(default_factory=dict)
     sightings: Sequence[Sighting] = ()
@@ -195,6 +197,7 @@ class Recorded:
     last_run: LastRun | None = None
     problem: Problem | None = None
     undeclared: tuple[Undeclared, ...] = ()
+    sources_elsewhere: frozenset[str] = frozenset()
 
     @property
     def troubles(self) -> dict[Subject, Notice]:

@@ -17,7 +17,9 @@ from certferry.problem import Problem, Severity
 from certferry.text import Text
 
 AWAY = timedelta(hours=26)
-"""How long ago the last run of a host may have ended, of two a day, before the others report it."""
+"""How long ago the last run of a host may have ended, of two a day, before the others report it and
+divide its share of the work.
+"""
 
 CLOCKS_APART = timedelta(minutes=1)
 """How far a host's clock may be off before it is reported (contract, section 6)."""
@@ -27,18 +29,7 @@ def of_this_host(
     host: str, now: datetime, ahead: timedelta, other_machine_seen_at: datetime | None
 ) -> Iterator[Problem]:
     """Judge this host: its clock, `ahead` of the state's `now`, and whether its name is its own."""
-    if abs(ahead) > CLOCKS_APART:
-        severity = Severity.ERROR if abs(ahead) > REFUSED else Severity.WARNING
-        said = Text(
-            "this machine's clock says {machine}, and that of the database {shared}",
-            machine=now + ahead,
-            shared=now,
-        )
-        hint = Text(
-            "set this machine's clock (`timedatectl set-ntp true`): what is stored goes by the"
-            " database's clock, but signatures of requests and TLS go by this machine's"
-        )
-        yield Problem(Code.CLOCK_OFF, said, hint, severity, host)
+    yield from _of_clock(host, now, ahead)
     if other_machine_seen_at is not None and now - other_machine_seen_at <= AWAY:
         said = Text(
             "another machine ran as host {host} at {moment}, and both are one host to the state",
@@ -51,6 +42,22 @@ def of_this_host(
             host=host,
         )
         yield Problem(Code.HOST_NAME_TWICE, said, hint, Severity.WARNING, host)
+
+
+def _of_clock(host: str, at: datetime, ahead: timedelta) -> Iterator[Problem]:
+    if abs(ahead) > CLOCKS_APART:
+        severity = Severity.ERROR if abs(ahead) > REFUSED else Severity.WARNING
+        said = Text(
+            "the clock of {host} says {machine}, and that of the database {shared}",
+            host=host,
+            machine=at + ahead,
+            shared=at,
+        )
+        hint = Text(
+            "set its clock (`timedatectl set-ntp true`): what is stored goes by the database's, but"
+            " signatures of requests and TLS go by the machine's own"
+        )
+        yield Problem(Code.CLOCK_OFF, said, hint, severity, host)
 
 
 def away_since(host: HostRecord, now: datetime) -> datetime | None:
@@ -87,23 +94,19 @@ def standings_of(
 def _of_another(host: HostRecord, now: datetime) -> Iterator[Problem]:
     if (since := away_since(host, now)) is not None:
         yield _away(host, since)
-    ahead = host.clock_ahead or timedelta(0)
-    if abs(ahead) > CLOCKS_APART:
-        said = Text("its clock was {amount} ahead of the database's at {moment}")
-        if ahead < timedelta(0):
-            said = Text("its clock was {amount} behind the database's at {moment}")
-        said = said.filled(amount=abs(ahead), moment=host.seen_at)
-        yield Problem(Code.CLOCK_OFF, said, Text("set its clock: `timedatectl set-ntp true`"))
+    yield from _of_clock(host.name, host.seen_at or now, host.clock_ahead or timedelta(0))
 
 
-def with_away(before: Notices, hosts: Iterable[HostRecord], this: str, now: datetime) -> Notices:
+def with_away(
+    before: Iterable[Notice], hosts: Iterable[HostRecord], this: str, now: datetime
+) -> Notices:
     """Return the notices with those of the hosts that stay away now, none of which is `this`."""
     others = (one for one in hosts if one.name != this)
     found = ((one, since) for one in others if (since := away_since(one, now)) is not None)
     return (
-        *(one for one in before if not one.subject.host),
+        *(one for one in before if one.subject.lineage or not one.subject.host),
         *(
-            Notice(Topic.TROUBLE, Subject(domain=one.name), since, _away(one, since))
+            Notice(Topic.TROUBLE, Subject(host=one.name), since, _away(one, since))
             for one, since in found
         ),
     )

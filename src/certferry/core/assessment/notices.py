@@ -14,10 +14,11 @@ from enum import StrEnum
 
 from certferry.core.certificates.lineage import Version, Versions
 from certferry.core.certificates.renewal import is_overdue
+from certferry.core.desired.certificate import Kind
 from certferry.core.planning.limits import NEAR, WITHOUT_ANY
 from certferry.core.planning.plan import Action
 from certferry.core.planning.report import CODE, LineageReport, Outcome, StepOutcome, SyncReport
-from certferry.errors import CertferryError, OrderPostponed
+from certferry.errors import CertferryError, DeclarationOutdated, OrderPostponed
 from certferry.problem import Problem
 from certferry.text import Text
 
@@ -39,19 +40,15 @@ USUAL = (Topic.TROUBLE, Topic.RECOVERED)
 
 @dataclass(frozen=True, slots=True, order=True)
 class Subject:
-    """A certificate, a target of it, a domain there, or a `channel`; with none, the run itself. A
-    host has its name in the place of a domain, and no certificate.
+    """A certificate, a target of it, a domain there, or a `channel`; with none, the run itself. Of
+    hosts that share a state, one `host`, or what of a certificate is that host's alone.
     """
 
     lineage: str = ""
     target: str = ""
     domain: str = ""
     channel: str = ""
-
-    @property
-    def host(self) -> str:
-        """The host, where it is about one."""
-        return "" if self.lineage else self.domain
+    host: str = ""
 
 
 OF_ALL = Subject()
@@ -120,17 +117,22 @@ def noticed(
     *,
     versions: Mapping[str, Versions],
     declared: Collection[str],
+    host: str = "",
 ) -> Notices:
-    """Return the notices that stand after a run of what is `declared`. `versions`: newest first."""
+    """Return the notices that stand after a run of what is `declared`. `versions`: newest first.
+    Where others share the state, `host` is this one: it ends none of theirs.
+    """
     if not report.complete:
         return before  # a run that was stopped has not seen everything
     reports = {lineage.lineage: lineage for lineage in report.lineages}
     known = {*declared, *reports}
-    kept = [one for one in before if _stands(one, reports, known, now)]
+    others = [one for one in before if one.subject.host not in {"", host}]
+    own = [one for one in before if one not in others]
+    kept = [*others, *(one for one in own if _stands(one, reports, known, now))]
     if report.undeclared is None:
         kept += [one for one in before if one.problem.code == CODE and one not in kept]
     found = [
-        notice
+        _at_host(notice, host)
         for lineage in report.lineages
         if lineage.lineage in versions or not _is_quiet(lineage)
         for notice in _of_lineage(lineage, versions.get(lineage.lineage, ()), now)
@@ -139,6 +141,14 @@ def noticed(
         problem = Problem(CODE, one.problem.message, one.problem.hint)
         found.append(Notice(Topic.TROUBLE, Subject(one.lineage), now, problem))
     return _merged(kept, found, before)
+
+
+def _at_host(notice: Notice, host: str) -> Notice:
+    """Return a notice as this host's, where other hosts have a like part of the certificate."""
+    is_own = Kind(notice.subject.target).is_receiver
+    if not host or not (is_own or notice.problem.code == DeclarationOutdated.code):
+        return notice
+    return replace(notice, subject=replace(notice.subject, host=host))
 
 
 def failed_run(error: CertferryError, before: Notices, now: datetime) -> Notices:

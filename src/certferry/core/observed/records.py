@@ -181,35 +181,30 @@ class HistoryEntry:
 
 
 class Damage(StrEnum):
-    """What another program did to the history of a lineage."""
+    """What another program did: an entry was changed, or put in; entries after it were removed; it
+    does not continue what is before it; whole histories are gone, of lineages that nothing names.
+    """
 
     CHANGED = "changed"
-    """This entry was changed, or put in."""
     REMOVED = "removed"
-    """Entries after this one were removed."""
     UNCONNECTED = "unconnected"
-    """This one does not continue what is before it: that was changed, removed, or put in."""
     GONE = "gone"
-    """Whole histories were removed, of lineages that nothing names any more."""
 
 
 @dataclass(frozen=True, slots=True)
 class HistoryBreak:
-    """Where the history of a lineage was damaged first: the entry with this number, of a moment,
-    `None` for its beginning; and how many are `missing`, where that is known.
-    """
+    """Where the history of a lineage was damaged first: at an entry, `None` for its beginning."""
 
     lineage: str
     damage: Damage
     number: int | None = None
     at: datetime | None = None
-    missing: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class VerifiedHistory:
-    """What following the chain has shown: how many `entries` it holds, of how many lineages, and
-    how many are `older` than it and cannot be verified.
+    """What following the chain has shown: its `entries`, of how many lineages, and how many are
+    `older` than it and cannot be verified.
     """
 
     entries: int

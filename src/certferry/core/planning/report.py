@@ -352,6 +352,9 @@ def _of_finding(finding: plans.PlanFinding) -> StepOutcome:
         refused = StepOutcome(plans.Action.DEPLOY, Outcome.REFUSED, problem.message, *place)
         return replace(refused, hint=problem.hint, reason=problem.code)
     match finding.weight:
+        case plans.Weight.SKIPPED if finding.target is None:
+            passed = StepOutcome.of(None, finding.error, Outcome.UNCHANGED)
+            return replace(passed, error=None, reason=problem.code)
         case plans.Weight.SKIPPED:
             return StepOutcome(
                 plans.Action.DEPLOY, Outcome.UNCHANGED, problem.message, *place, left=True

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import NamedTuple
 
 from certferry.core.certificates.certificate import FULLCHAIN, short
@@ -369,11 +370,18 @@ class _Claim(NamedTuple):
 
 
 class Claims:
-    """What all declared certificates claim; found in the same time among one or thousands."""
+    """What all declared certificates claim; found in the same time among one or thousands. Domains
+    (by target and domain) of lineages that other hosts' files declare are `elsewhere`.
+    """
 
-    def __init__(self, declared: Iterable[certificate.DesiredCertificate] = ()) -> None:
+    def __init__(
+        self,
+        declared: Iterable[certificate.DesiredCertificate] = (),
+        elsewhere: Mapping[tuple[str, str], str] = MappingProxyType({}),
+    ) -> None:
         all_declared = tuple(declared)
         self.lineages = frozenset(desired.lineage for desired in all_declared)
+        self._elsewhere = elsewhere
         self._named: defaultdict[tuple[str, str], list[_Claim]] = defaultdict(list)
         self._covering: defaultdict[tuple[str, str], list[_Claim]] = defaultdict(list)
         for desired in all_declared:
@@ -401,10 +409,15 @@ class Claims:
         return None if owner is None else owner.lineage
 
     def _owner(self, target: str, domain: str, kind: certificate.Kind) -> _Claim | None:
-        """Return the claim that names a domain; else the closest that covers it."""
+        """Return the claim that names a domain; else the closest that covers it, unless another
+        host's file has the domain.
+        """
         for claim in self._named.get((target, domain), ()):
             if claim.deployment.kind.is_about(kind):
                 return claim
+        if (target, domain) in self._elsewhere:
+            deployment = certificate.DesiredDeployment(target)
+            return _Claim(self._elsewhere[target, domain], deployment)
         _, _, parent = domain.partition(".")
         exact_first = (
             *self._covering.get((target, domain), ()),

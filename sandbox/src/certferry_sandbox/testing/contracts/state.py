@@ -235,6 +235,19 @@ class NoticesContract:
         other.update_notices(lambda before: (later,) if RENEWED in before else ())
         assert (later,) == store.notices()
 
+    def test_notices_of_hosts_are_apart(self, store: StateStore, other: StateStore) -> None:
+        """What is one host's alone stands beside what is another's, and what is of all."""
+        subjects = [replace(TROUBLE.subject, host=host) for host in ("", "web-1", "web-2")]
+        stands = tuple(replace(TROUBLE, subject=subject) for subject in subjects)
+        sent = ChannelState(tuple(Delivery(*one.key, NOW, NOW, "code") for one in stands))
+        store.update_notices(lambda _: stands)
+        store.update_channel("ops", lambda *_: (sent, None))
+        assert stands == other.notices()
+        assert sent == other.channel("ops")
+
+        other.update_notices(lambda before: before[:2])
+        assert stands[:2] == store.notices()
+
     def test_a_channel_is_read_back(self, store: StateStore, other: StateStore) -> None:
         """All of it, and by its name."""
         refusal = Problem(REFUSED, Text("no {why}", why="key"), Text("look"), since=NOW)

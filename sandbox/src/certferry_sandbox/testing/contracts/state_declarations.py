@@ -34,7 +34,6 @@ class DeclarationsContract:
             assert {} == _outdated(one, img="a")
             both = tuple(sorted([store.host, elsewhere.host]))
             assert {"img": both, "api": (store.host,)} == one.declared_among(["img", "api", "no"])
-            assert both == one.declaring_hosts()
 
     def test_what_was_seen_last_for_the_first_time_counts(
         self, store: StateStore, elsewhere: StateStore

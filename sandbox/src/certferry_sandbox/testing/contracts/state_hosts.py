@@ -129,7 +129,7 @@ class HostsContract:
     ) -> None:
         """Not while it runs; what it installed is returned, and what is another's stays."""
         gone = elsewhere.host
-        away = Notice(Topic.TROUBLE, Subject(domain=gone), NOW, Problem("host_away", Text("away")))
+        away = Notice(Topic.TROUBLE, Subject(host=gone), NOW, Problem("host_away", Text("away")))
         for one in (store, elsewhere):
             one.save_rollout(rollout("command", "reload"))
             one.save_run(NOW, succeeded=True)

@@ -62,3 +62,48 @@ CREATE TABLE moved (
     destination TEXT NOT NULL,
     at TEXT NOT NULL
 );
+
+-- Whose receiver, or whose file, a notice is about, where it is one host's alone; which host.
+
+ALTER TABLE notice RENAME TO notice_of_all;
+
+CREATE TABLE notice (
+    topic TEXT NOT NULL,
+    lineage TEXT NOT NULL,
+    target TEXT NOT NULL,
+    domain TEXT NOT NULL,
+    channel TEXT NOT NULL,
+    host TEXT NOT NULL,
+    since TEXT NOT NULL,
+    code TEXT NOT NULL,
+    message TEXT NOT NULL,
+    hint TEXT,
+    deadline TEXT,
+    PRIMARY KEY (topic, lineage, target, domain, channel, host)
+);
+
+INSERT INTO notice (topic, lineage, target, domain, channel, host, since, code, message, hint, deadline)
+SELECT topic, lineage, target, domain, channel, '', since, code, message, hint, deadline FROM notice_of_all;
+
+DROP TABLE notice_of_all;
+
+ALTER TABLE told RENAME TO told_of_all;
+
+CREATE TABLE told (
+    name TEXT NOT NULL,
+    topic TEXT NOT NULL,
+    lineage TEXT NOT NULL,
+    target TEXT NOT NULL,
+    domain TEXT NOT NULL,
+    channel TEXT NOT NULL,
+    host TEXT NOT NULL,
+    since TEXT NOT NULL,
+    at TEXT NOT NULL,
+    code TEXT NOT NULL,
+    PRIMARY KEY (name, topic, lineage, target, domain, channel, host)
+);
+
+INSERT INTO told (name, topic, lineage, target, domain, channel, host, since, at, code)
+SELECT name, topic, lineage, target, domain, channel, '', since, at, code FROM told_of_all;
+
+DROP TABLE told_of_all;

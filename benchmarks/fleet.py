@@ -1,0 +1,300 @@
+"""What several hosts and one PostgreSQL cost, beside one host and SQLite in the same run: one that
+finds nothing to do, a lease, the statements of a pass, how many leases are taken in a second, and
+how long 1, 2, 4 and 8 hosts need for the same work.
+
+PostgreSQL runs beside it on this machine, as in the tests, and writes nothing through to the disk
+(`fsync = off`): what counts are the ratios. Hosts are threads of one process, with a store each;
+what they wait for is the world, whose calls take as long as `Latency` says. Usage: `python -m
+benchmarks.fleet [--certificates N] [--work N] [--rounds N] [--only PART …]`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from multiprocessing.pool import ThreadPool
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from benchmarks.claims import rounds
+from benchmarks.sync import furnish, now, ports_of, wish
+from certferry.adapters.http.client import Pacer
+from certferry.adapters.state.connect import connect
+from certferry.core.desired.certificate import DesiredCertificate
+from certferry.core.planning.rollouts import Claims
+from certferry.ports.state import StateStore
+from certferry.reconcile.reconciler import LineageReconciler, Reconciler
+from certferry.reconcile.run import WaitLimit
+from certferry_sandbox.testing.interruptions import Altered, Port
+from certferry_sandbox.testing.memory_dns import MemoryDns
+from certferry_sandbox.testing.memory_issuer import MemoryIssuer
+from certferry_sandbox.testing.memory_target import MemoryCdn
+from tests.support.postgresql import KEY, Postgresql, running_postgresql
+
+HOSTS = (1, 2, 4, 8)
+WORKERS_OF_HOST = 8
+CLAIMING = 2.0  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """How long the world takes: an order at the CA, a request to the CDN or its edges, in seconds;
+    and how many requests of the account the CDN takes in a second, from all hosts together.
+    """
+
+    order: float = 1.0
+    request: float = 0.02
+    per_second: float = 250.0
+
+    @property
+    def of_one(self) -> float:
+        """How long a certificate takes at least: an order, and the CDN's part."""
+        return self.order + REQUESTS * self.request
+
+
+REQUESTS = 8
+"""To the CDN and its edges, for a first certificate: a host observes before and under the lease,
+uploads, binds, and observes until it is served."""
+
+
+class Waiting:
+    """The fate of the calls to a port that is away: each takes its time, at the account's pace."""
+
+    def __init__(self, seconds: float, pace: Callable[[], None]) -> None:
+        self._seconds = seconds
+        self._pace = pace
+
+    def before(self) -> None:
+        """See `Fate.before`."""
+        self._pace()
+        time.sleep(self._seconds)
+
+    def after(self) -> None:
+        """See `Fate.after`."""
+
+
+def quick_cdn() -> MemoryCdn:
+    """Return a CDN whose changes are done at once."""
+    return MemoryCdn(now, processing=timedelta(0), lags=(timedelta(0),))
+
+
+def opened(server: Postgresql, database: str, host: str) -> StateStore:
+    """Open a shared state as a host does."""
+    return connect(server.url(database), KEY, host=host)
+
+
+# --- A run that finds nothing to do
+
+
+def idle(server: Postgresql, certificates: int, repeats: int) -> Iterator[str]:
+    """Compare such a run over PostgreSQL with one over SQLite, round by round."""
+    wishes = [wish(number) for number in range(certificates)]
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as states:
+        runs: dict[str, Callable[[], object]] = {}
+        for name, state in {
+            "SQLite": connect(Path(folder) / "state.db", Path(folder) / "secret.key"),
+            "PostgreSQL": opened(server, server.new_state(), "web-1"),
+        }.items():
+            states.enter_context(closing(state))
+            cdn = quick_cdn()
+            furnish(state, cdn, wishes)
+            engine = Reconciler(ports_of(state, cdn))
+            assert engine.sync(wishes, WaitLimit()).ok  # noqa: S101 - or nothing is measured
+            runs[name] = lambda engine=engine: engine.sync(wishes, WaitLimit())  # type: ignore[misc]
+        times = [{name: _seconds(run) for name, run in runs.items()} for _ in range(repeats)]
+    best = {name: min(one[name] for one in times) for name in runs}
+    for name, seconds in best.items():
+        yield f"nothing to do, {name:<10} {1000 * seconds / certificates:6.3f} ms a certificate"
+    ratio = best["PostgreSQL"] / best["SQLite"]
+    middle = statistics.median(one["PostgreSQL"] / one["SQLite"] for one in times)
+    yield f"  PostgreSQL / SQLite, best rounds {ratio:5.2f} x, median {middle:5.2f} x (at most 1.5)"
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    begun = time.perf_counter()
+    work()
+    return time.perf_counter() - begun
+
+
+# --- What is asked of the server
+
+
+@contextmanager
+def counted_statements() -> Iterator[Counter[str]]:
+    """Count what is sent to the server in a `with` block, each with one answer awaited."""
+    execute, found = psycopg.Connection.execute, Counter[str]()
+
+    def counted(self: Any, query: Any, *args: Any, **named: Any) -> Any:
+        found[str(query).split(maxsplit=1)[0]] += 1
+        return execute(self, query, *args, **named)
+
+    psycopg.Connection.execute = counted  # type: ignore[method-assign]  # the library's
+    try:
+        yield found
+    finally:
+        psycopg.Connection.execute = execute  # type: ignore[method-assign]
+
+
+def statements(server: Postgresql, certificates: int) -> Iterator[str]:
+    """Count the round trips of a lease, and those of passes."""
+    with closing(opened(server, server.new_state(), "web-1")) as state:
+        state.release(state.acquire("img", now()))  # connects
+        with counted_statements() as found:
+            state.release(state.acquire("img", now()))
+        yield f"a lease taken and given back     {found.total():6.0f} round trips (at most 3)"
+        cdn, wishes = quick_cdn(), [wish(number) for number in range(certificates)]
+        ports = ports_of(state, cdn)
+        cdn.add_domain(wishes[0].lineage)
+        first = LineageReconciler(wishes[0], ports)
+        for what in ("issues, uploads and binds", "sees it served"):
+            with counted_statements() as found:
+                first.reconcile()
+            yield f"a pass that {what:<26}{found.total():3.0f} round trips {dict(found)}"
+        furnish(state, cdn, wishes[1:])
+        engine = Reconciler(ports)
+        assert engine.sync(wishes, WaitLimit()).ok  # noqa: S101 - or something else is counted
+        with counted_statements() as found:
+            LineageReconciler(wishes[1], ports).reconcile()
+        yield f"a pass that finds nothing to do  {found.total():6.0f} round trips (at most 8)"
+        with counted_statements() as found:
+            engine.sync(wishes, WaitLimit())
+        each = found.total() / certificates
+        yield f"  in a run over {certificates:,} of them      {each:6.2f} each, on average"
+
+
+# --- Leases in a second
+
+
+def claims(server: Postgresql) -> Iterator[str]:
+    """Have processes take and give back leases as fast as they can (`benchmarks.claims`)."""
+    for count, done in rounds(server.url(server.new_state()), CLAIMING):
+        bare, leases = done["SELECT 1"], done["lease taken and given back"]
+        yield (
+            f"leases taken and given back by {count} hosts {leases:6.0f} a second (at least 1,000);"
+            f" {leases / bare:4.2f} x a bare SELECT"
+        )
+
+
+# --- The same work, by more hosts
+
+
+def shared_work(
+    server: Postgresql, work: int, latency: Latency, hosts: Sequence[int] = HOSTS
+) -> Iterator[str]:
+    """Have hosts issue, upload, bind and verify so many certificates together."""
+    alone = work * latency.of_one / WORKERS_OF_HOST
+    by_pace = work * REQUESTS / latency.per_second
+    yield (
+        f"{work:,} certificates: an order takes {latency.order} s, a request to the CDN"
+        f" {latency.request} s, {latency.per_second:.0f} of these a second for all hosts"
+    )
+    first = 0.0
+    for count in hosts:
+        took, cpu, issued = _together(server, work, latency, count)
+        first = first or took * count
+        most = max(first / count, by_pace) * 1.2
+        verdict = "as promised" if took <= most else "MORE"
+        yield (
+            f"  {count} hosts {took:7.1f} s, at most {most:7.1f} ({verdict}); by waits alone"
+            f" {alone / count:6.1f}, by the pace {by_pace:6.1f}; processor {cpu:5.1f} s,"
+            f" {issued} issued"
+        )
+
+
+def _together(
+    server: Postgresql, work: int, latency: Latency, count: int
+) -> tuple[float, float, int]:
+    database = server.new_state()
+    wishes = [wish(number) for number in range(work)]
+    cdn, dns = quick_cdn(), MemoryDns(["example.com"])
+    for one in wishes:
+        cdn.add_domain(one.lineage)
+    with ExitStack() as states:
+        stores = [
+            states.enter_context(closing(opened(server, database, f"web-{number}")))
+            for number in range(count)
+        ]
+        issuer = MemoryIssuer(stores[0], now)
+        engines = [_engine(store, cdn, dns, issuer, latency, wishes) for store in stores]
+        begun, cpu = time.perf_counter(), time.process_time()
+        with ThreadPool(count) as threads:
+            threads.map(lambda engine: engine.sync(wishes, WaitLimit(), scheduled=True), engines)
+        took, cpu = time.perf_counter() - begun, time.process_time() - cpu
+        assert {*map(cdn.bound_to, (one.lineage for one in wishes))} >= {None} or issuer.issued  # noqa: S101
+    return took, cpu, issuer.issued
+
+
+def _engine(
+    state: StateStore,
+    cdn: MemoryCdn,
+    dns: MemoryDns,
+    issuer: MemoryIssuer,
+    latency: Latency,
+    wishes: Sequence[DesiredCertificate],
+) -> Reconciler:
+    interval = timedelta(seconds=1 / latency.per_second)
+    pacer = Pacer(
+        latency.per_second,
+        pause=time.sleep,
+        reserve=lambda turns: state.reserve("account", "cdn", interval, turns),
+    )
+    away: Any = Port(cdn, Waiting(latency.request, pacer.wait))
+    own = issuer.seen_by(state)
+
+    def issue(*args: Any) -> Any:
+        time.sleep(latency.order)
+        return own.issue(*args)
+
+    slow: Any = Altered(own, issue=issue)
+    ports = ports_of(state, cdn)
+    return Reconciler(
+        replace(
+            ports,
+            issuer=slow,
+            dns={"dns": dns},
+            targets={"cdn": away},
+            probe=away,
+            claims=Claims(wishes),
+        )
+    )
+
+
+PARTS = ("idle", "statements", "claims", "hosts")
+
+
+def main() -> None:
+    """Print what was measured."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--certificates", type=int, default=1000)
+    parser.add_argument("--work", type=int, default=2000)
+    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
+    arguments = parser.parse_args()
+    print(
+        f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, {threading.active_count()} thread"
+    )
+    with running_postgresql() as server:
+        parts: dict[str, Callable[[], Iterator[str]]] = {
+            "idle": lambda: idle(server, arguments.certificates, arguments.rounds),
+            "statements": lambda: statements(server, arguments.certificates),
+            "claims": lambda: claims(server),
+            "hosts": lambda: shared_work(server, arguments.work, Latency()),
+        }
+        for part in arguments.only:
+            for line in parts[part]():
+                print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,184 @@
+"""Two hosts that share a state, by the real command: each knows of the other, operators hear of
+what is wrong once, and one heartbeat is sent for both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from certferry.adapters.state.columns import from_moment
+from certferry.adapters.state.connect import connect
+from certferry_sandbox.heartbeat import HeartbeatService
+from certferry_sandbox.messages.event_receiver import SECRET, EventReceiver
+from certferry_sandbox.world import World
+from tests.acceptance.host import Host, certificate
+from tests.support.postgresql import KEY, Postgresql
+from tests.support.schemas import must_fit
+
+IN_ORDER, FAILED, USAGE, TRY_LATER = 0, 1, 2, 75
+WARNING = 1
+Hosts = tuple[Host, Host]
+
+
+@pytest.fixture
+def database(postgresql: Postgresql) -> str:
+    """An empty state."""
+    return postgresql.new_state()
+
+
+@pytest.fixture
+def hosts(
+    host: Host, world: World, tmp_path: Path, name: str, postgresql: Postgresql, database: str
+) -> Hosts:
+    """`web-1` and `web-2`, whose files declare one certificate."""
+    (tmp_path / "web-2").mkdir()
+    other = Host(world, tmp_path / "web-2", certificate(name))
+    for one, called in ((host, "web-1"), (other, "web-2")):
+        one.share(postgresql.url(database), KEY, called)
+    return host, other
+
+
+@pytest.fixture
+def hook() -> Iterator[EventReceiver]:
+    with EventReceiver() as service:
+        yield service
+
+
+@pytest.fixture
+def heart() -> Iterator[HeartbeatService]:
+    with HeartbeatService() as service:
+        yield service
+        assert [] == service.mistakes
+
+
+def declare(hosts: Hosts, tables: str) -> None:
+    """Write the same tables into both files."""
+    for host in hosts:
+        host.config.write_text(f"{host.config.read_text()}\n{tables}")
+
+
+def set_back(postgresql: Postgresql, database: str, host: str, hours: float) -> None:
+    """Have the last run of a host lie back."""
+    which = f"WHERE host = '{host}'"
+    [[ended]] = postgresql.ask(f"SELECT ended_at FROM last_run {which}", database)  # noqa: S608 - a test's own words
+    earlier = from_moment(datetime.fromisoformat(ended) - timedelta(hours=hours))
+    postgresql.ask(f"UPDATE last_run SET ended_at = '{earlier}' {which}", database)  # noqa: S608 - a test's own words
+
+
+def test_hosts_know_of_each_other(hosts: Hosts) -> None:
+    """When each ran, with what, and how many certificates it declares, on both alike."""
+    assert [IN_ORDER, IN_ORDER] == [host.run("sync").code for host in hosts]
+    for host, called in zip(hosts, ("web-1", "web-2"), strict=True):
+        run = host.run("hosts", "--json")
+        assert IN_ORDER == run.code
+        must_fit(run.document, "hosts")
+        found = run.document["hosts"]
+        assert ["web-1", "web-2"] == [one["name"] for one in found]
+        assert [called] == [one["name"] for one in found if one["this"]]
+        for one in found:
+            assert one["last_run"]["ended_at"] == one["last_run"]["succeeded_at"]
+            assert (1, 0, []) == (one["certificates"], one["clock_ahead_seconds"], one["problems"])
+    assert "web-2 (this one)" in hosts[1].run("hosts").out
+    assert "web-2（本机）" in hosts[1].run("--lang", "zh", "hosts").out
+
+
+def test_host_that_is_gone_is_forgotten(
+    hosts: Hosts, postgresql: Postgresql, database: str
+) -> None:
+    """By another one, once no run of it is in progress; what it knew is to be replaced."""
+    web1, web2 = hosts
+    assert [IN_ORDER, IN_ORDER] == [host.run("sync").code for host in hosts]
+    assert "web-1 is this host" in web1.run("hosts", "remove", "web-1").complaint.error
+    run = web1.run("hosts", "remove", "web-3")
+    assert USAGE == run.code
+    assert "did you mean" in run.complaint.hint
+    with closing(connect(postgresql.url(database), KEY, host="web-2")) as state:
+        begun = state.begin_run(state.now())
+        assert TRY_LATER == web1.run("hosts", "remove", "web-2").code
+        state.end_run(begun)
+
+    run = web1.run("hosts", "remove", "web-2")
+
+    assert IN_ORDER == run.code
+    assert "web-2 is forgotten." in run.out
+    assert "certferry state key --rotate" in run.err
+    assert "certferry sync --renew --all" in run.err
+    assert ["web-1"] == [one["name"] for one in web1.run("hosts", "--json").document["hosts"]]
+    assert IN_ORDER == web2.run("sync").code
+    assert "web-2" in web1.run("hosts").out
+
+
+def test_host_that_stays_away_is_reported_once(
+    hosts: Hosts, hook: EventReceiver, postgresql: Postgresql, database: str
+) -> None:
+    """By the next run of another, to its channels; `check`, `status` and `hosts` say so until it
+    runs again, which is reported as well.
+    """
+    channel = f'type = "webhook"\nurl = "{hook.address}"\nsecret = "{SECRET}"\n'
+    declare(hosts, f"[notify.hook]\n{channel}")
+    web1, web2 = hosts
+    assert [IN_ORDER, IN_ORDER] == [host.run("sync").code for host in hosts]
+    set_back(postgresql, database, "web-2", 25)
+    assert IN_ORDER == web1.run("check").code
+    set_back(postgresql, database, "web-2", 2)
+
+    run = web1.run("check", "--json")
+    assert WARNING == run.code
+    [problem] = run.document["problems"]
+    must_fit(run.document, "check")
+    assert ("host_away", "web-2") == (problem["code"], problem["about_host"])
+    assert "it has not run since" in web1.run("status").out
+    assert FAILED == web1.run("hosts").code
+    assert [] == hook.events
+
+    for _ in range(2):
+        assert IN_ORDER == web1.run("sync").code
+    [event] = hook.events
+    assert ("trouble", "host_away", "web-2") == (event["event"], event["code"], event["about_host"])
+    assert "web-1" == event["host"]
+
+    assert IN_ORDER == web2.run("sync").code
+    assert ["trouble", "recovered"] == [one["event"] for one in hook.events]
+    assert IN_ORDER == web1.run("check").code
+
+
+def test_one_heartbeat_for_both(hosts: Hosts, heart: HeartbeatService) -> None:
+    """Of the host whose run begins first, round by round; another sends it when that one is gone.
+    What fails is sent by each.
+    """
+    declare(hosts, f'[heartbeat]\nurl = "{heart.address}"\n')
+    web1, web2 = hosts
+    assert [IN_ORDER, IN_ORDER] == [host.run("sync").code for host in (web1, web2)]
+    assert ["start", "success"] == [ping.kind for ping in heart.pings]
+
+    assert IN_ORDER == web2.run("sync").code
+    assert ["start", "success"] * 2 == [ping.kind for ping in heart.pings]
+
+
+def test_failure_of_a_host_that_sends_no_heartbeat(hosts: Hosts, heart: HeartbeatService) -> None:
+    """It is sent at once, and the next run that succeeds sends that all is well."""
+    declare(hosts, f'[heartbeat]\nurl = "{heart.address}"\n')
+    web1, web2 = hosts
+    assert IN_ORDER == web1.run("sync").code
+    assert FAILED == web2.run("sync", "--renew", "--all", DP_Key="0" * 32).code
+    assert IN_ORDER == web1.run("sync").code
+    kinds = [ping.kind for ping in heart.pings]
+    assert ["start", "success", "fail", "start", "success"] == kinds
+
+
+def test_metrics_carry_the_host(hosts: Hosts, tmp_path: Path) -> None:
+    """Each sample, so that those of several hosts can be told apart."""
+    declare(hosts, f'[metrics]\nfile = "{tmp_path}/certferry.prom"\n')
+    assert IN_ORDER == hosts[1].run("sync").code
+    samples = [
+        line
+        for line in (tmp_path / "certferry.prom").read_text().splitlines()
+        if not line.startswith("#")
+    ]
+    assert samples
+    assert all('{host="web-2"' in one for one in samples)

@@ -1,0 +1,130 @@
+"""Two machines that share a state under one name: what that costs, until each has its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from certferry.adapters.receivers.command import CommandReceiver
+from certferry.adapters.receivers.files import FilesReceiver
+from certferry.adapters.state.connect import connect
+from certferry.core.certificates.certificate import CertificateBundle
+from certferry.core.desired.certificate import (
+    CommandDelivery,
+    Delivery,
+    DesiredCertificate,
+    FileDelivery,
+    Program,
+    delivered,
+)
+from certferry.core.observed.observation import ObservedDomain
+from certferry.core.planning.report import SyncReport
+from certferry.ports.receiver import Delivered, Receiver
+from certferry.ports.state import StateStore
+from certferry.reconcile.reconciler import LineageReconciler
+from tests.reconcile.model import ModelWorld
+from tests.support.postgresql import KEY, Postgresql
+
+IMG = "img.example.com"
+MINUTE = timedelta(minutes=1)
+
+
+@dataclass(frozen=True)
+class OnThisDisk:
+    """A directory under the name that it has on every machine."""
+
+    receiver: FilesReceiver
+    called: str
+
+    def observe(self, delivered: Delivered | None) -> ObservedDomain:
+        """See `Receiver.observe`."""
+        return replace(self.receiver.observe(delivered), domain=self.called)
+
+    def deliver(self, lineage: str, bundle: CertificateBundle) -> None:
+        """See `Receiver.deliver`."""
+        self.receiver.deliver(lineage, bundle)
+
+
+@dataclass
+class Machine:
+    """One of the two: its disk, on which `/etc/tls` is a directory of its own."""
+
+    world: ModelWorld
+    state: StateStore
+    disk: Path
+
+    def declared(self) -> DesiredCertificate:
+        """The same on both, to the letter."""
+        one = self.world.desired()
+        files = FileDelivery("/etc/tls")
+        command = CommandDelivery("upload", Program(("touch", "uploaded"), "/", MINUTE))
+        return replace(one, deployments=(*one.deployments, delivered(files), delivered(command)))
+
+    def _receiver(self, delivery: Delivery) -> Receiver:
+        """Connect to this machine's disk what is declared alike."""
+        if isinstance(delivery, FileDelivery):
+            here = replace(delivery, directory=str(self.disk / "tls"))
+            return OnThisDisk(FilesReceiver(here, pause=lambda _: None), delivery.directory)
+        program = replace(delivery.program, directory=str(self.disk))
+        ours = replace(delivery, program=program)
+        return CommandReceiver(ours, workspace=self.disk / "handover", pause=lambda _: None)
+
+    def sync(self) -> SyncReport:
+        """Make a run to the end."""
+        ports = replace(
+            self.world.ports(self.state.host),
+            issuer=self.world.issuer.seen_by(self.state),
+            state=self.state,
+            receiver=self._receiver,
+        )
+        run = LineageReconciler(self.declared(), ports)
+        begun = self.state.begin_run(self.state.now())
+        self.world.pass_to_the_end(run)
+        self.state.end_run(begun)
+        return SyncReport((run.report(),))
+
+    @property
+    def fullchain(self) -> str:
+        """What its web server would read."""
+        return (self.disk / "tls" / "fullchain.pem").read_text()
+
+    @property
+    def has_uploaded(self) -> bool:
+        """Whether its command has run."""
+        return (self.disk / "uploaded").exists()
+
+
+@pytest.fixture
+def machines(postgresql: Postgresql, tmp_path: Path) -> Iterator[tuple[Machine, Machine]]:
+    """Two, both called `web-1`."""
+    url, world = postgresql.url(postgresql.new_state()), ModelWorld()
+    world.cdn.add_domain(IMG)
+    with ExitStack() as opened:
+
+        def machine(name: str) -> Machine:
+            (tmp_path / name).mkdir()
+            state = opened.enter_context(closing(connect(url, KEY, host="web-1")))
+            return Machine(world, state, tmp_path / name)
+
+        yield machine("one"), machine("other")
+
+
+def test_machines_of_one_name_lose_no_certificate(machines: tuple[Machine, Machine]) -> None:
+    """One is issued, and each has it in its files: what is there is read from the disk. A command
+    is known by what is stored alone, so that it runs on the first machine only: that is the cost.
+    """
+    one, other = machines
+    assert one.sync().ok
+    assert other.sync().ok
+
+    assert 1 == one.world.issuer.issued
+    assert one.fullchain == other.fullchain
+    assert (True, False) == (one.has_uploaded, other.has_uploaded)
+    assert one.sync().ok
+    assert () == one.state.unended_runs()
+    assert 1 == one.world.issuer.issued
