@@ -168,9 +168,6 @@ class LeaseStore(Protocol):
     def release(self, lease: Lease) -> None:
         """Release a lease. Releasing a lost one does nothing."""
 
-    def seen_hosts(self, since: datetime) -> tuple[str, ...]:
-        """Return the names of the hosts that were seen `since` a moment, this one among them."""
-
     def begin_run(self, now: datetime) -> records.BegunRun:
         """Store that a run of this host is in progress, and with what machine, release and clock;
         delete its `unended_runs`.
