@@ -92,6 +92,7 @@ class Context:
     run's listeners. `run` runs a program of the operator's. `contact` is a mail address that a
     service may write to, or empty; `language` the one in which a person reads what happens, `en` or
     `zh`. `pace` is for adapters that bring their own client: `None` where there is one run alone.
+    They also call `ports.state.must_still_hold` last before they send anything.
     """
 
     pause: Pause
