@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ import pytest
 from certferry.adapters.state.database import Upgrade, migrate, read_migrations
 from certferry.adapters.state.postgresql import PostgresqlDatabase
 from certferry.adapters.state.sealing import Sealing
+from certferry.adapters.state.shared_leases import SharedState
 from certferry.core.secret import Secret
 from certferry_sandbox.faults import Fault
 from certferry_sandbox.heartbeat import HeartbeatService
@@ -103,6 +105,49 @@ def test_second_host_issues_nothing(made: Host, world: World, tmp_path: Path, na
     run = other.run("sync")
 
     assert (IN_ORDER, 0, 0) == (run.code, run.left.orders, run.left.qiniu_writes)
+
+
+def test_scheduled_run_leaves_what_another_host_does(
+    made: Host, postgresql: Postgresql, database: str, name: str
+) -> None:
+    """It names the host, and all is in order; a run by hand waits, and says for whom."""
+    there = SharedState(
+        PostgresqlDatabase(postgresql.url(database)), Sealing(KEY), "web-2", timedelta(seconds=3)
+    )
+    with closing(there):
+        there.acquire(name, there.now())
+
+        run = made.run("sync", "--scheduled", "--json")
+        by_hand = made.run("sync", "--no-wait")
+
+    assert (IN_ORDER, 0) == (run.code, run.left.orders)
+    [step] = run.steps
+    assert ("elsewhere", "web-2") == (step["outcome"], step["host"])
+    assert step["since"].endswith("Z")
+    assert TRY_LATER == by_hand.code
+    assert "on web-2 has been at work since" in by_hand.out
+    assert IN_ORDER == made.run("sync", "--scheduled").code
+
+
+def test_hosts_that_run_at_once(made: Host, world: World, tmp_path: Path, name: str) -> None:
+    """As by one schedule: each certificate is ordered once, and neither run failed."""
+    several = "".join(certificate(f"a{n}.{name}", to=None) for n in range(4))
+    made.config.write_text(made.config.read_text() + several)
+    (tmp_path / "web-2").mkdir()
+    other = Host(world, tmp_path / "web-2", certificate(name) + several)
+    other.share(made_url(made), KEY, "web-2")
+    before = Footprint.of(world)
+
+    with (
+        made.begin("sync", "--scheduled", "--json") as one,
+        other.begin("sync", "--scheduled", "--json") as another,
+    ):
+        said = [process.communicate(timeout=LONGEST_RUN)[0] for process in (one, another)]
+
+    assert [IN_ORDER, IN_ORDER] == [one.returncode, another.returncode], said
+    left = Footprint.of(world) - before
+    assert (5, 5, 1, 0) == (left.orders, left.certificates, left.qiniu_uploads, left.challenges)
+    assert {"in_order"} == {json.loads(out)["result"] for out in said}
 
 
 def made_url(host: Host) -> str:
