@@ -247,7 +247,8 @@ def test_destination_that_is_not_empty(
 def test_several_hosts_are_not_one(shared: str, postgresql: Postgresql, tmp_path: Path) -> None:
     """A file has one host: while there are others, theirs would be lost."""
     here = Address(postgresql.url(shared), KEY)
-    connect(here.url, KEY, host="web-2").close()
+    with closing(connect(here.url, KEY, host="web-2")) as store:
+        store.end_run(store.begin_run(NOW))
 
     with pytest.raises(ConfigError, match="has 2 hosts") as error:
         move(here, Address(tmp_path / "new" / "state.db", KEY), "web-1", NOW)

@@ -227,10 +227,10 @@ def move(origin: Address, destination: Address, host: str, now: datetime) -> Mov
     """
     with closing(_opened(origin, host)) as here:
         database, _ = here.whole
-        mark, rows = mark_of(database), None
+        mark, rows, at = mark_of(database), None, here.now() if here.is_shared else now
         if mark is None:
             rows = _alone(
-                here, lambda one, tables: _carry(one, tables, here, destination, host, now)
+                here, lambda one, tables: _carry(one, tables, here, destination, host, at)
             )
         elif not _lacks_its_end(here, mark, destination, host):
             must_be_in_use(database)
@@ -371,9 +371,10 @@ def _copy(
     for table in theirs:
         for statement in table.renumber:
             transaction.rows(statement)
-    if not there.is_shared and tally.rows["host"] != 1:
+    hosts = tally.rows.get("host", 0)
+    if hosts != 1 and not there.is_shared:
         raise ConfigError(
-            Text("{place} has {count} hosts", place=database.place, count=tally.rows["host"]),
+            Text("{place} has {count} hosts", place=database.place, count=hosts),
             hint=Text("a file has one; forget the others: certferry hosts remove NAME"),
         )
     return tally
@@ -391,7 +392,7 @@ def rotate(address: Address, new: Secret, host: str, now: datetime) -> int:
     with closing(_opened(address, host)) as state:
         database, sealing = state.whole
         must_be_in_use(database)
-        raw = key_of(new)
+        raw, at = key_of(new), state.now() if state.is_shared else now
 
         def seal_anew(
             transaction: Transaction, tables: Sequence[_Table]
@@ -407,7 +408,7 @@ def rotate(address: Address, new: Secret, host: str, now: datetime) -> int:
                 for table in tables
                 if table.sealed
             )
-            change_key(transaction, Key(raw), from_moment(now), host)
+            change_key(transaction, Key(raw), from_moment(at), host)
             return count, beside
 
         count, beside = _alone(state, seal_anew)
