@@ -116,7 +116,8 @@ def without_state(
     """Return the findings where the state cannot be opened: a run would end there."""
     is_gone = isinstance(error, DatabaseUnavailable)
     code = Code.DATABASE_UNAVAILABLE if is_gone else Code.STATE_UNUSABLE
-    found = error.problem(str(settings.state.named), code=code)
+    subject = "[state] url" if is_gone else str(settings.state.named)
+    found = error.problem(subject, code=code)
     others = [
         *examine_files(settings),
         *examination.examine_schedule(schedulers),
