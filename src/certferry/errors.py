@@ -331,7 +331,7 @@ class StateError(CertferryError):
 
 class LeaseHeld(StateError):
     """Another run is at work on the lineage. Where several hosts share the state, it says on which
-    `host`, and `since` when.
+    `host`, `since` when, and that the lease ends at `until` unless that host renews it.
     """
 
     default_retry = Retry.LATER
@@ -344,10 +344,12 @@ class LeaseHeld(StateError):
         retry: Retry | None = None,
         host: str | None = None,
         since: datetime | None = None,
+        until: datetime | None = None,
     ) -> None:
         super().__init__(message, hint=hint, retry=retry)
         self.host = host
         self.since = since
+        self.until = until
 
 
 class StateMissing(StateError):

@@ -107,9 +107,9 @@ class FleetWorkspace(Workspace):
         assert self.shared is not None
         return self.shared
 
-    def connect(self, run: Run) -> Ports:
+    def connect(self, run: Run, *, declares: bool = True) -> Ports:
         """Connect a run's ports; no more orders are in flight than Pebble takes."""
-        ports = super().connect(run)
+        ports = super().connect(run, declares=declares)
         turns = threading.BoundedSemaphore(AT_ONCE)
         issuer: Any = ports.issuer
 

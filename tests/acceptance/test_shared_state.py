@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,8 @@ import pytest
 from certferry.adapters.state.database import Upgrade, migrate, read_migrations
 from certferry.adapters.state.postgresql import PostgresqlDatabase
 from certferry.adapters.state.sealing import Sealing
+from certferry.adapters.state.shared_leases import SharedState
+from certferry.core.secret import Secret
 from certferry_sandbox.faults import Fault
 from certferry_sandbox.heartbeat import HeartbeatService
 from certferry_sandbox.messages.event_receiver import SECRET, EventReceiver
@@ -24,7 +27,13 @@ from tests.acceptance.footprint import NOBODY_ASKED, Footprint, challenges
 from tests.acceptance.host import LONGEST_RUN, Host, certificate
 from tests.support.command import run_here
 from tests.support.ports import free_port
-from tests.support.postgresql import KEY, Postgresql, running_postgresql, running_replica
+from tests.support.postgresql import (
+    KEY,
+    Postgresql,
+    running_pgbouncer,
+    running_postgresql,
+    running_replica,
+)
 from tests.support.tiers import thorough
 from tests.support.waiting import eventually
 
@@ -98,9 +107,68 @@ def test_second_host_issues_nothing(made: Host, world: World, tmp_path: Path, na
     assert (IN_ORDER, 0, 0) == (run.code, run.left.orders, run.left.qiniu_writes)
 
 
+def test_scheduled_run_leaves_what_another_host_does(
+    made: Host, postgresql: Postgresql, database: str, name: str
+) -> None:
+    """It names the host, and all is in order; a run by hand waits, and says for whom."""
+    there = SharedState(
+        PostgresqlDatabase(postgresql.url(database)), Sealing(KEY), "web-2", timedelta(seconds=3)
+    )
+    with closing(there):
+        there.acquire(name, there.now())
+
+        run = made.run("sync", "--scheduled", "--json")
+        by_hand = made.run("sync", "--no-wait")
+
+    assert (IN_ORDER, 0) == (run.code, run.left.orders)
+    [step] = run.steps
+    assert ("elsewhere", "web-2") == (step["outcome"], step["host"])
+    assert step["since"].endswith("Z")
+    assert TRY_LATER == by_hand.code
+    assert "on web-2 has been at work since" in by_hand.out
+    assert IN_ORDER == made.run("sync", "--scheduled").code
+
+
+def test_hosts_that_run_at_once(made: Host, world: World, tmp_path: Path, name: str) -> None:
+    """As by one schedule: each certificate is ordered once, and neither run failed."""
+    several = "".join(certificate(f"a{n}.{name}", to=None) for n in range(4))
+    made.config.write_text(made.config.read_text() + several)
+    (tmp_path / "web-2").mkdir()
+    other = Host(world, tmp_path / "web-2", certificate(name) + several)
+    other.share(made_url(made), KEY, "web-2")
+    before = Footprint.of(world)
+
+    with (
+        made.begin("sync", "--scheduled", "--json") as one,
+        other.begin("sync", "--scheduled", "--json") as another,
+    ):
+        said = [process.communicate(timeout=LONGEST_RUN)[0] for process in (one, another)]
+
+    assert [IN_ORDER, IN_ORDER] == [one.returncode, another.returncode], said
+    left = Footprint.of(world) - before
+    assert (5, 5, 1, 0) == (left.orders, left.certificates, left.qiniu_uploads, left.challenges)
+    assert {"in_order"} == {json.loads(out)["result"] for out in said}
+
+
 def made_url(host: Host) -> str:
     """Return the address that a host's file names."""
     return host.config.read_text().partition('url = "')[2].partition('"')[0]
+
+
+@thorough
+def test_whole_way_through_a_pooler(host: Host, postgresql: Postgresql, database: str) -> None:
+    """PgBouncer in transaction mode, with nothing set for it."""
+    with running_pgbouncer(postgresql) as port:
+        host.share(f"postgresql://postgres@127.0.0.1:{port}/{database}", KEY)
+
+        for words in (
+            ["state", "init"],
+            ["state", "migrate"],
+            ["sync"],
+            ["sync"],
+            ["state", "check"],
+        ):
+            assert IN_ORDER == host.run(*words).code
 
 
 def test_init_says_what_it_made(shared: Host) -> None:
@@ -203,10 +271,15 @@ def test_database_that_is_not_there(host: Host, postgresql: Postgresql) -> None:
         assert "createdb" in hint
 
 
-def test_wrong_password(host: Host, postgresql: Postgresql, database: str) -> None:
-    """The right one opens, by a reference or by libpq's own variable."""
+def secured(postgresql: Postgresql) -> None:
+    """Have a user whose password is asked for."""
     if not postgresql.ask("SELECT 1 FROM pg_roles WHERE rolname = 'secured'"):
         postgresql.ask(f"CREATE ROLE secured SUPERUSER LOGIN PASSWORD '{PASSWORD}'")
+
+
+def test_wrong_password(host: Host, postgresql: Postgresql, database: str) -> None:
+    """The right one opens, by a reference or by libpq's own variable."""
+    secured(postgresql)
     host.share(postgresql.tcp_url(database, "secured"), KEY)
     host.rewrite("host =", 'password = "env:DATABASE"\nhost =')
 
@@ -221,6 +294,32 @@ def test_wrong_password(host: Host, postgresql: Postgresql, database: str) -> No
     assert IN_ORDER == host.run("state", "init", DATABASE=PASSWORD).code
     host.rewrite('password = "env:DATABASE"\n', "")
     assert IN_ORDER == host.run("state", "check", PGPASSWORD=PASSWORD).code
+
+
+def test_key_and_password_stay_with_certferry(
+    host: Host, postgresql: Postgresql, database: str
+) -> None:
+    """Whatever is printed or logged, and whichever program is run."""
+    secured(postgresql)
+    host.share(postgresql.tcp_url(database, "secured"), Secret("env:STATE_KEY"))
+    host.rewrite("host =", 'password = "env:DATABASE"\nhost =')
+    seen = host.directory / "seen"
+    host.config.write_text(
+        f'{host.config.read_text()}\n[[certificates.deploy]]\nto = "files"\n'
+        f'directory = "{host.directory / "tls"}"\nreload = "sh -c \'env >{seen}\'"\n'
+    )
+    secrets = {"STATE_KEY": KEY.reveal(), "DATABASE": PASSWORD}
+    log = host.directory / "log"
+
+    said = [
+        host.run("-v", "--log-file", str(log), *words, **secrets)
+        for words in (["state", "init"], ["sync"], ["doctor"], ["history", "--json"])
+    ]
+
+    assert [IN_ORDER] * 4 == [run.code for run in said]
+    written = [log.read_text(), seen.read_text(), *(run.out + run.err for run in said)]
+    for secret in secrets.values():
+        assert not [one for one in written if secret in one]
 
 
 def test_no_right_to_create(host: Host, postgresql: Postgresql, database: str) -> None:

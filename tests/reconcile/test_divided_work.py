@@ -29,7 +29,7 @@ from certferry.core.desired.certificate import (
     delivered,
 )
 from certferry.core.events import Asking, Event, LineageEnded
-from certferry.core.planning.due import rank
+from certferry.core.planning.due import owns
 from certferry.core.planning.report import LineageReport, Outcome, Result, of_lineage
 from certferry.core.secret import Secret
 from certferry.errors import LeaseHeld
@@ -41,6 +41,9 @@ from certferry_sandbox.testing.memory_receiver import MemoryReceivers
 from tests.reconcile.company import Company, now
 from tests.support.postgresql import KEY, Postgresql
 from tests.support.waiting import eventually
+
+SHORT = timedelta(seconds=1.5)
+"""A lease's length where one has to end, or to be renewed."""
 
 MANY = 40
 HOSTS = ("web-1", "web-2")
@@ -102,9 +105,11 @@ class Host:
 
 
 @contextmanager
-def two_hosts(url: str, company: Company) -> Iterator[tuple[Host, Host]]:
+def two_hosts(
+    url: str, company: Company, length: timedelta = LENGTH
+) -> Iterator[tuple[Host, Host]]:
     """Let two hosts see the state of a company."""
-    with opened(url, "web-1") as one, opened(url, "web-2") as other:
+    with opened(url, "web-1", length) as one, opened(url, "web-2", length) as other:
         yield (
             Host(company, one, MemoryReceivers(), []),
             Host(company, other, MemoryReceivers(), []),
@@ -125,7 +130,7 @@ def test_two_hosts_do_the_work_once(url: str) -> None:
             company.cdn.writes,
         )
         for host in hosts:
-            own = [n for n in reports[0] if not rank(host.state.host, HOSTS, n)]
+            own = [n for n in reports[0] if owns(host.state.host, HOSTS, n)]
             assert set(host.looked_at[: len(own) // 2]) <= set(own)
         ends = Counter(of_lineage(one) for report in reports for one in report.values())
         assert {Result.IN_ORDER, Result.ELSEWHERE} >= ends.keys()
@@ -169,7 +174,7 @@ def with_files(company: Company) -> DesiredCertificate:
 def test_scheduled_run_leaves_what_another_host_does(url: str) -> None:
     """At once, and all is in order: the report names the host, and since when it is at work."""
     company = Company(2)
-    with two_hosts(url, company) as (here, there):
+    with two_hosts(url, company, SHORT) as (here, there):
         began = datetime.fromisoformat("2026-11-24T12:00:00+00:00")
         held = there.state.acquire("img0.example.com", began)
 
@@ -184,6 +189,19 @@ def test_scheduled_run_leaves_what_another_host_does(url: str) -> None:
         assert ["img1.example.com", "img0.example.com"] == ended
         there.state.release(held)
         assert {Result.IN_ORDER} == {of_lineage(one) for one in here.sync().values()}
+
+
+def test_host_that_died_costs_its_lineages_the_rest_of_its_lease(url: str) -> None:
+    """It renews the lease no more: the run that left the lineage goes on once that has ended."""
+    company = Company(1)
+    with two_hosts(url, company, SHORT) as (here, there):
+        there.state.acquire("img0.example.com", now())
+        there.state._is_closed.set()  # noqa: SLF001 - nothing renews it any more
+
+        reports = here.sync()
+
+        assert [Result.IN_ORDER] == [of_lineage(one) for one in reports.values()]
+        assert any("on web-2 has been at work" in str(event) for event in here.events)
 
 
 def test_host_installs_what_another_issued_in_the_same_run(url: str) -> None:
@@ -231,9 +249,6 @@ def test_run_by_hand_waits_for_another_host(url: str) -> None:
         there.state.release(held)
         assert {Result.IN_ORDER} == {of_lineage(one) for one in run.result().values()}
 
-
-SHORT = timedelta(seconds=1.5)
-"""A lease's length where one has to end."""
 
 CHILD = """
 import sys
@@ -356,7 +371,7 @@ def test_host_that_was_frozen_does_nothing_when_it_wakes_up(
         ended.callback(child.kill)
         assert eventually(world.is_reached.is_set)
         child.send_signal(signal.SIGSTOP)
-        with opened(url, "web-1") as state:
+        with opened(url, "web-1", SHORT) as state:
             taken: list[Lease] = []
             assert eventually(lambda: took_over(state, taken))
             calls, stored = [*world.calls], rows(postgresql, database)
@@ -392,6 +407,6 @@ def rows(postgresql: Postgresql, database: str) -> dict[str, list[dict[str, obje
     """Return all that runs store of their work."""
     found: dict[str, list[dict[str, object]]] = {}
     for table in WORKED_ON:
-        whole = f"SELECT to_jsonb({table}) FROM {table}"  # noqa: S608 - constants
+        whole = f"SELECT to_jsonb({table}) FROM {table}"  # noqa: S608 - the schema's own names
         found[table] = [row for (row,) in postgresql.ask(whole, database)]
     return found

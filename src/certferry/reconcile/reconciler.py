@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 
 from certferry import errors
@@ -57,6 +57,8 @@ AT_LEAST = VERIFY_TIMEOUT
 """How long another run is waited for, however short the time-out of domains is: with the lease it
 orders a certificate and uploads it, and neither is timed by that.
 """
+
+SOON = timedelta(seconds=1)
 
 _log = logging.getLogger(__name__)
 
@@ -210,6 +212,7 @@ class LineageReconciler:
         self._outcomes = Outcomes(desired.lineage, ports.progress)
         self._fingerprint: str | None = None
         self._lease_busy_since: datetime | None = None
+        self._held_until: datetime | None = None
         self._certain: frozenset[Doubt] = frozenset()
         self._keeping: set[str] = set()
         self._removals = removals or Removals()
@@ -233,11 +236,10 @@ class LineageReconciler:
             raise
         except (errors.LeaseHeld, errors.LeaseLost) as error:
             since = self._lease_busy_since = self._lease_busy_since or self._ports.now()
-            self._outcomes.trouble(
-                left_to_host(error)
-                if self._keeps_pauses and isinstance(error, errors.LeaseHeld) and error.host
-                else lease_busy(error, self._ports, since)
-            )
+            if self._keeps_pauses and isinstance(error, errors.LeaseHeld) and error.host:
+                self._outcomes.trouble(self._left_to_host(error, since))
+            else:
+                self._outcomes.trouble(lease_busy(error, self._ports, since))
         except errors.PlanRefused as refused:
             self._outcomes.trouble(reports.StepOutcome.of(None, refused, reports.Outcome.REFUSED))
         except errors.CertferryError as error:
@@ -248,6 +250,19 @@ class LineageReconciler:
             detail = Text("a mistake in certferry; please report it with the traceback above")
             self._outcomes.trouble(reports.StepOutcome(None, reports.Outcome.FAILED, detail))
         return self._outcomes.next_look()
+
+    def _left_to_host(self, held: errors.LeaseHeld, since: datetime) -> reports.StepOutcome:
+        """Leave the lineage to the host that is at work on it. One that has not renewed its lease
+        since the pass before may be dead: then this run goes on when the lease ends.
+        """
+        left = reports.StepOutcome(None, reports.Outcome.ELSEWHERE, held.message)
+        left = replace(left, host=held.host, since=held.since)
+        before, self._held_until = self._held_until, held.until
+        if held.until is None or held.until != before:
+            return left
+        now = self._ports.now()
+        deadline = max(held.until, now + SOON)
+        return replace(left, waiting=wait_for(held.message, since, now, deadline))
 
     def _make_pass(self) -> None:
         ahead, self._ahead = self._ahead, None
@@ -324,8 +339,9 @@ class LineageReconciler:
     def _follow(self, plan: Plan, observed: Observation, lease: Lease | None = None) -> None:
         """Carry out every step that is ready, and report how the others stand."""
         self._outcomes.note_plan(plan, observed)
-        seen = sighted(self.desired.lineage, observed, self._ports.now())
-        self.seen = replace(seen, only_receivers=self._outdated is not None)
+        self.seen = sighted(self.desired.lineage, observed, self._ports.now())
+        if self._outdated is not None:
+            self.seen = replace(self.seen, only_receivers=True)
         context = self._context(observed, lease)
         store_waits(plan, context)
         self._carry_out(plan, context)
@@ -338,12 +354,6 @@ class LineageReconciler:
     def _carry_out(self, plan: Plan, context: StepContext) -> None:
         for outcome in carry_out(plan.ready, context):
             self._outcomes.note(outcome)
-
-
-def left_to_host(held: errors.LeaseHeld) -> reports.StepOutcome:
-    """Leave a lineage to the host that is at work on it."""
-    left = reports.StepOutcome(None, reports.Outcome.ELSEWHERE, held.message)
-    return replace(left, host=held.host, since=held.since)
 
 
 def lease_busy(
@@ -421,14 +431,14 @@ class Reconciler:
     ) -> reports.SyncReport:
         """Reconcile every certificate until none waits any longer, within the limit."""
         ports, removals = self.ports, Removals()
-        ahead = ReadAhead(ports.state, (desired.lineage for desired in certificates))
+        own_first = self._in_turn(certificates)
+        ahead = ReadAhead(ports.state, (desired.lineage for desired in own_first))
         lineages = [
             LineageReconciler(
                 desired, ports, issuing, keeps_pauses=keeps_pauses, removals=removals, ahead=ahead
             )
-            for desired in certificates
+            for desired in own_first
         ]
-
         left: list[LineageReconciler] = []
 
         def ended(one: LineageReconciler) -> None:
@@ -440,10 +450,10 @@ class Reconciler:
         ports.progress(Begun(len(lineages)))
         complete = False
         try:
-            works = self._in_turn(lineages)
-            queue = WorkQueue(works, ports.run, ports.now, wait_limit, ended=ended)
+            queue = WorkQueue(lineages, ports.run, ports.now, wait_limit, ended=ended)
             queue.carry_out()
-            # Another host may be done by now, with a certificate that this one has to install.
+            # Another host may be done by now, with a certificate that this one has to install; or
+            # it died.
             queue.add(left)
             queue.carry_out()
             sweep_ownerless(certificates, ports)
@@ -451,17 +461,18 @@ class Reconciler:
         except (KeyboardInterrupt, errors.Interrupted):
             ports.run.stop()
         self._seen = {one.desired.lineage: one.seen for one in lineages if one.seen is not None}
-        return reports.SyncReport(tuple(one.report() for one in lineages), complete=complete)
+        ends = {one.desired.lineage: one.report() for one in lineages}
+        return reports.SyncReport(tuple(ends[one.lineage] for one in certificates), complete)
 
-    def _in_turn(self, lineages: Sequence[LineageReconciler]) -> Sequence[LineageReconciler]:
-        """Order lineages so that hosts which share the state begin with different ones."""
+    def _in_turn(self, certificates: Sequence[DesiredCertificate]) -> Sequence[DesiredCertificate]:
+        """Order certificates so that hosts which share the state begin with different ones."""
         state, now = self.ports.state, self.ports.now()
-        hosts = state.seen_hosts(now - AWAY)
-        if len(hosts) < 2:  # noqa: PLR2004 - nobody to share with
-            return lineages
+        if not state.is_shared:
+            return certificates
+        hosts = {one.name for one in state.hosts() if one.seen_at and now - one.seen_at <= AWAY}
         renewals = {
             lineage: renew_at(newest.certificate, newest.window)
             for lineage, (newest, *_) in state.versions_in_use().items()
         }
-        by_name = {one.desired.lineage: one for one in lineages}
+        by_name = {one.lineage: one for one in certificates}
         return [by_name[name] for name in in_turn([*by_name], state.host, hosts, renewals, now)]

@@ -31,7 +31,7 @@ from certferry.core.observed.observation import (
 )
 from certferry.core.observed.records import LAG, RolloutRecord
 from certferry.core.planning.drift import setting_changes
-from certferry.core.planning.due import Times, due_of, in_turn, processing, rank
+from certferry.core.planning.due import Times, due_of, in_turn, owns, processing
 from certferry.core.planning.plan import Deploy, Due, Rollout, TimedOut, TriedInThisRun, Verify
 from certferry.core.planning.rollouts import Claims
 from certferry.core.reasons import Reason, ReasonCode, Usual, Waiting
@@ -562,7 +562,7 @@ LINEAGES = [f"img{number}.example.com" for number in range(400)]
 
 def shares(hosts: Collection[str]) -> dict[str, list[str]]:
     """Return with which lineages each host begins, all of which are due alike."""
-    owners = {one: [host for host in hosts if not rank(host, hosts, one)] for one in LINEAGES}
+    owners = {one: [host for host in hosts if owns(host, hosts, one)] for one in LINEAGES}
     first = {host: in_turn(LINEAGES, host, hosts, {}, NOW) for host in hosts}
     counts = Counter(owner for (owner,) in owners.values())
     return {host: first[host][: counts[host]] for host in hosts}
@@ -601,5 +601,5 @@ def test_what_is_due_comes_before_the_rest(days: list[int]) -> None:
 
     due = [renew_at.get(one, NOW) for one in found]
     assert [moment <= NOW for moment in due] == sorted((m <= NOW for m in due), reverse=True)
-    own = [one for one in found if not rank("web-2", hosts, one)]
+    own = [one for one in found if owns("web-2", hosts, one)]
     assert own == sorted(own, key=lambda one: renew_at.get(one, NOW))

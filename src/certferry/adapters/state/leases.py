@@ -80,11 +80,6 @@ class HostState(SqlState):
     def must_hold(self, lease: Lease) -> None:
         """See `LeaseStore.must_hold`: a process that is at work has its lock."""
 
-    def seen_hosts(self, since: datetime) -> tuple[str, ...]:
-        """See `LeaseStore.seen_hosts`: there is no other."""
-        del since
-        return (self.host,)
-
     def release(self, lease: Lease) -> None:
         """See `LeaseStore.release`."""
         with self._held.pop(lease, ExitStack()) as lock:
@@ -202,7 +197,7 @@ def new_holder(host: str) -> str:
 
 def held_by_another(reader: Reader, lineage: str, *, is_shared: bool = False) -> LeaseHeld:
     """Return the error for a lease that another holder has, with what is stored of it."""
-    query = "SELECT holder, since FROM lease WHERE lineage = ? AND holder IS NOT NULL"
+    query = "SELECT holder, since, until FROM lease WHERE lineage = ? AND holder IS NOT NULL"
     for row in reader.rows(query, lineage):
         host, pid, _ = row["holder"].rsplit(_BETWEEN, 2)
         since = to_moment(row["since"])
@@ -216,6 +211,7 @@ def held_by_another(reader: Reader, lineage: str, *, is_shared: bool = False) ->
             hint=_ENDED,
             host=host if is_shared else None,
             since=since,
+            until=MOMENT.read(row["until"]),
         )
     # It was put back from a backup under the holder, or has just been released.
     return LeaseHeld(Text("{lineage}: another run is at work", lineage=lineage), hint=_ENDED)

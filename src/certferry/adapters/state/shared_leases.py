@@ -211,12 +211,6 @@ class SharedState(SqlState):
         renewed = self._held.get(_key(lease))
         return renewed is None or self._passed() - renewed > self._length / 2
 
-    def seen_hosts(self, since: datetime) -> tuple[str, ...]:
-        """See `LeaseStore.seen_hosts`."""
-        query = "SELECT name FROM host WHERE seen_at >= ?"
-        rows = self._database.rows(query, from_moment(since))
-        return tuple(sorted({self.host, *(row["name"] for row in rows)}))
-
     def _write(self, function: Callable[[Transaction], T]) -> T:
         """Write only while the leases are in force under which this thread works: every write of a
         lineage carries its token.

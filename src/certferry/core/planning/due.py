@@ -327,27 +327,30 @@ def in_turn(
     renew_at: Mapping[str, datetime],
     now: datetime,
 ) -> list[str]:
-    """Order lineages as one of several hosts tries them: what is due before the rest, in both its
-    own share first, and then what is due soonest. A lineage without a moment has no certificate,
-    and is due.
+    """Order lineages as one of several hosts tries them: what is due before the rest, and in both
+    its own share first, what is due soonest; then those of others, each host in another order. A
+    lineage without a moment has no certificate, and is due.
     """
 
-    def turn(lineage: str) -> tuple[bool, int, datetime]:
+    def turn(lineage: str) -> tuple[bool, bool, datetime, int]:
         moment = renew_at.get(lineage, now)
-        return moment > now, rank(host, hosts, lineage), moment
+        if owns(host, hosts, lineage):
+            return moment > now, False, moment, 0
+        return moment > now, True, now, -_weight(host, lineage)
 
     return sorted(lineages, key=turn)
 
 
-def rank(host: str, hosts: Collection[str], lineage: str) -> int:
-    """Return how many hosts come before one at a lineage: its own are those where it comes first.
+def owns(host: str, hosts: Collection[str], lineage: str) -> bool:
+    """Return whether a lineage is in a host's share: no other host weighs more there.
 
-    Hosts find the same without talking, each has about as many, and where one goes, only its own
+    All find the same without talking, each has about as many, and where a host goes, only its own
     move to others (rendezvous hashing: Thaler and Ravishankar, 1998).
     """
     own = _weight(host, lineage)
-    return sum(_weight(other, lineage) > own for other in hosts)
+    return not any(_weight(other, lineage) > own for other in hosts)
 
 
-def _weight(host: str, lineage: str) -> bytes:
-    return hashlib.sha256(f"{host}\n{lineage}".encode()).digest()
+def _weight(host: str, lineage: str) -> int:
+    digest = hashlib.sha256(f"{host}\n{lineage}".encode()).digest()
+    return int.from_bytes(digest[:8], "big")

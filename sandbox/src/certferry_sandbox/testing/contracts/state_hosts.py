@@ -56,13 +56,6 @@ class HostsContract:
         elsewhere.update_sightings(lambda _: ())
         assert (files,) == store.sightings()
 
-    def test_hosts_that_were_seen(self, store: StateStore, elsewhere: StateStore) -> None:
-        """A host is always among those that it sees."""
-        for one in (store, elsewhere):
-            hosts = one.seen_hosts(NOW)
-            assert one.host in hosts
-            assert sorted(set(hosts)) == [*hosts]
-
     def test_notes_of_a_host(self, store: StateStore, elsewhere: StateStore) -> None:
         """Are apart from those of others, and from those of all."""
         store.update_account_note("[metrics]", "steps", lambda _: "all")
