@@ -28,12 +28,19 @@ from typing import Any
 import psycopg
 
 from benchmarks.claims import rounds
+from benchmarks.many_domains import MOST
+from benchmarks.scale import DAY, renewed_every, table
 from benchmarks.sync import furnish, now, ports_of, wish
+from benchmarks.three_years import LIVES
+from benchmarks.three_years_world import START
 from certferry.adapters.http.client import Pacer
+from certferry.adapters.qiniu.client import FUSION_RATE, RATE
 from certferry.adapters.state.connect import connect
+from certferry.adapters.state.shared_leases import LENGTH
 from certferry.core.desired.certificate import DesiredCertificate
 from certferry.core.planning.rollouts import Claims
 from certferry.ports.state import StateStore
+from certferry.reconcile.observe import AT_ONCE
 from certferry.reconcile.reconciler import LineageReconciler, Reconciler
 from certferry.reconcile.run import WaitLimit
 from certferry_sandbox.testing.interruptions import Altered, Port
@@ -269,7 +276,54 @@ def _engine(
     )
 
 
-PARTS = ("idle", "statements", "claims", "hosts")
+# --- What many hosts need
+
+
+CERTIFICATES, FLEET = 100_000, 200
+ROUND_TRIPS = 110
+"""To the server, for a certificate that is issued, bound and seen: see `statements`."""
+A_READ = 6
+"""Round trips for reading what is stored of so many lineages at once (`observe.AT_ONCE`)."""
+
+
+def needed(certificates: int, hosts: int) -> list[str]:
+    """Return the lines of the tables of `docs/explanation/scale.md` that are arithmetic."""
+    tables = (_at_the_server(certificates, hosts), _at_one_account())
+    return [line for rows in tables for line in (*table(rows), "")]
+
+
+def _at_the_server(certificates: int, hosts: int) -> Iterator[tuple[str, ...]]:
+    yield (
+        f"{certificates:,} certificates, {hosts} hosts",
+        "round trips a day",
+        "a second, evenly",
+    )
+    for name in ("90", "6"):
+        lifetime = LIVES[name].lifetime(START)
+        orders = certificates / (renewed_every(lifetime) / DAY)
+        what = f"renewals of certificates valid for {lifetime / DAY:.1f} d"
+        yield what, *_a_day(orders * ROUND_TRIPS)
+    reads = hosts * 2 * -(-certificates // AT_ONCE)
+    yield "every host runs twice, and declares them all", *_a_day(reads * A_READ)
+    yield "every host works all day, and renews its leases", *_a_day(hosts * DAY / (LENGTH / 3))
+    paces = (RATE + FUSION_RATE) * (DAY / timedelta(seconds=1))
+    yield "one account at Qiniu at its pace, each request reserved alone", *_a_day(paces)
+
+
+def _a_day(number: float) -> tuple[str, str]:
+    return f"{number:,.0f}", f"{number / (DAY / timedelta(seconds=1)):.1f}"
+
+
+def _at_one_account() -> Iterator[tuple[str, ...]]:
+    """Return how long an account's pace is taken by runs that find nothing to do."""
+    sizes = (500, 2_000, 10_000)
+    yield ("hosts that declare the same domains", *(f"{size:,} domains" for size in sizes))
+    for hosts in (1, 2, 4, 8, 20):
+        minutes = (hosts * size * MOST["no-op"] / RATE / 60 for size in sizes)
+        yield (str(hosts), *(f"{one:,.0f} min" for one in minutes))
+
+
+PARTS = ("needed", "idle", "statements", "claims", "hosts")
 
 
 def main() -> None:
@@ -283,8 +337,11 @@ def main() -> None:
     print(
         f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, {threading.active_count()} thread"
     )
+    if "needed" in arguments.only:
+        print(*needed(CERTIFICATES, FLEET), sep="\n")
     with running_postgresql() as server:
         parts: dict[str, Callable[[], Iterator[str]]] = {
+            "needed": lambda: iter(()),
             "idle": lambda: idle(server, arguments.certificates, arguments.rounds),
             "statements": lambda: statements(server, arguments.certificates),
             "claims": lambda: claims(server),

@@ -4,7 +4,7 @@ a process of its own that another process may kill, freeze or cut off at any mom
 Usage: python -m tests.acceptance.fleet_host URL HOST LEASE_SECONDS LOG
 For each line that it reads, how it is to run (`scheduled` or `by-hand`) and the path of a
 configuration, it begins a run, prints its process's number, and how it ended when it has. What a
-run does is in LOG before it is done.
+run does is in LOG.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from certferry.adapters.state.shared_leases import SharedState
 from certferry.config.load import load
 from certferry.core.planning.report import SyncReport
 from certferry.core.secret import Secret
+from certferry.errors import LeaseLost
 from certferry.ports.state import Lease, StateStore
 from certferry.reconcile.reconciler import Reconciler
 from certferry.reconcile.run import Ports, Run, WaitLimit
@@ -53,22 +54,31 @@ _send = requests.adapters.HTTPAdapter.send
 
 
 class Diary:
-    """What a process does, each line before it is done: when, in which thread, and what."""
+    """What a process does: when it began, in which thread, and what."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def note(self, what: str, about: str) -> None:
-        line = [os.getpid(), threading.get_ident(), time.monotonic(), what, about]
+    def note(self, what: str, about: str, begun: float | None = None) -> None:
+        """Add a line; it began now, or when it is said."""
+        at = time.monotonic() if begun is None else begun
+        line = [os.getpid(), threading.get_ident(), at, what, about]
         with self._path.open("a") as lines:
             lines.write(json.dumps(line) + "\n")
 
     def watch_requests(self) -> None:
-        """Note each request that the HTTP library sends, from any caller."""
+        """Note each request that the HTTP library has sent, from any caller."""
 
         def send(adapter: Any, request: Any, *args: Any, **named: Any) -> Any:
-            self.note(request.method, request.url)
-            return _send(adapter, request, *args, **named)
+            begun, is_sent = time.monotonic(), True
+            try:
+                return _send(adapter, request, *args, **named)
+            except LeaseLost:
+                is_sent = False
+                raise
+            finally:
+                if is_sent:
+                    self.note(request.method, request.url, begun)
 
         requests.adapters.HTTPAdapter.send = send  # type: ignore[assignment, method-assign]  # the library's
 

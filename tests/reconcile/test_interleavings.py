@@ -18,6 +18,7 @@ from functools import partial
 from heapq import heappop, heappush
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -34,11 +35,13 @@ from certferry_sandbox.testing.interruptions import Altered, Killed, Life, Port
 from certferry_sandbox.testing.memory_issuer import MemoryIssuer
 from tests.reconcile.model import MOMENT, ModelWorld
 from tests.support.postgresql import KEY, Postgresql
-from tests.support.tiers import examples
+from tests.support.tiers import THOROUGH, examples
 
 HOSTS = ("web-1", "web-2")
 LINEAGES = ("img", "static")
 MOST_CALLS = 20_000
+SHARES = 4
+"""The examples are shared out to so many tests, which run in parallel."""
 
 
 class Engine:
@@ -295,16 +298,16 @@ events = st.lists(
 )
 
 
-@settings(
-    max_examples=examples(200, 20), suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@pytest.mark.timeout(300)  # half a second each on a machine that does nothing else
+@pytest.mark.parametrize("share", range(SHARES if THOROUGH else 1))
+@settings(max_examples=examples(50, 5), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     turns=st.lists(st.integers(1, 4) | st.integers(1, 60), max_size=40),
     renews=st.booleans(),
     befalls=events,
 )
 def test_any_order_of_two_hosts_calls(
-    postgresql: Postgresql, turns: list[int], befalls: list[Event], *, renews: bool
+    postgresql: Postgresql, share: int, turns: list[int], befalls: list[Event], *, renews: bool
 ) -> None:
     """One certificate for each lineage, uploaded once and served; nothing that is in use is
     removed, no record is left.
