@@ -33,7 +33,7 @@ ROOT = Path(__file__).parents[2]
 HOSTS = ("web-1", "web-2", "web-3", "web-4")
 LEASE = timedelta(seconds=3)
 FROZEN = LEASE * 1.4
-LIFE = (0.2, 3.0)
+LIFE = (0.2, 4.0)
 """Seconds, between which the moment lies at which a run is harmed."""
 LONGEST_QUIET = 90
 """Seconds in which a run that is left alone must end."""

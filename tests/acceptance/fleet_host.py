@@ -9,8 +9,10 @@ run does is in LOG before it is done.
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
+import signal
 import sys
 import threading
 import time
@@ -95,9 +97,9 @@ class FleetWorkspace(Workspace):
         assert self.shared is not None
         return self.shared
 
-    def connect(self, run: Run) -> Ports:
+    def connect(self, run: Run, *, declares: bool = True) -> Ports:
         """Connect a run's ports; no more orders are in flight than Pebble takes."""
-        ports = super().connect(run)
+        ports = super().connect(run, declares=declares)
         turns = threading.BoundedSemaphore(AT_ONCE)
         issuer: Any = ports.issuer
 
@@ -151,8 +153,17 @@ def is_well(report: SyncReport, diary: Diary) -> bool:
     return report.ok and report.complete
 
 
+def must_not_outlive_its_parent() -> None:
+    """Have the system kill this process when the one that started it ends (prctl(2))."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+_PR_SET_PDEATHSIG = 1
+
+
 def main() -> None:
     """Serve: a run for each line."""
+    must_not_outlive_its_parent()
     url, name, lease, log = sys.argv[1:]
     diary = Diary(Path(log))
     host = FleetHost(url, name, timedelta(seconds=float(lease)), diary)
@@ -160,6 +171,7 @@ def main() -> None:
     for line in sys.stdin:
         number = os.fork()
         if not number:
+            must_not_outlive_its_parent()
             code = 2
             try:
                 how, _, config = line.strip().partition(" ")

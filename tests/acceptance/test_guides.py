@@ -255,7 +255,7 @@ def test_a_move_to_another_host(
 
 SHARED = "several-hosts"
 URL = "postgresql://certferry@db.example.com/certferry?sslmode=verify-full"
-TABLE = re.compile(r"^```toml\n(\[state\].*?)^```$", re.MULTILINE | re.DOTALL)
+TABLE = re.compile(r"^```text\n(\[state\].*?)^```$", re.MULTILINE | re.DOTALL)
 TYPED = re.compile(r"^```text\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 

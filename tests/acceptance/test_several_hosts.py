@@ -10,6 +10,7 @@ import pytest
 
 from certferry_sandbox.world import World
 from tests.acceptance.host import Host, certificate
+from tests.acceptance.test_orders import rehearsing
 from tests.support.postgresql import KEY, Postgresql
 
 IN_ORDER, FAILED, USAGE = 0, 1, 2
@@ -59,6 +60,10 @@ def test_hosts_with_different_files(hosts: tuple[Host, Host], name: str) -> None
     first, second = hosts
     assert IN_ORDER == first.run("sync").code
     second.rewrite(f'names = ["{name}"]', f'names = ["{name}", "*.{name}"]')
+    text = second.config.read_text()
+    assert IN_ORDER == rehearsing(second).run("sync", "--rehearse").code
+    second.config.write_text(text)
+    assert [] == first.run("plan", "--json").document["certificates"][0]["notices"]
     assert IN_ORDER == second.run("sync").code
 
     planned, run = first.run("plan", "--json"), first.run("sync", "--json")
@@ -70,11 +75,19 @@ def test_hosts_with_different_files(hosts: tuple[Host, Host], name: str) -> None
         assert f"{name} is declared differently on web-2, where" in words
     pems = {(host.directory / "tls" / "fullchain.pem").read_text() for host in hosts}
     assert 1 == len(pems)
+    findings = first.run("doctor", "--json").document["findings"]
+    assert ["warning"] == [
+        one["severity"] for one in findings if one["code"] == "declaration_outdated"
+    ]
+    back = first.run("rollback", name)
+    assert (FAILED, 0) == (back.code, back.left.qiniu_writes)
 
     first.config.write_text(first.config.read_text().replace(name, f"other-{name}"))
     refused = first.run("-q", "forget", name)
     assert (USAGE, f"{name} is declared on web-2") == (refused.code, refused.complaint.error)
     assert [] == first.run("status", "--json").document["undeclared"]
+    shown = first.run("discover", "--json").document["domains"]
+    assert [[name]] == [one["covered_by"] for one in shown if one["domain"] == name]
 
 
 def test_host_that_a_deployment_names(hosts: tuple[Host, Host]) -> None:

@@ -18,6 +18,7 @@ from certferry.adapters.state.database import Upgrade, migrate, read_migrations
 from certferry.adapters.state.postgresql import PostgresqlDatabase
 from certferry.adapters.state.sealing import Sealing
 from certferry.adapters.state.shared_leases import SharedState
+from certferry.core.secret import Secret
 from certferry_sandbox.faults import Fault
 from certferry_sandbox.heartbeat import HeartbeatService
 from certferry_sandbox.messages.event_receiver import SECRET, EventReceiver
@@ -26,7 +27,13 @@ from tests.acceptance.footprint import NOBODY_ASKED, Footprint, challenges
 from tests.acceptance.host import LONGEST_RUN, Host, certificate
 from tests.support.command import run_here
 from tests.support.ports import free_port
-from tests.support.postgresql import KEY, Postgresql, running_postgresql, running_replica
+from tests.support.postgresql import (
+    KEY,
+    Postgresql,
+    running_pgbouncer,
+    running_postgresql,
+    running_replica,
+)
 from tests.support.tiers import thorough
 from tests.support.waiting import eventually
 
@@ -148,6 +155,22 @@ def made_url(host: Host) -> str:
     return host.config.read_text().partition('url = "')[2].partition('"')[0]
 
 
+@thorough
+def test_whole_way_through_a_pooler(host: Host, postgresql: Postgresql, database: str) -> None:
+    """PgBouncer in transaction mode, with nothing set for it."""
+    with running_pgbouncer(postgresql) as port:
+        host.share(f"postgresql://postgres@127.0.0.1:{port}/{database}", KEY)
+
+        for words in (
+            ["state", "init"],
+            ["state", "migrate"],
+            ["sync"],
+            ["sync"],
+            ["state", "check"],
+        ):
+            assert IN_ORDER == host.run(*words).code
+
+
 def test_init_says_what_it_made(shared: Host) -> None:
     """Once; again, that there was nothing to do. What every host needs is said both times."""
     first, second = shared.run("state", "init"), shared.run("state", "init")
@@ -248,10 +271,15 @@ def test_database_that_is_not_there(host: Host, postgresql: Postgresql) -> None:
         assert "createdb" in hint
 
 
-def test_wrong_password(host: Host, postgresql: Postgresql, database: str) -> None:
-    """The right one opens, by a reference or by libpq's own variable."""
+def secured(postgresql: Postgresql) -> None:
+    """Have a user whose password is asked for."""
     if not postgresql.ask("SELECT 1 FROM pg_roles WHERE rolname = 'secured'"):
         postgresql.ask(f"CREATE ROLE secured SUPERUSER LOGIN PASSWORD '{PASSWORD}'")
+
+
+def test_wrong_password(host: Host, postgresql: Postgresql, database: str) -> None:
+    """The right one opens, by a reference or by libpq's own variable."""
+    secured(postgresql)
     host.share(postgresql.tcp_url(database, "secured"), KEY)
     host.rewrite("host =", 'password = "env:DATABASE"\nhost =')
 
@@ -266,6 +294,32 @@ def test_wrong_password(host: Host, postgresql: Postgresql, database: str) -> No
     assert IN_ORDER == host.run("state", "init", DATABASE=PASSWORD).code
     host.rewrite('password = "env:DATABASE"\n', "")
     assert IN_ORDER == host.run("state", "check", PGPASSWORD=PASSWORD).code
+
+
+def test_key_and_password_stay_with_certferry(
+    host: Host, postgresql: Postgresql, database: str
+) -> None:
+    """Whatever is printed or logged, and whichever program is run."""
+    secured(postgresql)
+    host.share(postgresql.tcp_url(database, "secured"), Secret("env:STATE_KEY"))
+    host.rewrite("host =", 'password = "env:DATABASE"\nhost =')
+    seen = host.directory / "seen"
+    host.config.write_text(
+        f'{host.config.read_text()}\n[[certificates.deploy]]\nto = "files"\n'
+        f'directory = "{host.directory / "tls"}"\nreload = "sh -c \'env >{seen}\'"\n'
+    )
+    secrets = {"STATE_KEY": KEY.reveal(), "DATABASE": PASSWORD}
+    log = host.directory / "log"
+
+    said = [
+        host.run("-v", "--log-file", str(log), *words, **secrets)
+        for words in (["state", "init"], ["sync"], ["doctor"], ["history", "--json"])
+    ]
+
+    assert [IN_ORDER] * 4 == [run.code for run in said]
+    written = [log.read_text(), seen.read_text(), *(run.out + run.err for run in said)]
+    for secret in secrets.values():
+        assert not [one for one in written if secret in one]
 
 
 def test_no_right_to_create(host: Host, postgresql: Postgresql, database: str) -> None:

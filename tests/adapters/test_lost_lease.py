@@ -126,7 +126,7 @@ CALLS = [by_http, at_a_ca, by_update, by_lexicon, by_program, to_files, at_an_ed
 
 @pytest.mark.parametrize("call", CALLS)
 def test_call_of_a_run_that_lost_its_lease(call: Call, tmp_path: Path) -> None:
-    """Nobody hears of it, no program runs and no file is written, not even a draft."""
+    """No message is sent, no program runs and no file is written, not even a draft."""
     with Service().running() as service, holding(store(0), Lease("img", "web-1", 1)):
         with pytest.raises(LeaseLost):
             call(service, tmp_path)

@@ -106,8 +106,9 @@ class FakeWorkspace(Workspace):
             progress=each_of(history_keeper(world.state, world.now, "tester@host"), progress),
         )
 
-    def connect(self, run: Run) -> Ports:
+    def connect(self, run: Run, *, declares: bool = True) -> Ports:
         """Return the fakes."""
+        del declares
         return replace(self.ports, run=run)
 
     def reconciler(self) -> Reconciler:

@@ -101,8 +101,8 @@ class Engine:
 
 @dataclass(frozen=True, slots=True)
 class Calls:
-    """The fate of the calls to one port of a run: each is a step of it. What is sent to anybody but
-    the state asks last whether the lease still holds, as every adapter does.
+    """The fate of the calls to one port of a run: each is a step of it. A call to another port than
+    the state's asks last whether the lease still holds, as every adapter does.
     """
 
     engine: Engine

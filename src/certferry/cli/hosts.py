@@ -19,8 +19,8 @@ from certferry.wiring.workspace import Workspace
 
 _NEW_KEYS = Text(
     "It had the key of the state, which opens every private key. If it is not under your control:"
-    " change the database's password, run `certferry state key --rotate`, then"
-    " `certferry sync --renew --all`, which makes certificates with new keys."
+    " change the database's password, run `certferry state key --rotate REF`, then"
+    " `certferry sync --renew --all`, which makes new keys unless `reuse_key` is set."
 )
 
 

@@ -125,7 +125,7 @@ def key(front: Front, rotate: str | None) -> Exit:
     if key_file is not None:
         say(front, Text("{path} has the new key.", path=key_file))
     else:
-        say(front, Text("On every host, write in the configuration file:"))
+        say(front, Text("Write in the configuration file of every host that has this state:"))
         _print_table(front, {"key": rotate})
     return say(
         front, Text("Backups from before need the old key: keep it as long as you keep them.")
@@ -158,7 +158,7 @@ def move(front: Front, url: str, key: str | None, password: str | None) -> Exit:
     said = Text("Moved to {place}: {count} rows, read back and compared")
     count = sum(moved.rows.values())
     say_changed(front, "state.move", said.filled(place=moved.destination, count=count))
-    say(front, Text("On every host, write in the configuration file:"))
+    say(front, Text("Write in the configuration file of every host that has this state:"))
     if there.state.path is None and here.state.path is not None:
         [host] = moved.hosts
         table |= {} if host == here.state.host else {"host": host}

@@ -99,7 +99,9 @@ def rehearsed(front: options.Front, names: tuple[str, ...], *, renew: bool, as_j
     at_staging = rehearsing(settings)
     with selection.running(front, settings) as (workspace, run):
         issuer = rehearsal_issuer(at_staging, workspace.state, run.pause)
-        found = rehearse(workspace.connect(run), workspace.certificates, issuer, renew=renew)
+        found = rehearse(
+            workspace.connect(run, declares=False), workspace.certificates, issuer, renew=renew
+        )
     if as_json:
         console.print_json(documents.of_rehearsal(found.report, found.plans, console.voice))
     elif front.quiet:

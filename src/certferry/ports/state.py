@@ -84,7 +84,7 @@ def holding(store: LeaseStore, lease: Lease) -> Iterator[None]:
 
 def must_still_hold() -> None:
     """Raise `LeaseLost` where a lease that this work needs may have ended. Every adapter asks it
-    last before it sends to anybody, writes a file or runs a program; it costs a comparison.
+    last before it sends anything, writes a file or runs a program; it costs a comparison.
 
     A process that is frozen in the instant after this still makes that one call when it wakes up.
     """
@@ -161,8 +161,8 @@ class LeaseStore(Protocol):
         """Check that a lease is in force, and extend it. Raises `LeaseLost`."""
 
     def must_hold(self, lease: Lease) -> None:
-        """Raise `LeaseLost` if a lease may have ended since it was last extended. Asks nobody: by
-        a clock that no setting moves.
+        """Raise `LeaseLost` if a lease may have ended since it was last extended, by a clock that
+        no setting moves. Needs no database.
         """
 
     def release(self, lease: Lease) -> None:

@@ -32,9 +32,12 @@ BY_HAND = Reason(ReasonCode.ROLLED_BACK, Text("asked for"))
 def withdraw_by_hand(ports: Ports, desired: DesiredCertificate) -> DesiredCertificate:
     """Withdraw the certificate in force from every domain that has a previous one to go back to,
     and return the certificate for `go_back`. Raises `PlanRefused` where there is none to go back
-    to, or where it could not be bound, and `StateError` for a lost key; then nothing was changed.
+    to, or where it could not be bound, `DeclarationOutdated` where another host's file counts, and
+    `StateError` for a lost key; then nothing was changed.
     """
     ports.state.must_unseal()
+    if desired.lineage in ports.outdated:
+        raise ports.outdated[desired.lineage].error
     desired = as_known(desired, ports.source, ports.state, read=False)
     with ports.lease(desired.lineage) as lease:
         context = StepContext(desired, observe(desired, ports), ports, lease)

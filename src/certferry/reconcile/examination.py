@@ -279,6 +279,10 @@ _WEIGHTS = {
 
 def examine_lineage(desired: DesiredCertificate, ports: Ports) -> Iterator[Problem]:
     """Examine a lineage as a plan observes it. Raises `StateError`, `Interrupted`."""
+    if desired.lineage in ports.outdated:
+        old = ports.outdated[desired.lineage].error
+        yield old.problem(desired.lineage, Severity.WARNING)
+        desired = ports.part_of(desired)
     try:
         desired = with_file_names(desired, ports)
     except (errors.CertificateError, errors.PlanRefused) as error:

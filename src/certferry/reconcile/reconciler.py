@@ -339,8 +339,9 @@ class LineageReconciler:
     def _follow(self, plan: Plan, observed: Observation, lease: Lease | None = None) -> None:
         """Carry out every step that is ready, and report how the others stand."""
         self._outcomes.note_plan(plan, observed)
-        seen = sighted(self.desired.lineage, observed, self._ports.now())
-        self.seen = replace(seen, only_receivers=self._outdated is not None)
+        self.seen = sighted(self.desired.lineage, observed, self._ports.now())
+        if self._outdated is not None:
+            self.seen = replace(self.seen, only_receivers=True)
         context = self._context(observed, lease)
         store_waits(plan, context)
         self._carry_out(plan, context)

@@ -29,7 +29,7 @@ from certferry.core.desired.certificate import Delivery, DesiredCertificate
 from certferry.core.desired.declaration import Outdated, only_receivers
 from certferry.core.events import Event, Happened
 from certferry.core.observed.observation import Observation
-from certferry.core.observed.records import BegunRun, HistoryEntry, RolloutRecord
+from certferry.core.observed.records import BegunRun, HistoryEntry, HostRecord, RolloutRecord
 from certferry.core.planning.drift import as_repair
 from certferry.core.planning.due import open_record
 from certferry.core.planning.plan import Deploy, Retire, Verify
@@ -141,6 +141,12 @@ def problems_of_this_host(state: StateStore) -> Iterator[Problem]:
     """Judge this host's clock and name. Raises `StateError`."""
     ahead, other = state.clock_ahead(), state.other_machine_seen_at()
     return of_this_host(state.host, state.now(), ahead, other)
+
+
+def others_of(state: StateStore) -> tuple[HostRecord, ...]:
+    """Return the hosts that share the state, but this one. Raises `StateError`."""
+    hosts = state.hosts() if state.is_shared else ()
+    return tuple(one for one in hosts if one.name != state.host)
 
 
 def _end(state: StateStore, run: BegunRun) -> None:

@@ -38,7 +38,7 @@ from certferry.ports.survey import Looked
 from certferry.reconcile.issue import provider_of
 from certferry.reconcile.observe import as_known, observe, with_file_names
 from certferry.reconcile.reconciler import LineageReconciler, plan_lineage
-from certferry.reconcile.run import Ports, Run, notices_of_unended, side_by_side
+from certferry.reconcile.run import Ports, Run, notices_of_unended, others_of, side_by_side
 from certferry.text import Text
 
 T = TypeVar("T")
@@ -112,7 +112,7 @@ def recorded(state: StateStore) -> Recorded:
         state.sightings(),
         (
             *notices_of_unended(state),
-            *with_away(stood, state.hosts(), state.host, state.now()),
+            *with_away(stood, others_of(state), state.now()),
         ),
         state.last_run(),
         problem,

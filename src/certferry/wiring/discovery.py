@@ -21,6 +21,7 @@ from certferry.text import Text
 from certferry.wiring.accounts import VendorAccounts
 from certferry.wiring.adapters import DNS_PROVIDERS, TARGETS
 from certferry.wiring.network import probe_for
+from certferry.wiring.recorded import domains_elsewhere
 from certferry.wiring.workspace import Workspace
 
 
@@ -51,7 +52,8 @@ def discovered(labels: Sequence[str], workspace: Workspace, run: Run) -> Discove
     surveys = {label: lambda looked, of=label: accounts.survey_of(of)(looked) for label in labels}
     probe = probe_for(settings.verify, run.pause, state.now, alone=True)
     survey = survey_accounts(surveys, probe, state.now, run)
-    found = discover(survey, declared, ledger, state.now())
+    elsewhere = domains_elsewhere(settings, state)
+    found = discover(survey, declared, ledger, state.now(), elsewhere)
     must_be_read(found)
     return found
 

@@ -22,7 +22,7 @@ from certferry.core.assessment.hosts import with_away
 from certferry.core.planning.report import SyncReport
 from certferry.ports.notifier import Sent
 from certferry.ports.state import StateStore
-from certferry.reconcile.run import Change, Run, change_notices, recorded_as_begun
+from certferry.reconcile.run import Change, Run, change_notices, others_of, recorded_as_begun
 from certferry.text import Text
 from certferry.wiring.clock import now
 from certferry.wiring.state import may_be_there, opened_state
@@ -107,7 +107,7 @@ class RunNotifications:
             declared |= state.declared_among(about - declared).keys()
         names = [*self.settings.channels, *self.settings.monitoring.names]
 
-        hosts, moment = state.hosts(), state.now()
+        others, moment = others_of(state), state.now()
         host = state.host if state.is_shared else ""
 
         def change(before: notices.Notices) -> notices.Notices:
@@ -115,7 +115,7 @@ class RunNotifications:
             after = notices.noticed(
                 report, known, moment, versions=versions, declared=declared, host=host
             )
-            return with_away(after, hosts, state.host, moment)
+            return with_away(after, others, moment)
 
         return change
 

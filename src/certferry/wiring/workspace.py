@@ -78,8 +78,10 @@ class Workspace:
             language=self.language,
         )
 
-    def connect(self, run: Run) -> Ports:
-        """Connect a run's ports, anew for each. Raises `StateError` and one `ConfigError`."""
+    def connect(self, run: Run, *, declares: bool = True) -> Ports:
+        """Connect a run's ports, anew for each; unless it only reads, the run `declares` the file.
+        Raises `StateError` and one `ConfigError`.
+        """
         # First: with a mistake in the settings, not even an empty state is made.
         dns, targets = self.accounts(run).meant()
         settings, state, source = self.settings, self.state, PemFileSource()
@@ -105,7 +107,7 @@ class Workspace:
                 domains_elsewhere(settings, state),
             ),
             run=run,
-            outdated=outdated_in(settings, state, writes=not self.reads_only),
+            outdated=outdated_in(settings, state, writes=declares and not self.reads_only),
         )
 
     def notifications(self, run: Run) -> RunNotifications:

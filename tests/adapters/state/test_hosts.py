@@ -23,7 +23,7 @@ from certferry.adapters.state.shared_leases import SharedClock, SharedState
 from certferry.core.assessment.hosts import with_away
 from certferry.errors import LeaseHeld
 from certferry.ports.state import StateStore
-from certferry.reconcile.run import problems_of_this_host
+from certferry.reconcile.run import others_of, problems_of_this_host
 from certferry_sandbox.testing.contracts.state_hosts import host_of
 from tests.support.postgresql import KEY, Postgresql
 
@@ -262,7 +262,7 @@ def test_host_that_stays_away(url: str, state: StateStore) -> None:
 
 def notices_of(state: StateStore) -> list[str] | tuple[()]:
     """Return the hosts that stay away."""
-    found = with_away((), state.hosts(), state.host, state.now())
+    found = with_away((), others_of(state), state.now())
     return [one.subject.host for one in found] or ()
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from certferry.adapters.state.backup import back_up, restore
 from certferry.adapters.state.connect import connect, open_whole
 from certferry.adapters.state.move import SEALED, Address, move, rotate
 from certferry.adapters.state.sealing import make_file, new_key
@@ -246,7 +247,8 @@ def test_destination_that_is_not_empty(
 def test_several_hosts_are_not_one(shared: str, postgresql: Postgresql, tmp_path: Path) -> None:
     """A file has one host: while there are others, theirs would be lost."""
     here = Address(postgresql.url(shared), KEY)
-    connect(here.url, KEY, host="web-2").close()
+    with closing(connect(here.url, KEY, host="web-2")) as store:
+        store.end_run(store.begin_run(NOW))
 
     with pytest.raises(ConfigError, match="has 2 hosts") as error:
         move(here, Address(tmp_path / "new" / "state.db", KEY), "web-1", NOW)
@@ -289,8 +291,44 @@ def test_key_that_does_not_open(origin: Address, tmp_path: Path) -> None:
 
     with closing(sqlite3.connect(origin.url)) as raw, raw:
         raw.execute("UPDATE acme_account SET directory = 'https://other.test'")
-    with pytest.raises(StateError, match=r"acme_account\.sealed_key_pem does not open"):
+    with pytest.raises(StateError, match=r"acme_account\.sealed_key_pem of https://other\.test"):
         move(origin, Address(tmp_path / "other" / "state.db", KEY), "web-1", NOW)
+    assert refused(origin) is None
+
+
+def test_move_that_did_not_end_of_another_state(origin: Address, tmp_path: Path) -> None:
+    """What it has left is refused, and names where it came from; a move of another state does not
+    replace it, and that of the same one does.
+    """
+    key, there = tmp_path / "shared.key", Address(tmp_path / "new" / "state.db", KEY)
+    make_file(key, KEY.reveal().encode())
+    by_file = Address(there.url, key)
+    number = 400
+    while not (Path(there.url).exists() and "did not end" in str(refused(there))):
+        number += 1
+        here = next(copies(origin))
+        shutil.rmtree(tmp_path / "new", ignore_errors=True)
+        assert is_killed_at(number, move, here, by_file, "web-1", NOW)
+    assert f"from {here.url} to {there.url} did not end" in str(refused(there))
+
+    with pytest.raises(ConfigError, match=r"from .* did not end"):
+        move(origin, there, "web-1", NOW)
+
+    assert refused(origin) is None
+    move(here, there, "web-1", NOW)
+    assert refused(there) is None
+
+
+def test_backup_of_a_state_that_was_moved(origin: Address, tmp_path: Path) -> None:
+    """None is taken, and none is put back: what happens since is not in it. One from before is."""
+    path, key = Path(origin.url), Path(origin.url).with_name("secret.key")
+    archive, _ = back_up(path, key, NOW)
+    move(origin, Address(tmp_path / "new" / "state.db", KEY), "web-1", NOW)
+
+    with pytest.raises(ConfigError, match="was moved to"):
+        back_up(path, key, NOW)
+    restore(archive, tmp_path / "b.tar", path, key)
+
     assert refused(origin) is None
 
 
@@ -401,6 +439,32 @@ def test_key_is_not_changed_during_a_run(
 
     assert refused(here) is None
     assert [] == list(Path(origin.url).parent.glob("secret.key?*"))
+
+
+def test_mode_of_a_key_file_that_is_changed(origin: Address) -> None:
+    """The new one is for the same readers."""
+    key_file = Path(origin.url).with_name("secret.key")
+    key_file.chmod(0o400)
+
+    rotate(origin, Secret(new_key()), "web-1", NOW)
+
+    assert 0o400 == stat.S_IMODE(key_file.stat().st_mode)
+
+
+def test_key_file_that_could_not_be_put_in_its_place(origin: Address) -> None:
+    """Where a change was stopped and the old file is still there, what opens the state is not
+    removed before the next change has taken its place.
+    """
+    path, key_file = Path(origin.url), Path(origin.url).with_name("secret.key")
+    before, old = held(origin), key_file.read_text()
+    rotate(origin, Secret(new_key()), "web-1", NOW)
+    key_file.rename(key_file.with_name("secret.key.new-12345678"))
+    make_file(key_file, old.encode())
+
+    assert before == held(origin)
+    assert [key_file] == list(path.parent.glob("secret.key*"))
+    rotate(origin, Secret(new_key()), "web-1", NOW)
+    assert before == held(origin)
 
 
 def test_value_that_is_no_key(origin: Address) -> None:

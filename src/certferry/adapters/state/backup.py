@@ -18,7 +18,7 @@ from certferry.adapters.state import sealing as seals
 from certferry.adapters.state.database import Upgrade, migrate
 from certferry.adapters.state.failures import PRIMARY, damaged, translating_errors
 from certferry.adapters.state.sqlite import PATIENCE, InMemory
-from certferry.adapters.state.store import SqlState
+from certferry.adapters.state.store import SqlState, must_be_in_use
 from certferry.core.secret import Secret
 from certferry.errors import ConfigError, LeaseHeld, StateError, StateTooNew
 from certferry.text import Text
@@ -97,7 +97,8 @@ def _copied(path: Path) -> bytes:
     ):
         state.backup(copy)
         # A run in progress has not ended in the copy, and was not killed.
-        with suppress(sqlite3.OperationalError):  # before schema 16
+        # Before schema 16 there is none; a state that was moved is refused below.
+        with suppress(sqlite3.OperationalError, sqlite3.IntegrityError):
             copy.execute("DELETE FROM begun_run")
         return copy.serialize()
 
@@ -118,6 +119,7 @@ def _must_be_whole(content: bytes, place: Path, sealing: seals.Sealing) -> tuple
         if not copy.rows(copy.dialect.tables):
             raise damaged(place, Text("it is empty"))
         migrate(copy, Upgrade("localhost", sealing.proof_of))  # as the next run would
+        must_be_in_use(copy)
         state = SqlState(copy, sealing, "localhost")
         state.must_unseal()
         for _, error in state.unopened():

@@ -16,7 +16,7 @@ from certferry.adapters.state.columns import from_moment
 from certferry.adapters.state.database import Dialect, Reader, Row, T, Transaction
 from certferry.adapters.state.failures import damaged
 from certferry.adapters.state.sealing import Key, Sealing, add_new_key, change_key, key_of, put_key
-from certferry.adapters.state.store import SqlState, destination_of, must_be_in_use
+from certferry.adapters.state.store import ARRIVING, SqlState, mark_of, must_be_in_use
 from certferry.core.secret import Secret
 from certferry.errors import ConfigError, StateError, StateTooNew
 from certferry.text import Text
@@ -122,26 +122,20 @@ def _tables(reader: Reader, dialect: Dialect) -> tuple[_Table, ...]:
     for row in reader.rows(dialect.columns):
         if row["table_name"] in ours:
             found.setdefault(row["table_name"], []).append(row)
-    return tuple(_table(name, found[name]) for name in sorted(found))
+    return tuple(
+        _Table(
+            name,
+            tuple(sorted(row["name"] for row in found[name])),
+            tuple(row["name"] for row in found[name] if row["place"]),
+            frozenset(row["name"] for row in found[name] if row["is_flag"]),
+            tuple(row["renumber"] for row in found[name] if row["renumber"]),
+        )
+        for name in sorted(found)
+    )
 
 
 def _carried(tables: Sequence[_Table]) -> list[_Table]:
     return [table for table in tables if table.name not in _NOT_CARRIED]
-
-
-def _table(name: str, columns: Sequence[Row]) -> _Table:
-    return _Table(
-        name,
-        tuple(sorted(row["name"] for row in columns)),
-        tuple(row["name"] for row in sorted(columns, key=_place) if row["place"]),
-        frozenset(row["name"] for row in columns if row["is_flag"]),
-        tuple(row["renumber"] for row in columns if row["renumber"]),
-    )
-
-
-def _place(column: Row) -> int:
-    place: int = column["place"]
-    return place
 
 
 def _plain(table: _Table, row: Row, key: Key | None, place: Path | str) -> dict[str, Any]:
@@ -159,8 +153,9 @@ def _plain(table: _Table, row: Row, key: Key | None, place: Path | str) -> dict[
         if text is not None:
             plain[one.column] = [text]
         elif one.column != _PROOF:
-            said = Text("{table}.{column} does not open", table=table.name, column=one.column)
-            raise damaged(place, said)
+            said = Text("{column} of {row} does not open")
+            whose = [str(row[name]) for name in table.key]
+            raise damaged(place, said.filled(column=f"{table.name}.{one.column}", row=whose))
     return plain
 
 
@@ -172,25 +167,22 @@ def _sealed(table: _Table, row: Row, plain: Mapping[str, Any], key: Key) -> dict
 
 
 class _Tally:
-    """How many rows there are in each table, and a digest of what they say."""
+    """How many rows there are in each table, and a digest of what they say, in their order."""
 
     def __init__(self) -> None:
         self.rows: dict[str, int] = {}
-        self._digests: dict[str, Any] = {}
+        self._digests: dict[str, bytes] = {}
 
     def add(self, table: str, plain: Mapping[str, Any]) -> None:
         """Count a row."""
         self.rows[table] = self.rows.get(table, 0) + 1
-        digest = self._digests.setdefault(table, hashlib.sha256())
-        digest.update(json.dumps(plain, sort_keys=True).encode() + b"\n")
+        said = json.dumps(plain, sort_keys=True).encode()
+        self._digests[table] = hashlib.sha256(self._digests.get(table, b"") + said).digest()
 
     def difference(self, other: _Tally) -> str | None:
         """Return the first table in which there are other rows."""
-        for table in sorted(self.rows | other.rows):
-            mine, its = self._digests.get(table), other._digests.get(table)
-            if mine is None or its is None or mine.digest() != its.digest():
-                return table
-        return None
+        mine, its = self._digests, other._digests
+        return next((name for name in sorted(mine | its) if mine.get(name) != its.get(name)), None)
 
 
 def _tally(reader: Reader, state: SqlState) -> _Tally:
@@ -235,31 +227,27 @@ def move(origin: Address, destination: Address, host: str, now: datetime) -> Mov
     """
     with closing(_opened(origin, host)) as here:
         database, _ = here.whole
-        gone = destination_of(database)
-        if gone is None:
+        mark, rows, at = mark_of(database), None, here.now() if here.is_shared else now
+        if mark is None:
             rows = _alone(
-                here, lambda one, tables: _carry(one, tables, here, destination, host, now)
+                here, lambda one, tables: _carry(one, tables, here, destination, host, at)
             )
-            return _arrived(here, destination, host, rows)
-        if not _is_arriving(destination, host, gone[0]):
+        elif not _lacks_its_end(here, mark, destination, host):
             must_be_in_use(database)
-        return _arrived(here, destination, host)
+        with closing(_opened(destination, host)) as there:
+            other, _ = there.whole
+            found = rows or other.read(lambda reader: _tally(reader, there)).rows
+            other.run(lambda one: one.execute("DELETE FROM moved"))
+            hosts = other.rows("SELECT name FROM host ORDER BY name")
+            return Moved(_name(here), _name(there), found, tuple(row["name"] for row in hosts))
 
 
 def _opened(address: Address, host: str) -> SqlState:
     return states.open_whole(address.url, address.key, host=host, password=address.password)
 
 
-def _is_arriving(destination: Address, host: str, name: str) -> bool:
-    """Return whether a destination is the one that an origin went to, and nothing but its mark is
-    missing.
-    """
-    with _closing_any(destination, host) as there:
-        return there is not None and _name(there) == name and _is_marked(there)
-
-
 @contextmanager
-def _closing_any(address: Address, host: str) -> Iterator[SqlState | None]:
+def _any(address: Address, host: str) -> Iterator[SqlState | None]:
     """Open a state for a `with` block; `None` where there is none that can be opened."""
     try:
         state = _opened(address, host)
@@ -270,22 +258,16 @@ def _closing_any(address: Address, host: str) -> Iterator[SqlState | None]:
         yield state
 
 
-def _is_marked(state: SqlState) -> bool:
-    """Return whether a move into it did not end."""
-    database, _ = state.whole
-    return (destination_of(database) or ("elsewhere",))[0] == ""
+def _lacks_its_end(here: SqlState, mark: str, destination: Address, host: str) -> bool:
+    """Return whether the destination is where the state went, and nothing but its mark is left."""
+    with _any(destination, host) as there:
+        return there is not None and _name(there) == mark and _has_left(here, there)
 
 
-def _arrived(
-    here: SqlState, destination: Address, host: str, rows: Mapping[str, int] | None = None
-) -> Moved:
-    """Take the mark from a destination: it is in use from now on."""
-    with closing(_opened(destination, host)) as there:
-        database, _ = there.whole
-        found = rows or database.read(lambda reader: _tally(reader, there)).rows
-        database.run(lambda one: one.remove("moved", destination=""))
-        hosts = database.rows("SELECT name FROM host ORDER BY name")
-        return Moved(_name(here), _name(there), found, tuple(row["name"] for row in hosts))
+def _has_left(here: SqlState, there: SqlState) -> bool:
+    """Return whether what is in the one came from the other, and a move into it did not end."""
+    database, _ = there.whole
+    return mark_of(database) == ARRIVING + _name(here)
 
 
 def _name(state: SqlState) -> str:
@@ -330,12 +312,12 @@ def _make_room(destination: Address, here: SqlState, host: str) -> None:
     """Make an empty state at a destination, in the place of what a move that was stopped has left
     there. Raises `ConfigError` where there is another one.
     """
-    with _closing_any(destination, host) as there:
+    with _any(destination, host) as there:
         if there is not None:
             database, _ = there.whole
             if _name(here) == _name(there):
                 raise ConfigError(Text("{place} is where the state is", place=database.place))
-            if _is_marked(there):
+            if _has_left(here, there):
                 tables = _tables(database, database.dialect)
                 dropped = database.dialect.drop([table.name for table in reversed(tables)])
                 database.change_schema(lambda one: [*map(one.execute, [*dropped])])
@@ -373,7 +355,7 @@ def _copy(
     opened_by, key, tally = sealing.must_open(reader), its.begin(transaction), _Tally()
     if opened_by is not None:
         its.keep_history_key(transaction, sealing.history_key(reader))
-    transaction.add("moved", destination="", at=at)
+    transaction.add("moved", destination=ARRIVING + _name(here), at=at)
     transaction.execute("DELETE FROM host")
     for table in ours:
         places = ", ".join("?" * len(table.columns))
@@ -389,9 +371,10 @@ def _copy(
     for table in theirs:
         for statement in table.renumber:
             transaction.rows(statement)
-    if not there.is_shared and tally.rows["host"] != 1:
+    hosts = tally.rows.get("host", 0)
+    if hosts != 1 and not there.is_shared:
         raise ConfigError(
-            Text("{place} has {count} hosts", place=database.place, count=tally.rows["host"]),
+            Text("{place} has {count} hosts", place=database.place, count=hosts),
             hint=Text("a file has one; forget the others: certferry hosts remove NAME"),
         )
     return tally
@@ -409,7 +392,7 @@ def rotate(address: Address, new: Secret, host: str, now: datetime) -> int:
     with closing(_opened(address, host)) as state:
         database, sealing = state.whole
         must_be_in_use(database)
-        raw = key_of(new)
+        raw, at = key_of(new), state.now() if state.is_shared else now
 
         def seal_anew(
             transaction: Transaction, tables: Sequence[_Table]
@@ -417,13 +400,15 @@ def rotate(address: Address, new: Secret, host: str, now: datetime) -> int:
             opened_by = sealing.must_open(transaction)
             if opened_by is not None:
                 Sealing(new).keep_history_key(transaction, sealing.history_key(transaction))
-            beside = add_new_key(address.key, raw) if isinstance(address.key, Path) else None
+            beside = None
+            if isinstance(address.key, Path):
+                beside = add_new_key(address.key, raw, opened_by)
             count = sum(
                 _seal_anew(transaction, table, opened_by, Key(raw), database.place)
                 for table in tables
                 if table.sealed
             )
-            change_key(transaction, Key(raw), from_moment(now), host)
+            change_key(transaction, Key(raw), from_moment(at), host)
             return count, beside
 
         count, beside = _alone(state, seal_anew)

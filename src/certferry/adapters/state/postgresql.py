@@ -213,7 +213,7 @@ class PostgresqlDatabase:
         " USING (constraint_schema, constraint_name))"
         " ON one.constraint_type = 'PRIMARY KEY' AND one.table_schema = own.table_schema"
         " AND one.table_name = own.table_name AND its.column_name = own.column_name"
-        " WHERE own.table_schema = current_schema() ORDER BY own.table_name, own.ordinal_position",
+        " WHERE own.table_schema = current_schema() ORDER BY own.table_name, place",
         _alone,
         _stop,
         _drop,

@@ -31,7 +31,7 @@ from certferry.core.secret import Secret
 from certferry.errors import ConfigError, StateError
 from certferry.file_trust import checked_path, group_that_reads, must_be_trusted
 from certferry.text import Text
-from certferry.whole_file import draft_beside, sync_directory
+from certferry.whole_file import draft_beside, replace_file, sync_directory
 
 _NONCE_BYTES = 12  # NIST SP 800-38D §8.2; a random one for each secret
 _CHECK = ("check", "certferry")
@@ -42,6 +42,7 @@ class Key:
     """Seals text, and opens what it sealed; what it is bound to has to be the same again."""
 
     def __init__(self, key: bytes) -> None:
+        self.raw = key
         self._cipher = AESGCM(key)
 
     def seal(self, plain: str, *bound_to: str) -> str:
@@ -261,18 +262,26 @@ _NEW = ".new-"
 """Stands between the name of a key file and the number of the key that is to take its place."""
 
 
-def add_new_key(path: Path, key: bytes) -> Path:
-    """Write the key that is to take the place of another beside its file, and return where; what an
-    earlier change has left there is removed. Raises `StateError`.
+def add_new_key(path: Path, key: bytes, in_force: Key | None) -> Path:
+    """Write the key that is to take the place of another beside its file, for the same readers, and
+    return where; what an earlier change has left there is removed, unless that is the key in force.
+    Raises `StateError`.
 
     Its name follows from the key, so that no other change puts its own there.
     """
     file = path.resolve()
+    new = file.with_name(file.name + _NEW + hashlib.sha256(key).hexdigest()[:8])
     with translating_errors(path):
-        for left in new_key_files(path):
-            left.unlink()
-        new = file.with_name(file.name + _NEW + hashlib.sha256(key).hexdigest()[:8])
-        make_file(new, encoded(key))
+        if in_force is None:
+            make_directory(file.parent)
+            make_file(new, encoded(key))
+            return new
+        if read_key(path) == in_force.raw:
+            for left in new_key_files(path):
+                left.unlink()
+        facts = file.stat()
+        replace_file(new, encoded(key), stat.S_IMODE(facts.st_mode), owner=facts)
+        sync_directory(file.parent)
     return new
 
 

@@ -122,7 +122,7 @@ class SqliteDatabase:
         " FROM (SELECT ? AS name) LEFT JOIN history_head ON lineage = name",
         "SELECT one.name AS table_name, own.name, own.pk AS place, own.type = 'BOOLEAN' AS is_flag,"
         " NULL AS renumber FROM sqlite_schema AS one JOIN pragma_table_info(one.name) AS own"
-        " WHERE one.type = 'table' ORDER BY table_name, own.cid",
+        " WHERE one.type = 'table' ORDER BY table_name, place",
         lambda _: iter(()),  # there is one writer at a time
         _stop,
         lambda tables: (f"DROP TABLE {table}" for table in tables),

@@ -94,26 +94,30 @@ class SqlState(
         self._database.close()
 
 
-def destination_of(reader: Reader) -> tuple[str, str] | None:
-    """Return where a state has been moved and when, `None` where it is in use. Where a move into it
-    did not end, that is ''.
+ARRIVING = "from "
+"""Stands before the name of the state that a move brings here, until that has ended."""
+
+
+def mark_of(reader: Reader) -> str | None:
+    """Return where a state has been moved, or where it is arriving from (`ARRIVING`); `None` for
+    one that is in use.
     """
-    for row in reader.rows("SELECT destination, at FROM moved"):
-        return row["destination"], row["at"]
-    return None
+    rows = reader.rows("SELECT destination FROM moved")
+    return next((str(row["destination"]) for row in rows), None)
 
 
 def must_be_in_use(database: Database) -> None:
     """Raise `ConfigError` for a state that was moved, or that a move has not finished."""
-    destination, at = destination_of(database) or (None, "")
-    if destination == "":
-        raise ConfigError(
-            Text("a move of the state to {place} did not end", place=database.place),
-            hint=Text("run the same `certferry state move` again, where the state was before"),
-        )
-    if destination:
+    for row in database.rows("SELECT destination, at FROM moved"):
+        mark, place = row["destination"], database.place
+        if mark.startswith(ARRIVING):
+            said = Text("the move of the state from {origin} to {place} did not end")
+            raise ConfigError(
+                said.filled(origin=mark.removeprefix(ARRIVING), place=place),
+                hint=Text("run the same `certferry state move` again, where the state was before"),
+            )
         said = Text("the state in {place} was moved to {destination} at {moment}")
         raise ConfigError(
-            said.filled(place=database.place, destination=destination, moment=to_moment(at)),
+            said.filled(place=place, destination=mark, moment=to_moment(row["at"])),
             hint=Text("name the new one in `url` of [state], with its `key`"),
         )

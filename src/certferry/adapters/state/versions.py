@@ -262,7 +262,7 @@ def _remembered(reader: Reader, host: str, lineages: Sequence[str]) -> dict[str,
     newest_first = f"{among} ORDER BY target, uploaded_at DESC, remote_id DESC"
     by_place = f"{among} AND host IN ('', ?) ORDER BY target, domain"
     versions = defaultdict[str, list[Version]](list)
-    query = f"SELECT lineage, {_COLUMNS} FROM version {among} ORDER BY number DESC"  # noqa: S608 - constants
+    query = f"SELECT lineage, {_COLUMNS} FROM version {among} ORDER BY number DESC"  # noqa: S608 - constants of this module
     for row in reader.rows(query, *lineages):
         lineage, *facts = row
         versions[lineage].append(_version(facts))

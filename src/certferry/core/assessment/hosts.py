@@ -97,11 +97,8 @@ def _of_another(host: HostRecord, now: datetime) -> Iterator[Problem]:
     yield from _of_clock(host.name, host.seen_at or now, host.clock_ahead or timedelta(0))
 
 
-def with_away(
-    before: Iterable[Notice], hosts: Iterable[HostRecord], this: str, now: datetime
-) -> Notices:
-    """Return the notices with those of the hosts that stay away now, none of which is `this`."""
-    others = (one for one in hosts if one.name != this)
+def with_away(before: Iterable[Notice], others: Iterable[HostRecord], now: datetime) -> Notices:
+    """Return the notices with those of the other hosts that stay away now."""
     found = ((one, since) for one in others if (since := away_since(one, now)) is not None)
     return (
         *(one for one in before if one.subject.lineage or not one.subject.host),

@@ -126,9 +126,11 @@ def noticed(
         return before  # a run that was stopped has not seen everything
     reports = {lineage.lineage: lineage for lineage in report.lineages}
     known = {*declared, *reports}
-    others = [one for one in before if one.subject.host not in {"", host}]
-    own = [one for one in before if one not in others]
-    kept = [*others, *(one for one in own if _stands(one, reports, known, now))]
+    kept = [
+        one
+        for one in before
+        if one.subject.host not in {"", host} or _stands(one, reports, known, now)
+    ]
     if report.undeclared is None:
         kept += [one for one in before if one.problem.code == CODE and one not in kept]
     found = [

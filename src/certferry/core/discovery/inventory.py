@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
+from types import MappingProxyType
 
 from certferry.core.certificates.names import WILDCARD
 from certferry.core.desired.certificate import DesiredCertificate, HttpsSettings, Kind
@@ -230,9 +231,12 @@ def discover(
     declared: Sequence[DesiredCertificate],
     ledger: UploadOwners,
     now: datetime,
+    elsewhere: Mapping[tuple[str, str], str] = MappingProxyType({}),
 ) -> Discovery:
-    """Join it all: domains by urgency, certificates by end. Imported ones must have their names."""
-    claims, lineages = Claims(declared), defaultdict[str, list[str]](list)
+    """Join it all: domains by urgency, certificates by end. Imported ones must have their names.
+    Those that other hosts' files have are `elsewhere`, as in `Claims`.
+    """
+    claims, lineages = Claims(declared, elsewhere), defaultdict[str, list[str]](list)
     for desired in declared:
         for name in desired.names:
             lineages[name].append(desired.lineage)

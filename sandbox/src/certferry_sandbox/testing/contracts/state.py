@@ -128,7 +128,7 @@ class LeasesContract:
         assert 1 == len(store.versions("img"))
 
     def test_lease_that_is_held_may_be_used(self, store: StateStore) -> None:
-        """Nobody is asked, and only what works under a lease asks."""
+        """No database is asked, and only what works under a lease asks."""
         must_still_hold()
         lease = store.acquire("img", NOW)
         with holding(store, lease):

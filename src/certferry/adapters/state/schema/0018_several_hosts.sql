@@ -56,7 +56,7 @@ ALTER TABLE sealing ADD COLUMN history_key TEXT;
 ALTER TABLE sealing ADD COLUMN changed_at TEXT;
 ALTER TABLE sealing ADD COLUMN changed_on TEXT;
 
--- Where the state went, if it was moved; '' where it is arriving from another one. There is no row, or one.
+-- Where the state went, if it was moved; 'from ' and where it was, while it arrives. There is no row, or one.
 
 CREATE TABLE moved (
     destination TEXT NOT NULL,
