@@ -89,8 +89,8 @@ class Port:
         self.__dict__.update((name, self._fated(name)) for name in _methods(port))
 
     def __getattr__(self, name: str) -> Any:
-        getattr(self._port, name)  # one that the port lacks is lacking here
-        return self._fated(name)
+        found = getattr(self._port, name)  # one that the port lacks is lacking here
+        return self._fated(name) if callable(found) else found  # a value is no call
 
     def _fated(self, name: str) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
