@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -71,7 +71,11 @@ def set_back(postgresql: Postgresql, database: str, host: str, hours: float) -> 
 
 
 def test_hosts_know_of_each_other(hosts: Hosts) -> None:
-    """When each ran, with what, and how many certificates it declares, on both alike."""
+    """When each ran, with what, and how many certificates it declares, on both alike; one that has
+    not run yet knows itself.
+    """
+    [new] = [one for one in hosts[1].run("hosts", "--json").document["hosts"] if one["this"]]
+    assert ("web-2", None, 1) == (new["name"], new["last_run"], new["certificates"])
     assert [IN_ORDER, IN_ORDER] == [host.run("sync").code for host in hosts]
     for host, called in zip(hosts, ("web-1", "web-2"), strict=True):
         run = host.run("hosts", "--json")
@@ -182,3 +186,50 @@ def test_metrics_carry_the_host(hosts: Hosts, tmp_path: Path) -> None:
     ]
     assert samples
     assert all('{host="web-2"' in one for one in samples)
+
+
+AHEAD = timedelta(hours=2)
+"""How far the database's clock is ahead of this machine's, where a test says so."""
+
+_OTHER_CLOCK = """
+CREATE FUNCTION public.clock_timestamp() RETURNS timestamptz LANGUAGE sql AS
+$$SELECT pg_catalog.clock_timestamp() + interval '2 hours'$$
+"""
+_MOMENTS = """
+SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = 'public'
+AND column_name IN ('at', 'since') OR column_name ~ '_at$' AND table_schema = 'public'
+"""
+
+
+def test_every_moment_is_by_the_clock_of_the_database(
+    hosts: Hosts, postgresql: Postgresql, database: str
+) -> None:
+    """The host's own is two hours behind: it says so when it runs, once, and so do `doctor` and
+    `hosts`; whatever it stores meanwhile is of the moment that all hosts share.
+    """
+    postgresql.ask(_OTHER_CLOCK, database)
+    host = hosts[0]
+    host.rewrite("?host=", "?options=-csearch_path%3Dpublic,pg_catalog&host=")
+
+    run = host.run("sync")
+
+    assert IN_ORDER == run.code
+    assert 1 == run.err.count("the clock of web-1 says")
+    stored = {
+        (table, column, datetime.fromisoformat(moment))
+        for table, column in postgresql.ask(_MOMENTS, database)
+        for (moment,) in postgresql.ask(f"SELECT {column} FROM {table}", database)  # noqa: S608 - the schema's own names
+        if moment is not None
+    }
+    now = datetime.now(UTC) + AHEAD
+    assert {"history", "version", "upload", "rollout", "last_run", "host"} <= {
+        t for t, *_ in stored
+    }
+    assert [] == [one for one in stored if abs(one[2] - now) > timedelta(minutes=10)]
+
+    findings = host.run("doctor", "--json").document["findings"]
+    [found] = [one for one in findings if one["code"] == "clock_off"]
+    assert ("error", "web-1") == (found["severity"], found["subject"])
+    shown = host.run("hosts")
+    assert FAILED == shown.code
+    assert "2 hours behind" in shown.out

@@ -11,6 +11,7 @@ from certferry.cli.exits import Exit
 from certferry.cli.options import Front, json_option, note, say, say_changed
 from certferry.cli.selection import workspace_of
 from certferry.core.assessment.hosts import standings_of
+from certferry.core.observed.records import HostRecord
 from certferry.errors import ConfigError
 from certferry.present import documents, status_text
 from certferry.reconcile.run import problems_of_this_host
@@ -46,12 +47,11 @@ def command(ctx: click.Context, *, as_json: bool) -> Exit:
 
 
 def show_hosts(workspace: Workspace, front: Front, *, as_json: bool) -> Exit:
-    """Print how every host stands. A state of one host is as good."""
+    """Print how every host stands, this one even before its first run."""
     state, declared = workspace.state, len(workspace.settings.declared)
-    hosts = [
-        replace(one, certificates=declared) if one.name == state.host else one
-        for one in state.hosts()
-    ]
+    known = {one.name: one for one in (HostRecord(state.host), *state.hosts())}
+    known[state.host] = replace(known[state.host], certificates=declared)
+    hosts = [known[name] for name in sorted(known)]
     found = standings_of(hosts, state.host, problems_of_this_host(state), state.now())
     console, voice = front.console, front.voice
     if as_json:

@@ -10,6 +10,7 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from acme import messages
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 from josepy.b64 import b64encode
 from josepy.jwk import JWKEC
 
+from certferry.adapters.acme.account import AcmeCaAccount
 from certferry.adapters.acme.client import Client
 from certferry.adapters.acme.csr import new_key
 from certferry.adapters.acme.network import Network
@@ -39,7 +41,7 @@ from certferry_sandbox.faults import Fault
 from certferry_sandbox.httpd import Request, Response
 from certferry_sandbox.nameserver.service import DnsService
 from certferry_sandbox.pebble import Pebble
-from certferry_sandbox.testing.interruptions import Killed, Life
+from certferry_sandbox.testing.interruptions import Altered, Killed, Life
 from certferry_sandbox.testing.memory_state import MemoryState
 from certferry_sandbox.zones import Zones
 from tests.adapters.acme.account_bench import account, ca_account, registrations
@@ -450,20 +452,16 @@ def test_account_that_another_run_changed_meanwhile(bench: Bench) -> None:
     bench.issue()
     other = replace(account(bench), next_key_pem=new_key(KeyType.EC256))
 
-    class Meddling:
-        """Changes the account just before this run does, once that has read it under the lease."""
+    def read_and_changed(directory: str) -> AcmeAccount | None:
+        """Read the account, which another run changes just before this one does."""
+        found = bench.state.account(directory)
+        bench.state.replace_account(account(bench), other)
+        return found
 
-        calls = 0
-
-        def before(self) -> None:
-            self.calls += 1
-
-        def after(self) -> None:
-            if self.calls > 1:
-                bench.state.replace_account(account(bench), other)
-
+    meddled: Any = Altered(bench.state, account=read_and_changed)
+    at_ca = AcmeCaAccount(bench.settings(), meddled, bench.clock.pause, bench.clock.now)
     with pytest.raises(StateUnavailable, match="another run is at work on the account"):
-        ca_account(bench, Meddling()).rollover()
+        at_ca.rollover()
     assert other == account(bench)
 
 
