@@ -90,7 +90,7 @@ class Port:
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._port, name)  # one that the port lacks is lacking here
-        return self._fated(name) if callable(found) else found
+        return self._fated(name) if callable(found) else found  # a value is no call
 
     def _fated(self, name: str) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
