@@ -35,8 +35,12 @@ def standings() -> tuple[HostStanding, ...]:
             LastRun(NOON - 12 * HOUR, NOON - 12 * HOUR),
             running_since=NOON - HOUR,
             certificates=12,
+            holds=("img", "ops"),
         ),
-        HostRecord("web-2", "another", "1.2.0", NOON - HOUR, timedelta(days=1), LastRun(NOON)),
+        HostRecord(
+            *("web-2", "another", "1.2.0", NOON - HOUR, timedelta(days=1), LastRun(NOON)),
+            outdated=("img",),
+        ),
         HostRecord("web-3", "gone", "1.1.0", NOON - 72 * HOUR, None, LastRun(NOON - 72 * HOUR)),
         HostRecord("laptop"),
     )
@@ -53,16 +57,16 @@ def printed(console: TestConsole, voice: Voice) -> list[str]:
 def test_hosts_in_a_table() -> None:
     """A row for each, and below what is wrong, with what to do."""
     rows = """\
-        HOST              VERSION  LAST RUN              LAST SUCCESS          CERTIFICATES  CLOCK        RUNNING SINCE
-        web-1 (this one)  1.2.0    2026-11-29 00:00 UTC  2026-11-29 00:00 UTC  12            —            2026-11-29 11:00 UTC
-        web-2             1.2.0    2026-11-29 12:00 UTC  —                     0             1 day ahead  —
-        web-3             1.1.0    2026-11-26 12:00 UTC  —                     0             —            —
-        laptop            —        —                     —                     0             —            —
+        HOST              VERSION  LAST RUN              LAST SUCCESS          CERTIFICATES  CLOCK        RUNNING SINCE         WORKS ON  DECLARES AN OLDER
+        web-1 (this one)  1.2.0    2026-11-29 00:00 UTC  2026-11-29 00:00 UTC  12            —            2026-11-29 11:00 UTC  img, ops  —
+        web-2             1.2.0    2026-11-29 12:00 UTC  —                     0             1 day ahead  —                     —         img
+        web-3             1.1.0    2026-11-26 12:00 UTC  —                     0             —            —                     —         —
+        laptop            —        —                     —                     0             —            —                     —         —
 
         web-2: the clock of web-2 says 2026-11-30 11:00 UTC, and that of the database 2026-11-29 11:00 UTC
           hint: set its clock (`timedatectl set-ntp true`): what is stored goes by the database's, but signatures of requests and TLS go by the machine's own
         web-3: it has not run since 2026-11-26 12:00 UTC
-          hint: see by `certferry schedule show` there whether the system starts it; if the host is gone: `certferry hosts remove web-3`
+          hint: see by `certferry schedule show` there whether the system starts it; if the host is gone: `certferry hosts forget web-3`
         """  # noqa: E501 - a table, as wide as it is
     assert dedent(rows).splitlines() == printed(TestConsole(), Voice(zone=UTC))
 
@@ -71,9 +75,9 @@ def test_hosts_on_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each downwards, in the operator's language, and no line is too wide."""
     monkeypatch.setenv("COLUMNS", "60")
     lines = printed(terminal(NO_COLOR="1"), voice_in("zh"))
-    assert ["web-1（本机）", "  版本      1.2.0"] == lines[:2]
-    assert "  上次成功  2026-11-29 00:00 UTC" in lines
-    assert "  时钟偏差  快 1 天" in lines
+    assert ["web-1（本机）", "  版本        1.2.0"] == lines[:2]
+    assert "  上次成功    2026-11-29 00:00 UTC" in lines
+    assert "  时钟偏差    快 1 天" in lines
     assert all(width(one) <= 60 for one in lines)
 
 
@@ -109,6 +113,6 @@ def test_state_in_a_file_has_one_host(file: Path) -> None:
         ("web-9", "error: there is no host web-9"),
     ):
         console = TestConsole()
-        words = ["--config", str(file), "hosts", "remove", name]
+        words = ["--config", str(file), "hosts", "forget", name]
         assert Exit.USAGE == run(words, console.console)
         assert said in console.err

@@ -1,4 +1,4 @@
-"""`certferry hosts`: the hosts that share the state; `hosts remove` forgets one that is gone."""
+"""`certferry hosts`: the hosts that share the state; `hosts forget` forgets one that is gone."""
 
 from __future__ import annotations
 
@@ -61,10 +61,10 @@ def show_hosts(workspace: Workspace, front: Front, *, as_json: bool) -> Exit:
     return Exit.FAILED if any(one.problems for one in found) else Exit.OK
 
 
-@command.command("remove")
+@command.command("forget")
 @click.argument("name", metavar="NAME")
 @click.pass_obj
-def remove(front: Front, name: str) -> Exit:
+def forget(front: Front, name: str) -> Exit:
     """Forget a host that is gone: when it ran, what it installed, what it declared.
 
     It is refused while a run of that host is in progress. A host that comes back is a new one: it
@@ -83,7 +83,7 @@ def remove(front: Front, name: str) -> Exit:
                 hint=Text("run this on another, once it is gone"),
             )
         installed = state.forget_host(name)
-    say_changed(front, "hosts.remove", Text("{name} is forgotten.", name=name))
+    say_changed(front, "hosts.forget", Text("{name} is forgotten.", name=name))
     if installed:
         say(front, Text("It had installed: {lineages}", lineages=list(installed)))
     note(front, _NEW_KEYS)

@@ -87,6 +87,8 @@ def of_hosts(found: Sequence[HostStanding], voice: Voice) -> Document:
                 "running_since": moment(one.record.running_since),
                 "clock_ahead_seconds": seconds_or_none(one.record.clock_ahead),
                 "certificates": one.record.certificates,
+                "holds": list(one.record.holds),
+                "outdated": list(one.record.outdated),
                 "problems": [of_problem(problem, voice) for problem in one.problems],
             }
             for one in found

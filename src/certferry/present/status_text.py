@@ -181,6 +181,7 @@ def troubles(recorded: Recorded, voice: Voice) -> Iterator[Line]:
 _OF_HOSTS = (
     *(Text("HOST"), Text("VERSION"), Text("LAST RUN"), Text("LAST SUCCESS")),
     *(Text("CERTIFICATES"), Text("CLOCK"), Text("RUNNING SINCE")),
+    *(Text("WORKS ON"), Text("DECLARES AN OLDER")),
 )
 
 
@@ -216,6 +217,8 @@ def _host(one: HostStanding, voice: Voice) -> tuple[Span, ...]:
         Span(str(host.certificates)),
         Span(voice.say(off.filled(amount=abs(ahead)))) if ahead else NOTHING,
         moment(host.running_since),
+        Span(", ".join(host.holds)) if host.holds else NOTHING,
+        Span(", ".join(host.outdated)) if host.outdated else NOTHING,
     )
 
 

@@ -270,3 +270,27 @@ def test_machine_is_known_by_a_digest() -> None:
     """The id itself is not to be shown (machine-id(5))."""
     assert this_machine() == this_machine()
     assert 32 == len(this_machine())
+
+
+def test_what_each_host_works_on_and_declares(postgresql: Postgresql) -> None:
+    """A lease counts while it lasts, and a declaration is outdated while another host has a newer
+    one.
+    """
+    url = postgresql.url(postgresql.new_state())
+    with ExitStack() as opened:
+        first, second = (
+            opened.enter_context(closing(connect(url, KEY, host=name))) for name in ("web-1", "web-2")
+        )
+        for store in (first, second):
+            store.begin_run(store.now())
+        first.declare({"img": "older", "ops": "same"}, "a.toml", lambda _: False)
+        second.declare({"img": "newer", "ops": "same"}, "b.toml", lambda _: False)
+        lease = second.acquire("ops", second.now())
+
+        one, other = first.hosts()
+        assert ((), ("img",)) == (one.holds, one.outdated)
+        assert (("ops",), ()) == (other.holds, other.outdated)
+
+        second.release(lease)
+        first.declare({"img": "newer", "ops": "same"}, "a.toml", lambda _: False)
+        assert [((), ()), ((), ())] == [(host.holds, host.outdated) for host in second.hosts()]

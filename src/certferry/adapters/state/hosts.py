@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import sys
+from collections import defaultdict
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -22,6 +23,13 @@ _HOSTS = (
     "SELECT host.*, last_run.ended_at, last_run.succeeded_at, (SELECT COUNT(*) FROM"
     " host_declaration WHERE host_declaration.host = host.name) AS certificates"
     " FROM host LEFT JOIN last_run ON last_run.host = host.name ORDER BY host.name"
+)
+_OUTDATED = (
+    "SELECT DISTINCT mine.host, mine.lineage FROM host_declaration AS mine"
+    " JOIN declaration AS old ON old.lineage = mine.lineage AND old.digest = mine.digest"
+    " JOIN host_declaration AS other ON other.lineage = mine.lineage AND other.host <> mine.host"
+    " JOIN declaration AS newer ON newer.lineage = other.lineage AND newer.digest = other.digest"
+    " AND newer.first_seen_at > old.first_seen_at ORDER BY mine.host, mine.lineage"
 )
 _OF_A_HOST = "rollout sighting account_note last_run begun_run host_declaration notice told"
 """Tables in which a row is one host's."""
@@ -49,7 +57,12 @@ class HostTables(Tables):
 
     def hosts(self) -> tuple[HostRecord, ...]:
         """See `HostStore.hosts`."""
-        running = self._running(self._database)
+        return self._database.read(self._hosts)
+
+    def _hosts(self, reader: Reader) -> tuple[HostRecord, ...]:
+        running, holds, outdated = self._running(reader), self._holds(reader), defaultdict(list)
+        for row in reader.rows(_OUTDATED):
+            outdated[row["host"]].append(row["lineage"])
         return tuple(
             HostRecord(
                 row["name"],
@@ -61,9 +74,21 @@ class HostTables(Tables):
                 and LastRun(*map(MOMENT.read, (row["ended_at"], row["succeeded_at"]))),
                 running.get(row["name"]),
                 row["certificates"],
+                tuple(holds[row["name"]]),
+                tuple(outdated[row["name"]]),
             )
-            for row in self._database.rows(_HOSTS)
+            for row in reader.rows(_HOSTS)
         )
+
+    def _holds(self, reader: Reader) -> Mapping[str, list[str]]:
+        """Return on which lineages each host works, as far as leases end by a clock."""
+        found = defaultdict[str, list[str]](list)
+        clock = self._database.dialect.clock
+        query = f"SELECT lineage, holder FROM lease WHERE until > {clock} ORDER BY lineage"  # noqa: S608 - a dialect's constant
+        for row in reader.rows(query):
+            if row["holder"] and row["lineage"].isprintable():  # others are no lineages
+                found[row["holder"].rsplit("/", 2)[0]].append(row["lineage"])
+        return found
 
     @writes
     def forget_host(self, transaction: Transaction, name: str) -> tuple[str, ...]:

@@ -375,7 +375,7 @@ def _copy(
     if hosts != 1 and not there.is_shared:
         raise ConfigError(
             Text("{place} has {count} hosts", place=database.place, count=hosts),
-            hint=Text("a file has one; forget the others: certferry hosts remove NAME"),
+            hint=Text("a file has one; forget the others: certferry hosts forget NAME"),
         )
     return tally
 

@@ -113,7 +113,7 @@ def _away(host: HostRecord, since: datetime) -> Problem:
     said = Text("it has not run since {moment}", moment=since - AWAY)
     hint = Text(
         "see by `certferry schedule show` there whether the system starts it; if the host is gone:"
-        " `certferry hosts remove {host}`",
+        " `certferry hosts forget {host}`",
         host=host.name,
     )
     return Problem("host_away", said, hint)

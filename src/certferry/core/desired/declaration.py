@@ -119,7 +119,7 @@ class Outdated:
         )
         hint = Text(
             "write the same [[certificates]] for {lineage} here and on {hosts}; for a host that is"
-            " gone: certferry hosts remove NAME",
+            " gone: certferry hosts forget NAME",
             **facts,
         )
         return DeclarationOutdated(message, hint=hint)

@@ -142,7 +142,8 @@ class HostRecord:
     """A host that has used the state, by its name. `machine` is a digest of the one that began a
     run under that name last, at `seen_at`, with certferry's `release`, and with a clock that was
     `clock_ahead` of the state's. `running_since` is when the oldest of its runs in progress began.
-    It declares so many `certificates`, as far as that is stored.
+    It declares so many `certificates`, as far as that is stored, of them those in `outdated` unlike
+    another host, whose declaration is newer; it works now on those that it `holds`.
     """
 
     name: str
@@ -153,6 +154,8 @@ class HostRecord:
     last_run: LastRun | None = None
     running_since: datetime | None = None
     certificates: int = 0
+    holds: tuple[str, ...] = ()
+    outdated: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
