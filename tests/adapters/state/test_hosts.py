@@ -279,7 +279,8 @@ def test_what_each_host_works_on_and_declares(postgresql: Postgresql) -> None:
     url = postgresql.url(postgresql.new_state())
     with ExitStack() as opened:
         first, second = (
-            opened.enter_context(closing(connect(url, KEY, host=name))) for name in ("web-1", "web-2")
+            opened.enter_context(closing(connect(url, KEY, host=name)))
+            for name in ("web-1", "web-2")
         )
         for store in (first, second):
             store.begin_run(store.now())
