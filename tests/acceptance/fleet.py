@@ -270,7 +270,7 @@ class Fleet:
         return [
             line
             for line in member.noted()
-            if line.what not in {"GET", "POST", "PUT", "HEAD", "lease"}
+            if line.what != "lease" and not line.about.startswith("http")
         ][-40:]
 
     # what is left in the world
