@@ -142,13 +142,13 @@ class Member:
         return [Noted(*line) for line in lines]
 
     def end(self) -> None:
-        """End the process."""
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait(30)
-        assert self._process.stdout is not None
-        self._process.stdout.close()
-        self._errors.close()
+        """End the process, and the run that it has begun with it."""
+        self._process.kill()
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout, self._errors):
+            assert stream is not None
+            stream.close()
+        self._answers.close()
 
 
 class Fleet:
@@ -270,7 +270,7 @@ class Fleet:
         return [
             line
             for line in member.noted()
-            if line.what not in {"GET", "POST", "PUT", "HEAD", "lease"}
+            if line.what != "lease" and not line.about.startswith("http")
         ][-40:]
 
     # what is left in the world

@@ -29,6 +29,7 @@ from certferry.adapters.state.postgresql import PostgresqlDatabase
 from certferry.adapters.state.sealing import Sealing
 from certferry.adapters.state.shared_leases import SharedState
 from certferry.config.load import load
+from certferry.core.events import Event, StepEnded
 from certferry.core.planning.report import SyncReport
 from certferry.core.secret import Secret
 from certferry.errors import LeaseLost
@@ -46,6 +47,9 @@ SCHEDULED, BY_HAND = "scheduled", "by-hand"
 """A run by schedule leaves what another host works on, and pauses after failures; one by hand waits
 for the other host, and tries again.
 """
+
+WELL = {"DONE", "UNCHANGED"}
+"""The outcomes that the diary leaves out."""
 
 KEY = "FLEET_KEY"
 """The variable with the key of the state."""
@@ -143,7 +147,7 @@ class FleetHost:
         """Make one run to its end, as `certferry sync` does."""
         settings = load(config, environ, ADAPTERS)
         with self.state() as state, FleetWorkspace(settings, shared=state) as workspace:
-            run = Run(self.name)
+            run = Run(self.name, self._follow)
 
             def sync() -> SyncReport:
                 engine = Reconciler(workspace.connect(run))
@@ -151,13 +155,15 @@ class FleetHost:
 
             return workspace.notifications(run).notify_of(sync, is_whole=True)
 
+    def _follow(self, event: Event) -> None:
+        """Note what a run waits for, and what went wrong."""
+        if isinstance(event, StepEnded) and event.outcome.outcome.name not in WELL:
+            outcome = event.outcome
+            self.diary.note(outcome.outcome.name, f"{event.lineage}: {outcome.detail}")
+
 
 def is_well(report: SyncReport, diary: Diary) -> bool:
-    """Return whether a run left nothing to do, and note what went wrong."""
-    for lineage in report.lineages:
-        for step in lineage.outcomes:
-            if step.outcome.name not in {"DONE", "UNCHANGED"}:
-                diary.note(step.outcome.name, f"{lineage.lineage}: {step.detail}")
+    """Return whether a run left nothing to do, and note what kept it from storing that."""
     if report.problem is not None:
         diary.note("problem", str(report.problem))
     return report.ok and report.complete

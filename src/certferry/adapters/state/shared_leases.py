@@ -121,6 +121,7 @@ class SharedClock:
         self._passed = passed
         self._machine = machine
         self._said: tuple[datetime, float] | None = None
+        self._latest = datetime.min.replace(tzinfo=UTC)
 
     def set(self, said: str, asked: float) -> tuple[datetime, float]:
         """Take what the database said, which was asked at a moment of `passed`; return what is
@@ -132,10 +133,13 @@ class SharedClock:
         return self._said
 
     def now(self) -> datetime:
-        """Return this moment. The database is asked for the first one only. Raises `StateError`."""
+        """Return this moment, never one before an earlier answer: a beginning in the future makes a
+        run wait for minutes. The database is asked for the first one only. Raises `StateError`.
+        """
         asked = self._passed()
         moment, at = self._said or self.set(self._ask(), asked)
-        return moment + timedelta(seconds=self._passed() - at)
+        self._latest = max(self._latest, moment + timedelta(seconds=self._passed() - at))
+        return self._latest
 
     def ahead(self) -> timedelta:
         """Return how far the machine's clock is ahead. Raises `StateError`."""
