@@ -105,6 +105,25 @@ class TestPooledState(TestPostgresqlState):
         return f"postgresql://postgres@{HOST}:{pooler}/{postgresql.new_state()}"
 
 
+@thorough
+class TestStateOfTheNextVersion(TestPostgresqlState):
+    """The same where a host with the next version has changed the schema as it may: it has added
+    tables, and columns that are nullable or have a default. This version goes on working there.
+    """
+
+    @pytest.fixture
+    def url(self, postgresql: Postgresql) -> str:
+        """Where an empty state is."""
+        name = postgresql.new_state()
+        added = "ADD COLUMN later TEXT, ADD COLUMN later_flag BOOLEAN NOT NULL DEFAULT FALSE"
+        tables = "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
+        for (table,) in postgresql.ask(tables, name):
+            postgresql.ask(f"ALTER TABLE {table} {added}", name)
+        postgresql.ask("CREATE TABLE later (host TEXT PRIMARY KEY)", name)
+        postgresql.ask("INSERT INTO certferry_migration VALUES (900, 'later')", name)
+        return postgresql.url(name)
+
+
 def _shared(url: str, host: str) -> Iterator[StateStore]:
     with closing(connect(url, KEY, host=host)) as store:
         yield store

@@ -228,9 +228,10 @@ _MIGRATIONS = "certferry_migration"
 _WHOLE = "_whole."
 """Stands between the number and the dialect of a script that leads from nothing to that schema."""
 
-OLDEST = 17
+OLDEST = 18
 """The newest schema of the release before this one, whose hosts go on working in a shared state
-while the others are upgraded: nothing that it uses is taken away (docs/decisions/0043)."""
+while the others are upgraded: nothing that it uses is taken away (docs/decisions/0043). It is the
+first that hosts share."""
 
 
 @dataclass(frozen=True, slots=True)
