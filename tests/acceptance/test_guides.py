@@ -358,7 +358,7 @@ def test_a_host_that_is_removed(sharing: Host, world: World, tmp_path: Path, nam
     other.share(url, KEY, "web-2")
     assert 0 == other.run("sync").code
 
-    assert 0 == sharing.run("hosts", "remove", "web-2").code
+    assert 0 == sharing.run("hosts", "forget", "web-2").code
     assert "web-2" not in sharing.run("hosts").out
     new = tmp_path / "new.key"
     new.touch(0o600)

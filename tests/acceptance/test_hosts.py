@@ -97,16 +97,16 @@ def test_host_that_is_gone_is_forgotten(
     """By another one, once no run of it is in progress; what it knew is to be replaced."""
     web1, web2 = hosts
     assert [IN_ORDER, IN_ORDER] == [host.run("sync").code for host in hosts]
-    assert "web-1 is this host" in web1.run("hosts", "remove", "web-1").complaint.error
-    run = web1.run("hosts", "remove", "web-3")
+    assert "web-1 is this host" in web1.run("hosts", "forget", "web-1").complaint.error
+    run = web1.run("hosts", "forget", "web-3")
     assert USAGE == run.code
     assert "did you mean" in run.complaint.hint
     with closing(connect(postgresql.url(database), KEY, host="web-2")) as state:
         begun = state.begin_run(state.now())
-        assert TRY_LATER == web1.run("hosts", "remove", "web-2").code
+        assert TRY_LATER == web1.run("hosts", "forget", "web-2").code
         state.end_run(begun)
 
-    run = web1.run("hosts", "remove", "web-2")
+    run = web1.run("hosts", "forget", "web-2")
 
     assert IN_ORDER == run.code
     assert "web-2 is forgotten." in run.out

@@ -198,6 +198,8 @@ def test_help_in_english_is_as_click_writes_it(capsys: pytest.CaptureFixture[str
 
         Options:
           --limit N   Show no more than this.  [default: 50; 1<=x<=1000000]
+          --verify    Name the first entry that was changed, removed or put in; the
+                      exit code is 1 then.
           --json      Print one JSON document on stdout.
           -h, --help  Show this message and exit.
         """)
