@@ -5,6 +5,7 @@ one sentence, gone in the middle of a run.
 from __future__ import annotations
 
 import json
+import re
 import sys
 import threading
 from collections.abc import Iterator, Sequence
@@ -363,6 +364,17 @@ def test_read_replica(made: Host, postgresql: Postgresql, database: str) -> None
         made.rewrite(postgresql.url(database), replica.url(database))
 
         assert "is a read replica" in refusal(made, "sync")[0]
+
+
+@pytest.mark.parametrize("words", [["status"], ["state", "init"], ["state", "check"]])
+def test_key_that_is_none(shared: Host, words: list[str]) -> None:
+    """It is named before the server is asked, which may not answer."""
+    url = re.search('"postgresql:[^"]+"', shared.config.read_text())
+    assert url is not None
+    shared.rewrite(url[0], '"postgresql://nobody@127.0.0.1:1/gone"')
+    shared.rewrite(KEY.reveal(), "c2hvcnQ=")
+
+    assert "is not a key: 32 bytes in base64" in refusal(shared, *words)[0]
 
 
 def test_key_of_another_state(made: Host) -> None:

@@ -55,8 +55,15 @@ def may_be_there(state: StateSettings) -> bool:
 
 
 def _key_of(settings: Settings) -> Path | Secret:
+    """Return the key, or its file. One that is none is found before a server is asked."""
     key = settings.state.key
-    return key if isinstance(key, Path) else _resolved("key", key, settings)
+    if isinstance(key, Path):
+        return key
+    from certferry.adapters.state.sealing import key_of
+
+    found = _resolved("key", key, settings)
+    key_of(found)
+    return found
 
 
 def _password_of(settings: Settings) -> Secret | None:

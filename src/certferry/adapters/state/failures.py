@@ -212,8 +212,9 @@ _NO_WAITING = {
         "let the server's pg_hba.conf, or its rights, admit this user from this host"
     ),
     r"certificate verify failed|root certificate file|not support SSL|does not match host": Text(
-        "sslrootcert=FILE in `url` names the CA of the server's certificate, and its names must"
-        " have the host of the URL"
+        "sslrootcert=FILE in `url` names the CA of the server's certificate"
+        " (/etc/ssl/certs/ca-certificates.crt has the public ones), and the certificate must be for"
+        " the host of the URL"
     ),
 }
 

@@ -447,8 +447,8 @@ def _parameters(url: str) -> dict[str, Any]:
                 host=elsewhere[0],
             ),
             hint=Text(
-                "add ?sslmode=verify-full, and &sslrootcert=FILE with the CA of the server's"
-                " certificate"
+                "write sslmode=verify-full in it, and sslrootcert=FILE with the CA of the server's"
+                " certificate (/etc/ssl/certs/ca-certificates.crt has the public ones)"
             ),
         )
     shown: dict[str, Any] = {
