@@ -304,6 +304,16 @@ def test_a_password_in_the_environment(loaded: Load, folder: Path) -> None:
                 " a reference, in its place"
             ),
         ),
+        *(
+            (
+                SHARED.replace("ferry@", f"ferry:{password}@"),
+                (
+                    "certferry.toml:2: [state] url: a password stands in it; write `password`,"
+                    " a reference, in its place"
+                ),
+            )
+            for password in ("HIDD/EN", "12/HIDDEN", "HID@DEN")
+        ),
         (
             SHARED.replace("?", "?password=HIDDEN&"),
             (

@@ -222,7 +222,11 @@ def _of_a_server(url: str) -> str:
         asked = parse_qs(parts.query)
     except ValueError:
         raise ConfigError(Text("is not an address")) from None
-    if ":" in parts.netloc.rpartition("@")[0] or "password" in asked:
+    user, _, hosts = parts.netloc.rpartition("@")
+    ports = [one.rpartition("]")[2].partition(":")[2] for one in hosts.split(",")]
+    # A `/` in a password ends the host too early.
+    is_cut = "@" in parts.path or any(port and not port.isdigit() for port in ports)
+    if ":" in user or "password" in asked or is_cut:
         raise ConfigError(
             Text("a password stands in it; write `password`, a reference, in its place")
         )

@@ -16,7 +16,7 @@ from certferry.ports.notifier import AgainAt, Answered, Notifier, RefusedForGood
 from certferry.ports.progress import Clock
 from certferry.ports.state import StateStore
 from certferry.problem import Problem
-from certferry.reconcile.run import Change, Run, aside, stopped
+from certferry.reconcile.run import Change, Run, aside, host_in_notices, stopped
 from certferry.text import Text
 
 LONGEST = timedelta(seconds=10)
@@ -149,7 +149,10 @@ class Notifications:
 
         trouble = None if problem is None else notice_rules.refused(name, problem)
         self.state.update_channel(name, change)
-        self.state.update_notices(lambda stood: notice_rules.of_channel(name, trouble, stood, now))
+        host = host_in_notices(self.state)
+        self.state.update_notices(
+            lambda stood: notice_rules.of_channel(name, trouble, stood, now, host=host)
+        )
 
     def _pausing(self, name: str) -> AgainAt | None:
         state = self.state.channel(name)

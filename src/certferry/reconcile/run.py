@@ -149,6 +149,11 @@ def others_of(state: StateStore) -> tuple[HostRecord, ...]:
     return tuple(one for one in hosts if one.name != state.host)
 
 
+def host_in_notices(state: StateStore) -> str:
+    """Return under which host the trouble of this one stands; `""` where no others share it."""
+    return state.host if state.is_shared else ""
+
+
 def _end(state: StateStore, run: BegunRun) -> None:
     with suppress(StateError):
         state.end_run(run)

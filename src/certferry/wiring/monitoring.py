@@ -29,7 +29,7 @@ from certferry.present.check_text import counted, metrics
 from certferry.present.language import voice_in
 from certferry.present.layout import plain
 from certferry.problem import Problem
-from certferry.reconcile.run import aside, change_notices
+from certferry.reconcile.run import aside, change_notices, host_in_notices
 from certferry.text import Text
 from certferry.wiring.channels import short_http
 from certferry.wiring.clock import now
@@ -163,7 +163,7 @@ class Monitor:
             steps = _added(state, counts)
             settings = replace(settings, certificates=settings.declared)
             known = recorded(settings, state, state.now())
-            host = state.host if state.is_shared else ""
+            host = host_in_notices(state)
             text = metrics(expected(settings, known), known, steps, host)
         except CertferryError as error:
             hint = error.hint or Text("run: certferry doctor")
@@ -180,7 +180,11 @@ class Monitor:
             return
         with suppress(CertferryError):  # what is wrong with the state is reported where it is used
             moment = self._now()
-            change_notices(self.state(), lambda before: of_channel(name, missed, before, moment))
+            state = self.state()
+            host = host_in_notices(state)
+            change_notices(
+                state, lambda before: of_channel(name, missed, before, moment, host=host)
+            )
 
     def _now(self) -> datetime:
         """Return this moment by the state's clock, or the machine's where no state is to be had."""

@@ -22,7 +22,14 @@ from certferry.core.assessment.hosts import with_away
 from certferry.core.planning.report import SyncReport
 from certferry.ports.notifier import Sent
 from certferry.ports.state import StateStore
-from certferry.reconcile.run import Change, Run, change_notices, others_of, recorded_as_begun
+from certferry.reconcile.run import (
+    Change,
+    Run,
+    change_notices,
+    host_in_notices,
+    others_of,
+    recorded_as_begun,
+)
 from certferry.text import Text
 from certferry.wiring.clock import now
 from certferry.wiring.state import may_be_there, opened_state
@@ -108,10 +115,10 @@ class RunNotifications:
         names = [*self.settings.channels, *self.settings.monitoring.names]
 
         others, moment = others_of(state), state.now()
-        host = state.host if state.is_shared else ""
+        host = host_in_notices(state)
 
         def change(before: notices.Notices) -> notices.Notices:
-            known = notices.without_channels(before, names)
+            known = notices.without_channels(before, names, host)
             after = notices.noticed(
                 report, known, moment, versions=versions, declared=declared, host=host
             )
@@ -133,7 +140,11 @@ class RunNotifications:
 
     def notify_failure(self, error: errors.CertferryError) -> None:
         """Store what ended a run, and notify of it; where that cannot be stored, once a day."""
-        notified = self._notify(lambda state: partial(notices.failed_run, error, now=state.now()))
+        notified = self._notify(
+            lambda state: partial(
+                notices.failed_run, error, now=state.now(), host=host_in_notices(state)
+            )
+        )
         if notified.problem is not None:
             self.notify_unremembered(error)
 
@@ -158,12 +169,11 @@ class RunNotifications:
     def stands_failed(self) -> bool:
         """Return whether the trouble of a whole run is stored."""
         try:
-            stood = self.state().notices()
+            state = self.state()
+            subject, stood = notices.Subject(host=host_in_notices(state)), state.notices()
         except errors.StateError:
             return False
-        return any(
-            one.subject == notices.Subject() and one.topic is notices.Topic.TROUBLE for one in stood
-        )
+        return any(one.subject == subject and one.topic is notices.Topic.TROUBLE for one in stood)
 
     def channel_states(self) -> Mapping[str, notices.ChannelState]:
         """Return what is stored of the channels of notifications."""

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,8 @@ import pytest
 from certferry.adapters.state.connect import connect, prepare
 from certferry.adapters.state.database import Transaction
 from certferry.adapters.state.postgresql import PostgresqlDatabase
-from certferry.adapters.state.sealing import new_key
+from certferry.adapters.state.sealing import Sealing, new_key
+from certferry.adapters.state.shared_leases import SharedState
 from certferry.core.observed.records import HistoryEntry
 from certferry.core.secret import Secret
 from certferry.errors import (
@@ -34,6 +35,7 @@ from certferry.errors import (
 from tests.support.ports import HOST
 from tests.support.postgresql import KEY, Postgresql, running_postgresql, running_replica
 from tests.support.tiers import thorough
+from tests.support.waiting import eventually
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
 ENTRY = HistoryEntry(NOW, "img", "issued", "root@host", {"detail": "证书"})
@@ -534,3 +536,29 @@ def test_server_that_comes_and_goes(own_server: Postgresql, monkeypatch: Any) ->
             assert re.search(r"does not answer|cannot be opened", str(gone.value))
         own_server.start()
         assert (ENTRY, ENTRY) == store.history(None, 10)
+
+
+@thorough
+def test_server_that_refuses_for_a_while(postgresql: Postgresql) -> None:
+    """A failover may lead to a server that refuses at first: who was admitted once waits, and is
+    told to try later; its leases are renewed again when it is over.
+    """
+    postgresql.ask("CREATE ROLE fickle LOGIN SUPERUSER")
+    name, length = postgresql.new_state(), timedelta(seconds=6)
+    database = PostgresqlDatabase(postgresql.url(name, "fickle"))
+    with closing(SharedState(database, Sealing(KEY), "web-1", length)) as store:
+        store.acquire("img", NOW)
+        postgresql.ask("ALTER ROLE fickle NOLOGIN")
+        postgresql.ask(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'fickle'"
+        )
+        with pytest.raises(DatabaseUnavailable, match="is not permitted to log in"):
+            store.notices()
+        postgresql.ask("ALTER ROLE fickle LOGIN")
+
+        lease = store.acquire("ops", NOW)
+        end = "SELECT until FROM lease WHERE lineage = 'ops'"
+        before = postgresql.ask(end, name)
+        assert eventually(lambda: postgresql.ask(end, name) != before)
+        store.extend(lease)
+    postgresql.ask("DROP ROLE fickle")

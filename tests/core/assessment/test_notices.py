@@ -305,6 +305,24 @@ def test_what_is_one_hosts_alone() -> None:
     assert {""} == {one.subject.host for one in noticed(whole, (), NOW, **known)}
 
 
+def test_what_ends_one_hosts_run() -> None:
+    """A mistake in its file, metrics that it cannot write, a channel that it cannot reach: they are
+    over when this host's next run says so, and not by the run of another.
+    """
+    error = ConfigError(Text("a mistake"))
+    problem = error.problem()
+    stood = failed_run(error, (), NOW, host="web-1")
+    stood = of_channel("[metrics]", problem, stood, NOW, host="web-1")
+    known: dict[str, Any] = {"versions": {}, "declared": ["img"]}
+    well = report(step(Action.DEPLOY, Outcome.UNCHANGED))
+
+    other = of_channel("[metrics]", None, without_channels(stood, (), "web-2"), LATER, host="web-2")
+    assert stood == noticed(well, other, LATER, **known, host="web-2")
+
+    own = of_channel("[metrics]", None, stood, LATER, host="web-1")
+    assert () == noticed(well, own, LATER, **known, host="web-1")
+
+
 def test_a_deployment_that_failed_has_the_time_of_the_certificate_before() -> None:
     """The newest is not served: its end says nothing. Without one before, there is no time."""
     old = Version(1, certificate(lifetime=timedelta(days=12)), NOW)

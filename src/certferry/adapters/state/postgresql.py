@@ -229,6 +229,7 @@ class PostgresqlDatabase:
         self._guard = threading.Lock()
         self._thread = threading.local()
         self._has_connected = False
+        self._was_usable = False  # once, and for ever
         self._closed = False
 
     def rows(self, query: str, *values: Value) -> list[_Row]:
@@ -277,13 +278,12 @@ class PostgresqlDatabase:
                     return result
             except psycopg.Error as problem:
                 if not self._may_help(problem) or time.monotonic() > deadline:
-                    # Next time, a server that is gone is not waited for.
-                    had_connected, self._has_connected = self._has_connected, False
+                    is_lost = _is_lost(problem)
+                    if is_lost:  # next time, a server that is gone is not waited for
+                        self._has_connected = False
+                    was_usable = self._was_usable
                     raise of_server(
-                        problem,
-                        self.place,
-                        is_connected=had_connected,
-                        is_lost=_is_lost(problem),
+                        problem, self.place, is_connected=was_usable, is_lost=is_lost
                     ) from problem
             time.sleep(random.uniform(*_PAUSES))  # noqa: S311 - no secret
 
@@ -351,10 +351,13 @@ class PostgresqlDatabase:
         )
         try:
             _must_be_usable(connection, self.place)
-        except BaseException:
+        except BaseException as problem:
             connection.close()
+            if self._was_usable and isinstance(problem, ConfigError):
+                # A failover may lead to a server for a moment that is none to write to yet.
+                raise psycopg.OperationalError(str(problem.message)) from problem
             raise
-        self._has_connected = True
+        self._has_connected = self._was_usable = True
         return connection
 
 
@@ -387,7 +390,7 @@ def _is_lost(problem: psycopg.Error) -> bool:
     """
     code = problem.sqlstate or ""
     if code:
-        return code.startswith(("08", "57P", "25P03"))
+        return code.startswith(("08", "57P", "25P03", "25P04"))
     return isinstance(problem, psycopg.OperationalError | psycopg.InterfaceError)
 
 

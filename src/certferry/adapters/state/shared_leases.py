@@ -26,7 +26,7 @@ from certferry.adapters.state.leases import (
 from certferry.adapters.state.sealing import Sealing
 from certferry.adapters.state.store import SqlState
 from certferry.core.observed.records import BegunRun
-from certferry.errors import LeaseHeld, LeaseLost, StateError, StateUnavailable
+from certferry.errors import CertferryError, LeaseHeld, LeaseLost, StateUnavailable
 from certferry.ports.state import Lease, held_leases
 from certferry.text import Text
 
@@ -250,12 +250,23 @@ class SharedState(SqlState):
             BEGUN_RUNS.save(transaction, run, host=self.host)
             self._store_presence(transaction, now)
 
-        self._database.run(begin)
+        try:
+            self._database.run(begin)
+        except BaseException:
+            self._release_run(run)
+            raise
         return run
 
     def end_run(self, run: BegunRun) -> None:
         """See `LeaseStore.end_run`."""
-        self._database.run(lambda one: one.remove("begun_run", host=self.host, number=run.number))
+        try:
+            self._database.run(
+                lambda one: one.remove("begun_run", host=self.host, number=run.number)
+            )
+        finally:
+            self._release_run(run)
+
+    def _release_run(self, run: BegunRun) -> None:
         name = f"{self._run_name}{run.number}"
         with self._guard:
             held = [key for key in self._held if key[0] == name]
@@ -308,7 +319,7 @@ class SharedState(SqlState):
         if renewing is not None:
             renewing.join(self._length)
         if held:
-            with suppress(StateError):
+            with suppress(CertferryError):
                 self._shared.repeat(_RELEASE.format(these=_any(held)), *_flat(held))
         super().close()
 
@@ -327,7 +338,7 @@ class SharedState(SqlState):
             try:
                 if held:
                     self._renew(held)
-            except StateError:  # the next write of a holder reports it
+            except CertferryError:  # the next write of a holder reports it
                 pause /= 4
 
     def _renew(self, held: Sequence[tuple[str, str, int]]) -> bool:

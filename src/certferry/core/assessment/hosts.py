@@ -21,6 +21,8 @@ AWAY = timedelta(hours=26)
 divide its share of the work.
 """
 
+_AWAY = "host_away"
+
 CLOCKS_APART = timedelta(minutes=1)
 """How far a host's clock may be off before it is reported (contract, section 6)."""
 
@@ -101,7 +103,7 @@ def with_away(before: Iterable[Notice], others: Iterable[HostRecord], now: datet
     """Return the notices with those of the other hosts that stay away now."""
     found = ((one, since) for one in others if (since := away_since(one, now)) is not None)
     return (
-        *(one for one in before if one.subject.lineage or not one.subject.host),
+        *(one for one in before if one.problem.code != _AWAY),
         *(
             Notice(Topic.TROUBLE, Subject(host=one.name), since, _away(one, since))
             for one, since in found
@@ -116,4 +118,4 @@ def _away(host: HostRecord, since: datetime) -> Problem:
         " `certferry hosts forget {host}`",
         host=host.name,
     )
-    return Problem("host_away", said, hint)
+    return Problem(_AWAY, said, hint)

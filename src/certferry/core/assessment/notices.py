@@ -153,14 +153,21 @@ def _at_host(notice: Notice, host: str) -> Notice:
     return replace(notice, subject=replace(notice.subject, host=host))
 
 
-def failed_run(error: CertferryError, before: Notices, now: datetime) -> Notices:
-    """Return the notices that stand after a run that an error ended before it had a report."""
-    return _merged(before, [Notice(Topic.TROUBLE, OF_ALL, now, error.problem())], before)
+def failed_run(error: CertferryError, before: Notices, now: datetime, *, host: str = "") -> Notices:
+    """Return the notices that stand after a run that an error ended before it had a report; where
+    others share the state, it was a run of `host`.
+    """
+    notice = Notice(Topic.TROUBLE, Subject(host=host), now, error.problem())
+    return _merged(before, [notice], before)
 
 
-def of_channel(channel: str, problem: Problem | None, before: Notices, now: datetime) -> Notices:
-    """Return the notices after a channel, or a monitor, took what it was sent, or did not."""
-    subject = Subject(channel=channel)
+def of_channel(
+    channel: str, problem: Problem | None, before: Notices, now: datetime, *, host: str = ""
+) -> Notices:
+    """Return the notices after a channel, or a monitor, took what it was sent, or did not; where
+    others share the state, of `host`.
+    """
+    subject = Subject(channel=channel, host=host)
     if problem is None:
         return tuple(one for one in before if one.subject != subject)
     return _merged(before, [Notice(Topic.TROUBLE, subject, now, problem)], before)
@@ -175,9 +182,14 @@ def refused(channel: str, answer: Text) -> Problem:
     )
 
 
-def without_channels(before: Notices, known: Collection[str]) -> Notices:
-    """Return the notices without those of channels that the file does not have any more."""
-    return tuple(one for one in before if one.subject.channel in {"", *known})
+def without_channels(before: Notices, known: Collection[str], host: str = "") -> Notices:
+    """Return the notices without those of channels that the file does not have any more; those of
+    other hosts than this `host` are about their files.
+    """
+    ours = {"", host}
+    return tuple(
+        one for one in before if one.subject.channel in {"", *known} or one.subject.host not in ours
+    )
 
 
 def _merged(kept: Iterable[Notice], found: Iterable[Notice], before: Iterable[Notice]) -> Notices:
