@@ -35,7 +35,7 @@ LEASE = timedelta(seconds=3)
 FROZEN = LEASE * 1.4
 LIFE = (0.2, 4.0)
 """Seconds, between which the moment lies at which a run is harmed."""
-LONGEST_QUIET = 90
+LONGEST_QUIET = 200
 """Seconds in which a run that is left alone must end."""
 
 KILL, FREEZE, CUT, STOP = "kill", "freeze", "cut", "stop"

@@ -44,7 +44,7 @@ def world(one_world: World) -> Iterator[World]:
         yield opened
 
 
-@pytest.mark.timeout(300)  # seventy seconds on a machine that does nothing else
+@pytest.mark.timeout(600)  # seventy seconds on a machine that does nothing else
 @pytest.mark.parametrize(
     "share", [0, *(pytest.param(each, marks=thorough) for each in range(1, SHARES))]
 )
@@ -75,7 +75,8 @@ def test_killed_frozen_and_cut_off(
                 in_order = sorted(bound, key=versions[name].index)
                 assert bound == in_order, (seed, name)
                 assert versions[name][-1] == bound[-1], (seed, name)
-            assert [] == challenges(world), seed
+            left = [one for one in challenges(world) if f".f{share}-" in one]
+            assert [] == left, seed
 
         sys.stdout.write(f"{fleet.harmed.total()} kills: {dict(fleet.harmed)}, seed {seed}\n")
         assert KILLS <= fleet.harmed.total()

@@ -34,7 +34,7 @@ listen_addresses = '127.0.0.1'
 unix_socket_directories = '{folder}'
 port = {port}
 fsync = off
-max_connections = 60
+max_connections = 300
 max_prepared_transactions = 0
 """
 _ADMISSION = """

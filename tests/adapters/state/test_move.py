@@ -344,6 +344,7 @@ def test_every_sealed_column_is_known(path: Path, key_file: Path) -> None:
     assert {*named} == {(one.table, one.column) for one in SEALED}
 
 
+@pytest.mark.timeout(900)  # the thorough tier kills at each of some hundred statements
 @pytest.mark.parametrize("way", ["file to file", "file to server", "server to file"])
 def test_move_that_is_killed_anywhere(
     origin: Address, shared: str, postgresql: Postgresql, tmp_path: Path, way: str
