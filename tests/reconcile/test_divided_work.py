@@ -40,6 +40,7 @@ from certferry_sandbox.testing.interruptions import Altered
 from certferry_sandbox.testing.memory_receiver import MemoryReceivers
 from tests.reconcile.company import Company, now
 from tests.support.postgresql import KEY, Postgresql
+from tests.support.tiers import thorough
 from tests.support.waiting import eventually
 
 SHORT = timedelta(seconds=1.5)
@@ -354,8 +355,12 @@ def child_engine(
 @pytest.mark.parametrize(
     "late",
     [
-        *("/ca.begin_order", "/dns.add_txt", "/ca.validate", "/dns.remove_txt", "/ca.finalize"),
-        *("/cdn.upload", "/cdn.bind", "/files.deliver"),
+        *("/ca.finalize", "/dns.add_txt", "/cdn.bind"),
+        pytest.param("/ca.begin_order", marks=thorough),
+        pytest.param("/ca.validate", marks=thorough),
+        pytest.param("/dns.remove_txt", marks=thorough),
+        pytest.param("/cdn.upload", marks=thorough),
+        pytest.param("/files.deliver", marks=thorough),
     ],
 )
 def test_host_that_was_frozen_does_nothing_when_it_wakes_up(

@@ -354,7 +354,7 @@ def test_move_that_is_killed_anywhere(
     """
     before, files, key = held(origin), copies(origin), tmp_path / "shared.key"
     make_file(key, KEY.reveal().encode())
-    for number in spread(range(1, 2000), 37):
+    for number in spread(range(1, 2000), 101):
         here, there = next(files), Address(tmp_path / f"new-{number}" / "state.db", key)
         if way == "server to file":
             here = Address(postgresql.url(postgresql.new_database(shared)), key)
@@ -483,7 +483,7 @@ def test_change_of_a_key_that_is_killed_anywhere(
     """
     before, files, new = held(origin), copies(origin), tmp_path / "next.key"
     make_file(new, new_key().encode())
-    for number in spread(range(1, 200), 5):
+    for number in spread(range(1, 200), 13):
         here = next(files)
         key_file = Path(here.url).with_name("secret.key")
         if is_shared:
