@@ -12,7 +12,7 @@ import pytest
 from certferry.cli.exits import Exit
 from certferry.cli.main import run
 from certferry.core.assessment.hosts import HostStanding, of_this_host, standings_of
-from certferry.core.observed.records import HostRecord, LastRun
+from certferry.core.observed.records import HostRecord, HostWork, LastRun
 from certferry.present import documents, status_text
 from certferry.present.language import Voice, voice_in
 from certferry.present.layout import width
@@ -34,17 +34,14 @@ def standings() -> tuple[HostStanding, ...]:
             timedelta(0),
             LastRun(NOON - 12 * HOUR, NOON - 12 * HOUR),
             running_since=NOON - HOUR,
-            certificates=12,
-            holds=("img", "ops"),
         ),
-        HostRecord(
-            *("web-2", "another", "1.2.0", NOON - HOUR, timedelta(days=1), LastRun(NOON)),
-            outdated=("img",),
-        ),
+        HostRecord("web-2", "another", "1.2.0", NOON - HOUR, timedelta(days=1), LastRun(NOON)),
         HostRecord("web-3", "gone", "1.1.0", NOON - 72 * HOUR, None, LastRun(NOON - 72 * HOUR)),
         HostRecord("laptop"),
     )
-    return standings_of(hosts, "web-1", of_this_host("web-1", NOON, timedelta(0), None), NOON)
+    work = {"web-1": HostWork(12, (), ("img", "ops")), "web-2": HostWork(0, ("img",))}
+    own = of_this_host("web-1", NOON, timedelta(0), None)
+    return standings_of(hosts, "web-1", own, NOON, work)
 
 
 def printed(console: TestConsole, voice: Voice) -> list[str]:

@@ -433,6 +433,11 @@ class HostStore(Protocol):
     def hosts(self) -> tuple[records.HostRecord, ...]:
         """Return every host, by name."""
 
+    def work_of_hosts(self) -> Mapping[str, records.HostWork]:
+        """Return what each host declares and works on, of those that do. It counts every
+        declaration: no run needs it.
+        """
+
     def forget_host(self, name: str) -> tuple[str, ...]:
         """Delete a host with all that belongs to it; return the lineages that its receivers had,
         by name. Raises `LeaseHeld` while a run of it is in progress.

@@ -86,9 +86,9 @@ def of_hosts(found: Sequence[HostStanding], voice: Voice) -> Document:
                 "last_run": one.record.last_run and _last_run(one.record.last_run),
                 "running_since": moment(one.record.running_since),
                 "clock_ahead_seconds": seconds_or_none(one.record.clock_ahead),
-                "certificates": one.record.certificates,
-                "holds": list(one.record.holds),
-                "outdated": list(one.record.outdated),
+                "certificates": one.work.declares,
+                "holds": list(one.work.holds),
+                "outdated": list(one.work.outdated),
                 "problems": [of_problem(problem, voice) for problem in one.problems],
             }
             for one in found

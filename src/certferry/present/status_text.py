@@ -201,7 +201,7 @@ def of_hosts(found: Sequence[HostStanding], voice: Voice) -> Iterator[Line]:
 
 
 def _host(one: HostStanding, voice: Voice) -> tuple[Span, ...]:
-    host, last = one.record, one.record.last_run
+    host, work, last = one.record, one.work, one.record.last_run
     ahead = host.clock_ahead or timedelta(0)
     off = Text("{amount} ahead") if ahead > timedelta(0) else Text("{amount} behind")
     name = Text("{host} (this one)", host=host.name) if one.is_this else verbatim(host.name)
@@ -214,11 +214,11 @@ def _host(one: HostStanding, voice: Voice) -> tuple[Span, ...]:
         NOTHING if host.release is None else Span(host.release),
         moment(None if last is None else last.ended_at),
         moment(None if last is None else last.succeeded_at),
-        Span(str(host.certificates)),
+        Span(str(work.declares)),
         Span(voice.say(off.filled(amount=abs(ahead)))) if ahead else NOTHING,
         moment(host.running_since),
-        Span(", ".join(host.holds)) if host.holds else NOTHING,
-        Span(", ".join(host.outdated)) if host.outdated else NOTHING,
+        Span(", ".join(work.holds)) if work.holds else NOTHING,
+        Span(", ".join(work.outdated)) if work.outdated else NOTHING,
     )
 
 

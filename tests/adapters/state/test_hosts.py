@@ -21,6 +21,7 @@ from certferry.adapters.state.postgresql import PostgresqlDatabase
 from certferry.adapters.state.sealing import Sealing
 from certferry.adapters.state.shared_leases import SharedClock, SharedState
 from certferry.core.assessment.hosts import with_away
+from certferry.core.observed.records import HostWork
 from certferry.errors import LeaseHeld
 from certferry.ports.state import StateStore
 from certferry.reconcile.run import others_of, problems_of_this_host
@@ -291,10 +292,12 @@ def test_what_each_host_works_on_and_declares(postgresql: Postgresql) -> None:
         second.declare({"img": "newer", "ops": "same"}, "b.toml", lambda _: False)
         lease = second.acquire("ops", second.now())
 
-        one, other = first.hosts()
-        assert ((), ("img",)) == (one.holds, one.outdated)
-        assert (("ops",), ()) == (other.holds, other.outdated)
+        expected = {
+            "web-1": HostWork(2, outdated=("img",)),
+            "web-2": HostWork(2, holds=("ops",)),
+        }
+        assert expected == first.work_of_hosts() == second.work_of_hosts()
 
         second.release(lease)
         first.declare({"img": "newer", "ops": "same"}, "a.toml", lambda _: False)
-        assert [((), ()), ((), ())] == [(host.holds, host.outdated) for host in second.hosts()]
+        assert {"web-1": HostWork(2), "web-2": HostWork(2)} == second.work_of_hosts()

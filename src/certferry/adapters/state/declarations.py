@@ -99,6 +99,14 @@ class DeclarationTables(Tables):
         return {lineage: tuple(sorted(found)) for lineage, found in hosts.items()}
 
 
+def declared_unlike(reader: Reader) -> tuple[Declaration, ...]:
+    """Return what each host declares of the lineages that hosts do not declare alike."""
+    unlike = (
+        "SELECT lineage FROM host_declaration GROUP BY lineage HAVING COUNT(DISTINCT digest) > 1"
+    )
+    return tuple(map(_DECLARATIONS.of_row, reader.rows(f"{_DECLARED} ({unlike})")))
+
+
 def _changes(
     digests: Mapping[str, str], file: str, is_gone: Callable[[str], bool], stored: Iterable[Row]
 ) -> tuple[list[str], list[str]]:

@@ -15,22 +15,17 @@ from pathlib import Path
 from certferry import __version__
 from certferry.adapters.state.columns import MOMENT
 from certferry.adapters.state.database import Reader, Tables, Transaction, writes
-from certferry.core.observed.records import HostRecord, LastRun
+from certferry.adapters.state.declarations import declared_unlike
+from certferry.core.desired.declaration import outdated
+from certferry.core.observed.records import HostRecord, HostWork, LastRun
 from certferry.errors import LeaseHeld
 from certferry.text import Text
 
 _HOSTS = (
-    "SELECT host.*, last_run.ended_at, last_run.succeeded_at, (SELECT COUNT(*) FROM"
-    " host_declaration WHERE host_declaration.host = host.name) AS certificates"
+    "SELECT host.*, last_run.ended_at, last_run.succeeded_at"
     " FROM host LEFT JOIN last_run ON last_run.host = host.name ORDER BY host.name"
 )
-_OUTDATED = (
-    "SELECT DISTINCT mine.host, mine.lineage FROM host_declaration AS mine"
-    " JOIN declaration AS old ON old.lineage = mine.lineage AND old.digest = mine.digest"
-    " JOIN host_declaration AS other ON other.lineage = mine.lineage AND other.host <> mine.host"
-    " JOIN declaration AS newer ON newer.lineage = other.lineage AND newer.digest = other.digest"
-    " AND newer.first_seen_at > old.first_seen_at ORDER BY mine.host, mine.lineage"
-)
+_DECLARES = "SELECT host, COUNT(*) AS declares FROM host_declaration GROUP BY host"
 _OF_A_HOST = "rollout sighting account_note last_run begun_run host_declaration notice told"
 """Tables in which a row is one host's."""
 
@@ -57,12 +52,7 @@ class HostTables(Tables):
 
     def hosts(self) -> tuple[HostRecord, ...]:
         """See `HostStore.hosts`."""
-        return self._database.read(self._hosts)
-
-    def _hosts(self, reader: Reader) -> tuple[HostRecord, ...]:
-        running, holds, outdated = self._running(reader), self._holds(reader), defaultdict(list)
-        for row in reader.rows(_OUTDATED):
-            outdated[row["host"]].append(row["lineage"])
+        running = self._running(self._database)
         return tuple(
             HostRecord(
                 row["name"],
@@ -73,12 +63,25 @@ class HostTables(Tables):
                 row["ended_at"]
                 and LastRun(*map(MOMENT.read, (row["ended_at"], row["succeeded_at"]))),
                 running.get(row["name"]),
-                row["certificates"],
-                tuple(holds[row["name"]]),
-                tuple(outdated[row["name"]]),
             )
-            for row in reader.rows(_HOSTS)
+            for row in self._database.rows(_HOSTS)
         )
+
+    def work_of_hosts(self) -> Mapping[str, HostWork]:
+        """See `HostStore.work_of_hosts`."""
+        return self._database.read(self._work_of_hosts)
+
+    def _work_of_hosts(self, reader: Reader) -> Mapping[str, HostWork]:
+        declares = {row["host"]: row["declares"] for row in reader.rows(_DECLARES)}
+        unlike, holds = declared_unlike(reader), self._holds(reader)
+        return {
+            host: HostWork(
+                declares.get(host, 0),
+                tuple(sorted(outdated(unlike, host))),
+                tuple(holds.get(host, ())),
+            )
+            for host in declares.keys() | holds.keys()
+        }
 
     def _holds(self, reader: Reader) -> Mapping[str, list[str]]:
         """Return on which lineages each host works, as far as leases end by a clock."""

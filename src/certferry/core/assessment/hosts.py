@@ -5,14 +5,14 @@ A host judges its own name and clock, and whether the others run.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from certferry.core.assessment.notices import Notice, Notices, Subject, Topic
 from certferry.core.findings import Code
 from certferry.core.network import REFUSED
-from certferry.core.observed.records import HostRecord
+from certferry.core.observed.records import HostRecord, HostWork
 from certferry.problem import Problem, Severity
 from certferry.text import Text
 
@@ -77,18 +77,26 @@ class HostStanding:
 
     record: HostRecord
     problems: tuple[Problem, ...]
+    work: HostWork
     is_this: bool = False
 
 
 def standings_of(
-    hosts: Iterable[HostRecord], this: str, of_this: Iterable[Problem], now: datetime
+    hosts: Iterable[HostRecord],
+    this: str,
+    of_this: Iterable[Problem],
+    now: datetime,
+    work: Mapping[str, HostWork],
 ) -> tuple[HostStanding, ...]:
     """Judge every host; `of_this` is what is wrong with this one."""
-    own = tuple(of_this)
+    own, none = tuple(of_this), HostWork()
     return tuple(
-        HostStanding(one, own, is_this=True)
-        if one.name == this
-        else HostStanding(one, tuple(_of_another(one, now)))
+        HostStanding(
+            one,
+            own if one.name == this else tuple(_of_another(one, now)),
+            work.get(one.name, none),
+            is_this=one.name == this,
+        )
         for one in hosts
     )
 

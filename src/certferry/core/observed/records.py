@@ -142,8 +142,6 @@ class HostRecord:
     """A host that has used the state, by its name. `machine` is a digest of the one that began a
     run under that name last, at `seen_at`, with certferry's `release`, and with a clock that was
     `clock_ahead` of the state's. `running_since` is when the oldest of its runs in progress began.
-    It declares so many `certificates`, as far as that is stored, of them those in `outdated` unlike
-    another host, whose declaration is newer; it works now on those that it `holds`.
     """
 
     name: str
@@ -153,9 +151,17 @@ class HostRecord:
     clock_ahead: timedelta | None = None
     last_run: LastRun | None = None
     running_since: datetime | None = None
-    certificates: int = 0
-    holds: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class HostWork:
+    """A host's certificates: how many it `declares`, as far as that is stored, those that it
+    declares unlike another host, whose declaration is newer, and those that it works on now.
+    """
+
+    declares: int = 0
     outdated: tuple[str, ...] = ()
+    holds: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
