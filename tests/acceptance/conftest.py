@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from certferry_sandbox.heartbeat import HeartbeatService
+from certferry_sandbox.messages.event_receiver import EventReceiver
 from certferry_sandbox.world import Pace, World
 from tests.acceptance.footprint import challenges
 from tests.acceptance.host import Host, certificate
@@ -63,3 +65,18 @@ def name(new_name: Callable[[], str], world: World) -> str:
 def host(world: World, tmp_path: Path, name: str) -> Host:
     """A machine that is to get a certificate for the domain, and has done nothing yet."""
     return Host(world, tmp_path, certificate(name))
+
+
+@pytest.fixture
+def hook() -> Iterator[EventReceiver]:
+    """A service that takes messages."""
+    with EventReceiver() as service:
+        yield service
+
+
+@pytest.fixture
+def heart() -> Iterator[HeartbeatService]:
+    """A service that counts pings, each of which is as it is to be."""
+    with HeartbeatService() as service:
+        yield service
+        assert [] == service.mistakes

@@ -56,7 +56,7 @@ def test_killed_frozen_and_cut_off(
 ) -> None:
     """For each that is declared one certificate was issued, uploaded once, and is bound; none was
     bound after a newer one; no record is left; what was frozen wrote nothing under its old leases.
-    What went wrong can be tried again with the seed that is told.
+    What went wrong can be tried again with the seed that is printed.
     """
     seed = f"{share}/{os.urandom(4).hex()}"
     with Fleet(world, server, tmp_path, f"f{share}", LINEAGES, seed) as fleet:

@@ -4,7 +4,6 @@ what is wrong once, and one heartbeat is sent for both.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -41,19 +40,6 @@ def hosts(
     for one, called in ((host, "web-1"), (other, "web-2")):
         one.share(postgresql.url(database), KEY, called)
     return host, other
-
-
-@pytest.fixture
-def hook() -> Iterator[EventReceiver]:
-    with EventReceiver() as service:
-        yield service
-
-
-@pytest.fixture
-def heart() -> Iterator[HeartbeatService]:
-    with HeartbeatService() as service:
-        yield service
-        assert [] == service.mistakes
 
 
 def declare(hosts: Hosts, tables: str) -> None:

@@ -446,13 +446,6 @@ def server() -> Iterator[Postgresql]:
 
 
 @pytest.fixture
-def hook() -> Iterator[EventReceiver]:
-    """A service that takes messages."""
-    with EventReceiver() as service:
-        yield service
-
-
-@pytest.fixture
 def reported(
     world: World, tmp_path: Path, name: str, hook: EventReceiver, server: Postgresql
 ) -> Host:

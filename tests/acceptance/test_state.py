@@ -8,7 +8,7 @@ import os
 import secrets
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
@@ -309,12 +309,6 @@ def test_disk_that_fills_up_on_the_way(host: Host, name: str, kilobytes: int) ->
 
 OK, RUN_FAILED = 0, 1
 STAMPS = ".certferry-told-*"
-
-
-@pytest.fixture
-def hook() -> Iterator[EventReceiver]:
-    with EventReceiver() as service:
-        yield service
 
 
 @pytest.fixture

@@ -396,18 +396,6 @@ OK, USAGE = 0, 2
 
 
 @pytest.fixture
-def hook() -> Iterator[EventReceiver]:
-    with EventReceiver() as service:
-        yield service
-
-
-@pytest.fixture
-def heart() -> Iterator[HeartbeatService]:
-    with HeartbeatService() as service:
-        yield service
-
-
-@pytest.fixture
 def host_of_a_wrong_file(
     world: World, tmp_path: Path, name: str, hook: EventReceiver, heart: HeartbeatService
 ) -> Host:

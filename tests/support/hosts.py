@@ -12,28 +12,30 @@ from tests.support.tiers import THOROUGH
 HOSTS = 4 if THOROUGH else 2
 
 
-def at_once(program: str, url: str, *words: str) -> list[str]:
-    """Run a program on every host, and return what each prints. It is given the state's URL and
+def at_once(
+    program: str, url: str, *words: str, key: str = KEY.reveal(), hosts: int = HOSTS
+) -> list[str]:
+    """Run a program on so many hosts, and return what each prints. It is given the state's URL and
     key, the host's name, and the words; it prints `ready`, and goes on when a line comes.
     """
     with ExitStack() as ended:
-        hosts = []
-        for number in range(HOSTS):
+        started = []
+        for number in range(hosts):
             host = subprocess.Popen(
-                [sys.executable, "-c", program, url, KEY.reveal(), f"web-{number}", *words],
+                [sys.executable, "-c", program, url, key, f"web-{number}", *words],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
             )
-            hosts.append(ended.enter_context(host))
+            started.append(ended.enter_context(host))
             ended.callback(host.kill)
-        for host in hosts:
+        for host in started:
             assert host.stdout is not None
             assert "ready\n" == host.stdout.readline()
-        for host in hosts:
+        for host in started:
             assert host.stdin is not None
             host.stdin.write("\n")
             host.stdin.flush()
-        said = [host.communicate()[0] for host in hosts]
-        assert [0] * HOSTS == [host.returncode for host in hosts]
+        said = [host.communicate()[0] for host in started]
+        assert [0] * hosts == [host.returncode for host in started]
         return said

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import subprocess
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -33,6 +31,7 @@ from certferry.core.secret import Secret
 from certferry.errors import StateError
 from certferry.ports.state import StateStore
 from certferry_sandbox.testing.memory_state import MemoryState
+from tests.support.hosts import at_once
 from tests.support.postgresql import KEY, Postgresql
 from tests.support.tiers import THOROUGH
 
@@ -151,7 +150,7 @@ def remove(world: World, draw: Draw, rows: Rows) -> None:
 
 
 def cut(world: World, draw: Draw, rows: Rows) -> None:
-    """Remove the end of a lineage, or all of it, and perhaps put right what the head says."""
+    """Remove the end of a lineage, or all of it, and perhaps correct the head."""
     row = draw(st.sampled_from(rows))
     lineage, number = row["lineage"], row["number"]
     world.write("DELETE FROM history WHERE lineage = ? AND number >= ?", lineage, number)
@@ -414,39 +413,16 @@ from datetime import UTC, datetime
 from certferry.core.observed.records import HistoryEntry
 from pathlib import Path
 
-url, key, host, count, *lineages = sys.argv[1:]
+url, key, host, count, lineage = sys.argv[1:]
 state = connect(url, Path(key) if url.startswith("/") else Secret(key), host=host)
 print("ready", flush=True)
 sys.stdin.readline()
 for number in range(int(count)):
-    for lineage in lineages:
-        at = datetime(2026, 3, 1, tzinfo=UTC)
-        state.append_history(HistoryEntry(at, lineage, "issued", host, {"number": str(number)}))
+    at = datetime(2026, 3, 1, tzinfo=UTC)
+    event = HistoryEntry(at, lineage or host, "issued", host, {"number": str(number)})
+    state.append_history(event)
 state.close()
 """
-
-
-def write_at_once(url: str, key: str, lineages: Callable[[int], Sequence[str]]) -> None:
-    """Let processes append at the same moment."""
-    writers = [
-        subprocess.Popen(
-            [sys.executable, "-c", WRITE, url, key, f"web-{number}", str(EACH), *lineages(number)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for number in range(WRITERS)
-    ]
-    for writer in writers:
-        assert writer.stdout is not None
-        assert "ready\n" == writer.stdout.readline()
-    for writer in writers:
-        assert writer.stdin is not None
-        writer.stdin.write("\n")
-        writer.stdin.flush()
-    assert [0] * WRITERS == [writer.wait(120) for writer in writers]
-    for writer in writers:
-        writer.communicate()
 
 
 @pytest.mark.parametrize("is_shared", [False, True], ids=["one lineage each", "one for all"])
@@ -454,13 +430,9 @@ def test_processes_that_append_at_once(
     path: Path, key_file: Path, postgresql: Postgresql, *, is_shared: bool
 ) -> None:
     """No entry is lost, on either database, and each lineage has one chain."""
-    url = postgresql.url(postgresql.new_state())
-
-    def lineages(number: int) -> list[str]:
-        return ["shared"] if is_shared else [f"lineage-{number}"]
-
-    write_at_once(str(path), str(key_file), lineages)
-    write_at_once(url, KEY.reveal(), lineages)
+    url, words = postgresql.url(postgresql.new_state()), (str(EACH), "shared" if is_shared else "")
+    at_once(WRITE, str(path), *words, key=str(key_file), hosts=WRITERS)
+    at_once(WRITE, url, *words, hosts=WRITERS)
 
     expected = VerifiedHistory(WRITERS * EACH, 1 if is_shared else WRITERS, 0)
     with closing(connect(path, key_file)) as store, closing(connect(url, KEY)) as shared:

@@ -109,7 +109,7 @@ def _same(value: object) -> object:
 
 
 def refused(address: Address) -> CertferryError | None:
-    """Return what a command is told that opens a state, `None` where it is in use."""
+    """Return the error of opening a state, `None` where it is in use."""
     try:
         connect(address.url, address.key, host="web-1", reads_only=True).close()
     except CertferryError as error:
@@ -180,8 +180,8 @@ def test_state_that_was_moved(origin: Address, postgresql: Postgresql, tmp_path:
 
 
 def test_shared_state_that_was_moved(shared: str, postgresql: Postgresql, tmp_path: Path) -> None:
-    """Another host that has it open can neither write nor take a lease; one that opens it, or would
-    make it, is told where it went.
+    """Another host that has it open can neither write nor take a lease; opening or
+    making it is an error that says where it went.
     """
     here = Address(postgresql.url(shared), KEY)
     late = connect(here.url, KEY, host="web-1")

@@ -115,7 +115,7 @@ def test_host_that_was_killed(state: SharedState, other_host: subprocess.Popen[s
 
 
 def test_host_that_freezes(state: SharedState, other_host: subprocess.Popen[str]) -> None:
-    """When it wakes up it is told that it lost its lease, and writes nothing."""
+    """When it wakes up, its next call raises `LeaseLost`, and it writes nothing."""
     other_host.send_signal(signal.SIGSTOP)
     assert eventually(lambda: is_free(state))
     other_host.send_signal(signal.SIGCONT)
@@ -126,7 +126,7 @@ def test_host_that_freezes(state: SharedState, other_host: subprocess.Popen[str]
 
 
 def test_run_of_a_host_that_was_killed(url: str, other_host: subprocess.Popen[str]) -> None:
-    """It is told on that host, as soon as its lease has ended, and until the next run begins."""
+    """That host reports it from the end of its lease until the next run begins."""
     with closing(opened(url, "web-2")) as again, closing(opened(url)) as elsewhere:
         assert () == again.unended_runs()
         other_host.kill()
@@ -187,7 +187,7 @@ def test_write_ends_before_the_lease_is_taken(url: str, state: SharedState) -> N
 
 
 def test_database_that_is_gone() -> None:
-    """While the last renewal is young, a holder is told that the database is gone; from half of the
+    """While the last renewal is young, the error says that the database is gone; from half of the
     lease's length on, that its lease is lost, since another host may have it soon. No clock of the
     host is asked.
     """
