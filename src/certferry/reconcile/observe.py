@@ -118,9 +118,10 @@ def as_known(
         return replace(desired, names=remembered)
 
 
-AT_ONCE, FRESH = 500, 5.0
+AT_ONCE, FRESH = 100, 5.0
 """How many lineages `ReadAhead` reads at once, and for how many seconds that counts. Another run
-may change the state meanwhile, as it may at any time between that reading and a target's.
+may change the state meanwhile, as it may at any time between that reading and a target's. More at
+once take longer than `run.STALLED`, and threads that only wait for each other (`benchmarks.sync`).
 """
 
 
