@@ -30,7 +30,7 @@ from certferry.core.desired.certificate import (
 )
 from certferry.core.events import Asking, Event, LineageEnded
 from certferry.core.planning.due import owns
-from certferry.core.planning.report import LineageReport, Outcome, Result, of_lineage
+from certferry.core.planning.report import SEEN, LineageReport, Outcome, Result, of_lineage
 from certferry.core.secret import Secret
 from certferry.errors import LeaseHeld
 from certferry.ports.state import Lease
@@ -100,9 +100,14 @@ class Host:
         return {one.lineage: one for one in report.lineages}
 
     @property
+    def looked(self) -> list[str]:
+        """The lineage of each question to a service."""
+        return [event.lineage for event in self.events if isinstance(event, Asking)]
+
+    @property
     def looked_at(self) -> list[str]:
         """The lineages in the order in which it began with them."""
-        return [*dict.fromkeys(e.lineage for e in self.events if isinstance(e, Asking))]
+        return [*dict.fromkeys(self.looked)]
 
 
 @contextmanager
@@ -205,6 +210,29 @@ def test_host_that_died_costs_its_lineages_the_rest_of_its_lease(url: str) -> No
         assert any("on web-2 has been at work" in str(event) for event in here.events)
 
 
+def refused_while_another_works(here: Host, there: Host) -> list[LeaseHeld]:
+    """Have the other host do all its work while this one asks for its first lease, which is refused;
+    return the refusals.
+    """
+    first: Callable[[str, datetime], Lease] = here.state.acquire
+    refusals: list[LeaseHeld] = []
+
+    def acquire(lineage: str, at: datetime) -> Lease:
+        if refusals:
+            return first(lineage, at)
+        held = there.state.acquire(lineage, at)
+        try:
+            return first(lineage, at)
+        except LeaseHeld as refusal:
+            refusals.append(refusal)
+            there.state.release(held)
+            there.sync()
+            raise
+
+    here.state = Altered(here.state, acquire=acquire)
+    return refusals
+
+
 def test_host_installs_what_another_issued_in_the_same_run(url: str) -> None:
     """The other one is done before this run ends: a last pass brings the certificate to its own
     directory.
@@ -212,22 +240,7 @@ def test_host_installs_what_another_issued_in_the_same_run(url: str) -> None:
     company = Company(1)
     name = with_files(company).lineage
     with two_hosts(url, company) as (here, there):
-        first: Callable[[str, datetime], Lease] = here.state.acquire
-        refusals: list[LeaseHeld] = []
-
-        def acquire(lineage: str, at: datetime) -> Lease:
-            if refusals:
-                return first(lineage, at)
-            held = there.state.acquire(lineage, at)
-            try:
-                return first(lineage, at)
-            except LeaseHeld as refusal:
-                refusals.append(refusal)
-                there.state.release(held)
-                there.sync()
-                raise
-
-        here.state = Altered(here.state, acquire=acquire)
+        refusals = refused_while_another_works(here, there)
         report = here.sync()[name]
 
     assert ["web-2"] == [one.host for one in refusals]
@@ -236,6 +249,27 @@ def test_host_installs_what_another_issued_in_the_same_run(url: str) -> None:
     files = FileDelivery("/etc/nginx/tls")
     for host in (here, there):
         assert 1 == len(host.receivers.receiver(files).deliveries)
+
+
+def test_host_asks_no_service_for_what_another_saw_served_in_the_same_run(url: str) -> None:
+    """The pace of the account is for those who have something to do. The next run, and one by hand,
+    look for themselves.
+    """
+    company = Company(1)
+    [name] = (one.lineage for one in company.certificates)
+    with two_hosts(url, company) as (here, there):
+        refusals = refused_while_another_works(here, there)
+        report = here.sync()[name]
+        asked = len(here.looked)
+
+        assert refusals
+        assert (Result.IN_ORDER, SEEN) == (of_lineage(report), report.outcomes[0].detail)
+        assert company.issuer.issued == 1
+        for scheduled in (True, False):
+            assert Result.IN_ORDER is of_lineage(here.sync(scheduled=scheduled)[name])
+            assert asked < len(here.looked)
+            asked = len(here.looked)
+        assert asked > 0
 
 
 def test_run_by_hand_waits_for_another_host(url: str) -> None:

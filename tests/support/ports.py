@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import socket
 from contextlib import closing
 
@@ -20,3 +21,19 @@ def free_port() -> int:
             except OSError:
                 continue
             return int(udp.getsockname()[1])
+
+
+OTHERS = range(15_000, 32_768)
+"""Ports that Linux gives to nobody who asks for any (`ip_local_port_range`)."""
+
+
+def lasting_port() -> int:
+    """A port for a server that is stopped and started again: meanwhile nobody is given it."""
+    while True:
+        port = random.choice(OTHERS)  # noqa: S311 - no secret
+        with closing(socket.socket(socket.AF_INET, socket.SOCK_STREAM)) as tcp:
+            try:
+                tcp.bind((HOST, port))
+            except OSError:
+                continue
+            return port

@@ -24,7 +24,7 @@ import psycopg
 from certferry.adapters.state.postgresql import prepare
 from certferry.adapters.state.sealing import new_key
 from certferry.core.secret import Secret
-from tests.support.ports import HOST, free_port
+from tests.support.ports import HOST, lasting_port
 from tests.support.waiting import eventually
 
 KEY = Secret(new_key())
@@ -54,7 +54,7 @@ class Postgresql:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.port = free_port()
+        self.port = lasting_port()
         self._numbers = itertools.count(1)
         self._template = ""
 
@@ -89,7 +89,7 @@ class Postgresql:
                     "pg_ctl", "-w", "-t", "30", "-D", self.data, "-l", self.folder / "log", "start"
                 )
             except AssertionError:
-                # What an immediate stop has left may still end, or have its port for a moment.
+                # What an immediate stop has left may still end.
                 if is_last:
                     raise
                 time.sleep(1)
@@ -222,7 +222,7 @@ ignore_startup_parameters = extra_float_digits
 def running_pgbouncer(server: Postgresql) -> Iterator[int]:
     """Run PgBouncer before a server, in transaction mode; give its port."""
     with _open_folder() as folder:
-        port = free_port()
+        port = lasting_port()
         settings = folder / "pgbouncer.ini"
         # `any` needs to know whom to be at the server.
         said = _POOLER.format(folder=server.folder, port=server.port, own_port=port)

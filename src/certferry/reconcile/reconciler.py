@@ -267,6 +267,8 @@ class LineageReconciler:
     def _make_pass(self) -> None:
         ahead, self._ahead = self._ahead, None
         remembered = None if ahead is None else ahead.remembered(self.desired.lineage)
+        if self._is_left_to_others and self._was_verified_by_another(remembered):
+            return
         observed = self._with_renewal_info(self._observe(remembered=remembered))
         ordered = observed.remembered.ordered
         if ordered is not None and not (ordered.is_for(self.desired) or self._outdated):
@@ -286,6 +288,25 @@ class LineageReconciler:
                 observed = self._with_renewal_info(observed)
                 plan = self.plan(observed)
             self._follow(plan, observed, lease)
+
+    @property
+    def _is_left_to_others(self) -> bool:
+        """Whether what another host has seen counts: not once this run has planned something, nor
+        in a run by hand, whose operator wants it looked at.
+        """
+        by_itself = self._keeps_pauses and self._issuing is Issuing.IF_DUE
+        return by_itself and self.seen is None and self._ports.state.is_shared
+
+    def _was_verified_by_another(self, remembered: Remembered | None) -> bool:
+        """Report how it stands, if another host has seen it all since the run began."""
+        if remembered is None:
+            remembered = self._ports.state.remembered(self.desired.lineage)
+        standing = reports.verified_since(self.desired, remembered, self._begun)
+        if standing:
+            self._fingerprint = remembered.versions[0].fingerprint
+        for outcome in standing:
+            self._outcomes.note(outcome)
+        return bool(standing)
 
     def _recheck(self, before: Observation, plan: Plan, *, anew: bool) -> tuple[Observation, Plan]:
         """Observe and plan under the lease, all anew where another run changed something."""
