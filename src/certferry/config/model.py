@@ -169,6 +169,22 @@ class Monitoring:
 
 
 @dataclass(frozen=True, slots=True)
+class ConsoleSettings:
+    """Where the console listens (`HOST:PORT`, or `unix:PATH`), and the URL by which browsers know
+    it; which certificate it serves: a declared one, or the files of one; which header of a proxy at
+    the unix socket names the user, and which proxies' headers count.
+    """
+
+    listen: str = "127.0.0.1:8080"
+    url: str | None = None
+    certificate: str | None = None
+    fullchain: str | None = None
+    privkey: str | None = None
+    user_header: str | None = None
+    trusted_proxies: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything the operator declared; `path` is `None` for the environment alone. `certificates`
     are those of this run among the `declared`; they stand at `places`, and the deployments that
@@ -191,6 +207,7 @@ class Settings:
     monitoring: Monitoring = field(default_factory=Monitoring)
     deployed: Mapping[str, Sequence[Place]] = field(default_factory=dict)
     hosts: frozenset[str] = frozenset()
+    console: ConsoleSettings = field(default_factory=ConsoleSettings)
 
 
 @dataclass(frozen=True, slots=True)

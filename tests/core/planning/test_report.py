@@ -48,9 +48,7 @@ doubts = st.sampled_from(
         ),
         replace(REMEMBERED, rollouts=(SEEN[0], replace(SEEN[1], fingerprint="bb" * 32))),
         replace(REMEMBERED, ordered=Ordered(NOW, DESIRED.names)),
-        replace(
-            REMEMBERED, withdrawals=(Withdrawal("img", "qiniu", DOMAINS[0], "bb" * 32, NOW),)
-        ),
+        replace(REMEMBERED, withdrawals=(Withdrawal("img", "qiniu", DOMAINS[0], "bb" * 32, NOW),)),
     ]
 )
 

@@ -388,9 +388,7 @@ def verified_since(
     if not versions or remembered.withdrawals or remembered.ordered:
         return ()
     deployed = {one.target for one in desired.deployments if one.delivery is None}
-    named = {
-        (one.target, domain) for one in desired.deployments for domain in one.domains or ()
-    }
+    named = {(one.target, domain) for one in desired.deployments for domain in one.domains or ()}
     places = {(one.target, one.domain) for one in records}
     is_whole = named <= places and deployed == {target for target, _ in places}
     newest = versions[0].fingerprint
