@@ -370,6 +370,10 @@ class DatabaseUnavailable(StateUnavailable):
     """The server that has the state did not answer sensibly, or cannot write just now."""
 
 
+class StateOvertaken(StateUnavailable):
+    """Another run was first to store the state that both had read; it goes on, and this one ends."""
+
+
 class ScheduleError(CertferryError):
     """The scheduled run could not be arranged with the system, or looked up."""
 
