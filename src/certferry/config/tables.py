@@ -59,6 +59,7 @@ _LANGUAGES = ("zh", "en")
 
 _SQLITE = "sqlite:///"
 _SERVERS = ("postgresql://", "postgres://")
+_BUCKETS = ("kodo://", "s3://")
 _PASSWORD = "PGPASSWORD"  # noqa: S105 - a variable's name (libpq, "Environment Variables")
 
 
@@ -72,6 +73,12 @@ def read_state(
     key = table.take("key", secret_reference(table), None)
     key_file = table.take("key_file", lambda value: paths.resolve(values.word(value)), None)
     password = table.take("password", secret_reference(table), None)
+    account = table.take("account", values.word, None)
+    is_bucket = isinstance(database, str) and database.startswith(_BUCKETS)
+    if account is not None and not (is_bucket and str(database).startswith(_BUCKETS[0])):
+        table.report("account", Text("it goes with kodo:// in `url`; remove it"))
+    if password is not None and is_bucket:
+        table.report("password", Text("a bucket asks for none; remove it"))
     if key_file is not None and key is not None:
         table.report("key_file", Text("there is `key` beside it; remove one of the two"))
     if isinstance(database, Path):
@@ -93,6 +100,7 @@ def read_state(
         table.take("host", values.word, platform.node()),
         table.place,
         password,
+        account,
     )
     table.done()
     return found
@@ -202,17 +210,34 @@ def _database(paths: Paths) -> Read[Path | str]:
         url = values.word(value)
         if url.startswith(_SERVERS):
             return _of_a_server(url)
+        if url.startswith(_BUCKETS):
+            return _of_a_bucket(url)
         written = url.removeprefix(_SQLITE)
         if written in {url, "", ":memory:"}:
             raise ConfigError(
                 Text(
                     "must be sqlite:/// and a path, such as sqlite:////var/lib/certferry/state.db,"
-                    " or postgresql://USER@HOST:PORT/DATABASE?sslmode=verify-full"
+                    " postgresql://USER@HOST:PORT/DATABASE?sslmode=verify-full, kodo://BUCKET/PREFIX,"
+                    " or s3://BUCKET/PREFIX?region=REGION"
                 )
             )
         return paths.resolve(written)
 
     return read
+
+
+def _of_a_bucket(url: str) -> str:
+    """Take the address of a bucket: `kodo://bucket/prefix`, `s3://bucket/prefix?endpoint=…`."""
+    parts = urlsplit(url)
+    options = parse_qs(parts.query)
+    known = {"endpoint", "region"} if url.startswith("s3:") else set[str]()
+    if not parts.netloc or parts.fragment or "@" in parts.netloc or ":" in parts.netloc:
+        raise ConfigError(Text("must be {beginning}BUCKET/PREFIX", beginning=f"{parts.scheme}://"))
+    if unknown := sorted(options.keys() - known):
+        raise ConfigError(Text("has no option {name}", name=unknown[0]))
+    for endpoint in options.get("endpoint", ()):
+        values.https_url(endpoint)
+    return url
 
 
 def _of_a_server(url: str) -> str:

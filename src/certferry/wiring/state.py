@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 def opened_state(settings: Settings, *, reads_only: bool = False) -> StateStore:
     """Open the state. Raises `ConfigError` and `StateError`: see `adapters.state.connect`."""
     where = settings.state
+    if where.is_bucket:
+        return _in_bucket(settings, reads_only=reads_only)
     return states.connect(
         where.database,
         _key_of(settings),
@@ -35,6 +37,17 @@ def opened_state(settings: Settings, *, reads_only: bool = False) -> StateStore:
         reads_only=reads_only,
         password=_password_of(settings),
     )
+
+
+def _in_bucket(settings: Settings, *, reads_only: bool) -> StateStore:
+    from certferry.adapters.state import generations
+    from certferry.wiring.buckets import objects_of
+
+    key = _key_of(settings)
+    if isinstance(key, Path):  # `config.tables.read_state` demands a reference
+        raise TypeError(key)
+    host = settings.state.host
+    return generations.connect(objects_of(settings), key, host, reads_only=reads_only)
 
 
 def prepared_state(settings: Settings, *, init: bool) -> bool:

@@ -42,8 +42,7 @@ class Workspace:
     language: str = "en"
 
     def __post_init__(self) -> None:
-        is_shared = self.settings.state.path is None
-        self._paces = Paces((lambda: self.state) if is_shared else None)
+        self._paces = Paces((lambda: self.state) if self.settings.state.is_shared else None)
         self._resources = ExitStack()
         self._guard = threading.Lock()
         self._state: StateStore | None = None

@@ -56,7 +56,24 @@ _NUMBERED = re.compile(r"[0-9]{10}")
 _CHANGE = re.compile(r"\s*(INSERT INTO|UPDATE|DELETE FROM)\s+(\w+)", re.IGNORECASE)
 
 MAY_BE_LOST = frozenset(
-    ["account_note", "begun_run", "channel", "declaration", "history", "history_head", "host", "host_declaration", "last_run", "notice", "pace", "run", "run_event", "run_report", "sighting", "told"]
+    [
+        "account_note",
+        "begun_run",
+        "channel",
+        "declaration",
+        "history",
+        "history_head",
+        "host",
+        "host_declaration",
+        "last_run",
+        "notice",
+        "pace",
+        "run",
+        "run_event",
+        "run_report",
+        "sighting",
+        "told",
+    ]
 )
 """Tables whose loss costs a few requests, or a line of history. What is in any other table is stored
 before the next call to anybody."""
