@@ -35,6 +35,7 @@ NOT_LITERAL = {
     "cli/commands.py": {"paragraph", "what"},
     "adapters/qiniu/errors.py": {"meaning.words", "meaning.advice"},
     "config/mistakes.py": {"template"},
+    "console/site.py": {"template"},
     "adapters/state/columns.py": {"value['text']"},
 }
 

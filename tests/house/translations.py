@@ -20,10 +20,12 @@ from functools import cache
 from pathlib import Path
 
 import click
+import jinja2
 from babel.messages.catalog import Catalog, Message
 from babel.messages.extract import extract_from_dir
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po, write_po
+from jinja2.ext import extract_from_ast
 
 from certferry.cli.commands import CLICK, COMMANDS, IN_THE_SANDBOX, UNBROKEN, Commands, paragraphs
 from certferry.cli.main import program
@@ -31,6 +33,7 @@ from tests.house.tree import PACKAGE, SANDBOX, modules, parse
 
 LOCALE = PACKAGE / "locale"
 TEMPLATE = LOCALE / "certferry.pot"
+PAGES = PACKAGE / "console" / "templates"
 LANGUAGES = ("zh",)
 OURS = "certferry"
 
@@ -109,7 +112,7 @@ def catalogue(language: str, domain: str = OURS) -> Path:
 def extract() -> Catalog:
     """Return every sentence of the sources, and which files it is in."""
     found = _empty(None)
-    for where, sentence in (*_written_in_modules(), *help_sentences()):
+    for where, sentence in (*_written_in_modules(), *_written_in_pages(), *help_sentences()):
         _add(found, sentence, where)
     return found
 
@@ -122,6 +125,15 @@ def _written_in_modules() -> tuple[tuple[str, str], ...]:
         if not path.is_relative_to(UNSPOKEN)
         for sentence in sentences(parse(path))
     )
+
+
+def _written_in_pages() -> Iterator[tuple[str, str]]:
+    """Yield what the templates of the console's pages `say`."""
+    parser = jinja2.Environment(autoescape=True)
+    for path in sorted(PAGES.glob("*.html")):
+        page = parser.parse(path.read_text(encoding="utf-8"))
+        for _, _, sentence in extract_from_ast(page, ("say",)):
+            yield _place(path), str(sentence)
 
 
 def _place(path: Path) -> str:
