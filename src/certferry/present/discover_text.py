@@ -420,7 +420,7 @@ def lines(findings: Sequence[Problem], voice: Voice) -> Iterator[Line]:
         yield from _finding(finding, voice)
     if findings:
         yield line()
-    yield line(voice.say(_conclusion(findings)))
+    yield line(voice.say(conclusion(findings)))
 
 
 def error_lines(findings: Sequence[Problem], voice: Voice) -> Iterator[Line]:
@@ -443,7 +443,7 @@ def _finding(finding: Problem, voice: Voice) -> Iterator[Line]:
         yield from labelled(voice.say(FIX), Tone.FAINT, voice.say(finding.hint), _INDENT)
 
 
-def _conclusion(findings: Sequence[Problem]) -> Text:
+def conclusion(findings: Sequence[Problem]) -> Text:
     counts = Counter(finding.severity for finding in findings)
     counted = [
         one_or_many(counts[severity], one, many)
