@@ -25,7 +25,6 @@ from babel.messages.catalog import Catalog, Message
 from babel.messages.extract import extract_from_dir
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po, write_po
-from jinja2.ext import extract_from_ast
 
 from certferry.cli.commands import CLICK, COMMANDS, IN_THE_SANDBOX, UNBROKEN, Commands, paragraphs
 from certferry.cli.main import program
@@ -33,7 +32,6 @@ from tests.house.tree import PACKAGE, SANDBOX, modules, parse
 
 LOCALE = PACKAGE / "locale"
 TEMPLATE = LOCALE / "certferry.pot"
-PAGES = PACKAGE / "console" / "templates"
 LANGUAGES = ("zh",)
 OURS = "certferry"
 
@@ -112,7 +110,7 @@ def catalogue(language: str, domain: str = OURS) -> Path:
 def extract() -> Catalog:
     """Return every sentence of the sources, and which files it is in."""
     found = _empty(None)
-    for where, sentence in (*_written_in_modules(), *_written_in_pages(), *help_sentences()):
+    for where, sentence in (*_written_in_modules(), *_written_in_templates(), *help_sentences()):
         _add(found, sentence, where)
     return found
 
@@ -127,13 +125,28 @@ def _written_in_modules() -> tuple[tuple[str, str], ...]:
     )
 
 
-def _written_in_pages() -> Iterator[tuple[str, str]]:
-    """Yield what the templates of the console's pages `say`."""
-    parser = jinja2.Environment(autoescape=True)
-    for path in sorted(PAGES.glob("*.html")):
-        page = parser.parse(path.read_text(encoding="utf-8"))
-        for _, _, sentence in extract_from_ast(page, ("say",)):
-            yield _place(path), str(sentence)
+def _written_in_templates() -> Iterator[tuple[str, str]]:
+    for path in templates():
+        for sentence in template_sentences(path.read_text(encoding="utf-8")):
+            yield _place(path), sentence
+
+
+def templates() -> tuple[Path, ...]:
+    """Return the templates of the console's pages."""
+    return tuple(sorted((PACKAGE / "console" / "templates").glob("*.html")))
+
+
+def template_sentences(source: str) -> Iterator[str]:
+    """Return what a template has said: the sentences that are written in calls of `say`. One that
+    is not written there cannot be found, so it is a mistake.
+    """
+    for call in jinja2.Environment(autoescape=True).parse(source).find_all(jinja2.nodes.Call):
+        if isinstance(call.node, jinja2.nodes.Name) and call.node.name == "say":
+            match call.args[:1]:
+                case [jinja2.nodes.Const(value=str(sentence))]:
+                    yield sentence
+                case _:
+                    raise ValueError(f"line {call.lineno}: say() without a sentence")
 
 
 def _place(path: Path) -> str:
