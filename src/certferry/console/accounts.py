@@ -244,10 +244,10 @@ def _last_answer(state: ChannelState, voice: Voice) -> Cell:
     refusal = state.refusal
     if refusal is None:
         return Cell(voice.say(Text("taken")), "ok") if state.sent else Cell()
-    said = [Text("refused: {problem}", problem=refusal.message), refusal.hint]
-    if state.again_at is not None:
-        said.append(Text("not before {moment}", moment=state.again_at))
-    return Cell(tables.lines_of(said, voice).words, at=refusal.since)
+    said = Text("takes no messages since {moment}: {problem}")
+    again = None if state.again_at is None else Text("not before {moment}", moment=state.again_at)
+    since = said.filled(moment=refusal.since, problem=refusal.message)
+    return tables.lines_of([since, refusal.hint, again], voice)
 
 
 def channels(request: Request) -> Response:
