@@ -173,8 +173,8 @@ def test_channel_is_tried_and_its_answer_shown(tmp_path: Path) -> None:
         assert 1 == len(receiver.events)
     assert 'action="/channels/ops/test"' in before
     assert (303, "/channels") == (answer.status_code, answer.headers["Location"])
-    assert "it took the message" not in before
-    assert "it took the message" in after
+    assert "ops (Webhook): sent" not in before
+    assert "ops (Webhook): sent" in after
     assert SECRET not in before + after
 
 
@@ -185,7 +185,7 @@ def test_refusal_of_a_channel_is_shown(tmp_path: Path) -> None:
         with workspace_in(tmp_path, text) as workspace, console(workspace) as url:
             page = requests.post(f"{url}/channels/ops/test", timeout=20).text
 
-    assert 'class="note error"' in page
+    assert "ops (Webhook): refused: " in page
     assert "takes no messages since" in page
     assert "another secret" not in page
 
@@ -217,7 +217,7 @@ def test_channel_of_any_name_is_tried(tmp_path: Path, name: str) -> None:
             unknown = requests.post(f"{url}/channels/{no_channel}/test", timeout=20)
 
         assert 1 == len(receiver.events)
-    assert "it took the message" in page.text
+    assert "(Webhook): sent" in page.text
     assert "<script>alert" not in page.text
     assert 404 == unknown.status_code
 

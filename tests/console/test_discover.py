@@ -180,9 +180,10 @@ def test_page_comes_at_once_and_fills_itself(world: World, workspace: Workspace)
         uncovered = requests.get(f"{url}/discover?uncovered=1", timeout=20).text
 
     shown = re.findall(r'<th scope="row">([^<]*)</th>', page)
-    assert {"img.example.com", "a.img.example.com", "static.example.com"} == set(shown)
-    assert ["static.example.com"] == re.findall(r'<th scope="row">([^<]*)</th>', uncovered)
-    assert 'names = ["static.example.com"]' in toml.text
+    assert {"img.example.com", "a.img.example.com", "static.example.com"} <= set(shown)
+    left = re.findall(r'<th scope="row">([^<]*)</th>', uncovered)
+    assert ("static.example.com" in left, "img.example.com" in left) == (True, False)
+    assert '"static.example.com"' in toml.text
     assert "attachment" in toml.headers["Content-Disposition"]
     for secret in world.secrets():
         assert secret not in page + toml.text
