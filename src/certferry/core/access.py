@@ -119,7 +119,7 @@ _FEWEST_SURPRISES = 5
 _RUNS = (
     "abcdefghijklmnopqrstuvwxyz 01234567890 qwertyuiop[] asdfghjkl; zxcvbnm,./ !@#$%^&*()"
     " 1q2w3e4r5t6y7u8i9o0p q1w2e3r4t5y6u7i8o9p0 qazwsxedcrfvtgbyhnujm 1qaz2wsx3edc4rfv5tgb6yhn7ujm"
-    " qawsedrftgyhujikolp qwaszxerdfcvtyghbn a1s2d3f4g5h6j7k8l9 z1x2c3v4b5n6m7 1qa2ws3ed4rf5tg6yh7uj"
+    " qawsedrftgyhujikolp qwaszxerdfcvtyghbn a1s2d3f4g5h6j7k8l9 z1x2c3v4b5n6m7 1qa2ws3ed4rf5tg6yh"
 )
 _FOLLOW = frozenset(
     pair for run in _RUNS.split() for way in (run, run[::-1]) for pair in pairwise(way)
