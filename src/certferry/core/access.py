@@ -125,6 +125,7 @@ _FOLLOW = frozenset(
     pair for run in _RUNS.split() for way in (run, run[::-1]) for pair in pairwise(way)
 )
 _AS_LETTERS = str.maketrans("@4301!$57", "aaeoiisst")
+_BETWEEN = re.compile(r"[\s._-]+")
 _ADDED = re.compile(r"(?:19|20)\d\d|[\W_]+")
 """What stands beside a word in a password because one asked for it: a year, signs."""
 
@@ -167,17 +168,22 @@ _NO_SENTENCE = 2
 
 def password_mistake(password: str, name: str) -> Text | None:
     """Return why a user may not have a password, `None` for one that they may have."""
-    plain = unicodedata.normalize("NFC", password).casefold()
+    plain, called = _plain(password), _plain(name)
     if len(password) < SHORTEST_PASSWORD:
         return Text("a password has {count} characters or more", count=SHORTEST_PASSWORD)
     if len(password) > LONGEST_PASSWORD:
         return Text("a password has {count} characters at most", count=LONGEST_PASSWORD)
-    parts = [name.casefold(), *filter(None, re.split(r"[._@-]", name.casefold()))]
-    if _surprises(_without(parts, plain)) < _FEWEST_SURPRISES <= _surprises(plain):
+    rest = _without([called, *map(_plain, filter(None, re.split(r"[._@-]", name)))], plain)
+    if rest != plain and _surprises(rest) < _FEWEST_SURPRISES:
         return Text("this password is little more than the name")
     if _repeats(plain) or _surprises(_without(_COMMON, plain)) < _FEWEST_SURPRISES:
         return Text("this password, or one like it, is among the first that are tried")
     return None
+
+
+def _plain(words: str) -> str:
+    """Write without what makes no guess harder: upper case, and what stands between words."""
+    return _BETWEEN.sub("", unicodedata.normalize("NFC", words).casefold())
 
 
 def _without(words: Sequence[str], plain: str) -> str:
