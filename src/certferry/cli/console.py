@@ -59,7 +59,7 @@ _name = click.argument("name", metavar="NAME")
 
 @click.group("console", cls=Group, context_settings=_HELP)
 def command() -> None:
-    """Say who may open the console of `certferry serve`, and make tokens for its API."""
+    """Manage the users of the console (`certferry serve`) and the tokens of its API."""
 
 
 @command.group("user", cls=Group, context_settings=_HELP)

@@ -23,7 +23,7 @@ TOKEN = "cf_"  # noqa: S105 - how one begins, and none
 """How a token begins, so that tools find one in a file."""
 
 SHORTEST_PASSWORD, LONGEST_PASSWORD = 12, 1000
-"""In characters (NIST SP 800-63B-4 §3.1.1.2 asks for 8, and for 15 without a second factor)."""
+"""In characters (NIST SP 800-63B-4, section 3.1.1.2, asks for 8, and for 15 without a second factor)."""
 
 _NAME = re.compile(r"[A-Za-z0-9._@-]{1,64}")
 
@@ -156,7 +156,7 @@ correcthorsebatterystaple correcthorsebattery 010203040506 102030405060
 # ten million (2015), as zxcvbn 4.5 and Django 5.2 have them.
 
 _SUGGESTED = """
-certferry certificate letsencrypt qiniu kodo dnspod tencent admin operator viewer root user guest
+certferry certificate letsencrypt admin operator viewer root user guest
 login console server system service test demo default changeme temp company
 """
 # What a server and this program suggest.
