@@ -13,7 +13,6 @@ import requests
 from certferry.console.discover import (
     SEVERITIES,
     Discovered,
-    Filters,
     view_of_discovery,
     view_of_findings,
 )
@@ -64,8 +63,8 @@ EVERYTHING = Discovery(
 )
 
 
-def view(page: str = "", everything: Discovery = EVERYTHING, **asked: str) -> Discovered:
-    return view_of_discovery(everything, Filters.read(asked), page, NOON, VOICE)
+def view(everything: Discovery = EVERYTHING, **asked: str) -> Discovered:
+    return view_of_discovery(everything, asked, NOON, VOICE)
 
 
 def names(found: Discovered) -> list[str]:
@@ -102,7 +101,7 @@ def test_domain_shows_its_end_and_what_covers_it() -> None:
     assert ["no list"] == [str(one.message) for one in view().problems]
     silent = TargetUnavailable(Text("no answer"))
     failed = Discovery((AccountSurvey("qiniu", failure=silent),))
-    assert (silent.problem("qiniu"),) == view(everything=failed).problems
+    assert (silent.problem("qiniu"),) == view(failed).problems
 
 
 def test_ten_thousand_domains_are_shown_by_pages() -> None:
@@ -110,7 +109,7 @@ def test_ten_thousand_domains_are_shown_by_pages() -> None:
     many = Discovery(
         (AccountSurvey("qiniu"),), tuple(domain(f"n{n}.example.com") for n in range(10_000))
     )
-    found = view("7", many)
+    found = view(many, page="7")
 
     assert (7, 100, 10_000) == (found.table.number, found.table.last, found.table.count)
     assert [f"n{n}.example.com" for n in range(600, 600 + ROWS)] == names(found)

@@ -63,46 +63,29 @@ def _examine(site: Site) -> Sequence[Problem]:
 # --- discover
 
 
-@dataclass(frozen=True, slots=True)
-class Filters:
-    """What a page of `discover` shows: of an `account`, in a `state`, whose name has these letters;
-    only domains that no declared certificate covers; in their place, certificates without domains.
-    """
+_ASKED = ("account", "state", "name", "uncovered", "unused", "page")
+"""What the URL may ask for: of an account, in a state, whose name has these letters; only domains
+that no declared certificate covers; in their place, certificates without domains.
+"""
 
-    account: str = ""
-    state: str = ""
-    name: str = ""
-    uncovered: bool = False
-    unused: bool = False
 
-    @classmethod
-    def read(cls, asked: Mapping[str, str]) -> Filters:
-        """Read the filters of a URL."""
-        account, state, name = (asked.get(key, "") for key in ("account", "state", "name"))
-        return cls(account, state, name, "uncovered" in asked, "unused" in asked)
-
-    def narrow(self, found: Discovery, now: datetime) -> Discovery:
-        """Return what they leave."""
-        chosen_ones = found.narrowed(Wanted(uncovered=self.uncovered), now)
-        return replace(
-            found,
-            domains=tuple(
-                one
-                for one in chosen_ones.domains
-                if self.account in {"", one.account}
-                and self.state in {"", one.found.state}
-                and self.name.lower() in one.found.domain
-            ),
-            certificates=tuple(
-                one for one in chosen_ones.certificates if self.account in {"", one.account}
-            ),
-        )
+def _narrowed(found: Discovery, asked: Mapping[str, str], now: datetime) -> Discovery:
+    left = found.narrowed(Wanted(uncovered=bool(asked["uncovered"])), now)
+    domains = (
+        one
+        for one in left.domains
+        if asked["account"] in {"", one.account}
+        if asked["state"] in {"", one.found.state} and asked["name"].lower() in one.found.domain
+    )
+    certificates = (one for one in left.certificates if asked["account"] in {"", one.account})
+    return replace(found, domains=tuple(domains), certificates=tuple(certificates))
 
 
 @dataclass(frozen=True, slots=True)
 class Discovered:
-    """What the page of `discover` shows: `accounts` and `states` to choose from."""
+    """What the page shows: what was `asked`, and `accounts` and `states` to choose from."""
 
+    asked: Mapping[str, str]
     table: Table
     summary: str
     accounts: tuple[tuple[str, str], ...]
@@ -121,24 +104,25 @@ _CERTIFICATES = (
 
 
 def view_of_discovery(
-    everything: Discovery, filters: Filters, page: str, now: datetime, voice: Voice
+    everything: Discovery, query: Mapping[str, str], now: datetime, voice: Voice
 ) -> Discovered:
-    """Return what the filters leave, what needs care first."""
-    found = filters.narrow(everything, now)
-    named = [look.label for look in everything.accounts]
-    states = sorted({one.found.state for one in everything.domains if one.found.state})
-    if filters.unused:
+    """Return what a URL asks for of what was found, what needs care first."""
+    asked = {key: query.get(key, "") for key in _ASKED}
+    found = _narrowed(everything, asked, now)
+    if asked["unused"]:
         row = partial(_certificate, now=now, voice=voice)
-        table = tables.page_of(_CERTIFICATES, found.unused, page, row)
+        table = tables.page_of(_CERTIFICATES, found.unused, asked["page"], row)
     else:
         of_domain = partial(_domain, now=now, voice=voice)
-        table = tables.page_of(_DOMAINS, found.domains, page, of_domain)
+        table = tables.page_of(_DOMAINS, found.domains, asked["page"], of_domain)
+    states = {one.found.state for one in everything.domains if one.found.state}
     return Discovered(
-        table=table,
-        summary=plain(discover_text.summary(found, everything, voice)),
-        accounts=tuple((label, label) for label in named),
-        states=tuple((state, voice.word(state)) for state in states),
-        problems=everything.problems,
+        asked,
+        table,
+        plain(discover_text.summary(found, everything, voice)),
+        tuple((look.label, look.label) for look in everything.accounts),
+        tuple((state, voice.word(state)) for state in sorted(states)),
+        everything.problems,
     )
 
 
@@ -203,11 +187,10 @@ def discover(request: Request) -> Response:
     if request.method == "POST":
         latest_discovery(site, anew=True)
         return _shown_again(request)
-    asked, found = request.query_params, latest_discovery(site)
-    filters, view = Filters.read(asked), None
+    found, view = latest_discovery(site), None
     proposals: Found[Proposed] = Found()
     if found.value is not None:
-        view = view_of_discovery(found.value, filters, asked.get("page", ""), site.now(), voice)
+        view = view_of_discovery(found.value, request.query_params, site.now(), voice)
         proposals = _latest_proposal(site, found.value)
     value = proposals.value
     toml = "" if value is None else tables_of(value.proposal, voice.say)
@@ -217,7 +200,6 @@ def discover(request: Request) -> Response:
         "discover.html",
         found=found,
         view=view,
-        filters=filters,
         toml=toml,
         unread=problems if value is None else [*problems, *value.unread],
         is_whole=len(toml) <= SHOWN_WHOLE,
