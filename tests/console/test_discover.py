@@ -193,11 +193,12 @@ def test_look_is_begun_anew_by_the_button(world: World, workspace: Workspace) ->
     with console(workspace, prefix="/x") as url:
         page_of(url, "/discover", "img.example.com")
         world.add_http_domain("fresh.example.com")
-        before = requests.get(f"{url}/discover", timeout=20).text
+        before = requests.get(f"{url}/discover?name=example", timeout=20).text
         again = requests.post(f"{url}/discover?name=example", timeout=20, allow_redirects=False)
         page_of(url, "/discover?name=example", "fresh.example.com")
 
     assert "fresh.example.com" not in before
+    assert '<form method="post" action="/x/discover?name=example">' in before
     assert (303, "/x/discover?name=example") == (again.status_code, again.headers["Location"])
 
 
