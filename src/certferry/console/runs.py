@@ -7,7 +7,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import cast
 from urllib.parse import urlencode
 
@@ -18,12 +18,11 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from certferry.console.following import Feed, Feeds, message
+from certferry.console.following import Feeds, message
 from certferry.console.site import (
     Site,
     link,
     render,
-    rendered,
     site_of,
     visitor_of,
     voice_of,
@@ -46,6 +45,8 @@ from certferry.wiring.selection import select
 ON_A_PAGE = 50
 SHOWN_EVENTS = 500
 """How many of its latest events a page of a run has; the whole is in the API's document."""
+
+LISTED_NAMES = 5
 
 FILTERS = ("name", "host", "who")
 
@@ -101,6 +102,16 @@ class RunRow:
     kind: Text
     source: Text
     took: timedelta | None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The first certificates that it was for."""
+        return self.run.names[:LISTED_NAMES]
+
+    @property
+    def more(self) -> int:
+        """How many others it was for."""
+        return len(self.run.names) - len(self.names)
 
     @property
     def is_running(self) -> bool:
@@ -197,6 +208,27 @@ def _step(step: Document) -> Step:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class EventView:
+    """How the events of a run are shown: since it `began`."""
+
+    began: datetime
+
+    def tone(self, event: RunEvent) -> str:
+        """Return the badge of how a step ended."""
+        return OUTCOMES.get(cast("Outcome", event.outcome), "")
+
+    def elapsed(self, event: RunEvent) -> str:
+        """Return how long after the run's begin it was: `0:07`, `1:02:03`."""
+        minutes, seconds = divmod(max(int((event.at - self.began).total_seconds()), 0), 60)
+        hours, minutes = divmod(minutes, 60)
+        return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+    def place(self, event: RunEvent) -> str:
+        """Return where it happened."""
+        return " → ".join(filter(None, (event.target, event.domain)))
+
+
 def one_run(request: Request) -> Response:
     """Show a run: who started it, every event, and how it ended."""
     site = site_of(request)
@@ -210,7 +242,7 @@ def one_run(request: Request) -> Response:
         events=shown,
         left_out=len(events) - len(shown),
         last=events[-1].number if events else 0,
-        tones=OUTCOMES,
+        of=EventView(run.started_at),
         reported=reported(report_in(report, voice_of(request).language)),
         has_new_plan=any(event.event == PLAN_CHANGED for event in events),
     )
@@ -219,25 +251,30 @@ def one_run(request: Request) -> Response:
 PLAN_CHANGED = "plan_changed"
 
 
-def stored(site: Site, run: str) -> tuple[StoredRun, list[RunEvent], RunReport | None]:
-    """Return a run with all of its events and its report. Raises `HTTPException` for none."""
+def stored(
+    site: Site, run: str, after: int = 0
+) -> tuple[StoredRun, list[RunEvent], RunReport | None]:
+    """Return a run with its events `after` this one, and its report. Raises `HTTPException` where
+    there is no such run.
+    """
     runs = runs_of(site)
     found = runs.stored_run(run)
     if found is None:
         raise HTTPException(404)
     events = list[RunEvent]()
-    while more := runs.run_events(run, events[-1].number if events else 0):
+    while more := runs.run_events(run, events[-1].number if events else after):
         events.extend(more)
     return found, events, runs.run_report(run)
 
 
-async def events(request: Request) -> Response:
+async def follow(request: Request) -> Response:
     """Stream what happens in a run as server-sent events, from the one after `Last-Event-ID`."""
-    run, site = request.path_params["run"], site_of(request)
-    if await run_in_threadpool(lambda: runs_of(site).stored_run(run)) is None:
+    site = site_of(request)
+    run = await run_in_threadpool(runs_of(site).stored_run, request.path_params["run"])
+    if run is None:
         raise HTTPException(404)
-    last = request.headers.get("Last-Event-ID") or request.query_params.get("after") or "0"
-    number = int(last) if last.isdecimal() and len(last) < MOST_DIGITS else 0
+    last = request.headers.get("Last-Event-ID") or request.query_params.get("after") or ""
+    number = int(last) if last.isascii() and last.isdecimal() and len(last) < _DIGITS else 0
     return StreamingResponse(
         _stream(request, run, number),
         media_type="text/event-stream",
@@ -245,33 +282,36 @@ async def events(request: Request) -> Response:
     )
 
 
-MOST_DIGITS = 10
+_DIGITS = 10
 
 
-async def _stream(request: Request, run: str, number: int) -> AsyncIterator[str]:
-    site = site_of(request)
-    if not hasattr(request.app.state, "feeds"):
-        request.app.state.feeds = Feeds(lambda: runs_of(site), site.is_closing)
-    feeds: Feeds = request.app.state.feeds
+async def _stream(request: Request, run: StoredRun, number: int) -> AsyncIterator[str]:
+    site, app = site_of(request), request.app
+    if not hasattr(app.state, "feeds"):
+        app.state.feeds = Feeds(lambda: runs_of(site), site.closing.is_set)
+    feeds: Feeds = app.state.feeds
     yield "retry: 2000\n" + message("begun", "")
-    async with feeds.watching(run) as feed:
-        async for part in _parts(request, feed, number):
-            yield part
+    async with feeds.watching(run.id) as feed:
+        while True:
+            found = await feed.after(number)
+            # A session that has ended meanwhile reads nothing more.
+            if site.closing.is_set() or not await run_in_threadpool(may_still_read, request):
+                return
+            for event in found:
+                number = event.number
+                yield message("event", _written(request, run, event), number)
+            if not found:
+                yield message("ended", "") if feed.has_ended else BEAT
+                if feed.has_ended:
+                    return
 
 
-async def _parts(request: Request, feed: Feed, number: int) -> AsyncIterator[str]:
-    while True:
-        found = await feed.after(number)
-        if feed.is_closing() or not await run_in_threadpool(may_still_read, request):
-            return
-        for event in found:
-            number = event.number
-            yield message("event", rendered(request, "event.html", event=event, tones=OUTCOMES), number)
-        if not found and feed.has_ended:
-            yield message("ended", "")
-            return
-        if not found:
-            yield ": the run goes on\n" + message("beat", "")
+BEAT = ": it goes on\n" + message("beat", "")
+
+
+def _written(request: Request, run: StoredRun, event: RunEvent) -> str:
+    view = EventView(run.started_at)
+    return bytes(render(request, "event.html", event=event, of=view).body).decode()
 
 
 def may_still_read(request: Request) -> bool:
@@ -342,6 +382,6 @@ ROUTES = (
     Route("/runs", listed, name="runs"),
     Route("/runs", start, methods=["POST"], name="runs.start"),
     Route("/runs/{run}", one_run, name="run"),
-    Route("/runs/{run}/events", events, name="run.events"),
+    Route("/runs/{run}/events", follow, name="run.events"),
     Route("/runs/{run}/stop", stop, methods=["POST"], name="run.stop"),
 )
