@@ -8,6 +8,7 @@ from datetime import timedelta
 from certferry.core.certificates.certificate import short
 from certferry.core.observed.observation import Change
 from certferry.core.planning import plan as planned
+from certferry.core.planning.digest import digest_of
 from certferry.core.planning.removals import left_to_later_runs
 from certferry.core.planning.report import served_by
 from certferry.core.reasons import Reason, ReasonCode, Waiting
@@ -34,6 +35,9 @@ def lines(plans: Sequence[planned.Plan], voice: Voice) -> Iterator[Line]:
             yield from _lines(plan, voice)
             yield line()
     yield line(voice.say(_conclusion(plans)))
+    if not all(map(_is_nothing_to_run, plans)):
+        said = Text("Just this: certferry sync --plan {digest}", digest=digest_of(plans))
+        yield line(voice.say(said))
 
 
 def _lines(plan: planned.Plan, voice: Voice) -> Iterator[Line]:
