@@ -22,7 +22,14 @@ from certferry.core.planning.digest import digest_of
 from certferry.core.planning.plan import Plan
 from certferry.present.language import Voice
 from certferry.present.layout import Tone
-from certferry.present.plan_text import PlanEntry, conclusion, entries, headline, is_only_counted
+from certferry.present.plan_text import (
+    PlanEntry,
+    counted,
+    entries,
+    headline,
+    is_nothing_to_run,
+    is_only_counted,
+)
 from certferry.text import Text
 
 BADGES = {Tone.GOOD: "ok", Tone.PENDING: "warning", Tone.BAD: "error"}
@@ -39,12 +46,12 @@ class PlannedCertificate:
 
 @dataclass(frozen=True, slots=True)
 class PlanView:
-    """Plans as they are shown: those with something to see, the count, and what a run that applies
-    them is held to (`digest`). `changes` is whether a run would do anything.
+    """Plans as they are shown: those with something to see, their `count`, and what a run that
+    applies them is held to (`digest`); `has_changes` where a run would do anything.
     """
 
     certificates: tuple[PlannedCertificate, ...]
-    conclusion: Text
+    count: Text
     digest: str
     has_changes: bool
 
@@ -56,7 +63,8 @@ def view_of(plans: Sequence[Plan], voice: Voice) -> PlanView:
         for plan in plans
         if not is_only_counted(plan)
     )
-    return PlanView(shown, conclusion(plans), digest_of(plans), any(plan.pending for plan in plans))
+    has_changes = not all(map(is_nothing_to_run, plans))
+    return PlanView(shown, counted(plans), digest_of(plans), has_changes)
 
 
 def plan(request: Request) -> Response:

@@ -36,11 +36,9 @@ from certferry.core.observed.runs import (
     StoredRun,
 )
 from certferry.core.planning.report import Outcome
-from certferry.errors import ConfigError
 from certferry.ports.runs import RunStore
 from certferry.present.documents import Document, report_in
 from certferry.text import Text
-from certferry.wiring.selection import select
 
 ON_A_PAGE = 50
 SHOWN_EVENTS = 500
@@ -350,20 +348,14 @@ def started(  # noqa: PLR0913 - what starts a run
     plan: str | None,
     form: str | None,
 ) -> StoredRun:
-    """Start a run for who asks. Raises `HTTPException` for who may not, `ConfigError` for names
-    that are not declared or are missing.
+    """Start a run for the user who asks. Raises `HTTPException` for a viewer, and what
+    `Starter.start` raises.
     """
-    visitor, site = visitor_of(request), site_of(request)
+    visitor = visitor_of(request)
     if not visitor.may_start:
         raise HTTPException(403)
-    declared = site.workspace().settings.certificates
-    lineages = [one.lineage for one in select(declared, names)] if names else []
-    if kind is RunKind.RENEW and not lineages:
-        raise ConfigError(Text("a renewal names the certificates to renew"))
-    if kind is RunKind.ROLLBACK and len(lineages) != 1:
-        raise ConfigError(Text("a rollback names one certificate"))
-    return site.starter.start(
-        kind, lineages, who=visitor.user.name, source=source, plan=plan, request=form
+    return site_of(request).starter.start(
+        kind, names, who=visitor.user.name, source=source, plan=plan, request=form
     )
 
 

@@ -21,6 +21,7 @@ from certferry.core.observed.records import HistoryEntry, LastRun, VerifiedHisto
 from certferry.core.observed.runs import RunEvent, RunReport, StoredRun
 from certferry.core.planning import plan as planned
 from certferry.core.planning import report as reported
+from certferry.core.planning.digest import digest_of
 from certferry.core.reasons import Reason, ReasonCode, Waiting
 from certferry.core.redaction import quoted
 from certferry.errors import TargetStuck
@@ -205,8 +206,11 @@ def said_or_none(text: Text | None, voice: Voice) -> str | None:
 
 def of_plans(plans: Sequence[planned.Plan], voice: Voice) -> Document:
     """Return what `plan` prints. `changes` counts steps, but for those tried again."""
-    changes = sum(len(plan.pending) for plan in plans)
-    return {"changes": changes, "certificates": [_plan(plan, voice) for plan in plans]}
+    return {
+        "changes": sum(len(plan.pending) for plan in plans),
+        "digest": digest_of(plans),
+        "certificates": [_plan(plan, voice) for plan in plans],
+    }
 
 
 def _plan(plan: planned.Plan, voice: Voice) -> Document:

@@ -9,6 +9,7 @@ from datetime import timedelta
 from certferry.core.certificates.certificate import short
 from certferry.core.observed.observation import Change
 from certferry.core.planning import plan as planned
+from certferry.core.planning.digest import digest_of
 from certferry.core.planning.removals import left_to_later_runs
 from certferry.core.planning.report import served_by
 from certferry.core.reasons import Reason, ReasonCode, Waiting
@@ -36,6 +37,9 @@ def lines(plans: Sequence[planned.Plan], voice: Voice) -> Iterator[Line]:
                 yield from _entry_lines(entry, voice)
             yield line()
     yield line(voice.say(conclusion(plans)))
+    if not all(map(is_nothing_to_run, plans)):
+        said = Text("Just this: certferry sync --plan {digest}", digest=digest_of(plans))
+        yield line(voice.say(said))
 
 
 def is_only_counted(plan: planned.Plan) -> bool:
@@ -225,6 +229,18 @@ def _changes(changes: Sequence[Change], voice: Voice) -> list[Line]:
 
 def conclusion(plans: Sequence[planned.Plan]) -> Text:
     """Count what would be done, and say how to go on."""
+    if all(map(_is_as_declared, plans)):
+        return counted(plans)
+    counts = _counts(plans)
+    if all(is_nothing_to_run(plan) for plan in plans):
+        return Text("{counts}. Nothing was changed.", counts=counts)
+    if any(plan.having(planned.Weight.BLOCKED) for plan in plans):
+        return Text("{counts}. Nothing was changed; see to what is blocked first.", counts=counts)
+    return Text("{counts}. Nothing was changed; run `certferry sync`.", counts=counts)
+
+
+def counted(plans: Sequence[planned.Plan]) -> Text:
+    """Count what would be done, in a sentence."""
     if not plans:
         return Text("No certificate is declared.")
     if all(map(_is_as_declared, plans)):
@@ -233,19 +249,14 @@ def conclusion(plans: Sequence[planned.Plan]) -> Text:
             Text("Nothing to do: 1 certificate is as declared."),
             Text("Nothing to do: {count} certificates are as declared."),
         )
-    counts = _counts(plans)
-    if all(_is_nothing_to_run(plan) for plan in plans):
-        return Text("{counts}. Nothing was changed.", counts=counts)
-    if any(plan.having(planned.Weight.BLOCKED) for plan in plans):
-        return Text("{counts}. Nothing was changed; see to what is blocked first.", counts=counts)
-    return Text("{counts}. Nothing was changed; run `certferry sync`.", counts=counts)
+    return Text("{counts}.", counts=_counts(plans))
 
 
 def _is_as_declared(plan: planned.Plan) -> bool:
     return plan.is_settled and not (plan.steps or plan.drifts or plan.rolled_back)
 
 
-def _is_nothing_to_run(plan: planned.Plan) -> bool:
+def is_nothing_to_run(plan: planned.Plan) -> bool:
     """Return whether a run would change nothing; a stuck domain keeps its account's old copies."""
     stuck = {step for rollout in plan.timed_out for step in rollout.steps}
     accounts = {rollout.target for rollout in plan.timed_out}
