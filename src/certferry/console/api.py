@@ -1,5 +1,5 @@
-"""The API: the documents that `--json` prints, and the start of runs. What may be asked, and what is
-answered, stands in `OPERATIONS`, from which the routes and the OpenAPI document are made.
+"""The API: the documents that `--json` prints, and the start of runs. What may be asked, and what
+is answered, stands in `OPERATIONS`: the routes and the OpenAPI document are made from it.
 """
 
 from __future__ import annotations
@@ -357,9 +357,7 @@ _BODY = {
 OPERATIONS = tuple(
     replace(one, parameters=(*one.parameters, LANG))
     for one in (
-        Operation(
-            "/status", "How everything stands.", "status", status, (NAMES,), observes=True
-        ),
+        Operation("/status", "How everything stands.", "status", status, (NAMES,), observes=True),
         Operation(
             "/plan", "What `sync` would do, and why.", "plan", plan, (NAMES, RENEW), observes=True
         ),

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -29,8 +29,8 @@ _FAILURES = {
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A parameter of a query: a word, one of `enum`, a number up to `most`, or a flag; its `default`
-    where it is missing, and a list where it may be given `many` times.
+    """A parameter of a query: a word, one of `enum`, a number up to `most`, or a flag; `default`
+    is its value where it is missing; it is a list where it may be given `many` times.
     """
 
     name: str
@@ -125,7 +125,10 @@ def _operation(one: Operation, found: _Schemas) -> Schema:
         ),
         "summary": one.what,
         "parameters": [
-            *({"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in in_path),
+            *(
+                {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+                for name in in_path
+            ),
             *(
                 {"name": p.name, "in": "query", "description": p.what, "schema": p.schema}
                 for p in one.parameters

@@ -339,7 +339,7 @@ def _start(request: Request, form: FormData) -> Response:
     return RedirectResponse(link(request, f"/runs/{run.id}"), 303)
 
 
-def started(  # noqa: PLR0913 - what starts a run
+def started(
     request: Request,
     kind: RunKind,
     names: Sequence[str],
