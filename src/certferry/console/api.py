@@ -16,24 +16,27 @@ import msgspec
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from certferry.console import observed, openapi
+from certferry.console.discover import latest_discovery, latest_findings
 from certferry.console.observing import Found
 from certferry.console.openapi import BASE, Operation, Parameter
 from certferry.console.runs import runs_of, started, stored
 from certferry.console.site import Site, site_of, voice_of
 from certferry.core.assessment.health import RUN_WITHIN, checkup
+from certferry.core.observed.records import HistoryFilter
 from certferry.core.observed.runs import RunKind, RunSource
 from certferry.errors import CertferryError, ConfigError, StateError
 from certferry.present import check_text, discover_text, documents
 from certferry.present.documents import Document
 from certferry.present.language import LANGUAGES, Voice
+from certferry.present.layout import as_json
 from certferry.problem import Problem
 from certferry.text import Text
 from certferry.wiring.recorded import expected, recorded
-from certferry.wiring.selection import must_be_known, select
+from certferry.wiring.selection import history_of, select
 from certferry.wiring.workspace import standings_of_hosts
 
 WITHIN = 60.0
@@ -101,15 +104,13 @@ def hosts(asked: Asked) -> Document:
 
 def history(asked: Asked) -> Document:
     """Return what happened, newest first."""
-    workspace, name = asked.site.workspace(), asked.values["name"]
-    limit, before = asked.values["limit"], asked.values["before"]
-    entries = workspace.state.history(name, limit, before)
-    if name is not None and not entries:
-        try:
-            entries = workspace.state.history(must_be_known(name, workspace), limit, before)
-        except ConfigError as error:
-            raise _not_found(error) from error
-    return documents.of_history(entries)
+    of = asked.values
+    which = HistoryFilter(host=of["host"], who=of["who"])
+    try:
+        found = history_of(of["name"], of["limit"], asked.site.workspace(), of["before"], which)
+    except ConfigError as error:
+        raise _not_found(error) from error
+    return documents.of_history(found)
 
 
 def runs(asked: Asked) -> Document:
@@ -159,13 +160,13 @@ def status(asked: Asked) -> Found[Document]:
 
 def discover(asked: Asked) -> Found[Document]:
     """Return what the accounts hold."""
-    found = observed.discovery(asked.site)
+    found = latest_discovery(asked.site)
     return _document_of(found, lambda value: discover_text.of_discovery(value, asked.voice))
 
 
 def doctor(asked: Asked) -> Found[Document]:
     """Return what a run would stumble over."""
-    found = observed.findings(asked.site)
+    found = latest_findings(asked.site)
     return _document_of(found, lambda value: documents.of_findings(value, asked.voice))
 
 
@@ -222,13 +223,19 @@ async def answered(operation: Operation, request: Request) -> Response:
         if operation.observes:
             return await _when_observed(operation.answer, asked)
         document = await run_in_threadpool(operation.answer, asked)
-        return JSONResponse(document, operation.status)
+        return _answer(document, operation.status)
     except Failed as failed:
         return failure(request, failed.status, failed.problem)
     except HTTPException as error:
         return failure(request, HTTPStatus(error.status_code))
     except CertferryError as error:
         return failure(request, status_of(error), error.problem())
+
+
+def _answer(
+    document: Document, status: int = HTTPStatus.OK, headers: Mapping[str, str] | None = None
+) -> Response:
+    return Response(as_json(document), status, headers, "application/json")
 
 
 def asked_by(request: Request, operation: Operation, body: bytes) -> Asked:
@@ -281,7 +288,7 @@ async def _when_observed(find: Callable[[Asked], Found[Document]], asked: Asked)
     if found.value is None or found.at is None:
         raise Failed(HTTPStatus.SERVICE_UNAVAILABLE, Text("the services have not answered yet"))
     age = (await run_in_threadpool(asked.site.now) - found.at) // timedelta(seconds=1)
-    return JSONResponse(found.value, headers={"Age": str(max(age, 0))})
+    return _answer(found.value, headers={"Age": str(max(age, 0))})
 
 
 def status_of(error: CertferryError) -> HTTPStatus:
@@ -308,7 +315,7 @@ def failure(request: Request, status: HTTPStatus, problem: Problem | None = None
     problem = problem or Problem(status.name.lower(), said, _SEE)
     again = status is HTTPStatus.SERVICE_UNAVAILABLE
     headers = {"Retry-After": str(AGAIN_AFTER)} if again else {}
-    return JSONResponse(documents.of_end(problem, voice_of(request)), status, headers)
+    return _answer(documents.of_end(problem, voice_of(request)), status, headers)
 
 
 # --- what there is
@@ -316,7 +323,7 @@ def failure(request: Request, status: HTTPStatus, problem: Problem | None = None
 
 LANG = Parameter("lang", "the language of messages; else that of Accept-Language", enum=LANGUAGES)
 NAMES = Parameter("name", "a certificate, or a domain of one; may be given again", many=True)
-NAME = Parameter("name", "of this certificate alone")
+NAME = Parameter("name", "of this certificate")
 LIMIT = Parameter("limit", "no more than this", least=1, most=1000, default=50)
 RENEW = Parameter("renew", "plan a new certificate, due or not", is_flag=True, default=False)
 RUN_WITHIN_HOURS = Parameter(
@@ -329,7 +336,7 @@ RUN_WITHIN_HOURS = Parameter(
 ENTRY = Parameter("before", "before the entry of this number", least=1, most=2**62)
 RUN = Parameter("before", "before the run of this id")
 EVENT = Parameter("after", "events after the one of this number", most=2**31, default=0)
-WHICH = (NAME, Parameter("host", "on this host"), Parameter("who", "that this user started"))
+WHICH = (NAME, Parameter("host", "of this host"), Parameter("who", "of this user"))
 
 _BODY = {
     "type": "object",
@@ -364,7 +371,7 @@ OPERATIONS = tuple(
         Operation("/discover", "What the accounts hold.", "discover", discover, observes=True),
         Operation("/doctor", "What a run depends on.", "doctor", doctor, observes=True),
         Operation(
-            "/history", "What happened, newest first.", "history", history, (NAME, LIMIT, ENTRY)
+            "/history", "What happened, newest first.", "history", history, (*WHICH, LIMIT, ENTRY)
         ),
         Operation("/hosts", "The hosts that share the state.", "hosts", hosts),
         Operation(
@@ -387,7 +394,7 @@ OPERATIONS = tuple(
 
 def described(request: Request) -> Response:
     """Answer with the OpenAPI document."""
-    return JSONResponse(openapi.document(OPERATIONS, site_of(request).prefix + BASE))
+    return _answer(openapi.document(OPERATIONS, site_of(request).prefix + BASE))
 
 
 def nothing_here(request: Request) -> Response:

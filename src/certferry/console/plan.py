@@ -16,7 +16,7 @@ from starlette.routing import Route
 
 from certferry.console import observed
 from certferry.console.observing import Found
-from certferry.console.runs import new_request
+from certferry.console.runs import new_request, whole_seconds
 from certferry.console.site import link, render, site_of, voice_of
 from certferry.core.planning.digest import digest_of
 from certferry.core.planning.plan import Plan
@@ -32,7 +32,7 @@ from certferry.present.plan_text import (
 )
 from certferry.text import Text
 
-BADGES = {Tone.GOOD: "ok", Tone.PENDING: "warning", Tone.BAD: "error"}
+BADGES = {Tone.PENDING: "warning", Tone.BAD: "error"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ def _age(found: Found[Sequence[Plan]], now: datetime) -> Text | None:
     """Say how old a plan is."""
     if found.at is None:
         return None
-    return Text("{age} ago", age=max(now - found.at, now - now))
+    return Text("{age} ago", age=whole_seconds(now - found.at))
 
 
 def look_again(request: Request) -> Response:

@@ -49,6 +49,13 @@ LISTED_NAMES = 5
 FILTERS = ("name", "host", "who")
 
 STATES = {
+    RunState.RUNNING: Text("in progress"),
+    RunState.DONE: Text("in order"),
+    RunState.FAILED: Text("failed"),
+    RunState.STOPPED: Text("stopped"),
+    RunState.DIED: Text("died"),
+}
+SENTENCES = {
     RunState.RUNNING: Text("In progress."),
     RunState.DONE: Text("Ended: everything is in order."),
     RunState.FAILED: Text("Ended: not everything is in order."),
@@ -56,10 +63,10 @@ STATES = {
     RunState.DIED: Text("Ended by the death of its process; the next run goes on from there."),
 }
 KINDS = {
-    RunKind.SYNC: Text("sync"),
-    RunKind.REHEARSE: Text("rehearsal"),
-    RunKind.RENEW: Text("renewal"),
-    RunKind.ROLLBACK: Text("rollback"),
+    RunKind.SYNC: Text("Sync"),
+    RunKind.REHEARSE: Text("Rehearsal"),
+    RunKind.RENEW: Text("Renewal"),
+    RunKind.ROLLBACK: Text("Rollback"),
 }
 SOURCES = {
     RunSource.SCHEDULE: Text("schedule"),
@@ -92,10 +99,11 @@ def runs_of(site: Site) -> RunStore:
 
 @dataclass(frozen=True, slots=True)
 class RunRow:
-    """A run as it is listed: its words for people, its badge, and how long it took."""
+    """A run as it is shown: its words for people, its badge, and how long it took."""
 
     run: StoredRun
     state: Text
+    sentence: Text
     tone: str
     kind: Text
     source: Text
@@ -119,10 +127,21 @@ class RunRow:
 
 def row_of(run: StoredRun) -> RunRow:
     """Return how a run is shown."""
-    took = None if run.ended_at is None else max(run.ended_at - run.started_at, timedelta(0))
+    took = None if run.ended_at is None else whole_seconds(run.ended_at - run.started_at)
     return RunRow(
-        run, STATES[run.state], TONES[run.state], KINDS[run.kind], SOURCES[run.source], took
+        run,
+        STATES[run.state],
+        SENTENCES[run.state],
+        TONES[run.state],
+        KINDS[run.kind],
+        SOURCES[run.source],
+        took,
     )
+
+
+def whole_seconds(time: timedelta) -> timedelta:
+    """Return a time as it is read: in seconds, and none below zero where clocks differ."""
+    return timedelta(seconds=max(int(time.total_seconds()), 0))
 
 
 def listed(request: Request) -> Response:
@@ -216,9 +235,13 @@ class EventView:
         """Return the badge of how a step ended."""
         return OUTCOMES.get(cast("Outcome", event.outcome), "")
 
+    def action(self, event: RunEvent) -> str:
+        """Return which step it was, nothing for what is no step."""
+        return event.event.partition(".")[0] if event.outcome and event.lineage else ""
+
     def elapsed(self, event: RunEvent) -> str:
         """Return how long after the run's begin it was: `0:07`, `1:02:03`."""
-        minutes, seconds = divmod(max(int((event.at - self.began).total_seconds()), 0), 60)
+        minutes, seconds = divmod(int(whole_seconds(event.at - self.began).total_seconds()), 60)
         hours, minutes = divmod(minutes, 60)
         return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 

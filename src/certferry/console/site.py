@@ -23,6 +23,7 @@ from certferry.console.observing import Observer
 from certferry.core.access import User
 from certferry.core.observed.runs import RunKind, RunSource, StoredRun
 from certferry.present.language import Voice, voice_in
+from certferry.present.layout import visible
 from certferry.present.run_log import rfc3339
 from certferry.text import Text
 from certferry.wiring.workspace import Workspace
@@ -122,6 +123,11 @@ def asset_digest(name: str) -> str:
     return hashlib.sha256((HERE / "static" / name).read_bytes()).hexdigest()[:16]
 
 
+def _shown(value: object) -> object:
+    """Replace what would turn text around: names and words of others are data on every page."""
+    return visible(value) if type(value) is str else value
+
+
 @cache
 def templates() -> jinja2.Environment:
     """Return the templates, in which everything is escaped."""
@@ -129,6 +135,7 @@ def templates() -> jinja2.Environment:
         loader=jinja2.FileSystemLoader(HERE / "templates"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
+        finalize=_shown,
         trim_blocks=True,
         lstrip_blocks=True,
     )
