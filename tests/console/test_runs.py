@@ -34,14 +34,6 @@ from certferry.wiring.runs import Runner
 from certferry.wiring.settings import load_checked
 from certferry.wiring.workspace import Workspace
 from certferry_sandbox.testing.memory_state import MemoryState
-from tests.acceptance.conftest import (  # noqa: F401 - fixtures, asked for by their names
-    host,
-    name,
-    new_name,
-    one_world,
-    shared_world,
-    world,
-)
 from tests.acceptance.host import Host
 from tests.console.machine import Machine, console_of, fields_of
 from tests.console.serving import AsVisitor, served
@@ -52,7 +44,7 @@ HOSTILE = '"><script>alert(1)</script>\u202e'
 
 
 @pytest.fixture
-def machine(host: Host) -> Iterator[Machine]:  # noqa: F811 - the fixture
+def machine(host: Host) -> Iterator[Machine]:
     """The console of a machine that has done nothing yet."""
     with console_of(host) as found:
         yield found
@@ -147,7 +139,7 @@ def test_a_reader_with_a_number_that_is_none_gets_everything(machine: Machine, l
     assert "id: 1\n" in answer.content.decode()
 
 
-def test_what_a_terminal_does_appears_as_well(host: Host) -> None:  # noqa: F811 - the fixture
+def test_what_a_terminal_does_appears_as_well(host: Host) -> None:
     """With every event and its report, as a run from there."""
     host.run("sync")
 
@@ -162,7 +154,7 @@ def test_what_a_terminal_does_appears_as_well(host: Host) -> None:  # noqa: F811
     assert run.who in listed
 
 
-def test_a_run_that_fails_says_why(machine: Machine, name: str) -> None:  # noqa: F811 - the fixture
+def test_a_run_that_fails_says_why(machine: Machine, name: str) -> None:
     """Its last event has the reason and what to do."""
     page = machine.get(machine.run(kind="rollback", names=name)).text
 
@@ -184,7 +176,7 @@ def test_names_that_mean_nothing_start_nothing(machine: Machine) -> None:
 # --- who may, and what is refused
 
 
-def test_a_viewer_reads_and_starts_nothing(host: Host) -> None:  # noqa: F811 - the fixture
+def test_a_viewer_reads_and_starts_nothing(host: Host) -> None:
     """Neither a run nor its end; the buttons are not there either."""
     with console_of(host, VIEWER) as machine:
         assert "Sync all now" not in machine.get("/runs").text

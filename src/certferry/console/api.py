@@ -257,16 +257,21 @@ def asked_by(request: Request, operation: Operation, body: bytes) -> Asked:
 
 
 def _read(parameter: Parameter, word: str) -> object:
-    if parameter.is_flag and word in _FLAGS:
-        return _FLAGS[word]
-    if parameter.most is not None and word.isascii() and word.isdecimal():
-        number = int(word) if len(word) < _DIGITS else parameter.most + 1
-        if parameter.least <= number <= parameter.most:
-            return number
-    elif not parameter.is_flag and (not parameter.enum or word in parameter.enum):
-        return word
-    said = Text("{name}={word} is not supported", name=parameter.name, word=word)
-    raise Failed(HTTPStatus.BAD_REQUEST, said, _SEE)
+    if parameter.is_flag:
+        value = _FLAGS.get(word)
+    elif parameter.most is not None:
+        value = _number(word, parameter.least, parameter.most)
+    else:
+        value = word if word in parameter.enum or not parameter.enum else None
+    if value is None:
+        said = Text("{name}={word} is not supported", name=parameter.name, word=word)
+        raise Failed(HTTPStatus.BAD_REQUEST, said, _SEE)
+    return value
+
+
+def _number(word: str, least: int, most: int) -> int | None:
+    is_number = word.isascii() and word.isdecimal() and len(word) < _DIGITS
+    return int(word) if is_number and least <= int(word) <= most else None
 
 
 _FLAGS = {"true": True, "false": False}

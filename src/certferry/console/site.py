@@ -125,7 +125,7 @@ def asset_digest(name: str) -> str:
 
 def _shown(value: object) -> object:
     """Replace what would turn text around: names and words of others are data on every page."""
-    return visible(value) if type(value) is str else value
+    return visible(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
 
 @cache
