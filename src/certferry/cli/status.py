@@ -105,6 +105,7 @@ def show_plan(
 
 def show_plans(plans: Sequence[Plan], console: Console, *, check: bool, as_json: bool) -> Exit:
     """Show what would be done."""
+    from certferry.core.planning.digest import digest_of
     from certferry.present import documents, plan_text
     from certferry.present.progress import log_plans
 
@@ -112,7 +113,7 @@ def show_plans(plans: Sequence[Plan], console: Console, *, check: bool, as_json:
     if as_json:
         console.print_json(documents.of_plans(plans, console.voice))
     else:
-        console.print_wrapped(plan_text.lines(plans, console.voice))
+        console.print_wrapped(plan_text.lines(plans, console.voice, digest_of(plans)))
     return exits.of_plans(plans, check=check)
 
 

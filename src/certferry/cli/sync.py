@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import click
 
 from certferry.cli import exits, options, selection
 from certferry.cli.exits import Exit, UsageMistake
 from certferry.config.model import Settings
 from certferry.core.observed.runs import RunKind, RunSource
-from certferry.core.planning.digest import is_digest
+from certferry.core.planning.digest import digest_of, is_digest
+from certferry.core.planning.plan import Plan
 from certferry.core.planning.report import SyncReport
+from certferry.errors import PlanChanged
 from certferry.present import documents, plan_text, report_text
 from certferry.present.progress import log_unchanged
-from certferry.reconcile.status import PlanNow
 from certferry.text import Text
 from certferry.wiring.authorities import rehearsing
 from certferry.wiring.runs import RunInProgress, RunOptions
@@ -22,7 +25,7 @@ def _digest(_: click.Context, __: click.Parameter, value: str | None) -> str | N
     """Return the digest of a plan. Raises `UsageMistake` for what is none."""
     if value is not None and not is_digest(value):
         said = Text("{word} is no digest of a plan", word=repr(value))
-        raise UsageMistake(said, hint=Text("`certferry plan` prints it in its last line"))
+        raise UsageMistake(said, hint=Text("`certferry plan` prints it"))
     return value
 
 
@@ -87,10 +90,11 @@ def command(  # noqa: PLR0913 - one for each option of the command line
     meant = _lineages(settings) if names else ()
     with selection.running(front, settings) as (workspace, run):
         wanted = RunOptions(kind, source, meant, digest, wait_limit)
+        going_on = RunInProgress(workspace, run, wanted)
         try:
-            report = RunInProgress(workspace, run, wanted).sync()
-        except PlanNow as changed:
-            return show_plan_now(changed, front, as_json=as_json)
+            report = going_on.sync()
+        except PlanChanged as changed:
+            return show_plan_now(changed, going_on.plans, front, as_json=as_json)
     return show_report(report, front, as_json=as_json)
 
 
@@ -98,15 +102,17 @@ def _lineages(settings: Settings) -> tuple[str, ...]:
     return tuple(one.lineage for one in settings.certificates)
 
 
-def show_plan_now(changed: PlanNow, front: options.Front, *, as_json: bool) -> Exit:
+def show_plan_now(
+    changed: PlanChanged, plans: Sequence[Plan], front: options.Front, *, as_json: bool
+) -> Exit:
     """Print what would be done now, and that it is not what was confirmed."""
     console, problem = front.console, changed.problem()
     console.run_log.complain(problem.code, problem.message, problem.hint)
     if as_json:
-        plan = documents.of_plans(changed.plans, console.voice)
-        console.print_json({**documents.of_end(problem, console.voice), "plan": plan})
+        now = documents.of_plans(plans, console.voice)
+        console.print_json({**documents.of_end(problem, console.voice), "plan": now})
     else:
-        console.print_wrapped(plan_text.lines(changed.plans, console.voice))
+        console.print_wrapped(plan_text.lines(plans, console.voice, digest_of(plans)))
     console.print_stderr(console.voice.end(problem))
     return exits.of_error(changed)
 

@@ -8,7 +8,6 @@ from datetime import timedelta
 from certferry.core.certificates.certificate import short
 from certferry.core.observed.observation import Change
 from certferry.core.planning import plan as planned
-from certferry.core.planning.digest import digest_of
 from certferry.core.planning.removals import left_to_later_runs
 from certferry.core.planning.report import served_by
 from certferry.core.reasons import Reason, ReasonCode, Waiting
@@ -27,17 +26,19 @@ _AGAIN = Text(" (tried again; kept if it is still used)")
 _BELOW = len(INDENT) + VERB + 1
 
 
-def lines(plans: Sequence[planned.Plan], voice: Voice) -> Iterator[Line]:
-    """Write plans. What is as declared is only counted."""
+def lines(plans: Sequence[planned.Plan], voice: Voice, digest: str | None = None) -> Iterator[Line]:
+    """Write plans, and how to carry out those of this `digest`. What is as declared is only
+    counted.
+    """
     for plan in plans:
         beside = plan.findings or plan.drifts or plan.rolled_back or plan.owned_elsewhere
         if plan.steps or beside or not plan.is_settled:
             yield from _lines(plan, voice)
             yield line()
-    yield line(voice.say(_conclusion(plans)))
-    if not all(map(_is_nothing_to_run, plans)):
-        said = Text("Just this: certferry sync --plan {digest}", digest=digest_of(plans))
+    if digest is not None and not all(map(_is_nothing_to_run, plans)):
+        said = Text("Just this plan: certferry sync --plan {digest}", digest=digest)
         yield line(voice.say(said))
+    yield line(voice.say(_conclusion(plans)))
 
 
 def _lines(plan: planned.Plan, voice: Voice) -> Iterator[Line]:

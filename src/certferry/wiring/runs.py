@@ -26,6 +26,8 @@ from certferry.core.observed.runs import (
     RunState,
     StoredRun,
 )
+from certferry.core.planning.digest import digest_of
+from certferry.core.planning.plan import Plan
 from certferry.core.planning.report import UNEXPECTED, SyncReport
 from certferry.core.redaction import without_secrets
 from certferry.ports.progress import Progress, each_of, no_listener
@@ -40,7 +42,7 @@ from certferry.reconcile.by_hand import go_back, withdraw_by_hand
 from certferry.reconcile.reconciler import Reconciler
 from certferry.reconcile.retries import ScheduledRun
 from certferry.reconcile.run import Ports, Run, WaitLimit, aside, recorded_as_begun
-from certferry.reconcile.status import Rehearsed, confirmed_plans, rehearse
+from certferry.reconcile.status import Rehearsed, plans_to_confirm, rehearse
 from certferry.text import Text
 from certferry.wiring.authorities import rehearsal_issuer, rehearsing
 from certferry.wiring.clock import now
@@ -217,6 +219,7 @@ class RunInProgress:
     workspace: Workspace
     run: Run
     options: RunOptions
+    plans: Sequence[Plan] = field(default=(), init=False)
     writer: RunWriter = field(init=False)
 
     def __post_init__(self) -> None:
@@ -234,18 +237,14 @@ class RunInProgress:
                 return self.sync()
 
     def sync(self) -> SyncReport:
-        """Bring the world to the declared state, and notify of how that ended. Raises `PlanNow`
-        where the plan is not the one that was confirmed: then nothing was changed.
+        """Bring the world to the declared state, and notify of how that ended. Raises `PlanChanged`
+        where the plan is not the one that was confirmed: then nothing was changed, and `plans` has
+        what it is now.
         """
         with self._recorded() as ended:
-            confirmed, work = None, self.workspace
-            if self.options.plan is not None:
-                ports, renew = work.connect(self.run, declares=False), self._renews
-                confirmed = confirmed_plans(
-                    ports, work.certificates, self.options.plan, renew=renew
-                )
+            confirmed = None if self.options.plan is None else self._confirmed(self.options.plan)
             # What becomes of a plan that was not carried out is no message to a channel.
-            report = work.notifications(self.run).notify_of(
+            report = self.workspace.notifications(self.run).notify_of(
                 partial(self._sync, confirmed), is_whole=self.options.is_whole
             )
             ended(report)
@@ -275,6 +274,15 @@ class RunInProgress:
             )
             ended(report)
         return report
+
+    def _confirmed(self, digest: str) -> dict[str, str]:
+        """Return what the run is to plan first for each lineage, by its digest."""
+        ports = self.workspace.connect(self.run, declares=False)
+        certificates = self.workspace.certificates
+        self.plans, first = plans_to_confirm(ports, certificates, renew=self._renews)
+        if digest_of(self.plans) != digest:
+            raise errors.PlanChanged.of()
+        return first
 
     def _sync(self, confirmed: dict[str, str] | None) -> SyncReport:
         settings, options = self.workspace.settings, self.options
