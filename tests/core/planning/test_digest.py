@@ -64,7 +64,14 @@ def test_any_step_that_is_another_makes_another_digest(plan: Plan, data: st.Data
     other = data.draw(st.sampled_from(others))
 
     assert digest_of([plan]) != digest_of([other])
-    assert digest_of([other, plan]) != digest_of([other, replace(plan, lineage="another")])
+
+
+@given(plans)
+def test_same_steps_for_another_certificate_make_another_digest(plan: Plan) -> None:
+    """What was confirmed for one is not confirmed for all."""
+    plan = replace(plan, clean=Clean(WHY))
+
+    assert digest_of([plan]) != digest_of([replace(plan, lineage="another")])
 
 
 @given(plans)
