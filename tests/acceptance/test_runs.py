@@ -7,8 +7,9 @@ from __future__ import annotations
 import json
 import re
 import signal
+import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from subprocess import Popen
 
 import pytest
@@ -177,10 +178,9 @@ def test_hook_is_a_run(host: Host, name: str) -> None:
 def test_state_that_takes_no_run_fails_none(host: Host) -> None:
     """What cannot be stored of a run is missing; the run does its work."""
     host.run("sync")
-    with host.remembering() as store:
-        store.whole[0].run(lambda one: one.execute("DROP TABLE run_report"))  # type: ignore[attr-defined]
-        store.whole[0].run(lambda one: one.execute("DROP TABLE run_event"))  # type: ignore[attr-defined]
-        store.whole[0].run(lambda one: one.execute("DROP TABLE run"))  # type: ignore[attr-defined]
+    with closing(sqlite3.connect(host.state)) as database:
+        for table in ("run_report", "run_event", "run"):
+            database.execute(f"DROP TABLE {table}")
 
     run = host.run("sync", "--renew", "--all")
 
