@@ -8,22 +8,13 @@ from certferry.cli import exits, options, selection
 from certferry.cli.exits import Exit, UsageMistake
 from certferry.config.model import Settings
 from certferry.core.observed.runs import RunKind, RunSource
-from certferry.core.planning.digest import is_digest
 from certferry.core.planning.report import SyncReport
-from certferry.present import documents, plan_text, report_text
+from certferry.errors import PlanChanged
+from certferry.present import documents, report_text
 from certferry.present.progress import log_unchanged
-from certferry.reconcile.status import PlanNow
 from certferry.text import Text
 from certferry.wiring.authorities import rehearsing
 from certferry.wiring.runs import RunInProgress, RunOptions
-
-
-def _digest(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
-    """Return the digest of a plan. Raises `UsageMistake` for what is none."""
-    if value is not None and not is_digest(value):
-        said = Text("{word} is no digest of a plan", word=repr(value))
-        raise UsageMistake(said, hint=Text("`certferry plan` prints it in its last line"))
-    return value
 
 
 @click.command("sync")
@@ -34,13 +25,7 @@ def _digest(_: click.Context, __: click.Parameter, value: str | None) -> str | N
     "--scheduled", is_flag=True, help="Retry failures after 1, 10 and 100 minutes, then daily."
 )
 @click.option("--rehearse", is_flag=True, help="Try the orders at the staging directory only.")
-@click.option(
-    "--plan",
-    "digest",
-    metavar="DIGEST",
-    callback=_digest,
-    help="Carry out the plan that `certferry plan` showed with this digest, or nothing.",
-)
+@options.digest_option
 @options.wait_option("Stop waiting after SECONDS. Default: wait to the end.")
 @options.no_wait_option
 @options.json_option
@@ -87,28 +72,18 @@ def command(  # noqa: PLR0913 - one for each option of the command line
     meant = _lineages(settings) if names else ()
     with selection.running(front, settings) as (workspace, run):
         wanted = RunOptions(kind, source, meant, digest, wait_limit)
+        going_on = RunInProgress(workspace, run, wanted)
         try:
-            report = RunInProgress(workspace, run, wanted).sync()
-        except PlanNow as changed:
-            return show_plan_now(changed, front, as_json=as_json)
+            report = going_on.sync()
+        except PlanChanged as changed:
+            from certferry.cli.status import show_plan_now
+
+            return show_plan_now(going_on.plans, changed, front, as_json=as_json)
     return show_report(report, front, as_json=as_json)
 
 
 def _lineages(settings: Settings) -> tuple[str, ...]:
     return tuple(one.lineage for one in settings.certificates)
-
-
-def show_plan_now(changed: PlanNow, front: options.Front, *, as_json: bool) -> Exit:
-    """Print what would be done now, and that it is not what was confirmed."""
-    console, problem = front.console, changed.problem()
-    console.run_log.complain(problem.code, problem.message, problem.hint)
-    if as_json:
-        plan = documents.of_plans(changed.plans, console.voice)
-        console.print_json({**documents.of_end(problem, console.voice), "plan": plan})
-    else:
-        console.print_wrapped(plan_text.lines(changed.plans, console.voice))
-    console.print_stderr(console.voice.end(problem))
-    return exits.of_error(changed)
 
 
 def show_report(

@@ -26,6 +26,8 @@ from certferry.core.observed.runs import (
     RunState,
     StoredRun,
 )
+from certferry.core.planning.digest import must_be_confirmed
+from certferry.core.planning.plan import Plan
 from certferry.core.planning.report import UNEXPECTED, SyncReport
 from certferry.core.redaction import without_secrets
 from certferry.ports.progress import Progress, each_of, no_listener
@@ -40,7 +42,7 @@ from certferry.reconcile.by_hand import go_back, withdraw_by_hand
 from certferry.reconcile.reconciler import Reconciler
 from certferry.reconcile.retries import ScheduledRun
 from certferry.reconcile.run import Ports, Run, WaitLimit, aside, recorded_as_begun
-from certferry.reconcile.status import Rehearsed, confirmed_plans, rehearse
+from certferry.reconcile.status import Rehearsed, plans_to_confirm, rehearse
 from certferry.text import Text
 from certferry.wiring.authorities import rehearsal_issuer, rehearsing
 from certferry.wiring.clock import now
@@ -217,6 +219,7 @@ class RunInProgress:
     workspace: Workspace
     run: Run
     options: RunOptions
+    plans: Sequence[Plan] = field(default=(), init=False)
     writer: RunWriter = field(init=False)
 
     def __post_init__(self) -> None:
@@ -234,18 +237,14 @@ class RunInProgress:
                 return self.sync()
 
     def sync(self) -> SyncReport:
-        """Bring the world to the declared state, and notify of how that ended. Raises `PlanNow`
-        where the plan is not the one that was confirmed: then nothing was changed.
+        """Bring the world to the declared state, and notify of how that ended. Raises `PlanChanged`
+        where the plan is not the one that was confirmed: then nothing was changed, and `plans` has
+        what it is now.
         """
         with self._recorded() as ended:
-            confirmed, work = None, self.workspace
-            if self.options.plan is not None:
-                ports, renew = work.connect(self.run, declares=False), self._renews
-                confirmed = confirmed_plans(
-                    ports, work.certificates, self.options.plan, renew=renew
-                )
+            confirmed = {} if self.options.plan is None else self._confirmed(self.options.plan)
             # What becomes of a plan that was not carried out is no message to a channel.
-            report = work.notifications(self.run).notify_of(
+            report = self.workspace.notifications(self.run).notify_of(
                 partial(self._sync, confirmed), is_whole=self.options.is_whole
             )
             ended(report)
@@ -276,7 +275,15 @@ class RunInProgress:
             ended(report)
         return report
 
-    def _sync(self, confirmed: dict[str, str] | None) -> SyncReport:
+    def _confirmed(self, digest: str) -> dict[str, str]:
+        """Return what the run is to plan first for each lineage, by its digest."""
+        ports = self.workspace.connect(self.run, declares=False)
+        certificates = self.workspace.certificates
+        self.plans, first = plans_to_confirm(ports, certificates, renew=self._renews)
+        must_be_confirmed(self.plans, digest)
+        return first
+
+    def _sync(self, confirmed: dict[str, str]) -> SyncReport:
         settings, options = self.workspace.settings, self.options
         if options.source is RunSource.HOOK:
             return self._engine().sync(settings.certificates, options.wait_limit)
@@ -285,9 +292,8 @@ class RunInProgress:
             retrying = ScheduledRun(self._engine, self.run.pause, options.wait_limit)
             report = retrying.sync(settings.certificates, renew=self._renews)
         else:
-            report = self._engine().sync(
-                settings.certificates, options.wait_limit, renew=self._renews, confirmed=confirmed
-            )
+            engine = Reconciler(self._connect(), confirmed)
+            report = engine.sync(settings.certificates, options.wait_limit, renew=self._renews)
         return with_undeclared(report, settings, self.workspace.state)
 
     @property
@@ -375,7 +381,7 @@ class Runner:
                 raise errors.StateUnavailable(said, hint=Text("try again when it is back"))
             stored = work.writer.begin(request)
             if work.writer.stored is not None:
-                going_on = aside(partial(self._carry_out, work), f"run {stored.id}")
+                going_on = aside(partial(self._carry_out, work, stored.id), f"run {stored.id}")
                 self._running[stored.id] = run, going_on
         return stored
 
@@ -405,8 +411,8 @@ class Runner:
         if found is not None:
             wait([found[1]])
 
-    def _carry_out(self, work: RunInProgress) -> None:
-        stored, options = work.writer.stored, work.options
+    def _carry_out(self, work: RunInProgress, name: str) -> None:
+        options = work.options
         try:
             if options.source is RunSource.SCHEDULE and options.is_whole:
                 warn_of_state(work.workspace, to_channels=True)
@@ -414,12 +420,13 @@ class Runner:
         except errors.Interrupted:
             pass  # its row says so
         except errors.Reported as error:
-            _log.warning(Text("{problem}", problem=_with_hint(error.message, error.hint)))
+            problem = _with_hint(error.message, error.hint)
+            _log.warning(Text("run {run}: {problem}", run=name, problem=problem))
         except Exception:  # noqa: BLE001 - in a thread of its own, which ends here
             _log.exception(Text("unexpected error"))
         finally:
             with self._guard:
-                self._running.pop(stored.id if stored else "", None)
+                self._running.pop(name, None)
             self.ended()
 
 
