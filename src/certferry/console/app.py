@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from certferry.console import api, overview, plan, runs
+from certferry.console import accounts, api, discover, history, overview, plan, runs
 from certferry.console.site import HERE, Site, asset_digest
 
 _KINDS = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
@@ -44,6 +44,9 @@ ROUTES: Sequence[BaseRoute] = (
     *plan.ROUTES,
     *runs.ROUTES,
     *api.ROUTES,
+    *discover.ROUTES,
+    *history.ROUTES,
+    *accounts.ROUTES,
 )
 
 
