@@ -61,4 +61,5 @@ def console_app(site: Site) -> Starlette:
     app = Starlette(routes=list(ROUTES), exception_handlers={Exception: refusal, **_EXPECTED})
     app.router.redirect_slashes = False  # such a redirect would lose the prefix of the URL
     app.state.site = site
+    app.state.guesses = login.Guesses()
     return app

@@ -14,7 +14,6 @@ import secrets
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
-from http.cookies import Morsel
 from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
 
 from starlette.applications import Starlette
@@ -27,7 +26,7 @@ from starlette.types import Message, Receive, Scope, Send
 from certferry.config.model import ConsoleSettings
 from certferry.console.refusals import Refused, is_for_programs, refusal
 from certferry.console.site import Site, Visitor, path_of, site_of
-from certferry.core.access import SESSION_LONGEST, User
+from certferry.core.access import SESSION_LONGEST, TOKEN, User, digest_of
 from certferry.core.network import is_loopback
 from certferry.present.language import ENGLISH, LANGUAGES
 from certferry.text import Text
@@ -59,17 +58,12 @@ _HEADERS = {
 }
 
 
-def digest_of(secret: str) -> str:
-    """Return by what a secret is found in the state: its SHA-256, in hex."""
-    return sha256(secret.encode()).hexdigest()
-
-
 # --- cookies
 
 
 def cookie_name(site: Site, what: str = "") -> str:
     """Return the name of a cookie of ours. Browsers take one with `__Host-` from this very host and
-    by HTTPS alone (RFC 6265bis §4.1.3.2); its path is `/`, so the name has our prefix: two consoles
+    by HTTPS alone (draft-ietf-httpbis-rfc6265bis); its path is `/`, so the name has our prefix: two consoles
     may be below one host.
     """
     parts = ("certferry", what, *site.prefix.split("/"))
@@ -82,12 +76,8 @@ def set_cookie(response: Response, site: Site, what: str, value: str, seconds: i
     It is `Lax`, so that a link in a message opens the page and not the login: no request that a
     foreign page may make with it, a navigation by GET, changes anything.
     """
-    morsel: Morsel[str] = Morsel()
-    morsel.set(cookie_name(site, what), value, value)
-    morsel.update({"path": "/", "max-age": str(seconds), "httponly": True, "samesite": "Lax"})
-    if site.is_https:
-        morsel["secure"] = True
-    response.headers.append("set-cookie", morsel.OutputString())
+    name = cookie_name(site, what)
+    response.set_cookie(name, value, seconds, secure=site.is_https, httponly=True, samesite="lax")
 
 
 def start_session(response: Response, request: Request, secret: str) -> None:
@@ -231,7 +221,7 @@ def _by_browser(request: Request, console: ConsoleSettings, peer: Peer) -> Visit
 
 def _bearer(request: Request) -> str | None:
     scheme, _, value = request.headers.get("authorization", "").partition(" ")
-    is_ours = scheme.lower() == "bearer" and value.strip().startswith("cf_")
+    is_ours = scheme.lower() == "bearer" and value.strip().startswith(TOKEN)
     return value.strip() if is_ours else None
 
 
@@ -383,7 +373,8 @@ class Guard:
         if path.startswith("/static/") or path == "/healthz":
             return None
         visitor = request.state.visitor = who_asks(request)
-        request.state.language = language_of(request, visitor and visitor.user)
+        user = None if visitor is None else visitor.user
+        request.state.language = language_of(request, user)
         chosen = request.query_params.get("lang")
         if request.method == "GET" and chosen in LANGUAGES and not is_for_programs(path):
             return self._in_language(request, chosen)
@@ -415,7 +406,9 @@ class Guard:
         is_partial = "hx-request" in request.headers
         if is_partial:  # what htmx was to refresh would become a login within the page
             shown = urlsplit(request.headers.get("hx-current-url", ""))
-            asked = within(shown.path, self.site.prefix) + (f"?{shown.query}" if shown.query else "")
+            asked = within(shown.path, self.site.prefix) + (
+                f"?{shown.query}" if shown.query else ""
+            )
         back = own_page(self.app, asked) if request.method == "GET" else None
         query = f"?{urlencode({'next': back})}" if back not in {None, "/"} else ""
         target = f"{self.site.prefix}/login{query}"

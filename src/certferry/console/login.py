@@ -23,7 +23,6 @@ from starlette.routing import Route
 
 from certferry.console.guard import (
     cookie_name,
-    digest_of,
     own_page,
     set_cookie,
     start_session,
@@ -38,9 +37,15 @@ from certferry.console.site import (
     visitor_of,
     with_form,
 )
-from certferry.core.access import Session, User
+from certferry.core.access import (
+    LONGEST_PASSWORD,
+    Session,
+    User,
+    digest_of,
+    password_mistake,
+)
 from certferry.text import Text
-from certferry.wiring.passwords import hashed, is_password, why_weak
+from certferry.wiring.passwords import hashed, is_password
 
 PER_ADDRESS, PER_NAME = 20, 10
 """Guesses in a quarter of an hour. An office may be one address."""
@@ -54,9 +59,7 @@ AT_ONCE = 2
 
 _KNOWN = "known"
 _KNOWN_FOR = 365 * 24 * 3600  # seconds
-_LONGEST_NAME, _LONGEST_PASSWORD = 100, 1000
-
-_NO_USER = User("", role="viewer", made_at=datetime.min)  # type: ignore[arg-type]  # never stored
+_LONGEST_NAME = 100
 
 
 # --- guesses
@@ -95,7 +98,6 @@ class Guesses:
             return whose in self._refused
 
 
-_guesses = Guesses()
 _verifying = threading.BoundedSemaphore(AT_ONCE)
 
 
@@ -135,10 +137,11 @@ def _is_right(request: Request, name: str, password: str, user: User | None) -> 
             f"name {name.lower()[:_LONGEST_NAME]}": PER_NAME,
         }
     )
-    _guesses.must_wait_their_turn(request, whose)
+    guesses: Guesses = request.app.state.guesses
+    guesses.must_wait_their_turn(request, whose)
     with _verifying:
         stored = None if user is None else user.password
-        is_right = len(password) <= _LONGEST_PASSWORD and is_password(password, stored)
+        is_right = len(password) <= LONGEST_PASSWORD and is_password(password, stored)
     if is_right:
         for one in whose:
             site_of(request).workspace().state.forget_guesses(one)
@@ -156,7 +159,9 @@ def login(request: Request) -> Response:
     return _login_form(request, back)
 
 
-def _login_form(request: Request, back: str, name: str = "", problem: Text | None = None) -> Response:
+def _login_form(
+    request: Request, back: str, name: str = "", problem: Text | None = None
+) -> Response:
     status = 200 if problem is None else 403
     return render(request, "login.html", status=status, back=back, name=name, problem=problem)
 
@@ -253,11 +258,9 @@ def choose_password(request: Request, form: FormData) -> Response:
 
 def _why_not(chosen: str, again: str, name: str) -> Text | None:
     """Return why a password cannot be chosen, if it cannot."""
-    if len(chosen) > _LONGEST_PASSWORD:
-        return Text("the password is longer than {most} characters", most=_LONGEST_PASSWORD)
     if chosen != again:
         return Text("the two passwords are not the same")
-    return why_weak(chosen, name)
+    return password_mistake(chosen, name)
 
 
 # --- a user's own account

@@ -77,7 +77,7 @@ class Observer:
             problem = error.problem()
         except Exception:  # noqa: BLE001 - it must not look like an observation that goes on
             _log.exception(Text("unexpected error"))
-            problem = Problem("internal", Text("a mistake in certferry; its log has the traceback"))
+            problem = Problem("unexpected", Text("a mistake in certferry; its log has the traceback"))
         with self._guard:
             before = self._known.get(kind, Found())
             if problem is None:

@@ -1,5 +1,5 @@
-"""What a request gets that is not answered: a page in the visitor's language, or the JSON of the API,
-with what is wrong and what to do. Never a traceback.
+"""How a request is refused: with a page in the visitor's language, or the JSON of the API. Both have
+what is wrong and what to do, and never a traceback.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _USUAL: Mapping[int, tuple[str, Text, Text | None]] = {
     ),
     429: ("too_many_tries", Text("there were too many tries"), None),
     500: (
-        "internal",
+        "unexpected",
         Text("a mistake in certferry; its log has the traceback"),
         Text("`certferry doctor --report` prints what an issue needs"),
     ),
@@ -90,9 +90,7 @@ def refusal(request: Request, error: Exception) -> Response:
     return answer(request, status, problem, headers)
 
 
-def answer(
-    request: Request, status: int, problem: Problem, headers: Mapping[str, str]
-) -> Response:
+def answer(request: Request, status: int, problem: Problem, headers: Mapping[str, str]) -> Response:
     """Return a problem as a page, or as the API's document of it."""
     if is_for_programs(path_of(request)):
         return JSONResponse(of_end(problem, voice_of(request)), status, dict(headers))
