@@ -15,7 +15,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from certferry.config.load import load
 from certferry.config.model import ConsoleSettings
-from certferry.console.app import guarded
+from certferry.console.app import console_app
+from certferry.console.guard import Guard
 from certferry.console.site import Site, Visitor
 from certferry.core.access import LINK_IS_GOOD_FOR, PasswordLink, Role, User, digest_of
 from certferry.core.observed.runs import RunKind, RunSource, StoredRun
@@ -33,7 +34,7 @@ class AsVisitor:
     """Lets every request through as one user's, for tests of pages alone."""
 
     def __init__(self, app: ASGIApp, user: User = ANNA, language: str = "en") -> None:
-        self._app = app
+        self._app = app.app if isinstance(app, Guard) else app
         self._user = user
         self._language = language
 
@@ -162,5 +163,5 @@ def console(
     with Workspace(replace(load(path, {}, ADAPTERS), console=known)) as workspace:
         began = Began()
         site = Site(lambda: workspace, began, known.prefix, known.is_https)
-        with served(guarded(site), port) as where:
+        with served(console_app(site), port) as where:
             yield Console(where + known.prefix, site, began)

@@ -15,7 +15,7 @@ from starlette.routing import Route
 from starlette.types import Message
 
 from certferry.config.model import ConsoleSettings
-from certferry.console.app import ROUTES, guarded
+from certferry.console.app import ROUTES, console_app
 from certferry.console.guard import (
     FOR_VIEWERS,
     OPEN,
@@ -369,7 +369,7 @@ def test_login_leads_to_no_foreign_page(target: str, served: Console) -> None:
     reply = served.post(requests.Session(), "/login", **sent)
 
     assert (303, "/") == (reply.status_code, reply.headers["Location"])
-    assert own_page(guarded(served.site).app, target) is None
+    assert own_page(console_app(served.site).app, target) is None
 
 
 def test_login_leads_back(served: Console, anna: requests.Session) -> None:
@@ -473,7 +473,7 @@ def at_socket(tmp_path: Path) -> Iterator[Console]:
 
 def test_proxy_at_the_socket_names_the_user(at_socket: Console) -> None:
     """Such a user must exist; without a name they log in as others do."""
-    guard = guarded(at_socket.site)
+    guard = console_app(at_socket.site)
     host = "ops.example.com"
 
     as_anna = asgi(guard, "/account", AT_SOCKET, Host=host, X_Forwarded_User="anna")
@@ -488,7 +488,7 @@ def test_proxy_at_the_socket_names_the_user(at_socket: Console) -> None:
 @pytest.mark.parametrize("client", [("127.0.0.1", 5000), ("192.0.2.7", 5000), None])
 def test_user_named_at_a_port(client: object, at_socket: Console) -> None:
     """Does not count: every program of the machine could send it."""
-    guard = guarded(at_socket.site)
+    guard = console_app(at_socket.site)
     peer = {"server": ("127.0.0.1", 8080), "client": client}
 
     reply = asgi(guard, "/account", peer, Host="ops.example.com", X_Forwarded_User="anna")
@@ -500,7 +500,7 @@ def test_forwarded_host_from_a_stranger(tmp_path: Path) -> None:
     """Counts from a trusted proxy alone."""
     settings = ConsoleSettings(url="https://ops.example.com", trusted_proxies=("10.0.0.0/8",))
     with console(tmp_path, settings) as found:
-        guard = guarded(found.site)
+        guard = console_app(found.site)
         sent = {"Host": "backend:8080", "X_Forwarded_Host": "ops.example.com"}
         for address, status in (("10.1.2.3", 200), ("::ffff:10.1.2.3", 200), ("192.0.2.7", 421)):
             peer = {"server": ("10.0.0.1", 8080), "client": (address, 5000)}

@@ -51,13 +51,13 @@ _EXPECTED = {HTTPException: refusal, Refused: refusal, CertferryError: refusal}
 """What a page may raise: Starlette looks for each by its class."""
 
 
-def guarded(site: Site) -> Guard:
+def console_app(site: Site) -> Guard:
     """Make the application of a site, with the guard before it: what is served."""
-    return Guard(console_app(site), site)
+    return Guard(pages_of(site), site)
 
 
-def console_app(site: Site) -> Starlette:
-    """Make the application of a site without its guard, for tests of pages."""
+def pages_of(site: Site) -> Starlette:
+    """Make the pages of a site without the guard, which tests of pages do without."""
     app = Starlette(routes=list(ROUTES), exception_handlers={Exception: refusal, **_EXPECTED})
     app.router.redirect_slashes = False  # such a redirect would lose the prefix of the URL
     app.state.site = site

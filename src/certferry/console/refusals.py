@@ -23,29 +23,26 @@ _log = logging.getLogger(__name__)
 
 _AGAIN = Text("go back, reload the page, and try again")
 
-_USUAL: Mapping[int, tuple[str, Text, Text | None]] = {
-    400: ("bad_request", Text("the request cannot be read"), _AGAIN),
+_SAID: Mapping[int, tuple[Text, Text | None]] = {
+    400: (Text("the request cannot be read"), _AGAIN),
     401: (
-        "unauthorized",
         Text("this needs a login, or a token that is good"),
         Text("send `Authorization: Bearer cf_…`; `certferry console token add NAME` prints one"),
     ),
-    403: ("forbidden", Text("this is not allowed"), None),
-    404: ("not_found", Text("there is no such page"), None),
-    405: ("method_not_allowed", Text("this page does not take such a request"), None),
-    413: ("too_large", Text("what was sent is too large"), None),
+    403: (Text("this is not allowed"), None),
+    404: (Text("there is no such page"), None),
+    405: (Text("this page does not take such a request"), None),
+    413: (Text("what was sent is too large"), None),
     421: (
-        "misdirected",
         Text("the console does not answer under this name"),
         Text("write the address that browsers use as `url` under [console]"),
     ),
-    429: ("too_many_tries", Text("there were too many tries"), None),
+    429: (Text("there were too many tries"), None),
     500: (
-        "unexpected",
         Text("a mistake in certferry; its log has the traceback"),
         Text("`certferry doctor --report` prints what an issue needs"),
     ),
-    503: ("unavailable", Text("the console cannot answer now"), _AGAIN),
+    503: (Text("the console cannot answer now"), _AGAIN),
 }
 
 
@@ -61,7 +58,8 @@ class Refused(Exception):
     @property
     def problem(self) -> Problem:
         """What is wrong, and what to do."""
-        code, message, hint = _USUAL.get(self.status, _USUAL[400])
+        code = HTTPStatus(self.status).name.lower()
+        message, hint = _SAID.get(self.status, _SAID[400])
         if self.message is None:
             return Problem(code, message, self.hint or hint)
         return Problem(code, self.message, self.hint)
