@@ -16,10 +16,11 @@ from jsonschema import Draft202012Validator
 from referencing import Registry, Resource
 
 from certferry.console.api import OPERATIONS
+from certferry.console.guard import form_token
 from certferry.console.openapi import BASE, document
 from certferry.core.access import Role, User
 from tests.acceptance.host import Host
-from tests.console.machine import Machine, console_of
+from tests.console.machine import SECRET, Machine, console_of
 from tests.console.serving import ANNA
 from tests.support.schemas import must_fit
 
@@ -39,7 +40,7 @@ def machine(host: Host) -> Iterator[Machine]:
 
 def answered(machine: Machine, path: str, status: int = 200, **query: Any) -> Any:
     """Ask, and hold the answer to its description."""
-    found = requests.get(f"{machine.url}{BASE}{path}", params=query, timeout=90)
+    found = machine.ask("GET", BASE + path, params=query)
     assert status == found.status_code, found.text
     must_be_described(path, "get", found)
     return found.json()
@@ -48,7 +49,8 @@ def answered(machine: Machine, path: str, status: int = 200, **query: Any) -> An
 def started(machine: Machine, body: object, status: int = 202) -> Any:
     """Ask for a run, and hold the answer to its description."""
     sent = body if isinstance(body, str) else json.dumps(body)
-    found = requests.post(f"{machine.url}{BASE}/runs", data=sent, timeout=90)
+    headers = {"X-CSRF-Token": form_token(SECRET)}
+    found = machine.ask("POST", f"{BASE}/runs", data=sent, headers=headers)
     assert status == found.status_code, found.text
     must_be_described("/runs", "post", found)
     return found.json()

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from urllib.parse import urlencode
 
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from certferry.console import observed
 from certferry.console.observing import Found
+from certferry.console.refusals import Refused
 from certferry.console.runs import new_request, whole_seconds
 from certferry.console.site import link, render, site_of, voice_of
 from certferry.core.planning.digest import digest_of
@@ -72,7 +72,7 @@ def plan(request: Request) -> Response:
     site, name = site_of(request), request.query_params.get("name") or None
     declared = [one.lineage for one in site.workspace().settings.certificates]
     if name is not None and name not in declared:
-        raise HTTPException(404)
+        raise Refused(404)
     found = observed.plans(site, name)
     view = None if found.value is None else view_of(found.value, voice_of(request))
     return render(

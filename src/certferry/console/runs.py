@@ -13,12 +13,13 @@ from urllib.parse import urlencode
 
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from certferry.console.following import Feeds, message
+from certferry.console.guard import is_still_in
+from certferry.console.refusals import Refused
 from certferry.console.site import (
     Site,
     link,
@@ -26,6 +27,7 @@ from certferry.console.site import (
     site_of,
     visitor_of,
     voice_of,
+    with_form,
 )
 from certferry.core.observed.runs import (
     RunEvent,
@@ -36,6 +38,7 @@ from certferry.core.observed.runs import (
     StoredRun,
 )
 from certferry.core.planning.report import Outcome
+from certferry.errors import ConfigError
 from certferry.ports.runs import RunStore
 from certferry.present.documents import Document, report_in
 from certferry.text import Text
@@ -275,13 +278,13 @@ PLAN_CHANGED = "plan_changed"
 def stored(
     site: Site, run: str, after: int = 0
 ) -> tuple[StoredRun, list[RunEvent], RunReport | None]:
-    """Return a run with its events `after` this one, and its report. Raises `HTTPException` where
+    """Return a run with its events `after` this one, and its report. Raises `Refused` where
     there is no such run.
     """
     runs = runs_of(site)
     found = runs.stored_run(run)
     if found is None:
-        raise HTTPException(404)
+        raise Refused(404)
     events = list[RunEvent]()
     while more := runs.run_events(run, events[-1].number if events else after):
         events.extend(more)
@@ -293,7 +296,7 @@ async def follow(request: Request) -> Response:
     site = site_of(request)
     run = await run_in_threadpool(runs_of(site).stored_run, request.path_params["run"])
     if run is None:
-        raise HTTPException(404)
+        raise Refused(404)
     last = request.headers.get("Last-Event-ID") or request.query_params.get("after") or ""
     number = int(last) if last.isascii() and last.isdecimal() and len(last) < _DIGITS else 0
     return StreamingResponse(
@@ -316,7 +319,7 @@ async def _stream(request: Request, run: StoredRun, number: int) -> AsyncIterato
         while True:
             found = await feed.after(number)
             # A session that has ended meanwhile reads nothing more.
-            if site.closing.is_set() or not await run_in_threadpool(may_still_read, request):
+            if site.closing.is_set() or not await run_in_threadpool(is_still_in, request):
                 return
             for event in found:
                 number = event.number
@@ -335,22 +338,11 @@ def _written(request: Request, run: StoredRun, event: RunEvent) -> str:
     return bytes(render(request, "event.html", event=event, of=view).body).decode()
 
 
-def may_still_read(request: Request) -> bool:
-    """Return whether the session is still good: it is asked before each event."""
-    check = getattr(request.state, "is_still_good", None)
-    return check is None or bool(check())
-
-
-async def start(request: Request) -> Response:
+def start(request: Request, form: FormData) -> Response:
     """Start the run that a form asks for, and lead to its page."""
-    form = await request.form()
-    return await run_in_threadpool(_start, request, form)
-
-
-def _start(request: Request, form: FormData) -> Response:
     kind = str(form.get("kind", ""))
     if kind not in set(RunKind):
-        raise HTTPException(400)
+        raise Refused(400)
     run = started(
         request,
         RunKind(kind),
@@ -371,31 +363,32 @@ def started(
     plan: str | None,
     form: str | None,
 ) -> StoredRun:
-    """Start a run for the user who asks. Raises `HTTPException` for a viewer, and what
-    `Starter.start` raises.
-    """
+    """Start a run for the user who asks. Raises `Refused` and `StateError`."""
     visitor = visitor_of(request)
     if not visitor.may_start:
-        raise HTTPException(403)
-    return site_of(request).starter.start(
-        kind, names, who=visitor.user.name, source=source, plan=plan, request=form
-    )
+        raise Refused(403)
+    try:
+        return site_of(request).starter.start(
+            kind, names, who=visitor.user.name, source=source, plan=plan, request=form
+        )
+    except ConfigError as error:
+        raise Refused(400, error.message, error.hint) from error
 
 
 def stop(request: Request) -> Response:
     """Have a run come to a safe point."""
     run, site = request.path_params["run"], site_of(request)
     if not visitor_of(request).may_start:
-        raise HTTPException(403)
+        raise Refused(403)
     if runs_of(site).stored_run(run) is None:
-        raise HTTPException(404)
+        raise Refused(404)
     site.starter.stop(run)
     return RedirectResponse(link(request, f"/runs/{run}"), 303)
 
 
 ROUTES = (
     Route("/runs", listed, name="runs"),
-    Route("/runs", start, methods=["POST"], name="runs.start"),
+    Route("/runs", with_form(start), methods=["POST"], name="runs.start"),
     Route("/runs/{run}", one_run, name="run"),
     Route("/runs/{run}/events", follow, name="run.events"),
     Route("/runs/{run}/stop", stop, methods=["POST"], name="run.stop"),

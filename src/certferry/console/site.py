@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
@@ -16,6 +16,8 @@ from urllib.parse import quote, urlencode
 
 import jinja2
 from markupsafe import Markup
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
@@ -99,6 +101,24 @@ def visitor_of(request: Request) -> Visitor:
     return found
 
 
+def path_of(request: Request) -> str:
+    """Return the path below our prefix. `request.url` is made of the `Host` that was sent, too."""
+    found: str = request.scope["path"]
+    return found
+
+
+def with_form(
+    page: Callable[[Request, FormData], Response],
+) -> Callable[[Request], Awaitable[Response]]:
+    """Make a route of a function that takes the form as well; it runs in a thread, as others do."""
+
+    async def route(request: Request) -> Response:
+        async with request.form(max_files=0, max_fields=1000) as form:
+            return await run_in_threadpool(page, request, form)
+
+    return route
+
+
 def voice_of(request: Request) -> Voice:
     """Return the voice in which the request is answered."""
     return _voice(getattr(request.state, "language", "en"))
@@ -156,7 +176,7 @@ def render(
     """
     voice = voice_of(request)
     site = site_of(request)
-    path = request.url.path
+    path = path_of(request)
 
     def say(template: str, **places: object) -> str:
         return voice.say(Text(template, **places))
@@ -169,8 +189,8 @@ def render(
         )
 
     def here(**places: object) -> str:
-        asked = {**request.query_params, **places}
-        return f"{site.prefix}{quote(path)}?{urlencode(asked)}"
+        asked = [one for one in request.query_params.multi_items() if one[0] not in places]
+        return f"{site.prefix}{quote(path)}?{urlencode([*asked, *places.items()])}"
 
     def asset(name: str) -> str:
         return f"{site.prefix}/static/{asset_digest(name)}/{name}"
