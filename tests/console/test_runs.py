@@ -9,15 +9,16 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import requests
 
 from certferry.console.following import ASK_EVERY, Feeds
 from certferry.console.runs import STATES, reported, row_of
-from certferry.core.access import Role, User
+from certferry.core.access import Role, User, digest_of
 from certferry.core.observed.runs import (
     RunEvent,
     RunKind,
@@ -26,12 +27,13 @@ from certferry.core.observed.runs import (
     RunState,
     StoredRun,
 )
+from certferry.ports.runs import RunStore
 from certferry.ports.state import StateStore
 from certferry.text import Text
 from certferry.wiring.settings import load_checked
 from certferry_sandbox.testing.memory_state import MemoryState
 from tests.acceptance.host import Host
-from tests.console.machine import Machine, console_of, fields_of, served_to
+from tests.console.machine import SECRET, Machine, console_of, fields_of, served_to
 from tests.console.serving import ANNA
 
 NOON = datetime(2026, 11, 29, 12, 0, tzinfo=UTC)
@@ -338,11 +340,15 @@ def test_twenty_who_watch_cost_as_much_as_one() -> None:
         run = StoredRun("1", RunKind.SYNC, RunSource.API, "a", state.host, NOON, number=number)
         state.save_run_begin(run)
         counted = Counted(state)
-        asyncio.run(_watched(Feeds(lambda c=counted: c, lambda: False), run.id, readers))
+        asyncio.run(_watched(Feeds(partial(_same, counted), lambda: False), run.id, readers))
         asked.append(counted.asked)
 
     assert asked[1] <= asked[0] + 1
     assert asked[1] <= 2 / ASK_EVERY + 2
+
+
+def _same(runs: Counted) -> RunStore:
+    return cast("RunStore", runs)
 
 
 async def _watched(feeds: Feeds, run: str, readers: int) -> None:
@@ -355,6 +361,26 @@ async def _watched(feeds: Feeds, run: str, readers: int) -> None:
                     await feed.after(0)
 
     await asyncio.gather(*(wait() for _ in range(readers)))
+
+
+@pytest.mark.parametrize("how", ["logged out", "removed", "of another role"])
+def test_a_reader_who_may_no_longer_read_hears_nothing_more(stored: Stored, how: str) -> None:
+    """The session is looked at again before each event: an open stream is no way around it."""
+    run, state = stored.add_living(), stored.state
+    state.append_run_events(run.id, [RunEvent(1, NOON, "img", "activity", Text("before"))])
+
+    with follow(stored.machine, f"/runs/{run.id}") as answer:
+        found = messages(answer)
+        assert ["begun", "event"] == [next(found).event, next(found).event]
+        if how == "logged out":
+            state.end_session(digest_of(SECRET))
+        elif how == "removed":
+            state.remove_user(ANNA.name)
+        else:
+            state.change_role(ANNA.name, Role.VIEWER)
+        state.append_run_events(run.id, [RunEvent(2, NOON, "img", "activity", Text("secret"))])
+
+        assert [] == list(found)
 
 
 def test_every_state_and_outcome_has_its_words() -> None:

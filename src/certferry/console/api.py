@@ -238,6 +238,7 @@ def asked_by(request: Request, operation: Operation, body: bytes) -> Asked:
 
 
 def _read(parameter: Parameter, word: str) -> object:
+    value: object = None
     if parameter.is_flag:
         value = _FLAGS.get(word)
     elif parameter.most is not None:
