@@ -110,7 +110,7 @@ class RunRow:
     tone: str
     kind: Text
     source: Text
-    took: timedelta | None
+    took: Text | None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -130,7 +130,9 @@ class RunRow:
 
 def row_of(run: StoredRun) -> RunRow:
     """Return how a run is shown."""
-    took = None if run.ended_at is None else whole_seconds(run.ended_at - run.started_at)
+    took = None
+    if run.ended_at is not None:
+        took = Text("{words}", words=whole_seconds(run.ended_at - run.started_at))
     return RunRow(
         run,
         STATES[run.state],
