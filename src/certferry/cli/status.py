@@ -136,6 +136,29 @@ def show_plan_now(
     return exits.of_error(changed)
 
 
+def show_rehearsal(front: Front, names: tuple[str, ...], *, renew: bool, as_json: bool) -> Exit:
+    """Rehearse, print the result, then what a run would do."""
+    from certferry.cli.selection import read_settings, running
+    from certferry.core.observed.runs import RunKind
+    from certferry.present import documents, report_text
+    from certferry.wiring.authorities import rehearsing
+    from certferry.wiring.runs import RunInProgress, RunOptions
+
+    console, settings = front.console, read_settings(front, names)
+    rehearsing(settings)  # nothing is opened without a staging directory
+    wanted = RunOptions(RunKind.REHEARSE, is_whole=not names, renews=renew)
+    with running(front, settings) as (workspace, run):
+        found = RunInProgress(workspace, run, wanted).rehearse()
+    if as_json:
+        console.print_json(documents.of_rehearsal(found.report, found.plans, console.voice))
+    elif front.quiet:
+        console.print_stderr(report_text.what_is_wrong(found.report, console.voice))
+    else:
+        console.print_wrapped(report_text.rehearsal_lines(found.report, found.plans, console.voice))
+    code = exits.of_report(found.report)
+    return exits.of_plans(found.plans, check=False) if code is Exit.OK else code
+
+
 RUN_WITHIN = 48
 """Hours; see `core.assessment.health.RUN_WITHIN`."""
 

@@ -6,14 +6,13 @@ import click
 
 from certferry.cli import exits, options, selection
 from certferry.cli.exits import Exit, UsageMistake
-from certferry.config.model import Settings
+from certferry.cli.status import show_plan_now, show_rehearsal
 from certferry.core.observed.runs import RunKind, RunSource
 from certferry.core.planning.report import SyncReport
 from certferry.errors import PlanChanged
 from certferry.present import documents, report_text
 from certferry.present.progress import log_unchanged
 from certferry.text import Text
-from certferry.wiring.authorities import rehearsing
 from certferry.wiring.runs import RunInProgress, RunOptions
 
 
@@ -63,27 +62,20 @@ def command(  # noqa: PLR0913 - one for each option of the command line
     if rehearse:
         if scheduled or wait_limit != options.wait_limit_of(None, no_wait=False):
             raise UsageMistake(Text("--rehearse goes with --renew and --json only"))
-        return rehearsed(front, names, renew=renew, as_json=as_json)
+        return show_rehearsal(front, names, renew=renew, as_json=as_json)
     settings = selection.settings_to_sync(front, names, renew=renew)
     if renew and not (every or names or selection.may_renew_all(settings.certificates, front)):
         return options.say(front, Text("Nothing was changed."))
     kind = RunKind.RENEW if renew else RunKind.SYNC
     source = RunSource.SCHEDULE if scheduled else RunSource.COMMAND
-    meant = _lineages(settings) if names else ()
+    wanted = RunOptions(kind, source, not names, digest, wait_limit)
     with selection.running(front, settings) as (workspace, run):
-        wanted = RunOptions(kind, source, meant, digest, wait_limit)
         going_on = RunInProgress(workspace, run, wanted)
         try:
             report = going_on.sync()
         except PlanChanged as changed:
-            from certferry.cli.status import show_plan_now
-
             return show_plan_now(going_on.plans, changed, front, as_json=as_json)
     return show_report(report, front, as_json=as_json)
-
-
-def _lineages(settings: Settings) -> tuple[str, ...]:
-    return tuple(one.lineage for one in settings.certificates)
 
 
 def show_report(
@@ -99,21 +91,3 @@ def show_report(
     else:
         console.print_wrapped(report_text.lines(report, console.voice, undeclared_of))
     return exits.of_report(report)
-
-
-def rehearsed(front: options.Front, names: tuple[str, ...], *, renew: bool, as_json: bool) -> Exit:
-    """Rehearse, print the result, then what a run would do."""
-    console, settings = front.console, selection.read_settings(front, names)
-    rehearsing(settings)  # nothing is opened without a staging directory
-    meant = _lineages(settings) if names else ()
-    wanted = RunOptions(RunKind.REHEARSE, RunSource.COMMAND, meant, renews=renew)
-    with selection.running(front, settings) as (workspace, run):
-        found = RunInProgress(workspace, run, wanted).rehearse()
-    if as_json:
-        console.print_json(documents.of_rehearsal(found.report, found.plans, console.voice))
-    elif front.quiet:
-        console.print_stderr(report_text.what_is_wrong(found.report, console.voice))
-    else:
-        console.print_wrapped(report_text.rehearsal_lines(found.report, found.plans, console.voice))
-    code = exits.of_report(found.report)
-    return exits.of_plans(found.plans, check=False) if code is Exit.OK else code

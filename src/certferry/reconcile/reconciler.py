@@ -296,11 +296,7 @@ class LineageReconciler:
             self._follow(plan, observed, lease)
 
     def _must_be_confirmed(self, plan: Plan) -> None:
-        """Raise `PlanChanged` where the first plan that the run would carry out, made under the
-        lease, is not the one that the operator confirmed. What later passes plan follows from that
-        and from the world as it is then: the certificate that was issued, what a service answered,
-        what another tool changed meanwhile.
-        """
+        """Raise `PlanChanged` for another first plan than an operator confirmed, if any did."""
         confirmed, self._confirmed = self._confirmed, None
         if confirmed is not None:
             must_be_confirmed([plan], confirmed)
@@ -416,9 +412,7 @@ def lease_busy(
 
 
 class Reconciler:
-    """Syncs declared certificates, through the ports it is given: where an operator `confirmed`
-    plans, by their lineages' digests, those and no others.
-    """
+    """Syncs declared certificates, through the ports it is given; see `must_be_confirmed`."""
 
     def __init__(self, ports: Ports, confirmed: Mapping[str, str] = MappingProxyType({})) -> None:
         self.ports = ports

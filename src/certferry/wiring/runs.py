@@ -62,21 +62,17 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """What a run is to do, and where it was started from. `names` are the lineages that it is for,
-    none where it is for all; with the digest of a `plan` it carries out that plan or nothing.
+    """What a run is to do, and where it was started from. One that `is_whole` is for all that is
+    declared: monitors count only such runs. With the digest of a `plan` it carries out that plan or
+    nothing. A rehearsal `renews` what is not due, too.
     """
 
     kind: RunKind = RunKind.SYNC
     source: RunSource = RunSource.COMMAND
-    names: tuple[str, ...] = ()
+    is_whole: bool = True
     plan: str | None = None
     wait_limit: WaitLimit = field(default_factory=WaitLimit)
     renews: bool = False
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether it is for all that is declared: monitors count only such runs."""
-        return not self.names and self.source is not RunSource.HOOK
 
 
 class RunWriter:
@@ -87,6 +83,7 @@ class RunWriter:
     def __init__(self, workspace: Workspace, options: RunOptions, who: str) -> None:
         self._workspace = workspace
         self._options = options
+        self._lineages = tuple(one.lineage for one in workspace.certificates)
         self._who = who
         self._asked_at = now()
         self._events: list[RunEvent] = []
@@ -125,7 +122,7 @@ class RunWriter:
                 self._who,
                 state.host,
                 state.now() if begun is None else begun.began_at,
-                options.names,
+                () if options.is_whole else self._lineages,
                 options.plan,
                 None if begun is None else begun.number,
             )
@@ -372,9 +369,8 @@ class Runner:
         where one is meant, and `StateError`.
         """
         workspace = _meant(self.workspace(), kind, names)
-        lineages = tuple(one.lineage for one in workspace.certificates) if names else ()
         run = Run(who, self.follow())
-        work = RunInProgress(workspace, run, RunOptions(kind, source, lineages, plan))
+        work = RunInProgress(workspace, run, RunOptions(kind, source, not names, plan))
         with self._guard:
             if self._is_ending:
                 said = Text("certferry is ending: it starts no run any more")

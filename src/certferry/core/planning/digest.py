@@ -37,7 +37,12 @@ def digest_of(planned: Iterable[plans.Plan]) -> str:
 
 
 def must_be_confirmed(planned: Iterable[plans.Plan], digest: str) -> None:
-    """Raise `PlanChanged` where these plans are not those of this digest."""
+    """Raise `PlanChanged` where these plans are not those of this digest.
+
+    A run asks it of all plans before it begins, and under each lineage's lease of the first that it
+    makes there. What it plans after that follows from the first and from the world as it is then:
+    the certificate that was issued, what a service answered, what another tool changed meanwhile.
+    """
     if digest_of(planned) != digest:
         raise PlanChanged(
             Text("the plan is not the one that was shown: something has changed since"),
