@@ -1,5 +1,5 @@
-"""How a request is refused: by a page in the visitor's language, or by the API's JSON. Both have what
-is wrong and what to do, and never a traceback.
+"""How a request is refused: by a page in the visitor's language, or by the API's JSON. Both have
+what is wrong and what to do, and never a traceback.
 """
 
 from __future__ import annotations

@@ -94,7 +94,7 @@ def site_of(request: Request) -> Site:
 
 
 def visitor_of(request: Request) -> Visitor:
-    """Return who asks; the guard has let nobody else through."""
+    """Return who asks, which the guard has found out."""
     found: Visitor = request.state.visitor
     return found
 
