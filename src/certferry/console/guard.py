@@ -62,9 +62,9 @@ _HEADERS = {
 
 
 def cookie_name(site: Site, what: str = "") -> str:
-    """Return the name of a cookie of ours. Browsers take one with `__Host-` from this very host and
-    by HTTPS alone (draft-ietf-httpbis-rfc6265bis); its path is `/`, so the name has our prefix: two consoles
-    may be below one host.
+    """Return the name of a cookie of ours. Browsers take one with `__Host-` by HTTPS and from this
+    very host alone (draft-ietf-httpbis-rfc6265bis). Its path is `/`, so the name has our prefix:
+    two consoles may be below one host.
     """
     parts = ("certferry", what, *site.prefix.split("/"))
     return ("__Host-" if site.is_https else "") + "-".join(filter(None, parts))

@@ -1,4 +1,4 @@
-"""How a request is refused: with a page in the visitor's language, or the JSON of the API. Both have
+"""How a request is refused: by a page in the visitor's language, or by the API's JSON. Both have
 what is wrong and what to do, and never a traceback.
 """
 

@@ -5,6 +5,7 @@ and language; and how a template is rendered.
 from __future__ import annotations
 
 import hashlib
+import re
 import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from typing import Protocol
 from urllib.parse import quote, urlencode
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData
 from starlette.requests import Request
@@ -31,6 +32,7 @@ from certferry.text import Text
 from certferry.wiring.workspace import Workspace
 
 HERE = Path(__file__).parent
+_TYPED = re.compile(r"`([^`\n]+)`")
 LANGUAGE_NAMES = (("en", "English"), ("zh", "中文"))
 
 
@@ -96,7 +98,7 @@ def site_of(request: Request) -> Site:
 
 
 def visitor_of(request: Request) -> Visitor:
-    """Return who asks; the guard has let nobody else through."""
+    """Return who asks, which the guard has found out."""
     found: Visitor = request.state.visitor
     return found
 
@@ -170,9 +172,10 @@ def render(
     headers: Mapping[str, str] | None = None,
     **view: object,
 ) -> Response:
-    """Render a page in the visitor's language. In templates: `say("…", places=…)`, `text(Text)`,
-    `link("/path")`, `asset("name")`, `moment(datetime)`, `here(place=…)`; and `visitor`,
-    `language`, `path`, `trouble` (how many problems the title counts; a page may pass its own).
+    """Render a page in the visitor's language. Templates have `say("…", places=…)`, `text(Text)`,
+    `prose(Text)` (with code for what is in backquotes), `word("done")`, `moment(datetime)`;
+    `link("/path")`, `here(place=…)`, `asset("name")`; and `visitor`, `language`, `path`, `trouble`
+    (how many problems the title counts; a page may pass its own).
     """
     voice = voice_of(request)
     site = site_of(request)
@@ -188,6 +191,10 @@ def render(
             rfc3339(value), f"{value:%Y-%m-%d %H:%M:%S} UTC", f"{value:%Y-%m-%d %H:%M} UTC"
         )
 
+    def prose(said: Text | str) -> Markup:
+        words = escape(said if isinstance(said, str) else voice.say(said))
+        return Markup(_TYPED.sub(r"<code>\1</code>", words))  # noqa: S704 - it was escaped
+
     def here(**places: object) -> str:
         asked = [one for one in request.query_params.multi_items() if one[0] not in places]
         return f"{site.prefix}{quote(path)}?{urlencode([*asked, *places.items()])}"
@@ -201,6 +208,7 @@ def render(
         .render(
             say=say,
             text=voice.say,
+            prose=prose,
             word=voice.word,
             link=lambda path: site.prefix + path,
             asset=asset,
