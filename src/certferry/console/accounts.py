@@ -20,7 +20,7 @@ from certferry.config.model import AccountTable, CaSettings, ChannelTable, Setti
 from certferry.config.secrets import SecretReference
 from certferry.console import tables
 from certferry.console.site import link, render, site_of, visitor_of, voice_of
-from certferry.console.tables import Cell, Row, Table, cell
+from certferry.console.tables import Cell, Row, Table
 from certferry.core.assessment.hosts import HostStanding
 from certferry.core.assessment.notices import ChannelState, Notice, Topic
 from certferry.core.certificates.certificate import first_of
@@ -91,8 +91,8 @@ def _account(
     some = Text("{names}", names=first_of(used, MOST_NAMED)) if used else Text("none")
     families = [family for family in _USES if adapters.installed().is_known(family, account.type)]
     return (
-        cell(label),
-        cell(_service(account, families, voice)),
+        Cell(label),
+        Cell(_service(account, families, voice)),
         tables.lines_of([_USES[family] for family in families], voice),
         tables.lines_of([some], voice),
         tables.lines_of([*_keys(account)], voice),
@@ -154,7 +154,7 @@ def view_of_authorities(
     )
     said = {name: interrupted if url is None else verbatim(url) for name, url in urls.items()}
     rows = [
-        (cell(names.get(one, "")), cell(one), tables.lines_of([said.get(one, without)], voice))
+        (Cell(names.get(one, "")), Cell(one), tables.lines_of([said.get(one, without)], voice))
         for one in dict.fromkeys([*names, *urls])
     ]
     return tables.table_of(_AUTHORITIES, rows)
@@ -192,8 +192,8 @@ def view_of_channels(
     names = sorted(channels, key=lambda name: states[name].refusal is None)
     rows = [
         (
-            cell(name),
-            cell(_service(channels[name].account, [adapters.CHANNELS], voice)),
+            Cell(name),
+            Cell(_service(channels[name].account, [adapters.CHANNELS], voice)),
             tables.lines_of([news_text.TOPICS[topic] for topic in channels[name].on], voice),
             _last_message(states[name], voice),
             _last_answer(states[name], voice),
@@ -210,10 +210,10 @@ def _button(name: str, voice: Voice) -> Cell:
 
 def _last_message(state: ChannelState, voice: Voice) -> Cell:
     if not state.sent:
-        return cell(voice.say(Text("none yet")), "faint")
+        return Cell(voice.say(Text("none yet")), "faint")
     about = max(state.deliveries, key=lambda one: one.at, default=None)
     words = "" if about is None else voice.say_on_one_line(news_text.subject_of(about.subject))
-    return Cell(cell(words).words, at=max(state.sent))
+    return Cell(words, at=max(state.sent))
 
 
 def _last_answer(state: ChannelState, voice: Voice) -> Cell:
@@ -274,7 +274,7 @@ def view_of_hosts(found: Sequence[HostStanding], voice: Voice) -> Table:
 
 
 def _host(one: HostStanding, voice: Voice) -> Row:
-    cells = [replace(cell(span), tone="") for span in status_text.host(one, voice)]
+    cells = [replace(tables.of_span(span), tone="") for span in status_text.host(one, voice)]
     last = one.record.last_run
     for place, at in (
         (2, None if last is None else last.ended_at),

@@ -16,8 +16,8 @@ from starlette.routing import Route
 from certferry.config.propose import tables_of
 from certferry.console import tables
 from certferry.console.observing import Found
-from certferry.console.site import Site, link, render, site_of, voice_of
-from certferry.console.tables import Cell, Row, Table, cell
+from certferry.console.site import Site, link, path_of, render, site_of, voice_of
+from certferry.console.tables import Cell, Row, Table
 from certferry.core.discovery.inventory import (
     DiscoveredCertificate,
     DiscoveredDomain,
@@ -127,14 +127,14 @@ def view_of_discovery(
 
 
 def _domain(one: DiscoveredDomain, now: datetime, voice: Voice) -> Row:
-    spans = map(cell, discover_text.domain(one, now, voice))
+    spans = map(tables.of_span, discover_text.domain(one, now, voice))
     name, state, https, owner, left, covered, served = spans
     lineage = one.deployed_by or next(iter(one.covered_by), None)
     path = None if lineage is None else tables.page_of_certificate(lineage)
     hint = None if one.problem is None else one.problem.hint
     return (
         replace(name, tone=""),
-        cell(one.account),
+        Cell(one.account),
         state,
         replace(https, tone=""),
         replace(owner, tone=""),
@@ -146,11 +146,13 @@ def _domain(one: DiscoveredDomain, now: datetime, voice: Voice) -> Row:
 
 
 def _certificate(one: DiscoveredCertificate, now: datetime, voice: Voice) -> Row:
-    identity, owner, left, label, names = map(cell, discover_text.certificate(one, now, voice))
+    identity, owner, left, label, names = map(
+        tables.of_span, discover_text.certificate(one, now, voice)
+    )
     at = one.found.not_after
     return (
         replace(identity, tone=""),
-        cell(one.account),
+        Cell(one.account),
         replace(owner, tone=""),
         replace(left, at=at),
         label,
@@ -209,7 +211,7 @@ def discover(request: Request) -> Response:
 
 def _shown_again(request: Request) -> Response:
     query = f"?{request.url.query}" if request.url.query else ""
-    return RedirectResponse(link(request, request.url.path + query), 303)
+    return RedirectResponse(link(request, path_of(request) + query), 303)
 
 
 def discover_toml(request: Request) -> Response:
@@ -243,11 +245,11 @@ def view_of_findings(findings: Sequence[Problem], severity: str, page: str, voic
 def _finding(one: Problem, voice: Voice) -> Row:
     said = voice.say(SEVERITIES.get(one.severity, Text("ok")))
     return (
-        cell(one.subject),
+        Cell(one.subject),
         Cell(said, one.severity.value),
         tables.lines_of([one.message], voice),
         tables.lines_of([one.hint], voice),
-        cell(str(one.code), "code"),
+        Cell(str(one.code), "code"),
     )
 
 

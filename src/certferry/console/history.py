@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from certferry.console import tables
 from certferry.console.site import render, site_of, voice_of
-from certferry.console.tables import ROWS, Cell, Row, Table, cell
+from certferry.console.tables import ROWS, Cell, Row, Table
 from certferry.core.observed.records import HistoryEntry, HistoryFilter
 from certferry.errors import ConfigError
 from certferry.present.language import Voice
@@ -109,11 +109,11 @@ def _row(entry: HistoryEntry, filters: Filters, voice: Voice) -> Row:
     has_failed = entry.event.endswith(" failed")
     return (
         Cell(at=entry.at),
-        cell(entry.lineage, path=filters.address(name=entry.lineage)),
-        cell(voice.word(entry.event), "error" if has_failed else ""),
-        cell(voice.say_on_one_line(facts_of(entry, voice))),
-        cell(entry.who, path=filters.address(who=entry.who)),
-        cell(host, path=filters.address(host=host) if host else None),
+        Cell(entry.lineage, path=filters.address(name=entry.lineage)),
+        Cell(voice.word(entry.event), "error" if has_failed else ""),
+        Cell(voice.say_on_one_line(facts_of(entry, voice))),
+        Cell(entry.who, path=filters.address(who=entry.who)),
+        Cell(host, path=filters.address(host=host) if host else None),
     )
 
 
