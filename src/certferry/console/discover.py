@@ -39,9 +39,27 @@ SHOWN_WHOLE = 30_000
 """Characters of tables that a page has; more are in `/discover.toml` alone."""
 
 
+@dataclass(frozen=True, slots=True)
+class Surveyed:
+    """What all accounts hold, what to declare for the domains that are not covered, and which zones
+    could not be read.
+    """
+
+    discovery: Discovery
+    proposal: Proposal
+    unread: Sequence[Problem]
+
+
+def latest_survey(site: Site, *, anew: bool = False) -> Found[Surveyed]:
+    """Return what all accounts were last found to hold, and survey them again if that is old."""
+    return site.observer.latest("discover", partial(_survey, site), anew=anew)
+
+
 def latest_discovery(site: Site, *, anew: bool = False) -> Found[Discovery]:
-    """Return what all accounts were last found to hold, and look for it again if that is old."""
-    return site.observer.latest("discover", partial(_discover, site), anew=anew)
+    """Return the same without what to declare."""
+    found = latest_survey(site, anew=anew)
+    value = None if found.value is None else found.value.discovery
+    return Found(value, found.at, found.since, found.problem)
 
 
 def latest_findings(site: Site, *, anew: bool = False) -> Found[Sequence[Problem]]:
@@ -49,10 +67,11 @@ def latest_findings(site: Site, *, anew: bool = False) -> Found[Sequence[Problem
     return site.observer.latest("doctor", partial(_examine, site), anew=anew)
 
 
-def _discover(site: Site) -> Discovery:
+def _survey(site: Site) -> Surveyed:
     workspace, run = site.workspace(), Run()
-    labels = chosen((), workspace.accounts(run), workspace.settings)
-    return discovered(labels, workspace, run)
+    accounts, settings = workspace.accounts(run), workspace.settings
+    found = discovered(chosen((), accounts, settings), workspace, run)
+    return Surveyed(found, *proposed(found, accounts, settings))
 
 
 def _examine(site: Site) -> Sequence[Problem]:
@@ -160,53 +179,18 @@ def _certificate(one: DiscoveredCertificate, now: datetime, voice: Voice) -> Row
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Proposed:
-    """What to declare for the domains that are not covered, and which zones could not be read."""
-
-    found: Discovery
-    proposal: Proposal
-    unread: Sequence[Problem]
-
-
-def _latest_proposal(site: Site, found: Discovery) -> Found[Proposed]:
-    """Return what to declare for what was found. It asks the DNS accounts for their zones."""
-
-    def propose() -> Proposed:
-        workspace = site.workspace()
-        accounts = workspace.accounts(Run())
-        return Proposed(found, *proposed(found, accounts, workspace.settings))
-
-    latest = site.observer.latest("discover tables", propose)
-    if latest.value is not None and latest.value.found is not found:
-        return site.observer.latest("discover tables", propose, anew=True)
-    return latest
-
-
 def discover(request: Request) -> Response:
-    """Show what the accounts hold; a POST observes it again."""
+    """Show what the accounts hold; a POST surveys them again."""
     site, voice = site_of(request), voice_of(request)
     if request.method == "POST":
-        latest_discovery(site, anew=True)
+        latest_survey(site, anew=True)
         return _shown_again(request)
-    found, view = latest_discovery(site), None
-    proposals: Found[Proposed] = Found()
+    found, view, toml = latest_survey(site), None, ""
     if found.value is not None:
-        view = view_of_discovery(found.value, request.query_params, site.now(), voice)
-        proposals = _latest_proposal(site, found.value)
-    value = proposals.value
-    toml = "" if value is None else tables_of(value.proposal, voice.say)
-    problems = [] if proposals.problem is None else [proposals.problem]
-    return render(
-        request,
-        "discover.html",
-        found=found,
-        view=view,
-        toml=toml,
-        unread=problems if value is None else [*problems, *value.unread],
-        is_whole=len(toml) <= SHOWN_WHOLE,
-        is_pending=found.since is not None or proposals.since is not None,
-    )
+        view = view_of_discovery(found.value.discovery, request.query_params, site.now(), voice)
+        toml = tables_of(found.value.proposal, voice.say)
+    is_whole = len(toml) <= SHOWN_WHOLE
+    return render(request, "discover.html", found=found, view=view, toml=toml, is_whole=is_whole)
 
 
 def _shown_again(request: Request) -> Response:
@@ -216,13 +200,12 @@ def _shown_again(request: Request) -> Response:
 
 def discover_toml(request: Request) -> Response:
     """Return the tables to paste, whole, as a file."""
-    site, voice = site_of(request), voice_of(request)
-    found = latest_discovery(site).value
-    value = None if found is None else _latest_proposal(site, found).value
-    if value is None:
+    survey = latest_survey(site_of(request)).value
+    if survey is None:
         return RedirectResponse(link(request, "/discover"), 303)
     attached = {"Content-Disposition": 'attachment; filename="discover.toml"'}
-    return PlainTextResponse(f"{tables_of(value.proposal, voice.say)}\n", headers=attached)
+    toml = tables_of(survey.proposal, voice_of(request).say)
+    return PlainTextResponse(f"{toml}\n", headers=attached)
 
 
 # --- doctor
