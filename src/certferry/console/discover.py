@@ -35,8 +35,8 @@ from certferry.wiring.discovery import chosen, discovered, proposed
 from certferry.wiring.doctor import examine
 from certferry.wiring.machine import schedulers
 
-SHOWN_WHOLE = 30_000
-"""Characters of tables that a page has; more are in `/discover.toml` alone."""
+MOST_TABLES = 100
+"""Tables to paste that a page shows; more are in `/discover.toml` alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,9 +188,10 @@ def discover(request: Request) -> Response:
     found, view, toml = latest_survey(site), None, ""
     if found.value is not None:
         view = view_of_discovery(found.value.discovery, request.query_params, site.now(), voice)
-        toml = tables_of(found.value.proposal, voice.say)
-    is_whole = len(toml) <= SHOWN_WHOLE
-    return render(request, "discover.html", found=found, view=view, toml=toml, is_whole=is_whole)
+        proposal = found.value.proposal
+        if len(proposal.certificates) + len(proposal.left_out) <= MOST_TABLES:
+            toml = tables_of(proposal, voice.say)
+    return render(request, "discover.html", found=found, view=view, toml=toml)
 
 
 def _shown_again(request: Request) -> Response:
