@@ -37,6 +37,7 @@ from certferry.problem import Problem
 from certferry.text import Text, verbatim
 from certferry_sandbox.messages.event_receiver import SECRET, EventReceiver
 from tests.console.serving import ANNA
+from tests.console.serving import console as guarded
 from tests.console.sites import HOSTILE, console, workspace_in
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -224,6 +225,24 @@ def test_channel_of_any_name_is_tried(tmp_path: Path, name: str) -> None:
     assert "(Webhook): sent" in page.text
     assert "<script>alert" not in page.text
     assert 404 == unknown.status_code
+
+
+def test_button_of_a_channel_is_guarded(tmp_path: Path) -> None:
+    """With a session and the form's token it sends one message; without either, none."""
+    with EventReceiver() as receiver:
+        with guarded(tmp_path, tables=webhook(receiver)) as site:
+            site.add_user()
+            browser = site.logged_in()
+            taken = site.post(browser, "/channels/ops/test")
+            refused_ones = [
+                requests.post(f"{site.url}/channels/ops/test", timeout=20, allow_redirects=False),
+                site.post(browser, "/channels/ops/test", csrf="another"),
+                site.post(requests.Session(), "/channels/ops/test"),
+            ]
+
+        assert 1 == len(receiver.events)
+    assert (303, "/channels") == (taken.status_code, taken.headers["Location"])
+    assert not [one for one in refused_ones if one.headers.get("Location") == "/channels"]
 
 
 # --- hosts
