@@ -92,7 +92,7 @@ def test_account_shows_its_use_and_the_names_of_variables(tmp_path: Path) -> Non
     """Which certificates need it, and where each key is: never the key, nor a command's words."""
     shown = words_of(view_of_accounts(settings_in(tmp_path), [], VOICE))
 
-    met = "Trouble of the last runs"
+    met = "Trouble"
     facts = [shown["qiniu"][name] for name in ("Service", "Used for", "Certificates", met)]
     assert ["Qiniu", "serves domains", "img", "none"] == facts
     assert "access_key: variable QINIU_KEY" == shown["qiniu"]["Keys"]
@@ -116,7 +116,7 @@ def test_account_that_runs_had_trouble_with_comes_first(tmp_path: Path) -> None:
     shown = words_of(view_of_accounts(settings, [at_dns], VOICE))
     assert "dnspod" == next(iter(shown))
     met = words_of(view_of_accounts(settings, at_target, VOICE))["qiniu"]
-    assert met["Trouble of the last runs"] == (
+    assert met["Trouble"] == (
         "it failed (in 3 places, since 2026-03-01 12:00 UTC)\nfix it"
     )
 

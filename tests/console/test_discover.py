@@ -224,6 +224,7 @@ def test_doctor_shows_its_findings(workspace: Workspace) -> None:
         warnings = requests.get(f"{url}/doctor?severity=warning", timeout=20).text
         again = requests.post(f"{url}/doctor?severity=warning", timeout=20, allow_redirects=False)
 
-    assert "schedule_missing" in page
+    assert "<code>schedule_missing</code>" in page
+    assert "<code>certferry schedule install</code>" in page
     assert {"badge warning"} == set(re.findall(r'class="(badge \w+)"', warnings))
     assert (303, "/doctor?severity=warning") == (again.status_code, again.headers["Location"])

@@ -40,7 +40,7 @@ MOST_NAMED = 10
 
 _ACCOUNTS = (
     *(Text("Account"), Text("Service"), Text("Used for"), Text("Certificates")),
-    *(Text("Keys"), Text("Trouble of the last runs")),
+    *(Text("Keys"), Text("Trouble")),
 )
 _AUTHORITIES = (verbatim("CA"), Text("Directory"), Text("Account there"))
 _USES = {
