@@ -58,7 +58,7 @@ def covers(name: str, domain: str) -> bool:
 
 def covered_by(names: Iterable[str], domain: str) -> bool:
     """Return whether any of the SANs covers the domain."""
-    return not set(names_covering(domain)).isdisjoint(names)
+    return any(covers(name, domain) for name in names)
 
 
 def names_covering(domain: str) -> tuple[str, ...]:
