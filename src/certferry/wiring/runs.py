@@ -340,8 +340,12 @@ class RunInProgress:
         elif report.has_succeeded and not report.leaves_failures:
             state = RunState.DONE
         written = document or partial(documents.of_report, report)
-        by_language = {one: as_json(written(voice_in(one))) for one in LANGUAGES}
-        self.writer.end(state, RunReport(by_language))
+        self.writer.end(state, stored_report(written))
+
+
+def stored_report(document: Callable[[Voice], documents.Document]) -> RunReport:
+    """Return what a run prints at its end as it is stored: in every language."""
+    return RunReport({one: as_json(document(voice_in(one))) for one in LANGUAGES})
 
 
 @dataclass(eq=False)
