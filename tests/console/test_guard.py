@@ -553,19 +553,19 @@ def test_forwarded_host_from_a_stranger(tmp_path: Path) -> None:
             assert status == asgi(guard, "/login", peer, **sent)["status"]
 
 
-def test_metrics(tmp_path: Path) -> None:
-    """Are open to a loopback peer that is no proxy; to all others, with a token."""
-    for trusted in ((), ("127.0.0.1",)):
-        folder = tmp_path / str(len(trusted))
-        folder.mkdir()
-        with console(folder, ConsoleSettings(trusted_proxies=trusted)) as found:
-            now = found.site.now()
-            found.state.add_token(Token("m", digest_of("cf_m"), "cf_m", Role.VIEWER, now))
-            closed = {
-                "no proxy": ask(found, "GET", "/metrics").status_code == 401,
-                "proxy": ask(found, "GET", "/metrics", X_Forwarded_For="192.0.2.7").status_code
-                == 401,
-                "token": ask(found, "GET", "/metrics", Authorization="Bearer cf_m").status_code
-                == 401,
-            }
-            assert {"no proxy": bool(trusted), "proxy": True, "token": False} == closed
+@pytest.mark.parametrize("trusted", [(), ("127.0.0.1",)], ids=["no proxies", "proxies"])
+def test_metrics(trusted: tuple[str, ...], tmp_path: Path) -> None:
+    """Are open to a loopback peer that is no proxy; to all others, with a token, under any name."""
+    with console(tmp_path, ConsoleSettings(trusted_proxies=trusted)) as found:
+        now = found.site.now()
+        found.state.add_token(Token("m", digest_of("cf_m"), "cf_m", Role.VIEWER, now))
+        token, name = "Bearer cf_m", "web-1.internal"
+
+        alone = ask(found, "GET", "/metrics").status_code
+        proxied = ask(found, "GET", "/metrics", X_Forwarded_For="192.0.2.7").status_code
+        foreign = ask(found, "GET", "/metrics", Host=name).status_code
+        known = ask(found, "GET", "/metrics", Authorization=token, Host=name).status_code
+
+        assert (bool(trusted), 401, 421) == (alone == 401, proxied, foreign)  # noqa: PLR2004 - HTTP's
+        assert known in {200, 404}
+        assert ask(found, "GET", "/healthz", Host=name).status_code in {200, 404, 503}
