@@ -43,6 +43,7 @@ from certferry.core.access import (
     Session,
     User,
     digest_of,
+    is_name,
     password_mistake,
 )
 from certferry.text import Text
@@ -62,7 +63,6 @@ the event loop, so that a flood of them holds no thread that pages need.
 
 _KNOWN = "known"
 _KNOWN_FOR = 365 * 24 * 3600  # seconds
-_LONGEST_NAME = 100
 
 
 # --- guesses
@@ -148,7 +148,7 @@ def _is_right(request: Request, name: str, password: str, user: User | None) -> 
         if is_known
         else {
             counted_as(request.state.address): PER_ADDRESS,
-            f"name {name.lower()[:_LONGEST_NAME]}": PER_NAME,
+            f"name {name.lower() if is_name(name) else ''}": PER_NAME,
         }
     )
     guesses: Guesses = request.app.state.guesses
@@ -184,7 +184,7 @@ def log_in(request: Request, form: FormData) -> Response:
     name, password = _words(form, "name").strip(), _words(form, "password")
     back = own_page(request.app, _words(form, "next")) or "/"
     state = site_of(request).workspace().state
-    user = state.user(name) if 0 < len(name) <= _LONGEST_NAME else None
+    user = state.user(name) if is_name(name) else None
     if not _is_right(request, name, password, user) or user is None:
         return _login_form(request, back, name, Text("the name or the password is wrong"))
     return _begun(request, user, back)
