@@ -95,8 +95,8 @@ def form_token(secret: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Who is at the other end: by which `address` (a unix socket has none), whether a trusted proxy
-    is between, and under which `host` the console was asked for.
+    """Who is at the other end: by which `address` (a unix socket has none), and whether a trusted
+    proxy is between.
     """
 
     address: str | None
