@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -17,7 +18,7 @@ import pytest
 import requests
 
 from certferry.console.following import ASK_EVERY, Feeds
-from certferry.console.runs import STATES, reported, row_of
+from certferry.console.runs import FEW, STATES, report_view, row_of
 from certferry.core.access import Role, User, digest_of
 from certferry.core.observed.runs import (
     RunEvent,
@@ -267,6 +268,26 @@ def test_runs_are_listed_by_pages_and_filters(stored: Stored) -> None:
     assert "No run fits the filter." in stored.machine.get("/runs?who=anna").text
 
 
+def test_every_event_of_a_long_run_can_be_read(stored: Stored) -> None:
+    """The latest first, and a page at a time back to the first; and forth again."""
+    run, every = stored.add(1), [*range(1, 251)]
+    said = Text("here")
+    events = [RunEvent(number, NOON, "img", "activity", said) for number in every]
+    stored.state.append_run_events(run.id, events)
+
+    def read(rel: str, path: str) -> list[list[int]]:
+        page = stored.machine.get(path).text
+        found = [[int(number) for number in re.findall(r'data-number="(\d+)"', page)]]
+        for link in re.findall(rf'<a rel="{rel}" href="([^"]+)"', page):
+            found += read(rel, link)
+        return found
+
+    back, forth = read("prev", f"/runs/{run.id}"), read("next", f"/runs/{run.id}?after=0")
+    assert every[-100:] == back[0]
+    assert set(every) == {number for page in back for number in page}
+    assert every == [number for page in forth for number in page]
+
+
 def test_foreign_words_are_data(stored: Stored) -> None:
     """Names, hosts, and what a service said: never markup, neither in pages nor in a stream."""
     run = stored.add(1, who=HOSTILE, names=(HOSTILE,), plan=HOSTILE)
@@ -389,6 +410,23 @@ def test_every_state_and_outcome_has_its_words() -> None:
         run = StoredRun("1", RunKind.SYNC, RunSource.API, "a", "h", NOON, state=state)
         assert STATES[state] == row_of(run).state
 
-    (one,) = reported({"certificates": [{"name": "img", "steps": [{"outcome": "new"}]}]})
+    (one,) = report_view(
+        {"certificates": [{"name": "img", "steps": [{"outcome": "new"}]}]}
+    ).certificates
     assert ("new", "") == (one.steps[0].outcome, one.steps[0].tone)
-    assert () == reported(None)
+    assert () == report_view(None).certificates
+
+
+@pytest.mark.parametrize(
+    ("well", "wrong"), [(0, 0), (1, 1), (FEW, 0), (FEW, 1), (1000, 3), (0, 1000)]
+)
+def test_a_report_leaves_nothing_out_silently(well: int, wrong: int) -> None:
+    """What is not in order is shown first; what is not shown is counted."""
+    certificates = [{"name": str(number), "ok": number < well} for number in range(well + wrong)]
+
+    view = report_view({"certificates": certificates})
+
+    assert well + wrong == len(view.certificates) + view.in_order + view.more
+    shown = [one.name for one in view.certificates]
+    assert shown[:wrong] == [str(well + number) for number in range(wrong)][: len(shown)]
+    assert (wrong == 0) or shown

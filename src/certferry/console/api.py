@@ -23,7 +23,7 @@ from certferry.console.discover import latest_discovery, latest_findings
 from certferry.console.observing import Found
 from certferry.console.openapi import BASE, Operation, Parameter
 from certferry.console.refusals import Refused, answer
-from certferry.console.runs import runs_of, started, stored
+from certferry.console.runs import events_of, runs_of, started, stored
 from certferry.console.site import Site, site_of, voice_of
 from certferry.core.assessment.health import RUN_WITHIN, checkup
 from certferry.core.observed.records import HistoryFilter
@@ -116,8 +116,10 @@ def runs(asked: Asked) -> Document:
 
 def run(asked: Asked) -> Document:
     """Return a run with its events, and the document that it printed."""
-    found, events, report = stored(asked.site, asked.values["run"], asked.values["after"])
-    return documents.of_run(found, events, report, asked.voice)
+    site, name = asked.site, asked.values["run"]
+    found = stored(site, name)
+    events = events_of(site, name, asked.values["after"])
+    return documents.of_run(found, events, runs_of(site).run_report(name), asked.voice)
 
 
 # --- what services are asked
@@ -278,7 +280,7 @@ async def _when_observed(find: Callable[[Asked], Found[Document]], asked: Asked)
     if found.value is None or found.at is None:
         said = Text("the services have not answered yet")
         raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, said, headers=again)
-    age = (await run_in_threadpool(asked.site.now) - found.at) // timedelta(seconds=1)
+    age = (asked.site.observer.now() - found.at) // timedelta(seconds=1)
     return _answer(found.value, headers={"Age": str(max(age, 0))})
 
 

@@ -32,7 +32,6 @@ from certferry.console.site import (
 from certferry.core.observed.runs import (
     RunEvent,
     RunKind,
-    RunReport,
     RunSource,
     RunState,
     StoredRun,
@@ -44,8 +43,10 @@ from certferry.present.documents import Document, report_in
 from certferry.text import Text
 
 ON_A_PAGE = 50
-SHOWN_EVENTS = 500
-"""How many of its latest events a page of a run has; the whole is in the API's document."""
+SHOWN_EVENTS, SHOWN_CERTIFICATES, FEW = 100, 30, 10
+"""How many events, and certificates that are not in order, a page of a run has, and of how many in
+all each is shown: it is made in 50 ms. The API's document is whole.
+"""
 
 LISTED_NAMES = 5
 
@@ -200,21 +201,33 @@ class Reported:
     """What a report has of a certificate."""
 
     name: str
-    result: str
     steps: tuple[Step, ...]
 
 
-def reported(document: Document | None) -> tuple[Reported, ...]:
-    """Return a report's certificates, from the document that the command prints."""
+@dataclass(frozen=True, slots=True)
+class ReportView:
+    """A report as it is shown: the certificates that are not in order before the others, of which
+    many are only counted (`in_order`); `more` are left out.
+    """
+
+    certificates: tuple[Reported, ...] = ()
+    in_order: int = 0
+    more: int = 0
+
+
+def report_view(document: Document | None) -> ReportView:
+    """Return how a report is shown, from the document that the command prints."""
     found = cast("list[Document]", (document or {}).get("certificates") or [])
-    return tuple(
-        Reported(
-            str(one.get("name")),
-            str(one.get("result") or ""),
-            tuple(map(_step, cast("list[Document]", one.get("steps") or []))),
-        )
-        for one in found
-    )
+    wrong = [one for one in found if not one.get("ok")]
+    well = [one for one in found if one.get("ok")]
+    few = well if len(found) <= FEW else []
+    shown = tuple(map(_reported, [*wrong[:SHOWN_CERTIFICATES], *few]))
+    return ReportView(shown, len(well) - len(few), len(wrong[SHOWN_CERTIFICATES:]))
+
+
+def _reported(one: Document) -> Reported:
+    steps = cast("list[Document]", one.get("steps") or [])
+    return Reported(str(one.get("name")), tuple(map(_step, steps)))
 
 
 def _step(step: Document) -> Step:
@@ -256,59 +269,79 @@ class EventView:
 
 
 def one_run(request: Request) -> Response:
-    """Show a run: who started it, every event, and how it ended."""
-    site = site_of(request)
-    run, events, report = stored(site, request.path_params["run"])
-    shown = events[-SHOWN_EVENTS:]
+    """Show a run: who started it, what happened, and how it ended; its latest events, or those
+    `after` one.
+    """
+    site, name = site_of(request), request.path_params["run"]
+    runs, run, after = runs_of(site), stored(site, name), request.query_params.get("after")
+    if after is None:
+        events = runs.latest_run_events(name, SHOWN_EVENTS)
+    else:
+        events = runs.run_events(name, number_of(after, 0), SHOWN_EVENTS)
+    first, last = (events[0].number, events[-1].number) if events else (0, 0)
+    report = report_view(report_in(runs.run_report(name), voice_of(request).language))
     return render(
         request,
         "run.html",
         row=row_of(run),
         run=run,
-        events=shown,
-        left_out=len(events) - len(shown),
-        last=events[-1].number if events else 0,
+        events=events,
+        earlier=None if first <= 1 else max(first - 1 - SHOWN_EVENTS, 0),
+        later=last if after is not None and len(events) == SHOWN_EVENTS else None,
+        is_latest=after is None,
+        last=last,
         of=EventView(run.started_at),
-        reported=reported(report_in(report, voice_of(request).language)),
+        report=report,
         has_new_plan=any(event.event == PLAN_CHANGED for event in events),
+        plan_now=urlencode({"since": run.plan or "", **_alone(run)}),
     )
 
 
 PLAN_CHANGED = "plan_changed"
 
 
-def stored(
-    site: Site, run: str, after: int = 0
-) -> tuple[StoredRun, list[RunEvent], RunReport | None]:
-    """Return a run with its events `after` this one, and its report. Raises `Refused` where
-    there is no such run.
-    """
-    runs = runs_of(site)
-    found = runs.stored_run(run)
+def _alone(run: StoredRun) -> dict[str, str]:
+    """Return what asks for the plan of just the certificate that a run was for."""
+    return {"name": run.names[0]} if len(run.names) == 1 else {}
+
+
+def stored(site: Site, run: str) -> StoredRun:
+    """Return a run. Raises `Refused` where there is no such run."""
+    found = runs_of(site).stored_run(run)
     if found is None:
         raise Refused(404)
-    events = list[RunEvent]()
-    while more := runs.run_events(run, events[-1].number if events else after):
-        events.extend(more)
-    return found, events, runs.run_report(run)
+    return found
+
+
+def events_of(site: Site, run: str, after: int) -> list[RunEvent]:
+    """Return all events of a run `after` this one."""
+    runs, found = runs_of(site), list[RunEvent]()
+    while more := runs.run_events(run, found[-1].number if found else after):
+        found.extend(more)
+    return found
 
 
 async def follow(request: Request) -> Response:
     """Stream what happens in a run as server-sent events, from the one after `Last-Event-ID`."""
     site = site_of(request)
-    run = await run_in_threadpool(runs_of(site).stored_run, request.path_params["run"])
-    if run is None:
-        raise Refused(404)
+    run = await run_in_threadpool(stored, site, request.path_params["run"])
     last = request.headers.get("Last-Event-ID") or request.query_params.get("after") or ""
-    number = int(last) if last.isascii() and last.isdecimal() and len(last) < _DIGITS else 0
+    if request.method == "HEAD":
+        return Response(media_type="text/event-stream")
     return StreamingResponse(
-        _stream(request, run, number),
+        _stream(request, run, number_of(last, 0)),
         media_type="text/event-stream",
         headers={"X-Accel-Buffering": "no", "Cache-Control": "no-store"},
     )
 
 
 _DIGITS = 10
+
+
+def number_of(word: str, otherwise: int) -> int:
+    """Return the number that a client sent, if it is one."""
+    is_number = word.isascii() and word.isdecimal() and len(word) < _DIGITS
+    return int(word) if is_number else otherwise
 
 
 async def _stream(request: Request, run: StoredRun, number: int) -> AsyncIterator[str]:
@@ -337,7 +370,7 @@ BEAT = ": it goes on\n" + message("beat", "")
 
 def _written(request: Request, run: StoredRun, event: RunEvent) -> str:
     view = EventView(run.started_at)
-    return bytes(render(request, "event.html", event=event, of=view).body).decode()
+    return bytes(render(request, "event.html", new=event, of=view).body).decode().strip()
 
 
 def start(request: Request, form: FormData) -> Response:
@@ -382,9 +415,12 @@ def stop(request: Request) -> Response:
     run, site = request.path_params["run"], site_of(request)
     if not visitor_of(request).may_start:
         raise Refused(403)
-    if runs_of(site).stored_run(run) is None:
-        raise Refused(404)
-    site.starter.stop(run)
+    stored(site, run)
+    if not site.starter.stop(run):
+        said = Text(
+            "the run has ended, or goes on in another process: stop it where it was started"
+        )
+        raise Refused(409, said)
     return RedirectResponse(link(request, f"/runs/{run}"), 303)
 
 

@@ -29,6 +29,7 @@ from certferry.present.language import Voice, voice_in
 from certferry.present.layout import visible
 from certferry.present.run_log import rfc3339
 from certferry.text import Text
+from certferry.wiring.clock import now
 from certferry.wiring.workspace import Workspace
 
 HERE = Path(__file__).parent
@@ -70,7 +71,7 @@ class Site:
     """Set when the process ends: streams that would go on end at once."""
 
     def __post_init__(self) -> None:
-        self.observer = Observer(self.now)
+        self.observer = Observer(now)  # the machine's clock: it goes on when the state is gone
 
     def now(self) -> datetime:
         """Return this moment by the state's clock."""
