@@ -8,7 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from certferry.console.plan import KEPT, ShownPlans, changes_since, view_of
+from certferry.console.observing import Recent
+from certferry.console.plan import changes_since, view_of
 from certferry.core.access import Role, User
 from certferry.core.planning.digest import digest_of
 from certferry.core.planning.plan import Plan
@@ -102,14 +103,13 @@ def test_what_has_changed_is_named_by_certificate() -> None:
     assert () == changes_since(now, now, Voice())
 
 
-def test_the_plans_that_were_shown_last_are_kept() -> None:
+def test_what_was_added_last_is_kept() -> None:
     """And no more than some: a console that runs for a year holds no year of plans."""
-    kept, plans = ShownPlans(), [(Plan(str(number), ()),) for number in range(KEPT + 1)]
-    for number in (*range(KEPT + 1), 1):
-        kept.add(str(number), plans[number])
+    kept = Recent[int, str](3)
+    for number in (0, 1, 2, 1, 3, 4):
+        kept.add(number, str(number))
 
-    assert kept.of("0") is None
-    assert all(plans[number] == kept.of(str(number)) for number in range(1, KEPT + 1))
+    assert [None, "1", None, "3", "4"] == [kept.get(number) for number in range(5)]
 
 
 # --- the page

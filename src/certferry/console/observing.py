@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -18,6 +19,8 @@ from certferry.reconcile.run import aside
 from certferry.text import Text
 
 T = TypeVar("T")
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
 
 FRESH = timedelta(minutes=1)
 """For how long what was found counts, unless it is wanted anew."""
@@ -104,3 +107,25 @@ class Observer:
                 self._known[kind] = Found(value, now, tried_at=tried_at)
             else:
                 self._known[kind] = Found(before.value, before.at, None, problem, tried_at)
+
+
+class Recent(Generic[K, V]):
+    """The values that were added last, no more than so many. Safe to use from any thread."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._values: OrderedDict[K, V] = OrderedDict()
+        self._guard = threading.Lock()
+
+    def add(self, key: K, value: V) -> None:
+        """Keep a value, in place of the one that was added longest ago."""
+        with self._guard:
+            self._values[key] = value
+            self._values.move_to_end(key)
+            if len(self._values) > self._most:
+                self._values.popitem(last=False)
+
+    def get(self, key: K) -> V | None:
+        """Return the value of a key, if it was added not long ago."""
+        with self._guard:
+            return self._values.get(key)

@@ -4,8 +4,6 @@ carries out just this plan.
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -99,30 +97,6 @@ def changes_since(
     return tuple(one for one in found if one.gone or one.new)
 
 
-class ShownPlans:
-    """The plans that were shown last, by their digests: a run that is held to one may find another,
-    and what has changed can be shown. Safe to use from any thread.
-    """
-
-    def __init__(self) -> None:
-        self._plans: OrderedDict[str, Sequence[Plan]] = OrderedDict()
-        self._guard = threading.Lock()
-
-    def add(self, digest: str, plans: Sequence[Plan]) -> None:
-        """Keep plans, in place of those that were shown longest ago."""
-        with self._guard:
-            self._plans[digest] = plans
-            self._plans.move_to_end(digest)
-            if len(self._plans) > KEPT:
-                self._plans.popitem(last=False)
-
-    def of(self, digest: str) -> Sequence[Plan] | None:
-        """Return the plans of a digest, if they were shown not long ago."""
-        with self._guard:
-            return self._plans.get(digest)
-
-
-KEPT = 20
 ON_A_PAGE = 50
 
 
@@ -133,13 +107,13 @@ def plan(request: Request) -> Response:
     declared = [one.lineage for one in site.workspace().settings.certificates]
     if name is not None and name not in declared:
         raise Refused(404)
-    found, shown = observed.plans(site, name), _shown_at(request)
+    found = observed.plans(site, name)
     view, changes = None, tuple[ChangedPlan, ...]()
     if found.value is not None:
         view = view_of(found.value, voice, number_of(asked.get("page", ""), 1))
-        before = shown.of(asked.get("since", ""))
+        before = site.shown_plans.get(asked.get("since", ""))
         changes = () if before is None else changes_since(before, found.value, voice)
-        shown.add(view.digest, found.value)
+        site.shown_plans.add(view.digest, found.value)
     return render(
         request,
         "plan.html",
@@ -152,15 +126,6 @@ def plan(request: Request) -> Response:
         age=_age(found, site.observer.now()),
         request_id=new_request(),
     )
-
-
-def _shown_at(request: Request) -> ShownPlans:
-    """Return the plans that this application has shown."""
-    state = request.app.state
-    if not hasattr(state, "shown_plans"):
-        state.shown_plans = ShownPlans()
-    found: ShownPlans = state.shown_plans
-    return found
 
 
 def _age(found: Found[Sequence[Plan]], now: datetime) -> Text | None:

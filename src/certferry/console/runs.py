@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from certferry.console.following import Feeds, message
+from certferry.console.following import message
 from certferry.console.guard import is_still_in
 from certferry.console.refusals import Refused
 from certferry.console.site import (
@@ -279,7 +279,6 @@ def one_run(request: Request) -> Response:
     else:
         events = runs.run_events(name, number_of(after, 0), SHOWN_EVENTS)
     first, last = (events[0].number, events[-1].number) if events else (0, 0)
-    report = report_view(report_in(runs.run_report(name), voice_of(request).language))
     return render(
         request,
         "run.html",
@@ -291,10 +290,21 @@ def one_run(request: Request) -> Response:
         is_latest=after is None,
         last=last,
         of=EventView(run.started_at),
-        report=report,
+        report=_report_of(site, run, voice_of(request).language),
         has_new_plan=any(event.event == PLAN_CHANGED for event in events),
         plan_now=urlencode({"since": run.plan or "", **_alone(run)}),
     )
+
+
+def _report_of(site: Site, run: StoredRun, language: str) -> ReportView:
+    """Return a run's report as it is shown: that of a thousand certificates takes long to read."""
+    known = site.reports.get((run.id, language))
+    if isinstance(known, ReportView):
+        return known
+    view = report_view(report_in(runs_of(site).run_report(run.id), language))
+    if run.ended_at is not None:
+        site.reports.add((run.id, language), view)
+    return view
 
 
 PLAN_CHANGED = "plan_changed"
@@ -345,12 +355,9 @@ def number_of(word: str, otherwise: int) -> int:
 
 
 async def _stream(request: Request, run: StoredRun, number: int) -> AsyncIterator[str]:
-    site, app = site_of(request), request.app
-    if not hasattr(app.state, "feeds"):
-        app.state.feeds = Feeds(lambda: runs_of(site), site.closing.is_set)
-    feeds: Feeds = app.state.feeds
+    site = site_of(request)
     yield "retry: 2000\n" + message("begun", "")
-    async with feeds.watching(run.id) as feed:
+    async with site.feeds.watching(run.id) as feed:
         while True:
             found = await feed.after(number)
             # A session that has ended meanwhile reads nothing more.

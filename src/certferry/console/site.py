@@ -22,9 +22,11 @@ from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from certferry.console.observing import Observer
+from certferry.console.following import Feeds
+from certferry.console.observing import Observer, Recent
 from certferry.core.access import User
 from certferry.core.observed.runs import RunKind, RunSource, StoredRun
+from certferry.core.planning.plan import Plan
 from certferry.present.language import Voice, voice_in
 from certferry.present.layout import visible
 from certferry.present.run_log import rfc3339
@@ -69,8 +71,14 @@ class Site:
     observer: Observer = field(init=False)
     closing: threading.Event = field(default_factory=threading.Event)
     """Set when the process ends: streams that would go on end at once."""
+    feeds: Feeds = field(init=False)
+    shown_plans: Recent[str, Sequence[Plan]] = field(default_factory=lambda: Recent(20))
+    """By their digests: where a run finds another one, what has changed since can be shown."""
+    reports: Recent[tuple[str, str], object] = field(default_factory=lambda: Recent(50))
+    """Of runs that have ended, as they are shown, by run and language."""
 
     def __post_init__(self) -> None:
+        self.feeds = Feeds(lambda: self.workspace().state, self.closing.is_set)
         self.observer = Observer(now)  # the machine's clock: it goes on when the state is gone
 
     def now(self) -> datetime:
