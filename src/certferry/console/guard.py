@@ -178,7 +178,10 @@ def _must_be_our_origin(request: Request, console: ConsoleSettings) -> None:
         raise Refused(
             403,
             Text("the request does not come from a page of this console"),
-            Text("open {url} and try again", url=console.base),
+            Text(
+                "open {url}; if browsers use another address, write that as `url` under [console]",
+                url=console.base,
+            ),
         )
 
 
@@ -366,8 +369,10 @@ class Guard:
         peer = peer_of(request, console)
         request.state.address = peer.address
         request.state.language = language_of(request, None)
-        _must_be_our_host(request, console, peer)
         is_by_token = is_for_programs(path) and _bearer(request) is not None
+        # Monitors ask a machine by its own name.
+        if path != "/healthz" and not (path == "/metrics" and is_by_token):
+            _must_be_our_host(request, console, peer)
         if request.method not in READING and not is_by_token:
             _must_be_our_origin(request, console)
         if path.startswith("/static/") or path == "/healthz":
