@@ -566,6 +566,6 @@ def test_metrics(trusted: tuple[str, ...], tmp_path: Path) -> None:
         foreign = ask(found, "GET", "/metrics", Host=name).status_code
         known = ask(found, "GET", "/metrics", Authorization=token, Host=name).status_code
 
-        assert (bool(trusted), 401, 421) == (alone == 401, proxied, foreign)  # noqa: PLR2004 - HTTP's
+        assert (bool(trusted), 401, 421) == (alone == 401, proxied, foreign)
         assert known in {200, 404}
         assert ask(found, "GET", "/healthz", Host=name).status_code in {200, 404, 503}

@@ -17,7 +17,7 @@ from typing import Any, cast
 import pytest
 import requests
 
-from certferry.console.following import ASK_EVERY, Feeds
+from certferry.console.following import ASK_EVERY, AT_ONCE, Feeds
 from certferry.console.runs import FEW, STATES, report_view, row_of
 from certferry.core.access import Role, User, digest_of
 from certferry.core.observed.runs import (
@@ -161,6 +161,20 @@ def test_a_run_that_fails_says_why(machine: Machine, name: str) -> None:
     assert "Ended: not everything is in order." in page
     assert "failed" in page
     assert "hint: " in page
+
+
+def test_a_run_is_stopped_where_it_was_started(machine: Machine, stored: Stored) -> None:
+    """It comes to a safe point; one that has ended, or is another process's, cannot be stopped
+    here, and the page says so.
+    """
+    page = machine.post("/runs", kind="sync").headers["Location"]
+    assert page == machine.post(f"{page}/stop").headers["Location"]
+    machine.runner.wait_for(page.removeprefix("/runs/"))
+    assert "Stopped before its end" in machine.get(page).text
+
+    assert "has ended" in machine.post(f"{page}/stop", 409).text
+    assert "has ended" in stored.machine.post(f"/runs/{stored.add_living().id}/stop", 409).text
+    machine.post("/runs/none/stop", 404)
 
 
 def test_names_that_mean_nothing_start_nothing(machine: Machine) -> None:
@@ -324,6 +338,33 @@ def test_twenty_readers_of_one_run_all_hear_of_it(stored: Stored) -> None:
         reader.join(20)
 
     assert [1] * 20 == heard
+
+
+def test_a_reader_who_is_far_behind_gets_every_event(stored: Stored) -> None:
+    """More than is held for those who watch: the state has the rest."""
+    run, every = stored.add_living(), [*range(1, 2 * AT_ONCE + 2)]
+    for begin in range(0, len(every), AT_ONCE):
+        found = [
+            RunEvent(one, NOON, "img", "activity", Text("here")) for one in every[begin:][:AT_ONCE]
+        ]
+        stored.state.append_run_events(run.id, found)
+    with follow(stored.machine, f"/runs/{run.id}", last=len(every) - 1) as early:
+        assert [None, len(every)] == [next(m).number for m in [messages(early)] * 2]
+        stored.state.save_run_end(run.id, RunState.DONE, NOON, None)
+        with follow(stored.machine, f"/runs/{run.id}") as late:
+            numbers = [one.number for one in messages(late) if one.number is not None]
+
+    assert every == numbers
+
+
+def test_only_the_heads_of_a_stream_are_answered_at_once(stored: Stored) -> None:
+    """What a monitor asks must not hang as long as a run goes on."""
+    run = stored.add_living()
+
+    answer = stored.machine.ask("HEAD", f"/runs/{run.id}/events")
+
+    assert 200 == answer.status_code
+    assert answer.headers["Content-Type"].startswith("text/event-stream")
 
 
 def test_a_stream_ends_at_once_when_the_process_does(stored: Stored) -> None:

@@ -18,6 +18,7 @@ from certferry.console.observing import Found
 from certferry.console.refusals import Refused
 from certferry.console.runs import new_request, number_of, whole_seconds
 from certferry.console.site import link, render, site_of, voice_of
+from certferry.console.tables import page_of_certificate
 from certferry.core.planning.digest import digest_of
 from certferry.core.planning.plan import Plan
 from certferry.present.language import Voice
@@ -120,6 +121,7 @@ def plan(request: Request) -> Response:
         found=found,
         view=view,
         changes=changes,
+        certificate=page_of_certificate,
         name=name,
         asked=urlencode({"name": name}) if name else "",
         badges=BADGES,

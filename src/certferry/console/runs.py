@@ -29,6 +29,7 @@ from certferry.console.site import (
     voice_of,
     with_form,
 )
+from certferry.console.tables import page_of_certificate
 from certferry.core.observed.runs import (
     RunEvent,
     RunKind,
@@ -292,6 +293,7 @@ def one_run(request: Request) -> Response:
         of=EventView(run.started_at),
         report=_report_of(site, run, voice_of(request).language),
         has_new_plan=any(event.event == PLAN_CHANGED for event in events),
+        certificate=page_of_certificate,
         plan_now=urlencode({"since": run.plan or "", **_alone(run)}),
     )
 
