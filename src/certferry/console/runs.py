@@ -8,6 +8,7 @@ import secrets
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import cast
 from urllib.parse import urlencode
 
@@ -49,24 +50,25 @@ SHOWN_EVENTS, SHOWN_CERTIFICATES, FEW = 100, 30, 10
 all each is shown: it is made in 50 ms. The API's document is whole.
 """
 
-LISTED_NAMES = 5
-
 FILTERS = ("name", "host", "who")
 
 STATES = {
-    RunState.RUNNING: Text("in progress"),
-    RunState.DONE: Text("in order"),
-    RunState.FAILED: Text("failed"),
-    RunState.STOPPED: Text("stopped"),
-    RunState.DIED: Text("died"),
+    RunState.RUNNING: ("notice", Text("in progress"), Text("In progress.")),
+    RunState.DONE: ("ok", Text("in order"), Text("Ended: everything is in order.")),
+    RunState.FAILED: ("error", Text("failed"), Text("Ended: not everything is in order.")),
+    RunState.STOPPED: (
+        "warning",
+        Text("stopped"),
+        Text("Stopped before its end; the next run goes on from there."),
+    ),
+    RunState.DIED: (
+        "error",
+        Text("died"),
+        Text("Ended by the death of its process; the next run goes on from there."),
+    ),
 }
-SENTENCES = {
-    RunState.RUNNING: Text("In progress."),
-    RunState.DONE: Text("Ended: everything is in order."),
-    RunState.FAILED: Text("Ended: not everything is in order."),
-    RunState.STOPPED: Text("Stopped before its end; the next run goes on from there."),
-    RunState.DIED: Text("Ended by the death of its process; the next run goes on from there."),
-}
+"""The badge of each, its word, and its sentence."""
+
 KINDS = {
     RunKind.SYNC: Text("Sync"),
     RunKind.REHEARSE: Text("Rehearsal"),
@@ -81,20 +83,13 @@ SOURCES = {
     RunSource.HOOK: Text("hook"),
 }
 TONES = {
-    RunState.RUNNING: "notice",
-    RunState.DONE: "ok",
-    RunState.FAILED: "error",
-    RunState.STOPPED: "warning",
-    RunState.DIED: "error",
+    Outcome.DONE.value: "ok",
+    Outcome.WAITING.value: "notice",
+    Outcome.FAILED.value: "error",
+    Outcome.REFUSED.value: "error",
+    Outcome.SKIPPED.value: "warning",
 }
-OUTCOMES = {
-    Outcome.DONE: "ok",
-    Outcome.WAITING: "notice",
-    Outcome.FAILED: "error",
-    Outcome.REFUSED: "error",
-    Outcome.SKIPPED: "warning",
-}
-"""The badge of each; what is not here is plain."""
+"""The badge of each outcome; what is not here is plain."""
 
 
 def runs_of(site: Site) -> RunStore:
@@ -107,27 +102,13 @@ class RunRow:
     """A run as it is shown: its words for people, its badge, and how long it took."""
 
     run: StoredRun
+    tone: str
     state: Text
     sentence: Text
-    tone: str
     kind: Text
     source: Text
     took: Text | None
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The first certificates that it was for."""
-        return self.run.names[:LISTED_NAMES]
-
-    @property
-    def more(self) -> int:
-        """How many others it was for."""
-        return len(self.run.names) - len(self.names)
-
-    @property
-    def is_running(self) -> bool:
-        """Whether more is to come."""
-        return self.run.state is RunState.RUNNING
+    is_running: bool
 
 
 def row_of(run: StoredRun) -> RunRow:
@@ -135,15 +116,8 @@ def row_of(run: StoredRun) -> RunRow:
     took = None
     if run.ended_at is not None:
         took = Text("{words}", words=whole_seconds(run.ended_at - run.started_at))
-    return RunRow(
-        run,
-        STATES[run.state],
-        SENTENCES[run.state],
-        TONES[run.state],
-        KINDS[run.kind],
-        SOURCES[run.source],
-        took,
-    )
+    is_running, words = run.state is RunState.RUNNING, STATES[run.state]
+    return RunRow(run, *words, KINDS[run.kind], SOURCES[run.source], took, is_running)
 
 
 def whole_seconds(time: timedelta) -> timedelta:
@@ -186,87 +160,32 @@ def new_request() -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """A step of a report as it is shown."""
-
-    action: str
-    outcome: str
-    tone: str
-    where: str
-    detail: str
-    hint: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Reported:
-    """What a report has of a certificate."""
-
-    name: str
-    steps: tuple[Step, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class ReportView:
-    """A report as it is shown: the certificates that are not in order before the others, of which
-    many are only counted (`in_order`); `more` are left out.
+    """A report as it is shown, from the document that the command prints: the certificates that are
+    not in order before the others, of which many are only counted (`in_order`), and how many `more`
+    are not shown.
     """
 
-    certificates: tuple[Reported, ...] = ()
+    certificates: tuple[Document, ...] = ()
     in_order: int = 0
     more: int = 0
 
 
 def report_view(document: Document | None) -> ReportView:
-    """Return how a report is shown, from the document that the command prints."""
+    """Return how a report is shown."""
     found = cast("list[Document]", (document or {}).get("certificates") or [])
     wrong = [one for one in found if not one.get("ok")]
     well = [one for one in found if one.get("ok")]
     few = well if len(found) <= FEW else []
-    shown = tuple(map(_reported, [*wrong[:SHOWN_CERTIFICATES], *few]))
+    shown = (*wrong[:SHOWN_CERTIFICATES], *few)
     return ReportView(shown, len(well) - len(few), len(wrong[SHOWN_CERTIFICATES:]))
 
 
-def _reported(one: Document) -> Reported:
-    steps = cast("list[Document]", one.get("steps") or [])
-    return Reported(str(one.get("name")), tuple(map(_step, steps)))
-
-
-def _step(step: Document) -> Step:
-    outcome, hint = str(step.get("outcome") or ""), step.get("hint")
-    place = (step.get("target"), step.get("domain") or step.get("label"))
-    return Step(
-        str(step.get("action") or ""),
-        outcome,
-        OUTCOMES.get(cast("Outcome", outcome), ""),
-        " → ".join(str(one) for one in place if one),
-        str(step.get("detail") or ""),
-        None if hint is None else str(hint),
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class EventView:
-    """How the events of a run are shown: since it `began`."""
-
-    began: datetime
-
-    def tone(self, event: RunEvent) -> str:
-        """Return the badge of how a step ended."""
-        return OUTCOMES.get(cast("Outcome", event.outcome), "")
-
-    def action(self, event: RunEvent) -> str:
-        """Return which step it was, nothing for what is no step."""
-        return event.event.partition(".")[0] if event.outcome and event.lineage else ""
-
-    def elapsed(self, event: RunEvent) -> str:
-        """Return how long after the run's begin it was: `0:07`, `1:02:03`."""
-        minutes, seconds = divmod(int(whole_seconds(event.at - self.began).total_seconds()), 60)
-        hours, minutes = divmod(minutes, 60)
-        return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
-
-    def place(self, event: RunEvent) -> str:
-        """Return where it happened."""
-        return " → ".join(filter(None, (event.target, event.domain)))
+def _elapsed(began: datetime, event: RunEvent) -> str:
+    """Write how long after the run's begin it was: `0:07`, `1:02:03`."""
+    minutes, seconds = divmod(int(whole_seconds(event.at - began).total_seconds()), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
 def one_run(request: Request) -> Response:
@@ -290,7 +209,8 @@ def one_run(request: Request) -> Response:
         later=last if after is not None and len(events) == SHOWN_EVENTS else None,
         is_latest=after is None,
         last=last,
-        of=EventView(run.started_at),
+        elapsed=partial(_elapsed, run.started_at),
+        tones=TONES,
         report=_report_of(site, run, voice_of(request).language),
         has_new_plan=any(event.event == PLAN_CHANGED for event in events),
         certificate=page_of_certificate,
@@ -378,8 +298,9 @@ BEAT = ": it goes on\n" + message("beat", "")
 
 
 def _written(request: Request, run: StoredRun, event: RunEvent) -> str:
-    view = EventView(run.started_at)
-    return bytes(render(request, "event.html", new=event, of=view).body).decode().strip()
+    elapsed = partial(_elapsed, run.started_at)
+    page = render(request, "event.html", new=event, elapsed=elapsed, tones=TONES)
+    return bytes(page.body).decode().strip()
 
 
 def start(request: Request, form: FormData) -> Response:
