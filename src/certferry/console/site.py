@@ -18,6 +18,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from certferry.console.observing import Observer
+from certferry.console.snapshot import Snapshots
 from certferry.core.access import User
 from certferry.core.observed.runs import RunKind, RunSource, StoredRun
 from certferry.present.language import Voice, voice_in
@@ -58,9 +59,11 @@ class Site:
     prefix: str = ""
     is_https: bool = False
     observer: Observer = field(init=False)
+    stored: Snapshots = field(init=False)
 
     def __post_init__(self) -> None:
         self.observer = Observer(self.now)
+        self.stored = Snapshots(self.workspace)
 
     def now(self) -> datetime:
         """Return this moment by the state's clock."""
