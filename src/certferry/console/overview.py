@@ -20,7 +20,7 @@ from certferry.console.site import render, site_of
 from certferry.console.snapshot import Snapshot
 from certferry.core.assessment.agenda import Coming, Day, Milestone, Need, Verdict
 from certferry.core.observed.records import LastRun
-from certferry.present.check_text import days_left, subject_of
+from certferry.present.check_text import subject_of
 from certferry.present.language import one_or_many
 from certferry.problem import Severity
 from certferry.text import Text
@@ -46,14 +46,13 @@ WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """What needs a person: what it is about, the sentences, and the commands to type. `form` is
-    the identity of a form that starts the run which is the fix; a form that is sent twice starts
-    one run.
+    """What needs a person, and what it is about. `command` is the fix as one types it, where the
+    hint has none; `form` identifies the form that starts the run which is the fix.
     """
 
     need: Need
     subject: Text
-    commands: tuple[str, ...]
+    command: str | None
     form: str
 
     @property
@@ -63,13 +62,23 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
-class DayOfStrip:
-    """A day, and by milestone the first lineages of it, with how many more there are."""
+class Group:
+    """The same milestone of several lineages in a day: the first, and how many `more`."""
 
+    milestone: Milestone
+    words: Text
+    names: tuple[str, ...]
+    more: int
+
+
+@dataclass(frozen=True, slots=True)
+class DayOfStrip:
+    """A day in words, and what happens in it."""
+
+    date: date
     weekday: Text
     day: Text
-    date: date
-    groups: tuple[tuple[Milestone, Text, tuple[str, ...], int], ...]
+    groups: tuple[Group, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,43 +187,46 @@ def level_of(verdict: Verdict) -> str:
 
 def item_of(need: Need) -> Item:
     """Return what a page shows of what needs a person."""
-    hint, commands = need.concern.problem.hint, tuple[str, ...]()
-    if hint is not None:
-        commands = commands_in(hint)
-    if need.run is not None and not commands:
-        commands = (shlex.join(["certferry", "sync", *need.run]),)
-    return Item(need, subject_of(need.concern), commands, secrets.token_urlsafe(12))
+    hint = need.concern.problem.hint
+    has_command = hint is not None and any(is_command for is_command, _ in pieces(str(hint)))
+    command = None
+    if need.run is not None and not has_command:
+        command = shlex.join(["certferry", "sync", *need.run])
+    return Item(need, subject_of(need.concern), command, secrets.token_urlsafe(12))
 
 
-_COMMAND = re.compile(r"`(certferry [^`]+)`|(?<!`)\b(certferry [^`;,]+)$")
+_COMMAND = re.compile(r"`(certferry [^`]+)`|(certferry [^`;,；，。]+)$")
 
 
-def commands_in(hint: Text) -> tuple[str, ...]:
-    """Return the commands of certferry in a sentence: those in backquotes, and one at its end."""
-    found = (quoted or last for quoted, last in _COMMAND.findall(str(hint)))
-    return tuple(dict.fromkeys(one.strip() for one in found))
+def pieces(said: str) -> list[tuple[bool, str]]:
+    """Split a sentence into words and the commands of certferry in it (`True`): those in
+    backquotes, and one at its end.
+    """
+    found, begin = list[tuple[bool, str]](), 0
+    for match in _COMMAND.finditer(said):
+        found += [(False, said[begin : match.start()]), (True, match[1] or match[2])]
+        begin = match.end()
+    return [*found, (False, said[begin:])]
 
 
 def _day(day: Day) -> DayOfStrip:
-    moment = datetime.combine(day.date, datetime.min.time())
-    short = Text("{day} {month}", day=moment.day, month=MONTHS[moment.month - 1])
-    return DayOfStrip(WEEKDAYS[moment.weekday()], short, day.date, tuple(_groups(day.coming)))
+    month = MONTHS[day.date.month - 1]
+    said = Text("{day} {month}", day=day.date.day, month=month)
+    return DayOfStrip(day.date, WEEKDAYS[day.date.weekday()], said, tuple(_groups(day.coming)))
 
 
-def _groups(
-    coming: Sequence[Coming],
-) -> Iterator[tuple[Milestone, Text, tuple[str, ...], int]]:
-    for milestone in Milestone:
-        names = tuple(dict.fromkeys(one.lineage for one in coming if one.milestone is milestone))
-        if names:
+def _groups(coming: Sequence[Coming]) -> Iterator[Group]:
+    for milestone, words in WORDS.items():
+        found = (one.lineage for one in coming if one.milestone is milestone)
+        if names := tuple(dict.fromkeys(found)):
             more = max(len(names) - MOST_OF_A_DAY, 0)
-            yield milestone, WORDS[milestone], names[:MOST_OF_A_DAY], more
+            yield Group(milestone, words, names[:MOST_OF_A_DAY], more)
 
 
 def overview(request: Request) -> Response:
     """Render the first screen. Raises `StateError`."""
     view = view_of(site_of(request).stored.latest())
-    return render(request, "overview.html", view=view, trouble=view.troubles, days_left=days_left)
+    return render(request, "overview.html", view=view, trouble=view.troubles, pieces=pieces)
 
 
 ROUTES = (Route("/", overview, name="overview"),)

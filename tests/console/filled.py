@@ -1,0 +1,111 @@
+"""A site over a real state in which certificates, sightings and runs are stored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from certferry.ports.state import StateStore
+from certferry.config.load import load
+from certferry.console.site import Site
+from certferry.core.assessment.health import Sighting
+from certferry.core.observed.runs import RunKind, RunSource, StoredRun
+from certferry.wiring.settings import ADAPTERS
+from certferry.wiring.workspace import Workspace
+from certferry_sandbox.testing.certificates import make_bundle
+
+NOW = datetime.now(UTC).replace(microsecond=0)
+DAY = timedelta(days=1)
+DOMAINS_OF_EACH = 4
+
+ACCOUNTS = """
+[accounts.qiniu]
+type = "qiniu"
+access_key = "planted-access"
+secret_key = "planted-secret"
+[accounts.dnspod]
+type = "dnspod"
+api_id = "12345"
+api_token = "planted-token"
+[state]
+url = "sqlite:///{folder}/state.db"
+"""
+
+
+@dataclass(eq=False)
+class NoStarter:
+    """Starts nothing: for pages that only read."""
+
+    def start(
+        self,
+        kind: RunKind,
+        names: Sequence[str],
+        *,
+        who: str,
+        source: RunSource,
+        plan: str | None = None,
+        request: str | None = None,
+    ) -> StoredRun:
+        """Refuse."""
+        raise NotImplementedError
+
+    def stop(self, run: str) -> bool:
+        """Know no run."""
+        return not run
+
+
+def table(name: str, domains: Sequence[str]) -> str:
+    """Declare a certificate for its domains at the CDN."""
+    names = ", ".join(f'"{one}"' for one in domains)
+    return (
+        f"[[certificates]]\nname = '{name}'\nnames = [{names}]\ndns = \"dnspod\"\n"
+        f'[[certificates.deploy]]\nto = "qiniu"\ndomains = [{names}]\n'
+    )
+
+
+@contextmanager
+def site_in(folder: Path, tables: str = "", prefix: str = "") -> Iterator[Site]:
+    """Serve what a file declares; the state is empty."""
+    path = folder / "certferry.toml"
+    path.write_text(ACCOUNTS.format(folder=folder) + tables)
+    path.chmod(0o600)
+    with Workspace(load(path, {}, ADAPTERS)) as workspace:
+        yield Site(lambda: workspace, NoStarter(), prefix)
+
+
+def domains_of(number: int) -> list[str]:
+    """The domains of one of many certificates."""
+    return [f"d{place}.c{number}.example.com" for place in range(DOMAINS_OF_EACH)]
+
+
+def tables_of(count: int) -> str:
+    """Declare many certificates."""
+    return "".join(table(f"c{number}", domains_of(number)) for number in range(count))
+
+
+def issue(
+    state: StateStore, name: str, domains: Sequence[str], *, age: timedelta, served: bool = True
+) -> str:
+    """Store a certificate of 90 days, and that its domains have it, or not; return its identity."""
+    bundle = make_bundle(*domains, not_before=NOW - age)
+    lease = state.acquire(name, NOW)
+    state.save_version(lease, bundle, NOW - age)
+    state.release(lease)
+    fingerprint = bundle.certificate.fingerprint
+    seen = tuple(
+        Sighting(name, "qiniu", domain, served, NOW - age, fingerprint if served else None)
+        for domain in domains
+    )
+    state.update_sightings(lambda before: (*before, *seen))
+    return fingerprint
+
+
+def fill(state: StateStore, count: int) -> None:
+    """Store many certificates of every age; one of fifty is not served."""
+    for number in range(count):
+        served, age = number % 50 != 49, DAY * (number % 59)
+        issue(state, f"c{number}", domains_of(number), age=age, served=served)
+    state.save_run(NOW, succeeded=True)
