@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from certferry.console import overview
+from certferry.console import api, certificates, overview, plan, runs
 from certferry.console.site import HERE, Site, asset_digest
 
 _KINDS = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
@@ -41,6 +41,10 @@ def static_file(request: Request) -> Response:
 ROUTES: Sequence[BaseRoute] = (
     Route("/static/{digest}/{name}", static_file, name="static"),
     *overview.ROUTES,
+    *certificates.ROUTES,
+    *plan.ROUTES,
+    *runs.ROUTES,
+    *api.ROUTES,
 )
 
 

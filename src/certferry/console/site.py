@@ -5,6 +5,7 @@ and language; and how a template is rendered.
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -62,6 +63,8 @@ class Site:
     is_https: bool = False
     observer: Observer = field(init=False)
     stored: Snapshots = field(init=False)
+    closing: threading.Event = field(default_factory=threading.Event)
+    """Set when the process ends: streams that would go on end at once."""
 
     def __post_init__(self) -> None:
         self.observer = Observer(self.now)

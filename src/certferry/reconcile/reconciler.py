@@ -24,6 +24,7 @@ from certferry.core.events import Begun, LineageEnded, StepEnded
 from certferry.core.observed.observation import Observation
 from certferry.core.observed.records import Remembered
 from certferry.core.planning import report as reports
+from certferry.core.planning.digest import digest_of
 from certferry.core.planning.due import VERIFY_TIMEOUT, Times, in_turn
 from certferry.core.planning.plan import (
     Action,
@@ -201,8 +202,10 @@ class LineageReconciler:
         keeps_pauses: bool = False,
         removals: Removals | None = None,
         ahead: ReadAhead | None = None,
+        confirmed: str | None = None,
     ) -> None:
         self._ahead = ahead
+        self._confirmed = confirmed
         self.desired = ports.part_of(desired)
         self._outdated = ports.outdated.get(desired.lineage)
         self._ports = ports
@@ -278,16 +281,28 @@ class LineageReconciler:
         # explain.
         is_open = self._lease_busy_since is not None or doubts_in(plan, observed) - self._certain
         if not is_open and all(isinstance(step, Verify) for step in plan.ready):
+            self._must_be_confirmed(plan)
             self._follow(plan, observed)
             return
         with self._ports.lease(self.desired.lineage) as lease:
             observed, plan = self._recheck(observed, plan, anew=bool(is_open))
+            self._must_be_confirmed(plan)
             if plan.issue_now is not None:
                 self._carry_out(plan, self._context(observed, lease))
                 observed = self._in_force(with_remembered(observed, self.desired, self._ports))
                 observed = self._with_renewal_info(observed)
                 plan = self.plan(observed)
             self._follow(plan, observed, lease)
+
+    def _must_be_confirmed(self, plan: Plan) -> None:
+        """Raise `PlanChanged` where the first plan that the run would carry out, made under the
+        lease, is not the one that the operator confirmed. What later passes plan follows from that
+        and from the world as it is then: the certificate that was issued, what a service answered,
+        what another tool changed meanwhile.
+        """
+        confirmed, self._confirmed = self._confirmed, None
+        if confirmed is not None and digest_of([plan]) != confirmed:
+            raise errors.PlanChanged.of(self.desired.lineage)
 
     @property
     def _is_left_to_others(self) -> bool:
@@ -414,11 +429,16 @@ class Reconciler:
         renew: bool = False,
         scheduled: bool = False,
         before: reports.SyncReport | None = None,
+        confirmed: Mapping[str, str] | None = None,
     ) -> reports.SyncReport:
-        """Sync; a `scheduled` run keeps pauses, and follows `before`. Raises `StateError`."""
+        """Sync; a `scheduled` run keeps pauses, and follows `before`. Where an operator `confirmed`
+        plans, by lineage, it carries out those and no others. Raises `StateError`.
+        """
         self.ports.state.must_unseal()
         issuing = Issuing.ALWAYS if renew else Issuing.IF_DUE
-        report = self.run(certificates, wait_limit, issuing, keeps_pauses=scheduled)
+        report = self.run(
+            certificates, wait_limit, issuing, keeps_pauses=scheduled, confirmed=confirmed
+        )
         whole = (before or report).with_newer(report)
         return replace(self._stored(report, whole), renewing=renew)
 
@@ -449,14 +469,21 @@ class Reconciler:
         issuing: Issuing,
         *,
         keeps_pauses: bool = False,
+        confirmed: Mapping[str, str] | None = None,
     ) -> reports.SyncReport:
         """Reconcile every certificate until none waits any longer, within the limit."""
-        ports, removals = self.ports, Removals()
+        ports, removals, digests = self.ports, Removals(), confirmed or {}
         own_first = self._in_turn(certificates)
         ahead = ReadAhead(ports.state, (desired.lineage for desired in own_first))
         lineages = [
             LineageReconciler(
-                desired, ports, issuing, keeps_pauses=keeps_pauses, removals=removals, ahead=ahead
+                desired,
+                ports,
+                issuing,
+                keeps_pauses=keeps_pauses,
+                removals=removals,
+                ahead=ahead,
+                confirmed=digests.get(desired.lineage),
             )
             for desired in own_first
         ]

@@ -25,6 +25,7 @@ from certferry.core.discovery.inventory import AccountSurvey, Survey
 from certferry.core.events import Activity, Asking, Begun, LineageEnded, StepEnded
 from certferry.core.network import must_be_right
 from certferry.core.observed.observation import Observation, Served
+from certferry.core.planning.digest import digest_of
 from certferry.core.planning.due import Times
 from certferry.core.planning.plan import Action, Issue, Plan, PlanFinding, Weight
 from certferry.core.planning.planner import Issuing
@@ -62,12 +63,44 @@ def plans_of(
     ports: Ports, certificates: Sequence[DesiredCertificate], *, renew: bool = False
 ) -> list[Plan]:
     """Return what `sync` would do. Raises `StateError` for a lost key."""
+    return [shown for shown, _ in _plans(ports, certificates, renew=renew)]
+
+
+def confirmed_plans(
+    ports: Ports, certificates: Sequence[DesiredCertificate], digest: str, *, renew: bool = False
+) -> dict[str, str]:
+    """Return the digest of what a run plans first for each lineage, where all is as an operator was
+    shown it under this `digest`. Raises `PlanNow` with the plans as they are where it is not.
+    """
+    plans = _plans(ports, certificates, renew=renew)
+    shown = tuple(shown for shown, _ in plans)
+    if digest_of(shown) != digest:
+        raise PlanNow(shown)
+    return {first.lineage: digest_of([first]) for _, first in plans}
+
+
+class PlanNow(errors.PlanChanged):
+    """What would be done is not what an operator confirmed; `plans` are what it is now."""
+
+    code = errors.PlanChanged.code
+
+    def __init__(self, plans: tuple[Plan, ...]) -> None:
+        changed = errors.PlanChanged.of()
+        super().__init__(changed.message, hint=changed.hint)
+        self.plans = plans
+
+
+def _plans(
+    ports: Ports, certificates: Sequence[DesiredCertificate], *, renew: bool
+) -> list[tuple[Plan, Plan]]:
+    """Plan each lineage: as it is shown, and as a run makes it first."""
     issuing = Issuing.ALWAYS if renew else Issuing.IF_DUE
     ports.state.must_unseal()
     proofs = Proofs(ports)
 
-    def planned(desired: DesiredCertificate) -> Plan:
-        return proofs.added_to(_plan_now(desired, ports, issuing), desired)
+    def planned(desired: DesiredCertificate) -> tuple[Plan, Plan]:
+        shown, first = _plan_now(desired, ports, issuing)
+        return proofs.added_to(shown, desired), first
 
     return of_each(planned, certificates, ports)
 
@@ -126,20 +159,23 @@ def _here(notice: Notice, host: str) -> Notice:
     return replace(notice, subject=replace(subject, host="")) if is_here else notice
 
 
-def _plan_now(desired: DesiredCertificate, ports: Ports, issuing: Issuing) -> Plan:
-    """Plan one lineage, with what a run would refuse once it has adopted what the files hold."""
+def _plan_now(desired: DesiredCertificate, ports: Ports, issuing: Issuing) -> tuple[Plan, Plan]:
+    """Plan one lineage: with what a run would refuse once it has adopted what the files hold, and
+    without.
+    """
     desired = ports.part_of(desired)
     try:
         desired = with_file_names(desired, ports)
     except (errors.CertificateError, errors.PlanRefused) as error:
         finding = PlanFinding.of(Weight.BLOCKED, error)
-        return Plan(desired.lineage, desired.names, findings=(finding,))
+        blocked = Plan(desired.lineage, desired.names, findings=(finding,))
+        return blocked, blocked
     observed = observe(desired, ports)
     plan = LineageReconciler(desired, ports, issuing).plan(observed)
     step = plan.issue_now
     if step is None or step.action is not Action.ADOPT:
-        return plan
-    return _with_refusals_to_come(plan, desired, observed, ports)
+        return plan, plan
+    return _with_refusals_to_come(plan, desired, observed, ports), plan
 
 
 def _with_refusals_to_come(
