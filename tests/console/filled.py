@@ -8,14 +8,25 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from certferry.ports.state import StateStore
+from certferry.adapters.files.source import PemFileSource
 from certferry.config.load import load
+from certferry.config.model import Settings
 from certferry.console.site import Site
 from certferry.core.assessment.health import Sighting
+from certferry.core.observed.observation import TargetRules
 from certferry.core.observed.runs import RunKind, RunSource, StoredRun
+from certferry.core.planning.report import SyncReport
+from certferry.ports.progress import each_of
+from certferry.ports.state import StateStore
+from certferry.reconcile.reconciler import Reconciler
+from certferry.reconcile.run import Ports, Run, WaitLimit, history_keeper
 from certferry.wiring.settings import ADAPTERS
 from certferry.wiring.workspace import Workspace
 from certferry_sandbox.testing.certificates import make_bundle
+from certferry_sandbox.testing.memory_dns import MemoryDns
+from certferry_sandbox.testing.memory_issuer import MemoryIssuer
+from certferry_sandbox.testing.memory_receiver import MemoryReceivers
+from certferry_sandbox.testing.memory_target import MemoryCdn
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 DAY = timedelta(days=1)
@@ -28,8 +39,8 @@ access_key = "planted-access"
 secret_key = "planted-secret"
 [accounts.dnspod]
 type = "dnspod"
-api_id = "12345"
-api_token = "planted-token"
+id = "12345"
+token = "planted-token"
 [state]
 url = "sqlite:///{folder}/state.db"
 """
@@ -66,14 +77,65 @@ def table(name: str, domains: Sequence[str]) -> str:
     )
 
 
+class WorkspaceOfFakes(Workspace):
+    """Settings and state are real; what is outside, a CDN, a zone and a CA, is in memory."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        rules, at_once = TargetRules(timedelta(days=30)), timedelta(0)
+        self.cdn = MemoryCdn(self.now, processing=at_once, lags=(at_once, at_once), rules=rules)
+        self.issuer = MemoryIssuer(self.state, self.now)
+        for deployment in (one for each in self.certificates for one in each.deployments):
+            for domain in deployment.domains or ():
+                self.cdn.add_domain(domain)
+
+    def now(self) -> datetime:
+        """The moment."""
+        return self.state.now()
+
+    def connect(self, run: Run, *, declares: bool = True) -> Ports:
+        """Connect the fakes."""
+        del declares
+        return Ports(
+            issuer=self.issuer,
+            source=PemFileSource(),
+            dns={"dnspod": MemoryDns(["example.com"])},
+            targets={"qiniu": self.cdn},
+            receiver=MemoryReceivers().receiver,
+            probe=self.cdn,
+            state=self.state,
+            now=self.now,
+            progress=each_of(history_keeper(self.state, self.now, "tester@host"), run.progress),
+            run=run,
+        )
+
+
 @contextmanager
 def site_in(folder: Path, tables: str = "", prefix: str = "") -> Iterator[Site]:
     """Serve what a file declares; the state is empty."""
     path = folder / "certferry.toml"
     path.write_text(ACCOUNTS.format(folder=folder) + tables)
     path.chmod(0o600)
-    with Workspace(load(path, {}, ADAPTERS)) as workspace:
+    with WorkspaceOfFakes(load(path, {}, ADAPTERS)) as workspace:
         yield Site(lambda: workspace, NoStarter(), prefix)
+
+
+def cdn_of(site: Site) -> MemoryCdn:
+    """The CDN in memory."""
+    workspace = site.workspace()
+    assert isinstance(workspace, WorkspaceOfFakes)
+    return workspace.cdn
+
+
+def sync(site: Site, *, renew: bool = False) -> None:
+    """Run over all that is declared, as `certferry sync` does."""
+    workspace, run = site.workspace(), Run("tester")
+
+    def carry_out() -> SyncReport:
+        engine, limit = Reconciler(workspace.connect(run)), WaitLimit(timedelta(seconds=20))
+        return engine.sync(workspace.certificates, limit, renew=renew)
+
+    workspace.notifications(run).notify_of(carry_out)
 
 
 def domains_of(number: int) -> list[str]:

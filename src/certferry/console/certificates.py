@@ -1,4 +1,4 @@
-"""The list of certificates, the page of one, and what each action on it would do before it does it."""
+"""The list of certificates, the page of one, and what an action on it would do."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from certferry.core.certificates.lineage import Version, Versions
 from certferry.core.desired.certificate import DesiredCertificate
 from certferry.core.observed.observation import Served
 from certferry.core.observed.runs import RunKind
-from certferry.core.planning.plan import Rollback
+from certferry.core.planning.plan import Plan, Rollback
 from certferry.core.planning.planner import window_in_words
 from certferry.present.status_text import facts_of
 from certferry.problem import Severity
@@ -178,13 +178,12 @@ def place_rows(
 
 def _by_run(place: Sighting, end: datetime | None) -> PlaceRow:
     level, word = (Severity.OK, "verified") if place.served else (Severity.WARNING, "pending")
-    return PlaceRow(
-        place.target, place.domain, level, word, place.since, place.fingerprint, end
-    )
+    return PlaceRow(place.target, place.domain, level, word, place.since, place.fingerprint, end)
 
 
 def _observed(domain: DomainStatus, seen: Sighting | None) -> PlaceRow:
     failure = domain.last_failure
+    problem = domain.problem or (None if failure is None else failure.problem)
     return PlaceRow(
         domain.target,
         domain.domain,
@@ -193,7 +192,7 @@ def _observed(domain: DomainStatus, seen: Sighting | None) -> PlaceRow:
         None if seen is None else seen.since,
         domain.fingerprint,
         domain.not_after,
-        domain.problem.message if domain.problem else failure and failure.problem.message,
+        None if problem is None else problem.message,
         domain.served,
     )
 
@@ -352,7 +351,7 @@ def action(request: Request) -> Response:
         name=desired.lineage,
         kind=kind.value,
         action=ACTIONS[kind],
-        is_possible=plans is not None or (back is not None and bool(back.value)),
+        is_possible=bool((plans or back or Found()).value),
         found=plans or back,
         plan=_plan_view(request, plans),
         back=back,
