@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,7 +13,6 @@ from certferry.config.model import Settings
 from certferry.console.site import Site
 from certferry.core.assessment.health import Sighting
 from certferry.core.observed.observation import TargetRules
-from certferry.core.observed.runs import RunKind, RunSource, StoredRun
 from certferry.core.planning.report import SyncReport
 from certferry.ports.progress import each_of
 from certferry.ports.state import StateStore
@@ -27,6 +25,7 @@ from certferry_sandbox.testing.memory_dns import MemoryDns
 from certferry_sandbox.testing.memory_issuer import MemoryIssuer
 from certferry_sandbox.testing.memory_receiver import MemoryReceivers
 from certferry_sandbox.testing.memory_target import MemoryCdn
+from tests.console.serving import Began
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 DAY = timedelta(days=1)
@@ -44,28 +43,6 @@ token = "planted-token"
 [state]
 url = "sqlite:///{folder}/state.db"
 """
-
-
-@dataclass(eq=False)
-class NoStarter:
-    """Starts nothing: for pages that only read."""
-
-    def start(
-        self,
-        kind: RunKind,
-        names: Sequence[str],
-        *,
-        who: str,
-        source: RunSource,
-        plan: str | None = None,
-        request: str | None = None,
-    ) -> StoredRun:
-        """Refuse."""
-        raise NotImplementedError
-
-    def stop(self, run: str) -> bool:
-        """Know no run."""
-        return not run
 
 
 def table(name: str, domains: Sequence[str]) -> str:
@@ -117,7 +94,7 @@ def site_in(folder: Path, tables: str = "", prefix: str = "") -> Iterator[Site]:
     path.write_text(ACCOUNTS.format(folder=folder) + tables)
     path.chmod(0o600)
     with WorkspaceOfFakes(load(path, {}, ADAPTERS)) as workspace:
-        yield Site(lambda: workspace, NoStarter(), prefix)
+        yield Site(lambda: workspace, Began(), prefix)
 
 
 def cdn_of(site: Site) -> MemoryCdn:
