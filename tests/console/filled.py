@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -13,6 +14,7 @@ from certferry.config.model import Settings
 from certferry.console.site import Site
 from certferry.core.assessment.health import Sighting
 from certferry.core.observed.observation import TargetRules
+from certferry.core.observed.runs import RunKind, RunSource, StoredRun
 from certferry.core.planning.report import SyncReport
 from certferry.ports.progress import each_of
 from certferry.ports.state import StateStore
@@ -25,7 +27,6 @@ from certferry_sandbox.testing.memory_dns import MemoryDns
 from certferry_sandbox.testing.memory_issuer import MemoryIssuer
 from certferry_sandbox.testing.memory_receiver import MemoryReceivers
 from certferry_sandbox.testing.memory_target import MemoryCdn
-from tests.console.serving import Began
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 DAY = timedelta(days=1)
@@ -45,11 +46,32 @@ url = "sqlite:///{folder}/state.db"
 """
 
 
+class NoStarter:
+    """Starts nothing: the pages here only read."""
+
+    def start(
+        self,
+        kind: RunKind,
+        names: Sequence[str],
+        *,
+        who: str,
+        source: RunSource,
+        plan: str | None = None,
+        request: str | None = None,
+    ) -> StoredRun:
+        """Refuse."""
+        raise NotImplementedError
+
+    def stop(self, run: str) -> bool:
+        """Know no run."""
+        return not run
+
+
 def table(name: str, domains: Sequence[str]) -> str:
     """Declare a certificate for its domains at the CDN."""
     names = ", ".join(f'"{one}"' for one in domains)
     return (
-        f"[[certificates]]\nname = '{name}'\nnames = [{names}]\ndns = \"dnspod\"\n"
+        f'[[certificates]]\nname = {json.dumps(name)}\nnames = [{names}]\ndns = "dnspod"\n'
         f'[[certificates.deploy]]\nto = "qiniu"\ndomains = [{names}]\n'
     )
 
@@ -94,7 +116,7 @@ def site_in(folder: Path, tables: str = "", prefix: str = "") -> Iterator[Site]:
     path.write_text(ACCOUNTS.format(folder=folder) + tables)
     path.chmod(0o600)
     with WorkspaceOfFakes(load(path, {}, ADAPTERS)) as workspace:
-        yield Site(lambda: workspace, Began(), prefix)
+        yield Site(lambda: workspace, NoStarter(), prefix)
 
 
 def cdn_of(site: Site) -> MemoryCdn:

@@ -48,7 +48,7 @@ def page(site: Site, path: str = "/", language: str = "en", role: Role = Role.OP
 
 def words(html: str) -> str:
     """What a person reads of the main part."""
-    main = html.partition("<main")[2].partition("</main>")[0]
+    main = html.partition("<main")[2].partition(">")[2].partition("</main>")[0]
     return " ".join(re.sub(r"<[^>]*>", " ", main).split())
 
 
@@ -121,7 +121,10 @@ def test_commands_in_a_sentence(said: str, commands: list[str] | None) -> None:
     assert expected == [words for is_command, words in pieces(said) if is_command]
 
 
-@given(st.text(alphabet=["certferry ", "`", " ", "sync", ";", "：", "."], max_size=12))
+parts = st.sampled_from(["certferry ", "`", " ", "sync", ";", "：", "."])
+
+
+@given(said=st.lists(parts, max_size=12).map("".join))
 def test_no_word_of_a_sentence_is_lost(said: str) -> None:
     """Only the backquotes go."""
     assert said.replace("`", "") == "".join(words for _, words in pieces(said)).replace("`", "")
@@ -194,7 +197,7 @@ def test_no_run_yet(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("language", "said"),
-    [("en", "domains serve the right certificate; next: c1, "), ("zh", "个域名")],
+    [("en", "domains serve the right certificate; next: c0, "), ("zh", "个域名")],
 )
 def test_all_is_in_order(tmp_path: Path, language: str, said: str) -> None:
     """After runs that brought everything: one sentence, the days, the lives, the last run."""
@@ -203,7 +206,7 @@ def test_all_is_in_order(tmp_path: Path, language: str, said: str) -> None:
         html = page(site, language=language)
 
     assert said in words(html)
-    assert 'class="verdict ok"' in html
+    assert '<h1 class="verdict ok"' in html
     assert 2 == html.count('<svg class="life"')
     assert 14 == html.split('<ol class="strip">')[1].split("</ol>")[0].count("<li")
     assert re.search(r"<title>[^(]", html), "no trouble in the title"
@@ -259,7 +262,7 @@ def test_a_hostile_name_is_only_a_name(tmp_path: Path, language: str) -> None:
 
     assert "<script>alert" not in html + found.text
     assert "<b>" not in html + found.text
-    assert "49" not in re.findall(r"\{\{7\*7\}\}|49", html)
+    assert "{{7*7}}" in html
     assert 200 == found.status_code
 
 
