@@ -14,8 +14,8 @@ from starlette.routing import Route
 
 from certferry.console import observed
 from certferry.console.observing import Found
-from certferry.console.overview import Item, item_of, pieces
-from certferry.console.picture import Picture, picture_of
+from certferry.console.overview import item_of, pieces
+from certferry.console.picture import picture_of
 from certferry.console.plan import BADGES, PlanView
 from certferry.console.plan import view_of as view_of_plans
 from certferry.console.runs import new_request
@@ -24,7 +24,7 @@ from certferry.console.snapshot import Snapshot
 from certferry.core.assessment.agenda import DAYS, Life
 from certferry.core.assessment.health import Sighting
 from certferry.core.assessment.status import DomainStatus, LineageStatus
-from certferry.core.certificates.lineage import Version, Versions
+from certferry.core.certificates.lineage import Versions
 from certferry.core.desired.certificate import DesiredCertificate
 from certferry.core.observed.observation import Served
 from certferry.core.observed.runs import RunKind
@@ -74,20 +74,10 @@ def state_of(life: Life) -> State:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """A certificate in the list; `left` is how long its first end is away."""
-
-    life: Life
-    names: tuple[str, ...]
-    state: State
-    left: timedelta | None
-
-
-@dataclass(frozen=True, slots=True)
 class ListView:
     """A page of the certificates that are meant, what ends first on top; pages count from one."""
 
-    rows: tuple[Row, ...]
+    lives: Sequence[Life]
     count: int
     number: int
     pages: int
@@ -105,13 +95,7 @@ def list_view(stored: Snapshot, wanted: str, state: str, page: str) -> ListView:
     pages = max(-(-len(found) // PAGE), 1)
     number = min(max(int(page), 1), pages) if page.isdecimal() and len(page) < PAGE else 1
     first = (number - 1) * PAGE
-    rows = tuple(_row(one, stored) for one in found[first : first + PAGE])
-    return ListView(rows, len(found), number, pages, first + 1)
-
-
-def _row(life: Life, stored: Snapshot) -> Row:
-    left = None if life.ends_at is None else life.ends_at - stored.at
-    return Row(life, stored.names(life.lineage), state_of(life), left)
+    return ListView(found[first : first + PAGE], len(found), number, pages, first + 1)
 
 
 def _is_in(state: str, life: Life, now: datetime, until: datetime) -> bool:
@@ -138,6 +122,8 @@ def certificates(request: Request) -> Response:
         request,
         "certificates.html",
         view=list_view(stored, wanted, state, asked.get("page", "1")),
+        stored=stored,
+        state_of=state_of,
         wanted=wanted,
         state=state,
         states=STATES,
@@ -197,43 +183,6 @@ def _observed(domain: DomainStatus, seen: Sighting | None) -> PlaceRow:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class CertificateView:
-    """The page of a certificate. One that the file declares no more has no `life`, and no state."""
-
-    name: str
-    names: tuple[str, ...]
-    life: Life | None
-    state: State | None
-    items: tuple[Item, ...]
-    picture: Picture | None
-    versions: tuple[Version, ...]
-    places: tuple[PlaceRow, ...]
-    renewal: Text | None
-    troubles: int
-
-
-def certificate_view(
-    name: str, stored: Snapshot, versions: Versions, status: LineageStatus | None
-) -> CertificateView:
-    """Return what the page of a certificate shows, of what is stored, and of what was observed."""
-    agenda = stored.agenda
-    life = agenda.life(name)
-    newest = versions[0].certificate.names if versions else ()
-    return CertificateView(
-        name=name,
-        names=stored.names(name) or newest,
-        life=life,
-        state=None if life is None else state_of(life),
-        items=tuple(item_of(one) for one in agenda.needs if one.concern.subject.lineage == name),
-        picture=None if life is None else picture_of([life], stored.at),
-        versions=tuple(versions[:MOST_VERSIONS]),
-        places=() if life is None else place_rows(life.places, versions, status),
-        renewal=None if life is None or life.window is None else window_in_words(life.window),
-        troubles=agenda.verdict.troubles,
-    )
-
-
 def _declared(request: Request) -> tuple[Site, Snapshot, DesiredCertificate]:
     """Return a certificate that the file declares. Raises `HTTPException` where it does not."""
     site, name = site_of(request), request.path_params["name"]
@@ -269,14 +218,25 @@ def certificate(request: Request) -> Response:
     desired, versions = stored.declared.get(name), state.versions(name)
     if desired is None and not versions:
         raise HTTPException(404)
-    found = Found[Sequence[LineageStatus]]() if desired is None else _status(site, desired)
+    found: Found[Sequence[LineageStatus]] = Found()
+    if desired is not None:
+        found = _status(site, desired)
     plans = None if desired is None else observed.plans(site, name)
-    view = certificate_view(name, stored, versions, next(iter(found.value or ()), None))
+    life, agenda = stored.agenda.life(name), stored.agenda
+    status = next(iter(found.value or ()), None)
     return render(
         request,
         "certificate.html",
-        view=view,
-        trouble=view.troubles,
+        name=name,
+        names=stored.names(name) or versions[0].certificate.names,
+        life=life,
+        state=None if life is None else state_of(life),
+        items=[item_of(one) for one in agenda.needs if one.concern.subject.lineage == name],
+        picture=None if life is None else picture_of([life], stored.at),
+        versions=versions[: MOST_VERSIONS + 1],
+        places=() if life is None else place_rows(life.places, versions, status),
+        window=None if life is None or life.window is None else window_in_words(life.window),
+        trouble=agenda.verdict.troubles,
         found=found,
         plans=plans,
         plan=_plan_view(request, plans),

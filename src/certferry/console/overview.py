@@ -7,9 +7,9 @@ from __future__ import annotations
 import re
 import secrets
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -18,7 +18,7 @@ from starlette.routing import Route
 from certferry.console.picture import Picture, picture_of
 from certferry.console.site import render, site_of
 from certferry.console.snapshot import Snapshot
-from certferry.core.assessment.agenda import Coming, Day, Milestone, Need, Verdict
+from certferry.core.assessment.agenda import Agenda, Milestone, Need, Verdict
 from certferry.core.observed.records import LastRun
 from certferry.present.check_text import subject_of
 from certferry.present.language import one_or_many
@@ -62,60 +62,30 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
-    """The same milestone of several lineages in a day: the first, and how many `more`."""
-
-    milestone: Milestone
-    words: Text
-    names: tuple[str, ...]
-    more: int
-
-
-@dataclass(frozen=True, slots=True)
-class DayOfStrip:
-    """A day in words, and what happens in it."""
-
-    date: date
-    weekday: Text
-    day: Text
-    groups: tuple[Group, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class View:
-    """The first screen."""
+    """The first screen: the verdict in words and how bad it is, the first of what needs a person
+    and of the lives, and who ran last. Without a `picture` there is no certificate yet.
+    """
 
     verdict: Text
     level: str
-    troubles: int
-    certificates: int
-    is_first: bool
+    agenda: Agenda
     items: tuple[Item, ...]
-    more_items: int
-    strip: tuple[DayOfStrip, ...]
     picture: Picture | None
-    more_lives: int
     last_runs: Sequence[tuple[str, LastRun]]
-    at: datetime
 
 
 def view_of(stored: Snapshot) -> View:
     """Return what the first screen shows of what is stored."""
     agenda = stored.agenda
-    verdict = agenda.verdict
+    lives = [one for one in agenda.lives if one.version is not None]
     return View(
-        verdict=sentence_of(verdict),
-        level=level_of(verdict),
-        troubles=verdict.troubles,
-        certificates=verdict.certificates,
-        is_first=not verdict.certificates or all(one.version is None for one in agenda.lives),
+        verdict=sentence_of(agenda.verdict),
+        level=level_of(agenda.verdict),
+        agenda=agenda,
         items=tuple(map(item_of, agenda.needs[:MOST_NEEDS])),
-        more_items=max(len(agenda.needs) - MOST_NEEDS, 0),
-        strip=tuple(map(_day, agenda.days)),
-        picture=picture_of(agenda.lives[:MOST_LIVES], stored.at),
-        more_lives=max(len(agenda.lives) - MOST_LIVES, 0),
+        picture=picture_of(lives[:MOST_LIVES], stored.at),
         last_runs=stored.last_runs[:MOST_HOSTS],
-        at=stored.at,
     )
 
 
@@ -172,10 +142,10 @@ def _served(verdict: Verdict) -> Text:
     )
 
 
-def day_in_words(moment: datetime) -> Text:
-    """Return the day of a moment, in UTC."""
-    month, weekday = MONTHS[moment.month - 1], WEEKDAYS[moment.weekday()]
-    return Text("{weekday} {day} {month}", weekday=weekday, day=moment.day, month=month)
+def day_in_words(day: date) -> Text:
+    """Return a day, or that of a moment, in UTC."""
+    month, weekday = MONTHS[day.month - 1], WEEKDAYS[day.weekday()]
+    return Text("{weekday} {day} {month}", weekday=weekday, day=day.day, month=month)
 
 
 def level_of(verdict: Verdict) -> str:
@@ -209,24 +179,12 @@ def pieces(said: str) -> list[tuple[bool, str]]:
     return [*found, (False, said[begin:])]
 
 
-def _day(day: Day) -> DayOfStrip:
-    month = MONTHS[day.date.month - 1]
-    said = Text("{day} {month}", day=day.date.day, month=month)
-    return DayOfStrip(day.date, WEEKDAYS[day.date.weekday()], said, tuple(_groups(day.coming)))
-
-
-def _groups(coming: Sequence[Coming]) -> Iterator[Group]:
-    for milestone, words in WORDS.items():
-        found = (one.lineage for one in coming if one.milestone is milestone)
-        if names := tuple(dict.fromkeys(found)):
-            more = max(len(names) - MOST_OF_A_DAY, 0)
-            yield Group(milestone, words, names[:MOST_OF_A_DAY], more)
-
-
 def overview(request: Request) -> Response:
     """Render the first screen. Raises `StateError`."""
     view = view_of(site_of(request).stored.latest())
-    return render(request, "overview.html", view=view, trouble=view.troubles, pieces=pieces)
+    return render(
+        request, "overview.html", view=view, trouble=view.agenda.verdict.troubles, pieces=pieces
+    )
 
 
 ROUTES = (Route("/", overview, name="overview"),)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 
@@ -168,11 +168,10 @@ class Agenda:
     days: tuple[Day, ...]
     lives: tuple[Life, ...]
     checkup: Checkup
-    _by_lineage: Mapping[str, Life] = field(default_factory=dict, repr=False)
 
     def life(self, lineage: str) -> Life | None:
         """Return the life of a lineage that is declared."""
-        return self._by_lineage.get(lineage)
+        return next((one for one in self.lives if one.lineage == lineage), None)
 
 
 def agenda_of(
@@ -185,16 +184,14 @@ def agenda_of(
         places[place.lineage].append(place)
     for concern in found.concerns:
         concerns[concern.subject.lineage].append(concern)
-    by_lineage = {
-        one.lineage: _life(
-            one,
-            recorded.versions.get(one.lineage, ()),
-            places[one.lineage],
-            tuple(concerns[one.lineage]),
-        )
-        for one in expected
-    }
-    lives = sorted(by_lineage.values(), key=_by_end)
+    versions = recorded.versions
+    lives = sorted(
+        (
+            _life(one, versions.get(one.lineage, ()), places[one.lineage], concerns[one.lineage])
+            for one in expected
+        ),
+        key=_by_end,
+    )
     coming = sorted(
         (one for life in lives for one in life.coming(now)), key=lambda one: (one.at, one.lineage)
     )
@@ -204,7 +201,6 @@ def agenda_of(
         days=tuple(_days(coming, now)),
         lives=tuple(lives),
         checkup=found,
-        _by_lineage=by_lineage,
     )
 
 
@@ -217,13 +213,13 @@ def _life(
     expected: Expected,
     versions: Versions,
     sightings: Sequence[Sighting],
-    concerns: tuple[Concern, ...],
+    concerns: Sequence[Concern],
 ) -> Life:
     places = tuple(one for one in sightings if not one.is_owned_elsewhere)
     life = Life(
         expected.lineage,
         places=places,
-        concerns=concerns,
+        concerns=tuple(concerns),
         is_imported=expected.is_imported,
         is_owned_elsewhere=bool(sightings) and not places,
     )
