@@ -183,7 +183,14 @@ def overview(request: Request) -> Response:
     """Render the first screen. Raises `StateError`."""
     view = view_of(site_of(request).stored.latest())
     return render(
-        request, "overview.html", view=view, trouble=view.agenda.verdict.troubles, pieces=pieces
+        request,
+        "overview.html",
+        view=view,
+        trouble=view.agenda.verdict.troubles,
+        pieces=pieces,
+        day_in_words=day_in_words,
+        milestones=WORDS,
+        most=MOST_OF_A_DAY,
     )
 
 
