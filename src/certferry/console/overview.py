@@ -1,4 +1,4 @@
-"""The first screen: is everything in order, what needs a person, what happens next, how old is it
+"""The first screen: is everything in order, what needs an operator, what happens next, how old is it
 all, and when did which host observe it.
 """
 
