@@ -14,7 +14,7 @@ import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.console.app import console_app
+from certferry.console.app import pages_of
 from certferry.console.overview import MOST_LIVES, MOST_NEEDS, level_of, pieces, sentence_of
 from certferry.console.picture import picture_of
 from certferry.console.site import Site
@@ -35,7 +35,7 @@ HOSTILE = "\"><b>&%2e?#;'{{7*7}}"
 @contextmanager
 def opened(site: Site, language: str = "en", role: Role = Role.OPERATOR) -> Iterator[str]:
     """Serve a site to one user; yield the URL."""
-    with served(AsVisitor(console_app(site), replace(ANNA, role=role), language)) as url:
+    with served(AsVisitor(pages_of(site), replace(ANNA, role=role), language)) as url:
         yield url
 
 

@@ -1,5 +1,5 @@
-"""The first screen: is everything in order, what needs an operator, what happens next, how old is it
-all, and when did which host observe it.
+"""The first screen: is everything in order, what needs an operator, what happens next, how old
+everything is, and when which host observed it.
 """
 
 from __future__ import annotations
@@ -188,7 +188,8 @@ def overview(request: Request) -> Response:
         view=view,
         trouble=view.agenda.verdict.troubles,
         pieces=pieces,
-        day_in_words=day_in_words,
+        weekdays=WEEKDAYS,
+        months=MONTHS,
         milestones=WORDS,
         most=MOST_OF_A_DAY,
     )
