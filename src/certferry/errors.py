@@ -175,14 +175,6 @@ class PlanRefused(CertferryError):
 class PlanChanged(PlanRefused):
     """The plan is not the one that an operator confirmed; nothing was sent."""
 
-    @classmethod
-    def of(cls, lineage: str | None = None) -> Self:
-        """Return the error about one lineage, or about the plan as a whole."""
-        said = Text("the plan is not the one that was shown: something has changed since")
-        if lineage is not None:
-            said = Text("{lineage}: {said}", lineage=lineage, said=said)
-        return cls(said, hint=Text("look at the plan as it is now: certferry plan"))
-
 
 class DeclarationOutdated(CertferryError):
     """Another host declares the certificate differently, and was the later to begin with that."""

@@ -84,8 +84,7 @@ def _sync(mode: str, front: options.Front, wait_limit: WaitLimit, env_file: Sequ
     environ = environment_with(front.console.environ, env_file)
     meant = meant_by(mode, front.config, environ)
     run = Run(who_runs(meant.settings), progress_on_stdout(front.console, front.verbosity))
-    lineages = tuple(one.lineage for one in meant.settings.certificates)
-    wanted = RunOptions(RunKind.SYNC, RunSource.HOOK, lineages, wait_limit=wait_limit)
+    wanted = RunOptions(RunKind.SYNC, RunSource.HOOK, is_whole=False, wait_limit=wait_limit)
     with workspace_of(front, meant.settings, reads_only=False) as workspace:
         report = RunInProgress(workspace, run, wanted).sync()
     show_report(report, front, as_json=False, undeclared_of=meant.undeclared_of)

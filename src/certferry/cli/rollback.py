@@ -11,7 +11,7 @@ from certferry.cli.exits import Exit
 from certferry.cli.selection import running, settings_of_one, workspace_of
 from certferry.cli.sync import show_report
 from certferry.core.certificates.lineage import RevocationReason, Version
-from certferry.core.observed.runs import RunKind, RunSource
+from certferry.core.observed.runs import RunKind
 from certferry.present.language import one_or_many
 from certferry.reconcile.by_hand import to_revoke
 from certferry.reconcile.run import Run
@@ -37,10 +37,8 @@ def command(
     issues a new one now.
     """
     wait_limit = options.wait_limit_of(wait, no_wait=no_wait)
-    settings = settings_of_one(front, name)
-    meant = (settings.certificates[0].lineage,)
-    wanted = RunOptions(RunKind.ROLLBACK, RunSource.COMMAND, meant, wait_limit=wait_limit)
-    with running(front, settings) as (workspace, run):
+    wanted = RunOptions(RunKind.ROLLBACK, is_whole=False, wait_limit=wait_limit)
+    with running(front, settings_of_one(front, name)) as (workspace, run):
         report = RunInProgress(workspace, run, wanted).roll_back()
     return show_report(report, front, as_json=as_json)
 

@@ -6,24 +6,14 @@ import click
 
 from certferry.cli import exits, options, selection
 from certferry.cli.exits import Exit, UsageMistake
-from certferry.config.model import Settings
+from certferry.cli.status import show_plan_now, show_rehearsal
 from certferry.core.observed.runs import RunKind, RunSource
-from certferry.core.planning.digest import is_digest
 from certferry.core.planning.report import SyncReport
-from certferry.present import documents, plan_text, report_text
+from certferry.errors import PlanChanged
+from certferry.present import documents, report_text
 from certferry.present.progress import log_unchanged
-from certferry.reconcile.status import PlanNow
 from certferry.text import Text
-from certferry.wiring.authorities import rehearsing
 from certferry.wiring.runs import RunInProgress, RunOptions
-
-
-def _digest(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
-    """Return the digest of a plan. Raises `UsageMistake` for what is none."""
-    if value is not None and not is_digest(value):
-        said = Text("{word} is no digest of a plan", word=repr(value))
-        raise UsageMistake(said, hint=Text("`certferry plan` prints it in its last line"))
-    return value
 
 
 @click.command("sync")
@@ -34,13 +24,7 @@ def _digest(_: click.Context, __: click.Parameter, value: str | None) -> str | N
     "--scheduled", is_flag=True, help="Retry failures after 1, 10 and 100 minutes, then daily."
 )
 @click.option("--rehearse", is_flag=True, help="Try the orders at the staging directory only.")
-@click.option(
-    "--plan",
-    "digest",
-    metavar="DIGEST",
-    callback=_digest,
-    help="Carry out the plan that `certferry plan` showed with this digest, or nothing.",
-)
+@options.digest_option
 @options.wait_option("Stop waiting after SECONDS. Default: wait to the end.")
 @options.no_wait_option
 @options.json_option
@@ -78,37 +62,20 @@ def command(  # noqa: PLR0913 - one for each option of the command line
     if rehearse:
         if scheduled or wait_limit != options.wait_limit_of(None, no_wait=False):
             raise UsageMistake(Text("--rehearse goes with --renew and --json only"))
-        return rehearsed(front, names, renew=renew, as_json=as_json)
+        return show_rehearsal(front, names, renew=renew, as_json=as_json)
     settings = selection.settings_to_sync(front, names, renew=renew)
     if renew and not (every or names or selection.may_renew_all(settings.certificates, front)):
         return options.say(front, Text("Nothing was changed."))
     kind = RunKind.RENEW if renew else RunKind.SYNC
     source = RunSource.SCHEDULE if scheduled else RunSource.COMMAND
-    meant = _lineages(settings) if names else ()
+    wanted = RunOptions(kind, source, not names, digest, wait_limit)
     with selection.running(front, settings) as (workspace, run):
-        wanted = RunOptions(kind, source, meant, digest, wait_limit)
+        going_on = RunInProgress(workspace, run, wanted)
         try:
-            report = RunInProgress(workspace, run, wanted).sync()
-        except PlanNow as changed:
-            return show_plan_now(changed, front, as_json=as_json)
+            report = going_on.sync()
+        except PlanChanged as changed:
+            return show_plan_now(going_on.plans, changed, front, as_json=as_json)
     return show_report(report, front, as_json=as_json)
-
-
-def _lineages(settings: Settings) -> tuple[str, ...]:
-    return tuple(one.lineage for one in settings.certificates)
-
-
-def show_plan_now(changed: PlanNow, front: options.Front, *, as_json: bool) -> Exit:
-    """Print what would be done now, and that it is not what was confirmed."""
-    console, problem = front.console, changed.problem()
-    console.run_log.complain(problem.code, problem.message, problem.hint)
-    if as_json:
-        plan = documents.of_plans(changed.plans, console.voice)
-        console.print_json({**documents.of_end(problem, console.voice), "plan": plan})
-    else:
-        console.print_wrapped(plan_text.lines(changed.plans, console.voice))
-    console.print_stderr(console.voice.end(problem))
-    return exits.of_error(changed)
 
 
 def show_report(
@@ -124,21 +91,3 @@ def show_report(
     else:
         console.print_wrapped(report_text.lines(report, console.voice, undeclared_of))
     return exits.of_report(report)
-
-
-def rehearsed(front: options.Front, names: tuple[str, ...], *, renew: bool, as_json: bool) -> Exit:
-    """Rehearse, print the result, then what a run would do."""
-    console, settings = front.console, selection.read_settings(front, names)
-    rehearsing(settings)  # nothing is opened without a staging directory
-    meant = _lineages(settings) if names else ()
-    wanted = RunOptions(RunKind.REHEARSE, RunSource.COMMAND, meant, renews=renew)
-    with selection.running(front, settings) as (workspace, run):
-        found = RunInProgress(workspace, run, wanted).rehearse()
-    if as_json:
-        console.print_json(documents.of_rehearsal(found.report, found.plans, console.voice))
-    elif front.quiet:
-        console.print_stderr(report_text.what_is_wrong(found.report, console.voice))
-    else:
-        console.print_wrapped(report_text.rehearsal_lines(found.report, found.plans, console.voice))
-    code = exits.of_report(found.report)
-    return exits.of_plans(found.plans, check=False) if code is Exit.OK else code

@@ -9,31 +9,33 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
-from http import HTTPMethod, HTTPStatus
+from http import HTTPStatus
 from typing import Any
 
 import msgspec
 from starlette.concurrency import run_in_threadpool
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from certferry.console import observed, openapi
+from certferry.console.discover import latest_discovery, latest_findings
 from certferry.console.observing import Found
 from certferry.console.openapi import BASE, Operation, Parameter
+from certferry.console.refusals import Refused, answer
 from certferry.console.runs import runs_of, started, stored
 from certferry.console.site import Site, site_of, voice_of
 from certferry.core.assessment.health import RUN_WITHIN, checkup
+from certferry.core.observed.records import HistoryFilter
 from certferry.core.observed.runs import RunKind, RunSource
-from certferry.errors import CertferryError, ConfigError, StateError
+from certferry.errors import ConfigError
 from certferry.present import check_text, discover_text, documents
 from certferry.present.documents import Document
 from certferry.present.language import LANGUAGES, Voice
-from certferry.problem import Problem
+from certferry.present.layout import as_json
 from certferry.text import Text
 from certferry.wiring.recorded import expected, recorded
-from certferry.wiring.selection import must_be_known, select
+from certferry.wiring.selection import history_of, select
 from certferry.wiring.workspace import standings_of_hosts
 
 WITHIN = 60.0
@@ -47,17 +49,8 @@ _HOUR = timedelta(hours=1)
 _TEN_YEARS = 24 * 3653  # hours
 
 
-class Failed(Exception):
-    """A request that has no document: its status, and the problem that is answered."""
-
-    def __init__(self, status: HTTPStatus, message: Text, hint: Text | None = None) -> None:
-        self.status = status
-        self.problem = Problem(status.name.lower(), message, hint)
-        super().__init__(str(message))
-
-
-def _not_found(error: ConfigError) -> Failed:
-    return Failed(HTTPStatus.NOT_FOUND, error.message, error.hint)
+def _not_found(error: ConfigError) -> Refused:
+    return Refused(HTTPStatus.NOT_FOUND, error.message, error.hint)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +65,7 @@ class Asked:
 
     @property
     def lineages(self) -> Sequence[str]:
-        """The certificates that are named, or all. Raises `Failed` for a name that is unknown."""
+        """The certificates that are named, or all. Raises `Refused` for a name that is unknown."""
         try:
             found = select(self.site.workspace().settings.certificates, self.values["name"])
         except ConfigError as error:
@@ -101,15 +94,13 @@ def hosts(asked: Asked) -> Document:
 
 def history(asked: Asked) -> Document:
     """Return what happened, newest first."""
-    workspace, name = asked.site.workspace(), asked.values["name"]
-    limit, before = asked.values["limit"], asked.values["before"]
-    entries = workspace.state.history(name, limit, before)
-    if name is not None and not entries:
-        try:
-            entries = workspace.state.history(must_be_known(name, workspace), limit, before)
-        except ConfigError as error:
-            raise _not_found(error) from error
-    return documents.of_history(entries)
+    of = asked.values
+    which = HistoryFilter(host=of["host"], who=of["who"])
+    try:
+        found = history_of(of["name"], of["limit"], asked.site.workspace(), of["before"], which)
+    except ConfigError as error:
+        raise _not_found(error) from error
+    return documents.of_history(found)
 
 
 def runs(asked: Asked) -> Document:
@@ -159,13 +150,13 @@ def status(asked: Asked) -> Found[Document]:
 
 def discover(asked: Asked) -> Found[Document]:
     """Return what the accounts hold."""
-    found = observed.discovery(asked.site)
+    found = latest_discovery(asked.site)
     return _document_of(found, lambda value: discover_text.of_discovery(value, asked.voice))
 
 
 def doctor(asked: Asked) -> Found[Document]:
     """Return what a run would stumble over."""
-    found = observed.findings(asked.site)
+    found = latest_findings(asked.site)
     return _document_of(found, lambda value: documents.of_findings(value, asked.voice))
 
 
@@ -188,16 +179,14 @@ class RunRequest(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def start(asked: Asked) -> Document:
-    """Start a run. Raises `Failed`, `CertferryError`, and `HTTPException` for a viewer."""
+    """Start a run. Raises `Refused` and `StateError`."""
     try:
         wanted = msgspec.json.decode(asked.body, type=RunRequest)
     except msgspec.DecodeError as error:
-        said = Text("the body cannot be understood: {problem}", problem=str(error))
-        raise Failed(HTTPStatus.BAD_REQUEST, said, _SEE) from error
+        raise _mistaken(Text("the body cannot be read: {problem}", problem=str(error))) from error
     kind = wanted.kind or (RunKind.RENEW if wanted.renew else RunKind.SYNC)
     if wanted.renew and kind is not RunKind.RENEW:
-        said = Text("{kind} does not go with {other}", kind=f'"kind": "{kind}"', other='"renew"')
-        raise Failed(HTTPStatus.BAD_REQUEST, said, _SEE)
+        raise _mistaken(Text("`renew` does not go with this `kind`"))
     begun = started(
         asked.request,
         kind,
@@ -209,36 +198,35 @@ def start(asked: Asked) -> Document:
     return {"id": begun.id}
 
 
-_SEE = Text("/api/v1/openapi.json describes every request")
+def _mistaken(said: Text) -> Refused:
+    hint = Text("/api/v1/openapi.json describes every request")
+    return Refused(HTTPStatus.BAD_REQUEST, said, hint)
+
 
 # --- requests and answers
 
 
 async def answered(operation: Operation, request: Request) -> Response:
-    """Answer a request as an operation does; an error is a document as well."""
-    try:
-        body = await request.body() if operation.body else b""
-        asked = asked_by(request, operation, body)
-        if operation.observes:
-            return await _when_observed(operation.answer, asked)
-        document = await run_in_threadpool(operation.answer, asked)
-        return JSONResponse(document, operation.status)
-    except Failed as failed:
-        return failure(request, failed.status, failed.problem)
-    except HTTPException as error:
-        return failure(request, HTTPStatus(error.status_code))
-    except CertferryError as error:
-        return failure(request, status_of(error), error.problem())
+    """Answer a request as an operation does. Raises `Refused` and `CertferryError`."""
+    body = await request.body() if operation.body else b""
+    asked = asked_by(request, operation, body)
+    if operation.observes:
+        return await _when_observed(operation.answer, asked)
+    return _answer(await run_in_threadpool(operation.answer, asked), operation.status)
+
+
+def _answer(
+    document: Document, status: int = HTTPStatus.OK, headers: Mapping[str, str] | None = None
+) -> Response:
+    return Response(as_json(document), status, headers, "application/json")
 
 
 def asked_by(request: Request, operation: Operation, body: bytes) -> Asked:
-    """Read what a request asks for. Raises `Failed`."""
+    """Read what a request asks for. Raises `Refused`."""
     known = {parameter.name: parameter for parameter in operation.parameters}
     for name in request.query_params:
         if name not in known:
-            said = Text("there is no parameter {name}", name=name)
-            hint = Text("known: {known}", known=list(known))
-            raise Failed(HTTPStatus.BAD_REQUEST, said, hint)
+            raise _mistaken(Text("there is no parameter {name}", name=name))
     values: dict[str, Any] = dict(request.path_params)
     for name, parameter in known.items():
         words = request.query_params.getlist(name)
@@ -250,16 +238,22 @@ def asked_by(request: Request, operation: Operation, body: bytes) -> Asked:
 
 
 def _read(parameter: Parameter, word: str) -> object:
-    if parameter.is_flag and word in _FLAGS:
-        return _FLAGS[word]
-    if parameter.most is not None and word.isascii() and word.isdecimal():
-        number = int(word) if len(word) < _DIGITS else parameter.most + 1
-        if parameter.least <= number <= parameter.most:
-            return number
-    elif not parameter.is_flag and (not parameter.enum or word in parameter.enum):
-        return word
-    said = Text("{name}={word} is not supported", name=parameter.name, word=word)
-    raise Failed(HTTPStatus.BAD_REQUEST, said, _SEE)
+    value: object = None
+    if parameter.is_flag:
+        value = _FLAGS.get(word)
+    elif parameter.most is not None:
+        value = _number(word, parameter.least, parameter.most)
+    else:
+        value = word if word in parameter.enum or not parameter.enum else None
+    if value is None:
+        said = Text("{name}={word} is not supported", name=parameter.name, word=word)
+        raise _mistaken(said)
+    return value
+
+
+def _number(word: str, least: int, most: int) -> int | None:
+    is_number = word.isascii() and word.isdecimal() and len(word) < _DIGITS
+    return int(word) if is_number and least <= int(word) <= most else None
 
 
 _FLAGS = {"true": True, "false": False}
@@ -268,7 +262,7 @@ _DIGITS = 20
 
 async def _when_observed(find: Callable[[Asked], Found[Document]], asked: Asked) -> Response:
     """Answer with what is at most a minute old. Where services take longer than a request waits, it
-    is what was found last, and `Age` says how old that is. Raises `Failed` where there is nothing.
+    is what was found last, and `Age` says how old that is. Raises `Refused` where there is nothing.
     """
     clock = asyncio.get_running_loop().time
     until = clock() + WITHIN
@@ -276,39 +270,14 @@ async def _when_observed(find: Callable[[Asked], Found[Document]], asked: Asked)
     while found.is_under_way and clock() < until and not asked.site.closing.is_set():
         await asyncio.sleep(_EACH)
         found = await run_in_threadpool(find, asked)
+    again = {"Retry-After": str(AGAIN_AFTER)}
     if found.problem is not None and not found.is_under_way:
-        return failure(asked.request, HTTPStatus.SERVICE_UNAVAILABLE, found.problem)
+        return answer(asked.request, HTTPStatus.SERVICE_UNAVAILABLE, found.problem, again)
     if found.value is None or found.at is None:
-        raise Failed(HTTPStatus.SERVICE_UNAVAILABLE, Text("the services have not answered yet"))
+        said = Text("the services have not answered yet")
+        raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, said, headers=again)
     age = (await run_in_threadpool(asked.site.now) - found.at) // timedelta(seconds=1)
-    return JSONResponse(found.value, headers={"Age": str(max(age, 0))})
-
-
-def status_of(error: CertferryError) -> HTTPStatus:
-    """Return the status of an answer that is this error: it is the request's, the state's, or that
-    something else is in the way.
-    """
-    if isinstance(error, ConfigError):
-        return HTTPStatus.BAD_REQUEST
-    is_state = isinstance(error, StateError)
-    return HTTPStatus.SERVICE_UNAVAILABLE if is_state else HTTPStatus.CONFLICT
-
-
-_SAID = {
-    HTTPStatus.BAD_REQUEST: Text("the request cannot be understood"),
-    HTTPStatus.FORBIDDEN: Text("a viewer starts no runs"),
-    HTTPStatus.NOT_FOUND: Text("there is nothing at this address"),
-    HTTPStatus.METHOD_NOT_ALLOWED: Text("this address does not take that method"),
-}
-
-
-def failure(request: Request, status: HTTPStatus, problem: Problem | None = None) -> Response:
-    """Answer with an error, as `--json` prints it."""
-    said = _SAID.get(status, Text("{words}", words=status.phrase))
-    problem = problem or Problem(status.name.lower(), said, _SEE)
-    again = status is HTTPStatus.SERVICE_UNAVAILABLE
-    headers = {"Retry-After": str(AGAIN_AFTER)} if again else {}
-    return JSONResponse(documents.of_end(problem, voice_of(request)), status, headers)
+    return _answer(found.value, headers={"Age": str(max(age, 0))})
 
 
 # --- what there is
@@ -316,7 +285,7 @@ def failure(request: Request, status: HTTPStatus, problem: Problem | None = None
 
 LANG = Parameter("lang", "the language of messages; else that of Accept-Language", enum=LANGUAGES)
 NAMES = Parameter("name", "a certificate, or a domain of one; may be given again", many=True)
-NAME = Parameter("name", "of this certificate alone")
+NAME = Parameter("name", "of this certificate")
 LIMIT = Parameter("limit", "no more than this", least=1, most=1000, default=50)
 RENEW = Parameter("renew", "plan a new certificate, due or not", is_flag=True, default=False)
 RUN_WITHIN_HOURS = Parameter(
@@ -329,7 +298,7 @@ RUN_WITHIN_HOURS = Parameter(
 ENTRY = Parameter("before", "before the entry of this number", least=1, most=2**62)
 RUN = Parameter("before", "before the run of this id")
 EVENT = Parameter("after", "events after the one of this number", most=2**31, default=0)
-WHICH = (NAME, Parameter("host", "on this host"), Parameter("who", "that this user started"))
+WHICH = (NAME, Parameter("host", "of this host"), Parameter("who", "of this user"))
 
 _BODY = {
     "type": "object",
@@ -364,7 +333,7 @@ OPERATIONS = tuple(
         Operation("/discover", "What the accounts hold.", "discover", discover, observes=True),
         Operation("/doctor", "What a run depends on.", "doctor", doctor, observes=True),
         Operation(
-            "/history", "What happened, newest first.", "history", history, (NAME, LIMIT, ENTRY)
+            "/history", "What happened, newest first.", "history", history, (*WHICH, LIMIT, ENTRY)
         ),
         Operation("/hosts", "The hosts that share the state.", "hosts", hosts),
         Operation(
@@ -387,23 +356,10 @@ OPERATIONS = tuple(
 
 def described(request: Request) -> Response:
     """Answer with the OpenAPI document."""
-    return JSONResponse(openapi.document(OPERATIONS, site_of(request).prefix + BASE))
+    return _answer(openapi.document(OPERATIONS, site_of(request).prefix + BASE))
 
 
-def nothing_here(request: Request) -> Response:
-    """Answer that there is no such address, or that it does not take the method, as a document."""
-    path = f"/api/{request.path_params['rest']}"
-    is_known = any(route.path_regex.match(path) for route in _ROUTES)
-    status = HTTPStatus.METHOD_NOT_ALLOWED if is_known else HTTPStatus.NOT_FOUND
-    return failure(request, status)
-
-
-_ROUTES = (
+ROUTES: tuple[BaseRoute, ...] = (
     *(Route(BASE + one.path, partial(answered, one), methods=[one.method]) for one in OPERATIONS),
     Route(f"{BASE}/openapi.json", described),
-)
-_METHODS = [str(method) for method in HTTPMethod]
-ROUTES: tuple[BaseRoute, ...] = (
-    *_ROUTES,
-    Route("/api/{rest:path}", nothing_here, methods=_METHODS),
 )

@@ -15,7 +15,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from certferry.console import api, certificates, login, overview, plan, runs
+from certferry.console import (
+    accounts,
+    api,
+    certificates,
+    discover,
+    history,
+    login,
+    overview,
+    plan,
+    runs,
+)
 from certferry.console.guard import Guard
 from certferry.console.refusals import Refused, refusal
 from certferry.console.site import HERE, Site, asset_digest
@@ -49,6 +59,9 @@ ROUTES: Sequence[BaseRoute] = (
     *plan.ROUTES,
     *runs.ROUTES,
     *api.ROUTES,
+    *discover.ROUTES,
+    *history.ROUTES,
+    *accounts.ROUTES,
 )
 
 _EXPECTED = {HTTPException: refusal, Refused: refusal, CertferryError: refusal}

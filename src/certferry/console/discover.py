@@ -17,7 +17,7 @@ from certferry.config.propose import tables_of
 from certferry.console import tables
 from certferry.console.observing import Found
 from certferry.console.site import Site, link, render, site_of, voice_of
-from certferry.console.tables import Cell, Page, Row, cell
+from certferry.console.tables import Cell, Row, Table, cell
 from certferry.core.discovery.inventory import (
     DiscoveredCertificate,
     DiscoveredDomain,
@@ -60,16 +60,6 @@ def _examine(site: Site) -> Sequence[Problem]:
     return examine(workspace, Run(), schedulers(workspace.settings.secrets.environ))
 
 
-def _latest_proposal(site: Site, found: Discovery) -> Found[tuple[Proposal, Sequence[Problem]]]:
-    """Return what to declare for the domains that are not covered: it asks the DNS accounts."""
-
-    def propose() -> tuple[Proposal, Sequence[Problem]]:
-        workspace = site.workspace()
-        return proposed(found, workspace.accounts(Run()), workspace.settings)
-
-    return site.observer.latest("discover tables", propose)
-
-
 # --- discover
 
 
@@ -88,8 +78,8 @@ class Filters:
     @classmethod
     def read(cls, asked: Mapping[str, str]) -> Filters:
         """Read the filters of a URL."""
-        words = (asked.get(name, "") for name in ("account", "state", "name"))
-        return cls(*words, uncovered="uncovered" in asked, unused="unused" in asked)
+        account, state, name = (asked.get(key, "") for key in ("account", "state", "name"))
+        return cls(account, state, name, "uncovered" in asked, "unused" in asked)
 
     def narrow(self, found: Discovery, now: datetime) -> Discovery:
         """Return what they leave."""
@@ -108,20 +98,12 @@ class Filters:
             ),
         )
 
-    def address(self, page: int = 1) -> str:
-        """Return the path and query of a page with these filters."""
-        flags = {"uncovered": int(self.uncovered), "unused": int(self.unused)}
-        number = page if page > 1 else 0
-        asked = {"account": self.account, "state": self.state, "name": self.name}
-        return tables.address("/discover", **asked, **flags, page=number)
-
 
 @dataclass(frozen=True, slots=True)
 class Discovered:
     """What the page of `discover` shows: `accounts` and `states` to choose from."""
 
-    headings: tuple[Text, ...]
-    page: Page[Row]
+    table: Table
     summary: str
     accounts: tuple[tuple[str, str], ...]
     states: tuple[tuple[str, str], ...]
@@ -130,7 +112,7 @@ class Discovered:
 
 _DOMAINS = (
     *(Text("Domain"), Text("Account"), Text("State"), Text("HTTPS"), Text("Certificate")),
-    *(Text("Left"), Text("Covered by"), Text("Addresses that serve it"), Text("Remarks")),
+    *(Text("Left"), Text("Covered by"), Text("Addresses"), Text("Remarks")),
 )
 _CERTIFICATES = (
     *(Text("Certificate"), Text("Account"), Text("Owner"), Text("Left")),
@@ -145,16 +127,14 @@ def view_of_discovery(
     found = filters.narrow(everything, now)
     named = [look.label for look in everything.accounts]
     states = sorted({one.found.state for one in everything.domains if one.found.state})
-    rows: Page[Row]
     if filters.unused:
-        chosen_ones = tables.page_of(found.unused, page)
-        rows = replace(chosen_ones, rows=[_certificate(c, now, voice) for c in chosen_ones.rows])
+        row = partial(_certificate, now=now, voice=voice)
+        table = tables.page_of(_CERTIFICATES, found.unused, page, row)
     else:
-        domains = tables.page_of(found.domains, page)
-        rows = replace(domains, rows=[_domain(one, now, voice) for one in domains.rows])
+        of_domain = partial(_domain, now=now, voice=voice)
+        table = tables.page_of(_DOMAINS, found.domains, page, of_domain)
     return Discovered(
-        headings=_CERTIFICATES if filters.unused else _DOMAINS,
-        page=rows,
+        table=table,
         summary=plain(discover_text.summary(found, everything, voice)),
         accounts=tuple((label, label) for label in named),
         states=tuple((state, voice.word(state)) for state in states),
@@ -169,13 +149,13 @@ def _domain(one: DiscoveredDomain, now: datetime, voice: Voice) -> Row:
     path = None if lineage is None else tables.page_of_certificate(lineage)
     hint = None if one.problem is None else one.problem.hint
     return (
-        replace(name, tone="strong"),
+        replace(name, tone=""),
         cell(one.account),
         state,
-        https,
-        owner,
+        replace(https, tone=""),
+        replace(owner, tone=""),
         replace(left, at=one.not_after),
-        replace(covered, path=path),
+        replace(covered, path=path, tone="warning" if one.is_uncovered else ""),
         served,
         tables.lines_of([*discover_text.remarks_on(one), hint], voice),
     )
@@ -184,57 +164,86 @@ def _domain(one: DiscoveredDomain, now: datetime, voice: Voice) -> Row:
 def _certificate(one: DiscoveredCertificate, now: datetime, voice: Voice) -> Row:
     identity, owner, left, label, names = map(cell, discover_text.certificate(one, now, voice))
     at = one.found.not_after
-    return (identity, cell(one.account), owner, replace(left, at=at), label, names)
+    return (
+        replace(identity, tone=""),
+        cell(one.account),
+        replace(owner, tone=""),
+        replace(left, at=at),
+        label,
+        names,
+    )
 
 
-def _tables(site: Site, found: Discovery, voice: Voice) -> tuple[str | None, Sequence[Problem]]:
-    """Return the tables to paste, and which zones could not be read; `None` before they are known."""
-    latest = _latest_proposal(site, found)
-    if latest.value is None:
-        return None, [] if latest.problem is None else [latest.problem]
-    proposal, unread = latest.value
-    return tables_of(proposal, voice.say), unread
+@dataclass(frozen=True, slots=True)
+class Proposed:
+    """What to declare for the domains that are not covered, and which zones could not be read."""
+
+    found: Discovery
+    proposal: Proposal
+    unread: Sequence[Problem]
+
+
+def _latest_proposal(site: Site, found: Discovery) -> Found[Proposed]:
+    """Return what to declare for what was found. It asks the DNS accounts for their zones."""
+
+    def propose() -> Proposed:
+        workspace = site.workspace()
+        accounts = workspace.accounts(Run())
+        return Proposed(found, *proposed(found, accounts, workspace.settings))
+
+    latest = site.observer.latest("discover tables", propose)
+    if latest.value is not None and latest.value.found is not found:
+        return site.observer.latest("discover tables", propose, anew=True)
+    return latest
 
 
 def discover(request: Request) -> Response:
-    """Show what the accounts hold; a POST looks for it again."""
+    """Show what the accounts hold; a POST observes it again."""
     site, voice = site_of(request), voice_of(request)
-    filters = Filters.read(request.query_params)
-    here = filters.address()
     if request.method == "POST":
         latest_discovery(site, anew=True)
-        return RedirectResponse(link(request, here), 303)
-    found, view, toml, unread = latest_discovery(site), None, None, Sequence[Problem]()
+        return _shown_again(request)
+    asked, found = request.query_params, latest_discovery(site)
+    filters, view = Filters.read(asked), None
+    proposals: Found[Proposed] = Found()
     if found.value is not None:
-        page = request.query_params.get("page", "")
-        view = view_of_discovery(found.value, filters, page, site.now(), voice)
-        toml, unread = _tables(site, found.value, voice)
+        view = view_of_discovery(found.value, filters, asked.get("page", ""), site.now(), voice)
+        proposals = _latest_proposal(site, found.value)
+    value = proposals.value
+    toml = "" if value is None else tables_of(value.proposal, voice.say)
+    problems = [] if proposals.problem is None else [proposals.problem]
     return render(
         request,
         "discover.html",
         found=found,
         view=view,
         filters=filters,
-        here=here,
         toml=toml,
-        unread=unread,
-        is_whole=toml is not None and len(toml) <= SHOWN_WHOLE,
+        unread=problems if value is None else [*problems, *value.unread],
+        is_whole=len(toml) <= SHOWN_WHOLE,
+        is_pending=found.is_under_way or proposals.is_under_way,
     )
+
+
+def _shown_again(request: Request) -> Response:
+    query = f"?{request.url.query}" if request.url.query else ""
+    return RedirectResponse(link(request, request.url.path + query), 303)
 
 
 def discover_toml(request: Request) -> Response:
     """Return the tables to paste, whole, as a file."""
-    found = latest_discovery(site_of(request)).value
-    toml = None if found is None else _tables(site_of(request), found, voice_of(request))[0]
-    if toml is None:
+    site, voice = site_of(request), voice_of(request)
+    found = latest_discovery(site).value
+    value = None if found is None else _latest_proposal(site, found).value
+    if value is None:
         return RedirectResponse(link(request, "/discover"), 303)
     attached = {"Content-Disposition": 'attachment; filename="discover.toml"'}
-    return PlainTextResponse(f"{toml}\n", headers=attached)
+    return PlainTextResponse(f"{tables_of(value.proposal, voice.say)}\n", headers=attached)
 
 
 # --- doctor
 
-_FINDINGS = (Text("Severity"), Text("About"), Text("Finding"), Text("Fix"), Text("Code"))
+_FINDINGS = (Text("About"), Text("Severity"), Text("Finding"), Text("Fix"), Text("Code"))
 
 SEVERITIES = {
     Severity.ERROR: Text("error"),
@@ -243,20 +252,17 @@ SEVERITIES = {
 }
 
 
-def view_of_findings(
-    findings: Sequence[Problem], severity: str, page: str, voice: Voice
-) -> Page[Row]:
+def view_of_findings(findings: Sequence[Problem], severity: str, page: str, voice: Voice) -> Table:
     """Return the findings of a severity, or of all, the heaviest first."""
     shown = [one for one in findings if severity in {"", one.severity.value}]
-    chosen_ones = tables.page_of(shown, page)
-    return replace(chosen_ones, rows=[_finding(one, voice) for one in chosen_ones.rows])
+    return tables.page_of(_FINDINGS, shown, page, lambda one: _finding(one, voice))
 
 
 def _finding(one: Problem, voice: Voice) -> Row:
     said = voice.say(SEVERITIES.get(one.severity, Text("ok")))
     return (
+        cell(one.subject),
         Cell(said, one.severity.value),
-        cell(one.subject, "strong"),
         tables.lines_of([one.message], voice),
         tables.lines_of([one.hint], voice),
         cell(str(one.code), "code"),
@@ -266,26 +272,21 @@ def _finding(one: Problem, voice: Voice) -> Row:
 def doctor(request: Request) -> Response:
     """Show the findings; a POST examines everything again."""
     site, voice = site_of(request), voice_of(request)
-    severity = request.query_params.get("severity", "")
-    here = tables.address("/doctor", severity=severity)
     if request.method == "POST":
         latest_findings(site, anew=True)
-        return RedirectResponse(link(request, here), 303)
-    found, page = latest_findings(site), None
+        return _shown_again(request)
+    asked, found, table = request.query_params, latest_findings(site), None
+    severity = asked.get("severity", "")
     if found.value is not None:
-        asked = request.query_params.get("page", "")
-        page = view_of_findings(found.value, severity, asked, voice)
+        table = view_of_findings(found.value, severity, asked.get("page", ""), voice)
     return render(
         request,
         "doctor.html",
         found=found,
-        page=page,
-        headings=_FINDINGS,
+        table=table,
         conclusion=discover_text.conclusion(found.value or ()),
         severity=severity,
         severities=[(one.value, voice.say(said)) for one, said in SEVERITIES.items()],
-        here=here,
-        turn=lambda number: tables.address("/doctor", severity=severity, page=number),
     )
 
 

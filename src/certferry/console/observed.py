@@ -1,22 +1,16 @@
-"""What pages and the API show of services, each kind observed once for all who ask: plans, status,
-discover, doctor. The commands print what the same functions find.
+"""What pages and the API show of plans and of domains as they stand now: observed once for all who
+ask, by the functions whose findings the commands print.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 
 from certferry.console.observing import Found
 from certferry.console.site import Site
-from certferry.core.discovery.inventory import Discovery
 from certferry.core.planning.plan import Plan
-from certferry.problem import Problem
 from certferry.reconcile.run import Run
 from certferry.reconcile.status import plans_of
-from certferry.wiring.discovery import chosen, discovered
-from certferry.wiring.doctor import examine
-from certferry.wiring.machine import schedulers
 from certferry.wiring.recorded import recorded
 from certferry.wiring.workspace import Overview, overview
 
@@ -46,23 +40,3 @@ def standings(site: Site, *, anew: bool = False) -> Found[Overview]:
         return overview(workspace, Run(), known)
 
     return site.observer.latest("status", observe, anew=anew)
-
-
-def discovery(site: Site, *, anew: bool = False) -> Found[Discovery]:
-    """Return what every account holds."""
-
-    def observe() -> Discovery:
-        workspace, run = site.workspace(), Run()
-        labels = chosen((), workspace.accounts(run), workspace.settings)
-        return discovered(labels, workspace, run)
-
-    return site.observer.latest("discover", observe, anew=anew)
-
-
-def findings(site: Site, *, anew: bool = False) -> Found[Sequence[Problem]]:
-    """Return what `doctor` finds."""
-
-    def observe() -> Sequence[Problem]:
-        return examine(site.workspace(), Run(), schedulers(os.environ))
-
-    return site.observer.latest("doctor", observe, anew=anew)

@@ -63,6 +63,16 @@ class Observer:
         aside(lambda: self._observe(kind, observe), f"observing {kind}")
         return known
 
+    def known(self, kind: Hashable) -> Found[object]:
+        """Return what is known, and observe nothing."""
+        with self._guard:
+            return self._known.get(kind, Found())
+
+    def keep(self, kind: Hashable, value: object) -> None:
+        """Keep what was found elsewhere."""
+        with self._guard:
+            self._known[kind] = Found(value, self.now())
+
     def forget(self) -> None:
         """Forget everything: the settings are other ones, or a run has changed something."""
         with self._guard:

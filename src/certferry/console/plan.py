@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from urllib.parse import urlencode
 
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from certferry.console import observed
 from certferry.console.observing import Found
-from certferry.console.runs import new_request
+from certferry.console.refusals import Refused
+from certferry.console.runs import new_request, whole_seconds
 from certferry.console.site import link, render, site_of, voice_of
 from certferry.core.planning.digest import digest_of
 from certferry.core.planning.plan import Plan
@@ -32,7 +32,7 @@ from certferry.present.plan_text import (
 )
 from certferry.text import Text
 
-BADGES = {Tone.GOOD: "ok", Tone.PENDING: "warning", Tone.BAD: "error"}
+BADGES = {Tone.PENDING: "warning", Tone.BAD: "error"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ def plan(request: Request) -> Response:
     site, name = site_of(request), request.query_params.get("name") or None
     declared = [one.lineage for one in site.workspace().settings.certificates]
     if name is not None and name not in declared:
-        raise HTTPException(404)
+        raise Refused(404)
     found = observed.plans(site, name)
     view = None if found.value is None else view_of(found.value, voice_of(request))
     return render(
@@ -92,7 +92,7 @@ def _age(found: Found[Sequence[Plan]], now: datetime) -> Text | None:
     """Say how old a plan is."""
     if found.at is None:
         return None
-    return Text("{age} ago", age=max(now - found.at, now - now))
+    return Text("{age} ago", age=whole_seconds(now - found.at))
 
 
 def look_again(request: Request) -> Response:

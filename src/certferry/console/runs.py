@@ -13,12 +13,13 @@ from urllib.parse import urlencode
 
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from certferry.console.following import Feeds, message
+from certferry.console.guard import is_still_in
+from certferry.console.refusals import Refused
 from certferry.console.site import (
     Site,
     link,
@@ -26,6 +27,7 @@ from certferry.console.site import (
     site_of,
     visitor_of,
     voice_of,
+    with_form,
 )
 from certferry.core.observed.runs import (
     RunEvent,
@@ -36,6 +38,7 @@ from certferry.core.observed.runs import (
     StoredRun,
 )
 from certferry.core.planning.report import Outcome
+from certferry.errors import ConfigError
 from certferry.ports.runs import RunStore
 from certferry.present.documents import Document, report_in
 from certferry.text import Text
@@ -49,6 +52,13 @@ LISTED_NAMES = 5
 FILTERS = ("name", "host", "who")
 
 STATES = {
+    RunState.RUNNING: Text("in progress"),
+    RunState.DONE: Text("in order"),
+    RunState.FAILED: Text("failed"),
+    RunState.STOPPED: Text("stopped"),
+    RunState.DIED: Text("died"),
+}
+SENTENCES = {
     RunState.RUNNING: Text("In progress."),
     RunState.DONE: Text("Ended: everything is in order."),
     RunState.FAILED: Text("Ended: not everything is in order."),
@@ -56,10 +66,10 @@ STATES = {
     RunState.DIED: Text("Ended by the death of its process; the next run goes on from there."),
 }
 KINDS = {
-    RunKind.SYNC: Text("sync"),
-    RunKind.REHEARSE: Text("rehearsal"),
-    RunKind.RENEW: Text("renewal"),
-    RunKind.ROLLBACK: Text("rollback"),
+    RunKind.SYNC: Text("Sync"),
+    RunKind.REHEARSE: Text("Rehearsal"),
+    RunKind.RENEW: Text("Renewal"),
+    RunKind.ROLLBACK: Text("Rollback"),
 }
 SOURCES = {
     RunSource.SCHEDULE: Text("schedule"),
@@ -92,14 +102,15 @@ def runs_of(site: Site) -> RunStore:
 
 @dataclass(frozen=True, slots=True)
 class RunRow:
-    """A run as it is listed: its words for people, its badge, and how long it took."""
+    """A run as it is shown: its words for people, its badge, and how long it took."""
 
     run: StoredRun
     state: Text
+    sentence: Text
     tone: str
     kind: Text
     source: Text
-    took: timedelta | None
+    took: Text | None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -119,10 +130,23 @@ class RunRow:
 
 def row_of(run: StoredRun) -> RunRow:
     """Return how a run is shown."""
-    took = None if run.ended_at is None else max(run.ended_at - run.started_at, timedelta(0))
+    took = None
+    if run.ended_at is not None:
+        took = Text("{words}", words=whole_seconds(run.ended_at - run.started_at))
     return RunRow(
-        run, STATES[run.state], TONES[run.state], KINDS[run.kind], SOURCES[run.source], took
+        run,
+        STATES[run.state],
+        SENTENCES[run.state],
+        TONES[run.state],
+        KINDS[run.kind],
+        SOURCES[run.source],
+        took,
     )
+
+
+def whole_seconds(time: timedelta) -> timedelta:
+    """Return a time as it is read: in seconds, and none below zero where clocks differ."""
+    return timedelta(seconds=max(int(time.total_seconds()), 0))
 
 
 def listed(request: Request) -> Response:
@@ -216,9 +240,13 @@ class EventView:
         """Return the badge of how a step ended."""
         return OUTCOMES.get(cast("Outcome", event.outcome), "")
 
+    def action(self, event: RunEvent) -> str:
+        """Return which step it was, nothing for what is no step."""
+        return event.event.partition(".")[0] if event.outcome and event.lineage else ""
+
     def elapsed(self, event: RunEvent) -> str:
         """Return how long after the run's begin it was: `0:07`, `1:02:03`."""
-        minutes, seconds = divmod(max(int((event.at - self.began).total_seconds()), 0), 60)
+        minutes, seconds = divmod(int(whole_seconds(event.at - self.began).total_seconds()), 60)
         hours, minutes = divmod(minutes, 60)
         return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
@@ -252,13 +280,13 @@ PLAN_CHANGED = "plan_changed"
 def stored(
     site: Site, run: str, after: int = 0
 ) -> tuple[StoredRun, list[RunEvent], RunReport | None]:
-    """Return a run with its events `after` this one, and its report. Raises `HTTPException` where
+    """Return a run with its events `after` this one, and its report. Raises `Refused` where
     there is no such run.
     """
     runs = runs_of(site)
     found = runs.stored_run(run)
     if found is None:
-        raise HTTPException(404)
+        raise Refused(404)
     events = list[RunEvent]()
     while more := runs.run_events(run, events[-1].number if events else after):
         events.extend(more)
@@ -270,7 +298,7 @@ async def follow(request: Request) -> Response:
     site = site_of(request)
     run = await run_in_threadpool(runs_of(site).stored_run, request.path_params["run"])
     if run is None:
-        raise HTTPException(404)
+        raise Refused(404)
     last = request.headers.get("Last-Event-ID") or request.query_params.get("after") or ""
     number = int(last) if last.isascii() and last.isdecimal() and len(last) < _DIGITS else 0
     return StreamingResponse(
@@ -293,7 +321,7 @@ async def _stream(request: Request, run: StoredRun, number: int) -> AsyncIterato
         while True:
             found = await feed.after(number)
             # A session that has ended meanwhile reads nothing more.
-            if site.closing.is_set() or not await run_in_threadpool(may_still_read, request):
+            if site.closing.is_set() or not await run_in_threadpool(is_still_in, request):
                 return
             for event in found:
                 number = event.number
@@ -312,22 +340,11 @@ def _written(request: Request, run: StoredRun, event: RunEvent) -> str:
     return bytes(render(request, "event.html", event=event, of=view).body).decode()
 
 
-def may_still_read(request: Request) -> bool:
-    """Return whether the session is still good: it is asked before each event."""
-    check = getattr(request.state, "is_still_good", None)
-    return check is None or bool(check())
-
-
-async def start(request: Request) -> Response:
+def start(request: Request, form: FormData) -> Response:
     """Start the run that a form asks for, and lead to its page."""
-    form = await request.form()
-    return await run_in_threadpool(_start, request, form)
-
-
-def _start(request: Request, form: FormData) -> Response:
     kind = str(form.get("kind", ""))
     if kind not in set(RunKind):
-        raise HTTPException(400)
+        raise Refused(400)
     run = started(
         request,
         RunKind(kind),
@@ -348,31 +365,32 @@ def started(
     plan: str | None,
     form: str | None,
 ) -> StoredRun:
-    """Start a run for the user who asks. Raises `HTTPException` for a viewer, and what
-    `Starter.start` raises.
-    """
+    """Start a run for the user who asks. Raises `Refused` and `StateError`."""
     visitor = visitor_of(request)
     if not visitor.may_start:
-        raise HTTPException(403)
-    return site_of(request).starter.start(
-        kind, names, who=visitor.user.name, source=source, plan=plan, request=form
-    )
+        raise Refused(403)
+    try:
+        return site_of(request).starter.start(
+            kind, names, who=visitor.user.name, source=source, plan=plan, request=form
+        )
+    except ConfigError as error:
+        raise Refused(400, error.message, error.hint) from error
 
 
 def stop(request: Request) -> Response:
     """Have a run come to a safe point."""
     run, site = request.path_params["run"], site_of(request)
     if not visitor_of(request).may_start:
-        raise HTTPException(403)
+        raise Refused(403)
     if runs_of(site).stored_run(run) is None:
-        raise HTTPException(404)
+        raise Refused(404)
     site.starter.stop(run)
     return RedirectResponse(link(request, f"/runs/{run}"), 303)
 
 
 ROUTES = (
     Route("/runs", listed, name="runs"),
-    Route("/runs", start, methods=["POST"], name="runs.start"),
+    Route("/runs", with_form(start), methods=["POST"], name="runs.start"),
     Route("/runs/{run}", one_run, name="run"),
     Route("/runs/{run}/events", follow, name="run.events"),
     Route("/runs/{run}/stop", stop, methods=["POST"], name="run.stop"),

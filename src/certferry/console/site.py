@@ -27,6 +27,7 @@ from certferry.console.snapshot import Snapshots
 from certferry.core.access import User
 from certferry.core.observed.runs import RunKind, RunSource, StoredRun
 from certferry.present.language import Voice, voice_in
+from certferry.present.layout import visible
 from certferry.present.run_log import rfc3339
 from certferry.text import Text
 from certferry.wiring.workspace import Workspace
@@ -147,6 +148,11 @@ def asset_digest(name: str) -> str:
     return hashlib.sha256((HERE / "static" / name).read_bytes()).hexdigest()[:16]
 
 
+def _shown(value: object) -> object:
+    """Replace what would turn text around: names and words of others are data on every page."""
+    return visible(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
+
+
 @cache
 def templates() -> jinja2.Environment:
     """Return the templates, in which everything is escaped."""
@@ -154,6 +160,7 @@ def templates() -> jinja2.Environment:
         loader=jinja2.FileSystemLoader(HERE / "templates"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
+        finalize=_shown,
         trim_blocks=True,
         lstrip_blocks=True,
     )

@@ -1,15 +1,17 @@
-"""Tables of pages: cells in the tones of the command line, a hundred rows a page, filters in URLs."""
+"""Tables of pages: cells in the tones of the command line, and a hundred rows a page."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Generic, TypeVar
+from itertools import compress
+from typing import TypeVar
 from urllib.parse import quote, urlencode
 
 from certferry.present.language import Voice
 from certferry.present.layout import Span, Tone, visible
+from certferry.present.status_text import NOTHING
 from certferry.problem import Problem
 from certferry.text import Text
 
@@ -18,13 +20,16 @@ T = TypeVar("T")
 ROWS = 100
 """Rows of a page: it stays well below 150 kB (`benchmarks/console.py`)."""
 
+_LONG = 9
+"""Digits of a number that no page has; reading thousands of them would take long."""
+
 _TONES = {Tone.GOOD: "ok", Tone.PENDING: "notice", Tone.BAD: "error"}
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
     """Words, each line of them by itself, and perhaps a moment after them. `tone` is the class of a
-    badge, or `strong`, `faint`, `code`. They lead to the `path` of a page; with `post`, they are a
+    badge, or `faint`, `code`. They lead to the `path` of a page; with `post`, they are a
     button that posts there.
     """
 
@@ -36,13 +41,14 @@ class Cell:
 
 
 Row = tuple[Cell, ...]
+_EMPTY = (Cell(), Cell(NOTHING.words), Cell(NOTHING.words, "faint"))
 
 
-def cell(words: str | Span, tone: str = "", path: str | None = None) -> Cell:
+def cell(said: str | Span, tone: str = "", path: str | None = None) -> Cell:
     """Make a cell of words that others may have written: control characters are replaced."""
-    if isinstance(words, Span):
-        words, tone = words.words, _TONES.get(words.tone, words.tone.value)
-    return Cell("\n".join(map(visible, words.splitlines())), tone, path=path)
+    if isinstance(said, Span):
+        return cell(said.words, _TONES.get(said.tone, said.tone.value), path)
+    return Cell("\n".join(map(visible, said.splitlines())), tone, path=path)
 
 
 def lines_of(said: Sequence[Text | None], voice: Voice) -> Cell:
@@ -56,20 +62,35 @@ def of_problems(problems: Sequence[Problem], voice: Voice) -> Cell:
 
 
 @dataclass(frozen=True, slots=True)
-class Page(Generic[T]):
-    """The rows of one page: of `last` pages the one with this `number`, of so many rows in all."""
+class Table:
+    """Rows under their headings, without columns that are empty: of `last` pages the one with this
+    `number`, of so many rows in all.
+    """
 
-    rows: Sequence[T]
-    number: int
-    last: int
-    count: int
+    headings: tuple[Text, ...]
+    rows: tuple[Row, ...]
+    number: int = 1
+    last: int = 1
+    count: int = 0
 
 
-def page_of(rows: Sequence[T], asked: str) -> Page[T]:
-    """Return the page that is `asked` for; the first or the last where there is no such page."""
-    last = max(1, -(-len(rows) // ROWS))
-    number = min(max(int(asked), 1), last) if asked.isdecimal() and len(asked) < len(rows) else 1
-    return Page(rows[(number - 1) * ROWS : number * ROWS], number, last, len(rows))
+def table_of(headings: Sequence[Text], rows: Sequence[Row]) -> Table:
+    """Make a table on one page."""
+    kept = [any(row[place] not in _EMPTY for row in rows) for place in range(len(headings))]
+    shown = tuple(tuple(compress(row, kept)) for row in rows)
+    return Table(tuple(compress(headings, kept)), shown, count=len(rows))
+
+
+def page_of(
+    headings: Sequence[Text], found: Sequence[T], asked: str, row: Callable[[T], Row]
+) -> Table:
+    """Make the page that is `asked` for, or the nearest; `row` makes a row of what was found."""
+    last = max(1, -(-len(found) // ROWS))
+    is_number = asked.isdecimal() and len(asked) < _LONG
+    number = min(max(int(asked), 1), last) if is_number else 1
+    shown = found[(number - 1) * ROWS : number * ROWS]
+    whole = table_of(headings, [row(one) for one in shown])
+    return replace(whole, number=number, last=last, count=len(found))
 
 
 def address(path: str, **asked: object) -> str:

@@ -444,6 +444,7 @@ def _finding(finding: Problem, voice: Voice) -> Iterator[Line]:
 
 
 def conclusion(findings: Sequence[Problem]) -> Text:
+    """Return how many findings of each kind there are."""
     counts = Counter(finding.severity for finding in findings)
     counted = [
         one_or_many(counts[severity], one, many)

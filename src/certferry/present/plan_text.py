@@ -9,7 +9,6 @@ from datetime import timedelta
 from certferry.core.certificates.certificate import short
 from certferry.core.observed.observation import Change
 from certferry.core.planning import plan as planned
-from certferry.core.planning.digest import digest_of
 from certferry.core.planning.removals import left_to_later_runs
 from certferry.core.planning.report import served_by
 from certferry.core.reasons import Reason, ReasonCode, Waiting
@@ -28,18 +27,20 @@ _AGAIN = Text(" (tried again; kept if it is still used)")
 _BELOW = len(INDENT) + VERB + 1
 
 
-def lines(plans: Sequence[planned.Plan], voice: Voice) -> Iterator[Line]:
-    """Write plans. What is as declared is only counted."""
+def lines(plans: Sequence[planned.Plan], voice: Voice, digest: str | None = None) -> Iterator[Line]:
+    """Write plans, and how to carry out those of this `digest`. What is as declared is only
+    counted.
+    """
     for plan in plans:
         if not is_only_counted(plan):
             yield line(Span(plan.lineage, Tone.STRONG), ": ", headline(plan, voice))
             for entry in entries(plan, voice):
                 yield from _entry_lines(entry, voice)
             yield line()
-    yield line(voice.say(conclusion(plans)))
-    if not all(map(is_nothing_to_run, plans)):
-        said = Text("Just this: certferry sync --plan {digest}", digest=digest_of(plans))
+    if digest is not None and not all(map(is_nothing_to_run, plans)):
+        said = Text("Just this plan: certferry sync --plan {digest}", digest=digest)
         yield line(voice.say(said))
+    yield line(voice.say(conclusion(plans)))
 
 
 def is_only_counted(plan: planned.Plan) -> bool:

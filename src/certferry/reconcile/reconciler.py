@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
+from types import MappingProxyType
 
 from certferry import errors
 from certferry.core.assessment.health import Sighted, after_run, sighted, with_delivered
@@ -24,7 +25,7 @@ from certferry.core.events import Begun, LineageEnded, StepEnded
 from certferry.core.observed.observation import Observation
 from certferry.core.observed.records import Remembered
 from certferry.core.planning import report as reports
-from certferry.core.planning.digest import digest_of
+from certferry.core.planning.digest import must_be_confirmed
 from certferry.core.planning.due import VERIFY_TIMEOUT, Times, in_turn
 from certferry.core.planning.plan import (
     Action,
@@ -295,14 +296,10 @@ class LineageReconciler:
             self._follow(plan, observed, lease)
 
     def _must_be_confirmed(self, plan: Plan) -> None:
-        """Raise `PlanChanged` where the first plan that the run would carry out, made under the
-        lease, is not the one that the operator confirmed. What later passes plan follows from that
-        and from the world as it is then: the certificate that was issued, what a service answered,
-        what another tool changed meanwhile.
-        """
+        """Raise `PlanChanged` for another first plan than an operator confirmed, if any did."""
         confirmed, self._confirmed = self._confirmed, None
-        if confirmed is not None and digest_of([plan]) != confirmed:
-            raise errors.PlanChanged.of(self.desired.lineage)
+        if confirmed is not None:
+            must_be_confirmed([plan], confirmed)
 
     @property
     def _is_left_to_others(self) -> bool:
@@ -415,10 +412,11 @@ def lease_busy(
 
 
 class Reconciler:
-    """Syncs declared certificates, through the ports it is given."""
+    """Syncs declared certificates, through the ports it is given; see `must_be_confirmed`."""
 
-    def __init__(self, ports: Ports) -> None:
+    def __init__(self, ports: Ports, confirmed: Mapping[str, str] = MappingProxyType({})) -> None:
         self.ports = ports
+        self._confirmed = confirmed
         self._seen: Mapping[str, Sighted] = {}
 
     def sync(
@@ -429,16 +427,11 @@ class Reconciler:
         renew: bool = False,
         scheduled: bool = False,
         before: reports.SyncReport | None = None,
-        confirmed: Mapping[str, str] | None = None,
     ) -> reports.SyncReport:
-        """Sync; a `scheduled` run keeps pauses, and follows `before`. Where an operator `confirmed`
-        plans, by lineage, it carries out those and no others. Raises `StateError`.
-        """
+        """Sync; a `scheduled` run keeps pauses, and follows `before`. Raises `StateError`."""
         self.ports.state.must_unseal()
         issuing = Issuing.ALWAYS if renew else Issuing.IF_DUE
-        report = self.run(
-            certificates, wait_limit, issuing, keeps_pauses=scheduled, confirmed=confirmed
-        )
+        report = self.run(certificates, wait_limit, issuing, keeps_pauses=scheduled)
         whole = (before or report).with_newer(report)
         return replace(self._stored(report, whole), renewing=renew)
 
@@ -469,10 +462,9 @@ class Reconciler:
         issuing: Issuing,
         *,
         keeps_pauses: bool = False,
-        confirmed: Mapping[str, str] | None = None,
     ) -> reports.SyncReport:
         """Reconcile every certificate until none waits any longer, within the limit."""
-        ports, removals, digests = self.ports, Removals(), confirmed or {}
+        ports, removals = self.ports, Removals()
         own_first = self._in_turn(certificates)
         ahead = ReadAhead(ports.state, (desired.lineage for desired in own_first))
         lineages = [
@@ -483,7 +475,7 @@ class Reconciler:
                 keeps_pauses=keeps_pauses,
                 removals=removals,
                 ahead=ahead,
-                confirmed=digests.get(desired.lineage),
+                confirmed=self._confirmed.get(desired.lineage),
             )
             for desired in own_first
         ]

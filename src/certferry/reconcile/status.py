@@ -63,37 +63,15 @@ def plans_of(
     ports: Ports, certificates: Sequence[DesiredCertificate], *, renew: bool = False
 ) -> list[Plan]:
     """Return what `sync` would do. Raises `StateError` for a lost key."""
-    return [shown for shown, _ in _plans(ports, certificates, renew=renew)]
+    return plans_to_confirm(ports, certificates, renew=renew)[0]
 
 
-def confirmed_plans(
-    ports: Ports, certificates: Sequence[DesiredCertificate], digest: str, *, renew: bool = False
-) -> dict[str, str]:
-    """Return the digest of what a run plans first for each lineage, where all is as an operator was
-    shown it under this `digest`. Raises `PlanNow` with the plans as they are where it is not.
+def plans_to_confirm(
+    ports: Ports, certificates: Sequence[DesiredCertificate], *, renew: bool = False
+) -> tuple[list[Plan], dict[str, str]]:
+    """Return what `sync` would do, and by lineage the digest of what it plans there first: without
+    what it refuses once it has adopted what the files hold. Raises `StateError` for a lost key.
     """
-    plans = _plans(ports, certificates, renew=renew)
-    shown = tuple(shown for shown, _ in plans)
-    if digest_of(shown) != digest:
-        raise PlanNow(shown)
-    return {first.lineage: digest_of([first]) for _, first in plans}
-
-
-class PlanNow(errors.PlanChanged):
-    """What would be done is not what an operator confirmed; `plans` are what it is now."""
-
-    code = errors.PlanChanged.code
-
-    def __init__(self, plans: tuple[Plan, ...]) -> None:
-        changed = errors.PlanChanged.of()
-        super().__init__(changed.message, hint=changed.hint)
-        self.plans = plans
-
-
-def _plans(
-    ports: Ports, certificates: Sequence[DesiredCertificate], *, renew: bool
-) -> list[tuple[Plan, Plan]]:
-    """Plan each lineage: as it is shown, and as a run makes it first."""
     issuing = Issuing.ALWAYS if renew else Issuing.IF_DUE
     ports.state.must_unseal()
     proofs = Proofs(ports)
@@ -102,7 +80,8 @@ def _plans(
         shown, first = _plan_now(desired, ports, issuing)
         return proofs.added_to(shown, desired), first
 
-    return of_each(planned, certificates, ports)
+    plans = of_each(planned, certificates, ports)
+    return [shown for shown, _ in plans], {one.lineage: digest_of([one]) for _, one in plans}
 
 
 def statuses_of(

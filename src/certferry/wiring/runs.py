@@ -26,6 +26,8 @@ from certferry.core.observed.runs import (
     RunState,
     StoredRun,
 )
+from certferry.core.planning.digest import must_be_confirmed
+from certferry.core.planning.plan import Plan
 from certferry.core.planning.report import UNEXPECTED, SyncReport
 from certferry.core.redaction import without_secrets
 from certferry.ports.progress import Progress, each_of, no_listener
@@ -40,7 +42,7 @@ from certferry.reconcile.by_hand import go_back, withdraw_by_hand
 from certferry.reconcile.reconciler import Reconciler
 from certferry.reconcile.retries import ScheduledRun
 from certferry.reconcile.run import Ports, Run, WaitLimit, aside, recorded_as_begun
-from certferry.reconcile.status import Rehearsed, confirmed_plans, rehearse
+from certferry.reconcile.status import Rehearsed, plans_to_confirm, rehearse
 from certferry.text import Text
 from certferry.wiring.authorities import rehearsal_issuer, rehearsing
 from certferry.wiring.clock import now
@@ -60,21 +62,17 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """What a run is to do, and where it was started from. `names` are the lineages that it is for,
-    none where it is for all; with the digest of a `plan` it carries out that plan or nothing.
+    """What a run is to do, and where it was started from. One that `is_whole` is for all that is
+    declared: monitors count only such runs. With the digest of a `plan` it carries out that plan or
+    nothing. A rehearsal `renews` what is not due, too.
     """
 
     kind: RunKind = RunKind.SYNC
     source: RunSource = RunSource.COMMAND
-    names: tuple[str, ...] = ()
+    is_whole: bool = True
     plan: str | None = None
     wait_limit: WaitLimit = field(default_factory=WaitLimit)
     renews: bool = False
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether it is for all that is declared: monitors count only such runs."""
-        return not self.names and self.source is not RunSource.HOOK
 
 
 class RunWriter:
@@ -85,6 +83,7 @@ class RunWriter:
     def __init__(self, workspace: Workspace, options: RunOptions, who: str) -> None:
         self._workspace = workspace
         self._options = options
+        self._lineages = tuple(one.lineage for one in workspace.certificates)
         self._who = who
         self._asked_at = now()
         self._events: list[RunEvent] = []
@@ -123,7 +122,7 @@ class RunWriter:
                 self._who,
                 state.host,
                 state.now() if begun is None else begun.began_at,
-                options.names,
+                () if options.is_whole else self._lineages,
                 options.plan,
                 None if begun is None else begun.number,
             )
@@ -217,6 +216,7 @@ class RunInProgress:
     workspace: Workspace
     run: Run
     options: RunOptions
+    plans: Sequence[Plan] = field(default=(), init=False)
     writer: RunWriter = field(init=False)
 
     def __post_init__(self) -> None:
@@ -234,18 +234,14 @@ class RunInProgress:
                 return self.sync()
 
     def sync(self) -> SyncReport:
-        """Bring the world to the declared state, and notify of how that ended. Raises `PlanNow`
-        where the plan is not the one that was confirmed: then nothing was changed.
+        """Bring the world to the declared state, and notify of how that ended. Raises `PlanChanged`
+        where the plan is not the one that was confirmed: then nothing was changed, and `plans` has
+        what it is now.
         """
         with self._recorded() as ended:
-            confirmed, work = None, self.workspace
-            if self.options.plan is not None:
-                ports, renew = work.connect(self.run, declares=False), self._renews
-                confirmed = confirmed_plans(
-                    ports, work.certificates, self.options.plan, renew=renew
-                )
+            confirmed = {} if self.options.plan is None else self._confirmed(self.options.plan)
             # What becomes of a plan that was not carried out is no message to a channel.
-            report = work.notifications(self.run).notify_of(
+            report = self.workspace.notifications(self.run).notify_of(
                 partial(self._sync, confirmed), is_whole=self.options.is_whole
             )
             ended(report)
@@ -276,7 +272,15 @@ class RunInProgress:
             ended(report)
         return report
 
-    def _sync(self, confirmed: dict[str, str] | None) -> SyncReport:
+    def _confirmed(self, digest: str) -> dict[str, str]:
+        """Return what the run is to plan first for each lineage, by its digest."""
+        ports = self.workspace.connect(self.run, declares=False)
+        certificates = self.workspace.certificates
+        self.plans, first = plans_to_confirm(ports, certificates, renew=self._renews)
+        must_be_confirmed(self.plans, digest)
+        return first
+
+    def _sync(self, confirmed: dict[str, str]) -> SyncReport:
         settings, options = self.workspace.settings, self.options
         if options.source is RunSource.HOOK:
             return self._engine().sync(settings.certificates, options.wait_limit)
@@ -285,9 +289,8 @@ class RunInProgress:
             retrying = ScheduledRun(self._engine, self.run.pause, options.wait_limit)
             report = retrying.sync(settings.certificates, renew=self._renews)
         else:
-            report = self._engine().sync(
-                settings.certificates, options.wait_limit, renew=self._renews, confirmed=confirmed
-            )
+            engine = Reconciler(self._connect(), confirmed)
+            report = engine.sync(settings.certificates, options.wait_limit, renew=self._renews)
         return with_undeclared(report, settings, self.workspace.state)
 
     @property
@@ -366,16 +369,15 @@ class Runner:
         where one is meant, and `StateError`.
         """
         workspace = _meant(self.workspace(), kind, names)
-        lineages = tuple(one.lineage for one in workspace.certificates) if names else ()
         run = Run(who, self.follow())
-        work = RunInProgress(workspace, run, RunOptions(kind, source, lineages, plan))
+        work = RunInProgress(workspace, run, RunOptions(kind, source, not names, plan))
         with self._guard:
             if self._is_ending:
                 said = Text("certferry is ending: it starts no run any more")
                 raise errors.StateUnavailable(said, hint=Text("try again when it is back"))
             stored = work.writer.begin(request)
             if work.writer.stored is not None:
-                going_on = aside(partial(self._carry_out, work), f"run {stored.id}")
+                going_on = aside(partial(self._carry_out, work, stored.id), f"run {stored.id}")
                 self._running[stored.id] = run, going_on
         return stored
 
@@ -405,8 +407,8 @@ class Runner:
         if found is not None:
             wait([found[1]])
 
-    def _carry_out(self, work: RunInProgress) -> None:
-        stored, options = work.writer.stored, work.options
+    def _carry_out(self, work: RunInProgress, name: str) -> None:
+        options = work.options
         try:
             if options.source is RunSource.SCHEDULE and options.is_whole:
                 warn_of_state(work.workspace, to_channels=True)
@@ -414,12 +416,13 @@ class Runner:
         except errors.Interrupted:
             pass  # its row says so
         except errors.Reported as error:
-            _log.warning(Text("{problem}", problem=_with_hint(error.message, error.hint)))
+            problem = _with_hint(error.message, error.hint)
+            _log.warning(Text("run {run}: {problem}", run=name, problem=problem))
         except Exception:  # noqa: BLE001 - in a thread of its own, which ends here
             _log.exception(Text("unexpected error"))
         finally:
             with self._guard:
-                self._running.pop(stored.id if stored else "", None)
+                self._running.pop(name, None)
             self.ended()
 
 

@@ -15,6 +15,8 @@ import re
 from collections.abc import Iterable, Iterator
 
 from certferry.core.planning import plan as plans
+from certferry.errors import PlanChanged
+from certferry.text import Text
 
 LENGTH = 32
 """Characters of a digest: half of SHA-256, which no two plans share by chance."""
@@ -32,6 +34,20 @@ def digest_of(planned: Iterable[plans.Plan]) -> str:
     written = sorted([plan.lineage, done] for plan in planned if (done := list(_steps(plan))))
     encoded = json.dumps(written, separators=(",", ":"))
     return hashlib.sha256(encoded.encode()).hexdigest()[:LENGTH]
+
+
+def must_be_confirmed(planned: Iterable[plans.Plan], digest: str) -> None:
+    """Raise `PlanChanged` where these plans are not those of this digest.
+
+    A run asks it of all plans before it begins, and under each lineage's lease of the first that it
+    makes there. What it plans after that follows from the first and from the world as it is then:
+    the certificate that was issued, what a service answered, what another tool changed meanwhile.
+    """
+    if digest_of(planned) != digest:
+        raise PlanChanged(
+            Text("the plan is not the one that was shown: something has changed since"),
+            hint=Text("look at the plan as it is now: certferry plan"),
+        )
 
 
 def _steps(plan: plans.Plan) -> Iterator[list[object]]:
