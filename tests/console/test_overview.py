@@ -241,7 +241,7 @@ def test_two_forms_have_two_identities(tmp_path: Path) -> None:
         found = {
             one
             for _ in range(2)
-            for one in re.findall(r'name="request" value="([^"]+)"', requests.get(url).text)  # noqa: S113 - loopback
+            for one in re.findall(r'name="request" value="([^"]+)"', requests.get(url).text)  # noqa: S113 - on loopback
         }
 
     assert 2 * 2 == len(found)
