@@ -89,7 +89,7 @@ def test_what_is_shown_is_carried_out(machine: Machine, name: str) -> None:
 
 
 def test_a_plan_that_has_changed_is_not_applied(host: Host, machine: Machine) -> None:
-    """Somebody else was quicker: nothing is changed, and the page says so."""
+    """A run from a terminal was quicker: nothing is changed, and the page says so."""
     fields = fields_of(shown(machine), APPLY)
     host.run("sync")
     before = host.run("history", "--json").document

@@ -58,7 +58,7 @@ class Message:
 
 
 def messages(answer: requests.Response) -> Iterator[Message]:
-    """Read server-sent events as a browser does (HTML Standard §9.2.6)."""
+    """Read server-sent events as a browser does (HTML Standard)."""
     fields: dict[str, list[str]] = {}
     for line in answer.iter_lines(chunk_size=1, decode_unicode=True):
         if line and not line.startswith(":"):
@@ -166,7 +166,7 @@ def test_names_that_mean_nothing_start_nothing(machine: Machine) -> None:
     """A mistake in the request is no run."""
     for kind, names in (("sync", ["other.example.net"]), ("renew", []), ("rollback", [])):
         fields = {"kind": kind, "names": names}
-        assert "<h1>" in machine.post("/runs", 400, **fields).text
+        machine.post("/runs", 400, **fields)
 
     assert () == machine.state.stored_runs(10)
 

@@ -10,8 +10,9 @@ from certferry.cli.options import Front, json_option, note, say, say_changed
 from certferry.cli.selection import workspace_of
 from certferry.errors import ConfigError
 from certferry.present import documents, status_text
+from certferry.reconcile.status import standings_of_hosts
 from certferry.text import Text
-from certferry.wiring.workspace import Workspace, standings_of_hosts
+from certferry.wiring.workspace import Workspace
 
 _NEW_KEYS = Text(
     "It had the key of the state, which opens every private key. If it is not under your control:"
@@ -43,7 +44,7 @@ def command(ctx: click.Context, *, as_json: bool) -> Exit:
 
 def show_hosts(workspace: Workspace, front: Front, *, as_json: bool) -> Exit:
     """Print how every host stands, this one even before its first run."""
-    found = standings_of_hosts(workspace)
+    found = standings_of_hosts(workspace.state, len(workspace.settings.declared))
     console, voice = front.console, front.voice
     if as_json:
         console.print_json(documents.of_hosts(found, voice))

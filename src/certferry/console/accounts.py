@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from itertools import groupby
+from typing import cast
 from urllib.parse import quote
 
 from starlette.exceptions import HTTPException
@@ -23,11 +24,12 @@ from certferry.console.tables import Cell, Row, Table, cell
 from certferry.core.assessment.hosts import HostStanding
 from certferry.core.assessment.notices import ChannelState, Notice, Topic
 from certferry.core.certificates.certificate import first_of
-from certferry.ports.notifier import Answered, Sent
+from certferry.ports.notifier import Answered
 from certferry.present import news_text
 from certferry.present.language import Voice, one_or_many
-from certferry.problem import Problem, Severity
+from certferry.present.layout import plain
 from certferry.reconcile.run import Run
+from certferry.reconcile.status import standings_of_hosts
 from certferry.text import Text, verbatim
 from certferry.wiring.adapters import (
     CHANNELS,
@@ -37,7 +39,7 @@ from certferry.wiring.adapters import (
     Family,
     installed,
 )
-from certferry.wiring.workspace import Workspace, standings_of_hosts
+from certferry.wiring.workspace import Workspace
 
 MOST_NAMED = 10
 """Certificates, or troubles, of an account that are shown; there are pages for all of them."""
@@ -48,7 +50,7 @@ _ACCOUNTS = (
     *(Text("Account"), Text("Service"), Text("Used for"), Text("Certificates")),
     *(Text("Keys"), Text("Trouble of the last runs")),
 )
-_AUTHORITIES = (Text("CA"), Text("Directory"), Text("Account there"))
+_AUTHORITIES = (verbatim("CA"), Text("Directory"), Text("Account there"))
 _USES = {DNS_PROVIDERS: Text("proves names by DNS"), TARGETS: Text("serves domains")}
 _PLACES = {
     "file": Text("in a file"),
@@ -254,36 +256,30 @@ def channels(request: Request) -> Response:
     """Show the channels, and what each answered when it was tried last."""
     site, voice = site_of(request), voice_of(request)
     workspace = site.workspace()
-    declared = workspace.settings.channels
-    states = workspace.notifications(Run()).channel_states()
-    tried = {name: site.observer.known(_kept(name)).value for name in declared}
-    table = view_of_channels(declared, states, voice, may_try=visitor_of(request).may_start)
-    trials = [one for one in tried.values() if one is not None]
-    return render(request, "channels.html", table=table, trials=trials)
+    declared, notifications = workspace.settings.channels, workspace.notifications(Run())
+    states, may_try = notifications.channel_states(), visitor_of(request).may_start
+    tried = {name: site.observer.known(("channel", name)).value for name in declared}
+    answers = {name: cast("Answered", one) for name, one in tried.items() if one is not None}
+    services = {name: _service(declared[name].account, [CHANNELS], voice) for name in answers}
+    return render(
+        request,
+        "channels.html",
+        table=view_of_channels(declared, states, voice, may_try=may_try),
+        trials=list(map(plain, news_text.answer_lines(answers, services, voice))),
+    )
 
 
 def try_channel(request: Request) -> Response:
-    """Send a message through a channel, as `certferry notify test` does, and show the answer."""
+    """Send a message through a channel, as `certferry notify test` does, and keep the answer."""
     site, name = site_of(request), request.path_params["name"]
     workspace = site.workspace()
     if not visitor_of(request).may_start:
         raise HTTPException(403)
     if name not in workspace.settings.channels:
         raise HTTPException(404)
-    tried = workspace.notifications(Run()).channels
-    site.observer.keep(_kept(name), _trial_of(name, tried.try_out([name])[name]))
+    [answer] = workspace.notifications(Run()).channels.try_out([name]).values()
+    site.observer.keep(("channel", name), answer)
     return RedirectResponse(link(request, "/channels"), 303)
-
-
-def _kept(name: str) -> tuple[str, str]:
-    return ("channel", name)
-
-
-def _trial_of(name: str, answer: Answered) -> Problem:
-    """Return what a channel answered, for the page."""
-    if isinstance(answer, Sent):
-        return Problem("sent", Text("it took the message"), None, Severity.OK, name)
-    return Problem("refused", answer.problem, getattr(answer, "hint", None), subject=name)
 
 
 # --- hosts
@@ -323,7 +319,8 @@ def _host(one: HostStanding, voice: Voice) -> Row:
 
 def hosts(request: Request) -> Response:
     """Show the hosts that share the state."""
-    found = standings_of_hosts(site_of(request).workspace())
+    workspace = site_of(request).workspace()
+    found = standings_of_hosts(workspace.state, len(workspace.settings.declared))
     return render(request, "hosts.html", table=view_of_hosts(found, voice_of(request)))
 
 

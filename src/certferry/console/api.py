@@ -33,10 +33,10 @@ from certferry.present import check_text, discover_text, documents
 from certferry.present.documents import Document
 from certferry.present.language import LANGUAGES, Voice
 from certferry.present.layout import as_json
+from certferry.reconcile.status import standings_of_hosts
 from certferry.text import Text
 from certferry.wiring.recorded import expected, recorded
 from certferry.wiring.selection import history_of, select
-from certferry.wiring.workspace import standings_of_hosts
 
 WITHIN = 60.0
 """Seconds that a request waits for what services are asked."""
@@ -89,7 +89,9 @@ def check(asked: Asked) -> Document:
 
 def hosts(asked: Asked) -> Document:
     """Return the hosts that share the state, and what is wrong with each."""
-    return documents.of_hosts(standings_of_hosts(asked.site.workspace()), asked.voice)
+    workspace = asked.site.workspace()
+    found = standings_of_hosts(workspace.state, len(workspace.settings.declared))
+    return documents.of_hosts(found, asked.voice)
 
 
 def history(asked: Asked) -> Document:
@@ -267,11 +269,11 @@ async def _when_observed(find: Callable[[Asked], Found[Document]], asked: Asked)
     clock = asyncio.get_running_loop().time
     until = clock() + WITHIN
     found = await run_in_threadpool(find, asked)
-    while found.is_under_way and clock() < until and not asked.site.closing.is_set():
+    while found.is_being_observed and clock() < until and not asked.site.closing.is_set():
         await asyncio.sleep(_EACH)
         found = await run_in_threadpool(find, asked)
     again = {"Retry-After": str(AGAIN_AFTER)}
-    if found.problem is not None and not found.is_under_way:
+    if found.problem is not None and not found.is_being_observed:
         return answer(asked.request, HTTPStatus.SERVICE_UNAVAILABLE, found.problem, again)
     if found.value is None or found.at is None:
         said = Text("the services have not answered yet")

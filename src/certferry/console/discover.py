@@ -30,7 +30,7 @@ from certferry.present.language import Voice
 from certferry.present.layout import plain
 from certferry.problem import Problem, Severity
 from certferry.reconcile.run import Run
-from certferry.text import Text
+from certferry.text import Text, verbatim
 from certferry.wiring.discovery import chosen, discovered, proposed
 from certferry.wiring.doctor import examine
 from certferry.wiring.machine import schedulers
@@ -111,7 +111,7 @@ class Discovered:
 
 
 _DOMAINS = (
-    *(Text("Domain"), Text("Account"), Text("State"), Text("HTTPS"), Text("Certificate")),
+    *(Text("Domain"), Text("Account"), Text("State"), verbatim("HTTPS"), Text("Certificate")),
     *(Text("Left"), Text("Covered by"), Text("Addresses"), Text("Remarks")),
 )
 _CERTIFICATES = (
@@ -221,7 +221,7 @@ def discover(request: Request) -> Response:
         toml=toml,
         unread=problems if value is None else [*problems, *value.unread],
         is_whole=len(toml) <= SHOWN_WHOLE,
-        is_pending=found.is_under_way or proposals.is_under_way,
+        is_pending=found.since is not None or proposals.since is not None,
     )
 
 

@@ -1,5 +1,5 @@
 """Runs as they are followed live: one task asks the state what is new in a run, for all who watch
-it, and server-sent events bring it to browsers (HTML Standard §9.2).
+it, and server-sent events bring it to browsers (HTML Standard, "Server-sent events").
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from certferry.ports.runs import RunStore
 ASK_EVERY = 0.5
 BEAT_EVERY = 15.0
 """Seconds. The state is asked twice a second; a reader hears from a silent run within a beat, so
-that a proxy does not take the stream for dead (HTML Standard §9.2.7 has the 15 seconds).
+that a proxy does not take the stream for dead (the HTML Standard advises 15 seconds).
 """
 
 AT_ONCE = 1000

@@ -89,7 +89,7 @@ def plan(request: Request) -> Response:
 
 
 def _age(found: Found[Sequence[Plan]], now: datetime) -> Text | None:
-    """Say how old a plan is."""
+    """Return how old a plan is."""
     if found.at is None:
         return None
     return Text("{age} ago", age=whole_seconds(now - found.at))

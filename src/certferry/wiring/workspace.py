@@ -15,24 +15,16 @@ from typing import Self
 from certferry.adapters.files.source import PemFileSource
 from certferry.config.model import Settings
 from certferry.core.assessment.health import Recorded
-from certferry.core.assessment.hosts import HostStanding, standings_of
 from certferry.core.assessment.notices import ChannelState
 from certferry.core.assessment.status import LineageStatus
 from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.desired.certificate import DesiredCertificate
-from certferry.core.observed.records import HostRecord, HostWork
 from certferry.core.planning.rollouts import Claims
 from certferry.migration.takeover import adopt
 from certferry.ports.progress import each_of
 from certferry.ports.state import StateStore
 from certferry.reconcile.observe import as_known
-from certferry.reconcile.run import (
-    Ports,
-    Run,
-    held_lease,
-    history_keeper,
-    problems_of_this_host,
-)
+from certferry.reconcile.run import Ports, Run, held_lease, history_keeper
 from certferry.wiring.accounts import AccountNotes, Paces, VendorAccounts
 from certferry.wiring.authorities import issuer_for
 from certferry.wiring.machine import receiver_for, sweep_handovers
@@ -154,16 +146,6 @@ def overview(workspace: Workspace, run: Run, recorded: Recorded) -> Overview:
 
     statuses = statuses_of(workspace.connect(run), workspace.certificates, recorded)
     return Overview(statuses, recorded, workspace.notifications(run).channel_states())
-
-
-def standings_of_hosts(workspace: Workspace) -> tuple[HostStanding, ...]:
-    """Return how every host stands by what is stored, this one even before its first run."""
-    state, declared = workspace.state, len(workspace.settings.declared)
-    known = {one.name: one for one in (HostRecord(state.host), *state.hosts())}
-    hosts = [known[name] for name in sorted(known)]
-    work = {**state.work_of_hosts()}
-    work[state.host] = replace(work.get(state.host, HostWork()), declares=declared)
-    return standings_of(hosts, state.host, problems_of_this_host(state), state.now(), work)
 
 
 def who_runs(settings: Settings) -> str:
