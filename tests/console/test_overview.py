@@ -49,6 +49,7 @@ def page(site: Site, path: str = "/", language: str = "en", role: Role = Role.OP
 def words(html: str) -> str:
     """What a person reads of the main part."""
     main = html.partition("<main")[2].partition(">")[2].partition("</main>")[0]
+    main = re.sub(r"<(\w+)[^>]* hidden>.*?</\1>", " ", main)
     return " ".join(re.sub(r"<[^>]*>", " ", main).split())
 
 
@@ -221,8 +222,10 @@ def test_what_needs_a_person_has_its_fix(tmp_path: Path) -> None:
         issue(state, "c1", ["d0.c1.example.com"], age=DAY)
         state.save_run(NOW, succeeded=True)
         html, viewed = page(site), page(site, role=Role.VIEWER)
+        elsewhere = page(site, "/runs")
 
     assert "<title>(1) Overview" in html
+    assert "<title>(1) Runs" in elsewhere
     assert "icon-error.svg" in html.partition('rel="icon"')[2].partition(">")[0]
     assert "1 of 2 needs you" in words(html)
     note = html.split('<div class="note ')[1].split("</form>")[0]

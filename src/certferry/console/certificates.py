@@ -127,7 +127,6 @@ def certificates(request: Request) -> Response:
         wanted=wanted,
         state=state,
         states=STATES,
-        trouble=stored.agenda.verdict.troubles,
     )
 
 
@@ -183,13 +182,13 @@ def _observed(domain: DomainStatus, seen: Sighting | None) -> PlaceRow:
     )
 
 
-def _declared(request: Request) -> tuple[Site, Snapshot, DesiredCertificate]:
+def _declared(request: Request) -> tuple[Site, DesiredCertificate]:
     """Return a certificate that the file declares. Raises `HTTPException` where it does not."""
     site, name = site_of(request), request.path_params["name"]
-    stored = site.stored.latest()
-    if name not in stored.declared:
+    declared = site.stored.latest().declared
+    if name not in declared:
         raise HTTPException(404)
-    return site, stored, stored.declared[name]
+    return site, declared[name]
 
 
 def _status(
@@ -236,7 +235,6 @@ def certificate(request: Request) -> Response:
         versions=versions[: MOST_VERSIONS + 1],
         places=() if life is None else place_rows(life.places, versions, status),
         window=None if life is None or life.window is None else window_in_words(life.window),
-        trouble=agenda.verdict.troubles,
         found=found,
         plans=plans,
         plan=_plan_view(request, plans),
@@ -299,7 +297,7 @@ ACTIONS = {
 def action(request: Request) -> Response:
     """Render what an action would do, with the form that starts it. Changes nothing."""
     kind = _kind_of(request)
-    site, stored, desired = _declared(request)
+    site, desired = _declared(request)
     plans, back = None, None
     if kind is RunKind.ROLLBACK:
         back = _steps_back(site, desired)
@@ -317,7 +315,6 @@ def action(request: Request) -> Response:
         back=back,
         badges=BADGES,
         form=new_request(),
-        trouble=stored.agenda.verdict.troubles,
         pieces=pieces,
     )
 
@@ -331,7 +328,7 @@ def _kind_of(request: Request) -> RunKind:
 
 def look(request: Request) -> Response:
     """Observe the certificate anew in the background, and lead back to the page that asked."""
-    site, _, desired = _declared(request)
+    site, desired = _declared(request)
     name, of = desired.lineage, request.query_params.get("of", "")
     path = f"/certificates/{quote(name, safe='')}"
     if of == RunKind.ROLLBACK:

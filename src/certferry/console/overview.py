@@ -186,7 +186,6 @@ def overview(request: Request) -> Response:
         request,
         "overview.html",
         view=view,
-        trouble=view.agenda.verdict.troubles,
         pieces=pieces,
         weekdays=WEEKDAYS,
         months=MONTHS,

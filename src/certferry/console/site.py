@@ -178,10 +178,11 @@ def render(
     """Render a page in the visitor's language. Templates have `say("…", places=…)`, `text(Text)`,
     `prose(Text)` (with code for what is in backquotes), `word("done")`, `moment(datetime)`;
     `link("/path")`, `here(place=…)`, `asset("name")`; and `visitor`, `language`, `path`, `trouble`
-    (how many problems the title counts; a page may pass its own).
+    (how many things need a person, for the title).
     """
     voice = voice_of(request)
     site = site_of(request)
+    visitor: Visitor | None = getattr(request.state, "visitor", None)
     path = path_of(request)
 
     def say(template: str, **places: object) -> str:
@@ -216,12 +217,13 @@ def render(
             link=lambda path: site.prefix + path,
             asset=asset,
             moment=moment,
-            visitor=getattr(request.state, "visitor", None),
+            visitor=visitor,
             language=voice.language,
             languages=LANGUAGE_NAMES,
             path=path,
             here=here,
-            **{"trouble": 0, **view},
+            trouble=site.stored.troubles if visitor else 0,
+            **view,
         )
     )
     return HTMLResponse(body, status, dict(headers or {}))

@@ -69,6 +69,11 @@ class Snapshots:
         self._of: Workspace | None = None
         self._last: Snapshot | None = None
 
+    @property
+    def troubles(self) -> int:
+        """How many things needed a person when the state was last read."""
+        return 0 if self._last is None else self._last.agenda.verdict.troubles
+
     def latest(self) -> Snapshot:
         """Return what is stored, as of two seconds ago at most, and of after the last run of any
         host. Raises `StateError`.
