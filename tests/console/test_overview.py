@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -18,10 +20,13 @@ from certferry.console.app import pages_of
 from certferry.console.overview import MOST_LIVES, MOST_NEEDS, level_of, pieces, sentence_of
 from certferry.console.picture import picture_of
 from certferry.console.site import Site
+from certferry.console.snapshot import Snapshots
 from certferry.core.access import Role
 from certferry.core.assessment.agenda import Coming, Life, Milestone, Verdict
 from certferry.core.assessment.notices import Notice, Subject, Topic
 from certferry.core.certificates.renewal import RenewalWindow
+from certferry.errors import StateUnavailable
+from certferry.ports.state import StateStore
 from certferry.problem import Problem, Severity
 from certferry.text import Text
 from tests.console.filled import DAY, NOW, fill, issue, site_in, sync, table, tables_of
@@ -309,3 +314,39 @@ def test_what_is_stored_is_read_anew_after_a_run(tmp_path: Path) -> None:
 
     assert after is not before
     assert [] == [one.concern for one in after.agenda.needs if "run" in one.concern.problem.code]
+
+
+class Slow:
+    """A workspace whose state fails after a while, and counts how often it was asked."""
+
+    settings = None
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    @property
+    def state(self) -> StateStore:
+        self.asked += 1
+        time.sleep(0.3)
+        raise StateUnavailable(Text("the database does not answer"))
+
+
+def test_a_database_that_is_gone_is_waited_for_once() -> None:
+    """Those who ask meanwhile get the same answer; one who asks later tries again."""
+    slow = Slow()
+    stored = Snapshots(lambda: slow)  # type: ignore[arg-type, return-value]  # what is used of it
+
+    def ask(_: int) -> type[Exception] | None:
+        try:
+            stored.latest()
+        except StateUnavailable as error:
+            return type(error)
+        return None
+
+    with ThreadPoolExecutor(8) as pool:
+        found = set(pool.map(ask, range(8)))
+    assert {StateUnavailable} == found
+    assert slow.asked < 4
+    before = slow.asked
+    ask(0)
+    assert before + 1 == slow.asked
