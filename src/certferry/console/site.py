@@ -222,8 +222,7 @@ def render(
             languages=LANGUAGE_NAMES,
             path=path,
             here=here,
-            trouble=site.stored.troubles if visitor else 0,
-            **view,
+            **{"trouble": site.stored.troubles if visitor else 0, **view},
         )
     )
     return HTMLResponse(body, status, dict(headers or {}))
