@@ -243,6 +243,32 @@ def test_what_needs_a_person_has_its_fix(tmp_path: Path) -> None:
     assert "<form" not in viewed.partition("<main")[2]
 
 
+def test_what_is_wrong_with_one_certificate_stands_together(tmp_path: Path) -> None:
+    """With one button: where a new certificate is the fix, it leads to what that would do."""
+    renew = Text("a new one is needed: `certferry sync --renew {lineage}`", lineage="c0")
+    with site_in(tmp_path, tables_of(2)) as site:
+        sync(site)
+        notices = tuple(
+            Notice(
+                Topic.TROUBLE,
+                Subject("c0", "qiniu", f"d{place}.c0.example.com"),
+                NOW,
+                Problem("target_rejected", Text("rejected at {place}", place=place), hint),
+            )
+            for place, hint in enumerate([None, renew])
+        )
+        site.workspace().state.update_notices(lambda _: notices)
+        html = page(site)
+
+    assert "2 of 8 need you" in words(html)
+    assert 1 == html.count('<div class="note ')
+    note = html.split('<div class="note ')[1].partition("<h2")[0]
+    assert "d0.c0.example.com: rejected at 0" in words(f"<main>{note}</main>")
+    assert "d1.c0.example.com: rejected at 1" in words(f"<main>{note}</main>")
+    assert '<a class="button" href="/certificates/c0/renew">' in note
+    assert "<form" not in note
+
+
 def test_two_forms_have_two_identities(tmp_path: Path) -> None:
     """The same form sent twice starts one run; the form of another page starts another one."""
     with site_in(tmp_path, tables_of(1)) as site, opened(site) as url:

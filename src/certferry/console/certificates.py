@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from certferry.console import observed
 from certferry.console.observing import Found
-from certferry.console.overview import item_of, pieces
+from certferry.console.overview import items_of, pieces
 from certferry.console.picture import picture_of
 from certferry.console.plan import BADGES, PlanView
 from certferry.console.plan import view_of as view_of_plans
@@ -177,7 +177,7 @@ def certificate(request: Request) -> Response:
         names=stored.names(name) or versions[0].certificate.names,
         life=life,
         state=None if life is None else state_of(life),
-        items=[item_of(one) for one in agenda.needs if one.concern.subject.lineage == name],
+        items=items_of(one for one in agenda.needs if one.concern.subject.lineage == name),
         picture=None if life is None else picture_of([life], stored.at),
         versions=versions[: MOST_VERSIONS + 1],
         lineage=next(iter(found.value or ()), None),
