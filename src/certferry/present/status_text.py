@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from certferry.core.access import Token, User
 from certferry.core.assessment import status as assessed
 from certferry.core.assessment.health import Recorded
 from certferry.core.assessment.hosts import HostStanding
@@ -187,9 +188,50 @@ _OF_HOSTS = (
 
 def hosts(found: Sequence[HostStanding], voice: Voice) -> TextTable:
     """Write a row for each host, without empty columns."""
-    rows = tuple(_host(one, voice) for one in found)
+    rows = tuple(host(one, voice) for one in found)
     whole = TextTable(tuple(map(voice.say, _OF_HOSTS)), rows, hangs=True)
     return without_empty(whole, NOTHING.words, _ALWAYS)
+
+
+_OF_USERS = (Text("USER"), Text("ROLE"), Text("PASSWORD CHOSEN"), Text("LAST SEEN"))
+_OF_TOKENS = (
+    *(Text("TOKEN"), Text("ROLE"), Text("BEGINS WITH"), Text("MADE")),
+    *(Text("GOOD UNTIL"), Text("LAST USED")),
+)
+
+
+def users(found: Sequence[User], voice: Voice) -> TextTable:
+    """Write a row for each user of the console."""
+    rows = tuple(
+        (
+            Span(one.name, Tone.STRONG),
+            Span(one.role.value),
+            _moment(one.password_at, voice),
+            _moment(one.seen_at, voice),
+        )
+        for one in found
+    )
+    return TextTable(tuple(map(voice.say, _OF_USERS)), rows)
+
+
+def tokens(found: Sequence[Token], now: datetime, voice: Voice) -> TextTable:
+    """Write a row for each token of the API."""
+    rows = tuple(
+        (
+            Span(one.name, Tone.BAD if one.is_over(now) else Tone.STRONG),
+            Span(one.role.value),
+            Span(one.begins + "…"),
+            _moment(one.made_at, voice),
+            _moment(one.expires_at, voice),
+            _moment(one.used_at, voice),
+        )
+        for one in found
+    )
+    return TextTable(tuple(map(voice.say, _OF_TOKENS)), rows)
+
+
+def _moment(one: datetime | None, voice: Voice) -> Span:
+    return NOTHING if one is None else Span(voice.say(Text("{moment}", moment=one)))
 
 
 def of_hosts(found: Sequence[HostStanding], voice: Voice) -> Iterator[Line]:
@@ -200,23 +242,21 @@ def of_hosts(found: Sequence[HostStanding], voice: Voice) -> Iterator[Line]:
             yield from voice.hint(problem.hint, 2)
 
 
-def _host(one: HostStanding, voice: Voice) -> tuple[Span, ...]:
-    host, work, last = one.record, one.work, one.record.last_run
-    ahead = host.clock_ahead or timedelta(0)
+def host(one: HostStanding, voice: Voice) -> tuple[Span, ...]:
+    """Write a host: its name, version, last run and success, certificates, clock, its work."""
+    record, work, last = one.record, one.work, one.record.last_run
+    ahead = record.clock_ahead or timedelta(0)
     off = Text("{amount} ahead") if ahead > timedelta(0) else Text("{amount} behind")
-    name = Text("{host} (this one)", host=host.name) if one.is_this else verbatim(host.name)
-
-    def moment(one: datetime | None) -> Span:
-        return NOTHING if one is None else Span(voice.say(Text("{moment}", moment=one)))
+    name = Text("{host} (this one)", host=record.name) if one.is_this else verbatim(record.name)
 
     return (
         Span(voice.say(name), Tone.BAD if one.problems else Tone.STRONG),
-        NOTHING if host.release is None else Span(host.release),
-        moment(None if last is None else last.ended_at),
-        moment(None if last is None else last.succeeded_at),
+        NOTHING if record.release is None else Span(record.release),
+        _moment(None if last is None else last.ended_at, voice),
+        _moment(None if last is None else last.succeeded_at, voice),
         Span(str(work.declares)),
         Span(voice.say(off.filled(amount=abs(ahead)))) if ahead else NOTHING,
-        moment(host.running_since),
+        _moment(record.running_since, voice),
         Span(", ".join(work.holds)) if work.holds else NOTHING,
         Span(", ".join(work.outdated)) if work.outdated else NOTHING,
     )
@@ -331,7 +371,7 @@ def history(entries: Sequence[HistoryEntry], voice: Voice) -> list[Line]:
                 Span(entry.lineage, Tone.STRONG),
                 Span(voice.word(entry.event)),
                 Span(voice.say_on_one_line(verbatim(entry.who))),
-                Span(voice.say_on_one_line(_facts(entry, voice)), Tone.FAINT),
+                Span(voice.say_on_one_line(facts_of(entry, voice)), Tone.FAINT),
             )
             for entry in entries
         ]
@@ -367,7 +407,7 @@ _DAMAGE = {
 }
 
 
-def _facts(entry: HistoryEntry, voice: Voice) -> Text:
+def facts_of(entry: HistoryEntry, voice: Voice) -> Text:
     """Return the facts of an entry: place, certificate, the rest, labelled where need be."""
     facts = dict(entry.facts)
     if "found" in facts:

@@ -1,0 +1,151 @@
+"""The plan of all certificates, or of one, as a diff with its reasons; *apply* starts a run that
+carries out just this plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from urllib.parse import urlencode
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from certferry.console import observed
+from certferry.console.observing import Found
+from certferry.console.refusals import Refused
+from certferry.console.runs import new_request, number_of, whole_seconds
+from certferry.console.site import link, render, site_of, voice_of
+from certferry.console.tables import page_of_certificate
+from certferry.core.planning.digest import digest_of
+from certferry.core.planning.plan import Plan
+from certferry.present.language import Voice
+from certferry.present.layout import Tone
+from certferry.present.plan_text import (
+    PlanEntry,
+    counted,
+    entries,
+    headline,
+    is_nothing_to_run,
+    is_only_counted,
+)
+from certferry.text import Text
+
+BADGES = {Tone.PENDING: "warning", Tone.BAD: "error"}
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedCertificate:
+    """A certificate of which there is more to show than that it is as declared."""
+
+    name: str
+    why: str
+    entries: tuple[PlanEntry, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PlanView:
+    """Plans as they are shown: those of one `page` with something to see, the `count` of all, and
+    what a run that applies them is held to (`digest`); `has_changes` where one would do anything.
+    """
+
+    certificates: tuple[PlannedCertificate, ...]
+    count: Text
+    digest: str
+    has_changes: bool
+    page: int
+    last: int
+
+
+def view_of(plans: Sequence[Plan], voice: Voice, page: int = 1) -> PlanView:
+    """Return how plans are shown, on this page or the nearest."""
+    shown = [plan for plan in plans if not is_only_counted(plan)]
+    last = max(-(-len(shown) // ON_A_PAGE), 1)
+    page = min(max(page, 1), last)
+    certificates = tuple(
+        PlannedCertificate(plan.lineage, headline(plan, voice), tuple(entries(plan, voice)))
+        for plan in shown[(page - 1) * ON_A_PAGE : page * ON_A_PAGE]
+    )
+    has_changes = not all(map(is_nothing_to_run, plans))
+    return PlanView(certificates, counted(plans), digest_of(plans), has_changes, page, last)
+
+
+@dataclass(frozen=True, slots=True)
+class ChangedPlan:
+    """What is planned otherwise for a certificate than before: what is `gone`, what is `new`."""
+
+    name: str
+    gone: tuple[PlanEntry, ...]
+    new: tuple[PlanEntry, ...]
+
+
+def changes_since(
+    before: Sequence[Plan], now: Sequence[Plan], voice: Voice
+) -> tuple[ChangedPlan, ...]:
+    """Return what has changed between two plans, by certificate."""
+    were = {plan.lineage: tuple(entries(plan, voice)) for plan in before}
+    are = {plan.lineage: tuple(entries(plan, voice)) for plan in now}
+    found = (
+        ChangedPlan(
+            name,
+            tuple(one for one in were.get(name, ()) if one not in are.get(name, ())),
+            tuple(one for one in are.get(name, ()) if one not in were.get(name, ())),
+        )
+        for name in dict.fromkeys((*were, *are))
+    )
+    return tuple(one for one in found if one.gone or one.new)
+
+
+ON_A_PAGE = 50
+
+
+def plan(request: Request) -> Response:
+    """Show what a run would do; `since` a plan that was shown, also what has changed."""
+    site, voice, asked = site_of(request), voice_of(request), request.query_params
+    name = asked.get("name") or None
+    declared = [one.lineage for one in site.workspace().settings.certificates]
+    if name is not None and name not in declared:
+        raise Refused(404)
+    found = observed.plans(site, name)
+    view, changes = None, tuple[ChangedPlan, ...]()
+    if found.value is not None:
+        view = view_of(found.value, voice, number_of(asked.get("page", ""), 1))
+        before = site.shown_plans.get(asked.get("since", ""))
+        changes = () if before is None else changes_since(before, found.value, voice)
+        site.shown_plans.add(view.digest, found.value)
+    return render(
+        request,
+        "plan.html",
+        found=found,
+        view=view,
+        changes=changes,
+        certificate=page_of_certificate,
+        name=name,
+        asked=urlencode({"name": name}) if name else "",
+        badges=BADGES,
+        age=_age(found, site.observer.now()),
+        request_id=new_request(),
+    )
+
+
+def _age(found: Found[Sequence[Plan]], now: datetime) -> Text | None:
+    """Return how old a plan is."""
+    if found.at is None:
+        return None
+    return Text("{age} ago", age=whole_seconds(now - found.at))
+
+
+def look_again(request: Request) -> Response:
+    """Plan anew, in the background."""
+    name = request.query_params.get("name") or None
+    observed.plans(site_of(request), name, anew=True)
+    query = f"?{urlencode({'name': name})}" if name else ""
+    return RedirectResponse(link(request, f"/plan{query}"), 303)
+
+
+ROUTES = (
+    Route("/plan", plan, name="plan"),
+    Route("/plan", look_again, methods=["POST"], name="plan.again"),
+)

@@ -1,0 +1,363 @@
+"""Runs: the list, one run with everything that happened in it, live while it goes on; and the form
+that starts one.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from typing import cast
+from urllib.parse import urlencode
+
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import FormData
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from certferry.console.following import message
+from certferry.console.guard import is_still_in
+from certferry.console.refusals import Refused
+from certferry.console.site import (
+    Site,
+    link,
+    render,
+    site_of,
+    visitor_of,
+    voice_of,
+    with_form,
+)
+from certferry.console.tables import page_of_certificate
+from certferry.core.observed.runs import (
+    RunEvent,
+    RunKind,
+    RunSource,
+    RunState,
+    StoredRun,
+)
+from certferry.core.planning.report import Outcome
+from certferry.errors import ConfigError
+from certferry.ports.runs import RunStore
+from certferry.present.documents import Document, report_in
+from certferry.text import Text
+
+ON_A_PAGE = 50
+SHOWN_EVENTS, SHOWN_CERTIFICATES, FEW = 100, 30, 10
+"""How many events, and certificates that are not in order, a page of a run has, and of how many in
+all each is shown: it is made in 50 ms. The API's document is whole.
+"""
+
+FILTERS = ("name", "host", "who")
+
+STATES = {
+    RunState.RUNNING: ("notice", Text("in progress"), Text("In progress.")),
+    RunState.DONE: ("ok", Text("in order"), Text("Ended: everything is in order.")),
+    RunState.FAILED: ("error", Text("failed"), Text("Ended: not everything is in order.")),
+    RunState.STOPPED: (
+        "warning",
+        Text("stopped"),
+        Text("Stopped before its end; the next run goes on from there."),
+    ),
+    RunState.DIED: (
+        "error",
+        Text("died"),
+        Text("Ended by the death of its process; the next run goes on from there."),
+    ),
+}
+"""The badge of each, its word, and its sentence."""
+
+KINDS = {
+    RunKind.SYNC: Text("Sync"),
+    RunKind.REHEARSE: Text("Rehearsal"),
+    RunKind.RENEW: Text("Renewal"),
+    RunKind.ROLLBACK: Text("Rollback"),
+}
+SOURCES = {
+    RunSource.SCHEDULE: Text("schedule"),
+    RunSource.COMMAND: Text("command line"),
+    RunSource.CONSOLE: Text("console"),
+    RunSource.API: Text("API"),
+    RunSource.HOOK: Text("hook"),
+}
+TONES = {
+    Outcome.DONE.value: "ok",
+    Outcome.WAITING.value: "notice",
+    Outcome.FAILED.value: "error",
+    Outcome.REFUSED.value: "error",
+    Outcome.SKIPPED.value: "warning",
+}
+"""The badge of each outcome; what is not here is plain."""
+
+
+def runs_of(site: Site) -> RunStore:
+    """Return the runs that are stored."""
+    return site.workspace().state
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """A run as it is shown: its words for people, its badge, and how long it took."""
+
+    run: StoredRun
+    tone: str
+    state: Text
+    sentence: Text
+    kind: Text
+    source: Text
+    took: Text | None
+    is_running: bool
+
+
+def row_of(run: StoredRun) -> RunRow:
+    """Return how a run is shown."""
+    took = None
+    if run.ended_at is not None:
+        took = Text("{words}", words=whole_seconds(run.ended_at - run.started_at))
+    is_running, words = run.state is RunState.RUNNING, STATES[run.state]
+    return RunRow(run, *words, KINDS[run.kind], SOURCES[run.source], took, is_running)
+
+
+def whole_seconds(time: timedelta) -> timedelta:
+    """Return a time as it is read: in seconds, and none below zero where clocks differ."""
+    return timedelta(seconds=max(int(time.total_seconds()), 0))
+
+
+def listed(request: Request) -> Response:
+    """Show runs, newest first, a page at a time."""
+    site = site_of(request)
+    chosen = {name: request.query_params.get(name, "").strip() for name in FILTERS}
+    found = runs_of(site).stored_runs(
+        ON_A_PAGE + 1,
+        before=request.query_params.get("before") or None,
+        lineage=chosen["name"] or None,
+        host=chosen["host"] or None,
+        who=chosen["who"] or None,
+    )
+    rows = [row_of(run) for run in found[:ON_A_PAGE]]
+    query = {name: value for name, value in chosen.items() if value}
+    older = None
+    if len(found) > ON_A_PAGE:
+        older = urlencode({**query, "before": rows[-1].run.id})
+    return render(
+        request,
+        "runs.html",
+        rows=rows,
+        chosen=chosen,
+        older=older,
+        newest=urlencode(query) if request.query_params.get("before") else None,
+        is_filtered=bool(query),
+        is_live=any(row.is_running for row in rows),
+        request_id=new_request(),
+    )
+
+
+def new_request() -> str:
+    """Return the id of a form: sent twice, it starts one run."""
+    return secrets.token_urlsafe(16)
+
+
+@dataclass(frozen=True, slots=True)
+class ReportView:
+    """A report as it is shown, from the document that the command prints: the certificates that are
+    not in order before the others, of which many are only counted (`in_order`), and how many `more`
+    are not shown.
+    """
+
+    certificates: tuple[Document, ...] = ()
+    in_order: int = 0
+    more: int = 0
+
+
+def report_view(document: Document | None) -> ReportView:
+    """Return how a report is shown."""
+    found = cast("list[Document]", (document or {}).get("certificates") or [])
+    wrong = [one for one in found if not one.get("ok")]
+    well = [one for one in found if one.get("ok")]
+    few = well if len(found) <= FEW else []
+    shown = (*wrong[:SHOWN_CERTIFICATES], *few)
+    return ReportView(shown, len(well) - len(few), len(wrong[SHOWN_CERTIFICATES:]))
+
+
+def _elapsed(began: datetime, event: RunEvent) -> str:
+    """Write how long after the run's begin it was: `0:07`, `1:02:03`."""
+    minutes, seconds = divmod(int(whole_seconds(event.at - began).total_seconds()), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+def one_run(request: Request) -> Response:
+    """Show a run: who started it, what happened, and how it ended; its latest events, or those
+    `after` one.
+    """
+    site, name = site_of(request), request.path_params["run"]
+    runs, run, after = runs_of(site), stored(site, name), request.query_params.get("after")
+    if after is None:
+        events = runs.latest_run_events(name, SHOWN_EVENTS)
+    else:
+        events = runs.run_events(name, number_of(after, 0), SHOWN_EVENTS)
+    first, last = (events[0].number, events[-1].number) if events else (0, 0)
+    return render(
+        request,
+        "run.html",
+        row=row_of(run),
+        run=run,
+        events=events,
+        earlier=None if first <= 1 else max(first - 1 - SHOWN_EVENTS, 0),
+        later=last if after is not None and len(events) == SHOWN_EVENTS else None,
+        is_latest=after is None,
+        last=last,
+        elapsed=partial(_elapsed, run.started_at),
+        tones=TONES,
+        report=_report_of(site, run, voice_of(request).language),
+        has_new_plan=any(event.event == PLAN_CHANGED for event in events),
+        certificate=page_of_certificate,
+        plan_now=urlencode({"since": run.plan or "", **_alone(run)}),
+    )
+
+
+def _report_of(site: Site, run: StoredRun, language: str) -> ReportView:
+    """Return a run's report as it is shown: that of a thousand certificates takes long to read."""
+    known = site.reports.get((run.id, language))
+    if isinstance(known, ReportView):
+        return known
+    view = report_view(report_in(runs_of(site).run_report(run.id), language))
+    if run.ended_at is not None:
+        site.reports.add((run.id, language), view)
+    return view
+
+
+PLAN_CHANGED = "plan_changed"
+
+
+def _alone(run: StoredRun) -> dict[str, str]:
+    """Return what asks for the plan of just the certificate that a run was for."""
+    return {"name": run.names[0]} if len(run.names) == 1 else {}
+
+
+def stored(site: Site, run: str) -> StoredRun:
+    """Return a run. Raises `Refused` where there is no such run."""
+    found = runs_of(site).stored_run(run)
+    if found is None:
+        raise Refused(404)
+    return found
+
+
+def events_of(site: Site, run: str, after: int) -> list[RunEvent]:
+    """Return all events of a run `after` this one."""
+    runs, found = runs_of(site), list[RunEvent]()
+    while more := runs.run_events(run, found[-1].number if found else after):
+        found.extend(more)
+    return found
+
+
+async def follow(request: Request) -> Response:
+    """Stream what happens in a run as server-sent events, from the one after `Last-Event-ID`."""
+    site = site_of(request)
+    run = await run_in_threadpool(stored, site, request.path_params["run"])
+    last = request.headers.get("Last-Event-ID") or request.query_params.get("after") or ""
+    if request.method == "HEAD":
+        return Response(media_type="text/event-stream")
+    return StreamingResponse(
+        _stream(request, run, number_of(last, 0)),
+        media_type="text/event-stream",
+        headers={"X-Accel-Buffering": "no", "Cache-Control": "no-store"},
+    )
+
+
+_DIGITS = 10
+
+
+def number_of(word: str, otherwise: int) -> int:
+    """Return the number that a client sent, if it is one."""
+    is_number = word.isascii() and word.isdecimal() and len(word) < _DIGITS
+    return int(word) if is_number else otherwise
+
+
+async def _stream(request: Request, run: StoredRun, number: int) -> AsyncIterator[str]:
+    site = site_of(request)
+    yield "retry: 2000\n" + message("begun", "")
+    async with site.feeds.watching(run.id) as feed:
+        while True:
+            found = await feed.after(number)
+            # A session that has ended meanwhile reads nothing more.
+            if site.closing.is_set() or not await run_in_threadpool(is_still_in, request):
+                return
+            for event in found:
+                number = event.number
+                yield message("event", _written(request, run, event), number)
+            if not found:
+                yield message("ended", "") if feed.has_ended else BEAT
+                if feed.has_ended:
+                    return
+
+
+BEAT = ": it goes on\n" + message("beat", "")
+
+
+def _written(request: Request, run: StoredRun, event: RunEvent) -> str:
+    elapsed = partial(_elapsed, run.started_at)
+    page = render(request, "event.html", new=event, elapsed=elapsed, tones=TONES)
+    return bytes(page.body).decode().strip()
+
+
+def start(request: Request, form: FormData) -> Response:
+    """Start the run that a form asks for, and lead to its page."""
+    kind = str(form.get("kind", ""))
+    if kind not in set(RunKind):
+        raise Refused(400)
+    run = started(
+        request,
+        RunKind(kind),
+        [str(name) for name in form.getlist("names")],
+        source=RunSource.CONSOLE,
+        plan=str(form.get("plan") or "") or None,
+        form=str(form.get("request") or "") or None,
+    )
+    return RedirectResponse(link(request, f"/runs/{run.id}"), 303)
+
+
+def started(
+    request: Request,
+    kind: RunKind,
+    names: Sequence[str],
+    *,
+    source: RunSource,
+    plan: str | None,
+    form: str | None,
+) -> StoredRun:
+    """Start a run for the user who asks. Raises `Refused` and `StateError`."""
+    visitor = visitor_of(request)
+    if not visitor.may_start:
+        raise Refused(403)
+    try:
+        return site_of(request).starter.start(
+            kind, names, who=visitor.user.name, source=source, plan=plan, request=form
+        )
+    except ConfigError as error:
+        raise Refused(400, error.message, error.hint) from error
+
+
+def stop(request: Request) -> Response:
+    """Have a run come to a safe point."""
+    run, site = request.path_params["run"], site_of(request)
+    if not visitor_of(request).may_start:
+        raise Refused(403)
+    stored(site, run)
+    if not site.starter.stop(run):
+        said = Text(
+            "the run has ended, or goes on in another process: stop it where it was started"
+        )
+        raise Refused(409, said)
+    return RedirectResponse(link(request, f"/runs/{run}"), 303)
+
+
+ROUTES = (
+    Route("/runs", listed, name="runs"),
+    Route("/runs", with_form(start), methods=["POST"], name="runs.start"),
+    Route("/runs/{run}", one_run, name="run"),
+    Route("/runs/{run}/events", follow, name="run.events"),
+    Route("/runs/{run}/stop", stop, methods=["POST"], name="run.stop"),
+)
