@@ -45,6 +45,8 @@ CertferryError                something went wrong
 RunEnded                      not an error: no handler of errors catches it
 ├── Interrupted               the run was stopped
 └── LeaseLost                 another run took over the lineage
+    └── StateNotStored        what the next call depends on cannot be stored
+        └── StateOvertaken    another run has stored the state first
 """
 
 from __future__ import annotations
@@ -375,10 +377,6 @@ class DatabaseUnavailable(StateUnavailable):
     """The server that has the state did not answer sensibly, or cannot write just now."""
 
 
-class StateOvertaken(StateUnavailable):
-    """Another run was first to store the state that both had read; it goes on, and this one ends."""
-
-
 class ScheduleError(CertferryError):
     """The scheduled run could not be arranged with the system, or looked up."""
 
@@ -395,6 +393,14 @@ class Interrupted(RunEnded):
 
 class LeaseLost(RunEnded):
     """Another run took over; what this one still wanted to write is refused."""
+
+
+class StateNotStored(LeaseLost):
+    """What the next call depends on cannot be stored now: all of the run ends before that call."""
+
+
+class StateOvertaken(StateNotStored):
+    """Another run was first to store the state that both had read: that one goes on."""
 
 
 def how_to_install(extra: str) -> Text:

@@ -59,7 +59,8 @@ _LANGUAGES = ("zh", "en")
 
 _SQLITE = "sqlite:///"
 _SERVERS = ("postgresql://", "postgres://")
-_BUCKETS = ("kodo://", "s3://")
+KODO = "kodo://"
+_BUCKETS = (KODO, "s3://")
 _PASSWORD = "PGPASSWORD"  # noqa: S105 - a variable's name (libpq, "Environment Variables")
 
 
@@ -75,7 +76,7 @@ def read_state(
     password = table.take("password", secret_reference(table), None)
     account = table.take("account", values.word, None)
     is_bucket = isinstance(database, str) and database.startswith(_BUCKETS)
-    if account is not None and not (is_bucket and str(database).startswith(_BUCKETS[0])):
+    if account is not None and not str(database).startswith(KODO):
         table.report("account", Text("it goes with kodo:// in `url`; remove it"))
     if password is not None and is_bucket:
         table.report("password", Text("a bucket asks for none; remove it"))
@@ -91,7 +92,7 @@ def read_state(
     elif key is None:
         problem = Text("missing: all hosts have the same; `certferry state key` prints a new one")
         table.report("key", problem)
-    elif password is None and environ.get(_PASSWORD):
+    elif password is None and not is_bucket and environ.get(_PASSWORD):
         password = SecretReference(f"env:{_PASSWORD}")
     found = model.StateSettings(
         database,

@@ -27,36 +27,29 @@ if TYPE_CHECKING:
 
 def opened_state(settings: Settings, *, reads_only: bool = False) -> StateStore:
     """Open the state. Raises `ConfigError` and `StateError`: see `adapters.state.connect`."""
-    where = settings.state
-    if where.is_bucket:
-        return _in_bucket(settings, reads_only=reads_only)
     return states.connect(
-        where.database,
+        _location_of(settings),
         _key_of(settings),
-        host=where.host,
+        host=settings.state.host,
         reads_only=reads_only,
         password=_password_of(settings),
     )
 
 
-def _in_bucket(settings: Settings, *, reads_only: bool) -> StateStore:
-    from certferry.adapters.state import generations
+def _location_of(settings: Settings) -> states.Location:
+    if not settings.state.is_bucket:
+        return settings.state.database
     from certferry.wiring.buckets import objects_of
 
-    key = _key_of(settings)
-    if isinstance(key, Path):  # `config.tables.read_state` demands a reference
-        raise TypeError(key)
-    host = settings.state.host
-    return generations.connect(objects_of(settings), key, host, reads_only=reads_only)
+    return objects_of(settings)
 
 
 def prepared_state(settings: Settings, *, init: bool) -> bool:
     """Make the state (`init`), or bring it up to date: see `adapters.state.connect.prepare`."""
-    where = settings.state
     return states.prepare(
-        where.database,
+        _location_of(settings),
         _key_of(settings),
-        host=where.host,
+        host=settings.state.host,
         init=init,
         password=_password_of(settings),
     )
@@ -93,7 +86,7 @@ def _resolved(name: str, reference: SecretReference, settings: Settings) -> Secr
 
 
 def archive_of(settings: Settings) -> tuple[bytes, tuple[str, ...]]:
-    """See `adapters.state.backup.back_up`. Raises `ConfigError` for a server's database."""
+    """See `adapters.state.backup.back_up`. Raises `ConfigError` for what is no file."""
     from certferry.adapters.state import backup
 
     hint = Text(
@@ -103,7 +96,7 @@ def archive_of(settings: Settings) -> tuple[bytes, tuple[str, ...]]:
 
 
 def restored(archive: bytes, source: Path, settings: Settings) -> Restored:
-    """See `adapters.state.backup.restore`. Raises `ConfigError` for a server's database."""
+    """See `adapters.state.backup.restore`. Raises `ConfigError` for what is no file."""
     from certferry.adapters.state import backup
 
     hint = Text("pg_restore puts it back; `key` of [state] must be the one that belongs to it")
@@ -112,6 +105,16 @@ def restored(archive: bytes, source: Path, settings: Settings) -> Restored:
 
 
 def _file_of(state: StateSettings, hint: Text) -> Path:
+    if state.is_bucket:
+        raise ConfigError(
+            Text(
+                "{place} is a bucket, in which each change of the state is kept", place=state.named
+            ),
+            hint=Text(
+                "copy its newest object to have a backup; to go back, delete the objects that are"
+                " newer than the one to go on from; keep `key` of [state] apart from them"
+            ),
+        )
     if state.path is None:
         said = Text("{place} is a server's database, and no file", place=state.named)
         raise ConfigError(said, hint=hint)
@@ -136,7 +139,7 @@ def changed_key(settings: Settings, new: SecretReference | None) -> int:
 def _address_of(settings: Settings) -> Address:
     from certferry.adapters.state.move import Address
 
-    return Address(settings.state.database, _key_of(settings), _password_of(settings))
+    return Address(_location_of(settings), _key_of(settings), _password_of(settings))
 
 
 Check = Callable[[StateStore], Iterator[Problem]]
@@ -170,7 +173,13 @@ def broken_history(state: StateStore) -> Iterator[Problem]:
         yield Problem(Code.HISTORY_BROKEN, history_break(one), fix, subject=one.lineage)
 
 
-CHECKS: Sequence[Check] = (unopened_keys, broken_history)
+def damage(state: StateStore) -> Iterator[Problem]:
+    """Return what is wrong with how the whole is stored."""
+    for one in state.damage():
+        yield one.problem("[state] url")
+
+
+CHECKS: Sequence[Check] = (unopened_keys, broken_history, damage)
 
 
 def checked_state(settings: Settings) -> tuple[Problem, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import logging
 import os
 import threading
 from collections.abc import Mapping, Sequence
@@ -20,11 +21,13 @@ from certferry.core.assessment.status import LineageStatus
 from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.desired.certificate import DesiredCertificate
 from certferry.core.planning.rollouts import Claims
+from certferry.errors import Reported, StateNotStored
 from certferry.migration.takeover import adopt
 from certferry.ports.progress import each_of
 from certferry.ports.state import StateStore
 from certferry.reconcile.observe import as_known
 from certferry.reconcile.run import Ports, Run, held_lease, history_keeper
+from certferry.text import Text
 from certferry.wiring.accounts import AccountNotes, Paces, VendorAccounts
 from certferry.wiring.authorities import issuer_for
 from certferry.wiring.machine import receiver_for, sweep_handovers
@@ -32,6 +35,8 @@ from certferry.wiring.network import probe_for
 from certferry.wiring.notifications import RunNotifications
 from certferry.wiring.recorded import domains_elsewhere, outdated_in
 from certferry.wiring.state import opened_state
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(eq=False)
@@ -51,8 +56,14 @@ class Workspace:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._resources.close()
+    def __exit__(self, _: object, ended_by: BaseException | None, __: object) -> None:
+        try:
+            self._resources.close()
+        except Reported as error:
+            if ended_by is None:
+                raise
+            if not isinstance(ended_by, StateNotStored):  # which says the same
+                _log.warning(Text("{problem}; {hint}", problem=error.message, hint=error.hint))
 
     @property
     def certificates(self) -> tuple[DesiredCertificate, ...]:

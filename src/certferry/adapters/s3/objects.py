@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Any, TypeVar
 
 import obstore
@@ -21,8 +22,9 @@ from certferry.text import Text
 
 T = TypeVar("T")
 
+_DEFAULT_REGION = "us-east-1"
 _KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
-_RETRIES = {"max_retries": 3, "retry_timeout": timedelta(seconds=30)}
+_RETRIES: Any = {"max_retries": 3, "retry_timeout": timedelta(seconds=30)}
 _TIMES = {"timeout": timedelta(seconds=20), "connect_timeout": timedelta(seconds=5)}
 
 _REFUSED = (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError)
@@ -42,19 +44,24 @@ class S3Objects:
                     "set {names}, with the right to list, read, create and delete there"
                 ).filled(names=" and ".join(_KEYS)),
             )
-        options: dict[str, Any] = {
-            "prefix": prefix or None,
-            "region": region or os.environ.get("AWS_REGION") or "us-east-1",
-            "client_options": {**_TIMES, "allow_http": endpoint.startswith("http://")},
-            "retry_config": _RETRIES,
+        # What the library would take from the environment besides is not certferry's.
+        config: Any = {
+            "region": region or os.environ.get("AWS_REGION") or _DEFAULT_REGION,
+            **({"endpoint": endpoint} if endpoint else {}),
         }
-        if endpoint:
-            options["endpoint"] = endpoint
-        secret = {name.lower(): os.environ[name] for name in _KEYS}
+        keys = {name.lower(): os.environ[name] for name in _KEYS}
         if token := os.environ.get("AWS_SESSION_TOKEN"):
-            secret["aws_session_token"] = token
-        self._store = S3Store(bucket, **options, **secret)
-        self._by_anybody = S3Store(bucket, **options, skip_signature=True)
+            keys["aws_session_token"] = token
+        client: Any = {**_TIMES, "allow_http": endpoint.startswith("http://")}
+        open_as = partial(
+            S3Store,
+            bucket,
+            prefix=prefix.strip("/") or None,
+            client_options=client,
+            retry_config=_RETRIES,
+        )
+        self._store = open_as(config={**config, **keys})
+        self._by_anybody = open_as(config={**config, "skip_signature": True})
 
     def names(self) -> Sequence[str]:
         """See `ObjectStore.names`."""
@@ -86,11 +93,15 @@ class S3Objects:
 
     def may_anybody_read(self, name: str) -> bool:
         """See `ObjectStore.may_anybody_read`."""
-        try:
-            obstore.get(self._by_anybody, name)
-        except exceptions.BaseError:
-            return False
-        return True
+
+        def is_read() -> bool:
+            try:
+                obstore.get(self._by_anybody, name)
+            except (*_REFUSED, exceptions.NotFoundError):
+                return False
+            return True
+
+        return self._called(is_read)
 
     def _called(self, call: Callable[[], T]) -> T:
         try:
@@ -102,8 +113,12 @@ class S3Objects:
         words = redacted(" ".join(str(failure).split())[:300])
         message = Text("the state in {place}: {words}", place=self.place, words=words)
         if isinstance(failure, _REFUSED):
-            hint = Text("the key must be allowed to list, read, create and delete there")
+            hint = Text(
+                "the key must be allowed to list, read, create and delete there; and this machine's"
+                " clock must be right"
+            )
             return ConfigError(message, hint=hint)
         if isinstance(failure, exceptions.NotFoundError):
             return ConfigError(message, hint=Text("`url` of [state] names a bucket that is there"))
-        return DatabaseUnavailable(message, hint=Text("run it again later"))
+        hint = Text("run it again later; check `endpoint` and `region` in `url` if it never works")
+        return DatabaseUnavailable(message, hint=hint)
