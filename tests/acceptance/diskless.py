@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import itertools
+import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
+from unittest import mock
 
+from certferry.adapters.s3.objects import S3Objects
 from certferry.adapters.state import generations
 from certferry.adapters.state.sealing import new_key
 from certferry.core.secret import Secret
+from certferry.ports.objects import ObjectStore
 from certferry.ports.state import StateStore
+from certferry_sandbox.s3 import S3Service
 from certferry_sandbox.world import World
 from tests.acceptance.host import Host, Run
 from tests.support.objects import objects_in
@@ -35,6 +40,12 @@ class Runner(Host):
         self.bucket = world.qiniu.add_bucket(self.name)
         self.url = f"kodo://{self.name}/certs"
         self.keep_at(self.url)
+        self.asked: list[str] = []
+
+    @property
+    def objects(self) -> ObjectStore:
+        """What is in the bucket."""
+        return objects_in(self.world.qiniu, self.name, "certs")
 
     def keep_at(self, url: str) -> None:
         """Have the state at a URL."""
@@ -59,7 +70,8 @@ class Runner(Host):
                 check=False,
                 timeout=120,
             )
-        return len(log.read_text().splitlines())
+        self.asked = log.read_text().splitlines()
+        return len(self.asked)
 
     @contextmanager
     def _on_an_empty_machine(self) -> Iterator[Mapping[str, str]]:
@@ -75,11 +87,35 @@ class Runner(Host):
     @contextmanager
     def remembering(self) -> Iterator[StateStore]:
         """See `Host.remembering`: the newest generation."""
-        objects = objects_in(self.world.qiniu, self.name, "certs")
-        with closing(generations.connect(objects, Secret(self.key), "x", reads_only=True)) as found:
+        key = Secret(self.key)
+        with closing(generations.connect(self.objects, key, "x", reads_only=True)) as found:
             yield found
 
     def fingerprints(self, lineage: str) -> list[str]:
         """See `Host.fingerprints`."""
         with self.remembering() as store:
             return [version.certificate.fingerprint for version in store.versions(lineage)]
+
+
+class S3Runner(Runner):
+    """The same with a bucket of another service."""
+
+    def __init__(self, world: World, directory: Path, certificates: str, s3: S3Service) -> None:
+        self._s3 = s3
+        super().__init__(world, directory, certificates)
+
+    def keep_at(self, url: str) -> None:
+        """See `Runner.keep_at`."""
+        del url
+        self._s3.add_bucket(self.name)
+        self.variables |= {
+            "AWS_ACCESS_KEY_ID": self._s3.access_key,
+            "AWS_SECRET_ACCESS_KEY": self._s3.secret_key,
+        }
+        super().keep_at(f"s3://{self.name}/certs?endpoint={self._s3.url}")
+
+    @property
+    def objects(self) -> ObjectStore:
+        """See `Runner.objects`."""
+        with mock.patch.dict(os.environ, self.variables):
+            return S3Objects(self.name, "certs", endpoint=self._s3.url)

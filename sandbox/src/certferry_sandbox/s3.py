@@ -54,8 +54,8 @@ class S3Service(HttpStandIn):
     """S3 on loopback, for one key and one region. `ahead` is how far its clock is off."""
 
     def __init__(self, access_key: str, secret_key: str, region: str = "us-east-1") -> None:
-        self._access_key = access_key
-        self._secret_key = secret_key
+        self.access_key = access_key
+        self.secret_key = secret_key
         self._region = region
         self._lock = threading.RLock()
         self.ahead = timedelta(0)
@@ -108,7 +108,7 @@ class S3Service(HttpStandIn):
         access_key, date, region, service, end = parts["Credential"].split("/")
         if word != ALGORITHM or (service, end) != ("s3", "aws4_request"):
             raise _Refused("AuthorizationHeaderMalformed", HTTPStatus.BAD_REQUEST)
-        if access_key != self._access_key:
+        if access_key != self.access_key:
             raise _Refused("InvalidAccessKeyId")
         if region != self._region:
             raise _Refused("AuthorizationHeaderMalformed", HTTPStatus.BAD_REQUEST)
@@ -121,7 +121,7 @@ class S3Service(HttpStandIn):
         content = request.headers["x-amz-content-sha256"]
         if content not in {UNSIGNED, hashlib.sha256(request.body).hexdigest()}:
             raise _Refused("XAmzContentSHA256Mismatch", HTTPStatus.BAD_REQUEST)
-        key = f"AWS4{self._secret_key}".encode()
+        key = f"AWS4{self.secret_key}".encode()
         for step in (date, region, service, end):
             key = hmac.digest(key, step.encode(), "sha256")
         message = _to_sign(request, signed, content, f"{date}/{region}/{service}/{end}")

@@ -93,6 +93,7 @@ class Objects:
         if bucket is None or bucket.uid != uid:
             return Response.json({"error": "no such bucket"}, NO_SUCH_BUCKET)
         hosts = {name: {"domains": [getattr(self, name).url]} for name in _SERVICES}
+        hosts["io_src"] = {"domains": [f"{self.io_src.url}/{asked['bucket']}"]}
         region = {"region": "z0", "ttl": 86400, **hosts, "io": {"domains": ["iovip.invalid"]}}
         return Response.json({"hosts": [region]})
 
@@ -196,13 +197,12 @@ class Objects:
     # --- io_src: a private object needs a token over its whole URL
 
     def _read(self, request: Request) -> Response:
-        # The host's name says which bucket is meant; here it is the one that has the object.
-        key = unquote(request.path.removeprefix("/"))
-        having = [bucket for bucket in self.buckets.values() if key in bucket.objects]
-        bucket = next(iter(having or self.buckets.values()))
+        # At Kodo the host's name says which bucket is meant, here the first part of the path.
+        name, _, key = unquote(request.path.removeprefix("/")).partition("/")
+        bucket = self.buckets[name]
         if bucket.is_private:
             self._must_be_signed(request, bucket)
-        if not having:
+        if key not in bucket.objects:
             return Response.json({"error": "Document not found"}, HTTPStatus.NOT_FOUND)
         return Response(HTTPStatus.OK, bucket.objects[key], "application/octet-stream")
 
@@ -215,7 +215,7 @@ class Objects:
         self._must_be_in_time(int(_query_of(request)["e"]))
 
 
-_SERVICES = ("up", "rsf", "rs", "io_src")
+_SERVICES = ("up", "rsf", "rs")
 
 
 def _query_of(request: Request) -> dict[str, str]:
