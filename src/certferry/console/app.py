@@ -11,10 +11,13 @@ from collections.abc import Sequence
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute
 
-from certferry.console import overview
+from certferry.console import health, overview
 from certferry.console.site import Site
 
-ROUTES: Sequence[BaseRoute] = (*overview.ROUTES,)
+ROUTES: Sequence[BaseRoute] = (
+    *health.ROUTES,
+    *overview.ROUTES,
+)
 
 
 def console_app(site: Site) -> Starlette:

@@ -22,6 +22,7 @@ from certferry.core.access import User
 from certferry.core.observed.runs import RunKind, RunSource, StoredRun
 from certferry.present.language import Voice, voice_in
 from certferry.present.run_log import rfc3339
+from certferry.problem import Problem
 from certferry.text import Text
 from certferry.wiring.workspace import Workspace
 
@@ -49,14 +50,16 @@ class Starter(Protocol):
 
 @dataclass(eq=False)
 class Site:
-    """What is served. `workspace` returns what is in force: reading the settings anew replaces it.
-    `prefix` is the path of the console's URL, without a slash at its end.
+    """What is served. `workspace` returns what is in force: reading the settings anew replaces it;
+    `unread` is why that failed the last time. `prefix` is the path of the console's URL, without a
+    slash at its end.
     """
 
     workspace: Callable[[], Workspace]
     starter: Starter
     prefix: str = ""
     is_https: bool = False
+    unread: Problem | None = None
     observer: Observer = field(init=False)
 
     def __post_init__(self) -> None:

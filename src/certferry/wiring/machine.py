@@ -21,7 +21,7 @@ from certferry.ports.receiver import Receiver
 from certferry.ports.scheduler import Scheduler
 from certferry.wiring.clock import now
 
-__all__ = ["write_bundle"]
+__all__ = ["PemFileSource", "write_bundle"]
 
 
 def receiver_for(settings: Settings, pause: Pause, delivery: Delivery) -> Receiver:

@@ -1,0 +1,135 @@
+"""`certferry serve`: one process that goes on: the console, the API, and the two runs a day."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from types import FrameType
+from typing import TYPE_CHECKING
+
+import click
+
+from certferry.cli.exits import Exit
+from certferry.cli.options import Front, note, warn
+from certferry.config.console import listening_elsewhere
+from certferry.config.files import Paths
+from certferry.config.model import Settings
+from certferry.core.network import is_loopback
+from certferry.errors import ConfigError, how_to_install_with
+from certferry.ports.progress import Progress, each_of, no_listener
+from certferry.present.progress import logged_progress, progress_lines
+from certferry.text import Text
+from certferry.wiring.settings import load_checked
+
+if TYPE_CHECKING:
+    from certferry.console.process import Process
+
+AT_LATEST = 9.5
+"""Seconds after which the process ends in any case: ten are promised."""
+
+_LIBRARIES = frozenset(
+    {"jinja2", "markupsafe", "multipart", "python_multipart", "starlette", "uvicorn"}
+)
+
+
+@click.command("serve")
+@click.option(
+    "--listen",
+    metavar="ADDRESS:PORT",
+    help="Listen there, or at unix:PATH, whatever the file says.",
+)
+@click.option("--no-schedule", is_flag=True, help="Start no run that no person starts.")
+@click.pass_obj
+def command(front: Front, *, listen: str | None, no_schedule: bool) -> Exit:
+    """Serve the console, the API, /metrics and /healthz, and make the two runs a day.
+
+    It goes on until it is stopped (Ctrl-C, SIGTERM), within ten seconds and with exit code 0: what
+    is in progress comes to a safe point first, and the next run goes on from there. SIGHUP has it
+    read the configuration anew; a wrong one leaves the old one in force.
+
+    Who may open the console: certferry console user add NAME
+    """
+    environ = front.console.environ
+
+    def read() -> Settings:
+        found = load_checked(front.config, environ)
+        if listen is None:
+            return found
+        elsewhere = listening_elsewhere(found.console, listen, Paths.beside(None, environ))
+        return replace(found, console=elsewhere)
+
+    process = _process()(
+        read,
+        os.environ,
+        language=front.voice.language,
+        follow=_follower(front),
+        has_schedule=not no_schedule,
+    )
+    with process, _answering_signals(process):
+        console = process.console
+        note(
+            front,
+            Text(
+                "The console is at {url} (listening at {where}).",
+                url=f"{console.base}/",
+                where=list(process.listening.named),
+            ),
+        )
+        if not console.is_https and not is_loopback(console.host):
+            warn(front, Text("passwords travel unencrypted to {url}", url=console.base))
+        return Exit.OK if process.run() else Exit.FAILED
+
+
+def _process() -> type[Process]:
+    """Import the console. Raises `ConfigError` without its libraries."""
+    try:
+        from certferry.console.process import Process
+    except ModuleNotFoundError as missing:
+        if (missing.name or "").partition(".")[0] not in _LIBRARIES:
+            raise
+        said = Text("the libraries of the console are not installed")
+        raise ConfigError(said, hint=how_to_install_with("console")) from missing
+    return Process
+
+
+def _follower(front: Front) -> Callable[[], Progress]:
+    shown = no_listener if front.quiet else progress_lines(front.console)
+    return lambda: each_of(logged_progress(front.console.run_log), shown)
+
+
+@contextmanager
+def _answering_signals(process: Process) -> Iterator[None]:
+    """Answer signals in place of `cli.main`, which ends a command at each of them."""
+    had_terminal = _has_terminal()
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        process.stop()
+        ending = threading.Timer(AT_LATEST, os._exit, (Exit.OK,))
+        ending.daemon = True
+        ending.start()
+        if number == signal.SIGINT:  # an operator may lose patience, and press Ctrl-C again
+            signal.signal(number, signal.default_int_handler)
+
+    def reload(number: int, frame: FrameType | None) -> None:
+        if had_terminal and not _has_terminal():
+            stop(number, frame)  # its window was closed
+        else:
+            process.reload()
+
+    signal.set_wakeup_fd(-1)
+    for number, answer in ((signal.SIGINT, stop), (signal.SIGTERM, stop), (signal.SIGHUP, reload)):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, or a script's background
+            signal.signal(number, answer)
+    yield
+
+
+def _has_terminal() -> bool:
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True
