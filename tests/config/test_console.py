@@ -1,4 +1,4 @@
-"""`[console]`: where the console listens, how browsers reach it, and every mistake with its line."""
+"""`[console]`: where the console listens, how browsers reach it, each mistake with its line."""
 
 from __future__ import annotations
 
