@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -19,7 +19,7 @@ from certferry.config.console import listening_elsewhere
 from certferry.config.files import Paths
 from certferry.config.model import Settings
 from certferry.core.network import is_loopback
-from certferry.errors import ConfigError, how_to_install_with
+from certferry.errors import CertferryError, ConfigError, how_to_install_with
 from certferry.ports.progress import Progress, each_of, no_listener
 from certferry.present.progress import logged_progress, progress_lines
 from certferry.text import Text
@@ -62,7 +62,7 @@ def command(front: Front, *, listen: str | None, no_schedule: bool) -> Exit:
         elsewhere = listening_elsewhere(found.console, listen, Paths.beside(None, environ))
         return replace(found, console=elsewhere)
 
-    process = _process()(
+    process = console_process()(
         read,
         os.environ,
         language=front.voice.language,
@@ -70,6 +70,7 @@ def command(front: Front, *, listen: str | None, no_schedule: bool) -> Exit:
         has_schedule=not no_schedule,
     )
     with process, _answering_signals(process):
+        _greet(process, front)
         console = process.console
         note(
             front,
@@ -79,12 +80,24 @@ def command(front: Front, *, listen: str | None, no_schedule: bool) -> Exit:
                 where=list(process.listening.named),
             ),
         )
-        if not console.is_https and not is_loopback(console.host):
-            warn(front, Text("passwords travel unencrypted to {url}", url=console.base))
         return Exit.OK if process.run() else Exit.FAILED
 
 
-def _process() -> type[Process]:
+def _greet(process: Process, front: Front) -> None:
+    """Print where the console is, and what is to be done before it can be used."""
+    console, listening = process.console, process.listening.named
+    said = Text("The console is at {url}").filled(url=f"{console.base}/")
+    if f"://{listening[0]}" not in console.base:
+        said = Text("{console} (it listens at {where})", console=said, where=list(listening))
+    note(front, said)
+    if not console.is_https and not is_loopback(console.host):
+        warn(front, Text("passwords travel unencrypted to {url}", url=console.base))
+    with suppress(CertferryError):  # the log says what is wrong with the state
+        if not process.has_users:
+            note(front, Text("Nobody can log in yet: certferry console user add NAME"))
+
+
+def console_process() -> type[Process]:
     """Import the console. Raises `ConfigError` without its libraries."""
     try:
         from certferry.console.process import Process

@@ -146,6 +146,11 @@ class Process(AbstractContextManager["Process"]):
         """The console's settings in force."""
         return self._workspace.settings.console
 
+    @property
+    def has_users(self) -> bool:
+        """Whether anyone can log in. Raises `CertferryError`."""
+        return bool(self._workspace.state.users())
+
     def stop(self) -> None:
         """Have it end in order. Safe to call from a signal's handler."""
         self._orders.put(_Order.STOP)

@@ -145,7 +145,8 @@ def render(
 ) -> Response:
     """Render a page in the visitor's language. In templates: `say("…", places=…)`, `text(Text)`,
     `link("/path")`, `asset("name")`, `moment(datetime)`, `here(place=…)`; and `visitor`,
-    `language`, `path`, `unread` (see `Site`), `trouble` (how many problems the title counts; a page may pass its own).
+    `language`, `path`, `unread` (see `Site`), `trouble` (how many problems the title counts; a page
+    may pass its own).
     """
     voice = voice_of(request)
     site = site_of(request)

@@ -57,13 +57,16 @@ def last_due(moments: tuple[time, time], now: datetime) -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """An absolute command with its environment, and the directories into which it `writes`."""
+    """An absolute command with its environment, the directories into which it `writes`, and those
+    of its `sockets`.
+    """
 
     command: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
     writes: tuple[str, ...] = ()
     runs_programs: bool = False
     on_failure: tuple[str, ...] = ()
+    sockets: tuple[str, ...] = ()
 
 
 class Installation(Enum):
