@@ -98,15 +98,22 @@ def test_a_unix_socket_is_for_its_group_and_gone_at_the_end(tmp_path: Path) -> N
     assert not path.exists()
 
 
+AS_SYSTEMD = """
+import os, sys
+os.dup2(int(sys.argv[1]), 3)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1")
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
 def test_systemd_hands_its_sockets_over(tmp_path: Path) -> None:
     """They count, whatever the file says, and no program that is started has them."""
     with closing(socket.create_server((HOST, 0))) as listening:
         port, number = listening.getsockname()[1], listening.fileno()
-        shell = f'LISTEN_PID=$$ LISTEN_FDS=1 exec "$@" 3<&{number} {number}<&-'
         with serving(
             write(tmp_path, 'listen = "unix:/nowhere/c.sock"'),
             "--no-schedule",
-            started_by=["sh", "-c", shell, "sh"],
+            started_by=[sys.executable, "-c", AS_SYSTEMD, str(number)],
             pass_fds=[number],
         ) as served:
             assert status(f"{HOST}:{port}") == 503
@@ -235,13 +242,20 @@ def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
     assert f"another program listens at {where} already" in ended.err
 
 
+WITHOUT_UVICORN = """
+import sys
+sys.modules["uvicorn"] = None
+from certferry.cli.main import main
+sys.exit(main())
+"""
+
+
 def test_without_its_libraries_the_command_that_installs_them(tmp_path: Path) -> None:
     """And every other command is there."""
-    program = "import sys; sys.modules['uvicorn'] = None; from certferry.cli.main import main; sys.exit(main())"
     config = write(tmp_path)
 
     def run(*words: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-c", program, "--config", str(config), *words]
+        command = [sys.executable, "-c", WITHOUT_UVICORN, "--config", str(config), *words]
         return subprocess.run(command, capture_output=True, text=True, check=False)
 
     ended = run("serve")
