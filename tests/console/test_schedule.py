@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -80,7 +81,7 @@ def test_a_state_without_a_run_has_one_at_once(workspace: Workspace) -> None:
 
     first, *later = started.runs
     assert (first, len(later)) == (NOW, 6)
-    assert {b - a for a, b in zip(later, later[1:], strict=False)} == {timedelta(hours=12)}
+    assert {b - a for a, b in pairwise(later)} == {timedelta(hours=12)}
 
 
 @pytest.mark.parametrize(("age", "count"), [(12.9, 0), (13.1, 1)])
