@@ -6,8 +6,9 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -19,9 +20,10 @@ from certferry.config.console import listening_elsewhere
 from certferry.config.files import Paths
 from certferry.config.model import Settings
 from certferry.core.network import is_loopback
-from certferry.errors import CertferryError, ConfigError, how_to_install_with
+from certferry.errors import ConfigError, how_to_install_with
 from certferry.ports.progress import Progress, each_of, no_listener
 from certferry.present.progress import logged_progress, progress_lines
+from certferry.reconcile.run import aside
 from certferry.text import Text
 from certferry.wiring.settings import load_checked
 
@@ -71,15 +73,6 @@ def command(front: Front, *, listen: str | None, no_schedule: bool) -> Exit:
     )
     with process, _answering_signals(process):
         _greet(process, front)
-        console = process.console
-        note(
-            front,
-            Text(
-                "The console is at {url} (listening at {where}).",
-                url=f"{console.base}/",
-                where=list(process.listening.named),
-            ),
-        )
         return Exit.OK if process.run() else Exit.FAILED
 
 
@@ -92,9 +85,12 @@ def _greet(process: Process, front: Front) -> None:
     note(front, said)
     if not console.is_https and not is_loopback(console.host):
         warn(front, Text("passwords travel unencrypted to {url}", url=console.base))
-    with suppress(CertferryError):  # the log says what is wrong with the state
-        if not process.has_users:
-            note(front, Text("Nobody can log in yet: certferry console user add NAME"))
+    aside(partial(_note_no_users, process, front))  # a database may be slow to answer
+
+
+def _note_no_users(process: Process, front: Front) -> None:
+    if not process.has_users:
+        note(front, Text("No user can log in yet; to add one: certferry console user add NAME"))
 
 
 def console_process() -> type[Process]:
