@@ -80,7 +80,7 @@ def test_metrics_are_those_of_the_file(tmp_path: Path) -> None:
 
 
 def test_a_unix_socket_is_for_its_group_and_gone_at_the_end(tmp_path: Path) -> None:
-    """What a killed process has left is in nobody's way."""
+    """What a killed process has left stands in the way of no other."""
     path = tmp_path / "c.sock"
     with closing(socket.socket(socket.AF_UNIX)) as stale:
         stale.bind(str(path))

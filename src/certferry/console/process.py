@@ -1,5 +1,5 @@
 """The process of `certferry serve`: the server, the two runs a day, and the settings that are read
-anew while it goes on. It installs no handler of signals: whoever calls it does, and calls `stop`
+anew while it goes on. It installs no handler of signals: its caller does, which calls `stop`
 and `reload`.
 """
 
@@ -81,8 +81,9 @@ class Schedule:
             self.starter.start(RunKind.SYNC, (), who=who, source=RunSource.SCHEDULE)
         except CertferryError as error:
             self._not_before = moment + TRIED_AGAIN
-            said = Text("the scheduled run could not begin: {problem}", problem=error.message)
-            _log.warning(said)
+            _log.warning(
+                Text("the scheduled run could not begin: {problem}", problem=error.message)
+            )
             workspace.notifications(Run()).notify_failure(error)
             return False
         self._begun_at, self._not_before = moment, None
@@ -205,8 +206,9 @@ class Process(AbstractContextManager["Process"]):
                 self._tls.load(workspace)
         except CertferryError as error:
             self.site.unread = error.problem()
-            said = Text("the configuration stays as it was: {problem}", problem=error.message)
-            _log.warning(said)
+            _log.warning(
+                Text("the configuration stays as it was: {problem}", problem=error.message)
+            )
             return
         self._put_in_force(workspace)
         if (console.listen, console.has_certificate) != (
@@ -255,7 +257,7 @@ class Systemd:
         return TICK if self._limit is None else self._limit / 3
 
     def say_alive(self, heard: float) -> None:
-        """Say that the process works, if its server answered at a moment not long ago."""
+        """Report that the process works, if its server answered at a moment not long ago."""
         if self._limit is not None and time.monotonic() - heard < self._limit.total_seconds():
             self.say("WATCHDOG=1")
 

@@ -87,7 +87,7 @@ class Connection(H11Protocol):
         self._late: asyncio.TimerHandle | None = None
         self._is_refused = False
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """See `asyncio.Protocol`."""
         super().connection_made(transport)
         self._keep_time(is_awaited=True)
