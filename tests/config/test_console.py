@@ -91,7 +91,7 @@ def test_addresses_and_networks_of_proxies_are_one_kind(loaded: Load) -> None:
         ('url = "https://ops.example.com/a/../b"', 10, "its path"),
         ('url = "https://ops.example.com//a"', 10, "its path"),
         ('url = "https://ops.example.com/a;b"', 10, "its path"),
-        ('certificate = "obs"', 10, "did you mean ops?"),
+        ('certificate = "obs"', 10, "must be one of ops"),
         ('certificate = "ops"\nfullchain = "f"\nprivkey = "p"', 10, "remove one of the two"),
         ('fullchain = "f"', 9, "goes together with fullchain"),
         ('privkey = "p"', 9, "goes together with privkey"),

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from types import FrameType
@@ -32,10 +32,6 @@ if TYPE_CHECKING:
 
 AT_LATEST = 9.5
 """Seconds after which the process ends in any case: ten are promised."""
-
-_LIBRARIES = frozenset(
-    {"jinja2", "markupsafe", "multipart", "python_multipart", "starlette", "uvicorn"}
-)
 
 
 @click.command("serve")
@@ -71,25 +67,25 @@ def command(front: Front, *, listen: str | None, no_schedule: bool) -> Exit:
         follow=_follower(front),
         has_schedule=not no_schedule,
     )
-    with process, _answering_signals(process):
-        _greet(process, front)
-        return Exit.OK if process.run() else Exit.FAILED
+    _answer_signals(process)
+    _greet(process, front)
+    return Exit.OK if process.run() else Exit.FAILED
 
 
 def _greet(process: Process, front: Front) -> None:
     """Print where the console is, and what is to be done before it can be used."""
-    console, listening = process.console, process.listening.named
-    said = Text("The console is at {url}").filled(url=f"{console.base}/")
-    if f"://{listening[0]}" not in console.base:
-        said = Text("{console} (it listens at {where})", console=said, where=list(listening))
-    note(front, said)
+    from certferry.console.listening import name_of
+
+    console, where = process.workspace.settings.console, [*map(name_of, process.sockets)]
+    said = Text("The console is at {url} (it listens at {where}).", where=where)
+    note(front, said.filled(url=f"{console.base}/"))
     if not console.is_https and not is_loopback(console.host):
         warn(front, Text("passwords travel unencrypted to {url}", url=console.base))
     aside(partial(_note_no_users, process, front))  # a database may be slow to answer
 
 
 def _note_no_users(process: Process, front: Front) -> None:
-    if not process.has_users:
+    if not process.workspace.state.users():
         note(front, Text("No user can log in yet; to add one: certferry console user add NAME"))
 
 
@@ -98,7 +94,7 @@ def console_process() -> type[Process]:
     try:
         from certferry.console.process import Process
     except ModuleNotFoundError as missing:
-        if (missing.name or "").partition(".")[0] not in _LIBRARIES:
+        if (missing.name or "").startswith("certferry"):
             raise
         said = Text("the libraries of the console are not installed")
         raise ConfigError(said, hint=how_to_install_with("console")) from missing
@@ -110,10 +106,9 @@ def _follower(front: Front) -> Callable[[], Progress]:
     return lambda: each_of(logged_progress(front.console.run_log), shown)
 
 
-@contextmanager
-def _answering_signals(process: Process) -> Iterator[None]:
+def _answer_signals(process: Process) -> None:
     """Answer signals in place of `cli.main`, which ends a command at each of them."""
-    had_terminal = _has_terminal()
+    had_terminal = sys.stdin is not None and sys.stdin.isatty()
 
     def stop(number: int, _frame: FrameType | None) -> None:
         process.stop()
@@ -124,7 +119,7 @@ def _answering_signals(process: Process) -> Iterator[None]:
             signal.signal(number, signal.default_int_handler)
 
     def reload(number: int, frame: FrameType | None) -> None:
-        if had_terminal and not _has_terminal():
+        if had_terminal and not sys.stdin.isatty():
             stop(number, frame)  # its window was closed
         else:
             process.reload()
@@ -133,12 +128,3 @@ def _answering_signals(process: Process) -> Iterator[None]:
     for number, answer in ((signal.SIGINT, stop), (signal.SIGTERM, stop), (signal.SIGHUP, reload)):
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, or a script's background
             signal.signal(number, answer)
-    yield
-
-
-def _has_terminal() -> bool:
-    try:
-        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC))
-    except OSError:
-        return False
-    return True

@@ -5,19 +5,19 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from urllib.parse import urlsplit
 
 from certferry.config import values
 from certferry.config.files import Paths
-from certferry.config.mistakes import nearest
 from certferry.config.model import UNIX, ConsoleSettings
 from certferry.config.values import Read, TomlTable
 from certferry.core.network import is_loopback
 from certferry.errors import ConfigError
 from certferry.text import Text
 
-_ADDRESS = re.compile(r"\[(?P<v6>[^\]]+)\]:(?P<v6_port>\d{1,5})|(?P<host>[^:]+):(?P<port>\d{1,5})")
+_ADDRESS = re.compile(r"(?:\[(?P<v6>[^\]]+)\]|(?P<host>[^:]+)):(?P<port>\d{1,5})")
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 """A token (RFC 9110 §5.1)."""
 _PATH = re.compile(r"(/[A-Za-z0-9._~-]+)*/?")
@@ -32,7 +32,7 @@ def read_console(table: TomlTable, paths: Paths, lineages: Collection[str]) -> C
     found = ConsoleSettings(
         listen=table.take("listen", listening(paths), usual.listen),
         url=table.take("url", _url, None),
-        certificate=table.take("certificate", _declared(lineages), None),
+        certificate=table.take("certificate", values.one_of([*lineages]), None),
         fullchain=table.take("fullchain", _file(paths), None),
         privkey=table.take("privkey", _file(paths), None),
         user_header=table.take("user_header", _header, None),
@@ -92,8 +92,7 @@ def listening(paths: Paths) -> Read[str]:
                 raise ConfigError(Text("names no socket; write unix:/run/certferry/console.sock"))
             return f"{UNIX}{paths.resolve(path)}"
         parts = _ADDRESS.fullmatch(written)
-        port = int((parts and (parts["v6_port"] or parts["port"])) or 0)
-        if parts is None or not _is_address(parts["v6"], parts["host"]) or not 0 < port <= 65535:  # noqa: PLR2004 - RFC 9293: ports have 16 bits
+        if parts is None or not _is_address(parts["v6"], parts["host"], int(parts["port"])):
             problem = Text(
                 "{written} is no address with a port; write 127.0.0.1:8080, [::1]:8080 or"
                 " unix:/run/certferry/console.sock"
@@ -104,14 +103,11 @@ def listening(paths: Paths) -> Read[str]:
     return read
 
 
-def _is_address(v6: str | None, host: str | None) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        version = ipaddress.ip_address(v6 or host or "").version
-    except ValueError:
-        return False
-    return version == (4 if v6 is None else 6)
+def _is_address(v6: str | None, host: str | None, port: int) -> bool:
+    kind = ipaddress.IPv4Address if v6 is None else ipaddress.IPv6Address
+    with suppress(ValueError):
+        return 0 < port <= 65535 and (host == "localhost" or bool(kind(v6 or host or "")))  # noqa: PLR2004 - RFC 9293: ports have 16 bits
+    return False
 
 
 def _url(value: object) -> str:
@@ -127,20 +123,6 @@ def _url(value: object) -> str:
         raise ConfigError(problem.filled(path=repr(parts.path)))
     origin = urlsplit(written)
     return f"{origin.scheme.lower()}://{origin.netloc.lower()}{parts.path.rstrip('/')}"
-
-
-def _declared(lineages: Collection[str]) -> Read[str]:
-    def read(value: object) -> str:
-        written = values.word(value)
-        if written in lineages:
-            return written
-        meant = nearest(written, lineages)
-        if meant is None:
-            raise ConfigError(Text("no certificate {name} is declared", name=written))
-        problem = Text("no certificate {name} is declared; did you mean {word}?")
-        raise ConfigError(problem.filled(name=written, word=meant))
-
-    return read
 
 
 def _file(paths: Paths) -> Read[str]:

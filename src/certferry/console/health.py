@@ -13,7 +13,7 @@ from certferry.wiring.monitoring import metrics_of
 from certferry.wiring.workspace import Workspace
 
 METRICS = "text/plain; version=0.0.4"
-"""The format of Prometheus (docs/facts/receivers.md)."""
+"""The format of Prometheus (docs/facts/receivers.md §3)."""
 
 
 def healthz(request: Request) -> Response:

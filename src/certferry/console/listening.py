@@ -5,15 +5,14 @@ certificate that it serves there, which is replaced while it goes on.
 from __future__ import annotations
 
 import errno
-import ipaddress
 import os
+import re
 import socket
 import ssl
 import stat
-import tempfile
 from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -21,8 +20,7 @@ from certferry.config.console import wrong_listening
 from certferry.config.model import UNIX, ConsoleSettings
 from certferry.core.certificates.certificate import CertificateBundle, covered_by
 from certferry.core.desired.certificate import PemFiles
-from certferry.core.network import is_loopback
-from certferry.errors import CertferryError, CertificateError, ConfigError
+from certferry.errors import CertferryError, ConfigError
 from certferry.system_words import system_words
 from certferry.text import Text
 from certferry.wiring.machine import PemFileSource
@@ -36,27 +34,23 @@ _MODE = 0o660
 
 _BACKLOG = 128
 
-
-@dataclass(frozen=True, slots=True)
-class Listening:
-    """Sockets that listen, and as what messages and logs name them."""
-
-    sockets: tuple[socket.socket, ...]
-    named: tuple[str, ...]
+_IS_NO_NAME = re.compile(r"localhost|[0-9.]+|.*:.*")
+"""Of a host: addresses stand in no certificate of ours."""
 
 
 @contextmanager
-def listening(console: ConsoleSettings, environ: MutableMapping[str, str]) -> Iterator[Listening]:
+def listening(
+    console: ConsoleSettings, environ: MutableMapping[str, str]
+) -> Iterator[tuple[socket.socket, ...]]:
     """Listen for a `with` block: at the sockets that systemd has handed over, else where the
     settings say. Raises `ConfigError`.
     """
-    found = _handed_over(console, environ)
-    path = None
-    if found is None:
+    found, path = _handed_over(console, environ), None
+    if not found:
         path = console.socket
         found = (_at_port(console) if path is None else _at_path(path),)
     try:
-        yield Listening(found, tuple(map(_name_of, found)))
+        yield found
     finally:
         for one in found:
             one.close()
@@ -67,29 +61,19 @@ def listening(console: ConsoleSettings, environ: MutableMapping[str, str]) -> It
 
 def _handed_over(
     console: ConsoleSettings, environ: MutableMapping[str, str]
-) -> tuple[socket.socket, ...] | None:
+) -> tuple[socket.socket, ...]:
     """Return the sockets of the socket unit, which programs that are started must not have too."""
     asked, count = environ.pop("LISTEN_PID", ""), environ.pop("LISTEN_FDS", "")
-    environ.pop("LISTEN_FDNAMES", None)
-    if asked != str(os.getpid()) or not count.isdigit() or count == "0":
-        return None
-    found = []
-    for number in range(_FIRST, _FIRST + int(count)):
-        try:
-            one = socket.socket(fileno=number)
-        except OSError as exc:
-            problem = Text("the descriptor {number} that systemd hands over is no socket")
-            raise ConfigError(problem.filled(number=number)) from exc
-        if one.type != socket.SOCK_STREAM:
-            hint = Text("write ListenStream= in the socket unit")
-            raise ConfigError(Text("systemd hands over a socket for datagrams"), hint=hint)
-        there = replace(console, listen=_name_of(one))
-        for _, problem in wrong_listening(there, has_certificate=console.has_certificate):
-            said = Text("the socket {socket} of systemd: {problem}", socket=_name_of(one))
-            raise ConfigError(said.filled(problem=problem))
+    if asked != str(os.getpid()) or not count.isdigit():
+        return ()
+    found = tuple(socket.socket(fileno=_FIRST + number) for number in range(int(count)))
+    for one in found:
         one.set_inheritable(False)
-        found.append(one)
-    return tuple(found)
+        there = replace(console, listen=name_of(one))
+        for _, problem in wrong_listening(there, has_certificate=console.has_certificate):
+            said = Text("the socket {socket} of systemd: {problem}", socket=name_of(one))
+            raise ConfigError(said.filled(problem=problem))
+    return found
 
 
 def _at_port(console: ConsoleSettings) -> socket.socket:
@@ -108,16 +92,12 @@ def _at_port(console: ConsoleSettings) -> socket.socket:
 
 
 def _cannot_listen(where: str, exc: OSError) -> ConfigError:
-    hint = Text("listen elsewhere: `listen` under [console], or --listen")
+    problem = Text("{where}: {problem}", where=where, problem=system_words(exc))
     if exc.errno == errno.EADDRINUSE:
         problem = Text("another program listens at {where} already", where=where)
-    elif exc.errno == errno.EACCES:
-        problem = Text("this user may not listen at {where}", where=where)
-    elif exc.errno == errno.EADDRNOTAVAIL:
-        problem = Text("this machine does not have the address of {where}", where=where)
-    else:
-        problem = Text("{where}: {problem}", where=where, problem=system_words(exc))
-    return ConfigError(problem, hint=hint)
+    return ConfigError(
+        problem, hint=Text("listen elsewhere: `listen` under [console], or --listen")
+    )
 
 
 def _at_path(path: Path) -> socket.socket:
@@ -131,10 +111,7 @@ def _at_path(path: Path) -> socket.socket:
         found.close()
         if exc.errno == errno.ENOENT:
             problem = Text("there is no directory {folder}", folder=path.parent)
-            hint = Text(
-                "make it, for the user who runs certferry alone; under systemd,"
-                " RuntimeDirectory= makes it at each start"
-            )
+            hint = Text("make it; under systemd, RuntimeDirectory= does at each start")
             raise ConfigError(problem, hint=hint) from exc
         raise _cannot_listen(str(path), exc) from exc
     finally:
@@ -164,10 +141,10 @@ def _remove_stale(path: Path) -> None:
             raise _cannot_listen(str(path), OSError(errno.EADDRINUSE, ""))
 
 
-def _name_of(one: socket.socket) -> str:
+def name_of(one: socket.socket) -> str:
+    """Return where a socket listens, as `listen` of the settings has it."""
     if one.family == socket.AF_UNIX:
-        name = one.getsockname()
-        return UNIX + (name if isinstance(name, str) else "@" + name[1:].decode(errors="replace"))
+        return f"{UNIX}{one.getsockname()}"
     host, port = one.getsockname()[:2]
     return f"[{host}]:{port}" if one.family == socket.AF_INET6 else f"{host}:{port}"
 
@@ -200,28 +177,20 @@ class ServedCertificate:
         return True
 
     def _bundle(self, workspace: Workspace) -> CertificateBundle:
-        console = workspace.settings.console
+        console, name = workspace.settings.console, workspace.settings.console.certificate or ""
+        files = [one.files for one in workspace.settings.declared if one.lineage == name]
+        if console.fullchain is not None:
+            files = [PemFiles(console.fullchain, console.privkey or "")]
         try:
-            if console.fullchain is not None:
-                return self._source.read(PemFiles(console.fullchain, console.privkey or ""))
-            return self._declared(console.certificate or "", workspace)
-        except ConfigError:
-            raise
+            if files[0] is not None:
+                return self._source.read(files[0])
+            for version in workspace.state.versions(name):
+                if version.revocation is None:
+                    return workspace.state.bundle(name, version.number)
         except CertferryError as error:
             raise ConfigError(error.message, hint=error.hint) from error
-
-    def _declared(self, name: str, workspace: Workspace) -> CertificateBundle:
-        files = next(
-            (one.files for one in workspace.settings.declared if one.lineage == name), None
-        )
-        if files is not None:
-            return self._source.read(files)
-        state = workspace.state
-        for version in state.versions(name):
-            if version.revocation is None:
-                return state.bundle(name, version.number)
         hint = Text("run `certferry sync {name}`", name=name)
-        raise CertificateError(Text("{name}: there is no certificate yet", name=name), hint=hint)
+        raise ConfigError(Text("{name}: there is no certificate yet", name=name), hint=hint)
 
     def _choose(self, tls: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
         tls.context = self._current
@@ -235,33 +204,19 @@ def _new_context() -> ssl.SSLContext:
 
 
 def _load(context: ssl.SSLContext, bundle: CertificateBundle) -> None:
-    """Load a certificate with its key, which OpenSSL takes from a file alone: from one without a
-    name, in memory where the system has that.
+    """Load a certificate with its key, which OpenSSL takes from a file alone: from one in memory
+    (memfd_create(2)).
     """
-    pem = bundle.fullchain_pem + bundle.privkey_pem.reveal()
-    if hasattr(os, "memfd_create"):
-        with os.fdopen(os.memfd_create("certificate"), "w+") as file:
-            file.write(pem)
-            file.flush()
-            context.load_cert_chain(f"/proc/self/fd/{file.fileno()}")
-    else:
-        with tempfile.NamedTemporaryFile("w") as named:
-            named.write(pem)
-            named.flush()
-            context.load_cert_chain(named.name)
+    with os.fdopen(os.memfd_create("certificate"), "w") as file:
+        file.write(bundle.fullchain_pem + bundle.privkey_pem.reveal())
+        file.flush()
+        context.load_cert_chain(f"/proc/self/fd/{file.fileno()}")
 
 
 def _must_be_for(bundle: CertificateBundle, console: ConsoleSettings) -> None:
-    host = urlsplit(console.url or "").hostname
-    names = bundle.certificate.names
-    if host is None or is_loopback(host) or _is_address(host) or covered_by(names, host):
+    host, names = urlsplit(console.url or "").hostname, bundle.certificate.names
+    if host is None or _IS_NO_NAME.fullmatch(host) or covered_by(names, host):
         return
     problem = Text("the certificate of [console] is for {names}, and not for {host}, as `url` says")
     hint = Text("name another `certificate`, or correct `url`")
     raise ConfigError(problem.filled(names=list(names), host=host), hint=hint)
-
-
-def _is_address(host: str) -> bool:
-    with suppress(ValueError):
-        return bool(ipaddress.ip_address(host))
-    return False

@@ -11,22 +11,22 @@ import socket
 import threading
 import time
 from collections.abc import Callable, MutableMapping
-from contextlib import AbstractContextManager, ExitStack, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
-from typing import Self
+from functools import partial
 
-from certferry.config.model import ConsoleSettings, Settings
+from certferry.config.model import Settings
 from certferry.console.app import console_app
-from certferry.console.listening import Listening, ServedCertificate, listening
+from certferry.console.listening import ServedCertificate, listening
 from certferry.console.server import HttpServer
 from certferry.console.site import Site, Starter
 from certferry.core.observed.runs import RunKind, RunSource
 from certferry.core.schedule import MISSED, last_due, moments_of
 from certferry.errors import CertferryError
 from certferry.ports.progress import Progress
-from certferry.reconcile.run import Run
+from certferry.reconcile.run import Run, aside
 from certferry.text import Text
 from certferry.wiring.clock import now
 from certferry.wiring.runs import Runner
@@ -99,8 +99,8 @@ class Schedule:
         return last_due(moments_of(workspace.settings.state.host), moment) > self._begun_at
 
 
-class Process(AbstractContextManager["Process"]):
-    """Everything of `certferry serve`. As a context it listens, and `run` serves until `stop`."""
+class Process:
+    """Everything of `certferry serve`: it listens at `sockets`, and `run` serves until `stop`."""
 
     def __init__(
         self,
@@ -111,46 +111,23 @@ class Process(AbstractContextManager["Process"]):
         follow: Callable[[], Progress],
         has_schedule: bool = True,
     ) -> None:
+        """Load the certificate, then listen. Raises `ConfigError`."""
         self._read = read
-        self._environ = environ
         self._language = language
         self._has_schedule = has_schedule
         self._orders = queue.SimpleQueue[_Order]()
         self._ending = threading.Event()
-        self._open = ExitStack()
         self._tls: ServedCertificate | None = None
-        self._workspace = self._workspace_of(read())
-        self._first = self._workspace.settings.console
-        self._runner = Runner(lambda: self._workspace, follow, self._forget)
-        self.site = Site(lambda: self._workspace, self._runner)
-        self._systemd = Systemd(environ)
-
-    def __enter__(self) -> Self:
-        """Load the certificate, then listen. Raises `ConfigError`."""
-        if self._first.has_certificate:
+        self.workspace = Workspace(read(), language=language)
+        self._first = console = self.workspace.settings.console
+        if console.has_certificate:
             self._tls = ServedCertificate()
-            self._tls.load(self._workspace)
-        self._listening = self._open.enter_context(listening(self._first, self._environ))
-        self._put_in_force(self._workspace)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._open.close()
-
-    @property
-    def listening(self) -> Listening:
-        """Where it listens."""
-        return self._listening
-
-    @property
-    def console(self) -> ConsoleSettings:
-        """The console's settings in force."""
-        return self._workspace.settings.console
-
-    @property
-    def has_users(self) -> bool:
-        """Whether anyone can log in. Raises `CertferryError`."""
-        return bool(self._workspace.state.users())
+            self._tls.load(self.workspace)
+        self._listening = ExitStack()
+        self.sockets = self._listening.enter_context(listening(console, environ))
+        self._runner = Runner(lambda: self.workspace, follow, self._forget)
+        self.site = Site(lambda: self.workspace, self._runner, console.prefix, console.is_https)
+        self._systemd = Systemd(environ)
 
     def stop(self) -> None:
         """Have it end in order. Safe to call from a signal's handler."""
@@ -162,33 +139,30 @@ class Process(AbstractContextManager["Process"]):
 
     def run(self) -> bool:
         """Serve until `stop`; return whether it was that which ended it."""
-        server = HttpServer(
-            console_app(self.site), self._listening.sockets, self._tls and self._tls.context
-        )
+        context = None if self._tls is None else self._tls.context
+        server = HttpServer(console_app(self.site), self.sockets, context)
         server.start()
+        works = [self._keep_certificate]
         if self._has_schedule:
-            schedule = Schedule(lambda: self._workspace, self._runner)
-            threading.Thread(
-                target=schedule.keep, args=(self._ending,), name="schedule", daemon=True
-            ).start()
-        if self._tls is not None:
-            threading.Thread(target=self._keep_certificate, name="certificate", daemon=True).start()
+            schedule = Schedule(lambda: self.workspace, self._runner)
+            works.append(partial(schedule.keep, self._ending))
+        for work in works:
+            aside(work)
         self._systemd.say("READY=1")
-        while server.is_alive:
+        order = None
+        while server.is_alive and order is not _Order.STOP:
             order = self._next_order()
-            if order is _Order.STOP:
-                break
             if order is _Order.RELOAD:
                 self._systemd.say("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
                 self._read_anew()
                 self._systemd.say("READY=1")
-            self._systemd.say_alive(server.heard())
-        was_alive = server.is_alive
+            self._systemd.say_alive(server.alive_at)
         self._systemd.say("STOPPING=1")
         self._ending.set()
         self._runner.stop_all(RUNS_END)
         server.stop(SERVER_ENDS)
-        return was_alive
+        self._listening.close()
+        return order is _Order.STOP
 
     def _next_order(self) -> _Order | None:
         with suppress(queue.Empty):
@@ -200,7 +174,7 @@ class Process(AbstractContextManager["Process"]):
         wrong.
         """
         try:
-            workspace = self._workspace_of(self._read())
+            workspace = Workspace(self._read(), language=self._language)
             console = workspace.settings.console
             if self._tls is not None and console.has_certificate:
                 self._tls.load(workspace)
@@ -210,33 +184,23 @@ class Process(AbstractContextManager["Process"]):
                 Text("the configuration stays as it was: {problem}", problem=error.message)
             )
             return
-        self._put_in_force(workspace)
-        if (console.listen, console.has_certificate) != (
-            self._first.listen,
-            self._first.has_certificate,
-        ):
-            _log.warning(Text("where the console listens changes when it is started again"))
-
-    def _put_in_force(self, workspace: Workspace) -> None:
-        console = workspace.settings.console
         # Runs and pages that have begun go on with the one before.
-        self._workspace = workspace
+        self.workspace, self.site.unread = workspace, None
         self.site.prefix, self.site.is_https = console.prefix, console.is_https
-        self.site.unread = None
         self.site.observer.forget()
-
-    def _workspace_of(self, settings: Settings) -> Workspace:
-        return Workspace(settings, language=self._language)
+        where = [(one.listen, one.has_certificate) for one in (console, self._first)]
+        if where[0] != where[1]:
+            _log.warning(Text("where the console listens changes when it is started again"))
 
     def _forget(self) -> None:
         self.site.observer.forget()
 
     def _keep_certificate(self) -> None:
         """Serve the certificate in force, as long as the process lives."""
-        while not self._ending.wait(LOADS.total_seconds()):
+        while self._tls is not None and not self._ending.wait(LOADS.total_seconds()):
             try:
-                if self._tls is not None and self._workspace.settings.console.has_certificate:
-                    self._tls.load(self._workspace)
+                if self.workspace.settings.console.has_certificate:
+                    self._tls.load(self.workspace)
             except CertferryError as error:  # the one before is served
                 _log.warning(Text("{problem}", problem=error.message))
 

@@ -197,7 +197,9 @@ class Connection(H11Protocol):
 
 
 class HttpServer:
-    """Serves an application at sockets that listen, in a thread of its own."""
+    """Serves an application at sockets that listen, in a thread of its own, whose loop worked at
+    `alive_at` by the monotonic clock.
+    """
 
     def __init__(
         self, app: ASGIApp, sockets: Sequence[socket], tls: ssl.SSLContext | None = None
@@ -217,7 +219,7 @@ class HttpServer:
         self._tls = tls
         self._loop = asyncio.new_event_loop()
         self._ending = asyncio.Event()
-        self._heard = time.monotonic()
+        self.alive_at = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="http", daemon=True)
         # It warns of what any client may send.
         logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
@@ -238,15 +240,6 @@ class HttpServer:
         """Whether it goes on."""
         return self._thread.is_alive()
 
-    def heard(self) -> float:
-        """Return when its loop answered last, by the monotonic clock, and ask it anew."""
-        with suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self._hear)
-        return self._heard
-
-    def _hear(self) -> None:
-        self._heard = time.monotonic()
-
     def _run(self) -> None:
         try:
             with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
@@ -266,6 +259,7 @@ class HttpServer:
             for one in self._sockets
         ]
         while not self._ending.is_set():
+            self.alive_at = time.monotonic()
             state.default_headers = [(b"date", formatdate(usegmt=True).encode())]
             with suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._ending.wait(), 1)
