@@ -77,8 +77,8 @@ def _greet(process: Process, front: Front) -> None:
     from certferry.console.listening import name_of
 
     console, where = process.workspace.settings.console, [*map(name_of, process.sockets)]
-    said = Text("The console is at {url} (it listens at {where}).", where=where)
-    note(front, said.filled(url=f"{console.base}/"))
+    said = Text("The console is at {url} (it listens at {where}).")
+    note(front, said.filled(url=f"{console.base}/", where=where))
     if not console.is_https and not is_loopback(console.host):
         warn(front, Text("passwords travel unencrypted to {url}", url=console.base))
     aside(partial(_note_no_users, process, front))  # a database may be slow to answer
