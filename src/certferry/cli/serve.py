@@ -49,7 +49,7 @@ def command(front: Front, *, listen: str | None, no_schedule: bool) -> Exit:
     is in progress comes to a safe point first, and the next run goes on from there. SIGHUP has it
     read the configuration anew; a wrong one leaves the old one in force.
 
-    Who may open the console: certferry console user add NAME
+    To add a user who may open the console: `certferry console user add NAME`
     """
     environ = front.console.environ
 
@@ -86,7 +86,7 @@ def _greet(process: Process, front: Front) -> None:
 
 def _note_no_users(process: Process, front: Front) -> None:
     if not process.workspace.state.users():
-        note(front, Text("No user can log in yet; to add one: certferry console user add NAME"))
+        note(front, Text("No user can log in yet; to add one: `certferry console user add NAME`"))
 
 
 def console_process() -> type[Process]:

@@ -77,7 +77,7 @@ def listening_elsewhere(console: ConsoleSettings, listen: str, paths: Paths) -> 
     """Return the settings with another address. Raises `ConfigError`."""
     found = replace(console, listen=listening(paths)(listen))
     for _, problem in wrong_listening(found, has_certificate=found.has_certificate):
-        raise ConfigError(Text("--listen {listen}: {problem}", listen=listen, problem=problem))
+        raise ConfigError(problem)
     return found
 
 
