@@ -41,6 +41,7 @@ COMMANDS = {
     "history": "Show the history of changes, newest first.",
     "serve": "Serve the console, the API and /metrics, and make the two runs a day.",
     "hosts": "Show the hosts that share the state, and what is wrong with each.",
+    "console": "Manage the users of the console (`certferry serve`) and the tokens of its API.",
     "rollback": "Bind the previous certificate of NAME again, at every domain that it is for.",
     "revoke": "Revoke the newest certificate of NAME at its CA; the next sync replaces it.",
     "rename": "Keep the certificate of OLD under the name NEW.",
