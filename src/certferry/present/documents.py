@@ -20,6 +20,7 @@ from certferry.core.observed.observation import CERTIFICATE, Change, Served
 from certferry.core.observed.records import HistoryEntry, LastRun, VerifiedHistory
 from certferry.core.planning import plan as planned
 from certferry.core.planning import report as reported
+from certferry.core.planning.digest import digest_of
 from certferry.core.reasons import Reason, ReasonCode, Waiting
 from certferry.core.redaction import quoted
 from certferry.errors import TargetStuck
@@ -239,8 +240,11 @@ def said_or_none(text: Text | None, voice: Voice) -> str | None:
 
 def of_plans(plans: Sequence[planned.Plan], voice: Voice) -> Document:
     """Return what `plan` prints. `changes` counts steps, but for those tried again."""
-    changes = sum(len(plan.pending) for plan in plans)
-    return {"changes": changes, "certificates": [_plan(plan, voice) for plan in plans]}
+    return {
+        "changes": sum(len(plan.pending) for plan in plans),
+        "digest": digest_of(plans),
+        "certificates": [_plan(plan, voice) for plan in plans],
+    }
 
 
 def _plan(plan: planned.Plan, voice: Voice) -> Document:

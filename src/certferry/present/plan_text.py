@@ -26,13 +26,18 @@ _AGAIN = Text(" (tried again; kept if it is still used)")
 _BELOW = len(INDENT) + VERB + 1
 
 
-def lines(plans: Sequence[planned.Plan], voice: Voice) -> Iterator[Line]:
-    """Write plans. What is as declared is only counted."""
+def lines(plans: Sequence[planned.Plan], voice: Voice, digest: str | None = None) -> Iterator[Line]:
+    """Write plans, and how to carry out those of this `digest`. What is as declared is only
+    counted.
+    """
     for plan in plans:
         beside = plan.findings or plan.drifts or plan.rolled_back or plan.owned_elsewhere
         if plan.steps or beside or not plan.is_settled:
             yield from _lines(plan, voice)
             yield line()
+    if digest is not None and not all(map(_is_nothing_to_run, plans)):
+        said = Text("Just this plan: certferry sync --plan {digest}", digest=digest)
+        yield line(voice.say(said))
     yield line(voice.say(_conclusion(plans)))
 
 

@@ -25,6 +25,7 @@ from certferry.core.discovery.inventory import AccountSurvey, Survey
 from certferry.core.events import Activity, Asking, Begun, LineageEnded, StepEnded
 from certferry.core.network import must_be_right
 from certferry.core.observed.observation import Observation, Served
+from certferry.core.planning.digest import digest_of
 from certferry.core.planning.due import Times
 from certferry.core.planning.plan import Action, Issue, Plan, PlanFinding, Weight
 from certferry.core.planning.planner import Issuing
@@ -62,14 +63,25 @@ def plans_of(
     ports: Ports, certificates: Sequence[DesiredCertificate], *, renew: bool = False
 ) -> list[Plan]:
     """Return what `sync` would do. Raises `StateError` for a lost key."""
+    return plans_to_confirm(ports, certificates, renew=renew)[0]
+
+
+def plans_to_confirm(
+    ports: Ports, certificates: Sequence[DesiredCertificate], *, renew: bool = False
+) -> tuple[list[Plan], dict[str, str]]:
+    """Return what `sync` would do, and by lineage the digest of what it plans there first: without
+    what it refuses once it has adopted what the files hold. Raises `StateError` for a lost key.
+    """
     issuing = Issuing.ALWAYS if renew else Issuing.IF_DUE
     ports.state.must_unseal()
     proofs = Proofs(ports)
 
-    def planned(desired: DesiredCertificate) -> Plan:
-        return proofs.added_to(_plan_now(desired, ports, issuing), desired)
+    def planned(desired: DesiredCertificate) -> tuple[Plan, Plan]:
+        shown, first = _plan_now(desired, ports, issuing)
+        return proofs.added_to(shown, desired), first
 
-    return of_each(planned, certificates, ports)
+    plans = of_each(planned, certificates, ports)
+    return [shown for shown, _ in plans], {one.lineage: digest_of([one]) for _, one in plans}
 
 
 def statuses_of(
@@ -126,20 +138,23 @@ def _here(notice: Notice, host: str) -> Notice:
     return replace(notice, subject=replace(subject, host="")) if is_here else notice
 
 
-def _plan_now(desired: DesiredCertificate, ports: Ports, issuing: Issuing) -> Plan:
-    """Plan one lineage, with what a run would refuse once it has adopted what the files hold."""
+def _plan_now(desired: DesiredCertificate, ports: Ports, issuing: Issuing) -> tuple[Plan, Plan]:
+    """Plan one lineage: with what a run would refuse once it has adopted what the files hold, and
+    without.
+    """
     desired = ports.part_of(desired)
     try:
         desired = with_file_names(desired, ports)
     except (errors.CertificateError, errors.PlanRefused) as error:
         finding = PlanFinding.of(Weight.BLOCKED, error)
-        return Plan(desired.lineage, desired.names, findings=(finding,))
+        blocked = Plan(desired.lineage, desired.names, findings=(finding,))
+        return blocked, blocked
     observed = observe(desired, ports)
     plan = LineageReconciler(desired, ports, issuing).plan(observed)
     step = plan.issue_now
     if step is None or step.action is not Action.ADOPT:
-        return plan
-    return _with_refusals_to_come(plan, desired, observed, ports)
+        return plan, plan
+    return _with_refusals_to_come(plan, desired, observed, ports), plan
 
 
 def _with_refusals_to_come(

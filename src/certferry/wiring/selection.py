@@ -15,7 +15,7 @@ from certferry.core.certificates.certificate import covered_by, first_of
 from certferry.core.certificates.lineage import Version
 from certferry.core.certificates.names import normalise
 from certferry.core.desired.certificate import DesiredCertificate
-from certferry.errors import CertferryError, ConfigError
+from certferry.errors import CertferryError, ConfigError, NoneDeclared
 from certferry.migration import renewed as renewals
 from certferry.text import Text
 from certferry.wiring.settings import from_client, from_environment, load_checked
@@ -79,6 +79,27 @@ def the_one_meant(certificates: Sequence[DesiredCertificate], name: str) -> Desi
     found = select(certificates, [name])
     must_be_one(name, [desired.lineage for desired in found])
     return found[0]
+
+
+def must_be_renewed_here(desired: DesiredCertificate) -> None:
+    """Raise `ConfigError` for a certificate that another client renews."""
+    if desired.files is not None:
+        raise ConfigError(
+            Text(
+                "`--renew` is not for {lineage}: the client that makes it renews it",
+                lineage=desired.lineage,
+            ),
+            hint=Text("renew it with its own client; the next run deploys the files"),
+        )
+
+
+def must_declare(settings: Settings) -> None:
+    """Raise `NoneDeclared` where no certificate is: a truncated file must not look in order."""
+    if not settings.certificates:
+        hint = Text(
+            "declare one under [[certificates]], or have certferry propose them: certferry init"
+        )
+        raise NoneDeclared(Text("{path} declares no certificate", path=settings.path), hint=hint)
 
 
 def must_be_known(name: str, workspace: Workspace) -> str:
