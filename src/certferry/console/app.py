@@ -6,6 +6,7 @@ routes need a session or a token is decided in `guard`, and nowhere else.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from functools import cache
 
@@ -15,8 +16,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from certferry.console import health, overview
+from certferry.console import health, login, overview
+from certferry.console.guard import Guard
+from certferry.console.refusals import Refused, refusal
 from certferry.console.site import HERE, Site, asset_digest
+from certferry.errors import CertferryError
 
 _KINDS = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 
@@ -41,13 +45,24 @@ def static_file(request: Request) -> Response:
 ROUTES: Sequence[BaseRoute] = (
     Route("/static/{digest}/{name}", static_file, name="static"),
     *health.ROUTES,
+    *login.ROUTES,
     *overview.ROUTES,
 )
 
+_EXPECTED = {HTTPException: refusal, Refused: refusal, CertferryError: refusal}
+"""What a page may raise: Starlette looks for each by its class."""
 
-def console_app(site: Site) -> Starlette:
-    """Make the application of a site."""
-    app = Starlette(routes=list(ROUTES))
+
+def console_app(site: Site) -> Guard:
+    """Make the application of a site, with the guard before it: what is served."""
+    return Guard(pages_of(site), site)
+
+
+def pages_of(site: Site) -> Starlette:
+    """Make the pages of a site without the guard, which tests of pages do without."""
+    app = Starlette(routes=list(ROUTES), exception_handlers={Exception: refusal, **_EXPECTED})
     app.router.redirect_slashes = False  # such a redirect would lose the prefix of the URL
     app.state.site = site
+    app.state.guesses = login.Guesses()
+    app.state.passwords = asyncio.Semaphore(login.AT_ONCE)
     return app

@@ -5,7 +5,8 @@ and language; and how a template is rendered.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
@@ -14,7 +15,9 @@ from typing import Protocol
 from urllib.parse import quote, urlencode
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
@@ -28,6 +31,7 @@ from certferry.text import Text
 from certferry.wiring.workspace import Workspace
 
 HERE = Path(__file__).parent
+_TYPED = re.compile(r"`([^`\n]+)`")
 LANGUAGE_NAMES = (("en", "English"), ("zh", "中文"))
 
 
@@ -93,9 +97,27 @@ def site_of(request: Request) -> Site:
 
 
 def visitor_of(request: Request) -> Visitor:
-    """Return who asks; the guard has let nobody else through."""
+    """Return who asks, which the guard has found out."""
     found: Visitor = request.state.visitor
     return found
+
+
+def path_of(request: Request) -> str:
+    """Return the path below our prefix. `request.url` is made of the `Host` that was sent, too."""
+    found: str = request.scope["path"]
+    return found
+
+
+def with_form(
+    page: Callable[[Request, FormData], Response],
+) -> Callable[[Request], Awaitable[Response]]:
+    """Make a route of a function that takes the form as well; it runs in a thread, as others do."""
+
+    async def route(request: Request) -> Response:
+        async with request.form(max_files=0, max_fields=1000) as form:
+            return await run_in_threadpool(page, request, form)
+
+    return route
 
 
 def voice_of(request: Request) -> Voice:
@@ -143,14 +165,14 @@ def render(
     headers: Mapping[str, str] | None = None,
     **view: object,
 ) -> Response:
-    """Render a page in the visitor's language. In templates: `say("…", places=…)`, `text(Text)`,
-    `link("/path")`, `asset("name")`, `moment(datetime)`, `here(place=…)`; and `visitor`,
-    `language`, `path`, `unread` (see `Site`), `trouble` (how many problems the title counts; a page
-    may pass its own).
+    """Render a page in the visitor's language. Templates have `say("…", places=…)`, `text(Text)`,
+    `prose(Text)` (with code for what is in backquotes), `word("done")`, `moment(datetime)`;
+    `link("/path")`, `here(place=…)`, `asset("name")`; and `visitor`, `language`, `path`, `unread` (see
+    `Site`), `trouble` (how many problems the title counts; a page may pass its own).
     """
     voice = voice_of(request)
     site = site_of(request)
-    path = request.url.path
+    path = path_of(request)
 
     def say(template: str, **places: object) -> str:
         return voice.say(Text(template, **places))
@@ -162,9 +184,13 @@ def render(
             rfc3339(value), f"{value:%Y-%m-%d %H:%M:%S} UTC", f"{value:%Y-%m-%d %H:%M} UTC"
         )
 
+    def prose(said: Text | str) -> Markup:
+        words = escape(said if isinstance(said, str) else voice.say(said))
+        return Markup(_TYPED.sub(r"<code>\1</code>", str(words)))  # noqa: S704 - it was escaped
+
     def here(**places: object) -> str:
-        asked = {**request.query_params, **places}
-        return f"{site.prefix}{quote(path)}?{urlencode(asked)}"
+        asked = [one for one in request.query_params.multi_items() if one[0] not in places]
+        return f"{site.prefix}{quote(path)}?{urlencode([*asked, *places.items()])}"
 
     def asset(name: str) -> str:
         return f"{site.prefix}/static/{asset_digest(name)}/{name}"
@@ -175,6 +201,7 @@ def render(
         .render(
             say=say,
             text=voice.say,
+            prose=prose,
             word=voice.word,
             link=lambda path: site.prefix + path,
             asset=asset,
