@@ -15,6 +15,10 @@ from pathlib import Path
 import pytest
 import requests
 
+from certferry.config.load import load
+from certferry.core.certificates.certificate import fingerprint
+from certferry.core.observed.runs import RunSource, RunState
+from certferry.wiring.workspace import Workspace
 from tests.console.processes import OverSocket, address, serving, write, write_certificate
 from tests.support.command import Ended, run_here
 from tests.support.ports import HOST
@@ -51,10 +55,13 @@ def test_a_run_that_goes_on_comes_to_a_safe_point(tmp_path: Path) -> None:
     where = address()
     config = write(tmp_path, f'listen = "{where}"')
     with serving(config) as served:
-        assert eventually(lambda: status(where) == 200), served.said
+        assert served.says("is tried again at"), served.said
         code, seconds = served.ended(signal.SIGTERM)
 
     assert (code, seconds < 10) == (0, True), served.said
+    with Workspace(load(config, os.environ)) as workspace:
+        [run] = workspace.state.stored_runs(5)
+    assert (run.state, run.source) == (RunState.STOPPED, RunSource.SCHEDULE)
 
 
 def test_the_first_run_is_made_at_once_and_heals_the_health(tmp_path: Path) -> None:
@@ -161,8 +168,6 @@ def fingerprint_at(where: str, folder: Path, name: str = "ops.example.com") -> s
         context.wrap_socket(plain, server_hostname=name) as tls,
     ):
         der = tls.getpeercert(binary_form=True) or b""
-    from certferry.core.certificates.certificate import fingerprint
-
     return fingerprint(der)
 
 

@@ -167,8 +167,8 @@ def render(
 ) -> Response:
     """Render a page in the visitor's language. Templates have `say("…", places=…)`, `text(Text)`,
     `prose(Text)` (with code for what is in backquotes), `word("done")`, `moment(datetime)`;
-    `link("/path")`, `here(place=…)`, `asset("name")`; and `visitor`, `language`, `path`, `unread` (see
-    `Site`), `trouble` (how many problems the title counts; a page may pass its own).
+    `link("/path")`, `here(place=…)`, `asset("name")`; and `visitor`, `language`, `path`, `unread`
+    (see `Site`), `trouble` (how many problems the title counts; a page may pass its own).
     """
     voice = voice_of(request)
     site = site_of(request)
