@@ -48,8 +48,6 @@ def command(front: Front, *, listen: str | None, no_schedule: bool) -> Exit:
     It goes on until it is stopped (Ctrl-C, SIGTERM), within ten seconds and with exit code 0: what
     is in progress comes to a safe point first, and the next run goes on from there. SIGHUP has it
     read the configuration anew; a wrong one leaves the old one in force.
-
-    To add a user who may open the console: `certferry console user add NAME`
     """
     environ = front.console.environ
 
