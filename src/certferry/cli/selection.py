@@ -22,7 +22,6 @@ from certferry.present.progress import progress_on
 from certferry.reconcile.run import Run
 from certferry.text import Text
 from certferry.wiring.clock import now
-from certferry.wiring.runs import warn_of_state
 from certferry.wiring.selection import (
     chosen_settings,
     lineages_meant,
@@ -88,6 +87,8 @@ def settings_of_run(
             must_be_one(name, lineages_meant(name, settings.certificates) or [name])
         warn_who_renews(settings.certificates, names, front)
     if not names:
+        from certferry.wiring.runs import warn_of_state  # the engine, which `check` does not need
+
         with workspace_of(front, settings) as workspace:
             warn_of_state(workspace, to_channels=to_channels)
     return settings

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from certferry.console import health, login, overview
+from certferry.console import accounts, api, discover, health, history, login, overview, plan, runs
 from certferry.console.guard import Guard
 from certferry.console.refusals import Refused, refusal
 from certferry.console.site import HERE, Site, asset_digest
@@ -47,6 +47,12 @@ ROUTES: Sequence[BaseRoute] = (
     *health.ROUTES,
     *login.ROUTES,
     *overview.ROUTES,
+    *plan.ROUTES,
+    *runs.ROUTES,
+    *api.ROUTES,
+    *discover.ROUTES,
+    *history.ROUTES,
+    *accounts.ROUTES,
 )
 
 _EXPECTED = {HTTPException: refusal, Refused: refusal, CertferryError: refusal}

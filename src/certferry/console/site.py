@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -25,6 +26,7 @@ from certferry.console.observing import Observer
 from certferry.core.access import User
 from certferry.core.observed.runs import RunKind, RunSource, StoredRun
 from certferry.present.language import Voice, voice_in
+from certferry.present.layout import visible
 from certferry.present.run_log import rfc3339
 from certferry.problem import Problem
 from certferry.text import Text
@@ -67,6 +69,8 @@ class Site:
     is_https: bool = False
     unread: Problem | None = None
     observer: Observer = field(init=False)
+    closing: threading.Event = field(default_factory=threading.Event)
+    """Set when the process ends: streams that would go on end at once."""
 
     def __post_init__(self) -> None:
         self.observer = Observer(self.now)
@@ -144,6 +148,11 @@ def asset_digest(name: str) -> str:
     return hashlib.sha256((HERE / "static" / name).read_bytes()).hexdigest()[:16]
 
 
+def _shown(value: object) -> object:
+    """Replace what would turn text around: names and words of others are data on every page."""
+    return visible(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
+
+
 @cache
 def templates() -> jinja2.Environment:
     """Return the templates, in which everything is escaped."""
@@ -151,6 +160,7 @@ def templates() -> jinja2.Environment:
         loader=jinja2.FileSystemLoader(HERE / "templates"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
+        finalize=_shown,
         trim_blocks=True,
         lstrip_blocks=True,
     )

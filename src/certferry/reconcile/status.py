@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from certferry import errors
 from certferry.core.assessment.health import Recorded
-from certferry.core.assessment.hosts import with_away
+from certferry.core.assessment.hosts import HostStanding, standings_of, with_away
 from certferry.core.assessment.notices import Notice
 from certferry.core.assessment.status import (
     LineageStatus,
@@ -25,6 +25,7 @@ from certferry.core.discovery.inventory import AccountSurvey, Survey
 from certferry.core.events import Activity, Asking, Begun, LineageEnded, StepEnded
 from certferry.core.network import must_be_right
 from certferry.core.observed.observation import Observation, Served
+from certferry.core.observed.records import HostRecord, HostWork
 from certferry.core.planning.digest import digest_of
 from certferry.core.planning.due import Times
 from certferry.core.planning.plan import Action, Issue, Plan, PlanFinding, Weight
@@ -39,7 +40,14 @@ from certferry.ports.survey import Looked
 from certferry.reconcile.issue import provider_of
 from certferry.reconcile.observe import as_known, observe, with_file_names
 from certferry.reconcile.reconciler import LineageReconciler, plan_lineage
-from certferry.reconcile.run import Ports, Run, notices_of_unended, others_of, side_by_side
+from certferry.reconcile.run import (
+    Ports,
+    Run,
+    notices_of_unended,
+    others_of,
+    problems_of_this_host,
+    side_by_side,
+)
 from certferry.text import Text
 
 T = TypeVar("T")
@@ -129,6 +137,17 @@ def recorded(state: StateStore) -> Recorded:
         state.last_run(),
         problem,
     )
+
+
+def standings_of_hosts(state: StateStore, declared: int) -> tuple[HostStanding, ...]:
+    """Return how every host stands by what is stored, this one even before its first run; its file
+    has so many `declared` certificates.
+    """
+    known = {one.name: one for one in (HostRecord(state.host), *state.hosts())}
+    hosts = [known[name] for name in sorted(known)]
+    work = {**state.work_of_hosts()}
+    work[state.host] = replace(work.get(state.host, HostWork()), declares=declared)
+    return standings_of(hosts, state.host, problems_of_this_host(state), state.now(), work)
 
 
 def _here(notice: Notice, host: str) -> Notice:

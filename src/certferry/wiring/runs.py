@@ -202,7 +202,9 @@ class RunWriter:
         return self._workspace.state
 
     def _now(self) -> datetime:
-        return now() if self.stored is None else self._state.now()
+        with suppress(errors.CertferryError):
+            return now() if self.stored is None else self._state.now()
+        return now()
 
 
 def _with_hint(said: Text, hint: Text | None) -> Text:

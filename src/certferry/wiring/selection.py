@@ -15,6 +15,7 @@ from certferry.core.certificates.certificate import covered_by, first_of
 from certferry.core.certificates.lineage import Version
 from certferry.core.certificates.names import normalise
 from certferry.core.desired.certificate import DesiredCertificate
+from certferry.core.observed.records import UNFILTERED, HistoryEntry, HistoryFilter
 from certferry.errors import CertferryError, ConfigError, NoneDeclared
 from certferry.migration import renewed as renewals
 from certferry.text import Text
@@ -119,6 +120,23 @@ def must_be_known(name: str, workspace: Workspace) -> str:
         raise _unknown(name, list(known))
     must_be_one(name, found)
     return found[0]
+
+
+def history_of(
+    name: str | None,
+    limit: int,
+    workspace: Workspace,
+    before: int | None = None,
+    which: HistoryFilter = UNFILTERED,
+) -> tuple[HistoryEntry, ...]:
+    """Return what happened to a lineage, to the one of a domain, or to all; see
+    `NoticeStore.history`. Raises `ConfigError` for a name that nothing is known of.
+    """
+    state = workspace.state
+    entries = state.history(name, limit, before, which)
+    if name is None or entries or state.history(name, 1):
+        return entries
+    return state.history(must_be_known(name, workspace), limit, before, which)
 
 
 def must_be_one(name: str, lineages: Sequence[str]) -> None:

@@ -70,7 +70,8 @@ def _subject(
             yield from (authority.directory for authority in step.authorities)
         case plans.Deploy():
             yield from (step.target, step.domain, step.kind.value, step.fingerprint, step.repair)
-            yield from ([one.what, one.before, one.after] for one in step.changes)
+            changes = ([one.what, one.before, one.after, one.remote_id] for one in step.changes)
+            yield from changes
         case plans.Rollback():
             yield from (step.target, step.domain, step.kind.value, step.fingerprint)
         case plans.Retire():
