@@ -7,12 +7,13 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from http.client import HTTPConnection
 from pathlib import Path
+from types import MappingProxyType
 
 from certferry_sandbox.authority import Authority
 from tests.support.ports import HOST, free_port
@@ -87,7 +88,7 @@ def serving(
     *arguments: str,
     started_by: Sequence[str] = (),
     pass_fds: Sequence[int] = (),
-    **environ: str,
+    environ: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[Served]:
     """Run `certferry serve` for a `with` block; `started_by` are words before the command."""
     log = config.parent / "said"

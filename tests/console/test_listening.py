@@ -88,7 +88,7 @@ def test_a_state_that_comes_back_needs_no_restart(tmp_path: Path, postgresql: Po
     def status() -> int:
         return requests.get(f"http://{where}/healthz", timeout=60).status_code
 
-    with serving(config, STATE_KEY=KEY.reveal()) as served:
+    with serving(config, environ={"STATE_KEY": KEY.reveal()}) as served:
         assert eventually(lambda: status() == 200), served.said
         postgresql.stop()
         try:

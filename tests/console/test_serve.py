@@ -140,7 +140,7 @@ def test_systemd_hears_how_it_stands(tmp_path: Path, notified: socket.socket) ->
     """Ready, alive, being read anew, ready, ending."""
     config = write(tmp_path, f'listen = "{address()}"')
     environ = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "600000"}
-    with serving(config, "--no-schedule", **environ) as served:
+    with serving(config, "--no-schedule", environ=environ) as served:
 
         def next_but_alive() -> bytes:
             while (said := notified.recv(1000)) == b"WATCHDOG=1":
