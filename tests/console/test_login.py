@@ -88,7 +88,7 @@ def test_hostile_name(name: str, served: Console) -> None:
 
 
 def test_login_that_is_refused_is_logged(served: Console, caplog: pytest.LogCaptureFixture) -> None:
-    """By its address, for programs that lock such out; without the name, which may be a password."""
+    """By its address, for programs that lock such out; not by the name: it may be a password."""
     guess(served, name="my-password-7", address="192.0.2.9")
 
     assert "login refused from 192.0.2.9" in caplog.text
