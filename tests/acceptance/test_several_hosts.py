@@ -4,16 +4,22 @@ different files; a host's own receivers.
 
 from __future__ import annotations
 
+import re
+import threading
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from certferry_sandbox.faults import Fault
+from certferry_sandbox.messages.event_receiver import SECRET, EventReceiver
 from certferry_sandbox.world import World
-from tests.acceptance.host import Host, certificate
+from tests.acceptance.host import LONGEST_RUN, Host, certificate
 from tests.acceptance.test_orders import rehearsing
 from tests.support.postgresql import KEY, Postgresql
+from tests.support.waiting import eventually
 
-IN_ORDER, FAILED, USAGE = 0, 1, 2
+IN_ORDER, FAILED, USAGE, TRY_LATER = 0, 1, 2, 75
 
 
 def with_files(directory: Path, *more: str) -> str:
@@ -24,9 +30,17 @@ def with_files(directory: Path, *more: str) -> str:
 
 
 @pytest.fixture
-def hosts(world: World, postgresql: Postgresql, tmp_path: Path, name: str) -> tuple[Host, Host]:
+def database(postgresql: Postgresql) -> str:
+    """The database that the hosts share."""
+    return postgresql.new_state()
+
+
+@pytest.fixture
+def hosts(
+    world: World, postgresql: Postgresql, database: str, tmp_path: Path, name: str
+) -> tuple[Host, Host]:
     """Hosts that have the same certificate, each with files of its own."""
-    url = postgresql.url(postgresql.new_state())
+    url = postgresql.url(database)
 
     def host(called: str) -> Host:
         folder = tmp_path / called
@@ -121,3 +135,112 @@ def test_failure_of_one_host_stands_until_that_host_is_in_order(
     first.rewrite('reload = ["false"', 'reload = ["cp"')
     assert (IN_ORDER, IN_ORDER) == (first.run("sync").code, second.run("sync").code)
     assert [] == second.run("check", "--json").document["problems"]
+
+
+def test_older_file_is_trouble_after_an_hour(
+    hosts: tuple[Host, Host], postgresql: Postgresql, database: str, name: str
+) -> None:
+    """Until then the other host's file may be on its way: it is said, and no failure."""
+    first, second = hosts
+    assert IN_ORDER == first.run("sync").code
+    second.rewrite(f'names = ["{name}"]', f'names = ["{name}", "*.{name}"]')
+    assert IN_ORDER == second.run("sync").code
+    assert IN_ORDER == first.run("sync", "--scheduled").code
+
+    for table, column in (("declaration", "first_seen_at"), ("host_declaration", "since")):
+        postgresql.ask(
+            f"UPDATE {table} SET {column} = to_char({column}::timestamptz AT TIME ZONE 'UTC'"  # noqa: S608 - names of ours
+            " - interval '61 minutes', 'YYYY-MM-DD\"T\"HH24:MI:SS.US+00:00')",
+            database,
+        )
+    run = first.run("sync", "--scheduled", "--json")
+
+    assert (FAILED, 0, 0) == (run.code, run.left.orders, run.left.qiniu_writes)
+    assert ["declaration_outdated"] == [one["code"] for one in run.steps if one["code"]]
+    assert IN_ORDER == second.run("sync", "--scheduled").code
+
+
+def test_trouble_of_all_is_reported_once(
+    hosts: tuple[Host, Host], hook: EventReceiver, world: World
+) -> None:
+    """By hosts whose runs end at the same moment, and so is its end."""
+    for host in hosts:
+        host.config.write_text(
+            f'{host.config.read_text()}\n[notify.hook]\ntype = "webhook"\n'
+            f'url = "{hook.address}"\nsecret = "{SECRET}"\n'
+        )
+
+    def at_once(**environ: str) -> set[int | None]:
+        with ExitStack() as begun:
+            runs = [begun.enter_context(one.begin("-q", "sync", **environ)) for one in hosts]
+            for run in runs:
+                run.communicate(timeout=LONGEST_RUN)
+        return {run.returncode for run in runs}
+
+    assert {FAILED} == at_once(QINIU_SECRET_KEY="another-key")
+    assert ["trouble"] == [event["event"] for event in hook.events]
+
+    assert {IN_ORDER} == at_once()
+    assert ["trouble", "recovered"] == [event["event"] for event in hook.events]
+
+
+def test_state_moves_to_a_file_and_back(
+    hosts: tuple[Host, Host], postgresql: Postgresql, world: World, name: str
+) -> None:
+    """Not while a run is under way; every run afterwards has all of it, and a host with the old
+    `url` goes on with nothing.
+    """
+    first, second = hosts
+    assert IN_ORDER == first.run("sync").code
+    url = re.search('"(postgresql:[^"]+)"', first.config.read_text())
+    assert url is not None
+    there, back = f"sqlite:///{first.state}", postgresql.url(postgresql.new_database())
+    gate, moment = threading.Event(), "POST /sslcert"
+    for service in world.qiniu.services:
+        service.faults.add(Fault.held_until(gate), on=moment)
+    known = sum(len(service.requests(moment)) for service in world.qiniu.services)
+    with second.begin("-q", "sync", "--renew", name) as run:
+        assert eventually(
+            lambda: sum(len(one.requests(moment)) for one in world.qiniu.services) > known
+        )
+        refused = first.run("-q", "state", "move", there)
+        gate.set()
+        run.communicate(timeout=LONGEST_RUN)
+    assert (TRY_LATER, IN_ORDER) == (refused.code, run.returncode), refused.err
+
+    several = first.run("-q", "state", "move", there)
+    assert (USAGE, "has 2 hosts") == (several.code, several.complaint.error[-11:])
+    assert IN_ORDER == first.run("hosts", "forget", "web-2").code
+
+    for origin, destination in ((url[1], there), (there, back)):
+        moved = first.run("state", "move", destination)
+        assert IN_ORDER == moved.code, moved.err
+        left = first.run("-q", "sync")
+        assert (USAGE, 0) == (left.code, left.left.orders)
+        assert "was moved to" in left.complaint.error
+        first.rewrite(origin, destination)
+        run_there = first.run("sync", "--json")
+        assert (IN_ORDER, 0, 0) == (
+            run_there.code,
+            run_there.left.orders,
+            run_there.left.qiniu_writes,
+        )
+        assert IN_ORDER == first.run("state", "check").code
+    assert USAGE == second.run("-q", "sync").code
+
+
+def test_end_of_the_history_that_another_program_removed(
+    hosts: tuple[Host, Host], postgresql: Postgresql, database: str, name: str
+) -> None:
+    """It is named, with the first entry that is missing."""
+    first, _ = hosts
+    assert IN_ORDER == first.run("sync").code
+    assert IN_ORDER == first.run("history", "--verify").code
+    postgresql.ask("ALTER TABLE history DISABLE TRIGGER ALL", database)
+    postgresql.ask("DELETE FROM history WHERE number = (SELECT MAX(number) FROM history)", database)
+
+    run = first.run("history", "--verify", "--json")
+
+    assert FAILED == run.code
+    [broken] = run.document["breaks"]
+    assert ("removed", name) == (broken["damage"], broken["name"])

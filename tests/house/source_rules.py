@@ -126,7 +126,7 @@ def plain_words(tree: ast.Module, text: str) -> Iterator[Breach]:
 
 
 RETIRED = re.compile(
-    r"(?:^|_)(?:told|tells?|teller|telling|doors?|visits?|visitor|wish(?:es|ed)?|believed|spoilt"
+    r"(?:^|_)(?:told|tells?|teller|telling|doors?|visits?|wish(?:es|ed)?|believed|spoilt"
     r"|vain|ceded|ferried|bettered|peculiar)(?:_|$)"
     r"|held_back|let_in|hand_out|(?:set|put)_right|under_way"
 )

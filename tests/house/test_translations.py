@@ -29,6 +29,9 @@ SAME = {
     "acme.sh --deploy -d NAME --deploy-hook certferry",
 }
 
+NAMES = re.compile(r"\b(certferry|UTC)\b")
+"""What templates show that is the same in every language."""
+
 UNCHANGED = "证书未变更,跳过同步"
 """How a run without changes begins; monitors look for it as it is."""
 
@@ -180,6 +183,38 @@ def test_sentences_in_pieces_are_found_whole() -> None:
     tree = ast.parse('Text("a {b}"\n  " c", b=Text("d"))\nMeaning("words", "advice", E)\nText(x)')
 
     assert {"a {b} c", "d", "words", "advice"} == set(translations.sentences(tree))
+
+
+def test_sentences_of_templates_are_found() -> None:
+    """Wherever a template says something: in text, attributes, conditions and macros."""
+    found = translations.template_sentences(
+        '{% macro m() %}<a title="{{ say("a {b}", b=say("c")) }}">{% endmacro %}'
+        "{{ say('d') if say('e') else text(f) }}"
+    )
+
+    assert {"a {b}", "c", "d", "e"} == set(found)
+    with pytest.raises(ValueError, match="line 2"):
+        list(translations.template_sentences("{{ say('d') }}\n{{ say(d) }}"))
+
+
+def test_a_page_says_nothing_that_is_not_in_the_catalogue() -> None:
+    """No template has words of its own: its letters are in `say`, in markup, or in blocks."""
+    words = re.compile(r"[A-Za-z]{2}")
+    said = {
+        path.name: [
+            one for one in visible_words(path.read_text(encoding="utf-8")) if words.search(one)
+        ]
+        for path in translations.templates()
+    }
+
+    assert {} == {name: found for name, found in said.items() if found}
+
+
+def visible_words(source: str) -> list[str]:
+    """Return what a template shows as it stands, but names and commands in `<code>`."""
+    for markup in (r"\{#.*?#\}", r"\{%.*?%\}", r"\{\{.*?\}\}", r"<code>.*?</code>", r"<[^>]*>"):
+        source = re.sub(markup, " ", source, flags=re.DOTALL)
+    return NAMES.sub("", source).split()
 
 
 def test_updating_keeps_translations_and_guesses_nothing() -> None:

@@ -20,6 +20,7 @@ from functools import cache
 from pathlib import Path
 
 import click
+import jinja2
 from babel.messages.catalog import Catalog, Message
 from babel.messages.extract import extract_from_dir
 from babel.messages.mofile import write_mo
@@ -109,7 +110,7 @@ def catalogue(language: str, domain: str = OURS) -> Path:
 def extract() -> Catalog:
     """Return every sentence of the sources, and which files it is in."""
     found = _empty(None)
-    for where, sentence in (*_written_in_modules(), *help_sentences()):
+    for where, sentence in (*_written_in_modules(), *_written_in_templates(), *help_sentences()):
         _add(found, sentence, where)
     return found
 
@@ -122,6 +123,30 @@ def _written_in_modules() -> tuple[tuple[str, str], ...]:
         if not path.is_relative_to(UNSPOKEN)
         for sentence in sentences(parse(path))
     )
+
+
+def _written_in_templates() -> Iterator[tuple[str, str]]:
+    for path in templates():
+        for sentence in template_sentences(path.read_text(encoding="utf-8")):
+            yield _place(path), sentence
+
+
+def templates() -> tuple[Path, ...]:
+    """Return the templates of the console's pages."""
+    return tuple(sorted((PACKAGE / "console" / "templates").glob("*.html")))
+
+
+def template_sentences(source: str) -> Iterator[str]:
+    """Return what a template has said: the sentences that are written in calls of `say`. One that
+    is not written there cannot be found, so it is a mistake.
+    """
+    for call in jinja2.Environment(autoescape=True).parse(source).find_all(jinja2.nodes.Call):
+        if isinstance(call.node, jinja2.nodes.Name) and call.node.name == "say":
+            match call.args[:1]:
+                case [jinja2.nodes.Const(value=str(sentence))]:
+                    yield sentence
+                case _:
+                    raise ValueError(f"line {call.lineno}: say() without a sentence")
 
 
 def _place(path: Path) -> str:

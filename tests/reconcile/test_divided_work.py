@@ -211,7 +211,7 @@ def test_host_that_died_costs_its_lineages_the_rest_of_its_lease(url: str) -> No
 
 
 def refused_while_another_works(here: Host, there: Host) -> list[LeaseHeld]:
-    """Have the other host do all its work while this one asks for its first lease, which is refused;
+    """Have the other host do all its work while this one asks for its first lease and is refused;
     return the refusals.
     """
     first: Callable[[str, datetime], Lease] = here.state.acquire

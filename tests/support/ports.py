@@ -24,11 +24,11 @@ def free_port() -> int:
 
 
 OTHERS = range(15_000, 32_768)
-"""Ports that Linux gives to nobody who asks for any (`ip_local_port_range`)."""
+"""Ports that Linux never gives to a program that asks for any (`ip_local_port_range`)."""
 
 
 def lasting_port() -> int:
-    """A port for a server that is stopped and started again: meanwhile nobody is given it."""
+    """A port for a server that is stopped and started again: no other program gets it meanwhile."""
     while True:
         port = random.choice(OTHERS)  # noqa: S311 - no secret
         with closing(socket.socket(socket.AF_INET, socket.SOCK_STREAM)) as tcp:

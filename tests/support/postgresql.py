@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import psycopg
+from trustme import LeafCert
 
 from certferry.adapters.state.postgresql import prepare
 from certferry.adapters.state.sealing import new_key
@@ -216,17 +217,29 @@ default_pool_size = 6
 max_client_conn = 200
 ignore_startup_parameters = extra_float_digits
 """
+_TLS = """
+client_tls_sslmode = require
+client_tls_key_file = {folder}/server.key
+client_tls_cert_file = {folder}/server.crt
+"""
 
 
 @contextmanager
-def running_pgbouncer(server: Postgresql) -> Iterator[int]:
-    """Run PgBouncer before a server, in transaction mode; give its port."""
+def running_pgbouncer(server: Postgresql, tls: LeafCert | None = None) -> Iterator[int]:
+    """Run PgBouncer before a server, in transaction mode, speaking TLS alone where it has a
+    certificate; give its port.
+    """
     with _open_folder() as folder:
         port = lasting_port()
         settings = folder / "pgbouncer.ini"
         # `any` needs to know whom to be at the server.
         said = _POOLER.format(folder=server.folder, port=server.port, own_port=port)
-        settings.write_text(said.replace("* = ", "* = user=postgres "))
+        said = said.replace("* = ", "* = user=postgres ")
+        if tls is not None:
+            (folder / "server.key").write_bytes(tls.private_key_pem.bytes())
+            (folder / "server.crt").write_bytes(tls.cert_chain_pems[0].bytes())
+            said += _TLS.format(folder=folder)
+        settings.write_text(said)
         as_other: dict[str, Any] = {"user": _ACCOUNT[0]} if os.geteuid() == 0 else {}
         program = shutil.which("pgbouncer") or "/usr/sbin/pgbouncer"
         with (folder / "log").open("w") as log:

@@ -1,24 +1,52 @@
 """The application: every route, and the guard before all of them.
 
-A route is a page's function, which Starlette runs in a thread: the engine and the state wait. What
-is not in `OPEN` needs a session or a token, decided here and nowhere else.
+A route is a page's function, which Starlette runs in a thread: the engine and the state wait. Which
+routes need a session or a token is decided in `guard`, and nowhere else.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
 from starlette.applications import Starlette
-from starlette.routing import BaseRoute
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
 
 from certferry.console import overview
-from certferry.console.site import Site
+from certferry.console.site import HERE, Site, asset_digest
 
-ROUTES: Sequence[BaseRoute] = (*overview.ROUTES,)
+_KINDS = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+
+
+@cache
+def _static_files() -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (HERE / "static").iterdir()}
+
+
+def static_file(request: Request) -> Response:
+    """Return a static file. Its URL has its digest, so that a browser may keep it for ever."""
+    name = request.path_params["name"]
+    content = _static_files().get(name)
+    kind = next((kind for end, kind in _KINDS.items() if name.endswith(end)), None)
+    if content is None or kind is None:
+        raise HTTPException(404)
+    is_current = request.path_params["digest"] == asset_digest(name)
+    kept = "public, max-age=31536000, immutable" if is_current else "no-store"
+    return Response(content, media_type=kind, headers={"Cache-Control": kept})
+
+
+ROUTES: Sequence[BaseRoute] = (
+    Route("/static/{digest}/{name}", static_file, name="static"),
+    *overview.ROUTES,
+)
 
 
 def console_app(site: Site) -> Starlette:
     """Make the application of a site."""
     app = Starlette(routes=list(ROUTES))
+    app.router.redirect_slashes = False  # such a redirect would lose the prefix of the URL
     app.state.site = site
     return app

@@ -11,6 +11,7 @@ from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Protocol
+from urllib.parse import quote, urlencode
 
 import jinja2
 from markupsafe import Markup
@@ -26,6 +27,7 @@ from certferry.text import Text
 from certferry.wiring.workspace import Workspace
 
 HERE = Path(__file__).parent
+LANGUAGE_NAMES = (("en", "English"), ("zh", "中文"))
 
 
 class Starter(Protocol):
@@ -139,10 +141,12 @@ def render(
     **view: object,
 ) -> Response:
     """Render a page in the visitor's language. In templates: `say("…", places=…)`, `text(Text)`,
-    `link("/path")`, `asset("name")`, `moment(datetime)`; and `visitor`, `language`, `path`.
+    `link("/path")`, `asset("name")`, `moment(datetime)`, `here(place=…)`; and `visitor`,
+    `language`, `path`, `trouble` (how many problems the title counts; a page may pass its own).
     """
     voice = voice_of(request)
     site = site_of(request)
+    path = request.url.path
 
     def say(template: str, **places: object) -> str:
         return voice.say(Text(template, **places))
@@ -153,6 +157,10 @@ def render(
         return Markup('<time datetime="{}" title="{}">{}</time>').format(
             rfc3339(value), f"{value:%Y-%m-%d %H:%M:%S} UTC", f"{value:%Y-%m-%d %H:%M} UTC"
         )
+
+    def here(**places: object) -> str:
+        asked = {**request.query_params, **places}
+        return f"{site.prefix}{quote(path)}?{urlencode(asked)}"
 
     def asset(name: str) -> str:
         return f"{site.prefix}/static/{asset_digest(name)}/{name}"
@@ -169,8 +177,10 @@ def render(
             moment=moment,
             visitor=getattr(request.state, "visitor", None),
             language=voice.language,
-            path=request.scope.get("page", request.url.path),
-            **view,
+            languages=LANGUAGE_NAMES,
+            path=path,
+            here=here,
+            **{"trouble": 0, **view},
         )
     )
     return HTMLResponse(body, status, dict(headers or {}))

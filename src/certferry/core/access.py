@@ -15,7 +15,7 @@ SHORTEST_PASSWORD = 12
 
 
 class Role(StrEnum):
-    """What somebody may do: look at everything, or start runs as well."""
+    """What a user or a token may do: read everything, or start runs as well."""
 
     VIEWER = "viewer"
     OPERATOR = "operator"
@@ -68,8 +68,8 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A token for the API: the SHA-256 of it, and its first characters, by which one is told from
-    another.
+    """A token for the API: its SHA-256, and the characters that it `begins` with, by which
+    operators know which one it is.
     """
 
     name: str

@@ -9,8 +9,8 @@ from certferry.core.access import PasswordLink, Role, Session, Token, User
 
 
 class AccessStore(Protocol):
-    """Users with their sessions, and tokens. All raise `StateError`; every change is one
-    transaction.
+    """Users with their sessions, and tokens; names are found in any case (Anna is anna). All
+    raise `StateError`; every change is one transaction.
     """
 
     def users(self) -> tuple[User, ...]:
@@ -32,7 +32,7 @@ class AccessStore(Protocol):
         """Delete a user with the links and sessions; return whether there was one."""
 
     def save_link(self, link: PasswordLink) -> None:
-        """Store a link, in place of the user's others."""
+        """Store a link, in place of the user's other one; nothing where there is no such user."""
 
     def link(self, digest: str, now: datetime) -> PasswordLink | None:
         """Return a link that is still good."""
@@ -43,10 +43,14 @@ class AccessStore(Protocol):
         """
 
     def change_password(self, name: str, password: str, now: datetime, keep: str) -> None:
-        """Store a new password's hash, and end the user's sessions but the one to `keep`."""
+        """Store a new password's hash, delete the user's link, and end their sessions but the one
+        to `keep`.
+        """
 
     def save_session(self, session: Session) -> None:
-        """Store that a browser is logged in."""
+        """Store that a browser is logged in; nothing where there is no such user any more. Deletes
+        the sessions that are over.
+        """
 
     def session(self, digest: str, now: datetime) -> tuple[Session, User] | None:
         """Return a session that is not over, with its user as they are now. Stores that it was
@@ -70,9 +74,9 @@ class AccessStore(Protocol):
 
     def count_guess(self, whose: str, now: datetime) -> int:
         """Count a failed login of an address or a name (`address 192.0.2.7`, `name anna`), before
-        anything is verified; return how many there were in the last 15 minutes, this one included.
-        Older ones are deleted.
+        anything is verified; return how many there were in the last 15 minutes (counted by the
+        minute), this one included. Older ones are deleted.
         """
 
     def forget_guesses(self, whose: str) -> None:
-        """Delete the guesses of somebody who logged in."""
+        """Delete what is counted of an address or a name, after a login that succeeded."""

@@ -1,4 +1,4 @@
-"""The port to the runs that are stored: for whoever watches one, or looks one up."""
+"""The port to the runs that are stored: what pages and the API read, and each run writes."""
 
 from __future__ import annotations
 
@@ -18,12 +18,16 @@ class RunStore(Protocol):
         """
 
     def append_run_events(self, run: str, events: Sequence[RunEvent]) -> None:
-        """Add what happened, in its order. An event of a number that is there is the same one."""
+        """Add what happened, in its order. An event of a number that is there is the same one.
+        Keeps the newest `EVENTS_OF_A_RUN`; without a run of this id, nothing.
+        """
 
     def save_run_end(
         self, run: str, state: RunState, ended_at: datetime, report: RunReport | None
     ) -> None:
-        """Store how a run ended, and what it reported."""
+        """Store how a run ended, and what it reported; the first end of a run stays. To be stored
+        before `LeaseStore.end_run`: a run without an end has died when its number is free.
+        """
 
     def stored_run(self, run: str) -> StoredRun | None:
         """Return a run: `DIED` where it has no end and its process is gone."""

@@ -1,5 +1,5 @@
 """The port to what certferry stores between runs, by its users: leases, versions, orders, places,
-notices, declarations.
+notices, declarations, stored runs, and who may open the console.
 
 Every call is one transaction: it has happened whole when it returns, or not at all when it
 raises. All of them may be called from several threads and processes at once. Moments are aware.
@@ -29,6 +29,8 @@ from certferry.core.observed import records
 from certferry.core.planning.limits import Hold, Limits, PlannedOrder, Spent
 from certferry.core.secret import Secret
 from certferry.errors import StateError
+from certferry.ports.access import AccessStore
+from certferry.ports.runs import RunStore
 
 T = TypeVar("T")
 
@@ -452,6 +454,8 @@ class StateStore(
     NoticeStore,
     DeclarationStore,
     HostStore,
+    RunStore,
+    AccessStore,
     Protocol,
 ):
     """What certferry stores, for one host."""

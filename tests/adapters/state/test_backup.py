@@ -8,6 +8,8 @@ import sqlite3
 import tarfile
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -17,9 +19,12 @@ from hypothesis import strategies as st
 from certferry.adapters.state.backup import Restored, back_up, restore
 from certferry.adapters.state.connect import connect
 from certferry.adapters.state.sealing import new_key
+from certferry.core.access import PasswordLink, Role, Session, Token, User
+from certferry.core.observed.runs import RunEvent, RunKind, RunSource, RunState, StoredRun
 from certferry.core.secret import Secret
 from certferry.errors import ConfigError, LeaseHeld, StateError, StateTooNew
 from certferry.ports.state import AcmeAccount, AcmeOrder, StateStore
+from certferry.text import Text
 from certferry_sandbox.testing.certificates import make_bundle, make_key
 from tests.adapters.state.child import Child
 from tests.adapters.state.child_program import DIRECTORY, NOW
@@ -354,13 +359,39 @@ def test_bent_archives(
 
 
 def test_while_a_run_is_under_way(old: Path, new: Path) -> None:
-    """Where it is put back, nothing is said of a run that did not end: how it ended is unknown."""
+    """Where it is put back, nothing is said of a run that did not end: how it ended is unknown.
+    Those that had ended are there, and the one that was killed.
+    """
+    begun = StoredRun("killed", RunKind.SYNC, RunSource.COMMAND, "root", "here", NOW)
+    event = RunEvent(1, NOW, "img", "step", Text("issues"))
     with closing(connect(old / "state.db", old / "secret.key")) as store:
-        store.begin_run(NOW)
+        number = store.begin_run(NOW).number
+        for run in (begun, replace(begun, id="ended"), replace(begun, id="on", number=number)):
+            store.save_run_begin(run)
+            store.append_run_events(run.id, [event])
+        store.save_run_end("ended", RunState.DONE, NOW, None)
         put_back(archive_of(old), new)
 
     with closing(connect(new / "state.db", new / "secret.key")) as store:
         assert () == store.unended_runs()
+        assert ["killed", "ended"] == [run.id for run in store.stored_runs(9)]
+        assert [(event,), (event,), ()] == [*map(store.run_events, ("killed", "ended", "on"))]
+
+
+def test_while_a_browser_is_logged_in(old: Path, new: Path) -> None:
+    """Where it is put back, users and tokens are as they were, and users log in again."""
+    token = Token("ci", "a token", "cf_abcde", Role.VIEWER, NOW)
+    with closing(connect(old / "state.db", old / "secret.key")) as store:
+        store.add_user(anna := User("anna", Role.OPERATOR, NOW, "hash", NOW))
+        store.save_session(Session("a session", "anna", NOW, NOW, "192.0.2.7"))
+        store.save_link(PasswordLink("a link", "anna", NOW + timedelta(hours=1)))
+        store.add_token(token)
+        put_back(archive_of(old), new)
+
+    with closing(connect(new / "state.db", new / "secret.key")) as store:
+        assert [(anna,), (token,)] == [store.users(), store.tokens()]
+        assert store.session("a session", NOW) is None
+        assert store.link("a link", NOW) is None
 
 
 def test_a_key_that_is_given(tmp_path: Path, new: Path) -> None:

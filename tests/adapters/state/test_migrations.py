@@ -16,10 +16,19 @@ from certferry.adapters.state.columns import from_moment
 from certferry.adapters.state.connect import connect, prepare
 from certferry.adapters.state.database import Migration, Upgrade, migrate, read_migrations
 from certferry.adapters.state.sqlite import SqliteDatabase
+from certferry.core.access import PasswordLink, Role, Session, Token, User
 from certferry.core.assessment.health import Sighting
 from certferry.core.assessment.notices import ChannelState, Delivery, Notice, Subject, Topic
 from certferry.core.certificates.lineage import Revocation, RevocationReason, Withdrawal
 from certferry.core.observed.records import HistoryEntry, RolloutRecord, Upload
+from certferry.core.observed.runs import (
+    RunEvent,
+    RunKind,
+    RunReport,
+    RunSource,
+    RunState,
+    StoredRun,
+)
 from certferry.core.planning.limits import Allowance, Hold, Limits, PlannedOrder
 from certferry.errors import ConfigError, StateError, StateTooNew
 from certferry.ports.state import AcmeAccount, AcmeOrder, ChallengeRecord, StateStore
@@ -239,7 +248,7 @@ def test_state_of_every_released_schema(path: Path, key_file: Path, number: int)
 
     before, after = rows_kept(old, path)
     assert before == after
-    assert all(before.values())
+    assert {"moved", "pace"} >= {table for table, rows in before.items() if not rows}
     assert {"qiniu", "files", "command"} == places
     assert has_run == (number >= 13)
     with closing(sqlite3.connect(path)) as raw:
@@ -278,6 +287,16 @@ def store_everything(store: StateStore) -> None:
     store.update_account_note("qiniu", "way", lambda _: "https")
     store.save_run(NOW, succeeded=True)
     store.append_history(HistoryEntry(NOW, "img", "issued", "root", {"fingerprint": "ab"}))
+    store.declare({"img": "ab" * 32}, "/etc/certferry.toml", lambda _: False)
+    run = StoredRun("run-1", RunKind.SYNC, RunSource.CONSOLE, "anna", store.host, NOW, ("img",))
+    store.save_run_begin(run, "form 1")
+    store.append_run_events("run-1", [RunEvent(1, NOW, "img", "step", Text("{one}", one="一"))])
+    store.save_run_end("run-1", RunState.DONE, NOW, RunReport({"en": "{}"}))
+    store.add_user(User("Anna", Role.OPERATOR, NOW, "hash", NOW, "zh"))
+    store.save_session(Session("a session", "anna", NOW, NOW, "192.0.2.7", "Firefox"))
+    store.save_link(PasswordLink("a link", "anna", NOW))
+    store.add_token(Token("ci", "a token", "cf_abcde", Role.VIEWER, NOW, NOW))
+    store.count_guess("name anna", NOW)
 
 
 def test_state_that_is_prepared(path: Path, key_file: Path) -> None:

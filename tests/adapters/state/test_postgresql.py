@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from trustme import CA
 
 from certferry.adapters.state.connect import connect, prepare
 from certferry.adapters.state.database import Transaction
@@ -33,7 +34,13 @@ from certferry.errors import (
     StateError,
 )
 from tests.support.ports import HOST
-from tests.support.postgresql import KEY, Postgresql, running_postgresql, running_replica
+from tests.support.postgresql import (
+    KEY,
+    Postgresql,
+    running_pgbouncer,
+    running_postgresql,
+    running_replica,
+)
 from tests.support.tiers import thorough
 from tests.support.waiting import eventually
 
@@ -322,6 +329,48 @@ def test_environment_that_names_another_machine(monkeypatch: pytest.MonkeyPatch)
         "postgresql://db.example.com"
         == PostgresqlDatabase("postgresql:///x").place.partition(":5")[0]
     )
+
+
+@pytest.fixture(scope="module")
+def authority() -> CA:
+    """The CA of the server's certificate."""
+    return CA()
+
+
+@pytest.mark.parametrize(
+    ("host", "is_trusted", "said"),
+    [
+        ("localhost", True, None),
+        ("127.0.0.1", True, 'certificate for "localhost" does not match host name "127.0.0.1"'),
+        ("localhost", False, "certificate verify failed"),
+    ],
+)
+def test_server_is_known_by_its_certificate(
+    postgresql: Postgresql,
+    name: str,
+    authority: CA,
+    tmp_path: Path,
+    *,
+    host: str,
+    is_trusted: bool,
+    said: str | None,
+) -> None:
+    """With `verify-full` over TLS: another name, or another CA, is refused in one sentence, with
+    what to write as its hint.
+    """
+    (authority if is_trusted else CA()).cert_pem.write_to_path(tmp_path / "ca.pem")
+    with running_pgbouncer(postgresql, authority.issue_cert("localhost")) as port:
+        url = (
+            f"postgresql://postgres@{host}:{port}/{name}"
+            f"?sslmode=verify-full&sslrootcert={tmp_path / 'ca.pem'}&gssencmode=disable"
+        )
+        if said is None:
+            with closing(connect(url, KEY)) as store:
+                assert () == store.lineages()
+            return
+        error = refused(lambda: connect(url, KEY))
+    assert said in str(error)
+    assert "sslrootcert=FILE" in str(error.hint)
 
 
 @thorough

@@ -33,6 +33,14 @@ _NO_LOG = b"\1\1"
 _BESIDE = ("-wal", "-shm")
 """What SQLite calls its own files beside a database."""
 
+_NOT_COPIED = (
+    "begun_run",
+    "run WHERE ended_at IS NULL AND number IS NOT NULL",
+    "console_user_session",
+    "console_user_link",
+)
+"""A run in progress was not killed, and how it ended is not known; nobody stays logged in."""
+
 _PATIENCE = timedelta(seconds=1)
 """How long a restore waits for a run that is just ending."""
 
@@ -96,10 +104,12 @@ def _copied(path: Path) -> bytes:
         closing(sqlite3.connect(":memory:", isolation_level=None)) as copy,
     ):
         state.backup(copy)
-        # A run in progress has not ended in the copy, and was not killed.
-        # Before schema 16 there is none; a state that was moved is refused below.
-        with suppress(sqlite3.OperationalError, sqlite3.IntegrityError):
-            copy.execute("DELETE FROM begun_run")
+        # What has to do with a process of then, or with a browser, ends with this machine. An older
+        # schema has fewer tables; a state that was moved is refused below.
+        copy.execute("PRAGMA foreign_keys = ON")  # the events of a run go with it
+        for rows in _NOT_COPIED:
+            with suppress(sqlite3.OperationalError, sqlite3.IntegrityError):
+                copy.execute(f"DELETE FROM {rows}")  # noqa: S608 - constants
         return copy.serialize()
 
 

@@ -26,7 +26,7 @@ _HOSTS = (
     " FROM host LEFT JOIN last_run ON last_run.host = host.name ORDER BY host.name"
 )
 _DECLARES = "SELECT host, COUNT(*) AS declares FROM host_declaration GROUP BY host"
-_OF_A_HOST = "rollout sighting account_note last_run begun_run host_declaration notice told"
+_OF_A_HOST = "rollout sighting account_note last_run begun_run host_declaration notice told run"
 """Tables in which a row is one host's."""
 
 

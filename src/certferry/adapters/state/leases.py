@@ -17,6 +17,7 @@ from certferry.adapters.state.columns import MOMENT, PLAIN, from_moment, to_mome
 from certferry.adapters.state.database import Database, Reader, Table, Transaction
 from certferry.adapters.state.failures import translating_errors
 from certferry.adapters.state.fencing import must_be_in_force
+from certferry.adapters.state.runs import detach_runs
 from certferry.adapters.state.sealing import OWNER_ONLY_FILE, Sealing, make_directory
 from certferry.adapters.state.store import SqlState
 from certferry.core.observed.records import BegunRun
@@ -108,6 +109,7 @@ class HostState(SqlState):
                 # Of this number too: `status` may have its lock while it asks whether it is free.
                 for left in {number, *gone}:
                     transaction.remove("begun_run", host=self.host, number=left)
+                detach_runs(transaction, self.host, number)
                 run = BegunRun(number, now, platform.node(), os.getpid())
                 BEGUN_RUNS.save(transaction, run, host=self.host)
                 self._store_presence(transaction, now)
@@ -144,6 +146,10 @@ class HostState(SqlState):
     def _running(self, reader: Reader) -> dict[str, datetime]:
         begun = [run.began_at for run in self._begun(reader) if not self._is_gone(run)]
         return {self.host: min(begun)} if begun else {}
+
+    def _living(self, reader: Reader) -> set[tuple[str, int]]:
+        """See `RunTables._living`."""
+        return {(self.host, run.number) for run in self._begun(reader) if not self._is_gone(run)}
 
     def _begun(self, reader: Reader) -> tuple[BegunRun, ...]:
         return BEGUN_RUNS.found(reader, "WHERE host = ? ORDER BY began_at", self.host)

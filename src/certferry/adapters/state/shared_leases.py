@@ -23,6 +23,7 @@ from certferry.adapters.state.leases import (
     must_be_free,
     new_holder,
 )
+from certferry.adapters.state.runs import detach_runs
 from certferry.adapters.state.sealing import Sealing
 from certferry.adapters.state.store import SqlState
 from certferry.core.observed.records import BegunRun
@@ -88,6 +89,7 @@ _RUNNING = (
     "SELECT host, MIN(began_at) AS since FROM begun_run"  # noqa: S608 - constants of this module
     f" WHERE {_IN_FORCE} GROUP BY host"
 )
+_LIVING = f"SELECT host, number FROM begun_run WHERE {_IN_FORCE}"  # noqa: S608 - constants of this module
 
 
 class SharedDatabase(Database, Protocol):
@@ -247,6 +249,7 @@ class SharedState(SqlState):
         def begin(transaction: Transaction) -> None:
             for left in BEGUN_RUNS.found(transaction, _UNENDED, self.host, _RUN):
                 transaction.remove("begun_run", host=self.host, number=left.number)
+            detach_runs(transaction, self.host, number)
             BEGUN_RUNS.save(transaction, run, host=self.host)
             self._store_presence(transaction, now)
 
@@ -295,6 +298,10 @@ class SharedState(SqlState):
 
     def _running(self, reader: Reader) -> dict[str, datetime]:
         return {row["host"]: to_moment(row["since"]) for row in reader.rows(_RUNNING, _RUN)}
+
+    def _living(self, reader: Reader) -> set[tuple[str, int]]:
+        """See `RunTables._living`."""
+        return {(row["host"], row["number"]) for row in reader.rows(_LIVING, _RUN)}
 
     def now(self) -> datetime:
         """See `HostStore.now`: the clock is set when it is first asked, and with each lease that is

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from functools import partial
 
+from certferry.adapters.state.access import AccessTables
 from certferry.adapters.state.columns import to_moment
 from certferry.adapters.state.database import Database, Reader, Transaction
 from certferry.adapters.state.declarations import DeclarationTables
@@ -13,6 +14,7 @@ from certferry.adapters.state.hosts import HostTables, this_machine
 from certferry.adapters.state.notices import NoticeTables
 from certferry.adapters.state.orders import OrderTables
 from certferry.adapters.state.places import PlaceTables
+from certferry.adapters.state.runs import RunTables
 from certferry.adapters.state.sealing import Sealing
 from certferry.adapters.state.versions import VersionTables
 from certferry.errors import ConfigError, StateError, StateUnavailable
@@ -20,7 +22,14 @@ from certferry.text import Text
 
 
 class SqlState(
-    VersionTables, OrderTables, PlaceTables, NoticeTables, DeclarationTables, HostTables
+    VersionTables,
+    OrderTables,
+    PlaceTables,
+    NoticeTables,
+    DeclarationTables,
+    HostTables,
+    RunTables,
+    AccessTables,
 ):
     """Every protocol of `StateStore` but `LeaseStore`: how a lease ends with its process differs
     from database to database. `host` is in the keys of what belongs to this host, `machine` tells

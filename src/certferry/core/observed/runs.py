@@ -45,7 +45,8 @@ class RunState(StrEnum):
 class StoredRun:
     """A run by its `id`: `names` are the lineages that it was for, none where it was for all;
     `plan` the digest of the plan that it was to carry out; `number` its process's `BegunRun` on its
-    `host`, by which its death is noticed. The store derives `DIED`; it is never stored.
+    `host`, by which its death is noticed: one without a number, or an end, has died. The store
+    derives `DIED`; it is never stored.
     """
 
     id: str

@@ -27,6 +27,7 @@ from certferry.ports.state import Lease, StateStore, held_leases, holding, must_
 from certferry.problem import Problem
 from certferry.text import Quoted, Text
 from certferry_sandbox.testing.certificates import make_bundle
+from certferry_sandbox.testing.contracts.state_console import AccessContract, RunsContract
 from certferry_sandbox.testing.contracts.state_declarations import DeclarationsContract
 from certferry_sandbox.testing.contracts.state_deployments import (
     HistoryContract,
@@ -447,6 +448,8 @@ class StateStoreContract(
     HistoryContract,
     HostsContract,
     DeclarationsContract,
+    RunsContract,
+    AccessContract,
 ):
     """Every promise of the port.
 

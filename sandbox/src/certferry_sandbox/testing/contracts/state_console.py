@@ -1,0 +1,381 @@
+"""The contract of what the console stores: runs with their events, and who may open it."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from certferry.core.access import (
+    SESSION_IDLE,
+    SESSION_LONGEST,
+    PasswordLink,
+    Role,
+    Session,
+    Token,
+    User,
+)
+from certferry.core.observed.runs import (
+    RunEvent,
+    RunKind,
+    RunReport,
+    RunSource,
+    RunState,
+    StoredRun,
+)
+from certferry.ports.runs import EVENTS_OF_A_RUN, KEPT_RUNS
+from certferry.ports.state import StateStore
+from certferry.text import Text
+
+NOW = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
+SECOND, MINUTE, HOUR = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1)
+ANNA = User("Anna", Role.OPERATOR, NOW)
+
+
+class RunsContract:
+    """Runs, their events and reports, and how a run stands whose process is gone."""
+
+    def test_run_that_begins_and_ends(self, store: StateStore, other: StateStore) -> None:
+        """Every process reads it whole; it ends once, and what it reported stays."""
+        store.begin_run(NOW)
+        whole = run_of(store, "a", names=("img", "图片"), plan="cc" * 32)
+        assert whole == store.save_run_begin(whole)
+        assert whole == other.stored_run("a")
+        assert other.run_report("a") is None
+
+        report = RunReport({"en": '{"ok": true}', "zh": '{"ok": "是"}'})
+        store.save_run_end("a", RunState.DONE, NOW + HOUR, report)
+        store.save_run_end("a", RunState.FAILED, NOW + 2 * HOUR, None)
+        store.save_run_end("unknown", RunState.DONE, NOW, report)
+
+        assert replace(whole, state=RunState.DONE, ended_at=NOW + HOUR) == other.stored_run("a")
+        assert report == other.run_report("a")
+        assert other.stored_run("unknown") is None
+        assert other.run_report("unknown") is None
+
+    def test_request_begins_one_run(self, store: StateStore, other: StateStore) -> None:
+        """However often it is sent, and at once; runs without one are all runs of their own."""
+        store.begin_run(NOW)
+        requested = [run_of(store, f"run-{n}") for n in range(4)]
+        with ThreadPoolExecutor(4) as senders:
+            begun = list(
+                senders.map(
+                    lambda n: (store, other)[n % 2].save_run_begin(requested[n], "form 1"), range(4)
+                )
+            )
+        assert {begun[0]} == set(begun) == set(store.stored_runs(9))
+
+        store.save_run_begin(run_of(store, "b"))
+        store.save_run_begin(run_of(store, "c"), "form 2")
+        assert {begun[0].id, "b", "c"} == {*ids(store.stored_runs(9))}
+
+    def test_runs_are_listed(self, store: StateStore) -> None:
+        """Newest first, page by page; of a lineage are those for it, and those for all."""
+        wanted: list[tuple[str, ...]] = [(), ("img",), ("static", "img"), ("im",), ('"img', "_m%")]
+        for place, names in enumerate(wanted):
+            begun = run_of(store, f"{place}", names=names, started_at=NOW + place * HOUR)
+            store.save_run_begin(replace(begun, who=f"person {place % 2}"))
+        store.save_run_begin(run_of(store, "4b", started_at=NOW + 4 * HOUR, names=("x",)))
+
+        assert ["4b", "4", "3", "2", "1", "0"] == ids(store.stored_runs(9))
+        assert ["4b", "4"] == ids(store.stored_runs(2))
+        assert ["3", "2"] == ids(store.stored_runs(2, before="4"))
+        assert [] == ids(store.stored_runs(2, before="0"))
+        assert [] == ids(store.stored_runs(2, before="unknown"))
+        assert ["2", "1", "0"] == ids(store.stored_runs(9, lineage="img"))
+        assert ["4", "0"] == ids(store.stored_runs(9, lineage="_m%"))
+        assert ["1", "0"] == ids(store.stored_runs(2, lineage="img", before="2"))
+        assert ["3", "1"] == ids(store.stored_runs(9, who="person 1"))
+        assert store.stored_runs(9) == store.stored_runs(9, host=store.host)
+        assert () == store.stored_runs(9, host="elsewhere")
+
+    def test_events_of_a_run(self, store: StateStore, other: StateStore) -> None:
+        """In their order, page by page; one that is sent again is the same, whatever it says."""
+        store.save_run_begin(run_of(store, "a"))
+        first = RunEvent(1, NOW, "img", "step", Text("{name} → {at}", name="图", at=NOW), "done")
+        more = [
+            RunEvent(n, NOW, "", "busy", Text("waits"), target="qiniu", domain="a.example.com")
+            for n in (2, 3, 4)
+        ]
+        store.append_run_events("a", [first, *more[:1]])
+        other.append_run_events("a", [replace(more[0], event="other"), *more[1:]])
+        store.append_run_events("a", [])
+        store.append_run_events("unknown", [first])
+
+        assert (first, *more) == other.run_events("a")
+        assert tuple(more[1:]) == other.run_events("a", after=2)
+        assert (first, more[0]) == other.run_events("a", limit=2)
+        assert () == other.run_events("unknown")
+
+    def test_run_that_says_too_much(self, store: StateStore) -> None:
+        """Is kept without its oldest."""
+        store.save_run_begin(run_of(store, "a"))
+        late = EVENTS_OF_A_RUN + 2
+        for number in (1, 2, 3, late):
+            store.append_run_events("a", [RunEvent(number, NOW, "", "busy", Text("waits"))])
+
+        assert [3, late] == [one.number for one in store.run_events("a")]
+
+    def test_oldest_runs_are_deleted(self, store: StateStore) -> None:
+        """With what belongs to them; so many stay."""
+        event = RunEvent(1, NOW, "", "busy", Text("waits"))
+        for place in range(2):
+            store.save_run_begin(run_of(store, f"old-{place}", started_at=NOW + place * SECOND))
+            store.append_run_events(f"old-{place}", [event])
+            store.save_run_end(f"old-{place}", RunState.DONE, NOW, RunReport({"en": "{}"}))
+        for place in range(KEPT_RUNS - 1):
+            store.save_run_begin(run_of(store, f"{place}", started_at=NOW + HOUR))
+
+        assert store.stored_run("old-0") is None
+        assert () == store.run_events("old-0")
+        assert store.run_report("old-0") is None
+        store.append_run_events("old-0", [event])
+        assert () == store.run_events("old-0")
+        assert KEPT_RUNS == len(store.stored_runs(KEPT_RUNS + 9))
+        assert (event,) == store.run_events("old-1")
+
+    def test_run_whose_process_is_gone(self, store: StateStore, other: StateStore) -> None:
+        """Died, unless it had ended; the next run that has its number does not revive it."""
+        begun = other.begin_run(NOW)
+        for name in ("a", "b"):
+            other.save_run_begin(run_of(other, name, number=begun.number))
+        other.save_run_end("b", RunState.STOPPED, NOW, None)
+        assert [RunState.RUNNING, RunState.STOPPED] == states(store, "a", "b")
+        other.close()
+        assert [RunState.DIED, RunState.STOPPED] == states(store, "a", "b")
+
+        again = store.begin_run(NOW)
+        store.save_run_begin(run_of(store, "c", number=again.number, started_at=NOW + HOUR))
+        assert begun.number == again.number
+        assert [RunState.DIED, RunState.STOPPED, RunState.RUNNING] == states(store, "a", "b", "c")
+        assert [RunState.RUNNING, RunState.STOPPED, RunState.DIED] == [
+            one.state for one in store.stored_runs(9)
+        ]
+        store.end_run(again)
+        assert [RunState.DIED] == states(store, "c")
+        store.save_run_end("c", RunState.DONE, NOW, None)
+        assert [RunState.DONE] == states(store, "c")
+
+    def test_run_of_no_process(self, store: StateStore) -> None:
+        """Nothing shows that it goes on: it died, until it has an end."""
+        store.save_run_begin(run_of(store, "a", number=None))
+        assert [RunState.DIED] == states(store, "a")
+
+    def test_runs_of_other_hosts(self, store: StateStore, elsewhere: StateStore) -> None:
+        """Those of a host that lives are in progress; they are forgotten with it."""
+        begun = elsewhere.begin_run(NOW)
+        elsewhere.save_run_begin(run_of(elsewhere, "a", number=begun.number))
+        elsewhere.append_run_events("a", [RunEvent(1, NOW, "", "busy", Text("waits"))])
+        store.save_run_begin(run_of(store, "b"))
+        expected = RunState.RUNNING if store.is_shared else RunState.DIED  # a file has one host
+        assert [expected] == states(store, "a")
+        assert ["a"] == ids(store.stored_runs(9, host=elsewhere.host))
+
+        elsewhere.end_run(begun)
+        assert [RunState.DIED] == states(store, "a")
+        store.forget_host(elsewhere.host)
+        assert ["b"] == ids(store.stored_runs(9))
+        assert () == store.run_events("a")
+
+
+class AccessContract:
+    """Users with their links and sessions, tokens, and failed logins."""
+
+    def test_users(self, store: StateStore, other: StateStore) -> None:
+        """Are found in any case, and listed by name; a name is taken once, by one of many."""
+        names = ["Zoe", "anna", "Anna", "ANNA"]
+        with ThreadPoolExecutor(4) as makers:
+            added = list(
+                makers.map(
+                    lambda n: (store, other)[n % 2].add_user(User(names[n], Role.VIEWER, NOW)),
+                    range(4),
+                )
+            )
+        assert [True, 1] == [added[0], sum(added[1:])]
+        [anna, zoe] = other.users()
+        assert "Zoe" == zoe.name
+        assert anna == store.user("aNNa")
+        assert User(anna.name, Role.VIEWER, NOW) == anna
+        assert store.user("bob") is None
+
+        assert store.change_role("ANNA", Role.OPERATOR)
+        assert not store.change_role("bob", Role.OPERATOR)
+        store.change_language("anna", "zh")
+        store.change_language("bob", "zh")
+        assert replace(anna, role=Role.OPERATOR, language="zh") == other.user("anna")
+        assert store.remove_user("ANNA")
+        assert not other.remove_user("anna")
+        assert (zoe,) == other.users()
+
+    def test_password_is_chosen_once(self, store: StateStore, other: StateStore) -> None:
+        """By a link that is good until then, or until its end; looking at it does not spend it. The
+        sessions of the user end, those of others do not.
+        """
+        link = logged_in(store)
+        assert link == other.link("link", NOW) == other.link("link", NOW + HOUR - SECOND)
+        assert store.link("link", NOW + HOUR) is None
+        assert store.choose_password("link", "hash", NOW + HOUR) is None
+        assert store.choose_password("unknown", "hash", NOW) is None
+        assert store.session("anna 1", NOW) is not None
+
+        chosen = replace(ANNA, password="hash", password_at=NOW)
+        with ThreadPoolExecutor(2) as twice:
+            found = list(
+                twice.map(lambda one: one.choose_password("link", "hash", NOW), (store, other))
+            )
+        assert {chosen, None} == set(found)
+        assert store.link("link", NOW) is None
+        assert chosen == other.user("anna")
+        assert store.session("anna 1", NOW) is None
+        assert store.session("bob 1", NOW) is not None
+
+    def test_link_takes_the_place_of_the_one_before(self, store: StateStore) -> None:
+        """A user has one; it ends with the user."""
+        link = logged_in(store)
+        store.save_link(replace(link, digest="next", user="ANNA"))
+        store.save_link(PasswordLink("no user's", "nobody", NOW + HOUR))
+
+        assert store.link("link", NOW) is None
+        assert replace(link, digest="next") == store.link("next", NOW)
+        assert store.link("no user's", NOW) is None
+        store.remove_user("anna")
+        assert store.link("next", NOW) is None
+
+    def test_password_is_changed(self, store: StateStore) -> None:
+        """The user's other sessions end, and a link that was not used."""
+        logged_in(store)
+        store.change_password("ANNA", "new hash", NOW + HOUR, keep="anna 2")
+
+        assert (anna := store.user("anna"))
+        assert ("new hash", NOW + HOUR) == (anna.password, anna.password_at)
+        found = [store.session(one, NOW) is None for one in ("anna 1", "anna 2", "bob 1")]
+        assert [True, False, False] == found
+        assert store.link("link", NOW) is None
+
+    def test_session_has_its_user_as_they_are_now(
+        self, store: StateStore, other: StateStore
+    ) -> None:
+        """A role that is changed counts at the next request; a user that is removed is out."""
+        logged_in(store)
+        assert (session_of("anna 1"), ANNA) == other.session("anna 1", NOW)
+        other.change_role("anna", Role.VIEWER)
+        assert (found := store.session("anna 1", NOW))
+        assert Role.VIEWER == found[1].role
+
+        store.end_session("anna 2")
+        assert other.session("anna 2", NOW) is None
+        other.remove_user("anna")
+        assert store.session("anna 1", NOW) is None
+        store.save_session(session_of("anna 3"))
+        assert store.session("anna 3", NOW) is None
+
+    def test_session_is_over(self, store: StateStore) -> None:
+        """Idle too long, or too old however busy; one that is over is deleted by the next login."""
+        logged_in(store)
+        late, seen = NOW + SESSION_IDLE, []
+        assert store.session("anna 2", late + SECOND) is None
+        assert store.session("anna 1", late) is not None
+        assert store.session("anna 1", late + SESSION_IDLE) is not None
+        moment = late
+        while moment <= NOW + SESSION_LONGEST + SESSION_IDLE:
+            seen.append(store.session("anna 1", moment) is None)
+            moment += SESSION_IDLE / 2
+        assert [False, True] == [seen[0], seen[-1]]
+
+        store.save_session(replace(session_of("anna 4"), began_at=moment, seen_at=moment))
+        assert store.session("anna 1", NOW) is None
+        assert store.session("anna 4", moment) is not None
+
+    def test_when_a_session_was_seen(self, store: StateStore, other: StateStore) -> None:
+        """It is stored once a minute, with the user too: most requests write nothing."""
+        logged_in(store)
+        assert store.session("anna 1", soon := NOW + MINUTE - SECOND) == other.session(
+            "anna 1", soon
+        )
+        assert (user := other.user("anna"))
+        assert user.seen_at is None
+        store.session("anna 1", NOW + MINUTE)
+        assert (found := other.session("anna 1", NOW + MINUTE))
+        assert [NOW + MINUTE] * 2 == [found[0].seen_at, found[1].seen_at]
+
+    def test_tokens(self, store: StateStore, other: StateStore) -> None:
+        """Are found by their digests until they are over or removed; a name is taken once."""
+        ci = Token("CI", "digest 1", "cf_abcde", Role.VIEWER, NOW, NOW + HOUR)
+        deploy = Token("Deploy", "digest 2", "cf_fghij", Role.OPERATOR, NOW)
+        assert [True, True, False] == [
+            store.add_token(one)
+            for one in (deploy, ci, replace(deploy, name="DEPLOY", digest="digest 3"))
+        ]
+        assert (ci, deploy) == other.tokens()
+        assert other.token("digest 3", NOW) is None
+        assert other.token("digest 1", NOW + HOUR) is None
+        assert replace(ci, used_at=NOW) == other.token("digest 1", NOW)
+        assert replace(ci, used_at=NOW) == other.token("digest 1", NOW + HOUR - SECOND)
+        store.token("digest 2", NOW)
+        later = replace(deploy, used_at=NOW + HOUR)
+        assert later == store.token("digest 2", NOW + HOUR)
+        assert later == other.tokens()[1]
+
+        assert store.remove_token("ci")
+        assert not store.remove_token("ci")
+        assert store.token("digest 1", NOW) is None
+        assert store.add_token(replace(ci, used_at=None))
+
+    def test_guesses_are_counted(self, store: StateStore, other: StateStore) -> None:
+        """Of each address and each name apart, by all processes, for a quarter of an hour."""
+        with ThreadPoolExecutor(4) as guessers:
+            counted = sorted(
+                guessers.map(
+                    lambda n: (store, other)[n % 2].count_guess("name anna", NOW), range(8)
+                )
+            )
+        assert list(range(1, 9)) == counted
+        assert 1 == store.count_guess("name Anna", NOW)
+        late = [NOW + 15 * MINUTE - SECOND, NOW + 16 * MINUTE]
+        assert [9, 2] == [store.count_guess("name anna", moment) for moment in late]
+
+        other.forget_guesses("name anna")
+        assert 1 == store.count_guess("name anna", NOW + 16 * MINUTE)
+
+
+def run_of(
+    store: StateStore,
+    name: str,
+    *,
+    names: tuple[str, ...] = (),
+    started_at: datetime = NOW,
+    plan: str | None = None,
+    number: int | None = 1,
+) -> StoredRun:
+    """Return a run as it begins on a store's host; a test that does not end its process says so."""
+    return StoredRun(
+        name, RunKind.SYNC, RunSource.CONSOLE, "anna", store.host, started_at, names, plan, number
+    )
+
+
+def ids(runs: tuple[StoredRun, ...]) -> list[str]:
+    """Return which runs these are."""
+    return [run.id for run in runs]
+
+
+def states(store: StateStore, *names: str) -> list[RunState]:
+    """Return how runs stand."""
+    found = [store.stored_run(name) for name in names]
+    return [run.state for run in found if run is not None]
+
+
+def session_of(digest: str) -> Session:
+    """Return a session of the user that its digest begins with."""
+    name = {"anna": "Anna"}.get(digest.split(maxsplit=1)[0], digest.split(maxsplit=1)[0])
+    return Session(digest, name, NOW, NOW, "192.0.2.7", "Firefox")
+
+
+def logged_in(store: StateStore) -> PasswordLink:
+    """Store two users with sessions, and a link of one; return that."""
+    for user in (ANNA, User("bob", Role.VIEWER, NOW)):
+        store.add_user(user)
+    for digest in ("anna 1", "anna 2", "bob 1"):
+        store.save_session(session_of(digest))
+    link = PasswordLink("link", "Anna", NOW + HOUR)
+    store.save_link(link)
+    return link

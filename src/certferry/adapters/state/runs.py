@@ -1,0 +1,181 @@
+"""The runs that are stored: who started each, what happened in it, whether its process lives."""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from datetime import datetime
+from functools import partial
+
+from certferry.adapters.state import columns
+from certferry.adapters.state.columns import Value
+from certferry.adapters.state.database import Reader, Table, Tables, Transaction
+from certferry.core.observed.runs import (
+    RunEvent,
+    RunKind,
+    RunReport,
+    RunSource,
+    RunState,
+    StoredRun,
+)
+from certferry.ports.runs import EVENTS_OF_A_RUN, KEPT_RUNS
+
+
+def _word_of(kind: type[RunKind | RunSource | RunState]) -> columns.Column:
+    return columns.Column(from_value=partial(columns.read_as, kind))
+
+
+_RUNS = Table(
+    "run",
+    StoredRun,
+    "id",
+    kind=_word_of(RunKind),
+    source=_word_of(RunSource),
+    state=_word_of(RunState),
+    started_at=columns.MOMENT,
+    ended_at=columns.MOMENT,
+    names=columns.NAMES,
+)
+_EVENTS = Table("run_event", RunEvent, at=columns.MOMENT, text=columns.TEXT)
+
+_IN_ORDER = "ORDER BY started_at DESC, id DESC LIMIT ?"
+_DELETE_OLDEST = f"DELETE FROM run WHERE id IN (SELECT id FROM run {_IN_ORDER} OFFSET {KEPT_RUNS})"  # noqa: S608 - constants of this module
+_ALL = 1_000_000
+_NAMES = "', ' || substr(names, 2)"
+
+_DETACH = "UPDATE run SET number = NULL WHERE host = ? AND number = ? AND ended_at IS NULL"
+
+
+def detach_runs(transaction: Transaction, host: str, number: int) -> None:
+    """Take a process's number from runs that did not end: another process has it from now on."""
+    transaction.execute(_DETACH, host, number)
+
+
+class RunTables(Tables):
+    """See `RunStore`. What a run reports is its own, and no lineage's: it is stored without regard
+    to leases, so that a run that lost one can report that.
+    """
+
+    def save_run_begin(self, run: StoredRun, request: str | None = None) -> StoredRun:
+        """See `RunStore.save_run_begin`."""
+
+        def begin(transaction: Transaction) -> StoredRun | None:
+            query = "WHERE request = ?"
+            for earlier in _RUNS.found(transaction, query, request) if request else ():
+                return earlier
+            transaction.add("run", **_RUNS.values(run, request=request))
+            transaction.execute(_DELETE_OLDEST, _ALL)
+            return None
+
+        earlier = self._database.run(begin)
+        return run if earlier is None else self._as_they_stand((earlier,))[0]
+
+    def append_run_events(self, run: str, events: Sequence[RunEvent]) -> None:
+        """See `RunStore.append_run_events`."""
+        if not events:
+            return
+        rows = [{"run": run, **_EVENTS.values(event)} for event in events]
+        places = ", ".join("?" * len(rows[0]))
+        query = (
+            f"INSERT INTO run_event ({', '.join(rows[0])}) VALUES ({places})"  # noqa: S608 - names of the schema
+            " ON CONFLICT (run, number) DO NOTHING"
+        )
+
+        def append(transaction: Transaction) -> None:
+            if not _RUNS.found(transaction, "WHERE id = ?", run):
+                return  # so many have begun since that it was deleted
+            transaction.execute_each(query, [tuple(row.values()) for row in rows])
+            oldest = max(event.number for event in events) - EVENTS_OF_A_RUN
+            if oldest > 0:
+                transaction.execute(
+                    "DELETE FROM run_event WHERE run = ? AND number <= ?", run, oldest
+                )
+
+        self._database.run(append)
+
+    def save_run_end(
+        self, run: str, state: RunState, ended_at: datetime, report: RunReport | None
+    ) -> None:
+        """See `RunStore.save_run_end`."""
+
+        def end(transaction: Transaction) -> None:
+            if not _RUNS.found(transaction, "WHERE id = ? AND ended_at IS NULL", run):
+                return
+            moment = columns.from_moment(ended_at)
+            transaction.update("run", {"id": run}, state=state, ended_at=moment)
+            if report is not None:
+                transaction.add("run_report", run=run, documents=_packed(report))
+
+        self._database.run(end)
+
+    def stored_run(self, run: str) -> StoredRun | None:
+        """See `RunStore.stored_run`."""
+        found = _RUNS.found(self._database, "WHERE id = ?", run)
+        return next(iter(self._as_they_stand(found)), None)
+
+    def stored_runs(
+        self,
+        limit: int,
+        *,
+        before: str | None = None,
+        lineage: str | None = None,
+        host: str | None = None,
+        who: str | None = None,
+    ) -> tuple[StoredRun, ...]:
+        """See `RunStore.stored_runs`."""
+        # A name stands in `names` behind a comma and a quote, which no other name has in itself.
+        quoted = None if lineage is None else f", {json.dumps(lineage)}"
+        conditions: dict[str, Value] = {
+            "(started_at, id) < (SELECT started_at, id FROM run WHERE id = ?)": before,
+            f"(names = '[]' OR replace({_NAMES}, ?, '') <> {_NAMES})": quoted,
+            "host = ?": host,
+            "who = ?": who,
+        }
+        asked = {condition: value for condition, value in conditions.items() if value is not None}
+        where = f"WHERE {' AND '.join(asked)}" if asked else ""
+        found = _RUNS.found(self._database, f"{where} {_IN_ORDER}", *asked.values(), limit)
+        return self._as_they_stand(found)
+
+    def run_events(self, run: str, after: int = 0, limit: int = 1000) -> tuple[RunEvent, ...]:
+        """See `RunStore.run_events`."""
+        condition = "WHERE run = ? AND number > ? ORDER BY number LIMIT ?"
+        return _EVENTS.found(self._database, condition, run, after, limit)
+
+    def run_report(self, run: str) -> RunReport | None:
+        """See `RunStore.run_report`."""
+        rows = self._database.rows("SELECT documents FROM run_report WHERE run = ?", run)
+        return next((_unpacked(row["documents"]) for row in rows), None)
+
+    def _as_they_stand(self, runs: tuple[StoredRun, ...]) -> tuple[StoredRun, ...]:
+        """Return runs with `DIED` where their process is gone."""
+        if all(run.ended_at for run in runs):
+            return runs
+        living = self._living(self._database)
+        gone = [run.id for run in runs if not run.ended_at and (run.host, run.number) not in living]
+        # A run stores its end before its process gives its number back: what has ended since the
+        # rows were read is read again.
+        places = ", ".join("?" * len(gone))
+        known = _RUNS.found(self._database, f"WHERE id IN ({places})", *gone) if gone else ()
+        died = {run.id: replace(run, state=RunState.DIED) for run in known if not run.ended_at}
+        anew = {run.id: run for run in known} | died
+        return tuple(anew.get(run.id, run) for run in runs)
+
+    def _living(self, reader: Reader) -> Collection[tuple[str, int]]:
+        """Return the host and the number of each run whose process lives."""
+        raise NotImplementedError
+
+
+def _packed(report: RunReport) -> str:
+    """Write documents in a tenth of their length: one of a thousand certificates has megabytes."""
+    said = json.dumps(dict(report.documents), ensure_ascii=False)
+    return base64.b64encode(zlib.compress(said.encode())).decode()
+
+
+def _unpacked(written: str) -> RunReport:
+    try:
+        return RunReport(dict(json.loads(zlib.decompress(base64.b64decode(written)))))
+    except (ValueError, TypeError, zlib.error) as problem:
+        raise columns.corrupt() from problem
