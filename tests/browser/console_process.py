@@ -19,7 +19,7 @@ from tests.support.command import Ended, run_here
 from tests.support.ports import HOST
 from tests.support.waiting import eventually
 
-PASSWORD = "correct horse battery staple"
+PASSWORD = "plum quartz otter, seven lanterns"
 END = 15  # seconds
 _LINK = re.compile(r"http\S+/welcome/\S+")
 
@@ -60,7 +60,7 @@ def choose_password(page: Page, password: str = PASSWORD) -> None:
     for field in page.locator("input[type=password]").all():
         field.fill(password)
     page.locator("main form button").last.click()
-    page.wait_for_selector("nav")
+    page.get_by_role("navigation").first.wait_for()
 
 
 @contextmanager
