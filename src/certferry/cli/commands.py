@@ -40,6 +40,7 @@ COMMANDS = {
     "doctor": "Check everything a run depends on, and say how to fix what is wrong.",
     "history": "Show the history of changes, newest first.",
     "hosts": "Show the hosts that share the state, and what is wrong with each.",
+    "console": "Manage the users of the console (`certferry serve`) and the tokens of its API.",
     "rollback": "Bind the previous certificate of NAME again, at every domain that it is for.",
     "revoke": "Revoke the newest certificate of NAME at its CA; the next sync replaces it.",
     "rename": "Keep the certificate of OLD under the name NEW.",

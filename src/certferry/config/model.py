@@ -168,11 +168,16 @@ class Monitoring:
         return tuple(name for name, setting in wanted.items() if setting is not None)
 
 
+UNIX = "unix:"
+"""How an address begins that is a socket's path."""
+
+
 @dataclass(frozen=True, slots=True)
 class ConsoleSettings:
     """Where the console listens (`HOST:PORT`, or `unix:PATH`), and the URL by which browsers know
-    it; which certificate it serves: a declared one, or the files of one; which header of a proxy at
-    the unix socket names the user, and which proxies' headers count.
+    it, without a slash at its end; which certificate it serves: a declared one, or the files of
+    one; which header of a proxy at the unix socket names the user, and which proxies' headers count
+    (networks).
     """
 
     listen: str = "127.0.0.1:8080"
@@ -182,6 +187,47 @@ class ConsoleSettings:
     privkey: str | None = None
     user_header: str | None = None
     trusted_proxies: tuple[str, ...] = ()
+
+    @property
+    def socket(self) -> Path | None:
+        """The unix socket to listen at; `None` for a port."""
+        return Path(self.listen.removeprefix(UNIX)) if self.listen.startswith(UNIX) else None
+
+    @property
+    def address(self) -> tuple[str, int] | None:
+        """The address and port to listen at; `None` for a unix socket."""
+        if self.listen.startswith(UNIX):
+            return None
+        host, _, port = self.listen.rpartition(":")
+        return host.strip("[]"), int(port)
+
+    @property
+    def has_certificate(self) -> bool:
+        """Whether it speaks TLS itself."""
+        return self.certificate is not None or self.fullchain is not None
+
+    @property
+    def base(self) -> str:
+        """The URL by which browsers know it, without a slash at its end."""
+        if self.url is not None:
+            return self.url
+        scheme = "https" if self.has_certificate else "http"
+        return f"{scheme}://{'localhost' if self.address is None else self.listen}"
+
+    @property
+    def host(self) -> str:
+        """The host of that URL."""
+        return urlsplit(self.base).hostname or ""
+
+    @property
+    def prefix(self) -> str:
+        """The path of that URL, without a slash at its end."""
+        return urlsplit(self.base).path
+
+    @property
+    def is_https(self) -> bool:
+        """Whether browsers reach it by HTTPS."""
+        return self.base.startswith("https:")
 
 
 @dataclass(frozen=True, slots=True)

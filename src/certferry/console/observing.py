@@ -20,7 +20,7 @@ from certferry.text import Text
 T = TypeVar("T")
 
 FRESH = timedelta(minutes=1)
-"""For how long nothing is observed again that nobody asked to be."""
+"""For how long what was found counts, unless it is wanted anew."""
 
 _log = logging.getLogger(__name__)
 
@@ -77,7 +77,8 @@ class Observer:
             problem = error.problem()
         except Exception:  # noqa: BLE001 - it must not look like an observation that goes on
             _log.exception(Text("unexpected error"))
-            problem = Problem("internal", Text("a mistake in certferry; its log has the traceback"))
+            said = Text("a mistake in certferry; its log has the traceback")
+            problem = Problem("unexpected", said)
         with self._guard:
             before = self._known.get(kind, Found())
             if problem is None:

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Protocol
 
+from certferry.core.access import Token, User
 from certferry.core.assessment.health import Recorded
 from certferry.core.assessment.hosts import HostStanding
 from certferry.core.assessment.notices import ChannelState, Subject
@@ -93,6 +94,41 @@ def of_hosts(found: Sequence[HostStanding], voice: Voice) -> Document:
             }
             for one in found
         ],
+    }
+
+
+def of_users(users: Sequence[User]) -> Document:
+    """Return what `console user list --json` prints."""
+    return {
+        "users": [
+            {
+                "name": one.name,
+                "role": one.role.value,
+                "made_at": moment(one.made_at),
+                "password_at": moment(one.password_at),
+                "seen_at": moment(one.seen_at),
+                "language": one.language,
+            }
+            for one in users
+        ]
+    }
+
+
+def of_tokens(tokens: Sequence[Token], now: datetime) -> Document:
+    """Return what `console token list --json` prints."""
+    return {
+        "tokens": [
+            {
+                "name": one.name,
+                "begins": one.begins,
+                "role": one.role.value,
+                "made_at": moment(one.made_at),
+                "expires_at": moment(one.expires_at),
+                "expired": one.is_over(now),
+                "used_at": moment(one.used_at),
+            }
+            for one in tokens
+        ]
     }
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from certferry.core.access import Token, User
 from certferry.core.assessment import status as assessed
 from certferry.core.assessment.health import Recorded
 from certferry.core.assessment.hosts import HostStanding
@@ -192,6 +193,47 @@ def hosts(found: Sequence[HostStanding], voice: Voice) -> TextTable:
     return without_empty(whole, NOTHING.words, _ALWAYS)
 
 
+_OF_USERS = (Text("USER"), Text("ROLE"), Text("PASSWORD CHOSEN"), Text("LAST SEEN"))
+_OF_TOKENS = (
+    *(Text("TOKEN"), Text("ROLE"), Text("BEGINS WITH"), Text("MADE")),
+    *(Text("GOOD UNTIL"), Text("LAST USED")),
+)
+
+
+def users(found: Sequence[User], voice: Voice) -> TextTable:
+    """Write a row for each user of the console."""
+    rows = tuple(
+        (
+            Span(one.name, Tone.STRONG),
+            Span(one.role.value),
+            _moment(one.password_at, voice),
+            _moment(one.seen_at, voice),
+        )
+        for one in found
+    )
+    return TextTable(tuple(map(voice.say, _OF_USERS)), rows)
+
+
+def tokens(found: Sequence[Token], now: datetime, voice: Voice) -> TextTable:
+    """Write a row for each token of the API."""
+    rows = tuple(
+        (
+            Span(one.name, Tone.BAD if one.is_over(now) else Tone.STRONG),
+            Span(one.role.value),
+            Span(one.begins + "…"),
+            _moment(one.made_at, voice),
+            _moment(one.expires_at, voice),
+            _moment(one.used_at, voice),
+        )
+        for one in found
+    )
+    return TextTable(tuple(map(voice.say, _OF_TOKENS)), rows)
+
+
+def _moment(one: datetime | None, voice: Voice) -> Span:
+    return NOTHING if one is None else Span(voice.say(Text("{moment}", moment=one)))
+
+
 def of_hosts(found: Sequence[HostStanding], voice: Voice) -> Iterator[Line]:
     """Write what is wrong with each host."""
     for one in found:
@@ -206,17 +248,14 @@ def _host(one: HostStanding, voice: Voice) -> tuple[Span, ...]:
     off = Text("{amount} ahead") if ahead > timedelta(0) else Text("{amount} behind")
     name = Text("{host} (this one)", host=host.name) if one.is_this else verbatim(host.name)
 
-    def moment(one: datetime | None) -> Span:
-        return NOTHING if one is None else Span(voice.say(Text("{moment}", moment=one)))
-
     return (
         Span(voice.say(name), Tone.BAD if one.problems else Tone.STRONG),
         NOTHING if host.release is None else Span(host.release),
-        moment(None if last is None else last.ended_at),
-        moment(None if last is None else last.succeeded_at),
+        _moment(None if last is None else last.ended_at, voice),
+        _moment(None if last is None else last.succeeded_at, voice),
         Span(str(work.declares)),
         Span(voice.say(off.filled(amount=abs(ahead)))) if ahead else NOTHING,
-        moment(host.running_since),
+        _moment(host.running_since, voice),
         Span(", ".join(work.holds)) if work.holds else NOTHING,
         Span(", ".join(work.outdated)) if work.outdated else NOTHING,
     )

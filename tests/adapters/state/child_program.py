@@ -17,8 +17,10 @@ from typing import Any
 
 from certferry.adapters.state.connect import connect
 from certferry.core.certificates.certificate import CertificateBundle
+from certferry.core.observed.runs import RunEvent, RunKind, RunSource, StoredRun
 from certferry.errors import LeaseHeld, StateError
 from certferry.ports.state import AcmeAccount, AcmeOrder, StateStore
+from certferry.text import Text
 from certferry_sandbox.testing.certificates import make_bundle, make_key
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -63,6 +65,17 @@ def take_lease_and_start_a_program(folder: Path) -> None:
     opened(folder).acquire("img", NOW)
     program = subprocess.Popen(["sleep", "60"], stdout=subprocess.DEVNULL)
     say(program.pid)
+    wait()
+
+
+def begin_a_run(folder: Path) -> None:
+    """Begin a run, and report one event of it."""
+    store = opened(folder)
+    number = store.begin_run(NOW).number
+    run = StoredRun("a", RunKind.SYNC, RunSource.SCHEDULE, "root", store.host, NOW, number=number)
+    store.save_run_begin(run)
+    store.append_run_events("a", [RunEvent(1, NOW, "img", "issue", Text("issues"))])
+    say(number)
     wait()
 
 
@@ -162,6 +175,7 @@ PROGRAMS = {
     for program in (
         take_lease,
         take_lease_and_start_a_program,
+        begin_a_run,
         register,
         write,
         run_out_of_allowed_size,

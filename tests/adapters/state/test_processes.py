@@ -16,6 +16,7 @@ import pytest
 
 from certferry.adapters.state.columns import from_moment
 from certferry.adapters.state.connect import connect
+from certferry.core.observed.runs import RunState
 from certferry.errors import LeaseHeld, LeaseLost
 from certferry.ports.state import StateStore
 from tests.adapters.state.child import Child
@@ -191,3 +192,19 @@ def test_killed_writer_leaves_no_torn_write(
         assert [version.certificate for version in versions] == [b.certificate for b in bundles]
         assert all(bundle.key_matches for bundle in bundles)
         assert order is None or f"order/{len(versions) + 1}" == order.url
+
+
+def test_run_that_is_killed(start: Start, store: StateStore) -> None:
+    """It is in progress as long as its process lives, stopped or not; then it died, at once, and
+    what it reported stays.
+    """
+    child = start("begin_a_run")
+    assert 1 == child.hear()
+    with child.stopped():
+        assert [RunState.RUNNING] == [run.state for run in store.stored_runs(9)]
+    child.kill()
+
+    [run] = store.stored_runs(9)
+    assert RunState.DIED == run.state
+    assert run.ended_at is None
+    assert ["issues"] == [str(event.text) for event in store.run_events(run.id)]

@@ -39,7 +39,7 @@ _NOT_COPIED = (
     "console_user_session",
     "console_user_link",
 )
-"""A run in progress was not killed, and how it ended is not known; nobody stays logged in."""
+"""A run in progress was not killed, and how it ended is not known; every user logs in again."""
 
 _PATIENCE = timedelta(seconds=1)
 """How long a restore waits for a run that is just ending."""
@@ -109,7 +109,7 @@ def _copied(path: Path) -> bytes:
         copy.execute("PRAGMA foreign_keys = ON")  # the events of a run go with it
         for rows in _NOT_COPIED:
             with suppress(sqlite3.OperationalError, sqlite3.IntegrityError):
-                copy.execute(f"DELETE FROM {rows}")  # noqa: S608 - constants
+                copy.execute(f"DELETE FROM {rows}")  # noqa: S608 - constants of this module
         return copy.serialize()
 
 

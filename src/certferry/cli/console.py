@@ -1,0 +1,239 @@
+"""`certferry console`: who may open the console, and the tokens for its API."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import click
+
+from certferry.cli.commands import Group, what_instead
+from certferry.cli.exits import Exit, UsageMistake
+from certferry.cli.options import Front, json_option, note, number_option, say, say_changed
+from certferry.cli.selection import workspace_of
+from certferry.core.access import LONGEST_TOKEN, Role, User, is_name
+from certferry.errors import ConfigError
+from certferry.present import documents, status_text
+from certferry.present.layout import line
+from certferry.text import Text
+from certferry.wiring.passwords import make_link, make_token
+from certferry.wiring.workspace import Workspace
+
+T = TypeVar("T", bound=Callable[..., Any])
+
+_HELP = {"help_option_names": ["-h", "--help"]}
+_ROLES = click.Choice([Role.OPERATOR.value, Role.VIEWER.value])
+_ONCE = Text("The link is good once, for an hour: it is for {name}, who chooses a password there.")
+_MAY = {
+    Role.OPERATOR: Text("{name} may see everything and start runs."),
+    Role.VIEWER: Text("{name} may see everything."),
+}
+
+
+def _role_option(command: T) -> T:
+    return click.option(
+        "--role",
+        type=_ROLES,
+        default=Role.OPERATOR.value,
+        help="`viewer` may see everything; `operator` may start runs as well. Default: operator.",
+    )(command)
+
+
+class _NewName(click.ParamType[str]):
+    """A name for a user or a token."""
+
+    name = "name"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """See `click.ParamType.convert`."""
+        if not is_name(value):
+            said = Text("{name} is no name: it has 1 to 64 letters, digits, and any of . _ @ -")
+            raise UsageMistake(said.filled(name=repr(value)), ctx)
+        return value
+
+
+_new_name = click.argument("name", metavar="NAME", type=_NewName())
+_name = click.argument("name", metavar="NAME")
+
+
+@click.group("console", cls=Group, context_settings=_HELP)
+def command() -> None:
+    """Manage the users of the console (`certferry serve`) and the tokens of its API."""
+
+
+@command.group("user", cls=Group, context_settings=_HELP)
+def user() -> None:
+    """Add and remove users of the console, and show them.
+
+    There is none at first, and nothing in the console makes one.
+    """
+
+
+@user.command("add")
+@_new_name
+@_role_option
+@click.pass_obj
+def add_user(front: Front, name: str, role: str) -> Exit:
+    """Add a user, and print a link by which they choose a password.
+
+    The link is good once, for an hour. Opening it does not spend it; choosing a password does.
+    """
+    with workspace_of(front, reads_only=False) as workspace:
+        state = workspace.state
+        if not state.add_user(User(name, Role(role), state.now())):
+            raise ConfigError(
+                Text("there is a user {name} already", name=name),
+                hint=Text("a new link for them: certferry console user reset {name}", name=name),
+            )
+        said = _MAY[Role(role)].filled(name=name)
+        return _print_link(front, workspace, name, "console.user.add", said)
+
+
+@user.command("reset")
+@_name
+@click.pass_obj
+def reset_user(front: Front, name: str) -> Exit:
+    """Print a new link by which a user chooses another password.
+
+    Their password is good until then, and so are their sessions; to end both now, remove the user.
+    """
+    with workspace_of(front, reads_only=False) as workspace:
+        name = _known_user(workspace, name)
+        said = Text("{name} may choose another password.", name=name)
+        return _print_link(front, workspace, name, "console.user.reset", said)
+
+
+def _print_link(front: Front, workspace: Workspace, name: str, event: str, said: Text) -> Exit:
+    secret = make_link(workspace.state, name, workspace.state.now())
+    link = f"{workspace.settings.console.base}/welcome/{secret}"
+    return _print_secret(front, event, said, link, _ONCE.filled(name=name))
+
+
+def _print_secret(front: Front, event: str, said: Text, secret: str, below: Text) -> Exit:
+    """Print a secret on stdout, which may lead to a program, and what to know of it on stderr."""
+    from certferry.present.progress import log_change
+
+    log_change(event, said, front.console.run_log)
+    note(front, said)
+    front.console.print([line(secret)])
+    note(front, below)
+    return Exit.OK
+
+
+@user.command("role")
+@_name
+@click.argument("role", metavar="ROLE", type=_ROLES)
+@click.pass_obj
+def change_role(front: Front, name: str, role: str) -> Exit:
+    """Change what a user may do, from their next click on: ROLE is `operator` or `viewer`."""
+    with workspace_of(front, reads_only=False) as workspace:
+        name = _known_user(workspace, name)
+        workspace.state.change_role(name, Role(role))
+    say_changed(front, "console.user.role", _MAY[Role(role)].filled(name=name))
+    return Exit.OK
+
+
+@user.command("remove")
+@_name
+@click.pass_obj
+def remove_user(front: Front, name: str) -> Exit:
+    """Remove a user, and end their sessions. What they did stays in the history."""
+    with workspace_of(front, reads_only=False) as workspace:
+        name = _known_user(workspace, name)
+        workspace.state.remove_user(name)
+    said = Text("{name} is removed, and logged out everywhere.", name=name)
+    say_changed(front, "console.user.remove", said)
+    return Exit.OK
+
+
+@user.command("list")
+@json_option
+@click.pass_obj
+def list_users(front: Front, *, as_json: bool) -> Exit:
+    """Show the users: what each may do, and when each was there last."""
+    with workspace_of(front) as workspace:
+        found = workspace.state.users()
+    if as_json:
+        front.console.print_json(documents.of_users(found))
+    elif not found:
+        return say(front, Text("There is no user yet; `certferry console user add NAME` adds one."))
+    else:
+        front.console.print_table(status_text.users(found, front.voice), ())
+    return Exit.OK
+
+
+@command.group("token", cls=Group, context_settings=_HELP)
+def token() -> None:
+    """Make and remove tokens for the API, and show them."""
+
+
+@token.command("add")
+@_new_name
+@_role_option
+@number_option(
+    "--days", "N", 1, LONGEST_TOKEN.days, "For how many days it is good. Default: until removed."
+)
+@click.pass_obj
+def add_token(front: Front, name: str, role: str, days: int | None) -> Exit:
+    """Make a token, and print it: this once, for it is not stored.
+
+    A program sends it with each request, as a bearer token.
+    """
+    lasts = None if days is None else timedelta(days=days)
+    with workspace_of(front, reads_only=False) as workspace:
+        state = workspace.state
+        secret = make_token(state, name, Role(role), state.now(), lasts)
+    if secret is None:
+        raise ConfigError(
+            Text("there is a token {name} already", name=name),
+            hint=Text("first: certferry console token remove {name}", name=name),
+        )
+    said = _MAY[Role(role)].filled(name=name)
+    below = Text("It is not shown again.")
+    return _print_secret(front, "console.token.add", said, secret, below)
+
+
+@token.command("remove")
+@_name
+@click.pass_obj
+def remove_token(front: Front, name: str) -> Exit:
+    """Remove a token: the next request with it is refused."""
+    with workspace_of(front, reads_only=False) as workspace:
+        known = [one.name for one in workspace.state.tokens()]
+        name = _the_one_called(name, known, Text("there is no token {name}"))
+        workspace.state.remove_token(name)
+    said = Text("Token {name} is removed.", name=name)
+    say_changed(front, "console.token.remove", said)
+    return Exit.OK
+
+
+@token.command("list")
+@json_option
+@click.pass_obj
+def list_tokens(front: Front, *, as_json: bool) -> Exit:
+    """Show the tokens: how each begins, what it may do, until when it is good, when it was used."""
+    with workspace_of(front) as workspace:
+        found, now = workspace.state.tokens(), workspace.state.now()
+    if as_json:
+        front.console.print_json(documents.of_tokens(found, now))
+    elif not found:
+        return say(front, Text("There is no token; `certferry console token add NAME` makes one."))
+    else:
+        front.console.print_table(status_text.tokens(found, now, front.voice), ())
+    return Exit.OK
+
+
+def _known_user(workspace: Workspace, name: str) -> str:
+    known = [one.name for one in workspace.state.users()]
+    return _the_one_called(name, known, Text("there is no user {name}"))
+
+
+def _the_one_called(name: str, known: list[str], unknown: Text) -> str:
+    """Return a name as it is stored, whatever its case. Raises `ConfigError`."""
+    for one in known:
+        if one.lower() == name.lower():
+            return one
+    raise ConfigError(
+        unknown.filled(name=name), hint=what_instead([name], known, {}) if known else None
+    )

@@ -1,0 +1,193 @@
+"""`certferry console`: users and tokens, in words and for programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from certferry.adapters.state.connect import connect
+from certferry.cli.exits import Exit
+from certferry.cli.main import run
+from certferry.core.access import Role, digest_of
+from certferry.ports.state import StateStore
+from tests.cli.consoles import TestConsole
+from tests.support.schemas import must_fit
+
+Command = Callable[..., TestConsole]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A configuration with a state in a file, which declares nothing."""
+    path = tmp_path / "certferry.toml"
+    path.write_text(f'[state]\nurl = "sqlite:///{tmp_path}/state.db"\n')
+    path.chmod(0o600)
+    return tmp_path
+
+
+@pytest.fixture
+def console(folder: Path) -> Command:
+    """Run `certferry console`, which ends with a code."""
+
+    def command(*words: str, code: Exit = Exit.OK, before: tuple[str, ...] = ()) -> TestConsole:
+        found = TestConsole()
+        given = ["--config", str(folder / "certferry.toml"), *before, "console", *words]
+        assert code == run(given, found.console), found.err
+        return found
+
+    return command
+
+
+def stored(folder: Path) -> closing[StateStore]:
+    return closing(connect(folder / "state.db", folder / "secret.key"))
+
+
+def secret_in(link: str) -> str:
+    """Return what is behind the address of the console in a link, alone on stdout."""
+    before, _, secret = link.removesuffix("\n").partition("/welcome/")
+    assert "http://127.0.0.1:8080" == before
+    assert "\n" not in secret
+    return secret
+
+
+def test_user_is_added(console: Command, folder: Path) -> None:
+    """The link alone is on stdout, also with `-q`, and leads to that user for an hour."""
+    found = console("user", "add", "Anna")
+    quiet = console("user", "add", "bob", "--role", "viewer", before=("-q",))
+
+    assert "Anna may see everything and start runs." in found.err
+    assert "good once, for an hour" in found.err
+    assert "" == quiet.err
+    with stored(folder) as state:
+        [anna, bob] = state.users()
+        now = state.now()
+        for link, user in ((found.out, anna), (quiet.out, bob)):
+            made = state.link(digest_of(secret_in(link)), now)
+            assert made is not None
+            assert user.name == made.user
+            assert timedelta(minutes=59) < made.expires_at - now <= timedelta(hours=1)
+        assert state.link(digest_of(secret_in(found.out)), now + timedelta(hours=1)) is None
+    assert [Role.OPERATOR, Role.VIEWER] == [anna.role, bob.role]
+
+
+def test_new_link(console: Command, folder: Path) -> None:
+    """It takes the place of the one before."""
+    first = console("user", "add", "Anna").out
+    second = console("user", "reset", "ANNA")
+
+    assert "Anna may choose another password." in second.err
+    with stored(folder) as state:
+        assert state.link(digest_of(secret_in(first)), state.now()) is None
+        assert state.link(digest_of(secret_in(second.out)), state.now()) is not None
+
+
+def test_user_is_changed_and_removed(console: Command, folder: Path) -> None:
+    """By the name in any case."""
+    console("user", "add", "Anna")
+    said = console("user", "role", "anna", "viewer").out
+    assert "Anna may see everything.\n" == said
+    with stored(folder) as state:
+        assert [Role.VIEWER] == [user.role for user in state.users()]
+
+    assert "Anna is removed, and logged out everywhere.\n" == console("user", "remove", "aNNa").out
+    with stored(folder) as state:
+        assert () == state.users()
+
+
+def test_users_are_listed(console: Command) -> None:
+    """In a table, and for programs as their schema has it."""
+    assert "certferry console user add NAME" in console("user", "list").out
+    empty = json.loads(console("user", "list", "--json").out)
+    assert {"users": []} == empty
+
+    console("user", "add", "bob", "--role", "viewer")
+    console("user", "add", "Anna")
+    table = console("user", "list").out.splitlines()
+    assert ["USER", "ROLE", "PASSWORD", "CHOSEN", "LAST", "SEEN"] == table[0].split()
+    assert ["Anna", "operator", "—", "—"] == table[1].split()
+    assert ["bob", "viewer", "—", "—"] == table[2].split()
+    found = json.loads(console("user", "list", "--json").out)
+    must_fit(found, "users")
+    assert ["Anna", "bob"] == [one["name"] for one in found["users"]]
+    assert found["users"][0]["password_at"] is None
+
+
+def test_token_is_made(console: Command, folder: Path) -> None:
+    """It alone is on stdout, this once; it has a role, and an end if one is asked for."""
+    found = console("token", "add", "ci", "--role", "viewer", "--days", "30")
+    token = found.out.removesuffix("\n")
+
+    assert token.startswith("cf_")
+    assert "ci may see everything." in found.err
+    assert "not shown again" in found.err
+    with stored(folder) as state:
+        made = state.token(digest_of(token), now := state.now())
+        assert made is not None
+        assert made.expires_at is not None
+        assert Role.VIEWER == made.role
+        assert timedelta(days=29) < made.expires_at - now <= timedelta(days=30)
+    console("token", "add", "deploy")
+    assert token not in console("token", "list").out + console("token", "list", "--json").out
+
+
+def test_tokens_are_listed_and_removed(console: Command, folder: Path) -> None:
+    """By how they begin, for people and for programs."""
+    assert "certferry console token add NAME" in console("token", "list").out
+    token = console("token", "add", "CI", "--days", "1").out.removesuffix("\n")
+    console("token", "add", "deploy")
+
+    found = json.loads(console("token", "list", "--json").out)
+    must_fit(found, "tokens")
+    assert ["CI", "deploy"] == [one["name"] for one in found["tokens"]]
+    assert [token[:8], False] == [found["tokens"][0][key] for key in ("begins", "expired")]
+    assert found["tokens"][1]["expires_at"] is None
+    assert token[:8] + "…" in console("token", "list").out
+
+    assert "Token CI is removed.\n" == console("token", "remove", "ci").out
+    with stored(folder) as state:
+        assert ["deploy"] == [one.name for one in state.tokens()]
+        assert state.token(digest_of(token), state.now()) is None
+
+
+@pytest.mark.parametrize(
+    ("words", "said", "hint"),
+    [
+        ("user add anna", "there is a user anna already", "certferry console user reset anna"),
+        ("user reset Ana", "there is no user Ana", "did you mean `Anna`?"),
+        ("user remove bob", "there is no user bob", "known: Anna"),
+        ("user role bob viewer", "there is no user bob", "known: Anna"),
+        ("user role anna boss", "'boss' is not one of", "--help"),
+        ("user add a/b", "'a/b' is no name: it has 1 to 64 letters", "--help"),
+        ("user add", "missing argument 'NAME'", "--help"),
+        (f"token add {'x' * 65}", "is no name", "--help"),
+        ("token add CI", "there is a token CI already", "certferry console token remove CI"),
+        ("token add x --days 0", "0 is not in the range", "--help"),
+        ("token add x --days soon", "'soon' is not a whole number", "--help"),
+        ("token remove x", "there is no token x", "known: ci"),
+        ("user ad", "no such command: ad", "did you mean"),
+    ],
+)
+def test_mistake(console: Command, folder: Path, words: str, said: str, hint: str) -> None:
+    """One sentence, with what to type instead; nothing is changed."""
+    console("user", "add", "Anna")
+    console("token", "add", "ci")
+    with stored(folder) as state:
+        before = state.users(), state.tokens()
+
+    found = console(*words.split(), code=Exit.USAGE)
+
+    assert f"error: {said}" in found.err or said in found.err.splitlines()[0]
+    assert hint in found.err
+    assert "" == found.out
+    with stored(folder) as state:
+        assert before == (state.users(), state.tokens())
+
+
+def test_name_where_there_is_none(console: Command) -> None:
+    """Without a list of no names."""
+    assert "known" not in console("user", "reset", "anna", code=Exit.USAGE).err
