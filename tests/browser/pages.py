@@ -33,13 +33,14 @@ PAGES = {
 
 LOGIN = "/login"
 
-_IS_SETTLED = "() => !document.querySelector('[aria-busy=true]')"
+OBSERVING = "[aria-busy=true], main [hx-trigger^='every 2s'], main [hx-trigger^='load']"
+"""What a page has as long as something is observed for it."""
 
 
 def open_page(page: Page, console: ConsoleProcess, path: str) -> None:
     """Open a page, as it is once nothing is observed for it any more."""
     page.goto(console.url + located(page, console, path))
-    while page.evaluate(_IS_SETTLED) is False:
+    while page.locator(OBSERVING).count():
         page.wait_for_timeout(200)
         page.reload()
 
