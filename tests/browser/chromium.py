@@ -73,7 +73,8 @@ def barriers(page: Page) -> list[str]:
 
 def must_be_readable(page: Page) -> None:
     """Fail where a page has barriers, or must be scrolled sideways."""
-    assert [] == barriers(page)
+    found = barriers(page)
+    assert [] == found, found
     wider, sticks_out = page.evaluate(_SIDEWAYS)
     assert wider <= 0, sticks_out
 

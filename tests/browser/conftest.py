@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, StorageState
+from playwright.sync_api import Browser, Page, StorageState, expect
 
 from certferry.present.console import standard_console
 from certferry_sandbox.troubled import troubled
@@ -25,6 +25,7 @@ from tests.browser.console_process import ConsoleProcess, serving
 from tests.support.ports import free_port
 
 NewPage = Callable[..., Page]
+expect.set_options(timeout=LONGEST)
 
 
 @pytest.fixture(scope="module")

@@ -40,6 +40,11 @@ OBSERVING = "[aria-busy=true], main [hx-trigger^='every 2s'], main [hx-trigger^=
 def open_page(page: Page, console: ConsoleProcess, path: str) -> None:
     """Open a page, as it is once nothing is observed for it any more."""
     page.goto(console.url + located(page, console, path))
+    settle(page)
+
+
+def settle(page: Page) -> None:
+    """Load a page anew until nothing is observed for it any more, as people do without scripts."""
     while page.locator(OBSERVING).count():
         page.wait_for_timeout(200)
         page.reload()

@@ -17,6 +17,7 @@ from certferry.core.certificates.certificate import fingerprint, short
 from certferry_sandbox.world import DOMAINS, World
 from tests.browser.chromium import Complaints, must_be_readable
 from tests.browser.console_process import choose_password, serving
+from tests.browser.pages import settle
 from tests.support.ports import free_port
 from tests.support.tiers import thorough
 
@@ -43,6 +44,7 @@ def test_first_user_applies_a_plan_and_sees_it_served(
         assert console.url + "/" == page.url
 
         page.get_by_role("link", name="Plan", exact=True).click()
+        settle(page)
         expect(page.locator("main")).to_contain_text(DOMAINS[1])
         must_be_readable_if(page, scripts=scripts)
         page.get_by_role("button", name=re.compile("apply", re.IGNORECASE)).click()
@@ -54,6 +56,7 @@ def test_first_user_applies_a_plan_and_sees_it_served(
 
         page.get_by_role("link", name="Certificates", exact=True).click()
         page.get_by_role("link", name="img", exact=True).first.click()
+        settle(page)
         served = served_everywhere(fresh_world)
         expect(page.locator("main")).to_contain_text(short(served))
         must_be_readable_if(page, scripts=scripts)
@@ -63,7 +66,7 @@ def test_first_user_applies_a_plan_and_sees_it_served(
 
 def ended(page: Page, *, scripts: bool) -> None:
     """Wait until the page says that the run is over; without JavaScript, by loading it anew."""
-    done = page.locator("main .badge.ok", has_text=re.compile("done", re.IGNORECASE)).first
+    done = page.locator("main .verdict.ok")
     if scripts:
         expect(done).to_be_visible(timeout=LONGEST_RUN)
     while not done.is_visible():

@@ -15,6 +15,7 @@ from playwright.sync_api import Page, expect
 from certferry_sandbox.world import DOMAINS, World
 from tests.browser.chromium import Complaints
 from tests.browser.console_process import choose_password, serving
+from tests.browser.pages import settle
 from tests.browser.proxies import Manner, proxy
 from tests.browser.test_journey import ended
 from tests.support.ports import HOST, free_port
@@ -53,6 +54,7 @@ def test_whole_console_works_behind_a_proxy(
         page.goto(console.link_for("anna"))
         choose_password(page)
         page.get_by_role("link", name="Plan", exact=True).click()
+        settle(page)
         expect(page.locator("main")).to_contain_text(DOMAINS[1])
         page.get_by_role("button", name=re.compile("apply", re.IGNORECASE)).click()
         expect(page.locator("main")).to_contain_text(DOMAINS[0])
