@@ -53,7 +53,6 @@ PAGES = (
     "/channels",
     "/hosts",
     "/account",
-    "/api/v1/check",
 )
 MEASURE = "/healthz"
 LONGEST_LOOK = 120.0  # seconds that what a page observes in the background may take here
@@ -67,6 +66,7 @@ MEMORY = 150.0  # MB
 VIEWERS = 20
 WATCHED = 20.0  # seconds
 _TICK = os.sysconf("SC_CLK_TCK")
+_OBSERVING = re.compile(rb'aria-busy="true"|hx-trigger="(every 2s|load)')
 _CSRF = re.compile(r'name="csrf"\s+value="([^"]+)"')
 _REQUEST = re.compile(r'name="request"\s+value="([^"]+)"')
 
@@ -189,7 +189,7 @@ def settled(console: ConsoleProcess, session: requests.Session, page: str) -> by
     while True:
         answer = session.get(console.url + page, timeout=60)
         answer.raise_for_status()
-        if b'aria-busy="true"' not in answer.content or time.monotonic() > deadline:
+        if _OBSERVING.search(answer.content) is None or time.monotonic() > deadline:
             return answer.content
         time.sleep(0.5)
 
@@ -244,7 +244,7 @@ def worn(
 
 def run_once(console: ConsoleProcess, session: requests.Session) -> None:
     """Start a run of the demo's certificate, and wait for its end."""
-    form = session.get(console.url + "/certificates/img/sync", timeout=60).text
+    form = session.get(console.url + "/runs", timeout=60).text
     fields = {"kind": "sync", "names": "img", "csrf": _CSRF.findall(form)[0]}
     fields["request"] = _REQUEST.findall(form)[0]
     begun = session.post(
