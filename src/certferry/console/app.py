@@ -6,6 +6,7 @@ routes need a session or a token is decided in `guard`, and nowhere else.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from functools import cache
 
@@ -15,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from certferry.console import accounts, api, discover, history, login, overview, plan, runs
+from certferry.console import accounts, api, discover, health, history, login, overview, plan, runs
 from certferry.console.guard import Guard
 from certferry.console.refusals import Refused, refusal
 from certferry.console.site import HERE, Site, asset_digest
@@ -43,6 +44,7 @@ def static_file(request: Request) -> Response:
 
 ROUTES: Sequence[BaseRoute] = (
     Route("/static/{digest}/{name}", static_file, name="static"),
+    *health.ROUTES,
     *login.ROUTES,
     *overview.ROUTES,
     *plan.ROUTES,
@@ -68,4 +70,5 @@ def pages_of(site: Site) -> Starlette:
     app.router.redirect_slashes = False  # such a redirect would lose the prefix of the URL
     app.state.site = site
     app.state.guesses = login.Guesses()
+    app.state.passwords = asyncio.Semaphore(login.AT_ONCE)
     return app

@@ -178,7 +178,10 @@ def _must_be_our_origin(request: Request, console: ConsoleSettings) -> None:
         raise Refused(
             403,
             Text("the request does not come from a page of this console"),
-            Text("open {url} and try again", url=console.base),
+            Text(
+                "open {url}; if browsers use another address, write that as `url` under [console]",
+                url=console.base,
+            ),
         )
 
 

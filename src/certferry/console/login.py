@@ -12,6 +12,7 @@ import hmac
 import ipaddress
 import secrets
 import threading
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -55,7 +56,9 @@ REFUSED_FOR = timedelta(seconds=30)
 """For how long a guess too many is refused without a word to the state, which runs need as well."""
 
 AT_ONCE = 2
-"""Passwords that are verified at one time: each takes memory and a core."""
+"""Forms with a password that are read at one time: each takes memory and a core. The others wait in
+the event loop, so that a flood of them holds no thread that pages need.
+"""
 
 _KNOWN = "known"
 _KNOWN_FOR = 365 * 24 * 3600  # seconds
@@ -72,7 +75,7 @@ class Guesses:
         self._refused: dict[str, datetime] = {}
         self._guard = threading.Lock()
 
-    def must_wait_their_turn(self, request: Request, whose: dict[str, int]) -> None:
+    def count(self, request: Request, whose: dict[str, int]) -> None:
         """Count a guess of each; raise `Refused` if one of them has made too many."""
         now = site_of(request).now()
         state = site_of(request).workspace().state
@@ -86,8 +89,9 @@ class Guesses:
         raise Refused(
             429,
             Text("too many tries to log in"),
-            Text("wait {duration}; or use the link of `certferry console user reset NAME`").filled(
-                duration=WAIT
+            Text(
+                "wait {duration}; or use the link of `certferry console user reset NAME`",
+                duration=WAIT,
             ),
             {"Retry-After": str(int(WAIT.total_seconds()))},
         )
@@ -98,7 +102,17 @@ class Guesses:
             return whose in self._refused
 
 
-_verifying = threading.BoundedSemaphore(AT_ONCE)
+def with_password(
+    page: Callable[[Request, FormData], Response],
+) -> Callable[[Request], Awaitable[Response]]:
+    """Make a route of a function that verifies or stores a password."""
+    route = with_form(page)
+
+    async def in_turn(request: Request) -> Response:
+        async with request.app.state.passwords:
+            return await route(request)
+
+    return in_turn
 
 
 def counted_as(address: str | None) -> str:
@@ -138,10 +152,9 @@ def _is_right(request: Request, name: str, password: str, user: User | None) -> 
         }
     )
     guesses: Guesses = request.app.state.guesses
-    guesses.must_wait_their_turn(request, whose)
-    with _verifying:
-        stored = None if user is None else user.password
-        is_right = len(password) <= LONGEST_PASSWORD and is_password(password, stored)
+    guesses.count(request, whose)
+    stored = None if user is None else user.password
+    is_right = len(password) <= LONGEST_PASSWORD and is_password(password, stored)
     if is_right:
         for one in whose:
             site_of(request).workspace().state.forget_guesses(one)
@@ -248,8 +261,7 @@ def choose_password(request: Request, form: FormData) -> Response:
         return _welcome_form(request, name, problem)
     site = site_of(request)
     digest = digest_of(request.path_params["token"])
-    with _verifying:
-        kept = hashed(chosen)
+    kept = hashed(chosen)
     user = site.workspace().state.choose_password(digest, kept, site.now())
     if user is None:
         raise _link_is_over()
@@ -317,8 +329,7 @@ def change_password(request: Request, form: FormData) -> Response:
     problem = _why_not(chosen, _words(form, "again"), user.name)
     if problem is not None:
         return _account_page(request, problem)
-    with _verifying:
-        kept = hashed(chosen)
+    kept = hashed(chosen)
     state = site.workspace().state
     state.change_password(user.name, kept, site.now(), visitor.session)
     response = RedirectResponse(link(request, "/account?done=password"), 303)
@@ -350,12 +361,12 @@ def log_out_everywhere(request: Request) -> Response:
 
 ROUTES = (
     Route("/login", login, name="login"),
-    Route("/login", with_form(log_in), methods=["POST"]),
+    Route("/login", with_password(log_in), methods=["POST"]),
     Route("/logout", log_out, methods=["POST"]),
     Route("/welcome/{token}", welcome, name="welcome"),
-    Route("/welcome/{token}", with_form(choose_password), methods=["POST"]),
+    Route("/welcome/{token}", with_password(choose_password), methods=["POST"]),
     Route("/account", account, name="account"),
-    Route("/account/password", with_form(change_password), methods=["POST"]),
+    Route("/account/password", with_password(change_password), methods=["POST"]),
     Route("/account/language", with_form(change_language), methods=["POST"]),
     Route("/account/sessions", log_out_everywhere, methods=["POST"]),
 )

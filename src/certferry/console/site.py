@@ -28,6 +28,7 @@ from certferry.core.observed.runs import RunKind, RunSource, StoredRun
 from certferry.present.language import Voice, voice_in
 from certferry.present.layout import visible
 from certferry.present.run_log import rfc3339
+from certferry.problem import Problem
 from certferry.text import Text
 from certferry.wiring.workspace import Workspace
 
@@ -57,14 +58,16 @@ class Starter(Protocol):
 
 @dataclass(eq=False)
 class Site:
-    """What is served. `workspace` returns what is in force: reading the settings anew replaces it.
-    `prefix` is the path of the console's URL, without a slash at its end.
+    """What is served. `workspace` returns what is in force: reading the settings anew replaces it;
+    `unread` is why that failed the last time. `prefix` is the path of the console's URL, without a
+    slash at its end.
     """
 
     workspace: Callable[[], Workspace]
     starter: Starter
     prefix: str = ""
     is_https: bool = False
+    unread: Problem | None = None
     observer: Observer = field(init=False)
     closing: threading.Event = field(default_factory=threading.Event)
     """Set when the process ends: streams that would go on end at once."""
@@ -174,8 +177,8 @@ def render(
 ) -> Response:
     """Render a page in the visitor's language. Templates have `say("…", places=…)`, `text(Text)`,
     `prose(Text)` (with code for what is in backquotes), `word("done")`, `moment(datetime)`;
-    `link("/path")`, `here(place=…)`, `asset("name")`; and `visitor`, `language`, `path`, `trouble`
-    (how many problems the title counts; a page may pass its own).
+    `link("/path")`, `here(place=…)`, `asset("name")`; and `visitor`, `language`, `path`, `unread`
+    (see `Site`), `trouble` (how many problems the title counts; a page may pass its own).
     """
     voice = voice_of(request)
     site = site_of(request)
@@ -193,7 +196,7 @@ def render(
 
     def prose(said: Text | str) -> Markup:
         words = escape(said if isinstance(said, str) else voice.say(said))
-        return Markup(_TYPED.sub(r"<code>\1</code>", words))  # noqa: S704 - it was escaped
+        return Markup(_TYPED.sub(r"<code>\1</code>", str(words)))  # noqa: S704 - it was escaped
 
     def here(**places: object) -> str:
         asked = [one for one in request.query_params.multi_items() if one[0] not in places]
@@ -218,6 +221,7 @@ def render(
             languages=LANGUAGE_NAMES,
             path=path,
             here=here,
+            unread=site.unread,
             **{"trouble": 0, **view},
         )
     )
