@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
@@ -11,6 +12,9 @@ from urllib.parse import quote
 
 import pytest
 import requests
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Message
 
@@ -25,8 +29,10 @@ from certferry.console.guard import (
     own_page,
     within,
 )
-from certferry.console.refusals import is_for_programs
+from certferry.console.refusals import Refused, is_for_programs
 from certferry.core.access import Role, Session, Token, User, digest_of
+from certferry.errors import ConfigError, StateUnavailable
+from certferry.text import Text
 from tests.console.serving import PASSWORD, Console, console
 
 EVERY = sorted(
@@ -434,13 +440,53 @@ def test_state_that_is_gone(tmp_path: Path) -> None:
         assert document.json()["error"]["code"].startswith("state")
 
 
+@pytest.mark.parametrize(
+    ("raised", "status", "said"),
+    [
+        (ValueError("planted"), 500, "a mistake in certferry"),
+        (StateUnavailable(Text("the disk is full"), hint=Text("make room")), 503, "make room"),
+        (ConfigError(Text("the variable {n} is not set", n="<X>")), 500, "&lt;X&gt; is not set"),
+        (Refused(404, Text("no certificate {n}", n="<b>")), 404, "no certificate &lt;b&gt;"),
+        (Refused(409), 409, "the request cannot be read"),
+        (HTTPException(405), 405, "does not take such a request"),
+    ],
+)
+def test_page_that_fails(
+    raised: Exception,
+    status: int,
+    said: str,
+    served: Console,
+    anna: requests.Session,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Says what is wrong and what to do, in the frame of all pages; a mistake of ours is logged."""
+
+    def fails(_: Request) -> Response:
+        raise raised
+
+    guard = console_app(served.site)
+    guard.app.router.routes += [Route("/fails", fails), Route("/api/v1/fails", fails)]
+    host, cookie = served.url.removeprefix("http://"), f"certferry={anna.cookies['certferry']}"
+    peer = {"server": ("127.0.0.1", int(host.rpartition(":")[2])), "client": ("127.0.0.1", 5000)}
+
+    page = asgi(guard, "/fails", peer, Host=host, Cookie=cookie)
+    document = asgi(guard, "/api/v1/fails", peer, Host=host, Cookie=cookie)
+
+    assert status == page["status"] == document["status"]
+    assert said in page["body"]
+    assert "<nav" in page["body"]
+    assert {"code", "message", "hint"} == json.loads(document["body"])["error"].keys()
+    assert "planted" not in page["body"] + document["body"]
+    assert ("planted" in caplog.text) == isinstance(raised, ValueError)
+
+
 # --- proxies: requests as a server passes them on, from peers and sockets of every kind
 
 AT_SOCKET = {"server": ("/run/certferry/console.sock", None), "client": None}
 
 
 def asgi(guard: Guard, path: str, peer: Mapping[str, object], **headers: str) -> Message:
-    """Ask for a page in process; return the beginning of the answer."""
+    """Ask for a page in process; return the beginning of the answer, with its body."""
     scope = {
         "type": "http",
         "method": "GET",
@@ -459,7 +505,7 @@ def asgi(guard: Guard, path: str, peer: Mapping[str, object], **headers: str) ->
         sent.append(message)
 
     asyncio.run(guard(scope, receive, send))
-    return sent[0]
+    return {**sent[0], "body": b"".join(one.get("body", b"") for one in sent).decode()}
 
 
 @pytest.fixture
