@@ -23,6 +23,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from certferry.console.observing import Observer
+from certferry.console.snapshot import Snapshots
 from certferry.core.access import User
 from certferry.core.observed.runs import RunKind, RunSource, StoredRun
 from certferry.present.language import Voice, voice_in
@@ -69,11 +70,13 @@ class Site:
     is_https: bool = False
     unread: Problem | None = None
     observer: Observer = field(init=False)
+    stored: Snapshots = field(init=False)
     closing: threading.Event = field(default_factory=threading.Event)
     """Set when the process ends: streams that would go on end at once."""
 
     def __post_init__(self) -> None:
         self.observer = Observer(self.now)
+        self.stored = Snapshots(self.workspace)
 
     def now(self) -> datetime:
         """Return this moment by the state's clock."""
