@@ -9,12 +9,13 @@ import itertools
 import logging
 import secrets
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
+from pathlib import Path
 
 from certferry import errors
 from certferry.core import events
@@ -46,10 +47,11 @@ from certferry.reconcile.status import Rehearsed, plans_to_confirm, rehearse
 from certferry.text import Text
 from certferry.wiring.authorities import rehearsal_issuer, rehearsing
 from certferry.wiring.clock import now
+from certferry.wiring.notifications import salvaged
 from certferry.wiring.recorded import lost_state, undeclared, with_undeclared
 from certferry.wiring.selection import must_be_renewed_here, must_declare, select, the_one_meant
 from certferry.wiring.state import may_be_there
-from certferry.wiring.workspace import Workspace
+from certferry.wiring.workspace import Workspace, who_runs
 
 SOON = 0.3
 """Seconds after which an event is written, with those that came meanwhile."""
@@ -240,7 +242,7 @@ class RunInProgress:
         where the plan is not the one that was confirmed: then nothing was changed, and `plans` has
         what it is now.
         """
-        with self._recorded() as ended:
+        with self.recorded() as ended:
             confirmed = {} if self.options.plan is None else self._confirmed(self.options.plan)
             # What becomes of a plan that was not carried out is no message to a channel.
             report = self.workspace.notifications(self.run).notify_of(
@@ -251,7 +253,7 @@ class RunInProgress:
 
     def rehearse(self) -> Rehearsed:
         """Have the staging directory issue what is due, and throw it away; change nothing."""
-        with self._recorded() as ended:
+        with self.recorded() as ended:
             at_staging = rehearsing(self.workspace.settings)
             ports = self._connect(declares=False)
             issuer = rehearsal_issuer(at_staging, ports.state, self.run.pause)
@@ -264,7 +266,7 @@ class RunInProgress:
         """Bind the previous certificate again. Raises what `withdraw_by_hand` raises, of which only
         the caller learns.
         """
-        with self._recorded() as ended:
+        with self.recorded() as ended:
             ports = self._connect()
             (desired,) = self.workspace.certificates
             desired = withdraw_by_hand(ports, desired)
@@ -309,7 +311,7 @@ class RunInProgress:
         return Reconciler(self._connect())
 
     @contextmanager
-    def _recorded(self) -> Iterator[Callable[..., None]]:
+    def recorded(self) -> Iterator[Callable[..., None]]:
         """Store a run for a `with` block, which calls what it is given with its report."""
         try:
             self.writer.try_to_begin()
@@ -459,3 +461,56 @@ def warn_of_state(workspace: Workspace, *, to_channels: bool) -> None:
         lapsed = [one.problem for one in undeclared(settings, workspace.state, moment)]
         for problem in lapsed if lost is None else [lost.problem(), *lapsed]:
             _log.warning(Text("{problem}; {hint}", problem=problem.message, hint=problem.hint))
+
+
+def fail_of_wrong_file(
+    error: errors.ConfigError,
+    options: RunOptions,
+    path: Path | None,
+    environ: Mapping[str, str],
+    *,
+    language: str,
+) -> None:
+    """Store a run that could not begin as failed, where the wrong file still names the state;
+    notify the heartbeat, and the channels once a day.
+    """
+
+    def ends() -> SyncReport:
+        raise error
+
+    with _salvaged(path, environ, language) as (workspace, has_state):
+        if workspace is None:
+            return
+        work = RunInProgress(workspace, Run(who_runs(workspace.settings)), options)
+        notifications = workspace.notifications(work.run)
+        with suppress(errors.ConfigError), work.recorded() if has_state else nullcontext():
+            notifications.notify_of(ends, is_whole=True)
+        if not has_state:
+            notifications.notify_unremembered(error)
+
+
+def notify_in_spite_of_it(
+    error: errors.CertferryError, path: Path | None, environ: Mapping[str, str], *, language: str
+) -> None:
+    """Notify the channels of what became of an earlier run, though the file is wrong by now."""
+    with _salvaged(path, environ, language) as (workspace, has_state):
+        if workspace is None:
+            return
+        notifications = workspace.notifications(Run())
+        if has_state:
+            notifications.notify_failure(error)
+        else:
+            notifications.notify_unremembered(error)
+
+
+@contextmanager
+def _salvaged(
+    path: Path | None, environ: Mapping[str, str], language: str
+) -> Iterator[tuple[Workspace | None, bool]]:
+    found = salvaged(path, environ)
+    if found is None:
+        yield None, False
+        return
+    settings, has_state = found
+    with Workspace(settings, language=language) as workspace:
+        yield workspace, has_state
