@@ -196,7 +196,7 @@ class AccessTables(Tables):
         )
         oldest = MOMENT.write(minute - _GUESSES_COUNT_FOR)
         query = "SELECT guesses FROM console_guess WHERE whose = ? AND minute >= ?"
-        counted = sum(row["guesses"] for row in transaction.rows(query, whose, oldest))
+        counted: int = sum(row["guesses"] for row in transaction.rows(query, whose, oldest))
         if counted == 1:  # seldom: it reads all of the table, which guesses at once would repeat
             transaction.execute("DELETE FROM console_guess WHERE minute < ?", oldest)
         return counted
