@@ -6,6 +6,7 @@ CertferryError                something went wrong
 │   └── NoneDeclared          the file declares no certificate
 ├── CertificateError          a certificate or key that cannot be used
 ├── PlanRefused               safety said no
+│   └── PlanChanged           the plan is not the one that an operator confirmed
 ├── DeclarationOutdated       another host declares the certificate differently, and later
 ├── IssuanceError             no certificate was issued
 │   ├── RateLimited           the CA says when to come back
@@ -169,6 +170,10 @@ class CertificateError(CertferryError):
 
 class PlanRefused(CertferryError):
     """Safety said no; nothing was sent."""
+
+
+class PlanChanged(PlanRefused):
+    """The plan is not the one that an operator confirmed; nothing was sent."""
 
 
 class DeclarationOutdated(CertferryError):

@@ -35,7 +35,7 @@ from certferry.core.secret import Secret
 from certferry.errors import LeaseLost
 from certferry.ports.state import Lease, StateStore
 from certferry.reconcile.reconciler import Reconciler
-from certferry.reconcile.run import Ports, Run, WaitLimit
+from certferry.reconcile.run import Ports, Run, WaitLimit, recorded_as_begun
 from certferry.wiring.settings import ADAPTERS
 from certferry.wiring.workspace import Workspace
 from certferry_sandbox.testing.interruptions import Altered
@@ -153,7 +153,8 @@ class FleetHost:
                 engine = Reconciler(workspace.connect(run))
                 return engine.sync(workspace.certificates, WaitLimit(), scheduled=how == SCHEDULED)
 
-            return workspace.notifications(run).notify_of(sync, is_whole=True)
+            with recorded_as_begun(lambda: state):
+                return workspace.notifications(run).notify_of(sync, is_whole=True)
 
     def _follow(self, event: Event) -> None:
         """Note what a run waits for, and what went wrong."""

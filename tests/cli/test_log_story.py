@@ -231,8 +231,9 @@ class Operator:
 
 
 def _masked(words: str) -> str:
-    """Hide what differs in every run: remote ids and moments."""
+    """Hide what differs in every run: remote ids, digests and moments."""
     words = re.sub(r"(?<=certificate  )[0-9a-f]{12}\b", "remote-id", words)
+    words = re.sub(r"(?<=--plan )[0-9a-f]{32}\b", "digest", words)
     return re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC", "some day", words)
 
 
@@ -252,6 +253,7 @@ def test_the_main_job_from_the_first_plan_to_the_export(story_world: World, tmp_
                    certificate  — → …
           verify   a.img.example.com
 
+        Just this plan: certferry sync --plan digest
         1 certificate to issue, 2 deployments. Nothing was changed; run `certferry sync`.
         """),
         "",

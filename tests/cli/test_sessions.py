@@ -21,6 +21,7 @@ from certferry.cli.sync import show_report
 from certferry.cli.watch import Watch
 from certferry.core.discovery.watched import Host
 from certferry.core.observed.observation import DomainState
+from certferry.core.planning.digest import digest_of
 from certferry.core.planning.plan import Plan
 from certferry.errors import CertferryError, CertificateError, ConfigError, DnsAccessDenied
 from certferry.present.progress import progress_lines
@@ -80,6 +81,7 @@ STORY = (
 def test_a_first_run_is_planned_then_done_then_unchanged() -> None:
     """The plan says what the sync does; the second sync says that nothing changed."""
     world = FakeWorld()
+    digest = digest_of(plans_of(world))
 
     planned_first = planned(world, check=True)
     first, console = synced(world)
@@ -87,13 +89,14 @@ def test_a_first_run_is_planned_then_done_then_unchanged() -> None:
 
     assert (
         Exit.PENDING,
-        dedent("""\
+        dedent(f"""\
         img: there is no certificate yet
           issue    img.example.com, *.img.example.com
           deploy   qiniu → img.example.com
                    certificate  foreign-1 → …
           verify   img.example.com
 
+        Just this plan: certferry sync --plan {digest}
         1 certificate to issue, 1 deployment. Nothing was changed; run `certferry sync`.
         """),
     ) == planned_first

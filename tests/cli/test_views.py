@@ -381,6 +381,7 @@ def test_every_error_has_a_code_that_is_not_zero(kind: type[Reported]) -> None:
     """No error looks like success; only those that say so have a code of their own."""
     special = {
         errors.ConfigError: Exit.USAGE,
+        errors.PlanChanged: Exit.PENDING,
         errors.PlanRefused: Exit.REFUSED,
         errors.LeaseHeld: Exit.TRY_LATER,
         errors.LeaseLost: Exit.TRY_LATER,

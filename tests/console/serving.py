@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
+import requests
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from certferry.console.site import Visitor
-from certferry.core.access import Role, User
+from certferry.config.load import load
+from certferry.config.model import ConsoleSettings
+from certferry.console.app import console_app
+from certferry.console.guard import Guard
+from certferry.console.site import Site, Visitor
+from certferry.core.access import LINK_IS_GOOD_FOR, PasswordLink, Role, User, digest_of
+from certferry.core.observed.runs import RunKind, RunSource, StoredRun
+from certferry.ports.state import StateStore
+from certferry.wiring.settings import ADAPTERS
+from certferry.wiring.workspace import Workspace
 from tests.support.ports import HOST, free_port
 from tests.support.waiting import eventually
 
+PASSWORD = "correct-horse-7"
 ANNA = User("anna", Role.OPERATOR, datetime(2026, 11, 29, tzinfo=UTC))
 
 
@@ -22,7 +34,7 @@ class AsVisitor:
     """Lets every request through as one user's, for tests of pages alone."""
 
     def __init__(self, app: ASGIApp, user: User = ANNA, language: str = "en") -> None:
-        self._app = app
+        self._app = app.app if isinstance(app, Guard) else app
         self._user = user
         self._language = language
 
@@ -35,10 +47,10 @@ class AsVisitor:
 
 
 @contextmanager
-def served(app: ASGIApp) -> Iterator[str]:
+def served(app: ASGIApp, port: int | None = None) -> Iterator[str]:
     """Serve an application for a `with` block; yield its URL, without a slash at its end."""
-    port = free_port()
-    config = uvicorn.Config(app, HOST, port, log_config=None, lifespan="off")
+    port = free_port() if port is None else port
+    config = uvicorn.Config(app, HOST, port, log_config=None, lifespan="off", proxy_headers=False)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
@@ -48,3 +60,108 @@ def served(app: ASGIApp) -> Iterator[str]:
     finally:
         server.should_exit = True
         thread.join(10)
+
+
+@dataclass(eq=False)
+class Began:
+    """Notes which runs were begun, and carries out none."""
+
+    runs: list[tuple[RunKind, tuple[str, ...], str, RunSource]] = field(default_factory=list)
+
+    def start(
+        self,
+        kind: RunKind,
+        names: Sequence[str],
+        *,
+        who: str,
+        source: RunSource,
+        plan: str | None = None,
+        request: str | None = None,
+    ) -> StoredRun:
+        """Note it."""
+        self.runs.append((kind, tuple(names), who, source))
+        return StoredRun("run-1", kind, source, who, "web-1", datetime.now(UTC), tuple(names), plan)
+
+    def stop(self, run: str) -> bool:
+        """Know no run."""
+        return not run
+
+
+@dataclass(eq=False)
+class Console:
+    """A console that is served with its guard: by its `url`, without a slash at its end."""
+
+    url: str
+    site: Site
+    began: Began
+
+    @property
+    def state(self) -> StateStore:
+        """What is stored."""
+        return self.site.workspace().state
+
+    @property
+    def origin(self) -> str:
+        """What browsers send with forms."""
+        return "/".join(self.site.workspace().settings.console.base.split("/")[:3])
+
+    def add_user(
+        self, name: str = "anna", role: Role = Role.OPERATOR, password: str = PASSWORD
+    ) -> None:
+        """Add a user who has chosen a password by their link."""
+        self.state.add_user(User(name, role, self.site.now()))
+        reply = self.post(requests.Session(), self.link(name), password=password, again=password)
+        assert reply.status_code == 303, reply.text
+
+    def link(self, name: str, *, within: timedelta = LINK_IS_GOOD_FOR) -> str:
+        """Return the path of a link by which a user chooses a password."""
+        secret = f"link-of-{name}"
+        self.state.save_link(PasswordLink(digest_of(secret), name, self.site.now() + within))
+        return f"/welcome/{secret}"
+
+    def logged_in(self, name: str = "anna", password: str = PASSWORD) -> requests.Session:
+        """Return a browser in which a user is logged in."""
+        browser = requests.Session()
+        reply = self.post(browser, "/login", name=name, password=password)
+        assert reply.status_code == 303, reply.text
+        return browser
+
+    def get(self, browser: requests.Session, path: str, **headers: str) -> requests.Response:
+        """Open a page, and follow no redirect."""
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        return browser.get(self.url + path, headers=sent, allow_redirects=False, timeout=20)
+
+    def post(self, browser: requests.Session, path: str, **fields: str) -> requests.Response:
+        """Send a form of ours, with its session's token."""
+        sent = {"csrf": self.csrf(browser), **fields}
+        return browser.post(
+            self.url + path,
+            sent,
+            headers={"Origin": self.origin},
+            allow_redirects=False,
+            timeout=20,
+        )
+
+    def csrf(self, browser: requests.Session) -> str:
+        """Return what the forms carry that a browser is shown."""
+        page = self.get(browser, "/account").text
+        return page.partition('name="csrf" value="')[2].partition('"')[0]
+
+
+@contextmanager
+def console(
+    folder: Path, settings: ConsoleSettings | None = None, tables: str = ""
+) -> Iterator[Console]:
+    """Serve a console with its guard, and a state of its own; `{port}` in its settings is where."""
+    path = folder / "certferry.toml"
+    path.write_text(f"[state]\nurl = 'sqlite:///{folder}/state.db'\n{tables}")
+    path.chmod(0o600)
+    port = free_port()
+    wanted = settings or ConsoleSettings()
+    url = None if wanted.url is None else wanted.url.format(port=port)
+    known = replace(wanted, listen=f"{HOST}:{port}", url=url)
+    with Workspace(replace(load(path, {}, ADAPTERS), console=known)) as workspace:
+        began = Began()
+        site = Site(lambda: workspace, began, known.prefix, known.is_https)
+        with served(console_app(site), port) as where:
+            yield Console(where + known.prefix, site, began)

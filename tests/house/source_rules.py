@@ -36,6 +36,7 @@ NOT_LITERAL = {
     "adapters/qiniu/errors.py": {"meaning.words", "meaning.advice"},
     "config/mistakes.py": {"template"},
     "adapters/state/columns.py": {"value['text']"},
+    "console/site.py": {"template"},
 }
 
 

@@ -22,7 +22,7 @@ from certferry import __version__
 from certferry.cli.commands import COMMANDS
 from certferry.present.pages import FOLDERS, PAGES, pages, schemas
 from tests.house import constraints
-from tests.house.tree import ROOT, modules, relative
+from tests.house.tree import PACKAGE, ROOT, modules, relative
 from tests.support.tiers import thorough
 
 # --- `scripts/install` puts certferry where root's cron, or one user, finds it
@@ -218,6 +218,15 @@ def shipped() -> set[str]:
     }
 
 
+def of_the_console() -> set[str]:
+    """Return what the pages of the console are made of, beside Python."""
+    return {
+        f"certferry/console/{path.relative_to(PACKAGE / 'console').as_posix()}"
+        for folder in ("templates", "static")
+        for path in (PACKAGE / "console" / folder).iterdir()
+    }
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel that is made of the sources' archive, as a registry would do it."""
@@ -240,7 +249,7 @@ def checkouts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_page_is_in_the_wheel(wheel: Path) -> None:
     """Of the sources' archive, and of a checkout, where `pip install .` makes it."""
     with zipfile.ZipFile(wheel) as archive:
-        assert shipped() <= set(archive.namelist())
+        assert shipped() | of_the_console() <= set(archive.namelist())
 
 
 def test_the_wheel_of_a_checkout_has_them_too(checkouts: Path) -> None:

@@ -286,7 +286,7 @@ def test_the_document_has_the_promised_keys() -> None:
 
     document = json.loads(json.dumps(documents.of_plans([whole, plan()], Voice())))
 
-    assert {"changes", "certificates"} == set(document)
+    assert {"changes", "digest", "certificates"} == set(document)
     assert 4 == document["changes"]
     first, second = document["certificates"]
     keys = {

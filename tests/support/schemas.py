@@ -24,7 +24,9 @@ MARKS = ("—", "…")
 
 def must_fit(document: object, name: str) -> None:
     """Raise `AssertionError` with every way in which a document is not what its schema says."""
-    if isinstance(document, dict) and set(document) == {"error"}:
+    if isinstance(document, dict) and "error" in document and set(document) <= {"error", "plan"}:
+        if "plan" in document:
+            must_fit(document["plan"], "plan")
         name = "error"
     wrong = [f"{error.json_path}: {error.message}" for error in _strict(name).iter_errors(document)]
     wrong += [f"{value} is no value" for value in _values(document) if value in MARKS]

@@ -1,8 +1,9 @@
 """Every exit code, and what decides it.
 
 0 in order · 1 something failed · 2 usage or configuration · 3 refused for safety · 4 changes
-pending (`plan --check`) · 75 still in progress or locked by another run, try again later ·
-130 stopped by Ctrl-C or a signal to end · 141 the output has no reader any more.
+pending (`plan --check`), or others than were confirmed (`sync --plan`) · 75 still in progress or
+locked by another run, try again later · 130 stopped by Ctrl-C or a signal to end · 141 the output
+has no reader any more.
 
 Where several are true, the first of 130, 1, 3, 75 and 4 wins.
 """
@@ -23,6 +24,7 @@ from certferry.errors import (
     Interrupted,
     LeaseHeld,
     LeaseLost,
+    PlanChanged,
     PlanRefused,
     Reported,
 )
@@ -56,6 +58,8 @@ def of_error(error: BaseException) -> Exit:
     match error:
         case ConfigError() | click.UsageError():
             return Exit.USAGE
+        case PlanChanged():
+            return Exit.PENDING
         case PlanRefused():
             return Exit.REFUSED
         case LeaseHeld() | LeaseLost() | DatabaseUnavailable():

@@ -14,13 +14,13 @@ from certferry.cli.selection import workspace_of
 from certferry.cli.sync import show_report
 from certferry.config.env_files import environment_with
 from certferry.config.load import find_file
-from certferry.core.planning.report import SyncReport
+from certferry.core.observed.runs import RunKind, RunSource
 from certferry.migration.renewed import CLIENTS
 from certferry.present.progress import progress_on_stdout
-from certferry.reconcile.reconciler import Reconciler
 from certferry.reconcile.run import Run, WaitLimit
 from certferry.text import Text
 from certferry.wiring.machine import install_deploy_hook
+from certferry.wiring.runs import RunInProgress, RunOptions
 from certferry.wiring.selection import meant_by
 from certferry.wiring.workspace import who_runs
 
@@ -84,12 +84,9 @@ def _sync(mode: str, front: options.Front, wait_limit: WaitLimit, env_file: Sequ
     environ = environment_with(front.console.environ, env_file)
     meant = meant_by(mode, front.config, environ)
     run = Run(who_runs(meant.settings), progress_on_stdout(front.console, front.verbosity))
+    wanted = RunOptions(RunKind.SYNC, RunSource.HOOK, is_whole=False, wait_limit=wait_limit)
     with workspace_of(front, meant.settings, reads_only=False) as workspace:
-
-        def sync() -> SyncReport:
-            return Reconciler(workspace.connect(run)).sync(workspace.certificates, wait_limit)
-
-        report = workspace.notifications(run).notify_of(sync)
+        report = RunInProgress(workspace, run, wanted).sync()
     show_report(report, front, as_json=False, undeclared_of=meant.undeclared_of)
     return exits.of_hook(report)
 

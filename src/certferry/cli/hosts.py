@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import click
 
 from certferry.cli.commands import Group, what_instead
 from certferry.cli.exits import Exit
 from certferry.cli.options import Front, json_option, note, say, say_changed
 from certferry.cli.selection import workspace_of
-from certferry.core.assessment.hosts import standings_of
-from certferry.core.observed.records import HostRecord, HostWork
 from certferry.errors import ConfigError
 from certferry.present import documents, status_text
-from certferry.reconcile.run import problems_of_this_host
+from certferry.reconcile.status import standings_of_hosts
 from certferry.text import Text
 from certferry.wiring.workspace import Workspace
 
@@ -48,13 +44,7 @@ def command(ctx: click.Context, *, as_json: bool) -> Exit:
 
 def show_hosts(workspace: Workspace, front: Front, *, as_json: bool) -> Exit:
     """Print how every host stands, this one even before its first run."""
-    state, declared = workspace.state, len(workspace.settings.declared)
-    known = {one.name: one for one in (HostRecord(state.host), *state.hosts())}
-    hosts = [known[name] for name in sorted(known)]
-    work = {**state.work_of_hosts()}
-    work[state.host] = replace(work.get(state.host, HostWork()), declares=declared)
-    problems = problems_of_this_host(state)
-    found = standings_of(hosts, state.host, problems, state.now(), work)
+    found = standings_of_hosts(workspace.state, len(workspace.settings.declared))
     console, voice = front.console, front.voice
     if as_json:
         console.print_json(documents.of_hosts(found, voice))

@@ -77,7 +77,8 @@ def program(
     renew them.
 
     Exit codes: 0 in order, 1 something failed, 2 usage or configuration, 3 refused for safety,
-    4 changes pending (plan --check), 75 still in progress or locked by another run, 130 stopped.
+    4 changes pending (plan --check) or not as confirmed (sync --plan), 75 still in progress or
+    locked by another run, 130 stopped.
     """
     if verbose and quiet:
         raise exits.UsageMistake(Text("-v and -q exclude each other"))

@@ -132,6 +132,24 @@ def wait_limit_of(wait: int | None, *, no_wait: bool) -> WaitLimit:
     return WaitLimit(None if limit is None else timedelta(seconds=limit))
 
 
+def _digest(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+    """Return the digest of a plan. Raises `UsageMistake` for what is none."""
+    from certferry.core.planning.digest import is_digest
+
+    if value is not None and not is_digest(value):
+        said = Text("{word} is no digest of a plan", word=repr(value))
+        raise UsageMistake(said, hint=Text("`certferry plan` prints it"))
+    return value
+
+
+digest_option = click.option(
+    "--plan",
+    "digest",
+    metavar="DIGEST",
+    callback=_digest,
+    help="Carry out the plan that `certferry plan` showed with this digest, or nothing.",
+)
+
 yes_option = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 
 

@@ -11,11 +11,13 @@ from certferry.cli.exits import Exit
 from certferry.cli.selection import running, settings_of_one, workspace_of
 from certferry.cli.sync import show_report
 from certferry.core.certificates.lineage import RevocationReason, Version
+from certferry.core.observed.runs import RunKind
 from certferry.present.language import one_or_many
-from certferry.reconcile.by_hand import go_back, to_revoke, withdraw_by_hand
+from certferry.reconcile.by_hand import to_revoke
 from certferry.reconcile.run import Run
 from certferry.text import Text
 from certferry.wiring import authorities
+from certferry.wiring.runs import RunInProgress, RunOptions
 from certferry.wiring.selection import must_be_known
 from certferry.wiring.workspace import who_runs
 
@@ -35,11 +37,9 @@ def command(
     issues a new one now.
     """
     wait_limit = options.wait_limit_of(wait, no_wait=no_wait)
+    wanted = RunOptions(RunKind.ROLLBACK, is_whole=False, wait_limit=wait_limit)
     with running(front, settings_of_one(front, name)) as (workspace, run):
-        ports = workspace.connect(run)
-        (desired,) = workspace.certificates
-        desired = withdraw_by_hand(ports, desired)  # only its caller hears of a refusal
-        report = workspace.notifications(run).notify_of(lambda: go_back(ports, desired, wait_limit))
+        report = RunInProgress(workspace, run, wanted).roll_back()
     return show_report(report, front, as_json=as_json)
 
 

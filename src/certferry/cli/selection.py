@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,19 +15,22 @@ from certferry.config.document import Document
 from certferry.config.load import NAME, find_file, load_before
 from certferry.config.model import Settings
 from certferry.core.desired.certificate import DesiredCertificate
-from certferry.errors import CertferryError, ConfigError, NoneDeclared
+from certferry.errors import ConfigError
 from certferry.present.console import Verbosity
 from certferry.present.language import one_or_many
 from certferry.present.progress import progress_on
 from certferry.reconcile.run import Run
 from certferry.text import Text
 from certferry.wiring.clock import now
-from certferry.wiring.recorded import lost_state, undeclared
-from certferry.wiring.selection import chosen_settings, lineages_meant, must_be_one, the_one_meant
+from certferry.wiring.selection import (
+    chosen_settings,
+    lineages_meant,
+    must_be_one,
+    must_be_renewed_here,
+    the_one_meant,
+)
 from certferry.wiring.settings import load_checked, without_certificates
 from certferry.wiring.workspace import Workspace, who_runs
-
-_log = logging.getLogger(__name__)
 
 
 def workspace_of(
@@ -58,20 +60,6 @@ def observing(
     return running(listener, settings, reads_only=True, live_only=True)
 
 
-def warn_of_state(settings: Settings, front: Front, *, to_channels: bool) -> None:
-    """Warn of a lost state and of undeclared certificates in it; `to_channels` too where the run is
-    about to issue everything again, and no operator reads along.
-    """
-    with suppress(CertferryError), workspace_of(front, settings) as workspace:
-        lost = lost_state(settings, workspace.state)
-        if lost is not None and to_channels and settings.channels:
-            workspace.notifications(Run()).notify_unremembered(lost)
-        moment = workspace.state.now()
-        lapsed = [one.problem for one in undeclared(settings, workspace.state, moment)]
-        for problem in lapsed if lost is None else [lost.problem(), *lapsed]:
-            _log.warning(Text("{problem}; {hint}", problem=problem.message, hint=problem.hint))
-
-
 def read_settings(front: Front, names: Sequence[str]) -> Settings:
     """Read the settings; print which names mean several certificates. Raises `ConfigError`."""
     settings = chosen_settings(names, front.config, front.console.environ)
@@ -99,7 +87,10 @@ def settings_of_run(
             must_be_one(name, lineages_meant(name, settings.certificates) or [name])
         warn_who_renews(settings.certificates, names, front)
     if not names:
-        warn_of_state(settings, front, to_channels=to_channels)
+        from certferry.wiring.runs import warn_of_state  # the engine, which `check` does not need
+
+        with workspace_of(front, settings) as workspace:
+            warn_of_state(workspace, to_channels=to_channels)
     return settings
 
 
@@ -116,15 +107,6 @@ def settings_to_sync(front: Front, names: Sequence[str], *, renew: bool) -> Sett
             environ, language = front.console.environ, front.voice.language
             notify_of_wrong_file(error, front.config, environ, language=language)
         raise
-
-
-def must_declare(settings: Settings) -> None:
-    """Raise `NoneDeclared` where no certificate is: a truncated file must not look in order."""
-    if not settings.certificates:
-        hint = Text(
-            "declare one under [[certificates]], or have certferry propose them: certferry init"
-        )
-        raise NoneDeclared(Text("{path} declares no certificate", path=settings.path), hint=hint)
 
 
 def warn_of_equal_names(settings: Settings, front: Front) -> None:
@@ -154,16 +136,12 @@ def settings_with_accounts(
 def warn_who_renews(ones: Sequence[DesiredCertificate], names: Sequence[str], front: Front) -> None:
     """Print which certificates other clients renew. Raises `ConfigError` where one is named."""
     for one in ones:
-        if one.files is None:
-            continue
-        said = Text(
-            "`--renew` is not for {lineage}: the client that makes it renews it",
-            lineage=one.lineage,
-        )
-        if names:
-            hint = Text("renew it with its own client; the next run deploys the files")
-            raise ConfigError(said, hint=hint)
-        note(front, said)
+        try:
+            must_be_renewed_here(one)
+        except ConfigError as error:
+            if names:
+                raise
+            note(front, error.message)
 
 
 def may_renew_all(desired: Sequence[DesiredCertificate], front: Front) -> bool:

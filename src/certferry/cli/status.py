@@ -21,6 +21,7 @@ from certferry.text import Text
 if TYPE_CHECKING:
     from certferry.core.assessment.health import Checkup
     from certferry.core.planning.plan import Plan
+    from certferry.errors import PlanChanged
     from certferry.wiring.workspace import Overview
 
 
@@ -105,6 +106,7 @@ def show_plan(
 
 def show_plans(plans: Sequence[Plan], console: Console, *, check: bool, as_json: bool) -> Exit:
     """Show what would be done."""
+    from certferry.core.planning.digest import digest_of
     from certferry.present import documents, plan_text
     from certferry.present.progress import log_plans
 
@@ -112,8 +114,49 @@ def show_plans(plans: Sequence[Plan], console: Console, *, check: bool, as_json:
     if as_json:
         console.print_json(documents.of_plans(plans, console.voice))
     else:
-        console.print_wrapped(plan_text.lines(plans, console.voice))
+        console.print_wrapped(plan_text.lines(plans, console.voice, digest_of(plans)))
     return exits.of_plans(plans, check=check)
+
+
+def show_plan_now(
+    plans: Sequence[Plan], changed: PlanChanged, front: Front, *, as_json: bool
+) -> Exit:
+    """Print what would be done now, and that it is not what was confirmed."""
+    from certferry.core.planning.digest import digest_of
+    from certferry.present import documents, plan_text
+
+    console, problem = front.console, changed.problem()
+    console.run_log.complain(problem.code, problem.message, problem.hint)
+    if as_json:
+        now = documents.of_plans(plans, console.voice)
+        console.print_json({**documents.of_end(problem, console.voice), "plan": now})
+    else:
+        console.print_wrapped(plan_text.lines(plans, console.voice, digest_of(plans)))
+    console.print_stderr(console.voice.end(problem))
+    return exits.of_error(changed)
+
+
+def show_rehearsal(front: Front, names: tuple[str, ...], *, renew: bool, as_json: bool) -> Exit:
+    """Rehearse, print the result, then what a run would do."""
+    from certferry.cli.selection import read_settings, running
+    from certferry.core.observed.runs import RunKind
+    from certferry.present import documents, report_text
+    from certferry.wiring.authorities import rehearsing
+    from certferry.wiring.runs import RunInProgress, RunOptions
+
+    console, settings = front.console, read_settings(front, names)
+    rehearsing(settings)  # nothing is opened without a staging directory
+    wanted = RunOptions(RunKind.REHEARSE, is_whole=not names, renews=renew)
+    with running(front, settings) as (workspace, run):
+        found = RunInProgress(workspace, run, wanted).rehearse()
+    if as_json:
+        console.print_json(documents.of_rehearsal(found.report, found.plans, console.voice))
+    elif front.quiet:
+        console.print_stderr(report_text.what_is_wrong(found.report, console.voice))
+    else:
+        console.print_wrapped(report_text.rehearsal_lines(found.report, found.plans, console.voice))
+    code = exits.of_report(found.report)
+    return exits.of_plans(found.plans, check=False) if code is Exit.OK else code
 
 
 RUN_WITHIN = 48

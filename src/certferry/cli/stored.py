@@ -21,7 +21,7 @@ from certferry.present.layout import line
 from certferry.present.progress import log_export
 from certferry.text import Text
 from certferry.wiring.machine import write_bundle
-from certferry.wiring.selection import must_be_known
+from certferry.wiring.selection import history_of, must_be_known
 from certferry.wiring.state import archive_of, restored
 from certferry.wiring.workspace import Workspace
 
@@ -53,9 +53,7 @@ def show_history(
     workspace: Workspace, name: str | None, limit: int, console: Console, *, as_json: bool
 ) -> Exit:
     """Print what the state holds. Raises `ConfigError` for a name that nothing is known of."""
-    entries = workspace.state.history(name, limit)
-    if name is not None and not entries:
-        entries = workspace.state.history(must_be_known(name, workspace), limit)
+    entries = history_of(name, limit, workspace)
     if as_json:
         console.print_json(documents.of_history(entries))
     else:

@@ -6,15 +6,14 @@ import click
 
 from certferry.cli import exits, options, selection
 from certferry.cli.exits import Exit, UsageMistake
+from certferry.cli.status import show_plan_now, show_rehearsal
+from certferry.core.observed.runs import RunKind, RunSource
 from certferry.core.planning.report import SyncReport
+from certferry.errors import PlanChanged
 from certferry.present import documents, report_text
 from certferry.present.progress import log_unchanged
-from certferry.reconcile.reconciler import Reconciler
-from certferry.reconcile.retries import ScheduledRun
-from certferry.reconcile.status import rehearse
 from certferry.text import Text
-from certferry.wiring.authorities import rehearsal_issuer, rehearsing
-from certferry.wiring.recorded import with_undeclared
+from certferry.wiring.runs import RunInProgress, RunOptions
 
 
 @click.command("sync")
@@ -25,6 +24,7 @@ from certferry.wiring.recorded import with_undeclared
     "--scheduled", is_flag=True, help="Retry failures after 1, 10 and 100 minutes, then daily."
 )
 @click.option("--rehearse", is_flag=True, help="Try the orders at the staging directory only.")
+@options.digest_option
 @options.wait_option("Stop waiting after SECONDS. Default: wait to the end.")
 @options.no_wait_option
 @options.json_option
@@ -37,6 +37,7 @@ def command(  # noqa: PLR0913 - one for each option of the command line
     every: bool,
     scheduled: bool,
     rehearse: bool,
+    digest: str | None,
     wait: int | None,
     no_wait: bool,
     as_json: bool,
@@ -49,32 +50,31 @@ def command(  # noqa: PLR0913 - one for each option of the command line
 
     With --rehearse nothing is changed: the CA's staging directory issues the certificates that are
     due, certferry throws them away, and prints the plan.
+
+    With --plan, where the plan is another one by now, nothing is changed: certferry prints the plan
+    as it is now, and exits with 4.
     """
     wait_limit = options.wait_limit_of(wait, no_wait=no_wait)
     if every and (names or not renew):
         raise UsageMistake(Text("--all goes with --renew, and with no NAME"))
+    if digest is not None and (scheduled or rehearse):
+        raise UsageMistake(Text("--plan goes with neither --scheduled nor --rehearse"))
     if rehearse:
         if scheduled or wait_limit != options.wait_limit_of(None, no_wait=False):
             raise UsageMistake(Text("--rehearse goes with --renew and --json only"))
-        return rehearsed(front, names, renew=renew, as_json=as_json)
+        return show_rehearsal(front, names, renew=renew, as_json=as_json)
     settings = selection.settings_to_sync(front, names, renew=renew)
     if renew and not (every or names or selection.may_renew_all(settings.certificates, front)):
         return options.say(front, Text("Nothing was changed."))
+    kind = RunKind.RENEW if renew else RunKind.SYNC
+    source = RunSource.SCHEDULE if scheduled else RunSource.COMMAND
+    wanted = RunOptions(kind, source, not names, digest, wait_limit)
     with selection.running(front, settings) as (workspace, run):
-
-        def engine() -> Reconciler:
-            return Reconciler(workspace.connect(run))
-
-        def sync() -> SyncReport:
-            selection.must_declare(settings)
-            if scheduled:
-                retrying = ScheduledRun(engine, run.pause, wait_limit)
-                report = retrying.sync(settings.certificates, renew=renew)
-            else:
-                report = engine().sync(settings.certificates, wait_limit, renew=renew)
-            return with_undeclared(report, settings, workspace.state)
-
-        report = workspace.notifications(run).notify_of(sync, is_whole=not names)
+        going_on = RunInProgress(workspace, run, wanted)
+        try:
+            report = going_on.sync()
+        except PlanChanged as changed:
+            return show_plan_now(going_on.plans, changed, front, as_json=as_json)
     return show_report(report, front, as_json=as_json)
 
 
@@ -91,22 +91,3 @@ def show_report(
     else:
         console.print_wrapped(report_text.lines(report, console.voice, undeclared_of))
     return exits.of_report(report)
-
-
-def rehearsed(front: options.Front, names: tuple[str, ...], *, renew: bool, as_json: bool) -> Exit:
-    """Rehearse, print the result, then what a run would do."""
-    console, settings = front.console, selection.read_settings(front, names)
-    at_staging = rehearsing(settings)
-    with selection.running(front, settings) as (workspace, run):
-        issuer = rehearsal_issuer(at_staging, workspace.state, run.pause)
-        found = rehearse(
-            workspace.connect(run, declares=False), workspace.certificates, issuer, renew=renew
-        )
-    if as_json:
-        console.print_json(documents.of_rehearsal(found.report, found.plans, console.voice))
-    elif front.quiet:
-        console.print_stderr(report_text.what_is_wrong(found.report, console.voice))
-    else:
-        console.print_wrapped(report_text.rehearsal_lines(found.report, found.plans, console.voice))
-    code = exits.of_report(found.report)
-    return exits.of_plans(found.plans, check=False) if code is Exit.OK else code

@@ -15,8 +15,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from certferry.console import overview
+from certferry.console import accounts, api, discover, history, login, overview, plan, runs
+from certferry.console.guard import Guard
+from certferry.console.refusals import Refused, refusal
 from certferry.console.site import HERE, Site, asset_digest
+from certferry.errors import CertferryError
 
 _KINDS = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 
@@ -40,13 +43,29 @@ def static_file(request: Request) -> Response:
 
 ROUTES: Sequence[BaseRoute] = (
     Route("/static/{digest}/{name}", static_file, name="static"),
+    *login.ROUTES,
     *overview.ROUTES,
+    *plan.ROUTES,
+    *runs.ROUTES,
+    *api.ROUTES,
+    *discover.ROUTES,
+    *history.ROUTES,
+    *accounts.ROUTES,
 )
 
+_EXPECTED = {HTTPException: refusal, Refused: refusal, CertferryError: refusal}
+"""What a page may raise: Starlette looks for each by its class."""
 
-def console_app(site: Site) -> Starlette:
-    """Make the application of a site."""
-    app = Starlette(routes=list(ROUTES))
+
+def console_app(site: Site) -> Guard:
+    """Make the application of a site, with the guard before it: what is served."""
+    return Guard(pages_of(site), site)
+
+
+def pages_of(site: Site) -> Starlette:
+    """Make the pages of a site without the guard, which tests of pages do without."""
+    app = Starlette(routes=list(ROUTES), exception_handlers={Exception: refusal, **_EXPECTED})
     app.router.redirect_slashes = False  # such a redirect would lose the prefix of the URL
     app.state.site = site
+    app.state.guesses = login.Guesses()
     return app

@@ -37,7 +37,7 @@ class Found(Generic[T]):
     problem: Problem | None = None
 
     @property
-    def is_under_way(self) -> bool:
+    def is_being_observed(self) -> bool:
         """Whether it is being observed at this moment."""
         return self.since is not None
 
@@ -56,17 +56,27 @@ class Observer:
             known: Found[T] = self._known.get(kind, Found())  # type: ignore[assignment]  # by kind
             now = self.now()
             is_old = known.at is None or now - known.at > FRESH
-            if known.is_under_way or not (is_old or anew):
+            if known.is_being_observed or not (is_old or anew):
                 return known
             known = Found(known.value, known.at, now, known.problem)
             self._known[kind] = known  # type: ignore[assignment]  # by kind
         aside(lambda: self._observe(kind, observe), f"observing {kind}")
         return known
 
+    def known(self, kind: Hashable) -> Found[object]:
+        """Return what is known, and observe nothing."""
+        with self._guard:
+            return self._known.get(kind, Found())
+
+    def keep(self, kind: Hashable, value: object) -> None:
+        """Keep what was found elsewhere."""
+        with self._guard:
+            self._known[kind] = Found(value, self.now())
+
     def forget(self) -> None:
         """Forget everything: the settings are other ones, or a run has changed something."""
         with self._guard:
-            self._known = {kind: one for kind, one in self._known.items() if one.is_under_way}
+            self._known = {kind: one for kind, one in self._known.items() if one.is_being_observed}
 
     def _observe(self, kind: Hashable, observe: Callable[[], object]) -> None:
         problem = None

@@ -1,4 +1,4 @@
-"""The first screen: is everything in order, what needs somebody, what happens next."""
+"""The first screen: is everything in order, what needs an operator, what happens next."""
 
 from __future__ import annotations
 

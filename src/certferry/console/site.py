@@ -5,7 +5,9 @@ and language; and how a template is rendered.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+import re
+import threading
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
@@ -14,7 +16,9 @@ from typing import Protocol
 from urllib.parse import quote, urlencode
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
@@ -22,11 +26,13 @@ from certferry.console.observing import Observer
 from certferry.core.access import User
 from certferry.core.observed.runs import RunKind, RunSource, StoredRun
 from certferry.present.language import Voice, voice_in
+from certferry.present.layout import visible
 from certferry.present.run_log import rfc3339
 from certferry.text import Text
 from certferry.wiring.workspace import Workspace
 
 HERE = Path(__file__).parent
+_TYPED = re.compile(r"`([^`\n]+)`")
 LANGUAGE_NAMES = (("en", "English"), ("zh", "中文"))
 
 
@@ -60,6 +66,8 @@ class Site:
     prefix: str = ""
     is_https: bool = False
     observer: Observer = field(init=False)
+    closing: threading.Event = field(default_factory=threading.Event)
+    """Set when the process ends: streams that would go on end at once."""
 
     def __post_init__(self) -> None:
         self.observer = Observer(self.now)
@@ -90,9 +98,27 @@ def site_of(request: Request) -> Site:
 
 
 def visitor_of(request: Request) -> Visitor:
-    """Return who asks; the guard has let nobody else through."""
+    """Return who asks, which the guard has found out."""
     found: Visitor = request.state.visitor
     return found
+
+
+def path_of(request: Request) -> str:
+    """Return the path below our prefix. `request.url` is made of the `Host` that was sent, too."""
+    found: str = request.scope["path"]
+    return found
+
+
+def with_form(
+    page: Callable[[Request, FormData], Response],
+) -> Callable[[Request], Awaitable[Response]]:
+    """Make a route of a function that takes the form as well; it runs in a thread, as others do."""
+
+    async def route(request: Request) -> Response:
+        async with request.form(max_files=0, max_fields=1000) as form:
+            return await run_in_threadpool(page, request, form)
+
+    return route
 
 
 def voice_of(request: Request) -> Voice:
@@ -119,6 +145,11 @@ def asset_digest(name: str) -> str:
     return hashlib.sha256((HERE / "static" / name).read_bytes()).hexdigest()[:16]
 
 
+def _shown(value: object) -> object:
+    """Replace what would turn text around: names and words of others are data on every page."""
+    return visible(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
+
+
 @cache
 def templates() -> jinja2.Environment:
     """Return the templates, in which everything is escaped."""
@@ -126,6 +157,7 @@ def templates() -> jinja2.Environment:
         loader=jinja2.FileSystemLoader(HERE / "templates"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
+        finalize=_shown,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -140,13 +172,14 @@ def render(
     headers: Mapping[str, str] | None = None,
     **view: object,
 ) -> Response:
-    """Render a page in the visitor's language. In templates: `say("…", places=…)`, `text(Text)`,
-    `link("/path")`, `asset("name")`, `moment(datetime)`, `here(place=…)`; and `visitor`,
-    `language`, `path`, `trouble` (how many problems the title counts; a page may pass its own).
+    """Render a page in the visitor's language. Templates have `say("…", places=…)`, `text(Text)`,
+    `prose(Text)` (with code for what is in backquotes), `word("done")`, `moment(datetime)`;
+    `link("/path")`, `here(place=…)`, `asset("name")`; and `visitor`, `language`, `path`, `trouble`
+    (how many problems the title counts; a page may pass its own).
     """
     voice = voice_of(request)
     site = site_of(request)
-    path = request.url.path
+    path = path_of(request)
 
     def say(template: str, **places: object) -> str:
         return voice.say(Text(template, **places))
@@ -158,9 +191,13 @@ def render(
             rfc3339(value), f"{value:%Y-%m-%d %H:%M:%S} UTC", f"{value:%Y-%m-%d %H:%M} UTC"
         )
 
+    def prose(said: Text | str) -> Markup:
+        words = escape(said if isinstance(said, str) else voice.say(said))
+        return Markup(_TYPED.sub(r"<code>\1</code>", words))  # noqa: S704 - it was escaped
+
     def here(**places: object) -> str:
-        asked = {**request.query_params, **places}
-        return f"{site.prefix}{quote(path)}?{urlencode(asked)}"
+        asked = [one for one in request.query_params.multi_items() if one[0] not in places]
+        return f"{site.prefix}{quote(path)}?{urlencode([*asked, *places.items()])}"
 
     def asset(name: str) -> str:
         return f"{site.prefix}/static/{asset_digest(name)}/{name}"
@@ -171,6 +208,7 @@ def render(
         .render(
             say=say,
             text=voice.say,
+            prose=prose,
             word=voice.word,
             link=lambda path: site.prefix + path,
             asset=asset,

@@ -14,7 +14,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 
 from certferry.core.secret import MASK, Secret, may_be_a_secret, secrets_in_use
-from certferry.text import Quoted
+from certferry.text import Quoted, Text
 
 _UNRESERVED = frozenset(string.ascii_letters + string.digits + "-._~")
 """What percent-encoding leaves as it is (RFC 3986 §2.3)."""
@@ -90,6 +90,22 @@ def redacted(words: str, secrets: Iterable[Secret] = ()) -> str:
 def discreet(words: str) -> str:
     """Return the words of a log without any secret that the process holds."""
     return redacted(words, secrets_in_use())
+
+
+def without_secrets(said: Text) -> Text:
+    """Return a sentence whose values have no secret that the process holds: for what is stored."""
+    return said.filled(**{name: _discreet_value(one) for name, one in said.values.items()})
+
+
+def _discreet_value(value: object) -> object:
+    match value:
+        case Text():
+            return without_secrets(value)
+        case str():
+            return discreet(value)
+        case list() | tuple():
+            return [_discreet_value(one) for one in value]
+    return value
 
 
 def _patterns(words: str) -> _Spans:

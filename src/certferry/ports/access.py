@@ -60,6 +60,9 @@ class AccessStore(Protocol):
     def end_session(self, digest: str) -> None:
         """Delete a session."""
 
+    def end_sessions(self, name: str) -> None:
+        """Delete every session of a user."""
+
     def tokens(self) -> tuple[Token, ...]:
         """Return every token, by name."""
 

@@ -377,7 +377,11 @@ class NoticeStore(Protocol):
         """
 
     def history(
-        self, lineage: str | None, limit: int, before: int | None = None
+        self,
+        lineage: str | None,
+        limit: int,
+        before: int | None = None,
+        which: records.HistoryFilter = records.UNFILTERED,
     ) -> tuple[records.HistoryEntry, ...]:
         """Return what happened, newest first, `before` the entry of this number."""
 

@@ -41,13 +41,13 @@ _AT_REST = "success"
 
 def domains(found: inventory.Discovery, now: datetime, voice: Voice) -> TextTable:
     """Render a row for each domain; with several accounts, each names its own."""
-    rows = [(_domain(one, now, voice), one.account) for one in found.domains]
+    rows = [(domain(one, now, voice), one.account) for one in found.domains]
     return _table(_DOMAINS, rows, found, voice)
 
 
 def unused(found: inventory.Discovery, now: datetime, voice: Voice) -> TextTable:
     """Render a row for each certificate that none of the domains is bound to."""
-    rows = [(_certificate(one, now, voice), one.account) for one in found.unused]
+    rows = [(certificate(one, now, voice), one.account) for one in found.unused]
     return _table(_CERTIFICATES, rows, found, voice)
 
 
@@ -67,7 +67,7 @@ def remarks(found: inventory.Discovery, voice: Voice) -> Iterator[Line]:
     """Render what is wrong with a domain or at its edges, or why a certificate misses it."""
     for one in found.domains:
         name = one.found.domain
-        for said in _remarks(one):
+        for said in remarks_on(one):
             words = once(name, voice.say(said)).removeprefix(f"{name} ")
             yield from voice.about(name, words)
 
@@ -112,7 +112,8 @@ def _domain_count(count: int) -> Text:
 # domains
 
 
-def _domain(one: inventory.DiscoveredDomain, now: datetime, voice: Voice) -> tuple[Span, ...]:
+def domain(one: inventory.DiscoveredDomain, now: datetime, voice: Voice) -> tuple[Span, ...]:
+    """Render a domain: its name, state, HTTPS, owner, time left, certificate, addresses."""
     found = one.found
     urgent = one.urgency(now) <= inventory.Urgency.TROUBLED
     return (
@@ -177,7 +178,8 @@ def _served(addresses: Sequence[Served], voice: Voice) -> Span:
     return served_by_addresses(right, counted, voice, tone)
 
 
-def _remarks(one: inventory.DiscoveredDomain) -> Iterator[Text]:
+def remarks_on(one: inventory.DiscoveredDomain) -> Iterator[Text]:
+    """Yield what is wrong with a domain or at its edges, or why a certificate misses it."""
     if one.problem is not None:
         yield one.problem.message
     if one.covered_by and one.deployed_by is None and one.found.by_itself:
@@ -195,9 +197,10 @@ def _remarks(one: inventory.DiscoveredDomain) -> Iterator[Text]:
 # certificates
 
 
-def _certificate(
+def certificate(
     one: inventory.DiscoveredCertificate, now: datetime, voice: Voice
 ) -> tuple[Span, ...]:
+    """Render a certificate: its id, owner, time left, its name at the target, what it is for."""
     names = one.found.names or ()
     more = f" +{len(names) - 1}" if len(names) > 1 else ""
     return (
@@ -417,7 +420,7 @@ def lines(findings: Sequence[Problem], voice: Voice) -> Iterator[Line]:
         yield from _finding(finding, voice)
     if findings:
         yield line()
-    yield line(voice.say(_conclusion(findings)))
+    yield line(voice.say(conclusion(findings)))
 
 
 def error_lines(findings: Sequence[Problem], voice: Voice) -> Iterator[Line]:
@@ -440,7 +443,8 @@ def _finding(finding: Problem, voice: Voice) -> Iterator[Line]:
         yield from labelled(voice.say(FIX), Tone.FAINT, voice.say(finding.hint), _INDENT)
 
 
-def _conclusion(findings: Sequence[Problem]) -> Text:
+def conclusion(findings: Sequence[Problem]) -> Text:
+    """Return how many findings of each kind there are."""
     counts = Counter(finding.severity for finding in findings)
     counted = [
         one_or_many(counts[severity], one, many)

@@ -5,6 +5,7 @@ Moments are RFC 3339 in UTC; fingerprints SHA-256 over the DER leaf, lower-case 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from types import MappingProxyType
@@ -18,8 +19,10 @@ from certferry.core.assessment.status import DomainStatus, LastFailure, LineageS
 from certferry.core.dns_persist import PersistRecord
 from certferry.core.observed.observation import CERTIFICATE, Change, Served
 from certferry.core.observed.records import HistoryEntry, LastRun, VerifiedHistory
+from certferry.core.observed.runs import RunEvent, RunReport, StoredRun
 from certferry.core.planning import plan as planned
 from certferry.core.planning import report as reported
+from certferry.core.planning.digest import digest_of
 from certferry.core.reasons import Reason, ReasonCode, Waiting
 from certferry.core.redaction import quoted
 from certferry.errors import TargetStuck
@@ -239,8 +242,11 @@ def said_or_none(text: Text | None, voice: Voice) -> str | None:
 
 def of_plans(plans: Sequence[planned.Plan], voice: Voice) -> Document:
     """Return what `plan` prints. `changes` counts steps, but for those tried again."""
-    changes = sum(len(plan.pending) for plan in plans)
-    return {"changes": changes, "certificates": [_plan(plan, voice) for plan in plans]}
+    return {
+        "changes": sum(len(plan.pending) for plan in plans),
+        "digest": digest_of(plans),
+        "certificates": [_plan(plan, voice) for plan in plans],
+    }
 
 
 def _plan(plan: planned.Plan, voice: Voice) -> Document:
@@ -506,4 +512,55 @@ def of_verified(found: VerifiedHistory) -> Document:
             }
             for one in found.breaks
         ],
+    }
+
+
+def of_runs(runs: Sequence[StoredRun]) -> Document:
+    """Return the list of runs that the API answers with: without their events and reports."""
+    return {"runs": [_run(run) for run in runs]}
+
+
+def of_run(
+    run: StoredRun, events: Sequence[RunEvent], report: RunReport | None, voice: Voice
+) -> Document:
+    """Return a run for the API, with the document that it printed."""
+    return {
+        **_run(run),
+        "events": [_run_event(event, voice) for event in events],
+        "report": report_in(report, voice.language),
+    }
+
+
+def report_in(report: RunReport | None, language: str) -> Document | None:
+    """Return the document that a run printed, in this language if it has that one."""
+    written = {} if report is None else report.documents
+    chosen = written.get(language) or next(iter(written.values()), None)
+    return None if chosen is None else json.loads(chosen)
+
+
+def _run(run: StoredRun) -> Document:
+    return {
+        "id": run.id,
+        "state": run.state.value,
+        "kind": run.kind.value,
+        "started_at": moment(run.started_at),
+        "ended_at": moment(run.ended_at),
+        "who": run.who,
+        "from": run.source.value,
+        "host": run.host,
+        "names": list(run.names),
+        "plan": run.plan,
+    }
+
+
+def _run_event(event: RunEvent, voice: Voice) -> Document:
+    return {
+        "number": event.number,
+        "at": moment(event.at),
+        "name": event.lineage or None,
+        "event": event.event,
+        "outcome": event.outcome,
+        "target": event.target,
+        "domain": event.domain,
+        "message": voice.say(event.text),
     }

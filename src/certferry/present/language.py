@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, tzinfo
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -88,6 +89,10 @@ def english(template: str) -> str:
     return template
 
 
+_seen_before = lru_cache(1000)(redacted)
+"""For sentences without values, of which a report has the same ones a thousand times."""
+
+
 class Voice:
     """Translates texts into one language, and moments into a `zone`, by default the machine's."""
 
@@ -100,7 +105,8 @@ class Voice:
 
     def say(self, text: Text) -> str:
         """Return the sentence, which may have several lines, without secrets."""
-        return redacted(text.render(self._translate, self._zone))
+        words = text.render(self._translate, self._zone)
+        return redacted(words) if text.values else _seen_before(words)
 
     def say_on_one_line(self, text: Text) -> str:
         """Return the sentence for a place that has one line."""

@@ -54,7 +54,7 @@ MOST_EVENTS = 100
 """Events in one document for a program, which says how many more there are."""
 _MOST_LISTED = 10
 
-_HEADINGS = {
+TOPICS = {
     noticed.Topic.TROUBLE: Text("Trouble"),
     noticed.Topic.RECOVERED: Text("In order again"),
     noticed.Topic.RENEWED: Text("Renewed"),
@@ -62,6 +62,7 @@ _HEADINGS = {
     noticed.Topic.DEADLINE: Text("Ends soon"),
     noticed.Topic.FOUND: Text("Found"),
 }
+"""What notices of each topic are called."""
 _STILL = Text("Still in trouble")
 
 
@@ -71,7 +72,9 @@ def _codes(kind: type[CertferryError]) -> Iterator[str]:
         yield from _codes(narrower)
 
 
-_OF_ISSUING = frozenset({*_codes(IssuanceError), *_codes(DnsError), ClockWrong.code})
+OF_DNS = frozenset(_codes(DnsError))
+"""What a DNS service stops a certificate with from being issued."""
+_OF_ISSUING = frozenset({*_codes(IssuanceError), *OF_DNS, ClockWrong.code})
 """What stops a certificate from being issued."""
 _TEST = Text("a message of `certferry notify test`; nothing has happened")
 
@@ -134,7 +137,7 @@ def _grouped(
 
 
 def _heading(one: noticed.Notification) -> Text:
-    return _STILL if one.again else _HEADINGS[one.notice.topic]
+    return _STILL if one.again else TOPICS[one.notice.topic]
 
 
 def _lines(group: Sequence[noticed.Notification], services: Mapping[str, Text]) -> Iterator[Text]:

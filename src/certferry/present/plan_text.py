@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from certferry.core.certificates.certificate import short
@@ -26,82 +27,123 @@ _AGAIN = Text(" (tried again; kept if it is still used)")
 _BELOW = len(INDENT) + VERB + 1
 
 
-def lines(plans: Sequence[planned.Plan], voice: Voice) -> Iterator[Line]:
-    """Write plans. What is as declared is only counted."""
+def lines(plans: Sequence[planned.Plan], voice: Voice, digest: str | None = None) -> Iterator[Line]:
+    """Write plans, and how to carry out those of this `digest`. What is as declared is only
+    counted.
+    """
     for plan in plans:
-        beside = plan.findings or plan.drifts or plan.rolled_back or plan.owned_elsewhere
-        if plan.steps or beside or not plan.is_settled:
-            yield from _lines(plan, voice)
+        if not is_only_counted(plan):
+            yield line(Span(plan.lineage, Tone.STRONG), ": ", headline(plan, voice))
+            for entry in entries(plan, voice):
+                yield from _entry_lines(entry, voice)
             yield line()
-    yield line(voice.say(_conclusion(plans)))
+    if digest is not None and not all(map(is_nothing_to_run, plans)):
+        said = Text("Just this plan: certferry sync --plan {digest}", digest=digest)
+        yield line(voice.say(said))
+    yield line(voice.say(conclusion(plans)))
 
 
-def _lines(plan: planned.Plan, voice: Voice) -> Iterator[Line]:
+def is_only_counted(plan: planned.Plan) -> bool:
+    """Return whether a plan has nothing to show beside the count."""
+    beside = plan.findings or plan.drifts or plan.rolled_back or plan.owned_elsewhere
+    return plan.is_settled and not (plan.steps or beside)
+
+
+def headline(plan: planned.Plan, voice: Voice) -> str:
+    """Return why something is done, or that all is as declared."""
+    return voice.say_on_one_line(Text("{reasons}", reasons=_reasons(plan)))
+
+
+@dataclass(frozen=True, slots=True)
+class PlanEntry:
+    """One thing in a plan: the `word` that it begins with, for programs, what is `said` of it, what
+    changes by it, the names that need no proof (`below`), and what to do.
+    """
+
+    word: str
+    said: str
+    tone: Tone = Tone.PENDING
+    changes: Sequence[Change] = ()
+    hint: Text | None = None
+    below: Text | None = None
+
+
+def entries(plan: planned.Plan, voice: Voice) -> Iterator[PlanEntry]:
+    """Return the steps of a plan, and what stands in its way."""
     reasons = _reasons(plan)
-    headline = voice.say_on_one_line(Text("{reasons}", reasons=reasons))
-    yield line(Span(plan.lineage, Tone.STRONG), ": ", headline)
     for step in plan.steps:
-        yield from _step(step, reasons, voice)
+        yield _step(step, reasons, voice)
     match plan.issue:
         case planned.Issue(due=planned.HeldUntil(error=CertferryError() as error)):
-            yield from _entry("waiting", None, error.message, voice)
-            yield from voice.hint(error.hint, _BELOW)
+            yield _entry("waiting", None, error.message, voice, hint=error.hint)
     for target, count in plan.retire_later:
-        where = at_target(target)
-        yield from _entry(planned.Action.RETIRE, where, left_to_later_runs(count), voice, Tone.GOOD)
+        where, later = at_target(target), left_to_later_runs(count)
+        yield _entry(planned.Action.RETIRE, where, later, voice, Tone.GOOD)
     yield from _findings(plan, voice, planned.Weight.REFUSED, planned.Weight.BLOCKED)
     # Domains that are left as they are, although the file alone says otherwise.
     for drifted in plan.drifts:
         policy = Text('left as it is (drift = "{policy}")', policy=drifted.policy.value)
-        yield from _entry("drifted", at_target(drifted.target, drifted.domain), policy, voice)
-        yield from _changes(drifted.changes, voice)
+        entry = _entry("drifted", at_target(drifted.target, drifted.domain), policy, voice)
+        yield replace(entry, changes=drifted.changes)
     for back in plan.rolled_back:
-        yield from _entry("kept", at_target(back.target, back.domain), back.words, voice)
+        yield _entry("kept", at_target(back.target, back.domain), back.words, voice)
     for target, lineages in plan.owned_elsewhere:
-        yield from _entry("skipped", at_target(target), served_by(lineages), voice)
+        yield _entry("skipped", at_target(target), served_by(lineages), voice)
     yield from _findings(
         plan, voice, planned.Weight.UNREAD, planned.Weight.UNMATCHED, planned.Weight.SKIPPED
     )
 
 
-def _step(step: planned.Step, reasons: Sequence[Text], voice: Voice) -> Iterator[Line]:
-    due, why, hint = getattr(step, "due", None), None, None
+def _step(step: planned.Step, reasons: Sequence[Text], voice: Voice) -> PlanEntry:
+    due, why, hint, below = getattr(step, "due", None), None, None, None
     match due:
         case Waiting():
             why = Text(" (waiting: {why})", why=due.why)
         case planned.TimedOut(error):
             why, hint = Text(" (waited too long: {why})", why=error.message), error.hint
     subject = _subject(step, reasons, voice) + (voice.say_on_one_line(why) if why else "")
-    yield line(_verb(voice.word(step.action), Tone.GOOD), subject)
     if isinstance(step, planned.Issue) and step.standing:
-        proven = Text(
+        below = Text(
             "proven by records that stay (dns-persist-01, experimental), without a DNS"
             " account: {names}",
             names=step.standing,
         )
-        yield line(" " * _BELOW, voice.say(proven))
-    if isinstance(step, planned.Deploy) and step.changes:
-        yield from _changes(step.changes, voice)
-    yield from voice.hint(hint, _BELOW)
+    changes = step.changes if isinstance(step, planned.Deploy) else ()
+    return PlanEntry(step.action, subject, Tone.GOOD, changes, hint, below)
 
 
-def _findings(plan: planned.Plan, voice: Voice, *weights: planned.Weight) -> Iterator[Line]:
+def _findings(plan: planned.Plan, voice: Voice, *weights: planned.Weight) -> Iterator[PlanEntry]:
     for weight in weights:
         tone = Tone.BAD if weight.severity is Severity.ERROR else Tone.PENDING
         for one in plan.having(weight):
             where = None if one.target is None else at_target(one.target, one.domain)
             said = once(one.domain or one.target, voice.say(one.problem.message))
-            yield from _entry(weight.value.replace("_", " "), where, said, voice, tone)
-            yield from voice.hint(one.problem.hint, _BELOW)
+            word, hint = weight.value.replace("_", " "), one.problem.hint
+            yield _entry(word, where, said, voice, tone, hint=hint)
 
 
 def _entry(
-    verb: str, where: Text | None, said: Text | str, voice: Voice, tone: Tone = Tone.PENDING
-) -> Iterator[Line]:
-    """Write what is said of a target, of a domain there, or, where it is about none, by itself."""
+    word: str,
+    where: Text | None,
+    said: Text | str,
+    voice: Voice,
+    tone: Tone = Tone.PENDING,
+    *,
+    hint: Text | None = None,
+) -> PlanEntry:
+    """Return what is said of a target, of a domain there, or, where it is about none, by itself."""
     words = said if isinstance(said, str) else voice.say(said)
     words = words if where is None else f"{voice.say(where)}: {words}"
-    return labelled(_verb(voice.word(verb), tone).words, tone, words)
+    return PlanEntry(word, words, tone, hint=hint)
+
+
+def _entry_lines(entry: PlanEntry, voice: Voice) -> Iterator[Line]:
+    verb = f"{INDENT}{padded(voice.word(entry.word), VERB)} "
+    yield from labelled(verb, entry.tone, entry.said)
+    if entry.below is not None:
+        yield line(" " * _BELOW, voice.say(entry.below))
+    yield from _changes(entry.changes, voice) if entry.changes else ()
+    yield from voice.hint(entry.hint, _BELOW)
 
 
 def _reasons(plan: planned.Plan) -> list[Text]:
@@ -124,10 +166,6 @@ def _reasons(plan: planned.Plan) -> list[Text]:
         # A list of them would not say which domain has which.
         return [Text("not as declared, for the reasons below")]
     return list(dict.fromkeys(reasons)) or [Text("cannot be done as configured")]
-
-
-def _verb(word: str, tone: Tone) -> Span:
-    return Span(f"{INDENT}{padded(word, VERB)} ", tone)
 
 
 def _subject(step: planned.Step, reasons: Sequence[Text], voice: Voice) -> str:
@@ -190,7 +228,20 @@ def _changes(changes: Sequence[Change], voice: Voice) -> list[Line]:
     return columns(rows, " " * _BELOW)
 
 
-def _conclusion(plans: Sequence[planned.Plan]) -> Text:
+def conclusion(plans: Sequence[planned.Plan]) -> Text:
+    """Count what would be done, and say how to go on."""
+    if all(map(_is_as_declared, plans)):
+        return counted(plans)
+    counts = _counts(plans)
+    if all(is_nothing_to_run(plan) for plan in plans):
+        return Text("{counts}. Nothing was changed.", counts=counts)
+    if any(plan.having(planned.Weight.BLOCKED) for plan in plans):
+        return Text("{counts}. Nothing was changed; see to what is blocked first.", counts=counts)
+    return Text("{counts}. Nothing was changed; run `certferry sync`.", counts=counts)
+
+
+def counted(plans: Sequence[planned.Plan]) -> Text:
+    """Count what would be done, in a sentence."""
     if not plans:
         return Text("No certificate is declared.")
     if all(map(_is_as_declared, plans)):
@@ -199,19 +250,14 @@ def _conclusion(plans: Sequence[planned.Plan]) -> Text:
             Text("Nothing to do: 1 certificate is as declared."),
             Text("Nothing to do: {count} certificates are as declared."),
         )
-    counts = _counts(plans)
-    if all(_is_nothing_to_run(plan) for plan in plans):
-        return Text("{counts}. Nothing was changed.", counts=counts)
-    if any(plan.having(planned.Weight.BLOCKED) for plan in plans):
-        return Text("{counts}. Nothing was changed; see to what is blocked first.", counts=counts)
-    return Text("{counts}. Nothing was changed; run `certferry sync`.", counts=counts)
+    return Text("{counts}.", counts=_counts(plans))
 
 
 def _is_as_declared(plan: planned.Plan) -> bool:
     return plan.is_settled and not (plan.steps or plan.drifts or plan.rolled_back)
 
 
-def _is_nothing_to_run(plan: planned.Plan) -> bool:
+def is_nothing_to_run(plan: planned.Plan) -> bool:
     """Return whether a run would change nothing; a stuck domain keeps its account's old copies."""
     stuck = {step for rollout in plan.timed_out for step in rollout.steps}
     accounts = {rollout.target for rollout in plan.timed_out}

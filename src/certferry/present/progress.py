@@ -70,6 +70,20 @@ def progress_lines(console: Console) -> Progress:
     return _Once(console.voice, print_event)
 
 
+def news(pass_on: Callable[[events.Activity | events.StepEnded], None]) -> Progress:
+    """Pass on what happens in a run, each thing once, but for what is unchanged."""
+    once_each = _Once(Voice(), lambda event, _: pass_on(event))
+
+    def follow(event: events.Event) -> None:
+        if (
+            not isinstance(event, events.StepEnded)
+            or event.outcome.outcome is not Outcome.UNCHANGED
+        ):
+            once_each(event)
+
+    return follow
+
+
 def logged_progress(run_log: RunLog) -> Progress:
     """Write a run into its log, an entry for each thing that happens."""
     return _Once(run_log.voice, lambda event, words: log_event(event, words, run_log))

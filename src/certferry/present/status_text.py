@@ -370,7 +370,7 @@ def history(entries: Sequence[HistoryEntry], voice: Voice) -> list[Line]:
                 Span(entry.lineage, Tone.STRONG),
                 Span(voice.word(entry.event)),
                 Span(voice.say_on_one_line(verbatim(entry.who))),
-                Span(voice.say_on_one_line(_facts(entry, voice)), Tone.FAINT),
+                Span(voice.say_on_one_line(facts_of(entry, voice)), Tone.FAINT),
             )
             for entry in entries
         ]
@@ -406,7 +406,7 @@ _DAMAGE = {
 }
 
 
-def _facts(entry: HistoryEntry, voice: Voice) -> Text:
+def facts_of(entry: HistoryEntry, voice: Voice) -> Text:
     """Return the facts of an entry: place, certificate, the rest, labelled where need be."""
     facts = dict(entry.facts)
     if "found" in facts:

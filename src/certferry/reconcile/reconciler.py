@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
+from types import MappingProxyType
 
 from certferry import errors
 from certferry.core.assessment.health import Sighted, after_run, sighted, with_delivered
@@ -24,6 +25,7 @@ from certferry.core.events import Begun, LineageEnded, StepEnded
 from certferry.core.observed.observation import Observation
 from certferry.core.observed.records import Remembered
 from certferry.core.planning import report as reports
+from certferry.core.planning.digest import must_be_confirmed
 from certferry.core.planning.due import VERIFY_TIMEOUT, Times, in_turn
 from certferry.core.planning.plan import (
     Action,
@@ -201,8 +203,10 @@ class LineageReconciler:
         keeps_pauses: bool = False,
         removals: Removals | None = None,
         ahead: ReadAhead | None = None,
+        confirmed: str | None = None,
     ) -> None:
         self._ahead = ahead
+        self._confirmed = confirmed
         self.desired = ports.part_of(desired)
         self._outdated = ports.outdated.get(desired.lineage)
         self._ports = ports
@@ -278,16 +282,24 @@ class LineageReconciler:
         # explain.
         is_open = self._lease_busy_since is not None or doubts_in(plan, observed) - self._certain
         if not is_open and all(isinstance(step, Verify) for step in plan.ready):
+            self._must_be_confirmed(plan)
             self._follow(plan, observed)
             return
         with self._ports.lease(self.desired.lineage) as lease:
             observed, plan = self._recheck(observed, plan, anew=bool(is_open))
+            self._must_be_confirmed(plan)
             if plan.issue_now is not None:
                 self._carry_out(plan, self._context(observed, lease))
                 observed = self._in_force(with_remembered(observed, self.desired, self._ports))
                 observed = self._with_renewal_info(observed)
                 plan = self.plan(observed)
             self._follow(plan, observed, lease)
+
+    def _must_be_confirmed(self, plan: Plan) -> None:
+        """Raise `PlanChanged` for another first plan than an operator confirmed, if any did."""
+        confirmed, self._confirmed = self._confirmed, None
+        if confirmed is not None:
+            must_be_confirmed([plan], confirmed)
 
     @property
     def _is_left_to_others(self) -> bool:
@@ -400,10 +412,11 @@ def lease_busy(
 
 
 class Reconciler:
-    """Syncs declared certificates, through the ports it is given."""
+    """Syncs declared certificates, through the ports it is given; see `must_be_confirmed`."""
 
-    def __init__(self, ports: Ports) -> None:
+    def __init__(self, ports: Ports, confirmed: Mapping[str, str] = MappingProxyType({})) -> None:
         self.ports = ports
+        self._confirmed = confirmed
         self._seen: Mapping[str, Sighted] = {}
 
     def sync(
@@ -456,7 +469,13 @@ class Reconciler:
         ahead = ReadAhead(ports.state, (desired.lineage for desired in own_first))
         lineages = [
             LineageReconciler(
-                desired, ports, issuing, keeps_pauses=keeps_pauses, removals=removals, ahead=ahead
+                desired,
+                ports,
+                issuing,
+                keeps_pauses=keeps_pauses,
+                removals=removals,
+                ahead=ahead,
+                confirmed=self._confirmed.get(desired.lineage),
             )
             for desired in own_first
         ]

@@ -120,10 +120,11 @@ def stopped() -> Interrupted:
 
 
 @contextmanager
-def recorded_as_begun(state: Callable[[], StateStore]) -> Iterator[None]:
+def recorded_as_begun(state: Callable[[], StateStore]) -> Iterator[BegunRun | None]:
     """Store that a run is in progress, if the state is writable; warn of runs without an end, and
     of what is wrong with this host.
     """
+    begun = None
     with ExitStack() as ending:
         try:
             store = state()
@@ -131,10 +132,11 @@ def recorded_as_begun(state: Callable[[], StateStore]) -> Iterator[None]:
                 _log.warning(Text("{words}", words=_words(run)))
             for one in problems_of_this_host(store):
                 _log.warning(Text("{problem}; {hint}", problem=one.message, hint=one.hint))
-            ending.callback(_end, store, store.begin_run(store.now()))
+            begun = store.begin_run(store.now())
+            ending.callback(_end, store, begun)
         except CertferryError as error:  # the run itself reports it where it needs the state
             _log.debug("%s", error.message)
-        yield
+        yield begun
 
 
 def problems_of_this_host(state: StateStore) -> Iterator[Problem]:

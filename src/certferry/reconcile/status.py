@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from certferry import errors
 from certferry.core.assessment.health import Recorded
-from certferry.core.assessment.hosts import with_away
+from certferry.core.assessment.hosts import HostStanding, standings_of, with_away
 from certferry.core.assessment.notices import Notice
 from certferry.core.assessment.status import (
     LineageStatus,
@@ -25,6 +25,8 @@ from certferry.core.discovery.inventory import AccountSurvey, Survey
 from certferry.core.events import Activity, Asking, Begun, LineageEnded, StepEnded
 from certferry.core.network import must_be_right
 from certferry.core.observed.observation import Observation, Served
+from certferry.core.observed.records import HostRecord, HostWork
+from certferry.core.planning.digest import digest_of
 from certferry.core.planning.due import Times
 from certferry.core.planning.plan import Action, Issue, Plan, PlanFinding, Weight
 from certferry.core.planning.planner import Issuing
@@ -38,7 +40,14 @@ from certferry.ports.survey import Looked
 from certferry.reconcile.issue import provider_of
 from certferry.reconcile.observe import as_known, observe, with_file_names
 from certferry.reconcile.reconciler import LineageReconciler, plan_lineage
-from certferry.reconcile.run import Ports, Run, notices_of_unended, others_of, side_by_side
+from certferry.reconcile.run import (
+    Ports,
+    Run,
+    notices_of_unended,
+    others_of,
+    problems_of_this_host,
+    side_by_side,
+)
 from certferry.text import Text
 
 T = TypeVar("T")
@@ -62,14 +71,25 @@ def plans_of(
     ports: Ports, certificates: Sequence[DesiredCertificate], *, renew: bool = False
 ) -> list[Plan]:
     """Return what `sync` would do. Raises `StateError` for a lost key."""
+    return plans_to_confirm(ports, certificates, renew=renew)[0]
+
+
+def plans_to_confirm(
+    ports: Ports, certificates: Sequence[DesiredCertificate], *, renew: bool = False
+) -> tuple[list[Plan], dict[str, str]]:
+    """Return what `sync` would do, and by lineage the digest of what it plans there first: without
+    what it refuses once it has adopted what the files hold. Raises `StateError` for a lost key.
+    """
     issuing = Issuing.ALWAYS if renew else Issuing.IF_DUE
     ports.state.must_unseal()
     proofs = Proofs(ports)
 
-    def planned(desired: DesiredCertificate) -> Plan:
-        return proofs.added_to(_plan_now(desired, ports, issuing), desired)
+    def planned(desired: DesiredCertificate) -> tuple[Plan, Plan]:
+        shown, first = _plan_now(desired, ports, issuing)
+        return proofs.added_to(shown, desired), first
 
-    return of_each(planned, certificates, ports)
+    plans = of_each(planned, certificates, ports)
+    return [shown for shown, _ in plans], {one.lineage: digest_of([one]) for _, one in plans}
 
 
 def statuses_of(
@@ -119,6 +139,17 @@ def recorded(state: StateStore) -> Recorded:
     )
 
 
+def standings_of_hosts(state: StateStore, declared: int) -> tuple[HostStanding, ...]:
+    """Return how every host stands by what is stored, this one even before its first run; its file
+    has so many `declared` certificates.
+    """
+    known = {one.name: one for one in (HostRecord(state.host), *state.hosts())}
+    hosts = [known[name] for name in sorted(known)]
+    work = {**state.work_of_hosts()}
+    work[state.host] = replace(work.get(state.host, HostWork()), declares=declared)
+    return standings_of(hosts, state.host, problems_of_this_host(state), state.now(), work)
+
+
 def _here(notice: Notice, host: str) -> Notice:
     """Return a notice of what is this host's alone as one of the certificate."""
     subject = notice.subject
@@ -126,20 +157,23 @@ def _here(notice: Notice, host: str) -> Notice:
     return replace(notice, subject=replace(subject, host="")) if is_here else notice
 
 
-def _plan_now(desired: DesiredCertificate, ports: Ports, issuing: Issuing) -> Plan:
-    """Plan one lineage, with what a run would refuse once it has adopted what the files hold."""
+def _plan_now(desired: DesiredCertificate, ports: Ports, issuing: Issuing) -> tuple[Plan, Plan]:
+    """Plan one lineage: with what a run would refuse once it has adopted what the files hold, and
+    without.
+    """
     desired = ports.part_of(desired)
     try:
         desired = with_file_names(desired, ports)
     except (errors.CertificateError, errors.PlanRefused) as error:
         finding = PlanFinding.of(Weight.BLOCKED, error)
-        return Plan(desired.lineage, desired.names, findings=(finding,))
+        blocked = Plan(desired.lineage, desired.names, findings=(finding,))
+        return blocked, blocked
     observed = observe(desired, ports)
     plan = LineageReconciler(desired, ports, issuing).plan(observed)
     step = plan.issue_now
     if step is None or step.action is not Action.ADOPT:
-        return plan
-    return _with_refusals_to_come(plan, desired, observed, ports)
+        return plan, plan
+    return _with_refusals_to_come(plan, desired, observed, ports), plan
 
 
 def _with_refusals_to_come(

@@ -64,17 +64,14 @@ class RunNotifications:
         monitor = self._monitor(is_whole=is_whole)
         report: SyncReport | None = None
         try:
-            # The first run of all makes its state itself.
-            begun = recorded_as_begun(self.state) if self._has_a_state else nullcontext()
-            with begun:
-                if monitor is not None:
-                    monitor.begin()
-                report = self._report_of(run, monitor)
-                if report.complete:
-                    report = self._notified(report)
-                if monitor is not None:
-                    monitor.end(report)
-                return report
+            if monitor is not None:
+                monitor.begin()
+            report = self._report_of(run, monitor)
+            if report.complete:
+                report = self._notified(report)
+            if monitor is not None:
+                monitor.end(report)
+            return report
         except (KeyboardInterrupt, errors.Interrupted):
             if report is None:
                 raise
@@ -258,7 +255,8 @@ def notify_of_wrong_file(
 
     with _notifications_by(path, environ, language) as (notifications, has_state):
         if notifications is not None:
-            with suppress(errors.ConfigError):
+            begun = recorded_as_begun(notifications.state) if has_state else nullcontext()
+            with suppress(errors.ConfigError), begun:
                 notifications.notify_of(ends, is_whole=True)
             if not has_state:
                 notifications.notify_unremembered(error)

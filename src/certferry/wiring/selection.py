@@ -15,7 +15,8 @@ from certferry.core.certificates.certificate import covered_by, first_of
 from certferry.core.certificates.lineage import Version
 from certferry.core.certificates.names import normalise
 from certferry.core.desired.certificate import DesiredCertificate
-from certferry.errors import CertferryError, ConfigError
+from certferry.core.observed.records import UNFILTERED, HistoryEntry, HistoryFilter
+from certferry.errors import CertferryError, ConfigError, NoneDeclared
 from certferry.migration import renewed as renewals
 from certferry.text import Text
 from certferry.wiring.settings import from_client, from_environment, load_checked
@@ -81,6 +82,27 @@ def the_one_meant(certificates: Sequence[DesiredCertificate], name: str) -> Desi
     return found[0]
 
 
+def must_be_renewed_here(desired: DesiredCertificate) -> None:
+    """Raise `ConfigError` for a certificate that another client renews."""
+    if desired.files is not None:
+        raise ConfigError(
+            Text(
+                "`--renew` is not for {lineage}: the client that makes it renews it",
+                lineage=desired.lineage,
+            ),
+            hint=Text("renew it with its own client; the next run deploys the files"),
+        )
+
+
+def must_declare(settings: Settings) -> None:
+    """Raise `NoneDeclared` where no certificate is: a truncated file must not look in order."""
+    if not settings.certificates:
+        hint = Text(
+            "declare one under [[certificates]], or have certferry propose them: certferry init"
+        )
+        raise NoneDeclared(Text("{path} declares no certificate", path=settings.path), hint=hint)
+
+
 def must_be_known(name: str, workspace: Workspace) -> str:
     """Return the lineage, declared or stored, that is meant. Raises `ConfigError` if not one."""
     known: dict[str, Sequence[str]] = {
@@ -98,6 +120,23 @@ def must_be_known(name: str, workspace: Workspace) -> str:
         raise _unknown(name, list(known))
     must_be_one(name, found)
     return found[0]
+
+
+def history_of(
+    name: str | None,
+    limit: int,
+    workspace: Workspace,
+    before: int | None = None,
+    which: HistoryFilter = UNFILTERED,
+) -> tuple[HistoryEntry, ...]:
+    """Return what happened to a lineage, to the one of a domain, or to all; see
+    `NoticeStore.history`. Raises `ConfigError` for a name that nothing is known of.
+    """
+    state = workspace.state
+    entries = state.history(name, limit, before, which)
+    if name is None or entries or state.history(name, 1):
+        return entries
+    return state.history(must_be_known(name, workspace), limit, before, which)
 
 
 def must_be_one(name: str, lineages: Sequence[str]) -> None:

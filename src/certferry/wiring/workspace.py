@@ -7,7 +7,8 @@ import os
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Self
 
@@ -67,6 +68,15 @@ class Workspace:
                 state = opened_state(self.settings, reads_only=self.reads_only)
                 self._state = self._resources.enter_context(closing(state))
             return self._state
+
+    def part_for(self, certificates: Sequence[DesiredCertificate]) -> Self:
+        """Return this workspace for some of its certificates: the state and the paces are shared.
+        Raises as `state`, which it opens.
+        """
+        state, part = self.state, copy(self)
+        part._state = state  # noqa: SLF001 - of this class
+        part.settings = replace(self.settings, certificates=tuple(certificates))
+        return part
 
     def accounts(self, run: Run) -> VendorAccounts:
         """Return the accounts that the settings name, as one run connects them."""

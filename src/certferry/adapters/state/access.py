@@ -152,6 +152,11 @@ class AccessTables(Tables):
         """See `AccessStore.end_session`."""
         transaction.remove("console_user_session", digest=digest)
 
+    @writes
+    def end_sessions(self, transaction: Transaction, name: str) -> None:
+        """See `AccessStore.end_sessions`."""
+        transaction.remove("console_user_session", user_id=_id_of(name))
+
     def tokens(self) -> tuple[Token, ...]:
         """See `AccessStore.tokens`."""
         return _TOKENS.found(self._database, "ORDER BY id")

@@ -14,7 +14,13 @@ from certferry.adapters.state import chain, columns
 from certferry.adapters.state.database import Reader, Row, Table, Tables, Transaction, writes
 from certferry.adapters.state.sealing import Sealing
 from certferry.core.assessment import notices as notice_rules
-from certferry.core.observed.records import HistoryEntry, LastRun, VerifiedHistory
+from certferry.core.observed.records import (
+    UNFILTERED,
+    HistoryEntry,
+    HistoryFilter,
+    LastRun,
+    VerifiedHistory,
+)
 from certferry.ports.state import Edit
 from certferry.problem import Problem
 
@@ -153,12 +159,24 @@ class NoticeTables(Tables):
         chain.append(transaction, self._database.dialect.head, self._history_key, row)
 
     def history(
-        self, lineage: str | None, limit: int, before: int | None = None
+        self,
+        lineage: str | None,
+        limit: int,
+        before: int | None = None,
+        which: HistoryFilter = UNFILTERED,
     ) -> tuple[HistoryEntry, ...]:
-        """See `NoticeStore.history`."""
-        which, of = ("", ()) if lineage is None else (" AND lineage = ?", (lineage,))
-        newest_first = f"WHERE number < ?{which} ORDER BY number DESC LIMIT ?"
-        return _HISTORY.found(self._database, newest_first, before or _LAST, *of, limit)
+        """See `NoticeStore.history`. Schema 19 has an index for each condition."""
+        wanted = {
+            "number < ?": before or _LAST,
+            "lineage = ?": lineage,
+            "host = ?": which.host,
+            "who = ?": which.who,
+            "at >= ?": columns.MOMENT.write(which.since),
+            "at < ?": columns.MOMENT.write(which.until),
+        }
+        asked = {condition: value for condition, value in wanted.items() if value is not None}
+        newest_first = f"WHERE {' AND '.join(asked)} ORDER BY number DESC LIMIT ?"
+        return _HISTORY.found(self._database, newest_first, *asked.values(), limit)
 
     def verify_history(self, lineage: str | None = None) -> VerifiedHistory:
         """See `NoticeStore.verify_history`."""

@@ -189,6 +189,21 @@ class HistoryEntry:
     host: str | None = field(default=None, compare=False)
 
 
+@dataclass(frozen=True, slots=True)
+class HistoryFilter:
+    """Which entries are meant: those that a `host` stored, of what a person or program did (`who`),
+    `since` a moment, and before the moment `until`. What is `None` leaves out nothing.
+    """
+
+    host: str | None = None
+    who: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+UNFILTERED = HistoryFilter()
+
+
 class Damage(StrEnum):
     """What another program did: an entry was changed, or put in; entries after it were removed; it
     does not continue what is before it; whole histories are gone, of lineages that nothing names.

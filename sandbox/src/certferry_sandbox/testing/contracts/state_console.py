@@ -282,6 +282,14 @@ class AccessContract:
         store.save_session(session_of("anna 3"))
         assert store.session("anna 3", NOW) is None
 
+    def test_every_session_of_a_user_is_ended(self, store: StateStore, other: StateStore) -> None:
+        """By their name in any case; other users stay logged in."""
+        logged_in(store)
+        store.end_sessions("ANNA")
+
+        found = [other.session(one, NOW) is None for one in ("anna 1", "anna 2", "bob 1")]
+        assert [True, True, False] == found
+
     def test_session_is_over(self, store: StateStore) -> None:
         """Idle too long, or too old however busy; one that is over is deleted by the next login."""
         logged_in(store)

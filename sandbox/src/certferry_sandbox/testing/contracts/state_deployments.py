@@ -15,6 +15,7 @@ from certferry.core.desired.certificate import DesiredHttps, HttpsSettings
 from certferry.core.observed.records import (
     NO_LINEAGE,
     HistoryEntry,
+    HistoryFilter,
     LastRun,
     RolloutRecord,
     Upload,
@@ -244,6 +245,33 @@ class HistoryContract:
 
         assert (*reversed(entries),) == first + second
         assert () == other.history(None, limit=9, before=second[-1].number)
+
+    def test_history_is_found_by_host_by_person_and_by_time(
+        self, store: StateStore, elsewhere: StateStore
+    ) -> None:
+        """Each condition leaves out what it does not mean, and together they leave what all mean:
+        the moment `since` is meant, the moment `until` is not.
+        """
+        for number in range(8):
+            entry = event(f"lineage-{number % 2}", "bound", number)
+            by = replace(entry, who="anna" if number < 4 else "bert")
+            (elsewhere if number % 4 == 3 else store).append_history(by)
+
+        def hours(which: HistoryFilter, lineage: str | None = None) -> list[float]:
+            found = store.history(lineage, 10, which=which)
+            return [(entry.at - NOW) / HOUR for entry in found]
+
+        here = str(store.host)
+        assert [7, 6, 5, 4] == hours(HistoryFilter(who="bert"))
+        assert [6, 5, 4, 2, 1, 0] == hours(HistoryFilter(host=here))
+        assert [5, 4, 3, 2] == hours(HistoryFilter(since=NOW + 2 * HOUR, until=NOW + 6 * HOUR))
+        both = HistoryFilter(here, "anna", NOW + HOUR, NOW + 7 * HOUR)
+        assert [2, 1] == hours(both)
+        assert [1] == hours(both, "lineage-1")
+        assert [] == hours(HistoryFilter(who="carl"))
+        berts = HistoryFilter(here, "bert")
+        [newest] = store.history(None, 1, which=berts)
+        assert NOW + 5 * HOUR == store.history(None, 1, newest.number, berts)[0].at
 
     def test_history_keeps_what_was_said(self, store: StateStore) -> None:
         """Facts are kept as they were at the time, in any language."""

@@ -94,3 +94,9 @@ CREATE TABLE console_guess (
     guesses INTEGER NOT NULL,
     PRIMARY KEY (whose, minute)
 );
+
+-- The history is read by host, by person and by time as well.
+
+CREATE INDEX history_of_host ON history (host, number);
+CREATE INDEX history_of_person ON history (who, number);
+CREATE INDEX history_at ON history (at);

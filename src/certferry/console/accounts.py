@@ -1,0 +1,332 @@
+"""Whom certferry works with: accounts at services and CAs, channels, and the hosts of the state.
+What is shown of a key is the name of the variable that holds it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from datetime import timedelta
+from itertools import groupby
+from typing import cast
+from urllib.parse import quote
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from certferry.config.model import AccountTable, ChannelTable, Settings
+from certferry.config.secrets import SecretReference
+from certferry.console import tables
+from certferry.console.site import link, render, site_of, visitor_of, voice_of
+from certferry.console.tables import Cell, Row, Table, cell
+from certferry.core.assessment.hosts import HostStanding
+from certferry.core.assessment.notices import ChannelState, Notice, Topic
+from certferry.core.certificates.certificate import first_of
+from certferry.ports.notifier import Answered
+from certferry.present import news_text
+from certferry.present.language import Voice, one_or_many
+from certferry.present.layout import plain
+from certferry.reconcile.run import Run
+from certferry.reconcile.status import standings_of_hosts
+from certferry.text import Text, verbatim
+from certferry.wiring.adapters import (
+    CHANNELS,
+    DNS_PROVIDERS,
+    TARGETS,
+    BrokenAdapter,
+    Family,
+    installed,
+)
+from certferry.wiring.workspace import Workspace
+
+MOST_NAMED = 10
+"""Certificates, or troubles, of an account that are shown; there are pages for all of them."""
+
+# --- accounts
+
+_ACCOUNTS = (
+    *(Text("Account"), Text("Service"), Text("Used for"), Text("Certificates")),
+    *(Text("Keys"), Text("Trouble of the last runs")),
+)
+_AUTHORITIES = (verbatim("CA"), Text("Directory"), Text("Account there"))
+_USES = {DNS_PROVIDERS: Text("proves names by DNS"), TARGETS: Text("serves domains")}
+_PLACES = {
+    "file": Text("in a file"),
+    "command": Text("from a command"),
+    "keyring": Text("in the key ring"),
+}
+
+
+def view_of_accounts(settings: Settings, notices: Sequence[Notice], voice: Voice) -> Table:
+    """Return a row for each account of the file, those first that runs had trouble with."""
+    rows = [
+        (_account(one, settings, found, voice), bool(found))
+        for one in settings.accounts.values()
+        for found in [troubles_of(one, settings, notices)]
+    ]
+    troubled_first = sorted(rows, key=lambda one: not one[1])
+    return tables.table_of(_ACCOUNTS, [row for row, _ in troubled_first])
+
+
+def troubles_of(
+    account: AccountTable, settings: Settings, notices: Iterable[Notice]
+) -> tuple[Notice, ...]:
+    """Return the trouble that the last runs had at an account: at its domains as a target; where it
+    proves names, in what kept a certificate that uses it from being issued by DNS.
+    """
+    proven = {one.lineage for one in settings.declared if account.label in one.dns_accounts}
+    return tuple(
+        one
+        for one in notices
+        if one.topic is Topic.TROUBLE
+        if one.subject.target == account.label
+        or (not one.subject.target and one.subject.lineage in proven and _is_of_dns(one))
+    )
+
+
+def _is_of_dns(notice: Notice) -> bool:
+    return notice.problem.code in news_text.OF_DNS
+
+
+def _account(
+    account: AccountTable, settings: Settings, found: Sequence[Notice], voice: Voice
+) -> Row:
+    label, used = account.label, []
+    for one in settings.declared:
+        serves = any(to.target == label for to in one.deployments)
+        if serves or label in one.dns_accounts:
+            used.append(one.lineage)
+    families = [family for family in _USES if installed().is_known(family, account.type)]
+    return (
+        cell(label),
+        cell(_service(account, families, voice)),
+        tables.lines_of([_USES[family] for family in families], voice),
+        tables.lines_of([_named(used)], voice) if used else cell(voice.say(Text("none")), "faint"),
+        tables.lines_of([*_keys(account)], voice),
+        tables.lines_of([*_met(found)], voice) if found else Cell(voice.say(Text("none")), "ok"),
+    )
+
+
+def _service(account: AccountTable, families: Sequence[Family], voice: Voice) -> str:
+    """Return how the service of an account is called; where its adapter is broken, its type."""
+    with suppress(BrokenAdapter, KeyError):
+        for family in families:
+            return voice.word(installed().find(family, account.type).adapter.SERVICE)
+    return account.type
+
+
+def _named(names: Sequence[str]) -> Text:
+    return Text("{names}", names=first_of(names, MOST_NAMED))
+
+
+def _keys(account: AccountTable) -> Iterator[Text]:
+    """Yield where each key of an account is, and no more of it than the name of a variable."""
+    secret = _secret_keys(account)
+    for key, value in account.values.items():
+        if not isinstance(value, str):
+            continue
+        reference = SecretReference(value)
+        if reference.scheme == "env":
+            yield Text("{key}: variable {name}", key=key, name=reference.place)
+        elif reference.scheme:
+            yield Text("{key}: {place}", key=key, place=_PLACES[reference.scheme])
+        elif key in secret:
+            yield Text("{key}: in the configuration file", key=key)
+
+
+def _secret_keys(account: AccountTable) -> Collection[str]:
+    with suppress(BrokenAdapter):
+        known = installed().of_type(account.type)
+        return {one.key for described in known for one in described.adapter.ENVIRONMENT}
+    return ()
+
+
+def _met(found: Sequence[Notice]) -> Iterator[Text]:
+    """Yield each kind of trouble once, with what to do and in how many places it is."""
+    kinds = [list(alike) for _, alike in groupby(sorted(found, key=_kind), key=_kind)]
+    for alike in kinds[:MOST_NAMED]:
+        problem = alike[0].problem
+        yield one_or_many(
+            len(alike),
+            Text("{problem} (since {moment})"),
+            Text("{problem} (in {count} places, since {moment})"),
+            problem=problem.message,
+            moment=min(one.since for one in alike),
+        )
+        if problem.hint is not None:
+            yield problem.hint
+
+
+def _kind(notice: Notice) -> tuple[str, str]:
+    return (notice.problem.code, str(notice.problem.message))
+
+
+def view_of_authorities(settings: Settings, workspace: Workspace, voice: Voice) -> Table:
+    """Return a row for each CA of the file, and for each at which there is an account."""
+    urls = {one.directory: one.url for one in workspace.state.accounts()}
+    names = {one.directory: one.name for one in settings.acme.authorities}
+    rows = [
+        (
+            cell(names.get(directory, "")),
+            cell(directory),
+            tables.lines_of([_registration(directory, urls)], voice),
+        )
+        for directory in dict.fromkeys([*names, *urls])
+    ]
+    return tables.table_of(_AUTHORITIES, rows)
+
+
+def _registration(directory: str, urls: Mapping[str, str | None]) -> Text:
+    if directory not in urls:
+        return Text("none yet; the next order makes one")
+    url = urls[directory]
+    if url is None:
+        return Text("its registration was interrupted; the next order finishes it")
+    return verbatim(url)
+
+
+def accounts(request: Request) -> Response:
+    """Show the accounts at services, and those at CAs."""
+    voice, workspace = voice_of(request), site_of(request).workspace()
+    settings = workspace.settings
+    return render(
+        request,
+        "accounts.html",
+        table=view_of_accounts(settings, workspace.state.notices(), voice),
+        authorities=view_of_authorities(settings, workspace, voice),
+    )
+
+
+# --- channels
+
+_CHANNELS = (
+    *(Text("Channel"), Text("Service"), Text("Is sent"), Text("Last message")),
+    *(Text("Answer"), Text("Try it")),
+)
+
+
+def view_of_channels(
+    channels: Mapping[str, ChannelTable],
+    states: Mapping[str, ChannelState],
+    voice: Voice,
+    *,
+    may_try: bool,
+) -> Table:
+    """Return a row for each channel, those first that take no messages; `may_try` adds buttons."""
+    names = sorted(channels, key=lambda name: states[name].refusal is None)
+    rows = [
+        (
+            cell(name),
+            cell(_service(channels[name].account, [CHANNELS], voice)),
+            tables.lines_of([news_text.TOPICS[topic] for topic in channels[name].on], voice),
+            _last_message(states[name], voice),
+            _last_answer(states[name], voice),
+            _button(name, voice) if may_try else Cell(),
+        )
+        for name in names
+    ]
+    return tables.table_of(_CHANNELS, rows)
+
+
+def _button(name: str, voice: Voice) -> Cell:
+    return Cell(voice.say(Text("Test")), post=f"/channels/{quote(name, safe='')}/test")
+
+
+def _last_message(state: ChannelState, voice: Voice) -> Cell:
+    if not state.sent:
+        return cell(voice.say(Text("none yet")), "faint")
+    about = max(state.deliveries, key=lambda one: one.at, default=None)
+    words = "" if about is None else voice.say_on_one_line(news_text.subject_of(about.subject))
+    return Cell(cell(words).words, at=max(state.sent))
+
+
+def _last_answer(state: ChannelState, voice: Voice) -> Cell:
+    refusal = state.refusal
+    if refusal is None:
+        return Cell(voice.say(Text("taken")), "ok") if state.sent else Cell()
+    said = Text("takes no messages since {moment}: {problem}")
+    again = None if state.again_at is None else Text("not before {moment}", moment=state.again_at)
+    since = said.filled(moment=refusal.since, problem=refusal.message)
+    return tables.lines_of([since, refusal.hint, again], voice)
+
+
+def channels(request: Request) -> Response:
+    """Show the channels, and what each answered when it was tried last."""
+    site, voice = site_of(request), voice_of(request)
+    workspace = site.workspace()
+    declared, notifications = workspace.settings.channels, workspace.notifications(Run())
+    states, may_try = notifications.channel_states(), visitor_of(request).may_start
+    tried = {name: site.observer.known(("channel", name)).value for name in declared}
+    answers = {name: cast("Answered", one) for name, one in tried.items() if one is not None}
+    services = {name: _service(declared[name].account, [CHANNELS], voice) for name in answers}
+    return render(
+        request,
+        "channels.html",
+        table=view_of_channels(declared, states, voice, may_try=may_try),
+        trials=list(map(plain, news_text.answer_lines(answers, services, voice))),
+    )
+
+
+def try_channel(request: Request) -> Response:
+    """Send a message through a channel, as `certferry notify test` does, and keep the answer."""
+    site, name = site_of(request), request.path_params["name"]
+    workspace = site.workspace()
+    if not visitor_of(request).may_start:
+        raise HTTPException(403)
+    if name not in workspace.settings.channels:
+        raise HTTPException(404)
+    [answer] = workspace.notifications(Run()).channels.try_out([name]).values()
+    site.observer.keep(("channel", name), answer)
+    return RedirectResponse(link(request, "/channels"), 303)
+
+
+# --- hosts
+
+_HOSTS = (
+    *(Text("Host"), Text("Version"), Text("Last run"), Text("Last success"), Text("Certificates")),
+    *(Text("Clock"), Text("Running since"), Text("Works on"), Text("Declares an older")),
+    Text("Problems"),
+)
+
+
+def view_of_hosts(found: Sequence[HostStanding], voice: Voice) -> Table:
+    """Return a row for each host, those first that something is wrong with."""
+    wrong_first = sorted(found, key=lambda one: not one.problems)
+    return tables.table_of(_HOSTS, [_host(one, voice) for one in wrong_first])
+
+
+def _host(one: HostStanding, voice: Voice) -> Row:
+    host, work, last = one.record, one.work, one.record.last_run
+    ahead = host.clock_ahead or timedelta(0)
+    off = Text("{amount} ahead") if ahead > timedelta(0) else Text("{amount} behind")
+    name = Text("{host} (this one)", host=host.name) if one.is_this else verbatim(host.name)
+    problems = tables.of_problems(one.problems, voice)
+    return (
+        cell(voice.say_on_one_line(name)),
+        cell(host.release or ""),
+        Cell(at=None if last is None else last.ended_at),
+        Cell(at=None if last is None else last.succeeded_at),
+        cell(str(work.declares)),
+        tables.lines_of([off.filled(amount=abs(ahead))] if ahead else [], voice),
+        Cell(at=host.running_since),
+        tables.lines_of([_named(work.holds)], voice),
+        tables.lines_of([_named(work.outdated)], voice),
+        problems if one.problems else Cell(voice.say(Text("none")), "ok"),
+    )
+
+
+def hosts(request: Request) -> Response:
+    """Show the hosts that share the state."""
+    workspace = site_of(request).workspace()
+    found = standings_of_hosts(workspace.state, len(workspace.settings.declared))
+    return render(request, "hosts.html", table=view_of_hosts(found, voice_of(request)))
+
+
+ROUTES = (
+    Route("/accounts", accounts, name="accounts"),
+    Route("/channels", channels, name="channels"),
+    Route("/channels/{name:path}/test", try_channel, methods=["POST"], name="channel.test"),
+    Route("/hosts", hosts, name="hosts"),
+)

@@ -1,0 +1,367 @@
+"""The API: the documents that `--json` prints, and the start of runs. What may be asked, and what
+is answered, stands in `OPERATIONS`: the routes and the OpenAPI document are made from it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from functools import partial
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from certferry.console import observed, openapi
+from certferry.console.discover import latest_discovery, latest_findings
+from certferry.console.observing import Found
+from certferry.console.openapi import BASE, Operation, Parameter
+from certferry.console.refusals import Refused, answer
+from certferry.console.runs import runs_of, started, stored
+from certferry.console.site import Site, site_of, voice_of
+from certferry.core.assessment.health import RUN_WITHIN, checkup
+from certferry.core.observed.records import HistoryFilter
+from certferry.core.observed.runs import RunKind, RunSource
+from certferry.errors import ConfigError
+from certferry.present import check_text, discover_text, documents
+from certferry.present.documents import Document
+from certferry.present.language import LANGUAGES, Voice
+from certferry.present.layout import as_json
+from certferry.reconcile.status import standings_of_hosts
+from certferry.text import Text
+from certferry.wiring.recorded import expected, recorded
+from certferry.wiring.selection import history_of, select
+
+WITHIN = 60.0
+"""Seconds that a request waits for what services are asked."""
+
+AGAIN_AFTER = 30
+"""Seconds after which it is worth asking again."""
+
+_EACH = 0.25
+_HOUR = timedelta(hours=1)
+_TEN_YEARS = 24 * 3653  # hours
+
+
+def _not_found(error: ConfigError) -> Refused:
+    return Refused(HTTPStatus.NOT_FOUND, error.message, error.hint)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a request asks for: its parameters, read; the language of the answer; and the site."""
+
+    request: Request
+    site: Site
+    voice: Voice
+    values: Mapping[str, Any]
+    body: bytes = b""
+
+    @property
+    def lineages(self) -> Sequence[str]:
+        """The certificates that are named, or all. Raises `Refused` for a name that is unknown."""
+        try:
+            found = select(self.site.workspace().settings.certificates, self.values["name"])
+        except ConfigError as error:
+            raise _not_found(error) from error
+        return [one.lineage for one in found]
+
+
+# --- what is stored
+
+
+def check(asked: Asked) -> Document:
+    """Judge for a monitor, by what runs have stored."""
+    workspace, meant = asked.site.workspace(), asked.lineages
+    declared, state = workspace.settings.certificates, workspace.state
+    chosen = tuple(one for one in declared if one.lineage in meant)
+    settings, now = replace(workspace.settings, certificates=chosen), state.now()
+    known = recorded(settings, state, now)
+    found = checkup(expected(settings, known), known, now, asked.values["run-within"] * _HOUR)
+    return check_text.document(found, now, asked.voice)
+
+
+def hosts(asked: Asked) -> Document:
+    """Return the hosts that share the state, and what is wrong with each."""
+    workspace = asked.site.workspace()
+    found = standings_of_hosts(workspace.state, len(workspace.settings.declared))
+    return documents.of_hosts(found, asked.voice)
+
+
+def history(asked: Asked) -> Document:
+    """Return what happened, newest first."""
+    of = asked.values
+    which = HistoryFilter(host=of["host"], who=of["who"])
+    try:
+        found = history_of(of["name"], of["limit"], asked.site.workspace(), of["before"], which)
+    except ConfigError as error:
+        raise _not_found(error) from error
+    return documents.of_history(found)
+
+
+def runs(asked: Asked) -> Document:
+    """Return runs, newest first, without their events and reports."""
+    of = asked.values
+    found = runs_of(asked.site).stored_runs(
+        of["limit"], before=of["before"], lineage=of["name"], host=of["host"], who=of["who"]
+    )
+    return documents.of_runs(found)
+
+
+def run(asked: Asked) -> Document:
+    """Return a run with its events, and the document that it printed."""
+    found, events, report = stored(asked.site, asked.values["run"], asked.values["after"])
+    return documents.of_run(found, events, report, asked.voice)
+
+
+# --- what services are asked
+
+
+def plan(asked: Asked) -> Found[Document]:
+    """Return what `sync` would do."""
+    meant = asked.lineages
+    alone = meant[0] if len(asked.values["name"]) == len(meant) == 1 else None
+    found = observed.plans(asked.site, alone, renew=asked.values["renew"])
+    return _document_of(
+        found,
+        lambda plans: documents.of_plans(
+            [one for one in plans if one.lineage in meant], asked.voice
+        ),
+    )
+
+
+def status(asked: Asked) -> Found[Document]:
+    """Return how certificates and domains stand."""
+    meant = asked.lineages
+    return _document_of(
+        observed.standings(asked.site),
+        lambda found: documents.of_statuses(
+            [one for one in found.statuses if one.lineage in meant],
+            found.recorded,
+            asked.voice,
+            found.channels,
+        ),
+    )
+
+
+def discover(asked: Asked) -> Found[Document]:
+    """Return what the accounts hold."""
+    found = latest_discovery(asked.site)
+    return _document_of(found, lambda value: discover_text.of_discovery(value, asked.voice))
+
+
+def doctor(asked: Asked) -> Found[Document]:
+    """Return what a run would stumble over."""
+    found = latest_findings(asked.site)
+    return _document_of(found, lambda value: documents.of_findings(value, asked.voice))
+
+
+def _document_of(found: Found[Any], write: Callable[[Any], Document]) -> Found[Document]:
+    value = None if found.value is None else write(found.value)
+    return Found(value, found.at, found.since, found.problem)
+
+
+# --- runs that are started
+
+
+class RunRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """What a program asks a run for; the same `request` sent twice starts one run."""
+
+    names: list[str] = []
+    renew: bool = False
+    plan: str | None = None
+    kind: RunKind | None = None
+    request: str | None = None
+
+
+def start(asked: Asked) -> Document:
+    """Start a run. Raises `Refused` and `StateError`."""
+    try:
+        wanted = msgspec.json.decode(asked.body, type=RunRequest)
+    except msgspec.DecodeError as error:
+        raise _mistaken(Text("the body cannot be read: {problem}", problem=str(error))) from error
+    kind = wanted.kind or (RunKind.RENEW if wanted.renew else RunKind.SYNC)
+    if wanted.renew and kind is not RunKind.RENEW:
+        raise _mistaken(Text("`renew` does not go with this `kind`"))
+    begun = started(
+        asked.request,
+        kind,
+        wanted.names,
+        source=RunSource.API,
+        plan=wanted.plan,
+        form=wanted.request,
+    )
+    return {"id": begun.id}
+
+
+def _mistaken(said: Text) -> Refused:
+    hint = Text("/api/v1/openapi.json describes every request")
+    return Refused(HTTPStatus.BAD_REQUEST, said, hint)
+
+
+# --- requests and answers
+
+
+async def answered(operation: Operation, request: Request) -> Response:
+    """Answer a request as an operation does. Raises `Refused` and `CertferryError`."""
+    body = await request.body() if operation.body else b""
+    asked = asked_by(request, operation, body)
+    if operation.observes:
+        return await _when_observed(operation.answer, asked)
+    return _answer(await run_in_threadpool(operation.answer, asked), operation.status)
+
+
+def _answer(
+    document: Document, status: int = HTTPStatus.OK, headers: Mapping[str, str] | None = None
+) -> Response:
+    return Response(as_json(document), status, headers, "application/json")
+
+
+def asked_by(request: Request, operation: Operation, body: bytes) -> Asked:
+    """Read what a request asks for. Raises `Refused`."""
+    known = {parameter.name: parameter for parameter in operation.parameters}
+    for name in request.query_params:
+        if name not in known:
+            raise _mistaken(Text("there is no parameter {name}", name=name))
+    values: dict[str, Any] = dict(request.path_params)
+    for name, parameter in known.items():
+        words = request.query_params.getlist(name)
+        read = [_read(parameter, word) for word in words]
+        values[name] = read if parameter.many else read[-1] if read else parameter.default
+    if values["lang"] is not None:
+        request.state.language = values["lang"]
+    return Asked(request, site_of(request), voice_of(request), values, body)
+
+
+def _read(parameter: Parameter, word: str) -> object:
+    value: object = None
+    if parameter.is_flag:
+        value = _FLAGS.get(word)
+    elif parameter.most is not None:
+        value = _number(word, parameter.least, parameter.most)
+    else:
+        value = word if word in parameter.enum or not parameter.enum else None
+    if value is None:
+        said = Text("{name}={word} is not supported", name=parameter.name, word=word)
+        raise _mistaken(said)
+    return value
+
+
+def _number(word: str, least: int, most: int) -> int | None:
+    is_number = word.isascii() and word.isdecimal() and len(word) < _DIGITS
+    return int(word) if is_number and least <= int(word) <= most else None
+
+
+_FLAGS = {"true": True, "false": False}
+_DIGITS = 20
+
+
+async def _when_observed(find: Callable[[Asked], Found[Document]], asked: Asked) -> Response:
+    """Answer with what is at most a minute old. Where services take longer than a request waits, it
+    is what was found last, and `Age` says how old that is. Raises `Refused` where there is nothing.
+    """
+    clock = asyncio.get_running_loop().time
+    until = clock() + WITHIN
+    found = await run_in_threadpool(find, asked)
+    while found.is_being_observed and clock() < until and not asked.site.closing.is_set():
+        await asyncio.sleep(_EACH)
+        found = await run_in_threadpool(find, asked)
+    again = {"Retry-After": str(AGAIN_AFTER)}
+    if found.problem is not None and not found.is_being_observed:
+        return answer(asked.request, HTTPStatus.SERVICE_UNAVAILABLE, found.problem, again)
+    if found.value is None or found.at is None:
+        said = Text("the services have not answered yet")
+        raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, said, headers=again)
+    age = (await run_in_threadpool(asked.site.now) - found.at) // timedelta(seconds=1)
+    return _answer(found.value, headers={"Age": str(max(age, 0))})
+
+
+# --- what there is
+
+
+LANG = Parameter("lang", "the language of messages; else that of Accept-Language", enum=LANGUAGES)
+NAMES = Parameter("name", "a certificate, or a domain of one; may be given again", many=True)
+NAME = Parameter("name", "of this certificate")
+LIMIT = Parameter("limit", "no more than this", least=1, most=1000, default=50)
+RENEW = Parameter("renew", "plan a new certificate, due or not", is_flag=True, default=False)
+RUN_WITHIN_HOURS = Parameter(
+    "run-within",
+    "warn when the last run ended longer ago: hours",
+    least=1,
+    most=_TEN_YEARS,
+    default=RUN_WITHIN // _HOUR,
+)
+ENTRY = Parameter("before", "before the entry of this number", least=1, most=2**62)
+RUN = Parameter("before", "before the run of this id")
+EVENT = Parameter("after", "events after the one of this number", most=2**31, default=0)
+WHICH = (NAME, Parameter("host", "of this host"), Parameter("who", "of this user"))
+
+_BODY = {
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {
+        "names": {
+            "type": "array",
+            "items": {"type": "string"},
+            "default": [],
+            "description": "certificates, or domains of them; none: every certificate",
+        },
+        "renew": {"type": "boolean", "default": False},
+        "plan": {
+            "type": ["string", "null"],
+            "description": "the digest of a plan: if it is another one now, nothing is changed",
+        },
+        "kind": {"enum": [*map(str, RunKind), None], "description": "sync, if not given"},
+        "request": {
+            "type": ["string", "null"],
+            "description": "any words: sent twice, they start one run",
+        },
+    },
+}
+
+OPERATIONS = tuple(
+    replace(one, parameters=(*one.parameters, LANG))
+    for one in (
+        Operation("/status", "How everything stands.", "status", status, (NAMES,), observes=True),
+        Operation(
+            "/plan", "What `sync` would do, and why.", "plan", plan, (NAMES, RENEW), observes=True
+        ),
+        Operation("/discover", "What the accounts hold.", "discover", discover, observes=True),
+        Operation("/doctor", "What a run depends on.", "doctor", doctor, observes=True),
+        Operation(
+            "/history", "What happened, newest first.", "history", history, (*WHICH, LIMIT, ENTRY)
+        ),
+        Operation("/hosts", "The hosts that share the state.", "hosts", hosts),
+        Operation(
+            "/check", "How bad it is, for a monitor.", "check", check, (NAMES, RUN_WITHIN_HOURS)
+        ),
+        Operation("/runs", "Runs, newest first.", "runs", runs, (*WHICH, LIMIT, RUN)),
+        Operation("/runs/{run}", "One run, with every event.", "run", run, (EVENT,)),
+        Operation(
+            "/runs",
+            "Start a run.",
+            "run-begun",
+            start,
+            method="POST",
+            status=HTTPStatus.ACCEPTED,
+            body=_BODY,
+        ),
+    )
+)
+
+
+def described(request: Request) -> Response:
+    """Answer with the OpenAPI document."""
+    return _answer(openapi.document(OPERATIONS, site_of(request).prefix + BASE))
+
+
+ROUTES: tuple[BaseRoute, ...] = (
+    *(Route(BASE + one.path, partial(answered, one), methods=[one.method]) for one in OPERATIONS),
+    Route(f"{BASE}/openapi.json", described),
+)

@@ -1,0 +1,500 @@
+"""The guard before every route: who asks, whether the request comes from our own pages, and the
+headers of every answer.
+
+Every route is closed but those in `OPEN`. A page needs a session, whose user and role are read at
+each request; the API takes a token as well; what changes anything needs our own `Origin`, the
+session's token of forms, and an operator. What a proxy says counts from a trusted peer alone.
+"""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+import secrets
+from dataclasses import dataclass
+from functools import cache
+from hashlib import sha256
+from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Match
+from starlette.types import Message, Receive, Scope, Send
+
+from certferry.config.model import ConsoleSettings
+from certferry.console.refusals import Refused, is_for_programs, refusal
+from certferry.console.site import Site, Visitor, path_of, site_of
+from certferry.core.access import SESSION_LONGEST, TOKEN, User, digest_of
+from certferry.core.network import is_loopback
+from certferry.present.language import ENGLISH, LANGUAGES
+from certferry.text import Text
+
+OPEN = ("/login", "/welcome/", "/healthz", "/static/")
+"""What is answered without a session; a path that ends with `/` stands for what is below it. The
+fifth, `/metrics`, has a rule of its own.
+"""
+
+FOR_VIEWERS = ("/logout", "/account/")
+"""What a viewer may change: nothing but what is their own."""
+
+READING = frozenset({"GET", "HEAD"})
+LARGEST_BODY = 256 * 1024  # bytes; a run of 5,000 certificates by their names has fewer
+_YEAR = 365 * 24 * 3600
+
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self';"
+    " form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+_HEADERS = {
+    "content-security-policy": _POLICY,
+    "x-content-type-options": "nosniff",
+    # With `no-referrer` Chromium sends `Origin: null` with forms.
+    "referrer-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "x-frame-options": "DENY",
+}
+
+
+# --- cookies
+
+
+def cookie_name(site: Site, what: str = "") -> str:
+    """Return the name of a cookie of ours. Browsers take one with `__Host-` by HTTPS and from this
+    very host alone (draft-ietf-httpbis-rfc6265bis). Its path is `/`, so the name has our prefix:
+    two consoles may be below one host.
+    """
+    parts = ("certferry", what, *site.prefix.split("/"))
+    return ("__Host-" if site.is_https else "") + "-".join(filter(None, parts))
+
+
+def set_cookie(response: Response, site: Site, what: str, value: str, seconds: int) -> None:
+    """Have the browser store a cookie for so many seconds; none: delete it.
+
+    It is `Lax`, so that a link in a message opens the page and not the login: no request that a
+    foreign page may make with it, a navigation by GET, changes anything.
+    """
+    name = cookie_name(site, what)
+    response.set_cookie(name, value, seconds, secure=site.is_https, httponly=True, samesite="lax")
+
+
+def start_session(response: Response, request: Request, secret: str) -> None:
+    """Have the browser store the secret of its session."""
+    set_cookie(response, site_of(request), "", secret, int(SESSION_LONGEST.total_seconds()))
+
+
+def form_token(secret: str) -> str:
+    """Return what the forms of a session carry, which a foreign page cannot know."""
+    return hmac.new(secret.encode(), b"forms", sha256).hexdigest()
+
+
+# --- where the request comes from
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Who is at the other end: by which `address` (a unix socket has none), whether a trusted proxy
+    is between, and under which `host` the console was asked for.
+    """
+
+    address: str | None
+    is_trusted: bool
+    is_unix: bool
+
+
+@cache
+def _networks(
+    written: tuple[str, ...],
+) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+    return tuple(ipaddress.ip_network(one, strict=False) for one in written)
+
+
+def _is_proxy(address: str, console: ConsoleSettings) -> bool:
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    found = getattr(found, "ipv4_mapped", None) or found
+    return any(found in network for network in _networks(tuple(console.trusted_proxies)))
+
+
+def peer_of(request: Request, console: ConsoleSettings) -> Peer:
+    """Return who asks. Behind trusted proxies it is the last address in `X-Forwarded-For` that none
+    of them has. The proxy at a unix socket is trusted: the socket's permissions say who connects.
+    """
+    server = request.scope.get("server")
+    is_unix = server is not None and server[1] is None
+    connected = None if is_unix or request.client is None else request.client.host
+    if not is_unix and not (connected and _is_proxy(connected, console)):
+        return Peer(connected, is_trusted=False, is_unix=False)
+    passed = ",".join(request.headers.getlist("x-forwarded-for")).split(",")
+    hops = [hop.strip() for hop in passed if hop.strip()]
+    while hops and _is_proxy(hops[-1], console):
+        hops.pop()
+    return Peer(hops[-1] if hops else connected, is_trusted=True, is_unix=is_unix)
+
+
+def _origin(scheme: str, host: str) -> str:
+    """Write an origin as browsers do: without the scheme's own port (RFC 6454 §6.2)."""
+    usual = {"https": ":443", "http": ":80"}.get(scheme, "")
+    return f"{scheme}://{host.lower().removesuffix(usual)}"
+
+
+def _must_be_our_host(request: Request, console: ConsoleSettings, peer: Peer) -> None:
+    """Refuse a name that is neither in `url` nor what is listened at: behind it may be a foreign
+    page that has its own name resolved to us.
+    """
+    ours = urlsplit(console.base)
+    names = {_origin(ours.scheme, ours.netloc), *_listened_at(request, ours.scheme)}
+    asked = request.headers.getlist("host")
+    if peer.is_trusted:
+        asked += request.headers.getlist("x-forwarded-host")
+    if not any(_origin(ours.scheme, one.strip()) in names for one in asked):
+        raise Refused(421)
+
+
+def _listened_at(request: Request, scheme: str) -> frozenset[str]:
+    host, port = request.scope.get("server") or ("localhost", None)
+    if port is None:
+        return frozenset({_origin(scheme, "localhost")})
+    named = {f"[{host}]" if ":" in host else host}
+    if is_loopback(host):
+        named.add("localhost")
+    return frozenset(_origin(scheme, f"{one}:{port}") for one in named)
+
+
+def _must_be_our_origin(request: Request, console: ConsoleSettings) -> None:
+    """Refuse a form that a foreign page sent. Without `url` in the file, the console is known by
+    each name of what it listens at.
+    """
+    ours = urlsplit(console.base)
+    origins = {_origin(ours.scheme, ours.netloc)}
+    if console.url is None:
+        origins |= _listened_at(request, ours.scheme)
+    found = request.headers.getlist("origin")
+    if len(found) != 1 or found[0] not in origins:
+        raise Refused(
+            403,
+            Text("the request does not come from a page of this console"),
+            Text("open {url} and try again", url=console.base),
+        )
+
+
+# --- who asks
+
+
+def _user_of_proxy(request: Request, console: ConsoleSettings, peer: Peer) -> User | None:
+    """Return the user whom the proxy at the unix socket names. Raises `Refused` if there is no such
+    user.
+    """
+    if console.user_header is None or not peer.is_unix:
+        return None
+    named = [name.strip() for name in request.headers.getlist(console.user_header)]
+    if not any(named):
+        return None
+    user = site_of(request).workspace().state.user(named[0]) if len(named) == 1 else None
+    if user is None:
+        raise Refused(
+            403,
+            Text("the proxy names a user whom certferry does not know"),
+            Text("`certferry console user add NAME` adds one"),
+        )
+    return user
+
+
+def _by_browser(request: Request, console: ConsoleSettings, peer: Peer) -> Visitor | None:
+    """Return the user whom the proxy names, else the one whose session the browser has."""
+    site = site_of(request)
+    secret = request.cookies.get(cookie_name(site), "")
+    user = _user_of_proxy(request, console, peer)
+    if user is not None:
+        if not secret:
+            secret = request.state.new_secret = secrets.token_urlsafe(32)
+        return Visitor(user, form_token(secret))
+    if not secret:
+        return None
+    found = site.workspace().state.session(digest_of(secret), site.now())
+    return None if found is None else Visitor(found[1], form_token(secret), found[0].digest)
+
+
+def _bearer(request: Request) -> str | None:
+    scheme, _, value = request.headers.get("authorization", "").partition(" ")
+    is_ours = scheme.lower() == "bearer" and value.strip().startswith(TOKEN)
+    return value.strip() if is_ours else None
+
+
+def _by_token(request: Request, written: str) -> Visitor | None:
+    site = site_of(request)
+    token = site.workspace().state.token(digest_of(written), site.now())
+    if token is None:
+        return None
+    return Visitor(User(f"token {token.name}", token.role, token.made_at), csrf="")
+
+
+def _may_read_metrics(request: Request, console: ConsoleSettings, peer: Peer) -> bool:
+    """Whether a loopback peer asks that is no proxy, which would ask for the whole world."""
+    passes_on = {"forwarded", "via", "x-forwarded-for", "x-real-ip"} & {*request.headers}
+    is_local = peer.address is not None and is_loopback(peer.address)
+    return is_local and not console.trusted_proxies and not passes_on
+
+
+def who_asks(request: Request) -> Visitor | None:
+    """Return who asks, as the state knows them now: a stream asks again before it sends what is
+    new. Raises `StateError`.
+    """
+    console = site_of(request).workspace().settings.console
+    peer = peer_of(request, console)
+    written = _bearer(request) if is_for_programs(path_of(request)) else None
+    if written is not None:
+        return _by_token(request, written)
+    if path_of(request) == "/metrics":
+        return None
+    return _by_browser(request, console, peer)
+
+
+def is_still_in(request: Request) -> bool:
+    """Whether who asked may still read on: neither logged out nor removed, and of the same role."""
+    before, now = request.state.visitor, who_asks(request)
+    return now is not None and (now.user.name, now.user.role) == (
+        before.user.name,
+        before.user.role,
+    )
+
+
+def is_open(path: str) -> bool:
+    """Whether a path is answered without a session."""
+    return any(path.startswith(one) if one.endswith("/") else path == one for one in OPEN)
+
+
+# --- languages
+
+
+def language_of(request: Request, user: User | None) -> str:
+    """Return the language of the answer: what was chosen in this browser, or by the user, else what
+    the browser asks for.
+    """
+    chosen = request.cookies.get(cookie_name(site_of(request), "language"))
+    for one in (chosen, None if user is None else user.language):
+        if one in LANGUAGES:
+            return one
+    return _preferred(request.headers.get("accept-language", ""))
+
+
+def _preferred(accepted: str) -> str:
+    """Return the language of ours that a browser prefers (RFC 9110 §12.5.4)."""
+    weights: dict[str, float] = {}
+    for one in accepted.split(",")[:20]:
+        named, _, weight = one.partition(";")
+        language = named.strip().lower().partition("-")[0]
+        try:
+            wanted = float(weight.strip().removeprefix("q=") or 1)
+        except ValueError:
+            continue
+        if language in LANGUAGES:
+            weights[language] = max(wanted, weights.get(language, 0))
+    best = max(weights, key=lambda one: weights[one], default=ENGLISH)
+    return best if weights.get(best, 0) > 0 else ENGLISH
+
+
+# --- our own pages
+
+
+def own_page(app: Starlette, written: str) -> str | None:
+    """Return a path with its query if a page of ours is there that can be opened; `None` for all
+    else, so that no redirect leads away.
+    """
+    parts = urlsplit(written)
+    path = unquote(parts.path)
+    if parts.scheme or parts.netloc or not written.startswith("/") or not path.isprintable():
+        return None
+    if path.startswith(("//", "/\\")) or is_for_programs(path) or is_open(path):
+        return None
+    scope = {"type": "http", "method": "GET", "path": path, "headers": []}
+    if not any(route.matches(scope)[0] is Match.FULL for route in app.router.routes):
+        return None
+    return quote(path) + (f"?{quote(parts.query, safe='=&%+:,/-._~')}" if parts.query else "")
+
+
+def within(path: str, prefix: str) -> str:
+    """Return a path below our prefix; a proxy may have stripped that already."""
+    if prefix and (path == prefix or path.startswith(f"{prefix}/")):
+        path = path.removeprefix(prefix)
+    return path or "/"
+
+
+# --- the guard itself
+
+
+class Guard:
+    """The application with the guard before it."""
+
+    def __init__(self, app: Starlette, site: Site) -> None:
+        self.app = app
+        self.site = site
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, or refuse it. See the ASGI specification."""
+        if scope["type"] != "http":
+            return
+        path = within(scope["path"], self.site.prefix)
+        scope = {**scope, "app": self.app, "path": path, "raw_path": quote(path).encode()}
+        scope |= {"root_path": "", "state": {"visitor": None, "language": ENGLISH}}
+        request = Request(scope, receive)
+        answering = _Answering(request, send)
+        try:
+            body = b"" if request.method in READING else await _body_of(request)
+            instead = await run_in_threadpool(self._admit, request, body)
+            if instead is None:
+                await self.app(scope, _replayed(body, receive), answering.send)
+            else:
+                await instead(scope, receive, answering.send)
+        except ClientDisconnect:
+            return
+        except Exception as error:
+            if answering.has_begun and not answering.has_ended:
+                raise
+            if not answering.has_begun:
+                await refusal(request, error)(scope, receive, answering.send)
+
+    def _admit(self, request: Request, body: bytes) -> Response | None:
+        """Find out who asks. Return what is answered instead of the page, if anything is. Raises
+        `Refused` and `StateError`.
+        """
+        path, console = path_of(request), self.site.workspace().settings.console
+        peer = peer_of(request, console)
+        request.state.address = peer.address
+        request.state.language = language_of(request, None)
+        _must_be_our_host(request, console, peer)
+        is_by_token = is_for_programs(path) and _bearer(request) is not None
+        if request.method not in READING and not is_by_token:
+            _must_be_our_origin(request, console)
+        if path.startswith("/static/") or path == "/healthz":
+            return None
+        visitor = request.state.visitor = who_asks(request)
+        user = None if visitor is None else visitor.user
+        request.state.language = language_of(request, user)
+        chosen = request.query_params.get("lang")
+        if request.method == "GET" and chosen in LANGUAGES and not is_for_programs(path):
+            return self._in_language(request, chosen)
+        if is_open(path) or (path == "/metrics" and _may_read_metrics(request, console, peer)):
+            return None
+        if visitor is None:
+            return self._to_login(request)
+        if request.method not in READING:
+            _must_be_allowed(request, visitor, body, is_by_token=is_by_token)
+        return None
+
+    def _in_language(self, request: Request, language: str) -> Response:
+        """Have the browser store a language, and open the same page in it."""
+        query = request.query_params.multi_items()
+        rest = urlencode([(name, value) for name, value in query if name != "lang"])
+        path = quote(path_of(request))
+        found = path if is_open(path) else own_page(self.app, path) or "/"
+        target = self.site.prefix + found + (f"?{rest}" if rest else "")
+        response = RedirectResponse(target, 303)
+        set_cookie(response, self.site, "language", language, _YEAR)
+        return response
+
+    def _to_login(self, request: Request) -> Response:
+        """Send a person to the login, and back afterwards. Raises `Refused` for a program."""
+        path = path_of(request)
+        if is_for_programs(path):
+            raise Refused(401, headers={"WWW-Authenticate": "Bearer"})
+        asked = f"{quote(path)}?{request.url.query}" if request.url.query else quote(path)
+        is_partial = "hx-request" in request.headers
+        if is_partial:  # what htmx was to refresh would become a login within the page
+            shown = urlsplit(request.headers.get("hx-current-url", ""))
+            asked = within(shown.path, self.site.prefix) + (
+                f"?{shown.query}" if shown.query else ""
+            )
+        back = own_page(self.app, asked) if request.method == "GET" else None
+        query = f"?{urlencode({'next': back})}" if back not in {None, "/"} else ""
+        target = f"{self.site.prefix}/login{query}"
+        if is_partial:
+            return Response(status_code=401, headers={"HX-Redirect": target})
+        return RedirectResponse(target, 303)
+
+
+def _must_be_allowed(request: Request, visitor: Visitor, body: bytes, *, is_by_token: bool) -> None:
+    """Refuse a change without the session's token of forms, and one that a viewer may not make."""
+    if not is_by_token:
+        sent = request.headers.get("x-csrf-token") or _field(request, body, "csrf")
+        if not hmac.compare_digest(sent.encode(), visitor.csrf.encode()):
+            raise Refused(
+                403,
+                Text("the form is not of this session: it was open for too long, or is a copy"),
+                Text("go back, reload the page, and try again"),
+            )
+    path = path_of(request)
+    is_own = any(path.startswith(one) if one.endswith("/") else path == one for one in FOR_VIEWERS)
+    if not visitor.may_start and not is_own:
+        raise Refused(
+            403,
+            Text("{name} may read everything, and change nothing", name=visitor.user.name),
+            Text("`certferry console user role NAME operator` changes that"),
+        )
+
+
+def _field(request: Request, body: bytes, name: str) -> str:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/x-www-form-urlencoded":
+        return ""
+    try:
+        return parse_qs(body.decode(), max_num_fields=1000).get(name, [""])[0]
+    except ValueError as error:
+        raise Refused(400) from error
+
+
+async def _body_of(request: Request) -> bytes:
+    """Read what was sent. Raises `Refused` if it is too large."""
+    parts, size = [], 0
+    async for part in request.stream():
+        size += len(part)
+        if size > LARGEST_BODY:
+            raise Refused(413, headers={"Connection": "close"})
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _replayed(body: bytes, receive: Receive) -> Receive:
+    """Return what the application receives: the body that was read, then what comes after it."""
+    waiting = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def next_message() -> Message:
+        return waiting.pop() if waiting else await receive()
+
+    return next_message
+
+
+class _Answering:
+    """Sends an answer with the headers that every one has."""
+
+    def __init__(self, request: Request, send: Send) -> None:
+        self._request = request
+        self._send = send
+        self.has_begun = self.has_ended = False
+
+    async def send(self, message: Message) -> None:
+        """See the ASGI specification."""
+        if message["type"] == "http.response.start":
+            self.has_begun = True
+            message = {**message, "headers": [*message["headers"], *self._added(message)]}
+        elif not message.get("more_body", False):
+            self.has_ended = True
+        await self._send(message)
+
+    def _added(self, message: Message) -> list[tuple[bytes, bytes]]:
+        site = site_of(self._request)
+        added = {**_HEADERS, "cache-control": "no-store"}
+        if site.is_https:
+            added |= {"strict-transport-security": f"max-age={_YEAR}"}
+        new_secret = getattr(self._request.state, "new_secret", None)
+        if new_secret is not None:
+            carrier = Response()
+            start_session(carrier, self._request, new_secret)
+            added |= {"set-cookie": carrier.headers["set-cookie"]}
+        there = {name.lower() for name, _ in message["headers"]} - {b"set-cookie"}
+        found = [(name.encode(), value.encode()) for name, value in added.items()]
+        return [(name, value) for name, value in found if name not in there]

@@ -1,0 +1,208 @@
+"""The history of changes, newest first: by certificate, host, person and time, and as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import chain
+
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+
+from certferry.console import tables
+from certferry.console.site import render, site_of, voice_of
+from certferry.console.tables import ROWS, Cell, Row, Table, cell
+from certferry.core.observed.records import HistoryEntry, HistoryFilter
+from certferry.errors import ConfigError
+from certferry.present.language import Voice
+from certferry.present.run_log import rfc3339
+from certferry.present.status_text import facts_of
+from certferry.problem import Problem
+from certferry.text import Text
+from certferry.wiring.selection import history_of
+from certferry.wiring.workspace import Workspace
+
+IN_A_PORTION = 1000
+"""Entries of the CSV that are read at once: memory stays the same, however long the history is."""
+
+_KEYS = ("name", "host", "who", "from", "until", "before")
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """What is asked of the history, as the URL has it: `since` and `until` are days in UTC, the
+    last one with all its hours, or moments; `before` is the number of an entry.
+    """
+
+    name: str = ""
+    host: str = ""
+    who: str = ""
+    since: str = ""
+    until: str = ""
+    before: str = ""
+
+    @classmethod
+    def read(cls, asked: Mapping[str, str]) -> Filters:
+        """Read them from a URL. No name has a zero character, which no database takes."""
+        keys = ("name", "host", "who", "from", "until", "before")
+        return cls(
+            *(asked.get(key, "").strip().replace("\0", "\N{REPLACEMENT CHARACTER}") for key in keys)
+        )
+
+    def address(self, path: str = "/history", **other: object) -> str:
+        """Return the address of a page with these filters, some of them changed."""
+        asked = {"name": self.name, "host": self.host, "who": self.who, "from": self.since}
+        return tables.address(path, **(asked | {"until": self.until} | other))
+
+    def entries(self, workspace: Workspace, limit: int) -> tuple[HistoryEntry, ...]:
+        """Return so many of the entries that are meant, newest first. Raises `ConfigError` for
+        what cannot be read, and for a name that nothing is known of.
+        """
+        return history_of(self.name or None, limit, workspace, self.number(), self.which())
+
+    def which(self) -> HistoryFilter:
+        """Return what the store is asked for. Raises `ConfigError`."""
+        return HistoryFilter(
+            self.host or None,
+            self.who or None,
+            _moment(self.since),
+            _moment(self.until, after=timedelta(days=1)),
+        )
+
+    def number(self) -> int | None:
+        """Return the number before which entries are meant. Raises `ConfigError`."""
+        if not self.before:
+            return None
+        if not (self.before.isdecimal() and len(self.before) < len(str(2**63))):
+            raise ConfigError(Text("{word} is no number of an entry", word=self.before))
+        return int(self.before)
+
+
+def _moment(word: str, after: timedelta = timedelta(0)) -> datetime | None:
+    """Read a moment, or the beginning of a day, `after` which it is meant. Raises `ConfigError`."""
+    if not word:
+        return None
+    try:
+        moment = datetime.fromisoformat(word)
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        is_day = len(word) == len("2026-03-01")
+        return (moment + after if is_day else moment).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise ConfigError(
+            Text("{word} is no day", word=word), hint=Text("write it as in 2026-03-01")
+        ) from None
+
+
+_HEADINGS = (
+    *(Text("Time"), Text("Certificate"), Text("Event"), Text("Details")),
+    *(Text("Person or program"), Text("Host")),
+)
+
+
+def view_of_history(entries: Sequence[HistoryEntry], filters: Filters, voice: Voice) -> Table:
+    """Return a row for each entry; its certificate, its person and its host lead to theirs."""
+    return tables.table_of(_HEADINGS, [_row(entry, filters, voice) for entry in entries])
+
+
+def _row(entry: HistoryEntry, filters: Filters, voice: Voice) -> Row:
+    host = entry.host or ""
+    has_failed = entry.event.endswith(" failed")
+    return (
+        Cell(at=entry.at),
+        cell(entry.lineage, path=filters.address(name=entry.lineage)),
+        cell(voice.word(entry.event), "error" if has_failed else ""),
+        cell(voice.say_on_one_line(facts_of(entry, voice))),
+        cell(entry.who, path=filters.address(who=entry.who)),
+        cell(host, path=filters.address(host=host) if host else None),
+    )
+
+
+def history(request: Request) -> Response:
+    """Show a page of it."""
+    site, voice = site_of(request), voice_of(request)
+    filters, workspace = Filters.read(request.query_params), site.workspace()
+    mistake: Problem | None = None
+    entries: Sequence[HistoryEntry] = ()
+    try:
+        entries = filters.entries(workspace, ROWS + 1)
+    except ConfigError as error:
+        mistake = error.problem()
+    shown = entries[:ROWS]
+    has_more = len(entries) > ROWS
+    return render(
+        request,
+        "history.html",
+        status=200 if mistake is None else 400,
+        filters=filters,
+        mistake=mistake,
+        table=view_of_history(shown, filters, voice),
+        hosts=[(one.name, one.name) for one in workspace.state.hosts()],
+        newest=filters.address() if filters.before else None,
+        older=filters.address(before=shown[-1].number) if has_more else None,
+        csv=filters.address("/history.csv"),
+    )
+
+
+# --- CSV
+
+_COLUMNS = ("at", "name", "event", "who", "host", "number", "target", "domain", "fingerprint")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+"""What makes a spreadsheet take a cell for a formula; the wide forms do so in some of them."""
+
+
+def csv_of(entries: Sequence[HistoryEntry]) -> str:
+    """Write entries as rows of CSV (RFC 4180); what no column has is in `facts`, `KEY=VALUE`."""
+    written = io.StringIO()
+    csv.writer(written).writerows([*map(_harmless, _cells(entry))] for entry in entries)
+    return written.getvalue()
+
+
+def _cells(entry: HistoryEntry) -> Iterator[str]:
+    facts = dict(entry.facts)
+    yield from (rfc3339(entry.at), entry.lineage, entry.event, entry.who, entry.host or "")
+    yield "" if entry.number is None else str(entry.number)
+    yield from (facts.pop(name, "") for name in _COLUMNS[6:])
+    yield "; ".join(f"{name}={fact}" for name, fact in facts.items())
+
+
+def _harmless(words: str) -> str:
+    """Return a cell that no spreadsheet runs: with an apostrophe before it, it is text."""
+    return f"'{words}" if words.startswith(_FORMULA) else words
+
+
+def history_csv(request: Request) -> Response:
+    """Return what the filters leave, as CSV in UTF-8 with a byte order mark, portion by portion."""
+    filters, workspace = Filters.read(request.query_params), site_of(request).workspace()
+    try:
+        first = filters.entries(workspace, IN_A_PORTION)
+    except ConfigError:
+        return history(request)
+    heading = ",".join((*_COLUMNS, "facts"))
+    rows = chain(["\ufeff", f"{heading}\r\n"], _portions(filters, workspace, first))
+    return StreamingResponse(
+        rows,
+        media_type="text/csv; charset=utf-8",
+        headers={"Content-Disposition": 'attachment; filename="history.csv"'},
+    )
+
+
+def _portions(
+    filters: Filters, workspace: Workspace, first: Sequence[HistoryEntry]
+) -> Iterator[str]:
+    portion = first
+    while portion:
+        yield csv_of(portion)
+        last = portion[-1].number
+        if len(portion) < IN_A_PORTION:
+            return
+        portion = history_of(filters.name or None, IN_A_PORTION, workspace, last, filters.which())
+
+
+ROUTES = (
+    Route("/history", history, name="history"),
+    Route("/history.csv", history_csv, name="history.csv"),
+)

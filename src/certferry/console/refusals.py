@@ -1,0 +1,98 @@
+"""How a request is refused: by a page in the visitor's language, or by the API's JSON. Both have
+what is wrong and what to do, and never a traceback.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from certferry.console.site import path_of, render, voice_of
+from certferry.errors import CertferryError, StateError
+from certferry.present.documents import of_end
+from certferry.problem import Problem
+from certferry.text import Text
+
+_log = logging.getLogger(__name__)
+
+_AGAIN = Text("go back, reload the page, and try again")
+
+_SAID: Mapping[int, tuple[Text, Text | None]] = {
+    400: (Text("the request cannot be read"), _AGAIN),
+    401: (
+        Text("this needs a login, or a token that is good"),
+        Text("send `Authorization: Bearer cf_…`; `certferry console token add NAME` prints one"),
+    ),
+    403: (Text("this is not allowed"), None),
+    404: (Text("there is no such page"), None),
+    405: (Text("this page does not take such a request"), None),
+    413: (Text("what was sent is too large"), None),
+    421: (
+        Text("the console does not answer under this name"),
+        Text("write the address that browsers use as `url` under [console]"),
+    ),
+    429: (Text("there were too many tries"), None),
+    500: (
+        Text("a mistake in certferry; its log has the traceback"),
+        Text("`certferry doctor --report` prints what an issue needs"),
+    ),
+    503: (Text("the console cannot answer now"), _AGAIN),
+}
+
+
+@dataclass(eq=False)
+class Refused(Exception):
+    """A request is refused with this status. Without a `message` it has the status's usual one."""
+
+    status: int
+    message: Text | None = None
+    hint: Text | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def problem(self) -> Problem:
+        """What is wrong, and what to do."""
+        code = HTTPStatus(self.status).name.lower()
+        message, hint = _SAID.get(self.status, _SAID[400])
+        if self.message is None:
+            return Problem(code, message, self.hint or hint)
+        return Problem(code, self.message, self.hint)
+
+
+def is_for_programs(path: str) -> bool:
+    """Whether a path is answered to programs: as JSON, and never with a redirect to a login."""
+    return path.startswith("/api/") or path in {"/api", "/metrics", "/healthz"}
+
+
+def refusal(request: Request, error: Exception) -> Response:
+    """Return the answer to a request that ended with an error, which is logged if it is ours."""
+    match error:
+        case Refused():
+            status, problem, headers = error.status, error.problem, error.headers
+        case HTTPException():
+            status, headers = error.status_code, error.headers or {}
+            problem = Refused(status).problem
+        case StateError():
+            status, headers, problem = 503, {"Retry-After": "30"}, error.problem()
+        case CertferryError():
+            status, headers, problem = 500, {}, error.problem()
+        case _:
+            _log.error(Text("unexpected error"), exc_info=error)
+            status, headers, problem = 500, {}, Refused(500).problem
+    return answer(request, status, problem, headers)
+
+
+def answer(request: Request, status: int, problem: Problem, headers: Mapping[str, str]) -> Response:
+    """Return a problem as a page, or as the API's document of it."""
+    if is_for_programs(path_of(request)):
+        return JSONResponse(of_end(problem, voice_of(request)), status, dict(headers))
+    number = f"{status} {HTTPStatus(status).phrase}"
+    return render(
+        request, "problem.html", status=status, headers=headers, problem=problem, number=number
+    )

@@ -1,0 +1,461 @@
+"""How a run is carried out, wherever it was started from: a terminal, the schedule, the hook of
+another client, the console, the API. Each is a row in the state, with its events and its end, and
+notifies operators and monitors alike.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import secrets
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, wait
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import partial
+
+from certferry import errors
+from certferry.core import events
+from certferry.core.observed.runs import (
+    RunEvent,
+    RunKind,
+    RunReport,
+    RunSource,
+    RunState,
+    StoredRun,
+)
+from certferry.core.planning.digest import must_be_confirmed
+from certferry.core.planning.plan import Plan
+from certferry.core.planning.report import UNEXPECTED, SyncReport
+from certferry.core.redaction import without_secrets
+from certferry.ports.progress import Progress, each_of, no_listener
+from certferry.ports.runs import EVENTS_OF_A_RUN
+from certferry.ports.state import StateStore
+from certferry.present import documents
+from certferry.present.language import LANGUAGES, Voice, voice_in
+from certferry.present.layout import as_json
+from certferry.present.progress import entry_of, news
+from certferry.problem import Problem
+from certferry.reconcile.by_hand import go_back, withdraw_by_hand
+from certferry.reconcile.reconciler import Reconciler
+from certferry.reconcile.retries import ScheduledRun
+from certferry.reconcile.run import Ports, Run, WaitLimit, aside, recorded_as_begun
+from certferry.reconcile.status import Rehearsed, plans_to_confirm, rehearse
+from certferry.text import Text
+from certferry.wiring.authorities import rehearsal_issuer, rehearsing
+from certferry.wiring.clock import now
+from certferry.wiring.recorded import lost_state, undeclared, with_undeclared
+from certferry.wiring.selection import must_be_renewed_here, must_declare, select, the_one_meant
+from certferry.wiring.state import may_be_there
+from certferry.wiring.workspace import Workspace
+
+SOON = 0.3
+"""Seconds after which an event is written, with those that came meanwhile."""
+
+ENDING = timedelta(seconds=9)
+"""How long runs that are stopped may take to a safe point: the process is to end in 10 seconds."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """What a run is to do, and where it was started from. One that `is_whole` is for all that is
+    declared: monitors count only such runs. With the digest of a `plan` it carries out that plan or
+    nothing. A rehearsal `renews` what is not due, too.
+    """
+
+    kind: RunKind = RunKind.SYNC
+    source: RunSource = RunSource.COMMAND
+    is_whole: bool = True
+    plan: str | None = None
+    wait_limit: WaitLimit = field(default_factory=WaitLimit)
+    renews: bool = False
+
+
+class RunWriter:
+    """Writes the row of a run: that it began, each event soon after it came, how it ended. A state
+    that takes none of it stops nothing.
+    """
+
+    def __init__(self, workspace: Workspace, options: RunOptions, who: str) -> None:
+        self._workspace = workspace
+        self._options = options
+        self._lineages = tuple(one.lineage for one in workspace.certificates)
+        self._who = who
+        self._asked_at = now()
+        self._events: list[RunEvent] = []
+        self._numbers = itertools.count(1)
+        self._guard, self._turn = threading.Lock(), threading.Lock()
+        self._is_writing = False
+        self._over = threading.Event()
+        self._ending = ExitStack()
+        self._gave_up = False
+        self.stored: StoredRun | None = None
+        self.listener: Progress = news(self._note)
+
+    def try_to_begin(self) -> None:
+        """Store that the run begins, if there is a state that takes it."""
+        settings = self._workspace.settings.state
+        if self.stored is not None or self._gave_up or not may_be_there(settings):
+            return
+        try:
+            self.begin()
+        except errors.CertferryError as error:  # the run itself reports what is wrong with it
+            self._gave_up = True
+            _log.debug("%s", error.message)
+
+    def begin(self, request: str | None = None) -> StoredRun:
+        """Store that the run begins; return its row, or the one that this `request` began before.
+        Raises `ConfigError` and `StateError`.
+        """
+        options = self._options
+        with ExitStack() as ending:
+            state = self._workspace.state
+            begun = ending.enter_context(recorded_as_begun(lambda: state))
+            mine = StoredRun(
+                f"{self._asked_at:%Y%m%d-%H%M%S}-{secrets.token_hex(4)}",
+                options.kind,
+                options.source,
+                self._who,
+                state.host,
+                state.now() if begun is None else begun.began_at,
+                () if options.is_whole else self._lineages,
+                options.plan,
+                None if begun is None else begun.number,
+            )
+            stored = state.save_run_begin(mine, request)
+            if stored.id == mine.id:
+                self.stored, self._ending = stored, ending.pop_all()
+        return stored
+
+    def note_problem(self, problem: Problem) -> None:
+        """Add what ended the run as its last event, called by its code."""
+        said = _with_hint(problem.message, problem.hint)
+        self._add("", str(problem.code), said, RunState.FAILED.value)
+
+    def end(self, state: RunState, report: RunReport | None = None) -> None:
+        """Store how the run ended, after all that happened in it."""
+        self._over.set()
+        self.try_to_begin()  # the run may have made the state
+        if self.stored is None:
+            return
+        self._write()
+        try:
+            self._state.save_run_end(self.stored.id, state, self._now(), report)
+        except errors.CertferryError as error:
+            _log.debug("%s", error.message)
+        self._ending.close()
+
+    def _note(self, event: events.Activity | events.StepEnded) -> None:
+        entry = entry_of(event)
+        place = (entry.outcome, entry.target, entry.domain)
+        self._add(event.lineage, entry.event, _with_hint(entry.detail, entry.hint), *place)
+
+    def _add(
+        self,
+        lineage: str,
+        event: str,
+        text: Text,
+        outcome: str | None = None,
+        target: str | None = None,
+        domain: str | None = None,
+    ) -> None:
+        said, at = without_secrets(text), self._now()
+        with self._guard:
+            if len(self._events) >= EVENTS_OF_A_RUN:  # the state has taken none for long
+                return
+            number = next(self._numbers)
+            self._events.append(RunEvent(number, at, lineage, event, said, outcome, target, domain))
+            if self._is_writing or self._over.is_set():
+                return
+            self._is_writing = True
+        aside(self._write_on, "events of a run")
+
+    def _write_on(self) -> None:
+        """Write until nothing has come for a moment; the thread of the run never waits for it."""
+        while not self._over.wait(SOON):
+            with self._guard:
+                if not self._events:
+                    self._is_writing = False
+                    return
+            self._write()
+
+    def _write(self) -> None:
+        with self._turn:  # in their order
+            with self._guard:
+                found = tuple(self._events)
+            if not found or self.stored is None:
+                return
+            try:
+                self._state.append_run_events(self.stored.id, found)
+            except errors.CertferryError as error:
+                _log.debug("%s", error.message)
+                return
+            with self._guard:
+                del self._events[: len(found)]
+
+    @property
+    def _state(self) -> StateStore:
+        return self._workspace.state
+
+    def _now(self) -> datetime:
+        with suppress(errors.CertferryError):
+            return now() if self.stored is None else self._state.now()
+        return now()
+
+
+def _with_hint(said: Text, hint: Text | None) -> Text:
+    return said if hint is None else Text("{said} (hint: {hint})", said=said, hint=hint)
+
+
+@dataclass(eq=False)
+class RunInProgress:
+    """One run over a workspace, and the row that it leaves."""
+
+    workspace: Workspace
+    run: Run
+    options: RunOptions
+    plans: Sequence[Plan] = field(default=(), init=False)
+    writer: RunWriter = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.writer = RunWriter(self.workspace, self.options, self.run.who)
+        self.run.progress = each_of(self.writer.listener, self.run.progress)
+
+    def carry_out(self) -> SyncReport | Rehearsed:
+        """Do what the options say. Raises what `sync`, `rehearse` and `roll_back` raise."""
+        match self.options.kind:
+            case RunKind.REHEARSE:
+                return self.rehearse()
+            case RunKind.ROLLBACK:
+                return self.roll_back()
+            case _:
+                return self.sync()
+
+    def sync(self) -> SyncReport:
+        """Bring the world to the declared state, and notify of how that ended. Raises `PlanChanged`
+        where the plan is not the one that was confirmed: then nothing was changed, and `plans` has
+        what it is now.
+        """
+        with self._recorded() as ended:
+            confirmed = {} if self.options.plan is None else self._confirmed(self.options.plan)
+            # What becomes of a plan that was not carried out is no message to a channel.
+            report = self.workspace.notifications(self.run).notify_of(
+                partial(self._sync, confirmed), is_whole=self.options.is_whole
+            )
+            ended(report)
+        return report
+
+    def rehearse(self) -> Rehearsed:
+        """Have the staging directory issue what is due, and throw it away; change nothing."""
+        with self._recorded() as ended:
+            at_staging = rehearsing(self.workspace.settings)
+            ports = self._connect(declares=False)
+            issuer = rehearsal_issuer(at_staging, ports.state, self.run.pause)
+            certificates = self.workspace.certificates
+            found = rehearse(ports, certificates, issuer, renew=self._renews)
+            ended(found.report, partial(documents.of_rehearsal, found.report, found.plans))
+        return found
+
+    def roll_back(self) -> SyncReport:
+        """Bind the previous certificate again. Raises what `withdraw_by_hand` raises, of which only
+        the caller learns.
+        """
+        with self._recorded() as ended:
+            ports = self._connect()
+            (desired,) = self.workspace.certificates
+            desired = withdraw_by_hand(ports, desired)
+            report = self.workspace.notifications(self.run).notify_of(
+                lambda: go_back(ports, desired, self.options.wait_limit)
+            )
+            ended(report)
+        return report
+
+    def _confirmed(self, digest: str) -> dict[str, str]:
+        """Return what the run is to plan first for each lineage, by its digest."""
+        ports = self.workspace.connect(self.run, declares=False)
+        certificates = self.workspace.certificates
+        self.plans, first = plans_to_confirm(ports, certificates, renew=self._renews)
+        must_be_confirmed(self.plans, digest)
+        return first
+
+    def _sync(self, confirmed: dict[str, str]) -> SyncReport:
+        settings, options = self.workspace.settings, self.options
+        if options.source is RunSource.HOOK:
+            return self._engine().sync(settings.certificates, options.wait_limit)
+        must_declare(settings)
+        if options.source is RunSource.SCHEDULE:
+            retrying = ScheduledRun(self._engine, self.run.pause, options.wait_limit)
+            report = retrying.sync(settings.certificates, renew=self._renews)
+        else:
+            engine = Reconciler(self._connect(), confirmed)
+            report = engine.sync(settings.certificates, options.wait_limit, renew=self._renews)
+        return with_undeclared(report, settings, self.workspace.state)
+
+    @property
+    def _renews(self) -> bool:
+        return self.options.renews or self.options.kind is RunKind.RENEW
+
+    def _connect(self, *, declares: bool = True) -> Ports:
+        """Connect; the first run of all makes its state here, and is stored from here on."""
+        ports = self.workspace.connect(self.run, declares=declares)
+        self.writer.try_to_begin()
+        return ports
+
+    def _engine(self) -> Reconciler:
+        return Reconciler(self._connect())
+
+    @contextmanager
+    def _recorded(self) -> Iterator[Callable[..., None]]:
+        """Store a run for a `with` block, which calls what it is given with its report."""
+        try:
+            self.writer.try_to_begin()
+            yield self._end
+        except (KeyboardInterrupt, errors.Interrupted):
+            self.writer.end(RunState.STOPPED)
+            raise
+        except errors.Reported as error:
+            self._fail(error.problem())
+            raise
+        except BaseException:
+            said = Text("a mistake in certferry; its log has the traceback")
+            self._fail(Problem(UNEXPECTED, said))
+            raise
+
+    def _fail(self, problem: Problem) -> None:
+        self.writer.note_problem(problem)
+        self.writer.end(RunState.FAILED)
+
+    def _end(
+        self, report: SyncReport, document: Callable[[Voice], documents.Document] | None = None
+    ) -> None:
+        state = RunState.FAILED
+        if not report.complete:
+            state = RunState.STOPPED
+        elif report.has_succeeded and not report.leaves_failures:
+            state = RunState.DONE
+        written = document or partial(documents.of_report, report)
+        by_language = {one: as_json(written(voice_in(one))) for one in LANGUAGES}
+        self.writer.end(state, RunReport(by_language))
+
+
+@dataclass(eq=False)
+class Runner:
+    """Starts runs that go on in threads of their own, over the workspace in force; leases keep them
+    apart. `follow` returns what listens to each, `ended` is called after each. Safe to use from any
+    thread.
+    """
+
+    workspace: Callable[[], Workspace]
+    follow: Callable[[], Progress] = lambda: no_listener
+    ended: Callable[[], None] = lambda: None
+    _running: dict[str, tuple[Run, Future[None]]] = field(default_factory=dict, init=False)
+    _guard: threading.Lock = field(default_factory=threading.Lock, init=False)
+    _is_ending: bool = field(default=False, init=False)
+
+    def start(
+        self,
+        kind: RunKind,
+        names: Sequence[str],
+        *,
+        who: str,
+        source: RunSource,
+        plan: str | None = None,
+        request: str | None = None,
+    ) -> StoredRun:
+        """Begin a run, or return the one that the same `request` began. What the run itself finds
+        wrong ends it as failed. Raises `ConfigError` for names that mean no certificate, or several
+        where one is meant, and `StateError`.
+        """
+        workspace = _meant(self.workspace(), kind, names)
+        run = Run(who, self.follow())
+        work = RunInProgress(workspace, run, RunOptions(kind, source, not names, plan))
+        with self._guard:
+            if self._is_ending:
+                said = Text("certferry is ending: it starts no run any more")
+                raise errors.StateUnavailable(said, hint=Text("try again when it is back"))
+            stored = work.writer.begin(request)
+            if work.writer.stored is not None:
+                going_on = aside(partial(self._carry_out, work, stored.id), f"run {stored.id}")
+                self._running[stored.id] = run, going_on
+        return stored
+
+    def stop(self, run: str) -> bool:
+        """Have a run of this process come to a safe point; return whether there is such a run."""
+        with self._guard:
+            found = self._running.get(run)
+        if found is not None:
+            found[0].stop()
+        return found is not None
+
+    def stop_all(self, within: timedelta = ENDING) -> bool:
+        """Have every run come to a safe point, start none any more, and wait so long for their
+        ends; return whether all have ended.
+        """
+        with self._guard:
+            self._is_ending = True
+            running = tuple(self._running.values())
+        for run, _ in running:
+            run.stop()
+        return not wait([end for _, end in running], within.total_seconds()).not_done
+
+    def wait_for(self, run: str) -> None:
+        """Wait for the end of a run of this process."""
+        with self._guard:
+            found = self._running.get(run)
+        if found is not None:
+            wait([found[1]])
+
+    def _carry_out(self, work: RunInProgress, name: str) -> None:
+        options = work.options
+        try:
+            if options.source is RunSource.SCHEDULE and options.is_whole:
+                warn_of_state(work.workspace, to_channels=True)
+            work.carry_out()
+        except errors.Interrupted:
+            pass  # its row says so
+        except errors.Reported as error:
+            problem = _with_hint(error.message, error.hint)
+            _log.warning(Text("run {run}: {problem}", run=name, problem=problem))
+        except Exception:  # noqa: BLE001 - in a thread of its own, which ends here
+            _log.exception(Text("unexpected error"))
+        finally:
+            with self._guard:
+                self._running.pop(name, None)
+            self.ended()
+
+
+def _meant(workspace: Workspace, kind: RunKind, names: Sequence[str]) -> Workspace:
+    """Return the workspace for the certificates that are named. Raises `ConfigError`."""
+    declared = workspace.settings.certificates
+    if kind is RunKind.ROLLBACK:
+        if len(names) != 1:
+            raise errors.ConfigError(Text("name the one certificate to roll back"))
+        return workspace.part_for([the_one_meant(declared, names[0])])
+    if kind is RunKind.RENEW and not names:
+        raise errors.ConfigError(Text("name the certificates to renew"))
+    if not names:
+        return workspace
+    meant = select(declared, names)
+    if kind is RunKind.RENEW:
+        for one in meant:
+            must_be_renewed_here(one)
+    return workspace.part_for(meant)
+
+
+def warn_of_state(workspace: Workspace, *, to_channels: bool) -> None:
+    """Warn of a lost state and of undeclared certificates in it; `to_channels` too where a run is
+    about to issue everything again, and no operator reads along.
+    """
+    settings = workspace.settings
+    with suppress(errors.CertferryError):
+        lost = lost_state(settings, workspace.state)
+        if lost is not None and to_channels and settings.channels:
+            workspace.notifications(Run()).notify_unremembered(lost)
+        moment = workspace.state.now()
+        lapsed = [one.problem for one in undeclared(settings, workspace.state, moment)]
+        for problem in lapsed if lost is None else [lost.problem(), *lapsed]:
+            _log.warning(Text("{problem}; {hint}", problem=problem.message, hint=problem.hint))

@@ -1,0 +1,254 @@
+"""Runs as rows: who started each, what happened in it, how it ended; and a run that is bound to the
+plan that was shown.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from subprocess import Popen
+
+import pytest
+
+from certferry.core.observed.runs import RunEvent, RunKind, RunSource, RunState, StoredRun
+from certferry_sandbox.faults import Fault
+from certferry_sandbox.world import World
+from tests.acceptance.footprint import NOBODY_ASKED
+from tests.acceptance.host import Host
+from tests.acceptance.test_stopping import DEADLINE, PROMISED, seconds_to_end
+from tests.support.schemas import must_fit
+from tests.support.waiting import eventually
+
+IN_ORDER, FAILED, USAGE, PENDING, STOPPED = 0, 1, 2, 4, 130
+
+
+def runs(host: Host) -> list[StoredRun]:
+    """Return every run that the host's state has, the oldest first."""
+    with host.remembering() as store:
+        return list(reversed(store.stored_runs(100)))
+
+
+def events_of(host: Host, run: StoredRun) -> tuple[RunEvent, ...]:
+    with host.remembering() as store:
+        return store.run_events(run.id)
+
+
+def digest_of(host: Host, *names: str) -> str:
+    document = host.run("plan", *names, "--json").document
+    must_fit(document, "plan")
+    return str(document["digest"])
+
+
+# --- A row for each run
+
+
+def test_every_run_is_a_row(host: Host, name: str) -> None:
+    """The first one of all, which makes the state; one that finds nothing to do; one by the
+    schedule; an order by hand; a rehearsal; a rollback.
+    """
+    commands: Sequence[str] = (
+        "sync --json",
+        f"sync {name}",
+        "sync --scheduled",
+        f"sync --renew {name}",
+        f"rollback {name}",
+        "sync --rehearse",
+    )
+    host.rewrite("[acme]", f'[acme]\nstaging = "{host.world.pebble.directory_url}"')
+    outs = [host.run(*command.split()) for command in commands]
+
+    assert [IN_ORDER] * len(commands) == [run.code for run in outs]
+    found = runs(host)
+    assert [RunState.DONE] * len(commands) == [run.state for run in found]
+    assert [
+        (RunKind.SYNC, RunSource.COMMAND, ()),
+        (RunKind.SYNC, RunSource.COMMAND, (name,)),
+        (RunKind.SYNC, RunSource.SCHEDULE, ()),
+        (RunKind.RENEW, RunSource.COMMAND, (name,)),
+        (RunKind.ROLLBACK, RunSource.COMMAND, (name,)),
+        (RunKind.REHEARSE, RunSource.COMMAND, ()),
+    ] == [(run.kind, run.source, run.names) for run in found]
+    assert {True} == {run.ended_at is not None and run.ended_at >= run.started_at for run in found}
+    [entry, *_] = host.run("history", "--json").document["entries"]
+    assert {entry["who"]} == {run.who for run in found}
+
+    ended = [one.event for one in events_of(host, found[0]) if one.outcome == "done"]
+    assert ["issue.done", "deploy.done", "verify.done"] == ended
+    assert () == events_of(host, found[1])
+    with host.remembering() as store:
+        report = store.run_report(found[0].id)
+    assert report is not None
+    assert {"en", "zh"} == set(report.documents)
+    assert outs[0].document == json.loads(report.documents["en"])
+    must_fit(json.loads(report.documents["zh"]), "sync")
+
+
+def test_what_a_run_prints_is_what_is_stored(host: Host, name: str) -> None:
+    """A line of its progress is an event, in their order."""
+    run = host.run_apart("sync")
+
+    [stored] = runs(host)
+    events = events_of(host, stored)
+    printed = [line for line in run.err.splitlines() if line.startswith(f"{name}: ")]
+    assert len(printed) == len(events)
+    for line, event in zip(printed, events, strict=True):
+        assert name == event.lineage
+        assert str(event.text) in line
+
+
+def test_run_that_fails_is_stored_as_failed(host: Host) -> None:
+    """What ended it is its last event, with the hint: here an account that is no longer declared
+    rightly.
+    """
+    host.run("sync")
+    host.rewrite('secret_key = "', 'secret_key = "env:NOT_THERE" # "')
+
+    assert USAGE == host.run("sync").code
+
+    first, failed = runs(host)
+    assert (RunState.DONE, RunState.FAILED) == (first.state, failed.state)
+    [event] = events_of(host, failed)
+    assert ("config", "failed") == (event.event, event.outcome)
+    assert "NOT_THERE" in str(event.text)
+
+
+def test_run_that_is_stopped(host: Host, name: str) -> None:
+    """By a signal: it is stored as stopped, with its report, and what it was at."""
+    with at_its_upload(host) as process:
+        assert seconds_to_end(process, signal.SIGTERM) < PROMISED
+
+    [run] = runs(host)
+    assert RunState.STOPPED is run.state
+    with host.remembering() as store:
+        report = store.run_report(run.id)
+    assert report is not None
+    assert not json.loads(report.documents["en"])["complete"]
+    assert {name} == {one.lineage for one in events_of(host, run)}
+
+
+def test_run_that_is_killed(host: Host, name: str) -> None:
+    """It is shown as dead, with what it had come to half a second before; the next run does not
+    make it live.
+    """
+    with at_its_upload(host) as process:
+        [run] = runs(host)
+        assert RunState.RUNNING is run.state
+        assert eventually(lambda: any(one.outcome == "done" for one in events_of(host, run)))
+        process.kill()
+        process.wait(DEADLINE)
+
+    [run] = runs(host)
+    assert (RunState.DIED, None) == (run.state, run.ended_at)
+    assert IN_ORDER == host.run("sync").code
+    assert [RunState.DIED, RunState.DONE] == [one.state for one in runs(host)]
+
+
+@contextmanager
+def at_its_upload(host: Host) -> Iterator[Popen[str]]:
+    """Begin a run, for a `with` block in which Qiniu does not answer to its upload."""
+    services = host.world.qiniu.services
+
+    def uploads() -> int:
+        return sum(len(service.requests("POST /sslcert")) for service in services)
+
+    before = uploads()
+    for service in services:
+        service.faults.add(Fault.delay(6), on="POST /sslcert")
+    with host.begin("sync") as process:
+        assert eventually(lambda: uploads() > before)
+        yield process
+
+
+def test_hook_is_a_run(host: Host, name: str) -> None:
+    """Of the client that has renewed a certificate."""
+    host.run("sync")
+    assert IN_ORDER == host.run("hook", "qiniu").code
+
+    assert (RunKind.SYNC, RunSource.HOOK, (name,)) == (
+        (run := runs(host)[-1]).kind,
+        run.source,
+        run.names,
+    )
+
+
+def test_state_that_takes_no_run_fails_none(host: Host) -> None:
+    """What cannot be stored of a run is missing; the run does its work."""
+    host.run("sync")
+    with closing(sqlite3.connect(host.state)) as database:
+        for table in ("run_report", "run_event", "run"):
+            database.execute(f"DROP TABLE {table}")
+
+    run = host.run("sync", "--renew", "--all")
+
+    assert IN_ORDER == run.code, run.err
+
+
+# --- The plan that was shown
+
+
+def test_plan_that_was_shown_is_carried_out(host: Host, name: str) -> None:
+    """The same digest twice, in the text and in the document; then there is nothing to do."""
+    shown = host.run("plan").out
+    digest = digest_of(host)
+    assert [digest, digest] == [digest_of(host), digest_of(host, name)]
+    assert [f"certferry sync --plan {digest}"] == re.findall("certferry sync --plan .*", shown)
+
+    run = host.run("sync", "--plan", digest)
+
+    assert IN_ORDER == run.code, run.err
+    assert [digest] == [one.plan for one in runs(host)]
+    assert "--plan" not in host.run("plan").out
+    assert 0 == host.run("plan", "--json").document["changes"]
+
+
+def test_plan_that_has_changed_is_not_carried_out(world: World, host: Host, name: str) -> None:
+    """Nothing is sent but questions; the plan is printed as it is now, and the run has failed; with
+    the digest of that it is carried out.
+    """
+    digest = digest_of(host, name)
+    host.rewrite(f'domains = ["{name}"]', f'domains = ["{name}"]\nforce_https = true')
+
+    text = host.run("sync", name, "--plan", digest)
+    document = host.run("sync", "--json", "--plan", digest)
+
+    for run in (text, document):
+        assert PENDING == run.code, run
+        assert (0, 0) == (run.left.orders, run.left.qiniu_writes)
+        assert "the plan is not the one that was shown" in run.err
+    assert "issue" in text.out
+    must_fit(document.document, "sync")
+    assert "plan_changed" == document.document["error"]["code"]
+    now = document.document["plan"]["digest"]
+    assert digest != now
+    if host.state.exists():
+        assert {RunState.FAILED} == {run.state for run in runs(host)}
+        assert {("plan_changed",)} == {
+            tuple(event.event for event in events_of(host, run)) for run in runs(host)
+        }
+    assert IN_ORDER == host.run("sync", "--plan", now).code
+
+
+def test_order_that_was_shown_is_made(host: Host, name: str) -> None:
+    """`--renew` and `--plan` go together: what was planned anew is ordered once."""
+    host.run("sync")
+    document = host.run("plan", "--renew", name, "--json").document
+
+    run = host.run("sync", "--renew", name, "--plan", document["digest"])
+
+    assert (IN_ORDER, 1) == (run.code, run.left.orders), run.err
+    assert PENDING == host.run("sync", name, "--plan", document["digest"]).code
+
+
+@pytest.mark.parametrize(
+    "words", ["latest", "0123", f"{'a' * 32} --scheduled", f"{'a' * 32} --rehearse"]
+)
+def test_digest_that_is_none(host: Host, words: str) -> None:
+    """One sentence, where it is no digest or goes with no plan; no service is asked."""
+    run = host.run("-q", "sync", "--plan", *words.split())
+
+    assert (USAGE, NOBODY_ASKED) == (run.code, run.left)
+    assert run.complaint.error

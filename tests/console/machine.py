@@ -1,0 +1,106 @@
+"""The console of a machine in the sandbox's world, behind its guard: its settings, its state, its
+runs, as a user who is logged in has them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import requests
+
+from certferry.config.model import Settings
+from certferry.console.app import console_app
+from certferry.console.guard import form_token
+from certferry.console.site import Site
+from certferry.core.access import Session, User, digest_of
+from certferry.ports.state import StateStore
+from certferry.wiring.runs import Runner
+from certferry.wiring.settings import load_checked
+from certferry.wiring.workspace import Workspace
+from tests.acceptance.host import Host
+from tests.console.serving import ANNA, served
+
+LONGEST = 90  # seconds that an answer may take in the world
+SECRET = "of-this-browser"
+
+_FIELD = re.compile(r'<input type="hidden" name="(\w+)" value="([^"]*)">')
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A console that is served at `url`, and a browser that is logged in there."""
+
+    url: str
+    site: Site
+    runner: Runner
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def state(self) -> StateStore:
+        """What is stored."""
+        return self.site.workspace().state
+
+    def ask(self, method: str, path: str, **more: Any) -> requests.Response:
+        """Send a request as the browser does."""
+        sent = {"Origin": self.url, **self.headers, **more.pop("headers", {})}
+        return requests.request(
+            method,
+            self.url + path,
+            headers=sent,
+            cookies={"certferry": SECRET},
+            timeout=LONGEST,
+            allow_redirects=False,
+            **more,
+        )
+
+    def get(self, path: str, status: int = 200, **more: Any) -> requests.Response:
+        """Read a page, which is answered with this status."""
+        found = self.ask("GET", path, **more)
+        assert status == found.status_code, found.text
+        return found
+
+    def post(self, path: str, status: int = 303, **fields: Any) -> requests.Response:
+        """Send a form."""
+        found = self.ask("POST", path, data={"csrf": form_token(SECRET), **fields})
+        assert status == found.status_code, found.text
+        return found
+
+    def run(self, **fields: Any) -> str:
+        """Start a run by a form, wait for its end, and return the path of its page."""
+        path = self.post("/runs", **fields).headers["Location"]
+        self.runner.wait_for(path.removeprefix("/runs/"))
+        return path
+
+
+def fields_of(page: str, button: str) -> dict[str, Any]:
+    """Return the hidden fields of the form that has a button with these words."""
+    (form,) = (form for form in page.split("<form ")[1:] if button in form.split("</form>")[0])
+    return dict(_FIELD.findall(form.split("</form>")[0]))
+
+
+@contextmanager
+def console_of(host: Host, user: User = ANNA, language: str = "en") -> Iterator[Machine]:
+    """Serve the console of a machine to one user, for a `with` block."""
+    settings = load_checked(host.config, host.world.environment)
+    with served_to(settings, user, language) as machine:
+        yield machine
+
+
+@contextmanager
+def served_to(settings: Settings, user: User, language: str = "en") -> Iterator[Machine]:
+    """Serve the console of these settings to one user, for a `with` block."""
+    with Workspace(settings) as workspace:
+        state, now = workspace.state, workspace.state.now()
+        state.add_user(replace(user, language=language))
+        state.save_session(Session(digest_of(SECRET), user.name, now, now, "127.0.0.1"))
+        runner = Runner(lambda: workspace)
+        site = Site(lambda: workspace, runner)
+        runner.ended = site.observer.forget
+        with served(console_app(site)) as url:
+            yield Machine(url, site, runner)
+            site.closing.set()
+            runner.stop_all()

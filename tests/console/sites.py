@@ -1,0 +1,49 @@
+"""A console on a state of its own, without a world: for pages that show what is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from certferry.config.load import load
+from certferry.console.app import console_app
+from certferry.console.site import Site
+from certferry.core.access import User
+from certferry.core.observed.runs import StoredRun
+from certferry.wiring.settings import ADAPTERS
+from certferry.wiring.workspace import Workspace
+from tests.console.serving import ANNA, AsVisitor, served
+
+HOSTILE = "\"><script>alert(1)</script>&'{{7*7}}"
+"""A name that does harm wherever it is not quoted."""
+
+
+class NoStarter:
+    """Starts nothing: these pages start no runs."""
+
+    def start(self, *_: object, **__: object) -> StoredRun:
+        raise AssertionError
+
+    def stop(self, run: str) -> bool:
+        raise AssertionError(run)
+
+
+def workspace_in(
+    folder: Path, text: str = "", environ: Mapping[str, str] | None = None
+) -> Workspace:
+    """Return a workspace of a file with this text, and a state beside it."""
+    path = folder / "certferry.toml"
+    path.write_text(f'[state]\nurl = "sqlite:///{folder}/state.db"\nhost = "web-1"\n{text}')
+    path.chmod(0o600)
+    return Workspace(load(path, environ or {}, ADAPTERS))
+
+
+@contextmanager
+def console(
+    workspace: Workspace, user: User = ANNA, language: str = "en", prefix: str = ""
+) -> Iterator[str]:
+    """Serve the pages to one user for a `with` block; yield the URL."""
+    site = Site(lambda: workspace, NoStarter(), prefix)
+    with served(AsVisitor(console_app(site), user, language)) as url:
+        yield url

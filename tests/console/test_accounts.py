@@ -1,0 +1,256 @@
+"""The pages of accounts, channels and hosts: what is shown of each, and no key of any."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+import requests
+
+from certferry.config.model import Settings
+from certferry.console.accounts import (
+    troubles_of,
+    view_of_accounts,
+    view_of_channels,
+    view_of_hosts,
+)
+from certferry.console.tables import Table
+from certferry.core.access import Role
+from certferry.core.assessment.hosts import HostStanding, standings_of
+from certferry.core.assessment.notices import (
+    ChannelState,
+    Delivery,
+    Notice,
+    Subject,
+    Topic,
+    refused,
+)
+from certferry.core.observed.records import HostRecord, HostWork, LastRun
+from certferry.core.secret import Secret
+from certferry.ports.state import AcmeAccount
+from certferry.present.language import Voice
+from certferry.problem import Problem
+from certferry.text import Text, verbatim
+from certferry_sandbox.messages.event_receiver import SECRET, EventReceiver
+from tests.console.serving import ANNA
+from tests.console.sites import HOSTILE, console, workspace_in
+
+NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+VOICE = Voice(zone=UTC)
+
+PLANTED = "planted-0123456789abcdef0123456789abcdef"
+ACCOUNTS = f"""
+[accounts.qiniu]
+access_key = "env:QINIU_KEY"
+secret_key = "{PLANTED}"
+[accounts.dnspod]
+id = "12345"
+token = "env:DNSPOD_TOKEN"
+[accounts.spare]
+type = "cloudflare"
+token = "command:pass show {PLANTED}"
+[[certificates]]
+name = "img"
+names = ["img.example.com"]
+dns = "dnspod"
+[[certificates.deploy]]
+to = "qiniu"
+"""
+KEYS = {"QINIU_KEY": f"access-{PLANTED}", "DNSPOD_TOKEN": f"token-{PLANTED}"}
+
+
+def settings_in(folder: Path, text: str = ACCOUNTS) -> Settings:
+    return workspace_in(folder, text, KEYS).settings
+
+
+def trouble(code: str, lineage: str = "img", target: str = "", domain: str = "") -> Notice:
+    problem = Problem(code, Text("it failed"), Text("fix it"))
+    return Notice(Topic.TROUBLE, Subject(lineage, target, domain), NOON, problem)
+
+
+def words_of(table: Table) -> dict[str, dict[str, str]]:
+    """Return the words of each row under their headings, by the first of them."""
+    return {
+        row[0].words: {
+            str(heading): cell.words for heading, cell in zip(table.headings, row, strict=True)
+        }
+        for row in table.rows
+    }
+
+
+def test_account_shows_its_use_and_the_names_of_variables(tmp_path: Path) -> None:
+    """Which certificates need it, and where each key is: never the key, nor a command's words."""
+    shown = words_of(view_of_accounts(settings_in(tmp_path), [], VOICE))
+
+    met = "Trouble of the last runs"
+    facts = [shown["qiniu"][name] for name in ("Service", "Used for", "Certificates", met)]
+    assert ["Qiniu", "serves domains", "img", "none"] == facts
+    keys = shown["qiniu"]["Keys"].splitlines()
+    assert ["access_key: variable QINIU_KEY", "secret_key: in the configuration file"] == keys
+    assert "token: from a command" == shown["spare"]["Keys"]
+    assert "none" == shown["spare"]["Certificates"]
+    assert "planted" not in str(shown)
+
+
+def test_account_that_runs_had_trouble_with_comes_first(tmp_path: Path) -> None:
+    """A target has the trouble of its domains, a DNS account that of the names which it proves."""
+    settings = settings_in(tmp_path)
+    at_dns = trouble("dns_access_denied")
+    at_target = [trouble("quota_full", target="qiniu", domain=f"n{number}") for number in range(3)]
+    others = [trouble("quota_full", target="files"), trouble("dns_access_denied", "other")]
+
+    def found(label: str) -> list[Notice]:
+        return list(troubles_of(settings.accounts[label], settings, [at_dns, *at_target, *others]))
+
+    assert (at_target, [at_dns], []) == (found("qiniu"), found("dnspod"), found("spare"))
+    shown = words_of(view_of_accounts(settings, [at_dns], VOICE))
+    assert "dnspod" == next(iter(shown))
+    met = words_of(view_of_accounts(settings, at_target, VOICE))["qiniu"]
+    assert met["Trouble of the last runs"] == (
+        "it failed (in 3 places, since 2026-03-01 12:00 UTC)\nfix it"
+    )
+
+
+def test_accounts_page_has_no_key(tmp_path: Path) -> None:
+    """Neither of a service, nor of a CA; the CA's account is shown by its URL."""
+    with workspace_in(tmp_path, ACCOUNTS, KEYS) as workspace:
+        account = AcmeAccount("https://ca.example/dir", Secret(PLANTED), "https://ca.example/7")
+        workspace.state.save_account(account)
+        with console(workspace) as url:
+            page = requests.get(f"{url}/accounts", timeout=20)
+
+    assert 200 == page.status_code
+    assert "https://ca.example/7" in page.text
+    assert "QINIU_KEY" in page.text
+    assert "planted" not in page.text
+
+
+# --- channels
+
+
+def test_channel_that_takes_no_messages_comes_first(tmp_path: Path) -> None:
+    """With since when, why, and until when it is left alone."""
+    text = '[notify.a]\ntype = "webhook"\nurl = "https://a.example"\n'
+    text += '[notify.b]\ntype = "webhook"\nurl = "https://b.example"\non = ["renewed"]\n'
+    sent = Delivery(Topic.RENEWED, Subject("img"), NOON, NOON)
+    why = replace(refused("b", verbatim("quota")), message=verbatim("quota"), since=NOON)
+    states = {
+        "a": ChannelState((sent,), (NOON - HOUR, NOON)),
+        "b": ChannelState(again_at=NOON + HOUR, refusal=why),
+    }
+
+    channels = settings_in(tmp_path, text).channels
+    shown = words_of(view_of_channels(channels, states, VOICE, may_try=True))
+
+    assert ["b", "a"] == list(shown)
+    assert ("img", "taken", "Test") == tuple(list(shown["a"].values())[3:])
+    assert shown["b"]["Answer"].splitlines() == [
+        "takes no messages since 2026-03-01 12:00 UTC: quota",
+        "run `certferry notify test b` after fixing it",
+        "not before 2026-03-01 13:00 UTC",
+    ]
+    viewed = view_of_channels(channels, states, VOICE, may_try=False)
+    assert Text("Try it") not in viewed.headings
+
+
+def webhook(receiver: EventReceiver, name: str = "ops") -> str:
+    return f'[notify."{name}"]\ntype = "webhook"\nurl = "{receiver.address}"\nsecret = "{SECRET}"\n'
+
+
+def test_channel_is_tried_and_its_answer_shown(tmp_path: Path) -> None:
+    """As `certferry notify test` does, once for each press; the page has no secret."""
+    with EventReceiver() as receiver, workspace_in(tmp_path, webhook(receiver)) as workspace:
+        with console(workspace, prefix="") as url:
+            before = requests.get(f"{url}/channels", timeout=20).text
+            answer = requests.post(f"{url}/channels/ops/test", timeout=20, allow_redirects=False)
+            after = requests.get(f"{url}/channels", timeout=20).text
+
+        assert 1 == len(receiver.events)
+    assert 'action="/channels/ops/test"' in before
+    assert (303, "/channels") == (answer.status_code, answer.headers["Location"])
+    assert "ops (Webhook): sent" not in before
+    assert "ops (Webhook): sent" in after
+    assert SECRET not in before + after
+
+
+def test_refusal_of_a_channel_is_shown(tmp_path: Path) -> None:
+    """In the service's words, and it stands in the table from then on."""
+    with EventReceiver() as receiver:
+        text = webhook(receiver).replace(SECRET, "another secret of this channel")
+        with workspace_in(tmp_path, text) as workspace, console(workspace) as url:
+            page = requests.post(f"{url}/channels/ops/test", timeout=20).text
+
+    assert "ops (Webhook): refused: " in page
+    assert "takes no messages since" in page
+    assert "another secret" not in page
+
+
+def test_viewer_tries_no_channel(tmp_path: Path) -> None:
+    """There is no button, and the request alone is refused: nothing is sent."""
+    viewer = replace(ANNA, role=Role.VIEWER)
+    with EventReceiver() as receiver, workspace_in(tmp_path, webhook(receiver)) as workspace:
+        with console(workspace, viewer) as url:
+            page = requests.get(f"{url}/channels", timeout=20).text
+            answer = requests.post(f"{url}/channels/ops/test", timeout=20)
+
+        assert [] == receiver.events
+    assert 403 == answer.status_code
+    assert "/test" not in page
+
+
+@pytest.mark.parametrize("name", [HOSTILE, "a/b", "a?b#c", "渠道"])
+def test_channel_of_any_name_is_tried(tmp_path: Path, name: str) -> None:
+    """Its name is quoted in the address, and a word on the page; an unknown one is not found."""
+    with EventReceiver() as receiver:
+        text = webhook(receiver, name.replace('"', '\\"'))
+        with workspace_in(tmp_path, text) as workspace, console(workspace) as url:
+            before = requests.get(f"{url}/channels", timeout=20).text
+            form = re.search(r'action="(/channels/[^"]*)"', before)
+            assert form is not None
+            page = requests.post(url + form[1].replace("&#39;", "'"), timeout=20)
+            no_channel = quote(f"no{name}", safe="")
+            unknown = requests.post(f"{url}/channels/{no_channel}/test", timeout=20)
+
+        assert 1 == len(receiver.events)
+    assert "(Webhook): sent" in page.text
+    assert "<script>alert" not in page.text
+    assert 404 == unknown.status_code
+
+
+# --- hosts
+
+
+def standings() -> tuple[HostStanding, ...]:
+    hosts = (
+        HostRecord("web-1", "digest", "1.2.0", NOON, timedelta(0), LastRun(NOON, NOON)),
+        HostRecord(HOSTILE, "gone", "1.1.0", NOON - 72 * HOUR, None, LastRun(NOON - 72 * HOUR)),
+    )
+    work = {"web-1": HostWork(3, (), ("img",))}
+    return standings_of(hosts, "web-1", (), NOON, work)
+
+
+def test_host_with_a_problem_comes_first() -> None:
+    """With what is wrong, and what to do; columns that say nothing are left out."""
+    table = view_of_hosts(standings(), VOICE)
+    shown = words_of(table)
+
+    assert [HOSTILE, "web-1 (this one)"] == list(shown)
+    assert "it has not run since 2026-02-26 12:00 UTC" in shown[HOSTILE]["Problems"]
+    assert ("3", "img", "none") == tuple(
+        shown["web-1 (this one)"][heading] for heading in ("Certificates", "Works on", "Problems")
+    )
+    assert Text("Clock") not in table.headings
+
+
+def test_hosts_page_shows_this_host_before_its_first_run(tmp_path: Path) -> None:
+    """As `certferry hosts` does, in both languages."""
+    with workspace_in(tmp_path) as workspace:
+        for language, said in (("en", "web-1 (this one)"), ("zh", "web-1（本机）")):
+            with console(workspace, language=language) as url:
+                page = requests.get(f"{url}/hosts", timeout=20)
+            assert (200, True) == (page.status_code, said in page.text)

@@ -1,0 +1,223 @@
+"""The pages of discover and doctor: views of what was found, and the way there in a world."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import requests
+
+from certferry.console.discover import (
+    SEVERITIES,
+    Discovered,
+    Filters,
+    view_of_discovery,
+    view_of_findings,
+)
+from certferry.console.tables import ROWS
+from certferry.core.desired.certificate import Kind
+from certferry.core.discovery.inventory import (
+    AccountSurvey,
+    DiscoveredDomain,
+    Discovery,
+    FoundDomain,
+    Survey,
+)
+from certferry.core.findings import error, info, warning
+from certferry.errors import TargetRejected, TargetUnavailable
+from certferry.present.language import Voice
+from certferry.text import Text
+from certferry.wiring.settings import load_checked
+from certferry.wiring.workspace import Workspace
+from certferry_sandbox.world import Pace, World, demonstration
+from tests.console.sites import HOSTILE, console, workspace_in
+from tests.support.waiting import eventually
+
+NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+DAY = timedelta(days=1)
+VOICE = Voice(zone=UTC)
+
+
+def domain(
+    name: str, account: str = "qiniu", *, state: str = "success", covered: str = "", days: int = 0
+) -> DiscoveredDomain:
+    found = FoundDomain(
+        name, Kind.CDN, has_https=True, state=state, not_after=NOON + days * DAY if days else None
+    )
+    by = (covered,) if covered else ()
+    return DiscoveredDomain(account, found, covered_by=by, deployed_by=covered or None)
+
+
+EVERYTHING = Discovery(
+    (
+        AccountSurvey("qiniu"),
+        AccountSurvey("other", Survey((), (TargetRejected(Text("no list")),))),
+    ),
+    (
+        domain("late.example.com", days=2),
+        domain("new.example.com", "other", state="processing"),
+        domain("img.example.com", covered="img", days=60),
+    ),
+)
+
+
+def view(page: str = "", everything: Discovery = EVERYTHING, **asked: str) -> Discovered:
+    return view_of_discovery(everything, Filters.read(asked), page, NOON, VOICE)
+
+
+def names(found: Discovered) -> list[str]:
+    return [row[0].words for row in found.table.rows]
+
+
+def test_filters_of_discover_leave_what_they_mean() -> None:
+    """Account, state, letters of the name, not covered; what needs care first, as it was found."""
+    assert ["late.example.com", "new.example.com", "img.example.com"] == names(view())
+    assert ["new.example.com"] == names(view(account="other"))
+    assert ["new.example.com"] == names(view(state="processing"))
+    assert ["late.example.com", "new.example.com"] == names(view(uncovered="1"))
+    assert ["img.example.com"] == names(view(name="IMG"))
+    assert [] == names(view(account=HOSTILE, state=HOSTILE))
+    assert (("processing", "processing"), ("success", "success")) == view().states
+
+
+def test_domain_shows_its_end_and_what_covers_it() -> None:
+    """A covering certificate leads to its page; what could not be read stands above the table."""
+    rows = {row[0].words: row for row in view().table.rows}
+    headings = [str(one) for one in view().table.headings]
+
+    covered = headings.index("Covered by")
+    assert ("img", "/certificates/img") == (
+        rows["img.example.com"][covered].words,
+        rows["img.example.com"][covered].path,
+    )
+    assert ("none", "warning") == (
+        rows["late.example.com"][covered].words,
+        rows["late.example.com"][covered].tone,
+    )
+    left = rows["late.example.com"][headings.index("Left")]
+    assert ("2 days", NOON + 2 * DAY) == (left.words, left.at)
+    assert ["no list"] == [str(one.message) for one in view().problems]
+    silent = TargetUnavailable(Text("no answer"))
+    failed = Discovery((AccountSurvey("qiniu", failure=silent),))
+    assert (silent.problem("qiniu"),) == view(everything=failed).problems
+
+
+def test_ten_thousand_domains_are_shown_by_pages() -> None:
+    """A hundred at a time, counted whole."""
+    many = Discovery(
+        (AccountSurvey("qiniu"),), tuple(domain(f"n{n}.example.com") for n in range(10_000))
+    )
+    found = view("7", many)
+
+    assert (7, 100, 10_000) == (found.table.number, found.table.last, found.table.count)
+    assert [f"n{n}.example.com" for n in range(600, 600 + ROWS)] == names(found)
+    assert "10000 domains" in found.summary
+
+
+def test_findings_are_shown_by_their_severity() -> None:
+    """Each with what it is about, and its fix."""
+    findings = [
+        error("keys_refused", "qiniu", Text("wrong keys"), Text("correct them")),
+        warning("caa", "example.com", Text("no CAA record"), Text("set one")),
+        info("ways", "qiniu", Text("the keys are accepted")),
+    ]
+    table = view_of_findings(findings, "", "", VOICE)
+
+    assert ["error", "warning", "info"] == [row[1].words for row in table.rows]
+    assert ["error", "warning", "notice"] == [row[1].tone for row in table.rows]
+    assert ("qiniu", "wrong keys", "correct them", "keys_refused") == tuple(
+        table.rows[0][place].words for place in (0, 2, 3, 4)
+    )
+    for severity in SEVERITIES:
+        assert 1 == view_of_findings(findings, severity.value, "", VOICE).count
+    assert 0 == view_of_findings(findings, HOSTILE, "", VOICE).count
+
+
+# --- in a world
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[World]:
+    with demonstration(Pace(nameserver_lags=(0.0, 0.0))) as started:
+        started.add_http_domain("static.example.com")
+        yield started
+
+
+@pytest.fixture
+def workspace(world: World, tmp_path: Path) -> Iterator[Workspace]:
+    environ = {**world.environment, "HOME": str(tmp_path)}
+    with Workspace(load_checked(world.write_files(tmp_path), environ)) as opened:
+        yield opened
+
+
+def page_of(url: str, path: str, until: str) -> str:
+    """Return a page as soon as it has these words."""
+    found = list[str]()
+
+    def is_there() -> bool:
+        answer = requests.get(url + path, timeout=20)
+        assert 200 == answer.status_code
+        found.append(answer.text)
+        return until in answer.text
+
+    assert eventually(is_there), found[-1]
+    return found[-1]
+
+
+def test_page_comes_at_once_and_fills_itself(world: World, workspace: Workspace) -> None:
+    """No page waits for a service: the first one says that it is being looked for, and how to see
+    it; then the domains are there, with the tables for those that are not covered.
+    """
+    with console(workspace) as url:
+        first = requests.get(f"{url}/discover", timeout=20)
+        assert "Looking now" in first.text
+        assert 'hx-get="' in first.text
+        page = page_of(url, "/discover", "[[certificates]]")
+        toml = requests.get(f"{url}/discover.toml", timeout=20)
+        uncovered = requests.get(f"{url}/discover?uncovered=1", timeout=20).text
+
+    shown = re.findall(r'<th scope="row">([^<]*)</th>', page)
+    assert {"img.example.com", "a.img.example.com", "static.example.com"} <= set(shown)
+    left = re.findall(r'<th scope="row">([^<]*)</th>', uncovered)
+    assert ("static.example.com" in left, "img.example.com" in left) == (True, False)
+    assert '"static.example.com"' in toml.text
+    assert "attachment" in toml.headers["Content-Disposition"]
+    for secret in world.secrets():
+        assert secret not in page + toml.text
+
+
+def test_look_is_begun_anew_by_the_button(world: World, workspace: Workspace) -> None:
+    """The filters stay; a domain that is new is found."""
+    with console(workspace, prefix="/x") as url:
+        page_of(url, "/discover", "img.example.com")
+        world.add_http_domain("fresh.example.com")
+        before = requests.get(f"{url}/discover", timeout=20).text
+        again = requests.post(f"{url}/discover?name=example", timeout=20, allow_redirects=False)
+        page_of(url, "/discover?name=example", "fresh.example.com")
+
+    assert "fresh.example.com" not in before
+    assert (303, "/x/discover?name=example") == (again.status_code, again.headers["Location"])
+
+
+def test_failed_look_says_why(tmp_path: Path) -> None:
+    """A file without accounts is one sentence and what to do, no error of the page."""
+    with workspace_in(tmp_path) as workspace, console(workspace) as url:
+        page = page_of(url, "/discover", "has no account with domains")
+
+    assert 'class="note error"' in page
+    assert "Look again" in page
+
+
+def test_doctor_shows_its_findings(workspace: Workspace) -> None:
+    """In the language of the visitor; the filter leaves the errors alone."""
+    with console(workspace, language="zh") as url:
+        page = page_of(url, "/doctor", "<table")
+        warnings = requests.get(f"{url}/doctor?severity=warning", timeout=20).text
+        again = requests.post(f"{url}/doctor?severity=warning", timeout=20, allow_redirects=False)
+
+    assert "schedule_missing" in page
+    assert {"badge warning"} == set(re.findall(r'class="(badge \w+)"', warnings))
+    assert (303, "/doctor?severity=warning") == (again.status_code, again.headers["Location"])

@@ -1,0 +1,525 @@
+"""Every route is closed, and what opens it: sessions, tokens, roles, origins, hosts, proxies."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+import requests
+from starlette.routing import Route
+from starlette.types import Message
+
+from certferry.config.model import ConsoleSettings
+from certferry.console.app import ROUTES, console_app
+from certferry.console.guard import (
+    FOR_VIEWERS,
+    OPEN,
+    READING,
+    Guard,
+    is_open,
+    own_page,
+    within,
+)
+from certferry.console.refusals import is_for_programs
+from certferry.core.access import Role, Session, Token, User, digest_of
+from tests.console.serving import PASSWORD, Console, console
+
+EVERY = sorted(
+    (method, re.sub(r"\{\w+(:\w+)?\}", "x", route.path))
+    for route in ROUTES
+    if isinstance(route, Route)
+    for method in route.methods or ()
+)
+CLOSED = [one for one in EVERY if not is_open(one[1]) and one[1] != "/metrics"]
+CHANGING = [one for one in EVERY if one[0] not in READING]
+FOREIGN = ("https://evil.example", "null", "http://127.0.0.1", "http://localhost:1", "")
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Console]:
+    """A console with an operator and a viewer."""
+    with console(tmp_path_factory.mktemp("console")) as found:
+        found.add_user("anna")
+        found.add_user("victor", Role.VIEWER)
+        yield found
+
+
+@pytest.fixture(scope="module")
+def anna(served: Console) -> requests.Session:
+    """The browser of an operator."""
+    return served.logged_in("anna")
+
+
+@pytest.fixture(scope="module")
+def victor(served: Console) -> requests.Session:
+    """The browser of a viewer."""
+    return served.logged_in("victor")
+
+
+def ask(
+    served: Console,
+    method: str,
+    path: str,
+    browser: requests.Session | None = None,
+    data: Mapping[str, str] | None = None,
+    **headers: str,
+) -> requests.Response:
+    """Send a request as it is, and follow no redirect."""
+    sent = {name.replace("_", "-"): value for name, value in headers.items() if value}
+    return (browser or requests.Session()).request(
+        method, served.url + path, data=data, headers=sent, allow_redirects=False, timeout=20
+    )
+
+
+# --- every route
+
+
+def test_five_kinds_of_paths_are_open() -> None:
+    """The list is short, and no route of a page is on it but login and welcome."""
+    open_routes = {path for _, path in EVERY if is_open(path)}
+
+    assert ("/login", "/welcome/", "/healthz", "/static/") == OPEN
+    assert {"/login", "/welcome/x", "/static/x/x"} <= open_routes
+    assert open_routes <= {"/login", "/welcome/x", "/static/x/x", "/healthz"}
+    assert ("/logout", "/account/") == FOR_VIEWERS
+
+
+@pytest.mark.parametrize(("method", "path"), CLOSED)
+def test_route_without_a_session(method: str, path: str, served: Console) -> None:
+    """A person is sent to the login, a program is refused; also with a cookie that is none."""
+    for cookie in ("", "certferry=x", "certferry="):
+        reply = ask(served, method, path, Origin=served.origin, Cookie=cookie)
+
+        if is_for_programs(path):
+            assert 401 == reply.status_code
+            assert "Bearer" == reply.headers["WWW-Authenticate"]
+        else:
+            assert 303 == reply.status_code
+            assert re.match(r"/login(\?next=|$)", reply.headers["Location"])
+
+
+@pytest.mark.parametrize(("method", "path"), CHANGING)
+@pytest.mark.parametrize("origin", FOREIGN)
+def test_change_from_a_foreign_page(
+    method: str, path: str, origin: str, served: Console, anna: requests.Session
+) -> None:
+    """Is refused, whatever else it has; a request without an origin as well."""
+    form = {"csrf": served.csrf(anna), "name": "anna", "password": PASSWORD}
+
+    assert 403 == ask(served, method, path, anna, form, Origin=origin).status_code
+
+
+@pytest.mark.parametrize(("method", "path"), [one for one in CHANGING if one in CLOSED])
+def test_change_without_the_token_of_forms(
+    method: str, path: str, served: Console, anna: requests.Session, victor: requests.Session
+) -> None:
+    """Is refused, also with the token of another session, and in a form of another kind."""
+    for form in ({}, {"csrf": ""}, {"csrf": served.csrf(victor)}, {"csrf": "ü"}):
+        assert 403 == ask(served, method, path, anna, form, Origin=served.origin).status_code
+    reply = anna.request(
+        method,
+        served.url + path,
+        files={"csrf": (None, served.csrf(anna))},
+        headers={"Origin": served.origin},
+        timeout=20,
+    )
+    assert 403 == reply.status_code
+    assert 200 == ask(served, "GET", "/account", anna).status_code
+
+
+@pytest.mark.parametrize(("method", "path"), [one for one in CHANGING if one in CLOSED])
+def test_change_by_a_viewer(
+    method: str, path: str, served: Console, victor: requests.Session
+) -> None:
+    """Is refused, but for what is their own."""
+    form = {"csrf": served.csrf(victor)}
+    is_own = any(path.startswith(one) for one in FOR_VIEWERS)
+    if is_own:
+        return
+    reply = ask(served, method, path, victor, form, Origin=served.origin)
+
+    assert 403 == reply.status_code
+    assert "victor" in reply.text or is_for_programs(path)
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [*EVERY, ("GET", "/nowhere"), ("GET", "//evil.example"), ("PUT", "/"), ("OPTIONS", "/login")],
+)
+def test_headers_of_every_answer(
+    method: str, path: str, served: Console, anna: requests.Session
+) -> None:
+    """No answer is without them, refusals included."""
+    for browser in (anna, None):
+        headers = ask(served, method, path, browser).headers
+
+        assert "default-src 'none'" in headers["Content-Security-Policy"]
+        assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
+        assert "unsafe" not in headers["Content-Security-Policy"]
+        assert "nosniff" == headers["X-Content-Type-Options"]
+        assert "same-origin" == headers["Referrer-Policy"]
+        assert "same-origin" == headers["Cross-Origin-Opener-Policy"]
+        assert "no-store" == headers["Cache-Control"]
+        assert "Strict-Transport-Security" not in headers
+
+
+def test_static_files_are_kept_for_ever(served: Console) -> None:
+    """Under the digest of what they are; under another one they are not stored."""
+    page = ask(served, "GET", "/login").text
+    found = re.findall(r'(?:href|src)="(/static/[^"]+)"', page)
+
+    assert {"console.css", "console.js", "htmx.min.js", "icon.svg"} <= {
+        one.rpartition("/")[2] for one in found
+    }
+    for path in found:
+        reply = ask(served, "GET", path)
+        assert (200, "public, max-age=31536000, immutable") == (
+            reply.status_code,
+            reply.headers["Cache-Control"],
+        )
+        old = re.sub(r"/static/\w+/", "/static/old/", path)
+        assert "no-store" == ask(served, "GET", old).headers["Cache-Control"]
+    for path in ("/static/x/app.py", "/static/x/..%2Fapp.py", "/static/x/../../app.py"):
+        assert ask(served, "GET", path).status_code in {404, 303}
+
+
+# --- what a session is
+
+
+def test_session_is_what_the_state_knows_now(served: Console) -> None:
+    """A role that is changed counts at the next request, and a user that is removed is out."""
+    served.add_user("otto")
+    browser = served.logged_in("otto")
+    assert "may read everything and start runs" in ask(served, "GET", "/account", browser).text
+
+    served.state.change_role("otto", Role.VIEWER)
+    assert "viewer: may read everything" in ask(served, "GET", "/account", browser).text
+    assert "otto" in served.post(browser, "/runs").text
+
+    served.state.remove_user("otto")
+    assert 303 == ask(served, "GET", "/account", browser).status_code
+
+
+def test_session_that_was_idle_or_long(served: Console) -> None:
+    """Is over, whatever the browser still has."""
+    now = served.site.now()
+    for idle, age in ((13, 14), (1, 8 * 24)):
+        began, seen = now - timedelta(hours=age), now - timedelta(hours=idle)
+        served.state.save_session(Session(digest_of("old"), "anna", began, seen, ""))
+
+        assert 303 == ask(served, "GET", "/", Cookie="certferry=old").status_code
+
+
+def test_cookie_of_a_session(served: Console, anna: requests.Session) -> None:
+    """Scripts do not see it, foreign forms do not send it, and the state has only its digest."""
+    reply = served.post(requests.Session(), "/login", name="anna", password=PASSWORD).headers[
+        "Set-Cookie"
+    ]
+    secret = anna.cookies["certferry"]
+
+    assert re.search(r"certferry=[\w-]{43}; HttpOnly; Max-Age=604800; Path=/; SameSite=lax", reply)
+    assert served.state.session(digest_of(secret), served.site.now()) is not None
+    assert served.state.session(secret, served.site.now()) is None
+
+
+def test_https_has_cookies_of_this_host_alone(tmp_path: Path) -> None:
+    """`__Host-`, Secure, HSTS; two consoles below one host have cookies of their own."""
+    settings = ConsoleSettings(url="https://ops.example.com/certs")
+    with console(tmp_path, settings) as found:
+        found.state.add_user(User("anna", Role.OPERATOR, found.site.now()))
+        link, word = found.link("anna"), PASSWORD
+        reply = found.post(requests.Session(), link, password=word, again=word)
+
+        cookie = reply.headers["Set-Cookie"]
+        assert "/certs/" == reply.headers["Location"]
+        assert cookie.startswith("__Host-certferry-certs=")
+        assert "; Path=/; " in cookie
+        assert "; Secure" in cookie
+        assert "max-age=31536000" == reply.headers["Strict-Transport-Security"]
+
+
+# --- tokens
+
+
+@pytest.fixture(scope="module")
+def tokens(served: Console) -> Mapping[str, str]:
+    """A token of each role, and one that is over."""
+    now = served.site.now()
+    for name, role, end in (
+        ("operator", Role.OPERATOR, None),
+        ("viewer", Role.VIEWER, now + timedelta(days=1)),
+        ("over", Role.OPERATOR, now - timedelta(seconds=1)),
+    ):
+        secret = f"cf_{name}"
+        served.state.add_token(Token(name, digest_of(secret), secret[:6], role, now, end))
+    return {name: f"Bearer cf_{name}" for name in ("operator", "viewer", "over", "unknown")}
+
+
+def test_token_opens_the_api_and_nothing_else(served: Console, tokens: Mapping[str, str]) -> None:
+    """A page is for sessions. What is no path of the API is not there for a token either."""
+    for name in ("operator", "viewer"):
+        assert 404 == ask(served, "GET", "/api/none", Authorization=tokens[name]).status_code
+        assert 303 == ask(served, "GET", "/", Authorization=tokens[name]).status_code
+    for name in ("over", "unknown"):
+        reply = ask(served, "GET", "/api/none", Authorization=tokens[name])
+        assert 401 == reply.status_code
+        assert "unauthorized" == reply.json()["error"]["code"]
+
+
+def test_token_needs_no_origin_and_a_viewer_changes_nothing(
+    served: Console, tokens: Mapping[str, str]
+) -> None:
+    """A program has no pages; a viewer's token starts no run."""
+    as_operator = ask(served, "POST", "/api/none", Authorization=tokens["operator"])
+    as_viewer = ask(served, "POST", "/api/none", Authorization=tokens["viewer"])
+
+    assert (404, 403) == (as_operator.status_code, as_viewer.status_code)
+    assert "forbidden" == as_viewer.json()["error"]["code"]
+
+
+def test_api_for_a_session(served: Console, anna: requests.Session) -> None:
+    """Reads with the cookie; a change needs our origin, and the token of forms in a header."""
+    assert 404 == ask(served, "GET", "/api/none", anna).status_code
+    csrf = served.csrf(anna)
+    sent = {"Origin": served.origin, "X_CSRF_Token": csrf}
+    assert 404 == ask(served, "POST", "/api/none", anna, None, **sent).status_code
+    for name in sent:
+        less = sent | {name: ""}
+        assert 403 == ask(served, "POST", "/api/none", anna, None, **less).status_code
+
+
+# --- hosts, origins, prefixes
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["evil.example", "127.0.0.1", "127.0.0.1:1", "127.0.0.1.evil.example:{port}", "x@127.0.0.1",
+     "127.0.0.1:{port}/login?", "localhost", ""],
+)  # fmt: skip
+def test_foreign_host(host: str, served: Console, anna: requests.Session) -> None:
+    """Is not answered: a foreign name may have been made to resolve to us."""
+    port = served.url.rpartition(":")[2]
+    reply = ask(served, "GET", "/account", anna, Host=host.format(port=port) or "-")
+
+    assert reply.status_code in {400, 421}
+    assert "anna" not in reply.text
+
+
+def test_names_of_what_is_listened_at(served: Console) -> None:
+    """The machine itself may call it by the port's usual names, and send forms from there."""
+    port = served.url.rpartition(":")[2]
+    for host in (f"127.0.0.1:{port}", f"localhost:{port}", f"LOCALHOST:{port}"):
+        assert 200 == ask(served, "GET", "/login", Host=host).status_code
+        form = {"name": "x", "password": "y"}
+        origin = f"http://{host.lower()}"
+        reply = ask(served, "POST", "/login", None, form, Host=host, Origin=origin)
+        assert "password is wrong" in reply.text
+
+
+def test_prefix_that_the_proxy_strips_or_leaves(tmp_path: Path) -> None:
+    """Both work, and each link has it."""
+    with console(tmp_path, ConsoleSettings(url="http://127.0.0.1:{port}/x/y")) as found:
+        found.add_user()
+        anna = found.logged_in()
+        bare = found.url.removesuffix("/x/y")
+        for base in (found.url, bare):
+            reply = anna.get(f"{base}/account", allow_redirects=False, timeout=20)
+            assert 200 == reply.status_code
+            links = re.findall(r'(?:href|src|action)="(/[^"]*)"', reply.text)
+            assert links
+            assert [] == [one for one in links if not one.startswith("/x/y/")]
+            out = requests.get(f"{base}/account?done=x", allow_redirects=False, timeout=20)
+            assert "/x/y/login?next=%2Faccount%3Fdone%3Dx" == out.headers["Location"]
+        assert 200 == anna.get(found.url, allow_redirects=False, timeout=20).status_code
+
+
+@pytest.mark.parametrize(
+    ("path", "prefix", "expected"),
+    [
+        ("/x/y/runs", "/x/y", "/runs"),
+        ("/runs", "/x/y", "/runs"),
+        ("/x/y", "/x/y", "/"),
+        ("/x/y/", "/x/y", "/"),
+        ("/x/yz", "/x/y", "/x/yz"),
+        ("/runs", "", "/runs"),
+    ],
+)
+def test_path_within_a_prefix(path: str, prefix: str, expected: str) -> None:
+    """The prefix goes where it stands, and only whole."""
+    assert expected == within(path, prefix)
+
+
+# --- redirects
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["https://evil.example", "//evil.example", "/\\evil.example", "\\\\evil.example", "/%5Cevil",
+     "/%2F%2Fevil.example", "javascript:alert(1)", "evil", "/nowhere", "/login", "/logout",
+     "/api/v1/status", "/static/x/y", "/account\r\nX: y", "/%0d%0aX:y", "http:///account", ""],
+)  # fmt: skip
+def test_login_leads_to_no_foreign_page(target: str, served: Console) -> None:
+    """What is not a page of ours is as if it had not been asked for."""
+    sent = {"name": "anna", "password": PASSWORD, "next": target}
+    reply = served.post(requests.Session(), "/login", **sent)
+
+    assert (303, "/") == (reply.status_code, reply.headers["Location"])
+    assert own_page(console_app(served.site).app, target) is None
+
+
+def test_login_leads_back(served: Console, anna: requests.Session) -> None:
+    """To the page that was asked for, with its query; a user who is logged in is not asked."""
+    asked = ask(served, "GET", "/account?a=1&b=%E5%9B%BE").headers["Location"]
+    assert "/login?next=" + quote("/account?a=1&b=%E5%9B%BE", safe="") == asked
+
+    page = ask(served, "GET", asked)
+    assert 'name="next" value="/account?a=1&amp;b=%E5%9B%BE"' in page.text
+    assert "/account?a=1&b=%E5%9B%BE" == ask(served, "GET", asked, anna).headers["Location"]
+
+
+def test_partial_refresh_after_the_session(served: Console) -> None:
+    """Htmx is sent to the login as a whole page, and back to the page that was open."""
+    url = f"{served.url}/account?a=1"
+    reply = ask(served, "GET", "/", HX_Request="true", HX_Current_URL=url)
+
+    assert (401, "/login?next=%2Faccount%3Fa%3D1") == (
+        reply.status_code,
+        reply.headers["HX-Redirect"],
+    )
+
+
+def test_language(served: Console, anna: requests.Session) -> None:
+    """The browser's, then the user's, then what was chosen in the footer, without a login too."""
+    chinese = {"Accept-Language": "fr, zh-CN;q=0.9, en;q=0.8"}
+    browser = requests.Session()
+    assert "登录" in browser.get(f"{served.url}/login", headers=chinese, timeout=20).text
+    assert "Log in" in browser.get(f"{served.url}/login", timeout=20).text
+    assert "登录" in browser.get(f"{served.url}/login?lang=zh", timeout=20).text
+    assert "登录" in browser.get(f"{served.url}/login", timeout=20).text
+    assert "没有" in browser.get(f"{served.url}/static/x/none", timeout=20).text
+
+    served.post(anna, "/account/language", language="zh")
+    assert 'lang="zh-Hans"' in ask(served, "GET", "/account", anna).text
+    served.post(anna, "/account/language", language="")
+    assert 'lang="en"' in ask(served, "GET", "/account", anna).text
+    redirect = ask(served, "GET", "//evil.example/?lang=zh", anna)
+    assert "/" == redirect.headers["Location"]
+
+
+def test_what_is_sent_is_too_large(served: Console, anna: requests.Session) -> None:
+    """It is not read to its end, and refused before anything is done with it."""
+    form = {"csrf": served.csrf(anna), "x": "x" * 300_000}
+
+    reply = ask(served, "POST", "/account/language", anna, form, Origin=served.origin)
+
+    assert 413 == reply.status_code
+
+
+def test_state_that_is_gone(tmp_path: Path) -> None:
+    """Pages say so, and what to do; static files and the look are there."""
+    with console(tmp_path) as found:
+        (tmp_path / "state.db").write_bytes(b"no database" * 100)
+        page = ask(found, "GET", "/account", Cookie="certferry=x")
+        document = ask(found, "GET", "/api/v1/status", Authorization="Bearer cf_x")
+
+        assert (503, 503) == (page.status_code, document.status_code)
+        assert "30" == page.headers["Retry-After"]
+        assert "Traceback" not in page.text
+        assert "console.css" in page.text
+        assert document.json()["error"]["code"].startswith("state")
+
+
+# --- proxies: requests as a server passes them on, from peers and sockets of every kind
+
+AT_SOCKET = {"server": ("/run/certferry/console.sock", None), "client": None}
+
+
+def asgi(guard: Guard, path: str, peer: Mapping[str, object], **headers: str) -> Message:
+    """Ask for a page in process; return the beginning of the answer."""
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": path,
+        "query_string": b"",
+        "scheme": "http",
+        "headers": [(n.replace("_", "-").lower().encode(), v.encode()) for n, v in headers.items()],
+        **peer,
+    }
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    asyncio.run(guard(scope, receive, send))
+    return sent[0]
+
+
+@pytest.fixture
+def at_socket(tmp_path: Path) -> Iterator[Console]:
+    """A console whose proxy names the user."""
+    settings = ConsoleSettings(user_header="X-Forwarded-User", url="https://ops.example.com")
+    with console(tmp_path, settings) as found:
+        found.state.add_user(User("anna", Role.OPERATOR, datetime.now(UTC)))
+        yield found
+
+
+def test_proxy_at_the_socket_names_the_user(at_socket: Console) -> None:
+    """Such a user must exist; without a name they log in as others do."""
+    guard = console_app(at_socket.site)
+    host = "ops.example.com"
+
+    as_anna = asgi(guard, "/account", AT_SOCKET, Host=host, X_Forwarded_User="anna")
+    assert 200 == as_anna["status"]
+    cookies = dict(as_anna["headers"])[b"set-cookie"]
+    assert cookies.startswith(b"__Host-certferry=")
+    for name, status in (("mallory", 403), ("", 303)):
+        reply = asgi(guard, "/account", AT_SOCKET, Host=host, X_Forwarded_User=name)
+        assert status == reply["status"]
+
+
+@pytest.mark.parametrize("client", [("127.0.0.1", 5000), ("192.0.2.7", 5000), None])
+def test_user_named_at_a_port(client: object, at_socket: Console) -> None:
+    """Does not count: every program of the machine could send it."""
+    guard = console_app(at_socket.site)
+    peer = {"server": ("127.0.0.1", 8080), "client": client}
+
+    reply = asgi(guard, "/account", peer, Host="ops.example.com", X_Forwarded_User="anna")
+
+    assert 303 == reply["status"]
+
+
+def test_forwarded_host_from_a_stranger(tmp_path: Path) -> None:
+    """Counts from a trusted proxy alone."""
+    settings = ConsoleSettings(url="https://ops.example.com", trusted_proxies=("10.0.0.0/8",))
+    with console(tmp_path, settings) as found:
+        guard = console_app(found.site)
+        sent = {"Host": "backend:8080", "X_Forwarded_Host": "ops.example.com"}
+        for address, status in (("10.1.2.3", 200), ("::ffff:10.1.2.3", 200), ("192.0.2.7", 421)):
+            peer = {"server": ("10.0.0.1", 8080), "client": (address, 5000)}
+            assert status == asgi(guard, "/login", peer, **sent)["status"]
+
+
+def test_metrics(tmp_path: Path) -> None:
+    """Are open to a loopback peer that is no proxy; to all others, with a token."""
+    for trusted in ((), ("127.0.0.1",)):
+        folder = tmp_path / str(len(trusted))
+        folder.mkdir()
+        with console(folder, ConsoleSettings(trusted_proxies=trusted)) as found:
+            now = found.site.now()
+            found.state.add_token(Token("m", digest_of("cf_m"), "cf_m", Role.VIEWER, now))
+            closed = {
+                "no proxy": ask(found, "GET", "/metrics").status_code == 401,
+                "proxy": ask(found, "GET", "/metrics", X_Forwarded_For="192.0.2.7").status_code
+                == 401,
+                "token": ask(found, "GET", "/metrics", Authorization="Bearer cf_m").status_code
+                == 401,
+            }
+            assert {"no proxy": bool(trusted), "proxy": True, "token": False} == closed

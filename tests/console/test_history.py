@@ -1,0 +1,207 @@
+"""The page of the history, and its CSV: filters, pages, names that do harm."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import requests
+from hypothesis import given
+from hypothesis import strategies as st
+
+from certferry.console.history import IN_A_PORTION, Filters, csv_of
+from certferry.core.observed.records import HistoryEntry, HistoryFilter
+from certferry.errors import ConfigError
+from certferry.wiring.workspace import Workspace
+from tests.console.sites import HOSTILE, console, workspace_in
+
+NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+DAY = timedelta(days=1)
+
+
+def entry(number: int, lineage: str = "img", who: str = "anna", **facts: str) -> HistoryEntry:
+    return HistoryEntry(NOON + number * DAY, lineage, "issued", who, facts)
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Iterator[Workspace]:
+    with workspace_in(tmp_path) as opened:
+        yield opened
+
+
+def rows_of(page: str) -> list[str]:
+    """Return the moments of the rows, in their order."""
+    return re.findall(r'<th scope="row"><time datetime="([^"]*)"', page)
+
+
+def read(url: str, **asked: str | int) -> requests.Response:
+    return requests.get(url, params=asked, timeout=20)
+
+
+def test_history_is_shown_by_certificate_person_and_time(workspace: Workspace) -> None:
+    """Each filter leaves what it means, newest first; the last day counts whole."""
+    for number in range(6):
+        workspace.state.append_history(
+            entry(number, "img" if number % 2 else "static", "anna" if number < 3 else "bert")
+        )
+
+    def days(**asked: str) -> list[int]:
+        found = read(f"{url}/history", **asked)
+        assert 200 == found.status_code
+        return [(datetime.fromisoformat(at) - NOON).days for at in rows_of(found.text)]
+
+    with console(workspace) as url:
+        assert [5, 4, 3, 2, 1, 0] == days()
+        assert [5, 3, 1] == days(name="img")
+        assert [2, 1, 0] == days(who="anna")
+        assert [5, 4, 3, 2, 1, 0] == days(host="web-1")
+        assert [] == days(host="web-2")
+        assert [3, 2] == days(**{"from": "2026-03-03", "until": "2026-03-04"})
+        within = {"from": "2026-03-03T13:00", "until": "2026-03-04"}
+        assert [3] == days(name="img", who="bert", **within)
+
+
+def test_history_of_a_domain_is_that_of_its_certificate(tmp_path: Path) -> None:
+    """A domain stands wherever a name may."""
+    text = '[accounts.dnspod]\nid = "1"\ntoken = "env:T"\n[[certificates]]\nname = "img"\n'
+    text += 'names = ["img.example.com"]\ndns = "dnspod"\n'
+    with workspace_in(tmp_path, text, {"T": "planted-token-1234567890"}) as workspace:
+        workspace.state.append_history(entry(0))
+        with console(workspace) as url:
+            found = read(f"{url}/history", name="img.example.com")
+
+    assert 1 == len(rows_of(found.text))
+
+
+def test_ten_thousand_entries_are_read_by_pages(workspace: Workspace) -> None:
+    """Following "older" shows each entry once; a page holds a hundred."""
+    for number in range(230):
+        workspace.state.append_history(entry(number))
+    seen = list[str]()
+    with console(workspace) as url:
+        page = read(f"{url}/history?who=anna").text
+        while True:
+            rows = rows_of(page)
+            assert 0 < len(rows) <= 100
+            seen += rows
+            older = re.search(r'rel="next" href="([^"]*)"', page)
+            if older is None:
+                break
+            page = read(url + older[1].replace("&amp;", "&")).text
+
+    assert 230 == len(set(seen)) == len(seen)
+    assert seen == sorted(seen, reverse=True)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"from": "yesterday"},
+        {"until": "2026-02-30"},
+        {"until": "9999-12-31"},
+        {"before": "-1"},
+        {"before": "9" * 30},
+        {"name": "unknown"},
+        {"name": "\0"},
+        {"from": HOSTILE},
+    ],
+    ids=str,
+)
+def test_what_cannot_be_read_is_one_sentence(workspace: Workspace, asked: dict[str, str]) -> None:
+    """And no traceback: in a page, for the CSV as well."""
+    with console(workspace) as url:
+        for page in ("/history", "/history.csv"):
+            found = read(url + page, **asked)
+            assert 400 == found.status_code
+            assert 'class="note error"' in found.text
+            assert HOSTILE not in found.text
+
+
+def test_names_that_do_harm_are_words(workspace: Workspace) -> None:
+    """In the table, in links, in the filters: the page shows them, and runs nothing."""
+    workspace.state.append_history(entry(0, HOSTILE, HOSTILE, issuer=HOSTILE))
+    with console(workspace) as url:
+        page = read(f"{url}/history", name=HOSTILE, who=HOSTILE).text
+
+    assert 1 == len(rows_of(page))
+    assert "<script>alert" not in page
+    assert "49" not in re.sub(r"<time.*?</time>", "", page).split("<main")[1].split("</table>")[0]
+
+
+def test_page_speaks_chinese_and_is_at_home_under_a_prefix(workspace: Workspace) -> None:
+    """Every link of the page begins with the prefix."""
+    workspace.state.append_history(entry(0))
+    with console(workspace, language="zh", prefix="/x/y") as url:
+        page = read(f"{url}/history").text
+
+    assert "历史记录" in page
+    assert "What happened" not in page
+    main = page.split("<main")[1].split("</main>")[0]
+    links = re.findall(r'(?:href|action)="([^"]*)"', main)
+    assert links
+    assert {"/x/y/"} == {link[:5] for link in links}
+
+
+# --- CSV
+
+
+def test_csv_has_what_the_filters_leave(workspace: Workspace) -> None:
+    """With a byte order mark, however many portions it takes."""
+    count = IN_A_PORTION + 10
+    for number in range(count):
+        workspace.state.append_history(entry(number, target="qiniu", domain="证书.example.com"))
+    workspace.state.append_history(entry(0, who="bert"))
+    with console(workspace) as url:
+        found = read(f"{url}/history.csv", who="anna")
+
+    assert "text/csv; charset=utf-8" == found.headers["Content-Type"]
+    assert 'attachment; filename="history.csv"' == found.headers["Content-Disposition"]
+    assert found.content.startswith("\ufeffat,name".encode())
+    rows = list(csv.DictReader(io.StringIO(found.content.decode("utf-8-sig"))))
+    assert count == len(rows)
+    assert {"anna"} == {row["who"] for row in rows}
+    assert ("qiniu", "证书.example.com", "web-1") == tuple(
+        rows[0][name] for name in ("target", "domain", "host")
+    )
+
+
+WORDS = st.text(min_size=1).filter(lambda words: "\0" not in words)
+"""SQLite and CSV have no zero character."""
+
+
+@given(WORDS, WORDS, st.dictionaries(WORDS, WORDS, max_size=3))
+def test_no_cell_is_a_formula(lineage: str, who: str, facts: dict[str, str]) -> None:
+    """Whatever a certificate or a person is called: a reader of CSV gets the words back, with an
+    apostrophe before those that a spreadsheet would run.
+    """
+    written = csv_of([HistoryEntry(NOON, lineage, "issued", who, facts)])
+    [row] = csv.reader(io.StringIO(written, newline=""))
+
+    assert not any(word.startswith(("=", "+", "-", "@", "\t", "\r")) for word in row)
+    assert lineage == (row[1][1:] if row[1] != lineage else row[1])
+    assert who == (row[3][1:] if row[3] != who else row[3])
+
+
+@pytest.mark.parametrize("words", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "＝1+1"])
+def test_formula_is_text(words: str) -> None:
+    """An apostrophe stands before it."""
+    [row] = csv.reader(io.StringIO(csv_of([entry(0, words)]), newline=""))
+
+    assert f"'{words}" == row[1]
+
+
+def test_filters_are_what_the_store_is_asked_for() -> None:
+    """A day is a day of UTC, and the last one ends with it; a moment is a moment."""
+    asked = {"host": "web-1", "from": "2026-03-01", "until": "2026-03-01", "who": " anna "}
+    midnight = datetime(2026, 3, 1, tzinfo=UTC)
+
+    assert HistoryFilter("web-1", "anna", midnight, midnight + DAY) == Filters.read(asked).which()
+    exact = Filters.read({"until": "2026-03-01T08:00:00+08:00", "before": "12"})
+    assert (HistoryFilter(until=midnight), 12) == (exact.which(), exact.number())
+    with pytest.raises(ConfigError):
+        Filters.read({"before": "1; DROP"}).number()

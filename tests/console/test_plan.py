@@ -1,0 +1,157 @@
+"""The plan as a page: what would be done, its digest, its age; and what applies it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from certferry.console.plan import view_of
+from certferry.core.access import Role, User
+from certferry.core.planning.digest import digest_of
+from certferry.core.planning.plan import Plan
+from certferry.present import plan_text
+from certferry.present.language import Voice, voice_in
+from certferry.present.layout import plain
+from tests.acceptance.host import Host
+from tests.cli import values
+from tests.console.machine import Machine, console_of, fields_of
+from tests.console.serving import ANNA
+from tests.support.waiting import eventually
+
+VIEWER = User("bob", Role.VIEWER, ANNA.made_at)
+APPLY = "Apply this plan"
+
+
+@pytest.fixture
+def machine(host: Host) -> Iterator[Machine]:
+    """The console of a machine that has done nothing yet."""
+    with console_of(host) as found:
+        yield found
+
+
+def shown(machine: Machine, path: str = "/plan") -> str:
+    """Return the page when nothing is being looked at any more."""
+    assert eventually(lambda: "Looking now" not in machine.get(path).text)
+    return machine.get(path).text
+
+
+# --- the view
+
+
+PLANS = (
+    values.plan(values.rollout(), issue=values.issue(), retirements=(values.retire(),)),
+    Plan("static", ("static.example.com",)),
+)
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_the_page_has_what_the_command_prints(language: str) -> None:
+    """The same certificates, reasons, steps and changes, in the same words and order."""
+    voice = voice_in(language)
+    printed = "\n".join(plain(line) for line in plan_text.lines(PLANS, voice, digest_of(PLANS)))
+    view, place = view_of(PLANS, voice), 0
+
+    for one in view.certificates:
+        for said in (one.name, one.why, *(entry.said for entry in one.entries)):
+            place = printed.index(said, place)
+    counted = voice.say(view.count).rstrip(".。")
+    assert counted in printed
+    assert ["img"] == [one.name for one in view.certificates]
+    assert view.has_changes
+    assert view.digest in printed
+
+
+def test_nothing_to_do_is_said() -> None:
+    """With no certificate to look at, and no button."""
+    view = view_of(PLANS[1:], Voice())
+
+    assert ((), False) == (view.certificates, view.has_changes)
+    assert "Nothing to do: 1 certificate is as declared." == Voice().say(view.count)
+
+
+# --- the page
+
+
+def test_what_is_shown_is_carried_out(machine: Machine, name: str) -> None:
+    """The whole way: look, apply, see it served, and nothing more to do."""
+    page = shown(machine)
+    assert "1 certificate to issue, 1 deployment." in page
+    assert "there is no certificate yet" in page
+
+    run = machine.run(**fields_of(page, APPLY))
+
+    assert "Ended: everything is in order." in machine.get(run).text
+    after = shown(machine)
+    assert "Nothing to do: 1 certificate is as declared." in after
+    assert APPLY not in after
+
+
+def test_a_plan_that_has_changed_is_not_applied(host: Host, machine: Machine) -> None:
+    """A run from a terminal was quicker: nothing is changed, and the page says so."""
+    fields = fields_of(shown(machine), APPLY)
+    host.run("sync")
+    before = host.run("history", "--json").document
+
+    page = machine.get(machine.run(**fields)).text
+
+    assert "Nothing was changed: the plan is another one now." in page
+    assert 'href="/plan"' in page
+    assert before == host.run("history", "--json").document
+    assert APPLY not in shown(machine)  # it is looked at anew after a run
+
+
+def test_one_certificate_is_planned_by_itself(machine: Machine, name: str) -> None:
+    """Its form applies the plan to it alone; another name is not found."""
+    page = shown(machine, f"/plan?name={name}")
+
+    run = machine.run(**fields_of(page, APPLY))
+
+    (stored,) = machine.state.stored_runs(10)
+    assert (name,) == stored.names
+    assert "Ended: everything is in order." in machine.get(run).text
+    machine.get("/plan?name=other", 404)
+
+
+def test_looking_again_is_a_form(machine: Machine) -> None:
+    """It leads back to the page, which says that it is being looked at, or what was found."""
+    shown(machine)
+
+    answer = machine.post("/plan?name=")
+
+    assert "/plan" == answer.headers["Location"]
+    assert APPLY in shown(machine)
+
+
+def test_a_viewer_sees_the_plan_and_no_button(host: Host) -> None:
+    """What is shown is the same."""
+    with console_of(host, VIEWER) as machine:
+        page = shown(machine)
+
+    assert "1 certificate to issue" in page
+    assert APPLY not in page
+
+
+def test_a_plan_that_could_not_be_made_is_no_empty_one(host: Host) -> None:
+    """The page says why, and how to go on; looked at again, it is there."""
+    with console_of(host) as machine:
+        key = host.key_file.with_suffix(".away")
+        host.run("sync")
+        host.key_file.rename(key)
+        page = shown(machine)
+
+        assert 'role="alert"' in page
+        assert APPLY not in page
+        key.rename(host.key_file)
+
+
+def test_the_page_is_in_the_language_of_its_reader(host: Host) -> None:
+    """With the same digest."""
+    with console_of(host, language="zh") as machine:
+        assert eventually(lambda: "<code>" in machine.get("/plan").text)
+        page = machine.get("/plan").text
+
+    assert "1 certificate to issue" not in page
+    document = json.loads(host.run("plan", "--json").out)
+    assert document["digest"] in page

@@ -1,0 +1,394 @@
+"""Runs as pages: started by a form, followed live, read afterwards, by real runs in the world."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import requests
+
+from certferry.console.following import ASK_EVERY, Feeds
+from certferry.console.runs import STATES, reported, row_of
+from certferry.core.access import Role, User, digest_of
+from certferry.core.observed.runs import (
+    RunEvent,
+    RunKind,
+    RunReport,
+    RunSource,
+    RunState,
+    StoredRun,
+)
+from certferry.ports.runs import RunStore
+from certferry.ports.state import StateStore
+from certferry.text import Text
+from certferry.wiring.settings import load_checked
+from certferry_sandbox.testing.memory_state import MemoryState
+from tests.acceptance.host import Host
+from tests.console.machine import SECRET, Machine, console_of, fields_of, served_to
+from tests.console.serving import ANNA
+
+NOON = datetime(2026, 11, 29, 12, 0, tzinfo=UTC)
+VIEWER = User("bob", Role.VIEWER, NOON)
+HOSTILE = '"><script>alert(1)</script>\u202e'
+
+
+@pytest.fixture
+def machine(host: Host) -> Iterator[Machine]:
+    """The console of a machine that has done nothing yet."""
+    with console_of(host) as found:
+        yield found
+
+
+@dataclass(frozen=True)
+class Message:
+    """A server-sent event."""
+
+    event: str
+    data: str
+    number: int | None
+
+
+def messages(answer: requests.Response) -> Iterator[Message]:
+    """Read server-sent events as a browser does (HTML Standard)."""
+    fields: dict[str, list[str]] = {}
+    for line in answer.iter_lines(chunk_size=1, decode_unicode=True):
+        if line and not line.startswith(":"):
+            key, _, value = line.partition(": ")
+            fields.setdefault(key, []).append(value)
+        elif not line and "data" in fields:
+            number = int(fields["id"][0]) if "id" in fields else None
+            yield Message(fields["event"][0], "\n".join(fields["data"]), number)
+            fields = {}
+
+
+def follow(machine: Machine, page: str, *, last: int | None = None) -> requests.Response:
+    """Open the stream of a run."""
+    headers = {} if last is None else {"Last-Event-ID": str(last)}
+    return machine.ask("GET", f"{page}/events", headers=headers, stream=True)
+
+
+# --- a run in the world
+
+
+def test_a_form_starts_a_run_that_is_seen_to_its_end(machine: Machine) -> None:
+    """Live, each event once and in its order; then on its page, in the list, and in the API."""
+    fields = fields_of(machine.get("/runs").text, "Sync all now")
+    page = machine.post("/runs", kind="sync", **fields).headers["Location"]
+
+    with follow(machine, page) as answer:
+        seen = list(messages(answer))
+
+    assert answer.headers["Content-Type"].startswith("text/event-stream")
+    assert "no" == answer.headers["X-Accel-Buffering"]
+    assert "begun" == seen[0].event
+    assert "ended" == seen[-1].event
+    numbers = [one.number for one in seen if one.event == "event"]
+    assert [*range(1, len(numbers) + 1)] == numbers
+
+    whole = machine.get(page).text
+    assert "Ended: everything is in order." in whole
+    assert all(one.data.strip() in whole for one in seen if one.event == "event")
+    assert "served by every address that answers" in whole
+    assert f'href="{page}"' in machine.get("/runs").text
+    document = machine.get(f"/api/v1{page}").json()
+    assert (["anna", "console", "done"]) == [document[key] for key in ("who", "from", "state")]
+    assert numbers == [event["number"] for event in document["events"]]
+    assert document["report"]["ok"]
+
+
+def test_a_form_that_is_sent_twice_starts_one_run(machine: Machine) -> None:
+    """Also where a browser sends it again after the run has ended."""
+    fields = {"kind": "sync", "request": "once"}
+
+    pages = {machine.run(**fields) for _ in range(3)}
+
+    assert 1 == len(pages)
+    assert 1 == len(machine.state.stored_runs(10))
+    assert machine.run(kind="sync", request="another") not in pages
+
+
+def test_a_reader_who_comes_back_misses_nothing(machine: Machine) -> None:
+    """From the event after the last that they had, whenever that was."""
+    page = machine.run(kind="sync")
+    last = machine.state.run_events(page.removeprefix("/runs/"))[-1].number
+    assert last > 1
+
+    for had in (0, 1, last - 1, last, last + 7):
+        with follow(machine, page, last=had) as answer:
+            numbers = [one.number for one in messages(answer) if one.number is not None]
+        assert [*range(had + 1, last + 1)] == numbers
+
+
+@pytest.mark.parametrize("last", ["x", "-1", "9" * 50, "%EF%BC%91"])
+def test_a_reader_with_a_number_that_is_none_gets_everything(machine: Machine, last: str) -> None:
+    """What a client sends is not trusted to be a number."""
+    page = machine.run(kind="sync")
+
+    answer = machine.get(f"{page}/events?after={last}")
+
+    assert "id: 1\n" in answer.content.decode()
+
+
+def test_what_a_terminal_does_appears_as_well(host: Host) -> None:
+    """With every event and its report, as a run from there."""
+    host.run("sync")
+
+    with console_of(host) as machine:
+        (run,) = machine.state.stored_runs(10)
+        page = machine.get(f"/runs/{run.id}").text
+        listed = machine.get("/runs").text
+
+    assert "command line" in page
+    assert "command line" in listed
+    assert "served by every address that answers" in page
+    assert run.who in listed
+
+
+def test_a_run_that_fails_says_why(machine: Machine, name: str) -> None:
+    """Its last event has the reason and what to do."""
+    page = machine.get(machine.run(kind="rollback", names=name)).text
+
+    assert "Ended: not everything is in order." in page
+    assert "failed" in page
+    assert "hint: " in page
+
+
+def test_names_that_mean_nothing_start_nothing(machine: Machine) -> None:
+    """A mistake in the request is no run."""
+    for kind, names in (("sync", ["other.example.net"]), ("renew", []), ("rollback", [])):
+        fields = {"kind": kind, "names": names}
+        machine.post("/runs", 400, **fields)
+
+    assert () == machine.state.stored_runs(10)
+
+
+# --- who may, and what is refused
+
+
+def test_a_viewer_reads_and_starts_nothing(host: Host) -> None:
+    """Neither a run nor its end; the buttons are not there either."""
+    with console_of(host, VIEWER) as machine:
+        assert "Sync all now" not in machine.get("/runs").text
+        machine.post("/runs", 403, kind="sync")
+        machine.post("/runs/x/stop", 403)
+        assert () == machine.state.stored_runs(10)
+
+
+@pytest.mark.parametrize("fields", [{}, {"kind": ""}, {"kind": "revoke"}])
+def test_a_form_without_a_kind_starts_nothing(machine: Machine, fields: dict[str, str]) -> None:
+    """Or with one that there is not."""
+    machine.post("/runs", 400, **fields)
+
+    assert () == machine.state.stored_runs(10)
+
+
+@pytest.mark.parametrize("path", ["/runs/none", "/runs/none/events", "/runs/%2e%2e"])
+def test_a_run_that_is_not_there_is_not_found(machine: Machine, path: str) -> None:
+    """On its page and as a stream."""
+    machine.get(path, 404)
+
+
+# --- runs that are stored: a state without a world
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A console over a state in which runs are written by a test."""
+
+    machine: Machine
+    state: StateStore
+
+    def add(self, nth: int, **more: Any) -> StoredRun:
+        """Store that a run begins; `more` is of `StoredRun`."""
+        began, source = NOON + timedelta(minutes=nth), RunSource.SCHEDULE
+        run = StoredRun(f"run-{nth:04}", RunKind.SYNC, source, "root@web-1", "web-1", began)
+        run = replace(run, **more)
+        self.state.save_run_begin(run)
+        return run
+
+    def add_living(self) -> StoredRun:
+        """Store that a run of this process begins."""
+        return self.add(1, number=self.state.begin_run(NOON).number, host=self.state.host)
+
+
+@pytest.fixture
+def stored(tmp_path: Path) -> Iterator[Stored]:
+    """A console of a machine that declares one certificate."""
+    config = tmp_path / "certferry.toml"
+    config.touch(0o600)
+    config.write_text(
+        f'[state]\nurl = "sqlite:///{tmp_path}/state.db"\n'
+        '[[certificates]]\nname = "img"\nnames = ["img.example.com"]\n'
+        'dns = "dnspod"\n[accounts.dnspod]\nid = "1"\nkey = "x"\n'
+    )
+    with served_to(load_checked(config, {}), ANNA) as machine:
+        yield Stored(machine, machine.state)
+
+
+def test_a_killed_run_is_shown_as_that(stored: Stored) -> None:
+    """And its stream ends."""
+    run = stored.add(1, number=4711)
+
+    assert "Ended by the death of its process" in stored.machine.get(f"/runs/{run.id}").text
+    assert "event: ended" in stored.machine.get(f"/runs/{run.id}/events").text
+    assert "died" in stored.machine.get("/runs").text
+
+
+def test_runs_are_listed_by_pages_and_filters(stored: Stored) -> None:
+    """Newest first; each page leads to the next with the same filter; a filter hides what it
+    should, and a run for all certificates is for each.
+    """
+    for number in range(60):
+        host_, names = ("web-1", ()) if number % 2 else ("web-2", ("img",))
+        run = stored.add(number, host=host_, names=names)
+        stored.state.save_run_end(run.id, RunState.DONE, NOON + timedelta(days=1), None)
+
+    def listed(path: str) -> list[str]:
+        page = stored.machine.get(path).text
+        return [part.split('"')[0] for part in page.split('href="/runs/')[1:]]
+
+    first = stored.machine.get("/runs").text
+    older = first.split('href="/runs?')[1].split('"')[0].replace("&amp;", "&")
+    newest_first = [f"run-{number:04}" for number in reversed(range(60))]
+    assert newest_first == listed("/runs") + listed(f"/runs?{older}")
+    assert newest_first[1::2] == listed("/runs?host=web-2")
+    assert newest_first[:50] == listed("/runs?name=img")
+    assert newest_first[::2] == listed("/runs?name=other")
+    assert [] == listed("/runs?who=anna")
+    assert "No run fits the filter." in stored.machine.get("/runs?who=anna").text
+
+
+def test_foreign_words_are_data(stored: Stored) -> None:
+    """Names, hosts, and what a service said: never markup, neither in pages nor in a stream."""
+    run = stored.add(1, who=HOSTILE, names=(HOSTILE,), plan=HOSTILE)
+    said = Text("{words}", words=HOSTILE)
+    event = RunEvent(1, NOON, HOSTILE, HOSTILE, said, HOSTILE, HOSTILE, HOSTILE)
+    stored.state.append_run_events(run.id, [event])
+    step = dict.fromkeys(("action", "target", "domain", "outcome", "detail", "hint"), HOSTILE)
+    report = {"certificates": [{"name": HOSTILE, "result": HOSTILE, "steps": [step]}]}
+    stored.state.save_run_end(run.id, RunState.DONE, NOON, RunReport({"en": json.dumps(report)}))
+
+    for path in ("/runs", f"/runs/{run.id}", f"/runs/{run.id}/events"):
+        page = stored.machine.get(path).content.decode()
+        assert "alert(1)" in page
+        assert "<script>alert" not in page
+        assert "\u202e" not in page
+
+
+def test_twenty_readers_of_one_run_all_hear_of_it(stored: Stored) -> None:
+    """Each event, and the end."""
+    run = stored.add_living()
+    heard: list[int] = []
+
+    def listen() -> None:
+        with follow(stored.machine, f"/runs/{run.id}") as answer:
+            heard.extend(one.number for one in messages(answer) if one.number is not None)
+
+    readers = [threading.Thread(target=listen, daemon=True) for _ in range(20)]
+    for reader in readers:
+        reader.start()
+    said = Text("here")
+    stored.state.append_run_events(run.id, [RunEvent(1, NOON, "img", "activity", said)])
+    stored.state.save_run_end(run.id, RunState.DONE, NOON, None)
+    for reader in readers:
+        reader.join(20)
+
+    assert [1] * 20 == heard
+
+
+def test_a_stream_ends_at_once_when_the_process_does(stored: Stored) -> None:
+    """Nothing of a run in progress keeps the console from ending."""
+    run = stored.add_living()
+
+    with follow(stored.machine, f"/runs/{run.id}") as answer:
+        found = messages(answer)
+        assert "begun" == next(found).event
+        stored.machine.site.closing.set()
+        assert [] == list(found)
+
+
+@dataclass
+class Counted:
+    """Runs that count how often they are asked for events."""
+
+    state: MemoryState
+    asked: int = 0
+
+    def stored_run(self, run: str) -> StoredRun | None:
+        return self.state.stored_run(run)
+
+    def run_events(self, run: str, after: int = 0, limit: int = 1000) -> tuple[RunEvent, ...]:
+        self.asked += 1
+        return self.state.run_events(run, after, limit)
+
+
+def test_twenty_who_watch_cost_as_much_as_one() -> None:
+    """While nothing happens the state is asked twice a second, by one task for all."""
+    asked = []
+    for readers in (1, 20):
+        state = MemoryState()
+        number = state.begin_run(NOON).number
+        run = StoredRun("1", RunKind.SYNC, RunSource.API, "a", state.host, NOON, number=number)
+        state.save_run_begin(run)
+        counted = Counted(state)
+        asyncio.run(_watched(Feeds(partial(_same, counted), lambda: False), run.id, readers))
+        asked.append(counted.asked)
+
+    assert asked[1] <= asked[0] + 1
+    assert asked[1] <= 2 / ASK_EVERY + 2
+
+
+def _same(runs: Counted) -> RunStore:
+    return cast("RunStore", runs)
+
+
+async def _watched(feeds: Feeds, run: str, readers: int) -> None:
+    """Have so many wait for two seconds."""
+
+    async def wait() -> None:
+        async with feeds.watching(run) as feed:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(2):
+                    await feed.after(0)
+
+    await asyncio.gather(*(wait() for _ in range(readers)))
+
+
+@pytest.mark.parametrize("how", ["logged out", "removed", "of another role"])
+def test_a_reader_who_may_no_longer_read_hears_nothing_more(stored: Stored, how: str) -> None:
+    """The session is looked at again before each event: an open stream is no way around it."""
+    run, state = stored.add_living(), stored.state
+    state.append_run_events(run.id, [RunEvent(1, NOON, "img", "activity", Text("before"))])
+
+    with follow(stored.machine, f"/runs/{run.id}") as answer:
+        found = messages(answer)
+        assert ["begun", "event"] == [next(found).event, next(found).event]
+        if how == "logged out":
+            state.end_session(digest_of(SECRET))
+        elif how == "removed":
+            state.remove_user(ANNA.name)
+        else:
+            state.change_role(ANNA.name, Role.VIEWER)
+        state.append_run_events(run.id, [RunEvent(2, NOON, "img", "activity", Text("secret"))])
+
+        assert [] == list(found)
+
+
+def test_every_state_and_outcome_has_its_words() -> None:
+    """A run of any state is shown, and a report with words of a later version as well."""
+    for state in RunState:
+        run = StoredRun("1", RunKind.SYNC, RunSource.API, "a", "h", NOON, state=state)
+        assert STATES[state] == row_of(run).state
+
+    (one,) = reported({"certificates": [{"name": "img", "steps": [{"outcome": "new"}]}]})
+    assert ("new", "") == (one.steps[0].outcome, one.steps[0].tone)
+    assert () == reported(None)
