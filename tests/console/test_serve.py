@@ -34,6 +34,17 @@ def refused(config: Path, *arguments: str) -> Ended:
     return run_here(["--config", str(config), "serve", *arguments], os.environ)
 
 
+def logged_in(config: Path, where: str) -> requests.Session:
+    """Return the browser of a new user."""
+    added = run_here(["--config", str(config), "console", "user", "add", "anna"], os.environ)
+    form = {"password": "sieben blaue Schafe", "again": "sieben blaue Schafe"}
+    browser = requests.Session()
+    headers = {"Origin": f"http://{where}"}
+    answer = browser.post(added.out.strip(), form, headers=headers, timeout=10)
+    assert answer.url == f"http://{where}/", answer.text
+    return browser
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_ends_in_order_when_it_is_told_to(tmp_path: Path, number: int) -> None:
     """Within ten seconds, with 0, also while a page is open."""
@@ -191,20 +202,23 @@ def test_a_renewed_certificate_is_served_without_a_restart(tmp_path: Path) -> No
 
 
 def test_a_wrong_file_leaves_the_old_one_in_force(tmp_path: Path) -> None:
-    """It says why, with the line; a right one is in force at once."""
+    """It says why, with the line, on every page too; a right one is in force at once."""
     where = address()
     config = write(tmp_path, f'listen = "{where}"')
     with serving(config, "--no-schedule") as served:
+        anna = logged_in(config, where)
         write(tmp_path, f'listen = "{where}"\nlistne = "x"')
         served.process.send_signal(signal.SIGHUP)
         assert served.says("did you mean listen?"), served.said
         assert "the configuration stays as it was" in served.said
         assert status(where) == 503
+        for path in ("", "discover"):
+            assert "did you mean listen?" in anna.get(f"http://{where}/{path}", timeout=10).text
 
         write(tmp_path, f'listen = "{address()}"')
         served.process.send_signal(signal.SIGHUP)
         assert served.says("when it is started again"), served.said
-        assert status(where) == 503
+        assert "did you mean" not in anna.get(f"http://{where}/", timeout=10).text
 
 
 # what it refuses

@@ -25,6 +25,7 @@ from certferry.ports.progress import Progress, each_of, no_listener
 from certferry.present.progress import logged_progress, progress_lines
 from certferry.reconcile.run import aside
 from certferry.text import Text
+from certferry.wiring.notifications import notify_of_wrong_file
 from certferry.wiring.settings import load_checked
 
 if TYPE_CHECKING:
@@ -52,7 +53,12 @@ def command(front: Front, *, listen: str | None, no_schedule: bool) -> Exit:
     environ = front.console.environ
 
     def read() -> Settings:
-        found = load_checked(front.config, environ)
+        try:
+            found = load_checked(front.config, environ)
+        except ConfigError as error:
+            if not no_schedule:  # as `sync --scheduled` does: no operator may read along
+                notify_of_wrong_file(error, front.config, environ, language=front.voice.language)
+            raise
         if listen is None:
             return found
         elsewhere = listening_elsewhere(found.console, listen, Paths.beside(None, environ))

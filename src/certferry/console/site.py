@@ -180,8 +180,9 @@ def render(
 ) -> Response:
     """Render a page in the visitor's language. Templates have `say("…", places=…)`, `text(Text)`,
     `prose(Text)` (with code for what is in backquotes), `word("done")`, `moment(datetime)`;
-    `link("/path")`, `here(place=…)`, `asset("name")`; and `visitor`, `language`, `path`, `unread`
-    (see `Site`), `trouble` (how many problems the title counts; a page may pass its own).
+    `link("/path")`, `here(place=…)`, `asset("name")`; and `visitor`, `language`, `path`,
+    `wrong_file` (`Site.unread`), `trouble` (how many problems the title counts; a page may pass its
+    own).
     """
     voice = voice_of(request)
     site = site_of(request)
@@ -224,7 +225,7 @@ def render(
             languages=LANGUAGE_NAMES,
             path=path,
             here=here,
-            unread=site.unread,
+            wrong_file=site.unread,
             **{"trouble": 0, **view},
         )
     )
