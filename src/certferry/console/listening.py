@@ -80,7 +80,9 @@ def _at_port(console: ConsoleSettings) -> socket.socket:
     host, port = console.address or ("", 0)
     host = "127.0.0.1" if host == "localhost" else host
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    found = socket.socket(family, socket.SOCK_STREAM)
+    # With the protocol by its number: without, asyncio leaves Nagle's algorithm on, and a kept
+    # connection waits 40 ms for each answer (`asyncio.base_events._set_nodelay`).
+    found = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         found.bind((host, port))
