@@ -1,9 +1,9 @@
-"""Login and logout, the link where a user chooses a password, and a user's own account.
+"""Login, logout, the link where a user chooses a password, and a user's own account.
 
-A guess is counted before anything is verified: by its address, and by the name. Who guesses at
-anna's password keeps others out of her name for a quarter of an hour, as long as they go on, but
-not anna: a browser in which she was logged in since she chose the password is counted apart, and
-the link of `certferry console user reset` is not counted at all.
+A guess is counted before anything is verified: for its address, and for the name. An attacker who
+goes on guessing at anna's password blocks logins under her name, and yet does not lock her out: a
+browser in which she was logged in since she chose that password is counted apart, and the link of
+`certferry console user reset` is not counted at all.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import ipaddress
 import secrets
 import threading
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
 
@@ -22,27 +21,15 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from certferry.console.guard import (
-    cookie_name,
-    own_page,
-    set_cookie,
-    start_session,
-)
+from certferry.console.guard import cookie_name, own_page, set_cookie, start_session
 from certferry.console.refusals import Refused
-from certferry.console.site import (
-    LANGUAGE_NAMES,
-    Visitor,
-    link,
-    render,
-    site_of,
-    visitor_of,
-    with_form,
-)
+from certferry.console.site import LANGUAGE_NAMES, link, render, site_of, visitor_of, with_form
 from certferry.core.access import (
     LONGEST_PASSWORD,
     Session,
     User,
     digest_of,
+    is_name,
     password_mistake,
 )
 from certferry.text import Text
@@ -62,7 +49,6 @@ the event loop, so that a flood of them holds no thread that pages need.
 
 _KNOWN = "known"
 _KNOWN_FOR = 365 * 24 * 3600  # seconds
-_LONGEST_NAME = 100
 
 
 # --- guesses
@@ -143,14 +129,10 @@ def _is_right(request: Request, name: str, password: str, user: User | None) -> 
         and user.password is not None
         and hmac.compare_digest(mark.encode(), known_mark(user).encode())
     )
-    whose = (
-        {f"browser {digest_of(mark)[:32]}": PER_NAME}
-        if is_known
-        else {
-            counted_as(request.state.address): PER_ADDRESS,
-            f"name {name.lower()[:_LONGEST_NAME]}": PER_NAME,
-        }
-    )
+    named = name.lower() if is_name(name) else ""
+    whose = {counted_as(request.state.address): PER_ADDRESS, f"name {named}": PER_NAME}
+    if is_known:
+        whose = {f"browser {digest_of(mark)}": PER_NAME}
     guesses: Guesses = request.app.state.guesses
     guesses.count(request, whose)
     stored = None if user is None else user.password
@@ -184,7 +166,7 @@ def log_in(request: Request, form: FormData) -> Response:
     name, password = _words(form, "name").strip(), _words(form, "password")
     back = own_page(request.app, _words(form, "next")) or "/"
     state = site_of(request).workspace().state
-    user = state.user(name) if 0 < len(name) <= _LONGEST_NAME else None
+    user = state.user(name) if is_name(name) else None
     if not _is_right(request, name, password, user) or user is None:
         return _login_form(request, back, name, Text("the name or the password is wrong"))
     return _begun(request, user, back)
@@ -278,26 +260,6 @@ def _why_not(chosen: str, again: str, name: str) -> Text | None:
 # --- a user's own account
 
 
-@dataclass(frozen=True, slots=True)
-class AccountView:
-    """What a user sees of their own account; without a session they come by a proxy."""
-
-    name: str
-    may_start: bool
-    has_session: bool
-    language: str | None
-    problem: Text | None = None
-    done: Text | None = None
-
-
-def account_view(
-    visitor: Visitor, problem: Text | None = None, done: Text | None = None
-) -> AccountView:
-    """Return what a user sees of their account."""
-    user, has_session = visitor.user, visitor.session is not None
-    return AccountView(user.name, visitor.may_start, has_session, user.language, problem, done)
-
-
 _DONE = {
     "password": Text("the password is changed; every other browser is logged out"),
     "language": Text("the language is stored"),
@@ -313,9 +275,8 @@ def account(request: Request) -> Response:
 def _account_page(
     request: Request, problem: Text | None = None, done: Text | None = None
 ) -> Response:
-    view = account_view(visitor_of(request), problem, done)
     status = 200 if problem is None else 422
-    return render(request, "account.html", status=status, view=view, choices=LANGUAGE_NAMES)
+    return render(request, "account.html", status=status, problem=problem, done=done)
 
 
 def change_password(request: Request, form: FormData) -> Response:

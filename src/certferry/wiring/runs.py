@@ -94,7 +94,7 @@ class RunWriter:
         self._is_writing = False
         self._over = threading.Event()
         self._ending = ExitStack()
-        self._gave_up = False
+        self._gave_up = self._has_ended = False
         self.stored: StoredRun | None = None
         self.listener: Progress = news(self._note)
 
@@ -139,10 +139,10 @@ class RunWriter:
         self._add("", str(problem.code), said, RunState.FAILED.value)
 
     def end(self, state: RunState, report: RunReport | None = None) -> None:
-        """Store how the run ended, after all that happened in it."""
+        """Store how the run ended, after all that happened in it. The first end counts."""
         self._over.set()
         self.try_to_begin()  # the run may have made the state
-        if self.stored is None:
+        if self.stored is None or self._has_ended:
             return
         self._write()
         try:
@@ -150,6 +150,7 @@ class RunWriter:
         except errors.CertferryError as error:
             _log.debug("%s", error.message)
         self._ending.close()
+        self._has_ended = True
 
     def _note(self, event: events.Activity | events.StepEnded) -> None:
         entry = entry_of(event)
@@ -340,8 +341,12 @@ class RunInProgress:
         elif report.has_succeeded and not report.leaves_failures:
             state = RunState.DONE
         written = document or partial(documents.of_report, report)
-        by_language = {one: as_json(written(voice_in(one))) for one in LANGUAGES}
-        self.writer.end(state, RunReport(by_language))
+        self.writer.end(state, stored_report(written))
+
+
+def stored_report(document: Callable[[Voice], documents.Document]) -> RunReport:
+    """Return what a run prints at its end as it is stored: in every language."""
+    return RunReport({one: as_json(document(voice_in(one))) for one in LANGUAGES})
 
 
 @dataclass(eq=False)
@@ -425,6 +430,7 @@ class Runner:
         except Exception:  # noqa: BLE001 - in a thread of its own, which ends here
             _log.exception(Text("unexpected error"))
         finally:
+            work.writer.end(RunState.FAILED)  # if nothing before this has stored an end
             with self._guard:
                 self._running.pop(name, None)
             self.ended()
