@@ -25,7 +25,6 @@ from certferry.ports.progress import Progress, each_of, no_listener
 from certferry.present.progress import logged_progress, progress_lines
 from certferry.reconcile.run import aside
 from certferry.text import Text
-from certferry.wiring.notifications import notify_of_wrong_file
 from certferry.wiring.settings import load_checked
 
 if TYPE_CHECKING:
@@ -53,24 +52,27 @@ def command(front: Front, *, listen: str | None, no_schedule: bool) -> Exit:
     environ = front.console.environ
 
     def read() -> Settings:
-        try:
-            found = load_checked(front.config, environ)
-        except ConfigError as error:
-            if not no_schedule:  # as `sync --scheduled` does: no operator may read along
-                notify_of_wrong_file(error, front.config, environ, language=front.voice.language)
-            raise
+        found = load_checked(front.config, environ)
         if listen is None:
             return found
         elsewhere = listening_elsewhere(found.console, listen, Paths.beside(None, environ))
         return replace(found, console=elsewhere)
 
-    process = console_process()(
-        read,
-        os.environ,
-        language=front.voice.language,
-        follow=_follower(front),
-        has_schedule=not no_schedule,
-    )
+    start, language = console_process(), front.voice.language
+    try:
+        process = start(
+            read,
+            os.environ,
+            language=language,
+            follow=_follower(front),
+            has_schedule=not no_schedule,
+        )
+    except ConfigError as error:
+        if not no_schedule:  # no operator may read along, and nothing is renewed
+            from certferry.wiring.runs import notify_in_spite_of_it
+
+            notify_in_spite_of_it(error, front.config, environ, language=language)
+        raise
     _answer_signals(process)
     _greet(process, front)
     return Exit.OK if process.run() else Exit.FAILED
