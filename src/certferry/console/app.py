@@ -16,7 +16,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from certferry.console import accounts, api, discover, history, login, overview, plan, runs
+from certferry.console import (
+    accounts,
+    api,
+    certificates,
+    discover,
+    history,
+    login,
+    overview,
+    plan,
+    runs,
+)
 from certferry.console.guard import Guard
 from certferry.console.refusals import Refused, refusal
 from certferry.console.site import HERE, Site, asset_digest
@@ -46,6 +56,7 @@ ROUTES: Sequence[BaseRoute] = (
     Route("/static/{digest}/{name}", static_file, name="static"),
     *login.ROUTES,
     *overview.ROUTES,
+    *certificates.ROUTES,
     *plan.ROUTES,
     *runs.ROUTES,
     *api.ROUTES,
