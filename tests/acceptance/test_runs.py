@@ -116,6 +116,22 @@ def test_run_that_fails_is_stored_as_failed(host: Host) -> None:
     assert "NOT_THERE" in str(event.text)
 
 
+def test_run_that_cannot_begin_is_stored_as_failed(host: Host, name: str) -> None:
+    """With a file that is wrong: a scheduled run is a row that says so, as long as the state can be
+    found; one for some certificates is none, since its operator reads it.
+    """
+    host.run("sync")
+    host.rewrite("[[certificates]]", "[[certificates]]\nnmae = 1")
+
+    assert [USAGE, USAGE] == [host.run("sync", *more).code for more in (["--scheduled"], [name])]
+
+    _, failed = runs(host)
+    assert (RunState.FAILED, RunSource.SCHEDULE) == (failed.state, failed.source)
+    [event] = events_of(host, failed)
+    assert "config" == event.event
+    assert "nmae" in str(event.text)
+
+
 def test_run_that_is_stopped(host: Host, name: str) -> None:
     """By a signal: it is stored as stopped, with its report, and what it was at."""
     with at_its_upload(host) as process:

@@ -10,23 +10,12 @@ from certferry.config.load import load
 from certferry.console.app import console_app
 from certferry.console.site import Site
 from certferry.core.access import User
-from certferry.core.observed.runs import StoredRun
 from certferry.wiring.settings import ADAPTERS
 from certferry.wiring.workspace import Workspace
-from tests.console.serving import ANNA, AsVisitor, served
+from tests.console.serving import ANNA, AsVisitor, Began, served
 
 HOSTILE = "\"><script>alert(1)</script>&'{{7*7}}"
 """A name that does harm wherever it is not quoted."""
-
-
-class NoStarter:
-    """Starts nothing: these pages start no runs."""
-
-    def start(self, *_: object, **__: object) -> StoredRun:
-        raise AssertionError
-
-    def stop(self, run: str) -> bool:
-        raise AssertionError(run)
 
 
 def workspace_in(
@@ -44,6 +33,6 @@ def console(
     workspace: Workspace, user: User = ANNA, language: str = "en", prefix: str = ""
 ) -> Iterator[str]:
     """Serve the pages to one user for a `with` block; yield the URL."""
-    site = Site(lambda: workspace, NoStarter(), prefix)
+    site = Site(lambda: workspace, Began(), prefix)
     with served(AsVisitor(console_app(site), user, language)) as url:
         yield url

@@ -37,6 +37,7 @@ from certferry.problem import Problem
 from certferry.text import Text, verbatim
 from certferry_sandbox.messages.event_receiver import SECRET, EventReceiver
 from tests.console.serving import ANNA
+from tests.console.serving import console as guarded
 from tests.console.sites import HOSTILE, console, workspace_in
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -51,6 +52,10 @@ secret_key = "{PLANTED}"
 [accounts.dnspod]
 id = "12345"
 token = "env:DNSPOD_TOKEN"
+[accounts.plain]
+type = "dnspod"
+id = "12345"
+token = "{PLANTED}"
 [accounts.spare]
 type = "cloudflare"
 token = "command:pass show {PLANTED}"
@@ -87,11 +92,11 @@ def test_account_shows_its_use_and_the_names_of_variables(tmp_path: Path) -> Non
     """Which certificates need it, and where each key is: never the key, nor a command's words."""
     shown = words_of(view_of_accounts(settings_in(tmp_path), [], VOICE))
 
-    met = "Trouble of the last runs"
+    met = "Trouble"
     facts = [shown["qiniu"][name] for name in ("Service", "Used for", "Certificates", met)]
     assert ["Qiniu", "serves domains", "img", "none"] == facts
-    keys = shown["qiniu"]["Keys"].splitlines()
-    assert ["access_key: variable QINIU_KEY", "secret_key: in the configuration file"] == keys
+    assert "access_key: variable QINIU_KEY" == shown["qiniu"]["Keys"]
+    assert "in the configuration file" == shown["plain"]["Keys"]
     assert "token: from a command" == shown["spare"]["Keys"]
     assert "none" == shown["spare"]["Certificates"]
     assert "planted" not in str(shown)
@@ -105,13 +110,13 @@ def test_account_that_runs_had_trouble_with_comes_first(tmp_path: Path) -> None:
     others = [trouble("quota_full", target="files"), trouble("dns_access_denied", "other")]
 
     def found(label: str) -> list[Notice]:
-        return list(troubles_of(settings.accounts[label], settings, [at_dns, *at_target, *others]))
+        return troubles_of(settings.accounts[label], settings, [at_dns, *at_target, *others])
 
     assert (at_target, [at_dns], []) == (found("qiniu"), found("dnspod"), found("spare"))
     shown = words_of(view_of_accounts(settings, [at_dns], VOICE))
     assert "dnspod" == next(iter(shown))
     met = words_of(view_of_accounts(settings, at_target, VOICE))["qiniu"]
-    assert met["Trouble of the last runs"] == (
+    assert met["Trouble"] == (
         "it failed (in 3 places, since 2026-03-01 12:00 UTC)\nfix it"
     )
 
@@ -220,6 +225,24 @@ def test_channel_of_any_name_is_tried(tmp_path: Path, name: str) -> None:
     assert "(Webhook): sent" in page.text
     assert "<script>alert" not in page.text
     assert 404 == unknown.status_code
+
+
+def test_button_of_a_channel_is_guarded(tmp_path: Path) -> None:
+    """With a session and the form's token it sends one message; without either, none."""
+    with EventReceiver() as receiver:
+        with guarded(tmp_path, tables=webhook(receiver)) as site:
+            site.add_user()
+            browser = site.logged_in()
+            taken = site.post(browser, "/channels/ops/test")
+            refused_ones = [
+                requests.post(f"{site.url}/channels/ops/test", timeout=20, allow_redirects=False),
+                site.post(browser, "/channels/ops/test", csrf="another"),
+                site.post(requests.Session(), "/channels/ops/test"),
+            ]
+
+        assert 1 == len(receiver.events)
+    assert (303, "/channels") == (taken.status_code, taken.headers["Location"])
+    assert not [one for one in refused_ones if one.headers.get("Location") == "/channels"]
 
 
 # --- hosts

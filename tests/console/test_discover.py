@@ -13,7 +13,6 @@ import requests
 from certferry.console.discover import (
     SEVERITIES,
     Discovered,
-    Filters,
     view_of_discovery,
     view_of_findings,
 )
@@ -32,7 +31,8 @@ from certferry.present.language import Voice
 from certferry.text import Text
 from certferry.wiring.settings import load_checked
 from certferry.wiring.workspace import Workspace
-from certferry_sandbox.world import Pace, World, demonstration
+from certferry_sandbox.world import World
+from tests.acceptance.host import certificate
 from tests.console.sites import HOSTILE, console, workspace_in
 from tests.support.waiting import eventually
 
@@ -64,8 +64,8 @@ EVERYTHING = Discovery(
 )
 
 
-def view(page: str = "", everything: Discovery = EVERYTHING, **asked: str) -> Discovered:
-    return view_of_discovery(everything, Filters.read(asked), page, NOON, VOICE)
+def view(everything: Discovery = EVERYTHING, **asked: str) -> Discovered:
+    return view_of_discovery(everything, asked, NOON, VOICE)
 
 
 def names(found: Discovered) -> list[str]:
@@ -102,7 +102,7 @@ def test_domain_shows_its_end_and_what_covers_it() -> None:
     assert ["no list"] == [str(one.message) for one in view().problems]
     silent = TargetUnavailable(Text("no answer"))
     failed = Discovery((AccountSurvey("qiniu", failure=silent),))
-    assert (silent.problem("qiniu"),) == view(everything=failed).problems
+    assert (silent.problem("qiniu"),) == view(failed).problems
 
 
 def test_ten_thousand_domains_are_shown_by_pages() -> None:
@@ -110,7 +110,7 @@ def test_ten_thousand_domains_are_shown_by_pages() -> None:
     many = Discovery(
         (AccountSurvey("qiniu"),), tuple(domain(f"n{n}.example.com") for n in range(10_000))
     )
-    found = view("7", many)
+    found = view(many, page="7")
 
     assert (7, 100, 10_000) == (found.table.number, found.table.last, found.table.count)
     assert [f"n{n}.example.com" for n in range(600, 600 + ROWS)] == names(found)
@@ -139,17 +139,22 @@ def test_findings_are_shown_by_their_severity() -> None:
 # --- in a world
 
 
+IMG, STATIC = "img.tables.example.com", "static.tables.example.com"
+
+
 @pytest.fixture(scope="module")
-def world() -> Iterator[World]:
-    with demonstration(Pace(nameserver_lags=(0.0, 0.0))) as started:
-        started.add_http_domain("static.example.com")
-        yield started
+def furnished(shared_world: World) -> World:
+    """The world with a domain that a certificate covers, and one that none does."""
+    for name in (IMG, STATIC):
+        shared_world.add_http_domain(name)
+    return shared_world
 
 
 @pytest.fixture
-def workspace(world: World, tmp_path: Path) -> Iterator[Workspace]:
-    environ = {**world.environment, "HOME": str(tmp_path)}
-    with Workspace(load_checked(world.write_files(tmp_path), environ)) as opened:
+def workspace(furnished: World, tmp_path: Path) -> Iterator[Workspace]:
+    environ = {**furnished.environment, "HOME": str(tmp_path)}
+    path = furnished.write_files(tmp_path, certificate(IMG))
+    with Workspace(load_checked(path, environ)) as opened:
         yield opened
 
 
@@ -167,7 +172,7 @@ def page_of(url: str, path: str, until: str) -> str:
     return found[-1]
 
 
-def test_page_comes_at_once_and_fills_itself(world: World, workspace: Workspace) -> None:
+def test_page_comes_at_once_and_fills_itself(furnished: World, workspace: Workspace) -> None:
     """No page waits for a service: the first one says that it is being looked for, and how to see
     it; then the domains are there, with the tables for those that are not covered.
     """
@@ -180,25 +185,26 @@ def test_page_comes_at_once_and_fills_itself(world: World, workspace: Workspace)
         uncovered = requests.get(f"{url}/discover?uncovered=1", timeout=20).text
 
     shown = re.findall(r'<th scope="row">([^<]*)</th>', page)
-    assert {"img.example.com", "a.img.example.com", "static.example.com"} <= set(shown)
+    assert {IMG, STATIC} <= set(shown)
     left = re.findall(r'<th scope="row">([^<]*)</th>', uncovered)
-    assert ("static.example.com" in left, "img.example.com" in left) == (True, False)
-    assert '"static.example.com"' in toml.text
+    assert (STATIC in left, IMG in left) == (True, False)
+    assert f'"{STATIC}"' in toml.text
     assert "attachment" in toml.headers["Content-Disposition"]
-    for secret in world.secrets():
+    for secret in furnished.secrets():
         assert secret not in page + toml.text
 
 
-def test_look_is_begun_anew_by_the_button(world: World, workspace: Workspace) -> None:
+def test_look_is_begun_anew_by_the_button(furnished: World, workspace: Workspace) -> None:
     """The filters stay; a domain that is new is found."""
     with console(workspace, prefix="/x") as url:
-        page_of(url, "/discover", "img.example.com")
-        world.add_http_domain("fresh.example.com")
-        before = requests.get(f"{url}/discover", timeout=20).text
+        page_of(url, "/discover", IMG)
+        furnished.add_http_domain("fresh.tables.example.com")
+        before = requests.get(f"{url}/discover?name=example", timeout=20).text
         again = requests.post(f"{url}/discover?name=example", timeout=20, allow_redirects=False)
-        page_of(url, "/discover?name=example", "fresh.example.com")
+        page_of(url, "/discover?name=example", "fresh.tables.example.com")
 
-    assert "fresh.example.com" not in before
+    assert "fresh.tables.example.com" not in before
+    assert '<form method="post" action="/x/discover?name=example">' in before
     assert (303, "/x/discover?name=example") == (again.status_code, again.headers["Location"])
 
 
@@ -218,6 +224,7 @@ def test_doctor_shows_its_findings(workspace: Workspace) -> None:
         warnings = requests.get(f"{url}/doctor?severity=warning", timeout=20).text
         again = requests.post(f"{url}/doctor?severity=warning", timeout=20, allow_redirects=False)
 
-    assert "schedule_missing" in page
+    assert "<code>schedule_missing</code>" in page
+    assert "<code>certferry schedule install</code>" in page
     assert {"badge warning"} == set(re.findall(r'class="(badge \w+)"', warnings))
     assert (303, "/doctor?severity=warning") == (again.status_code, again.headers["Location"])

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import pytest
 import requests
+from hypothesis import given
+from hypothesis import strategies as st
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Message
 
@@ -23,10 +30,14 @@ from certferry.console.guard import (
     Guard,
     is_open,
     own_page,
+    preferred,
     within,
 )
-from certferry.console.refusals import is_for_programs
+from certferry.console.refusals import Refused, is_for_programs
 from certferry.core.access import Role, Session, Token, User, digest_of
+from certferry.errors import ConfigError, StateUnavailable
+from certferry.present.language import LANGUAGES
+from certferry.text import Text
 from tests.console.serving import PASSWORD, Console, console
 
 EVERY = sorted(
@@ -38,6 +49,9 @@ EVERY = sorted(
 CLOSED = [one for one in EVERY if not is_open(one[1]) and one[1] != "/metrics"]
 CHANGING = [one for one in EVERY if one[0] not in READING]
 FOREIGN = ("https://evil.example", "null", "http://127.0.0.1", "http://localhost:1", "")
+
+
+APP = Starlette(routes=list(ROUTES))
 
 
 @pytest.fixture(scope="module")
@@ -361,7 +375,8 @@ def test_path_within_a_prefix(path: str, prefix: str, expected: str) -> None:
     "target",
     ["https://evil.example", "//evil.example", "/\\evil.example", "\\\\evil.example", "/%5Cevil",
      "/%2F%2Fevil.example", "javascript:alert(1)", "evil", "/nowhere", "/login", "/logout",
-     "/api/v1/status", "/static/x/y", "/account\r\nX: y", "/%0d%0aX:y", "http:///account", ""],
+     "/api/v1/status", "/static/x/y", "/account\r\nX: y", "/%0d%0aX:y", "http:///account", "",
+     "//[", "http://["],
 )  # fmt: skip
 def test_login_leads_to_no_foreign_page(target: str, served: Console) -> None:
     """What is not a page of ours is as if it had not been asked for."""
@@ -369,7 +384,17 @@ def test_login_leads_to_no_foreign_page(target: str, served: Console) -> None:
     reply = served.post(requests.Session(), "/login", **sent)
 
     assert (303, "/") == (reply.status_code, reply.headers["Location"])
-    assert own_page(console_app(served.site).app, target) is None
+    assert own_page(APP, target) is None
+
+
+@given(st.text() | st.text("/\\\\%2Ff5Cc:@?#.;[]\r\n\t account", max_size=20))
+def test_no_redirect_leads_away(written: str) -> None:
+    """Whatever is asked for, it is a path of ours, in letters that a header may hold."""
+    found = own_page(APP, written)
+
+    if found is not None:
+        assert re.fullmatch(r"/(?![/\\\\])[!-~]*", found)
+        assert urlsplit(found).netloc == ""
 
 
 def test_login_leads_back(served: Console, anna: requests.Session) -> None:
@@ -384,13 +409,25 @@ def test_login_leads_back(served: Console, anna: requests.Session) -> None:
 
 def test_partial_refresh_after_the_session(served: Console) -> None:
     """Htmx is sent to the login as a whole page, and back to the page that was open."""
-    url = f"{served.url}/account?a=1"
-    reply = ask(served, "GET", "/", HX_Request="true", HX_Current_URL=url)
+    for url, back in (
+        (f"{served.url}/account?a=1#main", "?next=%2Faccount%3Fa%3D1"),
+        (f"{served.url}/", ""),
+        ("http://[", ""),
+        ("https://evil.example//evil.example", ""),
+    ):
+        reply = ask(served, "GET", "/", HX_Request="true", HX_Current_URL=url)
 
-    assert (401, "/login?next=%2Faccount%3Fa%3D1") == (
-        reply.status_code,
-        reply.headers["HX-Redirect"],
-    )
+        assert (401, f"/login{back}") == (reply.status_code, reply.headers["HX-Redirect"])
+
+
+@given(st.text())
+def test_whatever_a_browser_prefers(accepted: str) -> None:
+    """It gets a language of ours; English, where it prefers none of them."""
+    assert preferred(accepted) in LANGUAGES
+    for chinese in ("zh", "ZH-hant-TW", "en;q=0.1,zh;q=0.2", "fr, zh-CN;q=0.9, en;q=0.8", "zh;q=1"):
+        assert "zh" == preferred(chinese)
+    for english in ("", "fr", "zh;q=0", "en, zh", "zh;q=x"):
+        assert "en" == preferred(english)
 
 
 def test_language(served: Console, anna: requests.Session) -> None:
@@ -434,13 +471,53 @@ def test_state_that_is_gone(tmp_path: Path) -> None:
         assert document.json()["error"]["code"].startswith("state")
 
 
+@pytest.mark.parametrize(
+    ("raised", "status", "said"),
+    [
+        (ValueError("planted"), 500, "a mistake in certferry"),
+        (StateUnavailable(Text("the disk is full"), hint=Text("make room")), 503, "make room"),
+        (ConfigError(Text("the variable {n} is not set", n="<X>")), 500, "&lt;X&gt; is not set"),
+        (Refused(404, Text("no certificate {n}", n="<b>")), 404, "no certificate &lt;b&gt;"),
+        (Refused(409), 409, "the request cannot be read"),
+        (HTTPException(405), 405, "does not take such a request"),
+    ],
+)
+def test_page_that_fails(
+    raised: Exception,
+    status: int,
+    said: str,
+    served: Console,
+    anna: requests.Session,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Says what is wrong and what to do, in the frame of all pages; a mistake of ours is logged."""
+
+    def fails(_: Request) -> Response:
+        raise raised
+
+    guard = console_app(served.site)
+    guard.app.router.routes += [Route("/fails", fails), Route("/api/v1/fails", fails)]
+    host, cookie = served.url.removeprefix("http://"), f"certferry={anna.cookies['certferry']}"
+    peer = {"server": ("127.0.0.1", int(host.rpartition(":")[2])), "client": ("127.0.0.1", 5000)}
+
+    page = asgi(guard, "/fails", peer, Host=host, Cookie=cookie)
+    document = asgi(guard, "/api/v1/fails", peer, Host=host, Cookie=cookie)
+
+    assert status == page["status"] == document["status"]
+    assert said in page["body"]
+    assert "<nav" in page["body"]
+    assert {"code", "message", "hint"} == json.loads(document["body"])["error"].keys()
+    assert "planted" not in page["body"] + document["body"]
+    assert ("planted" in caplog.text) == isinstance(raised, ValueError)
+
+
 # --- proxies: requests as a server passes them on, from peers and sockets of every kind
 
 AT_SOCKET = {"server": ("/run/certferry/console.sock", None), "client": None}
 
 
 def asgi(guard: Guard, path: str, peer: Mapping[str, object], **headers: str) -> Message:
-    """Ask for a page in process; return the beginning of the answer."""
+    """Ask for a page in process; return the beginning of the answer, with its body."""
     scope = {
         "type": "http",
         "method": "GET",
@@ -459,7 +536,7 @@ def asgi(guard: Guard, path: str, peer: Mapping[str, object], **headers: str) ->
         sent.append(message)
 
     asyncio.run(guard(scope, receive, send))
-    return sent[0]
+    return {**sent[0], "body": b"".join(one.get("body", b"") for one in sent).decode()}
 
 
 @pytest.fixture
@@ -507,19 +584,19 @@ def test_forwarded_host_from_a_stranger(tmp_path: Path) -> None:
             assert status == asgi(guard, "/login", peer, **sent)["status"]
 
 
-def test_metrics(tmp_path: Path) -> None:
-    """Are open to a loopback peer that is no proxy; to all others, with a token."""
-    for trusted in ((), ("127.0.0.1",)):
-        folder = tmp_path / str(len(trusted))
-        folder.mkdir()
-        with console(folder, ConsoleSettings(trusted_proxies=trusted)) as found:
-            now = found.site.now()
-            found.state.add_token(Token("m", digest_of("cf_m"), "cf_m", Role.VIEWER, now))
-            closed = {
-                "no proxy": ask(found, "GET", "/metrics").status_code == 401,
-                "proxy": ask(found, "GET", "/metrics", X_Forwarded_For="192.0.2.7").status_code
-                == 401,
-                "token": ask(found, "GET", "/metrics", Authorization="Bearer cf_m").status_code
-                == 401,
-            }
-            assert {"no proxy": bool(trusted), "proxy": True, "token": False} == closed
+@pytest.mark.parametrize("trusted", [(), ("127.0.0.1",)], ids=["no proxies", "proxies"])
+def test_metrics(trusted: tuple[str, ...], tmp_path: Path) -> None:
+    """Are open to a loopback peer that is no proxy; to all others, with a token, under any name."""
+    with console(tmp_path, ConsoleSettings(trusted_proxies=trusted)) as found:
+        now = found.site.now()
+        found.state.add_token(Token("m", digest_of("cf_m"), "cf_m", Role.VIEWER, now))
+        token, name = "Bearer cf_m", "web-1.internal"
+
+        alone = ask(found, "GET", "/metrics").status_code
+        proxied = ask(found, "GET", "/metrics", X_Forwarded_For="192.0.2.7").status_code
+        foreign = ask(found, "GET", "/metrics", Host=name).status_code
+        known = ask(found, "GET", "/metrics", Authorization=token, Host=name).status_code
+
+        assert (bool(trusted), 401, 421) == (alone == 401, proxied, foreign)
+        assert known in {200, 404}
+        assert ask(found, "GET", "/healthz", Host=name).status_code in {200, 404, 503}

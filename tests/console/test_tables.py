@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.console.tables import ROWS, Cell, address, cell, page_of, table_of
+from certferry.console.tables import ROWS, Cell, address, of_span, page_of, table_of
 from certferry.present.layout import Span, Tone
 from certferry.text import Text
 
@@ -44,10 +44,9 @@ def test_column_without_words_is_left_out() -> None:
     assert HEADINGS == table_of(HEADINGS, [(Cell("a"), Cell("ok")), (Cell("b"), Cell())]).headings
 
 
-def test_characters_that_turn_text_around_are_replaced() -> None:
-    """What others have written stays on its line and in its direction."""
-    assert "a\N{REPLACEMENT CHARACTER}b" == cell("a\N{RIGHT-TO-LEFT OVERRIDE}b").words
-    assert Cell("expired", "error") == cell(Span("expired", Tone.BAD))
+def test_tone_of_the_command_line_is_a_badge() -> None:
+    """Where it says how something stands."""
+    assert Cell("expired", "error") == of_span(Span("expired", Tone.BAD))
 
 
 def test_what_is_asked_is_quoted() -> None:

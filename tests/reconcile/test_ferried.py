@@ -17,6 +17,7 @@ from certferry.core.desired.certificate import (
     PemFiles,
     delivered,
 )
+from certferry.core.planning.digest import digest_of
 from certferry.core.planning.plan import Action, Weight
 from certferry.core.planning.report import LineageReport, Outcome
 from certferry.core.planning.rollouts import Claims
@@ -24,7 +25,7 @@ from certferry.errors import CertificateError, PlanRefused
 from certferry.ports.state import ChallengeRecord
 from certferry.reconcile.observe import as_known
 from certferry.reconcile.reconciler import LineageReconciler
-from certferry.reconcile.status import plans_of, statuses_of
+from certferry.reconcile.status import plans_of, plans_to_confirm, statuses_of
 from certferry.text import Text
 from certferry_sandbox.testing.certificates import (
     make_bundle,
@@ -526,3 +527,27 @@ def test_files_whose_delivery_is_left_over_are_not_in_order(world: ModelWorld) -
     assert not plan.is_settled
     standings = {domain.domain: domain.standing for domain in status.domains}
     assert {DOMAIN: Standing.VERIFIED, DIRECTORY: Standing.DRIFTED} == standings
+
+
+@pytest.mark.parametrize("is_refused", [False, True])
+def test_adoption_that_was_shown_is_carried_out(world: ModelWorld, *, is_refused: bool) -> None:
+    """Also where the plan showed what is refused once the files are taken over, which the run finds
+    only then.
+    """
+    desired = in_files(cdn=True)
+    if is_refused:
+        world.pass_time(timedelta(days=2))
+        ended = world.clock - timedelta(days=1)
+        world.source.put(FILES, with_issuer_until(made(world), ended))
+    (shown,), first = plans_to_confirm(world.ports("planner"), [desired])
+    assert is_refused is bool(shown.having(Weight.REFUSED))
+    assert is_refused is (first["static"] != digest_of([shown]))
+
+    world.alive.add("run")
+    run = LineageReconciler(desired, world.ports("run"), confirmed=first["static"])
+    world.pass_to_the_end(run)
+
+    codes = {step.code for step in run.report().having(Outcome.REFUSED)}
+    assert "plan_changed" not in codes
+    assert is_refused is bool(codes)
+    assert 1 == len(world.state.versions("static"))

@@ -36,7 +36,6 @@ from certferry.reconcile.run import Run
 from certferry.system_words import system_words
 from certferry.text import Text
 from certferry.wiring.machine import schedulers
-from certferry.wiring.notifications import notify_in_spite_of_it
 from certferry.wiring.settings import ADAPTERS
 
 _PRIVATE = 0o700
@@ -287,6 +286,8 @@ def failed(front: Front) -> Exit:
     except ConfigError:
         if was_refused:
             return Exit.OK  # for that reason, which the run has reported
+        from certferry.wiring.runs import notify_in_spite_of_it
+
         notify_in_spite_of_it(error, front.config, environ, language=front.voice.language)
         raise
     with workspace_of(front, settings, reads_only=False) as workspace:

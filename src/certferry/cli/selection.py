@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from certferry.cli.exits import UsageMistake
 from certferry.cli.options import Front, interview_or_refuse, note, warn
@@ -15,6 +16,7 @@ from certferry.config.document import Document
 from certferry.config.load import NAME, find_file, load_before
 from certferry.config.model import Settings
 from certferry.core.desired.certificate import DesiredCertificate
+from certferry.core.observed.runs import RunKind
 from certferry.errors import ConfigError
 from certferry.present.console import Verbosity
 from certferry.present.language import one_or_many
@@ -31,6 +33,9 @@ from certferry.wiring.selection import (
 )
 from certferry.wiring.settings import load_checked, without_certificates
 from certferry.wiring.workspace import Workspace, who_runs
+
+if TYPE_CHECKING:
+    from certferry.wiring.runs import RunOptions
 
 
 def workspace_of(
@@ -94,18 +99,19 @@ def settings_of_run(
     return settings
 
 
-def settings_to_sync(front: Front, names: Sequence[str], *, renew: bool) -> Settings:
+def settings_to_sync(front: Front, names: Sequence[str], wanted: RunOptions) -> Settings:
     """Read what `sync` is for. What is wrong with the file, and that its state is lost, goes to its
     channels, unless only some certificates are meant: then an operator is at work.
     """
     try:
+        renew = wanted.kind is RunKind.RENEW
         return settings_of_run(front, names, renew=renew, to_channels=True)
     except ConfigError as error:
         if not names:
-            from certferry.wiring.notifications import notify_of_wrong_file
+            from certferry.wiring.runs import fail_of_wrong_file
 
             environ, language = front.console.environ, front.voice.language
-            notify_of_wrong_file(error, front.config, environ, language=language)
+            fail_of_wrong_file(error, wanted, front.config, environ, language=language)
         raise
 
 

@@ -63,12 +63,12 @@ def command(  # noqa: PLR0913 - one for each option of the command line
         if scheduled or wait_limit != options.wait_limit_of(None, no_wait=False):
             raise UsageMistake(Text("--rehearse goes with --renew and --json only"))
         return show_rehearsal(front, names, renew=renew, as_json=as_json)
-    settings = selection.settings_to_sync(front, names, renew=renew)
-    if renew and not (every or names or selection.may_renew_all(settings.certificates, front)):
-        return options.say(front, Text("Nothing was changed."))
     kind = RunKind.RENEW if renew else RunKind.SYNC
     source = RunSource.SCHEDULE if scheduled else RunSource.COMMAND
     wanted = RunOptions(kind, source, not names, digest, wait_limit)
+    settings = selection.settings_to_sync(front, names, wanted)
+    if renew and not (every or names or selection.may_renew_all(settings.certificates, front)):
+        return options.say(front, Text("Nothing was changed."))
     with selection.running(front, settings) as (workspace, run):
         going_on = RunInProgress(workspace, run, wanted)
         try:

@@ -4,9 +4,9 @@ What is shown of a key is the name of the variable that holds it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from datetime import timedelta
+from dataclasses import replace
 from itertools import groupby
 from typing import cast
 from urllib.parse import quote
@@ -16,30 +16,22 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from certferry.config.model import AccountTable, ChannelTable, Settings
+from certferry.config.model import AccountTable, CaSettings, ChannelTable, Settings
 from certferry.config.secrets import SecretReference
 from certferry.console import tables
 from certferry.console.site import link, render, site_of, visitor_of, voice_of
-from certferry.console.tables import Cell, Row, Table, cell
+from certferry.console.tables import Cell, Row, Table
 from certferry.core.assessment.hosts import HostStanding
 from certferry.core.assessment.notices import ChannelState, Notice, Topic
 from certferry.core.certificates.certificate import first_of
 from certferry.ports.notifier import Answered
-from certferry.present import news_text
+from certferry.present import news_text, status_text
 from certferry.present.language import Voice, one_or_many
 from certferry.present.layout import plain
 from certferry.reconcile.run import Run
 from certferry.reconcile.status import standings_of_hosts
 from certferry.text import Text, verbatim
-from certferry.wiring.adapters import (
-    CHANNELS,
-    DNS_PROVIDERS,
-    TARGETS,
-    BrokenAdapter,
-    Family,
-    installed,
-)
-from certferry.wiring.workspace import Workspace
+from certferry.wiring import adapters
 
 MOST_NAMED = 10
 """Certificates, or troubles, of an account that are shown; there are pages for all of them."""
@@ -48,10 +40,13 @@ MOST_NAMED = 10
 
 _ACCOUNTS = (
     *(Text("Account"), Text("Service"), Text("Used for"), Text("Certificates")),
-    *(Text("Keys"), Text("Trouble of the last runs")),
+    *(Text("Keys"), Text("Trouble")),
 )
 _AUTHORITIES = (verbatim("CA"), Text("Directory"), Text("Account there"))
-_USES = {DNS_PROVIDERS: Text("proves names by DNS"), TARGETS: Text("serves domains")}
+_USES = {
+    adapters.DNS_PROVIDERS: Text("proves names by DNS"),
+    adapters.TARGETS: Text("serves domains"),
+}
 _PLACES = {
     "file": Text("in a file"),
     "command": Text("from a command"),
@@ -61,86 +56,69 @@ _PLACES = {
 
 def view_of_accounts(settings: Settings, notices: Sequence[Notice], voice: Voice) -> Table:
     """Return a row for each account of the file, those first that runs had trouble with."""
-    rows = [
-        (_account(one, settings, found, voice), bool(found))
-        for one in settings.accounts.values()
-        for found in [troubles_of(one, settings, notices)]
-    ]
-    troubled_first = sorted(rows, key=lambda one: not one[1])
-    return tables.table_of(_ACCOUNTS, [row for row, _ in troubled_first])
+    met = {one.label: troubles_of(one, settings, notices) for one in settings.accounts.values()}
+    troubled_first = sorted(settings.accounts.values(), key=lambda one: not met[one.label])
+    rows = [_account(one, settings, met[one.label], voice) for one in troubled_first]
+    return tables.table_of(_ACCOUNTS, rows)
 
 
 def troubles_of(
-    account: AccountTable, settings: Settings, notices: Iterable[Notice]
-) -> tuple[Notice, ...]:
+    account: AccountTable, settings: Settings, notices: Sequence[Notice]
+) -> list[Notice]:
     """Return the trouble that the last runs had at an account: at its domains as a target; where it
     proves names, in what kept a certificate that uses it from being issued by DNS.
     """
     proven = {one.lineage for one in settings.declared if account.label in one.dns_accounts}
-    return tuple(
-        one
-        for one in notices
-        if one.topic is Topic.TROUBLE
-        if one.subject.target == account.label
-        or (not one.subject.target and one.subject.lineage in proven and _is_of_dns(one))
-    )
 
+    def is_at_it(notice: Notice) -> bool:
+        about = notice.subject
+        if about.target or notice.problem.code not in news_text.OF_DNS:
+            return about.target == account.label
+        return about.lineage in proven
 
-def _is_of_dns(notice: Notice) -> bool:
-    return notice.problem.code in news_text.OF_DNS
+    return [one for one in notices if one.topic is Topic.TROUBLE and is_at_it(one)]
 
 
 def _account(
     account: AccountTable, settings: Settings, found: Sequence[Notice], voice: Voice
 ) -> Row:
-    label, used = account.label, []
-    for one in settings.declared:
-        serves = any(to.target == label for to in one.deployments)
-        if serves or label in one.dns_accounts:
-            used.append(one.lineage)
-    families = [family for family in _USES if installed().is_known(family, account.type)]
+    label = account.label
+    used = [
+        one.lineage
+        for one in settings.declared
+        if label in {*one.dns_accounts, *(to.target for to in one.deployments)}
+    ]
+    some = Text("{names}", names=first_of(used, MOST_NAMED)) if used else Text("none")
+    families = [family for family in _USES if adapters.installed().is_known(family, account.type)]
     return (
-        cell(label),
-        cell(_service(account, families, voice)),
+        Cell(label),
+        Cell(_service(account, families, voice)),
         tables.lines_of([_USES[family] for family in families], voice),
-        tables.lines_of([_named(used)], voice) if used else cell(voice.say(Text("none")), "faint"),
+        tables.lines_of([some], voice),
         tables.lines_of([*_keys(account)], voice),
         tables.lines_of([*_met(found)], voice) if found else Cell(voice.say(Text("none")), "ok"),
     )
 
 
-def _service(account: AccountTable, families: Sequence[Family], voice: Voice) -> str:
+def _service(account: AccountTable, families: Sequence[adapters.Family], voice: Voice) -> str:
     """Return how the service of an account is called; where its adapter is broken, its type."""
-    with suppress(BrokenAdapter, KeyError):
+    with suppress(adapters.BrokenAdapter, KeyError):
         for family in families:
-            return voice.word(installed().find(family, account.type).adapter.SERVICE)
+            return voice.word(adapters.installed().find(family, account.type).adapter.SERVICE)
     return account.type
-
-
-def _named(names: Sequence[str]) -> Text:
-    return Text("{names}", names=first_of(names, MOST_NAMED))
 
 
 def _keys(account: AccountTable) -> Iterator[Text]:
     """Yield where each key of an account is, and no more of it than the name of a variable."""
-    secret = _secret_keys(account)
-    for key, value in account.values.items():
-        if not isinstance(value, str):
-            continue
-        reference = SecretReference(value)
-        if reference.scheme == "env":
-            yield Text("{key}: variable {name}", key=key, name=reference.place)
-        elif reference.scheme:
-            yield Text("{key}: {place}", key=key, place=_PLACES[reference.scheme])
-        elif key in secret:
-            yield Text("{key}: in the configuration file", key=key)
-
-
-def _secret_keys(account: AccountTable) -> Collection[str]:
-    with suppress(BrokenAdapter):
-        known = installed().of_type(account.type)
-        return {one.key for described in known for one in described.adapter.ENVIRONMENT}
-    return ()
+    values = {key: one for key, one in account.values.items() if isinstance(one, str)}
+    references = {key: SecretReference(value) for key, value in values.items()}
+    for key, one in references.items():
+        if one.scheme == "env":
+            yield Text("{key}: variable {name}", key=key, name=one.place)
+        elif not one.is_literal:
+            yield Text("{key}: {place}", key=key, place=_PLACES[one.scheme])
+    if references and all(one.is_literal for one in references.values()):
+        yield Text("in the configuration file")
 
 
 def _met(found: Sequence[Notice]) -> Iterator[Text]:
@@ -163,39 +141,35 @@ def _kind(notice: Notice) -> tuple[str, str]:
     return (notice.problem.code, str(notice.problem.message))
 
 
-def view_of_authorities(settings: Settings, workspace: Workspace, voice: Voice) -> Table:
-    """Return a row for each CA of the file, and for each at which there is an account."""
-    urls = {one.directory: one.url for one in workspace.state.accounts()}
-    names = {one.directory: one.name for one in settings.acme.authorities}
+def view_of_authorities(
+    authorities: Sequence[CaSettings], urls: Mapping[str, str | None], voice: Voice
+) -> Table:
+    """Return a row for each CA of the file, and for each at which there is an account; `urls` are
+    those of accounts, by directory, `None` where the CA has not answered yet.
+    """
+    names = {one.directory: one.name for one in authorities}
+    without, interrupted = (
+        Text("none yet; the next order makes one"),
+        Text("its registration was interrupted; the next order finishes it"),
+    )
+    said = {name: interrupted if url is None else verbatim(url) for name, url in urls.items()}
     rows = [
-        (
-            cell(names.get(directory, "")),
-            cell(directory),
-            tables.lines_of([_registration(directory, urls)], voice),
-        )
-        for directory in dict.fromkeys([*names, *urls])
+        (Cell(names.get(one, "")), Cell(one), tables.lines_of([said.get(one, without)], voice))
+        for one in dict.fromkeys([*names, *urls])
     ]
     return tables.table_of(_AUTHORITIES, rows)
-
-
-def _registration(directory: str, urls: Mapping[str, str | None]) -> Text:
-    if directory not in urls:
-        return Text("none yet; the next order makes one")
-    url = urls[directory]
-    if url is None:
-        return Text("its registration was interrupted; the next order finishes it")
-    return verbatim(url)
 
 
 def accounts(request: Request) -> Response:
     """Show the accounts at services, and those at CAs."""
     voice, workspace = voice_of(request), site_of(request).workspace()
-    settings = workspace.settings
+    settings, state = workspace.settings, workspace.state
+    urls = {one.directory: one.url for one in state.accounts()}
     return render(
         request,
         "accounts.html",
-        table=view_of_accounts(settings, workspace.state.notices(), voice),
-        authorities=view_of_authorities(settings, workspace, voice),
+        table=view_of_accounts(settings, state.notices(), voice),
+        authorities=view_of_authorities(settings.acme.authorities, urls, voice),
     )
 
 
@@ -218,8 +192,8 @@ def view_of_channels(
     names = sorted(channels, key=lambda name: states[name].refusal is None)
     rows = [
         (
-            cell(name),
-            cell(_service(channels[name].account, [CHANNELS], voice)),
+            Cell(name),
+            Cell(_service(channels[name].account, [adapters.CHANNELS], voice)),
             tables.lines_of([news_text.TOPICS[topic] for topic in channels[name].on], voice),
             _last_message(states[name], voice),
             _last_answer(states[name], voice),
@@ -236,10 +210,10 @@ def _button(name: str, voice: Voice) -> Cell:
 
 def _last_message(state: ChannelState, voice: Voice) -> Cell:
     if not state.sent:
-        return cell(voice.say(Text("none yet")), "faint")
+        return Cell(voice.say(Text("none yet")), "faint")
     about = max(state.deliveries, key=lambda one: one.at, default=None)
     words = "" if about is None else voice.say_on_one_line(news_text.subject_of(about.subject))
-    return Cell(cell(words).words, at=max(state.sent))
+    return Cell(words, at=max(state.sent))
 
 
 def _last_answer(state: ChannelState, voice: Voice) -> Cell:
@@ -260,7 +234,9 @@ def channels(request: Request) -> Response:
     states, may_try = notifications.channel_states(), visitor_of(request).may_start
     tried = {name: site.observer.known(("channel", name)).value for name in declared}
     answers = {name: cast("Answered", one) for name, one in tried.items() if one is not None}
-    services = {name: _service(declared[name].account, [CHANNELS], voice) for name in answers}
+    services = {
+        name: _service(declared[name].account, [adapters.CHANNELS], voice) for name in answers
+    }
     return render(
         request,
         "channels.html",
@@ -298,23 +274,16 @@ def view_of_hosts(found: Sequence[HostStanding], voice: Voice) -> Table:
 
 
 def _host(one: HostStanding, voice: Voice) -> Row:
-    host, work, last = one.record, one.work, one.record.last_run
-    ahead = host.clock_ahead or timedelta(0)
-    off = Text("{amount} ahead") if ahead > timedelta(0) else Text("{amount} behind")
-    name = Text("{host} (this one)", host=host.name) if one.is_this else verbatim(host.name)
-    problems = tables.of_problems(one.problems, voice)
-    return (
-        cell(voice.say_on_one_line(name)),
-        cell(host.release or ""),
-        Cell(at=None if last is None else last.ended_at),
-        Cell(at=None if last is None else last.succeeded_at),
-        cell(str(work.declares)),
-        tables.lines_of([off.filled(amount=abs(ahead))] if ahead else [], voice),
-        Cell(at=host.running_since),
-        tables.lines_of([_named(work.holds)], voice),
-        tables.lines_of([_named(work.outdated)], voice),
-        problems if one.problems else Cell(voice.say(Text("none")), "ok"),
-    )
+    cells = [replace(tables.of_span(span), tone="") for span in status_text.host(one, voice)]
+    last = one.record.last_run
+    for place, at in (
+        (2, None if last is None else last.ended_at),
+        (3, None if last is None else last.succeeded_at),
+        (6, one.record.running_since),
+    ):
+        cells[place] = Cell(at=at)
+    in_order = Cell(voice.say(Text("none")), "ok")
+    return (*cells, tables.of_problems(one.problems, voice) if one.problems else in_order)
 
 
 def hosts(request: Request) -> Response:

@@ -6,6 +6,7 @@ routes need a session or a token is decided in `guard`, and nowhere else.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from functools import cache
 
@@ -68,4 +69,5 @@ def pages_of(site: Site) -> Starlette:
     app.router.redirect_slashes = False  # such a redirect would lose the prefix of the URL
     app.state.site = site
     app.state.guesses = login.Guesses()
+    app.state.passwords = asyncio.Semaphore(login.AT_ONCE)
     return app

@@ -16,8 +16,8 @@ from starlette.routing import Route
 from certferry.config.propose import tables_of
 from certferry.console import tables
 from certferry.console.observing import Found
-from certferry.console.site import Site, link, render, site_of, voice_of
-from certferry.console.tables import Cell, Row, Table, cell
+from certferry.console.site import Site, link, path_of, render, site_of, voice_of
+from certferry.console.tables import Cell, Row, Table
 from certferry.core.discovery.inventory import (
     DiscoveredCertificate,
     DiscoveredDomain,
@@ -35,13 +35,31 @@ from certferry.wiring.discovery import chosen, discovered, proposed
 from certferry.wiring.doctor import examine
 from certferry.wiring.machine import schedulers
 
-SHOWN_WHOLE = 30_000
-"""Characters of tables that a page has; more are in `/discover.toml` alone."""
+MOST_TABLES = 100
+"""Tables to paste that a page shows; more are in `/discover.toml` alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surveyed:
+    """What all accounts hold, what to declare for the domains that are not covered, and which zones
+    could not be read.
+    """
+
+    discovery: Discovery
+    proposal: Proposal
+    unread: Sequence[Problem]
+
+
+def latest_survey(site: Site, *, anew: bool = False) -> Found[Surveyed]:
+    """Return what all accounts were last found to hold, and survey them again if that is old."""
+    return site.observer.latest("discover", partial(_survey, site), anew=anew)
 
 
 def latest_discovery(site: Site, *, anew: bool = False) -> Found[Discovery]:
-    """Return what all accounts were last found to hold, and look for it again if that is old."""
-    return site.observer.latest("discover", partial(_discover, site), anew=anew)
+    """Return the same without what to declare."""
+    found = latest_survey(site, anew=anew)
+    value = None if found.value is None else found.value.discovery
+    return Found(value, found.at, found.since, found.problem)
 
 
 def latest_findings(site: Site, *, anew: bool = False) -> Found[Sequence[Problem]]:
@@ -49,10 +67,11 @@ def latest_findings(site: Site, *, anew: bool = False) -> Found[Sequence[Problem
     return site.observer.latest("doctor", partial(_examine, site), anew=anew)
 
 
-def _discover(site: Site) -> Discovery:
+def _survey(site: Site) -> Surveyed:
     workspace, run = site.workspace(), Run()
-    labels = chosen((), workspace.accounts(run), workspace.settings)
-    return discovered(labels, workspace, run)
+    accounts, settings = workspace.accounts(run), workspace.settings
+    found = discovered(chosen((), accounts, settings), workspace, run)
+    return Surveyed(found, *proposed(found, accounts, settings))
 
 
 def _examine(site: Site) -> Sequence[Problem]:
@@ -63,46 +82,29 @@ def _examine(site: Site) -> Sequence[Problem]:
 # --- discover
 
 
-@dataclass(frozen=True, slots=True)
-class Filters:
-    """What a page of `discover` shows: of an `account`, in a `state`, whose name has these letters;
-    only domains that no declared certificate covers; in their place, certificates without domains.
-    """
+_ASKED = ("account", "state", "name", "uncovered", "unused", "page")
+"""What the URL may ask for: of an account, in a state, whose name has these letters; only domains
+that no declared certificate covers; in their place, certificates without domains.
+"""
 
-    account: str = ""
-    state: str = ""
-    name: str = ""
-    uncovered: bool = False
-    unused: bool = False
 
-    @classmethod
-    def read(cls, asked: Mapping[str, str]) -> Filters:
-        """Read the filters of a URL."""
-        account, state, name = (asked.get(key, "") for key in ("account", "state", "name"))
-        return cls(account, state, name, "uncovered" in asked, "unused" in asked)
-
-    def narrow(self, found: Discovery, now: datetime) -> Discovery:
-        """Return what they leave."""
-        chosen_ones = found.narrowed(Wanted(uncovered=self.uncovered), now)
-        return replace(
-            found,
-            domains=tuple(
-                one
-                for one in chosen_ones.domains
-                if self.account in {"", one.account}
-                and self.state in {"", one.found.state}
-                and self.name.lower() in one.found.domain
-            ),
-            certificates=tuple(
-                one for one in chosen_ones.certificates if self.account in {"", one.account}
-            ),
-        )
+def _narrowed(found: Discovery, asked: Mapping[str, str], now: datetime) -> Discovery:
+    left = found.narrowed(Wanted(uncovered=bool(asked["uncovered"])), now)
+    domains = (
+        one
+        for one in left.domains
+        if asked["account"] in {"", one.account}
+        if asked["state"] in {"", one.found.state} and asked["name"].lower() in one.found.domain
+    )
+    certificates = (one for one in left.certificates if asked["account"] in {"", one.account})
+    return replace(found, domains=tuple(domains), certificates=tuple(certificates))
 
 
 @dataclass(frozen=True, slots=True)
 class Discovered:
-    """What the page of `discover` shows: `accounts` and `states` to choose from."""
+    """What the page shows: what was `asked`, and `accounts` and `states` to choose from."""
 
+    asked: Mapping[str, str]
     table: Table
     summary: str
     accounts: tuple[tuple[str, str], ...]
@@ -121,36 +123,37 @@ _CERTIFICATES = (
 
 
 def view_of_discovery(
-    everything: Discovery, filters: Filters, page: str, now: datetime, voice: Voice
+    everything: Discovery, query: Mapping[str, str], now: datetime, voice: Voice
 ) -> Discovered:
-    """Return what the filters leave, what needs care first."""
-    found = filters.narrow(everything, now)
-    named = [look.label for look in everything.accounts]
-    states = sorted({one.found.state for one in everything.domains if one.found.state})
-    if filters.unused:
+    """Return what a URL asks for of what was found, what needs care first."""
+    asked = {key: query.get(key, "") for key in _ASKED}
+    found = _narrowed(everything, asked, now)
+    if asked["unused"]:
         row = partial(_certificate, now=now, voice=voice)
-        table = tables.page_of(_CERTIFICATES, found.unused, page, row)
+        table = tables.page_of(_CERTIFICATES, found.unused, asked["page"], row)
     else:
         of_domain = partial(_domain, now=now, voice=voice)
-        table = tables.page_of(_DOMAINS, found.domains, page, of_domain)
+        table = tables.page_of(_DOMAINS, found.domains, asked["page"], of_domain)
+    states = {one.found.state for one in everything.domains if one.found.state}
     return Discovered(
-        table=table,
-        summary=plain(discover_text.summary(found, everything, voice)),
-        accounts=tuple((label, label) for label in named),
-        states=tuple((state, voice.word(state)) for state in states),
-        problems=everything.problems,
+        asked,
+        table,
+        plain(discover_text.summary(found, everything, voice)),
+        tuple((look.label, look.label) for look in everything.accounts),
+        tuple((state, voice.word(state)) for state in sorted(states)),
+        everything.problems,
     )
 
 
 def _domain(one: DiscoveredDomain, now: datetime, voice: Voice) -> Row:
-    spans = map(cell, discover_text.domain(one, now, voice))
+    spans = map(tables.of_span, discover_text.domain(one, now, voice))
     name, state, https, owner, left, covered, served = spans
     lineage = one.deployed_by or next(iter(one.covered_by), None)
     path = None if lineage is None else tables.page_of_certificate(lineage)
     hint = None if one.problem is None else one.problem.hint
     return (
         replace(name, tone=""),
-        cell(one.account),
+        Cell(one.account),
         state,
         replace(https, tone=""),
         replace(owner, tone=""),
@@ -162,11 +165,13 @@ def _domain(one: DiscoveredDomain, now: datetime, voice: Voice) -> Row:
 
 
 def _certificate(one: DiscoveredCertificate, now: datetime, voice: Voice) -> Row:
-    identity, owner, left, label, names = map(cell, discover_text.certificate(one, now, voice))
+    identity, owner, left, label, names = map(
+        tables.of_span, discover_text.certificate(one, now, voice)
+    )
     at = one.found.not_after
     return (
         replace(identity, tone=""),
-        cell(one.account),
+        Cell(one.account),
         replace(owner, tone=""),
         replace(left, at=at),
         label,
@@ -174,71 +179,34 @@ def _certificate(one: DiscoveredCertificate, now: datetime, voice: Voice) -> Row
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Proposed:
-    """What to declare for the domains that are not covered, and which zones could not be read."""
-
-    found: Discovery
-    proposal: Proposal
-    unread: Sequence[Problem]
-
-
-def _latest_proposal(site: Site, found: Discovery) -> Found[Proposed]:
-    """Return what to declare for what was found. It asks the DNS accounts for their zones."""
-
-    def propose() -> Proposed:
-        workspace = site.workspace()
-        accounts = workspace.accounts(Run())
-        return Proposed(found, *proposed(found, accounts, workspace.settings))
-
-    latest = site.observer.latest("discover tables", propose)
-    if latest.value is not None and latest.value.found is not found:
-        return site.observer.latest("discover tables", propose, anew=True)
-    return latest
-
-
 def discover(request: Request) -> Response:
-    """Show what the accounts hold; a POST observes it again."""
+    """Show what the accounts hold; a POST surveys them again."""
     site, voice = site_of(request), voice_of(request)
     if request.method == "POST":
-        latest_discovery(site, anew=True)
+        latest_survey(site, anew=True)
         return _shown_again(request)
-    asked, found = request.query_params, latest_discovery(site)
-    filters, view = Filters.read(asked), None
-    proposals: Found[Proposed] = Found()
+    found, view, toml = latest_survey(site), None, ""
     if found.value is not None:
-        view = view_of_discovery(found.value, filters, asked.get("page", ""), site.now(), voice)
-        proposals = _latest_proposal(site, found.value)
-    value = proposals.value
-    toml = "" if value is None else tables_of(value.proposal, voice.say)
-    problems = [] if proposals.problem is None else [proposals.problem]
-    return render(
-        request,
-        "discover.html",
-        found=found,
-        view=view,
-        filters=filters,
-        toml=toml,
-        unread=problems if value is None else [*problems, *value.unread],
-        is_whole=len(toml) <= SHOWN_WHOLE,
-        is_pending=found.since is not None or proposals.since is not None,
-    )
+        view = view_of_discovery(found.value.discovery, request.query_params, site.now(), voice)
+        proposal = found.value.proposal
+        if len(proposal.certificates) + len(proposal.left_out) <= MOST_TABLES:
+            toml = tables_of(proposal, voice.say)
+    return render(request, "discover.html", found=found, view=view, toml=toml)
 
 
 def _shown_again(request: Request) -> Response:
     query = f"?{request.url.query}" if request.url.query else ""
-    return RedirectResponse(link(request, request.url.path + query), 303)
+    return RedirectResponse(link(request, path_of(request) + query), 303)
 
 
 def discover_toml(request: Request) -> Response:
     """Return the tables to paste, whole, as a file."""
-    site, voice = site_of(request), voice_of(request)
-    found = latest_discovery(site).value
-    value = None if found is None else _latest_proposal(site, found).value
-    if value is None:
+    survey = latest_survey(site_of(request)).value
+    if survey is None:
         return RedirectResponse(link(request, "/discover"), 303)
     attached = {"Content-Disposition": 'attachment; filename="discover.toml"'}
-    return PlainTextResponse(f"{tables_of(value.proposal, voice.say)}\n", headers=attached)
+    toml = tables_of(survey.proposal, voice_of(request).say)
+    return PlainTextResponse(f"{toml}\n", headers=attached)
 
 
 # --- doctor
@@ -261,11 +229,11 @@ def view_of_findings(findings: Sequence[Problem], severity: str, page: str, voic
 def _finding(one: Problem, voice: Voice) -> Row:
     said = voice.say(SEVERITIES.get(one.severity, Text("ok")))
     return (
-        cell(one.subject),
+        Cell(one.subject),
         Cell(said, one.severity.value),
         tables.lines_of([one.message], voice),
         tables.lines_of([one.hint], voice),
-        cell(str(one.code), "code"),
+        Cell(str(one.code), "code"),
     )
 
 

@@ -95,8 +95,8 @@ def form_token(secret: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Who is at the other end: by which `address` (a unix socket has none), whether a trusted proxy
-    is between, and under which `host` the console was asked for.
+    """Who is at the other end: by which `address` (a unix socket has none), and whether a trusted
+    proxy is between.
     """
 
     address: str | None
@@ -178,7 +178,10 @@ def _must_be_our_origin(request: Request, console: ConsoleSettings) -> None:
         raise Refused(
             403,
             Text("the request does not come from a page of this console"),
-            Text("open {url} and try again", url=console.base),
+            Text(
+                "open {url}; if browsers use another address, write that as `url` under [console]",
+                url=console.base,
+            ),
         )
 
 
@@ -279,10 +282,10 @@ def language_of(request: Request, user: User | None) -> str:
     for one in (chosen, None if user is None else user.language):
         if one in LANGUAGES:
             return one
-    return _preferred(request.headers.get("accept-language", ""))
+    return preferred(request.headers.get("accept-language", ""))
 
 
-def _preferred(accepted: str) -> str:
+def preferred(accepted: str) -> str:
     """Return the language of ours that a browser prefers (RFC 9110 §12.5.4)."""
     weights: dict[str, float] = {}
     for one in accepted.split(",")[:20]:
@@ -305,16 +308,16 @@ def own_page(app: Starlette, written: str) -> str | None:
     """Return a path with its query if a page of ours is there that can be opened; `None` for all
     else, so that no redirect leads away.
     """
-    parts = urlsplit(written)
-    path = unquote(parts.path)
-    if parts.scheme or parts.netloc or not written.startswith("/") or not path.isprintable():
+    path, _, query = written.partition("?")
+    path = unquote(path)
+    if not path.startswith("/") or path.startswith(("//", "/\\")) or not path.isprintable():
         return None
-    if path.startswith(("//", "/\\")) or is_for_programs(path) or is_open(path):
+    if is_for_programs(path) or is_open(path):
         return None
     scope = {"type": "http", "method": "GET", "path": path, "headers": []}
     if not any(route.matches(scope)[0] is Match.FULL for route in app.router.routes):
         return None
-    return quote(path) + (f"?{quote(parts.query, safe='=&%+:,/-._~')}" if parts.query else "")
+    return quote(path) + (f"?{quote(query, safe='=&%+:,/-._~')}" if query else "")
 
 
 def within(path: str, prefix: str) -> str:
@@ -366,8 +369,10 @@ class Guard:
         peer = peer_of(request, console)
         request.state.address = peer.address
         request.state.language = language_of(request, None)
-        _must_be_our_host(request, console, peer)
         is_by_token = is_for_programs(path) and _bearer(request) is not None
+        # Monitors ask a machine by its own name.
+        if path != "/healthz" and not (path == "/metrics" and is_by_token):
+            _must_be_our_host(request, console, peer)
         if request.method not in READING and not is_by_token:
             _must_be_our_origin(request, console)
         if path.startswith("/static/") or path == "/healthz":
@@ -402,13 +407,12 @@ class Guard:
         path = path_of(request)
         if is_for_programs(path):
             raise Refused(401, headers={"WWW-Authenticate": "Bearer"})
-        asked = f"{quote(path)}?{request.url.query}" if request.url.query else quote(path)
+        asked = f"{quote(path)}?{request.scope['query_string'].decode('latin-1')}"
         is_partial = "hx-request" in request.headers
         if is_partial:  # what htmx was to refresh would become a login within the page
-            shown = urlsplit(request.headers.get("hx-current-url", ""))
-            asked = within(shown.path, self.site.prefix) + (
-                f"?{shown.query}" if shown.query else ""
-            )
+            shown = request.headers.get("hx-current-url", "").partition("#")[0].partition("//")[2]
+            path, mark, query = f"/{shown.partition('/')[2]}".partition("?")
+            asked = within(path, self.site.prefix) + mark + query
         back = own_page(self.app, asked) if request.method == "GET" else None
         query = f"?{urlencode({'next': back})}" if back not in {None, "/"} else ""
         target = f"{self.site.prefix}/login{query}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import chain
 
@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from certferry.console import tables
 from certferry.console.site import render, site_of, voice_of
-from certferry.console.tables import ROWS, Cell, Row, Table, cell
+from certferry.console.tables import ROWS, Cell, Row, Table
 from certferry.core.observed.records import HistoryEntry, HistoryFilter
 from certferry.errors import ConfigError
 from certferry.present.language import Voice
@@ -29,6 +29,8 @@ from certferry.wiring.workspace import Workspace
 IN_A_PORTION = 1000
 """Entries of the CSV that are read at once: memory stays the same, however long the history is."""
 
+_LONG = 19
+"""Digits of a number that no entry has, and no database takes."""
 _KEYS = ("name", "host", "who", "from", "until", "before")
 
 
@@ -66,20 +68,14 @@ class Filters:
 
     def which(self) -> HistoryFilter:
         """Return what the store is asked for. Raises `ConfigError`."""
-        return HistoryFilter(
-            self.host or None,
-            self.who or None,
-            _moment(self.since),
-            _moment(self.until, after=timedelta(days=1)),
-        )
+        since, until = _moment(self.since), _moment(self.until, after=timedelta(days=1))
+        return HistoryFilter(self.host or None, self.who or None, since, until)
 
     def number(self) -> int | None:
         """Return the number before which entries are meant. Raises `ConfigError`."""
-        if not self.before:
-            return None
-        if not (self.before.isdecimal() and len(self.before) < len(str(2**63))):
+        if self.before and not (self.before.isdecimal() and len(self.before) < _LONG):
             raise ConfigError(Text("{word} is no number of an entry", word=self.before))
-        return int(self.before)
+        return int(self.before) if self.before else None
 
 
 def _moment(word: str, after: timedelta = timedelta(0)) -> datetime | None:
@@ -113,11 +109,11 @@ def _row(entry: HistoryEntry, filters: Filters, voice: Voice) -> Row:
     has_failed = entry.event.endswith(" failed")
     return (
         Cell(at=entry.at),
-        cell(entry.lineage, path=filters.address(name=entry.lineage)),
-        cell(voice.word(entry.event), "error" if has_failed else ""),
-        cell(voice.say_on_one_line(facts_of(entry, voice))),
-        cell(entry.who, path=filters.address(who=entry.who)),
-        cell(host, path=filters.address(host=host) if host else None),
+        Cell(entry.lineage, path=filters.address(name=entry.lineage)),
+        Cell(voice.word(entry.event), "error" if has_failed else ""),
+        Cell(voice.say_on_one_line(facts_of(entry, voice))),
+        Cell(entry.who, path=filters.address(who=entry.who)),
+        Cell(host, path=filters.address(host=host) if host else None),
     )
 
 
@@ -177,29 +173,23 @@ def _harmless(words: str) -> str:
 def history_csv(request: Request) -> Response:
     """Return what the filters leave, as CSV in UTF-8 with a byte order mark, portion by portion."""
     filters, workspace = Filters.read(request.query_params), site_of(request).workspace()
+    portions = _portions(filters, workspace)
     try:
-        first = filters.entries(workspace, IN_A_PORTION)
+        first = next(portions, "")
     except ConfigError:
         return history(request)
     heading = ",".join((*_COLUMNS, "facts"))
-    rows = chain(["\ufeff", f"{heading}\r\n"], _portions(filters, workspace, first))
     return StreamingResponse(
-        rows,
+        chain([f"\ufeff{heading}\r\n", first], portions),
         media_type="text/csv; charset=utf-8",
         headers={"Content-Disposition": 'attachment; filename="history.csv"'},
     )
 
 
-def _portions(
-    filters: Filters, workspace: Workspace, first: Sequence[HistoryEntry]
-) -> Iterator[str]:
-    portion = first
-    while portion:
+def _portions(filters: Filters, workspace: Workspace) -> Iterator[str]:
+    while portion := filters.entries(workspace, IN_A_PORTION):
         yield csv_of(portion)
-        last = portion[-1].number
-        if len(portion) < IN_A_PORTION:
-            return
-        portion = history_of(filters.name or None, IN_A_PORTION, workspace, last, filters.which())
+        filters = replace(filters, before=str(portion[-1].number))
 
 
 ROUTES = (

@@ -1,9 +1,9 @@
-"""Login and logout, the link where a user chooses a password, and a user's own account.
+"""Login, logout, the link where a user chooses a password, and a user's own account.
 
-A guess is counted before anything is verified: by its address, and by the name. Who guesses at
-anna's password keeps others out of her name for a quarter of an hour, as long as they go on, but
-not anna: a browser in which she was logged in since she chose the password is counted apart, and
-the link of `certferry console user reset` is not counted at all.
+A guess is counted before anything is verified: for its address, and for the name. An attacker who
+goes on guessing at anna's password blocks logins under her name, and yet does not lock her out: a
+browser in which she was logged in since she chose that password is counted apart, and the link of
+`certferry console user reset` is not counted at all.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import hmac
 import ipaddress
 import secrets
 import threading
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from hashlib import sha256
 
@@ -21,27 +21,15 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from certferry.console.guard import (
-    cookie_name,
-    own_page,
-    set_cookie,
-    start_session,
-)
+from certferry.console.guard import cookie_name, own_page, set_cookie, start_session
 from certferry.console.refusals import Refused
-from certferry.console.site import (
-    LANGUAGE_NAMES,
-    Visitor,
-    link,
-    render,
-    site_of,
-    visitor_of,
-    with_form,
-)
+from certferry.console.site import LANGUAGE_NAMES, link, render, site_of, visitor_of, with_form
 from certferry.core.access import (
     LONGEST_PASSWORD,
     Session,
     User,
     digest_of,
+    is_name,
     password_mistake,
 )
 from certferry.text import Text
@@ -55,11 +43,12 @@ REFUSED_FOR = timedelta(seconds=30)
 """For how long a guess too many is refused without a word to the state, which runs need as well."""
 
 AT_ONCE = 2
-"""Passwords that are verified at one time: each takes memory and a core."""
+"""Forms with a password that are read at one time: each takes memory and a core. The others wait in
+the event loop, so that a flood of them holds no thread that pages need.
+"""
 
 _KNOWN = "known"
 _KNOWN_FOR = 365 * 24 * 3600  # seconds
-_LONGEST_NAME = 100
 
 
 # --- guesses
@@ -72,7 +61,7 @@ class Guesses:
         self._refused: dict[str, datetime] = {}
         self._guard = threading.Lock()
 
-    def must_wait_their_turn(self, request: Request, whose: dict[str, int]) -> None:
+    def count(self, request: Request, whose: dict[str, int]) -> None:
         """Count a guess of each; raise `Refused` if one of them has made too many."""
         now = site_of(request).now()
         state = site_of(request).workspace().state
@@ -86,8 +75,9 @@ class Guesses:
         raise Refused(
             429,
             Text("too many tries to log in"),
-            Text("wait {duration}; or use the link of `certferry console user reset NAME`").filled(
-                duration=WAIT
+            Text(
+                "wait {duration}; or use the link of `certferry console user reset NAME`",
+                duration=WAIT,
             ),
             {"Retry-After": str(int(WAIT.total_seconds()))},
         )
@@ -98,7 +88,17 @@ class Guesses:
             return whose in self._refused
 
 
-_verifying = threading.BoundedSemaphore(AT_ONCE)
+def with_password(
+    page: Callable[[Request, FormData], Response],
+) -> Callable[[Request], Awaitable[Response]]:
+    """Make a route of a function that verifies or stores a password."""
+    route = with_form(page)
+
+    async def in_turn(request: Request) -> Response:
+        async with request.app.state.passwords:
+            return await route(request)
+
+    return in_turn
 
 
 def counted_as(address: str | None) -> str:
@@ -129,19 +129,14 @@ def _is_right(request: Request, name: str, password: str, user: User | None) -> 
         and user.password is not None
         and hmac.compare_digest(mark.encode(), known_mark(user).encode())
     )
-    whose = (
-        {f"browser {digest_of(mark)[:32]}": PER_NAME}
-        if is_known
-        else {
-            counted_as(request.state.address): PER_ADDRESS,
-            f"name {name.lower()[:_LONGEST_NAME]}": PER_NAME,
-        }
-    )
+    named = name.lower() if is_name(name) else ""
+    whose = {counted_as(request.state.address): PER_ADDRESS, f"name {named}": PER_NAME}
+    if is_known:
+        whose = {f"browser {digest_of(mark)}": PER_NAME}
     guesses: Guesses = request.app.state.guesses
-    guesses.must_wait_their_turn(request, whose)
-    with _verifying:
-        stored = None if user is None else user.password
-        is_right = len(password) <= LONGEST_PASSWORD and is_password(password, stored)
+    guesses.count(request, whose)
+    stored = None if user is None else user.password
+    is_right = len(password) <= LONGEST_PASSWORD and is_password(password, stored)
     if is_right:
         for one in whose:
             site_of(request).workspace().state.forget_guesses(one)
@@ -171,7 +166,7 @@ def log_in(request: Request, form: FormData) -> Response:
     name, password = _words(form, "name").strip(), _words(form, "password")
     back = own_page(request.app, _words(form, "next")) or "/"
     state = site_of(request).workspace().state
-    user = state.user(name) if 0 < len(name) <= _LONGEST_NAME else None
+    user = state.user(name) if is_name(name) else None
     if not _is_right(request, name, password, user) or user is None:
         return _login_form(request, back, name, Text("the name or the password is wrong"))
     return _begun(request, user, back)
@@ -248,8 +243,7 @@ def choose_password(request: Request, form: FormData) -> Response:
         return _welcome_form(request, name, problem)
     site = site_of(request)
     digest = digest_of(request.path_params["token"])
-    with _verifying:
-        kept = hashed(chosen)
+    kept = hashed(chosen)
     user = site.workspace().state.choose_password(digest, kept, site.now())
     if user is None:
         raise _link_is_over()
@@ -264,26 +258,6 @@ def _why_not(chosen: str, again: str, name: str) -> Text | None:
 
 
 # --- a user's own account
-
-
-@dataclass(frozen=True, slots=True)
-class AccountView:
-    """What a user sees of their own account; without a session they come by a proxy."""
-
-    name: str
-    may_start: bool
-    has_session: bool
-    language: str | None
-    problem: Text | None = None
-    done: Text | None = None
-
-
-def account_view(
-    visitor: Visitor, problem: Text | None = None, done: Text | None = None
-) -> AccountView:
-    """Return what a user sees of their account."""
-    user, has_session = visitor.user, visitor.session is not None
-    return AccountView(user.name, visitor.may_start, has_session, user.language, problem, done)
 
 
 _DONE = {
@@ -301,9 +275,8 @@ def account(request: Request) -> Response:
 def _account_page(
     request: Request, problem: Text | None = None, done: Text | None = None
 ) -> Response:
-    view = account_view(visitor_of(request), problem, done)
     status = 200 if problem is None else 422
-    return render(request, "account.html", status=status, view=view, choices=LANGUAGE_NAMES)
+    return render(request, "account.html", status=status, problem=problem, done=done)
 
 
 def change_password(request: Request, form: FormData) -> Response:
@@ -317,8 +290,7 @@ def change_password(request: Request, form: FormData) -> Response:
     problem = _why_not(chosen, _words(form, "again"), user.name)
     if problem is not None:
         return _account_page(request, problem)
-    with _verifying:
-        kept = hashed(chosen)
+    kept = hashed(chosen)
     state = site.workspace().state
     state.change_password(user.name, kept, site.now(), visitor.session)
     response = RedirectResponse(link(request, "/account?done=password"), 303)
@@ -350,12 +322,12 @@ def log_out_everywhere(request: Request) -> Response:
 
 ROUTES = (
     Route("/login", login, name="login"),
-    Route("/login", with_form(log_in), methods=["POST"]),
+    Route("/login", with_password(log_in), methods=["POST"]),
     Route("/logout", log_out, methods=["POST"]),
     Route("/welcome/{token}", welcome, name="welcome"),
-    Route("/welcome/{token}", with_form(choose_password), methods=["POST"]),
+    Route("/welcome/{token}", with_password(choose_password), methods=["POST"]),
     Route("/account", account, name="account"),
-    Route("/account/password", with_form(change_password), methods=["POST"]),
+    Route("/account/password", with_password(change_password), methods=["POST"]),
     Route("/account/language", with_form(change_language), methods=["POST"]),
     Route("/account/sessions", log_out_everywhere, methods=["POST"]),
 )

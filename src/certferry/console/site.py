@@ -193,7 +193,7 @@ def render(
 
     def prose(said: Text | str) -> Markup:
         words = escape(said if isinstance(said, str) else voice.say(said))
-        return Markup(_TYPED.sub(r"<code>\1</code>", words))  # noqa: S704 - it was escaped
+        return Markup(_TYPED.sub(r"<code>\1</code>", str(words)))  # noqa: S704 - it was escaped
 
     def here(**places: object) -> str:
         asked = [one for one in request.query_params.multi_items() if one[0] not in places]

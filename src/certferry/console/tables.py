@@ -10,7 +10,7 @@ from typing import TypeVar
 from urllib.parse import quote, urlencode
 
 from certferry.present.language import Voice
-from certferry.present.layout import Span, Tone, visible
+from certferry.present.layout import Span, Tone
 from certferry.present.status_text import NOTHING
 from certferry.problem import Problem
 from certferry.text import Text
@@ -44,16 +44,14 @@ Row = tuple[Cell, ...]
 _EMPTY = (Cell(), Cell(NOTHING.words), Cell(NOTHING.words, "faint"))
 
 
-def cell(said: str | Span, tone: str = "", path: str | None = None) -> Cell:
-    """Make a cell of words that others may have written: control characters are replaced."""
-    if isinstance(said, Span):
-        return cell(said.words, _TONES.get(said.tone, said.tone.value), path)
-    return Cell("\n".join(map(visible, said.splitlines())), tone, path=path)
+def of_span(said: Span) -> Cell:
+    """Make a cell of words in a tone."""
+    return Cell(said.words, _TONES.get(said.tone, said.tone.value))
 
 
 def lines_of(said: Sequence[Text | None], voice: Voice) -> Cell:
     """Make a cell with a line for each sentence."""
-    return cell("\n".join(voice.say_on_one_line(one) for one in said if one is not None))
+    return Cell("\n".join(voice.say_on_one_line(one) for one in said if one is not None))
 
 
 def of_problems(problems: Sequence[Problem], voice: Voice) -> Cell:

@@ -188,7 +188,7 @@ _OF_HOSTS = (
 
 def hosts(found: Sequence[HostStanding], voice: Voice) -> TextTable:
     """Write a row for each host, without empty columns."""
-    rows = tuple(_host(one, voice) for one in found)
+    rows = tuple(host(one, voice) for one in found)
     whole = TextTable(tuple(map(voice.say, _OF_HOSTS)), rows, hangs=True)
     return without_empty(whole, NOTHING.words, _ALWAYS)
 
@@ -242,20 +242,21 @@ def of_hosts(found: Sequence[HostStanding], voice: Voice) -> Iterator[Line]:
             yield from voice.hint(problem.hint, 2)
 
 
-def _host(one: HostStanding, voice: Voice) -> tuple[Span, ...]:
-    host, work, last = one.record, one.work, one.record.last_run
-    ahead = host.clock_ahead or timedelta(0)
+def host(one: HostStanding, voice: Voice) -> tuple[Span, ...]:
+    """Write a host: its name, version, last run and success, certificates, clock, its work."""
+    record, work, last = one.record, one.work, one.record.last_run
+    ahead = record.clock_ahead or timedelta(0)
     off = Text("{amount} ahead") if ahead > timedelta(0) else Text("{amount} behind")
-    name = Text("{host} (this one)", host=host.name) if one.is_this else verbatim(host.name)
+    name = Text("{host} (this one)", host=record.name) if one.is_this else verbatim(record.name)
 
     return (
         Span(voice.say(name), Tone.BAD if one.problems else Tone.STRONG),
-        NOTHING if host.release is None else Span(host.release),
+        NOTHING if record.release is None else Span(record.release),
         _moment(None if last is None else last.ended_at, voice),
         _moment(None if last is None else last.succeeded_at, voice),
         Span(str(work.declares)),
         Span(voice.say(off.filled(amount=abs(ahead)))) if ahead else NOTHING,
-        _moment(host.running_since, voice),
+        _moment(record.running_since, voice),
         Span(", ".join(work.holds)) if work.holds else NOTHING,
         Span(", ".join(work.outdated)) if work.outdated else NOTHING,
     )

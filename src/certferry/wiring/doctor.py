@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 def examine(workspace: Workspace, run: Run, schedulers: Iterable[Scheduler]) -> tuple[Problem, ...]:
     """Examine everything that a run would rely on. Changes nothing. Raises `ConfigError`."""
     try:
-        ports = workspace.connect(run)
+        ports = workspace.connect(run, declares=False)
     except StateError as problem:
         return without_state(workspace.settings, schedulers, problem)
     checks = checks_of(CheckedRun(workspace.settings, ports, schedulers, run.pause))

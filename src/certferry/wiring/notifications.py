@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,11 +28,10 @@ from certferry.reconcile.run import (
     change_notices,
     host_in_notices,
     others_of,
-    recorded_as_begun,
 )
 from certferry.text import Text
 from certferry.wiring.clock import now
-from certferry.wiring.state import may_be_there, opened_state
+from certferry.wiring.state import may_be_there
 
 if TYPE_CHECKING:
     from certferry.adapters.files.stamp import Stamp
@@ -245,50 +244,12 @@ _HARMLESS = "dingtalk feishu wecom serverchan pushplus bark telegram webhook ema
 """Channels that send a message to an address and do nothing else, unlike `command`."""
 
 
-def notify_of_wrong_file(
-    error: errors.ConfigError, path: Path | None, environ: Mapping[str, str], *, language: str
-) -> None:
-    """Notify the heartbeat, and the channels once a day, of what is wrong with the file."""
-
-    def ends() -> SyncReport:
-        raise error
-
-    with _notifications_by(path, environ, language) as (notifications, has_state):
-        if notifications is not None:
-            begun = recorded_as_begun(notifications.state) if has_state else nullcontext()
-            with suppress(errors.ConfigError), begun:
-                notifications.notify_of(ends, is_whole=True)
-            if not has_state:
-                notifications.notify_unremembered(error)
-
-
-def notify_in_spite_of_it(
-    error: errors.CertferryError, path: Path | None, environ: Mapping[str, str], *, language: str
-) -> None:
-    """Notify the channels of what became of an earlier run, though the file is wrong by now."""
-    with _notifications_by(path, environ, language) as (notifications, has_state):
-        if notifications is not None and has_state:
-            notifications.notify_failure(error)
-        elif notifications is not None:
-            notifications.notify_unremembered(error)
-
-
-@contextmanager
-def _notifications_by(
-    path: Path | None, environ: Mapping[str, str], language: str
-) -> Iterator[tuple[RunNotifications | None, bool]]:
+def salvaged(path: Path | None, environ: Mapping[str, str]) -> tuple[Settings, bool] | None:
+    """Return what of a wrong file notifies and does no harm, and whether it names the state."""
     found = salvage(path, environ)
     if found is None:
-        yield None, False
-        return
-    settings = found.settings if found.is_trusted else _harmless(found.settings)
-    with ExitStack() as resources:
-
-        @cache
-        def state() -> StateStore:
-            return resources.enter_context(closing(opened_state(settings)))
-
-        yield RunNotifications(settings, state, run=Run(), language=language), found.has_state
+        return None
+    return found.settings if found.is_trusted else _harmless(found.settings), found.has_state
 
 
 def _harmless(settings: Settings) -> Settings:

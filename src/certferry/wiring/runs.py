@@ -9,12 +9,13 @@ import itertools
 import logging
 import secrets
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
+from pathlib import Path
 
 from certferry import errors
 from certferry.core import events
@@ -46,10 +47,11 @@ from certferry.reconcile.status import Rehearsed, plans_to_confirm, rehearse
 from certferry.text import Text
 from certferry.wiring.authorities import rehearsal_issuer, rehearsing
 from certferry.wiring.clock import now
+from certferry.wiring.notifications import salvaged
 from certferry.wiring.recorded import lost_state, undeclared, with_undeclared
 from certferry.wiring.selection import must_be_renewed_here, must_declare, select, the_one_meant
 from certferry.wiring.state import may_be_there
-from certferry.wiring.workspace import Workspace
+from certferry.wiring.workspace import Workspace, who_runs
 
 SOON = 0.3
 """Seconds after which an event is written, with those that came meanwhile."""
@@ -92,7 +94,7 @@ class RunWriter:
         self._is_writing = False
         self._over = threading.Event()
         self._ending = ExitStack()
-        self._gave_up = False
+        self._gave_up = self._has_ended = False
         self.stored: StoredRun | None = None
         self.listener: Progress = news(self._note)
 
@@ -137,10 +139,10 @@ class RunWriter:
         self._add("", str(problem.code), said, RunState.FAILED.value)
 
     def end(self, state: RunState, report: RunReport | None = None) -> None:
-        """Store how the run ended, after all that happened in it."""
+        """Store how the run ended, after all that happened in it. The first end counts."""
         self._over.set()
         self.try_to_begin()  # the run may have made the state
-        if self.stored is None:
+        if self.stored is None or self._has_ended:
             return
         self._write()
         try:
@@ -148,6 +150,7 @@ class RunWriter:
         except errors.CertferryError as error:
             _log.debug("%s", error.message)
         self._ending.close()
+        self._has_ended = True
 
     def _note(self, event: events.Activity | events.StepEnded) -> None:
         entry = entry_of(event)
@@ -240,7 +243,7 @@ class RunInProgress:
         where the plan is not the one that was confirmed: then nothing was changed, and `plans` has
         what it is now.
         """
-        with self._recorded() as ended:
+        with self.recorded() as ended:
             confirmed = {} if self.options.plan is None else self._confirmed(self.options.plan)
             # What becomes of a plan that was not carried out is no message to a channel.
             report = self.workspace.notifications(self.run).notify_of(
@@ -251,7 +254,7 @@ class RunInProgress:
 
     def rehearse(self) -> Rehearsed:
         """Have the staging directory issue what is due, and throw it away; change nothing."""
-        with self._recorded() as ended:
+        with self.recorded() as ended:
             at_staging = rehearsing(self.workspace.settings)
             ports = self._connect(declares=False)
             issuer = rehearsal_issuer(at_staging, ports.state, self.run.pause)
@@ -264,7 +267,7 @@ class RunInProgress:
         """Bind the previous certificate again. Raises what `withdraw_by_hand` raises, of which only
         the caller learns.
         """
-        with self._recorded() as ended:
+        with self.recorded() as ended:
             ports = self._connect()
             (desired,) = self.workspace.certificates
             desired = withdraw_by_hand(ports, desired)
@@ -309,7 +312,7 @@ class RunInProgress:
         return Reconciler(self._connect())
 
     @contextmanager
-    def _recorded(self) -> Iterator[Callable[..., None]]:
+    def recorded(self) -> Iterator[Callable[..., None]]:
         """Store a run for a `with` block, which calls what it is given with its report."""
         try:
             self.writer.try_to_begin()
@@ -338,8 +341,12 @@ class RunInProgress:
         elif report.has_succeeded and not report.leaves_failures:
             state = RunState.DONE
         written = document or partial(documents.of_report, report)
-        by_language = {one: as_json(written(voice_in(one))) for one in LANGUAGES}
-        self.writer.end(state, RunReport(by_language))
+        self.writer.end(state, stored_report(written))
+
+
+def stored_report(document: Callable[[Voice], documents.Document]) -> RunReport:
+    """Return what a run prints at its end as it is stored: in every language."""
+    return RunReport({one: as_json(document(voice_in(one))) for one in LANGUAGES})
 
 
 @dataclass(eq=False)
@@ -423,6 +430,7 @@ class Runner:
         except Exception:  # noqa: BLE001 - in a thread of its own, which ends here
             _log.exception(Text("unexpected error"))
         finally:
+            work.writer.end(RunState.FAILED)  # if nothing before this has stored an end
             with self._guard:
                 self._running.pop(name, None)
             self.ended()
@@ -459,3 +467,56 @@ def warn_of_state(workspace: Workspace, *, to_channels: bool) -> None:
         lapsed = [one.problem for one in undeclared(settings, workspace.state, moment)]
         for problem in lapsed if lost is None else [lost.problem(), *lapsed]:
             _log.warning(Text("{problem}; {hint}", problem=problem.message, hint=problem.hint))
+
+
+def fail_of_wrong_file(
+    error: errors.ConfigError,
+    options: RunOptions,
+    path: Path | None,
+    environ: Mapping[str, str],
+    *,
+    language: str,
+) -> None:
+    """Store a run that could not begin as failed, where the wrong file still names the state;
+    notify the heartbeat, and the channels once a day.
+    """
+
+    def ends() -> SyncReport:
+        raise error
+
+    with _salvaged(path, environ, language) as (workspace, has_state):
+        if workspace is None:
+            return
+        work = RunInProgress(workspace, Run(who_runs(workspace.settings)), options)
+        notifications = workspace.notifications(work.run)
+        with suppress(errors.ConfigError), work.recorded() if has_state else nullcontext():
+            notifications.notify_of(ends, is_whole=True)
+        if not has_state:
+            notifications.notify_unremembered(error)
+
+
+def notify_in_spite_of_it(
+    error: errors.CertferryError, path: Path | None, environ: Mapping[str, str], *, language: str
+) -> None:
+    """Notify the channels of what became of an earlier run, though the file is wrong by now."""
+    with _salvaged(path, environ, language) as (workspace, has_state):
+        if workspace is None:
+            return
+        notifications = workspace.notifications(Run())
+        if has_state:
+            notifications.notify_failure(error)
+        else:
+            notifications.notify_unremembered(error)
+
+
+@contextmanager
+def _salvaged(
+    path: Path | None, environ: Mapping[str, str], language: str
+) -> Iterator[tuple[Workspace | None, bool]]:
+    found = salvaged(path, environ)
+    if found is None:
+        yield None, False
+        return
+    settings, has_state = found
+    with Workspace(settings, language=language) as workspace:
+        yield workspace, has_state

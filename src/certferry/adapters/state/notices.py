@@ -165,7 +165,7 @@ class NoticeTables(Tables):
         before: int | None = None,
         which: HistoryFilter = UNFILTERED,
     ) -> tuple[HistoryEntry, ...]:
-        """See `NoticeStore.history`. Schema 19 has an index for each condition."""
+        """See `NoticeStore.history`. For most conditions there is an index."""
         wanted = {
             "number < ?": before or _LAST,
             "lineage = ?": lineage,

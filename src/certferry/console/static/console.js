@@ -18,8 +18,9 @@
       const moment = new Date(time.dateTime);
       if (said && !Number.isNaN(moment.getTime())) time.textContent = said[1] + local(moment);
     }
+    const here = Intl.DateTimeFormat().resolvedOptions().timeZone;
     for (const zone of document.querySelectorAll("[data-zone]")) {
-      zone.textContent = Intl.DateTimeFormat().resolvedOptions().timeZone || zone.textContent;
+      if (here && zone.textContent !== here) zone.textContent = here;
     }
   };
 
@@ -68,8 +69,17 @@
     showTrouble();
   };
 
-  document.addEventListener("htmx:after:swap", improve);
-  document.addEventListener("htmx:after:settle", improve);
-  if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", improve);
-  else improve();
+  /* Whatever changes the page, a refresh of a part or the live run: before it is painted. What is
+     improved already is not written again, which would be a change without end. */
+  const watch = () => {
+    improve();
+    new MutationObserver(improve).observe(root, {
+      childList: true,
+      characterData: true,
+      subtree: true,
+    });
+  };
+
+  if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", watch);
+  else watch();
 })();

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from itertools import chain, count
 
-from certferry.core.certificates.certificate import CertificateBundle, KeyType, covered_by, first_of
+from certferry.core.certificates.certificate import (
+    CertificateBundle,
+    KeyType,
+    covered_by,
+    first_of,
+    names_covering,
+)
 from certferry.core.certificates.names import CHALLENGE, WILDCARD, base_name, is_wildcard, suffixes
 from certferry.core.desired.certificate import KEY_MODE, MODE, PemFiles
 from certferry.core.discovery.inventory import FoundDomain, FoundZone
@@ -257,15 +263,22 @@ def with_domains(
 ) -> tuple[ProposedCertificate, ...]:
     """Assign each wanted domain to one certificate: two would replace each other for ever."""
     found = tuple(certificates)
-    given: dict[int, list[str]] = {}
+    holders = defaultdict[str, list[int]](list)
+    given, able = defaultdict[int, list[str]](list), defaultdict[int, list[str]](list)
+    for n, one in enumerate(found):
+        for name in one.covered:
+            holders[name].append(n)
     for domain in places.domains:
+        # By names: comparing every domain with every certificate takes minutes for thousands.
+        known = (holders.get(name, ()) for name in names_covering(domain.domain))
+        fitting = sorted({*chain.from_iterable(known)}) if domain.by_itself else []
+        for n in fitting:
+            able[n].append(domain.domain)
         is_wanted = wanted is None or domain.domain in wanted
-        if is_wanted and domain.by_itself and domain.problem is None:
-            fitting = [n for n, one in enumerate(found) if covered_by(one.covered, domain.domain)]
-            if fitting:
-                best = max(fitting, key=lambda n: fitness(found[n], domain.domain))
-                given.setdefault(best, []).append(domain.domain)
-    return tuple(_deployed(one, given.get(n, []), places) for n, one in enumerate(found))
+        if fitting and is_wanted and domain.problem is None:
+            best = max(fitting, key=lambda n: fitness(found[n], domain.domain))
+            given[best].append(domain.domain)
+    return tuple(_deployed(one, given[n], able[n], places) for n, one in enumerate(found))
 
 
 def not_served(
@@ -290,17 +303,16 @@ def fitness(one: ProposedCertificate, domain: str) -> tuple[bool, int, float]:
 
 
 def _deployed(
-    one: ProposedCertificate, domains: Sequence[str], places: Places
+    one: ProposedCertificate, domains: Sequence[str], able: Sequence[str], places: Places
 ) -> ProposedCertificate:
+    """Return a certificate deployed to domains of those that it is `able` to serve."""
     if not places.target:
         return one
     if not domains:
         nothing = Text("no domain of the account {account} is left for it to serve")
         nothing = nothing.filled(account=places.target)
         return replace(one, remarks=(*one.remarks, nothing))
-    able = (found.domain for found in places.domains if found.by_itself)
-    is_all = set(domains) == {domain for domain in able if covered_by(one.covered, domain)}
-    chosen = None if is_all else tuple(sorted(domains, key=_sorting))
+    chosen = None if set(domains) == set(able) else tuple(sorted(domains, key=_sorting))
     first = ProposedDeployment(places.target, chosen)
     return replace(one, deployments=(first, *one.deployments))
 

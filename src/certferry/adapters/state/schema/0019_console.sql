@@ -95,8 +95,8 @@ CREATE TABLE console_guess (
     PRIMARY KEY (whose, minute)
 );
 
--- The history is read by host, by person and by time as well.
+-- The history is read by host and by person as well, newest first. By time it is read as it stands:
+-- an index of moments would have every entry of a long time sorted for the newest hundred.
 
 CREATE INDEX history_of_host ON history (host, number);
 CREATE INDEX history_of_person ON history (who, number);
-CREATE INDEX history_at ON history (at);

@@ -1,0 +1,146 @@
+"""The look: files that fit the content policy, colours that can be read, the frame of a page."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from itertools import product
+from pathlib import Path
+
+import pytest
+import requests
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from certferry.console.app import pages_of
+from certferry.console.site import HERE, Site, render
+from certferry.text import Text
+from certferry.wiring.workspace import Workspace
+from tests.console.serving import AsVisitor, Began, served
+
+CSS = (HERE / "static" / "console.css").read_text(encoding="utf-8")
+JS = (HERE / "static" / "console.js").read_text(encoding="utf-8")
+TEMPLATES = sorted((HERE / "templates").glob("*.html"))
+OF_HTMX = {  # npm: htmx.org 4.0.1
+    "htmx.min.js": "a0abb04f2f45a1f89d1d4844023245537e5e6014c87b144553e0607b4cc32130",
+    "hx-sse.min.js": "18ef2761356ec1fe0bb6d92612315b37517a7c1e9856b661c5ae81fef239d103",
+}
+
+
+@pytest.mark.parametrize("name", OF_HTMX)
+def test_htmx_is_what_npm_has(name: str) -> None:
+    """Version 4.0.1, byte by byte."""
+    found = hashlib.sha256((HERE / "static" / name).read_bytes()).hexdigest()
+
+    assert OF_HTMX[name] == found
+
+
+@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.name)
+def test_templates_fit_the_policy(path: Path) -> None:
+    """No inline script, style or handler, nothing that htmx would evaluate, nothing unescaped."""
+    text = path.read_text(encoding="utf-8")
+
+    for refused in (
+        r"<style", r"\sstyle\s*=", r"<script(?![^>]*\ssrc=)", r"\son[a-z]+\s*=", r"hx-on", r"js:",
+        r"javascript:", r'hx-trigger="[^"]*\[', r"\|\s*safe", r"autoescape", r"(?:src|href)=\"http",
+    ):  # fmt: skip
+        assert re.search(refused, text) is None, refused
+
+
+def test_our_own_files_fit_the_policy() -> None:
+    """The stylesheet fetches nothing, and the script evaluates nothing and writes no markup."""
+    assert re.search(r"url\(|@import", CSS.partition("*/")[2]) is None
+    assert re.search(r"\beval\b|new Function|innerHTML|outerHTML|document\.write", JS) is None
+
+
+# --- colours
+
+
+def colours(css: str) -> dict[str, str]:
+    """Return the variables that are colours."""
+    return dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", css))
+
+
+LIGHT = colours(CSS.partition("@media")[0])
+DARK = LIGHT | colours(
+    CSS.partition("@media (prefers-color-scheme: dark)")[2].partition("/* ---")[0]
+)
+
+
+def luminance(colour: str) -> float:
+    """Return the relative luminance of a colour (WCAG 2.2)."""
+    parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    red, green, blue = (
+        one / 12.92 if one <= 0.04045 else ((one + 0.055) / 1.055) ** 2.4 for one in parts
+    )
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def contrast(one: str, other: str) -> float:
+    """Return the contrast of two colours (WCAG 2.2): from 1 to 21."""
+    darker, lighter = sorted((luminance(one), luminance(other)))
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+@pytest.mark.parametrize("scheme", [LIGHT, DARK], ids=["light", "dark"])
+def test_words_can_be_read(scheme: dict[str, str]) -> None:
+    """AA: 4.5 for words on each ground, 3 for the edges of fields and for marks (WCAG 2.2)."""
+    levels = ("ok", "notice", "warning", "error")
+    grounds = ("paper", "ground")
+    words = [*product(("ink", "soft", "accent", *levels), grounds), ("on-accent", "accent")]
+    words += [(level, f"{level}-ground") for level in levels] + [("accent", "accent-ground")]
+    marks = [*product(("edge", *(f"mark-{level}" for level in levels)), ("paper",))]
+
+    weak = [pair for pair in words if contrast(*(scheme[one] for one in pair)) < 4.5]
+    faint = [pair for pair in marks if contrast(*(scheme[one] for one in pair)) < 3]
+
+    assert LIGHT.keys() == DARK.keys()
+    assert ([], []) == (weak, faint)
+
+
+# --- the frame
+
+
+def page(request: Request) -> Response:
+    """Show a page of nothing but foreign words."""
+    said = Text("{words}; type `certferry doctor`", words="<b>`x`</b>")
+    return render(request, "problem.html", trouble=2, number="", problem=_Said(said))
+
+
+class _Said:
+    def __init__(self, message: Text) -> None:
+        self.message = self.hint = message
+
+
+@pytest.fixture
+def frame(tmp_path: Path) -> str:
+    """What a browser is sent below a prefix."""
+    site = Site(Workspace, Began(), "/x")  # type: ignore[arg-type]  # nothing is read
+    app: Starlette = pages_of(site)
+    app.router.routes.insert(0, Route("/certificates/{name}", page))
+    with served(AsVisitor(app)) as url:
+        return requests.get(f"{url}/certificates/x?a=1&a=2&lang=en", timeout=20).text
+
+
+def test_frame_of_a_page(frame: str) -> None:
+    """One heading, one main part, the place in the navigation, and a link past it."""
+    assert 1 == frame.count("<h1") == frame.count("<main")
+    assert {'<a href="/x/certificates" aria-current="page">Certificates</a>'} == set(
+        re.findall(r"<a [^>]*aria-current[^>]*>[^<]*</a>", frame)
+    )
+    assert frame.index('href="#main"') < frame.index("<nav")
+    assert '<a href="/x/certificates/x?a=1&amp;a=2&amp;lang=zh" hreflang="zh-Hans"' in frame
+
+
+def test_trouble_shows_in_a_tab_in_the_background(frame: str) -> None:
+    """By the title and the icon."""
+    assert "<title>(2) " in frame
+    assert re.search(r'<link rel="icon"[^>]* href="/x/static/\w+/icon-error.svg"', frame)
+
+
+def test_foreign_words_are_escaped(frame: str) -> None:
+    """Also where commands in backquotes become code."""
+    assert "&lt;b&gt;<code>x</code>&lt;/b&gt;; type <code>certferry doctor</code>" in frame
+    assert "<b>" not in frame

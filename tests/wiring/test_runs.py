@@ -1,0 +1,208 @@
+"""The row of a run: written soon, in few writes, and never in the way of the run."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from certferry.adapters.state.connect import connect
+from certferry.config.load import load
+from certferry.core.events import Activity, Event, StepEnded
+from certferry.core.observed.runs import RunEvent, RunKind, RunState
+from certferry.core.planning.plan import Action
+from certferry.core.planning.report import Outcome, StepOutcome
+from certferry.core.secret import Secret
+from certferry.errors import StateUnavailable
+from certferry.ports.runs import RunStore
+from certferry.ports.state import StateStore
+from certferry.reconcile.run import Run
+from certferry.text import Text, verbatim
+from certferry.wiring.runs import RunInProgress, RunOptions, RunWriter
+from certferry.wiring.settings import ADAPTERS
+from certferry.wiring.workspace import Workspace
+from certferry_sandbox.testing.interruptions import Altered, failing
+from tests.reconcile.company import Counted
+from tests.support.waiting import eventually
+
+FULL = StateUnavailable(Text("the disk is full"))
+NOON = datetime(2026, 11, 29, 12, tzinfo=UTC)
+LATEST = 0.5  # seconds
+
+
+class GivenState(Workspace):
+    """A workspace whose state is given."""
+
+    given: Any = None
+
+    @property
+    def state(self) -> StateStore:
+        """What certferry remembers."""
+        found: StateStore = self.given
+        return found
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[StateStore]:
+    with closing(connect(tmp_path / "state.db", tmp_path / "secret.key")) as opened:
+        yield opened
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, store: StateStore) -> GivenState:
+    path = tmp_path / "certferry.toml"
+    path.write_text(f'[state]\nurl = "sqlite:///{tmp_path}/state.db"\n')
+    path.chmod(0o600)
+    made = GivenState(load(path, {}, ADAPTERS))
+    made.given = store
+    return made
+
+
+def activity(what: str) -> Event:
+    return Activity("img", Text("{what}", what=what), NOON)
+
+
+def writer_of(workspace: Workspace) -> RunWriter:
+    return RunWriter(workspace, RunOptions(), "anna@web-1")
+
+
+def begun(writer: RunWriter) -> str:
+    writer.try_to_begin()
+    assert writer.stored is not None
+    return writer.stored.id
+
+
+def words_of(store: StateStore, run: str) -> list[str]:
+    return [str(event.text) for event in store.run_events(run)]
+
+
+def test_event_is_stored_while_the_run_goes_on(workspace: GivenState, store: StateStore) -> None:
+    """At most half a second after it came; what follows a pause as well."""
+    writer = writer_of(workspace)
+    run = begun(writer)
+    for count in (1, 2):
+        since = time.monotonic()
+        writer.listener(activity(f"step {count}"))
+        assert eventually(lambda: len(store.run_events(run)) == count)  # noqa: B023 - at once
+        assert time.monotonic() - since < LATEST + 0.5  # of a machine that is busy
+
+    writer.end(RunState.DONE)
+
+    assert ["step 1", "step 2"] == words_of(store, run)
+    assert (RunState.DONE, None) == (
+        (stored := store.stored_run(run)) and stored.state,
+        store.run_report(run),
+    )
+
+
+def test_many_events_are_few_writes(workspace: GivenState, store: StateStore) -> None:
+    """From many threads: each once, in the order of their numbers, and none when nothing happens;
+    what is unchanged, and what was said before, is no event.
+    """
+    counted = workspace.given = Counted(store)
+    writer = writer_of(workspace)
+    run = begun(writer)
+
+    def work(name: str) -> None:
+        for count in range(100):
+            writer.listener(activity(f"{name} {count}"))
+            writer.listener(activity(f"{name} {count}"))
+            unchanged = StepOutcome(Action.VERIFY, Outcome.UNCHANGED, Text("seen"), "cdn", name)
+            writer.listener(StepEnded("img", unchanged))
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in ("a", "b", "c", "d")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    writer.end(RunState.DONE)
+
+    events = store.run_events(run)
+    assert [*range(1, len(events) + 1)] == [event.number for event in events]
+    assert {f"{name} {count}" for name in "abcd" for count in range(100)} == {
+        str(event.text) for event in events
+    }
+    assert counted.calls["append_run_events"] < 10
+
+
+def test_run_with_nothing_to_do_writes_its_beginning_and_its_end(
+    workspace: GivenState, store: StateStore
+) -> None:
+    """And nothing between them."""
+    counted = workspace.given = Counted(store)
+    work = RunInProgress(workspace, Run("anna"), RunOptions(RunKind.SYNC, is_whole=False))
+    work.writer.try_to_begin()
+    work.writer.end(RunState.DONE)
+
+    rows = {name: count for name, count in counted.calls.items() if name in dir(RunStore)}
+    assert {"save_run_begin": 1, "save_run_end": 1} == rows
+
+
+def test_state_that_takes_no_events_for_a_while(workspace: GivenState, store: StateStore) -> None:
+    """Nothing is lost: what it did not take is written with what came later."""
+    taken: list[tuple[RunEvent, ...]] = []
+
+    def append(run: str, events: tuple[RunEvent, ...]) -> None:
+        if not taken:
+            taken.append(events)
+            raise FULL
+        store.append_run_events(run, events)
+
+    workspace.given = Altered(store, append_run_events=append)
+    writer = writer_of(workspace)
+    run = begun(writer)
+    writer.listener(activity("lost at first"))
+    assert eventually(lambda: bool(taken))
+    writer.listener(activity("later"))
+    writer.end(RunState.FAILED)
+
+    assert ["lost at first", "later"] == words_of(store, run)
+
+
+@pytest.mark.parametrize(
+    "call", ["save_run_begin", "append_run_events", "save_run_end", "begin_run"]
+)
+def test_state_that_refuses_a_write_of_the_row(
+    workspace: GivenState, store: StateStore, call: str
+) -> None:
+    """The run learns nothing of it, and its process's number is free again."""
+    workspace.given = Altered(store, **{call: failing(FULL)})
+    writer = writer_of(workspace)
+    writer.try_to_begin()
+    writer.listener(activity("at work"))
+    writer.end(RunState.DONE)
+
+    assert () == store.unended_runs()
+    assert not [host for host in store.hosts() if host.running_since]
+    assert {RunState.DONE, RunState.DIED} >= {run.state for run in store.stored_runs(10)}
+
+
+def test_no_secret_of_the_process_is_stored(workspace: GivenState, store: StateStore) -> None:
+    """Whatever a sentence quotes, however deep in it."""
+    key = Secret("0123456789abcdef-of-the-tests")
+    writer = writer_of(workspace)
+    run = begun(writer)
+    said = Text("refused: {why}", why=[verbatim(f"key {key.reveal()} is wrong")])
+    writer.listener(Activity("img", said, NOON))
+    writer.end(RunState.DONE)
+
+    [event] = store.run_events(run)
+    assert key.reveal() not in repr(event.text.values) + str(event.text)
+    assert "is wrong" in str(event.text)
+
+
+def test_one_request_begins_one_row(workspace: GivenState, store: StateStore) -> None:
+    """The second writer learns of the first's, and leaves no run in progress of its own."""
+    first, second = writer_of(workspace), writer_of(workspace)
+
+    run, again = first.begin("form-1"), second.begin("form-1")
+
+    assert (run, None) == (again, second.stored)
+    first.end(RunState.DONE)
+    assert not [host for host in store.hosts() if host.running_since]
