@@ -16,7 +16,18 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from certferry.console import accounts, api, discover, history, login, overview, plan, runs
+from certferry.console import (
+    accounts,
+    api,
+    certificates,
+    discover,
+    health,
+    history,
+    login,
+    overview,
+    plan,
+    runs,
+)
 from certferry.console.guard import Guard
 from certferry.console.refusals import Refused, refusal
 from certferry.console.site import HERE, Site, asset_digest
@@ -44,8 +55,10 @@ def static_file(request: Request) -> Response:
 
 ROUTES: Sequence[BaseRoute] = (
     Route("/static/{digest}/{name}", static_file, name="static"),
+    *health.ROUTES,
     *login.ROUTES,
     *overview.ROUTES,
+    *certificates.ROUTES,
     *plan.ROUTES,
     *runs.ROUTES,
     *api.ROUTES,

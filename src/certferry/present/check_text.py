@@ -146,13 +146,17 @@ def _detail(concern: health.Concern, voice: Voice) -> str:
     return _harmless(f"{status.name} [{problem.code}] {voice.say_on_one_line(said)}")
 
 
-def _in_words(concern: health.Concern) -> Text:
+def subject_of(concern: health.Concern) -> Text:
+    """Return what a concern is about."""
     about = concern.subject
-    subject = verbatim(about.channel or about.host or "certferry")
     if about.lineage:
-        place = of_lineage(about.lineage, about.target, about.domain)
-        subject = on_host(place, about.host)
-    return Text("{subject}: {message}", subject=subject, message=concern.problem.message)
+        return on_host(of_lineage(about.lineage, about.target, about.domain), about.host)
+    return verbatim(about.channel or about.host or "certferry")
+
+
+def _in_words(concern: health.Concern) -> Text:
+    said = concern.problem.message
+    return Text("{subject}: {message}", subject=subject_of(concern), message=said)
 
 
 def _harmless(words: str) -> str:

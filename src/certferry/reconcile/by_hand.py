@@ -11,6 +11,7 @@ from certferry.core.certificates import lineage as lineages
 from certferry.core.certificates.certificate import Certificate
 from certferry.core.desired.certificate import DesiredCertificate
 from certferry.core.events import Happened
+from certferry.core.observed.observation import Observation
 from certferry.core.planning.due import Times
 from certferry.core.planning.plan import Action, Rollback, Weight
 from certferry.core.planning.planner import Issuing, make_plan
@@ -41,12 +42,18 @@ def withdraw_by_hand(ports: Ports, desired: DesiredCertificate) -> DesiredCertif
     desired = as_known(desired, ports.source, ports.state, read=False)
     with ports.lease(desired.lineage) as lease:
         context = StepContext(desired, observe(desired, ports), ports, lease)
-        steps = _steps_back(context)
-        _must_be_possible(steps, context)
-        for step in steps:
+        for step in _steps_back(desired, context.observed, context.now):
             context.renew_lease()
             withdraw(step, context, by_hand=True)
     return desired
+
+
+def steps_back(ports: Ports, desired: DesiredCertificate) -> list[Rollback]:
+    """Return what `withdraw_by_hand` would withdraw now, and change nothing. Raises as it does."""
+    if desired.lineage in ports.outdated:
+        raise ports.outdated[desired.lineage].error
+    desired = as_known(desired, ports.source, ports.state, read=False)
+    return _steps_back(desired, observe(desired, ports), ports.now())
 
 
 def go_back(ports: Ports, desired: DesiredCertificate, wait_limit: WaitLimit) -> SyncReport:
@@ -75,15 +82,18 @@ def give_up_where_refused(report: LineageReport, ports: Ports) -> None:
             ports.progress(Happened(report.lineage, "rollback refused", facts))
 
 
-def _steps_back(context: StepContext) -> list[Rollback]:
-    """List what is to be withdrawn. Raises `PlanRefused` where there is nothing to go back to."""
-    observed, now = context.observed, context.now
+def _steps_back(
+    desired: DesiredCertificate, observed: Observation, now: datetime
+) -> list[Rollback]:
+    """List what is to be withdrawn. Raises `PlanRefused` where there is nothing to go back to, or
+    it would be refused.
+    """
     current = observed.current
     if current is None:
-        raise _nothing_to_go_back_to(context.lineage)
+        raise _nothing_to_go_back_to(desired.lineage)
     fingerprint = current.fingerprint
     steps, kept = [], 0
-    for deployment, target in zip(context.desired.deployments, observed.targets, strict=True):
+    for deployment, target in zip(desired.deployments, observed.targets, strict=True):
         if target.failure is not None:
             raise errors.PlanRefused(target.failure.message, hint=target.failure.hint)
         for domain in target.domains:
@@ -97,7 +107,8 @@ def _steps_back(context: StepContext) -> list[Rollback]:
                 place, end = (deployment.target, domain.domain), previous.certificate.not_after
                 steps.append(Rollback(*place, BY_HAND, fingerprint, end, domain.kind))
     if not steps and not kept:
-        raise _nothing_to_go_back_to(context.lineage)
+        raise _nothing_to_go_back_to(desired.lineage)
+    _must_be_possible(steps, desired, observed, now)
     return steps
 
 
@@ -109,7 +120,9 @@ def _nothing_to_go_back_to(lineage: str) -> errors.PlanRefused:
     )
 
 
-def _must_be_possible(steps: Sequence[Rollback], context: StepContext) -> None:
+def _must_be_possible(
+    steps: Sequence[Rollback], desired: DesiredCertificate, observed: Observation, now: datetime
+) -> None:
     """Plan as if the steps were done. Raises `PlanRefused` for what would then be refused."""
     withdrawn = {(step.target, step.domain): step.fingerprint for step in steps}
     targets = tuple(
@@ -122,12 +135,11 @@ def _must_be_possible(steps: Sequence[Rollback], context: StepContext) -> None:
                 for d in target.domains
             ),
         )
-        for target in context.observed.targets
+        for target in observed.targets
     )
-    observed = replace(context.observed, targets=targets)
-    desired, times = context.desired, Times.at(context.now)
-    plan = make_plan(desired, observed, times, Issuing.NEVER)
-    plan = without_refused(plan, desired, observed, times.now)
+    observed = replace(observed, targets=targets)
+    plan = make_plan(desired, observed, Times.at(now), Issuing.NEVER)
+    plan = without_refused(plan, desired, observed, now)
     for refusal in plan.having(Weight.REFUSED):
         problem = refusal.problem
         raise errors.PlanRefused(

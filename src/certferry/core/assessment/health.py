@@ -413,7 +413,8 @@ def _of_newest(expected: Expected, version: Version, now: datetime) -> Iterator[
         hint = Text("have its own client renew it; the next run takes it from the files")
     severity = by_share_of_life(version.certificate, now)
     if severity is not Severity.OK:
-        yield Concern(Problem(code, said, hint, severity), subject, end)
+        since = end if end <= now else end - version.certificate.lifetime / WARNING_SHARE
+        yield Concern(Problem(code, said, hint, severity, since=since), subject, end)
 
 
 def _half_revoked(lineage: str, earlier: Iterable[Version], now: datetime) -> Iterator[Concern]:

@@ -219,7 +219,8 @@ def _renew_at(observed: observation.Observation, now: datetime) -> datetime | No
     current = observed.current
     if current is None:
         return None
-    moments = planner.renew_at(observed, current), renew_after_rollback(observed, current, now)
+    before = next(iter(observed.versions[1:]), None)
+    moments = planner.renew_at(current, before), renew_after_rollback(observed, current, now)
     return min(filter(None, moments))
 
 

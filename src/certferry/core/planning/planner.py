@@ -314,7 +314,7 @@ def must_not_be_due(observed: Observation, version: Version, now: datetime) -> R
     current = version.certificate
     moment = renewal.renew_at(current, version.window)
     if moment <= now and version.window is not None:
-        moment = renew_at(observed, version)
+        moment = renew_at(version, next(iter(observed.versions[1:]), None))
     if now < moment:
         return None
     window = renewal.plausible_window(current, version.window)
@@ -346,10 +346,11 @@ def issuer_expired(version: Version, now: datetime) -> Reason | None:
     return Reason(ReasonCode.ISSUER_EXPIRED, sentence)
 
 
-def renew_at(observed: Observation, version: Version) -> datetime:
-    """Return when the version in force is due; one that came late in a window is not at once."""
+def renew_at(version: Version, before: Version | None) -> datetime:
+    """Return when the version in force is due; one that came late in the window of the one `before`
+    is not at once.
+    """
     moment = renewal.renew_at(version.certificate, version.window)
-    before = next(iter(observed.versions[1:]), None)
     window = None if before is None else renewal.plausible_window(before.certificate, before.window)
     if window is None or window.end > version.saved_at:
         return moment

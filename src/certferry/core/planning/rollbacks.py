@@ -152,13 +152,17 @@ def _renewals(
     observed: observation.Observation, current: Version, now: datetime
 ) -> Iterator[tuple[str, datetime]]:
     """Return the domains that went back, and from when each needs a new certificate."""
-    earliest = current.saved_at + NEXT_TRY
     for target in observed.targets:
         for domain in target.domains:
             if current.fingerprint in domain.withdrawn:
                 version = version_for(domain.withdrawn, observed.versions, now)
-                late = earliest if version is None else overdue_at(version.certificate)
-                yield domain.domain, max(earliest, late)
+                yield domain.domain, replaced_after(current, version)
+
+
+def replaced_after(withdrawn: Version, serving: Version | None) -> datetime:
+    """Return from when the next certificate follows one that was withdrawn where another serves."""
+    earliest = withdrawn.saved_at + NEXT_TRY
+    return earliest if serving is None else max(earliest, overdue_at(serving.certificate))
 
 
 def previous_of(

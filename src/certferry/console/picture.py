@@ -1,0 +1,118 @@
+"""The lives of certificates as a picture: a bar from issue to expiry for each, on one scale; a
+template draws it as SVG into the cells of a table.
+
+Places on the scale are in percent of its width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from certferry.core.assessment.agenda import Life
+from certferry.core.certificates.certificate import Certificate
+
+PAST, FUTURE = timedelta(days=120), timedelta(days=200)
+"""How far from now the scale reaches at most: an imported certificate may be valid for years."""
+
+_DAY = timedelta(days=1)
+_MOST_TICKS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """The beginning of a month."""
+
+    x: float
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """From one place to another."""
+
+    x: float
+    width: float
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One certificate: its `valid` time, of which so much has `passed`, the window in which the CA
+    wants it replaced, its renewal, the last moment to upload it. What lies beyond the scale is
+    `None`.
+    """
+
+    life: Life
+    valid: Span
+    passed: Span
+    window: Span | None
+    renewal: float | None
+    upload: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """Some certificates in their order, with the months, and where `now` is."""
+
+    bars: tuple[Bar, ...]
+    ticks: tuple[Tick, ...]
+    now: float
+
+
+def picture_of(lives: Sequence[Life], now: datetime) -> Picture | None:
+    """Return the picture of those that have a certificate; `None` where none has."""
+    drawn = [(one, one.certificate) for one in lives if one.certificate is not None]
+    if not drawn:
+        return None
+    scale = _Scale(
+        max(now - PAST, min(now, *(certificate.not_before for _, certificate in drawn))),
+        min(now + FUTURE, max(now + _DAY, *(certificate.not_after for _, certificate in drawn))),
+    )
+    bars = tuple(_bar(life, certificate, scale, now) for life, certificate in drawn)
+    return Picture(bars, tuple(_ticks(scale)), scale.at(now))
+
+
+@dataclass(frozen=True, slots=True)
+class _Scale:
+    begin: datetime
+    end: datetime
+
+    def at(self, moment: datetime) -> float:
+        share = (moment - self.begin) / (self.end - self.begin)
+        return round(100 * min(max(share, 0), 1), 2)
+
+    def mark(self, moment: datetime | None) -> float | None:
+        is_seen = moment is not None and self.begin <= moment <= self.end
+        return self.at(moment) if moment is not None and is_seen else None
+
+    def span(self, begin: datetime, end: datetime) -> Span:
+        x = self.at(begin)
+        return Span(x, round(max(self.at(end) - x, 0), 2))
+
+
+def _bar(life: Life, certificate: Certificate, scale: _Scale, now: datetime) -> Bar:
+    begin, end, window = certificate.not_before, certificate.not_after, life.window
+    return Bar(
+        life,
+        valid=scale.span(begin, end),
+        passed=scale.span(begin, min(max(now, begin), end)),
+        window=None if window is None else scale.span(window.start, window.end),
+        renewal=scale.mark(life.renew_at),
+        upload=scale.mark(life.upload_until),
+    )
+
+
+def _ticks(scale: _Scale) -> Iterator[Tick]:
+    months = list(_months(scale))
+    apart = -(-len(months) // _MOST_TICKS)
+    for month in months[:: max(apart, 1)]:
+        yield Tick(scale.at(month), month)
+
+
+def _months(scale: _Scale) -> Iterator[datetime]:
+    month = scale.begin.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    while month <= scale.end:
+        if month >= scale.begin:
+            yield month
+        month = (month + timedelta(days=32)).replace(day=1)

@@ -1,0 +1,151 @@
+"""A site over a real state in which certificates, sightings and runs are stored."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from certferry.adapters.files.source import PemFileSource
+from certferry.config.load import load
+from certferry.config.model import Settings
+from certferry.console.site import Site
+from certferry.core.assessment.health import Sighting
+from certferry.core.observed.observation import TargetRules
+from certferry.core.planning.report import SyncReport
+from certferry.ports.progress import each_of
+from certferry.ports.state import StateStore
+from certferry.reconcile.reconciler import Reconciler
+from certferry.reconcile.run import Ports, Run, WaitLimit, history_keeper
+from certferry.wiring.settings import ADAPTERS
+from certferry.wiring.workspace import Workspace
+from certferry_sandbox.testing.certificates import make_bundle
+from certferry_sandbox.testing.memory_dns import MemoryDns
+from certferry_sandbox.testing.memory_issuer import MemoryIssuer
+from certferry_sandbox.testing.memory_receiver import MemoryReceivers
+from certferry_sandbox.testing.memory_target import MemoryCdn
+from tests.console.serving import Began
+
+NOW = datetime.now(UTC).replace(microsecond=0)
+DAY = timedelta(days=1)
+DOMAINS_OF_EACH = 4
+
+ACCOUNTS = """
+[accounts.qiniu]
+type = "qiniu"
+access_key = "planted-access"
+secret_key = "planted-secret"
+[accounts.dnspod]
+type = "dnspod"
+id = "12345"
+token = "planted-token"
+[state]
+url = "sqlite:///{folder}/state.db"
+"""
+
+
+def table(name: str, domains: Sequence[str]) -> str:
+    """Declare a certificate for its domains at the CDN."""
+    names = ", ".join(f'"{one}"' for one in domains)
+    return (
+        f'[[certificates]]\nname = {json.dumps(name)}\nnames = [{names}]\ndns = "dnspod"\n'
+        f'[[certificates.deploy]]\nto = "qiniu"\ndomains = [{names}]\n'
+    )
+
+
+class WorkspaceOfFakes(Workspace):
+    """Settings and state are real; what is outside, a CDN, a zone and a CA, is in memory."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        rules, at_once = TargetRules(timedelta(days=30)), timedelta(0)
+        self.cdn = MemoryCdn(self.now, processing=at_once, lags=(at_once, at_once), rules=rules)
+        self.issuer = MemoryIssuer(self.state, self.now)
+        for deployment in (one for each in self.certificates for one in each.deployments):
+            for domain in deployment.domains or ():
+                self.cdn.add_domain(domain)
+
+    def now(self) -> datetime:
+        """The moment."""
+        return self.state.now()
+
+    def connect(self, run: Run, *, declares: bool = True) -> Ports:
+        """Connect the fakes."""
+        del declares
+        return Ports(
+            issuer=self.issuer,
+            source=PemFileSource(),
+            dns={"dnspod": MemoryDns(["example.com"])},
+            targets={"qiniu": self.cdn},
+            receiver=MemoryReceivers().receiver,
+            probe=self.cdn,
+            state=self.state,
+            now=self.now,
+            progress=each_of(history_keeper(self.state, self.now, "tester@host"), run.progress),
+            run=run,
+        )
+
+
+@contextmanager
+def site_in(folder: Path, tables: str = "", prefix: str = "") -> Iterator[Site]:
+    """Serve what a file declares; the state is empty."""
+    path = folder / "certferry.toml"
+    path.write_text(ACCOUNTS.format(folder=folder) + tables)
+    path.chmod(0o600)
+    with WorkspaceOfFakes(load(path, {}, ADAPTERS)) as workspace:
+        yield Site(lambda: workspace, Began(), prefix)
+
+
+def cdn_of(site: Site) -> MemoryCdn:
+    """The CDN in memory."""
+    workspace = site.workspace()
+    assert isinstance(workspace, WorkspaceOfFakes)
+    return workspace.cdn
+
+
+def sync(site: Site, *, renew: bool = False) -> None:
+    """Run over all that is declared, as `certferry sync` does."""
+    workspace, run = site.workspace(), Run("tester")
+
+    def carry_out() -> SyncReport:
+        engine, limit = Reconciler(workspace.connect(run)), WaitLimit(timedelta(seconds=20))
+        return engine.sync(workspace.certificates, limit, renew=renew)
+
+    workspace.notifications(run).notify_of(carry_out)
+
+
+def domains_of(number: int) -> list[str]:
+    """The domains of one of many certificates."""
+    return [f"d{place}.c{number}.example.com" for place in range(DOMAINS_OF_EACH)]
+
+
+def tables_of(count: int) -> str:
+    """Declare many certificates."""
+    return "".join(table(f"c{number}", domains_of(number)) for number in range(count))
+
+
+def issue(
+    state: StateStore, name: str, domains: Sequence[str], *, age: timedelta, served: bool = True
+) -> str:
+    """Store a certificate of 90 days, and that its domains have it, or not; return its identity."""
+    bundle = make_bundle(*domains, not_before=NOW - age)
+    lease = state.acquire(name, NOW)
+    state.save_version(lease, bundle, NOW - age)
+    state.release(lease)
+    fingerprint = bundle.certificate.fingerprint
+    seen = tuple(
+        Sighting(name, "qiniu", domain, served, NOW - age, fingerprint if served else None)
+        for domain in domains
+    )
+    state.update_sightings(lambda before: (*before, *seen))
+    return fingerprint
+
+
+def fill(state: StateStore, count: int) -> None:
+    """Store many certificates of every age; one of fifty is not served."""
+    for number in range(count):
+        served, age = number % 50 != 49, DAY * (number % 59)
+        issue(state, f"c{number}", domains_of(number), age=age, served=served)
+    state.save_run(NOW, succeeded=True)

@@ -1,0 +1,336 @@
+"""The list of certificates, the page of one, and what an action on it would do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from html import unescape
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+import requests
+from hypothesis import given
+from hypothesis import strategies as st
+
+from certferry.console.certificates import ACTIONS, PAGE, list_view
+from certferry.console.site import Site
+from certferry.core.access import Role
+from certferry.core.assessment.agenda import agenda_of
+from certferry.core.assessment.health import Expected, Recorded
+from certferry.core.assessment.notices import Notice, Subject, Topic
+from certferry.core.observed.runs import RunKind
+from certferry.problem import Problem
+from certferry.text import Text
+from tests.console.filled import (
+    DAY,
+    DOMAINS_OF_EACH,
+    NOW,
+    cdn_of,
+    domains_of,
+    fill,
+    issue,
+    site_in,
+    sync,
+    table,
+    tables_of,
+)
+from tests.console.test_overview import HOSTILE, opened, page, words
+from tests.support.waiting import eventually
+
+
+def path_of(name: str, more: str = "") -> str:
+    return f"/certificates/{quote(name, safe='')}{more}"
+
+
+def observed_page(site: Site, path: str, language: str = "en", role: Role = Role.OPERATOR) -> str:
+    """Return a page once what it observes in the background was found."""
+    found = [""]
+    with opened(site, language, role) as url:
+
+        def is_settled() -> bool:
+            found[0] = requests.get(url + path, timeout=30).text
+            return 'aria-busy="true"' not in found[0]
+
+        assert eventually(is_settled)
+    return found[0]
+
+
+def rows(html: str) -> list[str]:
+    """The names in the list, in its order."""
+    body = html.partition("<tbody>")[2].partition("</tbody>")[0]
+    return re.findall(r'<th scope="row" class="wrap"><a href="[^"]*">([^<]*)</a>', body)
+
+
+# --- the list
+
+
+def test_what_ends_first_is_on_top(tmp_path: Path) -> None:
+    """What has no certificate comes before all that has one."""
+    with site_in(tmp_path, tables_of(4)) as site:
+        state = site.workspace().state
+        for number, age in ((0, 5), (1, 50), (2, 20)):
+            issue(state, f"c{number}", domains_of(number), age=age * DAY)
+        html = page(site, "/certificates")
+
+    assert ["c3", "c1", "c2", "c0"] == rows(html)
+    assert "40 of" not in words(html)
+    assert f"{DOMAINS_OF_EACH} of {DOMAINS_OF_EACH}" in words(html)
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("q=c7", {"c7"}),
+        ("q=D1.C7.", {"c7"}),
+        ("q=d1+c3", {"c3"}),
+        ("q=nothing-like-it", set()),
+        ("state=trouble", {"c5"}),
+        ("state=soon", {"c5", "c6"}),
+        ("state=ok&q=c5", set()),
+        ("state=other", {f"c{number}" for number in range(8)}),
+        ("page=7", {f"c{number}" for number in range(8)}),
+        ("page=%2d1", {f"c{number}" for number in range(8)}),
+        ("page=" + "9" * 5000, {f"c{number}" for number in range(8)}),
+    ],
+)
+def test_filters_are_in_the_address(tmp_path: Path, query: str, expected: set[str]) -> None:
+    """By names and domains, whatever their case, by what needs a person or comes soon; what an
+    address says wrong is left out.
+    """
+    with site_in(tmp_path, tables_of(8)) as site:
+        state = site.workspace().state
+        for number in range(8):
+            age = {5: 80, 6: 50}.get(number, 3)
+            issue(state, f"c{number}", domains_of(number), age=age * DAY)
+        state.save_run(NOW, succeeded=True)
+        html = page(site, f"/certificates?{query}")
+
+    assert expected == set(rows(html))
+    assert bool(expected) is ("No certificate is like that." not in html)
+
+
+def test_ten_thousand_are_shown_by_pages(tmp_path: Path) -> None:
+    """Every page has a hundred, each certificate is on one, and what is chosen stays chosen."""
+    count = PAGE + 17
+    with site_in(tmp_path, tables_of(count)) as site:
+        fill(site.workspace().state, count)
+        found, path = list[str](), "/certificates?q=example"
+        with opened(site) as url:
+            while path:
+                html = requests.get(url + path, timeout=30).text
+                found += rows(html)
+                after = re.search(r'rel="next" href="([^"]*)"', html)
+                path = after[1].replace("&amp;", "&") if after else ""
+                assert len(html.encode()) < 150_000
+                assert len(rows(html)) <= PAGE
+    assert count == len(found)
+    assert {f"c{number}" for number in range(count)} == set(found)
+
+
+@given(page_asked=st.text(max_size=5), count=st.integers(0, 3))
+def test_any_page_is_one_that_there_is(page_asked: str, count: int) -> None:
+    """Whatever an address says."""
+
+    class Stored:
+        at = NOW
+        agenda = agenda_of([Expected(f"c{number}") for number in range(count)], Recorded(), NOW)
+
+        @staticmethod
+        def names(_: str) -> tuple[str, ...]:
+            return ()
+
+    found = list_view(Stored(), "", "", page_asked)  # type: ignore[arg-type]  # what it reads of it
+
+    assert (1, 1, count) == (found.number, found.pages, len(found.lives))
+
+
+# --- the page of one
+
+
+@pytest.mark.parametrize(
+    ("name", "language"),
+    [
+        *(("img", "en"), ("img", "zh"), (HOSTILE, "en"), (HOSTILE, "zh")),
+        *(("证书", "zh"), ("%2F", "en"), ("a;b=c+d", "en")),
+    ],
+)
+def test_a_certificate_of_any_name_has_its_page(tmp_path: Path, name: str, language: str) -> None:
+    """Its life, its places with their addresses, its plan and its history; the links to what it
+    would do lead there.
+    """
+    with site_in(tmp_path, table(name, ["a.example.com", "b.example.com"])) as site:
+        sync(site)
+        html = observed_page(site, path_of(name), language)
+        [listed] = set(re.findall(r'href="(/certificates/[^"?]+)"', page(site, "/certificates")))
+        state = site.workspace().state
+        [version] = state.versions(name)
+        actions = re.findall(r'<a class="button quiet" href="([^"]+)"', html)
+        for path in actions:
+            page(site, path.replace("&amp;", "&"), language)
+
+    assert path_of(name) == listed
+    assert [path_of(name, f"/{kind.value}") for kind in RunKind] == actions
+    assert version.fingerprint in html
+    assert 4 == html.count(f'title="{version.fingerprint}"'), "two domains at two addresses"
+    assert "192.0.2.1" in html
+    assert 'class="verdict ok"' in html
+    assert f'href="/history?name={quote(name)}"' in html
+
+
+def test_what_is_wrong_with_a_certificate_is_on_its_page(tmp_path: Path) -> None:
+    """And nothing of another one."""
+    with site_in(tmp_path, tables_of(2)) as site:
+        sync(site)
+        notices = tuple(
+            Notice(
+                Topic.TROUBLE,
+                Subject(f"c{number}", "qiniu", f"d0.c{number}.example.com"),
+                NOW,
+                Problem("target_rejected", Text("the domain d0.c{n} is frozen", n=number)),
+            )
+            for number in range(2)
+        )
+        site.workspace().state.update_notices(lambda _: notices)
+        said = words(page(site, path_of("c1")))
+
+    assert "the domain d0.c1 is frozen" in said
+    assert "c0" not in said
+
+
+def test_before_anything_is_observed_the_page_shows_what_is_stored(tmp_path: Path) -> None:
+    """It does not wait for services; without JavaScript a link reads it again."""
+    with site_in(tmp_path, tables_of(1)) as site:
+        sync(site)
+        html = page(site, path_of("c0"))
+
+    assert 'aria-busy="true"' in html
+    assert "<noscript>" in html
+    assert DOMAINS_OF_EACH == html.count('<th scope="rowgroup"')
+    assert "verified" in words(html)
+
+
+def test_what_cannot_be_observed_is_said(tmp_path: Path) -> None:
+    """The domains are there, with why nothing is known of them."""
+    with site_in(tmp_path, tables_of(1)) as site:
+        sync(site)
+        cdn_of(site).denies = True
+        html = observed_page(site, path_of("c0"))
+
+    assert DOMAINS_OF_EACH == html.count('<th scope="rowgroup"')
+    assert "unknown" in words(html)
+
+
+def test_one_that_is_declared_no_more_is_shown_without_actions(tmp_path: Path) -> None:
+    """What is stored of it, and that it is not renewed."""
+    with site_in(tmp_path, tables_of(1)) as site:
+        fingerprint = issue(site.workspace().state, "old", ["old.example.com"], age=DAY)
+        html = page(site, path_of("old"))
+        with opened(site) as url:
+            found = [
+                requests.get(url + path_of("old", f"/{kind.value}"), timeout=30).status_code
+                for kind in RunKind
+            ]
+
+    assert fingerprint in html
+    assert "not declared" in words(html)
+    assert "/renew" not in html
+    assert [404] * 4 == found
+
+
+@pytest.mark.parametrize(
+    "path", ["/certificates/nothing", "/certificates/nothing/renew", "/certificates/c0/delete"]
+)
+def test_what_there_is_not(tmp_path: Path, path: str) -> None:
+    """No such certificate, no such action."""
+    with site_in(tmp_path, tables_of(1)) as site, opened(site) as url:
+        assert 404 == requests.get(url + path, timeout=30).status_code
+
+
+# --- what an action would do
+
+
+def form_of(html: str) -> dict[str, str]:
+    """The fields of the form that starts the run."""
+    form = html.split('action="/runs"')[1].split("</form>", maxsplit=1)[0]
+    return dict(re.findall(r'name="(\w+)" value="([^"]*)"', form))
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        (RunKind.SYNC, "Nothing to do: 1 certificate is as declared."),
+        (RunKind.REHEARSE, "Nothing to do: 1 certificate is as declared."),
+        (RunKind.RENEW, "1 certificate to issue"),
+    ],
+)
+def test_each_action_first_says_what_it_would_do(tmp_path: Path, kind: RunKind, said: str) -> None:
+    """Then its form starts just that; to read the page changes nothing."""
+    with site_in(tmp_path, tables_of(1)) as site:
+        sync(site)
+        before = cdn_of(site).writes, len(site.workspace().state.versions("c0"))
+        html = observed_page(site, path_of("c0", f"/{kind.value}"))
+        viewed = page(site, path_of("c0", f"/{kind.value}"), role=Role.VIEWER)
+        after = cdn_of(site).writes, len(site.workspace().state.versions("c0"))
+
+    assert before == after
+    assert said in words(html)
+    expected = {"csrf": "token-of-forms", "kind": kind.value, "names": "c0"}
+    assert expected.items() <= form_of(html).items()
+    assert str(ACTIONS[kind].about) in unescape(words(html))
+    assert "<form" not in viewed.partition("<main")[2]
+    assert "Only operators may start runs." in viewed
+
+
+def test_no_form_starts_what_was_not_shown(tmp_path: Path) -> None:
+    """While it is being observed, there is nothing to confirm."""
+    with site_in(tmp_path, tables_of(1)) as site:
+        html = page(site, path_of("c0", "/renew"))
+
+    assert 'aria-busy="true"' in html
+    assert 'action="/runs"' not in html
+
+
+def test_a_rollback_names_what_each_domain_goes_back_to(tmp_path: Path) -> None:
+    """And nothing is withdrawn before it is asked for."""
+    with site_in(tmp_path, table("img", ["a.example.com"])) as site:
+        sync(site)
+        without = observed_page(site, path_of("img", "/rollback"))
+        sync(site, renew=True)
+        site.observer.forget()
+        html = observed_page(site, path_of("img", "/rollback"))
+        withdrawn = site.workspace().state.remembered("img").withdrawals
+
+    assert "has no previous certificate that is still valid" in words(without)
+    assert 'action="/runs"' not in without
+    assert "a.example.com (qiniu): back to the certificate that is valid until" in words(html)
+    assert "rollback" == form_of(html)["kind"]
+    assert () == withdrawn
+
+
+@pytest.mark.parametrize(
+    ("of", "to"),
+    [("", "/certificates/c0"), ("renew", "/certificates/c0/renew"), ("//evil", "/certificates/c0")],
+)
+def test_it_is_observed_again_where_a_form_asks(tmp_path: Path, of: str, to: str) -> None:
+    """Also where what is known is not old; then the page that asked is shown."""
+    with site_in(tmp_path, tables_of(1)) as site:
+        sync(site)
+        path = path_of("c0", "/renew" if of == "renew" else "")
+        observed_page(site, path)
+        looked = when_of(site)
+        with opened(site) as url:
+            reply = requests.post(
+                url + path_of("c0", "/look"), params={"of": of}, allow_redirects=False, timeout=30
+            )
+        assert eventually(lambda: when_of(site) != looked)
+
+    assert (303, to) == (reply.status_code, reply.headers["Location"])
+
+
+def when_of(site: Site) -> object:
+    known: Callable[[], object] = lambda: sorted(  # noqa: E731 - read under no lock, in a test
+        str(found.at)
+        for found in site.observer._known.values()  # noqa: SLF001 - as above
+    )
+    return known()

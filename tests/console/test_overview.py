@@ -1,0 +1,378 @@
+"""The first screen: what it says of what is stored, and that it says it to browsers."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import requests
+from hypothesis import given
+from hypothesis import strategies as st
+
+from certferry.console.app import pages_of
+from certferry.console.overview import MOST_LIVES, MOST_NEEDS, level_of, pieces, sentence_of
+from certferry.console.picture import picture_of
+from certferry.console.site import Site
+from certferry.console.snapshot import Snapshots
+from certferry.core.access import Role
+from certferry.core.assessment.agenda import Coming, Life, Milestone, Verdict
+from certferry.core.assessment.notices import Notice, Subject, Topic
+from certferry.core.certificates.renewal import RenewalWindow
+from certferry.errors import StateUnavailable
+from certferry.ports.state import StateStore
+from certferry.problem import Problem, Severity
+from certferry.text import Text
+from tests.console.filled import DAY, NOW, fill, issue, site_in, sync, table, tables_of
+from tests.console.serving import ANNA, AsVisitor, served
+from tests.core.strategies import certificate, version
+
+HOSTILE = "\"><b>&%2e?#;'{{7*7}}"
+"""A name that the configuration takes."""
+
+
+@contextmanager
+def opened(site: Site, language: str = "en", role: Role = Role.OPERATOR) -> Iterator[str]:
+    """Serve a site to one user; yield the URL."""
+    with served(AsVisitor(pages_of(site), replace(ANNA, role=role), language)) as url:
+        yield url
+
+
+def page(site: Site, path: str = "/", language: str = "en", role: Role = Role.OPERATOR) -> str:
+    with opened(site, language, role) as url:
+        reply = requests.get(url + path, timeout=30)
+    assert 200 == reply.status_code, reply.text
+    return reply.text
+
+
+def words(html: str) -> str:
+    """What a person reads of the main part."""
+    main = html.partition("<main")[2].partition(">")[2].partition("</main>")[0]
+    main = re.sub(r"<(\w+)[^>]* hidden>.*?</\1>", " ", main)
+    return " ".join(re.sub(r"<[^>]*>", " ", main).split())
+
+
+# --- the sentence
+
+TUESDAY = datetime(2026, 12, 1, 12, tzinfo=UTC)
+NEXT = Coming(TUESDAY, Milestone.RENEWAL, "img")
+
+
+def verdict(**facts: object) -> Verdict:
+    usual: dict[str, object] = {
+        "severity": Severity.OK,
+        "certificates": 12,
+        "places": 31,
+        "served": 31,
+        "needing": 0,
+        "others": 0,
+    }
+    return Verdict(**{**usual, **facts})  # type: ignore[arg-type]  # by keyword
+
+
+@pytest.mark.parametrize(
+    ("found", "said", "level"),
+    [
+        (
+            verdict(next=NEXT),
+            "All 31 domains serve the right certificate; next: img, Tuesday 1 December",
+            "ok",
+        ),
+        (verdict(), "All 31 domains serve the right certificate", "ok"),
+        (verdict(needing=2, severity=Severity.ERROR), "2 of 31 need you", "error"),
+        (verdict(needing=1, severity=Severity.WARNING, next=NEXT), "1 of 31 needs you", "warning"),
+        (
+            verdict(others=1, severity=Severity.WARNING),
+            "All 31 domains serve the right certificate; 1 other matter needs you",
+            "warning",
+        ),
+        (
+            verdict(served=30),
+            "30 of 31 have the right certificate; the others are on their way",
+            "notice",
+        ),
+        (verdict(are_domains=False), "All 31 places have the right certificate", "ok"),
+        (verdict(places=0, served=0), "All 12 certificates are in order", "ok"),
+        (
+            verdict(certificates=0, places=0, served=0),
+            "No certificate is declared yet",
+            "notice",
+        ),
+    ],
+)
+def test_the_verdict_is_one_sentence(found: Verdict, said: str, level: str) -> None:
+    """It says first what needs a person."""
+    assert (said, level) == (str(sentence_of(found)), level_of(found))
+
+
+@pytest.mark.parametrize(
+    ("said", "commands"),
+    [
+        ("run: certferry sync img", ["certferry sync img"]),
+        ("see by `certferry schedule show` whether; run: certferry sync", None),
+        ("请运行 `certferry sync --renew img`", ["certferry sync --renew img"]),
+        ("nothing to type here", []),
+    ],
+)
+def test_commands_in_a_sentence(said: str, commands: list[str] | None) -> None:
+    """Those in backquotes, and one at its end."""
+    expected = ["certferry schedule show", "certferry sync"] if commands is None else commands
+
+    assert expected == [words for is_command, words in pieces(said) if is_command]
+
+
+parts = st.sampled_from(["certferry ", "`", " ", "sync", ";", "：", "."])
+
+
+@given(said=st.lists(parts, max_size=12).map("".join))
+def test_no_word_of_a_sentence_is_lost(said: str) -> None:
+    """Only the backquotes go."""
+    assert said.replace("`", "") == "".join(words for _, words in pieces(said)).replace("`", "")
+
+
+# --- the picture
+
+days = st.integers(-400, 400).map(lambda number: NOW + number * DAY)
+
+
+@st.composite
+def lives(draw: st.DrawFn) -> Life:
+    begin, window = draw(days), draw(days)
+    made = certificate(not_before=begin, lifetime=draw(st.integers(1, 800)) * DAY)
+    return Life(
+        "img",
+        version(1, made),
+        draw(st.none() | days),
+        draw(st.none() | st.just(RenewalWindow(window, window + DAY))),
+        draw(st.none() | days),
+        made.not_after,
+    )
+
+
+@given(drawn=st.lists(lives(), min_size=1, max_size=4))
+def test_everything_is_within_the_picture(drawn: list[Life]) -> None:
+    """Whatever a certificate's life is, now and each bar have their place; what has passed of it is
+    no more than the whole.
+    """
+    picture = picture_of(drawn, NOW)
+
+    assert picture is not None
+    assert 0 <= picture.now <= 100
+    assert [one.life for one in picture.bars] == drawn
+    for bar in picture.bars:
+        for one in filter(None, (bar.valid, bar.passed, bar.window)):
+            assert 0 <= one.x
+            assert one.x + one.width <= 100.01
+        assert bar.passed.width <= bar.valid.width
+        assert all(0 <= x <= 100 for x in (bar.renewal, bar.upload) if x is not None)
+
+
+def test_no_certificate_is_no_picture() -> None:
+    """An empty axis would say nothing."""
+    assert picture_of([Life("img")], NOW) is None
+
+
+# --- the page
+
+
+def test_nothing_is_declared(tmp_path: Path) -> None:
+    """The first screen has the next command."""
+    with site_in(tmp_path) as site:
+        said = words(page(site))
+
+    assert said.startswith("No certificate is declared yet")
+    assert "certferry init" in said
+    assert "certferry add" in said
+
+
+def test_no_run_yet(tmp_path: Path) -> None:
+    """It says how to try, and how to begin."""
+    with site_in(tmp_path, tables_of(1)) as site:
+        said = words(page(site))
+
+    assert "1 of 1 needs you" in said
+    assert "certferry sync --rehearse" in said
+    assert "no certificate has been issued yet" in said
+
+
+@pytest.mark.parametrize(
+    ("language", "said"),
+    [("en", "domains serve the right certificate; next: c0, "), ("zh", "个域名")],
+)
+def test_all_is_in_order(tmp_path: Path, language: str, said: str) -> None:
+    """After runs that brought everything: one sentence, the days, the lives, the last run."""
+    with site_in(tmp_path, tables_of(2)) as site:
+        sync(site)
+        html = page(site, language=language)
+
+    assert said in words(html)
+    assert '<h1 class="verdict ok"' in html
+    assert 2 == html.count('<svg class="life"')
+    assert 14 == html.split('<ol class="strip">')[1].split("</ol>")[0].count("<li")
+    assert re.search(r"<title>[^(]", html), "no trouble in the title"
+    assert "icon.svg" in html.partition('rel="icon"')[2].partition(">")[0]
+
+
+def test_what_needs_a_person_has_its_fix(tmp_path: Path) -> None:
+    """Since when, why, the fix as one types it, and a form that starts the run which is the fix."""
+    with site_in(tmp_path, tables_of(2)) as site:
+        state = site.workspace().state
+        issue(state, "c0", ["d0.c0.example.com"], age=80 * DAY)
+        issue(state, "c1", ["d0.c1.example.com"], age=DAY)
+        state.save_run(NOW, succeeded=True)
+        html, viewed = page(site), page(site, role=Role.VIEWER)
+        elsewhere = page(site, "/runs")
+
+    assert "<title>(1) Overview" in html
+    assert "<title>(1) Runs" in elsewhere
+    assert "icon-error.svg" in html.partition('rel="icon"')[2].partition(">")[0]
+    assert "1 of 2 needs you" in words(html)
+    note = html.split('<div class="note ')[1].split("</form>")[0]
+    assert "<code>certferry status c0</code>" in note
+    assert f'since <time datetime="{NOW - 5 * DAY:%Y-%m-%dT%H:%M:%SZ}"' in note
+    assert 'action="/runs"' in note
+    fields = dict(re.findall(r'name="(\w+)" value="([^"]*)"', note))
+    assert {"csrf": "token-of-forms", "kind": "sync", "names": "c0"}.items() <= fields.items()
+    assert len(fields["request"]) > 10
+    assert "<form" not in viewed.partition("<main")[2]
+
+
+def test_what_is_wrong_with_one_certificate_stands_together(tmp_path: Path) -> None:
+    """With one button: where a new certificate is the fix, it leads to what that would do."""
+    renew = Text("a new one is needed: `certferry sync --renew {lineage}`", lineage="c0")
+    with site_in(tmp_path, tables_of(2)) as site:
+        sync(site)
+        notices = tuple(
+            Notice(
+                Topic.TROUBLE,
+                Subject("c0", "qiniu", f"d{place}.c0.example.com"),
+                NOW,
+                Problem("target_rejected", Text("rejected at {place}", place=place), hint),
+            )
+            for place, hint in enumerate([None, renew])
+        )
+        site.workspace().state.update_notices(lambda _: notices)
+        html = page(site)
+
+    assert "2 of 8 need you" in words(html)
+    assert 1 == html.count('<div class="note ')
+    note = html.split('<div class="note ')[1].partition("<h2")[0]
+    assert "d0.c0.example.com: rejected at 0" in words(f"<main>{note}</main>")
+    assert "d1.c0.example.com: rejected at 1" in words(f"<main>{note}</main>")
+    assert '<a class="button" href="/certificates/c0/renew">' in note
+    assert "<form" not in note
+
+
+def test_two_forms_have_two_identities(tmp_path: Path) -> None:
+    """The same form sent twice starts one run; the form of another page starts another one."""
+    with site_in(tmp_path, tables_of(1)) as site, opened(site) as url:
+        found = {
+            one
+            for _ in range(2)
+            for one in re.findall(r'name="request" value="([^"]+)"', requests.get(url).text)  # noqa: S113 - on loopback
+        }
+
+    assert 2 * 2 == len(found)
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_a_hostile_name_is_only_a_name(tmp_path: Path, language: str) -> None:
+    """In text, in attributes and in links, also in what a service said."""
+    with site_in(tmp_path, table(HOSTILE, ["a.example.com"])) as site:
+        sync(site)
+        said = Problem("target_rejected", Text("{said}", said="<script>alert(1)</script>"))
+        notice = Notice(Topic.TROUBLE, Subject(HOSTILE, "qiniu", "a.example.com"), NOW, said)
+        site.workspace().state.update_notices(lambda before: (*before, notice))
+        with opened(site, language) as url:
+            html = requests.get(url, timeout=30).text
+            [to] = set(re.findall(r'<a href="(/certificates/[^"?]+)"', html)) - {"/certificates"}
+            found = requests.get(url + to, timeout=30)
+
+    assert "<script>alert" not in html + found.text
+    assert "<b>" not in html + found.text
+    assert "{{7*7}}" in html
+    assert 200 == found.status_code
+
+
+def test_links_have_the_prefix(tmp_path: Path) -> None:
+    """Behind a proxy with a path of its own, no link leads out of it."""
+    with site_in(tmp_path, tables_of(1), prefix="/x/y") as site:
+        sync(site)
+        html = page(site)
+
+    for attribute in ("href", "src", "action", "hx-get"):
+        for path in re.findall(rf'\b{attribute}="([^"#]*)"', html):
+            assert path.startswith(("/x/y/", "?")), path
+
+
+def test_many_certificates_are_shown_in_part(tmp_path: Path) -> None:
+    """The soonest, and links to the rest; the whole stays small."""
+    count = MOST_LIVES + 40
+    with site_in(tmp_path, tables_of(count)) as site:
+        fill(site.workspace().state, count)
+        site.workspace().state.update_notices(
+            lambda _: tuple(
+                Notice(Topic.TROUBLE, Subject(f"c{number}"), NOW, Problem("said", Text("no")))
+                for number in range(MOST_NEEDS + 5)
+            )
+        )
+        html = page(site)
+
+    assert MOST_LIVES == html.count('<svg class="life"')
+    assert MOST_NEEDS == html.count('<div class="note ')
+    assert 'href="/certificates?state=trouble"' in html
+    assert len(html.encode()) < 150_000
+
+
+def test_what_is_stored_is_read_anew_after_a_run(tmp_path: Path) -> None:
+    """Within two seconds all who ask get what one has read; a run that ended since then counts."""
+    with site_in(tmp_path, tables_of(1)) as site:
+        before = site.stored.latest()
+        assert before is site.stored.latest()
+        site.workspace().state.save_run(NOW + timedelta(seconds=1), succeeded=True)
+        after = site.stored.latest()
+
+    assert after is not before
+    assert [] == [one.concern for one in after.agenda.needs if "run" in one.concern.problem.code]
+
+
+class Slow:
+    """A workspace whose state fails after a while, and counts how often it was asked."""
+
+    settings = None
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    @property
+    def state(self) -> StateStore:
+        self.asked += 1
+        time.sleep(0.3)
+        raise StateUnavailable(Text("the database does not answer"))
+
+
+def test_a_database_that_is_gone_is_waited_for_once() -> None:
+    """Those who ask meanwhile get the same answer; one who asks later tries again."""
+    slow = Slow()
+    stored = Snapshots(lambda: slow)  # type: ignore[arg-type, return-value]  # what is used of it
+
+    def ask(_: int) -> type[Exception] | None:
+        try:
+            stored.latest()
+        except StateUnavailable as error:
+            return type(error)
+        return None
+
+    with ThreadPoolExecutor(8) as pool:
+        found = set(pool.map(ask, range(8)))
+    assert {StateUnavailable} == found
+    assert slow.asked < 4
+    before = slow.asked
+    ask(0)
+    assert before + 1 == slow.asked
