@@ -14,7 +14,6 @@ from certferry.config.model import Settings
 from certferry.console.site import Site
 from certferry.core.assessment.health import Sighting
 from certferry.core.observed.observation import TargetRules
-from certferry.core.observed.runs import RunKind, RunSource, StoredRun
 from certferry.core.planning.report import SyncReport
 from certferry.ports.progress import each_of
 from certferry.ports.state import StateStore
@@ -27,6 +26,7 @@ from certferry_sandbox.testing.memory_dns import MemoryDns
 from certferry_sandbox.testing.memory_issuer import MemoryIssuer
 from certferry_sandbox.testing.memory_receiver import MemoryReceivers
 from certferry_sandbox.testing.memory_target import MemoryCdn
+from tests.console.serving import Began
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 DAY = timedelta(days=1)
@@ -44,27 +44,6 @@ token = "planted-token"
 [state]
 url = "sqlite:///{folder}/state.db"
 """
-
-
-class NoStarter:
-    """Starts nothing: the pages here only read."""
-
-    def start(
-        self,
-        kind: RunKind,
-        names: Sequence[str],
-        *,
-        who: str,
-        source: RunSource,
-        plan: str | None = None,
-        request: str | None = None,
-    ) -> StoredRun:
-        """Refuse."""
-        raise NotImplementedError
-
-    def stop(self, run: str) -> bool:
-        """Know no run."""
-        return not run
 
 
 def table(name: str, domains: Sequence[str]) -> str:
@@ -116,7 +95,7 @@ def site_in(folder: Path, tables: str = "", prefix: str = "") -> Iterator[Site]:
     path.write_text(ACCOUNTS.format(folder=folder) + tables)
     path.chmod(0o600)
     with WorkspaceOfFakes(load(path, {}, ADAPTERS)) as workspace:
-        yield Site(lambda: workspace, NoStarter(), prefix)
+        yield Site(lambda: workspace, Began(), prefix)
 
 
 def cdn_of(site: Site) -> MemoryCdn:

@@ -278,7 +278,7 @@ def test_each_action_first_says_what_it_would_do(tmp_path: Path, kind: RunKind, 
     expected = {"csrf": "token-of-forms", "kind": kind.value, "names": "c0"}
     assert expected.items() <= form_of(html).items()
     assert str(ACTIONS[kind].about) in unescape(words(html))
-    assert 'action="/runs"' not in viewed
+    assert "<form" not in viewed.partition("<main")[2]
     assert "Only operators may start runs." in viewed
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -18,10 +20,13 @@ from certferry.console.app import pages_of
 from certferry.console.overview import MOST_LIVES, MOST_NEEDS, level_of, pieces, sentence_of
 from certferry.console.picture import picture_of
 from certferry.console.site import Site
+from certferry.console.snapshot import Snapshots
 from certferry.core.access import Role
 from certferry.core.assessment.agenda import Coming, Life, Milestone, Verdict
 from certferry.core.assessment.notices import Notice, Subject, Topic
 from certferry.core.certificates.renewal import RenewalWindow
+from certferry.errors import StateUnavailable
+from certferry.ports.state import StateStore
 from certferry.problem import Problem, Severity
 from certferry.text import Text
 from tests.console.filled import DAY, NOW, fill, issue, site_in, sync, table, tables_of
@@ -49,6 +54,7 @@ def page(site: Site, path: str = "/", language: str = "en", role: Role = Role.OP
 def words(html: str) -> str:
     """What a person reads of the main part."""
     main = html.partition("<main")[2].partition(">")[2].partition("</main>")[0]
+    main = re.sub(r"<(\w+)[^>]* hidden>.*?</\1>", " ", main)
     return " ".join(re.sub(r"<[^>]*>", " ", main).split())
 
 
@@ -221,8 +227,10 @@ def test_what_needs_a_person_has_its_fix(tmp_path: Path) -> None:
         issue(state, "c1", ["d0.c1.example.com"], age=DAY)
         state.save_run(NOW, succeeded=True)
         html, viewed = page(site), page(site, role=Role.VIEWER)
+        elsewhere = page(site, "/runs")
 
     assert "<title>(1) Overview" in html
+    assert "<title>(1) Runs" in elsewhere
     assert "icon-error.svg" in html.partition('rel="icon"')[2].partition(">")[0]
     assert "1 of 2 needs you" in words(html)
     note = html.split('<div class="note ')[1].split("</form>")[0]
@@ -233,6 +241,32 @@ def test_what_needs_a_person_has_its_fix(tmp_path: Path) -> None:
     assert {"csrf": "token-of-forms", "kind": "sync", "names": "c0"}.items() <= fields.items()
     assert len(fields["request"]) > 10
     assert "<form" not in viewed.partition("<main")[2]
+
+
+def test_what_is_wrong_with_one_certificate_stands_together(tmp_path: Path) -> None:
+    """With one button: where a new certificate is the fix, it leads to what that would do."""
+    renew = Text("a new one is needed: `certferry sync --renew {lineage}`", lineage="c0")
+    with site_in(tmp_path, tables_of(2)) as site:
+        sync(site)
+        notices = tuple(
+            Notice(
+                Topic.TROUBLE,
+                Subject("c0", "qiniu", f"d{place}.c0.example.com"),
+                NOW,
+                Problem("target_rejected", Text("rejected at {place}", place=place), hint),
+            )
+            for place, hint in enumerate([None, renew])
+        )
+        site.workspace().state.update_notices(lambda _: notices)
+        html = page(site)
+
+    assert "2 of 8 need you" in words(html)
+    assert 1 == html.count('<div class="note ')
+    note = html.split('<div class="note ')[1].partition("<h2")[0]
+    assert "d0.c0.example.com: rejected at 0" in words(f"<main>{note}</main>")
+    assert "d1.c0.example.com: rejected at 1" in words(f"<main>{note}</main>")
+    assert '<a class="button" href="/certificates/c0/renew">' in note
+    assert "<form" not in note
 
 
 def test_two_forms_have_two_identities(tmp_path: Path) -> None:
@@ -306,3 +340,39 @@ def test_what_is_stored_is_read_anew_after_a_run(tmp_path: Path) -> None:
 
     assert after is not before
     assert [] == [one.concern for one in after.agenda.needs if "run" in one.concern.problem.code]
+
+
+class Slow:
+    """A workspace whose state fails after a while, and counts how often it was asked."""
+
+    settings = None
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    @property
+    def state(self) -> StateStore:
+        self.asked += 1
+        time.sleep(0.3)
+        raise StateUnavailable(Text("the database does not answer"))
+
+
+def test_a_database_that_is_gone_is_waited_for_once() -> None:
+    """Those who ask meanwhile get the same answer; one who asks later tries again."""
+    slow = Slow()
+    stored = Snapshots(lambda: slow)  # type: ignore[arg-type, return-value]  # what is used of it
+
+    def ask(_: int) -> type[Exception] | None:
+        try:
+            stored.latest()
+        except StateUnavailable as error:
+            return type(error)
+        return None
+
+    with ThreadPoolExecutor(8) as pool:
+        found = set(pool.map(ask, range(8)))
+    assert {StateUnavailable} == found
+    assert slow.asked < 4
+    before = slow.asked
+    ask(0)
+    assert before + 1 == slow.asked

@@ -19,6 +19,7 @@ from certferry.config.load import load
 from certferry.core.certificates.certificate import fingerprint
 from certferry.core.observed.runs import RunSource, RunState
 from certferry.wiring.workspace import Workspace
+from certferry_sandbox.messages.event_receiver import SECRET, EventReceiver
 from tests.console.processes import OverSocket, address, serving, write, write_certificate
 from tests.support.command import Ended, run_here
 from tests.support.ports import HOST
@@ -282,3 +283,18 @@ def test_without_its_libraries_the_command_that_installs_them(tmp_path: Path) ->
     assert (ended.returncode, "--with console" in ended.stderr) == (2, True), ended.stderr
     assert run("serve", "--help").returncode == 0
     assert run("schedule", "show").returncode == 0
+
+
+@pytest.mark.parametrize("console", ["listne = 1", 'listen = "unix:missing/c.sock"'])
+def test_what_keeps_it_from_beginning_reaches_the_channels(tmp_path: Path, console: str) -> None:
+    """Once a day, however often systemd tries: nothing is renewed meanwhile. Where another program
+    makes the runs, that is none of its business.
+    """
+    with EventReceiver() as hook:
+        told = f'[notify.hook]\ntype = "webhook"\nurl = "{hook.address}"\nsecret = "{SECRET}"'
+        config = write(tmp_path, f"{console}\n{told}")
+
+        assert refused(config, "--no-schedule").code == 2
+        assert hook.events == []
+        assert [refused(config).code, refused(config).code] == [2, 2]
+        assert [event["event"] for event in hook.events] == ["trouble"]

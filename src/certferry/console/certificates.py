@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from certferry.console import observed
 from certferry.console.observing import Found
-from certferry.console.overview import item_of, pieces
+from certferry.console.overview import items_of, pieces
 from certferry.console.picture import picture_of
 from certferry.console.plan import BADGES, PlanView
 from certferry.console.plan import view_of as view_of_plans
@@ -22,11 +22,8 @@ from certferry.console.runs import new_request
 from certferry.console.site import Site, link, render, site_of, voice_of
 from certferry.console.snapshot import Snapshot
 from certferry.core.assessment.agenda import DAYS, Life
-from certferry.core.assessment.health import Sighting
-from certferry.core.assessment.status import DomainStatus, LineageStatus
-from certferry.core.certificates.lineage import Versions
+from certferry.core.assessment.status import LineageStatus
 from certferry.core.desired.certificate import DesiredCertificate
-from certferry.core.observed.observation import Served
 from certferry.core.observed.runs import RunKind
 from certferry.core.planning.plan import Plan, Rollback
 from certferry.core.planning.planner import window_in_words
@@ -127,69 +124,19 @@ def certificates(request: Request) -> Response:
         wanted=wanted,
         state=state,
         states=STATES,
-        trouble=stored.agenda.verdict.troubles,
     )
 
 
 # one certificate
 
 
-@dataclass(frozen=True, slots=True)
-class PlaceRow:
-    """A place, by what was observed of it last, or by what runs stored: `since` when it is so, the
-    `fingerprint` that it has, and what each of its addresses serves.
-    """
-
-    target: str
-    domain: str
-    level: str
-    word: str
-    since: datetime | None
-    fingerprint: str | None
-    not_after: datetime | None
-    problem: Text | None = None
-    addresses: tuple[Served, ...] = ()
-
-
-def place_rows(
-    places: Sequence[Sighting], versions: Versions, status: LineageStatus | None
-) -> tuple[PlaceRow, ...]:
-    """Return every place, with its addresses where they were observed."""
-    ends = {one.fingerprint: one.certificate.not_after for one in versions}
-    seen = {(one.target, one.domain): one for one in places}
-    if status is None:
-        return tuple(_by_run(one, ends.get(one.fingerprint or "")) for one in places)
-    return tuple(_observed(one, seen.get((one.target, one.domain))) for one in status.domains)
-
-
-def _by_run(place: Sighting, end: datetime | None) -> PlaceRow:
-    level, word = (Severity.OK, "verified") if place.served else (Severity.WARNING, "pending")
-    return PlaceRow(place.target, place.domain, level, word, place.since, place.fingerprint, end)
-
-
-def _observed(domain: DomainStatus, seen: Sighting | None) -> PlaceRow:
-    failure = domain.last_failure
-    problem = domain.problem or (None if failure is None else failure.problem)
-    return PlaceRow(
-        domain.target,
-        domain.domain,
-        domain.severity,
-        domain.standing.value,
-        None if seen is None else seen.since,
-        domain.fingerprint,
-        domain.not_after,
-        None if problem is None else problem.message,
-        domain.served,
-    )
-
-
-def _declared(request: Request) -> tuple[Site, Snapshot, DesiredCertificate]:
+def _declared(request: Request) -> tuple[Site, DesiredCertificate]:
     """Return a certificate that the file declares. Raises `HTTPException` where it does not."""
     site, name = site_of(request), request.path_params["name"]
-    stored = site.stored.latest()
-    if name not in stored.declared:
+    declared = site.stored.latest().declared
+    if name not in declared:
         raise HTTPException(404)
-    return site, stored, stored.declared[name]
+    return site, declared[name]
 
 
 def _status(
@@ -223,7 +170,6 @@ def certificate(request: Request) -> Response:
         found = _status(site, desired)
     plans = None if desired is None else observed.plans(site, name)
     life, agenda = stored.agenda.life(name), stored.agenda
-    status = next(iter(found.value or ()), None)
     return render(
         request,
         "certificate.html",
@@ -231,12 +177,13 @@ def certificate(request: Request) -> Response:
         names=stored.names(name) or versions[0].certificate.names,
         life=life,
         state=None if life is None else state_of(life),
-        items=[item_of(one) for one in agenda.needs if one.concern.subject.lineage == name],
+        items=items_of(one for one in agenda.needs if one.concern.subject.lineage == name),
         picture=None if life is None else picture_of([life], stored.at),
         versions=versions[: MOST_VERSIONS + 1],
-        places=() if life is None else place_rows(life.places, versions, status),
+        lineage=next(iter(found.value or ()), None),
+        since={(one.target, one.domain): one.since for one in life.places} if life else {},
+        ends={one.fingerprint: one.certificate.not_after for one in versions},
         window=None if life is None or life.window is None else window_in_words(life.window),
-        trouble=agenda.verdict.troubles,
         found=found,
         plans=plans,
         plan=_plan_view(request, plans),
@@ -299,7 +246,7 @@ ACTIONS = {
 def action(request: Request) -> Response:
     """Render what an action would do, with the form that starts it. Changes nothing."""
     kind = _kind_of(request)
-    site, stored, desired = _declared(request)
+    site, desired = _declared(request)
     plans, back = None, None
     if kind is RunKind.ROLLBACK:
         back = _steps_back(site, desired)
@@ -317,7 +264,6 @@ def action(request: Request) -> Response:
         back=back,
         badges=BADGES,
         form=new_request(),
-        trouble=stored.agenda.verdict.troubles,
         pieces=pieces,
     )
 
@@ -331,7 +277,7 @@ def _kind_of(request: Request) -> RunKind:
 
 def look(request: Request) -> Response:
     """Observe the certificate anew in the background, and lead back to the page that asked."""
-    site, _, desired = _declared(request)
+    site, desired = _declared(request)
     name, of = desired.lineage, request.query_params.get("of", "")
     path = f"/certificates/{quote(name, safe='')}"
     if of == RunKind.ROLLBACK:

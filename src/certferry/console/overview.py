@@ -7,9 +7,10 @@ from __future__ import annotations
 import re
 import secrets
 import shlex
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import date
+from itertools import islice
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -19,6 +20,8 @@ from certferry.console.picture import Picture, picture_of
 from certferry.console.site import render, site_of
 from certferry.console.snapshot import Snapshot
 from certferry.core.assessment.agenda import Agenda, Milestone, Need, Verdict
+from certferry.core.assessment.health import Concern
+from certferry.core.assessment.notices import Subject
 from certferry.core.observed.records import LastRun
 from certferry.present.check_text import subject_of
 from certferry.present.language import one_or_many
@@ -46,25 +49,31 @@ WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """What needs a person, and what it is about. `command` is the fix as one types it, where the
-    hint has none; `form` identifies the form that starts the run which is the fix.
+    """All that needs a person of one certificate, channel or host, the worst first. Where a run is
+    the fix, `run` are the certificates that it is for, none for all; one of them `renews`.
+    `command` is the run as one types it, where no hint has it; `form` identifies the form that
+    starts it.
     """
 
-    need: Need
     subject: Text
+    lineage: str
+    needs: tuple[Need, ...]
+    run: tuple[str, ...] | None
+    renews: bool
     command: str | None
     form: str
 
     @property
-    def lineage(self) -> str:
-        """The certificate that it is about, if any."""
-        return self.need.concern.subject.lineage
+    def level(self) -> Severity:
+        """How bad the worst of it is."""
+        return self.needs[0].concern.problem.severity
 
 
 @dataclass(frozen=True, slots=True)
 class View:
     """The first screen: the verdict in words and how bad it is, the first of what needs a person
-    and of the lives, and who ran last. Without a `picture` there is no certificate yet.
+    (one more than is shown, where there is more) and of the lives, and who ran last. Without a
+    `picture` there is no certificate yet.
     """
 
     verdict: Text
@@ -83,7 +92,7 @@ def view_of(stored: Snapshot) -> View:
         verdict=sentence_of(agenda.verdict),
         level=level_of(agenda.verdict),
         agenda=agenda,
-        items=tuple(map(item_of, agenda.needs[:MOST_NEEDS])),
+        items=tuple(islice(items_of(agenda.needs), MOST_NEEDS + 1)),
         picture=picture_of(lives[:MOST_LIVES], stored.at),
         last_runs=stored.last_runs[:MOST_HOSTS],
     )
@@ -155,14 +164,29 @@ def level_of(verdict: Verdict) -> str:
     return Severity.NOTICE if is_on_the_way or is_empty else verdict.severity
 
 
-def item_of(need: Need) -> Item:
-    """Return what a page shows of what needs a person."""
-    hint = need.concern.problem.hint
-    has_command = hint is not None and any(is_command for is_command, _ in pieces(str(hint)))
-    command = None
-    if need.run is not None and not has_command:
-        command = shlex.join(["certferry", "sync", *need.run])
-    return Item(need, subject_of(need.concern), command, secrets.token_urlsafe(12))
+def items_of(needs: Iterable[Need]) -> Iterator[Item]:
+    """Return what needs a person, by what it is about, the worst first."""
+    found: dict[Subject, list[Need]] = {}
+    for need in needs:
+        about = need.concern.subject
+        found.setdefault(replace(about, target="", domain=""), []).append(need)
+    for about, some in found.items():
+        yield _item(about, tuple(some))
+
+
+def _item(about: Subject, needs: tuple[Need, ...]) -> Item:
+    run = next((one.run for one in needs if one.run is not None), None)
+    hints = " ".join(str(one.concern.problem.hint or "") for one in needs)
+    command = None if run is None else shlex.join(["certferry", "sync", *run])
+    return Item(
+        subject=subject_of(Concern(needs[0].concern.problem, about)),
+        lineage=about.lineage,
+        needs=needs,
+        run=run,
+        renews=run is not None and bool(run) and "certferry sync --renew" in hints,
+        command=None if "certferry sync" in hints else command,
+        form=secrets.token_urlsafe(12),
+    )
 
 
 _COMMAND = re.compile(r"`(certferry [^`]+)`|(certferry [^`;,；，。]+)$")
@@ -186,8 +210,8 @@ def overview(request: Request) -> Response:
         request,
         "overview.html",
         view=view,
-        trouble=view.agenda.verdict.troubles,
         pieces=pieces,
+        most_needs=MOST_NEEDS,
         weekdays=WEEKDAYS,
         months=MONTHS,
         milestones=WORDS,

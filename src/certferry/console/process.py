@@ -160,6 +160,7 @@ class Process:
         self._systemd.say("STOPPING=1")
         self._ending.set()
         self._runner.stop_all(RUNS_END)
+        self.site.closing.set()  # who watches a run has seen how it ended
         server.stop(SERVER_ENDS)
         self._listening.close()
         return order is _Order.STOP

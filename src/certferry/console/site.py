@@ -22,15 +22,18 @@ from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from certferry.console.observing import Observer
+from certferry.console.following import Feeds
+from certferry.console.observing import Observer, Recent
 from certferry.console.snapshot import Snapshots
 from certferry.core.access import User
 from certferry.core.observed.runs import RunKind, RunSource, StoredRun
+from certferry.core.planning.plan import Plan
 from certferry.present.language import Voice, voice_in
 from certferry.present.layout import visible
 from certferry.present.run_log import rfc3339
 from certferry.problem import Problem
 from certferry.text import Text
+from certferry.wiring.clock import now
 from certferry.wiring.workspace import Workspace
 
 HERE = Path(__file__).parent
@@ -73,9 +76,15 @@ class Site:
     stored: Snapshots = field(init=False)
     closing: threading.Event = field(default_factory=threading.Event)
     """Set when the process ends: streams that would go on end at once."""
+    feeds: Feeds = field(init=False)
+    shown_plans: Recent[str, Sequence[Plan]] = field(default_factory=lambda: Recent(20))
+    """By their digests: where a run finds another one, what has changed since can be shown."""
+    reports: Recent[tuple[str, str], object] = field(default_factory=lambda: Recent(50))
+    """Of runs that have ended, as they are shown, by run and language."""
 
     def __post_init__(self) -> None:
-        self.observer = Observer(self.now)
+        self.feeds = Feeds(lambda: self.workspace().state, self.closing.is_set)
+        self.observer = Observer(now)  # the machine's clock: it goes on when the state is gone
         self.stored = Snapshots(self.workspace)
 
     def now(self) -> datetime:
@@ -181,11 +190,11 @@ def render(
     """Render a page in the visitor's language. Templates have `say("…", places=…)`, `text(Text)`,
     `prose(Text)` (with code for what is in backquotes), `word("done")`, `moment(datetime)`;
     `link("/path")`, `here(place=…)`, `asset("name")`; and `visitor`, `language`, `path`,
-    `wrong_file` (`Site.unread`), `trouble` (how many problems the title counts; a page may pass its
-    own).
+    `wrong_file` (`Site.unread`), `trouble` (how many things need a person, for the title).
     """
     voice = voice_of(request)
     site = site_of(request)
+    visitor: Visitor | None = getattr(request.state, "visitor", None)
     path = path_of(request)
 
     def say(template: str, **places: object) -> str:
@@ -220,13 +229,13 @@ def render(
             link=lambda path: site.prefix + path,
             asset=asset,
             moment=moment,
-            visitor=getattr(request.state, "visitor", None),
+            visitor=visitor,
             language=voice.language,
             languages=LANGUAGE_NAMES,
             path=path,
             here=here,
             wrong_file=site.unread,
-            **{"trouble": 0, **view},
+            **{"trouble": site.stored.troubles if visitor else 0, **view},
         )
     )
     return HTMLResponse(body, status, dict(headers or {}))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -12,6 +13,7 @@ from certferry.core.assessment.agenda import Agenda, agenda_of
 from certferry.core.assessment.health import Recorded
 from certferry.core.desired.certificate import DesiredCertificate
 from certferry.core.observed.records import LastRun
+from certferry.errors import CertferryError
 from certferry.ports.state import StateStore
 from certferry.wiring.recorded import expected, recorded
 from certferry.wiring.workspace import Workspace
@@ -68,18 +70,34 @@ class Snapshots:
         self._guard = threading.Lock()
         self._of: Workspace | None = None
         self._last: Snapshot | None = None
+        self._failure: CertferryError | None = None
+        self._failed_at = 0.0
+
+    @property
+    def troubles(self) -> int:
+        """How many things needed a person when the state was last read."""
+        return 0 if self._last is None else self._last.agenda.verdict.troubles
 
     def latest(self) -> Snapshot:
         """Return what is stored, as of two seconds ago at most, and of after the last run of any
         host. Raises `StateError`.
         """
-        workspace = self._workspace()
+        workspace, asked_at = self._workspace(), time.monotonic()
         with self._guard:
-            last = self._last if self._of is workspace else None
-            if last is None or self._is_stale(last, workspace.state):
-                self._of, self._last = workspace, None
-                self._last = last = read_snapshot(workspace)
-            return last
+            if self._failure is not None and asked_at < self._failed_at:
+                raise self._failure  # those who waited for a database that is gone wait only once
+            try:
+                return self._read(workspace)
+            except CertferryError as error:
+                self._failure, self._failed_at = error, time.monotonic()
+                raise
+
+    def _read(self, workspace: Workspace) -> Snapshot:
+        last = self._last if self._of is workspace else None
+        if last is None or self._is_stale(last, workspace.state):
+            last = read_snapshot(workspace)
+            self._of, self._last = workspace, last
+        return last
 
     @staticmethod
     def _is_stale(last: Snapshot, state: StateStore) -> bool:

@@ -278,6 +278,20 @@ def test_what_runs_left_is_for_a_run_or_not(
     assert [expected] == [run for _, run in run_for(known, IMG)]
 
 
+@pytest.mark.parametrize(
+    ("left", "expected"), [(31 * DAY, ("img",)), (29 * DAY, None)], ids=["in time", "too late"]
+)
+def test_what_is_too_late_to_upload_is_for_its_client(
+    left: timedelta, expected: tuple[str, ...] | None
+) -> None:
+    """A run brings the files of another client to a target as long as that takes them."""
+    imported = Expected("img", is_imported=True, least_life=30 * DAY)
+    versions = {"img": (made(NEW, NOW + left - 90 * DAY),)}
+    found = run_for(Recorded(versions, [place(served=False)], (), RAN), imported)
+
+    assert [("upload_deadline", expected)] == found
+
+
 # --- milestones
 
 

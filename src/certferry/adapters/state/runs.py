@@ -144,6 +144,11 @@ class RunTables(Tables):
         condition = "WHERE run = ? AND number > ? ORDER BY number LIMIT ?"
         return _EVENTS.found(self._database, condition, run, after, limit)
 
+    def latest_run_events(self, run: str, limit: int) -> tuple[RunEvent, ...]:
+        """See `RunStore.latest_run_events`."""
+        condition = "WHERE run = ? ORDER BY number DESC LIMIT ?"
+        return _EVENTS.found(self._database, condition, run, limit)[::-1]
+
     def run_report(self, run: str) -> RunReport | None:
         """See `RunStore.run_report`."""
         rows = self._database.rows("SELECT documents FROM run_report WHERE run = ?", run)

@@ -49,6 +49,16 @@
     }, 1500);
   };
 
+  /* A part that could not be refreshed stays as it was, and the page says so. */
+  const sayStale = (isStale) => {
+    const note = document.querySelector("[data-stale]");
+    if (note) note.hidden = !isStale;
+  };
+  document.addEventListener("htmx:error", () => sayStale(true));
+  document.addEventListener("htmx:after:swap", (event) =>
+    sayStale(event.detail.ctx.response.status >= 400)
+  );
+
   /* Over plain HTTP there is no clipboard: the text is selected, for Ctrl+C. */
   document.addEventListener("click", async (event) => {
     const button = event.target.closest("button[data-copied]");

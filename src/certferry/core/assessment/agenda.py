@@ -8,7 +8,7 @@ What is wrong is what `certferry check` finds (`health.checkup`), and a certific
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from enum import StrEnum
@@ -197,7 +197,7 @@ def agenda_of(
     )
     return Agenda(
         verdict=_verdict(found, lives, coming),
-        needs=tuple(_needs(found, expected, recorded)),
+        needs=tuple(_needs(found, expected, recorded, now)),
         days=tuple(_days(coming, now)),
         lives=tuple(lives),
         checkup=found,
@@ -280,27 +280,28 @@ def _days(coming: Sequence[Coming], now: datetime) -> Iterator[Day]:
 _NO_RUN_ENDS = frozenset({"drifted", "revocation_begun"})
 """What of a certificate stays after a run: what `drift` leaves, and what `revoke` began."""
 
-_OF_CLIENTS = frozenset({"ends_soon", "expired", "issuer_expired", "revoked"})
+_OF_CLIENTS = frozenset(
+    {"ends_soon", "expired", "issuer_expired", "revoked", "certificate", "too_little_life"}
+)
 """What ends when the client that makes a certificate renews it."""
 
 _FOR_ALL = frozenset({"run_missing", "run_overdue"})
 """What a run for all certificates ends."""
 
 
-def _needs(found: Checkup, expected: Iterable[Expected], recorded: Recorded) -> Iterator[Need]:
+def _needs(
+    found: Checkup, expected: Iterable[Expected], recorded: Recorded, now: datetime
+) -> Iterator[Need]:
     is_imported = {one.lineage: one.is_imported for one in expected}
     of_runs = _FOR_ALL | {one.problem.code for one in recorded.notices if one.subject == OF_ALL}
-    for concern in found.concerns:
-        yield Need(concern, _run_for(concern, is_imported, of_runs))
-
-
-def _run_for(
-    concern: Concern, is_imported: Mapping[str, bool], of_runs: Collection[str]
-) -> tuple[str, ...] | None:
-    """Return for which lineages a run may end a concern; `None` where none does."""
-    code, lineage = concern.problem.code, concern.subject.lineage
-    if concern.subject == OF_ALL:
-        return () if code in of_runs else None
-    if lineage not in is_imported or code in _NO_RUN_ENDS:
-        return None
-    return None if is_imported[lineage] and code in _OF_CLIENTS else (lineage,)
+    for one in found.concerns:
+        code, lineage = one.problem.code, one.subject.lineage
+        run: tuple[str, ...] | None = (lineage,)
+        if one.subject == OF_ALL:
+            run = () if code in of_runs else None
+        elif lineage not in is_imported or code in _NO_RUN_ENDS:
+            run = None
+        elif is_imported[lineage]:
+            is_late = code == "upload_deadline" and one.deadline is not None and one.deadline <= now
+            run = None if is_late or code in _OF_CLIENTS else run
+        yield Need(one, run)

@@ -106,6 +106,9 @@ class RunsContract:
         assert tuple(more[1:]) == other.run_events("a", after=2)
         assert (first, more[0]) == other.run_events("a", limit=2)
         assert () == other.run_events("unknown")
+        assert tuple(more[-2:]) == other.latest_run_events("a", 2)
+        assert (first, *more) == other.latest_run_events("a", 100)
+        assert () == other.latest_run_events("unknown", 2)
 
     def test_run_that_says_too_much(self, store: StateStore) -> None:
         """Is kept without its oldest."""
