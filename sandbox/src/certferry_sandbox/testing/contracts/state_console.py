@@ -24,7 +24,7 @@ from certferry.core.observed.runs import (
     StoredRun,
 )
 from certferry.ports.runs import EVENTS_OF_A_RUN, KEPT_RUNS
-from certferry.ports.state import StateStore
+from certferry.ports.state import StateStore, holding
 from certferry.text import Text
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
@@ -118,6 +118,19 @@ class RunsContract:
             store.append_run_events("a", [RunEvent(number, NOW, "", "busy", Text("waits"))])
 
         assert [3, late] == [one.number for one in store.run_events("a")]
+
+    def test_run_that_lost_a_lease(self, store: StateStore) -> None:
+        """It stores what it reports and its end nonetheless: these are no lineage's."""
+        store.save_run_begin(run_of(store, "a"))
+        lease = store.acquire("img", NOW)
+        store.release(lease)
+        event = RunEvent(1, NOW, "img", "step", Text("another run has taken over"), "failed")
+        with holding(store, lease):
+            store.append_run_events("a", [event])
+            store.save_run_end("a", RunState.FAILED, NOW, None)
+
+        assert (event,) == store.run_events("a")
+        assert [RunState.FAILED] == states(store, "a")
 
     def test_oldest_runs_are_deleted(self, store: StateStore) -> None:
         """With what belongs to them; so many stay."""
