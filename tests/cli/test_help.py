@@ -59,6 +59,7 @@ NAMES = {
     ),
     *("cron", "crontab", "fish", "lego", "port", "qiniu", "shell", "sync", "systemd", "text"),
     *("unit", "value", "zsh"),
+    *("API", "Ctrl-C", "PATH", "SIGHUP", "SIGTERM", "unix"),
 }
 """Words that are the same in both languages."""
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import requests
 import uvicorn
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from certferry.config.load import load
 from certferry.config.model import ConsoleSettings
@@ -165,3 +166,26 @@ def console(
         site = Site(lambda: workspace, began, known.prefix, known.is_https)
         with served(console_app(site), port) as where:
             yield Console(where + known.prefix, site, began)
+
+
+def asgi(guard: Guard, path: str, peer: Mapping[str, object], **headers: str) -> Message:
+    """Ask for a page in process; return the beginning of the answer, with its body."""
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": path,
+        "query_string": b"",
+        "scheme": "http",
+        "headers": [(n.replace("_", "-").lower().encode(), v.encode()) for n, v in headers.items()],
+        **peer,
+    }
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    asyncio.run(guard(scope, receive, send))
+    return {**sent[0], "body": b"".join(one.get("body", b"") for one in sent).decode()}

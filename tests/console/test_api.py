@@ -7,6 +7,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from functools import partial
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from referencing import Registry, Resource
 from certferry.console.api import OPERATIONS
 from certferry.console.guard import form_token
 from certferry.console.openapi import BASE, document
-from certferry.core.access import Role, User
+from certferry.core.access import Role, Token, User, digest_of
 from tests.acceptance.host import Host
 from tests.console.machine import SECRET, Machine, console_of
 from tests.console.serving import ANNA
@@ -208,6 +210,24 @@ def test_a_viewer_starts_nothing(host: Host) -> None:
     with console_of(host, VIEWER) as machine:
         assert "forbidden" == started(machine, {}, 403)["error"]["code"]
         assert () == machine.state.stored_runs(10)
+
+
+def test_a_program_has_a_token_in_place_of_a_session(machine: Machine) -> None:
+    """Of a role, and in the name of which it starts runs; without one, not even the description."""
+    for name, role in (("ci", Role.OPERATOR), ("graph", Role.VIEWER)):
+        secret = f"cf_{name}"
+        machine.state.add_token(Token(name, digest_of(secret), secret[:6], role, ANNA.made_at))
+
+    for token, reads, starts in (("cf_ci", 200, 202), ("cf_graph", 200, 403), ("", 401, 401)):
+        headers = {"Authorization": f"Bearer {token}"} if token else {"Origin": machine.url}
+        ask = partial(requests.request, headers=headers, timeout=90)
+        for path in ("/openapi.json", "/runs"):
+            assert reads == ask("GET", machine.url + BASE + path).status_code
+        answer = ask("POST", f"{machine.url}{BASE}/runs", data="{}")
+        assert starts == answer.status_code
+        if starts == HTTPStatus.ACCEPTED:
+            machine.runner.wait_for(answer.json()["id"])
+    assert "token ci" in {run.who for run in machine.state.stored_runs(10)}
 
 
 # --- mistakes

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
@@ -19,7 +18,6 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import Message
 
 from certferry.config.model import ConsoleSettings
 from certferry.console.app import ROUTES, console_app
@@ -27,7 +25,6 @@ from certferry.console.guard import (
     FOR_VIEWERS,
     OPEN,
     READING,
-    Guard,
     is_open,
     own_page,
     preferred,
@@ -38,7 +35,7 @@ from certferry.core.access import Role, Session, Token, User, digest_of
 from certferry.errors import ConfigError, StateUnavailable
 from certferry.present.language import LANGUAGES
 from certferry.text import Text
-from tests.console.serving import PASSWORD, Console, console
+from tests.console.serving import PASSWORD, Console, asgi, console
 
 EVERY = sorted(
     (method, re.sub(r"\{\w+(:\w+)?\}", "x", route.path))
@@ -509,94 +506,3 @@ def test_page_that_fails(
     assert {"code", "message", "hint"} == json.loads(document["body"])["error"].keys()
     assert "planted" not in page["body"] + document["body"]
     assert ("planted" in caplog.text) == isinstance(raised, ValueError)
-
-
-# --- proxies: requests as a server passes them on, from peers and sockets of every kind
-
-AT_SOCKET = {"server": ("/run/certferry/console.sock", None), "client": None}
-
-
-def asgi(guard: Guard, path: str, peer: Mapping[str, object], **headers: str) -> Message:
-    """Ask for a page in process; return the beginning of the answer, with its body."""
-    scope = {
-        "type": "http",
-        "method": "GET",
-        "path": path,
-        "query_string": b"",
-        "scheme": "http",
-        "headers": [(n.replace("_", "-").lower().encode(), v.encode()) for n, v in headers.items()],
-        **peer,
-    }
-    sent: list[Message] = []
-
-    async def receive() -> Message:
-        return {"type": "http.disconnect"}
-
-    async def send(message: Message) -> None:
-        sent.append(message)
-
-    asyncio.run(guard(scope, receive, send))
-    return {**sent[0], "body": b"".join(one.get("body", b"") for one in sent).decode()}
-
-
-@pytest.fixture
-def at_socket(tmp_path: Path) -> Iterator[Console]:
-    """A console whose proxy names the user."""
-    settings = ConsoleSettings(user_header="X-Forwarded-User", url="https://ops.example.com")
-    with console(tmp_path, settings) as found:
-        found.state.add_user(User("anna", Role.OPERATOR, datetime.now(UTC)))
-        yield found
-
-
-def test_proxy_at_the_socket_names_the_user(at_socket: Console) -> None:
-    """Such a user must exist; without a name they log in as others do."""
-    guard = console_app(at_socket.site)
-    host = "ops.example.com"
-
-    as_anna = asgi(guard, "/account", AT_SOCKET, Host=host, X_Forwarded_User="anna")
-    assert 200 == as_anna["status"]
-    cookies = dict(as_anna["headers"])[b"set-cookie"]
-    assert cookies.startswith(b"__Host-certferry=")
-    for name, status in (("mallory", 403), ("", 303)):
-        reply = asgi(guard, "/account", AT_SOCKET, Host=host, X_Forwarded_User=name)
-        assert status == reply["status"]
-
-
-@pytest.mark.parametrize("client", [("127.0.0.1", 5000), ("192.0.2.7", 5000), None])
-def test_user_named_at_a_port(client: object, at_socket: Console) -> None:
-    """Does not count: every program of the machine could send it."""
-    guard = console_app(at_socket.site)
-    peer = {"server": ("127.0.0.1", 8080), "client": client}
-
-    reply = asgi(guard, "/account", peer, Host="ops.example.com", X_Forwarded_User="anna")
-
-    assert 303 == reply["status"]
-
-
-def test_forwarded_host_from_a_stranger(tmp_path: Path) -> None:
-    """Counts from a trusted proxy alone."""
-    settings = ConsoleSettings(url="https://ops.example.com", trusted_proxies=("10.0.0.0/8",))
-    with console(tmp_path, settings) as found:
-        guard = console_app(found.site)
-        sent = {"Host": "backend:8080", "X_Forwarded_Host": "ops.example.com"}
-        for address, status in (("10.1.2.3", 200), ("::ffff:10.1.2.3", 200), ("192.0.2.7", 421)):
-            peer = {"server": ("10.0.0.1", 8080), "client": (address, 5000)}
-            assert status == asgi(guard, "/login", peer, **sent)["status"]
-
-
-@pytest.mark.parametrize("trusted", [(), ("127.0.0.1",)], ids=["no proxies", "proxies"])
-def test_metrics(trusted: tuple[str, ...], tmp_path: Path) -> None:
-    """Are open to a loopback peer that is no proxy; to all others, with a token, under any name."""
-    with console(tmp_path, ConsoleSettings(trusted_proxies=trusted)) as found:
-        now = found.site.now()
-        found.state.add_token(Token("m", digest_of("cf_m"), "cf_m", Role.VIEWER, now))
-        token, name = "Bearer cf_m", "web-1.internal"
-
-        alone = ask(found, "GET", "/metrics").status_code
-        proxied = ask(found, "GET", "/metrics", X_Forwarded_For="192.0.2.7").status_code
-        foreign = ask(found, "GET", "/metrics", Host=name).status_code
-        known = ask(found, "GET", "/metrics", Authorization=token, Host=name).status_code
-
-        assert (bool(trusted), 401, 421) == (alone == 401, proxied, foreign)
-        assert known in {200, 404}
-        assert ask(found, "GET", "/healthz", Host=name).status_code in {200, 404, 503}

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
-from certferry.console.plan import view_of
+from certferry.console.observing import Recent
+from certferry.console.plan import changes_since, view_of
 from certferry.core.access import Role, User
 from certferry.core.planning.digest import digest_of
 from certferry.core.planning.plan import Plan
@@ -71,6 +73,45 @@ def test_nothing_to_do_is_said() -> None:
     assert "Nothing to do: 1 certificate is as declared." == Voice().say(view.count)
 
 
+def test_many_certificates_are_shown_by_pages() -> None:
+    """Each once; a page that there is not is the nearest."""
+    plans = [replace(PLANS[0], lineage=f"c{number}") for number in range(120)]
+
+    pages = [view_of(plans, Voice(), number) for number in (1, 2, 3)]
+
+    assert [f"c{number}" for number in range(120)] == [
+        one.name for page in pages for one in page.certificates
+    ]
+    assert [pages[0], pages[2]] == [view_of(plans, Voice(), number) for number in (0, 99)]
+    assert 1 == len({(page.digest, page.count) for page in pages})
+
+
+def test_what_has_changed_is_named_by_certificate() -> None:
+    """What is gone and what is new; a certificate that is planned as before is left out."""
+    before = (*PLANS, values.plan(issue=values.issue()))
+    after = (PLANS[0], Plan("static", ()), values.plan(values.rollout()))
+    shown, now = (
+        tuple(replace(plan, lineage=name) for plan, name in zip(plans, "abc", strict=True))
+        for plans in (before, after)
+    )
+
+    (found,) = changes_since(shown, now, Voice())
+
+    assert "c" == found.name
+    assert ["issue"] == [entry.word for entry in found.gone]
+    assert ["deploy", "verify"] == [entry.word for entry in found.new]
+    assert () == changes_since(now, now, Voice())
+
+
+def test_what_was_added_last_is_kept() -> None:
+    """And no more than some: a console that runs for a year holds no year of plans."""
+    kept = Recent[int, str](3)
+    for number in (0, 1, 2, 1, 3, 4):
+        kept.add(number, str(number))
+
+    assert [None, "1", None, "3", "4"] == [kept.get(number) for number in range(5)]
+
+
 # --- the page
 
 
@@ -97,7 +138,9 @@ def test_a_plan_that_has_changed_is_not_applied(host: Host, machine: Machine) ->
     page = machine.get(machine.run(**fields)).text
 
     assert "Nothing was changed: the plan is another one now." in page
-    assert 'href="/plan"' in page
+    changed = shown(machine, page.split("another one now.")[1].split('href="')[1].split('"')[0])
+    assert "What has changed since it was shown" in changed
+    assert changed.count("no longer") == len(("issue", "deploy", "verify"))
     assert before == host.run("history", "--json").document
     assert APPLY not in shown(machine)  # it is looked at anew after a run
 

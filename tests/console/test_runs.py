@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
+import re
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -16,8 +18,8 @@ from typing import Any, cast
 import pytest
 import requests
 
-from certferry.console.following import ASK_EVERY, Feeds
-from certferry.console.runs import STATES, reported, row_of
+from certferry.console.following import ASK_EVERY, AT_ONCE, Feeds
+from certferry.console.runs import FEW, STATES, report_view, row_of
 from certferry.core.access import Role, User, digest_of
 from certferry.core.observed.runs import (
     RunEvent,
@@ -162,6 +164,20 @@ def test_a_run_that_fails_says_why(machine: Machine, name: str) -> None:
     assert "hint: " in page
 
 
+def test_a_run_is_stopped_where_it_was_started(machine: Machine, stored: Stored) -> None:
+    """It comes to a safe point; one that has ended, or is another process's, cannot be stopped
+    here, and the page says so.
+    """
+    page = machine.post("/runs", kind="sync").headers["Location"]
+    assert page == machine.post(f"{page}/stop").headers["Location"]
+    machine.runner.wait_for(page.removeprefix("/runs/"))
+    assert "Stopped before its end" in machine.get(page).text
+
+    assert "has ended" in machine.post(f"{page}/stop", 409).text
+    assert "has ended" in stored.machine.post(f"/runs/{stored.add_living().id}/stop", 409).text
+    machine.post("/runs/none/stop", 404)
+
+
 def test_names_that_mean_nothing_start_nothing(machine: Machine) -> None:
     """A mistake in the request is no run."""
     for kind, names in (("sync", ["other.example.net"]), ("renew", []), ("rollback", [])):
@@ -267,13 +283,34 @@ def test_runs_are_listed_by_pages_and_filters(stored: Stored) -> None:
     assert "No run fits the filter." in stored.machine.get("/runs?who=anna").text
 
 
+def test_every_event_of_a_long_run_can_be_read(stored: Stored) -> None:
+    """The latest first, and a page at a time back to the first; and forth again."""
+    run, every = stored.add(1), [*range(1, 251)]
+    said = Text("here")
+    events = [RunEvent(number, NOON, "img", "activity", said) for number in every]
+    stored.state.append_run_events(run.id, events)
+
+    def read(rel: str, path: str) -> list[list[int]]:
+        page = stored.machine.get(path).text
+        found = [[int(number) for number in re.findall(r'data-number="(\d+)"', page)]]
+        for link in re.findall(rf'<a rel="{rel}" href="([^"]+)"', page):
+            found += read(rel, link)
+        return found
+
+    back, forth = read("prev", f"/runs/{run.id}"), read("next", f"/runs/{run.id}?after=0")
+    assert every[-100:] == back[0]
+    assert set(every) == {number for page in back for number in page}
+    assert every == [number for page in forth for number in page]
+
+
 def test_foreign_words_are_data(stored: Stored) -> None:
     """Names, hosts, and what a service said: never markup, neither in pages nor in a stream."""
     run = stored.add(1, who=HOSTILE, names=(HOSTILE,), plan=HOSTILE)
     said = Text("{words}", words=HOSTILE)
     event = RunEvent(1, NOON, HOSTILE, HOSTILE, said, HOSTILE, HOSTILE, HOSTILE)
     stored.state.append_run_events(run.id, [event])
-    step = dict.fromkeys(("action", "target", "domain", "outcome", "detail", "hint"), HOSTILE)
+    keys = ("action", "target", "domain", "label", "outcome", "detail", "hint")
+    step = dict.fromkeys(keys, HOSTILE)
     report = {"certificates": [{"name": HOSTILE, "result": HOSTILE, "steps": [step]}]}
     stored.state.save_run_end(run.id, RunState.DONE, NOON, RunReport({"en": json.dumps(report)}))
 
@@ -303,6 +340,33 @@ def test_twenty_readers_of_one_run_all_hear_of_it(stored: Stored) -> None:
         reader.join(20)
 
     assert [1] * 20 == heard
+
+
+def test_a_reader_who_is_far_behind_gets_every_event(stored: Stored) -> None:
+    """More than is held for those who watch: the state has the rest."""
+    run, every = stored.add_living(), [*range(1, 2 * AT_ONCE + 2)]
+    for begin in range(0, len(every), AT_ONCE):
+        found = [
+            RunEvent(one, NOON, "img", "activity", Text("here")) for one in every[begin:][:AT_ONCE]
+        ]
+        stored.state.append_run_events(run.id, found)
+    with follow(stored.machine, f"/runs/{run.id}", last=len(every) - 1) as early:
+        assert [None, len(every)] == [next(m).number for m in [messages(early)] * 2]
+        stored.state.save_run_end(run.id, RunState.DONE, NOON, None)
+        with follow(stored.machine, f"/runs/{run.id}") as late:
+            numbers = [one.number for one in messages(late) if one.number is not None]
+
+    assert every == numbers
+
+
+def test_only_the_heads_of_a_stream_are_answered_at_once(stored: Stored) -> None:
+    """What a monitor asks must not hang as long as a run goes on."""
+    run = stored.add_living()
+
+    answer = stored.machine.ask("HEAD", f"/runs/{run.id}/events")
+
+    assert 200 == answer.status_code
+    assert answer.headers["Content-Type"].startswith("text/event-stream")
 
 
 def test_a_stream_ends_at_once_when_the_process_does(stored: Stored) -> None:
@@ -383,12 +447,24 @@ def test_a_reader_who_may_no_longer_read_hears_nothing_more(stored: Stored, how:
         assert [] == list(found)
 
 
-def test_every_state_and_outcome_has_its_words() -> None:
-    """A run of any state is shown, and a report with words of a later version as well."""
-    for state in RunState:
-        run = StoredRun("1", RunKind.SYNC, RunSource.API, "a", "h", NOON, state=state)
-        assert STATES[state] == row_of(run).state
+def test_every_run_has_its_words() -> None:
+    """Of whatever state, kind and source."""
+    for state, kind, source in itertools.product(RunState, RunKind, RunSource):
+        run = StoredRun("1", kind, source, "a", "h", NOON, state=state)
+        assert STATES[state][1] == row_of(run).state
+    assert () == report_view(None).certificates
 
-    (one,) = reported({"certificates": [{"name": "img", "steps": [{"outcome": "new"}]}]})
-    assert ("new", "") == (one.steps[0].outcome, one.steps[0].tone)
-    assert () == reported(None)
+
+@pytest.mark.parametrize(
+    ("well", "wrong"), [(0, 0), (1, 1), (FEW, 0), (FEW, 1), (1000, 3), (0, 1000)]
+)
+def test_a_report_leaves_nothing_out_silently(well: int, wrong: int) -> None:
+    """What is not in order is shown first; what is not shown is counted."""
+    certificates = [{"name": str(number), "ok": number < well} for number in range(well + wrong)]
+
+    view = report_view({"certificates": certificates})
+
+    assert well + wrong == len(view.certificates) + view.in_order + view.more
+    shown = [one["name"] for one in view.certificates]
+    assert shown[:wrong] == [str(well + number) for number in range(wrong)][: len(shown)]
+    assert (wrong == 0) or shown

@@ -282,8 +282,9 @@ def _host(one: HostStanding, voice: Voice) -> Row:
         (6, one.record.running_since),
     ):
         cells[place] = Cell(at=at)
+    wrong = [said for problem in one.problems for said in (problem.message, problem.hint)]
     in_order = Cell(voice.say(Text("none")), "ok")
-    return (*cells, tables.of_problems(one.problems, voice) if one.problems else in_order)
+    return (*cells, tables.lines_of(wrong, voice) if wrong else in_order)
 
 
 def hosts(request: Request) -> Response:

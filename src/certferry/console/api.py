@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from http import HTTPStatus
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import msgspec
+from msgspec import Meta
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
@@ -23,7 +24,7 @@ from certferry.console.discover import latest_discovery, latest_findings
 from certferry.console.observing import Found
 from certferry.console.openapi import BASE, Operation, Parameter
 from certferry.console.refusals import Refused, answer
-from certferry.console.runs import runs_of, started, stored
+from certferry.console.runs import events_of, runs_of, started, stored
 from certferry.console.site import Site, site_of, voice_of
 from certferry.core.assessment.health import RUN_WITHIN, checkup
 from certferry.core.observed.records import HistoryFilter
@@ -46,7 +47,6 @@ AGAIN_AFTER = 30
 
 _EACH = 0.25
 _HOUR = timedelta(hours=1)
-_TEN_YEARS = 24 * 3653  # hours
 
 
 def _not_found(error: ConfigError) -> Refused:
@@ -116,8 +116,10 @@ def runs(asked: Asked) -> Document:
 
 def run(asked: Asked) -> Document:
     """Return a run with its events, and the document that it printed."""
-    found, events, report = stored(asked.site, asked.values["run"], asked.values["after"])
-    return documents.of_run(found, events, report, asked.voice)
+    site, name = asked.site, asked.values["run"]
+    found = stored(site, name)
+    events = events_of(site, name, asked.values["after"])
+    return documents.of_run(found, events, runs_of(site).run_report(name), asked.voice)
 
 
 # --- what services are asked
@@ -171,13 +173,17 @@ def _document_of(found: Found[Any], write: Callable[[Any], Document]) -> Found[D
 
 
 class RunRequest(msgspec.Struct, forbid_unknown_fields=True):
-    """What a program asks a run for; the same `request` sent twice starts one run."""
+    """What a program asks a run for."""
 
-    names: list[str] = []
+    names: Annotated[
+        list[str], Meta(description="certificates, or domains of them; none: all")
+    ] = []
     renew: bool = False
-    plan: str | None = None
+    plan: Annotated[
+        str | None, Meta(description="a digest: if it is another now, the run fails")
+    ] = None
     kind: RunKind | None = None
-    request: str | None = None
+    request: Annotated[str | None, Meta(description="sent twice, it starts one run")] = None
 
 
 def start(asked: Asked) -> Document:
@@ -225,41 +231,22 @@ def _answer(
 
 def asked_by(request: Request, operation: Operation, body: bytes) -> Asked:
     """Read what a request asks for. Raises `Refused`."""
+    given = request.query_params
     known = {parameter.name: parameter for parameter in operation.parameters}
-    for name in request.query_params:
+    for name in given:
         if name not in known:
             raise _mistaken(Text("there is no parameter {name}", name=name))
     values: dict[str, Any] = dict(request.path_params)
     for name, parameter in known.items():
-        words = request.query_params.getlist(name)
-        read = [_read(parameter, word) for word in words]
-        values[name] = read if parameter.many else read[-1] if read else parameter.default
+        words = given.getlist(name)
+        try:
+            values[name] = parameter.read(words)
+        except msgspec.ValidationError as error:
+            said = Text("{name}={word} is not supported", name=name, word=words[-1])
+            raise _mistaken(said) from error
     if values["lang"] is not None:
         request.state.language = values["lang"]
     return Asked(request, site_of(request), voice_of(request), values, body)
-
-
-def _read(parameter: Parameter, word: str) -> object:
-    value: object = None
-    if parameter.is_flag:
-        value = _FLAGS.get(word)
-    elif parameter.most is not None:
-        value = _number(word, parameter.least, parameter.most)
-    else:
-        value = word if word in parameter.enum or not parameter.enum else None
-    if value is None:
-        said = Text("{name}={word} is not supported", name=parameter.name, word=word)
-        raise _mistaken(said)
-    return value
-
-
-def _number(word: str, least: int, most: int) -> int | None:
-    is_number = word.isascii() and word.isdecimal() and len(word) < _DIGITS
-    return int(word) if is_number and least <= int(word) <= most else None
-
-
-_FLAGS = {"true": True, "false": False}
-_DIGITS = 20
 
 
 async def _when_observed(find: Callable[[Asked], Found[Document]], asked: Asked) -> Response:
@@ -278,81 +265,58 @@ async def _when_observed(find: Callable[[Asked], Found[Document]], asked: Asked)
     if found.value is None or found.at is None:
         said = Text("the services have not answered yet")
         raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, said, headers=again)
-    age = (await run_in_threadpool(asked.site.now) - found.at) // timedelta(seconds=1)
+    age = (asked.site.observer.now() - found.at) // timedelta(seconds=1)
     return _answer(found.value, headers={"Age": str(max(age, 0))})
 
 
 # --- what there is
 
 
-LANG = Parameter("lang", "the language of messages; else that of Accept-Language", enum=LANGUAGES)
-NAMES = Parameter("name", "a certificate, or a domain of one; may be given again", many=True)
+LANG = Parameter("lang", "of messages; else that of Accept-Language", Literal[LANGUAGES])
+NAMES = Parameter("name", "a certificate, or a domain of one; may be given again", list[str])
 NAME = Parameter("name", "of this certificate")
-LIMIT = Parameter("limit", "no more than this", least=1, most=1000, default=50)
-RENEW = Parameter("renew", "plan a new certificate, due or not", is_flag=True, default=False)
-RUN_WITHIN_HOURS = Parameter(
-    "run-within",
-    "warn when the last run ended longer ago: hours",
-    least=1,
-    most=_TEN_YEARS,
-    default=RUN_WITHIN // _HOUR,
-)
-ENTRY = Parameter("before", "before the entry of this number", least=1, most=2**62)
-RUN = Parameter("before", "before the run of this id")
-EVENT = Parameter("after", "events after the one of this number", most=2**31, default=0)
 WHICH = (NAME, Parameter("host", "of this host"), Parameter("who", "of this user"))
+LIMIT = Parameter("limit", "no more than this", Annotated[int, Meta(ge=1, le=1000)], 50)
+RENEW = Parameter("renew", "plan a new certificate, due or not", bool, default=False)
+HOURS = Parameter(
+    "run-within",
+    "warn when the last run ended longer ago",
+    Annotated[int, Meta(ge=1, le=24 * 3653)],
+    RUN_WITHIN // _HOUR,
+)
+ENTRY = Parameter("before", "before this entry", Annotated[int, Meta(ge=1, le=2**62)])
+RUN = Parameter("before", "before the run of this id")
+EVENT = Parameter("after", "after this event", Annotated[int, Meta(ge=0, le=2**31)], 0)
 
-_BODY = {
-    "type": "object",
-    "additionalProperties": False,
-    "properties": {
-        "names": {
-            "type": "array",
-            "items": {"type": "string"},
-            "default": [],
-            "description": "certificates, or domains of them; none: every certificate",
-        },
-        "renew": {"type": "boolean", "default": False},
-        "plan": {
-            "type": ["string", "null"],
-            "description": "the digest of a plan: if it is another one now, nothing is changed",
-        },
-        "kind": {"enum": [*map(str, RunKind), None], "description": "sync, if not given"},
-        "request": {
-            "type": ["string", "null"],
-            "description": "any words: sent twice, they start one run",
-        },
-    },
-}
 
-OPERATIONS = tuple(
-    replace(one, parameters=(*one.parameters, LANG))
-    for one in (
-        Operation("/status", "How everything stands.", "status", status, (NAMES,), observes=True),
-        Operation(
-            "/plan", "What `sync` would do, and why.", "plan", plan, (NAMES, RENEW), observes=True
-        ),
-        Operation("/discover", "What the accounts hold.", "discover", discover, observes=True),
-        Operation("/doctor", "What a run depends on.", "doctor", doctor, observes=True),
-        Operation(
-            "/history", "What happened, newest first.", "history", history, (*WHICH, LIMIT, ENTRY)
-        ),
-        Operation("/hosts", "The hosts that share the state.", "hosts", hosts),
-        Operation(
-            "/check", "How bad it is, for a monitor.", "check", check, (NAMES, RUN_WITHIN_HOURS)
-        ),
-        Operation("/runs", "Runs, newest first.", "runs", runs, (*WHICH, LIMIT, RUN)),
-        Operation("/runs/{run}", "One run, with every event.", "run", run, (EVENT,)),
-        Operation(
-            "/runs",
-            "Start a run.",
-            "run-begun",
-            start,
-            method="POST",
-            status=HTTPStatus.ACCEPTED,
-            body=_BODY,
-        ),
-    )
+def _get(
+    path: str, what: str, answer: Any, *parameters: Parameter, observes: bool = False
+) -> Operation:
+    """Describe what is read at a path, whose first part is called as its document."""
+    schema = "run" if "{" in path else path.strip("/")
+    return Operation(path, what, schema, answer, (*parameters, LANG), observes=observes)
+
+
+OPERATIONS = (
+    _get("/status", "How everything stands.", status, NAMES, observes=True),
+    _get("/plan", "What `sync` would do, and why.", plan, NAMES, RENEW, observes=True),
+    _get("/discover", "What the accounts hold.", discover, observes=True),
+    _get("/doctor", "What a run depends on.", doctor, observes=True),
+    _get("/history", "What happened, newest first.", history, *WHICH, LIMIT, ENTRY),
+    _get("/hosts", "The hosts that share the state.", hosts),
+    _get("/check", "How bad it is, for a monitor.", check, NAMES, HOURS),
+    _get("/runs", "Runs, newest first.", runs, *WHICH, LIMIT, RUN),
+    _get("/runs/{run}", "One run, with every event.", run, EVENT),
+    Operation(
+        "/runs",
+        "Start a run.",
+        "run-begun",
+        start,
+        (LANG,),
+        method="POST",
+        status=HTTPStatus.ACCEPTED,
+        body=RunRequest,
+    ),
 )
 
 

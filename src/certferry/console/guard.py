@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+import re
 import secrets
 from dataclasses import dataclass
 from functools import cache
@@ -111,6 +112,10 @@ def _networks(
     return tuple(ipaddress.ip_network(one, strict=False) for one in written)
 
 
+_WITH_PORT = re.compile(r"^(?:([\d.]+):\d+|\[([^\]]*)\](?::\d+)?)$")
+"""Some proxies add the port, which is another one for each connection."""
+
+
 def _is_proxy(address: str, console: ConsoleSettings) -> bool:
     try:
         found = ipaddress.ip_address(address)
@@ -130,7 +135,7 @@ def peer_of(request: Request, console: ConsoleSettings) -> Peer:
     if not is_unix and not (connected and _is_proxy(connected, console)):
         return Peer(connected, is_trusted=False, is_unix=False)
     passed = ",".join(request.headers.getlist("x-forwarded-for")).split(",")
-    hops = [hop.strip() for hop in passed if hop.strip()]
+    hops = [_WITH_PORT.sub(r"\1\2", hop.strip()) for hop in passed if hop.strip()]
     while hops and _is_proxy(hops[-1], console):
         hops.pop()
     return Peer(hops[-1] if hops else connected, is_trusted=True, is_unix=is_unix)

@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from certferry.console import tables
 from certferry.console.site import render, site_of, voice_of
-from certferry.console.tables import ROWS, Cell, Row, Table
+from certferry.console.tables import ROWS, Cell, Row
 from certferry.core.observed.records import HistoryEntry, HistoryFilter
 from certferry.errors import ConfigError
 from certferry.present.language import Voice
@@ -99,12 +99,8 @@ _HEADINGS = (
 )
 
 
-def view_of_history(entries: Sequence[HistoryEntry], filters: Filters, voice: Voice) -> Table:
-    """Return a row for each entry; its certificate, its person and its host lead to theirs."""
-    return tables.table_of(_HEADINGS, [_row(entry, filters, voice) for entry in entries])
-
-
 def _row(entry: HistoryEntry, filters: Filters, voice: Voice) -> Row:
+    """Make a row of an entry; its certificate, its person and its host lead to theirs."""
     host = entry.host or ""
     has_failed = entry.event.endswith(" failed")
     return (
@@ -135,7 +131,7 @@ def history(request: Request) -> Response:
         status=200 if mistake is None else 400,
         filters=filters,
         mistake=mistake,
-        table=view_of_history(shown, filters, voice),
+        table=tables.table_of(_HEADINGS, [_row(one, filters, voice) for one in shown]),
         hosts=[(one.name, one.name) for one in workspace.state.hosts()],
         newest=filters.address() if filters.before else None,
         older=filters.address(before=shown[-1].number) if has_more else None,

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Generic, TypeVar
 
@@ -18,6 +19,8 @@ from certferry.reconcile.run import aside
 from certferry.text import Text
 
 T = TypeVar("T")
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
 
 FRESH = timedelta(minutes=1)
 """For how long what was found counts, unless it is wanted anew."""
@@ -28,13 +31,14 @@ _log = logging.getLogger(__name__)
 @dataclass(frozen=True, slots=True)
 class Found(Generic[T]):
     """What was found at a moment; `since` is when it began to be looked for anew. With a `problem`
-    the last time failed, and `value` is what was found before.
+    the last time, which ended at `tried_at`, failed, and `value` is what was found before.
     """
 
     value: T | None = None
     at: datetime | None = None
     since: datetime | None = None
     problem: Problem | None = None
+    tried_at: datetime | None = None
 
     @property
     def is_being_observed(self) -> bool:
@@ -49,18 +53,20 @@ class Observer:
     now: Callable[[], datetime]
     _known: dict[Hashable, Found[object]] = field(default_factory=dict)
     _guard: threading.Lock = field(default_factory=threading.Lock)
+    _times_forgotten: int = 0
 
     def latest(self, kind: Hashable, observe: Callable[[], T], *, anew: bool = False) -> Found[T]:
         """Return what is known; observe it in the background if it is old, or wanted `anew`."""
         with self._guard:
             known: Found[T] = self._known.get(kind, Found())  # type: ignore[assignment]  # by kind
             now = self.now()
-            is_old = known.at is None or now - known.at > FRESH
+            is_old = known.tried_at is None or now - known.tried_at > FRESH
             if known.is_being_observed or not (is_old or anew):
                 return known
-            known = Found(known.value, known.at, now, known.problem)
+            known = replace(known, since=now)
             self._known[kind] = known  # type: ignore[assignment]  # by kind
-        aside(lambda: self._observe(kind, observe), f"observing {kind}")
+            times_forgotten = self._times_forgotten
+        aside(lambda: self._observe(kind, observe, times_forgotten), f"observing {kind}")
         return known
 
     def known(self, kind: Hashable) -> Found[object]:
@@ -71,14 +77,18 @@ class Observer:
     def keep(self, kind: Hashable, value: object) -> None:
         """Keep what was found elsewhere."""
         with self._guard:
-            self._known[kind] = Found(value, self.now())
+            now = self.now()
+            self._known[kind] = Found(value, now, tried_at=now)
 
     def forget(self) -> None:
-        """Forget everything: the settings are other ones, or a run has changed something."""
+        """Forget everything: the settings are other ones, or a run has changed something. What is
+        being observed is observed once more, since it may have begun before the change.
+        """
         with self._guard:
+            self._times_forgotten += 1
             self._known = {kind: one for kind, one in self._known.items() if one.is_being_observed}
 
-    def _observe(self, kind: Hashable, observe: Callable[[], object]) -> None:
+    def _observe(self, kind: Hashable, observe: Callable[[], object], times_forgotten: int) -> None:
         problem = None
         value: object | None = None
         try:
@@ -91,7 +101,31 @@ class Observer:
             problem = Problem("unexpected", said)
         with self._guard:
             before = self._known.get(kind, Found())
+            now = self.now()
+            tried_at = now if times_forgotten == self._times_forgotten else None
             if problem is None:
-                self._known[kind] = Found(value, self.now())
+                self._known[kind] = Found(value, now, tried_at=tried_at)
             else:
-                self._known[kind] = Found(before.value, self.now(), None, problem)
+                self._known[kind] = Found(before.value, before.at, None, problem, tried_at)
+
+
+class Recent(Generic[K, V]):
+    """The values that were added last, no more than so many. Safe to use from any thread."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._values: OrderedDict[K, V] = OrderedDict()
+        self._guard = threading.Lock()
+
+    def add(self, key: K, value: V) -> None:
+        """Keep a value, in place of the one that was added longest ago."""
+        with self._guard:
+            self._values[key] = value
+            self._values.move_to_end(key)
+            if len(self._values) > self._most:
+                self._values.popitem(last=False)
+
+    def get(self, key: K) -> V | None:
+        """Return the value of a key, if it was added not long ago."""
+        with self._guard:
+            return self._values.get(key)

@@ -5,10 +5,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any
+from typing import Any, get_origin
+
+import msgspec
 
 from certferry import __version__
 from certferry.present.pages import schemas
@@ -22,45 +25,38 @@ _FAILURES = {
     HTTPStatus.UNAUTHORIZED: "Neither a token nor a session, or one that is over.",
     HTTPStatus.FORBIDDEN: "The role may only read, or the request came from another origin.",
     HTTPStatus.NOT_FOUND: "There is no such certificate or run.",
-    HTTPStatus.CONFLICT: "Something else is in the way; the code says what.",
     HTTPStatus.SERVICE_UNAVAILABLE: "The state or a service does not answer; see Retry-After.",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A parameter of a query: a word, one of `enum`, a number up to `most`, or a flag; `default`
-    is its value where it is missing; it is a list where it may be given `many` times.
+    """A parameter of a query: what it is, its `type` for msgspec, a list where it may be given
+    several times, and its value where it is missing.
     """
 
     name: str
     what: str
-    least: int = 0
-    most: int | None = None
-    enum: tuple[str, ...] = ()
+    type: Any = str
     default: object = None
-    many: bool = False
-    is_flag: bool = False
 
     @property
-    def schema(self) -> Schema:
-        """The JSON Schema of a value."""
-        word: Schema = {"type": "string"}
-        if self.is_flag:
-            word = {"type": "boolean"}
-        elif self.most is not None:
-            word = {"type": "integer", "minimum": self.least, "maximum": self.most}
-        elif self.enum:
-            word["enum"] = list(self.enum)
-        if self.many:
-            return {"type": "array", "items": word}
-        return word if self.default is None else {**word, "default": self.default}
+    def is_list(self) -> bool:
+        """Whether it may be given several times."""
+        return get_origin(self.type) is list
+
+    def read(self, words: Sequence[str]) -> Any:
+        """Read what was given. Raises `msgspec.ValidationError`."""
+        if not words and not self.is_list:
+            return self.default
+        given = list(words) if self.is_list else words[-1]
+        return msgspec.convert(given, self.type, strict=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
     """What may be asked at a path: a document of this `schema`, answered by a function; `body` is
-    the schema of what is sent. What `observes` asks services, and may take a minute.
+    the type of what is sent. What `observes` asks services, and may take a minute.
     """
 
     path: str
@@ -70,7 +66,7 @@ class Operation:
     parameters: tuple[Parameter, ...] = ()
     method: str = "GET"
     status: HTTPStatus = HTTPStatus.OK
-    body: Schema | None = None
+    body: type | None = None
     observes: bool = False
 
 
@@ -112,42 +108,34 @@ def document(operations: Sequence[Operation], server: str) -> Schema:
 def _operation(one: Operation, found: _Schemas) -> Schema:
     answer: Schema = {"description": one.what, "content": _json(found.reference(one.schema))}
     if one.observes:
-        answer["headers"] = {
-            "Age": {
-                "description": "How many seconds ago the services were asked.",
-                "schema": {"type": "integer", "minimum": 0},
-            }
-        }
-    in_path = [part[1:-1] for part in one.path.split("/") if part.startswith("{")]
+        age = {"type": "integer", "minimum": 0, "description": "since services were asked"}
+        answer["headers"] = {"Age": {"schema": age}}
+    in_path = re.findall(r"{(\w+)}", one.path)
     written: Schema = {
-        "operationId": "_".join([one.method.lower(), *one.path.strip("/").split("/")]).translate(
-            {ord("{"): None, ord("}"): None}
-        ),
+        "operationId": "_".join([one.method.lower(), *re.findall(r"\w+", one.path)]),
         "summary": one.what,
         "parameters": [
+            *(_parameter(name, "path", {"type": "string"}, required=True) for name in in_path),
             *(
-                {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
-                for name in in_path
-            ),
-            *(
-                {"name": p.name, "in": "query", "description": p.what, "schema": p.schema}
+                _parameter(p.name, "query", msgspec.json.schema(p.type), description=p.what)
                 for p in one.parameters
             ),
         ],
         "responses": {
             str(int(one.status)): answer,
             **{
-                str(int(status)): {
-                    "description": what,
-                    "content": _json(found.reference("error")),
-                }
+                str(int(status)): {"description": what, "content": _json(found.reference("error"))}
                 for status, what in _FAILURES.items()
             },
         },
     }
     if one.body is not None:
-        written["requestBody"] = {"required": True, "content": _json(one.body)}
+        written["requestBody"] = {"required": True, "content": _json(found.of_type(one.body))}
     return written
+
+
+def _parameter(name: str, place: str, schema: Schema, **more: object) -> Schema:
+    return {"name": name, "in": place, "schema": schema, **more}
 
 
 def _json(schema: Schema) -> Schema:
@@ -171,6 +159,14 @@ class _Schemas:
             self.components |= {part: _among_components(one) for part, one in parts.items()}
             self.components[component] = _among_components(whole)
         return {"$ref": f"#/components/schemas/{component}"}
+
+    def of_type(self, kind: type) -> Schema:
+        """Return a reference to the schema of a type."""
+        [written], parts = msgspec.json.schema_components(
+            [kind], ref_template="#/components/schemas/{name}"
+        )
+        self.components |= parts
+        return written
 
 
 def _among_components(part: Any) -> Any:

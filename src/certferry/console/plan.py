@@ -16,8 +16,9 @@ from starlette.routing import Route
 from certferry.console import observed
 from certferry.console.observing import Found
 from certferry.console.refusals import Refused
-from certferry.console.runs import new_request, whole_seconds
+from certferry.console.runs import new_request, number_of, whole_seconds
 from certferry.console.site import link, render, site_of, voice_of
+from certferry.console.tables import page_of_certificate
 from certferry.core.planning.digest import digest_of
 from certferry.core.planning.plan import Plan
 from certferry.present.language import Voice
@@ -46,44 +47,85 @@ class PlannedCertificate:
 
 @dataclass(frozen=True, slots=True)
 class PlanView:
-    """Plans as they are shown: those with something to see, their `count`, and what a run that
-    applies them is held to (`digest`); `has_changes` where a run would do anything.
+    """Plans as they are shown: those of one `page` with something to see, the `count` of all, and
+    what a run that applies them is held to (`digest`); `has_changes` where one would do anything.
     """
 
     certificates: tuple[PlannedCertificate, ...]
     count: Text
     digest: str
     has_changes: bool
+    page: int
+    last: int
 
 
-def view_of(plans: Sequence[Plan], voice: Voice) -> PlanView:
-    """Return how plans are shown."""
-    shown = tuple(
+def view_of(plans: Sequence[Plan], voice: Voice, page: int = 1) -> PlanView:
+    """Return how plans are shown, on this page or the nearest."""
+    shown = [plan for plan in plans if not is_only_counted(plan)]
+    last = max(-(-len(shown) // ON_A_PAGE), 1)
+    page = min(max(page, 1), last)
+    certificates = tuple(
         PlannedCertificate(plan.lineage, headline(plan, voice), tuple(entries(plan, voice)))
-        for plan in plans
-        if not is_only_counted(plan)
+        for plan in shown[(page - 1) * ON_A_PAGE : page * ON_A_PAGE]
     )
     has_changes = not all(map(is_nothing_to_run, plans))
-    return PlanView(shown, counted(plans), digest_of(plans), has_changes)
+    return PlanView(certificates, counted(plans), digest_of(plans), has_changes, page, last)
+
+
+@dataclass(frozen=True, slots=True)
+class ChangedPlan:
+    """What is planned otherwise for a certificate than before: what is `gone`, what is `new`."""
+
+    name: str
+    gone: tuple[PlanEntry, ...]
+    new: tuple[PlanEntry, ...]
+
+
+def changes_since(
+    before: Sequence[Plan], now: Sequence[Plan], voice: Voice
+) -> tuple[ChangedPlan, ...]:
+    """Return what has changed between two plans, by certificate."""
+    were = {plan.lineage: tuple(entries(plan, voice)) for plan in before}
+    are = {plan.lineage: tuple(entries(plan, voice)) for plan in now}
+    found = (
+        ChangedPlan(
+            name,
+            tuple(one for one in were.get(name, ()) if one not in are.get(name, ())),
+            tuple(one for one in are.get(name, ()) if one not in were.get(name, ())),
+        )
+        for name in dict.fromkeys((*were, *are))
+    )
+    return tuple(one for one in found if one.gone or one.new)
+
+
+ON_A_PAGE = 50
 
 
 def plan(request: Request) -> Response:
-    """Show what a run would do."""
-    site, name = site_of(request), request.query_params.get("name") or None
+    """Show what a run would do; `since` a plan that was shown, also what has changed."""
+    site, voice, asked = site_of(request), voice_of(request), request.query_params
+    name = asked.get("name") or None
     declared = [one.lineage for one in site.workspace().settings.certificates]
     if name is not None and name not in declared:
         raise Refused(404)
     found = observed.plans(site, name)
-    view = None if found.value is None else view_of(found.value, voice_of(request))
+    view, changes = None, tuple[ChangedPlan, ...]()
+    if found.value is not None:
+        view = view_of(found.value, voice, number_of(asked.get("page", ""), 1))
+        before = site.shown_plans.get(asked.get("since", ""))
+        changes = () if before is None else changes_since(before, found.value, voice)
+        site.shown_plans.add(view.digest, found.value)
     return render(
         request,
         "plan.html",
         found=found,
         view=view,
+        changes=changes,
+        certificate=page_of_certificate,
         name=name,
         asked=urlencode({"name": name}) if name else "",
         badges=BADGES,
-        age=_age(found, site.now()),
+        age=_age(found, site.observer.now()),
         request_id=new_request(),
     )
 

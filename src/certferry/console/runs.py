@@ -8,6 +8,7 @@ import secrets
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import cast
 from urllib.parse import urlencode
 
@@ -17,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from certferry.console.following import Feeds, message
+from certferry.console.following import message
 from certferry.console.guard import is_still_in
 from certferry.console.refusals import Refused
 from certferry.console.site import (
@@ -29,10 +30,10 @@ from certferry.console.site import (
     voice_of,
     with_form,
 )
+from certferry.console.tables import page_of_certificate
 from certferry.core.observed.runs import (
     RunEvent,
     RunKind,
-    RunReport,
     RunSource,
     RunState,
     StoredRun,
@@ -44,27 +45,30 @@ from certferry.present.documents import Document, report_in
 from certferry.text import Text
 
 ON_A_PAGE = 50
-SHOWN_EVENTS = 500
-"""How many of its latest events a page of a run has; the whole is in the API's document."""
-
-LISTED_NAMES = 5
+SHOWN_EVENTS, SHOWN_CERTIFICATES, FEW = 100, 30, 10
+"""How many events, and certificates that are not in order, a page of a run has, and of how many in
+all each is shown: it is made in 50 ms. The API's document is whole.
+"""
 
 FILTERS = ("name", "host", "who")
 
 STATES = {
-    RunState.RUNNING: Text("in progress"),
-    RunState.DONE: Text("in order"),
-    RunState.FAILED: Text("failed"),
-    RunState.STOPPED: Text("stopped"),
-    RunState.DIED: Text("died"),
+    RunState.RUNNING: ("notice", Text("in progress"), Text("In progress.")),
+    RunState.DONE: ("ok", Text("in order"), Text("Ended: everything is in order.")),
+    RunState.FAILED: ("error", Text("failed"), Text("Ended: not everything is in order.")),
+    RunState.STOPPED: (
+        "warning",
+        Text("stopped"),
+        Text("Stopped before its end; the next run goes on from there."),
+    ),
+    RunState.DIED: (
+        "error",
+        Text("died"),
+        Text("Ended by the death of its process; the next run goes on from there."),
+    ),
 }
-SENTENCES = {
-    RunState.RUNNING: Text("In progress."),
-    RunState.DONE: Text("Ended: everything is in order."),
-    RunState.FAILED: Text("Ended: not everything is in order."),
-    RunState.STOPPED: Text("Stopped before its end; the next run goes on from there."),
-    RunState.DIED: Text("Ended by the death of its process; the next run goes on from there."),
-}
+"""The badge of each, its word, and its sentence."""
+
 KINDS = {
     RunKind.SYNC: Text("Sync"),
     RunKind.REHEARSE: Text("Rehearsal"),
@@ -79,20 +83,13 @@ SOURCES = {
     RunSource.HOOK: Text("hook"),
 }
 TONES = {
-    RunState.RUNNING: "notice",
-    RunState.DONE: "ok",
-    RunState.FAILED: "error",
-    RunState.STOPPED: "warning",
-    RunState.DIED: "error",
+    Outcome.DONE.value: "ok",
+    Outcome.WAITING.value: "notice",
+    Outcome.FAILED.value: "error",
+    Outcome.REFUSED.value: "error",
+    Outcome.SKIPPED.value: "warning",
 }
-OUTCOMES = {
-    Outcome.DONE: "ok",
-    Outcome.WAITING: "notice",
-    Outcome.FAILED: "error",
-    Outcome.REFUSED: "error",
-    Outcome.SKIPPED: "warning",
-}
-"""The badge of each; what is not here is plain."""
+"""The badge of each outcome; what is not here is plain."""
 
 
 def runs_of(site: Site) -> RunStore:
@@ -105,27 +102,13 @@ class RunRow:
     """A run as it is shown: its words for people, its badge, and how long it took."""
 
     run: StoredRun
+    tone: str
     state: Text
     sentence: Text
-    tone: str
     kind: Text
     source: Text
     took: Text | None
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The first certificates that it was for."""
-        return self.run.names[:LISTED_NAMES]
-
-    @property
-    def more(self) -> int:
-        """How many others it was for."""
-        return len(self.run.names) - len(self.names)
-
-    @property
-    def is_running(self) -> bool:
-        """Whether more is to come."""
-        return self.run.state is RunState.RUNNING
+    is_running: bool
 
 
 def row_of(run: StoredRun) -> RunRow:
@@ -133,15 +116,8 @@ def row_of(run: StoredRun) -> RunRow:
     took = None
     if run.ended_at is not None:
         took = Text("{words}", words=whole_seconds(run.ended_at - run.started_at))
-    return RunRow(
-        run,
-        STATES[run.state],
-        SENTENCES[run.state],
-        TONES[run.state],
-        KINDS[run.kind],
-        SOURCES[run.source],
-        took,
-    )
+    is_running, words = run.state is RunState.RUNNING, STATES[run.state]
+    return RunRow(run, *words, KINDS[run.kind], SOURCES[run.source], took, is_running)
 
 
 def whole_seconds(time: timedelta) -> timedelta:
@@ -184,125 +160,108 @@ def new_request() -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """A step of a report as it is shown."""
+class ReportView:
+    """A report as it is shown, from the document that the command prints: the certificates that are
+    not in order before the others, of which many are only counted (`in_order`), and how many `more`
+    are not shown.
+    """
 
-    action: str
-    outcome: str
-    tone: str
-    where: str
-    detail: str
-    hint: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Reported:
-    """What a report has of a certificate."""
-
-    name: str
-    result: str
-    steps: tuple[Step, ...]
+    certificates: tuple[Document, ...] = ()
+    in_order: int = 0
+    more: int = 0
 
 
-def reported(document: Document | None) -> tuple[Reported, ...]:
-    """Return a report's certificates, from the document that the command prints."""
+def report_view(document: Document | None) -> ReportView:
+    """Return how a report is shown."""
     found = cast("list[Document]", (document or {}).get("certificates") or [])
-    return tuple(
-        Reported(
-            str(one.get("name")),
-            str(one.get("result") or ""),
-            tuple(map(_step, cast("list[Document]", one.get("steps") or []))),
-        )
-        for one in found
-    )
+    wrong = [one for one in found if not one.get("ok")]
+    well = [one for one in found if one.get("ok")]
+    few = well if len(found) <= FEW else []
+    shown = (*wrong[:SHOWN_CERTIFICATES], *few)
+    return ReportView(shown, len(well) - len(few), len(wrong[SHOWN_CERTIFICATES:]))
 
 
-def _step(step: Document) -> Step:
-    outcome, hint = str(step.get("outcome") or ""), step.get("hint")
-    place = (step.get("target"), step.get("domain") or step.get("label"))
-    return Step(
-        str(step.get("action") or ""),
-        outcome,
-        OUTCOMES.get(cast("Outcome", outcome), ""),
-        " → ".join(str(one) for one in place if one),
-        str(step.get("detail") or ""),
-        None if hint is None else str(hint),
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class EventView:
-    """How the events of a run are shown: since it `began`."""
-
-    began: datetime
-
-    def tone(self, event: RunEvent) -> str:
-        """Return the badge of how a step ended."""
-        return OUTCOMES.get(cast("Outcome", event.outcome), "")
-
-    def action(self, event: RunEvent) -> str:
-        """Return which step it was, nothing for what is no step."""
-        return event.event.partition(".")[0] if event.outcome and event.lineage else ""
-
-    def elapsed(self, event: RunEvent) -> str:
-        """Return how long after the run's begin it was: `0:07`, `1:02:03`."""
-        minutes, seconds = divmod(int(whole_seconds(event.at - self.began).total_seconds()), 60)
-        hours, minutes = divmod(minutes, 60)
-        return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
-
-    def place(self, event: RunEvent) -> str:
-        """Return where it happened."""
-        return " → ".join(filter(None, (event.target, event.domain)))
+def _elapsed(began: datetime, event: RunEvent) -> str:
+    """Write how long after the run's begin it was: `0:07`, `1:02:03`."""
+    minutes, seconds = divmod(int(whole_seconds(event.at - began).total_seconds()), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
 def one_run(request: Request) -> Response:
-    """Show a run: who started it, every event, and how it ended."""
-    site = site_of(request)
-    run, events, report = stored(site, request.path_params["run"])
-    shown = events[-SHOWN_EVENTS:]
+    """Show a run: who started it, what happened, and how it ended; its latest events, or those
+    `after` one.
+    """
+    site, name = site_of(request), request.path_params["run"]
+    runs, run, after = runs_of(site), stored(site, name), request.query_params.get("after")
+    if after is None:
+        events = runs.latest_run_events(name, SHOWN_EVENTS)
+    else:
+        events = runs.run_events(name, number_of(after, 0), SHOWN_EVENTS)
+    first, last = (events[0].number, events[-1].number) if events else (0, 0)
     return render(
         request,
         "run.html",
         row=row_of(run),
         run=run,
-        events=shown,
-        left_out=len(events) - len(shown),
-        last=events[-1].number if events else 0,
-        of=EventView(run.started_at),
-        reported=reported(report_in(report, voice_of(request).language)),
+        events=events,
+        earlier=None if first <= 1 else max(first - 1 - SHOWN_EVENTS, 0),
+        later=last if after is not None and len(events) == SHOWN_EVENTS else None,
+        is_latest=after is None,
+        last=last,
+        elapsed=partial(_elapsed, run.started_at),
+        tones=TONES,
+        report=_report_of(site, run, voice_of(request).language),
         has_new_plan=any(event.event == PLAN_CHANGED for event in events),
+        certificate=page_of_certificate,
+        plan_now=urlencode({"since": run.plan or "", **_alone(run)}),
     )
+
+
+def _report_of(site: Site, run: StoredRun, language: str) -> ReportView:
+    """Return a run's report as it is shown: that of a thousand certificates takes long to read."""
+    known = site.reports.get((run.id, language))
+    if isinstance(known, ReportView):
+        return known
+    view = report_view(report_in(runs_of(site).run_report(run.id), language))
+    if run.ended_at is not None:
+        site.reports.add((run.id, language), view)
+    return view
 
 
 PLAN_CHANGED = "plan_changed"
 
 
-def stored(
-    site: Site, run: str, after: int = 0
-) -> tuple[StoredRun, list[RunEvent], RunReport | None]:
-    """Return a run with its events `after` this one, and its report. Raises `Refused` where
-    there is no such run.
-    """
-    runs = runs_of(site)
-    found = runs.stored_run(run)
+def _alone(run: StoredRun) -> dict[str, str]:
+    """Return what asks for the plan of just the certificate that a run was for."""
+    return {"name": run.names[0]} if len(run.names) == 1 else {}
+
+
+def stored(site: Site, run: str) -> StoredRun:
+    """Return a run. Raises `Refused` where there is no such run."""
+    found = runs_of(site).stored_run(run)
     if found is None:
         raise Refused(404)
-    events = list[RunEvent]()
-    while more := runs.run_events(run, events[-1].number if events else after):
-        events.extend(more)
-    return found, events, runs.run_report(run)
+    return found
+
+
+def events_of(site: Site, run: str, after: int) -> list[RunEvent]:
+    """Return all events of a run `after` this one."""
+    runs, found = runs_of(site), list[RunEvent]()
+    while more := runs.run_events(run, found[-1].number if found else after):
+        found.extend(more)
+    return found
 
 
 async def follow(request: Request) -> Response:
     """Stream what happens in a run as server-sent events, from the one after `Last-Event-ID`."""
     site = site_of(request)
-    run = await run_in_threadpool(runs_of(site).stored_run, request.path_params["run"])
-    if run is None:
-        raise Refused(404)
+    run = await run_in_threadpool(stored, site, request.path_params["run"])
     last = request.headers.get("Last-Event-ID") or request.query_params.get("after") or ""
-    number = int(last) if last.isascii() and last.isdecimal() and len(last) < _DIGITS else 0
+    if request.method == "HEAD":
+        return Response(media_type="text/event-stream")
     return StreamingResponse(
-        _stream(request, run, number),
+        _stream(request, run, number_of(last, 0)),
         media_type="text/event-stream",
         headers={"X-Accel-Buffering": "no", "Cache-Control": "no-store"},
     )
@@ -311,13 +270,16 @@ async def follow(request: Request) -> Response:
 _DIGITS = 10
 
 
+def number_of(word: str, otherwise: int) -> int:
+    """Return the number that a client sent, if it is one."""
+    is_number = word.isascii() and word.isdecimal() and len(word) < _DIGITS
+    return int(word) if is_number else otherwise
+
+
 async def _stream(request: Request, run: StoredRun, number: int) -> AsyncIterator[str]:
-    site, app = site_of(request), request.app
-    if not hasattr(app.state, "feeds"):
-        app.state.feeds = Feeds(lambda: runs_of(site), site.closing.is_set)
-    feeds: Feeds = app.state.feeds
+    site = site_of(request)
     yield "retry: 2000\n" + message("begun", "")
-    async with feeds.watching(run.id) as feed:
+    async with site.feeds.watching(run.id) as feed:
         while True:
             found = await feed.after(number)
             # A session that has ended meanwhile reads nothing more.
@@ -336,8 +298,9 @@ BEAT = ": it goes on\n" + message("beat", "")
 
 
 def _written(request: Request, run: StoredRun, event: RunEvent) -> str:
-    view = EventView(run.started_at)
-    return bytes(render(request, "event.html", event=event, of=view).body).decode()
+    elapsed = partial(_elapsed, run.started_at)
+    page = render(request, "event.html", new=event, elapsed=elapsed, tones=TONES)
+    return bytes(page.body).decode().strip()
 
 
 def start(request: Request, form: FormData) -> Response:
@@ -382,9 +345,12 @@ def stop(request: Request) -> Response:
     run, site = request.path_params["run"], site_of(request)
     if not visitor_of(request).may_start:
         raise Refused(403)
-    if runs_of(site).stored_run(run) is None:
-        raise Refused(404)
-    site.starter.stop(run)
+    stored(site, run)
+    if not site.starter.stop(run):
+        said = Text(
+            "the run has ended, or goes on in another process: stop it where it was started"
+        )
+        raise Refused(409, said)
     return RedirectResponse(link(request, f"/runs/{run}"), 303)
 
 

@@ -22,14 +22,18 @@ from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from certferry.console.observing import Observer
+from certferry.console.following import Feeds
+from certferry.console.observing import Observer, Recent
 from certferry.console.snapshot import Snapshots
 from certferry.core.access import User
 from certferry.core.observed.runs import RunKind, RunSource, StoredRun
+from certferry.core.planning.plan import Plan
 from certferry.present.language import Voice, voice_in
 from certferry.present.layout import visible
 from certferry.present.run_log import rfc3339
+from certferry.problem import Problem
 from certferry.text import Text
+from certferry.wiring.clock import now
 from certferry.wiring.workspace import Workspace
 
 HERE = Path(__file__).parent
@@ -58,21 +62,29 @@ class Starter(Protocol):
 
 @dataclass(eq=False)
 class Site:
-    """What is served. `workspace` returns what is in force: reading the settings anew replaces it.
-    `prefix` is the path of the console's URL, without a slash at its end.
+    """What is served. `workspace` returns what is in force: reading the settings anew replaces it;
+    `unread` is why that failed the last time. `prefix` is the path of the console's URL, without a
+    slash at its end.
     """
 
     workspace: Callable[[], Workspace]
     starter: Starter
     prefix: str = ""
     is_https: bool = False
+    unread: Problem | None = None
     observer: Observer = field(init=False)
     stored: Snapshots = field(init=False)
     closing: threading.Event = field(default_factory=threading.Event)
     """Set when the process ends: streams that would go on end at once."""
+    feeds: Feeds = field(init=False)
+    shown_plans: Recent[str, Sequence[Plan]] = field(default_factory=lambda: Recent(20))
+    """By their digests: where a run finds another one, what has changed since can be shown."""
+    reports: Recent[tuple[str, str], object] = field(default_factory=lambda: Recent(50))
+    """Of runs that have ended, as they are shown, by run and language."""
 
     def __post_init__(self) -> None:
-        self.observer = Observer(self.now)
+        self.feeds = Feeds(lambda: self.workspace().state, self.closing.is_set)
+        self.observer = Observer(now)  # the machine's clock: it goes on when the state is gone
         self.stored = Snapshots(self.workspace)
 
     def now(self) -> datetime:
@@ -177,8 +189,8 @@ def render(
 ) -> Response:
     """Render a page in the visitor's language. Templates have `say("…", places=…)`, `text(Text)`,
     `prose(Text)` (with code for what is in backquotes), `word("done")`, `moment(datetime)`;
-    `link("/path")`, `here(place=…)`, `asset("name")`; and `visitor`, `language`, `path`, `trouble`
-    (how many things need a person, for the title).
+    `link("/path")`, `here(place=…)`, `asset("name")`; and `visitor`, `language`, `path`,
+    `wrong_file` (`Site.unread`), `trouble` (how many things need a person, for the title).
     """
     voice = voice_of(request)
     site = site_of(request)
@@ -222,6 +234,7 @@ def render(
             languages=LANGUAGE_NAMES,
             path=path,
             here=here,
+            wrong_file=site.unread,
             **{"trouble": site.stored.troubles if visitor else 0, **view},
         )
     )

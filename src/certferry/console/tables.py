@@ -12,7 +12,6 @@ from urllib.parse import quote, urlencode
 from certferry.present.language import Voice
 from certferry.present.layout import Span, Tone
 from certferry.present.status_text import NOTHING
-from certferry.problem import Problem
 from certferry.text import Text
 
 T = TypeVar("T")
@@ -52,11 +51,6 @@ def of_span(said: Span) -> Cell:
 def lines_of(said: Sequence[Text | None], voice: Voice) -> Cell:
     """Make a cell with a line for each sentence."""
     return Cell("\n".join(voice.say_on_one_line(one) for one in said if one is not None))
-
-
-def of_problems(problems: Sequence[Problem], voice: Voice) -> Cell:
-    """Make a cell of what is wrong, and what to do."""
-    return lines_of([said for one in problems for said in (one.message, one.hint)], voice)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ TOKEN = "cf_"  # noqa: S105 - how one begins, and none
 """How a token begins, so that tools find one in a file."""
 
 SHORTEST_PASSWORD, LONGEST_PASSWORD = 12, 1000
-"""In characters (NIST SP 800-63B-4, section 3.1.1.2, asks for 8, and for 15 without a second factor)."""
+"""In characters. NIST SP 800-63B-4, section 3.1.1.2, asks for 8; for 15 without a second factor."""
 
 _NAME = re.compile(r"[A-Za-z0-9._@-]{1,64}")
 

@@ -48,6 +48,9 @@ class RunStore(Protocol):
     def run_events(self, run: str, after: int = 0, limit: int = 1000) -> tuple[RunEvent, ...]:
         """Return a run's events `after` this number, in their order."""
 
+    def latest_run_events(self, run: str, limit: int) -> tuple[RunEvent, ...]:
+        """Return a run's last events, in their order."""
+
     def run_report(self, run: str) -> RunReport | None:
         """Return what a run reported."""
 

@@ -43,7 +43,7 @@ _EVENTS = Table("run_event", RunEvent, at=columns.MOMENT, text=columns.TEXT)
 
 _IN_ORDER = "ORDER BY started_at DESC, id DESC LIMIT ?"
 _DELETE_OLDEST = f"DELETE FROM run WHERE id IN (SELECT id FROM run {_IN_ORDER} OFFSET {KEPT_RUNS})"  # noqa: S608 - constants of this module
-_ALL = 1_000_000
+_ALL = 1_000_000  # SQLite knows no OFFSET without a LIMIT
 _NAMES = "', ' || substr(names, 2)"
 
 _DETACH = "UPDATE run SET number = NULL WHERE host = ? AND number = ? AND ended_at IS NULL"
@@ -143,6 +143,11 @@ class RunTables(Tables):
         """See `RunStore.run_events`."""
         condition = "WHERE run = ? AND number > ? ORDER BY number LIMIT ?"
         return _EVENTS.found(self._database, condition, run, after, limit)
+
+    def latest_run_events(self, run: str, limit: int) -> tuple[RunEvent, ...]:
+        """See `RunStore.latest_run_events`."""
+        condition = "WHERE run = ? ORDER BY number DESC LIMIT ?"
+        return _EVENTS.found(self._database, condition, run, limit)[::-1]
 
     def run_report(self, run: str) -> RunReport | None:
         """See `RunStore.run_report`."""

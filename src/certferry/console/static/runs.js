@@ -5,6 +5,7 @@
   const SILENCE = 5000; /* of a stream that has just begun */
   const LONG_SILENCE = 40000; /* the server sends a beat every 15 seconds */
   const PAUSE = 3000;
+  const PAUSE_HIDDEN = 15000;
 
   const state = document.getElementById("run-state");
   const list = document.getElementById("run-events");
@@ -42,9 +43,7 @@
     for (const id of ["run-state", "run-report"]) {
       document.getElementById(id).replaceWith(now.getElementById(id));
     }
-    list.removeAttribute("role");
     document.title = now.title;
-    document.dispatchEvent(new CustomEvent("htmx:after:swap")); /* the times are written anew */
   };
 
   const poll = async () => {
@@ -55,7 +54,8 @@
     } catch {
       /* the network; the next time */
     }
-    if (!isOver && !document.hidden) timer = setTimeout(poll, PAUSE);
+    /* Meanwhile the tab may have come to the front again, and listen. */
+    if (!isOver && !source) timer = setTimeout(poll, document.hidden ? PAUSE_HIDDEN : PAUSE);
   };
 
   const close = () => {
@@ -93,10 +93,12 @@
     };
   };
 
-  /* A browser holds six connections to a server: a tab in the background takes none. */
+  /* A browser holds six connections to a server: a tab in the background takes none, and asks now
+     and then, so that its title says how the run ended. */
   document.addEventListener("visibilitychange", () => {
     if (isOver) return;
-    if (document.hidden) close();
+    close();
+    if (document.hidden) timer = setTimeout(poll, PAUSE_HIDDEN);
     else listen();
   });
 

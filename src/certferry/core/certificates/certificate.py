@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from certferry.core.certificates.names import WILDCARD, base_name, is_wildcard
+from certferry.core.certificates.names import base_name, is_wildcard
 from certferry.core.secret import Secret
 from certferry.text import Text
 
@@ -58,12 +58,7 @@ def covers(name: str, domain: str) -> bool:
 
 def covered_by(names: Iterable[str], domain: str) -> bool:
     """Return whether any of the SANs covers the domain."""
-    return not set(names_covering(domain)).isdisjoint(names)
-
-
-def names_covering(domain: str) -> tuple[str, ...]:
-    """Return the SANs that cover a domain, as `covers` says."""
-    return (domain,) if is_wildcard(domain) else (domain, WILDCARD + domain.partition(".")[2])
+    return any(covers(name, domain) for name in names)
 
 
 def same_names(one: Iterable[str], other: Iterable[str]) -> bool:

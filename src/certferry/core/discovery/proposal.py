@@ -8,13 +8,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from itertools import chain, count
 
-from certferry.core.certificates.certificate import (
-    CertificateBundle,
-    KeyType,
-    covered_by,
-    first_of,
-    names_covering,
-)
+from certferry.core.certificates.certificate import CertificateBundle, KeyType, covered_by, first_of
 from certferry.core.certificates.names import CHALLENGE, WILDCARD, base_name, is_wildcard, suffixes
 from certferry.core.desired.certificate import KEY_MODE, MODE, PemFiles
 from certferry.core.discovery.inventory import FoundDomain, FoundZone
@@ -270,7 +264,7 @@ def with_domains(
             holders[name].append(n)
     for domain in places.domains:
         # By names: comparing every domain with every certificate takes minutes for thousands.
-        known = (holders.get(name, ()) for name in names_covering(domain.domain))
+        known = (holders.get(name, ()) for name in _names_covering(domain.domain))
         fitting = sorted({*chain.from_iterable(known)}) if domain.by_itself else []
         for n in fitting:
             able[n].append(domain.domain)
@@ -279,6 +273,11 @@ def with_domains(
             best = max(fitting, key=lambda n: fitness(found[n], domain.domain))
             given[best].append(domain.domain)
     return tuple(_deployed(one, given[n], able[n], places) for n, one in enumerate(found))
+
+
+def _names_covering(domain: str) -> tuple[str, ...]:
+    """Return the SANs that cover a domain, as `certificate.covers` says."""
+    return (domain,) if is_wildcard(domain) else (domain, WILDCARD + domain.partition(".")[2])
 
 
 def not_served(

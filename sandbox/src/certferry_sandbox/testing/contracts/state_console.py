@@ -24,7 +24,7 @@ from certferry.core.observed.runs import (
     StoredRun,
 )
 from certferry.ports.runs import EVENTS_OF_A_RUN, KEPT_RUNS
-from certferry.ports.state import StateStore
+from certferry.ports.state import StateStore, holding
 from certferry.text import Text
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
@@ -106,6 +106,9 @@ class RunsContract:
         assert tuple(more[1:]) == other.run_events("a", after=2)
         assert (first, more[0]) == other.run_events("a", limit=2)
         assert () == other.run_events("unknown")
+        assert tuple(more[-2:]) == other.latest_run_events("a", 2)
+        assert (first, *more) == other.latest_run_events("a", 100)
+        assert () == other.latest_run_events("unknown", 2)
 
     def test_run_that_says_too_much(self, store: StateStore) -> None:
         """Is kept without its oldest."""
@@ -115,6 +118,19 @@ class RunsContract:
             store.append_run_events("a", [RunEvent(number, NOW, "", "busy", Text("waits"))])
 
         assert [3, late] == [one.number for one in store.run_events("a")]
+
+    def test_run_that_lost_a_lease(self, store: StateStore) -> None:
+        """It stores what it reports and its end nonetheless: these are no lineage's."""
+        store.save_run_begin(run_of(store, "a"))
+        lease = store.acquire("img", NOW)
+        store.release(lease)
+        event = RunEvent(1, NOW, "img", "step", Text("another run has taken over"), "failed")
+        with holding(store, lease):
+            store.append_run_events("a", [event])
+            store.save_run_end("a", RunState.FAILED, NOW, None)
+
+        assert (event,) == store.run_events("a")
+        assert [RunState.FAILED] == states(store, "a")
 
     def test_oldest_runs_are_deleted(self, store: StateStore) -> None:
         """With what belongs to them; so many stay."""

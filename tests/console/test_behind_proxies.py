@@ -1,0 +1,107 @@
+"""What a proxy says: from whom it counts, and at the unix socket the user whom it names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import requests
+from starlette.requests import Request
+
+from certferry.config.model import ConsoleSettings
+from certferry.console.app import console_app
+from certferry.console.guard import peer_of
+from certferry.core.access import Role, Token, User, digest_of
+from tests.console.serving import Console, asgi, console
+
+AT_SOCKET = {"server": ("/run/certferry/console.sock", None), "client": None}
+
+
+@pytest.fixture
+def at_socket(tmp_path: Path) -> Iterator[Console]:
+    """A console whose proxy names the user."""
+    settings = ConsoleSettings(user_header="X-Forwarded-User", url="https://ops.example.com")
+    with console(tmp_path, settings) as found:
+        found.state.add_user(User("anna", Role.OPERATOR, datetime.now(UTC)))
+        yield found
+
+
+def test_proxy_at_the_socket_names_the_user(at_socket: Console) -> None:
+    """Such a user must exist; without a name they log in as others do."""
+    guard = console_app(at_socket.site)
+    host = "ops.example.com"
+
+    as_anna = asgi(guard, "/account", AT_SOCKET, Host=host, X_Forwarded_User="anna")
+    assert 200 == as_anna["status"]
+    cookies = dict(as_anna["headers"])[b"set-cookie"]
+    assert cookies.startswith(b"__Host-certferry=")
+    for name, status in (("mallory", 403), ("", 303)):
+        reply = asgi(guard, "/account", AT_SOCKET, Host=host, X_Forwarded_User=name)
+        assert status == reply["status"]
+
+
+@pytest.mark.parametrize("client", [("127.0.0.1", 5000), ("192.0.2.7", 5000), None])
+def test_user_named_at_a_port(client: object, at_socket: Console) -> None:
+    """Does not count: every program of the machine could send it."""
+    guard = console_app(at_socket.site)
+    peer = {"server": ("127.0.0.1", 8080), "client": client}
+
+    reply = asgi(guard, "/account", peer, Host="ops.example.com", X_Forwarded_User="anna")
+
+    assert 303 == reply["status"]
+
+
+def test_forwarded_host_from_a_stranger(tmp_path: Path) -> None:
+    """Counts from a trusted proxy alone."""
+    settings = ConsoleSettings(url="https://ops.example.com", trusted_proxies=("10.0.0.0/8",))
+    with console(tmp_path, settings) as found:
+        guard = console_app(found.site)
+        sent = {"Host": "backend:8080", "X_Forwarded_Host": "ops.example.com"}
+        for address, status in (("10.1.2.3", 200), ("::ffff:10.1.2.3", 200), ("192.0.2.7", 421)):
+            peer = {"server": ("10.0.0.1", 8080), "client": (address, 5000)}
+            assert status == asgi(guard, "/login", peer, **sent)["status"]
+
+
+@pytest.mark.parametrize(
+    ("passed", "expected"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("evil, 192.0.2.7", "192.0.2.7"),
+        ("203.0.113.9, 192.0.2.7, 10.0.0.2 , 10.0.0.3", "192.0.2.7"),
+        ("192.0.2.7:4711", "192.0.2.7"),
+        ("[2001:db8::1]:4711", "2001:db8::1"),
+        ("2001:db8::1, ::ffff:10.0.0.9", "2001:db8::1"),
+        ("10.0.0.2", "10.0.0.1"),
+        (" , ", "10.0.0.1"),
+    ],
+)
+def test_address_behind_proxies(passed: str, expected: str) -> None:
+    """Is the last that no trusted proxy has: what stands before it, the client itself may send."""
+    console = ConsoleSettings(trusted_proxies=("10.0.0.0/8",))
+    headers = [(b"x-forwarded-for", passed.encode())]
+    for client, found in (("10.0.0.1", expected), ("198.51.100.1", "198.51.100.1")):
+        scope = {"type": "http", "server": ("10.0.0.9", 80), "client": (client, 1)}
+
+        assert found == peer_of(Request({**scope, "headers": headers}), console).address
+
+
+@pytest.mark.parametrize("trusted", [(), ("127.0.0.1",)], ids=["no proxies", "proxies"])
+def test_metrics(trusted: tuple[str, ...], tmp_path: Path) -> None:
+    """Are open to a loopback peer that is no proxy; to all others, with a token, under any name."""
+    with console(tmp_path, ConsoleSettings(trusted_proxies=trusted)) as found:
+        now = found.site.now()
+        found.state.add_token(Token("m", digest_of("cf_m"), "cf_m", Role.VIEWER, now))
+        token, name = "Bearer cf_m", "web-1.internal"
+
+        def status(path: str, **headers: str) -> int:
+            return found.get(requests.Session(), path, **headers).status_code
+
+        alone = status("/metrics")
+        proxied = status("/metrics", X_Forwarded_For="192.0.2.7")
+        foreign = status("/metrics", Host=name)
+
+        assert (bool(trusted), 401, 421) == (alone == 401, proxied, foreign)
+        assert status("/metrics", Authorization=token, Host=name) in {200, 404}
+        assert status("/healthz", Host=name) in {200, 404, 503}
