@@ -195,3 +195,11 @@ def test_mistake(console: Command, folder: Path, words: str, said: str, hint: st
 def test_name_where_there_is_none(console: Command) -> None:
     """Without a list of no names."""
     assert "known" not in console("user", "reset", "anna", code=Exit.USAGE).err
+
+
+def test_console_at_another_address(console: Command, folder: Path) -> None:
+    """The link is what browsers know it by."""
+    file = folder / "certferry.toml"
+    file.write_text(file.read_text() + '[console]\nurl = "https://ops.example.com/certs/"\n')
+
+    assert console("user", "add", "anna").out.startswith("https://ops.example.com/certs/welcome/")

@@ -131,6 +131,7 @@ class AccessTables(Tables):
         )
         if _user(transaction, user := _id_of(session.user)):
             _SESSIONS.save(transaction, session, user_id=user)
+            transaction.update("console_user", {"id": user}, seen_at=MOMENT.write(now))
 
     def session(self, digest: str, now: datetime) -> tuple[Session, User] | None:
         """See `AccessStore.session`."""
