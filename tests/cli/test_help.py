@@ -29,7 +29,7 @@ TYPED = re.compile(r"`[^`]*`|\[[a-z]+\]|(?<!\w)--?[a-z][\w-]*|[!-~]*[./~_][!-~]*
 """Commands in backquotes, tables of the configuration, options, files and variables."""
 
 NAMES = {
-    *("Nagios", "OK", "UNKNOWN", "WARNING", "logrotate"),
+    *("Bearer", "Nagios", "OK", "UNKNOWN", "WARNING", "logrotate"),
     *(
         "ACME",
         "CA",
