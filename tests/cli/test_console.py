@@ -13,7 +13,7 @@ import pytest
 from certferry.adapters.state.connect import connect
 from certferry.cli.exits import Exit
 from certferry.cli.main import run
-from certferry.core.access import Role, digest_of
+from certferry.core.access import Role, Session, digest_of
 from certferry.ports.state import StateStore
 from tests.cli.consoles import TestConsole
 from tests.support.schemas import must_fit
@@ -76,14 +76,18 @@ def test_user_is_added(console: Command, folder: Path) -> None:
 
 
 def test_new_link(console: Command, folder: Path) -> None:
-    """It takes the place of the one before."""
+    """It takes the place of the one before, and the user is logged out."""
     first = console("user", "add", "Anna").out
+    with stored(folder) as state:
+        now = state.now()
+        state.save_session(Session("a session", "Anna", now, now, "192.0.2.7"))
     second = console("user", "reset", "ANNA")
 
-    assert "Anna may choose another password." in second.err
+    assert "Anna is logged out, and may choose another password." in second.err
     with stored(folder) as state:
         assert state.link(digest_of(secret_in(first)), state.now()) is None
         assert state.link(digest_of(secret_in(second.out)), state.now()) is not None
+        assert state.session("a session", now) is None
 
 
 def test_user_is_changed_and_removed(console: Command, folder: Path) -> None:
@@ -191,3 +195,11 @@ def test_mistake(console: Command, folder: Path, words: str, said: str, hint: st
 def test_name_where_there_is_none(console: Command) -> None:
     """Without a list of no names."""
     assert "known" not in console("user", "reset", "anna", code=Exit.USAGE).err
+
+
+def test_console_at_another_address(console: Command, folder: Path) -> None:
+    """The link is what browsers know it by."""
+    file = folder / "certferry.toml"
+    file.write_text(file.read_text() + '[console]\nurl = "https://ops.example.com/certs/"\n')
+
+    assert console("user", "add", "anna").out.startswith("https://ops.example.com/certs/welcome/")

@@ -414,7 +414,14 @@ def test_one_that_cannot_be_reached_does_not_hide_the_other(timer: SystemdTimer)
 
 
 @pytest.mark.skipif(not AS_ROOT, reason="only root has a file system of its own to be tried in")
-def test_root_gets_the_systems_units(config: Path) -> None:
+@pytest.mark.parametrize(
+    ("option", "place", "started"),
+    [
+        ("--systemd", "the systemd timer /etc/systemd/system/", "certferry.timer"),
+        ("--serve", "the systemd service /etc/systemd/system/", "certferry-serve.service"),
+    ],
+)
+def test_root_gets_the_systems_units(config: Path, option: str, place: str, started: str) -> None:
     """The command as a process, in a copy of the machine where nothing lasts: the units lie in
     /etc/systemd/system, and systemd has nothing to say against them.
     """
@@ -423,8 +430,9 @@ def test_root_gets_the_systems_units(config: Path) -> None:
         mkdir -p /etc/systemd/system
         mount -t tmpfs none /etc/systemd/system
         mount -t tmpfs none /run
-        {sys.executable} -m certferry --config {config} schedule install --systemd
-        systemd-analyze verify --man=no /etc/systemd/system/certferry.*
+        {sys.executable} -m certferry --config {config} schedule install {option}
+        systemd-analyze verify --man=no /etc/systemd/system/certferry*
+        {sys.executable} -m certferry --config {config} schedule show
         {sys.executable} -m certferry --config {config} schedule remove --systemd
         test -z "$(ls /etc/systemd/system)"
     """
@@ -438,11 +446,10 @@ def test_root_gets_the_systems_units(config: Path) -> None:
     )
 
     assert 0 == result.returncode, result.stderr
-    assert "the systemd timer /etc/systemd/system/certferry.timer" in result.stdout
-    assert re.fullmatch(
-        r"warning: .*: to do: systemctl enable --now certferry.timer\n",
-        "".join(line for line in result.stderr.splitlines(keepends=True) if "certferry" in line),
-    )
+    assert result.stdout.count(f"{place}{started}") == 3  # installed, shown, removed
+    warned = [line for line in result.stderr.splitlines() if "certferry" in line]
+    to_do = rf"warning: .*: to do: systemctl enable --now {re.escape(started)}"
+    assert [True, True] == [bool(re.fullmatch(to_do, line)) for line in warned]
 
 
 def test_the_command_that_runs_now_is_named_absolutely(

@@ -87,6 +87,14 @@ def test_hostile_name(name: str, served: Console) -> None:
     assert "49" not in reply.text.partition("<main")[2].partition("</main")[0]
 
 
+def test_login_that_is_refused_is_logged(served: Console, caplog: pytest.LogCaptureFixture) -> None:
+    """By its address, for programs that lock such out; not by the name: it may be a password."""
+    guess(served, name="my-password-7", address="192.0.2.9")
+
+    assert "login refused from 192.0.2.9" in caplog.text
+    assert "my-password-7" not in caplog.text
+
+
 # --- guesses
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from certferry.core.access import LONGEST_PASSWORD, SHORTEST_PASSWORD, is_name, password_mistake
@@ -73,7 +73,8 @@ def test_password_of_a_generator() -> None:
     assert sum(password_mistake(one, "anna") is not None for one in made) < len(made) / 100
 
 
-@given(st.text(min_size=1), st.text(max_size=40))
+@example("...", GOOD)
+@given(st.text(min_size=1) | st.text("aA._@-", min_size=1), st.text(max_size=40))
 def test_any_text_for_a_password(name: str, password: str) -> None:
     """Has an answer."""
     assert password_mistake(password, name) is None or str(password_mistake(password, name))

@@ -67,7 +67,18 @@ def known_keys(tmp_path: Path) -> set[str]:
     config = tmp_path / "unknown.toml"
     deploy = '[[certificates.deploy]]\nto = "qiniu"'
     imported = '[[certificates]]\nfullchain = "f"\nprivkey = "p"'
-    tables = ("", "[state]", "[acme]", "[dns]", "[verify]", "[[certificates]]", deploy, imported)
+    tables = (
+        "",
+        "[state]",
+        "[acme]",
+        "[dns]",
+        "[verify]",
+        "[console]",
+        "[[certificates]]",
+        deploy,
+        imported,
+    )
+
     config.write_text("\n".join(f"{table}\nzqj = 1" for table in tables) + "\n[accounts.qiniu]\n")
     with pytest.raises(ConfigError) as refused:
         load(config, {"HOME": str(tmp_path)}, ADAPTERS)

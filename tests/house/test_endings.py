@@ -6,7 +6,7 @@ import re
 
 from tests.house.tree import PACKAGE, modules
 
-WHERE = {"__main__.py", "cli/main.py"}
+WHERE = {"__main__.py", "cli/main.py", "cli/serve.py"}
 HANDLES = re.compile(r"\bsignal\.signal\(|\bos\._exit\(|\bset_wakeup_fd\(")
 
 

@@ -419,6 +419,33 @@ def test_a_file_without_channels_loads_nothing_of_them(tmp_path: Path) -> None:
     assert {"smtplib", "apprise"} & having == set()
 
 
+CONSOLE = ("certferry.console", "jinja2", "markupsafe", "multipart", "starlette", "uvicorn")
+
+
+@pytest.mark.parametrize(("command", "code"), [("sync", 1), ("check", 2), ("plan", 0)])
+def test_a_run_loads_nothing_of_the_console(tmp_path: Path, command: str, code: int) -> None:
+    """It is an extra, and no cost: also of a file that has a console, in a run that plans and ends
+    as runs do.
+    """
+    (tmp_path / "site").mkdir()
+    (tmp_path / "dns").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "dns").chmod(0o700)
+    config = tmp_path / "certferry.toml"
+    config.write_text(
+        f'[state]\nurl = "sqlite:///{tmp_path}/state/state.db"\n'
+        '[console]\nlisten = "127.0.0.1:8080"\n'
+        f'[accounts.mine]\ntype = "command"\ncommand = ["{tmp_path}/dns"]\n'
+        '[acme]\ndirectory = "https://127.0.0.1:9/dir"\n'
+        '[[certificates]]\nnames = ["www.example.com"]\ndns = "mine"\n'
+        f'[[certificates.deploy]]\nto = "files"\ndirectory = "{tmp_path}/site"\n'
+    )
+    config.chmod(0o600)
+    _, modules = loaded_by("--config", str(config), command, code=code)
+
+    assert "certferry.wiring.workspace" in modules or "check" == command
+    assert [] == sorted(module for module in modules if module.startswith(CONSOLE))
+
+
 def opened_by(*arguments: str) -> list[str]:
     """Run certferry in a fresh interpreter; return the files that it has opened."""
     script = (

@@ -388,6 +388,13 @@ def test_daily_run(
     assert [("schedule", *one) for one in expected] == found
 
 
+def test_daily_run_that_a_process_makes() -> None:
+    """What `schedule` has not installed, and made a run not long ago, is there nonetheless."""
+    found = lines(examine_schedule([Clockwork(None)], NOW))
+
+    assert [("schedule", Code.SCHEDULE, Severity.NOTICE)] == found
+
+
 @pytest.mark.parametrize("has_channel", [False, True])
 @pytest.mark.parametrize("has_heartbeat", [False, True])
 def test_failures_that_no_operator_would_read(*, has_channel: bool, has_heartbeat: bool) -> None:

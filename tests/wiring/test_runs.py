@@ -90,7 +90,7 @@ def test_event_is_stored_while_the_run_goes_on(workspace: GivenState, store: Sta
         since = time.monotonic()
         writer.listener(activity(f"step {count}"))
         assert eventually(lambda: len(store.run_events(run)) == count)  # noqa: B023 - at once
-        assert time.monotonic() - since < LATEST + 0.5  # of a machine that is busy
+        assert time.monotonic() - since < LATEST + 2  # of a machine that is busy
 
     writer.end(RunState.DONE)
 

@@ -23,6 +23,7 @@ from certferry.reconcile.run import Run
 from certferry.text import Text, verbatim
 from certferry.wiring.network import probe_for
 from certferry.wiring.settings import ADAPTERS
+from certferry_sandbox.troubled import open_console
 from certferry_sandbox.world import DOMAINS, Pace, World, demonstration
 
 PACE = Pace(
@@ -35,9 +36,13 @@ PACE = Pace(
 
 @click.command()
 @click.option("--fast", is_flag=True, help="Run at full speed.")
+@click.option("--serve", is_flag=True, help="Open the console of a world with trouble in it.")
 @click.pass_obj
-def command(front: Front, *, fast: bool) -> int:
+def command(front: Front, *, fast: bool, serve: bool) -> int:
     """Run the main job in a simulated world, and check every edge."""
+    if serve:
+        with tempfile.TemporaryDirectory(prefix="certferry-demo-") as directory:
+            return open_console(front, Path(directory))
     console = front.console
     console.print_wrapped([line(console.voice.say(_OPENING))])
     with (

@@ -16,6 +16,7 @@ from certferry.present.layout import line
 from certferry.text import Text
 from certferry_sandbox.heartbeat import HeartbeatService
 from certferry_sandbox.messages.dingtalk import SECRET, DingtalkService
+from certferry_sandbox.troubled import open_console
 from certferry_sandbox.world import World, demonstration
 
 
@@ -27,12 +28,15 @@ from certferry_sandbox.world import World, demonstration
     type=click.Path(path_type=Path, file_okay=False),
     help="Where to write the configuration; by default a temporary directory.",
 )
+@click.option("--serve", is_flag=True, help="Open the console of a world with trouble in it.")
 @click.pass_obj
-def command(front: Front, directory: Path | None) -> int:
+def command(front: Front, directory: Path | None, *, serve: bool) -> int:
     """Run a simulated CA, DNSPod and Qiniu on 127.0.0.1 to practise on."""
     with tempfile.TemporaryDirectory(prefix="certferry-sandbox-") as temporary:
         place = (directory or Path(temporary)).resolve()
         place.mkdir(parents=True, exist_ok=True)
+        if serve:
+            return open_console(front, place)
         with demonstration() as world, DingtalkService() as robot, HeartbeatService() as heart:
             _introduce(world, world.write_files(place), front.console)
             _introduce_init(world.write_base(place), robot, heart, front.console)

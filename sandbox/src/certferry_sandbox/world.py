@@ -30,7 +30,7 @@ OLD_LIFE_LEFT = timedelta(days=9)
 DOMAINS = ("img.example.com", "a.img.example.com")
 """The demo's domains: one with a certificate by hand, one without HTTPS."""
 
-_CERTIFICATE = f"""
+CERTIFICATE = f"""
 [[certificates]]
 name = "img"
 names = ["{DOMAINS[0]}", "*.{DOMAINS[0]}"]
@@ -212,7 +212,7 @@ class World:
         keys = self.credentials
         return (keys.dnspod_token, keys.secret_key)
 
-    def write_files(self, directory: Path, certificates: str = _CERTIFICATE) -> Path:
+    def write_files(self, directory: Path, certificates: str = CERTIFICATE) -> Path:
         """Write a ready `certferry.toml` and the CA files it names; give its path.
 
         `certificates` are its last tables; by default the demo's.
@@ -274,9 +274,11 @@ api = "{self.dnspod.url}"
 
 
 @contextmanager
-def demonstration(pace: Pace | None = None) -> Iterator[World]:
+def demonstration(
+    pace: Pace | None = None, certificate_validity: timedelta | None = None
+) -> Iterator[World]:
     """Run the world that the demo shows: its domains are there, and nothing is done yet."""
-    with World(pace=pace) as world:
+    with World(pace=pace, certificate_validity=certificate_validity) as world:
         world.add_https_domain(DOMAINS[0])
         world.add_http_domain(DOMAINS[1])
         yield world

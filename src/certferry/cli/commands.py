@@ -39,6 +39,7 @@ COMMANDS = {
     "watch": "Show what every address of a host serves, and until when.",
     "doctor": "Check everything a run depends on, and say how to fix what is wrong.",
     "history": "Show the history of changes, newest first.",
+    "serve": "Serve the console, the API and /metrics, and make the two runs a day.",
     "hosts": "Show the hosts that share the state, and what is wrong with each.",
     "console": "Manage the users of the console (`certferry serve`) and the tokens of its API.",
     "rollback": "Bind the previous certificate of NAME again, at every domain that it is for.",

@@ -35,8 +35,9 @@ def _role_option(command: T) -> T:
     return click.option(
         "--role",
         type=_ROLES,
+        metavar="ROLE",
         default=Role.OPERATOR.value,
-        help="`viewer` may see everything; `operator` may start runs as well. Default: operator.",
+        help="`viewer` may see everything; `operator` may start runs as well. Default: `operator`.",
     )(command)
 
 
@@ -94,13 +95,14 @@ def add_user(front: Front, name: str, role: str) -> Exit:
 @_name
 @click.pass_obj
 def reset_user(front: Front, name: str) -> Exit:
-    """Print a new link by which a user chooses another password.
+    """Print a new link by which a user chooses another password, and end their sessions.
 
-    Their password is good until then, and so are their sessions; to end both now, remove the user.
+    Until they choose, they log in with the one that they have; to keep them out, remove the user.
     """
     with workspace_of(front, reads_only=False) as workspace:
         name = _known_user(workspace, name)
-        said = Text("{name} may choose another password.", name=name)
+        workspace.state.end_sessions(name)
+        said = Text("{name} is logged out, and may choose another password.", name=name)
         return _print_link(front, workspace, name, "console.user.reset", said)
 
 

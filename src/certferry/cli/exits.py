@@ -139,6 +139,8 @@ _OURS = {
     "init": "setup",
     "account show": "show_account",
     "doctor": "test validate",
+    "console user": "adduser passwd user useradd users",
+    "console token": "token tokens",
     "--version": "version",
 }
 FAMILIAR = {word: ours for ours, words in _OURS.items() for word in words.split()}

@@ -17,6 +17,7 @@ from certferry.cli.commands import Group
 from certferry.cli.exits import Exit
 from certferry.cli.options import PROGRAM, Front, say, say_changed
 from certferry.cli.selection import settings_or_defaults, workspace_of
+from certferry.cli.serve import console_process
 from certferry.config import unattended
 from certferry.config.load import load
 from certferry.config.mistakes import Mistake, instead_of
@@ -52,10 +53,13 @@ def command() -> None:
 @click.option(
     "--systemd", is_flag=True, help="A systemd service and timer, instead of a crontab's line."
 )
+@click.option(
+    "--serve", is_flag=True, help="A systemd service that goes on: the console, and the two runs."
+)
 @click.pass_context
-def install(ctx: click.Context, *, systemd: bool) -> Exit:
+def install(ctx: click.Context, *, systemd: bool, serve: bool) -> Exit:
     """Write one line into your crontab, or a service and a timer: one run at a random time at
-    night, another 12 hours later.
+    night, another 12 hours later. With --serve, a service that runs `certferry serve`.
 
     The run reads the same configuration file as this command, and has its global options
     (where the log goes, in which language); without --log-file before the command, its log
@@ -67,10 +71,13 @@ def install(ctx: click.Context, *, systemd: bool) -> Exit:
     front: Front = ctx.obj
     environ = front.console.environ
     settings = load(front.config, environ, ADAPTERS)
-    timer, cron = known = schedulers(environ)
-    job = job_for(settings, ctx.find_root(), front.console)
+    if serve:
+        console_process()
+    timer, server, cron = known = schedulers(environ)
+    job = job_for(settings, ctx.find_root(), front.console, serves=serve)
     make_directories(job)
-    installed = install_at(timer if systemd else cron, job, front)
+    usual = timer if systemd else cron
+    installed = install_at(server if serve else usual, job, front)
     lost = unattended.lost_programs(settings, installed.path, environ)
     unread = examine_channels(
         has_channel=bool(settings.channels), has_heartbeat=settings.monitoring.heartbeat is not None
@@ -97,7 +104,7 @@ def remove(front: Front, *, systemd: bool) -> Exit:
     Without --systemd that is the line in the crontab and the units, whichever there are.
     """
     known = schedulers(front.console.environ)
-    remove_from(known[:1] if systemd else known, front)
+    remove_from(known[:2] if systemd else known, front)
     return Exit.OK
 
 
@@ -171,22 +178,25 @@ def starts_of(schedulers: Sequence[Scheduler]) -> list[Text]:
     return places
 
 
-def job_for(settings: Settings, root: click.Context, console: Console) -> Job:
+def job_for(
+    settings: Settings, root: click.Context, console: Console, *, serves: bool = False
+) -> Job:
     """Return what is to be run, so that it runs from anywhere."""
     log = root.params.get("log_file") or default_log(settings)
     logs = [log.parent] if not is_stream(log) else []
-    state = settings.state
+    state, socket = settings.state, settings.console.socket
     kept = [state.directory, *([state.key_file.parent] if state.key_file else [])]
     writes = [*kept, *logs, *unattended.directories_filled(settings)]
     options = [*program_reading(settings.path), "--quiet", *options_said(root, console)]
     if "--log-file" not in options:
         options += ["--log-file", _absolute(log)]
     return Job(
-        command=(*options, "sync", "--scheduled"),
+        command=(*options, *(("serve",) if serves else ("sync", "--scheduled"))),
         environment=unattended.needed_environment(console.environ),
         writes=tuple(dict.fromkeys(map(_absolute, writes))),
         runs_programs=unattended.runs_programs(settings),
-        on_failure=(*options, "notify", "failed"),
+        on_failure=() if serves else (*options, "notify", "failed"),
+        sockets=(_absolute(socket.parent),) if serves and socket is not None else (),
     )
 
 

@@ -14,6 +14,7 @@ from types import MappingProxyType
 
 from certferry.config import model, tables
 from certferry.config.certificates import CertificateReader
+from certferry.config.console import read_console
 from certferry.config.document import Document, Place, document_of, read_document
 from certferry.config.env_files import ASSIGNMENTS_ONLY, EnvFile, fill_in, take_env_files
 from certferry.config.files import Paths, home_directory, read_file, read_untrusted_file
@@ -304,6 +305,9 @@ def as_far_as_read(
         env_files=env_files,
         channels=MappingProxyType(channels),
         monitoring=monitoring,
+        console=read_console(
+            root.table("console"), paths, [desired.lineage for desired in certificates]
+        ),
     )
     root.done()
     return settings, collected

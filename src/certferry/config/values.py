@@ -79,7 +79,7 @@ def email_address(value: object) -> str:
 def https_url(value: object) -> str:
     """Take an https address; plain http only on loopback, where no other machine can listen in."""
     written = word(value)
-    parts = _split(written)
+    parts = split_url(written)
     if parts.username is not None or parts.password is not None:
         raise ConfigError(Text("must not hold a user name or password"))
     if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
@@ -96,7 +96,7 @@ def proxy_url(value: object) -> str:
         raise ConfigError(
             Text("certferry does not support SOCKS proxies; write the proxy's http:// address")
         )
-    if _split(written).username is not None:
+    if split_url(written).username is not None:
         raise ConfigError(
             Text("must not hold a user name or password; a proxy with one goes into HTTPS_PROXY")
         )
@@ -117,7 +117,8 @@ def directory_url(value: object) -> str:
     raise ConfigError(problem.filled(names=known, word=meant))
 
 
-def _split(written: str) -> SplitResult:
+def split_url(written: str) -> SplitResult:
+    """Take a URL of http or https apart. Raises `ConfigError`."""
     try:
         parts = urlsplit(written)
         complete = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0

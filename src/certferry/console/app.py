@@ -21,6 +21,7 @@ from certferry.console import (
     api,
     certificates,
     discover,
+    health,
     history,
     login,
     overview,
@@ -54,6 +55,7 @@ def static_file(request: Request) -> Response:
 
 ROUTES: Sequence[BaseRoute] = (
     Route("/static/{digest}/{name}", static_file, name="static"),
+    *health.ROUTES,
     *login.ROUTES,
     *overview.ROUTES,
     *certificates.ROUTES,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+import logging
 import secrets
 import threading
 from collections.abc import Awaitable, Callable
@@ -34,6 +35,8 @@ from certferry.core.access import (
 )
 from certferry.text import Text
 from certferry.wiring.passwords import hashed, is_password
+
+_log = logging.getLogger(__name__)
 
 PER_ADDRESS, PER_NAME = 20, 10
 """Guesses in a quarter of an hour. An office may be one address."""
@@ -168,6 +171,8 @@ def log_in(request: Request, form: FormData) -> Response:
     state = site_of(request).workspace().state
     user = state.user(name) if is_name(name) else None
     if not _is_right(request, name, password, user) or user is None:
+        # Not the name: it may be a password, in the wrong field.
+        _log.warning(Text("login refused from {address}", address=request.state.address or "unix"))
         return _login_form(request, back, name, Text("the name or the password is wrong"))
     return _begun(request, user, back)
 

@@ -31,6 +31,7 @@ from certferry.core.planning.plan import Plan
 from certferry.present.language import Voice, voice_in
 from certferry.present.layout import visible
 from certferry.present.run_log import rfc3339
+from certferry.problem import Problem
 from certferry.text import Text
 from certferry.wiring.clock import now
 from certferry.wiring.workspace import Workspace
@@ -61,14 +62,16 @@ class Starter(Protocol):
 
 @dataclass(eq=False)
 class Site:
-    """What is served. `workspace` returns what is in force: reading the settings anew replaces it.
-    `prefix` is the path of the console's URL, without a slash at its end.
+    """What is served. `workspace` returns what is in force: reading the settings anew replaces it;
+    `unread` is why that failed the last time. `prefix` is the path of the console's URL, without a
+    slash at its end.
     """
 
     workspace: Callable[[], Workspace]
     starter: Starter
     prefix: str = ""
     is_https: bool = False
+    unread: Problem | None = None
     observer: Observer = field(init=False)
     stored: Snapshots = field(init=False)
     closing: threading.Event = field(default_factory=threading.Event)
@@ -186,8 +189,8 @@ def render(
 ) -> Response:
     """Render a page in the visitor's language. Templates have `say("…", places=…)`, `text(Text)`,
     `prose(Text)` (with code for what is in backquotes), `word("done")`, `moment(datetime)`;
-    `link("/path")`, `here(place=…)`, `asset("name")`; and `visitor`, `language`, `path`, `trouble`
-    (how many things need a person, for the title).
+    `link("/path")`, `here(place=…)`, `asset("name")`; and `visitor`, `language`, `path`,
+    `wrong_file` (`Site.unread`), `trouble` (how many things need a person, for the title).
     """
     voice = voice_of(request)
     site = site_of(request)
@@ -205,7 +208,7 @@ def render(
         )
 
     def prose(said: Text | str) -> Markup:
-        words = escape(said if isinstance(said, str) else voice.say(said))
+        words = escape(visible(said if isinstance(said, str) else voice.say(said)))
         return Markup(_TYPED.sub(r"<code>\1</code>", str(words)))  # noqa: S704 - it was escaped
 
     def here(**places: object) -> str:
@@ -231,6 +234,7 @@ def render(
             languages=LANGUAGE_NAMES,
             path=path,
             here=here,
+            wrong_file=site.unread,
             **{"trouble": site.stored.troubles if visitor else 0, **view},
         )
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, time, timedelta
@@ -35,15 +36,37 @@ def twice(moment: time) -> tuple[time, time]:
     return first, first.replace(hour=first.hour + _HALF_A_DAY)
 
 
+MISSED = timedelta(hours=13)
+"""From this age of the last run on, the one after it was missed, as by a machine that was off."""
+
+
+def moments_of(host: str) -> tuple[time, time]:
+    """Return when a process that goes on for ever makes its two runs of a day: others on another
+    `host`, the same after a restart.
+    """
+    return twice(night_time(int.from_bytes(hashlib.sha256(host.encode()).digest()[:8])))
+
+
+def last_due(moments: tuple[time, time], now: datetime) -> datetime:
+    """Return the last of a day's moments that is not after `now`, by the clock of its zone."""
+    yesterday = now.date() - timedelta(days=1)
+    found = [datetime.combine(now.date(), moment, now.tzinfo) for moment in moments]
+    past = [moment for moment in found if moment <= now]
+    return max(past, default=datetime.combine(yesterday, moments[-1], now.tzinfo))
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
-    """An absolute command with its environment, and the directories into which it `writes`."""
+    """An absolute command with its environment, the directories into which it `writes`, and those
+    of its `sockets`.
+    """
 
     command: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
     writes: tuple[str, ...] = ()
     runs_programs: bool = False
     on_failure: tuple[str, ...] = ()
+    sockets: tuple[str, ...] = ()
 
 
 class Installation(Enum):

@@ -49,7 +49,7 @@ class AccessStore(Protocol):
 
     def save_session(self, session: Session) -> None:
         """Store that a browser is logged in; nothing where there is no such user any more. Deletes
-        the sessions that are over.
+        the sessions that are over, and stores when the user was seen.
         """
 
     def session(self, digest: str, now: datetime) -> tuple[Session, User] | None:

@@ -205,8 +205,12 @@ def _of_last_run(last: LastRun, now: datetime) -> Problem:
     return warning(Code.LAST_RUN, "sync", said, fix)
 
 
-def examine_schedule(schedulers: Iterable[Scheduler]) -> Iterator[Problem]:
-    """Report which daily run is installed, and whether the system will start it."""
+def examine_schedule(
+    schedulers: Iterable[Scheduler], begun_at: datetime | None = None
+) -> Iterator[Problem]:
+    """Report which daily run is installed, and whether the system will start it; without one, when
+    the last scheduled run had `begun_at`, not long ago: `certferry serve` may have started it.
+    """
     found = False
     for scheduler in schedulers:
         try:
@@ -223,13 +227,20 @@ def examine_schedule(schedulers: Iterable[Scheduler]) -> Iterator[Problem]:
         if scheduled.to_do is not None:
             said = Text("the daily run is installed, and the system may not start it")
             yield warning(Code.SCHEDULE_TO_DO, "schedule", said, scheduled.to_do)
-    if not found:
+    if not found and begun_at is not None:
+        said = Text(
+            "the last scheduled run began at {moment}; `certferry schedule` has not installed what"
+            " starts it"
+        )
+        yield info(Code.SCHEDULE, "schedule", said.filled(moment=begun_at))
+    elif not found:
         yield warning(
             Code.SCHEDULE_MISSING,
             "schedule",
             Text("no daily run is installed for this user, so nothing renews by itself"),
             Text(
-                "run `certferry schedule install`, unless another program starts `certferry sync`"
+                "run `certferry schedule install`, unless `certferry serve` goes on, or another"
+                " program starts `certferry sync`"
             ),
         )
 

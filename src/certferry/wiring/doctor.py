@@ -6,6 +6,7 @@ import platform
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -13,15 +14,18 @@ from urllib.parse import urlsplit
 from certferry.config.certificates import with_equal_names
 from certferry.config.model import Settings
 from certferry.config.write import examine_files
+from certferry.core.assessment.hosts import AWAY
 from certferry.core.certificates.names import base_name
 from certferry.core.dns_persist import Holder, Offer
 from certferry.core.findings import Code, heaviest_first, warning
 from certferry.core.network import is_loopback
+from certferry.core.observed.runs import RunSource
 from certferry.errors import ConfigError, DatabaseUnavailable, IssuanceError, StateError
 from certferry.ports.dns import DnsProvider
 from certferry.ports.examination import AccountReport, Reporting
 from certferry.ports.progress import Pause
 from certferry.ports.scheduler import Scheduler
+from certferry.ports.state import StateStore
 from certferry.ports.target import DeployTarget
 from certferry.problem import Problem
 from certferry.reconcile import examination
@@ -126,6 +130,13 @@ def without_state(
     return heaviest_first([found, *others])
 
 
+def _scheduled_at(state: StateStore) -> datetime | None:
+    """Return when the last scheduled run of this host began, unless that is long ago."""
+    last = state.now() - AWAY
+    runs = (one for one in state.stored_runs(20, host=state.host) if one.started_at > last)
+    return next((one.started_at for one in runs if one.source is RunSource.SCHEDULE), None)
+
+
 def _machine(run: CheckedRun) -> Iterator[Problem]:
     where = run.settings.state
     declared = [desired.lineage for desired in run.settings.certificates]
@@ -137,7 +148,7 @@ def _machine(run: CheckedRun) -> Iterator[Problem]:
     for twin in with_equal_names(run.settings.declared, run.settings.places):
         fix = Text("take one of them out, or give it other names")
         yield warning(Code.NAMES_TWICE, twin.where, twin.message, fix)
-    yield from examination.examine_schedule(run.schedulers)
+    yield from examination.examine_schedule(run.schedulers, _scheduled_at(run.ports.state))
     yield from _channels(run.settings)
     state, now_ = run.ports.state, run.ports.now()
     yield from problems_of_this_host(state)

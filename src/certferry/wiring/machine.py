@@ -21,7 +21,7 @@ from certferry.ports.receiver import Receiver
 from certferry.ports.scheduler import Scheduler
 from certferry.wiring.clock import now
 
-__all__ = ["write_bundle"]
+__all__ = ["PemFileSource", "write_bundle"]
 
 
 def receiver_for(settings: Settings, pause: Pause, delivery: Delivery) -> Receiver:
@@ -46,14 +46,16 @@ def _workspace(settings: Settings) -> Path:
     return settings.state.directory / "handover"
 
 
-def schedulers(environ: Mapping[str, str]) -> tuple[Scheduler, Scheduler]:
-    """Return the user's systemd units, the system's for root, and the user's crontab."""
+def schedulers(environ: Mapping[str, str]) -> tuple[Scheduler, Scheduler, Scheduler]:
+    """Return the systemd timer and service, the system's for root, and the user's crontab."""
     from certferry.adapters.schedule import cron, systemd
 
     root = os.geteuid() == 0
     own = systemd.units_directory(environ, home_directory(environ))
+    units = systemd.SYSTEM_UNITS if root else own
     return (
-        systemd.SystemdTimer(systemd.SYSTEM_UNITS if root else own, environ, for_system=root),
+        systemd.SystemdTimer(units, environ, for_system=root),
+        systemd.SystemdServer(units, environ, for_system=root),
         cron.Cron(environ, secrets.randbelow, now),
     )
 

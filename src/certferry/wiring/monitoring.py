@@ -159,12 +159,7 @@ class Monitor:
         if path is None or not may_be_there(self.settings.state):
             return
         try:
-            state, settings = self.state(), self.settings
-            steps = _added(state, counts)
-            settings = replace(settings, certificates=settings.declared)
-            known = recorded(settings, state, state.now())
-            host = host_in_notices(state)
-            text = metrics(expected(settings, known), known, steps, host)
+            text = metrics_of(self.settings, self.state(), counts)
         except CertferryError as error:
             hint = error.hint or Text("run: certferry doctor")
             self._note(METRICS, Problem(NOT_WRITTEN, error.message, hint))
@@ -222,6 +217,16 @@ def _heartbeat(settings: Settings, pause: Pause) -> Heartbeat | None:
     if reference is None:
         return None
     return Heartbeat(settings.secrets.resolve(reference), http, str(uuid.uuid4()))
+
+
+def metrics_of(settings: Settings, state: StateStore, counts: Mapping[tuple[str, str], int]) -> str:
+    """Return the metrics of all that is declared, with these counts of steps added to those that
+    are stored. Raises `StateError`.
+    """
+    steps = _added(state, counts)
+    settings = replace(settings, certificates=settings.declared)
+    known = recorded(settings, state, state.now())
+    return metrics(expected(settings, known), known, steps, host_in_notices(state))
 
 
 def _added(state: StateStore, counts: Mapping[tuple[str, str], int]) -> dict[tuple[str, str], int]:

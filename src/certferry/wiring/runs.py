@@ -245,7 +245,7 @@ class RunInProgress:
         """
         with self.recorded() as ended:
             confirmed = {} if self.options.plan is None else self._confirmed(self.options.plan)
-            # What becomes of a plan that was not carried out is no message to a channel.
+            # Channels are not notified of a plan that changed: the operator who confirmed it is.
             report = self.workspace.notifications(self.run).notify_of(
                 partial(self._sync, confirmed), is_whole=self.options.is_whole
             )
@@ -321,7 +321,7 @@ class RunInProgress:
 
     @contextmanager
     def recorded(self) -> Iterator[Callable[..., None]]:
-        """Store a run for a `with` block, which calls what it is given with its report."""
+        """Store a run for a `with` block, which passes its report to the function that it gets."""
         try:
             self.writer.try_to_begin()
             yield self._end

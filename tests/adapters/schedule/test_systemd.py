@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +14,12 @@ from pathlib import Path
 import pytest
 
 from certferry.adapters.schedule.cron import daemon_to_start
-from certferry.adapters.schedule.systemd import TIMER_TEXT, SystemdTimer, units_directory
+from certferry.adapters.schedule.systemd import (
+    TIMER_TEXT,
+    SystemdServer,
+    SystemdTimer,
+    units_directory,
+)
 from certferry.core.schedule import Installation, Job
 from certferry.errors import ScheduleError
 from certferry.file_trust import user_name
@@ -62,10 +68,18 @@ def timer(directory: Path, *, for_system: bool = True, **environ: str) -> System
     )
 
 
-def verified(directory: Path, *scope: str) -> tuple[int, str]:
+def server(directory: Path, *, for_system: bool = True) -> SystemdServer:
+    """Return the keeper of the service that goes on, where systemd does not run."""
+    nowhere = directory / "none"
+    return SystemdServer(
+        directory, os.environ, for_system=for_system, booted=nowhere, lingering=nowhere
+    )
+
+
+def verified(directory: Path, *scope: str, units: Sequence[str] = UNITS) -> tuple[int, str]:
     """Let systemd read the units; give its verdict and everything it says."""
     result = subprocess.run(
-        ["systemd-analyze", *scope, "verify", "--man=no", *(directory / name for name in UNITS)],
+        ["systemd-analyze", *scope, "verify", "--man=no", *(directory / name for name in units)],
         capture_output=True,
         text=True,
         # What the machine's own units have wrong is not said.
@@ -112,6 +126,60 @@ def test_systemd_finds_the_service_well_guarded(directory: Path, tmp_path: Path)
     )
 
     assert 0 == result.returncode, result.stdout + result.stderr
+
+
+@pytest.mark.parametrize("runs_programs", [False, True])
+@pytest.mark.parametrize("for_system", [True, False])
+def test_systemd_accepts_the_service_that_goes_on(
+    directory: Path, job: Job, *, for_system: bool, runs_programs: bool
+) -> None:
+    """As it accepts the others; beside its own directory for the socket."""
+    own = str(directory / "of the proxy")
+    job = replace(job, runs_programs=runs_programs, sockets=("/run/certferry", own))
+    server(directory, for_system=for_system).install(job)
+
+    scope = [] if for_system else ["--user"]
+    assert (0, "") == verified(directory, *scope, units=["certferry-serve.service"])
+    written = (directory / "certferry-serve.service").read_text()
+    assert ("\nRuntimeDirectory=certferry\n" in written) is for_system
+    assert f'\nReadWritePaths=-"{own}"\n' in written
+
+
+def test_systemd_finds_the_service_that_goes_on_well_guarded(
+    directory: Path, tmp_path: Path
+) -> None:
+    """It may listen at port 443, and its exposure is rated below 2.6 of 10."""
+    program = make_program(tmp_path / "certferry")
+    server(directory).install(Job((program, "serve"), writes=("/var/lib",)))
+
+    result = subprocess.run(
+        [
+            *("systemd-analyze", "security", "--offline=yes", "--threshold=26", "--no-pager"),
+            directory / "certferry-serve.service",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert 0 == result.returncode, result.stdout + result.stderr
+
+
+def test_the_service_that_goes_on_comes_and_goes_beside_the_timer(
+    directory: Path, job: Job
+) -> None:
+    """Neither takes the other away, and both are found."""
+    timer(directory).install(job)
+    change, installed = server(directory).install(job)
+
+    assert (Installation.INSTALLED, "certferry-serve.service") == (
+        change,
+        Path(str(installed.place.values["path"])).name,
+    )
+    assert server(directory).install(job)[0] is Installation.UNCHANGED
+    assert server(directory).remove() is not None
+    assert server(directory).find() is None
+    assert sorted(path.name for path in directory.iterdir()) == UNITS
 
 
 def test_the_timer_makes_up_for_a_missed_run(directory: Path, job: Job) -> None:

@@ -389,7 +389,7 @@ def test_while_a_browser_is_logged_in(old: Path, new: Path) -> None:
         put_back(archive_of(old), new)
 
     with closing(connect(new / "state.db", new / "secret.key")) as store:
-        assert [(anna,), (token,)] == [store.users(), store.tokens()]
+        assert [(replace(anna, seen_at=NOW),), (token,)] == [store.users(), store.tokens()]
         assert store.session("a session", NOW) is None
         assert store.link("a link", NOW) is None
 

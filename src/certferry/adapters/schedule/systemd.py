@@ -1,4 +1,6 @@
-"""A systemd timer, the system's for root and the user's own for others, by the files in `units`."""
+"""A systemd timer, or a service that goes on: the system's for root and the user's own for others,
+by the files in `units`.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +24,12 @@ from certferry.whole_file import replace_file
 SERVICE = "certferry.service"
 TIMER = "certferry.timer"
 FAILED = "certferry-failed.service"
+SERVER = "certferry-serve.service"
 MARK = "# Written by `certferry schedule install --systemd`, and taken away by `schedule remove`.\n"
 """The first line of our units."""
+
+RUN = Path("/run")
+"""Where services have their sockets; the manager makes a directory in it (RuntimeDirectory=)."""
 
 SYSTEM_UNITS = Path("/etc/systemd/system")
 BOOTED = Path("/run/systemd/system")  # exists where systemd is the init system (sd_booted(3))
@@ -57,6 +63,23 @@ def service_text(job: Job, *, for_system: bool) -> str:
     return unit + _settings(job, job.command, for_system=for_system)
 
 
+def server_text(job: Job, *, for_system: bool) -> str:
+    """Return the service that goes on. Raises as `service_text`."""
+    unit = MARK + _unit(SERVER)
+    for folder in map(Path, job.sockets):
+        if for_system and folder.parent == RUN:
+            unit += f"RuntimeDirectory={_word(folder.name)}\n"
+        else:
+            unit += f"ReadWritePaths=-{_word(str(folder))}\n"
+    unit += _settings(job, job.command, for_system=for_system)
+    if for_system and not job.runs_programs:
+        unit += _LOW_PORTS
+    return f"{unit}\n[Install]\nWantedBy={'multi-user' if for_system else 'default'}.target\n"
+
+
+_LOW_PORTS = "# To listen at port 443.\nCapabilityBoundingSet=CAP_NET_BIND_SERVICE\n"
+
+
 def failed_text(job: Job, *, for_system: bool) -> str:
     """Return the service that is started where a run fails. Raises as `service_text`."""
     return MARK + _unit(FAILED) + _settings(job, job.on_failure, for_system=for_system)
@@ -87,11 +110,17 @@ def _word(word: str) -> str:
 
 
 class SystemdTimer:
-    """Keeps two services and a timer in one directory of units, the system's if `for_system`.
+    """Keeps two services and a timer in one directory of units, the system's if `for_system`. The
+    first of `units` is what the manager starts.
 
     `booted` exists where systemd runs; `lingering` names the users whose managers always do;
     `environ` says where programs are, and how to reach the user's manager.
     """
+
+    units: tuple[str, ...] = (TIMER, SERVICE, FAILED)
+    service = SERVICE
+    place = Text("the systemd timer {path}")
+    when = Text("twice a day, at a moment that systemd chooses, or as a drop-in says")
 
     def __init__(
         self,
@@ -108,13 +137,12 @@ class SystemdTimer:
         self._lingering = lingering
         self._systemctl = ["systemctl"] if for_system else ["systemctl", "--user"]
         self._call = partial(call, environ=environ, within=_TIMEOUT, hint=_TRY_AGAIN)
-        self._place = Text("the systemd timer {path}", path=directory / TIMER)
+        self._started = self.units[0]
+        self._place = self.place.filled(path=directory / self._started)
 
     def install(self, job: Job) -> tuple[Installation, Scheduled]:
         """See `ports.scheduler.Scheduler.install`."""
-        desired = {SERVICE: service_text(job, for_system=self._for_system), TIMER: TIMER_TEXT}
-        if job.on_failure:
-            desired[FAILED] = failed_text(job, for_system=self._for_system)
+        desired = self._desired(job)
         present = {name: self._own(name) for name in desired}
         with _translating_errors():
             if present != desired:
@@ -123,21 +151,32 @@ class SystemdTimer:
                 path.mkdir(_PRIVATE, parents=True, exist_ok=True)
         if self._booted.is_dir() and not (present == desired and self._is_on()):
             self._must("daemon-reload")
-            self._must("enable", "--now", TIMER)
+            self._must("enable", "--now", self._started)
+            self._started_again(has_changed=any(present.values()) and present != desired)
         change = Installation.REPLACED if any(present.values()) else Installation.INSTALLED
         return (Installation.UNCHANGED if present == desired else change), self._scheduled()
 
+    def _desired(self, job: Job) -> dict[str, str]:
+        desired = {SERVICE: service_text(job, for_system=self._for_system), TIMER: TIMER_TEXT}
+        if job.on_failure:
+            desired[FAILED] = failed_text(job, for_system=self._for_system)
+        return desired
+
+    def _started_again(self, *, has_changed: bool) -> None:
+        """Start what goes on, and was changed, again: a timer is read with its file."""
+
     def remove(self) -> Text | None:
         """See `ports.scheduler.Scheduler.remove`."""
-        present = [name for name in (TIMER, SERVICE, FAILED) if self._own(name)]
+        present = [name for name in self.units if self._own(name)]
         if not present:
             return None
-        if TIMER in present:
+        if self._started in present:
             # First, since a timer whose file is gone would still start the service.
             if self._booted.is_dir():
-                self._must("disable", "--now", TIMER)
+                self._must("disable", "--now", self._started)
             with _translating_errors():  # where systemd does not run, the link is still there
-                (self._directory / "timers.target.wants" / TIMER).unlink(missing_ok=True)
+                for link in self._directory.glob(f"*.target.wants/{self._started}"):
+                    link.unlink(missing_ok=True)
         with _translating_errors():
             for name in present:
                 (self._directory / name).unlink()
@@ -147,15 +186,15 @@ class SystemdTimer:
 
     def find(self) -> Scheduled | None:
         """See `ports.scheduler.Scheduler.find`."""
-        return self._scheduled() if self._own(TIMER) else None
+        return self._scheduled() if self._own(self._started) else None
 
     def _scheduled(self) -> Scheduled:
         is_on = self._is_on()
-        command = _COMMAND.search(self._own(SERVICE) or "")
+        command = _COMMAND.search(self._own(self.service) or "")
         return Scheduled(
             place=self._place,
             command=command[1] if command else "",
-            when=Text("twice a day, at a moment that systemd chooses, or as a drop-in says"),
+            when=self.when,
             next_run=self._next_run() if is_on else None,
             to_do=self._to_do(is_on=is_on),
             path=USUAL_PATH,
@@ -164,7 +203,7 @@ class SystemdTimer:
     def _to_do(self, *, is_on: bool) -> Text | None:
         """Return what to type for the timer to start the service, logged in or not."""
         user = user_name(os.getuid())
-        typed = [] if is_on else [" ".join([*self._systemctl, "enable", "--now", TIMER])]
+        typed = [] if is_on else [" ".join([*self._systemctl, "enable", "--now", self._started])]
         if not self._for_system and not (self._lingering / user).exists():
             # Otherwise the user's manager, and the timer with it, ends with the last session.
             typed.append(f"loginctl enable-linger {user}")
@@ -190,11 +229,11 @@ class SystemdTimer:
             replace_file(self._directory / name, text.encode(), _MODE)
 
     def _is_on(self) -> bool:
-        return self._booted.is_dir() and self._ask("is-active", TIMER).returncode == 0
+        return self._booted.is_dir() and self._ask("is-active", self._started).returncode == 0
 
     def _next_run(self) -> datetime | None:
         asked = ("--timestamp=unix", "--property=NextElapseUSecRealtime", "--value")
-        moment = _MOMENT.search(self._ask("show", *asked, TIMER).stdout)
+        moment = _MOMENT.search(self._ask("show", *asked, self._started).stdout)
         return datetime.fromtimestamp(int(moment[1]), UTC) if moment else None
 
     def _must(self, *arguments: str) -> None:
@@ -206,6 +245,22 @@ class SystemdTimer:
 
     def _ask(self, *arguments: str) -> subprocess.CompletedProcess[bytes]:
         return self._call([*self._systemctl, *arguments])
+
+
+class SystemdServer(SystemdTimer):
+    """Keeps the service that goes on, and makes the runs itself."""
+
+    units = (SERVER,)
+    service = SERVER
+    place = Text("the systemd service {path}")
+    when = Text("twice a day, by `certferry serve`, which goes on")
+
+    def _desired(self, job: Job) -> dict[str, str]:
+        return {SERVER: server_text(job, for_system=self._for_system)}
+
+    def _started_again(self, *, has_changed: bool) -> None:
+        if has_changed:
+            self._must("restart", SERVER)
 
 
 def units_directory(environ: Mapping[str, str], home: Path) -> Path:

@@ -131,6 +131,7 @@ class AccessTables(Tables):
         )
         if _user(transaction, user := _id_of(session.user)):
             _SESSIONS.save(transaction, session, user_id=user)
+            transaction.update("console_user", {"id": user}, seen_at=MOMENT.write(now))
 
     def session(self, digest: str, now: datetime) -> tuple[Session, User] | None:
         """See `AccessStore.session`."""
@@ -192,8 +193,6 @@ class AccessTables(Tables):
     def count_guess(self, transaction: Transaction, whose: str, now: datetime) -> int:
         """See `AccessStore.count_guess`: guesses are counted by the minute."""
         minute = now.replace(second=0, microsecond=0)
-        oldest = MOMENT.write(minute - _GUESSES_COUNT_FOR)
-        transaction.execute("DELETE FROM console_guess WHERE minute < ?", oldest)
         transaction.add(
             "console_guess",
             "ON CONFLICT (whose, minute) DO UPDATE SET guesses = console_guess.guesses + 1",
@@ -201,8 +200,12 @@ class AccessTables(Tables):
             minute=MOMENT.write(minute),
             guesses=1,
         )
-        query = "SELECT guesses FROM console_guess WHERE whose = ?"
-        return sum(row["guesses"] for row in transaction.rows(query, whose))
+        oldest = MOMENT.write(minute - _GUESSES_COUNT_FOR)
+        query = "SELECT guesses FROM console_guess WHERE whose = ? AND minute >= ?"
+        counted: int = sum(row["guesses"] for row in transaction.rows(query, whose, oldest))
+        if counted == 1:  # seldom: it reads all of the table, which guesses at once would repeat
+            transaction.execute("DELETE FROM console_guess WHERE minute < ?", oldest)
+        return counted
 
     @writes
     def forget_guesses(self, transaction: Transaction, whose: str) -> None:

@@ -43,7 +43,7 @@ _EVENTS = Table("run_event", RunEvent, at=columns.MOMENT, text=columns.TEXT)
 
 _IN_ORDER = "ORDER BY started_at DESC, id DESC LIMIT ?"
 _DELETE_OLDEST = f"DELETE FROM run WHERE id IN (SELECT id FROM run {_IN_ORDER} OFFSET {KEPT_RUNS})"  # noqa: S608 - constants of this module
-_ALL = 1_000_000
+_ALL = 1_000_000  # SQLite knows no OFFSET without a LIMIT
 _NAMES = "', ' || substr(names, 2)"
 
 _DETACH = "UPDATE run SET number = NULL WHERE host = ? AND number = ? AND ended_at IS NULL"

@@ -44,7 +44,6 @@
       document.getElementById(id).replaceWith(now.getElementById(id));
     }
     document.title = now.title;
-    document.dispatchEvent(new CustomEvent("htmx:after:swap")); /* the times are written anew */
   };
 
   const poll = async () => {

@@ -24,7 +24,7 @@ from certferry.core.observed.runs import (
     StoredRun,
 )
 from certferry.ports.runs import EVENTS_OF_A_RUN, KEPT_RUNS
-from certferry.ports.state import StateStore
+from certferry.ports.state import StateStore, holding
 from certferry.text import Text
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
@@ -118,6 +118,19 @@ class RunsContract:
             store.append_run_events("a", [RunEvent(number, NOW, "", "busy", Text("waits"))])
 
         assert [3, late] == [one.number for one in store.run_events("a")]
+
+    def test_run_that_lost_a_lease(self, store: StateStore) -> None:
+        """It stores what it reports and its end nonetheless: these are no lineage's."""
+        store.save_run_begin(run_of(store, "a"))
+        lease = store.acquire("img", NOW)
+        store.release(lease)
+        event = RunEvent(1, NOW, "img", "step", Text("another run has taken over"), "failed")
+        with holding(store, lease):
+            store.append_run_events("a", [event])
+            store.save_run_end("a", RunState.FAILED, NOW, None)
+
+        assert (event,) == store.run_events("a")
+        assert [RunState.FAILED] == states(store, "a")
 
     def test_oldest_runs_are_deleted(self, store: StateStore) -> None:
         """With what belongs to them; so many stay."""
@@ -221,7 +234,7 @@ class AccessContract:
         assert store.choose_password("unknown", "hash", NOW) is None
         assert store.session("anna 1", NOW) is not None
 
-        chosen = replace(ANNA, password="hash", password_at=NOW)
+        chosen = replace(ANNA, password="hash", password_at=NOW, seen_at=NOW)
         with ThreadPoolExecutor(2) as twice:
             found = list(
                 twice.map(lambda one: one.choose_password("link", "hash", NOW), (store, other))
@@ -260,7 +273,7 @@ class AccessContract:
     ) -> None:
         """A role that is changed counts at the next request; a user that is removed is out."""
         logged_in(store)
-        assert (session_of("anna 1"), ANNA) == other.session("anna 1", NOW)
+        assert (session_of("anna 1"), replace(ANNA, seen_at=NOW)) == other.session("anna 1", NOW)
         other.change_role("anna", Role.VIEWER)
         assert (found := store.session("anna 1", NOW))
         assert Role.VIEWER == found[1].role
@@ -304,7 +317,7 @@ class AccessContract:
             "anna 1", soon
         )
         assert (user := other.user("anna"))
-        assert user.seen_at is None
+        assert NOW == user.seen_at
         store.session("anna 1", NOW + MINUTE)
         assert (found := other.session("anna 1", NOW + MINUTE))
         assert [NOW + MINUTE] * 2 == [found[0].seen_at, found[1].seen_at]

@@ -254,8 +254,8 @@ class HistoryContract:
         """
         for number in range(8):
             entry = event(f"lineage-{number % 2}", "bound", number)
-            by = replace(entry, who="anna" if number < 4 else "bert")
-            (elsewhere if number % 4 == 3 else store).append_history(by)
+            by = replace(entry, who="anna" if number in range(4) else "bert")
+            (elsewhere if number in {3, 7} else store).append_history(by)
 
         def hours(which: HistoryFilter, lineage: str | None = None) -> list[float]:
             found = store.history(lineage, 10, which=which)

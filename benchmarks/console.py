@@ -1,0 +1,315 @@
+"""What the console costs with 1,000 certificates and 4,000 domains: a real `certferry serve` over a
+real state, asked over HTTP and by Chromium.
+
+Each page's median on the server (at most 50 ms) and its size (at most 150 kB), with `/healthz`
+in the same rounds as the measure of the machine; the first screen in Chromium until it can be read
+(at most 0.5 s); what 20 viewers of a run in which nothing happens take of a core (at most 10 %);
+memory after 10,000 requests and 100 runs (at most 150 MB). It fails where one of these is not kept.
+
+Usage: `python -m benchmarks.console [--certificates N] [--rounds N] [--requests N] [--runs N]`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import requests
+from playwright.sync_api import Browser, StorageState
+
+from certferry.adapters.state.connect import connect
+from certferry.core.assessment.health import Sighting
+from certferry.core.observed.records import HistoryEntry
+from certferry.core.observed.runs import RunKind, RunSource, StoredRun
+from certferry.ports.state import StateStore
+from certferry_sandbox.testing.certificates import make_bundle
+from certferry_sandbox.world import CERTIFICATE, World, demonstration
+from tests.browser.chromium import running_chromium
+from tests.browser.console_process import ConsoleProcess, serving
+from tests.support.ports import free_port
+
+DOMAINS_OF_EACH = 4
+PAGES = (
+    "/",
+    "/certificates",
+    "/certificates?q=img1",
+    "/certificates/img7.example.com",
+    "/plan",
+    "/runs",
+    "/history",
+    "/discover",
+    "/doctor",
+    "/accounts",
+    "/channels",
+    "/hosts",
+    "/account",
+)
+MEASURE = "/healthz"
+LONGEST_LOOK = 30.0  # seconds that what a page observes in the background may take here
+
+LONGEST_PAGE = 50.0  # milliseconds
+LARGEST_PAGE = 150_000  # bytes
+FIRST_SCREEN = 0.5  # seconds
+IDLE = 0.10  # of a core
+MEMORY = 150.0  # MB
+
+VIEWERS = 20
+WATCHED = 20.0  # seconds
+_TICK = os.sysconf("SC_CLK_TCK")
+_OBSERVING = re.compile(rb'aria-busy="true"|hx-trigger="(every 2s|load)')
+_CSRF = re.compile(r'name="csrf"\s+value="([^"]+)"')
+_REQUEST = re.compile(r'name="request"\s+value="([^"]+)"')
+
+
+# --- the fleet
+
+
+def names_of(count: int) -> list[str]:
+    """Return the lineages."""
+    return [f"img{number}.example.com" for number in range(count)]
+
+
+def domains_of(name: str) -> list[str]:
+    """Return what each serves."""
+    return [name, *(f"{part}.{name}" for part in "abc"[: DOMAINS_OF_EACH - 1])]
+
+
+def tables(count: int) -> str:
+    """Return the certificates as the configuration has them, that of the demo among them."""
+    declared = (
+        f'[[certificates]]\nnames = ["{name}", "*.{name}"]\ndns = "dnspod"\n'
+        f'[[certificates.deploy]]\nto = "qiniu"\ndomains = {domains_of(name)}\n'.replace("'", '"')
+        for name in names_of(count)
+    )
+    return CERTIFICATE + "".join(declared)
+
+
+def furnish(state: StateStore, count: int) -> None:
+    """Store certificates of every age, what their domains serve, and what was done: one of fifty is
+    not served.
+    """
+    now = datetime.now(UTC)
+    seen = []
+    for number, name in enumerate(names_of(count)):
+        begin = now - timedelta(days=number % 59)
+        bundle = make_bundle(name, f"*.{name}", not_before=begin)
+        fingerprint = bundle.certificate.fingerprint
+        lease = state.acquire(name, now)
+        state.save_version(lease, bundle, begin)
+        state.release(lease)
+        facts = {"fingerprint": fingerprint}
+        state.append_history(HistoryEntry(begin, name, "issued", "ops", facts))
+        seen += [
+            Sighting(name, "qiniu", domain, number % 50 != 0, begin, fingerprint)
+            for domain in domains_of(name)
+        ]
+    state.update_sightings(lambda _: tuple(seen))
+    state.save_run(now, succeeded=True)
+
+
+# --- what is measured
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One figure beside what was promised."""
+
+    what: str
+    value: float
+    promised: float
+    unit: str
+    remark: str = ""
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether the promise is kept."""
+        return self.value <= self.promised
+
+    def __str__(self) -> str:
+        kept = "  " if self.is_kept else "! "
+        figure = f"{self.value:8.2f} {self.unit}"
+        return f"{kept}{self.what:<44}{figure:<14} of {self.promised:g} {self.unit}  {self.remark}"
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A process by its number, as Linux accounts for it (proc(5))."""
+
+    number: int
+
+    def processor(self) -> float:
+        """Return the seconds of the processor that it took so far."""
+        fields = Path(f"/proc/{self.number}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / _TICK
+
+    def memory(self) -> float:
+        """Return what it holds, in MB."""
+        status = Path(f"/proc/{self.number}/status").read_text()
+        [kilobytes] = re.findall(r"VmRSS:\s+(\d+) kB", status)
+        return int(kilobytes) / 1024
+
+
+def logged_in(console: ConsoleProcess, browser: Browser) -> requests.Session:
+    """Return a session of an operator, who logged in by a browser."""
+    session = requests.Session()
+    for cookie in console.log_in(browser, "bench")["cookies"]:
+        session.cookies.set(cookie["name"], cookie["value"])
+    return session
+
+
+def pages(console: ConsoleProcess, session: requests.Session, rounds: int) -> Iterator[Measured]:
+    """Measure each page, after what it observes in the background was found."""
+    found: dict[str, list[float]] = {page: [] for page in (MEASURE, *PAGES)}
+    sizes = {page: len(settled(console, session, page)) for page in PAGES}
+    for _ in range(rounds):
+        for page, times in found.items():
+            started = time.perf_counter()
+            session.get(console.url + page, timeout=60).raise_for_status()
+            times.append(1000 * (time.perf_counter() - started))
+    for page in PAGES:
+        ratios = [one / bare for one, bare in zip(found[page], found[MEASURE], strict=True)]
+        remark = f"{statistics.median(ratios):5.1f} x {MEASURE}"
+        yield Measured(page, statistics.median(found[page]), LONGEST_PAGE, "ms", remark)
+        yield Measured(f"{page}, its size", sizes[page] / 1000, LARGEST_PAGE / 1000, "kB")
+
+
+def settled(console: ConsoleProcess, session: requests.Session, page: str) -> bytes:
+    """Return a page as it is once nothing is observed for it any more."""
+    deadline = time.monotonic() + LONGEST_LOOK
+    while True:
+        answer = session.get(console.url + page, timeout=60)
+        answer.raise_for_status()
+        if _OBSERVING.search(answer.content) is None or time.monotonic() > deadline:
+            return answer.content
+        time.sleep(0.5)
+
+
+def first_screen(console: ConsoleProcess, browser: Browser, who: StorageState) -> Measured:
+    """Measure from the click until the verdict is painted."""
+    taken = []
+    with browser.new_context(storage_state=who) as context:
+        page = context.new_page()
+        for _ in range(10):
+            page.goto(console.url + "/")
+            page.wait_for_selector("h1")
+            taken.append(page.evaluate(_PAINTED) / 1000)
+            page.goto("about:blank")
+    return Measured("the first screen in Chromium", statistics.median(taken), FIRST_SCREEN, "s")
+
+
+_PAINTED = """() => new Promise(done => new PerformanceObserver(
+    list => done(list.getEntries()[0].startTime)).observe(
+    {type: 'paint', buffered: true}))"""
+
+
+def idle_viewers(console: ConsoleProcess, session: requests.Session, run: str) -> Measured:
+    """Measure what the process takes while people watch a run in which nothing happens."""
+    process = Process(console.number)
+    with ExitStack() as watching:
+        for _ in range(VIEWERS):
+            stream = session.get(f"{console.url}/runs/{run}/events", stream=True, timeout=60)
+            stream.raise_for_status()
+            watching.callback(stream.close)
+        before, began = process.processor(), time.monotonic()
+        time.sleep(WATCHED)
+        share = (process.processor() - before) / (time.monotonic() - began)
+    return Measured(f"{VIEWERS} viewers of a quiet run", 100 * share, 100 * IDLE, "%")
+
+
+def worn(
+    console: ConsoleProcess, session: requests.Session, count: int, runs: int
+) -> Iterator[Measured]:
+    """Measure the memory after many requests and runs."""
+    process = Process(console.number)
+    before = process.memory()
+    for number in range(count):
+        session.get(console.url + PAGES[number % len(PAGES)], timeout=60).raise_for_status()
+        if runs and not number % max(count // runs, 1):
+            run_once(console, session)
+    remark = f"{before:.0f} MB before"
+    yield Measured(
+        f"memory after {count} requests, {runs} runs", process.memory(), MEMORY, "MB", remark
+    )
+
+
+def run_once(console: ConsoleProcess, session: requests.Session) -> None:
+    """Start a run of the demo's certificate, and wait for its end."""
+    form = session.get(console.url + "/runs", timeout=60).text
+    fields = {"kind": "sync", "names": "img", "csrf": _CSRF.findall(form)[0]}
+    fields["request"] = _REQUEST.findall(form)[0]
+    begun = session.post(
+        console.url + "/runs",
+        fields,
+        headers={"Origin": console.url},
+        allow_redirects=False,
+        timeout=60,
+    )
+    run = begun.headers["Location"].rpartition("/")[2]
+    document = f"{console.url}/api/v1/runs/{run}"
+    while session.get(document, timeout=60).json()["state"] == "running":
+        time.sleep(0.05)
+
+
+@contextmanager
+def quiet_run(state: StateStore) -> Iterator[str]:
+    """Have a run in progress in which nothing happens, for a `with` block."""
+    begun = state.begin_run(state.now())
+    run = StoredRun(
+        "quiet-run",
+        RunKind.SYNC,
+        RunSource.COMMAND,
+        "ops",
+        "bench",
+        state.now(),
+        number=begun.number,
+    )
+    yield state.save_run_begin(run).id
+    state.end_run(begun)
+
+
+def measured(world: World, folder: Path, asked: argparse.Namespace) -> Iterator[Measured]:
+    """Run the console, and measure everything."""
+    config = world.write_files(folder, tables(asked.certificates))
+    with (
+        closing(connect(folder / "state.db", folder / "secret.key")) as state,
+        running_chromium() as browser,
+        serving(config, world.environment, free_port()) as console,
+    ):
+        furnish(state, asked.certificates)
+        who = console.log_in(browser, "browser")
+        session = logged_in(console, browser)
+        yield from pages(console, session, asked.rounds)
+        yield first_screen(console, browser, who)
+        with quiet_run(state) as run:
+            yield idle_viewers(console, session, run)
+        yield from worn(console, session, asked.requests, asked.runs)
+
+
+def main() -> int:
+    """Print a line for each figure, and say whether the promises are kept."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--certificates", type=int, default=1000)
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--requests", type=int, default=10_000)
+    parser.add_argument("--runs", type=int, default=100)
+    asked = parser.parse_args()
+    kept = True
+    with tempfile.TemporaryDirectory() as directory, demonstration() as world:
+        for one in measured(world, Path(directory), asked):
+            print(one, flush=True)
+            kept = kept and one.is_kept
+    return int(not kept)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,172 @@
+"""The world of the demo with a past and with trouble in it: certificates of every age, a place that
+refused one, an edge that lags, a client that does not renew, an expired certificate of a stranger.
+What the console shows to a newcomer (`certferry demo --serve`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+from certferry.cli.options import Front
+from certferry.config.load import load
+from certferry.core.certificates.pem import parse_bundle
+from certferry.core.secret import Secret
+from certferry.present.console import Console
+from certferry.present.layout import Span, Tone, line
+from certferry.text import Text
+from certferry.wiring.settings import ADAPTERS
+from certferry.wiring.state import opened_state
+from certferry_sandbox.authority import Issued
+from certferry_sandbox.httpd import utc_now
+from certferry_sandbox.messages.dingtalk import SECRET, DingtalkService
+from certferry_sandbox.world import CERTIFICATE, World, demonstration
+
+LIFE = timedelta(days=90)
+AGES = {"files": 12, "live": 25, "shop": 41, "www": 50, "video": 58}
+"""How many days ago each certificate was issued: that of `video` is renewed in two days, which is
+when Qiniu would no longer take it.
+"""
+OTHER_CLIENT_LEFT = timedelta(days=12)
+EXPIRED_FOR = timedelta(days=3)
+LONGEST_WAIT = 30  # seconds that the runs before the first screen wait for places in order
+SHORTEST_WAIT = 3  # seconds that the run waits which meets the trouble
+EDGE_LAGS_FOR = 300.0
+"""Seconds until the edge has caught up, so that a newcomer can see that as well."""
+USUAL_PORT = 8080
+
+_OPENING = Text(
+    "A world on loopback, with a past and with trouble in it: a place that refused a certificate,"
+    " an edge that lags behind, a client that does not renew, a stranger's certificate that has"
+    " expired. It takes some seconds to start, and ends with Ctrl-C."
+)
+
+
+def open_console(front: Front, directory: Path) -> int:
+    """Serve the console of the troubled world until Ctrl-C; print how to log in."""
+    front.console.print_wrapped([line(front.console.voice.say(_OPENING)), line()])
+    front.console.flush()
+    with troubled(directory, front.console) as (world, config, console):
+        with config.open("a") as file:
+            file.write(f'\n[console]\nlisten = "127.0.0.1:{_free_port()}"\n')
+        catch_up = threading.Timer(EDGE_LAGS_FOR, setattr, (world.qiniu.edges[-1], "stale", False))
+        catch_up.daemon = True
+        catch_up.start()
+        code = _type("console user add demo --role operator", config, console)
+        return code or _type("serve", config, console)
+
+
+@contextmanager
+def troubled(directory: Path, console: Console) -> Iterator[tuple[World, Path, Console]]:
+    """Run the world for a `with` block; yield it, its configuration, and a console with its keys.
+    Its first runs are over: `shop` was refused, and one of the edges lags behind for `video`.
+    """
+    with demonstration(certificate_validity=LIFE) as world, DingtalkService() as robot:
+        _furnish(world)
+        config = world.write_files(directory, _tables(world, directory, robot))
+        ours = replace(console, environ={**console.environ, **world.environment})
+        _remember(world, config, ours)
+        _run_before(world, config, ours)
+        yield world, config, ours
+
+
+def _furnish(world: World) -> None:
+    for name in ("video", "static"):
+        world.add_https_domain(f"{name}.example.com")
+    for name in ("shop", "beta"):
+        world.add_http_domain(f"{name}.example.com")
+    world.add_source_domain("files.example.com")
+    world.add_live_domain("live.example.com")
+    end = utc_now() - EXPIRED_FOR
+    expired = world.old_authority.issue(["old.example.com"], end - LIFE, end)
+    world.point_at_edges("old.example.com")
+    stranger = world.qiniu.add_certificate(expired, "old.example.com, by hand")
+    world.qiniu.add_domain("old.example.com", https=stranger)
+
+
+def _tables(world: World, directory: Path, robot: DingtalkService) -> str:
+    """Return the certificates of the demo, those of `AGES`, one that another client makes, and two
+    channels: the second has a secret that the robot does not take.
+    """
+    at_qiniu = [name for name in AGES if name != "www"]
+    other = directory / "acme.sh"
+    other.mkdir(exist_ok=True)
+    end = utc_now() + OTHER_CLIENT_LEFT
+    _write(world.old_authority.issue(["static.example.com"], end - LIFE, end), other)
+    ours = "".join(
+        f'\n[[certificates]]\nname = "{name}"\nnames = ["{name}.example.com"]\ndns = "dnspod"\n'
+        '[[certificates.deploy]]\nto = "qiniu"\n'
+        for name in at_qiniu
+    )
+    robots = "".join(
+        f'\n[notify.{name}]\ntype = "dingtalk"\nurl = "{robot.address}"\nsecret = "{secret}"\n'
+        for name, secret in (("ops", SECRET), ("night-shift", f"SEC{'0' * 64}"))
+    )
+    return (
+        f'{CERTIFICATE}{ours}\n[[certificates]]\nname = "www"\nnames = ["www.example.com"]\n'
+        f'dns = "dnspod"\n[[certificates.deploy]]\nto = "files"\ndirectory = "www"\n'
+        f'\n[[certificates]]\nname = "static"\nfullchain = "{other / "fullchain.pem"}"\n'
+        f'privkey = "{other / "privkey.pem"}"\n[[certificates.deploy]]\nto = "qiniu"\n{robots}'
+    )
+
+
+def _write(issued: Issued, directory: Path) -> None:
+    (directory / "fullchain.pem").write_text(issued.fullchain_pem)
+    key = directory / "privkey.pem"
+    key.touch(0o600)
+    key.write_text(issued.privkey_pem)
+
+
+def _remember(world: World, config: Path, console: Console) -> None:
+    """Store certificates as if certferry had issued them some time ago."""
+    settings = load(config, console.environ, ADAPTERS)
+    with closing(opened_state(settings)) as state:
+        for lineage, days in AGES.items():
+            begin = utc_now() - timedelta(days=days)
+            issued = world.old_authority.issue([f"{lineage}.example.com"], begin, begin + LIFE)
+            bundle = parse_bundle(issued.fullchain_pem, Secret(issued.privkey_pem))
+            lease = state.acquire(lineage, state.now())
+            state.save_version(lease, bundle, begin)
+            state.release(lease)
+
+
+def _run_before(world: World, config: Path, console: Console) -> None:
+    """Run certferry without a word, first where everything is in order, then where the trouble is:
+    what is not achieved is there to be seen.
+    """
+    silent = replace(console, stdout=io.StringIO(), stderr=io.StringIO())
+    _run(f"-q sync img files live www --wait {LONGEST_WAIT}", config, silent)
+    _run(f"-q sync img --renew --wait {LONGEST_WAIT}", config, silent)
+    world.qiniu.edges[-1].stale = True
+    world.qiniu.fail_next("shop.example.com")
+    _run(f"-q sync --wait {SHORTEST_WAIT}", config, silent)
+
+
+def _type(words: str, config: Path, console: Console) -> int:
+    """Run a command as a user would, in this process."""
+    console.print([line(Span(f"$ certferry {words}", Tone.STRONG))])
+    console.flush()
+    return _run(words, config, console)
+
+
+def _run(words: str, config: Path, console: Console) -> int:
+    from certferry.cli.main import run
+
+    language = console.voice.language
+    return run(["--lang", language, "--config", os.fspath(config), *words.split()], console)
+
+
+def _free_port() -> int:
+    """Return the console's usual port, or another where that one is taken."""
+    for port in (USUAL_PORT, 0):
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)) as free:
+            return int(free.getsockname()[1])
+    raise OSError

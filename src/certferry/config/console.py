@@ -1,0 +1,146 @@
+"""Reader of `[console]`: where the console listens, how browsers reach it, what it serves."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Collection, Iterator
+from contextlib import suppress
+from dataclasses import replace
+from urllib.parse import urlsplit
+
+from certferry.config import values
+from certferry.config.files import Paths
+from certferry.config.model import UNIX, ConsoleSettings
+from certferry.config.values import Read, TomlTable
+from certferry.core.network import is_loopback
+from certferry.errors import ConfigError
+from certferry.text import Text
+
+_ADDRESS = re.compile(r"(?:\[(?P<v6>[^\]]+)\]|(?P<host>[^:]+)):(?P<port>\d{1,5})")
+_HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+"""A token (RFC 9110 §5.1)."""
+_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)*/?")
+"""What a prefix may hold: nothing that a proxy, a browser or a cookie's path would rewrite."""
+
+_FILES = ("fullchain", "privkey")
+
+
+def read_console(table: TomlTable, paths: Paths, lineages: Collection[str]) -> ConsoleSettings:
+    """Read `[console]`; its certificate is one of the declared `lineages`."""
+    usual = ConsoleSettings()
+    found = ConsoleSettings(
+        listen=table.take("listen", listening(paths), usual.listen),
+        url=table.take("url", _url, None),
+        certificate=table.take("certificate", values.one_of([*lineages]), None),
+        fullchain=table.take("fullchain", _file(paths), None),
+        privkey=table.take("privkey", _file(paths), None),
+        user_header=table.take("user_header", _header, None),
+        trusted_proxies=table.take_list("trusted_proxies", _network, (), empty=True),
+    )
+    for key, other in (_FILES, _FILES[::-1]):
+        if key not in table and other in table:
+            table.report(key, Text("missing: it goes together with {other}", other=other))
+    if "certificate" in table and any(key in table for key in _FILES):
+        problem = Text("there are `fullchain` and `privkey` beside it; remove one of the two")
+        table.report("certificate", problem)
+    is_served = any(key in table for key in ("certificate", *_FILES))
+    for key, problem in wrong_listening(found, has_certificate=is_served):
+        table.report(key, problem)
+    table.done()
+    return found
+
+
+def wrong_listening(
+    console: ConsoleSettings, *, has_certificate: bool
+) -> Iterator[tuple[str, Text]]:
+    """Yield what does not go with the address, by key."""
+    if console.address is None:
+        return
+    host, _ = console.address
+    if not has_certificate and not is_loopback(host):
+        problem = Text(
+            "{host} is reached from other machines, and there is no certificate: write"
+            " `certificate`, or `fullchain` and `privkey`; or listen at 127.0.0.1, behind a proxy",
+            host=host,
+        )
+        yield "listen", problem
+    if console.user_header is not None:
+        problem = Text(
+            "only with a unix socket: anyone who reaches a port could send this header; write"
+            ' listen = "unix:/run/certferry/console.sock"'
+        )
+        yield "user_header", problem
+
+
+def listening_elsewhere(console: ConsoleSettings, listen: str, paths: Paths) -> ConsoleSettings:
+    """Return the settings with another address. Raises `ConfigError`."""
+    found = replace(console, listen=listening(paths)(listen))
+    for _, problem in wrong_listening(found, has_certificate=found.has_certificate):
+        raise ConfigError(problem)
+    return found
+
+
+def listening(paths: Paths) -> Read[str]:
+    """Make a reader of where to listen: `ADDRESS:PORT`, `[IPv6]:PORT` or `unix:PATH`."""
+
+    def read(value: object) -> str:
+        written = values.word(value).strip()
+        if written.startswith(UNIX):
+            path = written.removeprefix(UNIX)
+            if not path or path.endswith("/"):
+                raise ConfigError(Text("names no socket; write unix:/run/certferry/console.sock"))
+            return f"{UNIX}{paths.resolve(path)}"
+        parts = _ADDRESS.fullmatch(written)
+        if parts is None or not _is_address(parts["v6"], parts["host"], int(parts["port"])):
+            problem = Text(
+                "{written} is no address with a port; write 127.0.0.1:8080, [::1]:8080 or"
+                " unix:/run/certferry/console.sock"
+            )
+            raise ConfigError(problem.filled(written=repr(written)))
+        return written
+
+    return read
+
+
+def _is_address(v6: str | None, host: str | None, port: int) -> bool:
+    kind = ipaddress.IPv4Address if v6 is None else ipaddress.IPv6Address
+    with suppress(ValueError):
+        return 0 < port <= 65535 and (host == "localhost" or bool(kind(v6 or host or "")))  # noqa: PLR2004 - RFC 9293: ports have 16 bits
+    return False
+
+
+def _url(value: object) -> str:
+    """Take the address by which browsers know the console, without a slash at its end."""
+    written = values.word(value)
+    parts = values.split_url(written)
+    if parts.username is not None or parts.password is not None:
+        raise ConfigError(Text("must not hold a user name or password"))
+    if parts.query or parts.fragment or "?" in written or "#" in written:
+        raise ConfigError(Text("must end with its path: no `?` and no `#`"))
+    if not _PATH.fullmatch(parts.path) or {".", ".."} & {*parts.path.split("/")}:
+        problem = Text("its path {path} may hold letters, digits, `.`, `_`, `~`, `-` between `/`")
+        raise ConfigError(problem.filled(path=repr(parts.path)))
+    origin = urlsplit(written)
+    return f"{origin.scheme.lower()}://{origin.netloc.lower()}{parts.path.rstrip('/')}"
+
+
+def _file(paths: Paths) -> Read[str]:
+    # Whether it is there is asked when it is served: the first run may be what writes it.
+    return lambda value: str(paths.resolve(values.word(value)))
+
+
+def _header(value: object) -> str:
+    written = values.word(value).strip()
+    if not _HEADER.fullmatch(written):
+        raise ConfigError(Text("must be a header's name, such as X-Forwarded-User"))
+    return written
+
+
+def _network(value: object) -> str:
+    written = values.word(value).strip()
+    try:
+        return str(ipaddress.ip_network(written, strict=False))
+    except ValueError:
+        problem = Text("{written} is no address and no network; write 10.0.0.2 or 10.0.0.0/8")
+        raise ConfigError(problem.filled(written=repr(written))) from None

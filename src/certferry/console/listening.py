@@ -1,0 +1,224 @@
+"""Where the console listens: a port, a unix socket, or the sockets that systemd has opened; and the
+certificate that it serves there, which is replaced while it goes on.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import socket
+import ssl
+import stat
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from certferry.config.console import wrong_listening
+from certferry.config.model import UNIX, ConsoleSettings
+from certferry.core.certificates.certificate import CertificateBundle, covered_by
+from certferry.core.desired.certificate import PemFiles
+from certferry.errors import CertferryError, ConfigError
+from certferry.system_words import system_words
+from certferry.text import Text
+from certferry.wiring.machine import PemFileSource
+from certferry.wiring.workspace import Workspace
+
+_FIRST = 3
+"""The first descriptor that systemd hands over (sd_listen_fds(3))."""
+
+_MODE = 0o660
+"""A proxy in the socket's group may connect, and no other user: it may name who logs in."""
+
+_BACKLOG = 128
+
+_IS_NO_NAME = re.compile(r"localhost|[0-9.]+|.*:.*")
+"""Of a host: addresses stand in no certificate of ours."""
+
+
+@contextmanager
+def listening(
+    console: ConsoleSettings, environ: MutableMapping[str, str]
+) -> Iterator[tuple[socket.socket, ...]]:
+    """Listen for a `with` block: at the sockets that systemd has handed over, else where the
+    settings say. Raises `ConfigError`.
+    """
+    found, path = _handed_over(console, environ), None
+    if not found:
+        path = console.socket
+        found = (_at_port(console) if path is None else _at_path(path),)
+    try:
+        yield found
+    finally:
+        for one in found:
+            one.close()
+        if path is not None:
+            with suppress(OSError):
+                path.unlink()
+
+
+def _handed_over(
+    console: ConsoleSettings, environ: MutableMapping[str, str]
+) -> tuple[socket.socket, ...]:
+    """Return the sockets of the socket unit, which programs that are started must not have too."""
+    asked, count = environ.pop("LISTEN_PID", ""), environ.pop("LISTEN_FDS", "")
+    if asked != str(os.getpid()) or not count.isdigit():
+        return ()
+    found = tuple(socket.socket(fileno=_FIRST + number) for number in range(int(count)))
+    for one in found:
+        one.set_inheritable(False)
+        there = replace(console, listen=name_of(one))
+        for _, problem in wrong_listening(there, has_certificate=console.has_certificate):
+            said = Text("the socket {socket} of systemd: {problem}", socket=name_of(one))
+            raise ConfigError(said.filled(problem=problem))
+    return found
+
+
+def _at_port(console: ConsoleSettings) -> socket.socket:
+    host, port = console.address or ("", 0)
+    host = "127.0.0.1" if host == "localhost" else host
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # With the protocol by its number: without, asyncio leaves Nagle's algorithm on, and a kept
+    # connection waits 40 ms for each answer (`asyncio.base_events._set_nodelay`).
+    found = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        found.bind((host, port))
+        found.listen(_BACKLOG)
+    except OSError as exc:
+        found.close()
+        raise _cannot_listen(console.listen, exc) from exc
+    return found
+
+
+def _cannot_listen(where: str, exc: OSError) -> ConfigError:
+    problem = Text("{where}: {problem}", where=where, problem=system_words(exc))
+    if exc.errno == errno.EADDRINUSE:
+        problem = Text("another program listens at {where} already", where=where)
+    return ConfigError(
+        problem, hint=Text("listen elsewhere: `listen` under [console], or --listen")
+    )
+
+
+def _at_path(path: Path) -> socket.socket:
+    _remove_stale(path)
+    found = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = os.umask(0o777 & ~_MODE)  # from its first moment on
+    try:
+        found.bind(str(path))
+        found.listen(_BACKLOG)
+    except OSError as exc:
+        found.close()
+        if exc.errno == errno.ENOENT:
+            problem = Text("there is no directory {folder}", folder=path.parent)
+            hint = Text("make it; under systemd, RuntimeDirectory= does at each start")
+            raise ConfigError(problem, hint=hint) from exc
+        raise _cannot_listen(str(path), exc) from exc
+    finally:
+        os.umask(before)
+    return found
+
+
+def _remove_stale(path: Path) -> None:
+    """Remove the socket of a process that was killed. Raises `ConfigError` for anything else."""
+    try:
+        is_socket = stat.S_ISSOCK(path.lstat().st_mode)
+    except OSError:  # binding says what is wrong
+        return
+    if not is_socket:
+        problem = Text("{path} is there, and is no socket", path=path)
+        raise ConfigError(problem, hint=Text("move it away, or name another socket"))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as trying:
+        trying.settimeout(1)
+        try:
+            trying.connect(str(path))
+        except ConnectionRefusedError:
+            with suppress(OSError):
+                path.unlink()
+        except OSError:  # binding says what is wrong
+            return
+        else:
+            raise _cannot_listen(str(path), OSError(errno.EADDRINUSE, ""))
+
+
+def name_of(one: socket.socket) -> str:
+    """Return where a socket listens, as `listen` of the settings has it."""
+    if one.family == socket.AF_UNIX:
+        return f"{UNIX}{one.getsockname()}"
+    host, port = one.getsockname()[:2]
+    return f"[{host}]:{port}" if one.family == socket.AF_INET6 else f"{host}:{port}"
+
+
+class ServedCertificate:
+    """The certificate that the console serves. `context` is for the sockets; each handshake is
+    made with what was `loaded` last.
+    """
+
+    def __init__(self) -> None:
+        self._source = PemFileSource()
+        self._served = ""
+        self.context = _new_context()
+        self._current = self.context
+        self.context.sni_callback = self._choose
+
+    def load(self, workspace: Workspace) -> bool:
+        """Serve what is in force now; return whether that is another one than before. Raises
+        `ConfigError` for what cannot be read, or is not for the name in `url`.
+        """
+        console = workspace.settings.console
+        bundle = self._bundle(workspace)
+        _must_be_for(bundle, console)
+        if bundle.fullchain_digest == self._served:
+            return False
+        context = _new_context()
+        _load(context, bundle)
+        # Replaced as a whole: another thread is in the middle of a handshake.
+        self._current, self._served = context, bundle.fullchain_digest
+        return True
+
+    def _bundle(self, workspace: Workspace) -> CertificateBundle:
+        console, name = workspace.settings.console, workspace.settings.console.certificate or ""
+        files = [one.files for one in workspace.settings.declared if one.lineage == name]
+        if console.fullchain is not None:
+            files = [PemFiles(console.fullchain, console.privkey or "")]
+        try:
+            if files[0] is not None:
+                return self._source.read(files[0])
+            for version in workspace.state.versions(name):
+                if version.revocation is None:
+                    return workspace.state.bundle(name, version.number)
+        except CertferryError as error:
+            raise ConfigError(error.message, hint=error.hint) from error
+        hint = Text("run `certferry sync {name}`", name=name)
+        raise ConfigError(Text("{name}: there is no certificate yet", name=name), hint=hint)
+
+    def _choose(self, tls: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
+        tls.context = self._current
+
+
+def _new_context() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def _load(context: ssl.SSLContext, bundle: CertificateBundle) -> None:
+    """Load a certificate with its key, which OpenSSL takes from a file alone: from one in memory
+    (memfd_create(2)).
+    """
+    with os.fdopen(os.memfd_create("certificate"), "w") as file:
+        file.write(bundle.fullchain_pem + bundle.privkey_pem.reveal())
+        file.flush()
+        context.load_cert_chain(f"/proc/self/fd/{file.fileno()}")
+
+
+def _must_be_for(bundle: CertificateBundle, console: ConsoleSettings) -> None:
+    host, names = urlsplit(console.url or "").hostname, bundle.certificate.names
+    if host is None or _IS_NO_NAME.fullmatch(host) or covered_by(names, host):
+        return
+    problem = Text("the certificate of [console] is for {names}, and not for {host}, as `url` says")
+    hint = Text("name another `certificate`, or correct `url`")
+    raise ConfigError(problem.filled(names=list(names), host=host), hint=hint)

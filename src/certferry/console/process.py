@@ -1,0 +1,233 @@
+"""The process of `certferry serve`: the server, the two runs a day, and the settings that are read
+anew while it goes on. It installs no handler of signals: its caller does, which calls `stop`
+and `reload`.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import socket
+import threading
+import time
+from collections.abc import Callable, MutableMapping
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import Enum
+from functools import partial
+
+from certferry.config.model import Settings
+from certferry.console.app import console_app
+from certferry.console.listening import ServedCertificate, listening
+from certferry.console.server import HttpServer
+from certferry.console.site import Site, Starter
+from certferry.core.observed.runs import RunKind, RunSource
+from certferry.core.schedule import MISSED, last_due, moments_of
+from certferry.errors import CertferryError
+from certferry.ports.progress import Progress
+from certferry.reconcile.run import Run, aside
+from certferry.text import Text
+from certferry.wiring.clock import now
+from certferry.wiring.runs import Runner
+from certferry.wiring.workspace import Workspace, who_runs
+
+TICK = timedelta(seconds=5)
+"""How often the process sees whether anything is due."""
+LOADS = timedelta(minutes=1)
+"""How often the served certificate is compared with the one in force."""
+RUNS_END, SERVER_ENDS = timedelta(seconds=6), timedelta(seconds=3)
+"""How long what goes on has when the process is to end, which it does within ten seconds."""
+TRIED_AGAIN = timedelta(minutes=10)
+"""After which a scheduled run is begun that the state did not let begin."""
+
+_log = logging.getLogger(__name__)
+
+
+class _Order(Enum):
+    STOP = "stop"
+    RELOAD = "reload"
+
+
+@dataclass(eq=False)
+class Schedule:
+    """Makes the runs of `certferry sync --scheduled` twice a day, as long as the process lives."""
+
+    workspace: Callable[[], Workspace]
+    starter: Starter
+    now: Callable[[], datetime] = lambda: now().astimezone()
+    _begun_at: datetime | None = field(default=None, init=False)
+    _not_before: datetime | None = field(default=None, init=False)
+
+    def keep(self, ending: threading.Event) -> None:
+        """Make each run when it is due, until the process ends. No error ends it."""
+        while not ending.is_set():
+            try:
+                self.begin_due()
+            except Exception:  # noqa: BLE001 - the next run must come
+                _log.exception(Text("unexpected error"))
+            ending.wait(TICK.total_seconds())
+
+    def begin_due(self) -> bool:
+        """Begin a run if one is due; return whether one was begun."""
+        moment = self.now()
+        if self._not_before is not None and moment < self._not_before:
+            return False
+        workspace = self.workspace()
+        try:
+            if not self._is_due(workspace, moment):
+                return False
+            who = who_runs(workspace.settings)
+            self.starter.start(RunKind.SYNC, (), who=who, source=RunSource.SCHEDULE)
+        except CertferryError as error:
+            self._not_before = moment + TRIED_AGAIN
+            _log.warning(
+                Text("the scheduled run could not begin: {problem}", problem=error.message)
+            )
+            workspace.notifications(Run()).notify_failure(error)
+            return False
+        self._begun_at, self._not_before = moment, None
+        return True
+
+    def _is_due(self, workspace: Workspace, moment: datetime) -> bool:
+        """Raises `CertferryError` where the state does not say when the last run was."""
+        if self._begun_at is None:
+            last = workspace.state.last_run()
+            if last is None or moment - last.ended_at > MISSED:
+                return True
+            self._begun_at = moment
+        return last_due(moments_of(workspace.settings.state.host), moment) > self._begun_at
+
+
+class Process:
+    """Everything of `certferry serve`: it listens at `sockets`, and `run` serves until `stop`."""
+
+    def __init__(
+        self,
+        read: Callable[[], Settings],
+        environ: MutableMapping[str, str],
+        *,
+        language: str,
+        follow: Callable[[], Progress],
+        has_schedule: bool = True,
+    ) -> None:
+        """Load the certificate, then listen. Raises `ConfigError`."""
+        self._read = read
+        self._language = language
+        self._has_schedule = has_schedule
+        self._orders = queue.SimpleQueue[_Order]()
+        self._ending = threading.Event()
+        self._tls: ServedCertificate | None = None
+        self.workspace = Workspace(read(), language=language)
+        self._first = console = self.workspace.settings.console
+        if console.has_certificate:
+            self._tls = ServedCertificate()
+            self._tls.load(self.workspace)
+        self._listening = ExitStack()
+        self.sockets = self._listening.enter_context(listening(console, environ))
+        self._runner = Runner(lambda: self.workspace, follow, self._forget)
+        self.site = Site(lambda: self.workspace, self._runner, console.prefix, console.is_https)
+        self._systemd = Systemd(environ)
+
+    def stop(self) -> None:
+        """Have it end in order. Safe to call from a signal's handler."""
+        self._orders.put(_Order.STOP)
+
+    def reload(self) -> None:
+        """Have it read the settings anew. Safe to call from a signal's handler."""
+        self._orders.put(_Order.RELOAD)
+
+    def run(self) -> bool:
+        """Serve until `stop`; return whether it was that which ended it."""
+        context = None if self._tls is None else self._tls.context
+        server = HttpServer(console_app(self.site), self.sockets, context)
+        server.start()
+        works = [self._keep_certificate]
+        if self._has_schedule:
+            schedule = Schedule(lambda: self.workspace, self._runner)
+            works.append(partial(schedule.keep, self._ending))
+        for work in works:
+            aside(work)
+        self._systemd.say("READY=1")
+        order = None
+        while server.is_alive and order is not _Order.STOP:
+            order = self._next_order()
+            if order is _Order.RELOAD:
+                self._systemd.say("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+                self._read_anew()
+                self._systemd.say("READY=1")
+            self._systemd.say_alive(server.alive_at)
+        self._systemd.say("STOPPING=1")
+        self._ending.set()
+        self._runner.stop_all(RUNS_END)
+        self.site.closing.set()  # who watches a run has seen how it ended
+        server.stop(SERVER_ENDS)
+        self._listening.close()
+        return order is _Order.STOP
+
+    def _next_order(self) -> _Order | None:
+        with suppress(queue.Empty):
+            return self._orders.get(timeout=min(TICK, self._systemd.interval).total_seconds())
+        return None
+
+    def _read_anew(self) -> None:
+        """Put the settings in force as they are in the file now; keep the old ones if these are
+        wrong.
+        """
+        try:
+            workspace = Workspace(self._read(), language=self._language)
+            console = workspace.settings.console
+            if self._tls is not None and console.has_certificate:
+                self._tls.load(workspace)
+        except CertferryError as error:
+            self.site.unread = error.problem()
+            _log.warning(
+                Text("the configuration stays as it was: {problem}", problem=error.message)
+            )
+            return
+        # Runs and pages that have begun go on with the one before.
+        self.workspace, self.site.unread = workspace, None
+        self.site.prefix, self.site.is_https = console.prefix, console.is_https
+        self.site.observer.forget()
+        where = [(one.listen, one.has_certificate) for one in (console, self._first)]
+        if where[0] != where[1]:
+            _log.warning(Text("where the console listens changes when it is started again"))
+
+    def _forget(self) -> None:
+        self.site.observer.forget()
+
+    def _keep_certificate(self) -> None:
+        """Serve the certificate in force, as long as the process lives."""
+        while self._tls is not None and not self._ending.wait(LOADS.total_seconds()):
+            try:
+                if self.workspace.settings.console.has_certificate:
+                    self._tls.load(self.workspace)
+            except CertferryError as error:  # the one before is served
+                _log.warning(Text("{problem}", problem=error.message))
+
+
+class Systemd:
+    """How the process reports to systemd, where that has started it (sd_notify(3))."""
+
+    def __init__(self, environ: MutableMapping[str, str]) -> None:
+        # No program that is started may speak for this process.
+        self._address = environ.pop("NOTIFY_SOCKET", "").replace("@", "\0", 1)
+        asked = environ.pop("WATCHDOG_USEC", "")
+        environ.pop("WATCHDOG_PID", None)
+        self._limit = timedelta(microseconds=int(asked)) if asked.isdigit() else None
+
+    @property
+    def interval(self) -> timedelta:
+        """How often `say_alive` is to be called at least."""
+        return TICK if self._limit is None else self._limit / 3
+
+    def say_alive(self, heard: float) -> None:
+        """Report that the process works, if its server answered at a moment not long ago."""
+        if self._limit is not None and time.monotonic() - heard < self._limit.total_seconds():
+            self.say("WATCHDOG=1")
+
+    def say(self, *lines: str) -> None:
+        """Send lines, if there is anywhere to send them."""
+        if self._address:
+            with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sending:
+                sending.sendto("\n".join(lines).encode(), self._address)

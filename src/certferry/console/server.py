@@ -1,0 +1,275 @@
+"""The HTTP server: uvicorn's protocol over h11 in a loop of its own thread, with limits on what a
+connection may cost before anyone is asked who they are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import timedelta
+from email.utils import formatdate
+from http import HTTPStatus
+from socket import socket
+from typing import Any
+
+import h11
+from starlette.types import ASGIApp
+from uvicorn.config import Config
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
+from uvicorn.server import ServerState
+
+from certferry.text import Text
+
+LARGEST_BODY = 1_000_000  # bytes; the largest form of the console has a few hundred
+MOST_HEADERS = 100
+LARGEST_HEADERS = 16 * 1024  # bytes, with the request's line
+MOST_CONNECTIONS = 300
+FOR_HEADERS, FOR_BODY = 10.0, 15.0  # seconds in all, however they come
+KEEP_ALIVE = 75  # seconds; longer than proxies keep theirs, so that none sends into a closed one
+LINGERING = 2.0
+"""Seconds for which the rest of a refused request is discarded: a closed socket would answer it
+with a reset, and the client would not see why.
+"""
+GOODBYE = 3.0  # seconds that answers have to end when the server does
+
+_log = logging.getLogger(__name__)
+
+
+class _Requests(h11.Connection):
+    """Reads requests, and refuses what is too large; `refused` is the status of the answer."""
+
+    refused = HTTPStatus.BAD_REQUEST
+    _body = 0
+
+    def next_event(self) -> Any:
+        """See `h11.Connection.next_event`. Raises `RemoteProtocolError`."""
+        try:
+            event = super().next_event()
+        except h11.RemoteProtocolError as error:
+            self.refused = HTTPStatus(error.error_status_hint)
+            raise
+        if isinstance(event, h11.Request):
+            self._body = 0
+            size = len(event.target) + sum(len(name) + len(value) for name, value in event.headers)
+            if len(event.headers) > MOST_HEADERS or size > LARGEST_HEADERS:
+                self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+            length = next((v for n, v in event.headers if n == b"content-length"), b"0")
+            if len(length) > len(str(LARGEST_BODY)) or int(length) > LARGEST_BODY:
+                self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+        elif isinstance(event, h11.Data):
+            self._body += len(event.data)
+            if self._body > LARGEST_BODY:
+                self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+        return event
+
+    def _refuse(self, status: HTTPStatus) -> None:
+        self.refused = status
+        raise h11.RemoteProtocolError(status.phrase, status)
+
+
+class Connection(H11Protocol):
+    """One connection. It ends when a request takes too long to come; of too many, the one that has
+    waited longest for a request makes room for the newest, so that a person is served.
+    """
+
+    conn: _Requests
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.conn = _Requests(h11.SERVER, LARGEST_HEADERS)
+        self._phase: tuple[object, ...] = ()
+        self._since = 0.0
+        self._late: asyncio.TimerHandle | None = None
+        self._is_refused = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        """See `asyncio.Protocol`."""
+        super().connection_made(transport)
+        self._keep_time(is_awaited=True)
+        if len(self.connections) <= MOST_CONNECTIONS:
+            return
+        waiting = (one for one in self.connections if isinstance(one, Connection))
+        oldest = min(
+            (one for one in waiting if one is not self and one.is_waiting),
+            key=lambda one: one._since,  # noqa: SLF001 - of the same class
+            default=None,
+        )
+        if oldest is None:
+            self.conn.refused = HTTPStatus.SERVICE_UNAVAILABLE
+            self.send_400_response("")
+        else:
+            self.connections.discard(oldest)
+            oldest.transport.abort()
+
+    @property
+    def _request(self) -> RequestResponseCycle | None:
+        """The request that is not answered yet."""
+        last: RequestResponseCycle | None = getattr(self, "cycle", None)
+        return None if last is None or last.response_complete else last
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it waits for its client: for a request, or for the rest of one."""
+        request = self._request
+        return request is None or request.more_body
+
+    def data_received(self, data: bytes) -> None:
+        """See `asyncio.Protocol`."""
+        if self._is_refused:
+            return
+        super().data_received(data)
+        self._keep_time(is_awaited=True)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See `asyncio.Protocol`."""
+        if self._late is not None:
+            self._late.cancel()
+        super().connection_lost(exc)
+
+    def on_response_complete(self) -> None:
+        """See `H11Protocol`."""
+        super().on_response_complete()
+        self._keep_time(is_awaited=bool(self.conn.trailing_data[0]))
+
+    def _keep_time(self, *, is_awaited: bool) -> None:
+        """Limit the time of what is being received: each part as a whole, or one that drips would
+        never be late.
+        """
+        if self._is_refused:
+            return
+        request = self._request
+        seconds = 0.0
+        if request is None:
+            phase = "request" if is_awaited else ""
+            seconds = FOR_HEADERS if is_awaited else 0.0
+        elif request.more_body:
+            phase, seconds = "body", FOR_BODY
+        else:
+            phase = "answer"
+        if (phase, self.cycle) == self._phase:
+            return
+        self._phase, self._since = (phase, self.cycle), self.loop.time()
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+        if seconds:
+            self._late = self.loop.call_later(seconds, self.transport.abort)
+
+    def shutdown(self) -> None:
+        """See `H11Protocol`."""
+        if self._is_refused:
+            self.transport.abort()
+        else:
+            super().shutdown()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what was sent, in place of uvicorn's answer, and end the connection."""
+        del msg
+        self._is_refused = True
+        if self._late is not None:
+            self._late.cancel()
+        request = self._request
+        if request is not None:
+            request.disconnected = True
+            request.message_event.set()
+        status = self.conn.refused
+        body = f"{status.value} {status.phrase}\n".encode()
+        headers = [
+            ("content-type", "text/plain; charset=utf-8"),
+            ("content-length", str(len(body))),
+            ("cache-control", "no-store"),
+            ("x-content-type-options", "nosniff"),
+            ("connection", "close"),
+        ]
+        answer = h11.Response(status_code=status, headers=headers, reason=status.phrase)
+        with suppress(h11.LocalProtocolError):  # the answer to the request has begun
+            for event in (answer, h11.Data(data=body), h11.EndOfMessage()):
+                self.transport.write(self.conn.send(event) or b"")
+        self.flow.resume_reading()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self._late = self.loop.call_later(LINGERING, self.transport.abort)
+
+
+class HttpServer:
+    """Serves an application at sockets that listen, in a thread of its own, whose loop worked at
+    `alive_at` by the monotonic clock.
+    """
+
+    def __init__(
+        self, app: ASGIApp, sockets: Sequence[socket], tls: ssl.SSLContext | None = None
+    ) -> None:
+        self._config = Config(
+            app,
+            http=Connection,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            timeout_keep_alive=KEEP_ALIVE,
+        )
+        self._sockets = sockets
+        self._tls = tls
+        self._loop = asyncio.new_event_loop()
+        self._ending = asyncio.Event()
+        self.alive_at = time.monotonic()
+        self._thread = threading.Thread(target=self._run, name="http", daemon=True)
+        # It warns of what any client may send.
+        logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+
+    def start(self) -> None:
+        """Begin to serve."""
+        self._config.load()
+        self._thread.start()
+
+    def stop(self, within: timedelta) -> None:
+        """Let answers end, then stop."""
+        with suppress(RuntimeError):  # the loop has ended by itself
+            self._loop.call_soon_threadsafe(self._ending.set)
+        self._thread.join(within.total_seconds())
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it goes on."""
+        return self._thread.is_alive()
+
+    def _run(self) -> None:
+        try:
+            with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+                runner.run(self._serve())
+        except Exception:  # noqa: BLE001 - logged; the process ends, and says so by its exit code
+            _log.exception(Text("unexpected error"))
+
+    async def _serve(self) -> None:
+        state = ServerState()
+        servers = [
+            await self._loop.create_server(
+                lambda: Connection(self._config, state, {}, self._loop),
+                sock=one,
+                ssl=self._tls,
+                ssl_handshake_timeout=None if self._tls is None else FOR_HEADERS,
+            )
+            for one in self._sockets
+        ]
+        while not self._ending.is_set():
+            self.alive_at = time.monotonic()
+            state.default_headers = [(b"date", formatdate(usegmt=True).encode())]
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._ending.wait(), 1)
+        for server in servers:
+            server.close()
+        for connection in [*state.connections]:
+            connection.shutdown()
+        deadline = self._loop.time() + GOODBYE
+        while state.connections and self._loop.time() < deadline:  # noqa: ASYNC110 - uvicorn's set
+            await asyncio.sleep(0.05)
+        for connection in [*state.connections]:
+            connection.transport.abort()
+        await asyncio.sleep(0)

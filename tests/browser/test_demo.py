@@ -1,0 +1,42 @@
+"""What a newcomer types: `certferry demo --serve`."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import requests
+
+LONGEST = 60.0
+"""Seconds from the command to the first page."""
+_LINK = re.compile(r"http\S+/welcome/\S+")
+
+
+def test_demo_prints_a_link_that_opens_its_console() -> None:
+    """The link is good while the world runs; Ctrl-C ends both in order."""
+    began = time.monotonic()
+    with subprocess.Popen(
+        [sys.executable, "-m", "certferry", "demo", "--serve"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as demo:
+        assert demo.stdout is not None
+        link = next(found[0] for line in demo.stdout if (found := _LINK.search(line)))
+        answer = _first_answer(link, began)
+        demo.send_signal(signal.SIGINT)
+        rest = demo.stdout.read()
+    assert 200 == answer, rest
+    assert 0 == demo.returncode, rest
+
+
+def _first_answer(link: str, began: float) -> int:
+    while time.monotonic() - began < LONGEST:
+        try:
+            return requests.get(link, timeout=5).status_code
+        except requests.ConnectionError:
+            time.sleep(0.1)
+    return 0

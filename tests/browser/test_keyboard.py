@@ -1,0 +1,97 @@
+"""The console without a mouse, and pages that are refreshed under their reader."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Page, StorageState, expect
+
+from tests.browser.chromium import Complaints
+from tests.browser.console_process import ConsoleProcess
+from tests.browser.pages import PAGES, open_page
+from tests.support.tiers import thorough
+
+pytestmark = thorough
+
+REFRESHED = {name: PAGES[name] for name in ("overview",)}
+A_WHILE = 31_000  # milliseconds: pages are refreshed every 30 s
+MOST_STOPS = 40
+"""How many presses of TAB a test follows: long tables go on with more of the same."""
+
+
+@pytest.mark.parametrize("path", PAGES.values(), ids=PAGES)
+def test_every_stop_of_the_tab_key_can_be_seen(
+    path: str,
+    troubled_console: ConsoleProcess,
+    anna: StorageState,
+    new_page: Callable[..., Page],
+) -> None:
+    """The first leads to the content; at each, the focus has an outline, inside the page."""
+    page = new_page(anna)
+    open_page(page, troubled_console, path)
+
+    page.keyboard.press("Tab")
+    assert "#main" == page.evaluate("document.activeElement.getAttribute('href')")
+    for _ in range(MOST_STOPS):
+        stop = page.evaluate(_STOP)
+        if stop is None:
+            break
+        where, outline, width = stop
+        assert outline != "none", where
+        assert width > 0, where
+        page.keyboard.press("Tab")
+
+
+_STOP = """() => {
+    const at = document.activeElement;
+    if (!at || at === document.body) return null;
+    // In a part of the browser's own, such as the calendar of a date, the browser marks the focus.
+    const outline = at.matches(':focus') ? getComputedStyle(at).outlineStyle : 'its own';
+    return [at.outerHTML.slice(0, 160), outline, at.getBoundingClientRect().width];
+}"""
+
+
+def test_skip_link_and_enter_lead_to_a_page_of_a_certificate(
+    troubled_console: ConsoleProcess, anna: StorageState, new_page: Callable[..., Page]
+) -> None:
+    """Keys alone: over the navigation, to the first certificate, and in."""
+    page = new_page(anna)
+    open_page(page, troubled_console, "/certificates")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    for _ in range(MOST_STOPS):
+        page.keyboard.press("Tab")
+        to = page.evaluate("document.activeElement.getAttribute('href')") or ""
+        if "/certificates/" in to:
+            break
+    page.keyboard.press("Enter")
+
+    expect(page).to_have_url(f"{troubled_console.url}{to}")
+
+
+@pytest.mark.parametrize("path", REFRESHED.values(), ids=REFRESHED)
+def test_focus_stays_when_a_part_is_refreshed(
+    path: str,
+    troubled_console: ConsoleProcess,
+    anna: StorageState,
+    new_page: Callable[..., Page],
+    complaints: Complaints,
+) -> None:
+    """The part is exchanged under the reader: the focus, and where they are on the page, stay."""
+    page = new_page(anna)
+    page.clock.install()
+    open_page(page, troubled_console, path)
+    last = page.locator("main :is(a[href], button)").last
+    last.focus()
+    before, scrolled = page.evaluate(_PLACE)
+
+    with page.expect_response(lambda answer: answer.request.resource_type in {"fetch", "xhr"}):
+        page.clock.fast_forward(A_WHILE)
+    page.wait_for_function("() => !document.querySelector('.htmx-request, .htmx-swapping')")
+
+    assert [before, scrolled] == page.evaluate(_PLACE)
+    assert [] == complaints.said
+
+
+_PLACE = "() => [document.activeElement.outerHTML, window.scrollY]"

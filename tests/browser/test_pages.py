@@ -1,0 +1,131 @@
+"""Every page, as every kind of browser shows it: nothing to complain of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Page, StorageState
+from starlette.routing import Route
+
+from certferry.console.app import ROUTES
+from tests.browser.chromium import (
+    LANGUAGES,
+    NARROW,
+    SCHEMES,
+    WIDE,
+    Complaints,
+    Language,
+    must_be_readable,
+)
+from tests.browser.console_process import ConsoleProcess
+from tests.browser.pages import LOGIN, PAGES, open_page
+from tests.support.tiers import thorough
+
+pytestmark = thorough
+
+_FOR_PROGRAMS = ("/static/", "/api/", "/healthz", "/metrics", "/runs/{run}/events")
+_FILES = (".csv", ".toml")
+
+
+def is_for_programs(path: str) -> bool:
+    return path.startswith(_FOR_PROGRAMS) or path.endswith(_FILES)
+
+
+def test_every_route_that_is_a_page_is_looked_at() -> None:
+    """A new page is in this list, or this fails."""
+    routes = [
+        route for route in ROUTES if isinstance(route, Route) and "GET" in (route.methods or ())
+    ]
+    pages = [route for route in routes if not is_for_programs(route.path)]
+    opened = [*PAGES.values(), LOGIN, "/welcome/x"]
+
+    unseen = [route.path for route in pages if not any(map(route.path_regex.match, opened))]
+    assert [] == unseen
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("path", PAGES.values(), ids=PAGES)
+def test_page_is_readable_in_both_schemes_and_widths(
+    path: str,
+    language: Language,
+    troubled_console: ConsoleProcess,
+    anna: StorageState,
+    new_page: Callable[..., Page],
+    complaints: Complaints,
+) -> None:
+    """No barrier that axe finds serious, nothing to scroll sideways, nothing on the browser's
+    console: also of the policy, which forbids what is inline.
+    """
+    page = new_page(anna, language=language)
+    open_page(page, troubled_console, path)
+
+    must_be_readable_everywhere(page)
+    assert language == (page.get_attribute("html", "lang") or "")[:2]
+    assert [] == complaints.said
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_pages_before_the_login_are_readable(
+    language: Language,
+    troubled_console: ConsoleProcess,
+    new_page: Callable[..., Page],
+    complaints: Complaints,
+) -> None:
+    """Also those for which no session is needed."""
+    page = new_page(language=language)
+    for path in (LOGIN, troubled_console.link_for(f"of-{language}")):
+        page.goto(path if "://" in path else troubled_console.url + path)
+        must_be_readable_everywhere(page)
+    assert [] == complaints.said
+
+
+def must_be_readable_everywhere(page: Page) -> None:
+    for scheme in SCHEMES:
+        page.emulate_media(color_scheme=scheme)
+        for width in (NARROW, WIDE):
+            page.set_viewport_size({"width": width, "height": 800})
+            must_be_readable(page)
+
+
+@pytest.mark.parametrize("path", PAGES.values(), ids=PAGES)
+def test_page_without_javascript_has_the_same_words(
+    path: str,
+    troubled_console: ConsoleProcess,
+    anna: StorageState,
+    new_page: Callable[..., Page],
+    complaints: Complaints,
+) -> None:
+    """What a page says and offers does not depend on scripts."""
+    with_scripts, without = new_page(anna), new_page(anna, scripts=False)
+    open_page(with_scripts, troubled_console, path)
+    without.goto(with_scripts.url)
+
+    assert "" != without.locator("main h1").inner_text()
+    offered = "main a[href], main form"
+    assert with_scripts.locator(offered).count() <= without.locator(offered).count()
+    assert [] == complaints.said
+
+
+@pytest.mark.parametrize("path", PAGES.values(), ids=PAGES)
+def test_page_is_printed_as_black_on_white(
+    path: str,
+    troubled_console: ConsoleProcess,
+    anna: StorageState,
+    new_page: Callable[..., Page],
+) -> None:
+    """Paper has no navigation, and no dark ground, also of a browser that is dark."""
+    page = new_page(anna, scheme="dark")
+    open_page(page, troubled_console, path)
+    page.emulate_media(media="print", color_scheme="dark")
+
+    assert "rgb(255, 255, 255)" == page.evaluate(_GROUND)
+    assert not page.locator("nav").first.is_visible()
+
+
+_GROUND = """() => {
+    const of = name => getComputedStyle(document.querySelector(name)).backgroundColor;
+    const clear = 'rgba(0, 0, 0, 0)';
+    return of('body') !== clear ? of('body')
+        : of('html') !== clear ? of('html') : 'rgb(255, 255, 255)';
+}"""

@@ -1,0 +1,102 @@
+"""What JavaScript improves, in a real browser: times, copies, and a tab in the background."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from jinja2 import ChoiceLoader, DictLoader
+from playwright.sync_api import Page
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from certferry.console.app import console_app
+from certferry.console.site import Site, render, templates
+from tests.browser.conftest import NewPage
+from tests.console.serving import AsVisitor, Began, served
+from tests.console.sites import workspace_in
+from tests.support.tiers import thorough
+
+pytestmark = thorough
+
+AT = datetime(2026, 11, 29, 16, 20, 5, tzinfo=UTC)
+PAGE = """\
+{% extends "base.html" %}
+{% import "parts.html" as parts with context %}
+{% block title %}A page{% endblock %}
+{% block main %}
+<h1>A page</h1>
+<div id="part" hx-get="{{ link("/page") }}" hx-trigger="every 200ms" hx-select="#part"
+  hx-swap="outerMorph" hx-target="this">
+<p id="count">{{ count }}</p>
+<p id="at">{{ moment(at) }}</p>
+<p id="day"><time datetime="2026-11-29">Sunday</time></p>
+{{ parts.command("certferry sync 'a b'") }}
+<input id="field">
+</div>
+{% endblock %}
+"""
+
+
+@pytest.fixture
+def page(tmp_path: Path, new_page: NewPage) -> Iterator[Page]:
+    """A page, a part of which is fetched again and again; trouble begins meanwhile."""
+    shown = 0
+
+    def show(request: Request) -> Response:
+        nonlocal shown
+        shown += 1
+        trouble = 0 if shown == 1 else 3
+        return render(request, "page.html", at=AT, count=shown, trouble=trouble)
+
+    environment = templates()
+    assert environment.loader is not None
+    before, pages = environment.loader, DictLoader({"page.html": PAGE})
+    environment.loader = ChoiceLoader([pages, before])
+    workspace = workspace_in(tmp_path)
+    guarded = console_app(Site(lambda: workspace, Began()))
+    guarded.app.router.routes.append(Route("/page", show))
+    try:
+        with workspace, served(AsVisitor(guarded)) as url:
+            opened = new_page()
+            opened.context.grant_permissions(["clipboard-read", "clipboard-write"])
+            opened.goto(f"{url}/page")
+            yield opened
+    finally:
+        environment.loader = before
+
+
+def test_times_are_those_of_the_viewer(page: Page) -> None:
+    """With UTC beside them; a time that is no moment stays as it is. Also after a refresh."""
+    page.wait_for_function("Number(document.querySelector('#count').textContent) > 3")
+
+    assert "2026-11-30 00:20" == page.inner_text("#at")
+    assert "2026-11-29 16:20:05 UTC" == page.get_attribute("#at time", "title")
+    assert "Sunday" == page.inner_text("#day")
+    assert "Asia/Shanghai" in page.inner_text("footer")
+
+
+def test_refresh_keeps_the_focus_and_shows_trouble(page: Page) -> None:
+    """In the title and in the icon, which a tab in the background has."""
+    page.focus("#field")
+    page.keyboard.type("abc")
+    page.wait_for_function("document.title.startsWith('(3) ')")
+
+    assert "icon-error.svg" in (page.get_attribute("link[rel=icon]", "href") or "")
+    assert "field" == page.evaluate("document.activeElement.id")
+    assert "abc" == page.input_value("#field")
+
+
+def test_command_is_copied(page: Page) -> None:
+    """As it stands there; where there is no clipboard, it is selected."""
+    page.click("button[data-copied]")
+    page.wait_for_function("document.querySelector('button[data-copied]').textContent == 'copied'")
+    assert "certferry sync 'a b'" == page.evaluate("navigator.clipboard.readText()")
+
+    page.evaluate("Object.defineProperty(navigator, 'clipboard', {value: undefined})")
+    page.wait_for_function("!document.querySelector('button[data-copied]').disabled")
+    page.click("button[data-copied]")
+    assert "certferry sync 'a b'" == page.evaluate("getSelection().toString()")

@@ -1,0 +1,184 @@
+"""What strangers may cost: large, many, slow. Over raw sockets, with one person beside them."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from datetime import timedelta
+
+import pytest
+import requests
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from certferry.console.server import LARGEST_BODY, MOST_CONNECTIONS, HttpServer
+from tests.support.ports import HOST
+
+Address = tuple[str, int]
+
+
+async def _count(request: Request) -> Response:
+    return PlainTextResponse(str(len(await request.body())))
+
+
+@contextmanager
+def _serving() -> Iterator[Address]:
+    with closing(socket.create_server((HOST, 0), backlog=512)) as listening:
+        server = HttpServer(
+            Starlette(routes=[Route("/", _count, methods=["GET", "POST"])]), [listening]
+        )
+        server.start()
+        yield listening.getsockname()
+        server.stop(timedelta(seconds=10))
+        assert not server.is_alive
+
+
+@pytest.fixture
+def address() -> Iterator[Address]:
+    with _serving() as found:
+        yield found
+
+
+def _a_person_is_served(address: Address) -> None:
+    answer = requests.post(f"http://{address[0]}:{address[1]}/", data=b"12345", timeout=5)
+    assert (answer.status_code, answer.text) == (200, "5")
+
+
+def _answer(address: Address, *parts: bytes) -> bytes:
+    """Send all parts, then read to the end."""
+    with socket.create_connection(address, 10) as client:
+        for part in parts:
+            client.sendall(part)
+        client.shutdown(socket.SHUT_WR)
+        return b"".join(iter(lambda: client.recv(65536), b""))
+
+
+def _get(*headers: bytes) -> bytes:
+    return b"\r\n".join([b"GET / HTTP/1.1", b"Host: x", *headers, b"Connection: close", b"\r\n"])
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (_get(*[b"A: b"] * 98), b"200"),
+        (_get(*[b"A: b"] * 99), b"431"),
+        (_get(*[b"A: b"] * 10_000), b"431"),
+        (_get(b"A: " + b"b" * 16_000), b"200"),
+        (_get(b"A: " + b"b" * 17_000), b"431"),
+        (b"GET / HTTP/1.1\r\nA: " + b"b" * 200_000, b"431"),
+        (b"GET /" + b"b" * 20_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", b"431"),
+        (b"no HTTP at all\r\n\r\n", b"400"),
+        (_get(b"Content-Length: " + b"9" * 5000), b"4"),
+    ],
+)
+def test_too_many_headers_are_refused_with_the_reason(
+    address: Address, request_: bytes, status: bytes
+) -> None:
+    """The client sees why, however much it has sent; others are served."""
+    assert _answer(address, request_).startswith(b"HTTP/1.1 " + status)
+    _a_person_is_served(address)
+
+
+@pytest.mark.parametrize("size", [LARGEST_BODY + 1, 100_000_000])
+def test_a_large_body_is_refused_before_it_is_read(address: Address, size: int) -> None:
+    """By its length: nothing of it is kept."""
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % size
+
+    with socket.create_connection(address, 10) as client:
+        client.sendall(head + b"x" * 100_000)
+        assert client.recv(65536).startswith(b"HTTP/1.1 413")
+    _a_person_is_served(address)
+
+
+def test_a_body_of_unknown_length_is_refused_when_it_is_too_large(address: Address) -> None:
+    """The client that goes on sending still sees why."""
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    chunk = b"10000\r\n" + b"x" * 0x10000 + b"\r\n"
+
+    assert _answer(address, head, *[chunk] * 64, b"0\r\n\r\n").startswith(b"HTTP/1.1 413")
+    _a_person_is_served(address)
+
+
+def test_the_largest_body_is_taken(address: Address) -> None:
+    """The limit is no byte less."""
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
+
+    answer = _answer(address, head % LARGEST_BODY, b"x" * LARGEST_BODY)
+
+    assert answer.endswith(b"\r\n%d" % LARGEST_BODY)
+
+
+def test_a_request_that_drips_is_closed(address: Address) -> None:
+    """In its headers, in its body, before its first byte, and after an answer: after 10 to 15
+    seconds, whatever comes meanwhile. What merely is kept alive stays.
+    """
+    body = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 500\r\n\r\n"
+    served = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+    starts = [b"", b"GET / HTTP/1.1\r\nX", body, served + b"G"]
+    with ExitStack() as stack:
+        clients = [stack.enter_context(socket.create_connection(address, 10)) for _ in starts]
+        kept = stack.enter_context(socket.create_connection(address, 10))
+        kept.sendall(served)
+        for client, start in zip(clients, starts, strict=True):
+            client.sendall(start)
+        ended: dict[int, float] = {}
+        begun = time.monotonic()
+        while len(ended) < len(clients) and time.monotonic() - begun < 20:
+            time.sleep(0.2)
+            for number, client in enumerate(clients):
+                if number not in ended and not _takes_another(client, drips=bool(starts[number])):
+                    ended[number] = time.monotonic() - begun
+
+        assert sorted(ended) == [0, 1, 2, 3]
+        assert all(9 < after < 16 for after in ended.values()), ended
+        assert kept.recv(65536).startswith(b"HTTP/1.1 200")
+        kept.sendall(served)
+        assert kept.recv(65536).startswith(b"HTTP/1.1 200")
+
+
+def _takes_another(client: socket.socket, *, drips: bool) -> bool:
+    """Send a byte; return whether the connection is still there."""
+    client.settimeout(0.01)
+    try:
+        while client.recv(65536):
+            pass
+    except TimeoutError:
+        pass
+    except OSError:
+        return False
+    else:
+        return False
+    try:
+        if drips:
+            client.sendall(b"x")
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        b"",
+        b"GET / HTTP/1.1\r\nX",
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 500\r\n\r\nx",
+        b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+    ],
+)
+def test_500_connections_keep_no_person_out(address: Address, start: bytes) -> None:
+    """Those that have waited longest make room; at most 300 are held."""
+    with ExitStack() as stack:
+        clients = []
+        for _ in range(500):
+            client = stack.enter_context(socket.create_connection(address, 10))
+            client.sendall(start)
+            clients.append(client)
+        _a_person_is_served(address)
+
+        held = sum(_takes_another(client, drips=False) for client in clients)
+        assert held <= MOST_CONNECTIONS
+        _a_person_is_served(address)

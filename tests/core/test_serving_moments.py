@@ -1,0 +1,42 @@
+"""When a process that goes on makes its runs."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta, timezone
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from certferry.core.schedule import last_due, moments_of
+
+HOSTS = st.text(min_size=1, max_size=20)
+ZONES = st.integers(-12, 14).map(lambda hours: timezone(timedelta(hours=hours)))
+MOMENTS = st.datetimes(max_value=datetime(2100, 1, 1), timezones=ZONES)  # noqa: DTZ001 - it adds one
+
+
+@given(HOSTS)
+def test_a_restart_does_not_shift_the_runs(host: str) -> None:
+    """Half a day apart, the first at night, none in the first minute of an hour."""
+    first, second = moments_of(host)
+
+    assert moments_of(host) == (first, second)
+    assert first.hour < 6
+    assert second == first.replace(hour=first.hour + 12)
+    assert first.minute > 0
+
+
+def test_hosts_do_not_run_at_once() -> None:
+    """Of a hundred hosts hardly two share a second."""
+    assert len({moments_of(f"web-{number}") for number in range(100)}) > 95
+
+
+@given(HOSTS, MOMENTS)
+def test_the_last_moment_is_less_than_half_a_day_ago(host: str, now: datetime) -> None:
+    """And nothing lies between it and now."""
+    moments = moments_of(host)
+    due = last_due(moments, now)
+
+    assert timedelta(0) <= now - due < timedelta(hours=12)
+    assert due.time() in moments
+    assert last_due(moments, due) == due
+    assert due.astimezone(UTC) == due
