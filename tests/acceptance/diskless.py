@@ -7,8 +7,9 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from copy import copy
 from pathlib import Path
 from unittest import mock
 
@@ -51,10 +52,21 @@ class Runner(Host):
         """Have the state at a URL."""
         self.rewrite(f'url = "sqlite:///{self.state}"', f'url = "{url}"\nkey = "env:CERTFERRY_KEY"')
 
+    def on_another_machine(self, directory: Path) -> Runner:
+        """Return the same configuration in another directory."""
+        other = copy(self)
+        other.directory = directory
+        return other
+
     def run(self, *arguments: str, **environ: str) -> Run:
         """See `Host.run`."""
         with self._on_an_empty_machine() as variables:
             return super().run(*arguments, **variables, **environ)
+
+    def run_apart(self, *arguments: str, wrapped_in: Sequence[str] = (), **environ: str) -> Run:
+        """See `Host.run_apart`."""
+        with self._on_an_empty_machine() as variables:
+            return super().run_apart(*arguments, wrapped_in=wrapped_in, **variables, **environ)
 
     def killed_after(self, requests: int, *arguments: str) -> int:
         """Kill a run after so many requests (0: never); return how many it made."""

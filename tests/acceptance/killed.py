@@ -53,9 +53,8 @@ def arm(last: int, log: Path) -> None:
     def get(store: Any, path: str) -> Any:
         return counted(f"GET {path}", lambda: _get(store, path))
 
-    # the libraries', not ours
-    requests.adapters.HTTPAdapter.send = send  # type: ignore[method-assign]
-    obstore.put, obstore.get = put, get  # type: ignore[assignment]
+    requests.adapters.HTTPAdapter.send = send  # type: ignore[method-assign]  # the library's, not ours
+    obstore.put, obstore.get = put, get  # type: ignore[assignment]  # the library's, not ours
 
 
 if __name__ == "__main__":

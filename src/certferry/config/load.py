@@ -103,7 +103,7 @@ def load_state(
     document = _NO_FILE if found is None else read_document(found)
     keys: tuple[str, ...] = _OF_THE_STATE
     state = document.values.get(_STATE) if other is None else other
-    if isinstance(state, Mapping) and str(state.get("url")).startswith(tables.KODO):
+    if isinstance(state, Mapping) and tables.has_account(state.get("url")):
         keys = (*keys, "accounts")  # of which one has the bucket
     wanted = {key: document.values[key] for key in keys if key in document.values}
     document = replace(document, values=wanted)

@@ -43,7 +43,7 @@ class StateSettings:
     @property
     def is_bucket(self) -> bool:
         """Whether it is in a bucket, for machines without a disk."""
-        return isinstance(self.database, str) and self.database.startswith(("kodo://", "s3://"))
+        return isinstance(self.database, str) and not self.database.startswith("postgres")
 
     @property
     def is_shared(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -59,8 +60,10 @@ _LANGUAGES = ("zh", "en")
 
 _SQLITE = "sqlite:///"
 _SERVERS = ("postgresql://", "postgres://")
-KODO = "kodo://"
-_BUCKETS = (KODO, "s3://")
+_BUCKET = re.compile(r"(?!sqlite:|postgres(ql)?:)[a-z][a-z0-9]*://[^/?#@:]+(/[^?#]*)?(\?[^#]*)?")
+_WITHOUT_ACCOUNT = "s3://"
+"""Buckets whose keys are in the environment; those of any other kind are an account's."""
+_OPTIONS = {"endpoint", "region"}
 _PASSWORD = "PGPASSWORD"  # noqa: S105 - a variable's name (libpq, "Environment Variables")
 
 
@@ -75,9 +78,9 @@ def read_state(
     key_file = table.take("key_file", lambda value: paths.resolve(values.word(value)), None)
     password = table.take("password", secret_reference(table), None)
     account = table.take("account", values.word, None)
-    is_bucket = isinstance(database, str) and database.startswith(_BUCKETS)
-    if account is not None and not str(database).startswith(KODO):
-        table.report("account", Text("it goes with kodo:// in `url`; remove it"))
+    is_bucket = isinstance(database, str) and not database.startswith(_SERVERS)
+    if account is not None and not has_account(database):
+        table.report("account", Text("it goes with a bucket of an account in `url`; remove it"))
     if password is not None and is_bucket:
         table.report("password", Text("a bucket asks for none; remove it"))
     if key_file is not None and key is not None:
@@ -205,21 +208,27 @@ def existing_file(paths: Paths) -> Read[Path]:
     return read
 
 
+def has_account(database: object) -> bool:
+    """Return whether a state is in a bucket of an account."""
+    is_bucket = isinstance(database, str) and _BUCKET.fullmatch(database) is not None
+    return is_bucket and not str(database).startswith(_WITHOUT_ACCOUNT)
+
+
 def _database(paths: Paths) -> Read[Path | str]:
     def read(value: object) -> Path | str:
         # The URL is not shown: it may hold a password.
         url = values.word(value)
         if url.startswith(_SERVERS):
             return _of_a_server(url)
-        if url.startswith(_BUCKETS):
+        if _BUCKET.fullmatch(url):
             return _of_a_bucket(url)
         written = url.removeprefix(_SQLITE)
         if written in {url, "", ":memory:"}:
             raise ConfigError(
                 Text(
                     "must be sqlite:/// and a path, such as sqlite:////var/lib/certferry/state.db,"
-                    " postgresql://USER@HOST:PORT/DATABASE?sslmode=verify-full, kodo://BUCKET/PREFIX,"
-                    " or s3://BUCKET/PREFIX?region=REGION"
+                    " postgresql://USER@HOST:PORT/DATABASE?sslmode=verify-full, or the address of a"
+                    " bucket, such as s3://BUCKET/PREFIX?region=REGION"
                 )
             )
         return paths.resolve(written)
@@ -228,12 +237,9 @@ def _database(paths: Paths) -> Read[Path | str]:
 
 
 def _of_a_bucket(url: str) -> str:
-    """Take the address of a bucket: `kodo://bucket/prefix`, `s3://bucket/prefix?endpoint=…`."""
-    parts = urlsplit(url)
-    options = parse_qs(parts.query)
-    known = {"endpoint", "region"} if url.startswith("s3:") else set[str]()
-    if not parts.netloc or parts.fragment or "@" in parts.netloc or ":" in parts.netloc:
-        raise ConfigError(Text("must be {beginning}BUCKET/PREFIX", beginning=f"{parts.scheme}://"))
+    """Take the address of a bucket: its kind, its name, a prefix of what is in it, and options."""
+    options = parse_qs(urlsplit(url).query, keep_blank_values=True)
+    known = set[str]() if has_account(url) else _OPTIONS
     if unknown := sorted(options.keys() - known):
         raise ConfigError(Text("has no option {name}", name=unknown[0]))
     for endpoint in options.get("endpoint", ()):

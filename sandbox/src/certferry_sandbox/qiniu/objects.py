@@ -47,7 +47,9 @@ class Bucket:
 
 
 class Objects:
-    """The objects of all buckets, behind four HTTP services: `up`, `rsf`, `rs` and `io_src`."""
+    """The objects of all buckets, behind four HTTP services: `up`, `rsf`, `rs` and `io_src`.
+    `before` is called with each request before anything is done.
+    """
 
     def __init__(self, accounts: Accounts, clock: Clock) -> None:
         self._accounts = accounts
@@ -55,6 +57,7 @@ class Objects:
         self._lock = threading.RLock()
         self._running = ExitStack()
         self.buckets: dict[str, Bucket] = {}
+        self.before: Callable[[Request], object] = lambda _: None
         self.up = self._service(self._upload, clock)
         self.rsf = self._service(self._listing, clock)
         self.rs = self._service(self._batch, clock)
@@ -98,6 +101,7 @@ class Objects:
         return Response.json({"hosts": [region]})
 
     def _answer(self, work: Callable[[Request], Response], request: Request) -> Response:
+        self.before(request)
         try:
             with self._lock:
                 response = work(request)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import datetime, timedelta
 from functools import partial
@@ -45,7 +45,8 @@ class QiniuService:
     `clock` is asked for every moment: date skew, validities, the end of processing, the edges'
     lag. Nothing runs in the background; a domain's state is worked out when it is looked at.
     `edge_lags` names the edges' addresses. `strict` is explained in `routes`, where `hosting`
-    comes from. With `null_lists` an empty list is written as null (§3.3).
+    comes from. With `null_lists` an empty list is written as null (§3.3). `before` is called with
+    each request before anything is done.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class QiniuService:
         self.live = Pili(self.certificates.stored, processing_time)
         self.objects = Objects(self.accounts, clock)
         self.null_lists = False
+        self.before: Callable[[Request], object] = lambda _: None
         self.hosting = Hosting.of(strict=strict)
         self._routes = Routes(self.certificates, self.domains, self.kodo, self.live, self.hosting)
         self.api, self.fusion, self.uc, self.api_backup, self.uc_backup, self.pili = (
@@ -310,6 +312,7 @@ class QiniuService:
         return self.api, self.fusion, self.uc, self.api_backup, self.uc_backup, self.pili
 
     def _answer(self, host: Host, request: Request) -> Response:
+        self.before(request)
         try:
             with self._lock:
                 response = self._work(host, request, self._clock())

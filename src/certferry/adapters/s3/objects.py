@@ -7,6 +7,8 @@ ignores it is found out when the state is first made (`adapters.state.generation
 from __future__ import annotations
 
 import os
+import re
+import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from functools import partial
@@ -18,6 +20,7 @@ from obstore.store import S3Store
 
 from certferry.core.redaction import redacted
 from certferry.errors import CertferryError, ConfigError, DatabaseUnavailable
+from certferry.ports.progress import Pause
 from certferry.text import Text
 
 T = TypeVar("T")
@@ -27,6 +30,10 @@ _KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 _RETRIES: Any = {"max_retries": 3, "retry_timeout": timedelta(seconds=30)}
 _TIMES = {"timeout": timedelta(seconds=20), "connect_timeout": timedelta(seconds=5)}
 
+_PAUSES = (0.3, 1.5)  # seconds
+_CODE = re.compile(r"<Code>(\w+)</Code>")
+_STATUS = re.compile(r"status code: (\d{3})")
+_REFUSALS = {"400", "401", "403"}
 _REFUSED = (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError)
 
 
@@ -35,7 +42,16 @@ class S3Objects:
     under the names that Amazon's own programs use.
     """
 
-    def __init__(self, bucket: str, prefix: str, *, endpoint: str = "", region: str = "") -> None:
+    def __init__(
+        self,
+        bucket: str,
+        prefix: str,
+        *,
+        endpoint: str = "",
+        region: str = "",
+        pause: Pause = time.sleep,
+    ) -> None:
+        self._pause = pause
         self.place = f"s3://{bucket}/{prefix}".rstrip("/")
         if missing := [name for name in _KEYS if not os.environ.get(name)]:
             raise ConfigError(
@@ -104,21 +120,32 @@ class S3Objects:
         return self._called(is_read)
 
     def _called(self, call: Callable[[], T]) -> T:
-        try:
-            return call()
-        except exceptions.BaseError as failure:
-            raise self._explained(failure) from None
+        """Make a call, again where no answer came: an object that is created twice is there. The
+        library repeats only what reads.
+        """
+        for wait in (*_PAUSES, None):
+            try:
+                return call()
+            except exceptions.BaseError as failure:
+                error = self._explained(failure)
+                if wait is None or not error.retry.allowed:
+                    raise error from None
+                self._pause(wait)
+        raise AssertionError  # the last try returns or raises
 
     def _explained(self, failure: exceptions.BaseError) -> CertferryError:
-        words = redacted(" ".join(str(failure).split())[:300])
+        # What the library adds for its authors quotes the request.
+        said = " ".join(str(failure).partition("Debug source")[0].split())
+        code, status = _CODE.search(said), _STATUS.search(said)
+        words = redacted(said[:300]) if code is None else code[1]
         message = Text("the state in {place}: {words}", place=self.place, words=words)
-        if isinstance(failure, _REFUSED):
+        if isinstance(failure, exceptions.NotFoundError) or (status and status[1] == "404"):
+            return ConfigError(message, hint=Text("`url` of [state] names a bucket that is there"))
+        if isinstance(failure, _REFUSED) or (status and status[1] in _REFUSALS):
             hint = Text(
                 "the key must be allowed to list, read, create and delete there; and this machine's"
                 " clock must be right"
             )
             return ConfigError(message, hint=hint)
-        if isinstance(failure, exceptions.NotFoundError):
-            return ConfigError(message, hint=Text("`url` of [state] names a bucket that is there"))
         hint = Text("run it again later; check `endpoint` and `region` in `url` if it never works")
         return DatabaseUnavailable(message, hint=hint)

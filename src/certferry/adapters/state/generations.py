@@ -2,7 +2,7 @@
 generation is an object that is created once and never changed.
 
 A run reads the newest generation and works in memory. What must not be lost is stored as the next
-generation before the next call to anybody (`ports.state.must_still_hold`); what may be lost, at the
+generation before the next call to any service (`ports.state.must_still_hold`); what may be lost, at the
 end. Of two runs that read the same generation one creates the next, and the other ends: it has
 done nothing that this state does not know, since each first call of a lineage follows its lease,
 which is such a write. A run that reads what another one has stored takes its leases over, as after
@@ -97,7 +97,7 @@ MAY_BE_LOST = frozenset(
     ]
 )
 """Tables whose loss costs a few requests, or a line of history. What is in any other table is
-stored before the next call to anybody."""
+stored before the next call to any service."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +159,7 @@ class Generations:
 
     def damage(self) -> Iterator[Reported]:
         """Follow the chain of the generations that are there, and return an error for each that is
-        not the one which the next names; and whether anybody may read them.
+        not the one which the next names; and whether they can be read without a signature.
         """
         numbers = self.numbers()
         try:
@@ -180,8 +180,8 @@ class Generations:
         self.objects.remove([_name(number) for number in numbers[:-KEPT]])
 
     def must_be_fit(self) -> None:
-        """Raise `ConfigError` for a bucket that overwrites what it was to create only, or that
-        anybody may read. It is tried once, with an object that is deleted again.
+        """Raise `ConfigError` for a bucket that overwrites what it was to create only, or whose
+        objects need no signature to be read. It is tried once, with an object that is deleted again.
         """
         name = f"probe-{os.urandom(8).hex()}"
         place = self.objects.place
@@ -199,7 +199,7 @@ class Generations:
             self._must_be_private(name)
 
     def _must_be_private(self, name: str) -> None:
-        """Raise `ConfigError` where anybody may read an object."""
+        """Raise `ConfigError` where an object can be read without a signature."""
         if self.objects.may_anybody_read(name):
             raise ConfigError(
                 Text("anybody may read what is in {place}", place=self.objects.place),
@@ -370,7 +370,9 @@ class ThreadLocks(LeaseLocks):
 
 
 class BucketState(HostState):
-    """See `StateStore`: each run is on a machine of its own, and knows the bucket alone."""
+    """See `StateStore`: each run is on a machine of its own, and knows the bucket alone. One that
+    `reads_only` stores nothing that may be lost.
+    """
 
     _database: BucketDatabase
 
@@ -391,8 +393,6 @@ class BucketState(HostState):
         `StateNotStored`, so that no step takes it for its own failure.
         """
         del lease
-        if self._reads_only:
-            return
         try:
             self._database.store(urgent_only=True)
         except CertferryError as problem:
@@ -400,10 +400,8 @@ class BucketState(HostState):
 
     def flush(self) -> None:
         """See `StateStore.flush`."""
-        if self._reads_only:
-            return
         try:
-            self._database.store()
+            self._database.store(urgent_only=self._reads_only)
         except Reported:
             self._database.discard()
             raise
@@ -482,6 +480,8 @@ def _opened(
     database, sealing = BucketDatabase(generations, newest, host), Sealing(key)
     try:
         is_changed = databases.migrate(database, databases.Upgrade(host, sealing.proof_of))
+        if reads_only:
+            database.discard()
         [row] = database.rows("SELECT name FROM host LIMIT 1")
     except BaseException:
         database.close()
