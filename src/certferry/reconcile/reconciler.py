@@ -230,9 +230,7 @@ class LineageReconciler:
         )
 
     def reconcile(self) -> Waiting | None:
-        """Make a pass; return the wait before the next, if any. Raises only `Interrupted` and
-        `StateNotStored`, which end the whole run.
-        """
+        """Make a pass; return the wait before the next, if any. Raises what ends the whole run."""
         self._outcomes.begin_pass()
         try:
             self._make_pass()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from certferry.config.model import Settings, StateSettings
 from certferry.config.secrets import SecretReference
 from certferry.core.findings import Code
 from certferry.core.secret import Secret
-from certferry.errors import ConfigError, StateError, StateUnavailable
+from certferry.errors import ConfigError, Reported, StateError, StateNotStored, StateUnavailable
 from certferry.ports.state import StateStore
 from certferry.present.status_text import history_break
 from certferry.problem import Problem
@@ -23,6 +24,8 @@ from certferry.wiring.clock import now
 if TYPE_CHECKING:
     from certferry.adapters.state.backup import Restored
     from certferry.adapters.state.move import Address, Moved
+
+_log = logging.getLogger(__name__)
 
 
 def opened_state(settings: Settings, *, reads_only: bool = False) -> StateStore:
@@ -34,6 +37,23 @@ def opened_state(settings: Settings, *, reads_only: bool = False) -> StateStore:
         reads_only=reads_only,
         password=_password_of(settings),
     )
+
+
+@contextmanager
+def closed_in_order(state: StateStore) -> Iterator[StateStore]:
+    """Close a state after a `with` block. What ended that counts before what the state could not
+    store then, of which it is only warned.
+    """
+    try:
+        yield state
+    except BaseException as ended_by:
+        try:
+            state.close()
+        except Reported as error:
+            if not isinstance(ended_by, StateNotStored):  # which says the same
+                _log.warning(Text("{problem}; {hint}", problem=error.message, hint=error.hint))
+        raise
+    state.close()
 
 
 def _location_of(settings: Settings) -> states.Location:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import getpass
-import logging
 import os
 import threading
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,22 +20,18 @@ from certferry.core.assessment.status import LineageStatus
 from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.desired.certificate import DesiredCertificate
 from certferry.core.planning.rollouts import Claims
-from certferry.errors import Reported, StateNotStored
 from certferry.migration.takeover import adopt
 from certferry.ports.progress import each_of
 from certferry.ports.state import StateStore
 from certferry.reconcile.observe import as_known
 from certferry.reconcile.run import Ports, Run, held_lease, history_keeper
-from certferry.text import Text
 from certferry.wiring.accounts import AccountNotes, Paces, VendorAccounts
 from certferry.wiring.authorities import issuer_for
 from certferry.wiring.machine import receiver_for, sweep_handovers
 from certferry.wiring.network import probe_for
 from certferry.wiring.notifications import RunNotifications
 from certferry.wiring.recorded import domains_elsewhere, outdated_in
-from certferry.wiring.state import opened_state
-
-_log = logging.getLogger(__name__)
+from certferry.wiring.state import closed_in_order, opened_state
 
 
 @dataclass(eq=False)
@@ -56,14 +51,8 @@ class Workspace:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, _: object, ended_by: BaseException | None, __: object) -> None:
-        try:
-            self._resources.close()
-        except Reported as error:
-            if ended_by is None:
-                raise
-            if not isinstance(ended_by, StateNotStored):  # which says the same
-                _log.warning(Text("{problem}; {hint}", problem=error.message, hint=error.hint))
+    def __exit__(self, *ended_by: object) -> None:
+        self._resources.__exit__(*ended_by)  # type: ignore[arg-type]  # they are what `with` gives
 
     @property
     def certificates(self) -> tuple[DesiredCertificate, ...]:
@@ -76,7 +65,7 @@ class Workspace:
         with self._guard:
             if self._state is None:
                 state = opened_state(self.settings, reads_only=self.reads_only)
-                self._state = self._resources.enter_context(closing(state))
+                self._state = self._resources.enter_context(closed_in_order(state))
             return self._state
 
     def part_for(self, certificates: Sequence[DesiredCertificate]) -> Self:

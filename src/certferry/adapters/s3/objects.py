@@ -69,7 +69,7 @@ class S3Objects:
         if token := os.environ.get("AWS_SESSION_TOKEN"):
             keys["aws_session_token"] = token
         client: Any = {**_TIMES, "allow_http": endpoint.startswith("http://")}
-        open_as = partial(
+        open_as: Callable[..., S3Store] = partial(
             S3Store,
             bucket,
             prefix=prefix.strip("/") or None,

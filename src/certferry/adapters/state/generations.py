@@ -2,8 +2,8 @@
 generation is an object that is created once and never changed.
 
 A run reads the newest generation and works in memory. What must not be lost is stored as the next
-generation before the next call to any service (`ports.state.must_still_hold`); what may be lost, at the
-end. Of two runs that read the same generation one creates the next, and the other ends: it has
+generation before the next call to any service (`ports.state.must_still_hold`); what may be lost, at
+the end. Of two runs that read the same generation one creates the next, and the other ends: it has
 done nothing that this state does not know, since each first call of a lineage follows its lease,
 which is such a write. A run that reads what another one has stored takes its leases over, as after
 a kill; that other one ends before its next call that depends on a write.
@@ -181,7 +181,7 @@ class Generations:
 
     def must_be_fit(self) -> None:
         """Raise `ConfigError` for a bucket that overwrites what it was to create only, or whose
-        objects need no signature to be read. It is tried once, with an object that is deleted again.
+        objects need no signature to be read. An object is made to try that, and deleted again.
         """
         name = f"probe-{os.urandom(8).hex()}"
         place = self.objects.place
