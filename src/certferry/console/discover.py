@@ -30,7 +30,7 @@ from certferry.present.language import Voice
 from certferry.present.layout import plain
 from certferry.problem import Problem, Severity
 from certferry.reconcile.run import Run
-from certferry.text import Text, verbatim
+from certferry.text import Text, naming, verbatim
 from certferry.wiring.discovery import chosen, discovered, proposed
 from certferry.wiring.doctor import examine
 from certferry.wiring.machine import schedulers
@@ -151,6 +151,10 @@ def _domain(one: DiscoveredDomain, now: datetime, voice: Voice) -> Row:
     lineage = one.deployed_by or next(iter(one.covered_by), None)
     path = None if lineage is None else tables.page_of_certificate(lineage)
     hint = None if one.problem is None else one.problem.hint
+    if hint is not None and lineage is not None:
+        hint = naming(hint, lineage)
+    if one.problem is not None and state.tone == "notice":
+        state = replace(state, tone="error")  # it does not pass by itself
     return (
         replace(name, tone=""),
         Cell(one.account),
