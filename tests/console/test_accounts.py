@@ -157,6 +157,8 @@ def test_channel_that_takes_no_messages_comes_first(tmp_path: Path) -> None:
         "run `certferry notify test b` after fixing it",
         "not before 2026-03-01 13:00 UTC",
     ]
+    needs = [row[4].need for row in view_of_channels(channels, states, VOICE, may_try=True).rows]
+    assert [why.severity, None] == needs
     viewed = view_of_channels(channels, states, VOICE, may_try=False)
     assert Text("Try it") not in viewed.headings
 

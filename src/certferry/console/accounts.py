@@ -28,6 +28,7 @@ from certferry.ports.notifier import Answered
 from certferry.present import news_text, status_text
 from certferry.present.language import Voice, one_or_many
 from certferry.present.layout import plain
+from certferry.problem import Problem
 from certferry.reconcile.run import Run
 from certferry.reconcile.status import standings_of_hosts
 from certferry.text import Text, verbatim
@@ -96,8 +97,16 @@ def _account(
         tables.lines_of([_USES[family] for family in families], voice),
         tables.lines_of([some], voice),
         tables.lines_of([*_keys(account)], voice),
-        tables.lines_of([*_met(found)], voice) if found else Cell(voice.say(Text("none")), "ok"),
+        _needing([*_met(found)], [one.problem for one in found], voice),
     )
+
+
+def _needing(said: Sequence[Text | None], problems: Sequence[Problem], voice: Voice) -> Cell:
+    """Return a cell of what is wrong, marked as bad as the worst of it, or that nothing is."""
+    if not problems:
+        return Cell(voice.say(Text("none")), "ok")
+    worst = max((one.severity for one in problems), key=lambda one: one.rank)
+    return replace(tables.lines_of(said, voice), need=worst)
 
 
 def _service(account: AccountTable, families: Sequence[adapters.Family], voice: Voice) -> str:
@@ -223,7 +232,7 @@ def _last_answer(state: ChannelState, voice: Voice) -> Cell:
     said = Text("takes no messages since {moment}: {problem}")
     again = None if state.again_at is None else Text("not before {moment}", moment=state.again_at)
     since = said.filled(moment=refusal.since, problem=refusal.message)
-    return tables.lines_of([since, refusal.hint, again], voice)
+    return _needing([since, refusal.hint, again], [refusal], voice)
 
 
 def channels(request: Request) -> Response:
@@ -283,8 +292,7 @@ def _host(one: HostStanding, voice: Voice) -> Row:
     ):
         cells[place] = Cell(at=at)
     wrong = [said for problem in one.problems for said in (problem.message, problem.hint)]
-    in_order = Cell(voice.say(Text("none")), "ok")
-    return (*cells, tables.lines_of(wrong, voice) if wrong else in_order)
+    return (*cells, _needing(wrong, one.problems, voice))
 
 
 def hosts(request: Request) -> Response:

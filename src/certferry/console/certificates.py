@@ -186,6 +186,7 @@ def certificate(request: Request) -> Response:
         window=None if life is None or life.window is None else window_in_words(life.window),
         found=found,
         plans=plans,
+        host=site.workspace().settings.state.host,
         plan=_plan_view(request, plans),
         badges=BADGES,
         history=state.history(name, MOST_EVENTS),

@@ -30,7 +30,7 @@ from certferry.present.language import Voice
 from certferry.present.layout import plain
 from certferry.problem import Problem, Severity
 from certferry.reconcile.run import Run
-from certferry.text import Text, verbatim
+from certferry.text import Text, naming, verbatim
 from certferry.wiring.discovery import chosen, discovered, proposed
 from certferry.wiring.doctor import examine
 from certferry.wiring.machine import schedulers
@@ -128,11 +128,12 @@ def view_of_discovery(
     """Return what a URL asks for of what was found, what needs care first."""
     asked = {key: query.get(key, "") for key in _ASKED}
     found = _narrowed(everything, asked, now)
+    names_account = len(everything.accounts) > 1
     if asked["unused"]:
-        row = partial(_certificate, now=now, voice=voice)
+        row = partial(_certificate, now=now, voice=voice, names_account=names_account)
         table = tables.page_of(_CERTIFICATES, found.unused, asked["page"], row)
     else:
-        of_domain = partial(_domain, now=now, voice=voice)
+        of_domain = partial(_domain, now=now, voice=voice, names_account=names_account)
         table = tables.page_of(_DOMAINS, found.domains, asked["page"], of_domain)
     states = {one.found.state for one in everything.domains if one.found.state}
     return Discovered(
@@ -145,15 +146,19 @@ def view_of_discovery(
     )
 
 
-def _domain(one: DiscoveredDomain, now: datetime, voice: Voice) -> Row:
+def _domain(one: DiscoveredDomain, now: datetime, voice: Voice, *, names_account: bool) -> Row:
     spans = map(tables.of_span, discover_text.domain(one, now, voice))
     name, state, https, owner, left, covered, served = spans
     lineage = one.deployed_by or next(iter(one.covered_by), None)
     path = None if lineage is None else tables.page_of_certificate(lineage)
     hint = None if one.problem is None else one.problem.hint
+    if hint is not None and lineage is not None:
+        hint = naming(hint, lineage)
+    if one.problem is not None and state.tone == "notice":
+        state = replace(state, tone="error")  # it does not pass by itself
     return (
         replace(name, tone=""),
-        Cell(one.account),
+        Cell(one.account if names_account else ""),
         state,
         replace(https, tone=""),
         replace(owner, tone=""),
@@ -164,14 +169,16 @@ def _domain(one: DiscoveredDomain, now: datetime, voice: Voice) -> Row:
     )
 
 
-def _certificate(one: DiscoveredCertificate, now: datetime, voice: Voice) -> Row:
+def _certificate(
+    one: DiscoveredCertificate, now: datetime, voice: Voice, *, names_account: bool
+) -> Row:
     identity, owner, left, label, names = map(
         tables.of_span, discover_text.certificate(one, now, voice)
     )
     at = one.found.not_after
     return (
         replace(identity, tone=""),
-        Cell(one.account),
+        Cell(one.account if names_account else ""),
         replace(owner, tone=""),
         replace(left, at=at),
         label,

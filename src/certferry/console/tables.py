@@ -12,6 +12,7 @@ from urllib.parse import quote, urlencode
 from certferry.present.language import Voice
 from certferry.present.layout import Span, Tone
 from certferry.present.status_text import NOTHING
+from certferry.problem import Severity
 from certferry.text import Text
 
 T = TypeVar("T")
@@ -28,7 +29,8 @@ _TONES = {Tone.GOOD: "ok", Tone.PENDING: "notice", Tone.BAD: "error"}
 @dataclass(frozen=True, slots=True)
 class Cell:
     """Words, each line of them by itself, and perhaps a moment after them. `tone` is the class of a
-    badge, or `faint`, `code`. They lead to the `path` of a page; with `post`, they are a
+    badge, or `faint`, `code`; where they `need` a person, a badge of that severity is before them.
+    They lead to the `path` of a page; with `post`, they are a
     button that posts there.
     """
 
@@ -37,6 +39,7 @@ class Cell:
     at: datetime | None = None
     path: str | None = None
     post: str | None = None
+    need: Severity | None = None
 
 
 Row = tuple[Cell, ...]
@@ -49,8 +52,9 @@ def of_span(said: Span) -> Cell:
 
 
 def lines_of(said: Sequence[Text | None], voice: Voice) -> Cell:
-    """Make a cell with a line for each sentence."""
-    return Cell("\n".join(voice.say_on_one_line(one) for one in said if one is not None))
+    """Make a cell with a line for each sentence; of several addresses the same, one is enough."""
+    lines = [voice.say_on_one_line(one) for one in said if one is not None]
+    return Cell("\n".join(dict.fromkeys(lines)))
 
 
 @dataclass(frozen=True, slots=True)
