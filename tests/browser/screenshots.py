@@ -35,7 +35,13 @@ from tests.house.tree import ROOT
 from tests.support.ports import free_port
 
 WIDTHS = (NARROW, WIDE, WIDEST)
-IN_READMES: dict[str, Scheme] = {"overview": "light", "certificate": "dark", "run": "light"}
+HEIGHT_IN_READMES = 720
+IN_READMES: dict[str, tuple[str, Scheme, str]] = {
+    "overview": (PAGES["overview"], "light", "h1"),
+    "life": (PAGES["overview"], "dark", "#days"),
+    "run": (PAGES["run"], "light", "h1"),
+}
+"""Of each the page, the scheme, and what is at the top of the picture."""
 
 
 def take(browser: Browser, console: ConsoleProcess, folder: Path) -> None:
@@ -60,9 +66,11 @@ def _take_widths(page: Page, folder: Path, name: str) -> None:
 def take_for_readmes(browser: Browser, console: ConsoleProcess, folder: Path) -> None:
     """Take the pictures that are in the READMEs, one screen of each."""
     who = console.log_in(browser, "demo")
-    for language, (name, scheme) in product(LANGUAGES, IN_READMES.items()):
+    for language, (name, (path, scheme, top)) in product(LANGUAGES, IN_READMES.items()):
         with _page(browser, language, scheme, who) as page:
-            open_page(page, console, PAGES[name])
+            page.set_viewport_size({"width": WIDE, "height": HEIGHT_IN_READMES})
+            open_page(page, console, path)
+            page.locator(top).evaluate("one => one.scrollIntoView()")
             page.screenshot(path=folder / f"console-{name}-{language}.png")
 
 

@@ -51,9 +51,9 @@ def test_first_user_applies_a_plan_and_sees_it_served(
 
         expect(page).to_have_url(re.compile(r"/runs/[^/]+$"))
         if scripts:
-            expect(page.get_by_role("log")).to_contain_text(DOMAINS[0])
+            expect(page.locator("#run-events")).to_contain_text(DOMAINS[0])
         ended(page, scripts=scripts)
-        expect(page.get_by_role("log")).to_contain_text(DOMAINS[0])
+        expect(page.locator("#run-events")).to_contain_text(DOMAINS[0])
         must_be_readable_if(page, scripts=scripts)
 
         page.get_by_role("link", name="Certificates", exact=True).click()

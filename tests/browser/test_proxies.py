@@ -57,7 +57,7 @@ def test_whole_console_works_behind_a_proxy(
         settle(page)
         expect(page.locator("main")).to_contain_text(DOMAINS[1])
         page.get_by_role("button", name=re.compile("apply", re.IGNORECASE)).click()
-        expect(page.get_by_role("log")).to_contain_text(DOMAINS[0])
+        expect(page.locator("#run-events")).to_contain_text(DOMAINS[0])
         ended(page, scripts=True)
 
         outside = [found for found in links(page, url) if not found.startswith(f"{url}/")]

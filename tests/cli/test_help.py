@@ -29,7 +29,7 @@ TYPED = re.compile(r"`[^`]*`|\[[a-z]+\]|(?<!\w)--?[a-z][\w-]*|[!-~]*[./~_][!-~]*
 """Commands in backquotes, tables of the configuration, options, files and variables."""
 
 NAMES = {
-    *("Nagios", "OK", "UNKNOWN", "WARNING", "logrotate"),
+    *("Bearer", "Nagios", "OK", "UNKNOWN", "WARNING", "logrotate"),
     *(
         "ACME",
         "CA",
@@ -100,7 +100,7 @@ def test_every_page_is_found() -> None:
     assert {(), ("sync",), ("schedule", "install")} <= set(PAGES)
 
 
-@pytest.mark.parametrize("columns", [80, 50])
+@pytest.mark.parametrize("columns", [80, 52])
 @pytest.mark.parametrize("path", PAGES, ids=" ".join)
 def test_a_help_in_chinese_has_no_english_sentence(
     path: tuple[str, ...],

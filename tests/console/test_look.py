@@ -25,7 +25,6 @@ JS = (HERE / "static" / "console.js").read_text(encoding="utf-8")
 TEMPLATES = sorted((HERE / "templates").glob("*.html"))
 OF_HTMX = {  # npm: htmx.org 4.0.1
     "htmx.min.js": "a0abb04f2f45a1f89d1d4844023245537e5e6014c87b144553e0607b4cc32130",
-    "hx-sse.min.js": "18ef2761356ec1fe0bb6d92612315b37517a7c1e9856b661c5ae81fef239d103",
 }
 
 

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-from certferry.console.observing import FRESH, Observer
+from certferry.console.observing import AT_ONCE, FRESH, Observer
 from certferry.errors import DnsUnavailable
 from certferry.text import Text
 from tests.support.waiting import eventually
@@ -86,3 +86,16 @@ def test_what_began_before_a_change_is_observed_once_more() -> None:
     assert 2 == known()
     world.observer.forget()
     assert 3 == known()
+
+
+def test_a_thousand_pages_start_no_thousand_threads() -> None:
+    """A few are observed at a time, and each of them in the end."""
+    world, kinds = World(), range(20 * AT_ONCE)
+    world.may_answer.clear()
+    for kind in kinds:
+        assert world.observer.latest(kind, world.ask).is_being_observed
+    assert eventually(lambda: world.asked == AT_ONCE)
+    world.may_answer.set()
+
+    assert eventually(lambda: all(world.observer.known(kind).value for kind in kinds))
+    assert len(kinds) == world.asked

@@ -17,6 +17,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from certferry.cli.options import Front
+from certferry.cli.serve import console_process
 from certferry.config.load import load
 from certferry.core.certificates.pem import parse_bundle
 from certferry.core.secret import Secret
@@ -41,6 +42,8 @@ LONGEST_WAIT = 30  # seconds that the runs before the first screen wait for plac
 SHORTEST_WAIT = 3  # seconds that the run waits which meets the trouble
 EDGE_LAGS_FOR = 300.0
 """Seconds until the edge has caught up, so that a newcomer can see that as well."""
+PROCESSING = timedelta(seconds=4)
+"""What a change takes once the console is served, so that a run can be watched."""
 USUAL_PORT = 8080
 
 _OPENING = Text(
@@ -51,7 +54,10 @@ _OPENING = Text(
 
 
 def open_console(front: Front, directory: Path) -> int:
-    """Serve the console of the troubled world until Ctrl-C; print how to log in."""
+    """Serve the console of the troubled world until Ctrl-C; print how to log in. Raises
+    `ConfigError` without the console's libraries.
+    """
+    console_process()
     front.console.print_wrapped([line(front.console.voice.say(_OPENING)), line()])
     front.console.flush()
     with troubled(directory, front.console) as (world, config, console):
@@ -60,6 +66,7 @@ def open_console(front: Front, directory: Path) -> int:
         catch_up = threading.Timer(EDGE_LAGS_FOR, setattr, (world.qiniu.edges[-1], "stale", False))
         catch_up.daemon = True
         catch_up.start()
+        world.qiniu.domains.processing_time = PROCESSING
         code = _type("console user add demo --role operator", config, console)
         return code or _type("serve", config, console)
 

@@ -35,8 +35,9 @@ def _role_option(command: T) -> T:
     return click.option(
         "--role",
         type=_ROLES,
+        metavar="ROLE",
         default=Role.OPERATOR.value,
-        help="`viewer` may see everything; `operator` may start runs as well. Default: operator.",
+        help="`viewer` may see everything; `operator` may start runs as well. Default: `operator`.",
     )(command)
 
 

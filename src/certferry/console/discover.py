@@ -151,6 +151,8 @@ def _domain(one: DiscoveredDomain, now: datetime, voice: Voice) -> Row:
     lineage = one.deployed_by or next(iter(one.covered_by), None)
     path = None if lineage is None else tables.page_of_certificate(lineage)
     hint = None if one.problem is None else one.problem.hint
+    if one.problem is not None and state.tone == "notice":
+        state = replace(state, tone="error")
     return (
         replace(name, tone=""),
         Cell(one.account),

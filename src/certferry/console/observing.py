@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Generic, TypeVar
 
 from certferry.errors import CertferryError
@@ -24,6 +25,11 @@ V = TypeVar("V")
 
 FRESH = timedelta(minutes=1)
 """For how long what was found counts, unless it is wanted anew."""
+
+AT_ONCE = 4
+"""How many observations go on at a time: a program that opens a thousand pages starts no thousand
+threads, and the services are asked at the accounts' paces anyway.
+"""
 
 _log = logging.getLogger(__name__)
 
@@ -54,6 +60,8 @@ class Observer:
     _known: dict[Hashable, Found[object]] = field(default_factory=dict)
     _guard: threading.Lock = field(default_factory=threading.Lock)
     _times_forgotten: int = 0
+    _waiting: deque[Callable[[], None]] = field(default_factory=deque)
+    _workers: int = 0
 
     def latest(self, kind: Hashable, observe: Callable[[], T], *, anew: bool = False) -> Found[T]:
         """Return what is known; observe it in the background if it is old, or wanted `anew`."""
@@ -65,9 +73,22 @@ class Observer:
                 return known
             known = replace(known, since=now)
             self._known[kind] = known  # type: ignore[assignment]  # by kind
-            times_forgotten = self._times_forgotten
-        aside(lambda: self._observe(kind, observe, times_forgotten), f"observing {kind}")
+            self._waiting.append(partial(self._observe, kind, observe, self._times_forgotten))
+            is_worker_needed = self._workers < AT_ONCE
+            self._workers += is_worker_needed
+        if is_worker_needed:
+            aside(self._work, "observing")
         return known
+
+    def _work(self) -> None:
+        """Observe what waits, until nothing does."""
+        while True:
+            with self._guard:
+                if not self._waiting:
+                    self._workers -= 1
+                    return
+                observe = self._waiting.popleft()
+            observe()
 
     def known(self, kind: Hashable) -> Found[object]:
         """Return what is known, and observe nothing."""

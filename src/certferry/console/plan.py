@@ -14,7 +14,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from certferry.console import observed
-from certferry.console.observing import Found
+from certferry.console.observing import Found, Recent
 from certferry.console.refusals import Refused
 from certferry.console.runs import new_request, number_of, whole_seconds
 from certferry.console.site import link, render, site_of, voice_of
@@ -61,15 +61,40 @@ class PlanView:
 
 def view_of(plans: Sequence[Plan], voice: Voice, page: int = 1) -> PlanView:
     """Return how plans are shown, on this page or the nearest."""
-    shown = [plan for plan in plans if not is_only_counted(plan)]
-    last = max(-(-len(shown) // ON_A_PAGE), 1)
+    whole = _whole_of(plans)
+    last = max(-(-len(whole.shown) // ON_A_PAGE), 1)
     page = min(max(page, 1), last)
     certificates = tuple(
         PlannedCertificate(plan.lineage, headline(plan, voice), tuple(entries(plan, voice)))
-        for plan in shown[(page - 1) * ON_A_PAGE : page * ON_A_PAGE]
+        for plan in whole.shown[(page - 1) * ON_A_PAGE : page * ON_A_PAGE]
     )
+    return PlanView(certificates, whole.count, whole.digest, whole.has_changes, page, last)
+
+
+@dataclass(frozen=True, slots=True)
+class _Whole:
+    """What is found out of `plans` once, however often and in whatever language they are shown."""
+
+    plans: Sequence[Plan]
+    shown: tuple[Plan, ...]
+    count: Text
+    digest: str
+    has_changes: bool
+
+
+_wholes: Recent[int, _Whole] = Recent(5)
+"""By the identity of plans, which each holds: it is no other's as long as it is here."""
+
+
+def _whole_of(plans: Sequence[Plan]) -> _Whole:
+    known = _wholes.get(id(plans))
+    if known is not None and known.plans is plans:
+        return known
+    shown = tuple(plan for plan in plans if not is_only_counted(plan))
     has_changes = not all(map(is_nothing_to_run, plans))
-    return PlanView(certificates, counted(plans), digest_of(plans), has_changes, page, last)
+    whole = _Whole(plans, shown, counted(plans), digest_of(plans), has_changes)
+    _wholes.add(id(plans), whole)
+    return whole
 
 
 @dataclass(frozen=True, slots=True)

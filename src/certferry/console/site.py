@@ -208,7 +208,7 @@ def render(
         )
 
     def prose(said: Text | str) -> Markup:
-        words = escape(said if isinstance(said, str) else voice.say(said))
+        words = escape(visible(said if isinstance(said, str) else voice.say(said)))
         return Markup(_TYPED.sub(r"<code>\1</code>", str(words)))  # noqa: S704 - it was escaped
 
     def here(**places: object) -> str:

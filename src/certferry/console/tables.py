@@ -49,8 +49,9 @@ def of_span(said: Span) -> Cell:
 
 
 def lines_of(said: Sequence[Text | None], voice: Voice) -> Cell:
-    """Make a cell with a line for each sentence."""
-    return Cell("\n".join(voice.say_on_one_line(one) for one in said if one is not None))
+    """Make a cell with a line for each sentence; of several addresses the same, one is enough."""
+    lines = [voice.say_on_one_line(one) for one in said if one is not None]
+    return Cell("\n".join(dict.fromkeys(lines)))
 
 
 @dataclass(frozen=True, slots=True)

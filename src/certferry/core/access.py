@@ -168,12 +168,12 @@ _NO_SENTENCE = 2
 
 def password_mistake(password: str, name: str) -> Text | None:
     """Return why a user may not have a password, `None` for one that they may have."""
-    plain, called = _plain(password), _plain(name)
+    plain = _plain(password)
     if len(password) < SHORTEST_PASSWORD:
         return Text("a password has {count} characters or more", count=SHORTEST_PASSWORD)
     if len(password) > LONGEST_PASSWORD:
         return Text("a password has {count} characters at most", count=LONGEST_PASSWORD)
-    rest = _without([called, *map(_plain, filter(None, re.split(r"[._@-]", name)))], plain)
+    rest = _without([*filter(None, map(_plain, (name, *re.split(r"[._@-]", name))))], plain)
     if rest != plain and _surprises(rest) < _FEWEST_SURPRISES:
         return Text("this password is little more than the name")
     if _repeats(plain) or _surprises(_without(_COMMON, plain)) < _FEWEST_SURPRISES:

@@ -134,13 +134,15 @@ def test_systemd_accepts_the_service_that_goes_on(
     directory: Path, job: Job, *, for_system: bool, runs_programs: bool
 ) -> None:
     """As it accepts the others; beside its own directory for the socket."""
-    job = replace(job, runs_programs=runs_programs, sockets=("/run/certferry",))
+    own = str(directory / "of the proxy")
+    job = replace(job, runs_programs=runs_programs, sockets=("/run/certferry", own))
     server(directory, for_system=for_system).install(job)
 
     scope = [] if for_system else ["--user"]
     assert (0, "") == verified(directory, *scope, units=["certferry-serve.service"])
     written = (directory / "certferry-serve.service").read_text()
     assert ("\nRuntimeDirectory=certferry\n" in written) is for_system
+    assert f'\nReadWritePaths=-"{own}"\n' in written
 
 
 def test_systemd_finds_the_service_that_goes_on_well_guarded(

@@ -264,6 +264,7 @@ def test_a_run_is_the_fix_where_it_can_be(
         (Topic.TROUBLE, Subject(), ()),
         (Topic.TROUBLE, Subject(channel="ops"), None),
         (Topic.TROUBLE, Subject(host="web-2"), None),
+        (Topic.TROUBLE, Subject("img", "files", "/etc/tls", host="web-2"), None),
     ],
 )
 def test_what_runs_left_is_for_a_run_or_not(

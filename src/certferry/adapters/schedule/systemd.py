@@ -66,9 +66,11 @@ def service_text(job: Job, *, for_system: bool) -> str:
 def server_text(job: Job, *, for_system: bool) -> str:
     """Return the service that goes on. Raises as `service_text`."""
     unit = MARK + _unit(SERVER)
-    for folder in filter(Path.is_absolute, map(Path, job.sockets)):
+    for folder in map(Path, job.sockets):
         if for_system and folder.parent == RUN:
             unit += f"RuntimeDirectory={_word(folder.name)}\n"
+        else:
+            unit += f"ReadWritePaths=-{_word(str(folder))}\n"
     unit += _settings(job, job.command, for_system=for_system)
     if for_system and not job.runs_programs:
         unit += _LOW_PORTS

@@ -299,8 +299,8 @@ def _needs(
         run: tuple[str, ...] | None = (lineage,)
         if one.subject == OF_ALL:
             run = () if code in of_runs else None
-        elif lineage not in is_imported or code in _NO_RUN_ENDS:
-            run = None
+        elif one.subject.host or lineage not in is_imported or code in _NO_RUN_ENDS:
+            run = None  # what is another host's alone, a run there ends
         elif is_imported[lineage]:
             is_late = code == "upload_deadline" and one.deadline is not None and one.deadline <= now
             run = None if is_late or code in _OF_CLIENTS else run

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 from jinja2 import ChoiceLoader, DictLoader
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from certferry.console.app import console_app
 from certferry.console.site import Site, render, templates
+from tests.browser.conftest import NewPage
 from tests.console.serving import AsVisitor, Began, served
 from tests.console.sites import workspace_in
 from tests.support.tiers import thorough
@@ -41,8 +42,8 @@ PAGE = """\
 
 
 @pytest.fixture
-def page(tmp_path: Path) -> Iterator[Page]:
-    """A page in Shanghai, a part of which is fetched again and again; trouble begins meanwhile."""
+def page(tmp_path: Path, new_page: NewPage) -> Iterator[Page]:
+    """A page, a part of which is fetched again and again; trouble begins meanwhile."""
     shown = 0
 
     def show(request: Request) -> Response:
@@ -59,16 +60,11 @@ def page(tmp_path: Path) -> Iterator[Page]:
     guarded = console_app(Site(lambda: workspace, Began()))
     guarded.app.router.routes.append(Route("/page", show))
     try:
-        with workspace, served(AsVisitor(guarded)) as url, sync_playwright() as playwright:
-            browser = playwright.chromium.launch(
-                executable_path="/usr/bin/chromium", args=["--no-sandbox"]
-            )
-            context = browser.new_context(timezone_id="Asia/Shanghai")
-            context.grant_permissions(["clipboard-read", "clipboard-write"])
-            opened = context.new_page()
+        with workspace, served(AsVisitor(guarded)) as url:
+            opened = new_page()
+            opened.context.grant_permissions(["clipboard-read", "clipboard-write"])
             opened.goto(f"{url}/page")
             yield opened
-            browser.close()
     finally:
         environment.loader = before
 
