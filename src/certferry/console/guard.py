@@ -442,7 +442,9 @@ def _must_be_allowed(request: Request, visitor: Visitor, body: bytes, *, is_by_t
         raise Refused(
             403,
             Text("{name} may read everything, and change nothing", name=visitor.user.name),
-            Text("`certferry console user role NAME operator` changes that"),
+            Text("use a token of an operator: `certferry console token add NAME`")
+            if is_by_token
+            else Text("`certferry console user role NAME operator` changes that"),
         )
 
 

@@ -285,7 +285,9 @@ def _account_page(
 
 
 def change_password(request: Request, form: FormData) -> Response:
-    """Store another password, which ends the user's other sessions. Raises `Refused`."""
+    """Store another password, which ends the user's sessions: also this one, whose cookie may have
+    been copied, in favour of a new one. Raises `Refused`.
+    """
     visitor, site = visitor_of(request), site_of(request)
     if visitor.session is None:
         raise Refused(403, Text("the proxy logs you in, without a password"))
@@ -298,11 +300,7 @@ def change_password(request: Request, form: FormData) -> Response:
     kept = hashed(chosen)
     state = site.workspace().state
     state.change_password(user.name, kept, site.now(), visitor.session)
-    response = RedirectResponse(link(request, "/account?done=password"), 303)
-    changed = state.user(user.name)
-    if changed is not None:
-        set_cookie(response, site, _KNOWN, known_mark(changed), _KNOWN_FOR)
-    return response
+    return _begun(request, state.user(user.name) or user, "/account?done=password")
 
 
 def change_language(request: Request, form: FormData) -> Response:

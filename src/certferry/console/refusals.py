@@ -27,7 +27,10 @@ _SAID: Mapping[int, tuple[Text, Text | None]] = {
     400: (Text("the request cannot be read"), _AGAIN),
     401: (
         Text("this needs a login, or a token that is good"),
-        Text("send `Authorization: Bearer cf_…`; `certferry console token add NAME` prints one"),
+        Text(
+            "send `Bearer cf_…` in the header `Authorization`; `certferry console token add NAME`"
+            " prints one"
+        ),
     ),
     403: (Text("this is not allowed"), None),
     404: (Text("there is no such page"), None),
