@@ -30,7 +30,7 @@ from certferry.console.guard import (
     preferred,
     within,
 )
-from certferry.console.refusals import Refused, is_for_programs
+from certferry.console.refusals import PageRefused, is_for_programs
 from certferry.core.access import Role, Session, Token, User, digest_of
 from certferry.errors import ConfigError, StateUnavailable
 from certferry.present.language import LANGUAGES
@@ -493,8 +493,8 @@ def test_state_that_comes_back(tmp_path: Path) -> None:
         (ValueError("planted"), 500, "a mistake in certferry"),
         (StateUnavailable(Text("the disk is full"), hint=Text("make room")), 503, "make room"),
         (ConfigError(Text("the variable {n} is not set", n="<X>")), 500, "&lt;X&gt; is not set"),
-        (Refused(404, Text("no certificate {n}", n="<b>")), 404, "no certificate &lt;b&gt;"),
-        (Refused(409), 409, "the request cannot be read"),
+        (PageRefused(404, Text("no certificate {n}", n="<b>")), 404, "no certificate &lt;b&gt;"),
+        (PageRefused(409), 409, "the request cannot be read"),
         (HTTPException(405), 405, "does not take such a request"),
     ],
 )
