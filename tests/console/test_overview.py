@@ -22,7 +22,7 @@ from certferry.console.picture import picture_of
 from certferry.console.site import Site
 from certferry.console.snapshot import Snapshots
 from certferry.core.access import Role
-from certferry.core.assessment.agenda import Coming, Life, Milestone, Verdict
+from certferry.core.assessment.agenda import Coming, Life, Milestone, OverallVerdict
 from certferry.core.assessment.notices import Notice, Subject, Topic
 from certferry.core.certificates.renewal import RenewalWindow
 from certferry.core.observed.runs import RunKind, RunSource, RunState, StoredRun
@@ -65,7 +65,7 @@ TUESDAY = datetime(2026, 12, 1, 12, tzinfo=UTC)
 NEXT = Coming(TUESDAY, Milestone.RENEWAL, "img")
 
 
-def verdict(**facts: object) -> Verdict:
+def verdict(**facts: object) -> OverallVerdict:
     usual: dict[str, object] = {
         "severity": Severity.OK,
         "certificates": 12,
@@ -74,7 +74,7 @@ def verdict(**facts: object) -> Verdict:
         "needing": 0,
         "others": 0,
     }
-    return Verdict(**{**usual, **facts})  # type: ignore[arg-type]  # by keyword
+    return OverallVerdict(**{**usual, **facts})  # type: ignore[arg-type]  # by keyword
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def verdict(**facts: object) -> Verdict:
         ),
     ],
 )
-def test_the_verdict_is_one_sentence(found: Verdict, said: str, level: str) -> None:
+def test_the_verdict_is_one_sentence(found: OverallVerdict, said: str, level: str) -> None:
     """It says first what needs a person."""
     assert (said, level) == (str(sentence_of(found)), level_of(found))
 

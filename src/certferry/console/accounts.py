@@ -20,7 +20,7 @@ from certferry.config.model import AccountTable, CaSettings, ChannelTable, Setti
 from certferry.config.secrets import SecretReference
 from certferry.console import tables
 from certferry.console.site import link, render, site_of, visitor_of, voice_of
-from certferry.console.tables import Cell, Row, Table
+from certferry.console.tables import Cell, Row, TableView
 from certferry.core.assessment.hosts import HostStanding
 from certferry.core.assessment.notices import ChannelState, Notice, Topic
 from certferry.core.certificates.certificate import first_of
@@ -55,7 +55,7 @@ _PLACES = {
 }
 
 
-def view_of_accounts(settings: Settings, notices: Sequence[Notice], voice: Voice) -> Table:
+def view_of_accounts(settings: Settings, notices: Sequence[Notice], voice: Voice) -> TableView:
     """Return a row for each account of the file, those first that runs had trouble with."""
     met = {one.label: troubles_of(one, settings, notices) for one in settings.accounts.values()}
     troubled_first = sorted(settings.accounts.values(), key=lambda one: not met[one.label])
@@ -152,7 +152,7 @@ def _kind(notice: Notice) -> tuple[str, str]:
 
 def view_of_authorities(
     authorities: Sequence[CaSettings], urls: Mapping[str, str | None], voice: Voice
-) -> Table:
+) -> TableView:
     """Return a row for each CA of the file, and for each at which there is an account; `urls` are
     those of accounts, by directory, `None` where the CA has not answered yet.
     """
@@ -196,7 +196,7 @@ def view_of_channels(
     voice: Voice,
     *,
     may_try: bool,
-) -> Table:
+) -> TableView:
     """Return a row for each channel, those first that take no messages; `may_try` adds buttons."""
     names = sorted(channels, key=lambda name: states[name].refusal is None)
     rows = [
@@ -276,7 +276,7 @@ _HOSTS = (
 )
 
 
-def view_of_hosts(found: Sequence[HostStanding], voice: Voice) -> Table:
+def view_of_hosts(found: Sequence[HostStanding], voice: Voice) -> TableView:
     """Return a row for each host, those first that something is wrong with."""
     wrong_first = sorted(found, key=lambda one: not one.problems)
     return tables.table_of(_HOSTS, [_host(one, voice) for one in wrong_first])

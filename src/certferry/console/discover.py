@@ -17,7 +17,7 @@ from certferry.config.propose import tables_of
 from certferry.console import tables
 from certferry.console.observing import Found
 from certferry.console.site import Site, link, path_of, render, site_of, voice_of
-from certferry.console.tables import Cell, Row, Table
+from certferry.console.tables import Cell, Row, TableView
 from certferry.core.discovery.inventory import (
     DiscoveredCertificate,
     DiscoveredDomain,
@@ -40,7 +40,7 @@ MOST_TABLES = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Surveyed:
+class SurveyedAccounts:
     """What all accounts hold, what to declare for the domains that are not covered, and which zones
     could not be read.
     """
@@ -50,7 +50,7 @@ class Surveyed:
     unread: Sequence[Problem]
 
 
-def latest_survey(site: Site, *, anew: bool = False) -> Found[Surveyed]:
+def latest_survey(site: Site, *, anew: bool = False) -> Found[SurveyedAccounts]:
     """Return what all accounts were last found to hold, and survey them again if that is old."""
     return site.observer.latest("discover", partial(_survey, site), anew=anew)
 
@@ -67,11 +67,11 @@ def latest_findings(site: Site, *, anew: bool = False) -> Found[Sequence[Problem
     return site.observer.latest("doctor", partial(_examine, site), anew=anew)
 
 
-def _survey(site: Site) -> Surveyed:
+def _survey(site: Site) -> SurveyedAccounts:
     workspace, run = site.workspace(), Run()
     accounts, settings = workspace.accounts(run), workspace.settings
     found = discovered(chosen((), accounts, settings), workspace, run)
-    return Surveyed(found, *proposed(found, accounts, settings))
+    return SurveyedAccounts(found, *proposed(found, accounts, settings))
 
 
 def _examine(site: Site) -> Sequence[Problem]:
@@ -105,7 +105,7 @@ class Discovered:
     """What the page shows: what was `asked`, and `accounts` and `states` to choose from."""
 
     asked: Mapping[str, str]
-    table: Table
+    table: TableView
     summary: str
     accounts: tuple[tuple[str, str], ...]
     states: tuple[tuple[str, str], ...]
@@ -227,7 +227,9 @@ SEVERITIES = {
 }
 
 
-def view_of_findings(findings: Sequence[Problem], severity: str, page: str, voice: Voice) -> Table:
+def view_of_findings(
+    findings: Sequence[Problem], severity: str, page: str, voice: Voice
+) -> TableView:
     """Return the findings of a severity, or of all, the heaviest first."""
     shown = [one for one in findings if severity in {"", one.severity.value}]
     return tables.page_of(_FINDINGS, shown, page, lambda one: _finding(one, voice))

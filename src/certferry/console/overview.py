@@ -20,7 +20,7 @@ from certferry.console.picture import Picture, picture_of
 from certferry.console.runs import RunRow, row_of
 from certferry.console.site import render, site_of
 from certferry.console.snapshot import Snapshot
-from certferry.core.assessment.agenda import Agenda, Milestone, Need, Verdict
+from certferry.core.assessment.agenda import Agenda, Milestone, Need, OverallVerdict
 from certferry.core.assessment.health import Concern
 from certferry.core.assessment.notices import Subject
 from certferry.core.observed.records import LastRun
@@ -107,7 +107,7 @@ def view_of(stored: Snapshot, newest: Mapping[str, StoredRun]) -> View:
     )
 
 
-def sentence_of(verdict: Verdict) -> Text:
+def sentence_of(verdict: OverallVerdict) -> Text:
     """Return the verdict in one sentence."""
     if not verdict.certificates:
         return Text("No certificate is declared yet")
@@ -136,7 +136,7 @@ def sentence_of(verdict: Verdict) -> Text:
     )
 
 
-def extent_of(verdict: Verdict) -> Text:
+def extent_of(verdict: OverallVerdict) -> Text:
     """Return what the verdict counts, and how much beside it needs a person."""
     said = one_or_many(
         verdict.places,
@@ -154,7 +154,7 @@ def extent_of(verdict: Verdict) -> Text:
     )
 
 
-def _served(verdict: Verdict) -> Text:
+def _served(verdict: OverallVerdict) -> Text:
     count, served = verdict.places, verdict.served
     if not count:
         return one_or_many(
@@ -184,7 +184,7 @@ def day_in_words(day: date) -> Text:
     return Text("{weekday} {day} {month}", weekday=weekday, day=day.day, month=month)
 
 
-def level_of(verdict: Verdict) -> str:
+def level_of(verdict: OverallVerdict) -> str:
     """Return how bad the verdict is, as a class of the look."""
     is_on_the_way = verdict.severity is Severity.OK and verdict.served < verdict.places
     is_empty = not verdict.certificates
