@@ -138,18 +138,23 @@ def new_runner(
     return made
 
 
-def requests_of_a_run(new_runner: NewRunner) -> int:
-    """Return how many requests a run makes that is not killed."""
+def requests_of_a_run(new_runner: NewRunner) -> list[str]:
+    """Return what a run asks for that is not killed."""
     runner, _ = new_runner()
-    return runner.killed_after(0, "sync")
+    runner.killed_after(0, "sync")
+    return runner.asked
 
 
 @pytest.mark.timeout(1200)
 def test_killed_after_every_request(new_runner: NewRunner) -> None:
-    """After each request, of the bucket's too, before its answer is seen."""
-    count = requests_of_a_run(new_runner)
-    assert count > MOST_FOR_ONE
-    for position in spread(range(1, count + 1), 9):
+    """After each request, of the bucket's too, before its answer is seen; in the gate after some,
+    and after the two that follow an order or an upload.
+    """
+    asked = requests_of_a_run(new_runner)
+    assert len(asked) > MOST_FOR_ONE
+    made = [at for at, one in enumerate(asked, 1) if one.endswith(("/order-plz", "/sslcert"))]
+    positions = {*spread(range(1, len(asked) + 1), 11), *(at + n for at in made for n in (1, 2))}
+    for position in sorted(positions):
         goes_on_after_kills(*new_runner(), [position])
 
 
@@ -164,7 +169,7 @@ def test_killed_several_times_in_a_row(new_runner: NewRunner, share: int) -> Non
     """Three hundred kills in all at each of the services, each on another empty machine."""
     seed = f"{share}/{os.urandom(4).hex()}"
     moments = random.Random(seed)  # noqa: S311 - when a test kills is no secret
-    count = requests_of_a_run(new_runner)
+    count = len(requests_of_a_run(new_runner))
     for _ in range(10 if THOROUGH else 3):
         kills = [moments.randint(1, count) for _ in range(3)]
         goes_on_after_kills(*new_runner(), kills)
