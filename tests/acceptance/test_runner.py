@@ -182,7 +182,7 @@ def test_runs_that_are_stopped(runner: Runner, workspace: Workspace, world: Worl
     with its lease given back; none begins after that.
     """
     for service in world.qiniu.services:
-        service.faults.add(Fault.delay(4), on="POST /sslcert", times=None)
+        service.faults.add(Fault.delay(2), on="POST /sslcert", times=None)
     one, other = names_of(workspace)
     runs = [started(runner, one), started(runner, other)]
     assert eventually(lambda: all(workspace.state.versions(name) for name in (one, other)))

@@ -37,7 +37,7 @@ def hung(language: str) -> str:
 
 
 def masked(words: str) -> str:
-    return re.sub(r"\b[0-9a-f]{12}\b|\d{4}-\d\d-\d\d \d\d:\d\d UTC", "…", words)
+    return re.sub(r"\b(?:[0-9a-f]{12}|[0-9a-f]{32})\b|\d{4}-\d\d-\d\d \d\d:\d\d UTC", "…", words)
 
 
 def main() -> None:

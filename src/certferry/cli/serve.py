@@ -45,7 +45,7 @@ AT_LATEST = 9.5
 @click.option("--no-schedule", is_flag=True, help="Start no run that no person starts.")
 @click.pass_obj
 def command(front: Front, *, listen: str | None, no_schedule: bool) -> Exit:
-    """Serve the console, the API, /metrics and /healthz, and make the two runs a day.
+    """Serve the console, the API and /metrics, and make the two runs a day.
 
     It goes on until it is stopped (Ctrl-C, SIGTERM), within ten seconds and with exit code 0: what
     is in progress comes to a safe point first, and the next run goes on from there. SIGHUP has it
