@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,8 @@ from ruamel.yaml import YAML
 from certferry import __version__
 from certferry.config.load import load
 from certferry.wiring.settings import ADAPTERS
+from certferry_sandbox.world import World
+from tests.acceptance.host import Host, certificate
 from tests.house.tree import ROOT
 
 FOLDER = ROOT / "deploy" / "kubernetes"
@@ -65,6 +69,11 @@ def pods(overlay: str) -> Iterator[Document]:
 
 def containers(pod: Document) -> list[Document]:
     return [*pod.get("initContainers", ()), *pod["containers"]]
+
+
+def first_containers(overlay: str) -> list[Document]:
+    """Return those that run before a pod's others."""
+    return [one for pod in pods(overlay) for one in pod.get("initContainers", ())]
 
 
 @pytest.mark.parametrize(
@@ -202,6 +211,38 @@ def test_probes_ask_whether_the_console_answers(overlay: str) -> None:
     assert service["spec"]["selector"] == workload["spec"]["selector"]["matchLabels"]
     labels = workload["spec"]["template"]["metadata"]["labels"]
     assert service["spec"]["selector"].items() <= labels.items()
+
+
+def test_console_starts_with_the_certificate_that_there_is(
+    world: World, tmp_path: Path, new_name: Callable[[], str]
+) -> None:
+    """What runs before `serve` issues it; a renewal that fails afterwards keeps nothing from
+    starting, and no key stays behind. Without any certificate `serve` is not started.
+    """
+    name = new_name()
+    host = Host(world, tmp_path, certificate(name, name="ops", to=None))
+    first, same = (one for overlay in ("base", "fleet") for one in first_containers(overlay))
+    assert first["args"] == same["args"]
+    [script] = first["args"]
+    own = script.replace("/tmp/", f"{tmp_path}/").replace("--wait 900", "--wait 5")
+    environ = world.environment | {
+        "CERTFERRY_CONFIG": str(host.config),
+        "HOME": str(tmp_path),
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+    }
+
+    def code() -> int:
+        return subprocess.run([*first["command"], own], env=environ, check=False).returncode
+
+    directory = world.pebble.directory_url
+    host.rewrite(directory, "https://127.0.0.1:9/dir")
+    assert 0 != code()
+    host.rewrite("https://127.0.0.1:9/dir", directory)
+    assert 0 == code()
+    host.rewrite(directory, "https://127.0.0.1:9/dir")
+    host.rewrite(f'names = ["{name}"]', f'names = ["{name}", "{new_name()}"]')
+    assert 0 == code()
+    assert not [*tmp_path.rglob("privkey.pem")]
 
 
 def test_one_process_has_the_volume() -> None:
