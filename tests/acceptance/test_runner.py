@@ -5,6 +5,7 @@ on a shared state.
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -175,6 +176,26 @@ def test_names_that_mean_nothing(
         started(runner, *names, kind=kind)
 
     assert () == workspace.state.stored_runs(10)
+
+
+def test_more_runs_than_may_go_on_at_once(
+    runner: Runner, workspace: Workspace, world: World
+) -> None:
+    """One more is refused, and leaves no row; when one has ended, another begins."""
+    runner.most = 1
+    gate = threading.Event()
+    for service in world.qiniu.services:
+        service.faults.add(Fault.held_until(gate), on="POST /sslcert")
+    one, other = names_of(workspace)
+    first = started(runner, one)
+    with pytest.raises(StateUnavailable):
+        started(runner, other)
+    assert [first.id] == [run.id for run in workspace.state.stored_runs(10)]
+    gate.set()
+
+    assert RunState.DONE is ended(runner, workspace, first)[0]
+    assert eventually(lambda: not runner.stop(first.id))
+    assert RunState.DONE is ended(runner, workspace, started(runner, other))[0]
 
 
 def test_runs_that_are_stopped(runner: Runner, workspace: Workspace, world: World) -> None:

@@ -34,10 +34,25 @@ PAGE = """\
 <p id="count">{{ count }}</p>
 <p id="at">{{ moment(at) }}</p>
 <p id="day"><time datetime="2026-11-29">Sunday</time></p>
+<p id="end"><time datetime="2026-11-29T16:20:05Z">2026-11-29</time></p>
+<p id="said">it ends at 2026-11-29 16:20 UTC, type <code>at 2026-11-29 16:20 UTC</code></p>
+<ol class="strip">
+<li data-day="2026-11-29" aria-current="date"><time datetime="2026-11-29">29</time>
+<p class="expiry"><span class="what">expiry</span> <a href="#a" data-at="2026-11-29T15:59:00Z">a</a>
+<a href="#b" data-at="2026-11-29T16:20:05Z">b</a></p></li>
+<li data-day="2026-11-30" class="off"><time datetime="2026-11-30">30</time></li>
+</ol>
 {{ parts.command("certferry sync 'a b'") }}
 <input id="field">
 </div>
 {% endblock %}
+"""
+
+
+WAIT_FOR_COPIED = """\
+new MutationObserver(() => {
+  window.wasCopied ||= document.querySelector("button[data-copied]").textContent === "copied";
+}).observe(document.body, { childList: true, characterData: true, subtree: true })
 """
 
 
@@ -79,6 +94,20 @@ def test_times_are_those_of_the_viewer(page: Page) -> None:
     assert "Asia/Shanghai" in page.inner_text("footer")
 
 
+def test_days_and_sentences_are_those_of_the_viewer(page: Page) -> None:
+    """What happens stands in the day that it has there; what is to be copied stays as it is. Also
+    after a refresh.
+    """
+    page.wait_for_function("Number(document.querySelector('#count').textContent) > 3")
+
+    assert "2026-11-30" == page.inner_text("#end")
+    assert "it ends at 2026-11-30 00:20, type at 2026-11-29 16:20 UTC" == page.inner_text("#said")
+    assert ["a"] == page.locator("[data-day='2026-11-29'] a").all_inner_texts()
+    assert ["b"] == page.locator("[data-day='2026-11-30'] a").all_inner_texts()
+    assert "expiry" in page.inner_text("[data-day='2026-11-30']")
+    assert 0 == page.locator(".strip .off").count()
+
+
 def test_refresh_keeps_the_focus_and_shows_trouble(page: Page) -> None:
     """In the title and in the icon, which a tab in the background has."""
     page.focus("#field")
@@ -92,8 +121,9 @@ def test_refresh_keeps_the_focus_and_shows_trouble(page: Page) -> None:
 
 def test_command_is_copied(page: Page) -> None:
     """As it stands there; where there is no clipboard, it is selected."""
+    page.evaluate(WAIT_FOR_COPIED)  # a refresh may bring the old word back before it is seen here
     page.click("button[data-copied]")
-    page.wait_for_function("document.querySelector('button[data-copied]').textContent == 'copied'")
+    page.wait_for_function("window.wasCopied")
     assert "certferry sync 'a b'" == page.evaluate("navigator.clipboard.readText()")
 
     page.evaluate("Object.defineProperty(navigator, 'clipboard', {value: undefined})")

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from certferry.config.load import load
 from certferry.config.model import ConsoleSettings
 from certferry.console.app import console_app
-from certferry.console.guard import Guard
+from certferry.console.guard import AccessGuard
 from certferry.console.site import Site, Visitor
 from certferry.core.access import LINK_IS_GOOD_FOR, PasswordLink, Role, User, digest_of
 from certferry.core.observed.runs import RunKind, RunSource, StoredRun
@@ -35,7 +35,7 @@ class AsVisitor:
     """Lets every request through as one user's, for tests of pages alone."""
 
     def __init__(self, app: ASGIApp, user: User = ANNA, language: str = "en") -> None:
-        self._app = app.app if isinstance(app, Guard) else app
+        self._app = app.app if isinstance(app, AccessGuard) else app
         self._user = user
         self._language = language
 
@@ -168,7 +168,7 @@ def console(
             yield Console(where + known.prefix, site, began)
 
 
-def asgi(guard: Guard, path: str, peer: Mapping[str, object], **headers: str) -> Message:
+def asgi(guard: AccessGuard, path: str, peer: Mapping[str, object], **headers: str) -> Message:
     """Ask for a page in process; return the beginning of the answer, with its body."""
     scope = {
         "type": "http",

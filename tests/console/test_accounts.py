@@ -18,7 +18,7 @@ from certferry.console.accounts import (
     view_of_channels,
     view_of_hosts,
 )
-from certferry.console.tables import Table
+from certferry.console.tables import TableView
 from certferry.core.access import Role
 from certferry.core.assessment.hosts import HostStanding, standings_of
 from certferry.core.assessment.notices import (
@@ -78,7 +78,7 @@ def trouble(code: str, lineage: str = "img", target: str = "", domain: str = "")
     return Notice(Topic.TROUBLE, Subject(lineage, target, domain), NOON, problem)
 
 
-def words_of(table: Table) -> dict[str, dict[str, str]]:
+def words_of(table: TableView) -> dict[str, dict[str, str]]:
     """Return the words of each row under their headings, by the first of them."""
     return {
         row[0].words: {
@@ -157,6 +157,8 @@ def test_channel_that_takes_no_messages_comes_first(tmp_path: Path) -> None:
         "run `certferry notify test b` after fixing it",
         "not before 2026-03-01 13:00 UTC",
     ]
+    needs = [row[4].need for row in view_of_channels(channels, states, VOICE, may_try=True).rows]
+    assert [why.severity, None] == needs
     viewed = view_of_channels(channels, states, VOICE, may_try=False)
     assert Text("Try it") not in viewed.headings
 

@@ -83,6 +83,14 @@ def test_filters_of_discover_leave_what_they_mean() -> None:
     assert (("processing", "processing"), ("success", "success")) == view().states
 
 
+def test_account_is_named_where_there_are_several() -> None:
+    """The only one would be said in every row."""
+    alone = Discovery((AccountSurvey("qiniu"),), (domain("img.example.com"),))
+
+    assert Text("Account") in view().table.headings
+    assert Text("Account") not in view(alone).table.headings
+
+
 def test_domain_shows_its_end_and_what_covers_it() -> None:
     """A covering certificate leads to its page; what could not be read stands above the table."""
     rows = {row[0].words: row for row in view().table.rows}

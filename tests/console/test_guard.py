@@ -30,7 +30,7 @@ from certferry.console.guard import (
     preferred,
     within,
 )
-from certferry.console.refusals import Refused, is_for_programs
+from certferry.console.refusals import PageRefused, is_for_programs
 from certferry.core.access import Role, Session, Token, User, digest_of
 from certferry.errors import ConfigError, StateUnavailable
 from certferry.present.language import LANGUAGES
@@ -280,6 +280,7 @@ def test_token_opens_the_api_and_nothing_else(served: Console, tokens: Mapping[s
         reply = ask(served, "GET", "/api/none", Authorization=tokens[name])
         assert 401 == reply.status_code
         assert "unauthorized" == reply.json()["error"]["code"]
+        assert "send `Bearer cf_…`" in reply.json()["error"]["hint"]
 
 
 def test_token_needs_no_origin_and_a_viewer_changes_nothing(
@@ -291,6 +292,7 @@ def test_token_needs_no_origin_and_a_viewer_changes_nothing(
 
     assert (404, 403) == (as_operator.status_code, as_viewer.status_code)
     assert "forbidden" == as_viewer.json()["error"]["code"]
+    assert "a token of an operator" in as_viewer.json()["error"]["hint"]
 
 
 def test_api_for_a_session(served: Console, anna: requests.Session) -> None:
@@ -468,14 +470,31 @@ def test_state_that_is_gone(tmp_path: Path) -> None:
         assert document.json()["error"]["code"].startswith("state")
 
 
+def test_state_that_comes_back(tmp_path: Path) -> None:
+    """While its disk is away no page is shown, and no other state made; then all is as it was."""
+    with console(tmp_path) as found:
+        found.add_user()
+        browser, state = found.logged_in(), tmp_path / "state.db"
+        assert 200 == ask(found, "GET", "/account", browser).status_code
+
+        state.rename(tmp_path / "away")
+        closed = [ask(found, "GET", path, browser) for path in ("/account", "/", "/healthz")]
+        assert 3 * [503] == [reply.status_code for reply in closed]
+        assert "state.db is gone" in closed[0].text
+        assert not state.exists()
+
+        (tmp_path / "away").rename(state)
+        assert 200 == ask(found, "GET", "/account", browser).status_code
+
+
 @pytest.mark.parametrize(
     ("raised", "status", "said"),
     [
         (ValueError("planted"), 500, "a mistake in certferry"),
         (StateUnavailable(Text("the disk is full"), hint=Text("make room")), 503, "make room"),
         (ConfigError(Text("the variable {n} is not set", n="<X>")), 500, "&lt;X&gt; is not set"),
-        (Refused(404, Text("no certificate {n}", n="<b>")), 404, "no certificate &lt;b&gt;"),
-        (Refused(409), 409, "the request cannot be read"),
+        (PageRefused(404, Text("no certificate {n}", n="<b>")), 404, "no certificate &lt;b&gt;"),
+        (PageRefused(409), 409, "the request cannot be read"),
         (HTTPException(405), 405, "does not take such a request"),
     ],
 )

@@ -251,6 +251,18 @@ def test_password_that_is_changed(served: Console) -> None:
     assert 303 == guess(served, password=ANOTHER).status_code
 
 
+def test_cookie_that_was_copied_before_the_password_is_changed(served: Console) -> None:
+    """It opens nothing afterwards; the browser in which it is changed has another one."""
+    browser, copied = served.logged_in(), requests.Session()
+    copied.cookies.update(browser.cookies)
+    form = {"current": PASSWORD, "password": ANOTHER, "again": ANOTHER}
+
+    assert 303 == served.post(browser, "/account/password", **form).status_code
+
+    assert (True, False) == (is_in(served, browser), is_in(served, copied))
+    assert 303 == served.post(browser, "/account/language", language="en").status_code
+
+
 def test_password_is_changed_by_its_owner_alone(served: Console) -> None:
     """An open browser is not enough: the current password is asked for, and guesses are counted."""
     browser = served.logged_in()

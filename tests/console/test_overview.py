@@ -22,9 +22,10 @@ from certferry.console.picture import picture_of
 from certferry.console.site import Site
 from certferry.console.snapshot import Snapshots
 from certferry.core.access import Role
-from certferry.core.assessment.agenda import Coming, Life, Milestone, Verdict
+from certferry.core.assessment.agenda import Coming, Life, Milestone, OverallVerdict
 from certferry.core.assessment.notices import Notice, Subject, Topic
 from certferry.core.certificates.renewal import RenewalWindow
+from certferry.core.observed.runs import RunKind, RunSource, RunState, StoredRun
 from certferry.errors import StateUnavailable
 from certferry.ports.state import StateStore
 from certferry.problem import Problem, Severity
@@ -64,7 +65,7 @@ TUESDAY = datetime(2026, 12, 1, 12, tzinfo=UTC)
 NEXT = Coming(TUESDAY, Milestone.RENEWAL, "img")
 
 
-def verdict(**facts: object) -> Verdict:
+def verdict(**facts: object) -> OverallVerdict:
     usual: dict[str, object] = {
         "severity": Severity.OK,
         "certificates": 12,
@@ -73,7 +74,7 @@ def verdict(**facts: object) -> Verdict:
         "needing": 0,
         "others": 0,
     }
-    return Verdict(**{**usual, **facts})  # type: ignore[arg-type]  # by keyword
+    return OverallVerdict(**{**usual, **facts})  # type: ignore[arg-type]  # by keyword
 
 
 @pytest.mark.parametrize(
@@ -106,7 +107,7 @@ def verdict(**facts: object) -> Verdict:
         ),
     ],
 )
-def test_the_verdict_is_one_sentence(found: Verdict, said: str, level: str) -> None:
+def test_the_verdict_is_one_sentence(found: OverallVerdict, said: str, level: str) -> None:
     """It says first what needs a person."""
     assert (said, level) == (str(sentence_of(found)), level_of(found))
 
@@ -219,6 +220,22 @@ def test_all_is_in_order(tmp_path: Path, language: str, said: str) -> None:
     assert "icon.svg" in html.partition('rel="icon"')[2].partition(">")[0]
 
 
+def test_last_run_names_who_started_it(tmp_path: Path) -> None:
+    """How it ended, from where it was started and on which host, and a link to all of it."""
+    with site_in(tmp_path, tables_of(1)) as site:
+        sync(site)
+        state, host = site.workspace().state, site.stored.latest().last_runs[0][0]
+        run = StoredRun("r1", RunKind.SYNC, RunSource.CONSOLE, "anna", host, NOW)
+        state.save_run_begin(run)
+        state.save_run_end(run.id, RunState.FAILED, NOW, None)
+        html = page(site)
+
+    last = html.split('id="looked"')[1]
+    assert '<a href="/runs/r1">' in last
+    assert '<span class="badge error">failed</span>' in last
+    assert f"Sync by anna, console, on {host}" in last
+
+
 def test_what_needs_a_person_has_its_fix(tmp_path: Path) -> None:
     """Since when, why, the fix as one types it, and a form that starts the run which is the fix."""
     with site_in(tmp_path, tables_of(2)) as site:
@@ -260,7 +277,7 @@ def test_what_is_wrong_with_one_certificate_stands_together(tmp_path: Path) -> N
         site.workspace().state.update_notices(lambda _: notices)
         html = page(site)
 
-    assert "2 of 8 need you" in words(html)
+    assert words(html).startswith("2 of 8 need you 2 certificates in 8 places What needs you")
     assert 1 == html.count('<div class="note ')
     note = html.split('<div class="note ')[1].partition("<h2")[0]
     assert "d0.c0.example.com: rejected at 0" in words(f"<main>{note}</main>")

@@ -20,7 +20,7 @@ from certferry.config.model import AccountTable, CaSettings, ChannelTable, Setti
 from certferry.config.secrets import SecretReference
 from certferry.console import tables
 from certferry.console.site import link, render, site_of, visitor_of, voice_of
-from certferry.console.tables import Cell, Row, Table
+from certferry.console.tables import Cell, Row, TableView
 from certferry.core.assessment.hosts import HostStanding
 from certferry.core.assessment.notices import ChannelState, Notice, Topic
 from certferry.core.certificates.certificate import first_of
@@ -28,6 +28,7 @@ from certferry.ports.notifier import Answered
 from certferry.present import news_text, status_text
 from certferry.present.language import Voice, one_or_many
 from certferry.present.layout import plain
+from certferry.problem import Problem
 from certferry.reconcile.run import Run
 from certferry.reconcile.status import standings_of_hosts
 from certferry.text import Text, verbatim
@@ -54,7 +55,7 @@ _PLACES = {
 }
 
 
-def view_of_accounts(settings: Settings, notices: Sequence[Notice], voice: Voice) -> Table:
+def view_of_accounts(settings: Settings, notices: Sequence[Notice], voice: Voice) -> TableView:
     """Return a row for each account of the file, those first that runs had trouble with."""
     met = {one.label: troubles_of(one, settings, notices) for one in settings.accounts.values()}
     troubled_first = sorted(settings.accounts.values(), key=lambda one: not met[one.label])
@@ -96,8 +97,16 @@ def _account(
         tables.lines_of([_USES[family] for family in families], voice),
         tables.lines_of([some], voice),
         tables.lines_of([*_keys(account)], voice),
-        tables.lines_of([*_met(found)], voice) if found else Cell(voice.say(Text("none")), "ok"),
+        _needing([*_met(found)], [one.problem for one in found], voice),
     )
+
+
+def _needing(said: Sequence[Text | None], problems: Sequence[Problem], voice: Voice) -> Cell:
+    """Return a cell of what is wrong, marked as bad as the worst of it, or that nothing is."""
+    if not problems:
+        return Cell(voice.say(Text("none")), "ok")
+    worst = max((one.severity for one in problems), key=lambda one: one.rank)
+    return replace(tables.lines_of(said, voice), need=worst)
 
 
 def _service(account: AccountTable, families: Sequence[adapters.Family], voice: Voice) -> str:
@@ -143,7 +152,7 @@ def _kind(notice: Notice) -> tuple[str, str]:
 
 def view_of_authorities(
     authorities: Sequence[CaSettings], urls: Mapping[str, str | None], voice: Voice
-) -> Table:
+) -> TableView:
     """Return a row for each CA of the file, and for each at which there is an account; `urls` are
     those of accounts, by directory, `None` where the CA has not answered yet.
     """
@@ -187,7 +196,7 @@ def view_of_channels(
     voice: Voice,
     *,
     may_try: bool,
-) -> Table:
+) -> TableView:
     """Return a row for each channel, those first that take no messages; `may_try` adds buttons."""
     names = sorted(channels, key=lambda name: states[name].refusal is None)
     rows = [
@@ -223,7 +232,7 @@ def _last_answer(state: ChannelState, voice: Voice) -> Cell:
     said = Text("takes no messages since {moment}: {problem}")
     again = None if state.again_at is None else Text("not before {moment}", moment=state.again_at)
     since = said.filled(moment=refusal.since, problem=refusal.message)
-    return tables.lines_of([since, refusal.hint, again], voice)
+    return _needing([since, refusal.hint, again], [refusal], voice)
 
 
 def channels(request: Request) -> Response:
@@ -267,7 +276,7 @@ _HOSTS = (
 )
 
 
-def view_of_hosts(found: Sequence[HostStanding], voice: Voice) -> Table:
+def view_of_hosts(found: Sequence[HostStanding], voice: Voice) -> TableView:
     """Return a row for each host, those first that something is wrong with."""
     wrong_first = sorted(found, key=lambda one: not one.problems)
     return tables.table_of(_HOSTS, [_host(one, voice) for one in wrong_first])
@@ -283,8 +292,7 @@ def _host(one: HostStanding, voice: Voice) -> Row:
     ):
         cells[place] = Cell(at=at)
     wrong = [said for problem in one.problems for said in (problem.message, problem.hint)]
-    in_order = Cell(voice.say(Text("none")), "ok")
-    return (*cells, tables.lines_of(wrong, voice) if wrong else in_order)
+    return (*cells, _needing(wrong, one.problems, voice))
 
 
 def hosts(request: Request) -> Response:

@@ -23,7 +23,7 @@ from certferry.console import observed, openapi
 from certferry.console.discover import latest_discovery, latest_findings
 from certferry.console.observing import Found
 from certferry.console.openapi import BASE, Operation, Parameter
-from certferry.console.refusals import Refused, answer
+from certferry.console.refusals import PageRefused, answer
 from certferry.console.runs import events_of, runs_of, started, stored
 from certferry.console.site import Site, site_of, voice_of
 from certferry.core.assessment.health import RUN_WITHIN, checkup
@@ -49,12 +49,12 @@ _EACH = 0.25
 _HOUR = timedelta(hours=1)
 
 
-def _not_found(error: ConfigError) -> Refused:
-    return Refused(HTTPStatus.NOT_FOUND, error.message, error.hint)
+def _not_found(error: ConfigError) -> PageRefused:
+    return PageRefused(HTTPStatus.NOT_FOUND, error.message, error.hint)
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ApiRequest:
     """What a request asks for: its parameters, read; the language of the answer; and the site."""
 
     request: Request
@@ -65,7 +65,7 @@ class Asked:
 
     @property
     def lineages(self) -> Sequence[str]:
-        """The certificates that are named, or all. Raises `Refused` for a name that is unknown."""
+        """The certificates that are named, or all. Raises `PageRefused` for an unknown name."""
         try:
             found = select(self.site.workspace().settings.certificates, self.values["name"])
         except ConfigError as error:
@@ -76,7 +76,7 @@ class Asked:
 # --- what is stored
 
 
-def check(asked: Asked) -> Document:
+def check(asked: ApiRequest) -> Document:
     """Judge for a monitor, by what runs have stored."""
     workspace, meant = asked.site.workspace(), asked.lineages
     declared, state = workspace.settings.certificates, workspace.state
@@ -87,14 +87,14 @@ def check(asked: Asked) -> Document:
     return check_text.document(found, now, asked.voice)
 
 
-def hosts(asked: Asked) -> Document:
+def hosts(asked: ApiRequest) -> Document:
     """Return the hosts that share the state, and what is wrong with each."""
     workspace = asked.site.workspace()
     found = standings_of_hosts(workspace.state, len(workspace.settings.declared))
     return documents.of_hosts(found, asked.voice)
 
 
-def history(asked: Asked) -> Document:
+def history(asked: ApiRequest) -> Document:
     """Return what happened, newest first."""
     of = asked.values
     which = HistoryFilter(host=of["host"], who=of["who"])
@@ -105,7 +105,7 @@ def history(asked: Asked) -> Document:
     return documents.of_history(found)
 
 
-def runs(asked: Asked) -> Document:
+def runs(asked: ApiRequest) -> Document:
     """Return runs, newest first, without their events and reports."""
     of = asked.values
     found = runs_of(asked.site).stored_runs(
@@ -114,7 +114,7 @@ def runs(asked: Asked) -> Document:
     return documents.of_runs(found)
 
 
-def run(asked: Asked) -> Document:
+def run(asked: ApiRequest) -> Document:
     """Return a run with its events, and the document that it printed."""
     site, name = asked.site, asked.values["run"]
     found = stored(site, name)
@@ -125,7 +125,7 @@ def run(asked: Asked) -> Document:
 # --- what services are asked
 
 
-def plan(asked: Asked) -> Found[Document]:
+def plan(asked: ApiRequest) -> Found[Document]:
     """Return what `sync` would do."""
     meant = asked.lineages
     alone = meant[0] if len(asked.values["name"]) == len(meant) == 1 else None
@@ -138,7 +138,7 @@ def plan(asked: Asked) -> Found[Document]:
     )
 
 
-def status(asked: Asked) -> Found[Document]:
+def status(asked: ApiRequest) -> Found[Document]:
     """Return how certificates and domains stand."""
     meant = asked.lineages
     return _document_of(
@@ -152,13 +152,13 @@ def status(asked: Asked) -> Found[Document]:
     )
 
 
-def discover(asked: Asked) -> Found[Document]:
+def discover(asked: ApiRequest) -> Found[Document]:
     """Return what the accounts hold."""
     found = latest_discovery(asked.site)
     return _document_of(found, lambda value: discover_text.of_discovery(value, asked.voice))
 
 
-def doctor(asked: Asked) -> Found[Document]:
+def doctor(asked: ApiRequest) -> Found[Document]:
     """Return what a run would stumble over."""
     found = latest_findings(asked.site)
     return _document_of(found, lambda value: documents.of_findings(value, asked.voice))
@@ -186,8 +186,8 @@ class RunRequest(msgspec.Struct, forbid_unknown_fields=True):
     request: Annotated[str | None, Meta(description="sent twice, it starts one run")] = None
 
 
-def start(asked: Asked) -> Document:
-    """Start a run. Raises `Refused` and `StateError`."""
+def start(asked: ApiRequest) -> Document:
+    """Start a run. Raises `PageRefused` and `StateError`."""
     try:
         wanted = msgspec.json.decode(asked.body, type=RunRequest)
     except msgspec.DecodeError as error:
@@ -206,16 +206,16 @@ def start(asked: Asked) -> Document:
     return {"id": begun.id}
 
 
-def _mistaken(said: Text) -> Refused:
+def _mistaken(said: Text) -> PageRefused:
     hint = Text("/api/v1/openapi.json describes every request")
-    return Refused(HTTPStatus.BAD_REQUEST, said, hint)
+    return PageRefused(HTTPStatus.BAD_REQUEST, said, hint)
 
 
 # --- requests and answers
 
 
 async def answered(operation: Operation, request: Request) -> Response:
-    """Answer a request as an operation does. Raises `Refused` and `CertferryError`."""
+    """Answer a request as an operation does. Raises `PageRefused` and `CertferryError`."""
     body = await request.body() if operation.body else b""
     asked = asked_by(request, operation, body)
     if operation.observes:
@@ -229,8 +229,8 @@ def _answer(
     return Response(as_json(document), status, headers, "application/json")
 
 
-def asked_by(request: Request, operation: Operation, body: bytes) -> Asked:
-    """Read what a request asks for. Raises `Refused`."""
+def asked_by(request: Request, operation: Operation, body: bytes) -> ApiRequest:
+    """Read what a request asks for. Raises `PageRefused`."""
     given = request.query_params
     known = {parameter.name: parameter for parameter in operation.parameters}
     for name in given:
@@ -246,12 +246,15 @@ def asked_by(request: Request, operation: Operation, body: bytes) -> Asked:
             raise _mistaken(said) from error
     if values["lang"] is not None:
         request.state.language = values["lang"]
-    return Asked(request, site_of(request), voice_of(request), values, body)
+    return ApiRequest(request, site_of(request), voice_of(request), values, body)
 
 
-async def _when_observed(find: Callable[[Asked], Found[Document]], asked: Asked) -> Response:
+async def _when_observed(
+    find: Callable[[ApiRequest], Found[Document]], asked: ApiRequest
+) -> Response:
     """Answer with what is at most a minute old. Where services take longer than a request waits, it
-    is what was found last, and `Age` says how old that is. Raises `Refused` where there is nothing.
+    is what was found last, and `Age` says how old that is. Raises `PageRefused` where that is
+    nothing.
     """
     clock = asyncio.get_running_loop().time
     until = clock() + WITHIN
@@ -264,7 +267,7 @@ async def _when_observed(find: Callable[[Asked], Found[Document]], asked: Asked)
         return answer(asked.request, HTTPStatus.SERVICE_UNAVAILABLE, found.problem, again)
     if found.value is None or found.at is None:
         said = Text("the services have not answered yet")
-        raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, said, headers=again)
+        raise PageRefused(HTTPStatus.SERVICE_UNAVAILABLE, said, headers=again)
     age = (asked.site.observer.now() - found.at) // timedelta(seconds=1)
     return _answer(found.value, headers={"Age": str(max(age, 0))})
 

@@ -28,8 +28,8 @@ from certferry.console import (
     plan,
     runs,
 )
-from certferry.console.guard import Guard
-from certferry.console.refusals import Refused, refusal
+from certferry.console.guard import AccessGuard
+from certferry.console.refusals import PageRefused, refusal
 from certferry.console.site import HERE, Site, asset_digest
 from certferry.errors import CertferryError
 
@@ -67,13 +67,13 @@ ROUTES: Sequence[BaseRoute] = (
     *accounts.ROUTES,
 )
 
-_EXPECTED = {HTTPException: refusal, Refused: refusal, CertferryError: refusal}
+_EXPECTED = {HTTPException: refusal, PageRefused: refusal, CertferryError: refusal}
 """What a page may raise: Starlette looks for each by its class."""
 
 
-def console_app(site: Site) -> Guard:
+def console_app(site: Site) -> AccessGuard:
     """Make the application of a site, with the guard before it: what is served."""
-    return Guard(pages_of(site), site)
+    return AccessGuard(pages_of(site), site)
 
 
 def pages_of(site: Site) -> Starlette:

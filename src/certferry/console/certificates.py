@@ -186,6 +186,7 @@ def certificate(request: Request) -> Response:
         window=None if life is None or life.window is None else window_in_words(life.window),
         found=found,
         plans=plans,
+        host=site.workspace().settings.state.host,
         plan=_plan_view(request, plans),
         badges=BADGES,
         history=state.history(name, MOST_EVENTS),
@@ -206,7 +207,7 @@ def _plan_view(request: Request, plans: Found[Sequence[Plan]] | None) -> PlanVie
 
 
 @dataclass(frozen=True, slots=True)
-class Action:
+class ManualAction:
     """What an operator may start for one certificate: its name, and what it does."""
 
     name: Text
@@ -215,11 +216,11 @@ class Action:
 
 
 ACTIONS = {
-    RunKind.SYNC: Action(
+    RunKind.SYNC: ManualAction(
         Text("Sync"),
         Text("Carries out what is due: issues, deploys, verifies, and removes what was replaced."),
     ),
-    RunKind.REHEARSE: Action(
+    RunKind.REHEARSE: ManualAction(
         Text("Rehearse"),
         Text(
             "Tries the order at the CA's staging directory, and throws the certificate away."
@@ -227,12 +228,12 @@ ACTIONS = {
         ),
         is_of_clients=False,
     ),
-    RunKind.RENEW: Action(
+    RunKind.RENEW: ManualAction(
         Text("Renew"),
         Text("Issues a new certificate now, due or not, and deploys it."),
         is_of_clients=False,
     ),
-    RunKind.ROLLBACK: Action(
+    RunKind.ROLLBACK: ManualAction(
         Text("Roll back"),
         Text(
             "Binds the previous certificate again wherever the newest one is bound. The newest is"

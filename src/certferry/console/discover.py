@@ -17,7 +17,7 @@ from certferry.config.propose import tables_of
 from certferry.console import tables
 from certferry.console.observing import Found
 from certferry.console.site import Site, link, path_of, render, site_of, voice_of
-from certferry.console.tables import Cell, Row, Table
+from certferry.console.tables import Cell, Row, TableView
 from certferry.core.discovery.inventory import (
     DiscoveredCertificate,
     DiscoveredDomain,
@@ -30,7 +30,7 @@ from certferry.present.language import Voice
 from certferry.present.layout import plain
 from certferry.problem import Problem, Severity
 from certferry.reconcile.run import Run
-from certferry.text import Text, verbatim
+from certferry.text import Text, naming, verbatim
 from certferry.wiring.discovery import chosen, discovered, proposed
 from certferry.wiring.doctor import examine
 from certferry.wiring.machine import schedulers
@@ -40,7 +40,7 @@ MOST_TABLES = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Surveyed:
+class SurveyedAccounts:
     """What all accounts hold, what to declare for the domains that are not covered, and which zones
     could not be read.
     """
@@ -50,7 +50,7 @@ class Surveyed:
     unread: Sequence[Problem]
 
 
-def latest_survey(site: Site, *, anew: bool = False) -> Found[Surveyed]:
+def latest_survey(site: Site, *, anew: bool = False) -> Found[SurveyedAccounts]:
     """Return what all accounts were last found to hold, and survey them again if that is old."""
     return site.observer.latest("discover", partial(_survey, site), anew=anew)
 
@@ -67,11 +67,11 @@ def latest_findings(site: Site, *, anew: bool = False) -> Found[Sequence[Problem
     return site.observer.latest("doctor", partial(_examine, site), anew=anew)
 
 
-def _survey(site: Site) -> Surveyed:
+def _survey(site: Site) -> SurveyedAccounts:
     workspace, run = site.workspace(), Run()
     accounts, settings = workspace.accounts(run), workspace.settings
     found = discovered(chosen((), accounts, settings), workspace, run)
-    return Surveyed(found, *proposed(found, accounts, settings))
+    return SurveyedAccounts(found, *proposed(found, accounts, settings))
 
 
 def _examine(site: Site) -> Sequence[Problem]:
@@ -105,7 +105,7 @@ class Discovered:
     """What the page shows: what was `asked`, and `accounts` and `states` to choose from."""
 
     asked: Mapping[str, str]
-    table: Table
+    table: TableView
     summary: str
     accounts: tuple[tuple[str, str], ...]
     states: tuple[tuple[str, str], ...]
@@ -128,11 +128,12 @@ def view_of_discovery(
     """Return what a URL asks for of what was found, what needs care first."""
     asked = {key: query.get(key, "") for key in _ASKED}
     found = _narrowed(everything, asked, now)
+    names_account = len(everything.accounts) > 1
     if asked["unused"]:
-        row = partial(_certificate, now=now, voice=voice)
+        row = partial(_certificate, now=now, voice=voice, names_account=names_account)
         table = tables.page_of(_CERTIFICATES, found.unused, asked["page"], row)
     else:
-        of_domain = partial(_domain, now=now, voice=voice)
+        of_domain = partial(_domain, now=now, voice=voice, names_account=names_account)
         table = tables.page_of(_DOMAINS, found.domains, asked["page"], of_domain)
     states = {one.found.state for one in everything.domains if one.found.state}
     return Discovered(
@@ -145,17 +146,19 @@ def view_of_discovery(
     )
 
 
-def _domain(one: DiscoveredDomain, now: datetime, voice: Voice) -> Row:
+def _domain(one: DiscoveredDomain, now: datetime, voice: Voice, *, names_account: bool) -> Row:
     spans = map(tables.of_span, discover_text.domain(one, now, voice))
     name, state, https, owner, left, covered, served = spans
     lineage = one.deployed_by or next(iter(one.covered_by), None)
     path = None if lineage is None else tables.page_of_certificate(lineage)
     hint = None if one.problem is None else one.problem.hint
+    if hint is not None and lineage is not None:
+        hint = naming(hint, lineage)
     if one.problem is not None and state.tone == "notice":
-        state = replace(state, tone="error")
+        state = replace(state, tone="error")  # it does not pass by itself
     return (
         replace(name, tone=""),
-        Cell(one.account),
+        Cell(one.account if names_account else ""),
         state,
         replace(https, tone=""),
         replace(owner, tone=""),
@@ -166,14 +169,16 @@ def _domain(one: DiscoveredDomain, now: datetime, voice: Voice) -> Row:
     )
 
 
-def _certificate(one: DiscoveredCertificate, now: datetime, voice: Voice) -> Row:
+def _certificate(
+    one: DiscoveredCertificate, now: datetime, voice: Voice, *, names_account: bool
+) -> Row:
     identity, owner, left, label, names = map(
         tables.of_span, discover_text.certificate(one, now, voice)
     )
     at = one.found.not_after
     return (
         replace(identity, tone=""),
-        Cell(one.account),
+        Cell(one.account if names_account else ""),
         replace(owner, tone=""),
         replace(left, at=at),
         label,
@@ -222,7 +227,9 @@ SEVERITIES = {
 }
 
 
-def view_of_findings(findings: Sequence[Problem], severity: str, page: str, voice: Voice) -> Table:
+def view_of_findings(
+    findings: Sequence[Problem], severity: str, page: str, voice: Voice
+) -> TableView:
     """Return the findings of a severity, or of all, the heaviest first."""
     shown = [one for one in findings if severity in {"", one.severity.value}]
     return tables.page_of(_FINDINGS, shown, page, lambda one: _finding(one, voice))

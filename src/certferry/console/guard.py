@@ -25,7 +25,7 @@ from starlette.routing import Match
 from starlette.types import Message, Receive, Scope, Send
 
 from certferry.config.model import ConsoleSettings
-from certferry.console.refusals import Refused, is_for_programs, refusal
+from certferry.console.refusals import PageRefused, is_for_programs, refusal
 from certferry.console.site import Site, Visitor, path_of, site_of
 from certferry.core.access import SESSION_LONGEST, TOKEN, User, digest_of
 from certferry.core.network import is_loopback
@@ -157,7 +157,7 @@ def _must_be_our_host(request: Request, console: ConsoleSettings, peer: Peer) ->
     if peer.is_trusted:
         asked += request.headers.getlist("x-forwarded-host")
     if not any(_origin(ours.scheme, one.strip()) in names for one in asked):
-        raise Refused(421)
+        raise PageRefused(421)
 
 
 def _listened_at(request: Request, scheme: str) -> frozenset[str]:
@@ -180,7 +180,7 @@ def _must_be_our_origin(request: Request, console: ConsoleSettings) -> None:
         origins |= _listened_at(request, ours.scheme)
     found = request.headers.getlist("origin")
     if len(found) != 1 or found[0] not in origins:
-        raise Refused(
+        raise PageRefused(
             403,
             Text("the request does not come from a page of this console"),
             Text(
@@ -194,8 +194,8 @@ def _must_be_our_origin(request: Request, console: ConsoleSettings) -> None:
 
 
 def _user_of_proxy(request: Request, console: ConsoleSettings, peer: Peer) -> User | None:
-    """Return the user whom the proxy at the unix socket names. Raises `Refused` if there is no such
-    user.
+    """Return the user whom the proxy at the unix socket names. Raises `PageRefused` if there is no
+    such user.
     """
     if console.user_header is None or not peer.is_unix:
         return None
@@ -204,7 +204,7 @@ def _user_of_proxy(request: Request, console: ConsoleSettings, peer: Peer) -> Us
         return None
     user = site_of(request).workspace().state.user(named[0]) if len(named) == 1 else None
     if user is None:
-        raise Refused(
+        raise PageRefused(
             403,
             Text("the proxy names a user whom certferry does not know"),
             Text("`certferry console user add NAME` adds one"),
@@ -335,7 +335,7 @@ def within(path: str, prefix: str) -> str:
 # --- the guard itself
 
 
-class Guard:
+class AccessGuard:
     """The application with the guard before it."""
 
     def __init__(self, app: Starlette, site: Site) -> None:
@@ -368,7 +368,7 @@ class Guard:
 
     def _admit(self, request: Request, body: bytes) -> Response | None:
         """Find out who asks. Return what is answered instead of the page, if anything is. Raises
-        `Refused` and `StateError`.
+        `PageRefused` and `StateError`.
         """
         path, console = path_of(request), self.site.workspace().settings.console
         peer = peer_of(request, console)
@@ -408,10 +408,10 @@ class Guard:
         return response
 
     def _to_login(self, request: Request) -> Response:
-        """Send a person to the login, and back afterwards. Raises `Refused` for a program."""
+        """Send a person to the login, and back afterwards. Raises `PageRefused` for a program."""
         path = path_of(request)
         if is_for_programs(path):
-            raise Refused(401, headers={"WWW-Authenticate": "Bearer"})
+            raise PageRefused(401, headers={"WWW-Authenticate": "Bearer"})
         asked = f"{quote(path)}?{request.scope['query_string'].decode('latin-1')}"
         is_partial = "hx-request" in request.headers
         if is_partial:  # what htmx was to refresh would become a login within the page
@@ -431,7 +431,7 @@ def _must_be_allowed(request: Request, visitor: Visitor, body: bytes, *, is_by_t
     if not is_by_token:
         sent = request.headers.get("x-csrf-token") or _field(request, body, "csrf")
         if not hmac.compare_digest(sent.encode(), visitor.csrf.encode()):
-            raise Refused(
+            raise PageRefused(
                 403,
                 Text("the form is not of this session: it was open for too long, or is a copy"),
                 Text("go back, reload the page, and try again"),
@@ -439,10 +439,12 @@ def _must_be_allowed(request: Request, visitor: Visitor, body: bytes, *, is_by_t
     path = path_of(request)
     is_own = any(path.startswith(one) if one.endswith("/") else path == one for one in FOR_VIEWERS)
     if not visitor.may_start and not is_own:
-        raise Refused(
+        raise PageRefused(
             403,
             Text("{name} may read everything, and change nothing", name=visitor.user.name),
-            Text("`certferry console user role NAME operator` changes that"),
+            Text("use a token of an operator: `certferry console token add NAME`")
+            if is_by_token
+            else Text("`certferry console user role NAME operator` changes that"),
         )
 
 
@@ -453,16 +455,16 @@ def _field(request: Request, body: bytes, name: str) -> str:
     try:
         return parse_qs(body.decode(), max_num_fields=1000).get(name, [""])[0]
     except ValueError as error:
-        raise Refused(400) from error
+        raise PageRefused(400) from error
 
 
 async def _body_of(request: Request) -> bytes:
-    """Read what was sent. Raises `Refused` if it is too large."""
+    """Read what was sent. Raises `PageRefused` if it is too large."""
     parts, size = [], 0
     async for part in request.stream():
         size += len(part)
         if size > LARGEST_BODY:
-            raise Refused(413, headers={"Connection": "close"})
+            raise PageRefused(413, headers={"Connection": "close"})
         parts.append(part)
     return b"".join(parts)
 

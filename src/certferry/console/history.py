@@ -95,7 +95,7 @@ def _moment(word: str, after: timedelta = timedelta(0)) -> datetime | None:
 
 _HEADINGS = (
     *(Text("Time"), Text("Certificate"), Text("Event"), Text("Details")),
-    *(Text("Person or program"), Text("Host")),
+    *(Text("Who"), Text("Host")),
 )
 
 

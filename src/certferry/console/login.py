@@ -23,7 +23,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from certferry.console.guard import cookie_name, own_page, set_cookie, start_session
-from certferry.console.refusals import Refused
+from certferry.console.refusals import PageRefused
 from certferry.console.site import LANGUAGE_NAMES, link, render, site_of, visitor_of, with_form
 from certferry.core.access import (
     LONGEST_PASSWORD,
@@ -65,7 +65,7 @@ class Guesses:
         self._guard = threading.Lock()
 
     def count(self, request: Request, whose: dict[str, int]) -> None:
-        """Count a guess of each; raise `Refused` if one of them has made too many."""
+        """Count a guess of each; raise `PageRefused` if one of them has made too many."""
         now = site_of(request).now()
         state = site_of(request).workspace().state
         if not any(self._is_refused(one, now) for one in whose):
@@ -75,7 +75,7 @@ class Guesses:
                 self._refused |= dict.fromkeys(over, now + REFUSED_FOR)
             if not over:
                 return
-        raise Refused(
+        raise PageRefused(
             429,
             Text("too many tries to log in"),
             Text(
@@ -125,7 +125,7 @@ def known_mark(user: User) -> str:
 
 
 def _is_right(request: Request, name: str, password: str, user: User | None) -> bool:
-    """Verify a password, after the guess was counted. Raises `Refused`."""
+    """Verify a password, after the guess was counted. Raises `PageRefused`."""
     mark = request.cookies.get(cookie_name(site_of(request), _KNOWN), "")
     is_known = (
         user is not None
@@ -165,7 +165,7 @@ def _login_form(
 
 
 def log_in(request: Request, form: FormData) -> Response:
-    """Begin a session, if name and password are a user's. Raises `Refused`."""
+    """Begin a session, if name and password are a user's. Raises `PageRefused`."""
     name, password = _words(form, "name").strip(), _words(form, "password")
     back = own_page(request.app, _words(form, "next")) or "/"
     state = site_of(request).workspace().state
@@ -227,8 +227,8 @@ def _user_of_link(request: Request) -> str:
     return found.user
 
 
-def _link_is_over() -> Refused:
-    return Refused(
+def _link_is_over() -> PageRefused:
+    return PageRefused(
         410,
         Text("this link is not good any more: it was used, replaced, or is older than an hour"),
         Text("`certferry console user reset NAME` prints another one"),
@@ -241,7 +241,7 @@ def _welcome_form(request: Request, name: str, problem: Text | None = None) -> R
 
 
 def choose_password(request: Request, form: FormData) -> Response:
-    """Store the password that was chosen, which spends the link, and log in. Raises `Refused`."""
+    """Store the chosen password, which spends the link, and log in. Raises `PageRefused`."""
     name, chosen = _user_of_link(request), _words(form, "password")
     problem = _why_not(chosen, _words(form, "again"), name)
     if problem is not None:
@@ -285,10 +285,12 @@ def _account_page(
 
 
 def change_password(request: Request, form: FormData) -> Response:
-    """Store another password, which ends the user's other sessions. Raises `Refused`."""
+    """Store another password, which ends the user's sessions: also this one, whose cookie may have
+    been copied, in favour of a new one. Raises `PageRefused`.
+    """
     visitor, site = visitor_of(request), site_of(request)
     if visitor.session is None:
-        raise Refused(403, Text("the proxy logs you in, without a password"))
+        raise PageRefused(403, Text("the proxy logs you in, without a password"))
     user, chosen = visitor.user, _words(form, "password")
     if not _is_right(request, user.name, _words(form, "current"), user):
         return _account_page(request, Text("the current password is wrong"))
@@ -298,11 +300,7 @@ def change_password(request: Request, form: FormData) -> Response:
     kept = hashed(chosen)
     state = site.workspace().state
     state.change_password(user.name, kept, site.now(), visitor.session)
-    response = RedirectResponse(link(request, "/account?done=password"), 303)
-    changed = state.user(user.name)
-    if changed is not None:
-        set_cookie(response, site, _KNOWN, known_mark(changed), _KNOWN_FOR)
-    return response
+    return _begun(request, state.user(user.name) or user, "/account?done=password")
 
 
 def change_language(request: Request, form: FormData) -> Response:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 import secrets
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from itertools import islice
@@ -17,14 +17,16 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from certferry.console.picture import Picture, picture_of
+from certferry.console.runs import RunRow, row_of
 from certferry.console.site import render, site_of
 from certferry.console.snapshot import Snapshot
-from certferry.core.assessment.agenda import Agenda, Milestone, Need, Verdict
+from certferry.core.assessment.agenda import Agenda, Milestone, Need, OverallVerdict
 from certferry.core.assessment.health import Concern
 from certferry.core.assessment.notices import Subject
 from certferry.core.observed.records import LastRun
+from certferry.core.observed.runs import StoredRun
 from certferry.present.check_text import subject_of
-from certferry.present.language import one_or_many
+from certferry.present.language import certificate_count, one_or_many
 from certferry.problem import Severity
 from certferry.text import Text
 
@@ -72,8 +74,8 @@ class Item:
 @dataclass(frozen=True, slots=True)
 class View:
     """The first screen: the verdict in words and how bad it is, the first of what needs a person
-    (one more than is shown, where there is more) and of the lives, and who ran last. Without a
-    `picture` there is no certificate yet.
+    (one more than is shown, where there is more) and of the lives, and who ran last; where anything
+    needs a person, the `extent` of all that there is. Without a `picture` there is no certificate.
     """
 
     verdict: Text
@@ -81,11 +83,14 @@ class View:
     agenda: Agenda
     items: tuple[Item, ...]
     picture: Picture | None
-    last_runs: Sequence[tuple[str, LastRun]]
+    last_runs: Sequence[tuple[str, LastRun, RunRow | None]]
+    extent: Text | None = None
 
 
-def view_of(stored: Snapshot) -> View:
-    """Return what the first screen shows of what is stored."""
+def view_of(stored: Snapshot, newest: Mapping[str, StoredRun]) -> View:
+    """Return what the first screen shows of what is stored; `newest` is the run of each host that
+    began last, where it is stored.
+    """
     agenda = stored.agenda
     lives = [one for one in agenda.lives if one.version is not None]
     return View(
@@ -94,11 +99,15 @@ def view_of(stored: Snapshot) -> View:
         agenda=agenda,
         items=tuple(islice(items_of(agenda.needs), MOST_NEEDS + 1)),
         picture=picture_of(lives[:MOST_LIVES], stored.at),
-        last_runs=stored.last_runs[:MOST_HOSTS],
+        last_runs=[
+            (host, ended, row_of(newest[host]) if host in newest else None)
+            for host, ended in stored.last_runs[:MOST_HOSTS]
+        ],
+        extent=extent_of(agenda.verdict) if agenda.verdict.needing else None,
     )
 
 
-def sentence_of(verdict: Verdict) -> Text:
+def sentence_of(verdict: OverallVerdict) -> Text:
     """Return the verdict in one sentence."""
     if not verdict.certificates:
         return Text("No certificate is declared yet")
@@ -127,7 +136,25 @@ def sentence_of(verdict: Verdict) -> Text:
     )
 
 
-def _served(verdict: Verdict) -> Text:
+def extent_of(verdict: OverallVerdict) -> Text:
+    """Return what the verdict counts, and how much beside it needs a person."""
+    said = one_or_many(
+        verdict.places,
+        Text("{certificates} in 1 place"),
+        Text("{certificates} in {count} places"),
+        certificates=certificate_count(verdict.certificates),
+    )
+    if not verdict.others:
+        return said
+    return one_or_many(
+        verdict.others,
+        Text("{said}; {count} other matter needs you, too"),
+        Text("{said}; {count} other matters need you, too"),
+        said=said,
+    )
+
+
+def _served(verdict: OverallVerdict) -> Text:
     count, served = verdict.places, verdict.served
     if not count:
         return one_or_many(
@@ -157,7 +184,7 @@ def day_in_words(day: date) -> Text:
     return Text("{weekday} {day} {month}", weekday=weekday, day=day.day, month=month)
 
 
-def level_of(verdict: Verdict) -> str:
+def level_of(verdict: OverallVerdict) -> str:
     """Return how bad the verdict is, as a class of the look."""
     is_on_the_way = verdict.severity is Severity.OK and verdict.served < verdict.places
     is_empty = not verdict.certificates
@@ -205,7 +232,11 @@ def pieces(said: str) -> list[tuple[bool, str]]:
 
 def overview(request: Request) -> Response:
     """Render the first screen. Raises `StateError`."""
-    view = view_of(site_of(request).stored.latest())
+    site = site_of(request)
+    stored, runs = site.stored.latest(), site.workspace().state
+    hosts = [host for host, _ in stored.last_runs[:MOST_HOSTS]]
+    newest = {run.host: run for host in hosts for run in runs.stored_runs(1, host=host)}
+    view = view_of(stored, newest)
     return render(
         request,
         "overview.html",

@@ -29,7 +29,7 @@ class Tick:
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class Stretch:
     """From one place to another."""
 
     x: float
@@ -44,9 +44,9 @@ class Bar:
     """
 
     life: Life
-    valid: Span
-    passed: Span
-    window: Span | None
+    valid: Stretch
+    passed: Stretch
+    window: Stretch | None
     renewal: float | None
     upload: float | None
 
@@ -86,9 +86,9 @@ class _Scale:
         is_seen = moment is not None and self.begin <= moment <= self.end
         return self.at(moment) if moment is not None and is_seen else None
 
-    def span(self, begin: datetime, end: datetime) -> Span:
+    def span(self, begin: datetime, end: datetime) -> Stretch:
         x = self.at(begin)
-        return Span(x, round(max(self.at(end) - x, 0), 2))
+        return Stretch(x, round(max(self.at(end) - x, 0), 2))
 
 
 def _bar(life: Life, certificate: Certificate, scale: _Scale, now: datetime) -> Bar:

@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from certferry.console import observed
 from certferry.console.observing import Found, Recent
-from certferry.console.refusals import Refused
+from certferry.console.refusals import PageRefused
 from certferry.console.runs import new_request, number_of, whole_seconds
 from certferry.console.site import link, render, site_of, voice_of
 from certferry.console.tables import page_of_certificate
@@ -132,7 +132,7 @@ def plan(request: Request) -> Response:
     name = asked.get("name") or None
     declared = [one.lineage for one in site.workspace().settings.certificates]
     if name is not None and name not in declared:
-        raise Refused(404)
+        raise PageRefused(404)
     found = observed.plans(site, name)
     view, changes = None, tuple[ChangedPlan, ...]()
     if found.value is not None:

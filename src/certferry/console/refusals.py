@@ -27,7 +27,10 @@ _SAID: Mapping[int, tuple[Text, Text | None]] = {
     400: (Text("the request cannot be read"), _AGAIN),
     401: (
         Text("this needs a login, or a token that is good"),
-        Text("send `Authorization: Bearer cf_…`; `certferry console token add NAME` prints one"),
+        Text(
+            "send `Bearer cf_…` in the header `Authorization`; `certferry console token add NAME`"
+            " prints one"
+        ),
     ),
     403: (Text("this is not allowed"), None),
     404: (Text("there is no such page"), None),
@@ -47,7 +50,7 @@ _SAID: Mapping[int, tuple[Text, Text | None]] = {
 
 
 @dataclass(eq=False)
-class Refused(Exception):
+class PageRefused(Exception):
     """A request is refused with this status. Without a `message` it has the status's usual one."""
 
     status: int
@@ -73,18 +76,18 @@ def is_for_programs(path: str) -> bool:
 def refusal(request: Request, error: Exception) -> Response:
     """Return the answer to a request that ended with an error, which is logged if it is ours."""
     match error:
-        case Refused():
+        case PageRefused():
             status, problem, headers = error.status, error.problem, error.headers
         case HTTPException():
             status, headers = error.status_code, error.headers or {}
-            problem = Refused(status).problem
+            problem = PageRefused(status).problem
         case StateError():
             status, headers, problem = 503, {"Retry-After": "30"}, error.problem()
         case CertferryError():
             status, headers, problem = 500, {}, error.problem()
         case _:
             _log.error(Text("unexpected error"), exc_info=error)
-            status, headers, problem = 500, {}, Refused(500).problem
+            status, headers, problem = 500, {}, PageRefused(500).problem
     return answer(request, status, problem, headers)
 
 

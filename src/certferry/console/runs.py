@@ -20,7 +20,7 @@ from starlette.routing import Route
 
 from certferry.console.following import message
 from certferry.console.guard import is_still_in
-from certferry.console.refusals import Refused
+from certferry.console.refusals import PageRefused
 from certferry.console.site import (
     Site,
     link,
@@ -238,10 +238,10 @@ def _alone(run: StoredRun) -> dict[str, str]:
 
 
 def stored(site: Site, run: str) -> StoredRun:
-    """Return a run. Raises `Refused` where there is no such run."""
+    """Return a run. Raises `PageRefused` where there is no such run."""
     found = runs_of(site).stored_run(run)
     if found is None:
-        raise Refused(404)
+        raise PageRefused(404)
     return found
 
 
@@ -307,7 +307,7 @@ def start(request: Request, form: FormData) -> Response:
     """Start the run that a form asks for, and lead to its page."""
     kind = str(form.get("kind", ""))
     if kind not in set(RunKind):
-        raise Refused(400)
+        raise PageRefused(400)
     run = started(
         request,
         RunKind(kind),
@@ -328,29 +328,29 @@ def started(
     plan: str | None,
     form: str | None,
 ) -> StoredRun:
-    """Start a run for the user who asks. Raises `Refused` and `StateError`."""
+    """Start a run for the user who asks. Raises `PageRefused` and `StateError`."""
     visitor = visitor_of(request)
     if not visitor.may_start:
-        raise Refused(403)
+        raise PageRefused(403)
     try:
         return site_of(request).starter.start(
             kind, names, who=visitor.user.name, source=source, plan=plan, request=form
         )
     except ConfigError as error:
-        raise Refused(400, error.message, error.hint) from error
+        raise PageRefused(400, error.message, error.hint) from error
 
 
 def stop(request: Request) -> Response:
     """Have a run come to a safe point."""
     run, site = request.path_params["run"], site_of(request)
     if not visitor_of(request).may_start:
-        raise Refused(403)
+        raise PageRefused(403)
     stored(site, run)
     if not site.starter.stop(run):
         said = Text(
             "the run has ended, or goes on in another process: stop it where it was started"
         )
-        raise Refused(409, said)
+        raise PageRefused(409, said)
     return RedirectResponse(link(request, f"/runs/{run}"), 303)
 
 

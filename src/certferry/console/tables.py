@@ -12,6 +12,7 @@ from urllib.parse import quote, urlencode
 from certferry.present.language import Voice
 from certferry.present.layout import Span, Tone
 from certferry.present.status_text import NOTHING
+from certferry.problem import Severity
 from certferry.text import Text
 
 T = TypeVar("T")
@@ -28,7 +29,8 @@ _TONES = {Tone.GOOD: "ok", Tone.PENDING: "notice", Tone.BAD: "error"}
 @dataclass(frozen=True, slots=True)
 class Cell:
     """Words, each line of them by itself, and perhaps a moment after them. `tone` is the class of a
-    badge, or `faint`, `code`. They lead to the `path` of a page; with `post`, they are a
+    badge, or `faint`, `code`; where they `need` a person, a badge of that severity is before them.
+    They lead to the `path` of a page; with `post`, they are a
     button that posts there.
     """
 
@@ -37,6 +39,7 @@ class Cell:
     at: datetime | None = None
     path: str | None = None
     post: str | None = None
+    need: Severity | None = None
 
 
 Row = tuple[Cell, ...]
@@ -55,7 +58,7 @@ def lines_of(said: Sequence[Text | None], voice: Voice) -> Cell:
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class TableView:
     """Rows under their headings, without columns that are empty: of `last` pages the one with this
     `number`, of so many rows in all.
     """
@@ -67,16 +70,16 @@ class Table:
     count: int = 0
 
 
-def table_of(headings: Sequence[Text], rows: Sequence[Row]) -> Table:
+def table_of(headings: Sequence[Text], rows: Sequence[Row]) -> TableView:
     """Make a table on one page."""
     kept = [any(row[place] not in _EMPTY for row in rows) for place in range(len(headings))]
     shown = tuple(tuple(compress(row, kept)) for row in rows)
-    return Table(tuple(compress(headings, kept)), shown, count=len(rows))
+    return TableView(tuple(compress(headings, kept)), shown, count=len(rows))
 
 
 def page_of(
     headings: Sequence[Text], found: Sequence[T], asked: str, row: Callable[[T], Row]
-) -> Table:
+) -> TableView:
     """Make the page that is `asked` for, or the nearest; `row` makes a row of what was found."""
     last = max(1, -(-len(found) // ROWS))
     is_number = asked.isdecimal() and len(asked) < _LONG

@@ -20,7 +20,15 @@ from certferry.core.planning.planner import window_in_words
 from certferry.core.planning.report import served_by
 from certferry.core.reasons import ReasonCode
 from certferry.errors import TargetStuck
-from certferry.present.language import Voice, at_target, in_brackets, once, voice_in
+from certferry.present.language import (
+    Voice,
+    at_target,
+    certificate_count,
+    in_brackets,
+    once,
+    one_or_many,
+    voice_in,
+)
 from certferry.present.layout import Line, Span, TextTable, Tone, columns, line, without_empty
 from certferry.problem import Severity
 from certferry.text import Text, verbatim
@@ -381,9 +389,9 @@ def history(entries: Sequence[HistoryEntry], voice: Voice) -> list[Line]:
 def verified(found: VerifiedHistory, voice: Voice) -> list[Line]:
     """Render where the history was damaged first, a line for each certificate; or its length."""
     whole = Text(
-        "{entries} entries of {count} certificates, unbroken; {older} older than the chain",
-        entries=found.entries,
-        count=found.lineages,
+        "{entries} of {certificates}, unbroken; {older} older than the chain",
+        entries=one_or_many(found.entries, Text("1 entry"), Text("{count} entries")),
+        certificates=certificate_count(found.lineages),
         older=found.older,
     )
     return [line(voice.say(one)) for one in list(map(history_break, found.breaks)) or [whole]]

@@ -359,6 +359,9 @@ class Runner:
     workspace: Callable[[], Workspace]
     follow: Callable[[], Progress] = lambda: no_listener
     ended: Callable[[], None] = lambda: None
+    most: int = 20
+    """How many may go on at once: each has threads of its own, and most would wait for the others'
+    leases."""
     _running: dict[str, tuple[Run, Future[None]]] = field(default_factory=dict, init=False)
     _guard: threading.Lock = field(default_factory=threading.Lock, init=False)
     _is_ending: bool = field(default=False, init=False)
@@ -384,6 +387,9 @@ class Runner:
             if self._is_ending:
                 said = Text("certferry is ending: it starts no run any more")
                 raise errors.StateUnavailable(said, hint=Text("try again when it is back"))
+            if len(self._running) >= self.most:
+                said = Text("{count} runs are in progress: no more begin", count=self.most)
+                raise errors.StateUnavailable(said, hint=Text("wait for one to end, or stop one"))
             stored = work.writer.begin(request)
             if work.writer.stored is not None:
                 going_on = aside(partial(self._carry_out, work, stored.id), f"run {stored.id}")

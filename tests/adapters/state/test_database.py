@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -410,6 +411,47 @@ def test_threads_that_come_and_go_leave_no_connections_behind(
         visit()
 
     assert before == len(open_files(path.parent))
+
+
+def test_file_that_is_moved_away_and_back(path: Path, store: StateStore) -> None:
+    """Meanwhile every thread says that it is gone, and none makes another; then each goes on."""
+    store.append_history(ENTRY)
+    entries, away = partial(store.history, "img", 9), path.with_name("away")
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(entries).result()
+        path.rename(away)
+        late = threading.Thread(target=lambda: missed.append(missed_by(entries)))
+        missed = [missed_by(entries), pool.submit(missed_by, entries).result()]
+        late.start()
+        late.join()
+
+        assert 3 * [f"{path} is gone"] == missed
+        assert not path.exists()
+        away.rename(path)
+        assert 2 * [1] == [len(entries()), len(pool.submit(entries).result())]
+
+
+def test_file_that_is_replaced(path: Path, key_file: Path, store: StateStore) -> None:
+    """What is there now is read and written, and not the file that was."""
+    store.append_history(ENTRY)
+    with closing(connect(path.with_name("other.db"), key_file)) as other:
+        assert not other.history(None, 9)
+    path.with_name("other.db").rename(path)
+    for beside in ("-wal", "-shm"):
+        path.with_name(f"{path.name}{beside}").unlink()
+
+    assert not store.history(None, 9)
+    store.append_history(ENTRY)
+    with closing(connect(path, key_file)) as again:
+        assert 1 == len(again.history(None, 9))
+
+
+def missed_by(ask: Callable[[], object]) -> str:
+    """Return with which words a question to the state is refused."""
+    with pytest.raises(StateUnavailable) as problem:
+        ask()
+    return str(problem.value)
 
 
 @pytest.mark.parametrize("content", [b"not a database at all\n" * 100, b"SQLite format 3\0" * 99])

@@ -83,6 +83,11 @@ def _of_file(exc: OSError, path: Path) -> StateError:
         )
     if exc.errno in _NO_SPACE:
         return _full(path)
+    if isinstance(exc, FileNotFoundError):
+        return StateUnavailable(
+            Text("{path} is gone", path=path),
+            hint=Text("put it back, or see with `mount` whether its disk is there"),
+        )
     return _not_permitted(path, system_words(exc))
 
 

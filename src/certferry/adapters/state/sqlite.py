@@ -33,14 +33,18 @@ T = TypeVar("T")
 
 _WRITE_AHEAD = "wal"
 
+_File = tuple[int, int]
+"""Which file it is, whatever it is called: the numbers of its device and its inode."""
+
 
 class _Own:
     """A thread's connection. In a `with` block it is not closed: SQLite would bring down the whole
     process. A thread may not begin one within another.
     """
 
-    def __init__(self, connection: sqlite3.Connection, place: Path) -> None:
+    def __init__(self, connection: sqlite3.Connection, place: Path, file: _File | None) -> None:
         self.connection = connection
+        self.file = file
         self._place = place
         self._in_use = threading.RLock()
         self._is_at_work = False
@@ -136,7 +140,7 @@ class SqliteDatabase:
         self._patience = patience.total_seconds()
         self._connections: dict[threading.Thread, _Own] = {}
         self._guard = threading.Lock()
-        self._closed = False
+        self._was_there = self._closed = False
 
     def rows(self, query: str, *values: Value) -> list[sqlite3.Row]:
         """See `Reader.rows`."""
@@ -184,8 +188,26 @@ class SqliteDatabase:
                 time.sleep(_PAUSE)
 
     def _own(self) -> _Own:
-        found = self._connections.get(threading.current_thread())
-        return self._open() if found is None else found
+        """Return the thread's connection to the file that is there now. One that was moved away or
+        replaced could still be written: what is stored there would be lost, and users who are
+        removed from the new one would still be logged in.
+        """
+        found, file = self._connections.get(threading.current_thread()), self._file_there()
+        if found is not None and found.file != file:
+            found.close()
+            found = None
+        return self._open(file) if found is None else found
+
+    def _file_there(self) -> _File | None:
+        """Return which file is there, `None` before it is made. Raises `OSError` if it is gone."""
+        try:
+            there = self.place.stat()
+        except FileNotFoundError:
+            if self._was_there:
+                raise
+            return None
+        self._was_there = True
+        return there.st_dev, there.st_ino
 
     def use_write_ahead_log(self) -> None:
         """Switch the file to a write-ahead log, for ever: no reader waits for a writer."""
@@ -216,12 +238,12 @@ class SqliteDatabase:
                 own.close()
             self._connections.clear()
 
-    def _open(self) -> _Own:
+    def _open(self, file: _File | None) -> _Own:
         with self._guard:
             if self._closed:
                 raise _has_been_closed(self.place)
             self._close_those_of_ended_threads()
-            own = _Own(self._connect(), self.place)
+            own = _Own(self._connect(), self.place, file)
             self._connections[threading.current_thread()] = own
             return own
 
@@ -401,7 +423,7 @@ class InMemory(SqliteDatabase):
                 raise _has_been_closed(self.place)
             owner = threading.main_thread()
             if owner not in self._connections:
-                self._connections[owner] = _Own(self._connect(), self.place)
+                self._connections[owner] = _Own(self._connect(), self.place, None)
             return self._connections[owner]
 
     def _connect(self) -> sqlite3.Connection:

@@ -7,17 +7,64 @@
 
   const two = (number) => String(number).padStart(2, "0");
 
-  const local = (moment) =>
-    `${moment.getFullYear()}-${two(moment.getMonth() + 1)}-${two(moment.getDate())} ` +
-    `${two(moment.getHours())}:${two(moment.getMinutes())}`;
+  const dayOf = (moment) =>
+    `${moment.getFullYear()}-${two(moment.getMonth() + 1)}-${two(moment.getDate())}`;
 
-  /* The server writes "2026-11-29 16:20 UTC"; a time that is written otherwise stays as it is. */
-  const writeTimes = () => {
-    for (const time of document.querySelectorAll("time[datetime]")) {
-      const said = /^(.*?)\d{4}-\d\d-\d\d \d\d:\d\d UTC$/.exec(time.textContent);
-      const moment = new Date(time.dateTime);
-      if (said && !Number.isNaN(moment.getTime())) time.textContent = said[1] + local(moment);
+  const localOf = (moment) => `${dayOf(moment)} ${two(moment.getHours())}:${two(moment.getMinutes())}`;
+
+  /* The server writes "2026-11-29 16:20 UTC", in sentences and in pictures, too. What is to be copied
+     stays as it is. */
+  const inUtc = /(\d{4}-\d\d-\d\d) (\d\d:\d\d) UTC/g;
+  const writeMoments = () => {
+    const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    while (walker.nextNode()) {
+      const node = walker.currentNode;
+      if (!node.data.includes(" UTC") || node.parentElement.closest("code, pre, textarea")) continue;
+      const local = node.data.replace(inUtc, (_, day, time) => localOf(new Date(`${day}T${time}Z`)));
+      if (local !== node.data) node.data = local;
     }
+  };
+
+  /* A moment of which only the day is written; a day that is no moment stays as it is. */
+  const writeDays = () => {
+    for (const time of document.querySelectorAll("time[datetime*=T]")) {
+      if (!/^\d{4}-\d\d-\d\d$/.test(time.textContent)) continue;
+      const local = dayOf(new Date(time.dateTime));
+      if (time.textContent !== local) time.textContent = local;
+    }
+  };
+
+  /* What happens moves to the day that it has in the viewer's zone, one beside its own at most. */
+  const moveToItsDay = (strip, link) => {
+    const day = strip.querySelector(`[data-day="${dayOf(new Date(link.dataset.at))}"]`);
+    const group = link.parentElement;
+    if (!day || day === group.parentElement) return;
+    let there = [...day.children].find((one) => one.className === group.className);
+    if (!there) {
+      there = group.cloneNode(false);
+      there.append(group.querySelector(".what").cloneNode(true));
+      day.append(there);
+    }
+    there.insertBefore(link, there.querySelector("a:not([data-at])"));
+    if (!group.querySelector("a")) group.remove();
+  };
+
+  const arrangeDays = () => {
+    const today = dayOf(new Date());
+    for (const strip of document.querySelectorAll(".strip")) {
+      for (const link of strip.querySelectorAll("[data-at]")) moveToItsDay(strip, link);
+      for (const day of strip.children) {
+        day.classList.toggle("off", !day.querySelector("p"));
+        if (day.dataset.day === today) day.setAttribute("aria-current", "date");
+        else day.removeAttribute("aria-current");
+      }
+    }
+  };
+
+  const writeTimes = () => {
+    writeMoments();
+    writeDays();
+    arrangeDays();
     const here = Intl.DateTimeFormat().resolvedOptions().timeZone;
     for (const zone of document.querySelectorAll("[data-zone]")) {
       if (here && zone.textContent !== here) zone.textContent = here;

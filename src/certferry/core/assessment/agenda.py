@@ -137,7 +137,7 @@ class Day:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class OverallVerdict:
     """How all stands: of all `places`, how many have their certificate (`served`), and how many
     something is wrong with (`needing`), where a certificate without places counts as one; whether
     all of them `are_domains`. `others` are matters beside certificates: a run, a channel, a host.
@@ -163,7 +163,7 @@ class Verdict:
 class Agenda:
     """All of it: `lives` by what ends first, `needs` the worst first, every one of `DAYS` days."""
 
-    verdict: Verdict
+    verdict: OverallVerdict
     needs: tuple[Need, ...]
     days: tuple[Day, ...]
     lives: tuple[Life, ...]
@@ -250,11 +250,11 @@ def renewal_of(versions: Versions, places: Iterable[Sighting]) -> datetime:
     return min([renew_at(newest, next(iter(earlier), None)), *after])
 
 
-def _verdict(found: Checkup, lives: Sequence[Life], coming: Sequence[Coming]) -> Verdict:
+def _verdict(found: Checkup, lives: Sequence[Life], coming: Sequence[Coming]) -> OverallVerdict:
     renewals = (one for one in coming if one.milestone is Milestone.RENEWAL)
     severities = (one.problem.severity for one in found.concerns)
     known = {life.lineage for life in lives}
-    return Verdict(
+    return OverallVerdict(
         severity=max(severities, key=lambda one: one.rank, default=Severity.OK),
         certificates=found.certificates,
         places=sum(len(one.places) or one.needing for one in lives),
