@@ -185,9 +185,14 @@ def warnings(
 
 
 def quiet_days(workspace: Path, now: datetime) -> int:
-    """Return how old the last commit is, in days; 0 where no commit is checked out."""
-    command = ["git", "-C", str(workspace), "log", "-1", "--format=%ct"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    """Return how old the last commit is, in days; 0 where no commit is checked out, as in a
+    container without git (actions/checkout takes an archive then).
+    """
+    words = ["git", "-C", str(workspace), "log", "-1", "--format=%ct"]
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return 0
     if done.returncode or not done.stdout.strip().isdigit():
         return 0
     return (now - datetime.fromtimestamp(int(done.stdout), UTC)).days
