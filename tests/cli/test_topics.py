@@ -11,7 +11,7 @@ from certferry.adapters.qiniu.errors import MEANINGS
 from certferry.cli.exits import Exit
 from certferry.present.language import voice_in
 from certferry.present.layout import width
-from certferry.present.pages import pages, schemas
+from certferry.present.pages import about_words, pages, schemas
 from certferry.wiring.adapters import CHANNELS, DNS_PROVIDERS, TARGETS, installed
 from tests.support.command import Ended, run_here
 from tests.support.schemas import schema
@@ -97,6 +97,42 @@ def test_a_code_of_a_family() -> None:
     assert "Tencent Cloud, code AuthFailure.SignatureFailure\nhint: compare" in (
         asked("AuthFailure.SignatureFailure").out
     )
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize(
+    ("words", "topic"),
+    [
+        (["bad", "token"], "bad-token"),
+        (['{"error":"domaintype is not allowed"}'], "domaintype"),
+        (["code: 612, message: no such domain"], "no-such-domain"),
+        (["无此域名"], "no-such-domain"),
+        (["源站域名"], "cdn-or-source"),
+        (["*.example.com"], "wildcard-dot"),
+        (["域名处理中"], "still-processing"),
+    ],
+)
+def test_the_words_of_an_error_lead_to_its_page(
+    words: list[str], topic: str, language: str
+) -> None:
+    """As they are pasted, within others, and without quotes; to one page alone."""
+    ended = asked(*words, language=language)
+
+    assert (Exit.OK, asked(topic, language=language).out) == (ended.code, ended.out)
+
+
+def test_every_word_leads_to_one_page() -> None:
+    """The page that has it in code in its title or first paragraph. A number that a table explains
+    is explained in two lines, which name the page.
+    """
+    found = {word: page for page in pages("en").values() for word in page.pasted}
+    helped = {word: page for word, page in found.items() if page in about_words(word, "en")}
+
+    assert {"400030", "400322", "400611", "400911", "404001", "612"} <= set(helped)
+    for word, page in helped.items():
+        assert [page] == about_words(word, "en")
+        if installed().meanings_of(word):
+            assert f"`certferry help {page.topic}`" in asked(word).out
 
 
 def test_a_code_that_no_table_has() -> None:

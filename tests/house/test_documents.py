@@ -21,6 +21,7 @@ from certferry.cli import main as front_desk
 from certferry.config.certificates import SETTINGS
 from certferry.config.load import load
 from certferry.errors import ConfigError
+from certferry.present.pages import pages
 from certferry.wiring.settings import ADAPTERS
 from tests.house.main_path import MOST_FILES, MOST_LINES, MainPath, walked
 from tests.house.named_tests import missing_tests, named_tests
@@ -35,6 +36,7 @@ READMES = (README, ROOT / "README.zh-CN.md")
 PAGE = ROOT / "docs" / "reference" / "config.md"
 PAGES = (PAGE, PAGE.with_suffix(".zh-CN.md"))
 GUIDES = sorted((ROOT / "docs" / "how-to").glob("*.md"))
+HELP = sorted((ROOT / "docs" / "help").glob("*.md"))
 TOML = re.compile(r"^```toml\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 ENV_FILE = "/etc/ssl/.cdn-env"
 CODE = re.compile(r"^```.*?^```$|`[^`]*`|\]\([^)]*\)", re.MULTILINE | re.DOTALL)
@@ -121,7 +123,7 @@ def test_the_options_before_the_command_are_reported(readme: Path) -> None:
     assert [] == [option for option in global_options() if f"`{option}" not in text]
 
 
-@pytest.mark.parametrize("document", [*READMES, *PAGES, *GUIDES], ids=relative)
+@pytest.mark.parametrize("document", [*READMES, *PAGES, *GUIDES, *HELP], ids=relative)
 def test_what_is_shown_as_a_configuration_is_one(document: Path, tmp_path: Path) -> None:
     """Every block loads as it is written, with the files that it names."""
     keys = tmp_path / "keys"
@@ -130,7 +132,7 @@ def test_what_is_shown_as_a_configuration_is_one(document: Path, tmp_path: Path)
     for bundle in ("ca.pem", "root.pem"):
         (tmp_path / bundle).touch()
 
-    assert document in GUIDES or examples(document)
+    assert document not in (*READMES, *PAGES) or examples(document)
     for number, written in enumerate(examples(document)):
         config = tmp_path / f"{number}.toml"
         config.write_text(written.replace(ENV_FILE, str(keys)), encoding="utf-8")
@@ -221,6 +223,16 @@ def test_both_languages_report_the_same() -> None:
         assert typed[0] == typed[1]
 
 
+def test_both_languages_help_in_the_same_way() -> None:
+    """The same commands and settings on each page, and the same words that lead to it."""
+    english, chinese = pages("en"), pages("zh")
+    for topic in (page.stem for page in HELP if "." not in page.stem):
+        one, other = english[topic], chinese[topic]
+        assert set(one.pasted) == set(other.pasted)
+        for block in (CONSOLE, TOML):
+            assert block.findall(one.text) == block.findall(other.text)
+
+
 # --- What SECURITY.md promises is shown by tests
 
 
@@ -276,7 +288,16 @@ def test_what_a_newcomer_reads_leads_to_it(document: str) -> None:
 # --- The drawings in the documents equal what they draw
 
 
-LINK = re.compile(r"\]\((?!https?:|#|mailto:)([^)#\s]+)")
+LINK = re.compile(r"\]\((?!https?:|mailto:)([^)#\s]*)(?:#([^)\s]+))?\)")
+HEADING = re.compile(r"^#{1,6} (.+)$", re.MULTILINE)
+FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+LINKED = [
+    *ROOT.glob("*.md"),
+    *ROOT.glob("docs/**/*.md"),
+    *PACKAGE.rglob("README.md"),
+    *(ROOT / "sandbox").rglob("README.md"),
+    *(ROOT / "deploy").rglob("*.md"),
+]
 BRANCH = re.compile(r"^(?P<stem>(?:│   |    )*)[├└]── (?P<name>[\w./]+)")
 
 
@@ -334,20 +355,31 @@ def test_errors_draws_the_classes_that_exist() -> None:
     assert named == actual
 
 
-def test_documents_link_only_to_files_that_exist() -> None:
-    """Every relative link of a document leads somewhere."""
-    missing = [
-        f"{relative(document)}: {link}"
-        for document in [
-            *ROOT.glob("*.md"),
-            *ROOT.glob("docs/**/*.md"),
-            *PACKAGE.rglob("README.md"),
-            *(ROOT / "sandbox").rglob("README.md"),
-            *(ROOT / "deploy").rglob("*.md"),
-        ]
-        for link in LINK.findall(document.read_text(encoding="utf-8"))
-        if not (document.parent / link).exists()
-    ]
+def anchors(document: Path) -> set[str]:
+    """Return what a link may name in a document: its headings, as the site and forges spell them;
+    the second of two equal ones ends in `-1`.
+    """
+    headings = HEADING.findall(FENCED.sub("", document.read_text(encoding="utf-8")))
+    found: list[str] = []
+    for heading in headings:
+        words = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", heading).lower()
+        found.append(re.sub(r"[^\w -]", "", words).replace(" ", "-"))
+    return {
+        f"{anchor}-{again}" if (again := found[:number].count(anchor)) else anchor
+        for number, anchor in enumerate(found)
+    }
+
+
+def test_documents_link_only_to_what_exists() -> None:
+    """Every relative link leads to a file, and to a heading in it where it names one."""
+    missing = []
+    for document in LINKED:
+        for file, anchor in LINK.findall(FENCED.sub("", document.read_text(encoding="utf-8"))):
+            target = document.parent / file if file else document
+            if not target.exists() or (
+                anchor and target.suffix == ".md" and anchor not in anchors(target)
+            ):
+                missing.append(f"{relative(document)}: {file}#{anchor}")
 
     assert [] == missing
 

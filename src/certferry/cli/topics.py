@@ -1,4 +1,4 @@
-"""`certferry help`: the reference and the how-tos that came with the package, without a network;
+"""`certferry help`: the pages that came with the package, without a network;
 and `certferry completion`: scripts that complete commands, options and certificates in a shell.
 """
 
@@ -17,7 +17,7 @@ from certferry.ports.adapter import CodeMeaning
 from certferry.present import pages as page_text
 from certferry.present.console import Console
 from certferry.present.layout import Line, Span, Tone, columns, line
-from certferry.present.pages import about_code, pages, schemas
+from certferry.present.pages import about_code, about_words, pages, schemas
 from certferry.text import Text
 from certferry.wiring.adapters import installed
 
@@ -34,22 +34,21 @@ def _topics(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[Com
 
 
 @click.command("help", context_settings={"ignore_unknown_options": True})  # -1 is a code
-@click.argument("topic", metavar="[TOPIC]", required=False, shell_complete=_topics)
-@click.argument("document", metavar="[DOCUMENT]", required=False)
+@click.argument("words", metavar="[TOPIC] [DOCUMENT]", nargs=-1, shell_complete=_topics)
 @click.pass_context
-def help(ctx: click.Context, topic: str | None, document: str | None) -> Exit:  # noqa: A001 - its name
+def help(ctx: click.Context, words: tuple[str, ...]) -> Exit:  # noqa: A001 - its name
     """Print the reference and the how-tos, without a network.
 
     Without a TOPIC the topics are listed. A TOPIC may also be a command, a code that an error, a
-    finding or a document has, or one that Qiniu or another service answers with. With `json`, a
-    DOCUMENT prints the JSON Schema of that document.
+    finding or a document has, or the code or the words that Qiniu or another service answers with.
+    With `json`, a DOCUMENT prints the JSON Schema of that document.
     """
     front: Front = ctx.obj
     language = front.voice.language
-    known = pages(language)
-    if document is not None:
-        _print_schema(topic, document, front, ctx)
-    elif topic is None:
+    known, topic = pages(language), " ".join(words)
+    if len(words) > 1 and words[0] in known:
+        _print_schema(words[0], " ".join(words[1:]), front, ctx)
+    elif not words:
         front.console.print(_listed(front))
     elif topic in known:
         _show(known[topic].text, front.console)
@@ -57,6 +56,8 @@ def help(ctx: click.Context, topic: str | None, document: str | None) -> Exit:  
         _show(part, front.console)
     elif meanings := installed().meanings_of(topic):
         front.console.print_wrapped(_meant(topic, meanings, front))
+    elif found := about_words(topic, language):
+        _show("\n\n".join(page.text for page in found), front.console)
     else:
         _help_of_command(topic, front, ctx)
     return Exit.OK
@@ -82,13 +83,15 @@ def _meant(code: str, meanings: Mapping[str, CodeMeaning], front: Front) -> Iter
             said = Text("{said}: {meaning}", said=said, meaning=known.meaning)
         yield line(say(said))
         yield from front.voice.hint(known.advice)
+    for page in about_words(code, front.voice.language):
+        yield line(f"{page.title} (`certferry help {page.topic}`)")
 
 
 def _show(text: str, console: Console) -> None:
     console.print(page_text.lines(text, shutil.get_terminal_size().columns))
 
 
-def _print_schema(topic: str | None, document: str, front: Front, ctx: click.Context) -> None:
+def _print_schema(topic: str, document: str, front: Front, ctx: click.Context) -> None:
     known = schemas()
     if topic != _JSON:
         raise UsageMistake(Text("only `certferry help json` takes a document"), ctx)

@@ -1,5 +1,5 @@
-"""The pages that come with the package: its reference, and the how-tos, in each language. In a
-checkout they are those of `docs/`.
+"""The pages that come with the package: its reference, the how-tos, and the help with what others
+answer, in each language. In a checkout they are those of `docs/`.
 """
 
 from __future__ import annotations
@@ -120,16 +120,18 @@ def _linked(link: re.Match[str]) -> str:
     if target.startswith("http"):
         return f"{words} ({target})"
     page = re.fullmatch(
-        r"(?:\.\./(?:how-to|reference)/)?([a-z0-9.-]+?)(?:\.zh-CN)?\.md(?:#.*)?", target
+        r"(?:\.\./(?:help|how-to|reference)/)?([a-z0-9.-]+?)(?:\.zh-CN)?\.md(?:#.*)?", target
     )
     return f"{words} (`certferry help {page[1]}`)" if page else words
 
 
 PAGES = Path(__file__).parents[1] / "pages"
-FOLDERS = ("reference", "how-to")
+_HELP = "help"
+FOLDERS = ("reference", "how-to", _HELP)
 _OTHERS = {"zh": ".zh-CN"}
 _TITLE = re.compile(r"^# (.+)$", re.MULTILINE)
 _CODE = re.compile(r"^\| `([a-z_]+)` \|", re.MULTILINE)
+_PASTED = re.compile(r"`([^`]+)`")
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +152,12 @@ class Page:
         found = _TITLE.search(self.text)
         return self.topic if found is None else found[1].replace("`", "")
 
+    @property
+    def pasted(self) -> tuple[str, ...]:
+        """The words that operators paste: what stands in code in its title and first paragraph."""
+        title, _, first, *_ = _blocks(self.text)
+        return tuple(_PASTED.findall(_joined([*title, *first])))
+
 
 def pages(language: str) -> dict[str, Page]:
     """Return every page in a language, by its topic: the reference first."""
@@ -166,6 +174,21 @@ def about_code(code: str, language: str) -> str | None:
     text = pages(language)["codes"].text
     found = [part for part in text.split("\n## ")[1:] if code in _CODE.findall(part)]
     return "\n\n".join(_with_one_row(part, code) for part in found) or None
+
+
+def about_words(words: str, language: str) -> list[Page]:
+    """Return the pages about an answer of another program's, by words or a number out of it."""
+    asked = words.casefold()
+    return [
+        page
+        for page in _in(PAGES / _HELP, language)
+        if any(_stands_in(pasted.casefold(), asked) for pasted in page.pasted)
+    ]
+
+
+def _stands_in(pasted: str, asked: str) -> bool:
+    # No part of a longer word or number: 612 is not 612345.
+    return re.search(rf"(?<![a-z0-9]){re.escape(pasted)}(?![a-z0-9])", asked) is not None
 
 
 def _with_one_row(part: str, code: str) -> str:

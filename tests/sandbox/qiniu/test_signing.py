@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -22,6 +25,7 @@ from certferry_sandbox.httpd import Headers, Request
 from certferry_sandbox.qiniu.answers import Refused
 from certferry_sandbox.qiniu.service import QiniuService
 from certferry_sandbox.qiniu.signing import Accounts, Scheme, string_to_sign
+from tests.house.tree import ROOT
 from tests.sandbox import qiniu_calls as calls
 from tests.sandbox.qiniu_calls import ACCESS_KEY, SECRET_KEY, Client, Clock
 
@@ -294,3 +298,47 @@ def test_official_sdk_does_the_whole_job(*, strict: bool) -> None:
             assert uploaded["certID"] == domain["https"]["certId"]
         assert www == domain["name"]
     qn_http_client.session.close()
+
+
+# --- What the help tells operators to type is signed as Qiniu wants it, with curl and openssl alone
+
+HELP = ROOT / "docs" / "help"
+FUNCTION = re.compile(r"^\$ (ask\(\) \{\n.*?\n  \})$", re.MULTILINE | re.DOTALL)
+ASKED = re.compile(r"^(?:\$ |\| `)(ask \S+ [^`\n]+)", re.MULTILINE)
+
+
+def asked(command: str, stand_in: QiniuService) -> str:
+    """Type a command of the help, with the stand-in's hosts for Qiniu's."""
+    [function] = FUNCTION.findall((HELP / "ask-qiniu.md").read_text(encoding="utf-8"))
+    typed = f"{function}\n{command}".replace("https://", "http://")
+    for host, url in (("api", stand_in.api_url), ("uc", stand_in.uc_url)):
+        typed = re.sub(rf"\b{host}\.qiniu\w*\.com", urlsplit(url).netloc, typed)
+    environ = {
+        "PATH": os.environ["PATH"],
+        "QINIU_ACCESS_KEY": ACCESS_KEY,
+        "QINIU_SECRET_KEY": SECRET_KEY,
+        "no_proxy": "*",
+    }
+    done = subprocess.run(
+        ["sh", "-ec", typed], env=environ, capture_output=True, text=True, check=True, timeout=60
+    )
+    assert "" == done.stderr
+    return done.stdout
+
+
+def test_what_the_help_tells_to_ask_is_answered(stand_in: QiniuService) -> None:
+    """Every command of every page, of the host that it names; a request id comes with it."""
+    stand_in.add_domain("img.example.com")
+    stand_in.add_domain(".example.com")
+    stand_in.add_bucket("BUCKET")
+    stand_in.add_bucket_domain("files.example.com", "BUCKET")
+    pages = [page.read_text(encoding="utf-8") for page in sorted(HELP.glob("*.md"))]
+    commands = {command for page in pages for command in ASKED.findall(page)}
+
+    assert {"ask api.qiniu.com /domain/img.example.com", "ask uc.qiniuapi.com /buckets"} < commands
+    for command in commands:
+        answer = asked(command, stand_in)
+        assert "200 OK" in answer.splitlines()[0], command
+        assert "x-reqid: " in answer.lower()
+    assert "files.example.com" in asked("ask uc.qiniuapi.com '/v3/domains?tbl=BUCKET'", stand_in)
+    assert "404001" in asked("ask api.qiniu.com /domain/files.example.com", stand_in)
