@@ -45,6 +45,8 @@ CertferryError                something went wrong
 RunEnded                      not an error: no handler of errors catches it
 ├── Interrupted               the run was stopped
 └── LeaseLost                 another run took over the lineage
+    └── StateNotStored        what the next call depends on cannot be stored
+        └── StateOvertaken    another run has stored the state first
 """
 
 from __future__ import annotations
@@ -391,6 +393,14 @@ class Interrupted(RunEnded):
 
 class LeaseLost(RunEnded):
     """Another run took over; what this one still wanted to write is refused."""
+
+
+class StateNotStored(LeaseLost):
+    """What the next call depends on cannot be stored now: all of the run ends before that call."""
+
+
+class StateOvertaken(StateNotStored):
+    """Another run was first to store the state that both had read: that one goes on."""
 
 
 def how_to_install(extra: str) -> Text:

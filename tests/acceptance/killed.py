@@ -1,6 +1,6 @@
 """Run certferry in this process, and kill it the hard way after its n-th request.
 
-Usage: python killed.py N LOG ARGUMENTS…   Every request of any client (ACME, DNSPod, Qiniu) is
+Usage: python killed.py N LOG ARGUMENTS…   Every request of any client (ACME, DNSPod, Qiniu, S3) is
 written to LOG before it is sent; after the N-th has been answered the process kills itself with
 SIGKILL, before certferry sees the answer. N = 0 lets it live.
 """
@@ -10,32 +10,51 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import obstore
 import requests.adapters
 
 from certferry.__main__ import main
 
 _send = requests.adapters.HTTPAdapter.send
+_put, _get = obstore.put, obstore.get
 
 
 def arm(last: int, log: Path) -> None:
     """Count the requests that the HTTP library sends, from any caller."""
     count = 0
 
-    def send(self: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
+    def counted(words: str, call: Callable[[], Any]) -> Any:
         nonlocal count
         count += 1
+        number = count
         with log.open("a") as lines:
-            lines.write(f"{request.method} {request.url}\n")
-        answer = _send(self, request, *args, **kwargs)
-        answer.content  # noqa: B018 - all of it has arrived
-        if count == last:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return answer
+            lines.write(f"{words}\n")
+        try:
+            return call()
+        finally:
+            if number == last:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    def send(self: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
+        def call() -> Any:
+            answer = _send(self, request, *args, **kwargs)
+            answer.content  # noqa: B018 - all of it has arrived
+            return answer
+
+        return counted(f"{request.method} {request.url}", call)
+
+    def put(store: Any, path: str, *args: Any, **kwargs: Any) -> Any:
+        return counted(f"PUT {path}", lambda: _put(store, path, *args, **kwargs))
+
+    def get(store: Any, path: str) -> Any:
+        return counted(f"GET {path}", lambda: _get(store, path))
 
     requests.adapters.HTTPAdapter.send = send  # type: ignore[method-assign]  # the library's, not ours
+    obstore.put, obstore.get = put, get  # type: ignore[assignment]  # the library's, not ours
 
 
 if __name__ == "__main__":

@@ -329,8 +329,9 @@ def test_a_password_in_the_environment(loaded: Load, folder: Path) -> None:
             SHARED.replace("postgresql", "mysql"),
             (
                 "certferry.toml:2: [state] url: must be sqlite:/// and a path, such as"
-                " sqlite:////var/lib/certferry/state.db, or"
-                " postgresql://USER@HOST:PORT/DATABASE?sslmode=verify-full"
+                " sqlite:////var/lib/certferry/state.db,"
+                " postgresql://USER@HOST:PORT/DATABASE?sslmode=verify-full, or the address of a"
+                " bucket, such as s3://BUCKET/PREFIX?region=REGION"
             ),
         ),
         (

@@ -1,4 +1,4 @@
-"""The state's contract, kept by SQLite in a file and in memory, and by PostgreSQL."""
+"""The state's contract, kept by SQLite in a file, in memory and in a bucket, and by PostgreSQL."""
 
 from __future__ import annotations
 
@@ -9,11 +9,18 @@ from pathlib import Path
 import pytest
 
 from certferry.adapters.state.connect import connect
+from certferry.adapters.state.generations import (
+    BucketDatabase,
+    BucketState,
+    Generations,
+    ThreadLocks,
+)
 from certferry.adapters.state.leases import HostState, LeaseLocks
 from certferry.adapters.state.sealing import Sealing
 from certferry.adapters.state.sqlite import SqliteDatabase
 from certferry.ports.state import StateStore
 from certferry_sandbox.testing.contracts.state import StateStoreContract
+from certferry_sandbox.testing.memory_objects import MemoryObjects
 from certferry_sandbox.testing.memory_state import MemoryState
 from tests.support.ports import HOST
 from tests.support.postgresql import KEY, Postgresql, running_pgbouncer
@@ -40,6 +47,59 @@ class TestMemoryState(StateStoreContract):
     def elsewhere(self, memory: MemoryState) -> StateStore:
         """The memory as another host sees it."""
         return memory.seen_by("a third process", host="web-2")
+
+
+class TestBucketState(StateStoreContract):
+    """Generations in a bucket, seen by three threads of the one process that has them open. What
+    all of them have done is in the newest generation at the end.
+    """
+
+    @pytest.fixture
+    def locks(self) -> ThreadLocks:
+        return ThreadLocks()
+
+    @pytest.fixture
+    def database(self) -> Iterator[BucketDatabase]:
+        """What it stores in the end is what another machine reads."""
+        bucket = Generations(MemoryObjects(), KEY)
+        with closing(BucketDatabase(bucket, None, "web-1")) as opened:
+            yield opened
+            kept = _all_rows(opened)
+            opened.store()
+        for newest in bucket.numbers()[-1:]:
+            with closing(BucketDatabase(bucket, bucket.read(newest), "web-3")) as stored:
+                assert kept == _all_rows(stored)
+
+    @pytest.fixture
+    def store(self, database: BucketDatabase, locks: ThreadLocks) -> Iterator[StateStore]:
+        with closing(_Handle(database, Sealing(KEY), locks, "web-1")) as opened:
+            yield opened
+
+    @pytest.fixture
+    def other(self, database: BucketDatabase, locks: ThreadLocks) -> Iterator[StateStore]:
+        """As another run of the same process sees it."""
+        with closing(_Handle(database, Sealing(KEY), locks, "web-1")) as opened:
+            yield opened
+
+    @pytest.fixture
+    def elsewhere(self, database: BucketDatabase, locks: ThreadLocks) -> Iterator[StateStore]:
+        """As a host of another name sees it."""
+        with closing(_Handle(database, Sealing(KEY), locks, "web-2")) as opened:
+            yield opened
+
+
+class _Handle(BucketState):
+    """One of several handles of a database that is open."""
+
+    def close(self) -> None:
+        """Release what this handle holds; the rows stay for the others."""
+        self.release_locks()
+
+
+def _all_rows(database: BucketDatabase) -> list[list[tuple[object, ...]]]:
+    named = database.rows("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name")
+    queries = [f"SELECT * FROM {row['name']}" for row in named]  # noqa: S608 - names of the schema
+    return [[tuple(row) for row in database.rows(query)] for query in queries]
 
 
 class TestSqliteState(StateStoreContract):

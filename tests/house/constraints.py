@@ -16,7 +16,7 @@ from typing import Any
 from tests.house.tree import ROOT, relative
 
 FOLDER = ROOT / "requirements"
-EXTRAS = ("apprise", "console", "keyring", "lexicon", "postgresql")
+EXTRAS = ("apprise", "console", "keyring", "lexicon", "postgresql", "s3")
 
 _HEAD = """\
 # One version of each library, and the hash of each of its files: what pip installs with

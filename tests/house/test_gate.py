@@ -290,7 +290,7 @@ def test_what_is_imported_is_declared() -> None:
     ours, sandbox = project(), project(SANDBOX_FOLDER)
     extras = [
         ours["optional-dependencies"][extra]
-        for extra in ("apprise", "lexicon", "keyring", "postgresql", "console")
+        for extra in ("apprise", "lexicon", "keyring", "postgresql", "console", "s3")
     ]
     declared = [*ours["dependencies"], *itertools.chain(*extras)]
     practice = [*sandbox["dependencies"], *sandbox["optional-dependencies"]["testing"]]

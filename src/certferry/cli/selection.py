@@ -91,7 +91,7 @@ def settings_of_run(
         for name in names:  # of each order there must be no doubt
             must_be_one(name, lineages_meant(name, settings.certificates) or [name])
         warn_who_renews(settings.certificates, names, front)
-    if not names:
+    if not names and not settings.state.is_bucket:  # of which each opening costs requests
         from certferry.wiring.runs import warn_of_state  # the engine, which `check` does not need
 
         with workspace_of(front, settings) as workspace:

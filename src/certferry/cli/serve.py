@@ -56,6 +56,15 @@ def command(front: Front, *, listen: str | None, no_schedule: bool) -> Exit:
 
     def read() -> Settings:
         found = load_checked(front.config, environ)
+        if found.state.is_bucket:
+            said = Text("{place} is a bucket, whose state belongs to one run at a time")
+            raise ConfigError(
+                said.filled(place=found.state.named),
+                hint=Text(
+                    "give `certferry serve` a state in a file, or in PostgreSQL: certferry state"
+                    " move URL"
+                ),
+            )
         if listen is None:
             return found
         elsewhere = listening_elsewhere(found.console, listen, Paths.beside(None, environ))

@@ -159,7 +159,7 @@ def move(front: Front, url: str, key: str | None, password: str | None) -> Exit:
     count = sum(moved.rows.values())
     say_changed(front, "state.move", said.filled(place=moved.destination, count=count))
     say(front, Text("Write in the configuration file of every host that has this state:"))
-    if there.state.path is None and here.state.path is not None:
+    if there.state.is_shared and not here.state.is_shared:
         [host] = moved.hosts
         table |= {} if host == here.state.host else {"host": host}
     _print_table(front, table)
@@ -217,4 +217,4 @@ def _key_of(state: StateSettings) -> Text:
 
 
 def _next(state: StateSettings) -> tuple[Text, ...]:
-    return () if state.path is not None else (_EVERY_HOST,)
+    return (_EVERY_HOST,) if state.is_shared else ()

@@ -101,7 +101,11 @@ def load_state(
     """
     found = find_file(chosen, environ)
     document = _NO_FILE if found is None else read_document(found)
-    wanted = {key: document.values[key] for key in _OF_THE_STATE if key in document.values}
+    keys: tuple[str, ...] = _OF_THE_STATE
+    state = document.values.get(_STATE) if other is None else other
+    if isinstance(state, Mapping) and tables.has_account(state.get("url")):
+        keys = (*keys, "accounts")  # of which one has the bucket
+    wanted = {key: document.values[key] for key in keys if key in document.values}
     document = replace(document, values=wanted)
     if other is not None:
         document = Document(None, {**wanted, _STATE: other})

@@ -21,10 +21,10 @@ from certferry.ports.adapter import Variable
 
 @dataclass(frozen=True, slots=True)
 class StateSettings:
-    """Where the state is: the file of a SQLite `database`, or the URL of one that hosts share; the
-    `key` that encrypts private keys in it, in a file or by a reference; and what this `host` is
-    called there. What belongs to this machine alone lies in the `directory`: logs, what commands
-    are handed.
+    """Where the state is: the file of a SQLite `database`, the URL of one that hosts share, or that
+    of a bucket, reached with the keys of an `account`; the `key` that encrypts private keys in it,
+    in a file or by a reference; and what this `host` is called there. What belongs to this machine
+    alone lies in the `directory`: logs, what commands are handed.
     """
 
     database: Path | str
@@ -33,11 +33,22 @@ class StateSettings:
     host: str
     place: Place
     password: SecretReference | None = None
+    account: str | None = None
 
     @property
     def path(self) -> Path | None:
-        """The file of the database; `None` for one that hosts share."""
+        """The file of the database; `None` for a server's, and for a bucket."""
         return self.database if isinstance(self.database, Path) else None
+
+    @property
+    def is_bucket(self) -> bool:
+        """Whether it is in a bucket, for machines without a disk."""
+        return isinstance(self.database, str) and not self.database.startswith("postgres")
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether hosts share a server's database."""
+        return self.path is None and not self.is_bucket
 
     @property
     def key_file(self) -> Path | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -59,6 +60,10 @@ _LANGUAGES = ("zh", "en")
 
 _SQLITE = "sqlite:///"
 _SERVERS = ("postgresql://", "postgres://")
+_BUCKET = re.compile(r"(?!sqlite:|postgres(ql)?:)[a-z][a-z0-9]*://[^/?#@:]+(/[^?#]*)?(\?[^#]*)?")
+_WITHOUT_ACCOUNT = "s3://"
+"""Buckets whose keys are in the environment; those of any other kind are an account's."""
+_OPTIONS = {"endpoint", "region"}
 _PASSWORD = "PGPASSWORD"  # noqa: S105 - a variable's name (libpq, "Environment Variables")
 
 
@@ -72,6 +77,12 @@ def read_state(
     key = table.take("key", secret_reference(table), None)
     key_file = table.take("key_file", lambda value: paths.resolve(values.word(value)), None)
     password = table.take("password", secret_reference(table), None)
+    account = table.take("account", values.word, None)
+    is_bucket = isinstance(database, str) and not database.startswith(_SERVERS)
+    if account is not None and not has_account(database):
+        table.report("account", Text("it goes with a bucket of an account in `url`; remove it"))
+    if password is not None and is_bucket:
+        table.report("password", Text("a bucket asks for none; remove it"))
     if key_file is not None and key is not None:
         table.report("key_file", Text("there is `key` beside it; remove one of the two"))
     if isinstance(database, Path):
@@ -84,7 +95,7 @@ def read_state(
     elif key is None:
         problem = Text("missing: all hosts have the same; `certferry state key` prints a new one")
         table.report("key", problem)
-    elif password is None and environ.get(_PASSWORD):
+    elif password is None and not is_bucket and environ.get(_PASSWORD):
         password = SecretReference(f"env:{_PASSWORD}")
     found = model.StateSettings(
         database,
@@ -93,6 +104,7 @@ def read_state(
         table.take("host", values.word, platform.node()),
         table.place,
         password,
+        account,
     )
     table.done()
     return found
@@ -196,23 +208,43 @@ def existing_file(paths: Paths) -> Read[Path]:
     return read
 
 
+def has_account(database: object) -> bool:
+    """Return whether a state is in a bucket of an account."""
+    is_bucket = isinstance(database, str) and _BUCKET.fullmatch(database) is not None
+    return is_bucket and not str(database).startswith(_WITHOUT_ACCOUNT)
+
+
 def _database(paths: Paths) -> Read[Path | str]:
     def read(value: object) -> Path | str:
         # The URL is not shown: it may hold a password.
         url = values.word(value)
         if url.startswith(_SERVERS):
             return _of_a_server(url)
+        if _BUCKET.fullmatch(url):
+            return _of_a_bucket(url)
         written = url.removeprefix(_SQLITE)
         if written in {url, "", ":memory:"}:
             raise ConfigError(
                 Text(
                     "must be sqlite:/// and a path, such as sqlite:////var/lib/certferry/state.db,"
-                    " or postgresql://USER@HOST:PORT/DATABASE?sslmode=verify-full"
+                    " postgresql://USER@HOST:PORT/DATABASE?sslmode=verify-full, or the address of a"
+                    " bucket, such as s3://BUCKET/PREFIX?region=REGION"
                 )
             )
         return paths.resolve(written)
 
     return read
+
+
+def _of_a_bucket(url: str) -> str:
+    """Take the address of a bucket: its kind, its name, a prefix of what is in it, and options."""
+    options = parse_qs(urlsplit(url).query, keep_blank_values=True)
+    known = set[str]() if has_account(url) else _OPTIONS
+    if unknown := sorted(options.keys() - known):
+        raise ConfigError(Text("has no option {name}", name=unknown[0]))
+    for endpoint in options.get("endpoint", ()):
+        values.https_url(endpoint)
+    return url
 
 
 def _of_a_server(url: str) -> str:

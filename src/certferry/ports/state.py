@@ -28,7 +28,7 @@ from certferry.core.desired.declaration import Declaration
 from certferry.core.observed import records
 from certferry.core.planning.limits import Hold, Limits, PlannedOrder, Spent
 from certferry.core.secret import Secret
-from certferry.errors import StateError
+from certferry.errors import Reported, StateError
 from certferry.ports.access import AccessStore
 from certferry.ports.runs import RunStore
 
@@ -164,7 +164,8 @@ class LeaseStore(Protocol):
 
     def must_hold(self, lease: Lease) -> None:
         """Raise `LeaseLost` if a lease may have ended since it was last extended, by a clock that
-        no setting moves. Needs no database.
+        no setting moves; that needs no database. Store first what must not be lost, where a write
+        does not: raises `StateNotStored`.
         """
 
     def release(self, lease: Lease) -> None:
@@ -485,5 +486,15 @@ class StateStore(
         cannot be opened, and why. Raises `StateUnavailable`.
         """
 
+    def damage(self) -> tuple[Reported, ...]:
+        """Return what is wrong with how the whole is stored, beside its rows. Raises as `flush`."""
+
+    def flush(self) -> None:
+        """Store what was changed and not stored yet, as far as the store waits with what may be
+        lost. Raises `StateError`, `ConfigError` and `StateOvertaken`, each time once.
+        """
+
     def close(self) -> None:
-        """Release every resource and lease. The store is not used afterwards."""
+        """Store what `flush` stores, and release every resource and lease. The store is not used
+        afterwards.
+        """

@@ -159,9 +159,11 @@ def examine_records(
     place: PurePath | str,
     key: PurePath | str,
     now: datetime,
+    *,
+    is_bucket: bool = False,
 ) -> Iterator[Problem]:
     """Judge what is recorded, and by the `history`, newest first, what happened last. A `place`
-    that is no path is a server's; a `key` that is none, the setting that leads to it.
+    that is no path is a server's or a bucket; a `key` that is none, the setting that leads to it.
     """
     wrong = known.problem
     if wrong is not None:
@@ -177,6 +179,9 @@ def examine_records(
         message = Text(
             "back up this database with pg_dump, and apart from it {key}, which opens it", key=key
         )
+    if is_bucket:
+        said = Text("keep {key}, which opens it, apart from the bucket: without it nothing is left")
+        message = said.filled(key=str(key))
     yield info(Code.BACK_UP, str(place), message)
     if known.last_run is not None:
         yield _of_last_run(known.last_run, now)

@@ -230,12 +230,12 @@ class LineageReconciler:
         )
 
     def reconcile(self) -> Waiting | None:
-        """Make a pass; return the wait before the next, if any. Raises only `Interrupted`."""
+        """Make a pass; return the wait before the next, if any. Raises what ends the whole run."""
         self._outcomes.begin_pass()
         try:
             self._make_pass()
             self._lease_busy_since = None
-        except errors.Interrupted as stopped:
+        except (errors.Interrupted, errors.StateNotStored) as stopped:
             self._outcomes.trouble(reports.StepOutcome.of(None, stopped, reports.Outcome.SKIPPED))
             raise
         except (errors.LeaseHeld, errors.LeaseLost) as error:

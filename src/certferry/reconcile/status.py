@@ -294,6 +294,8 @@ def _rehearsed(desired: DesiredCertificate, step: Issue, ports: Ports) -> Lineag
         with ports.lease(desired.lineage) as lease:
             dns = provider_of(desired, ports.dns)
             bundle = ports.issuer.issue(request, dns, lease, ports.progress)
+    except errors.StateNotStored:
+        raise
     except (errors.CertferryError, errors.LeaseLost) as error:
         waits = error.is_early or isinstance(error, errors.LeaseHeld)
         outcome = Outcome.WAITING if waits else Outcome.FAILED

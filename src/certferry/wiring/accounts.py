@@ -27,6 +27,7 @@ from certferry.ports.adapter import Context
 from certferry.ports.dns import DnsProvider
 from certferry.ports.examination import Examined
 from certferry.ports.http import Http, Pace
+from certferry.ports.objects import ObjectStore
 from certferry.ports.programs import Ended
 from certferry.ports.progress import Pause
 from certferry.ports.state import AccountMemory, Edit, StateStore
@@ -170,6 +171,17 @@ class VendorAccounts:
         """Connect the account of a target. Raises `ConfigError`."""
         target: DeployTarget = self._connected(label, adapters.TARGETS)
         return target
+
+    def bucket(self, label: str, bucket: str, prefix: str) -> ObjectStore:
+        """Open a bucket of a target's account. Raises `ConfigError`."""
+        account = self.settings.accounts[label]
+        described = self.table.of_account(adapters.TARGETS, account)
+        opened = getattr(described.adapter, "open_bucket", None)
+        if opened is None:
+            raise ConfigError(Text("the account {label} has no buckets", label=label))
+        settings = bound(described, account, self.settings.secrets.resolve)
+        found: ObjectStore = opened(settings, self._context(label), bucket, prefix)
+        return found
 
     def survey_of(self, label: str) -> Callable[[Looked], Survey]:
         """Return the survey of a target; one that lacks it says so. Raises `ConfigError`."""

@@ -162,7 +162,9 @@ def _machine(run: CheckedRun) -> Iterator[Problem]:
     ]
     known = recorded(run.settings, state, now_)
     key = where.key_file or "[state] key"
-    yield from examination.examine_records(known, history, where.named, key, now_)
+    yield from examination.examine_records(
+        known, history, where.named, key, now_, is_bucket=where.is_bucket
+    )
 
 
 def _channels(settings: Settings) -> Iterator[Problem]:

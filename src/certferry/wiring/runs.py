@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -250,7 +250,7 @@ class RunInProgress:
                 partial(self._sync, confirmed), is_whole=self.options.is_whole
             )
             ended(report)
-        return report
+        return self._stored(report)
 
     def rehearse(self) -> Rehearsed:
         """Have the staging directory issue what is due, and throw it away; change nothing."""
@@ -275,6 +275,14 @@ class RunInProgress:
                 lambda: go_back(ports, desired, self.options.wait_limit)
             )
             ended(report)
+        return self._stored(report)
+
+    def _stored(self, report: SyncReport) -> SyncReport:
+        """Store what a state waits with until the end; return the report with what prevents it."""
+        try:
+            self.workspace.state.flush()
+        except errors.CertferryError as error:
+            return replace(report, problem=report.problem or error)
         return report
 
     def _confirmed(self, digest: str) -> dict[str, str]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from certferry.config.model import Settings, StateSettings
 from certferry.config.secrets import SecretReference
 from certferry.core.findings import Code
 from certferry.core.secret import Secret
-from certferry.errors import ConfigError, StateError, StateUnavailable
+from certferry.errors import ConfigError, Reported, StateError, StateNotStored, StateUnavailable
 from certferry.ports.state import StateStore
 from certferry.present.status_text import history_break
 from certferry.problem import Problem
@@ -24,26 +25,51 @@ if TYPE_CHECKING:
     from certferry.adapters.state.backup import Restored
     from certferry.adapters.state.move import Address, Moved
 
+_log = logging.getLogger(__name__)
+
 
 def opened_state(settings: Settings, *, reads_only: bool = False) -> StateStore:
     """Open the state. Raises `ConfigError` and `StateError`: see `adapters.state.connect`."""
-    where = settings.state
     return states.connect(
-        where.database,
+        _location_of(settings),
         _key_of(settings),
-        host=where.host,
+        host=settings.state.host,
         reads_only=reads_only,
         password=_password_of(settings),
     )
 
 
+@contextmanager
+def closed_in_order(state: StateStore) -> Iterator[StateStore]:
+    """Close a state after a `with` block. What ended that counts before what the state could not
+    store then, of which it is only warned.
+    """
+    try:
+        yield state
+    except BaseException as ended_by:
+        try:
+            state.close()
+        except Reported as error:
+            if not isinstance(ended_by, StateNotStored):  # which says the same
+                _log.warning(Text("{problem}; {hint}", problem=error.message, hint=error.hint))
+        raise
+    state.close()
+
+
+def _location_of(settings: Settings) -> states.Location:
+    if not settings.state.is_bucket:
+        return settings.state.database
+    from certferry.wiring.buckets import objects_of
+
+    return objects_of(settings)
+
+
 def prepared_state(settings: Settings, *, init: bool) -> bool:
     """Make the state (`init`), or bring it up to date: see `adapters.state.connect.prepare`."""
-    where = settings.state
     return states.prepare(
-        where.database,
+        _location_of(settings),
         _key_of(settings),
-        host=where.host,
+        host=settings.state.host,
         init=init,
         password=_password_of(settings),
     )
@@ -80,7 +106,7 @@ def _resolved(name: str, reference: SecretReference, settings: Settings) -> Secr
 
 
 def archive_of(settings: Settings) -> tuple[bytes, tuple[str, ...]]:
-    """See `adapters.state.backup.back_up`. Raises `ConfigError` for a server's database."""
+    """See `adapters.state.backup.back_up`. Raises `ConfigError` for what is no file."""
     from certferry.adapters.state import backup
 
     hint = Text(
@@ -90,7 +116,7 @@ def archive_of(settings: Settings) -> tuple[bytes, tuple[str, ...]]:
 
 
 def restored(archive: bytes, source: Path, settings: Settings) -> Restored:
-    """See `adapters.state.backup.restore`. Raises `ConfigError` for a server's database."""
+    """See `adapters.state.backup.restore`. Raises `ConfigError` for what is no file."""
     from certferry.adapters.state import backup
 
     hint = Text("pg_restore puts it back; `key` of [state] must be the one that belongs to it")
@@ -99,6 +125,16 @@ def restored(archive: bytes, source: Path, settings: Settings) -> Restored:
 
 
 def _file_of(state: StateSettings, hint: Text) -> Path:
+    if state.is_bucket:
+        raise ConfigError(
+            Text(
+                "{place} is a bucket, in which each change of the state is kept", place=state.named
+            ),
+            hint=Text(
+                "copy its newest object to have a backup; to go back, delete the objects that are"
+                " newer than the one to go on from; keep `key` of [state] apart from them"
+            ),
+        )
     if state.path is None:
         said = Text("{place} is a server's database, and no file", place=state.named)
         raise ConfigError(said, hint=hint)
@@ -123,7 +159,7 @@ def changed_key(settings: Settings, new: SecretReference | None) -> int:
 def _address_of(settings: Settings) -> Address:
     from certferry.adapters.state.move import Address
 
-    return Address(settings.state.database, _key_of(settings), _password_of(settings))
+    return Address(_location_of(settings), _key_of(settings), _password_of(settings))
 
 
 Check = Callable[[StateStore], Iterator[Problem]]
@@ -157,7 +193,13 @@ def broken_history(state: StateStore) -> Iterator[Problem]:
         yield Problem(Code.HISTORY_BROKEN, history_break(one), fix, subject=one.lineage)
 
 
-CHECKS: Sequence[Check] = (unopened_keys, broken_history)
+def damage(state: StateStore) -> Iterator[Problem]:
+    """Return what is wrong with how the whole is stored."""
+    for one in state.damage():
+        yield one.problem("[state] url")
+
+
+CHECKS: Sequence[Check] = (unopened_keys, broken_history, damage)
 
 
 def checked_state(settings: Settings) -> tuple[Problem, ...]:

@@ -6,7 +6,7 @@ import getpass
 import os
 import threading
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
@@ -31,7 +31,7 @@ from certferry.wiring.machine import receiver_for, sweep_handovers
 from certferry.wiring.network import probe_for
 from certferry.wiring.notifications import RunNotifications
 from certferry.wiring.recorded import domains_elsewhere, outdated_in
-from certferry.wiring.state import opened_state
+from certferry.wiring.state import closed_in_order, opened_state
 
 
 @dataclass(eq=False)
@@ -43,8 +43,7 @@ class Workspace:
     language: str = "en"
 
     def __post_init__(self) -> None:
-        is_shared = self.settings.state.path is None
-        self._paces = Paces((lambda: self.state) if is_shared else None)
+        self._paces = Paces((lambda: self.state) if self.settings.state.is_shared else None)
         self._resources = ExitStack()
         self._guard = threading.Lock()
         self._state: StateStore | None = None
@@ -52,8 +51,8 @@ class Workspace:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._resources.close()
+    def __exit__(self, *ended_by: object) -> None:
+        self._resources.__exit__(*ended_by)  # type: ignore[arg-type]  # they are what `with` gives
 
     @property
     def certificates(self) -> tuple[DesiredCertificate, ...]:
@@ -66,7 +65,7 @@ class Workspace:
         with self._guard:
             if self._state is None:
                 state = opened_state(self.settings, reads_only=self.reads_only)
-                self._state = self._resources.enter_context(closing(state))
+                self._state = self._resources.enter_context(closed_in_order(state))
             return self._state
 
     def part_for(self, certificates: Sequence[DesiredCertificate]) -> Self:

@@ -64,7 +64,7 @@ def fill(raw: sqlite3.Connection) -> None:
 
 def copies(origin: Address) -> Iterator[Address]:
     """Return a state in a file again and again, each in a folder of its own."""
-    path = Path(origin.url)
+    path = Path(str(origin.url))
     while True:
         folder = Path(tempfile.mkdtemp(dir=path.parent))
         for file in (path, path.with_name("secret.key")):
@@ -226,7 +226,7 @@ def test_move_while_a_run_is_at_work(
             move(here, there, "web-1", NOW)
 
         assert refused(here) is None
-    assert not Path(there.url).exists()
+    assert not Path(str(there.url)).exists()
     move(here, there, "web-1", NOW)
 
 
@@ -282,14 +282,14 @@ def test_key_that_does_not_open(origin: Address, tmp_path: Path) -> None:
     """Nothing is moved that could not be opened there; a row with another program's proof is no
     more ours afterwards than before.
     """
-    with closing(sqlite3.connect(origin.url)) as raw, raw:
+    with closing(sqlite3.connect(str(origin.url))) as raw, raw:
         raw.execute("UPDATE upload SET proof = 'forged'")
     forged, there = next(copies(origin)), Address(tmp_path / "new" / "state.db", KEY)
     move(forged, there, "web-1", NOW)
     with closing(connect(there.url, KEY)) as store:
         assert () == store.uploads("img", "qiniu")
 
-    with closing(sqlite3.connect(origin.url)) as raw, raw:
+    with closing(sqlite3.connect(str(origin.url))) as raw, raw:
         raw.execute("UPDATE acme_account SET directory = 'https://other.test'")
     with pytest.raises(StateError, match=r"acme_account\.sealed_key_pem of https://other\.test"):
         move(origin, Address(tmp_path / "other" / "state.db", KEY), "web-1", NOW)
@@ -304,7 +304,7 @@ def test_move_that_did_not_end_of_another_state(origin: Address, tmp_path: Path)
     make_file(key, KEY.reveal().encode())
     by_file = Address(there.url, key)
     number = 400
-    while not (Path(there.url).exists() and "did not end" in str(refused(there))):
+    while not (Path(str(there.url)).exists() and "did not end" in str(refused(there))):
         number += 1
         here = next(copies(origin))
         shutil.rmtree(tmp_path / "new", ignore_errors=True)
@@ -321,7 +321,7 @@ def test_move_that_did_not_end_of_another_state(origin: Address, tmp_path: Path)
 
 def test_backup_of_a_state_that_was_moved(origin: Address, tmp_path: Path) -> None:
     """None is taken, and none is put back: what happens since is not in it. One from before is."""
-    path, key = Path(origin.url), Path(origin.url).with_name("secret.key")
+    path, key = Path(str(origin.url)), Path(str(origin.url)).with_name("secret.key")
     archive, _ = back_up(path, key, NOW)
     move(origin, Address(tmp_path / "new" / "state.db", KEY), "web-1", NOW)
 
@@ -385,7 +385,7 @@ def test_key_file_that_is_changed(origin: Address) -> None:
     """Its place has the new key, and nothing is left beside it; the old one is refused with when
     and where it was changed.
     """
-    path, before = Path(origin.url), held(origin)
+    path, before = Path(str(origin.url)), held(origin)
     key_file, old = path.with_name("secret.key"), path.with_name("secret.key").read_bytes()
     new = new_key()
 
@@ -439,12 +439,12 @@ def test_key_is_not_changed_during_a_run(
             rotate(here, Secret(new_key()), "web-1", NOW)
 
     assert refused(here) is None
-    assert [] == list(Path(origin.url).parent.glob("secret.key?*"))
+    assert [] == list(Path(str(origin.url)).parent.glob("secret.key?*"))
 
 
 def test_mode_of_a_key_file_that_is_changed(origin: Address) -> None:
     """The new one is for the same readers."""
-    key_file = Path(origin.url).with_name("secret.key")
+    key_file = Path(str(origin.url)).with_name("secret.key")
     key_file.chmod(0o400)
 
     rotate(origin, Secret(new_key()), "web-1", NOW)
@@ -456,7 +456,7 @@ def test_key_file_that_could_not_be_put_in_its_place(origin: Address) -> None:
     """Where a change was stopped and the old file is still there, what opens the state is not
     removed before the next change has taken its place.
     """
-    path, key_file = Path(origin.url), Path(origin.url).with_name("secret.key")
+    path, key_file = Path(str(origin.url)), Path(str(origin.url)).with_name("secret.key")
     before, old = held(origin), key_file.read_text()
     rotate(origin, Secret(new_key()), "web-1", NOW)
     key_file.rename(key_file.with_name("secret.key.new-12345678"))
@@ -485,7 +485,7 @@ def test_change_of_a_key_that_is_killed_anywhere(
     make_file(new, new_key().encode())
     for number in spread(range(1, 200), 13):
         here = next(files)
-        key_file = Path(here.url).with_name("secret.key")
+        key_file = Path(str(here.url)).with_name("secret.key")
         if is_shared:
             key_file.write_text(KEY.reveal())
             here = Address(postgresql.url(postgresql.new_database(shared)), key_file)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import datetime, timedelta
 from functools import partial
@@ -24,6 +24,7 @@ from certferry_sandbox.qiniu.answers import Refused, with_null_lists
 from certferry_sandbox.qiniu.certificates import Certificates
 from certferry_sandbox.qiniu.domains import CERTIFICATE_FAILURE, Change, Domain, Domains, HttpsConf
 from certferry_sandbox.qiniu.kodo import BucketDomain, DomainType, Kodo
+from certferry_sandbox.qiniu.objects import Bucket, Objects
 from certferry_sandbox.qiniu.pili import LiveDomain, LiveType, Pili
 from certferry_sandbox.qiniu.routes import Host, Hosting, RateLimit, Routes
 from certferry_sandbox.qiniu.signing import Accounts, SignedCall
@@ -34,7 +35,8 @@ PROCESSING_TIME = timedelta(seconds=0.3)  # at Qiniu 5 to 15 minutes, or hours (
 
 class QiniuService:
     """Qiniu on loopback: `api`, `fusion`, `uc`, `api_backup`, `uc_backup` and `pili` are HTTP
-    services, `edges` the edges of the CDN and of live domains.
+    services, `objects` the objects of Kodo's buckets, `edges` the edges of the CDN and of live
+    domains.
 
     Accounts, certificates and domains that are "already there" are added by methods; what the
     parts do beyond that is switched on them: `certificates.rules`, `certificates.quota`,
@@ -43,7 +45,8 @@ class QiniuService:
     `clock` is asked for every moment: date skew, validities, the end of processing, the edges'
     lag. Nothing runs in the background; a domain's state is worked out when it is looked at.
     `edge_lags` names the edges' addresses. `strict` is explained in `routes`, where `hosting`
-    comes from. With `null_lists` an empty list is written as null (§3.3).
+    comes from. With `null_lists` an empty list is written as null (§3.3). `before` is called with
+    each request before anything is done.
     """
 
     def __init__(
@@ -66,7 +69,9 @@ class QiniuService:
         )
         self.kodo = Kodo(self.certificates.find, self.domains.__contains__)
         self.live = Pili(self.certificates.stored, processing_time)
+        self.objects = Objects(self.accounts, clock)
         self.null_lists = False
+        self.before: Callable[[Request], object] = lambda _: None
         self.hosting = Hosting.of(strict=strict)
         self._routes = Routes(self.certificates, self.domains, self.kodo, self.live, self.hosting)
         self.api, self.fusion, self.uc, self.api_backup, self.uc_backup, self.pili = (
@@ -79,6 +84,7 @@ class QiniuService:
         with ExitStack() as started:
             for service in self.services:
                 started.enter_context(service)
+            started.enter_context(self.objects)
             started.enter_context(self.edges)
             self._running = started.pop_all()
         return self
@@ -204,10 +210,12 @@ class QiniuService:
             self.domains.add(domain)
         return domain
 
-    def add_bucket(self, name: str, *, account: str | None = None) -> None:
-        """Put in a Kodo bucket."""
+    def add_bucket(self, name: str, *, account: str | None = None) -> Bucket:
+        """Put in a Kodo bucket, a private one without objects."""
+        uid = self.accounts.uid(account)
         with self._lock:
-            self.kodo.add_bucket(name, self.accounts.uid(account))
+            self.kodo.add_bucket(name, uid)
+        return self.objects.buckets.setdefault(name, Bucket(uid))
 
     def add_bucket_domain(
         self,
@@ -304,6 +312,7 @@ class QiniuService:
         return self.api, self.fusion, self.uc, self.api_backup, self.uc_backup, self.pili
 
     def _answer(self, host: Host, request: Request) -> Response:
+        self.before(request)
         try:
             with self._lock:
                 response = self._work(host, request, self._clock())
@@ -314,6 +323,8 @@ class QiniuService:
         return response.with_header("X-Reqid", secrets.token_urlsafe(12))
 
     def _work(self, host: Host, request: Request, now: datetime) -> Response:
+        if host in {Host.UC, Host.UC_BACKUP} and request.path == "/v4/query":
+            return self.objects.query(request)
         # The signature comes first: only who may ask learns that a path leads nowhere (§1.3).
         caller = self.accounts.caller(request, now)
         self.rate_limit.count(host, caller.uid, now)

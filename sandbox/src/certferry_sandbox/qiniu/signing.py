@@ -100,6 +100,12 @@ class Accounts:
             self.uid(owner), secret_key.encode(), iam=True, reads_only=reads_only
         )
 
+    @property
+    def first(self) -> tuple[str, str]:
+        """The first access key, and its secret key. Raises LookupError."""
+        access_key, key = next(iter(self._keys.items()))
+        return access_key, key.secret_key.decode()
+
     def uid(self, access_key: str | None = None) -> int:
         """The account of a key; of the first key when none is given. Raises LookupError."""
         if access_key is None:
@@ -120,6 +126,18 @@ class Accounts:
         if key.reads_only and request.method != "GET":
             raise Refused(None, "no permission", status=HTTPStatus.FORBIDDEN)
         return Caller(key.uid, access_key, scheme, key.iam)
+
+    def signed(self, access_key: str, signature: str, message: bytes) -> int:
+        """The account whose key signed a message itself: an upload's policy, a URL. Raises Refused:
+        401, or 403 for a key that reads only, since only an upload has a policy.
+        """
+        key = self._keys.get(access_key)
+        expected = "" if key is None else sign(key.secret_key, message)
+        if key is None or not hmac.compare_digest(expected.encode(), signature.encode()):
+            raise Refused.bad_token()
+        if key.reads_only and b"://" not in message:
+            raise Refused(None, "no permission", status=HTTPStatus.FORBIDDEN)
+        return key.uid
 
     def _check_date(self, request: Request, now: datetime) -> None:
         """The date is optional; when it is there it is signed, and must be near (§2.3)."""

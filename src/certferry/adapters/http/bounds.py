@@ -67,9 +67,9 @@ class BoundedAdapter(HTTPAdapter):
 
     def send(self, *args: Any, **kwargs: Any) -> requests.Response:
         """Send a request. Raises requests' exceptions, `TooSlow` and `TooLong` among them."""
+        must_still_hold()  # before it connects; `_PlainConnection.send` asks again
         deadline = time.monotonic() + self._whole.total_seconds()
         limits = _Limits(deadline, FRAMES * self._longest)
-        must_still_hold()  # before it connects; `_PlainConnection.send` asks again
         before = _CURRENT.set(limits)
         try:
             response = super().send(*args, **kwargs)

@@ -17,9 +17,11 @@ from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from typing import Annotated, Literal
 
+from certferry.adapters.http.client import HttpClient, Pacer
 from certferry.adapters.qiniu.account import Certificates, Copies, Details, Settler
+from certferry.adapters.qiniu.bucket import KodoObjects
 from certferry.adapters.qiniu.cdn import SWITCHED_OFF, CdnDomains, observe
-from certferry.adapters.qiniu.client import QiniuClient, QiniuTransport
+from certferry.adapters.qiniu.client import RATE, QiniuClient, QiniuTransport
 from certferry.adapters.qiniu.errors import (
     CODES,
     NO_SUCH_DOMAIN,
@@ -156,6 +158,14 @@ _KINDS = frozenset({Kind.AUTO, Kind.CDN, Kind.DCDN, KODO, PILI})
 
 USUAL_CHANGE: Usual = (timedelta(minutes=8), timedelta(minutes=15))
 """What a change of a domain takes most times (Qiniu's console; §5.6)."""
+
+
+def open_bucket(settings: Settings, context: Context, bucket: str, prefix: str) -> KodoObjects:
+    """Open a bucket of an account, for the state (`ports.objects`)."""
+    keys = QiniuKeys(settings.access_key, settings.secret_key)
+    http = HttpClient(pace=Pacer(RATE, pause=context.pause), pause=context.pause)
+    uc = settings.hosts.uc
+    return KodoObjects(bucket, prefix, keys, uc=uc, http=http, now=context.now)
 
 
 def connect(settings: Settings, context: Context) -> DeployTarget:

@@ -66,7 +66,7 @@ _FINGERPRINT = (
 class Address:
     """Where a state is, and the key that opens it."""
 
-    url: str | Path
+    url: states.Location
     key: Path | Secret
     password: Secret | None = None
 
@@ -227,19 +227,21 @@ def move(origin: Address, destination: Address, host: str, now: datetime) -> Mov
     """
     with closing(_opened(origin, host)) as here:
         database, _ = here.whole
-        mark, rows, at = mark_of(database), None, here.now() if here.is_shared else now
+        name, rows, at = _name(here), None, here.now() if here.is_shared else now
+        mark = mark_of(database)
         if mark is None:
             rows = _alone(
                 here, lambda one, tables: _carry(one, tables, here, destination, host, at)
             )
         elif not _lacks_its_end(here, mark, destination, host):
             must_be_in_use(database)
-        with closing(_opened(destination, host)) as there:
-            other, _ = there.whole
-            found = rows or other.read(lambda reader: _tally(reader, there)).rows
-            other.run(lambda one: one.execute("DELETE FROM moved"))
-            hosts = other.rows("SELECT name FROM host ORDER BY name")
-            return Moved(_name(here), _name(there), found, tuple(row["name"] for row in hosts))
+    # The origin is closed, and so its mark is stored, before the destination's is deleted.
+    with closing(_opened(destination, host)) as there:
+        other, _ = there.whole
+        found = rows or other.read(lambda reader: _tally(reader, there)).rows
+        other.run(lambda one: one.execute("DELETE FROM moved"))
+        hosts = other.rows("SELECT name FROM host ORDER BY name")
+        return Moved(name, _name(there), found, tuple(row["name"] for row in hosts))
 
 
 def _opened(address: Address, host: str) -> SqlState:
@@ -292,6 +294,8 @@ def _carry(
         sent = other.change_schema(
             lambda one: _copy(transaction, tables, here, one, there, from_moment(now))
         )
+    with closing(_opened(destination, host)) as there:  # what was stored
+        other, _ = there.whole
         wrong = sent.difference(other.read(lambda reader: _tally(reader, there)))
         if wrong is not None:
             said = Text("{place} does not hold what was sent: {table}")
@@ -412,6 +416,7 @@ def rotate(address: Address, new: Secret, host: str, now: datetime) -> int:
             return count, beside
 
         count, beside = _alone(state, seal_anew)
+        state.key_changed(new)
         if beside is not None and isinstance(address.key, Path):
             put_key(beside, address.key)
         return count

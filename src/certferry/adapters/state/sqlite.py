@@ -135,28 +135,33 @@ class SqliteDatabase:
     def __init__(
         self, path: Path, patience: timedelta = PATIENCE, *, file: str | None = None
     ) -> None:
-        self.place = path
+        self.path = path
         self._file = file or path
         self._patience = patience.total_seconds()
         self._connections: dict[threading.Thread, _Own] = {}
         self._guard = threading.Lock()
         self._was_there = self._closed = False
 
+    @property
+    def place(self) -> Path | str:
+        """See `Database.place`."""
+        return self.path
+
     def rows(self, query: str, *values: Value) -> list[sqlite3.Row]:
         """See `Reader.rows`."""
-        with translating_errors(self.place), self._own() as connection:
+        with translating_errors(self.path), self._own() as connection:
             return connection.execute(query, values).fetchall()
 
     def read(self, function: Callable[[databases.Reader], T]) -> T:
         """See `Database.read`."""
-        with translating_errors(self.place):
+        with translating_errors(self.path):
             return self._carry_out("BEGIN", function)
 
     def run(self, function: Callable[[databases.Transaction], T]) -> T:
         """See `Database.run`. There is one writer at a time; it begins as that (`IMMEDIATE`),
         before it has read anything.
         """
-        with translating_errors(self.place):
+        with translating_errors(self.path):
             return self._patiently(partial(self._carry_out, "BEGIN IMMEDIATE", function))
 
     change_schema = run
@@ -201,7 +206,7 @@ class SqliteDatabase:
     def _file_there(self) -> _File | None:
         """Return which file is there, `None` before it is made. Raises `OSError` if it is gone."""
         try:
-            there = self.place.stat()
+            there = self.path.stat()
         except FileNotFoundError:
             if self._was_there:
                 raise
@@ -211,13 +216,13 @@ class SqliteDatabase:
 
     def use_write_ahead_log(self) -> None:
         """Switch the file to a write-ahead log, for ever: no reader waits for a writer."""
-        with translating_errors(self.place):
+        with translating_errors(self.path):
             if self._journal_mode("PRAGMA journal_mode") == _WRITE_AHEAD:
                 return
             switch = partial(self._journal_mode, f"PRAGMA journal_mode = {_WRITE_AHEAD}")
             if self._patiently(switch) != _WRITE_AHEAD:
                 raise StateUnavailable(
-                    Text("{path}: its file system cannot share a database", path=self.place),
+                    Text("{path}: its file system cannot share a database", path=self.path),
                     hint=Text("put the state on a local disk"),
                 )
 
@@ -241,9 +246,9 @@ class SqliteDatabase:
     def _open(self, file: _File | None) -> _Own:
         with self._guard:
             if self._closed:
-                raise _has_been_closed(self.place)
+                raise _has_been_closed(self.path)
             self._close_those_of_ended_threads()
-            own = _Own(self._connect(), self.place, file)
+            own = _Own(self._connect(), self.path, file)
             self._connections[threading.current_thread()] = own
             return own
 
@@ -362,7 +367,7 @@ def _state(
     database: SqliteDatabase, sealing: Sealing, problem: StateError | None = None
 ) -> HostState:
     # Whichever way leads to a database, its leases are the same.
-    path = database.place.resolve()
+    path = database.path.resolve()
     locks = LeaseLocks(path.with_name(path.name + _LEASES))
     [host] = database.rows("SELECT name FROM host")
     return HostState(database, sealing, locks, host["name"], problem)
@@ -420,10 +425,10 @@ class InMemory(SqliteDatabase):
     def _own(self) -> _Own:
         with self._guard:
             if self._closed:
-                raise _has_been_closed(self.place)
+                raise _has_been_closed(self.path)
             owner = threading.main_thread()
             if owner not in self._connections:
-                self._connections[owner] = _Own(self._connect(), self.place, None)
+                self._connections[owner] = _Own(self._connect(), self.path, None)
             return self._connections[owner]
 
     def _connect(self) -> sqlite3.Connection:

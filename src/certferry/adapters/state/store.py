@@ -17,7 +17,8 @@ from certferry.adapters.state.places import PlaceTables
 from certferry.adapters.state.runs import RunTables
 from certferry.adapters.state.sealing import Sealing
 from certferry.adapters.state.versions import VersionTables
-from certferry.errors import ConfigError, StateError, StateUnavailable
+from certferry.core.secret import Secret
+from certferry.errors import ConfigError, Reported, StateError, StateUnavailable
 from certferry.text import Text
 
 
@@ -97,6 +98,16 @@ class SqlState(
         query = "SELECT lineage, number FROM version_pem ORDER BY lineage, number"
         for row in self._database.rows(query):
             yield row["lineage"], partial(self.bundle, row["lineage"], row["number"])
+
+    def damage(self) -> tuple[Reported, ...]:
+        """See `StateStore.damage`: the rows are all there is."""
+        return ()
+
+    def key_changed(self, key: Secret) -> None:
+        """Go on with the key that every row is sealed with now."""
+
+    def flush(self) -> None:
+        """See `StateStore.flush`: each write has stored what it changed."""
 
     def close(self) -> None:
         """See `StateStore.close`."""

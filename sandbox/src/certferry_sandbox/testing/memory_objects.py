@@ -1,0 +1,69 @@
+"""A bucket in memory, private and create-only, with what may go wrong with one."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+T = TypeVar("T")
+
+Before = Callable[[str, str], None]
+"""Called with the name of a call and of an object before a bucket does it; what it raises is what
+the call raises, with nothing done."""
+
+After = Before
+"""The same, when the bucket has done it: the answer is lost."""
+
+
+class MemoryObjects:
+    """See `ports.objects.ObjectStore`: `objects` is what is in it, `calls` what was asked of it."""
+
+    def __init__(self, place: str = "memory://bucket") -> None:
+        self.place = place
+        self.objects: dict[str, bytes] = {}
+        self.calls: list[tuple[str, str]] = []
+        self.overwrites = False
+        self.is_private = True
+        self.before: Before = _nothing
+        self.after: After = _nothing
+        self._guard = threading.RLock()
+
+    def names(self) -> Sequence[str]:
+        """See `ObjectStore.names`."""
+        return self._do("names", "", lambda: sorted(self.objects))
+
+    def read(self, name: str) -> bytes:
+        """See `ObjectStore.read`."""
+        return self._do("read", name, lambda: self.objects[name])
+
+    def create(self, name: str, content: bytes) -> bool:
+        """See `ObjectStore.create`."""
+
+        def create() -> bool:
+            if name in self.objects and not self.overwrites:
+                return self.objects[name] == content
+            self.objects[name] = content
+            return True
+
+        return self._do("create", name, create)
+
+    def remove(self, names: Sequence[str]) -> None:
+        """See `ObjectStore.remove`."""
+        self._do("remove", " ".join(names), lambda: [self.objects.pop(one, None) for one in names])
+
+    def may_anybody_read(self, name: str) -> bool:
+        """See `ObjectStore.may_anybody_read`."""
+        return self._do("anybody", name, lambda: not self.is_private)
+
+    def _do(self, call: str, name: str, work: Callable[[], T]) -> T:
+        with self._guard:
+            self.before(call, name)
+            self.calls.append((call, name))
+            done = work()
+            self.after(call, name)
+            return done
+
+
+def _nothing(_call: str, _name: str) -> None:
+    pass

@@ -1,0 +1,1 @@
+"""Buckets that speak the API of Amazon S3."""

@@ -1,0 +1,151 @@
+"""Objects in a bucket that speaks the API of Amazon S3, by the library obstore.
+
+Create-only is `If-None-Match: *`, which Amazon, R2, MinIO, Ceph and others honour; a service that
+ignores it is found out when the state is first made (`adapters.state.generations`).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from functools import partial
+from typing import Any, TypeVar
+
+import obstore
+from obstore import exceptions
+from obstore.store import S3Store
+
+from certferry.core.redaction import redacted
+from certferry.errors import CertferryError, ConfigError, DatabaseUnavailable
+from certferry.ports.progress import Pause
+from certferry.text import Text
+
+T = TypeVar("T")
+
+_DEFAULT_REGION = "us-east-1"
+_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+_RETRIES: Any = {"max_retries": 3, "retry_timeout": timedelta(seconds=30)}
+_TIMES = {"timeout": timedelta(seconds=20), "connect_timeout": timedelta(seconds=5)}
+
+_PAUSES = (0.3, 1.5)  # seconds
+_CODE = re.compile(r"<Code>(\w+)</Code>")
+_STATUS = re.compile(r"status code: (\d{3})")
+_REFUSALS = {"400", "401", "403"}
+_REFUSED = (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError)
+
+
+class S3Objects:
+    """See `ObjectStore`: the objects under a prefix of a bucket. The keys are in the environment,
+    under the names that Amazon's own programs use.
+    """
+
+    def __init__(
+        self,
+        bucket: str,
+        prefix: str,
+        *,
+        endpoint: str = "",
+        region: str = "",
+        pause: Pause = time.sleep,
+    ) -> None:
+        self._pause = pause
+        self.place = f"s3://{bucket}/{prefix}".rstrip("/")
+        if missing := [name for name in _KEYS if not os.environ.get(name)]:
+            raise ConfigError(
+                Text("{name} is not set: the key of the bucket of the state", name=missing[0]),
+                hint=Text(
+                    "set {names}, with the right to list, read, create and delete there"
+                ).filled(names=" and ".join(_KEYS)),
+            )
+        # What the library would take from the environment besides is not certferry's.
+        config: Any = {
+            "region": region or os.environ.get("AWS_REGION") or _DEFAULT_REGION,
+            **({"endpoint": endpoint} if endpoint else {}),
+        }
+        keys = {name.lower(): os.environ[name] for name in _KEYS}
+        if token := os.environ.get("AWS_SESSION_TOKEN"):
+            keys["aws_session_token"] = token
+        client: Any = {**_TIMES, "allow_http": endpoint.startswith("http://")}
+        open_as: Callable[..., S3Store] = partial(
+            S3Store,
+            bucket,
+            prefix=prefix.strip("/") or None,
+            client_options=client,
+            retry_config=_RETRIES,
+        )
+        self._store = open_as(config={**config, **keys})
+        self._by_anybody = open_as(config={**config, "skip_signature": True})
+
+    def names(self) -> Sequence[str]:
+        """See `ObjectStore.names`."""
+
+        def listed() -> list[str]:
+            return [str(one["path"]) for page in obstore.list(self._store) for one in page]
+
+        return sorted(self._called(listed))
+
+    def read(self, name: str) -> bytes:
+        """See `ObjectStore.read`."""
+        return self._called(lambda: bytes(obstore.get(self._store, name).bytes()))
+
+    def create(self, name: str, content: bytes) -> bool:
+        """See `ObjectStore.create`."""
+
+        def created() -> bool:
+            try:
+                obstore.put(self._store, name, content, mode="create", use_multipart=False)
+            except exceptions.AlreadyExistsError:
+                return False
+            return True
+
+        return self._called(created)
+
+    def remove(self, names: Sequence[str]) -> None:
+        """See `ObjectStore.remove`."""
+        self._called(lambda: obstore.delete(self._store, list(names)))
+
+    def may_anybody_read(self, name: str) -> bool:
+        """See `ObjectStore.may_anybody_read`."""
+
+        def is_read() -> bool:
+            try:
+                obstore.get(self._by_anybody, name)
+            except (*_REFUSED, exceptions.NotFoundError):
+                return False
+            return True
+
+        return self._called(is_read)
+
+    def _called(self, call: Callable[[], T]) -> T:
+        """Make a call, again where no answer came: an object that is created twice is there. The
+        library repeats only what reads.
+        """
+        for wait in (*_PAUSES, None):
+            try:
+                return call()
+            except exceptions.BaseError as failure:
+                error = self._explained(failure)
+                if wait is None or not error.retry.allowed:
+                    raise error from None
+                self._pause(wait)
+        raise AssertionError  # the last try returns or raises
+
+    def _explained(self, failure: exceptions.BaseError) -> CertferryError:
+        # What the library adds for its authors quotes the request.
+        said = " ".join(str(failure).partition("Debug source")[0].split())
+        code, status = _CODE.search(said), _STATUS.search(said)
+        words = redacted(said[:300]) if code is None else code[1]
+        message = Text("the state in {place}: {words}", place=self.place, words=words)
+        if isinstance(failure, exceptions.NotFoundError) or (status and status[1] == "404"):
+            return ConfigError(message, hint=Text("`url` of [state] names a bucket that is there"))
+        if isinstance(failure, _REFUSED) or (status and status[1] in _REFUSALS):
+            hint = Text(
+                "the key must be allowed to list, read, create and delete there; and this machine's"
+                " clock must be right"
+            )
+            return ConfigError(message, hint=hint)
+        hint = Text("run it again later; check `endpoint` and `region` in `url` if it never works")
+        return DatabaseUnavailable(message, hint=hint)

@@ -1,0 +1,411 @@
+"""A state in a bucket: runs on machines that are empty before, and gone afterwards."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import pytest
+
+from certferry.adapters.state.sealing import new_key
+from certferry.cli.exits import Exit
+from certferry_sandbox.faults import Fault
+from certferry_sandbox.httpd import Request
+from certferry_sandbox.qiniu.answers import Refused
+from certferry_sandbox.s3 import S3Service
+from certferry_sandbox.world import World
+from tests.acceptance.diskless import Runner, S3Runner
+from tests.acceptance.footprint import Footprint, challenges
+from tests.acceptance.host import Run, certificate
+from tests.support.tiers import THOROUGH, spread, thorough
+
+MOST_FOR_ONE, MOST_FOR_NOTHING = 25, 3
+
+
+@pytest.fixture
+def runner(world: World, tmp_path: Path, name: str) -> Runner:
+    return Runner(world, tmp_path, certificate(name))
+
+
+def asked_of(runner: Runner, *arguments: str) -> tuple[Run, list[Request]]:
+    """Run the command; return what it asked of the bucket."""
+    objects = runner.world.qiniu.objects
+    before = [len(service.requests()) for service in objects.services]
+    run = runner.run(*arguments)
+    services = zip(objects.services, before, strict=True)
+    return run, [one for service, known in services for one in service.requests()[known:]]
+
+
+# --- An empty machine goes on from what the last one has stored
+
+
+def test_next_machine_knows_what_the_last_one_did(runner: Runner, name: str) -> None:
+    """It changes nothing, and knows the history; few requests are made for that."""
+    first, asked = asked_of(runner, "sync")
+    assert (Exit.OK, 1, 1) == (first.code, first.left.orders, first.left.qiniu_uploads), first
+    assert len(asked) <= MOST_FOR_ONE
+
+    second, asked = asked_of(runner, "sync")
+    assert (Exit.OK, 0, 0) == (second.code, second.left.orders, second.left.qiniu_writes), second
+    assert len(asked) <= MOST_FOR_NOTHING
+
+    assert "issued" in runner.run("history").out
+    assert Exit.OK == runner.run("state", "check").code
+
+
+@pytest.mark.parametrize(
+    "command", [("status",), ("plan",), ("check",), ("history",), ("hosts",), ("state", "check")]
+)
+def test_command_that_reads(runner: Runner, command: tuple[str, ...]) -> None:
+    """It changes nothing in the bucket: neither where there is no state, nor where there is one."""
+    runner.run(*command)
+    assert {} == runner.bucket.objects
+
+    runner.run("sync")
+    before = dict(runner.bucket.objects)
+    run = runner.run(*command)
+    assert Exit.OK == run.code, run
+    assert before == runner.bucket.objects
+
+
+def test_nothing_in_the_bucket_can_be_read_without_the_key(runner: Runner, name: str) -> None:
+    """Neither a key, nor a name, nor an address of the CA."""
+    runner.run("sync")
+    stored = b"".join(runner.bucket.objects.values())
+    for secret in (name, "PRIVATE KEY", "example", runner.key):
+        assert secret.encode() not in stored
+
+
+# --- Killed anywhere, an empty machine goes on
+
+
+def goes_on_after_kills(runner: Runner, name: str, kills: list[int]) -> None:
+    """Kill runs after these requests; the one that may live then ends in order: with one upload,
+    with one order besides those of which a killed run did not see the answer, and no record.
+    """
+    before, unanswered = Footprint.of(runner.world), 0
+    for position in kills:
+        made = runner.killed_after(position, "sync")
+        unanswered += made == position and "/order-plz" in runner.asked[-1]
+
+    last = runner.run("sync")
+    assert Exit.OK == last.code, (last, kills)
+    left = Footprint.of(runner.world) - before
+    assert (1, 1) == (left.certificates, left.qiniu_uploads), kills
+    assert left.orders <= 1 + unanswered, kills
+    assert 1 == len(runner.fingerprints(name)), kills
+    assert runner.world.qiniu.bound(name) is not None, kills
+    assert not [one for one in challenges(runner.world) if name in one], kills
+    checked = runner.run("state", "check")
+    assert Exit.OK == checked.code, (checked, kills)
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[S3Service]:
+    with S3Service("access", "secret/+key") as started:
+        yield started
+
+
+NewRunner = Callable[[], tuple[Runner, str]]
+
+
+@pytest.fixture(params=["kodo", pytest.param("s3", marks=thorough)])
+def new_runner(
+    request: pytest.FixtureRequest,
+    world: World,
+    tmp_path: Path,
+    new_name: Callable[[], str],
+    s3: S3Service,
+) -> NewRunner:
+    """Return what makes a runner with an empty bucket, and a name that it is to serve."""
+
+    def made() -> tuple[Runner, str]:
+        name = new_name()
+        folder = tmp_path / name
+        folder.mkdir()
+        world.add_http_domain(name)
+        tables = certificate(name)
+        if request.param == "s3":
+            return S3Runner(world, folder, tables, s3), name
+        return Runner(world, folder, tables), name
+
+    return made
+
+
+def requests_of_a_run(new_runner: NewRunner) -> int:
+    """Return how many requests a run makes that is not killed."""
+    runner, _ = new_runner()
+    return runner.killed_after(0, "sync")
+
+
+@pytest.mark.timeout(1200)
+def test_killed_after_every_request(new_runner: NewRunner) -> None:
+    """After each request, of the bucket's too, before its answer is seen."""
+    count = requests_of_a_run(new_runner)
+    assert count > MOST_FOR_ONE
+    for position in spread(range(1, count + 1), 9):
+        goes_on_after_kills(*new_runner(), [position])
+
+
+SHARES = 10
+
+
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize(
+    "share", [0, *(pytest.param(each, marks=thorough) for each in range(1, SHARES))]
+)
+def test_killed_several_times_in_a_row(new_runner: NewRunner, share: int) -> None:
+    """Three hundred kills in all at each of the services, each on another empty machine."""
+    seed = f"{share}/{os.urandom(4).hex()}"
+    moments = random.Random(seed)  # noqa: S311 - when a test kills is no secret
+    count = requests_of_a_run(new_runner)
+    for _ in range(10 if THOROUGH else 3):
+        kills = [moments.randint(1, count) for _ in range(3)]
+        goes_on_after_kills(*new_runner(), kills)
+
+
+# --- Two runs at once, and a bucket that fails
+
+
+def once(label: str, then: Callable[[], object]) -> Callable[[Request], None]:
+    """Return what does something before the first request with such a label is answered."""
+    first = iter([then])
+
+    def act(request: Request) -> None:
+        if fnmatchcase(request.label, label):
+            next(first, lambda: None)()
+
+    return act
+
+
+@pytest.fixture
+def beside(runner: Runner, tmp_path: Path) -> Callable[..., Run]:
+    """Run the command on another machine with the same bucket, while one is at work."""
+    folder = tmp_path / "beside"
+    folder.mkdir()
+    return runner.on_another_machine(folder).run_apart
+
+
+def test_run_that_another_has_overtaken(
+    runner: Runner, beside: Callable[..., Run], world: World
+) -> None:
+    """The one that comes later goes on to the end. The other exits with 75 and says why, once;
+    together they have ordered and uploaded one certificate.
+    """
+    before, later = Footprint.of(world), list[Run]()
+    world.qiniu.before = once("GET /domain", lambda: later.append(beside("sync")))
+
+    run = runner.run("-q", "sync")
+
+    assert [Exit.OK] == [one.code for one in later], later
+    assert Exit.TRY_LATER == run.code, run
+    assert "another run has stored the state" in run.complaint.error
+    left = Footprint.of(world) - before
+    assert (1, 1) == (left.certificates, left.qiniu_uploads)
+    assert Exit.OK == runner.run("state", "check").code
+
+
+@pytest.mark.parametrize("command", [("rollback",), ("revoke", "--reason", "superseded", "--yes")])
+def test_command_by_hand_that_another_run_has_overtaken(
+    runner: Runner, beside: Callable[..., Run], world: World, name: str, command: tuple[str, ...]
+) -> None:
+    """It exits with 75 as well."""
+    runner.run("sync")
+    runner.run("sync", "--renew", name)
+    later, (word, *more) = list[Run](), command
+    world.qiniu.objects.before = once("POST /", lambda: later.append(beside("sync")))
+
+    run = runner.run("-q", word, name, *more)
+
+    assert [Exit.OK] == [one.code for one in later], later
+    assert Exit.TRY_LATER == run.code, run
+    assert "another run has stored the state" in run.complaint.error
+
+
+def test_bucket_that_fails_in_the_middle(runner: Runner, world: World, name: str) -> None:
+    """The run ends before the next call, with 75; the next goes on, and nothing is done twice."""
+    before = Footprint.of(world)
+    objects, fail = world.qiniu.objects, Fault.status(599)
+    world.qiniu.before = once("POST /sslcert", lambda: objects.up.faults.add(fail, times=None))
+
+    run = runner.run("-q", "sync")
+    assert Exit.TRY_LATER == run.code, run
+    assert "599" in run.complaint.error
+    objects.up.faults.clear()
+
+    assert Exit.OK == runner.run("sync").code
+    left = Footprint.of(world) - before
+    assert (1, 1, 1) == (left.orders, left.certificates, left.qiniu_uploads)
+    assert world.qiniu.bound(name) is not None
+
+
+def test_bucket_that_fails_at_the_end(runner: Runner, world: World, name: str) -> None:
+    """The report is there, and says what was not stored; the exit code is 75."""
+    runner.run("sync")
+    world.qiniu.objects.up.faults.add(Fault.status(599), times=None)
+
+    run = runner.run("sync", "--json")
+    world.qiniu.objects.up.faults.clear()
+
+    assert Exit.TRY_LATER == run.code, run
+    assert "database_unavailable" == run.document["problem"]["code"]
+    assert [name] == [one["name"] for one in run.document["certificates"]]
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_run_that_is_stopped(runner: Runner, world: World, how: signal.Signals) -> None:
+    """It ends with 130, and the next machine goes on; nothing is done twice."""
+    before = Footprint.of(world)
+    gate, reached = threading.Event(), threading.Event()
+    world.qiniu.before = once("GET /domain", reached.set)
+    world.qiniu.api.faults.add(Fault.held_until(gate), times=1)
+    with runner.begin("sync", **runner.variables) as process:
+        assert reached.wait(60)
+        process.send_signal(how)
+        gate.set()
+        _, err = process.communicate(timeout=60)
+    assert Exit.STOPPED == process.returncode, err
+    assert "Traceback" not in err
+
+    assert Exit.OK == runner.run("sync").code
+    left = Footprint.of(world) - before
+    assert (1, 1) == (left.certificates, left.qiniu_uploads)
+
+
+# --- Bad input: one sentence each, and nothing is lost
+
+
+def stored_with_another_key(runner: Runner) -> None:
+    runner.variables["CERTFERRY_KEY"] = new_key()
+
+
+def cut(runner: Runner) -> None:
+    newest = max(runner.bucket.objects)
+    runner.bucket.objects[newest] = runner.bucket.objects[newest][:200]
+
+
+def put_in_a_newer_ones_place(runner: Runner) -> None:
+    oldest, *_, newest = sorted(runner.bucket.objects)
+    runner.bucket.objects[newest] = runner.bucket.objects[oldest]
+
+
+def no_such_bucket(runner: Runner) -> None:
+    runner.rewrite(runner.url, "kodo://nobodys-bucket")
+
+
+def of_an_unknown_account(runner: Runner) -> None:
+    runner.rewrite('key = "env:CERTFERRY_KEY"', 'key = "env:CERTFERRY_KEY"\naccount = "other"')
+
+
+def without_a_key(runner: Runner) -> None:
+    runner.variables["CERTFERRY_KEY"] = ""
+
+
+def with_a_key_file(runner: Runner) -> None:
+    runner.rewrite('key = "env:CERTFERRY_KEY"', 'key_file = "secret.key"')
+
+
+BAD: dict[Callable[[Runner], None], str] = {
+    stored_with_another_key: "was stored with another key",
+    cut: "is not as certferry stored it",
+    put_in_a_newer_ones_place: "is not as certferry stored it",
+    no_such_bucket: "631",
+    of_an_unknown_account: "there is no account other that has buckets",
+    without_a_key: "CERTFERRY_KEY",
+    with_a_key_file: "key_file",
+}
+
+
+@pytest.mark.parametrize("bad", BAD, ids=lambda one: one.__name__)
+def test_bad_input(runner: Runner, bad: Callable[[Runner], None]) -> None:
+    """It is said in one sentence, and nothing is asked or changed; exit code 2."""
+    runner.run("sync")
+    bad(runner)
+    before = dict(runner.bucket.objects)
+
+    run = runner.run("-q", "sync")
+
+    assert Exit.USAGE == run.code, run
+    assert BAD[bad] in run.complaint.error
+    assert (0, 0) == (run.left.orders, run.left.qiniu_writes)
+    assert before == runner.bucket.objects
+
+
+def test_key_that_may_not_write(runner: Runner, name: str) -> None:
+    """Before the first call outside, the run ends."""
+    runner.bucket.refusal = Refused(None, "no permission", status=403)
+    run = runner.run("-q", "sync")
+    assert Exit.USAGE == run.code, run
+    assert "403 no permission" in run.complaint.error
+    assert (0, 0) == (run.left.orders, run.left.qiniu_writes)
+
+
+@pytest.mark.parametrize("command", [("backup", "b.tar"), ("restore", "b.tar"), ("serve",)])
+def test_command_that_a_bucket_is_not_for(runner: Runner, command: tuple[str, ...]) -> None:
+    """It says so, and what to do instead; exit code 2."""
+    file = runner.directory / "b.tar"
+    file.touch(0o600)
+    run = runner.run("-q", *(one.replace(file.name, str(file)) for one in command))
+    assert Exit.USAGE == run.code, run
+    assert "is a bucket" in run.complaint.error
+
+
+# --- Moved there and back
+
+
+def test_state_moves_into_a_bucket_and_out_of_it(
+    world: World, tmp_path: Path, name: str, new_name: Callable[[], str]
+) -> None:
+    """Everything is there; the place before is in use no more."""
+    runner = Runner(world, tmp_path, certificate(name))
+    file = tmp_path / "moved" / "state.db"
+    runner.run("sync")
+    before = runner.run("history").out
+
+    moved = runner.run("state", "move", f"sqlite:///{file}", "--key", "env:CERTFERRY_KEY")
+    assert Exit.OK == moved.code, moved
+    refused = runner.run("-q", "sync")
+    assert Exit.USAGE == refused.code, refused
+    assert "was moved to" in refused.complaint.error
+
+    runner.rewrite(runner.url, f"sqlite:///{file}")
+    assert before == runner.run("history").out
+
+    world.qiniu.add_bucket(f"{runner.name}-2")
+    back = f"kodo://{runner.name}-2/x"
+    moved = runner.run("state", "move", back)
+    assert Exit.OK == moved.code, moved
+    assert f'url = "{back}"' in moved.out
+    refused = runner.run("-q", "sync")
+    assert "was moved to" in refused.complaint.error
+    runner.rewrite(f"sqlite:///{file}", back)
+    assert before == runner.run("history").out
+    last = runner.run("sync")
+    assert (Exit.OK, 0, 0) == (last.code, last.left.orders, last.left.qiniu_writes), last
+    assert Exit.OK == runner.run("state", "check").code
+
+
+def test_new_key_of_a_state_in_a_bucket(runner: Runner) -> None:
+    """The old one opens it no more."""
+    runner.run("sync")
+    runner.variables["NEW_KEY"] = new_key()
+    run = runner.run("state", "key", "--rotate", "env:NEW_KEY")
+    assert Exit.OK == run.code, run
+    assert "another key" in runner.run("-q", "sync").complaint.error
+    runner.variables["CERTFERRY_KEY"] = runner.variables["NEW_KEY"]
+    last = runner.run("sync")
+    assert (Exit.OK, 0) == (last.code, last.left.qiniu_writes), last
+
+
+def test_made_before_its_first_run(runner: Runner) -> None:
+    """`state init` makes it once; `state migrate` finds it up to date."""
+    first, again, migrated = (runner.run("state", word) for word in ("init", "init", "migrate"))
+    assert ("Made: ", 0) == (first.out[:6], first.code), first
+    assert "is there already" in again.out
+    assert "is up to date" in migrated.out
+    assert Exit.OK == runner.run("sync").code

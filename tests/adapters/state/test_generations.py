@@ -1,0 +1,465 @@
+"""A state in a bucket: generations, each created once, of which the newest counts."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from certferry.adapters.state import generations
+from certferry.adapters.state.connect import connect, open_whole, prepare
+from certferry.adapters.state.database import read_migrations
+from certferry.adapters.state.generations import (
+    KEPT,
+    LONGEST_RUN,
+    MAY_BE_LOST,
+    BucketDatabase,
+    BucketState,
+    Generations,
+)
+from certferry.adapters.state.move import Address, rotate
+from certferry.adapters.state.sealing import new_key
+from certferry.core.certificates.certificate import KeyType
+from certferry.core.observed.records import HistoryEntry
+from certferry.core.secret import Secret
+from certferry.errors import (
+    ConfigError,
+    DatabaseUnavailable,
+    LeaseHeld,
+    StateNotStored,
+    StateOvertaken,
+    StateTooNew,
+)
+from certferry.ports.state import AcmeOrder, StateStore, holding, must_still_hold
+from certferry.text import Text
+from certferry_sandbox.testing.memory_objects import MemoryObjects
+
+KEY = Secret(new_key())
+NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
+ORDER = AcmeOrder("img", "https://ca", "https://ca/1", ("a.b",), Secret("k"), NOW, KeyType.EC256)
+
+
+@pytest.fixture
+def objects() -> MemoryObjects:
+    return MemoryObjects()
+
+
+def opened(objects: MemoryObjects, *, reads_only: bool = False, key: Secret = KEY) -> BucketState:
+    return generations.connect(objects, key, "runner", reads_only=reads_only)
+
+
+def numbers(objects: MemoryObjects) -> list[int]:
+    return [int(name) for name in sorted(objects.objects)]
+
+
+def note(state: StateStore, event: str) -> None:
+    """Write what may be lost."""
+    state.append_history(HistoryEntry(NOW, "img", event, "anna", {}))
+
+
+def events(objects: MemoryObjects) -> list[str]:
+    with closing(opened(objects, reads_only=True)) as state:
+        return [one.event for one in state.history("img", 100)]
+
+
+# --- What is stored, and when
+
+
+def test_each_call_follows_the_writes_that_it_depends_on(objects: MemoryObjects) -> None:
+    """Before the first call under a lease the lease is stored, then each order; what may be lost
+    causes no request before the end.
+    """
+    prepare(objects, KEY, init=True)
+    with closing(opened(objects)) as state:
+        lease = state.acquire("img", NOW)
+        assert [1] == numbers(objects)
+        with holding(state, lease):
+            must_still_hold()
+            assert [1, 2] == numbers(objects)
+            note(state, "looked")
+            must_still_hold()
+            assert [1, 2] == numbers(objects)
+            state.save_order(lease, ORDER)
+            must_still_hold()
+            assert [1, 2, 3] == numbers(objects)
+        state.release(lease)
+        must_still_hold()
+        assert [1, 2, 3] == numbers(objects)
+    assert [1, 2, 3, 4] == numbers(objects)
+    assert ["looked"] == events(objects)
+
+
+def test_run_that_changes_nothing_stores_nothing(objects: MemoryObjects) -> None:
+    """Nor does one that only reads, of what may be lost."""
+    with closing(opened(objects)) as state:
+        note(state, "begun")
+    before = dict(objects.objects)
+
+    with closing(opened(objects)) as state:
+        assert 1 == len(state.history("img", 10))
+    with closing(opened(objects, reads_only=True)) as reader:
+        note(reader, "read")
+
+    assert before == objects.objects
+
+
+def test_every_table_is_known_to_be_lost_or_not(objects: MemoryObjects) -> None:
+    """A new one is stored before the next call until it is listed."""
+    with closing(opened(objects)) as state:
+        database, _ = state.whole
+        named = {
+            row["name"]
+            for row in database.rows("SELECT name FROM sqlite_schema WHERE type = 'table'")
+        }
+    kept = (
+        "acme_account acme_order certferry_migration certferry_schema challenge_record failed_proof"
+        " hold issuance issue_try lease moved rollout sealing sqlite_sequence upload version"
+        " version_pem withdrawal"
+    )
+    assert named >= MAY_BE_LOST
+    assert {*kept.split()} >= named - MAY_BE_LOST
+
+
+def test_threads_that_write_at_once(objects: MemoryObjects) -> None:
+    """Each finds in the bucket what it wrote before its call; all of it is there in the end."""
+    missing: list[str] = []
+
+    def work(state: StateStore, lineage: str) -> None:
+        lease = state.acquire(lineage, NOW)
+        with holding(state, lease):
+            for number in range(5):
+                order = AcmeOrder(lineage, "d", f"u{number}", ("a.b",), Secret("k"), NOW)
+                state.save_order(lease, order)
+                must_still_hold()
+                with closing(opened(objects, reads_only=True)) as stored:
+                    known = stored.order(lineage)
+                if known is None or known.url < order.url:
+                    missing.append(f"{lineage} {number}")
+        state.release(lease)
+
+    with closing(opened(objects)) as state:
+        threads = [threading.Thread(target=work, args=(state, f"l{n}")) for n in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert [] == missing
+    with closing(opened(objects)) as state:
+        assert ["u4"] * 6 == [order.url for n in range(6) if (order := state.order(f"l{n}"))]
+
+
+def test_many_generations(objects: MemoryObjects) -> None:
+    """The oldest are deleted, thirty stay, and their chain holds."""
+    for number in range(KEPT + generations._SPARE + 2):  # noqa: SLF001 - how many it lets grow
+        with closing(opened(objects)) as state:
+            note(state, str(number))
+    assert KEPT + 1 == len(objects.objects)
+    with closing(opened(objects, reads_only=True)) as state:
+        assert () == state.damage()
+
+
+# --- Two runs at once
+
+
+def test_of_two_runs_that_read_the_same_one_goes_on(objects: MemoryObjects) -> None:
+    """The other has made no call that the first does not know, and stores nothing any more."""
+    with closing(opened(objects)) as first:
+        note(first, "before")
+    first, second = opened(objects), opened(objects)
+    lease, other = first.acquire("img", NOW), second.acquire("img", NOW)
+    with holding(first, lease):
+        must_still_hold()
+    with holding(second, other):
+        for _ in range(2):
+            with pytest.raises(StateOvertaken, match="another run has stored the state"):
+                must_still_hold()
+    asked = len(objects.calls)
+    note(second, "in vain")
+    with pytest.raises(StateOvertaken):
+        second.close()
+    assert asked == len(objects.calls)
+    note(first, "after")
+    first.close()
+    assert ["after", "before"] == events(objects)
+
+
+def test_later_run_takes_over(objects: MemoryObjects) -> None:
+    """As after a kill; the earlier one ends before its next call that depends on a write."""
+    earlier = opened(objects)
+    lease = earlier.acquire("img", NOW)
+    with holding(earlier, lease):
+        must_still_hold()
+        later = opened(objects)
+        taken = later.acquire("img", NOW)
+        with holding(later, taken):
+            must_still_hold()
+        must_still_hold()  # nothing depends on a write
+        earlier.save_order(lease, ORDER)
+        with pytest.raises(StateOvertaken):
+            must_still_hold()
+    later.close()
+    with pytest.raises(StateOvertaken):
+        earlier.close()
+
+
+def test_first_runs_of_all_at_once(objects: MemoryObjects) -> None:
+    """One of them makes the state."""
+    states = [opened(objects) for _ in range(3)]
+    for number, state in enumerate(states):
+        note(state, str(number))
+    states[1].close()
+    for late in (states[0], states[2]):
+        with pytest.raises(StateOvertaken):
+            late.close()
+    assert ["1"] == events(objects)
+
+
+# --- A run that may go on elsewhere
+
+
+def test_run_without_an_end_is_accused_only_when_it_must_have_ended(
+    objects: MemoryObjects,
+) -> None:
+    """Until then it may go on elsewhere: no notice, and the state is neither moved nor rotated."""
+    first = opened(objects)
+    first.begin_run(first.now() - LONGEST_RUN + timedelta(minutes=5))
+    first.flush()
+
+    with closing(opened(objects, reads_only=True)) as reader:
+        assert () == reader.unended_runs()
+        assert [True] == [one.running_since is not None for one in reader.hosts()]
+    with pytest.raises(LeaseHeld):
+        rotate(Address(objects, KEY), Secret(new_key()), "runner", NOW)
+
+    with closing(opened(objects)) as second:
+        begun = second.begin_run(second.now() - LONGEST_RUN - timedelta(minutes=1))
+        assert () == second.unended_runs()  # it is this one
+        assert 1 == begun.number
+    with closing(opened(objects, reads_only=True)) as reader:
+        assert 1 == len(reader.unended_runs())
+
+
+# --- The bucket fails
+
+
+def failing(call: str, failures: int) -> Callable[[str, str], None]:
+    """Return what fails so many times when a bucket is asked for this call."""
+    left = [failures]
+
+    def fail(asked: str, _: str) -> None:
+        if asked == call and left[0]:
+            left[0] -= 1
+            raise DatabaseUnavailable(Text("the bucket does not answer"))
+
+    return fail
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_bucket_that_fails_ends_the_run_and_forgets_nothing(
+    objects: MemoryObjects, when: str
+) -> None:
+    """No step takes it for its own failure. Whether the generation was stored or not, the end of
+    the run stores everything.
+    """
+    with closing(opened(objects)) as state:
+        lease = state.acquire("img", NOW)
+        with holding(state, lease):
+            must_still_hold()
+            setattr(objects, when, failing("create", 1))
+            state.save_order(lease, ORDER)
+            with pytest.raises(StateNotStored, match="the bucket does not answer"):
+                must_still_hold()
+        note(state, "ended")
+    assert ["ended"] == events(objects)
+    with closing(opened(objects)) as state:
+        assert state.order("img") == ORDER
+        assert () == state.damage()
+
+
+def test_end_that_cannot_be_stored_is_said_once(objects: MemoryObjects) -> None:
+    """What a run was told by `flush` it is not told again when it closes."""
+    state = opened(objects)
+    note(state, "done")
+    objects.before = failing("create", 99)
+    with pytest.raises(DatabaseUnavailable):
+        state.flush()
+    state.close()
+    assert [] == numbers(objects)
+
+
+# --- What is in the bucket
+
+
+def test_bucket_is_tried_before_the_first_generation(objects: MemoryObjects) -> None:
+    """Once; nothing of the trial is left."""
+    for _ in range(2):
+        with closing(opened(objects)) as state:
+            note(state, "run")
+    tried = [call for call, name in objects.calls if name.startswith("probe-")]
+    assert ["create", "create", "anybody", "remove"] == tried
+    assert [1, 2] == numbers(objects)
+
+
+def test_bucket_that_overwrites(objects: MemoryObjects) -> None:
+    """It is refused before anything is in it."""
+    objects.overwrites = True
+    with pytest.raises(ConfigError, match="overwrites objects that are to be created only"):
+        opened(objects)
+    assert {} == objects.objects
+
+
+def test_bucket_that_anybody_may_read(objects: MemoryObjects) -> None:
+    """It takes no state; one that was made public later is found by the check."""
+    objects.is_private = False
+    with pytest.raises(ConfigError, match="anybody may read"):
+        opened(objects)
+    assert {} == objects.objects
+
+    objects.is_private = True
+    with closing(opened(objects)) as state:
+        note(state, "run")
+    objects.is_private = False
+    with closing(opened(objects, reads_only=True)) as state:
+        assert ["anybody may read what is in memory://bucket"] == [
+            str(one.message) for one in state.damage()
+        ]
+
+
+@pytest.fixture
+def three(objects: MemoryObjects) -> MemoryObjects:
+    """A bucket with three generations."""
+    for number in (1, 2, 3):
+        with closing(opened(objects)) as state:
+            note(state, str(number))
+    return objects
+
+
+def test_another_key(three: MemoryObjects) -> None:
+    """It is told apart from what was changed."""
+    with pytest.raises(ConfigError, match="was stored with another key"):
+        opened(three, key=Secret(new_key()))
+
+
+@pytest.mark.parametrize("length", [0, 10, 150, 400, -1])
+def test_cut(three: MemoryObjects, length: int) -> None:
+    """Wherever; deleted, the run goes on from the one before."""
+    name = max(three.objects)
+    three.objects[name] = three.objects[name][:length]
+    with pytest.raises(ConfigError, match="generation 3 in memory://bucket is not as"):
+        opened(three)
+    del three.objects[name]
+    assert ["2", "1"] == events(three)
+
+
+def test_older_one_in_a_newer_ones_place(three: MemoryObjects) -> None:
+    """Its number is sealed with it."""
+    first, _, last = sorted(three.objects)
+    three.objects[last] = three.objects[first]
+    with pytest.raises(ConfigError, match="generation 3 in memory://bucket is not as"):
+        opened(three)
+
+
+def test_chain_that_was_broken(three: MemoryObjects) -> None:
+    """The check names the generation that is not the one which the next was made from."""
+    with closing(opened(three, reads_only=True)) as state:
+        assert () == state.damage()
+    _, second, last = sorted(three.objects)
+    kept = three.objects.pop(last)
+    del three.objects[second]
+    with closing(opened(three)) as state:
+        note(state, "another second")
+    three.objects[last] = kept
+    with closing(opened(three, reads_only=True)) as state:
+        [broken] = state.damage()
+    assert "generation 2 in memory://bucket is not the one that the next was made from" == str(
+        broken.message
+    )
+
+
+def test_objects_of_others_beside_it(three: MemoryObjects) -> None:
+    """They are neither read nor deleted."""
+    three.objects |= {"readme.txt": b"hello", "12": b"", "probe-x": b""}
+    with closing(opened(three)) as state:
+        note(state, "4")
+    assert ["4", "3", "2", "1"] == events(three)
+    assert b"hello" == three.objects["readme.txt"]
+
+
+# --- Older and newer schemas, a new key, `state init` and `state migrate`
+
+
+def with_schema(objects: MemoryObjects, change: str) -> None:
+    """Change the newest generation as another release would have stored it."""
+    bucket = Generations(objects, KEY)
+    last = bucket.numbers()[-1]
+    newest = bucket.read(last)
+    with closing(BucketDatabase(bucket, newest, "runner")) as database:
+        database.run(lambda one: one.execute(change))
+        database.store()
+
+
+def test_newer_schema(three: MemoryObjects) -> None:
+    """It is refused, and stays as it is."""
+    with_schema(three, "INSERT INTO certferry_migration VALUES (999, '999_future')")
+    before = dict(three.objects)
+    with pytest.raises(StateTooNew, match="written by a newer certferry"):
+        opened(three)
+    assert before == three.objects
+
+
+def test_older_schema(three: MemoryObjects) -> None:
+    """A run brings it up to date; one that reads does so in its memory alone."""
+    newest = read_migrations("sqlite")[-1]
+    for change in (
+        "DROP INDEX history_of_host",
+        "DROP INDEX history_of_person",
+        "DROP TABLE console_guess",
+        "DROP TABLE console_token",
+        "DROP TABLE console_user_session",
+        "DROP TABLE console_user_link",
+        "DROP TABLE console_user",
+        "DROP TABLE run_report",
+        "DROP TABLE run_event",
+        "DROP TABLE run",
+        f"DELETE FROM certferry_migration WHERE number = {newest.number}",  # noqa: S608 - a number
+    ):
+        with_schema(three, change)
+    count = len(three.objects)
+
+    assert ["3", "2", "1"] == events(three)
+    assert count == len(three.objects)
+    assert prepare(three, KEY, init=False)
+    assert count + 1 == len(three.objects)
+    assert not prepare(three, KEY, init=False)
+
+
+def test_init(objects: MemoryObjects) -> None:
+    """It makes the state once, sealed; without it there is nothing to migrate or to move."""
+    for ask in (lambda: prepare(objects, KEY, init=False), lambda: open_whole(objects, KEY)):
+        with pytest.raises(ConfigError, match="there is no state at memory://bucket"):
+            ask()
+    assert prepare(objects, KEY, init=True)
+    assert not prepare(objects, KEY, init=True)
+    with closing(connect(objects, KEY)) as state:
+        assert state.is_sealed()
+
+
+def test_new_key(three: MemoryObjects) -> None:
+    """It opens what is stored from then on; the one before opens the older generations."""
+    new = Secret(new_key())
+    with closing(opened(three)) as state:
+        state.save_order(state.acquire("img", NOW), ORDER)
+    rotate(Address(three, KEY), new, "runner", NOW)
+
+    with pytest.raises(ConfigError, match="stored with another key"):
+        opened(three)
+    with closing(opened(three, key=new)) as state:
+        assert state.order("img") == ORDER
+        assert () == state.damage()
+        assert () == state.unopened()
+    del three.objects[max(three.objects)]
+    with closing(opened(three)) as before:
+        assert before.order("img") == ORDER

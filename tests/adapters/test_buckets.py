@@ -1,0 +1,276 @@
+"""Objects in buckets: one contract for Kodo, S3 and the bucket in memory, then what goes wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+
+from certferry.adapters.qiniu.wire import QiniuKeys
+from certferry.adapters.s3.objects import S3Objects
+from certferry.core.secret import Secret
+from certferry.errors import ConfigError, DatabaseUnavailable
+from certferry.ports.objects import ObjectStore
+from certferry_sandbox.faults import Fault
+from certferry_sandbox.qiniu.answers import Refused
+from certferry_sandbox.qiniu.objects import Bucket
+from certferry_sandbox.qiniu.service import QiniuService
+from certferry_sandbox.s3 import S3Bucket, S3Service
+from certferry_sandbox.testing.memory_objects import MemoryObjects
+from tests.support.objects import objects_in
+
+CONTENT = b"\r\n--\x00\xff" * 300
+AWS = {"AWS_ACCESS_KEY_ID": "access", "AWS_SECRET_ACCESS_KEY": "secret/+key"}
+
+
+@pytest.fixture
+def qiniu() -> Iterator[QiniuService]:
+    with QiniuService() as service:
+        service.add_account("access", "secret")
+        yield service
+
+
+@pytest.fixture
+def bucket(qiniu: QiniuService) -> Bucket:
+    return qiniu.add_bucket("states")
+
+
+@pytest.fixture
+def kodo(qiniu: QiniuService, bucket: Bucket) -> ObjectStore:
+    del bucket
+    return objects_in(qiniu, "states", "a/b")
+
+
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Service]:
+    for name, value in AWS.items():
+        monkeypatch.setenv(name, value)
+    with S3Service(*AWS.values()) as service:
+        yield service
+
+
+@pytest.fixture
+def s3_bucket(s3: S3Service) -> S3Bucket:
+    return s3.add_bucket("states")
+
+
+@pytest.fixture
+def at_s3(s3: S3Service, s3_bucket: S3Bucket) -> ObjectStore:
+    del s3_bucket
+    return S3Objects("states", "a/b", endpoint=s3.url)
+
+
+@pytest.fixture(params=["kodo", "at_s3", "memory"])
+def objects(request: pytest.FixtureRequest) -> ObjectStore:
+    if request.param == "memory":
+        return MemoryObjects()
+    found: ObjectStore = request.getfixturevalue(request.param)
+    return found
+
+
+# --- The contract
+
+
+def test_objects_are_created_once(objects: ObjectStore) -> None:
+    """Whatever their bytes; what is there stays as it is, and is listed in order."""
+    assert [] == [*objects.names()]
+    assert objects.create("0000000002", CONTENT)
+    assert objects.create("0000000001", b"")
+    assert not objects.create("0000000002", b"other")
+    assert CONTENT == objects.read("0000000002")
+    assert b"" == objects.read("0000000001")
+    assert ["0000000001", "0000000002"] == [*objects.names()]
+
+
+def test_objects_are_removed(objects: ObjectStore) -> None:
+    """Those that are not there count as removed."""
+    for number in range(4):
+        objects.create(str(number), CONTENT)
+    objects.remove(["0", "3", "none"])
+    assert ["1", "2"] == [*objects.names()]
+    objects.remove([])
+
+
+def test_nobody_reads_a_private_object(objects: ObjectStore) -> None:
+    """Without a signature."""
+    objects.create("a", CONTENT)
+    assert not objects.may_anybody_read("a")
+
+
+@pytest.mark.parametrize("service", ["kodo", "at_s3"])
+def test_many_objects(request: pytest.FixtureRequest, service: str) -> None:
+    """More than a page of the list; those beside the prefix are not listed."""
+    objects: ObjectStore = request.getfixturevalue(service)
+    where = request.getfixturevalue("bucket" if service == "kodo" else "s3_bucket").objects
+    where |= {f"a/b/{number:04}": b"" for number in range(2500)}
+    where |= {"a/bc": b"", "a/a/1": b"", "0001": b""}
+    assert [f"{number:04}" for number in range(2500)] == [*objects.names()]
+
+
+# --- Kodo
+
+
+def test_bucket_of_kodo_that_anybody_may_read(kodo: ObjectStore, bucket: Bucket) -> None:
+    """It is found out by a request without a signature."""
+    kodo.create("a", CONTENT)
+    bucket.is_private = False
+    assert kodo.may_anybody_read("a")
+
+
+def test_answer_that_was_lost_at_kodo(kodo: ObjectStore, qiniu: QiniuService) -> None:
+    """The same bytes once more are a success."""
+    qiniu.objects.up.faults.add(Fault.reset_after())
+    assert kodo.create("a", CONTENT)
+    assert CONTENT == kodo.read("a")
+
+
+@pytest.mark.parametrize(
+    "fault", [Fault.status(599), Fault.html(), Fault.reset_before(), Fault.too_many(60)]
+)
+def test_kodo_that_does_not_answer(kodo: ObjectStore, qiniu: QiniuService, fault: Fault) -> None:
+    """Waiting helps."""
+    kodo.names()
+    for service in qiniu.objects.services:
+        service.faults.add(fault, times=None)
+    for ask in (kodo.names, lambda: kodo.create("a", b""), lambda: kodo.remove(["a"])):
+        with pytest.raises(DatabaseUnavailable, match="kodo://states/a/b"):
+            ask()
+
+
+@pytest.mark.parametrize(
+    ("refusal", "said", "hint"),
+    [
+        (Refused(None, "exceed quota", status=403), "403 exceed quota", "must be allowed to list"),
+        (Refused(None, "user frozen", status=419), "419 user frozen", "Qiniu's console"),
+    ],
+)
+def test_bucket_of_kodo_that_takes_nothing(
+    kodo: ObjectStore, bucket: Bucket, refusal: Refused, said: str, hint: str
+) -> None:
+    """Qiniu's words are there, and no waiting helps."""
+    bucket.refusal = refusal
+    with pytest.raises(ConfigError, match=said) as refused:
+        kodo.create("a", CONTENT)
+    assert hint in str(refused.value.hint)
+
+
+def test_bucket_of_another_region(kodo: ObjectStore, bucket: Bucket) -> None:
+    """Qiniu's words name the host."""
+    bucket.up_elsewhere = "up-z1.qiniup.com"
+    with pytest.raises(ConfigError, match="incorrect region, please use up-z1"):
+        kodo.create("a", CONTENT)
+
+
+@pytest.mark.parametrize("name", ["another", "other-accounts"])
+def test_bucket_that_the_account_does_not_have(qiniu: QiniuService, name: str) -> None:
+    """It is not there, or it is another account's."""
+    qiniu.add_account("another", "key")
+    qiniu.add_bucket("other-accounts", account="another")
+    with pytest.raises(ConfigError, match="631 no such bucket"):
+        objects_in(qiniu, name, "").names()
+
+
+def test_wrong_secret_key(qiniu: QiniuService, bucket: Bucket) -> None:
+    """Each of the hosts refuses it."""
+    del bucket
+    objects = objects_in(qiniu, "states", "", keys=QiniuKeys(Secret("access"), Secret("wrong")))
+    for ask in (objects.names, lambda: objects.create("a", b""), lambda: objects.read("a")):
+        with pytest.raises(ConfigError, match="401 bad token"):
+            ask()
+
+
+def test_key_that_reads_only(qiniu: QiniuService, bucket: Bucket) -> None:
+    """It reads, and creates nothing."""
+    del bucket
+    qiniu.add_iam_key("reader", "key", owner="access", reads_only=True)
+    objects = objects_in(qiniu, "states", "", keys=QiniuKeys(Secret("reader"), Secret("key")))
+    assert [] == [*objects.names()]
+    with pytest.raises(ConfigError, match="403 no permission"):
+        objects.create("a", b"")
+
+
+@pytest.mark.parametrize("ahead", [timedelta(hours=-1), timedelta(hours=1)])
+def test_clock_that_is_off(qiniu: QiniuService, bucket: Bucket, ahead: timedelta) -> None:
+    """It is named, whichever call is refused for it."""
+    bucket.objects["a"] = b"x"
+    objects = objects_in(qiniu, "states", "", ahead=ahead)
+    with pytest.raises(ConfigError, match="clock is"):
+        objects.names()
+    if ahead < timedelta(0):
+        for ask in (lambda: objects.create("b", b""), lambda: objects.read("a")):
+            with pytest.raises(ConfigError, match="clock is"):
+                ask()
+
+
+# --- S3
+
+
+def test_bucket_of_s3_that_anybody_may_read(at_s3: ObjectStore, s3_bucket: S3Bucket) -> None:
+    """It is found out by a request without a signature."""
+    at_s3.create("a", CONTENT)
+    s3_bucket.is_private = False
+    assert at_s3.may_anybody_read("a")
+
+
+def test_service_that_ignores_the_condition(at_s3: ObjectStore, s3_bucket: S3Bucket) -> None:
+    """It says that it has created what was there: the first use finds that out."""
+    s3_bucket.overwrites = True
+    assert at_s3.create("a", CONTENT)
+    assert at_s3.create("a", b"other")
+
+
+def test_answer_that_was_lost_at_s3(at_s3: ObjectStore, s3: S3Service) -> None:
+    """The object is there, with the bytes that were sent."""
+    s3.faults.add(Fault.reset_after(), on="PUT *")
+    at_s3.create("a", CONTENT)
+    assert CONTENT == at_s3.read("a")
+
+
+def test_s3_that_does_not_answer(at_s3: ObjectStore, s3: S3Service) -> None:
+    """Waiting helps; it is not taken for private either."""
+    s3.faults.add(Fault.status(503), times=None)
+    for ask in (at_s3.names, lambda: at_s3.may_anybody_read("a")):
+        with pytest.raises(DatabaseUnavailable, match="s3://states/a/b"):
+            ask()
+
+
+@pytest.mark.parametrize("refusal", [("QuotaExceeded", 403), ("AccessDenied", 403)])
+def test_bucket_of_s3_that_takes_nothing(
+    at_s3: ObjectStore, s3_bucket: S3Bucket, refusal: tuple[str, int]
+) -> None:
+    """The code of S3 is there, and no waiting helps."""
+    s3_bucket.refusal = refusal
+    with pytest.raises(ConfigError, match=refusal[0]):
+        at_s3.create("a", CONTENT)
+
+
+def test_bucket_that_is_not_there(s3: S3Service) -> None:
+    """No waiting helps."""
+    with pytest.raises(ConfigError, match="NoSuchBucket"):
+        S3Objects("none", "", endpoint=s3.url).names()
+
+
+def test_clock_that_is_off_at_s3(at_s3: ObjectStore, s3: S3Service) -> None:
+    """The hint names the clock."""
+    s3.ahead = timedelta(hours=1)
+    with pytest.raises(ConfigError, match="RequestTimeTooSkewed") as refused:
+        at_s3.names()
+    assert "clock" in str(refused.value.hint)
+
+
+@pytest.mark.parametrize("missing", AWS)
+def test_key_that_is_not_set(s3: S3Service, monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+    """The variable is named."""
+    monkeypatch.delenv(missing)
+    with pytest.raises(ConfigError, match=f"{missing} is not set"):
+        S3Objects("states", "", endpoint=s3.url)
+
+
+def test_secret_is_in_no_message(s3: S3Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the service says of a wrong one."""
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another-secret")
+    s3.add_bucket("states")
+    with pytest.raises(ConfigError, match="SignatureDoesNotMatch") as refused:
+        S3Objects("states", "", endpoint=s3.url).names()
+    assert "another-secret" not in f"{refused.value} {refused.value.hint}"
