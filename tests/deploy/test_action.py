@@ -15,7 +15,9 @@ import pytest
 from certferry import __version__
 from certferry.config.load import load
 from certferry.wiring.settings import ADAPTERS
-from tests.acceptance.host import Host
+from certferry_sandbox.world import World
+from tests.acceptance.diskless import Runner
+from tests.acceptance.host import Host, certificate
 from tests.deploy.job import ACTION, STEPS, Job, read
 from tests.house.tree import ROOT
 from tests.support.tiers import thorough
@@ -212,6 +214,20 @@ def test_what_services_say_is_no_markup(job: Job, host: Host, name: str) -> None
     assert not re.search(r"^::set-env", outside, re.MULTILINE)
 
 
+def test_next_job_goes_on_from_the_bucket(world: World, tmp_path: Path, name: str) -> None:
+    """On a machine of GitHub's, which is empty each time: the second job has nothing to do."""
+    runner = Runner(world, tmp_path, certificate(name))
+    keys = world.environment | runner.variables
+    jobs = [
+        Job(tmp_path, runner.config, keys, environment="github-hosted").run(args=BRIEFLY)
+        for _ in range(2)
+    ]
+
+    assert [IN_ORDER, IN_ORDER] == [job.code for job in jobs], jobs
+    assert f"issue, deploy {name}, verify {name}" in jobs[0].summary
+    assert f"| {name} | in order | nothing to do |" in jobs[1].summary
+
+
 # --- What stops schedules, or loses a state
 
 
@@ -362,9 +378,9 @@ def test_every_sentence_has_its_chinese() -> None:
 
 
 def test_the_configuration_of_the_template_loads(tmp_path: Path) -> None:
-    """As it is written, but for the state in a bucket, which has tests of its own."""
+    """As it is written."""
     config = tmp_path / "certferry.toml"
     written = (TEMPLATE / "certferry.toml").read_text(encoding="utf-8")
-    config.write_text(written.replace("kodo://my-certferry-state/certs", "sqlite:////s/state.db"))
+    config.write_text(written)
 
     assert load(config, {"HOME": str(tmp_path)}, ADAPTERS).certificates
