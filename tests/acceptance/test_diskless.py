@@ -14,6 +14,7 @@ import pytest
 
 from certferry.adapters.state.sealing import new_key
 from certferry.cli.exits import Exit
+from certferry.core.observed.runs import RunState
 from certferry_sandbox.faults import Fault
 from certferry_sandbox.httpd import Request
 from certferry_sandbox.qiniu.answers import Refused
@@ -353,6 +354,17 @@ def test_command_that_a_bucket_is_not_for(runner: Runner, command: tuple[str, ..
     run = runner.run("-q", *(one.replace(file.name, str(file)) for one in command))
     assert Exit.USAGE == run.code, run
     assert "is a bucket" in run.complaint.error
+
+
+def test_wrong_file(runner: Runner) -> None:
+    """A run that cannot begin for it is stored as failed, as long as it names the state."""
+    runner.run("sync")
+    with runner.config.open("a") as file:
+        file.write("\n[[certificates]]\nname = 1\n")
+    run = runner.run("sync")
+    assert Exit.USAGE == run.code, run
+    with runner.remembering() as state:
+        assert [RunState.FAILED, RunState.DONE] == [one.state for one in state.stored_runs(2)]
 
 
 # --- Moved there and back

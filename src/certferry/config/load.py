@@ -101,11 +101,8 @@ def load_state(
     """
     found = find_file(chosen, environ)
     document = _NO_FILE if found is None else read_document(found)
-    keys: tuple[str, ...] = _OF_THE_STATE
     state = document.values.get(_STATE) if other is None else other
-    if isinstance(state, Mapping) and tables.has_account(state.get("url")):
-        keys = (*keys, "accounts")  # of which one has the bucket
-    wanted = {key: document.values[key] for key in keys if key in document.values}
+    wanted = _wanted(document.values, _OF_THE_STATE, state)
     document = replace(document, values=wanted)
     if other is not None:
         document = Document(None, {**wanted, _STATE: other})
@@ -117,6 +114,17 @@ def load_state(
     if mistakes:
         raise config_error(mistakes)
     return settings
+
+
+def _wanted(
+    values: Mapping[str, object], keys: tuple[str, ...], state: object
+) -> dict[str, object]:
+    """Return what is read of a file: these keys, and the accounts where one has the bucket of the
+    state.
+    """
+    if isinstance(state, Mapping) and tables.has_account(state.get("url")):
+        keys = (*keys, "accounts")
+    return {key: values[key] for key in keys if key in values}
 
 
 def load_text(
@@ -398,7 +406,7 @@ def salvage(path: Path | None, environ: Mapping[str, str]) -> Salvaged | None:
             return None
     text = data.decode("utf-8-sig", errors="replace")
     values, may_lack_state = _values(text)
-    wanted = {key: values[key] for key in _WANTED if key in values}
+    wanted = _wanted(values, _WANTED, values.get(_STATE))
     # Not `readable_by_others`: that is what the message says, and no reason not to send it. Nor is
     # there a line in it: of a text that is not TOML none can be counted.
     settings, mistakes = as_far_as_read(Document(found, wanted), environ)

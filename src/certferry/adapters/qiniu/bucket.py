@@ -36,6 +36,8 @@ from certferry.text import Text
 TOKEN_IS_GOOD_FOR = timedelta(minutes=20)
 """Qiniu takes a clock that is 15 minutes off (§2.3); no call takes longer than the rest."""
 
+LONGEST = 256 * 2**20  # bytes of an object that is read
+
 EXISTS, NO_SUCH_BUCKET, NO_SUCH_OBJECT = 614, 631, 612
 SOME_FAILED = 298  # of a batch
 _LISTED_AT_ONCE = 1000  # the most there may be

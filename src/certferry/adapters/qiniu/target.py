@@ -19,7 +19,7 @@ from typing import Annotated, Literal
 
 from certferry.adapters.http.client import HttpClient, Pacer
 from certferry.adapters.qiniu.account import Certificates, Copies, Details, Settler
-from certferry.adapters.qiniu.bucket import KodoObjects
+from certferry.adapters.qiniu.bucket import LONGEST, KodoObjects
 from certferry.adapters.qiniu.cdn import SWITCHED_OFF, CdnDomains, observe
 from certferry.adapters.qiniu.client import RATE, QiniuClient, QiniuTransport
 from certferry.adapters.qiniu.errors import (
@@ -163,7 +163,8 @@ USUAL_CHANGE: Usual = (timedelta(minutes=8), timedelta(minutes=15))
 def open_bucket(settings: Settings, context: Context, bucket: str, prefix: str) -> KodoObjects:
     """Open a bucket of an account, for the state (`ports.objects`)."""
     keys = QiniuKeys(settings.access_key, settings.secret_key)
-    http = HttpClient(pace=Pacer(RATE, pause=context.pause), pause=context.pause)
+    pace = Pacer(RATE, pause=context.pause)
+    http = HttpClient(pace=pace, pause=context.pause, longest=LONGEST)
     uc = settings.hosts.uc
     return KodoObjects(bucket, prefix, keys, uc=uc, http=http, now=context.now)
 

@@ -28,7 +28,7 @@ T = TypeVar("T")
 _DEFAULT_REGION = "us-east-1"
 _KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 _RETRIES: Any = {"max_retries": 3, "retry_timeout": timedelta(seconds=30)}
-_TIMES = {"timeout": timedelta(seconds=20), "connect_timeout": timedelta(seconds=5)}
+_TIMES = {"timeout": timedelta(seconds=60), "connect_timeout": timedelta(seconds=5)}
 
 _PAUSES = (0.3, 1.5)  # seconds
 _CODE = re.compile(r"<Code>(\w+)</Code>")

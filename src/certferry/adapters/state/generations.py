@@ -96,8 +96,8 @@ MAY_BE_LOST = frozenset(
         "told",
     ]
 )
-"""Tables whose loss costs a few requests, or a line of history. What is in any other table is
-stored before the next call to any service."""
+"""Tables whose loss costs a few requests, a line of history, or a message that is sent again. What
+is in any other table is stored before the next call to any service."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,16 +314,24 @@ class BucketDatabase(InMemory):
         """Store a generation, if anything has changed that the last one does not have. Raises
         `StateOvertaken`, for this and every later time, `StateUnavailable` and `ConfigError`.
         """
+        if not self._has_to_store(urgent_only=urgent_only):
+            return  # most calls: they wait for no other thread
         with self._storing:
+            if not self._has_to_store(urgent_only=urgent_only):
+                return
             with self._guard:
                 changes, urgent = self._changes, self._urgent
-            if urgent == self._urgent_stored and (urgent_only or changes == self._stored):
-                return
             if self._is_overtaken:
                 raise self._overtaken()
             # Its own requests need no lease, and would ask for this generation again.
             Context().run(self._store)
-            self._stored, self._urgent_stored = changes, urgent
+            with self._guard:
+                self._stored, self._urgent_stored = changes, urgent
+
+    def _has_to_store(self, *, urgent_only: bool) -> bool:
+        with self._guard:
+            is_urgent = self._urgent != self._urgent_stored
+            return is_urgent or (not urgent_only and self._changes != self._stored)
 
     def discard(self) -> None:
         """Count as stored what has changed: its caller knows that it is not."""
