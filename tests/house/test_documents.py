@@ -296,6 +296,7 @@ LINKED = [
     *ROOT.glob("docs/**/*.md"),
     *PACKAGE.rglob("README.md"),
     *(ROOT / "sandbox").rglob("README.md"),
+    *(ROOT / "deploy").rglob("*.md"),
 ]
 BRANCH = re.compile(r"^(?P<stem>(?:│   |    )*)[├└]── (?P<name>[\w./]+)")
 

@@ -12,7 +12,17 @@ PACKAGE = ROOT / "src" / "certferry"
 SANDBOX = ROOT / "sandbox" / "src" / "certferry_sandbox"
 """The other distribution: the world to practise in, and what authors of adapters need."""
 
-FOLDERS = (".ci", "benchmarks", "docs", "requirements", "sandbox", "scripts", "src", "tests")
+FOLDERS = (
+    ".ci",
+    "benchmarks",
+    "deploy",
+    "docs",
+    "requirements",
+    "sandbox",
+    "scripts",
+    "src",
+    "tests",
+)
 
 
 def modules(folder: Path = PACKAGE) -> list[Path]:

@@ -1,0 +1,293 @@
+"""The manifests for Kubernetes, as kustomize renders them: what they promise, in every overlay."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from certferry import __version__
+from certferry.config.load import load
+from certferry.wiring.settings import ADAPTERS
+from certferry_sandbox.world import World
+from tests.acceptance.host import Host, certificate
+from tests.house.tree import ROOT
+
+FOLDER = ROOT / "deploy" / "kubernetes"
+OVERLAYS = ("base", "cron", "cron-bucket", "fleet")
+RENDERERS = (("kubectl", "kustomize"), ("kustomize", "build"))
+OLDEST = "1.29.0"
+"""The first with all that is asked for here as stable: `ReadWriteOncePod` (kubernetes.io, feature
+gates, 2026-11)."""
+
+Document = Mapping[str, Any]
+
+pytestmark = pytest.mark.skipif(
+    not any(shutil.which(program) for program, _ in RENDERERS),
+    reason="neither kubectl nor kustomize is here (Debian: kustomize)",
+)
+every = pytest.mark.parametrize("overlay", OVERLAYS)
+
+
+@cache
+def rendered(overlay: str) -> str:
+    """Return what would be applied."""
+    words = next(words for words in RENDERERS if shutil.which(words[0]))
+    done = subprocess.run(
+        [*words, str(FOLDER / overlay)], capture_output=True, text=True, check=True
+    )
+    assert "" == done.stderr  # a warning of what the next version refuses
+    return done.stdout
+
+
+def documents(overlay: str) -> list[Document]:
+    return list(YAML(typ="safe", pure=True).load_all(rendered(overlay)))
+
+
+def of_kind(overlay: str, kind: str) -> list[Document]:
+    return [one for one in documents(overlay) if one["kind"] == kind]
+
+
+def pods(overlay: str) -> Iterator[Document]:
+    """Yield the template of each pod."""
+    for one in documents(overlay):
+        spec = one.get("spec", {})
+        if "jobTemplate" in spec:
+            spec = spec["jobTemplate"]["spec"]
+        if "template" in spec:
+            yield spec["template"]["spec"]
+
+
+def containers(pod: Document) -> list[Document]:
+    return [*pod.get("initContainers", ()), *pod["containers"]]
+
+
+def first_containers(overlay: str) -> list[Document]:
+    """Return those that run before a pod's others."""
+    return [one for pod in pods(overlay) for one in pod.get("initContainers", ())]
+
+
+@pytest.mark.parametrize(
+    ("overlay", "kinds"),
+    [
+        ("base", {"Deployment", "Service", "PersistentVolumeClaim"}),
+        ("cron", {"CronJob", "PersistentVolumeClaim"}),
+        ("cron-bucket", {"CronJob"}),
+        ("fleet", {"StatefulSet", "Service", "PodDisruptionBudget", "CronJob"}),
+    ],
+)
+def test_overlay_has_what_it_is_for(overlay: str, kinds: set[str]) -> None:
+    """Beside these, the account, the configuration and the rules of the network alone."""
+    always = {"ServiceAccount", "ConfigMap", "NetworkPolicy"}
+
+    assert kinds | always == {one["kind"] for one in documents(overlay)}
+    assert {"certferry"} == {one["metadata"]["namespace"] for one in documents(overlay)}
+
+
+@every
+@pytest.mark.skipif(
+    shutil.which("kubernetes-validate") is None, reason="kubernetes-validate is not here (PyPI)"
+)
+def test_documents_fit_the_schemas_of_the_api(overlay: str, tmp_path: Path) -> None:
+    """No field is misspelt or in a wrong place."""
+    file = tmp_path / "rendered.yaml"
+    file.write_text(rendered(overlay))
+
+    done = subprocess.run(
+        ["kubernetes-validate", "--strict", "-k", OLDEST, str(file)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert 0 == done.returncode, done.stderr
+
+
+@every
+def test_pods_have_no_right_that_they_do_not_need(overlay: str) -> None:
+    """Not root, nothing to write but their volumes, no token of the cluster: what the policy
+    *restricted* asks for (kubernetes.io, pod security standards, 2026-11), and more.
+    """
+    assert [*pods(overlay)]
+    for pod in pods(overlay):
+        context = pod["securityContext"]
+        assert context["runAsNonRoot"]
+        assert context["runAsUser"] > 0
+        assert {"type": "RuntimeDefault"} == context["seccompProfile"]
+        assert pod["automountServiceAccountToken"] is False
+        for one in containers(pod):
+            assert {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            } == one["securityContext"]
+            assert "memory" in one["resources"]["limits"]
+    for account in of_kind(overlay, "ServiceAccount"):
+        assert account["automountServiceAccountToken"] is False
+
+
+@every
+def test_no_secret_stands_in_clear(overlay: str) -> None:
+    """Secrets are referred to: none is rendered, and the configuration has references alone."""
+    assert [] == of_kind(overlay, "Secret")
+    for pod in pods(overlay):
+        for one in containers(pod):
+            assert [{"secretRef": {"name": "certferry"}}] == one["envFrom"]
+            assert [{"name": "HOME", "value": "/tmp"}] == one["env"]
+    secrets = r"^(?:\w*(?:key|token|password)|id) = "
+    [config] = of_kind(overlay, "ConfigMap")
+    lines = config["data"]["certferry.toml"].splitlines()
+    found = [line for line in lines if re.match(secrets, line)]
+    assert len(found) > 3
+    assert [] == [line for line in found if '= "env:' not in line]
+
+
+@every
+def test_configuration_cannot_be_replaced_in_the_pod(overlay: str) -> None:
+    """The file is mounted by itself: the folder of a whole ConfigMap has mode 0777, and certferry
+    refuses a file in such a one. It has a new name when it changes, and so there are new pods.
+    """
+    [config] = of_kind(overlay, "ConfigMap")
+    for pod in pods(overlay):
+        assert {"name": config["metadata"]["name"]} in [
+            volume.get("configMap") for volume in pod["volumes"]
+        ]
+        for one in containers(pod):
+            [mount] = (mount for mount in one["volumeMounts"] if mount["name"] == "config")
+            path = "/etc/certferry/certferry.toml"
+            assert (path, "certferry.toml", True) == (
+                mount["mountPath"],
+                mount["subPath"],
+                mount["readOnly"],
+            )
+            assert {mount["name"] for mount in one["volumeMounts"]} == {
+                volume["name"] for volume in pod["volumes"]
+            }
+
+
+@every
+def test_image_is_that_of_this_version(overlay: str) -> None:
+    """By a tag that does not move; another registry is one line."""
+    images = {one["image"] for pod in pods(overlay) for one in containers(pod)}
+
+    assert {f"certferry:{__version__}"} == images
+    rows = (FOLDER / overlay / "kustomization.yaml").read_text(encoding="utf-8")
+    assert f"newTag: {__version__}" in rows
+
+
+@every
+def test_configuration_is_one(overlay: str, tmp_path: Path) -> None:
+    """It loads as it is written."""
+    written = (FOLDER / overlay / "certferry.toml").read_text(encoding="utf-8")
+    config = tmp_path / "certferry.toml"
+    config.write_text(written)
+
+    settings = load(config, {"HOME": str(tmp_path)}, ADAPTERS)
+
+    names = {name for one in settings.certificates for name in one.names}
+    assert "img.example.com" in names
+    assert ("[console]" in written) is (overlay in {"base", "fleet"})
+
+
+@pytest.mark.parametrize("overlay", ["base", "fleet"])
+def test_probes_ask_whether_the_console_answers(overlay: str) -> None:
+    """And not whether everything is renewed: no restart mends that, and then it is needed most."""
+    [serve] = (one for pod in pods(overlay) for one in pod["containers"] if one["name"] == "serve")
+
+    assert ["serve"] == serve["args"]
+    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+        assert {"port": "https"} == serve[probe]["tcpSocket"]
+    [service] = of_kind(overlay, "Service")
+    [workload] = of_kind(overlay, "Deployment") or of_kind(overlay, "StatefulSet")
+    assert service["spec"]["selector"] == workload["spec"]["selector"]["matchLabels"]
+    labels = workload["spec"]["template"]["metadata"]["labels"]
+    assert service["spec"]["selector"].items() <= labels.items()
+
+
+def test_console_starts_with_the_certificate_that_there_is(
+    world: World, tmp_path: Path, new_name: Callable[[], str]
+) -> None:
+    """What runs before `serve` issues it; a renewal that fails afterwards keeps nothing from
+    starting, and no key stays behind. Without any certificate `serve` is not started.
+    """
+    name = new_name()
+    host = Host(world, tmp_path, certificate(name, name="ops", to=None))
+    first, same = (one for overlay in ("base", "fleet") for one in first_containers(overlay))
+    assert first["args"] == same["args"]
+    [script] = first["args"]
+    own = script.replace("/tmp/", f"{tmp_path}/").replace("--wait 900", "--wait 5")
+    environ = world.environment | {
+        "CERTFERRY_CONFIG": str(host.config),
+        "HOME": str(tmp_path),
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+    }
+
+    def code() -> int:
+        return subprocess.run([*first["command"], own], env=environ, check=False).returncode
+
+    directory = world.pebble.directory_url
+    host.rewrite(directory, "https://127.0.0.1:9/dir")
+    assert 0 != code()
+    host.rewrite("https://127.0.0.1:9/dir", directory)
+    assert 0 == code()
+    host.rewrite(directory, "https://127.0.0.1:9/dir")
+    host.rewrite(f'names = ["{name}"]', f'names = ["{name}", "{new_name()}"]')
+    assert 0 == code()
+    assert not [*tmp_path.rglob("privkey.pem")]
+
+
+def test_one_process_has_the_volume() -> None:
+    """The state is a file: the old pod ends before the new one begins."""
+    [deployment] = of_kind("base", "Deployment")
+
+    assert 1 == deployment["spec"]["replicas"]
+    assert {"type": "Recreate"} == deployment["spec"]["strategy"]
+
+
+@pytest.mark.parametrize("overlay", ["cron", "cron-bucket"])
+def test_runs_come_twice_a_day_and_never_two_at_once(overlay: str) -> None:
+    """A run tries again by itself; another pod would begin from the start."""
+    [job] = of_kind(overlay, "CronJob")
+    minute, hours, *_ = job["spec"]["schedule"].split()
+
+    assert "Forbid" == job["spec"]["concurrencyPolicy"]
+    assert (True, 2) == (minute not in {"0", "30"}, len(hours.split(",")))
+    assert 0 == job["spec"]["jobTemplate"]["spec"]["backoffLimit"]
+    [pod] = pods(overlay)
+    [one] = pod["containers"]
+    assert ["sync", "--scheduled"] == one["args"]
+    assert "Never" == pod["restartPolicy"]
+    assert ("state" in {volume["name"] for volume in pod["volumes"]}) is (overlay == "cron")
+    [policy] = of_kind(overlay, "NetworkPolicy")
+    assert "ingress" not in policy["spec"]  # with the type Ingress: nothing reaches it
+
+
+def test_pods_of_a_fleet_keep_their_names() -> None:
+    """A pod's name is its host's: no `host` stands in the file that all of them read."""
+    [replicas] = of_kind("fleet", "StatefulSet")
+    [config] = of_kind("fleet", "ConfigMap")
+
+    assert replicas["spec"]["replicas"] > 1
+    assert not re.search(r"^host =", config["data"]["certferry.toml"], re.MULTILINE)
+    [policy] = of_kind("fleet", "NetworkPolicy")
+    assert 5432 in [port["port"] for port in policy["spec"]["egress"][0]["ports"]]
+    volumes = replicas["spec"]["template"]["spec"]["volumes"]
+    assert {"config", "tmp"} == {volume["name"] for volume in volumes}
+
+
+def test_shared_state_is_made_when_an_operator_says_so() -> None:
+    """Never by a pod that starts: with a wrong address, a new state would order everything anew."""
+    [job] = of_kind("fleet", "CronJob")
+
+    assert job["spec"]["suspend"] is True
+    [pod] = (one for one in pods("fleet") if one.get("restartPolicy") == "Never")
+    assert ["state", "init"] == pod["containers"][0]["args"]
