@@ -30,18 +30,14 @@ def server() -> Iterator[Postgresql]:
         yield running
 
 
-@pytest.fixture(scope="module")
-def one_world() -> Iterator[World]:
-    """A world in which nothing is slower than it must be, and a request is made once."""
+@pytest.fixture
+def world() -> Iterator[World]:
+    """A world of this test's own, in which nothing is slower than it must be, and a request is made
+    once. Pebble freezes now and then over orders that hosts left in the middle: the shares after
+    that one would find no CA.
+    """
     with World(pace=Pace(nameserver_lags=(0.0, 0.0)), nonce_reject=0) as started:
         yield started
-
-
-@pytest.fixture
-def world(one_world: World) -> Iterator[World]:
-    """The world, with a CDN of this test's own."""
-    with one_world.at_an_empty_qiniu() as opened:
-        yield opened
 
 
 @pytest.mark.timeout(600)  # seventy seconds on a machine that does nothing else

@@ -202,7 +202,7 @@ class Generations:
         """Raise `ConfigError` where an object can be read without a signature."""
         if self.objects.may_anybody_read(name):
             raise ConfigError(
-                Text("anybody may read what is in {place}", place=self.objects.place),
+                Text("{place} is public: it is read without a key", place=self.objects.place),
                 hint=Text("make the bucket private; the state needs one of its own"),
             )
 
