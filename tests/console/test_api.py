@@ -206,7 +206,7 @@ def test_a_body_with_a_mistake_starts_nothing(machine: Machine, body: object) ->
 
 
 def test_a_viewer_starts_nothing(host: Host) -> None:
-    """And is told that by a code."""
+    """The refusal has a code for programs."""
     with console_of(host, VIEWER) as machine:
         assert "forbidden" == started(machine, {}, 403)["error"]["code"]
         assert () == machine.state.stored_runs(10)

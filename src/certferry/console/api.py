@@ -19,10 +19,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from certferry.console import observed, openapi
+from certferry.console import openapi
 from certferry.console.discover import latest_discovery, latest_findings
 from certferry.console.observing import Found
 from certferry.console.openapi import BASE, Operation, Parameter
+from certferry.console.plan import latest_plans
 from certferry.console.refusals import PageRefused, answer
 from certferry.console.runs import events_of, runs_of, started, stored
 from certferry.console.site import Site, site_of, voice_of
@@ -34,10 +35,12 @@ from certferry.present import check_text, discover_text, documents
 from certferry.present.documents import Document
 from certferry.present.language import LANGUAGES, Voice
 from certferry.present.layout import as_json
+from certferry.reconcile.run import Run
 from certferry.reconcile.status import standings_of_hosts
 from certferry.text import Text
 from certferry.wiring.recorded import expected, recorded
 from certferry.wiring.selection import history_of, select
+from certferry.wiring.workspace import Overview, overview
 
 WITHIN = 60.0
 """Seconds that a request waits for what services are asked."""
@@ -129,7 +132,7 @@ def plan(asked: ApiRequest) -> Found[Document]:
     """Return what `sync` would do."""
     meant = asked.lineages
     alone = meant[0] if len(asked.values["name"]) == len(meant) == 1 else None
-    found = observed.plans(asked.site, alone, renew=asked.values["renew"])
+    found = latest_plans(asked.site, alone, renew=asked.values["renew"])
     return _document_of(
         found,
         lambda plans: documents.of_plans(
@@ -138,11 +141,22 @@ def plan(asked: ApiRequest) -> Found[Document]:
     )
 
 
+def latest_standings(site: Site) -> Found[Overview]:
+    """Return how each certificate and each domain stands, observed once for all who ask."""
+
+    def observe() -> Overview:
+        workspace = site.workspace()
+        known = recorded(workspace.settings, workspace.state, workspace.state.now())
+        return overview(workspace, Run(), known)
+
+    return site.observer.latest("status", observe)
+
+
 def status(asked: ApiRequest) -> Found[Document]:
     """Return how certificates and domains stand."""
     meant = asked.lineages
     return _document_of(
-        observed.standings(asked.site),
+        latest_standings(asked.site),
         lambda found: documents.of_statuses(
             [one for one in found.statuses if one.lineage in meant],
             found.recorded,

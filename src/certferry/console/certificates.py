@@ -12,11 +12,10 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from certferry.console import observed
 from certferry.console.observing import Found
 from certferry.console.overview import items_of, pieces
 from certferry.console.picture import picture_of
-from certferry.console.plan import BADGES, PlanView
+from certferry.console.plan import BADGES, PlanView, latest_plans
 from certferry.console.plan import view_of as view_of_plans
 from certferry.console.runs import new_request
 from certferry.console.site import Site, link, render, site_of, voice_of
@@ -168,7 +167,7 @@ def certificate(request: Request) -> Response:
     found: Found[Sequence[LineageStatus]] = Found()
     if desired is not None:
         found = _status(site, desired)
-    plans = None if desired is None else observed.plans(site, name)
+    plans = None if desired is None else latest_plans(site, name)
     life, agenda = stored.agenda.life(name), stored.agenda
     return render(
         request,
@@ -252,7 +251,7 @@ def action(request: Request) -> Response:
     if kind is RunKind.ROLLBACK:
         back = _steps_back(site, desired)
     elif ACTIONS[kind].is_of_clients or desired.files is None:
-        plans = observed.plans(site, desired.lineage, renew=kind is RunKind.RENEW)
+        plans = latest_plans(site, desired.lineage, renew=kind is RunKind.RENEW)
     return render(
         request,
         "action.html",
@@ -284,7 +283,7 @@ def look(request: Request) -> Response:
     if of == RunKind.ROLLBACK:
         _steps_back(site, desired, anew=True)
     else:
-        observed.plans(site, name, renew=of == RunKind.RENEW, anew=True)
+        latest_plans(site, name, renew=of == RunKind.RENEW, anew=True)
         _status(site, desired, anew=True)
     is_action = of in set(RunKind)
     return RedirectResponse(link(request, f"{path}/{of}" if is_action else path), 303)

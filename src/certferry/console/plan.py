@@ -13,11 +13,10 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from certferry.console import observed
 from certferry.console.observing import Found, Recent
 from certferry.console.refusals import PageRefused
 from certferry.console.runs import new_request, number_of, whole_seconds
-from certferry.console.site import link, render, site_of, voice_of
+from certferry.console.site import Site, link, render, site_of, voice_of
 from certferry.console.tables import page_of_certificate
 from certferry.core.planning.digest import digest_of
 from certferry.core.planning.plan import Plan
@@ -31,9 +30,26 @@ from certferry.present.plan_text import (
     is_nothing_to_run,
     is_only_counted,
 )
+from certferry.reconcile.run import Run
+from certferry.reconcile.status import plans_of
 from certferry.text import Text
 
 BADGES = {Tone.PENDING: "warning", Tone.BAD: "error"}
+
+
+def latest_plans(
+    site: Site, lineage: str | None = None, *, renew: bool = False, anew: bool = False
+) -> Found[Sequence[Plan]]:
+    """Return what `sync` would do, for all certificates or for one; with `renew` as there. Observed
+    once for all who ask, over the workspace in force: the runs share the pace of each account.
+    """
+
+    def observe() -> Sequence[Plan]:
+        workspace = site.workspace()
+        meant = [one for one in workspace.certificates if lineage in {None, one.lineage}]
+        return plans_of(workspace.connect(Run(), declares=False), meant, renew=renew)
+
+    return site.observer.latest(("plan", lineage, renew), observe, anew=anew)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +149,7 @@ def plan(request: Request) -> Response:
     declared = [one.lineage for one in site.workspace().settings.certificates]
     if name is not None and name not in declared:
         raise PageRefused(404)
-    found = observed.plans(site, name)
+    found = latest_plans(site, name)
     view, changes = None, tuple[ChangedPlan, ...]()
     if found.value is not None:
         view = view_of(found.value, voice, number_of(asked.get("page", ""), 1))
@@ -165,7 +181,7 @@ def _age(found: Found[Sequence[Plan]], now: datetime) -> Text | None:
 def look_again(request: Request) -> Response:
     """Plan anew, in the background."""
     name = request.query_params.get("name") or None
-    observed.plans(site_of(request), name, anew=True)
+    latest_plans(site_of(request), name, anew=True)
     query = f"?{urlencode({'name': name})}" if name else ""
     return RedirectResponse(link(request, f"/plan{query}"), 303)
 

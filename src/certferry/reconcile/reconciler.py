@@ -271,8 +271,11 @@ class LineageReconciler:
     def _make_pass(self) -> None:
         ahead, self._ahead = self._ahead, None
         remembered = None if ahead is None else ahead.remembered(self.desired.lineage)
-        if self._is_left_to_others and self._was_verified_by_another(remembered):
-            return
+        if self._is_left_to_others:
+            if remembered is None:
+                remembered = self._ports.state.remembered(self.desired.lineage)
+            if self._was_verified_by_another(remembered):
+                return
         observed = self._with_renewal_info(self._observe(remembered=remembered))
         ordered = observed.remembered.ordered
         if ordered is not None and not (ordered.is_for(self.desired) or self._outdated):
@@ -309,10 +312,8 @@ class LineageReconciler:
         by_itself = self._keeps_pauses and self._issuing is Issuing.IF_DUE
         return by_itself and self.seen is None and self._ports.state.is_shared
 
-    def _was_verified_by_another(self, remembered: Remembered | None) -> bool:
+    def _was_verified_by_another(self, remembered: Remembered) -> bool:
         """Report how it stands, if another host has seen it all since the run began."""
-        if remembered is None:
-            remembered = self._ports.state.remembered(self.desired.lineage)
         standing = reports.verified_since(self.desired, remembered, self._begun)
         if standing:
             self._fingerprint = remembered.versions[0].fingerprint
