@@ -1,0 +1,149 @@
+"""What accompanies the artefacts of a release: the list of its libraries (SBOM, CycloneDX), notes from
+the CHANGELOG, hashes; and how large an artefact may be.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from release import Refused, Release
+
+SUMS, NOTES = "SHA256SUMS", "NOTES.md"
+
+_MB = 1_000_000
+LARGEST = {
+    "certferry-*.whl": 3 * _MB,
+    "certferry-*.tar.gz": 3 * _MB,
+    "certferry_sandbox-*.whl": _MB,
+    "certferry_sandbox-*.tar.gz": _MB,
+    "*.deb": 10 * _MB,
+    "*.oci.tar": 150 * _MB,
+}
+"""How large artefacts may be, by their names. What grows beyond it was packed by mistake, or is a
+decision: then the number here changes with it.
+"""
+
+LONGEST_NOTES = 125_000
+"""How many characters GitHub takes as the text of a release (docs.github.com/rest/releases, "body")."""
+
+_TO_DO = re.compile(r"\*\*To\s+do\b.*", re.DOTALL)
+_ITEM = re.compile(r"^- (.*?)(?=^- |^#|^$)", re.MULTILINE | re.DOTALL)
+_RELATIVE = re.compile(r"\[((?:[^\[\]]|\[[^\]]*\])*)\]\((?!https:)[^)\s]*\)")
+
+
+def make(release: Release) -> tuple[Path, ...]:
+    """Write the papers for the artefacts in `dist`. Raises `Refused` where one is too large, or the
+    CHANGELOG has nothing of this version, and `CalledProcessError`.
+    """
+    must_be_small(release.dist.iterdir())
+    changes = part_of((release.tree / "CHANGELOG.md").read_text(encoding="utf-8"), release.version)
+    tools = environment(release, "release")
+    wheels = [path for path in release.dist.iterdir() if path.suffix in {".whl", ".gz"}]
+    _run(tools / "twine", "check", "--strict", *sorted(wheels))
+    parts = parts_list(release, tools)
+    notes = release.dist / NOTES
+    notes.write_text("\n".join(notes_of(release, changes)), encoding="utf-8")
+    sums = release.dist / SUMS
+    sums.write_text("".join(sums_of(release.dist.iterdir())), encoding="utf-8")
+    return parts, notes, sums
+
+
+def must_be_small(artefacts: Iterable[Path]) -> None:
+    """Raise `Refused` for an artefact that is larger than it may be, or that no number is set for."""
+    for path in artefacts:
+        largest = [most for name, most in LARGEST.items() if path.match(name)]
+        if not largest:
+            raise Refused(f"no size is set for {path.name} in release/papers.py")
+        size = path.stat().st_size
+        if size > largest[0]:
+            raise Refused(f"{path.name} has {size:,} bytes, and may have {largest[0]:,}")
+
+
+def environment(release: Release, name: str) -> Path:
+    """Return the `bin` of a new environment with what `requirements/NAME.txt` pins."""
+    folder = release.work / f"environment-{name}"
+    uv = Path(sys.executable).with_name("uv")
+    _run(uv, "venv", "--quiet", f"--python={sys.executable}", folder)
+    pins = release.tree / "requirements" / f"{name}.txt"
+    options = ("--quiet", "--system-certs", f"--python={folder}", "--require-hashes")
+    _run(uv, "pip", "install", *options, f"--requirement={pins}")
+    return folder / "bin"
+
+
+def parts_list(release: Release, tools: Path) -> Path:
+    """Write the SBOM: certferry with the libraries that it is tested with, for this Python."""
+    libraries = environment(release, "certferry").parent
+    uv = Path(sys.executable).with_name("uv")
+    # By its version: of a wheel that is named by its path, the path would be written down.
+    of_dist = ("--quiet", "--no-deps", "--no-index", f"--find-links={release.dist}")
+    _run(uv, "pip", "install", *of_dist, f"--python={libraries}", f"certferry=={release.version}")
+    written = release.dist / f"certferry-{release.version}.cdx.json"
+    _run(
+        *(tools / "cyclonedx-py", "environment", "--spec-version=1.6", "--output-reproducible"),
+        *(f"--pyproject={release.tree / 'pyproject.toml'}", f"--output-file={written}", libraries),
+    )
+    return written
+
+
+def part_of(changelog: str, version: str) -> str:
+    """Return what the CHANGELOG says of a version; before it is named there, what is unreleased."""
+    parts = re.split(r"^## \[(.+?)\].*\n", changelog, flags=re.MULTILINE)
+    named = dict(zip(parts[1::2], parts[2::2], strict=True))
+    said = named.get(version, named.get("Unreleased", "")).strip()
+    if not _ITEM.search(f"{said}\n\n"):
+        raise Refused(f"CHANGELOG.md has no change for {version}")
+    return said
+
+
+def notes_of(release: Release, changes: str) -> Iterator[str]:
+    """Yield the lines of the notes: how to install this very wheel, what operators have to do, and
+    the changes. Raises `Refused` when they are too long for a release.
+    """
+    [wheel] = release.dist.glob(f"certferry-{release.version}-*.whl")
+    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    words = _RELATIVE.sub(r"\1", changes)
+    if len(words) > LONGEST_NOTES * 0.9:
+        raise Refused(f"the part of CHANGELOG.md has {len(words)} characters, too many for notes")
+    yield f"# certferry {release.version}"
+    yield ""
+    yield f"`certferry {release.version} sha256:{digest}`"
+    yield ""
+    yield "In GitHub Actions, to take this release with the action of another:"
+    yield ""
+    yield f'    version: "{release.version} sha256:{digest}"'
+    yield ""
+    needed = list(to_do(words))
+    if needed:
+        yield "## To do"
+        yield ""
+        yield from (f"- {sentence}" for sentence in needed)
+        yield ""
+    yield "## Changes"
+    yield ""
+    yield f"{words}\n"
+
+
+def to_do(changes: str) -> Iterator[str]:
+    """Yield from each change what operators have to do: it begins with **To do**."""
+    for item in _ITEM.finditer(f"{changes}\n\n"):
+        found = _TO_DO.search(item[1])
+        if found:
+            yield " ".join(found[0].split())
+
+
+def sums_of(artefacts: Iterable[Path]) -> Iterator[str]:
+    """Yield the lines that `sha256sum --check` reads."""
+    for path in sorted(artefacts):
+        yield f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n"
+
+
+def _run(program: Path, *words: str | Path) -> None:
+    # What a tool says is no part of what `scripts/release` prints.
+    plain = {**os.environ, "NO_COLOR": "1"}
+    subprocess.run([program, *words], check=True, stdout=sys.stderr, env=plain)
