@@ -1,5 +1,5 @@
-"""What accompanies the artefacts of a release: the list of its libraries (SBOM, CycloneDX), notes from
-the CHANGELOG, hashes; and how large an artefact may be.
+"""What accompanies the artefacts of a release: the list of its libraries (SBOM, CycloneDX), notes
+from the CHANGELOG, hashes; and how large an artefact may be.
 """
 
 from __future__ import annotations
@@ -18,22 +18,26 @@ SUMS, NOTES = "SHA256SUMS", "NOTES.md"
 
 _MB = 1_000_000
 LARGEST = {
-    "certferry-*.whl": 3 * _MB,
-    "certferry-*.tar.gz": 3 * _MB,
+    "certferry-*.whl": 2 * _MB,
+    "certferry-*.tar.gz": 2 * _MB,
     "certferry_sandbox-*.whl": _MB,
     "certferry_sandbox-*.tar.gz": _MB,
     "*.deb": 10 * _MB,
-    "*.oci.tar": 150 * _MB,
+    "certferry-*-oci.tar": 150 * _MB,
 }
 """How large artefacts may be, by their names. What grows beyond it was packed by mistake, or is a
 decision: then the number here changes with it.
 """
 
 LONGEST_NOTES = 125_000
-"""How many characters GitHub takes as the text of a release (docs.github.com/rest/releases, "body")."""
+"""How many characters GitHub takes as the text of a release; its answer to more is "body is too
+long (maximum is 125000 characters)".
+"""
 
-_TO_DO = re.compile(r"\*\*To\s+do\b.*", re.DOTALL)
-_ITEM = re.compile(r"^- (.*?)(?=^- |^#|^$)", re.MULTILINE | re.DOTALL)
+_TO_DO = re.compile(r"\*\*To do\b")
+_ITEM = re.compile(r"^- .+$", re.MULTILINE)
+_WRAPPED = re.compile(r"\n {2,}(?=[^\s-])")
+_PAGE = re.compile(r"\[([^\[\]]+)\]\(docs/(?:how-to|reference)/([a-z-]+)\.md[^)\s]*\)")
 _RELATIVE = re.compile(r"\[((?:[^\[\]]|\[[^\]]*\])*)\]\((?!https:)[^)\s]*\)")
 
 
@@ -48,14 +52,15 @@ def make(release: Release) -> tuple[Path, ...]:
     _run(tools / "twine", "check", "--strict", *sorted(wheels))
     parts = parts_list(release, tools)
     notes = release.dist / NOTES
-    notes.write_text("\n".join(notes_of(release, changes)), encoding="utf-8")
+    [wheel] = release.dist.glob("certferry-*.whl")
+    notes.write_text(notes_of(wheel, changes), encoding="utf-8")
     sums = release.dist / SUMS
     sums.write_text("".join(sums_of(release.dist.iterdir())), encoding="utf-8")
     return parts, notes, sums
 
 
 def must_be_small(artefacts: Iterable[Path]) -> None:
-    """Raise `Refused` for an artefact that is larger than it may be, or that no number is set for."""
+    """Raise `Refused` for an artefact that is larger than it may be, or has no number here."""
     for path in artefacts:
         largest = [most for name, most in LARGEST.items() if path.match(name)]
         if not largest:
@@ -92,55 +97,47 @@ def parts_list(release: Release, tools: Path) -> Path:
 
 
 def part_of(changelog: str, version: str) -> str:
-    """Return what the CHANGELOG says of a version; before it is named there, what is unreleased."""
+    """Return what the CHANGELOG says of a version, or what is unreleased where it does not name the
+    version yet: each change in one line, since GitHub shows the line ends of notes, and with words
+    in place of links into the repository. Raises `Refused` where there is no change.
+    """
     parts = re.split(r"^## \[(.+?)\].*\n", changelog, flags=re.MULTILINE)
     named = dict(zip(parts[1::2], parts[2::2], strict=True))
     said = named.get(version, named.get("Unreleased", "")).strip()
-    if not _ITEM.search(f"{said}\n\n"):
+    if not _ITEM.search(said):
         raise Refused(f"CHANGELOG.md has no change for {version}")
-    return said
+    installed = _PAGE.sub(r"\1: `certferry help \2`", _WRAPPED.sub(" ", said))
+    return _RELATIVE.sub(r"\1", installed)
 
 
-def notes_of(release: Release, changes: str) -> Iterator[str]:
-    """Yield the lines of the notes: how to install this very wheel, what operators have to do, and
-    the changes. Raises `Refused` when they are too long for a release.
+def notes_of(wheel: Path, changes: str) -> str:
+    """Return the notes of a release: how to install this very wheel, what operators have to do, and
+    all changes. Raises `Refused` when they are too long.
     """
-    [wheel] = release.dist.glob(f"certferry-{release.version}-*.whl")
-    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
-    words = _RELATIVE.sub(r"\1", changes)
-    if len(words) > LONGEST_NOTES * 0.9:
-        raise Refused(f"the part of CHANGELOG.md has {len(words)} characters, too many for notes")
-    yield f"# certferry {release.version}"
-    yield ""
-    yield f"`certferry {release.version} sha256:{digest}`"
-    yield ""
-    yield "In GitHub Actions, to take this release with the action of another:"
-    yield ""
-    yield f'    version: "{release.version} sha256:{digest}"'
-    yield ""
-    needed = list(to_do(words))
-    if needed:
-        yield "## To do"
-        yield ""
-        yield from (f"- {sentence}" for sentence in needed)
-        yield ""
-    yield "## Changes"
-    yield ""
-    yield f"{words}\n"
-
-
-def to_do(changes: str) -> Iterator[str]:
-    """Yield from each change what operators have to do: it begins with **To do**."""
-    for item in _ITEM.finditer(f"{changes}\n\n"):
-        found = _TO_DO.search(item[1])
-        if found:
-            yield " ".join(found[0].split())
+    version = wheel.name.split("-")[1]
+    known = f"{version} sha256:{_sum_of(wheel)}"
+    needed = [item for item in _ITEM.findall(changes) if _TO_DO.search(item)]
+    parts = [
+        f"`certferry {known}`",
+        f'GitHub Actions take it, with the action of any release, by\n\n    version: "{known}"',
+        *(["## To do", "\n".join(needed)] if needed else []),
+        "## All changes",
+        changes,
+    ]
+    notes = "\n\n".join(parts) + "\n"
+    if len(notes) > LONGEST_NOTES:
+        raise Refused(f"notes of {len(notes):,} characters are too long for GitHub")
+    return notes
 
 
 def sums_of(artefacts: Iterable[Path]) -> Iterator[str]:
     """Yield the lines that `sha256sum --check` reads."""
     for path in sorted(artefacts):
-        yield f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n"
+        yield f"{_sum_of(path)}  {path.name}\n"
+
+
+def _sum_of(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _run(program: Path, *words: str | Path) -> None:
