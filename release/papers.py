@@ -88,10 +88,15 @@ def parts_list(release: Release, tools: Path) -> Path:
     # By its version: of a wheel that is named by its path, the path would be written down.
     of_dist = ("--quiet", "--no-deps", "--no-index", f"--find-links={release.dist}")
     _run(uv, "pip", "install", *of_dist, f"--python={libraries}", f"certferry=={release.version}")
+    # What a list is about has a version only where pyproject.toml itself says it.
+    about = release.work / "pyproject.toml"
+    project = (release.tree / "pyproject.toml").read_text(encoding="utf-8")
+    said = f'version = "{release.version}"'
+    about.write_text(re.sub("^dynamic = .+$", said, project, flags=re.MULTILINE), encoding="utf-8")
     written = release.dist / f"certferry-{release.version}.cdx.json"
     _run(
         *(tools / "cyclonedx-py", "environment", "--spec-version=1.6", "--output-reproducible"),
-        *(f"--pyproject={release.tree / 'pyproject.toml'}", f"--output-file={written}", libraries),
+        *(f"--pyproject={about}", f"--output-file={written}", libraries),
     )
     return written
 
