@@ -1,8 +1,8 @@
 """How long `certferry --version` and `--help` take, as multiples of an empty Python program.
 
 The empty program is timed in the same rounds, by the same interpreter, so that the ratios say
-something about certferry and not about the machine. Usage: `python benchmarks/startup.py [--rounds N]
-[--installed LAUNCHER]`, such as `~/.local/bin/certferry`.
+something about certferry and not about the machine. Usage: `python benchmarks/startup.py`, with
+`--rounds N`, and `--installed LAUNCHER`, such as `~/.local/bin/certferry`.
 """
 
 from __future__ import annotations

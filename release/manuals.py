@@ -6,7 +6,6 @@ configuration, and a page of section 7 of every other page that `certferry help`
 
 from __future__ import annotations
 
-import gzip
 import io
 import os
 import re
@@ -56,7 +55,7 @@ def make(release: Release) -> tuple[Path, ...]:
     share = release.work / "manuals"
     write_manuals(release.tree, share / "man", release.epoch)
     write_completions(release.tree, share)
-    archive = release.dist / f"certferry-{release.version}-manuals.tar.gz"
+    archive = release.dist / f"certferry-{release.version}-manuals.tar.xz"
     archive.write_bytes(_archived(share, release.epoch))
     return (archive,)
 
@@ -90,10 +89,7 @@ def _run_in(tree: Path, what: str, to: Path, epoch: int) -> None:
 def _archived(folder: Path, epoch: int) -> bytes:
     """Return an archive of a folder, the same for the same files."""
     written = io.BytesIO()
-    with (
-        gzip.GzipFile(fileobj=written, mode="wb", filename="", mtime=epoch) as packed,
-        tarfile.open(fileobj=packed, mode="w") as archive,
-    ):
+    with tarfile.open(fileobj=written, mode="w:xz") as archive:
         for path in sorted(path for path in folder.rglob("*") if path.is_file()):
             one = tarfile.TarInfo(path.relative_to(folder).as_posix())
             one.mtime, one.size = epoch, path.stat().st_size
