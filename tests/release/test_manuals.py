@@ -18,6 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from certferry import __version__
 from certferry.cli.commands import COMMANDS
 from certferry.present.layout import width
 from certferry.present.pages import pages
@@ -278,6 +279,30 @@ def shown(path: str, environ: dict[str, str]) -> list[str]:
 
 def is_prose(row: str) -> bool:
     return not row.startswith(" " * 11) and all(width(word) <= 60 for word in row.split())
+
+
+@thorough
+def test_man_finds_what_the_archive_has(tmp_path: Path) -> None:
+    """In both languages, once it is unpacked as the guide says."""
+    assert_installed("man")
+    home, dist, work = (tmp_path / part for part in ("home", "dist", "work"))
+    for folder in (home / ".local" / "bin", dist, work):
+        folder.mkdir(parents=True)
+    manuals.make(Release(__version__, EPOCH, ROOT, dist, work))
+    guide = (ROOT / "docs" / "how-to" / "install.md").read_text(encoding="utf-8")
+    part = guide.partition("\n## Completions and manual pages\n")[2].partition("\n## ")[0]
+    typed = "\n".join(re.findall(r"^\$ (.+)$", part, re.MULTILINE))
+    environ = {"HOME": str(home), "PATH": f"{home}/.local/bin:{os.environ['PATH']}"}
+    subprocess.run(["sh", "-ec", typed], cwd=dist, env=environ, check=True)
+
+    for page, found in (
+        (["certferry-sync"], "man1/certferry-sync.1"),
+        (["certferry.toml"], "man5/certferry.toml.5"),
+        (["--locale=zh_CN", "certferry-from-acme-sh"], "zh_CN/man7/certferry-from-acme-sh.7"),
+    ):
+        where = ["man", "--where", *page]
+        said = subprocess.run(where, env=environ, capture_output=True, text=True, check=True)
+        assert f"{home}/.local/share/man/{found}\n" == said.stdout
 
 
 @thorough
