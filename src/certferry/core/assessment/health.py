@@ -119,13 +119,11 @@ def after_run(before: Sequence[Sighting], seen: Mapping[str, Sighted]) -> tuple[
         if one.lineage not in seen or seen[one.lineage].leaves_open(one.target)
     }
     for last in seen.values():
-        after |= {one.place: _joined(known.get(one.place), one) for one in last.places}
+        after |= {one.place: _joined(known.get(one.place, one), one) for one in last.places}
     return tuple(sorted(after.values(), key=lambda one: one.place))
 
 
-def _joined(before: Sighting | None, now: Sighting) -> Sighting:
-    if before is None:
-        return now
+def _joined(before: Sighting, now: Sighting) -> Sighting:
     since = before.since if before.served == now.served else now.since
     return replace(now, since=since, fingerprint=now.fingerprint or before.fingerprint)
 
@@ -454,8 +452,7 @@ def _of_place(
     said = Text("it still has another certificate, which ends at {end}", end=end)
     severity = _by_shares(end - now, life, WARNING_SHARE, CRITICAL_SHARE) if end else Severity.OK
     if severity is not Severity.OK:
-        late = Problem("earlier_ends", said, hint, severity, since=place.since)
-        yield Concern(late, where, end)
+        yield Concern(Problem("earlier_ends", said, hint, severity, since=place.since), where, end)
 
 
 def _what_holds_it_up(lineage: str) -> Text:
