@@ -23,7 +23,7 @@ from readme_renderer.markdown import render
 
 from certferry import __version__
 from certferry.errors import how_to_install, how_to_install_with
-from certferry.present.pages import FOLDERS
+from certferry.present.pages import FOLDERS, pages
 from release import Refused, libraries, papers
 from release.__main__ import export, release, table
 from tests.house.tree import PACKAGE, ROOT
@@ -73,8 +73,8 @@ def test_the_sources_are_what_the_wheel_is_built_from(sources: Path) -> None:
     tops = {name.partition("/")[0] for name in names}
     files = {"CHANGELOG.md", "LICENSE", "PKG-INFO", "pyproject.toml", ".gitignore", *READMES}
     assert files | {"docs", "src"} == tops
-    pages = {name.split("/")[1] for name in names if name.startswith("docs/")}
-    assert set(FOLDERS) == pages
+    folders = {name.split("/")[1] for name in names if name.startswith("docs/")}
+    assert set(FOLDERS) == folders
     assert all(name.startswith("src/certferry/") for name in names if name.startswith("src/"))
 
 
@@ -95,8 +95,8 @@ def test_artefacts_are_as_small_as_they_may_be(
 
 
 def test_what_an_index_shows_renders_and_leads_nowhere_that_is_not_there(metadata: Message) -> None:
-    """Both READMEs, without pictures and links into the repository, and without what holds only as
-    long as no index has the package.
+    """Both READMEs, without pictures, with the command that prints a page in place of a link to it,
+    and without what holds only as long as no index has the package.
     """
     assert "text/markdown" == metadata["Description-Content-Type"]
     shown = render(str(metadata.get_payload()))
@@ -111,6 +111,10 @@ def test_what_an_index_shows_renders_and_leads_nowhere_that_is_not_there(metadat
     assert "From nothing to a served certificate" in plain
     assert "从零到用上证书" in plain
     assert not re.search(r"No index has|软件包索引里还没有|unpublished", plain)
+    for language, link in (("en", ": "), ("zh", "：")):
+        named = set(re.findall(rf"{link}certferry help ([a-z-]+)", plain))
+        assert len(named) > 10, language
+        assert named <= set(pages(language)), language
 
 
 @pytest.mark.parametrize("readme", READMES)
