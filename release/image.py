@@ -11,13 +11,14 @@ import json
 import os
 import shlex
 import subprocess
+import sys
 import tarfile
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from release import Release, libraries
+from release import Refused, Release, libraries
 
 SUITE, PYTHON = "trixie", "3.13"
 """Debian 13, and the Python that it has."""
@@ -73,12 +74,16 @@ _SITE = "https://github.com/certferry/certferry"
 
 def make(release: Release) -> tuple[Path, ...]:
     """Make `certferry-VERSION-oci.tar`, which `docker load`, `podman load` and skopeo read. Raises
-    `CalledProcessError`.
+    `CalledProcessError`, and `Refused` for one that is too large.
     """
-    root = _make_root(release)
+    root = _make_root(release).read_bytes()
+    with tarfile.open(fileobj=io.BytesIO(root)) as tar:
+        size = sum(entry.size for entry in tar)
+    print(f"   the root of the image has {size:,} bytes", file=sys.stderr)
+    if size > LIMIT:
+        raise Refused(f"the root of the image has {size:,} bytes, of {LIMIT:,}")
     made = release.dist / f"certferry-{release.version}-oci.tar"
-    made.write_bytes(archive(release.version, release.epoch, root.read_bytes()))
-    root.unlink()
+    made.write_bytes(archive(release.version, release.epoch, root))
     return (made,)
 
 

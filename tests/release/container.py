@@ -1,9 +1,11 @@
-"""A container of the image, as runc runs it: what a container runtime makes of the image's files."""
+"""A container of the image, as runc runs it."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import tarfile
@@ -14,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from release.image import CONFIG, STATE
+from release.image import CONFIG, STATE, UID
 from tests.support.waiting import eventually
 
 LONGEST = 100  # seconds
@@ -71,15 +73,33 @@ class Container:
     state: Path | None
     environ: Mapping[str, str] = field(default_factory=dict)
 
+    def take(self, written: Path) -> None:
+        """Take the configuration of a machine, which lies in a folder there, and a state that the
+        image's user may write.
+        """
+        self.config.chmod(0o755)
+        for file in written.glob("*.pem"):
+            shutil.copy(file, self.config)
+        text = (written / "certferry.toml").read_text(encoding="utf-8")
+        text = re.sub(r'"sqlite:///.*"', f'"sqlite:///{STATE}/state.db"', text)
+        self.file.write_text(text, encoding="utf-8")
+        for file in self.config.iterdir():
+            file.chmod(0o644)
+        if self.state is not None:
+            os.chown(self.state, UID, UID)
+
+    @property
+    def file(self) -> Path:
+        """The configuration."""
+        return self.config / "certferry.toml"
+
     def run(self, *arguments: str, entrypoint: Sequence[str] | None = None) -> Ended:
         """Run a container to its end; without arguments, what the image begins by default."""
         with self.begin(*arguments, entrypoint=entrypoint) as running:
             return running.ended()
 
     @contextmanager
-    def begin(
-        self, *arguments: str, entrypoint: Sequence[str] | None = None
-    ) -> Iterator[Running]:
+    def begin(self, *arguments: str, entrypoint: Sequence[str] | None = None) -> Iterator[Running]:
         """Run a container for a `with` block."""
         name = f"certferry-{uuid.uuid4().hex[:12]}"
         bundle = self.folder / name
