@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
@@ -16,22 +15,11 @@ from pathlib import Path
 import pytest
 
 from certferry import __version__
-from release import Release, wheels
-from release import image as maker
-from release.__main__ import export
 from release.image import CONFIG, LIMIT, STATE, UID
-from tests.acceptance.conftest import (  # noqa: F401 - fixtures, found here by their names
-    host,
-    name,
-    new_name,
-    one_world,
-    shared_world,
-    world,
-)
 from tests.acceptance.footprint import Footprint
 from tests.acceptance.host import Host, certificate
 from tests.deploy.test_kubernetes import first_containers
-from tests.house.tree import ROOT
+from tests.release.conftest import make_image
 from tests.release.container import Container, Image
 from tests.support.ports import HOST, free_port
 from tests.support.tiers import thorough
@@ -39,8 +27,6 @@ from tests.support.waiting import eventually
 
 pytestmark = [thorough, pytest.mark.timeout(900)]
 
-EPOCH = 1_790_000_000
-"""The date of a commit: the same bytes come of it on any day."""
 ARCHIVE_LIMIT = 55_000_000
 """Bytes that a machine downloads; 49.6 million when this was written."""
 SLOWEST_START = 1.5
@@ -62,46 +48,6 @@ print(fastest("certferry", "--version") / fastest("python3", "-c", ""))
 _DEAD = (
     'import glob; print([p for p in glob.glob("/proc/[0-9]*/stat") if ") Z " in open(p).read()])'
 )
-
-
-# --- Making it
-
-
-@pytest.fixture(scope="session")
-def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
-    """The image of the commit, made once for all workers and unpacked by each."""
-    shared = tmp_path_factory.getbasetemp().parent / "image"
-    shared.mkdir(exist_ok=True)
-    with (shared / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        archive = shared / "made" / f"certferry-{__version__}-oci.tar"
-        if not archive.exists():
-            make_image(shared / "made")
-    return Image.unpack(archive, tmp_path_factory.mktemp("unpacked"))
-
-
-def make_image(folder: Path) -> Path:
-    """Make the image of the commit in a new folder, from its wheel on; return its archive."""
-    parts = [folder / part for part in ("tree", "dist", "work")]
-    for part in parts:
-        part.mkdir(parents=True)
-    release = Release(__version__, EPOCH, *parts)
-    export(ROOT, release.tree)
-    wheels.make(release)
-    [archive] = maker.make(release)
-    return archive.rename(folder / archive.name)
-
-
-@pytest.fixture
-def container(image: Image, host: Host, tmp_path: Path) -> Container:  # noqa: F811 - the fixture
-    """Containers of the image, with the machine's configuration, and a new volume for its state."""
-    folders = [tmp_path / part for part in ("configuration", "volume", "containers")]
-    for folder in folders:
-        folder.mkdir()
-    configuration, volume, bundles = folders
-    found = Container(image, bundles, configuration, volume, host.world.environment)
-    found.take(host.directory)
-    return found
 
 
 # --- What it holds
@@ -151,8 +97,8 @@ def test_image_is_small(image: Image) -> None:
 def test_no_file_raises_rights_or_comes_from_the_machine_that_made_it(image: Image) -> None:
     """Nothing is setuid, and neither a name nor a name server of the builder's is inside."""
     assert [] == [one for one in _files(image) if one.stat().st_mode & 0o6000]
-    for name in ("hostname", "resolv.conf"):
-        assert "" == (image.root / "etc" / name).read_text()
+    for one in ("hostname", "resolv.conf"):
+        assert "" == (image.root / "etc" / one).read_text()
     assert "certferry" in (image.root / "etc" / "passwd").read_text()
 
 
