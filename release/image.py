@@ -24,8 +24,8 @@ SUITE, PYTHON = "trixie", "3.13"
 """Debian 13, and the Python that it has."""
 ARCHITECTURE = "amd64"
 UID = 10001
-"""No user of the host, nor of Debian's own (Debian policy §9.2.2: those end at 999, people begin at
-1000). The manifests have it too."""
+"""None of Debian's own users, which end at 999, and none that a host makes for people, from 1000 on
+(Debian Policy Manual §9.2.2). The manifests have it too."""
 STATE, CONFIG = "/var/lib/certferry", "/etc/certferry"
 SITE = f"/usr/local/lib/python{PYTHON}/dist-packages"
 """Where Debian's Python finds what is not Debian's."""
