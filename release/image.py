@@ -25,7 +25,7 @@ SUITE, PYTHON = "trixie", "3.13"
 ARCHITECTURE = "amd64"
 UID = 10001
 """None of Debian's own users, which end at 999, and none that a host makes for people, from 1000 on
-(Debian Policy Manual §9.2.2). The manifests have it too."""
+(debian.org/doc/debian-policy, "UID and GID classes", 2026-11). The manifests have it too."""
 STATE, CONFIG = "/var/lib/certferry", "/etc/certferry"
 SITE = f"/usr/local/lib/python{PYTHON}/dist-packages"
 """Where Debian's Python finds what is not Debian's."""

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from release.image import CONFIG, STATE, UID
+from tests.support.ports import HOST, free_port
 from tests.support.waiting import eventually
 
 LONGEST = 100  # seconds
@@ -74,15 +75,16 @@ class Container:
     environ: Mapping[str, str] = field(default_factory=dict)
 
     def take(self, written: Path) -> None:
-        """Take the configuration of a machine, which lies in a folder there, and a state that the
-        image's user may write.
+        """Take the configuration of a machine, which lies in a folder there, with a console at a
+        port of its own; and a state that the image's user may write.
         """
         self.config.chmod(0o755)
         for file in written.glob("*.pem"):
             shutil.copy(file, self.config)
         text = (written / "certferry.toml").read_text(encoding="utf-8")
         text = re.sub(r'"sqlite:///.*"', f'"sqlite:///{STATE}/state.db"', text)
-        self.file.write_text(text, encoding="utf-8")
+        console = f'[console]\nlisten = "{HOST}:{free_port()}"\n'
+        self.file.write_text(text.replace("[acme]", f"{console}[acme]", 1), encoding="utf-8")
         for file in self.config.iterdir():
             file.chmod(0o644)
         if self.state is not None:
