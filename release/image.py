@@ -20,6 +20,8 @@ from typing import Any
 
 from release import Refused, Release, libraries
 
+NAME = "ghcr.io/certferry/certferry"
+"""Where it is published, and how `docker load` calls it."""
 SUITE, PYTHON = "trixie", "3.13"
 """Debian 13, and the Python that it has."""
 ARCHITECTURE = "amd64"
@@ -198,11 +200,8 @@ def archive(version: str, epoch: int, root: bytes) -> bytes:
         "layers": [_descriptor("layer.v1.tar+gzip", layer)],
     }
     manifest = _json(described)
-    name = f"certferry:{version}"
-    named = {
-        "org.opencontainers.image.ref.name": version,
-        "io.containerd.image.name": f"docker.io/library/{name}",
-    }
+    name = f"{NAME}:{version}"
+    named = {"org.opencontainers.image.ref.name": version, "io.containerd.image.name": name}
     entry = {**_descriptor("manifest.v1+json", manifest), "annotations": named}
     index = {"schemaVersion": 2, "mediaType": f"{_IMAGE}.index.v1+json", "manifests": [entry]}
     docker = [{"Config": _blob(settings), "RepoTags": [name], "Layers": [_blob(layer)]}]

@@ -35,7 +35,7 @@ def test_service_is_started_as_the_image_is_made() -> None:
     """Its folders, its health check, its user, and what it begins with, are the image's."""
     made = image.config(__version__, 0, b"")["config"]
 
-    assert f"certferry:{__version__}" == SERVICE["image"]
+    assert f"{image.NAME}:{__version__}" == SERVICE["image"]
     assert [f"{image.CONFIG}:{image.CONFIG}:ro", f"state:{image.STATE}"] == SERVICE["volumes"]
     check = SERVICE["healthcheck"]
     assert made["Healthcheck"] == {

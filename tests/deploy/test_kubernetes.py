@@ -208,11 +208,11 @@ def test_pods_are_started_as_the_image_is_made(overlay: str) -> None:
 @every
 def test_image_is_that_of_this_version(overlay: str, tmp_path: Path) -> None:
     """By a tag that does not move; another registry is one line, for every overlay."""
-    assert {f"certferry:{__version__}"} == images(rendered(overlay))
+    assert {f"{image.NAME}:{__version__}"} == images(rendered(overlay))
     copy = tmp_path / "kubernetes"
     shutil.copytree(FOLDER, copy)
     names = copy / "image" / "kustomization.yaml"
-    names.write_text(names.read_text().replace("newName: certferry", "newName: r.example/c"))
+    names.write_text(names.read_text().replace(image.NAME, "r.example/c"))
 
     assert {f"r.example/c:{__version__}"} == images(render(copy / overlay))
 
