@@ -21,9 +21,9 @@ from certferry.core.assessment.status import (
     Standing,
     most_needed_first,
 )
+from certferry.core.certificates.certificate import RenewalWindow
 from certferry.core.certificates.chain import EdgeProblemCode
 from certferry.core.certificates.lineage import Version
-from certferry.core.certificates.renewal import RenewalWindow
 from certferry.core.desired.certificate import Kind
 from certferry.core.observed.observation import Served
 from certferry.core.observed.records import LastRun

@@ -20,7 +20,7 @@ import requests
 
 from certferry.console.following import ASK_EVERY, AT_ONCE, Feeds
 from certferry.console.runs import FEW, STATES, report_view, row_of
-from certferry.core.access import Role, User, digest_of
+from certferry.core.access import Role, User, digest_of_secret
 from certferry.core.observed.runs import (
     RunEvent,
     RunKind,
@@ -437,7 +437,7 @@ def test_a_reader_who_may_no_longer_read_hears_nothing_more(stored: Stored, how:
         found = messages(answer)
         assert ["begun", "event"] == [next(found).event, next(found).event]
         if how == "logged out":
-            state.end_session(digest_of(SECRET))
+            state.end_session(digest_of_secret(SECRET))
         elif how == "removed":
             state.remove_user(ANNA.name)
         else:

@@ -11,15 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from certferry.cli.exits import Exit, of_plans, of_report, of_statuses
-from certferry.core.assessment.health import (
-    Recorded,
+from certferry.core.assessment.health import Recorded
+from certferry.core.assessment.notices import noticed
+from certferry.core.assessment.sightings import (
     Sighted,
     Sighting,
     after_run,
     sighted,
     with_delivered,
 )
-from certferry.core.assessment.notices import noticed
 from certferry.core.assessment.status import status_of
 from certferry.core.certificates.certificate import KeyType, covered_by
 from certferry.core.certificates.names import match_of

@@ -133,14 +133,14 @@ def doctor(front: Front, names: tuple[str, ...], *, as_json: bool, as_report: bo
     if as_report:
         if names or as_json:
             raise UsageMistake(Text("--report takes neither names nor --json"))
-        return show_report(front)
+        return show_survey(front)
 
     with running(front, read_settings(front, names), reads_only=True) as (workspace, run):
         findings = examine(workspace, run, schedulers(front.console.environ))
     return show_findings(findings, front, as_json=as_json)
 
 
-def show_report(front: Front) -> Exit:
+def show_survey(front: Front) -> Exit:
     """Print the text for an issue. Raises `CertferryError` after it where no call succeeded."""
     settings, console = settings_with_accounts(front, from_keys), front.console
     with workspace_of(front, settings) as workspace:

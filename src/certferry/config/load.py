@@ -283,7 +283,7 @@ def as_far_as_read(
     channels = tables.read_channels(root.table("notify"))
     monitoring = tables.read_monitoring(root, paths)
     directory = default_directory(environ, os.geteuid())
-    state = tables.read_state(root.table(_STATE), paths, directory, everything)
+    state = tables.read_state(root.table(_STATE), paths, directory, everything, adapters.buckets)
 
     def options_of(label: str) -> model.ReadOptions | None:
         return adapters.options_of(accounts[label].type if label in accounts else label)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -16,7 +16,7 @@ from urllib.parse import parse_qs, urlsplit
 from certferry.config import model, values
 from certferry.config.document import Place
 from certferry.config.files import Paths
-from certferry.config.mistakes import Mistake
+from certferry.config.mistakes import Mistake, instead_of
 from certferry.config.secrets import Resolve, SecretReference
 from certferry.config.values import Read, TomlTable
 from certferry.core.assessment.notices import USUAL, Topic
@@ -60,6 +60,7 @@ _LANGUAGES = ("zh", "en")
 
 _SQLITE = "sqlite:///"
 _SERVERS = ("postgresql://", "postgres://")
+_DATABASES = ("sqlite", "postgresql")
 _BUCKET = re.compile(r"(?!sqlite:|postgres(ql)?:)[a-z][a-z0-9]*://[^/?#@:]+(/[^?#]*)?(\?[^#]*)?")
 _WITHOUT_ACCOUNT = "s3://"
 """Buckets whose keys are in the environment; those of any other kind are an account's."""
@@ -68,12 +69,16 @@ _PASSWORD = "PGPASSWORD"  # noqa: S105 - a variable's name (libpq, "Environment 
 
 
 def read_state(
-    table: TomlTable, paths: Paths, directory: Path, environ: Mapping[str, str]
+    table: TomlTable,
+    paths: Paths,
+    directory: Path,
+    environ: Mapping[str, str],
+    buckets: Collection[str] = (),
 ) -> model.StateSettings:
     """Read `[state]`; `directory` is where the database lies when nothing is said, and what belongs
-    to this machine alone where hosts share a database.
+    to this machine alone where hosts share a database. `buckets` as in `Adapters`.
     """
-    database = table.take("url", _database(paths), directory / "state.db")
+    database = table.take("url", _database(paths, buckets), directory / "state.db")
     key = table.take("key", secret_reference(table), None)
     key_file = table.take("key_file", lambda value: paths.resolve(values.word(value)), None)
     password = table.take("password", secret_reference(table), None)
@@ -214,13 +219,24 @@ def has_account(database: object) -> bool:
     return is_bucket and not str(database).startswith(_WITHOUT_ACCOUNT)
 
 
-def _database(paths: Paths) -> Read[Path | str]:
+def must_be_of_a_bucket(url: str, buckets: Collection[str]) -> None:
+    """Raise `ConfigError` for an address whose beginning is neither a bucket's nor a database's."""
+    beginning = url.partition("://")[0]
+    if beginning not in buckets:
+        known = [*_DATABASES, *buckets]
+        said = Text("{beginning}:// is no place for a state; {instead}")
+        raise ConfigError(said.filled(beginning=beginning, instead=instead_of(beginning, known)))
+
+
+def _database(paths: Paths, buckets: Collection[str]) -> Read[Path | str]:
     def read(value: object) -> Path | str:
         # The URL is not shown: it may hold a password.
         url = values.word(value)
         if url.startswith(_SERVERS):
             return _of_a_server(url)
         if _BUCKET.fullmatch(url):
+            if buckets:
+                must_be_of_a_bucket(url, buckets)
             return _of_a_bucket(url)
         written = url.removeprefix(_SQLITE)
         if written in {url, "", ":memory:"}:
@@ -339,7 +355,7 @@ def wrong_bindings(acme: model.AcmeSettings, place: Place, resolve: Resolve) -> 
                 ExternalAccount(ca.eab_kid, key)
             except ConfigError as problem:
                 where = place if number == 0 else place.below(ca.name)
-                yield where.mistake("eab_hmac_key", values.with_hint(problem))
+                yield where.mistake("eab_hmac_key", values.message_and_hint(problem))
 
 
 def read_acme(table: TomlTable, paths: Paths) -> model.AcmeSettings:

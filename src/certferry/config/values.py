@@ -363,7 +363,7 @@ class TomlTable:
             found = self.place.mistake(key, exc.message, item=item)
             self._mistakes.append(replace(found, hint=exc.hint))
         else:
-            self.report(key, with_hint(exc), item=item)
+            self.report(key, message_and_hint(exc), item=item)
 
     def done(self) -> None:
         """Report every key that was not taken, with the nearest one that could be meant."""
@@ -373,7 +373,7 @@ class TomlTable:
                 self.report(key, Text("unknown key; {meant}", meant=instead_of(key, known)))
 
 
-def with_hint(exc: ConfigError) -> Text:
+def message_and_hint(exc: ConfigError) -> Text:
     """Return an error's message with its hint behind it, for one line in a list of mistakes."""
     if exc.hint is None:
         return exc.message

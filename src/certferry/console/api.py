@@ -27,7 +27,10 @@ from certferry.console.plan import latest_plans
 from certferry.console.refusals import PageRefused, answer
 from certferry.console.runs import events_of, runs_of, started, stored
 from certferry.console.site import Site, site_of, voice_of
-from certferry.core.assessment.health import RUN_WITHIN, checkup
+from certferry.core.assessment.health import (
+    RUN_WITHIN,
+    checkup,
+)
 from certferry.core.observed.records import HistoryFilter
 from certferry.core.observed.runs import RunKind, RunSource
 from certferry.errors import ConfigError

@@ -29,7 +29,7 @@ from certferry.core.access import (
     LONGEST_PASSWORD,
     Session,
     User,
-    digest_of,
+    digest_of_secret,
     is_name,
     password_mistake,
 )
@@ -135,7 +135,7 @@ def _is_right(request: Request, name: str, password: str, user: User | None) -> 
     named = name.lower() if is_name(name) else ""
     whose = {counted_as(request.state.address): PER_ADDRESS, f"name {named}": PER_NAME}
     if is_known:
-        whose = {f"browser {digest_of(mark)}": PER_NAME}
+        whose = {f"browser {digest_of_secret(mark)}": PER_NAME}
     guesses: Guesses = request.app.state.guesses
     guesses.count(request, whose)
     stored = None if user is None else user.password
@@ -188,10 +188,10 @@ def _begun(request: Request, user: User, back: str) -> Response:
     now, state = site.now(), site.workspace().state
     earlier = request.cookies.get(cookie_name(site))
     if earlier:
-        state.end_session(digest_of(earlier))
+        state.end_session(digest_of_secret(earlier))
     address = request.state.address or ""
     browser = request.headers.get("user-agent", "")[:200]
-    state.save_session(Session(digest_of(secret), user.name, now, now, address, browser))
+    state.save_session(Session(digest_of_secret(secret), user.name, now, now, address, browser))
     response = RedirectResponse(link(request, back), 303)
     start_session(response, request, secret)
     set_cookie(response, site, _KNOWN, known_mark(user), _KNOWN_FOR)
@@ -220,7 +220,7 @@ def welcome(request: Request) -> Response:
 
 def _user_of_link(request: Request) -> str:
     site = site_of(request)
-    digest = digest_of(request.path_params["token"])
+    digest = digest_of_secret(request.path_params["token"])
     found = site.workspace().state.link(digest, site.now())
     if found is None:
         raise _link_is_over()
@@ -247,7 +247,7 @@ def choose_password(request: Request, form: FormData) -> Response:
     if problem is not None:
         return _welcome_form(request, name, problem)
     site = site_of(request)
-    digest = digest_of(request.path_params["token"])
+    digest = digest_of_secret(request.path_params["token"])
     kept = hashed(chosen)
     user = site.workspace().state.choose_password(digest, kept, site.now())
     if user is None:

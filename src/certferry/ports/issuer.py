@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from certferry.core.certificates.certificate import CertificateBundle, KeyType
+from certferry.core.certificates.certificate import CertificateBundle, KeyType, RenewalInfo
 from certferry.core.certificates.lineage import RevocationReason
-from certferry.core.certificates.renewal import RenewalInfo
 from certferry.core.planning.limits import PlannedOrder
 from certferry.core.secret import Secret
 from certferry.errors import OrderPostponed

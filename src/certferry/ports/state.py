@@ -19,11 +19,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
 
-from certferry.core.assessment.health import Sighting
 from certferry.core.assessment.notices import ChannelState, Notices
-from certferry.core.certificates.certificate import CertificateBundle, KeyType
+from certferry.core.assessment.sightings import Sighting
+from certferry.core.certificates.certificate import CertificateBundle, KeyType, RenewalWindow
 from certferry.core.certificates.lineage import Revocation, Version, Withdrawal
-from certferry.core.certificates.renewal import RenewalWindow
 from certferry.core.desired.declaration import Declaration
 from certferry.core.observed import records
 from certferry.core.planning.limits import Hold, Limits, PlannedOrder, Spent
@@ -393,7 +392,7 @@ class NoticeStore(Protocol):
 
 
 class DeclarationStore(Protocol):
-    """What the files of hosts declare, by digests (`core.desired.declaration.digest_of`)."""
+    """What the files of hosts declare, by the digests of `core.desired.declaration`."""
 
     def declare(
         self, digests: Mapping[str, str], file: str, is_gone: Callable[[str], bool]

@@ -22,7 +22,7 @@ from certferry.core.observed.records import HistoryEntry, LastRun, VerifiedHisto
 from certferry.core.observed.runs import RunEvent, RunReport, StoredRun
 from certferry.core.planning import plan as planned
 from certferry.core.planning import report as reported
-from certferry.core.planning.digest import digest_of
+from certferry.core.planning.digest import digest_of_plans
 from certferry.core.reasons import Reason, ReasonCode, Waiting
 from certferry.core.redaction import quoted
 from certferry.errors import TargetStuck
@@ -244,7 +244,7 @@ def of_plans(plans: Sequence[planned.Plan], voice: Voice) -> Document:
     """Return what `plan` prints. `changes` counts steps, but for those tried again."""
     return {
         "changes": sum(len(plan.pending) for plan in plans),
-        "digest": digest_of(plans),
+        "digest": digest_of_plans(plans),
         "certificates": [_plan(plan, voice) for plan in plans],
     }
 

@@ -16,9 +16,14 @@ from functools import partial
 from types import MappingProxyType
 
 from certferry import errors
-from certferry.core.assessment.health import Sighted, after_run, sighted, with_delivered
 from certferry.core.assessment.hosts import AWAY
-from certferry.core.certificates.renewal import renew_at
+from certferry.core.assessment.sightings import (
+    Sighted,
+    after_run,
+    sighted,
+    with_delivered,
+)
+from certferry.core.certificates.certificate import renew_at
 from certferry.core.desired.certificate import DesiredCertificate
 from certferry.core.desired.declaration import Outdated
 from certferry.core.events import Begun, LineageEnded, StepEnded
@@ -42,7 +47,7 @@ from certferry.core.reasons import Waiting, wait_for
 from certferry.ports.progress import Progress
 from certferry.ports.state import Lease
 from certferry.reconcile.apply import carry_out, store_waits
-from certferry.reconcile.issue import rate_limit_hold, sweep_ownerless
+from certferry.reconcile.issue import sweep_ownerless, within_rate_limits
 from certferry.reconcile.observe import (
     ReadAhead,
     observe,
@@ -359,7 +364,7 @@ class LineageReconciler:
         step = plan.issue_now
         if step is None or step.action is not Action.ISSUE:
             return plan
-        step = rate_limit_hold(step, self.desired, observed, self._ports.issuer, times.now)
+        step = within_rate_limits(step, self.desired, observed, self._ports.issuer, times.now)
         if step.due is None:
             return replace(plan, issue=step)
         without = plan_lineage(self.desired, observed, times, Issuing.NEVER)

@@ -26,7 +26,7 @@ from certferry.core.events import Activity, Asking, Begun, LineageEnded, StepEnd
 from certferry.core.network import must_be_right
 from certferry.core.observed.observation import Observation, Served
 from certferry.core.observed.records import HostRecord, HostWork
-from certferry.core.planning.digest import digest_of
+from certferry.core.planning.digest import digest_of_plans
 from certferry.core.planning.due import Times
 from certferry.core.planning.plan import Action, Issue, Plan, PlanFinding, Weight
 from certferry.core.planning.planner import Issuing
@@ -89,7 +89,7 @@ def plans_to_confirm(
         return proofs.added_to(shown, desired), first
 
     plans = of_each(planned, certificates, ports)
-    return [shown for shown, _ in plans], {one.lineage: digest_of([one]) for _, one in plans}
+    return [shown for shown, _ in plans], {one.lineage: digest_of_plans([one]) for _, one in plans}
 
 
 def statuses_of(

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, cast
 from certferry.adapters.acme.budget import Budget, limits_at
 from certferry.config.model import CaSettings, Settings
 from certferry.config.tables import called
-from certferry.core.certificates.certificate import CertificateBundle
-from certferry.core.certificates.renewal import RenewalInfo
+from certferry.core.certificates.certificate import CertificateBundle, RenewalInfo
 from certferry.core.desired.certificate import ExternalAccount
 from certferry.errors import ConfigError, OrderPostponed
 from certferry.ports.dns import DnsProvider
@@ -120,7 +119,7 @@ def _connect(settings: Settings, state: StateStore, pause: Pause, directory: str
     )
 
 
-def account_at(
+def acme_account_at(
     directory: str | None, settings: Settings, state: StateStore, pause: Pause
 ) -> CaAccount:
     """Return the account at a directory; at the usual one where that is not known."""
@@ -172,7 +171,7 @@ def revoke(
         lineage,
         reason,
         state=state,
-        account_at=lambda directory: account_at(directory, settings, state, run.pause),
+        account_at=lambda directory: acme_account_at(directory, settings, state, run.pause),
         now=state.now,
         progress=history_keeper(state, state.now, run.who),
     )

@@ -64,6 +64,11 @@ log = logging.getLogger(__name__)
 USUAL = {adapters.DNS_PROVIDERS: "dnspod", adapters.TARGETS: "qiniu"}
 """What a certificate is proven and served by that no file says anything of."""
 
+BUCKETS = {"s3": "", "kodo": "qiniu"}
+"""The types of the accounts that have buckets, by what stands before a bucket's name in the `url`
+of a state; the keys of the first kind are in the environment.
+"""
+
 _IN_ORDER = {
     adapters.DNS_PROVIDERS: (
         "dnspod tencentcloud alidns cloudflare rfc2136 acme-dns lexicon command"
@@ -76,6 +81,8 @@ _IN_ORDER = {
 
 class InstalledAdapters(model.Adapters):
     """See `config.model.Adapters`: those of a table, by default what is installed."""
+
+    buckets = tuple(BUCKETS)
 
     def __init__(self, table: Callable[[], adapters.AdapterTable] = adapters.installed) -> None:
         self._table = table

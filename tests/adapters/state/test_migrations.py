@@ -17,8 +17,8 @@ from certferry.adapters.state.connect import connect, prepare
 from certferry.adapters.state.database import Migration, Upgrade, migrate, read_migrations
 from certferry.adapters.state.sqlite import SqliteDatabase
 from certferry.core.access import PasswordLink, Role, Session, Token, User
-from certferry.core.assessment.health import Sighting
 from certferry.core.assessment.notices import ChannelState, Delivery, Notice, Subject, Topic
+from certferry.core.assessment.sightings import Sighting
 from certferry.core.certificates.lineage import Revocation, RevocationReason, Withdrawal
 from certferry.core.observed.records import HistoryEntry, RolloutRecord, Upload
 from certferry.core.observed.runs import (

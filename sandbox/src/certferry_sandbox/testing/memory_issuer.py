@@ -20,7 +20,12 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.x509.oid import NameOID
 
-from certferry.core.certificates.certificate import Certificate, CertificateBundle, KeyType
+from certferry.core.certificates.certificate import (
+    Certificate,
+    CertificateBundle,
+    KeyType,
+    RenewalInfo,
+)
 from certferry.core.certificates.names import challenge_name
 from certferry.core.certificates.pem import (
     certificate_pem,
@@ -29,7 +34,6 @@ from certferry.core.certificates.pem import (
     pkcs8_pem,
     read_certificate,
 )
-from certferry.core.certificates.renewal import RenewalInfo
 from certferry.core.discovery.inventory import FoundZone
 from certferry.core.discovery.proposal import must_have_zone
 from certferry.core.events import Activity

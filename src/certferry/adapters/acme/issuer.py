@@ -22,9 +22,8 @@ from certferry.adapters.acme.order import Ordering
 from certferry.adapters.acme.persist import NOT_OFFERED, PersistProofs
 from certferry.adapters.acme.propagation import Propagation, must_be_writable
 from certferry.adapters.acme.resolvers import Resolvers
-from certferry.core.certificates.certificate import CertificateBundle
+from certferry.core.certificates.certificate import CertificateBundle, RenewalInfo
 from certferry.core.certificates.names import base_name
-from certferry.core.certificates.renewal import RenewalInfo
 from certferry.core.dns_persist import Holder, Offer, PersistRecord, record_for
 from certferry.core.network import Applicant, must_not_be_behind
 from certferry.core.planning.limits import hold_of

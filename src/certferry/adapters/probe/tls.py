@@ -16,7 +16,7 @@ from pathlib import Path
 from cryptography import x509
 
 from certferry.adapters.probe.resolvers import Addresses, probed_name, resolve
-from certferry.adapters.probe.trust import Trust, facts_of
+from certferry.adapters.probe.trust import Trust, presented_in
 from certferry.core.certificates.certificate import fingerprint
 from certferry.core.certificates.chain import EdgeProblemCode
 from certferry.core.certificates.names import is_address
@@ -178,7 +178,7 @@ def presented(
         return seen
     seen = replace(seen, valid=problem is None, problem=problem)
     with suppress(Exception):  # as above: the facts are for people, and the verdict stays
-        seen = replace(seen, chain=facts_of(chain))
+        seen = replace(seen, chain=presented_in(chain))
     return seen
 
 

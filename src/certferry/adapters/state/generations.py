@@ -142,7 +142,7 @@ class Generations:
             raise self._refused(number) from None
         if facts.get("number") != number:
             raise self._refused(number)
-        return Generation(number, digest_of(stored), content)
+        return Generation(number, digest_of_object(stored), content)
 
     def sealed(self, number: int, before: str, content: bytes) -> bytes:
         """Return the object of a generation that follows the one with the digest `before`."""
@@ -155,7 +155,7 @@ class Generations:
         """Store the object of a generation; return the digest of the one that is there then."""
         if not self.objects.create(_name(number), stored):
             stored = self.objects.read(_name(number))
-        return digest_of(stored)
+        return digest_of_object(stored)
 
     def damage(self) -> Iterator[Reported]:
         """Follow the chain of the generations that are there, and return an error for each that is
@@ -170,7 +170,7 @@ class Generations:
         named_by_next = None
         for number in reversed(numbers):
             stored = self.objects.read(_name(number))
-            if named_by_next not in {None, digest_of(stored)}:
+            if named_by_next not in {None, digest_of_object(stored)}:
                 yield self._replaced(number)
             facts = _facts_of(stored.partition(b"\n")[0])
             named_by_next = facts.get("before") if number - 1 in numbers else None
@@ -227,7 +227,7 @@ class Generations:
         )
 
 
-def digest_of(stored: bytes) -> str:
+def digest_of_object(stored: bytes) -> str:
     """Return by what the next generation names an object."""
     return hashlib.sha256(stored).hexdigest()
 
@@ -343,7 +343,7 @@ class BucketDatabase(InMemory):
         while mine != self._before or not mine:
             number = self._number + 1
             stored = self.generations.sealed(number, self._before, content)
-            mine = digest_of(stored)
+            mine = digest_of_object(stored)
             self._tried.add(mine)
             found = self.generations.create(number, stored)
             if found not in self._tried:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from certferry.adapters.state.columns import DESIRED, FLAG, MOMENT, MOMENTS, PLAIN, SETTINGS
 from certferry.adapters.state.database import Reader, Table, Tables, Transaction, writes
 from certferry.adapters.state.sealing import Sealing
-from certferry.core.assessment.health import Sighting
+from certferry.core.assessment.sightings import Sighting
 from certferry.core.certificates.lineage import Withdrawal
 from certferry.core.desired.certificate import Kind
 from certferry.core.observed.records import NO_LINEAGE, RolloutRecord, Upload

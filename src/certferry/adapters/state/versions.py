@@ -15,7 +15,7 @@ from certferry.adapters.state.fencing import fenced
 from certferry.adapters.state.orders import note_issued
 from certferry.adapters.state.places import ROLLOUTS, UPLOADS, WITHDRAWALS
 from certferry.adapters.state.sealing import Sealing
-from certferry.core.certificates.certificate import Certificate, CertificateBundle
+from certferry.core.certificates.certificate import Certificate, CertificateBundle, RenewalWindow
 from certferry.core.certificates.lineage import (
     Revocation,
     RevocationReason,
@@ -23,7 +23,6 @@ from certferry.core.certificates.lineage import (
     Withdrawal,
 )
 from certferry.core.certificates.pem import parse_bundle
-from certferry.core.certificates.renewal import RenewalWindow
 from certferry.core.observed.records import Ordered, Remembered, RolloutRecord, Upload
 from certferry.errors import CertificateError, StateError
 from certferry.ports.state import Lease

@@ -242,7 +242,9 @@ class _Wizard:
             zones = accounts.zones_of(dns) if dns else ()
             places = proposing.Places(dns, zones, target, ())
             if target:
-                places = replace(places, domains=proposing.in_order(self._survey(accounts, target)))
+                places = replace(
+                    places, domains=proposing.as_nested(self._survey(accounts, target))
+                )
             if home is not None:
                 home = replace(home, certificates=as_remembered(home.certificates, workspace.state))
         return replace(known, places=places, home=home)

@@ -9,8 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
-from certferry.core.certificates.certificate import Certificate, CertificateBundle
-from certferry.core.certificates.renewal import RenewalWindow
+from certferry.core.certificates.certificate import Certificate, CertificateBundle, RenewalWindow
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.text import Text
 
