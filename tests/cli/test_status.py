@@ -94,7 +94,7 @@ def message(*statuses: LineageStatus) -> str:
 
 
 def written(*statuses: LineageStatus, recorded: Recorded | None = None) -> dict[str, Any]:
-    document = documents.of_statuses(statuses, recorded or Recorded(), Voice())
+    document = documents.rendered(documents.of_statuses(statuses, recorded or Recorded()), Voice())
     return json.loads(json.dumps(document))  # type: ignore[no-any-return]  # a document
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import json
 import re
 import threading
 from collections.abc import Iterator
@@ -312,7 +311,7 @@ def test_foreign_words_are_data(stored: Stored) -> None:
     keys = ("action", "target", "domain", "label", "outcome", "detail", "hint")
     step = dict.fromkeys(keys, HOSTILE)
     report = {"certificates": [{"name": HOSTILE, "result": HOSTILE, "steps": [step]}]}
-    stored.state.save_run_end(run.id, RunState.DONE, NOON, RunReport({"en": json.dumps(report)}))
+    stored.state.save_run_end(run.id, RunState.DONE, NOON, RunReport(report))
 
     for path in ("/runs", f"/runs/{run.id}", f"/runs/{run.id}/events"):
         page = stored.machine.get(path).content.decode()

@@ -87,7 +87,7 @@ def show_discovery(
     found, voice = everything.narrowed(wanted, now), console.voice
     log_problems(found.problems, console.run_log)
     if as_json:
-        console.print_json(discover_text.of_discovery(found, voice))
+        console.print_json(discover_text.of_discovery(found))
         return exits.of_problems(found.problems)
     if found.domains:
         remarks = discover_text.remarks(found, voice)
@@ -165,7 +165,7 @@ def show_findings(findings: Sequence[Problem], front: Front, *, as_json: bool) -
     console = front.console
     log_findings(findings, console.run_log)
     if as_json:
-        console.print_json(documents.of_findings(findings, console.voice))
+        console.print_json(documents.of_findings(findings))
     elif front.quiet:
         console.print_stderr(discover_text.error_lines(findings, console.voice))
     else:

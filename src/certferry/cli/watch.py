@@ -135,11 +135,11 @@ class Watch:
             below = discover_text.below(looks, voice)
             self.console.print_table(discover_text.hosts(looks, now, voice), below)
         elif not follows:
-            self.console.print_json(discover_text.of_looks(looks, now, voice))
+            self.console.print_json(discover_text.of_looks(looks, now))
         return looks
 
     def _print_document(self, look: HostObservation) -> None:
-        document = discover_text.of_change(look, self.now(), self.console.voice)
+        document = discover_text.of_change(look, self.now())
         self.console.print_json(document, on_one_line=True)
 
     def _looks(self) -> list[HostObservation]:

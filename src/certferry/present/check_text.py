@@ -76,9 +76,7 @@ def document(found: health.Checkup, now: datetime, voice: Voice) -> Document:
         "certificates": found.certificates,
         "served": found.served,
         "places": found.places,
-        "problems": [
-            _problem(concern, plugin_status_of([concern]), voice) for concern in found.concerns
-        ],
+        "problems": [_problem(concern, plugin_status_of([concern])) for concern in found.concerns],
     }
 
 
@@ -91,8 +89,8 @@ def document_of_failure(problem: Problem, voice: Voice) -> Document:
         "certificates": None,
         "served": None,
         "places": None,
-        "problems": [_problem(health.Concern(problem), PluginStatus.UNKNOWN, voice)],
-        "error": of_problem(problem, voice),
+        "problems": [_problem(health.Concern(problem), PluginStatus.UNKNOWN)],
+        "error": of_problem(problem),
     }
 
 
@@ -166,11 +164,11 @@ def _harmless(words: str) -> str:
     return visible(words.replace("|", "/").replace("\n", " "))
 
 
-def _problem(concern: health.Concern, status: PluginStatus, voice: Voice) -> Document:
+def _problem(concern: health.Concern, status: PluginStatus) -> Document:
     return {
         **of_subject(concern.subject, "name"),
         "status": status.name,
-        **of_problem(concern.problem, voice),
+        **of_problem(concern.problem),
         "since": moment(concern.problem.since),
         "deadline": moment(concern.deadline),
     }

@@ -35,8 +35,6 @@ from certferry.ports.progress import Progress, each_of, no_listener
 from certferry.ports.runs import EVENTS_OF_A_RUN
 from certferry.ports.state import StateStore
 from certferry.present import documents
-from certferry.present.language import LANGUAGES, Voice, voice_in
-from certferry.present.layout import as_json
 from certferry.present.progress import entry_of, news
 from certferry.problem import Problem
 from certferry.reconcile.by_hand import go_back, withdraw_by_hand
@@ -260,7 +258,7 @@ class RunInProgress:
             issuer = rehearsal_issuer(at_staging, ports.state, self.run.pause)
             certificates = self.workspace.certificates
             found = rehearse(ports, certificates, issuer, renew=self._renews)
-            ended(found.report, partial(documents.of_rehearsal, found.report, found.plans))
+            ended(found.report, documents.of_rehearsal(found.report, found.plans))
         return found
 
     def roll_back(self) -> SyncReport:
@@ -340,21 +338,13 @@ class RunInProgress:
         self.writer.note_problem(problem)
         self.writer.end(RunState.FAILED)
 
-    def _end(
-        self, report: SyncReport, document: Callable[[Voice], documents.Document] | None = None
-    ) -> None:
+    def _end(self, report: SyncReport, document: documents.Document | None = None) -> None:
         state = RunState.FAILED
         if not report.complete:
             state = RunState.STOPPED
         elif report.has_succeeded and not report.leaves_failures:
             state = RunState.DONE
-        written = document or partial(documents.of_report, report)
-        self.writer.end(state, stored_report(written))
-
-
-def stored_report(document: Callable[[Voice], documents.Document]) -> RunReport:
-    """Return what a run prints at its end as it is stored: in every language."""
-    return RunReport({one: as_json(document(voice_in(one))) for one in LANGUAGES})
+        self.writer.end(state, RunReport(document or documents.of_report(report)))
 
 
 @dataclass(eq=False)

@@ -291,7 +291,7 @@ def store_everything(store: StateStore) -> None:
     run = StoredRun("run-1", RunKind.SYNC, RunSource.CONSOLE, "anna", store.host, NOW, ("img",))
     store.save_run_begin(run, "form 1")
     store.append_run_events("run-1", [RunEvent(1, NOW, "img", "step", Text("{one}", one="一"))])
-    store.save_run_end("run-1", RunState.DONE, NOW, RunReport({"en": "{}"}))
+    store.save_run_end("run-1", RunState.DONE, NOW, RunReport({"ok": True}))
     store.add_user(User("Anna", Role.OPERATOR, NOW, "hash", NOW, "zh"))
     store.save_session(Session("a session", "anna", NOW, NOW, "192.0.2.7", "Firefox"))
     store.save_link(PasswordLink("a link", "anna", NOW))
