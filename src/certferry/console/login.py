@@ -25,14 +25,7 @@ from starlette.routing import Route
 from certferry.console.guard import cookie_name, own_page, set_cookie, start_session
 from certferry.console.refusals import PageRefused
 from certferry.console.site import LANGUAGE_NAMES, link, render, site_of, visitor_of, with_form
-from certferry.core.access import (
-    LONGEST_PASSWORD,
-    Session,
-    User,
-    digest_of_secret,
-    is_name,
-    password_mistake,
-)
+from certferry.core import access
 from certferry.text import Text
 from certferry.wiring.passwords import hashed, is_password
 
@@ -116,7 +109,7 @@ def counted_as(address: str | None) -> str:
     return f"address {found}"
 
 
-def known_mark(user: User) -> str:
+def known_mark(user: access.User) -> str:
     """Return what a browser keeps in which a user was logged in: it is good until they choose
     another password, and proves nothing but that.
     """
@@ -124,7 +117,7 @@ def known_mark(user: User) -> str:
     return hmac.new(key, f"known {user.name.lower()}".encode(), sha256).hexdigest()
 
 
-def _is_right(request: Request, name: str, password: str, user: User | None) -> bool:
+def _is_right(request: Request, name: str, password: str, user: access.User | None) -> bool:
     """Verify a password, after the guess was counted. Raises `PageRefused`."""
     mark = request.cookies.get(cookie_name(site_of(request), _KNOWN), "")
     is_known = (
@@ -132,14 +125,14 @@ def _is_right(request: Request, name: str, password: str, user: User | None) -> 
         and user.password is not None
         and hmac.compare_digest(mark.encode(), known_mark(user).encode())
     )
-    named = name.lower() if is_name(name) else ""
+    named = name.lower() if access.is_name(name) else ""
     whose = {counted_as(request.state.address): PER_ADDRESS, f"name {named}": PER_NAME}
     if is_known:
-        whose = {f"browser {digest_of_secret(mark)}": PER_NAME}
+        whose = {f"browser {access.digest_of_secret(mark)}": PER_NAME}
     guesses: Guesses = request.app.state.guesses
     guesses.count(request, whose)
     stored = None if user is None else user.password
-    is_right = len(password) <= LONGEST_PASSWORD and is_password(password, stored)
+    is_right = len(password) <= access.LONGEST_PASSWORD and is_password(password, stored)
     if is_right:
         for one in whose:
             site_of(request).workspace().state.forget_guesses(one)
@@ -169,7 +162,7 @@ def log_in(request: Request, form: FormData) -> Response:
     name, password = _words(form, "name").strip(), _words(form, "password")
     back = own_page(request.app, _words(form, "next")) or "/"
     state = site_of(request).workspace().state
-    user = state.user(name) if is_name(name) else None
+    user = state.user(name) if access.is_name(name) else None
     if not _is_right(request, name, password, user) or user is None:
         # Not the name: it may be a password, in the wrong field.
         _log.warning(Text("login refused from {address}", address=request.state.address or "unix"))
@@ -182,16 +175,18 @@ def _words(form: FormData, name: str) -> str:
     return found if isinstance(found, str) else ""
 
 
-def _begun(request: Request, user: User, back: str) -> Response:
+def _begun(request: Request, user: access.User, back: str) -> Response:
     """Begin a session of a user, in place of the one that the browser has."""
     site, secret = site_of(request), secrets.token_urlsafe(32)
     now, state = site.now(), site.workspace().state
     earlier = request.cookies.get(cookie_name(site))
     if earlier:
-        state.end_session(digest_of_secret(earlier))
+        state.end_session(access.digest_of_secret(earlier))
     address = request.state.address or ""
     browser = request.headers.get("user-agent", "")[:200]
-    state.save_session(Session(digest_of_secret(secret), user.name, now, now, address, browser))
+    state.save_session(
+        access.Session(access.digest_of_secret(secret), user.name, now, now, address, browser)
+    )
     response = RedirectResponse(link(request, back), 303)
     start_session(response, request, secret)
     set_cookie(response, site, _KNOWN, known_mark(user), _KNOWN_FOR)
@@ -220,7 +215,7 @@ def welcome(request: Request) -> Response:
 
 def _user_of_link(request: Request) -> str:
     site = site_of(request)
-    digest = digest_of_secret(request.path_params["token"])
+    digest = access.digest_of_secret(request.path_params["token"])
     found = site.workspace().state.link(digest, site.now())
     if found is None:
         raise _link_is_over()
@@ -247,7 +242,7 @@ def choose_password(request: Request, form: FormData) -> Response:
     if problem is not None:
         return _welcome_form(request, name, problem)
     site = site_of(request)
-    digest = digest_of_secret(request.path_params["token"])
+    digest = access.digest_of_secret(request.path_params["token"])
     kept = hashed(chosen)
     user = site.workspace().state.choose_password(digest, kept, site.now())
     if user is None:
@@ -259,7 +254,7 @@ def _why_not(chosen: str, again: str, name: str) -> Text | None:
     """Return why a password cannot be chosen, if it cannot."""
     if chosen != again:
         return Text("the two passwords are not the same")
-    return password_mistake(chosen, name)
+    return access.password_mistake(chosen, name)
 
 
 # --- a user's own account
