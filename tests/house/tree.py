@@ -17,6 +17,7 @@ FOLDERS = (
     "benchmarks",
     "deploy",
     "docs",
+    "release",
     "requirements",
     "sandbox",
     "scripts",
