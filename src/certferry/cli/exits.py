@@ -27,9 +27,9 @@ from certferry.errors import (
     PlanChanged,
     PlanRefused,
     Reported,
+    system_words,
 )
 from certferry.problem import Problem
-from certferry.system_words import system_words
 from certferry.text import Text, verbatim
 
 if TYPE_CHECKING:

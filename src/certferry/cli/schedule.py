@@ -23,7 +23,7 @@ from certferry.config.load import load
 from certferry.config.mistakes import Mistake, instead_of
 from certferry.config.model import Settings
 from certferry.core.schedule import Job, Scheduled
-from certferry.errors import ConfigError, RunCutShort, ScheduleError
+from certferry.errors import ConfigError, RunCutShort, ScheduleError, system_words
 from certferry.ports.notifier import Sent
 from certferry.ports.scheduler import Scheduler
 from certferry.present import schedule_text
@@ -34,7 +34,6 @@ from certferry.present.news_text import answer_lines
 from certferry.present.run_log import is_stream
 from certferry.reconcile.examination import examine_channels
 from certferry.reconcile.run import Run
-from certferry.system_words import system_words
 from certferry.text import Text
 from certferry.wiring.machine import schedulers
 from certferry.wiring.settings import ADAPTERS

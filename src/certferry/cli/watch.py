@@ -18,14 +18,13 @@ from certferry.cli.selection import settings_or_defaults
 from certferry.config.mistakes import Mistake, config_error, joined
 from certferry.core.certificates.names import is_address, is_wildcard, normalise
 from certferry.core.discovery.watched import Host, HostObservation, changes, judged
-from certferry.errors import ConfigError
+from certferry.errors import ConfigError, system_words
 from certferry.ports.probe import HostProbe
 from certferry.ports.progress import Pause
 from certferry.present import discover_text
 from certferry.present.console import Console
 from certferry.present.progress import log_look
 from certferry.reconcile.run import Run
-from certferry.system_words import system_words
 from certferry.text import Text
 from certferry.wiring.clock import now
 from certferry.wiring.network import probe_for

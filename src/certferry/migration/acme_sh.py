@@ -12,11 +12,10 @@ from pathlib import Path
 
 from certferry.core.desired.certificate import PemFiles
 from certferry.core.secret import Secret
-from certferry.errors import CertificateError, ConfigError
+from certferry.errors import CertificateError, ConfigError, system_words
 from certferry.file_trust import NotTrusted, must_be_trusted
 from certferry.migration import home as old_home
 from certferry.ports.source import CertificateSource
-from certferry.system_words import system_words
 from certferry.text import Text
 from certferry.whole_file import replace_file
 

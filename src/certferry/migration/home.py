@@ -16,10 +16,9 @@ from certferry.core.certificates.names import base_name, normalise
 from certferry.core.desired.certificate import PemFiles
 from certferry.core.discovery.proposal import Access, Proposal
 from certferry.core.secret import Secret
-from certferry.errors import CertferryError, CertificateError, ConfigError
+from certferry.errors import CertferryError, CertificateError, ConfigError, system_words
 from certferry.file_trust import NotTrusted, group_name, must_be_trusted, user_name
 from certferry.ports.source import CertificateSource
-from certferry.system_words import system_words
 from certferry.text import Text
 
 E = TypeVar("E")

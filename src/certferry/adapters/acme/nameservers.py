@@ -20,7 +20,7 @@ import dns.rdatatype
 import dns.rrset
 
 from certferry.adapters.acme import resolvers
-from certferry.system_words import system_words
+from certferry.errors import system_words
 from certferry.text import Text, verbatim
 
 NO_ROUTE = frozenset(

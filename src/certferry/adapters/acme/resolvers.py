@@ -26,10 +26,16 @@ import dns.resolver
 
 from certferry.adapters.http.client import HttpClient, Pacer, Timeouts
 from certferry.core.network import CaaRecord, is_made_up
-from certferry.errors import ConfigError, DnsRejected, DnsUnavailable, Retry, ZoneNotFound
+from certferry.errors import (
+    ConfigError,
+    DnsRejected,
+    DnsUnavailable,
+    Retry,
+    ZoneNotFound,
+    system_words,
+)
 from certferry.ports.http import Http, NoAnswer
 from certferry.ports.progress import Pause
-from certferry.system_words import system_words
 from certferry.text import Text, verbatim
 
 MESSAGE = "application/dns-message"

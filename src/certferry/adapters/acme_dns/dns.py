@@ -28,11 +28,11 @@ from certferry.core.certificates.names import CHALLENGE
 from certferry.core.discovery.inventory import FoundZone
 from certferry.core.redaction import quoted
 from certferry.core.secret import Secret
+from certferry.errors import system_words
 from certferry.file_trust import NotTrusted, must_be_trusted
 from certferry.ports.adapter import Context, Variable
 from certferry.ports.dns import DnsProvider
 from certferry.ports.http import Http, NoAnswer, json_object
-from certferry.system_words import system_words
 from certferry.text import Text
 
 SERVICE = "acme-dns"

@@ -32,10 +32,10 @@ from urllib3.util import Retry
 
 from certferry import __version__
 from certferry.adapters.http import bounds
+from certferry.errors import system_words
 from certferry.ports.adapter import Context
 from certferry.ports.http import NO_HEADERS, Answer, NoAnswer, Pace
 from certferry.ports.progress import Pause
-from certferry.system_words import system_words
 from certferry.text import Text
 
 

@@ -23,9 +23,8 @@ from certferry.core.certificates import chain as chains
 from certferry.core.certificates.certificate import fingerprint
 from certferry.core.certificates.names import is_address
 from certferry.core.certificates.pem import common_name
-from certferry.errors import ConfigError
+from certferry.errors import ConfigError, system_words
 from certferry.problem import Problem
-from certferry.system_words import system_words
 from certferry.text import Text
 
 _log = logging.getLogger(__name__)

@@ -34,10 +34,16 @@ from certferry.adapters.http.bounds import first_connection
 from certferry.core.certificates.names import is_within, suffixes
 from certferry.core.discovery.inventory import FoundZone
 from certferry.core.discovery.proposal import must_have_zone
-from certferry.errors import DnsAccessDenied, DnsError, DnsRejected, DnsUnavailable, ZoneNotFound
+from certferry.errors import (
+    DnsAccessDenied,
+    DnsError,
+    DnsRejected,
+    DnsUnavailable,
+    ZoneNotFound,
+    system_words,
+)
 from certferry.ports.progress import Pause
 from certferry.ports.state import must_still_hold
-from certferry.system_words import system_words
 from certferry.text import Text
 
 SERVICE = "RFC 2136"

@@ -15,9 +15,8 @@ from pathlib import Path
 
 from certferry.adapters.schedule.tools import call, complaint
 from certferry.core.schedule import Installation, Job, Scheduled
-from certferry.errors import ScheduleError
+from certferry.errors import ScheduleError, system_words
 from certferry.file_trust import user_name
-from certferry.system_words import system_words
 from certferry.text import Text, verbatim
 from certferry.whole_file import replace_file
 
