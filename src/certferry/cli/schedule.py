@@ -168,7 +168,7 @@ def show_all(schedulers: Sequence[Scheduler], console: Console) -> None:
 
 
 def starts_of(schedulers: Sequence[Scheduler]) -> list[Text]:
-    """Return the places of what is installed, as far as they can be read."""
+    """Return the places of what is installed that can be read."""
     places: list[Text] = []
     for scheduler in schedulers:
         with suppress(ScheduleError):
@@ -180,7 +180,7 @@ def starts_of(schedulers: Sequence[Scheduler]) -> list[Text]:
 def job_for(
     settings: Settings, root: click.Context, console: Console, *, serves: bool = False
 ) -> Job:
-    """Return what is to be run, so that it runs from anywhere."""
+    """Return the command to run, which works from any directory."""
     log = root.params.get("log_file") or default_log(settings)
     logs = [log.parent] if not is_stream(log) else []
     state, socket = settings.state, settings.console.socket

@@ -180,7 +180,7 @@ class Document:
     readable_by_others: bool = False
 
     def tables(self, key: str) -> dict[str, Mapping[str, object]]:
-        """Return the tables inside a table; what is none is left out."""
+        """Return the tables inside a table, without its other values."""
         found = self.values.get(key)
         inside = found.items() if isinstance(found, dict) else ()
         return {label: table for label, table in inside if isinstance(table, dict)}

@@ -448,7 +448,7 @@ def _unused(settings: Settings) -> list[model.AccountTable]:
 
 
 def wrong_accounts(settings: Settings, adapters: Adapters) -> Iterator[ConfigError]:
-    """Return what is wrong with channels and used accounts, as far as no program has to say."""
+    """Return what is wrong with channels and used accounts; runs no program to find out."""
     named = [
         (settings.accounts[label], group)
         for group, labels in _named_by(settings.certificates).items()

@@ -375,7 +375,7 @@ class Choice:
     named: str | None
 
     def account(self, settings: Settings) -> str:
-        """Return the account; empty where there is none. Raises `ConfigError`."""
+        """Return the account, or "". Raises `ConfigError`."""
         if self.named is not None:
             try:
                 return account_among(self.labels)(self.named)

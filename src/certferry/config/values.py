@@ -68,7 +68,7 @@ def server_address(value: object) -> ServerAddress:
 
 
 def email_address(value: object) -> str:
-    """Take a mail address, as far as a CA or a vendor would."""
+    """Accept what a CA or a vendor would accept as a mail address."""
     written = word(value)
     name, at, host = written.rpartition("@")
     if not (name and at and "." in host) or " " in written or ":" in written:

@@ -79,7 +79,7 @@ def read(home: Path, usual: Path, source: CertificateSource) -> old_home.OldHome
 
 
 def parse_conf(text: str) -> dict[str, str]:
-    """Read assignments; the last one of a name counts. What is none is passed over."""
+    """Read assignments; the last one of a name counts. Skips other lines."""
     found = filter(None, map(_ASSIGNMENT.fullmatch, text.split("\n")))
     return {one[1]: _decoded(old_home.unquoted(one[2].strip())) for one in found}
 

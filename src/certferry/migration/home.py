@@ -106,7 +106,7 @@ def lineage_of(wanted: str, taken: set[str]) -> str:
 
 
 def access_to(fullchain: str, privkey: str) -> Access:
-    """Return who may read copies, as far as they can be looked at."""
+    """Return who may read the copies that can be examined."""
     if not (fullchain and privkey):
         return Access()
     try:

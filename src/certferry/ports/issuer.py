@@ -115,7 +115,7 @@ class CaAccount(Protocol):
     """
 
     def facts(self) -> AccountFacts | None:
-        """Ask the CA for the account; `None` where there is none. Changes nothing there."""
+        """Ask the CA for the account; `None` if it has none. Changes nothing there."""
 
     def rollover(self) -> None:
         """Replace the account's key: both are kept until the CA has answered."""

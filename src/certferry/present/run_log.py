@@ -224,7 +224,7 @@ class RunLog:
 
     @property
     def is_open(self) -> bool:
-        """Whether there is to be a log."""
+        """Whether a log is written."""
         return self._file is not None
 
     def open(self, path: Path, format_: Format = Format.TEXT, *, is_needed: bool = True) -> None:

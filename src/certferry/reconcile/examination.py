@@ -107,7 +107,7 @@ def _overdue(check: Check) -> Problem:
 
 
 def examine_account(label: str, port: object) -> Iterator[Problem]:
-    """Examine an account as far as its adapter can. Raises `CertferryError`."""
+    """Examine an account with what its adapter offers. Raises `CertferryError`."""
     if isinstance(port, Timed):
         yield from examine_clock(label, port.clock_ahead())
     if isinstance(port, Examined):

@@ -220,7 +220,7 @@ class LineageReconciler:
         self.seen: Sighted | None = None
 
     def report(self) -> reports.LineageReport:
-        """Return what has become of the lineage so far."""
+        """Return the lineage's result so far."""
         known = self._outcomes
         return reports.LineageReport(
             self.desired.lineage, self._fingerprint, known.all(), known.has_looked

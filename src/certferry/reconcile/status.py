@@ -100,7 +100,7 @@ def statuses_of(
 
 
 def _status_now(desired: DesiredCertificate, ports: Ports, recorded: Recorded) -> LineageStatus:
-    """Judge by what the files hold; when they cannot be read, by what was taken from them."""
+    """Judge by the files; if they cannot be read, by what was last adopted from them."""
     unreadable, desired = None, ports.part_of(desired)
     try:
         desired = with_file_names(desired, ports)
@@ -151,7 +151,7 @@ def standings_of_hosts(state: StateStore, declared: int) -> tuple[HostStanding, 
 
 
 def _here(notice: Notice, host: str) -> Notice:
-    """Return a notice of what is this host's alone as one of the certificate."""
+    """Return a notice about this host alone as one about the certificate."""
     subject = notice.subject
     is_here = subject.lineage and subject.host == host
     return replace(notice, subject=replace(subject, host="")) if is_here else notice
@@ -255,7 +255,7 @@ def _with(plan: Plan, error: errors.CertferryError, accounts: str | None) -> Pla
 
 @dataclass(frozen=True, slots=True)
 class Rehearsed:
-    """What came of it, for each lineage that would order, and the plans of the run itself."""
+    """The result of each lineage that would order, and the plans of the run itself."""
 
     report: SyncReport
     plans: tuple[Plan, ...]

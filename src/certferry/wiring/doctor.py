@@ -55,7 +55,7 @@ def examine(workspace: Workspace, run: Run, schedulers: Iterable[Scheduler]) -> 
 
 
 def reports_of(workspace: Workspace, run: Run) -> Iterator[AccountReport]:
-    """Ask every account that an issue can report. Raises `ConfigError` where there is none."""
+    """Ask every account that a report can be about. Raises `ConfigError` without one."""
     accounts, reporting = workspace.accounts(run), list[Reporting]()
     for family, connect in ((TARGETS, accounts.target), (DNS_PROVIDERS, accounts.dns)):
         for label in accounts.labels(family):
@@ -201,7 +201,7 @@ def _directory(run: CheckedRun) -> Client:
 
 
 def _standing(run: CheckedRun) -> frozenset[str]:
-    """Return the names that records of dns-persist-01 prove, as far as the CA can be asked."""
+    """Return the names that records of dns-persist-01 prove, if the CA can be asked."""
     resolvers = resolvers_for(run.settings, run.pause)
     if run.settings.acme.dns_persist and resolvers is not None:
         with suppress(IssuanceError):  # the check of the CA reports it

@@ -85,7 +85,7 @@ def must_be_declared_nowhere(lineage: str, settings: Settings, state: StateStore
 
 
 def forget(lineage: str, state: StateStore) -> None:
-    """Keep that a certificate is meant to end."""
+    """Store that the operator means a certificate to end."""
     _change({lineage: _FORGOTTEN}, state)
 
 

@@ -497,7 +497,7 @@ def fail_of_wrong_file(
 def notify_in_spite_of_it(
     error: errors.CertferryError, path: Path | None, environ: Mapping[str, str], *, language: str
 ) -> None:
-    """Notify the channels of what became of an earlier run, though the file is wrong by now."""
+    """Notify the channels of an earlier run's end, though the file is wrong by now."""
     with _salvaged(path, environ, language) as (workspace, has_state):
         if workspace is None:
             return

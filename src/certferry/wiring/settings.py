@@ -222,7 +222,7 @@ def from_client(
     environ: Mapping[str, str],
     given: model.Settings | None = None,
 ) -> model.Settings:
-    """Make settings of what another client has renewed; see `config.load.from_client`."""
+    """Make settings of a certificate another client renewed; see `config.load.from_client`."""
     return load.from_client(name, files, environ, _account(adapters.TARGETS), given, ADAPTERS)
 
 

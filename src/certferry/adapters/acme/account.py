@@ -90,7 +90,7 @@ class AccountKeeper:
         return account
 
     def sign_in_if_known(self, client: Client) -> AcmeAccount | None:
-        """Sign the client's requests for the account that there is, if there is one."""
+        """Sign the client's requests with the stored account, if there is one."""
         account = self._state.account(self._directory)
         if account is None or account.url is None:
             return None

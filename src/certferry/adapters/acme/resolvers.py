@@ -224,7 +224,7 @@ class Resolvers:
         return [Resolvers([one], self.answer_within) for one in endpoints] or [self]
 
     def addresses(self, host: str) -> tuple[str, ...]:
-        """Return the IPv4 and IPv6 addresses of a host, as far as they can be found."""
+        """Return the IPv4 and IPv6 addresses of a host that were found."""
         found: list[str] = []
         for rdtype in (dns.rdatatype.A, dns.rdatatype.AAAA):
             try:
@@ -249,7 +249,7 @@ class Resolvers:
 
     @cached_property
     def _servers(self) -> dict[str, dns.nameserver.Nameserver]:
-        """The resolvers by what they are called in messages."""
+        """The resolvers by their names in messages."""
         servers: dict[str, dns.nameserver.Nameserver] = {}
         for address, port in self._plain_endpoints():
             label = address if port == DNS_PORT else f"{address}:{port}"

@@ -188,7 +188,7 @@ def _used_until(rate: Rate, note: str | None, now: datetime) -> datetime:
 
 
 def _moment(note: str) -> datetime | None:
-    """Read an RFC 3339 moment, `None` where there is none."""
+    """Read an RFC 3339 moment, or `None`."""
     try:
         moment = datetime.fromisoformat(note)
     except ValueError:

@@ -38,7 +38,7 @@ class PostReply:
     headers: Mapping[str, str] = field(repr=False)
 
     def number(self, name: str) -> int | None:
-        """Return a field that must be a number, `None` where it is none."""
+        """Return a field that should be a number; `None` if it is not."""
         value = self.fields.get(name)
         return value if isinstance(value, int) and not isinstance(value, bool) else None
 

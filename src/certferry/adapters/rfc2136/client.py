@@ -224,7 +224,7 @@ class UpdateServer:
         raise self._error(ZoneNotFound, words, _ELSEWHERE, name=name)
 
     def _wrong_with(self, zone: str) -> Text | None:
-        """Return what keeps a declared zone from being changed, as far as its SOA shows it."""
+        """Return what keeps a declared zone from being changed, judged by its SOA."""
         answer = self._ask(_question(_absolute(zone), dns.rdatatype.SOA), zone)
         if answer.flags & dns.flags.AA and _zone_in(answer, zone) == zone:
             return None

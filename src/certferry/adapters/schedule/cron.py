@@ -98,7 +98,7 @@ class Cron:
         )
 
     def _read(self) -> bytes:
-        """Return the crontab as it is listed; nothing when there is none, or no cron at all."""
+        """Return the crontab as `crontab -l` prints it; empty without one, or without cron."""
         if shutil.which("crontab", path=self.environ.get("PATH")) is None:
             return b""
         result = self._run("-l")

@@ -209,7 +209,7 @@ class SystemdTimer:
         return verbatim(" && ".join(typed)) if typed else None
 
     def _own(self, name: str) -> str | None:
-        """Read a unit, `None` when there is none of ours."""
+        """Read a unit of ours, or return `None`."""
         path = self._directory / name
         with _translating_errors():
             text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""

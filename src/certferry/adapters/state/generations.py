@@ -221,7 +221,7 @@ class Generations:
 
 
 def digest_of_object(stored: bytes) -> str:
-    """Return by what the next generation names an object."""
+    """Return the digest by which the next generation names an object."""
     return hashlib.sha256(stored).hexdigest()
 
 

@@ -84,7 +84,7 @@ class HostTables(Tables):
         }
 
     def _holds(self, reader: Reader) -> Mapping[str, list[str]]:
-        """Return on which lineages each host works, as far as leases end by a clock."""
+        """Return which lineages each host works on, by the leases in force."""
         found = defaultdict[str, list[str]](list)
         clock = self._database.dialect.clock
         query = f"SELECT lineage, holder FROM lease WHERE until > {clock} ORDER BY lineage"  # noqa: S608 - a dialect's constant

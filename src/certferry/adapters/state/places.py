@@ -54,7 +54,7 @@ class PlaceTables(Tables):
     _sealing: Sealing
 
     def uploads(self, lineage: str, target: str) -> tuple[Upload, ...]:
-        """See `PlaceStore.uploads`. A row that another program wrote or changed is none."""
+        """See `PlaceStore.uploads`. Ignores rows that another program wrote or changed."""
         rows = self._database.rows(
             "SELECT * FROM upload WHERE lineage = ? AND target = ?"
             " ORDER BY uploaded_at DESC, remote_id DESC",

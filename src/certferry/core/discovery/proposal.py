@@ -139,7 +139,7 @@ class Places:
     domains: tuple[FoundDomain, ...] = ()
 
     def zone_of(self, name: str) -> FoundZone | None:
-        """Return the zone to prove a name in, `None` where there is none."""
+        """Return the zone to prove a name in, or `None`."""
         base = base_name(name)
         return FoundZone(base) if self.zones is None else zone_for(base, self.zones)
 
@@ -162,7 +162,7 @@ def obstacle_to(domain: FoundDomain, places: Places) -> Text | None:
 
 
 def has_https_off(domain: FoundDomain) -> bool:
-    """Return whether a deployment would switch HTTPS on, as far as the target says so."""
+    """Return whether a deployment would switch HTTPS on; `False` if the target hides it."""
     return not domain.has_https and not domain.binding_hidden
 
 

@@ -215,7 +215,7 @@ def _rejected(
 
 
 def why_adopt(desired: DesiredCertificate, observed: Observation) -> Reason | None:
-    """Return why what the files hold is to be adopted, `None` where it is in force."""
+    """Return why to adopt the certificate in the files; `None` if it is in force."""
     offered, current = desired.offered, observed.current
     if offered is None or desired.files is None:
         return None

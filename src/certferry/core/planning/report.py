@@ -1,4 +1,4 @@
-"""How steps ended, or stand; and what became of a lineage and of a run."""
+"""How steps ended, or stand; and how a lineage and a run ended."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ class StepOutcome:
 
 @dataclass(frozen=True, slots=True)
 class LineageReport:
-    """What became of one lineage in one run, with the `fingerprint` of the version in force."""
+    """The result of one lineage in one run, with the `fingerprint` of the version in force."""
 
     lineage: str
     fingerprint: str | None
@@ -183,7 +183,7 @@ class LineageReport:
 
 @dataclass(frozen=True, slots=True)
 class SyncReport:
-    """What became of a run: `complete` unless stopped; `problem` kept it from storing its end."""
+    """The result of a run: `complete` unless stopped; `problem` kept it from storing its end."""
 
     lineages: tuple[LineageReport, ...]
     complete: bool = True
