@@ -21,7 +21,7 @@ from certferry.config.model import Settings
 from certferry.console.app import console_app
 from certferry.console.listening import ServedCertificate, listening
 from certferry.console.server import HttpServer
-from certferry.console.site import Site
+from certferry.console.site import Site, Starter
 from certferry.core.observed.runs import RunKind, RunSource
 from certferry.core.schedule import MISSED, last_due, moments_of
 from certferry.errors import CertferryError
@@ -54,7 +54,7 @@ class Schedule:
     """Makes the runs of `certferry sync --scheduled` twice a day, as long as the process lives."""
 
     workspace: Callable[[], Workspace]
-    starter: Runner
+    starter: Starter
     now: Callable[[], datetime] = lambda: now().astimezone()
     _begun_at: datetime | None = field(default=None, init=False)
     _not_before: datetime | None = field(default=None, init=False)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
 from pathlib import Path
+from typing import Protocol
 from urllib.parse import quote, urlencode
 
 import jinja2
@@ -25,6 +26,7 @@ from certferry.console.following import Feeds
 from certferry.console.observing import Observer, Recent
 from certferry.console.snapshot import Snapshots
 from certferry.core.access import User
+from certferry.core.observed.runs import RunKind, RunSource, StoredRun
 from certferry.core.planning.plan import Plan
 from certferry.present.language import Voice, voice_in
 from certferry.present.layout import visible
@@ -32,12 +34,30 @@ from certferry.present.run_log import rfc3339
 from certferry.problem import Problem
 from certferry.text import Text
 from certferry.wiring.clock import now
-from certferry.wiring.runs import Runner
 from certferry.wiring.workspace import Workspace
 
 HERE = Path(__file__).parent
 _TYPED = re.compile(r"`([^`\n]+)`")
 LANGUAGE_NAMES = (("en", "English"), ("zh", "中文"))
+
+
+class Starter(Protocol):
+    """Starts runs, which go on in the background."""
+
+    def start(
+        self,
+        kind: RunKind,
+        names: Sequence[str],
+        *,
+        who: str,
+        source: RunSource,
+        plan: str | None = None,
+        request: str | None = None,
+    ) -> StoredRun:
+        """Begin a run, or return the one that the same `request` began. Raises `CertferryError`."""
+
+    def stop(self, run: str) -> bool:
+        """Have a run of this process come to a safe point; return whether there is such a run."""
 
 
 @dataclass(eq=False)
@@ -48,7 +68,7 @@ class Site:
     """
 
     workspace: Callable[[], Workspace]
-    starter: Runner
+    starter: Starter
     prefix: str = ""
     is_https: bool = False
     unread: Problem | None = None
