@@ -88,7 +88,6 @@ class InstalledAdapters(model.Adapters):
         self._table = table
 
     def variables(self, types: Collection[str]) -> Collection[str]:
-        """See `Adapters.variables`."""
         names: set[str] = set()
         for type_ in {*types, *USUAL.values()}:
             with suppress(ConfigError):  # reported when such an account is connected
@@ -108,7 +107,6 @@ class InstalledAdapters(model.Adapters):
         return {}
 
     def options_of(self, type_: str) -> model.ReadOptions | None:
-        """See `Adapters.options_of`."""
         if not self._table().is_known(adapters.TARGETS, type_):
             return None
         try:
@@ -117,7 +115,6 @@ class InstalledAdapters(model.Adapters):
             return None  # reported when such an account is connected
 
     def check(self, account: model.AccountTable, group: str, resolve: Resolve) -> None:
-        """See `Adapters.check`."""
         if group == NOTIFY_GROUP:
             from certferry.wiring.channels import check_one
 
@@ -128,7 +125,6 @@ class InstalledAdapters(model.Adapters):
             bound(self._table().of_account(family, account), account, resolve)
 
     def unknown_types(self, accounts: Iterable[model.AccountTable]) -> Sequence[Mistake]:
-        """See `Adapters.unknown_types`."""
         return self._table().unknown_types(accounts)
 
 

@@ -211,7 +211,6 @@ class HourlyBudget:
     pause: Pause
 
     def wait(self) -> None:
-        """See `Pace.wait`."""
         # The wait is outside of `update`: the note must not be kept from other runs meanwhile.
         # Nothing is taken before it, so a run that is stopped in it leaves its turn to them.
         while (wait := self._ask()) > timedelta(0):

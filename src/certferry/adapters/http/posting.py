@@ -120,7 +120,6 @@ class PostedChannel:
     judge: Judge
 
     def send(self, message: Message, /) -> Answered:
-        """See `ports.notifier.Notifier.send`."""
         return self.posting.send(self.address(), self.fields(message), self.judge)
 
 

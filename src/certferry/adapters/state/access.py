@@ -48,29 +48,24 @@ class AccessTables(Tables):
     """See `AccessStore`."""
 
     def users(self) -> tuple[access.User, ...]:
-        """See `AccessStore.users`."""
         return _USERS.found(self._database, "ORDER BY id")
 
     def user(self, name: str) -> access.User | None:
-        """See `AccessStore.user`."""
         return _user(self._database, _id_of(name))
 
     @writes
     def add_user(self, transaction: Transaction, user: access.User) -> bool:
-        """See `AccessStore.add_user`."""
         is_free = _user(transaction, _id_of(user.name)) is None
         transaction.add("console_user", _NEW, **_USERS.values(user, id=_id_of(user.name)))
         return is_free
 
     @writes
     def change_role(self, transaction: Transaction, name: str, role: access.Role) -> bool:
-        """See `AccessStore.change_role`."""
         transaction.update("console_user", {"id": _id_of(name)}, role=role)
         return _user(transaction, _id_of(name)) is not None
 
     @writes
     def change_language(self, transaction: Transaction, name: str, language: str | None) -> None:
-        """See `AccessStore.change_language`."""
         transaction.update("console_user", {"id": _id_of(name)}, language=language)
 
     @writes
@@ -82,19 +77,16 @@ class AccessTables(Tables):
 
     @writes
     def save_link(self, transaction: Transaction, link: access.PasswordLink) -> None:
-        """See `AccessStore.save_link`."""
         if _user(transaction, user := _id_of(link.user)):
             _LINKS.save(transaction, link, user_id=user)
 
     def link(self, digest: str, now: datetime) -> access.PasswordLink | None:
-        """See `AccessStore.link`."""
         return self._database.read(lambda reader: _link(reader, digest, now))
 
     @writes
     def choose_password(
         self, transaction: Transaction, digest: str, password: str, now: datetime
     ) -> access.User | None:
-        """See `AccessStore.choose_password`."""
         link = _link(transaction, digest, now)
         if link is None:
             return None
@@ -106,7 +98,6 @@ class AccessTables(Tables):
     def change_password(
         self, transaction: Transaction, name: str, password: str, now: datetime, keep: str
     ) -> None:
-        """See `AccessStore.change_password`."""
         _save_password(transaction, user := _id_of(name), password, now)
         transaction.execute(
             "DELETE FROM console_user_session WHERE user_id = ? AND digest <> ?", user, keep
@@ -114,7 +105,6 @@ class AccessTables(Tables):
 
     @writes
     def save_session(self, transaction: Transaction, session: access.Session) -> None:
-        """See `AccessStore.save_session`."""
         now = session.seen_at
         transaction.execute(
             "DELETE FROM console_user_session WHERE seen_at < ? OR began_at < ?",
@@ -126,7 +116,6 @@ class AccessTables(Tables):
             transaction.update("console_user", {"id": user}, seen_at=MOMENT.write(now))
 
     def session(self, digest: str, now: datetime) -> tuple[access.Session, access.User] | None:
-        """See `AccessStore.session`."""
         found = self._database.read(lambda reader: _session(reader, digest, now))
         if found is None or now - found[0].seen_at < SEEN_EVERY:
             return found
@@ -142,34 +131,28 @@ class AccessTables(Tables):
 
     @writes
     def end_session(self, transaction: Transaction, digest: str) -> None:
-        """See `AccessStore.end_session`."""
         transaction.remove("console_user_session", digest=digest)
 
     @writes
     def end_sessions(self, transaction: Transaction, name: str) -> None:
-        """See `AccessStore.end_sessions`."""
         transaction.remove("console_user_session", user_id=_id_of(name))
 
     def tokens(self) -> tuple[access.Token, ...]:
-        """See `AccessStore.tokens`."""
         return _TOKENS.found(self._database, "ORDER BY id")
 
     @writes
     def add_token(self, transaction: Transaction, token: access.Token) -> bool:
-        """See `AccessStore.add_token`."""
         is_free = not _TOKENS.found(transaction, "WHERE id = ?", _id_of(token.name))
         transaction.add("console_token", _NEW, **_TOKENS.values(token, id=_id_of(token.name)))
         return is_free
 
     @writes
     def remove_token(self, transaction: Transaction, name: str) -> bool:
-        """See `AccessStore.remove_token`."""
         was_there = bool(_TOKENS.found(transaction, "WHERE id = ?", _id_of(name)))
         transaction.remove("console_token", id=_id_of(name))
         return was_there
 
     def token(self, digest: str, now: datetime) -> access.Token | None:
-        """See `AccessStore.token`."""
         found = _TOKENS.found(self._database, "WHERE digest = ?", digest)
         token = next((one for one in found if not one.is_over(now)), None)
         if token and (token.used_at is None or now - token.used_at >= USED_EVERY):
@@ -201,7 +184,6 @@ class AccessTables(Tables):
 
     @writes
     def forget_guesses(self, transaction: Transaction, whose: str) -> None:
-        """See `AccessStore.forget_guesses`."""
         transaction.remove("console_guess", whose=whose)
 
 

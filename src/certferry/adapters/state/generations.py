@@ -283,11 +283,9 @@ class BucketDatabase(InMemory):
 
     @property
     def place(self) -> Path | str:
-        """See `Database.place`."""
         return self.generations.objects.place
 
     def run(self, function: Callable[[databases.Transaction], T]) -> T:
-        """See `Database.run`."""
         noting: list[_NotingTransaction] = []
 
         def carry_out(transaction: databases.Transaction) -> T:
@@ -400,7 +398,6 @@ class BucketState(HostState):
             raise errors.StateNotStored(problem.message, hint=problem.hint) from problem
 
     def flush(self) -> None:
-        """See `StateStore.flush`."""
         try:
             self._database.store(urgent_only=self._reads_only)
         except errors.Reported:
@@ -408,7 +405,6 @@ class BucketState(HostState):
             raise
 
     def damage(self) -> tuple[errors.Reported, ...]:
-        """See `StateStore.damage`."""
         return tuple(self._database.generations.damage())
 
     def key_changed(self, key: Secret) -> None:

@@ -167,7 +167,6 @@ class HostState(SqlState):
         return number
 
     def close(self) -> None:
-        """See `StateStore.close`."""
         self.release_locks()
         super().close()
 

@@ -63,8 +63,6 @@ class RunTables(Tables):
     """
 
     def save_run_begin(self, run: StoredRun, request: str | None = None) -> StoredRun:
-        """See `RunStore.save_run_begin`."""
-
         def begin(transaction: Transaction) -> StoredRun | None:
             query = "WHERE request = ?"
             for earlier in _RUNS.found(transaction, query, request) if request else ():
@@ -77,7 +75,6 @@ class RunTables(Tables):
         return run if earlier is None else self._as_they_stand((earlier,))[0]
 
     def append_run_events(self, run: str, events: Sequence[RunEvent]) -> None:
-        """See `RunStore.append_run_events`."""
         if not events:
             return
         rows = [{"run": run, **_EVENTS.values(event)} for event in events]
@@ -102,7 +99,6 @@ class RunTables(Tables):
     def save_run_end(
         self, run: str, state: RunState, ended_at: datetime, report: RunReport | None
     ) -> None:
-        """See `RunStore.save_run_end`."""
         packed = None if report is None else _packed(report)
 
         def end(transaction: Transaction) -> None:
@@ -116,7 +112,6 @@ class RunTables(Tables):
         self._database.run(end)
 
     def stored_run(self, run: str) -> StoredRun | None:
-        """See `RunStore.stored_run`."""
         found = _RUNS.found(self._database, "WHERE id = ?", run)
         return next(iter(self._as_they_stand(found)), None)
 
@@ -129,7 +124,6 @@ class RunTables(Tables):
         host: str | None = None,
         who: str | None = None,
     ) -> tuple[StoredRun, ...]:
-        """See `RunStore.stored_runs`."""
         # A name stands in `names` behind a comma and a quote, which no other name has in itself.
         quoted = None if lineage is None else f", {json.dumps(lineage)}"
         conditions: dict[str, Value] = {
@@ -144,17 +138,14 @@ class RunTables(Tables):
         return self._as_they_stand(found)
 
     def run_events(self, run: str, after: int = 0, limit: int = 1000) -> tuple[RunEvent, ...]:
-        """See `RunStore.run_events`."""
         condition = "WHERE run = ? AND number > ? ORDER BY number LIMIT ?"
         return _EVENTS.found(self._database, condition, run, after, limit)
 
     def latest_run_events(self, run: str, limit: int) -> tuple[RunEvent, ...]:
-        """See `RunStore.latest_run_events`."""
         condition = "WHERE run = ? ORDER BY number DESC LIMIT ?"
         return _EVENTS.found(self._database, condition, run, limit)[::-1]
 
     def run_report(self, run: str) -> RunReport | None:
-        """See `RunStore.run_report`."""
         rows = self._database.rows("SELECT documents FROM run_report WHERE run = ?", run)
         return next((_unpacked(row["documents"]) for row in rows), None)
 

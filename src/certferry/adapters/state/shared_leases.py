@@ -285,7 +285,6 @@ class SharedState(SqlState):
         must_be_unheld(transaction, f"holder IS NOT NULL AND until > {_NOW}")
 
     def reserve(self, account: str, name: str, interval: timedelta, count: int) -> timedelta:
-        """See `StateStore.reserve`."""
         turns = str((count * interval).total_seconds())
         most = str(_MOST_TURNS * interval.total_seconds())
         [row] = self._shared.repeat(_RESERVE, account, name, turns, most, turns)

@@ -72,7 +72,6 @@ class VersionTables(Tables):
     _sealing: Sealing
 
     def lineages(self) -> tuple[str, ...]:
-        """See `VersionStore.lineages`."""
         rows = self._database.rows("SELECT DISTINCT lineage FROM version ORDER BY lineage")
         return tuple(row["lineage"] for row in rows)
 
@@ -89,7 +88,6 @@ class VersionTables(Tables):
         return _versions(self._database, lineage)
 
     def versions_in_use(self) -> dict[str, tuple[Version, ...]]:
-        """See `VersionStore.versions_in_use`."""
         found: dict[str, list[Version]] = {}
         for row in self._database.rows(
             f"SELECT lineage, {_COLUMNS} FROM version"  # noqa: S608 - a constant
@@ -105,7 +103,6 @@ class VersionTables(Tables):
         return {lineage: tuple(versions) for lineage, versions in found.items()}
 
     def bundle(self, lineage: str, number: int) -> CertificateBundle:
-        """See `VersionStore.bundle`."""
         for row in self._database.rows(
             "SELECT fingerprint, fullchain_pem, sealed_privkey_pem"
             " FROM version JOIN version_pem USING (lineage, number)"
@@ -131,7 +128,6 @@ class VersionTables(Tables):
     def save_version(
         self, transaction: Transaction, lease: Lease, bundle: CertificateBundle, now: datetime
     ) -> Version:
-        """See `VersionStore.save_version`."""
         lineage = lease.lineage
         directory = _ordered_at(transaction, lineage, bundle)
         transaction.remove("acme_order", lineage=lineage)
@@ -160,7 +156,6 @@ class VersionTables(Tables):
     def save_revocation(
         self, transaction: Transaction, lease: Lease, number: int, revocation: Revocation | None
     ) -> None:
-        """See `VersionStore.save_revocation`."""
         transaction.update(
             "version",
             {"lineage": lease.lineage, "number": number},
@@ -178,7 +173,6 @@ class VersionTables(Tables):
         window: RenewalWindow | None,
         ask_after: datetime,
     ) -> None:
-        """See `VersionStore.save_renewal_info`."""
         transaction.update(
             "version",
             {"lineage": lineage, "fingerprint": fingerprint},
