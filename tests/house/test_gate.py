@@ -50,7 +50,7 @@ def literal(tree: ast.Module, text: str) -> Iterator[Breach]:
         (source_rules.docstring, '"""What each address serves."""', False),
         (source_rules.described, "class A:\n def b(self): ...", True),
         (source_rules.described, "class A:\n 'One of many.'\n def b(self): ...", True),
-        (source_rules.described, "class A:\n 'See `ports.a.B`.'\n def b(self): ...", False),
+        (source_rules.described, "class A:\n 'See `ports.a.Box`.'\n def b(self): ...", False),
         (source_rules.described, "class A:\n def b(self):\n  'Return b.'", False),
         (source_rules.length, "\n" * 601, True),
         (source_rules.length, "\n" * 600, False),
