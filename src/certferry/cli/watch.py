@@ -15,7 +15,7 @@ import click
 from certferry.cli.exits import Exit, UsageMistake, of_looks
 from certferry.cli.options import Front, json_option, note, number_option
 from certferry.cli.selection import settings_or_defaults
-from certferry.config.mistakes import Mistake, config_error, joined
+from certferry.config.mistakes import config_error, joined, mistake_at
 from certferry.core.certificates.names import is_address, is_wildcard, normalise
 from certferry.core.discovery.watched import Host, HostObservation, changes, judged
 from certferry.errors import ConfigError, system_words
@@ -155,7 +155,9 @@ def hosts_meant(written: Sequence[str], file: str | None, port: int) -> list[Hos
         rows = ((number, _COMMENT.sub("", row).strip()) for number, row in _lines(file))
         more, wrong = _read(((number, row) for number, row in rows if row), port)
         if wrong:
-            found = [Mistake(Path(file), number, "", "", error.message) for number, error in wrong]
+            found = [
+                mistake_at(Path(file), number, "", "", error.message) for number, error in wrong
+            ]
             raise config_error(found, hint=_HOW)
         if not more:
             raise ConfigError(Text("{path} names no host", path=file), hint=_HOW)

@@ -147,7 +147,7 @@ def _machine(run: CheckedRun) -> Iterator[Problem]:
     yield from examine_files(run.settings)
     for twin in with_equal_names(run.settings.declared, run.settings.places):
         fix = Text("take one of them out, or give it other names")
-        yield warning(Code.NAMES_TWICE, twin.where, twin.message, fix)
+        yield warning(Code.NAMES_TWICE, twin.subject, twin.message, fix)
     yield from examination.examine_schedule(run.schedulers, _scheduled_at(run.ports.state))
     yield from _channels(run.settings)
     state, now_ = run.ports.state, run.ports.now()
