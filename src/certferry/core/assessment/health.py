@@ -314,12 +314,13 @@ def _of_place(
         if severity is not Severity.OK:
             late = Problem("upload_deadline", said, hint, severity, since=place.since)
             yield Concern(late, where, deadline)
-    for had in [v for v in versions[1:] if v.fingerprint == place.fingerprint][:1]:
-        severity, end = by_share_of_life(had.certificate, now), had.certificate.not_after
-        if severity is not Severity.OK:
-            said = Text("it still has an earlier certificate, which ends at {end}", end=end)
-            late = Problem("earlier_ends", said, hint, severity, since=place.since)
-            yield Concern(late, where, end)
+    had = next((v.certificate for v in versions[1:] if v.fingerprint == place.fingerprint), None)
+    end, life = place.other_until, (had or newest.certificate).lifetime
+    end = had.not_after if had and not end else end
+    said = Text("it still has another certificate, which ends at {end}", end=end)
+    severity = _by_shares(end - now, life, WARNING_SHARE, CRITICAL_SHARE) if end else Severity.OK
+    if severity is not Severity.OK:
+        yield Concern(Problem("earlier_ends", said, hint, severity, since=place.since), where, end)
 
 
 def _what_holds_it_up(lineage: str) -> Text:

@@ -20,7 +20,7 @@ Place = tuple[str, str, str]
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """Whether a place was last seen `served`, and `since` when; no domain: others serve it all."""
+    """Whether a place was last `served`, `since` when, what it has. No domain: others serve all."""
 
     lineage: str
     target: str
@@ -28,6 +28,7 @@ class Sighting:
     served: bool
     since: datetime
     fingerprint: str | None = None
+    other_until: datetime | None = None
 
     @property
     def place(self) -> Place:
@@ -68,8 +69,7 @@ def sighted(lineage: str, observed: observation.Observation, now: datetime) -> S
             place = (lineage, target.label, domain.domain)
             wanted = version_for(domain.withdrawn, versions, now)
             served = wanted is not None and _has(target, domain, wanted)
-            had = wanted.fingerprint if wanted and served else _presented(target, domain, versions)
-            places[place] = Sighting(*place, served, now, had)
+            places[place] = Sighting(*place, served, now, *_presented(target, domain, versions))
             if domain.kind.is_receiver:
                 receivers.append(place)
     unread = tuple(target.label for target in observed.targets if target.failure is not None)
@@ -86,14 +86,16 @@ def _has(
 
 def _presented(
     target: observation.ObservedTarget, domain: observation.ObservedDomain, versions: Versions
-) -> str | None:
-    """Return which of our certificates most of the addresses present, or the receiver holds."""
+) -> tuple[str | None, datetime | None]:
+    """Return which of ours most addresses, or the receiver, have; the first end of what is else."""
     ours = {version.fingerprint for version in versions}
     if domain.kind.is_receiver:
-        return domain.bound if domain.bound in ours else None
+        return domain.bound if domain.bound in ours else None, None
     addresses = target.served.get(domain.domain, ())
     found = Counter(one.fingerprint for one in addresses if one.fingerprint in ours)
-    return found.most_common(1)[0][0] if found else None
+    ends = (one.not_after for one in addresses if one.not_after and one.fingerprint not in ours)
+    had = next(iter(dict(found.most_common(1))), None)
+    return had, min(ends, default=None if had else domain.bound_until)
 
 
 def after_run(before: Sequence[Sighting], seen: Mapping[str, Sighted]) -> tuple[Sighting, ...]:
@@ -106,15 +108,11 @@ def after_run(before: Sequence[Sighting], seen: Mapping[str, Sighted]) -> tuple[
         if one.lineage not in seen or seen[one.lineage].leaves_open(one.target)
     }
     for last in seen.values():
-        after |= {one.place: _joined(known.get(one.place), one) for one in last.places}
+        after |= {one.place: _joined(known.get(one.place, one), one) for one in last.places}
     return tuple(sorted(after.values(), key=lambda one: one.place))
 
 
-def _joined(before: Sighting | None, now: Sighting) -> Sighting:
-    if before is None:
-        return now
-    if (before.served, before.fingerprint) == (now.served, now.fingerprint):
-        return before
+def _joined(before: Sighting, now: Sighting) -> Sighting:
     since = before.since if before.served == now.served else now.since
     return replace(now, since=since, fingerprint=now.fingerprint or before.fingerprint)
 
