@@ -309,21 +309,18 @@ def _rehearsed(desired: DesiredCertificate, step: Issue, ports: Ports) -> Lineag
 
 
 class WithoutOrders:
-    """A state without orders, so that a rehearsal touches no real one."""
+    """A `StateStore` without orders, so that a rehearsal touches no real one."""
 
     def __init__(self, state: StateStore) -> None:
         self._state = state
 
     def order(self, _lineage: str) -> AcmeOrder | None:
-        """See `StateStore.order`."""
         return None
 
     def save_order(self, lease: Lease, _order: object) -> None:
-        """See `StateStore.save_order`."""
         self._state.extend(lease)
 
     def drop_order(self, lease: Lease, **_: object) -> None:
-        """See `StateStore.drop_order`."""
         self._state.extend(lease)
 
     def __getattr__(self, name: str) -> Any:

@@ -41,7 +41,7 @@ def issuer_for(settings: Settings, state: StateStore, pause: Pause) -> Issuer:
 
 @dataclass(eq=False)
 class LateIssuer:
-    """An issuer at several directories, each connected when it is first needed."""
+    """An `Issuer` at several directories, each connected when it is first needed."""
 
     connect: Callable[[str], Issuer]
     budget: Callable[[str], Budget]
@@ -49,7 +49,6 @@ class LateIssuer:
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     def must_be_provable(self, names: Sequence[str], dns: DnsProvider) -> frozenset[str]:
-        """See `ports.issuer.Issuer.must_be_provable`."""
         return self._at("").must_be_provable(names, dns)
 
     def rate_limit_hold(self, request: IssueRequest) -> OrderPostponed | None:
@@ -59,15 +58,12 @@ class LateIssuer:
     def issue(
         self, request: IssueRequest, dns: DnsProvider, lease: Lease, progress: Progress
     ) -> CertificateBundle:
-        """See `ports.issuer.Issuer.issue`."""
         return self._at(request.directory).issue(request, dns, lease, progress)
 
     def renewal_info(self, cert_pem: str, directory: str = "") -> RenewalInfo:
-        """See `ports.issuer.Issuer.renewal_info`."""
         return self._at(directory).renewal_info(cert_pem)
 
     def sweep(self, lineage: str, accounts: Sequence[DnsProvider], now: datetime) -> None:
-        """See `ports.issuer.Issuer.sweep`."""
         self._at("").sweep(lineage, accounts, now)
 
     def _at(self, directory: str) -> Issuer:

@@ -113,7 +113,7 @@ def _registrations(settings: Settings, api: str) -> Sequence[Registration]:
 
 @dataclass(eq=False)
 class AcmeDnsServer:
-    """The registrations at one server. Safe to use from threads. A handle is the value."""
+    """The `DnsProvider` of one server. Safe to use from threads. A handle is the value."""
 
     api: str
     registrations: Sequence[Registration]
@@ -141,7 +141,6 @@ class AcmeDnsServer:
         return ahead_of(answer.headers, self.now())
 
     def add_txt(self, name: str, value: str) -> str:
-        """See `ports.dns.DnsProvider.add_txt`."""
         name = name.rstrip(".").lower()
         chosen = self._registration(name)
         with self._lock:

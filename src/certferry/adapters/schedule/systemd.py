@@ -109,8 +109,8 @@ def _word(word: str) -> str:
 
 
 class SystemdTimer:
-    """Keeps two services and a timer in one directory of units, the system's if `for_system`. The
-    first of `units` is what the manager starts.
+    """A `Scheduler`: two services and a timer in one directory, the system's if `for_system`.
+    The first of `units` is what the manager starts.
 
     `booted` exists where systemd runs; `lingering` names the users whose managers always do;
     `environ` says where programs are, and how to reach the user's manager.
@@ -140,7 +140,6 @@ class SystemdTimer:
         self._place = self.place.filled(path=directory / self._started)
 
     def install(self, job: Job) -> tuple[Installation, Scheduled]:
-        """See `ports.scheduler.Scheduler.install`."""
         desired = self._desired(job)
         present = {name: self._own(name) for name in desired}
         with _translating_errors():
@@ -165,7 +164,6 @@ class SystemdTimer:
         """Start what goes on, and was changed, again: a timer is read with its file."""
 
     def remove(self) -> Text | None:
-        """See `ports.scheduler.Scheduler.remove`."""
         present = [name for name in self.units if self._own(name)]
         if not present:
             return None
@@ -184,7 +182,6 @@ class SystemdTimer:
         return self._place
 
     def find(self) -> Scheduled | None:
-        """See `ports.scheduler.Scheduler.find`."""
         return self._scheduled() if self._own(self._started) else None
 
     def _scheduled(self) -> Scheduled:
