@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self
@@ -22,7 +23,7 @@ from typing import Any, Self
 import psycopg
 from trustme import LeafCert
 
-from certferry.adapters.state.postgresql import prepare
+from certferry.adapters.state.postgresql import PostgresqlDatabase, prepare
 from certferry.adapters.state.sealing import new_key
 from certferry.core.secret import Secret
 from tests.support.ports import HOST, lasting_port
@@ -31,11 +32,13 @@ from tests.support.waiting import eventually
 KEY = Secret(new_key())
 """The key of the databases of `new_state`."""
 
+# In files of its own: what clears away another session's shared memory would end this server.
 _SETTINGS = """
 listen_addresses = '127.0.0.1'
 unix_socket_directories = '{folder}'
 port = {port}
 fsync = off
+dynamic_shared_memory_type = mmap
 max_connections = 300
 max_prepared_transactions = 0
 """
@@ -137,6 +140,11 @@ class Postgresql:
         _run("pg_basebackup", *where, "-R", "-X", "stream", "-c", "fast", "-D", other.data)
         other.configure()
         return other
+
+
+def impatient(url: str) -> PostgresqlDatabase:
+    """Open a database that waits a second for a server that was there."""
+    return PostgresqlDatabase(url, patience=timedelta(seconds=1))
 
 
 _ACCOUNT = ("nobody", "nogroup")
