@@ -38,6 +38,8 @@ listen_addresses = '127.0.0.1'
 unix_socket_directories = '{folder}'
 port = {port}
 fsync = off
+full_page_writes = off
+autovacuum = off
 dynamic_shared_memory_type = mmap
 max_connections = 300
 max_prepared_transactions = 0
@@ -121,7 +123,8 @@ class Postgresql:
     def new_database(self, template: str = "template1") -> str:
         """Make a database, and return its name."""
         name = f"t{next(self._numbers)}"
-        self.ask(f"CREATE DATABASE {name} TEMPLATE {template}")
+        # By files: half the work of copying page by page (PostgreSQL, "CREATE DATABASE").
+        self.ask(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
         return name
 
     def new_state(self) -> str:
