@@ -13,7 +13,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from importlib.util import find_spec
@@ -51,6 +51,27 @@ local all all trust
 host all all 127.0.0.1/32 trust
 local replication all trust
 """
+
+
+_EACH = "FOR one IN SELECT tablename AS t FROM pg_tables WHERE schemaname = 'public'"
+_KEPT = f"""
+CREATE SCHEMA kept;
+DO $$ DECLARE one record; BEGIN {_EACH} LOOP
+    EXECUTE format('CREATE TABLE kept.%I AS TABLE public.%I', one.t, one.t);
+END LOOP; END $$
+"""
+"""Keep the rows that a new state has."""
+# The history refuses to be changed, but for a replica.
+_EMPTIED = f"""
+SET session_replication_role = replica;
+DO $$ DECLARE one record; BEGIN {_EACH} LOOP
+    EXECUTE format('DELETE FROM public.%I', one.t);
+    EXECUTE format('INSERT INTO public.%I SELECT * FROM kept.%I', one.t, one.t);
+END LOOP;
+FOR one IN SELECT sequencename AS t FROM pg_sequences WHERE schemaname = 'public' LOOP
+    EXECUTE format('ALTER SEQUENCE public.%I RESTART', one.t);
+END LOOP; END $$
+"""  # noqa: S608 - a constant of this module
 
 
 class Postgresql:
@@ -133,6 +154,21 @@ class Postgresql:
             self._template = self.new_database()
             prepare(self.url(self._template), KEY, "web-1", init=True)
         return self.new_database(self._template)
+
+    @contextmanager
+    def states(self) -> Iterator[Callable[[], str]]:
+        """Yield what returns an empty state each time: the same database, which is emptied, so that
+        no test's may be in use any more. Nothing may change its tables.
+        """
+        name = self.new_state()
+        self.ask(_KEPT, name)
+
+        def emptied() -> str:
+            self.ask(_EMPTIED, name)
+            return name
+
+        yield emptied
+        self.ask(f"DROP DATABASE {name} WITH (FORCE)")
 
     def replica(self, folder: Path) -> Postgresql:
         """Make a server that reads what this one writes, and start it."""
