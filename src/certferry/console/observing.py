@@ -122,12 +122,20 @@ class Observer:
             self._known[kind] = Found(value, now, tried_at=now)
 
     def forget(self) -> None:
-        """Forget everything: the settings are other ones, or a run has changed something. What is
-        being observed is observed once more, since it may have begun before the change.
+        """Forget everything: the settings are other ones. What is being observed is observed once
+        more, since it may have begun before the change.
         """
         with self._guard:
             self._times_forgotten += 1
             self._known = {kind: one for kind, one in self._known.items() if one.is_being_observed}
+
+    def outdate(self) -> None:
+        """Take everything for old, since a run has changed something. It is shown, with its age,
+        until it has been observed anew; what is being observed now is observed once more.
+        """
+        with self._guard:
+            self._times_forgotten += 1
+            self._known = {kind: replace(one, tried_at=None) for kind, one in self._known.items()}
 
     def _observe(self, kind: Hashable, observe: Callable[[], object], times_forgotten: int) -> None:
         problem = None
