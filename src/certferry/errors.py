@@ -409,7 +409,7 @@ def how_to_install(extra: str) -> Text:
     668).
     """
     command = [sys.executable, "-m", "pip", "install", "--require-hashes", "-r"]
-    return Text(
+    return _anew_with(extra) or Text(
         "run in certferry's checkout: {command}",
         command=shlex.join([*command, f"requirements/{extra}.txt"]),
     )
@@ -419,7 +419,85 @@ def how_to_install_with(extra: str) -> Text:
     """Return the command that installs this certferry anew and, in the same version, the packages
     of an extra that come from the same checkout; their libraries by their hashes.
     """
-    return Text(
+    return _anew_with(extra) or Text(
         "run in certferry's checkout: {command}",
         command=f"CERTFERRY_HOME={shlex.quote(sys.prefix)} ./scripts/install --with {extra}",
     )
+
+
+_TOOLS = {"tools": "uv tool install --force", "venvs": "pipx install --force"}
+"""The command of each program that installs commands from an index, by the folder in which it makes
+`certferry/`, an environment (docs.astral.sh/uv/concepts/tools, pipx.pypa.io, 2026-11).
+"""
+_MODULES = {
+    "apprise": "apprise",
+    "console": "starlette",
+    "demo": "certferry_sandbox",
+    "keyring": "keyring",
+    "lexicon": "lexicon",
+    "postgresql": "psycopg",
+    "s3": "obstore",
+}
+"""A module of each extra."""
+
+
+def _anew_with(extra: str) -> Text | None:
+    """Return how `uv tool` or `pipx` adds an extra, if one of them made this environment. Both make
+    it anew, so that the extras which are there have to be named as well.
+    """
+    from importlib.util import find_spec
+
+    folder, name = ["", *sys.prefix.split("/")][-2:]
+    if name != "certferry" or folder not in _TOOLS:
+        return None
+    extras = {one for one, module in _MODULES.items() if find_spec(module)} | {extra}
+    package = shlex.quote(f"certferry[{','.join(sorted(extras))}]")
+    return Text("run: {command}", command=f"{_TOOLS[folder]} {package}")
+
+
+_SYSTEM_SAYS = {
+    known.template: known
+    for known in (
+        # As glibc words them: strerror(3), then gai_strerror(3).
+        Text("Operation not permitted"),
+        Text("No such file or directory"),
+        Text("Input/output error"),
+        Text("Argument list too long"),
+        Text("Exec format error"),
+        Text("Permission denied"),
+        Text("Device or resource busy"),
+        Text("File exists"),
+        Text("Invalid cross-device link"),
+        Text("Not a directory"),
+        Text("Is a directory"),
+        Text("Too many open files"),
+        Text("Text file busy"),
+        Text("File too large"),
+        Text("No space left on device"),
+        Text("Read-only file system"),
+        Text("Broken pipe"),
+        Text("File name too long"),
+        Text("Too many levels of symbolic links"),
+        Text("Network is unreachable"),
+        Text("Connection reset by peer"),
+        Text("Connection timed out"),
+        Text("Connection refused"),
+        Text("No route to host"),
+        Text("Disk quota exceeded"),
+        Text("Name or service not known"),
+        Text("Temporary failure in name resolution"),
+        Text("No address associated with hostname"),
+    )
+}
+"""What the operating system says of a failure, so that it can be read in every language."""
+
+
+def system_words(error: Exception) -> Text:
+    """Return what the system says; of a failure that is not the system's, only the kind, since its
+    words may quote anything. By the words and not by the number: `socket.gaierror` and
+    `ssl.SSLError` are `OSError`s with numbers of their own.
+    """
+    if not isinstance(error, OSError):
+        return verbatim(type(error).__name__)
+    words = error.strerror or str(error) or type(error).__name__
+    return _SYSTEM_SAYS.get(words) or verbatim(words)

@@ -192,7 +192,7 @@ def test_end_that_the_state_did_not_take_is_stored_later(
     workspace.given = Altered(store, append_run_events=failing(FULL), save_run_end=failing(FULL))
     writer.listener(activity("at work"))
     before = store.now()
-    writer.end(RunState.DONE, RunReport({"en": "{}"}))
+    writer.end(RunState.DONE, RunReport({"ok": True}))
     over = store.now()
     assert RunState.DIED is state_of(store, run)
 

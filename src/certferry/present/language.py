@@ -183,7 +183,7 @@ def voice_for(arguments: Sequence[str], environ: Mapping[str, str]) -> Voice:
 
 
 def must_be_spoken(environ: Mapping[str, str]) -> None:
-    """Raise `ConfigError` when the environment asks for a language that there is not."""
+    """Raise `ConfigError` when the environment asks for an unknown language."""
     word = environ.get(VARIABLE)
     if word and _language(word) is None:
         one, other = LANGUAGES
