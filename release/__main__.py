@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from release import Refused, Release, wheels
+from release import Refused, Release, debian, wheels
 
 ROOT = Path(__file__).parents[1]
 FAILED, USAGE = 1, 2
@@ -31,6 +31,7 @@ class Maker:
 
 MAKERS = {
     "wheels": Maker(wheels.make),
+    "debian": Maker(debian.make, needs=("wheels",)),
 }
 """By the names that `--only` takes, in the order in which they are made."""
 

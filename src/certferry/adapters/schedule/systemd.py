@@ -28,6 +28,11 @@ SERVER = "certferry-serve.service"
 MARK = "# Written by `certferry schedule install --systemd`, and taken away by `schedule remove`.\n"
 """The first line of our units."""
 
+PACKAGE_UNITS = Path("/usr/lib/systemd/system")
+"""Where a package of the system has its units (systemd.unit(5), "Unit File Load Path")."""
+PACKAGE_MARK = "# Of the package certferry: no run starts before the unit is enabled.\n"
+"""The first line of the units in the Debian package."""
+
 RUN = Path("/run")
 """Where services have their sockets; the manager makes a directory in it (RuntimeDirectory=)."""
 
