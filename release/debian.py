@@ -27,7 +27,7 @@ REQUIREMENTS = ("certferry", "console", "postgresql", "s3")
 _DATA = "release/debian"
 _UNNEEDED = ("*.dist-info/RECORD", "*.dist-info/REQUESTED", "*.dist-info/*.json", "bin", ".lock")
 """What differs from build to build (paths, times, the hash of each), or is no library."""
-_SCRIPTS = ("preinst", "postinst", "prerm", "postrm")
+_SCRIPTS = ("config", "preinst", "postinst", "prerm", "postrm")
 _PLACES = {
     "certferry": "usr/bin/certferry",
     "certferry.toml": "usr/share/certferry/certferry.toml",

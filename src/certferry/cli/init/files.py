@@ -89,8 +89,10 @@ def chosen_file(output: Path | None, config: Path | None, environ: Mapping[str, 
 
 
 def must_be_free(path: Path, *, force: bool) -> None:
-    """Raise `ConfigError`, before any question, if the file is there already or cannot be made."""
-    if os.path.lexists(path) and not force:
+    """Raise `ConfigError`, before any question, if the file cannot be made, or is there already and
+    more than comments are in it.
+    """
+    if os.path.lexists(path) and not (force or _has_comments_alone(path)):
         hint = Text("--force replaces it and keeps a copy; --output FILE writes another")
         raise ConfigError(Text("{path} is there already", path=path), hint=hint)
     if path.is_dir():
@@ -100,6 +102,14 @@ def must_be_free(path: Path, *, force: bool) -> None:
         raise ConfigError(Text("there is no directory {path}", path=path.parent), hint=hint)
     with drafted(path, b""):
         pass
+
+
+def _has_comments_alone(path: Path) -> bool:
+    """Return whether a file is as the Debian package brings it."""
+    try:
+        return not read_document(path).values
+    except ConfigError:
+        return False
 
 
 def settings_to_begin_with(path: Path | None) -> Document:
