@@ -1,5 +1,5 @@
-"""The package for Debian 12 and 13 and Ubuntu 24.04: one file, which brings its own libraries for the
-Python of each (`docs/decisions/0049-the-package.md`).
+"""The package for Debian 12 and 13 and Ubuntu 24.04: one file, which brings its own libraries for
+the Python of each (`docs/decisions/0049-the-package.md`).
 """
 
 from __future__ import annotations
@@ -9,24 +9,19 @@ import hashlib
 import os
 import shutil
 import subprocess
-import sys
+from contextlib import suppress
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
 from certferry.adapters.schedule import systemd
 from certferry.core.schedule import Job
-from release import Release
+from release import Release, libraries
 
 PYTHONS = ("3.11", "3.12", "3.13")
-"""Of Debian 12, Ubuntu 24.04 and Debian 13. What is compiled for one has its version in its name."""
-PLATFORM = "x86_64-manylinux_2_28"
-REQUIREMENTS = ("certferry", "console", "postgresql", "s3")
-"""What operators of a server rely on; the other extras go where the launcher's `ADDED` says."""
-
+"""Of Debian 12, Ubuntu 24.04 and Debian 13; what is compiled for one has its version in its name."""
 _DATA = "release/debian"
-_UNNEEDED = ("*.dist-info/RECORD", "*.dist-info/REQUESTED", "*.dist-info/*.json", "bin", ".lock")
-"""What differs from build to build (paths, times, the hash of each), or is no library."""
 _SCRIPTS = ("config", "preinst", "postinst", "prerm", "postrm")
 _PLACES = {
     "certferry": "usr/bin/certferry",
@@ -68,35 +63,27 @@ def make(release: Release) -> tuple[Path, ...]:
 
 def _put_libraries(release: Release, to: Path) -> None:
     """Put certferry and its libraries for every Python into one folder."""
-    wheel = release.dist / f"certferry-{release.version}-py3-none-any.whl"
-    listed = [f"--requirements={release.tree}/requirements/{name}.txt" for name in REQUIREMENTS]
     for python in PYTHONS:
         part = release.work / f"libraries-{python}"
-        usual = [
-            *(Path(sys.executable).with_name("uv"), "pip", "install", "--quiet"),
-            *(f"--python-version={python}", f"--python-platform={PLATFORM}"),
-            *("--only-binary=:all:", "--link-mode=copy", "--no-config", f"--target={part}"),
-        ]
-        subprocess.run([*usual, "--system-certs", "--require-hashes", *listed], check=True)
-        subprocess.run([*usual, "--no-deps", wheel], check=True)
+        libraries.install(release, part, python)
         merge(part, to)
 
 
 def merge(part: Path, to: Path) -> None:
-    """Add the libraries of one Python to those of others. Raises `ValueError` where a file, other
-    than a wheel's description of itself, is not the same for both.
+    """Add the libraries of one Python to those of others, without the lists of a wheel's files,
+    which differ. Raises `ValueError` where a file that is imported is not the same for both.
     """
-    for pattern in _UNNEEDED:
-        for path in part.glob(pattern):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
     for path in sorted(part.rglob("*")):
-        place = to / path.relative_to(part)
+        name = path.relative_to(part)
+        place = to / name
         if path.is_dir():
             place.mkdir(parents=True, exist_ok=True)
+        elif name.match("*.dist-info/RECORD"):
+            continue
         elif not place.exists():
             shutil.copyfile(path, place)
-        elif ".dist-info" not in str(place) and place.read_bytes() != path.read_bytes():
-            raise ValueError(f"{place.relative_to(to)} differs from Python to Python")
+        elif ".dist-info" not in name.parts[0] and place.read_bytes() != path.read_bytes():
+            raise ValueError(f"{name} differs from Python to Python")
 
 
 def _put_data(release: Release, root: Path) -> None:
@@ -128,7 +115,9 @@ def _put_manuals(release: Release, root: Path) -> None:
 def _put_control(release: Release, root: Path) -> None:
     data, to = release.tree / _DATA, root / "DEBIAN"
     files = sorted(path for path in root.rglob("*") if path.is_file())
-    sums = [f"{hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()}  " for path in files]
+    sums = [
+        f"{hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()}  " for path in files
+    ]
     size = sum(path.stat().st_size for path in files) // 1024
     known = {"@VERSION@": release.version, "@SIZE@": str(size)}
     for name in ("control", "templates", "triggers", *_SCRIPTS):
@@ -157,7 +146,9 @@ def units() -> dict[str, str]:
         systemd.FAILED: systemd.failed_text(timed, for_system=True),
         systemd.SERVER: systemd.server_text(serving, for_system=True),
     }
-    own = {name: text.replace("[Service]\n", f"[Service]\n{_OWN}") for name, text in services.items()}
+    own = {
+        name: text.replace("[Service]\n", f"[Service]\n{_OWN}") for name, text in services.items()
+    }
     own[systemd.TIMER] = systemd.TIMER_TEXT
     return {
         name: systemd.PACKAGE_MARK + text.removeprefix(systemd.MARK) for name, text in own.items()
@@ -180,11 +171,9 @@ def _maintainer(release: Release) -> str:
 
 
 def _manuals() -> ModuleType | None:
-    try:
-        from importlib import import_module
+    with suppress(ModuleNotFoundError):
         return import_module("release.manuals")
-    except ModuleNotFoundError:
-        return None
+    return None
 
 
 def _write(path: Path, text: str) -> None:

@@ -173,7 +173,8 @@ def _must_be_owned(path: Path, facts: os.stat_result, trusted: frozenset[int]) -
 
 def group_that_reads(facts: os.stat_result) -> int:
     """Return the bit by which a service reads what root has given to its group: it has no other way
-    (a secret that Kubernetes mounts, or 0640 root:certferry). Root takes the package's group for it.
+    (a secret that Kubernetes mounts, or 0640 root:certferry). Root accepts
+    the package's group.
     """
     groups = {os.getegid(), *os.getgroups()}
     if os.geteuid() == 0:

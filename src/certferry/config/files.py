@@ -56,7 +56,8 @@ def home_directory(environ: Mapping[str, str]) -> Path:
 
 def read_file(path: Path, *, private: bool = False) -> tuple[bytes, int]:
     """Return the content and the mode of a regular file that no other user could change, or that
-    they cannot read either (`private`), the mode without the right of a service's group. Raises `ConfigError`, whose message continues its name.
+    they cannot read either (`private`), the mode without the right of a service's group. Raises
+    `ConfigError`, whose message continues its name.
     """
     try:
         with checked_path(path) as found:

@@ -128,8 +128,8 @@ def drafted(path: Path, content: bytes, hint: Text = _NOTHING_CHANGED) -> Iterat
 
 
 def _mode_in(directory: Path) -> int:
-    """Return 0600, or 0640 where root has made the directory its group's (setgid): a service in that
-    group reads what root writes, as in the /etc/certferry of the Debian package.
+    """Return 0600, or 0640 where root has made the directory its group's (setgid): a service in
+    that group reads what root writes, as in the /etc/certferry of the Debian package.
     """
     facts = directory.stat()
     gives_group = facts.st_uid == 0 == os.geteuid() and facts.st_mode & stat.S_ISGID
