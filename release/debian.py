@@ -20,7 +20,7 @@ from certferry.core.schedule import Job
 from release import Release, libraries
 
 PYTHONS = ("3.11", "3.12", "3.13")
-"""Of Debian 12, Ubuntu 24.04 and Debian 13; what is compiled for one has its version in its name."""
+"""Of Debian 12, Ubuntu 24.04 and Debian 13; what is compiled for one is named for it."""
 _DATA = "release/debian"
 _SCRIPTS = ("config", "preinst", "postinst", "prerm", "postrm")
 _PLACES = {

@@ -19,7 +19,7 @@ DEBIAN, UBUNTU = "http://deb.debian.org/debian", "http://archive.ubuntu.com/ubun
 MIRRORS = {"bookworm": DEBIAN, "trixie": DEBIAN, "noble": UBUNTU}
 PARTS = {
     "bookworm": "ca-certificates,python3",
-    "trixie": "ca-certificates,cron,python3,systemd",
+    "trixie": "ca-certificates,cron,procps,python3,systemd",
     "noble": "ca-certificates,python3",
 }
 """What the package needs is there, so that apt installs it without the network. One of them has

@@ -275,10 +275,10 @@ class PackagedTimer(SystemdTimer):
     ours beside them, of the time before the package, is taken away.
     """
 
+    packages = PACKAGE_UNITS
+
     def install(self, job: Job) -> tuple[Installation, Scheduled]:
-        """See `ports.scheduler.Scheduler.install`. What the units cannot do for the job is said in
-        what is `to_do`.
-        """
+        """See `ports.scheduler.Scheduler.install`. The job is the package's, whatever is asked."""
         was_there = super().remove() is not None
         was_on = self.find() is not None
         if was_there or not was_on or not self._is_on():
@@ -304,13 +304,13 @@ class PackagedTimer(SystemdTimer):
         found = super()._scheduled()
         if self._own(self._started):
             return found
-        text = (PACKAGE_UNITS / self.service).read_text(encoding="utf-8")
+        text = (self.packages / self.service).read_text(encoding="utf-8")
         command = _COMMAND.search(text)
         return replace(found, place=self._of_package, command=command[1] if command else "")
 
     @property
     def _of_package(self) -> Text:
-        return self.place.filled(path=PACKAGE_UNITS / self._started)
+        return self.place.filled(path=self.packages / self._started)
 
     def _is_enabled(self) -> bool:
         return self._ask("is-enabled", self._started).returncode == 0

@@ -90,9 +90,9 @@ def chosen_file(output: Path | None, config: Path | None, environ: Mapping[str, 
 
 def must_be_free(path: Path, *, force: bool) -> None:
     """Raise `ConfigError`, before any question, if the file cannot be made, or is there already and
-    more than comments are in it.
+    is not as the Debian package brings it.
     """
-    if os.path.lexists(path) and not (force or _has_comments_alone(path)):
+    if os.path.lexists(path) and not (force or _is_as_packaged(path)):
         hint = Text("--force replaces it and keeps a copy; --output FILE writes another")
         raise ConfigError(Text("{path} is there already", path=path), hint=hint)
     if path.is_dir():
@@ -104,11 +104,14 @@ def must_be_free(path: Path, *, force: bool) -> None:
         pass
 
 
-def _has_comments_alone(path: Path) -> bool:
-    """Return whether a file is as the Debian package brings it."""
+PACKAGED = Path("/usr/share/certferry/certferry.toml")
+"""What the Debian package puts at /etc/certferry once: comments alone."""
+
+
+def _is_as_packaged(path: Path) -> bool:
     try:
-        return not read_document(path).values
-    except ConfigError:
+        return path.read_bytes() == PACKAGED.read_bytes()
+    except OSError:
         return False
 
 
