@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from release import Refused, Release, debian, wheels
+from release import Refused, Release, debian, papers, wheels
 
 ROOT = Path(__file__).parents[1]
 FAILED, USAGE = 1, 2
@@ -33,7 +33,9 @@ MAKERS = {
     "wheels": Maker(wheels.make),
     "debian": Maker(debian.make, needs=("wheels",)),
 }
-"""By the names that `--only` takes, in the order in which they are made."""
+"""By the names that `--only` takes, in the order in which they are made. Each needs the wheels; the
+papers come after all.
+"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -92,6 +94,8 @@ def release(version: str, names: Collection[str], root: Path = ROOT) -> list[Pat
         for name in wanted(names):
             print(f"== {name}", file=sys.stderr)
             MAKERS[name].make(one)
+        print("== papers", file=sys.stderr)
+        papers.make(one)
         if (root / "dist").exists():
             (root / "dist").rename(Path(aside, "before"))
         return sorted(dist.rename(root / "dist").iterdir())

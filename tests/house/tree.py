@@ -14,6 +14,7 @@ SANDBOX = ROOT / "sandbox" / "src" / "certferry_sandbox"
 
 FOLDERS = (
     ".ci",
+    ".github",
     "benchmarks",
     "deploy",
     "docs",

@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import shutil
+import signal
 import subprocess
 import urllib.error
 import urllib.request
@@ -149,7 +150,10 @@ def test_an_upgrade_while_the_console_is_at_work(
             assert "<html" in page
             assert trixie.path(f"/opt/certferry/{__version__}").exists()
         finally:
-            serving.kill()  # `unshare` takes what it started with it, and minds no other signal
+            # Not `unshare`, which minds no signal: what became another user's outlives it.
+            children = Path(f"/proc/{serving.pid}/task/{serving.pid}/children").read_text("ascii")
+            for child in children.split():
+                os.kill(int(child), signal.SIGKILL)
     trixie.run(f"apt-get install -y --reinstall /root/{later.name}")
     assert not trixie.path(f"/opt/certferry/{__version__}").exists()
     assert f"certferry {NEXT}\n" == trixie.run("certferry --version")
