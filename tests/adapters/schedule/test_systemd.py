@@ -470,7 +470,8 @@ def test_a_packages_timer_is_switched_on_and_off(
     assert scheduled == packaged.find()
     assert scheduled.place == packaged.remove()
     assert ["disable --now certferry.timer"] == manager.reported()
-    assert packaged.find() is packaged.remove() is None
+    assert packaged.find() is None
+    assert packaged.remove() is None
 
 
 def test_units_of_the_time_before_the_package_go(
