@@ -1,4 +1,6 @@
-"""What opens the console is made and verified here: passwords, links to choose one, API tokens."""
+"""What opens the console is made and verified here: passwords, links to choose one, API tokens. Who
+changed it stands in the history.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +13,19 @@ from functools import cache
 from cryptography.exceptions import InvalidKey
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
-from certferry.core.access import LINK_IS_GOOD_FOR, TOKEN, PasswordLink, Role, Token, digest_of
+from certferry.core.access import (
+    LINK_IS_GOOD_FOR,
+    TOKEN,
+    PasswordLink,
+    Role,
+    Token,
+    digest_of_secret,
+)
+from certferry.core.events import Happened
+from certferry.core.observed.records import ACCESS
 from certferry.ports.access import AccessStore
+from certferry.ports.state import StateStore
+from certferry.reconcile.run import history_keeper
 
 _MEMORY, _PASSES, _LANES = 19 * 1024, 2, 1
 """KiB, and how often each is filled: OWASP's (Password Storage Cheat Sheet, 2026-11-29). RFC 9106's
@@ -57,12 +70,19 @@ def _bytes(password: str) -> bytes:
     return unicodedata.normalize("NFC", password).encode(errors="replace")
 
 
+def keep_access(state: StateStore, who: str, event: str, **facts: str) -> None:
+    """Store in the history what was changed of users or tokens, and by whom; if the state does not
+    take it, log that.
+    """
+    history_keeper(state, state.now, who)(Happened(ACCESS, event, facts))
+
+
 def make_link(store: AccessStore, user: str, now: datetime) -> str:
     """Return the secret of a new link by which a user chooses a password; an earlier one is good no
     more.
     """
     secret = secrets.token_urlsafe(_SECRET_BYTES)
-    store.save_link(PasswordLink(digest_of(secret), user, now + LINK_IS_GOOD_FOR))
+    store.save_link(PasswordLink(digest_of_secret(secret), user, now + LINK_IS_GOOD_FOR))
     return secret
 
 
@@ -72,5 +92,5 @@ def make_token(
     """Return a new token for the API; `None` where the name is taken."""
     secret = TOKEN + secrets.token_urlsafe(_SECRET_BYTES)
     expires_at = None if lasts is None else now + lasts
-    token = Token(name, digest_of(secret), secret[:_SHOWN], role, now, expires_at)
+    token = Token(name, digest_of_secret(secret), secret[:_SHOWN], role, now, expires_at)
     return secret if store.add_token(token) else None

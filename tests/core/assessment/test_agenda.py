@@ -21,20 +21,21 @@ from certferry.core.assessment.agenda import (
 from certferry.core.assessment.health import (
     Expected,
     Recorded,
-    Sighting,
-    after_run,
     checkup,
-    sighted,
 )
 from certferry.core.assessment.notices import Notice, Subject, Topic
+from certferry.core.assessment.sightings import (
+    Sighting,
+    after_run,
+    sighted,
+)
 from certferry.core.assessment.status import Standing, status_of
+from certferry.core.certificates.certificate import RenewalWindow
 from certferry.core.certificates.lineage import Revocation, RevocationReason, Version
-from certferry.core.certificates.renewal import RenewalWindow
 from certferry.core.desired.certificate import DesiredCertificate
 from certferry.core.observed.observation import Observation
 from certferry.core.observed.records import LastRun
-from certferry.present.check_text import PluginStatus
-from certferry.present.check_text import status_of as plugin_status_of
+from certferry.present.check_text import PluginStatus, plugin_status_of
 from certferry.problem import Problem, Severity
 from certferry.text import Text
 from tests.core.strategies import NOW, certificate, situations, version
@@ -220,6 +221,17 @@ def test_a_place_that_went_back_is_renewed_sooner() -> None:
 
     assert older.certificate.not_after == life.ends_at
     assert older.certificate.not_after - 14 * DAY == life.renew_at
+
+
+def test_a_place_with_another_certificate_ends_with_that() -> None:
+    """That end is the first one, and on its day, also where ours is yet to be issued."""
+    end, newer = NOW + 5 * DAY, made(NEW, NOW - 10 * DAY)
+    seen = Sighting("img", "qiniu", "img.example.com", served=False, since=NOW, other_until=end)
+    for known in {}, {"img": (newer,)}:
+        found = agenda(([Expected("img")], Recorded(known, [seen], (), RAN)))
+
+        assert end == found.lives[0].ends_at
+        assert (end, Milestone.EXPIRY) in {(one.at, one.milestone) for one in found.days[5].coming}
 
 
 # --- what a run is the fix for

@@ -134,7 +134,6 @@ class _PostgresqlTransaction(databases.Transaction):
         return self._connection.execute(_to_positional(query), values).fetchall()
 
     def execute(self, query: str, *values: Value) -> None:
-        """See `Transaction.execute`."""
         if values:
             self._connection.execute(_to_positional(query), values)
         else:  # perhaps a script of many statements, in which nothing stands for a value
@@ -146,7 +145,6 @@ class _PostgresqlTransaction(databases.Transaction):
             cursor.executemany(_to_positional(query), rows)
 
     def execute_all(self, *statements: databases.Statement) -> None:
-        """See `Transaction.execute_all`."""
         *others, (last, values) = statements
         before = [f"one{place} AS ({query})" for place, (query, _) in enumerate(others)]
         query = f"WITH {', '.join(before)} {last}" if before else last
@@ -245,7 +243,6 @@ class PostgresqlDatabase:
         )
 
     def read(self, function: Callable[[databases.Reader], T]) -> T:
-        """See `Database.read`."""
         return self._patiently(lambda one: _carried_out(one, _READ, function))
 
     def run(self, function: Callable[[databases.Transaction], T]) -> T:
@@ -255,7 +252,6 @@ class PostgresqlDatabase:
         return self._patiently(lambda one: _carried_out(one, _WRITE, function))
 
     def change_schema(self, function: Callable[[databases.Transaction], T]) -> T:
-        """See `Database.change_schema`."""
         return self._patiently(lambda one: _carried_out(one, _SCHEMA, function))
 
     def close(self) -> None:
