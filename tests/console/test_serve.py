@@ -23,6 +23,7 @@ from certferry_sandbox.messages.event_receiver import SECRET, EventReceiver
 from tests.console.processes import OverSocket, address, serving, write, write_certificate
 from tests.support.command import Ended, run_here
 from tests.support.ports import HOST, free_port
+from tests.support.tiers import long
 from tests.support.waiting import eventually
 
 
@@ -62,6 +63,7 @@ def test_it_ends_in_order_when_it_is_told_to(tmp_path: Path, number: int) -> Non
     assert "Traceback" not in served.said
 
 
+@long
 def test_a_run_that_goes_on_comes_to_a_safe_point(tmp_path: Path) -> None:
     """The process ends in time, and the run is stopped, not dead."""
     where = address()
