@@ -14,8 +14,10 @@ from pathlib import Path
 import pytest
 
 from certferry import __version__
+from certferry_sandbox.world import World
 from release.image import CONFIG, LIMIT, STATE, UID
 from release.papers import LARGEST
+from tests.acceptance.diskless import Runner
 from tests.acceptance.footprint import Footprint, assert_nothing_written
 from tests.acceptance.host import Host, certificate
 from tests.deploy.test_kubernetes import first_containers
@@ -212,6 +214,25 @@ def test_console_for_other_machines_has_a_certificate_first(
     assert "there is no certificate yet" in without.said
     assert "Pebble" in answer.stdout
     assert IN_ORDER == health.code, health
+
+
+def test_container_without_a_disk_goes_on_in_the_next(
+    container: Container, world: World, tmp_path: Path, name: str
+) -> None:
+    """As the overlay *cron-bucket*: no volume, and a home in memory."""
+    (tmp_path / "runner").mkdir()
+    runner = Runner(world, tmp_path / "runner", certificate(name))
+    container.state = None
+    container.environ = {**world.environment, **runner.variables, "HOME": "/tmp"}
+    container.take(runner.directory)
+
+    first = container.run("sync", "--scheduled")
+    before = Footprint.of(world)
+    second = container.run("sync", "--scheduled")
+
+    assert IN_ORDER == first.code, first
+    assert (IN_ORDER, True) == (second.code, "Nothing changed" in second.said), second
+    assert before.orders == Footprint.of(world).orders
 
 
 # --- What stands in the way: a sentence for each
