@@ -30,7 +30,7 @@ from tests.support.waiting import eventually
 pytestmark = [thorough, pytest.mark.timeout(900)]
 
 SLOWEST_START = 1.3
-"""Of an empty Python; 1.6 are promised, and 0.93 were seen: the interpreter's own end is left out."""
+"""Of an empty Python; 1.6 are promised, and 0.93 were seen: its own end is left out."""
 IN_ORDER, FAILED, USAGE = 0, 1, 2
 PYTHON = ("/usr/bin/python3", "-c")
 
