@@ -73,6 +73,7 @@ class Container:
     config: Path
     state: Path | None
     environ: Mapping[str, str] = field(default_factory=dict)
+    writes_configuration: bool = False
 
     def take(self, written: Path) -> None:
         """Take the configuration of a machine, which lies in a folder there, with a console at a
@@ -130,8 +131,9 @@ class Container:
         process |= {"terminal": False, "args": words, "capabilities": {}}
         process["env"] += [f"{name}={value}" for name, value in self.environ.items()]
         made["root"] = {"path": str(self.image.root), "readonly": True}
+        mode = "rw" if self.writes_configuration else "ro"
         mounts = [one for one in made["mounts"] if one["destination"] != STATE]
-        made["mounts"] = [*mounts, OWN_TMP, _bound(self.config, CONFIG, "ro")]
+        made["mounts"] = [*mounts, OWN_TMP, _bound(self.config, CONFIG, mode)]
         if self.state is not None:
             made["mounts"].append(_bound(self.state, STATE, "rw"))
         spaces = made["linux"]["namespaces"]

@@ -14,8 +14,10 @@ from pathlib import Path
 import pytest
 
 from certferry import __version__
+from certferry_sandbox.world import World
 from release.image import CONFIG, LIMIT, STATE, UID
 from release.papers import LARGEST
+from tests.acceptance.diskless import Runner
 from tests.acceptance.footprint import Footprint, assert_nothing_written
 from tests.acceptance.host import Host, certificate
 from tests.deploy.test_kubernetes import first_containers
@@ -27,22 +29,25 @@ from tests.support.waiting import eventually
 
 pytestmark = [thorough, pytest.mark.timeout(900)]
 
-SLOWEST_START = 1.5
-"""Of an empty Python; 1.6 are promised, and 1.25 were seen."""
+SLOWEST_START = 1.3
+"""Of an empty Python; 1.6 are promised, and 0.93 were seen: its own end is left out."""
 IN_ORDER, FAILED, USAGE = 0, 1, 2
 PYTHON = ("/usr/bin/python3", "-c")
 
 _STARTS = """
-import subprocess, time
-def fastest(*command):
-    times = []
-    for _ in range(40):
-        begun = time.perf_counter()
-        subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
-        times.append(time.perf_counter() - begun)
-    return min(times)
-print(fastest("certferry", "--version") / fastest("python3", "-c", ""))
+import os
+def start(*command):
+    child = os.fork()
+    if not child:
+        os.dup2(os.open("/dev/null", os.O_WRONLY), 1)
+        os.execvp(command[0], command)
+    _, status, used = os.wait4(child, 0)
+    assert not status
+    return used.ru_utime + used.ru_stime
+pairs = [(start("certferry", "--version"), start("python3", "-c", "")) for _ in range(60)]
+print(min(one for one, _ in pairs) / min(empty for _, empty in pairs))
 """
+"""Seconds of a processor, and not of the clock: others are at work on the machine."""
 _DEAD = (
     'import glob; print([p for p in glob.glob("/proc/[0-9]*/stat") if ") Z " in open(p).read()])'
 )
@@ -153,6 +158,22 @@ def test_container_issues_deploys_and_goes_on_after_a_restart(
     assert_nothing_written(Footprint.of(host.world) - before)
 
 
+def test_configuration_that_a_container_has_written(container: Container, world: World) -> None:
+    """By `init`, for the image's user alone; the next container reads it, and may not change it."""
+    world.write_base(container.config)
+    container.file.unlink()
+    for one in (container.config, *container.config.iterdir()):
+        os.chown(one, UID, UID)
+    container.writes_configuration = True
+    written = container.run("init", "--settings", "base.toml", "--yes")
+    container.writes_configuration = False
+    read = container.run("plan")
+
+    assert (IN_ORDER, IN_ORDER) == (written.code, read.code), (written, read)
+    facts = container.file.stat()
+    assert (UID, 0o600) == (facts.st_uid, facts.st_mode & 0o777)
+
+
 def test_container_stops_while_it_issues(container: Container, host: Host, name: str) -> None:
     """In time, at a safe point: the next container goes on."""
     host.world.qiniu.hold(name)
@@ -212,6 +233,25 @@ def test_console_for_other_machines_has_a_certificate_first(
     assert "there is no certificate yet" in without.said
     assert "Pebble" in answer.stdout
     assert IN_ORDER == health.code, health
+
+
+def test_container_without_a_disk_goes_on_in_the_next(
+    container: Container, world: World, tmp_path: Path, name: str
+) -> None:
+    """As the overlay *cron-bucket*: no volume, and a home in memory."""
+    (tmp_path / "runner").mkdir()
+    runner = Runner(world, tmp_path / "runner", certificate(name))
+    container.state = None
+    container.environ = {**world.environment, **runner.variables, "HOME": "/tmp"}
+    container.take(runner.directory)
+
+    first = container.run("sync", "--scheduled")
+    before = Footprint.of(world)
+    second = container.run("sync", "--scheduled")
+
+    assert IN_ORDER == first.code, first
+    assert (IN_ORDER, True) == (second.code, "Nothing changed" in second.said), second
+    assert before.orders == Footprint.of(world).orders
 
 
 # --- What stands in the way: a sentence for each
