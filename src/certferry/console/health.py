@@ -14,8 +14,7 @@ from starlette.routing import Route
 from certferry.config.model import ConsoleSettings
 from certferry.console.site import site_of
 from certferry.core.assessment.hosts import away_since
-from certferry.errors import CertferryError
-from certferry.system_words import system_words
+from certferry.errors import CertferryError, system_words
 from certferry.text import Text
 from certferry.wiring.monitoring import metrics_of
 from certferry.wiring.workspace import Workspace
