@@ -27,10 +27,7 @@ from certferry.console.plan import latest_plans
 from certferry.console.refusals import PageRefused, answer, as_document
 from certferry.console.runs import events_of, runs_of, started, stored
 from certferry.console.site import Site, site_of, voice_of
-from certferry.core.assessment.health import (
-    RUN_WITHIN,
-    checkup,
-)
+from certferry.core.assessment.health import RUN_WITHIN, checkup
 from certferry.core.observed.records import HistoryFilter
 from certferry.core.observed.runs import RunKind, RunSource
 from certferry.errors import ConfigError
@@ -136,8 +133,7 @@ def plan(asked: ApiRequest) -> Found[Document]:
     alone = meant[0] if len(asked.values["name"]) == len(meant) == 1 else None
     found = latest_plans(asked.site, alone, renew=asked.values["renew"])
     return _document_of(
-        found,
-        lambda plans: documents.of_plans([one for one in plans if one.lineage in meant]),
+        found, lambda plans: documents.of_plans([one for one in plans if one.lineage in meant])
     )
 
 
@@ -158,9 +154,7 @@ def status(asked: ApiRequest) -> Found[Document]:
     return _document_of(
         latest_standings(asked.site),
         lambda found: documents.of_statuses(
-            [one for one in found.statuses if one.lineage in meant],
-            found.recorded,
-            found.channels,
+            [one for one in found.statuses if one.lineage in meant], found.recorded, found.channels
         ),
     )
 
