@@ -30,7 +30,8 @@ from certferry.errors import ConfigError, DatabaseUnavailable, StateError, State
 from certferry.text import Text
 
 PATIENCE = timedelta(seconds=10)
-"""How long a write waits for others', and for a server that was there and is starting again."""
+"""How long a write waits for others', and by default for a server that was there and is starting
+again."""
 
 ANSWER = timedelta(seconds=30)
 """How long one answer is waited for: a server that is frozen closes no connection."""
@@ -186,7 +187,8 @@ class _Unanswered(Exception):
 
 class PostgresqlDatabase:
     """See `Database`: a server's. Each transaction takes a connection that none works with, or
-    opens one; two transactions of one thread at once are a mistake.
+    opens one; two transactions of one thread at once are a mistake. It waits `patience` for a
+    server that was there.
     """
 
     dialect = databases.Dialect(
@@ -219,8 +221,11 @@ class PostgresqlDatabase:
         "SELECT oldest FROM certferry_schema",
     )
 
-    def __init__(self, url: str, password: Secret | None = None) -> None:
+    def __init__(
+        self, url: str, password: Secret | None = None, *, patience: timedelta = PATIENCE
+    ) -> None:
         self._parameters = _parameters(url)
+        self._patience = patience
         self.place = _place(self._parameters)
         self._password = password
         self._idle: list[_Connection] = []
@@ -263,7 +268,7 @@ class PostgresqlDatabase:
             self._idle.clear()
 
     def _patiently(self, work: Callable[[_Connection], T]) -> T:
-        deadline = time.monotonic() + PATIENCE.total_seconds()
+        deadline = time.monotonic() + self._patience.total_seconds()
         while True:
             try:
                 with self._connection() as connection:
