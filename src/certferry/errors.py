@@ -89,11 +89,7 @@ class Reported(Exception):
     default_retry: ClassVar[Retry] = Retry.NEVER
 
     def __init__(
-        self,
-        message: Text | str,
-        *,
-        hint: Text | None = None,
-        retry: Retry | None = None,
+        self, message: Text | str, *, hint: Text | None = None, retry: Retry | None = None
     ) -> None:
         self.message = verbatim(message) if isinstance(message, str) else message
         self.hint = hint

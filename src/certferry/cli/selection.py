@@ -23,14 +23,8 @@ from certferry.present.language import one_or_many
 from certferry.present.progress import progress_on
 from certferry.reconcile.run import Run
 from certferry.text import Text
+from certferry.wiring import selection
 from certferry.wiring.clock import now
-from certferry.wiring.selection import (
-    chosen_settings,
-    lineages_meant,
-    must_be_one,
-    must_be_renewed_here,
-    the_one_meant,
-)
 from certferry.wiring.settings import load_checked, without_certificates
 from certferry.wiring.workspace import Workspace, who_runs
 
@@ -67,18 +61,18 @@ def observing(
 
 def read_settings(front: Front, names: Sequence[str]) -> Settings:
     """Read the settings; print which names mean several certificates. Raises `ConfigError`."""
-    settings = chosen_settings(names, front.config, front.console.environ)
+    settings = selection.chosen_settings(names, front.config, front.console.environ)
     said = Text("{name} is for several certificates: {lineages}")
     for name in names:
-        if len(meant := lineages_meant(name, settings.certificates)) > 1:
+        if len(meant := selection.lineages_meant(name, settings.certificates)) > 1:
             note(front, said.filled(name=name, lineages=meant))
     return settings
 
 
 def settings_of_one(front: Front, name: str) -> Settings:
     """Read the settings of the one certificate that is named. Raises `ConfigError` for several."""
-    settings = chosen_settings((name,), front.config, front.console.environ)
-    return replace(settings, certificates=(the_one_meant(settings.certificates, name),))
+    settings = selection.chosen_settings((name,), front.config, front.console.environ)
+    return replace(settings, certificates=(selection.the_one_meant(settings.certificates, name),))
 
 
 def settings_of_run(
@@ -89,7 +83,9 @@ def settings_of_run(
     warn_of_equal_names(settings, front)
     if renew:
         for name in names:  # of each order there must be no doubt
-            must_be_one(name, lineages_meant(name, settings.certificates) or [name])
+            selection.must_be_one(
+                name, selection.lineages_meant(name, settings.certificates) or [name]
+            )
         warn_who_renews(settings.certificates, names, front)
     if not names and not settings.state.is_bucket:  # of which each opening costs requests
         from certferry.wiring.runs import warn_of_state  # the engine, which `check` does not need
@@ -143,7 +139,7 @@ def warn_who_renews(ones: Sequence[DesiredCertificate], names: Sequence[str], fr
     """Print which certificates other clients renew. Raises `ConfigError` where one is named."""
     for one in ones:
         try:
-            must_be_renewed_here(one)
+            selection.must_be_renewed_here(one)
         except ConfigError as error:
             if names:
                 raise

@@ -18,13 +18,7 @@ from certferry.config.propose import toml_string
 from certferry.config.secrets import SecretReference
 from certferry.present.layout import line
 from certferry.text import Text
-from certferry.wiring.state import (
-    changed_key,
-    checked_state,
-    moved_state,
-    new_key,
-    prepared_state,
-)
+from certferry.wiring.state import changed_key, checked_state, moved_state, new_key, prepared_state
 
 _EVERY_HOST = Text(
     "Every host that shares it has the same `url` and `key` under [state], and a `host` of its own."

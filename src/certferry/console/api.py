@@ -27,10 +27,7 @@ from certferry.console.plan import latest_plan
 from certferry.console.refusals import PageRefused, answer, as_document
 from certferry.console.runs import events_of, runs_of, started, stored
 from certferry.console.site import Site, site_of, voice_of
-from certferry.core.assessment.health import (
-    RUN_WITHIN,
-    checkup,
-)
+from certferry.core.assessment.health import RUN_WITHIN, checkup
 from certferry.core.observed.records import HistoryFilter
 from certferry.core.observed.runs import RunKind, RunSource
 from certferry.errors import ConfigError
@@ -158,9 +155,7 @@ def status(asked: ApiRequest) -> Found[Document]:
     return _document_of(
         latest_standings(asked.site),
         lambda found: documents.of_statuses(
-            [one for one in found.statuses if one.lineage in meant],
-            found.recorded,
-            found.channels,
+            [one for one in found.statuses if one.lineage in meant], found.recorded, found.channels
         ),
     )
 

@@ -94,7 +94,4 @@ def metrics(request: Request) -> Response:
     return PlainTextResponse(text, media_type=METRICS)
 
 
-ROUTES = (
-    Route("/healthz", healthz, name="healthz"),
-    Route("/metrics", metrics, name="metrics"),
-)
+ROUTES = (Route("/healthz", healthz, name="healthz"), Route("/metrics", metrics, name="metrics"))

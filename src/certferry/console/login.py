@@ -28,14 +28,7 @@ from starlette.routing import Route
 from certferry.console.guard import cookie_name, own_page, set_cookie, start_session
 from certferry.console.refusals import PageRefused
 from certferry.console.site import LANGUAGE_NAMES, link, render, site_of, visitor_of, with_form
-from certferry.core.access import (
-    LONGEST_PASSWORD,
-    Session,
-    User,
-    digest_of_secret,
-    is_name,
-    password_mistake,
-)
+from certferry.core import access
 from certferry.text import Text
 from certferry.wiring.passwords import hashed, is_password, keep_access
 
@@ -126,8 +119,7 @@ class Turns:
 
 
 def with_password(
-    page: Callable[[Request, FormData], Response],
-    is_known: Callable[[Request, FormData], bool],
+    page: Callable[[Request, FormData], Response], is_known: Callable[[Request, FormData], bool]
 ) -> Callable[[Request], Awaitable[Response]]:
     """Make a route of a function that verifies or stores a password, in its turn."""
 
@@ -153,7 +145,7 @@ def counted_as(address: str | None) -> str:
     return f"address {found}"
 
 
-def known_mark(user: User) -> str:
+def known_mark(user: access.User) -> str:
     """Return what a browser keeps in which a user was logged in: it is good until they choose
     another password, and proves nothing but that.
     """
@@ -161,7 +153,7 @@ def known_mark(user: User) -> str:
     return hmac.new(key, f"known {user.name.lower()}".encode(), sha256).hexdigest()
 
 
-def _mark_of(request: Request, user: User | None) -> str | None:
+def _mark_of(request: Request, user: access.User | None) -> str | None:
     """Return the mark of a browser in which this user was logged in, `None` of any other."""
     mark = request.cookies.get(cookie_name(site_of(request), _KNOWN), "")
     if user is None or user.password is None:
@@ -169,17 +161,17 @@ def _mark_of(request: Request, user: User | None) -> str | None:
     return mark if hmac.compare_digest(mark.encode(), known_mark(user).encode()) else None
 
 
-def _is_right(request: Request, name: str, password: str, user: User | None) -> bool:
+def _is_right(request: Request, name: str, password: str, user: access.User | None) -> bool:
     """Verify a password, after the guess was counted. Raises `PageRefused`."""
     mark = _mark_of(request, user)
     is_known = mark is not None
-    address, named = counted_as(request.state.address), name.lower() if is_name(name) else ""
-    own = f"name {named}" if mark is None else f"browser {digest_of_secret(mark)}"
+    address, named = counted_as(request.state.address), name.lower() if access.is_name(name) else ""
+    own = f"name {named}" if mark is None else f"browser {access.digest_of_secret(mark)}"
     guesses: Guesses = request.app.state.guesses
     whose = {own: PER_NAME} if is_known else {address: PER_ADDRESS, own: PER_NAME}
     counted_at = guesses.count(request, whose)
     stored = None if user is None else user.password
-    is_right = len(password) <= LONGEST_PASSWORD and is_password(password, stored)
+    is_right = len(password) <= access.LONGEST_PASSWORD and is_password(password, stored)
     if is_right:
         state = site_of(request).workspace().state
         state.forget_guesses(own)
@@ -206,9 +198,9 @@ def _login_form(
     return render(request, "login.html", status=status, back=back, name=name, problem=problem)
 
 
-def _user_in(request: Request, form: FormData) -> User | None:
+def _user_in(request: Request, form: FormData) -> access.User | None:
     name = _words(form, "name").strip()
-    return site_of(request).workspace().state.user(name) if is_name(name) else None
+    return site_of(request).workspace().state.user(name) if access.is_name(name) else None
 
 
 def _is_known_browser(request: Request, form: FormData) -> bool:
@@ -232,16 +224,18 @@ def _words(form: FormData, name: str) -> str:
     return found if isinstance(found, str) else ""
 
 
-def _begun(request: Request, user: User, back: str) -> Response:
+def _begun(request: Request, user: access.User, back: str) -> Response:
     """Begin a session of a user, in place of the one that the browser has."""
     site, secret = site_of(request), secrets.token_urlsafe(32)
     now, state = site.now(), site.workspace().state
     earlier = request.cookies.get(cookie_name(site))
     if earlier:
-        state.end_session(digest_of_secret(earlier))
+        state.end_session(access.digest_of_secret(earlier))
     address = request.state.address or ""
     browser = request.headers.get("user-agent", "")[:200]
-    state.save_session(Session(digest_of_secret(secret), user.name, now, now, address, browser))
+    state.save_session(
+        access.Session(access.digest_of_secret(secret), user.name, now, now, address, browser)
+    )
     response = RedirectResponse(link(request, back), 303)
     start_session(response, request, secret)
     set_cookie(response, site, _KNOWN, known_mark(user), _KNOWN_FOR)
@@ -270,7 +264,7 @@ def welcome(request: Request) -> Response:
 
 def _user_of_link(request: Request) -> str:
     site = site_of(request)
-    digest = digest_of_secret(request.path_params["token"])
+    digest = access.digest_of_secret(request.path_params["token"])
     found = site.workspace().state.link(digest, site.now())
     if found is None:
         raise _link_is_over()
@@ -302,7 +296,7 @@ def choose_password(request: Request, form: FormData) -> Response:
     if problem is not None:
         return _welcome_form(request, name, problem)
     site = site_of(request)
-    digest = digest_of_secret(request.path_params["token"])
+    digest = access.digest_of_secret(request.path_params["token"])
     kept = hashed(chosen)
     user = site.workspace().state.choose_password(digest, kept, site.now())
     if user is None:
@@ -311,7 +305,7 @@ def choose_password(request: Request, form: FormData) -> Response:
     return _begun(request, user, "/")
 
 
-def _keep(request: Request, user: User, event: str) -> None:
+def _keep(request: Request, user: access.User, event: str) -> None:
     state, address = site_of(request).workspace().state, request.state.address or "unix"
     keep_access(state, user.name, event, address=address)
 
@@ -320,7 +314,7 @@ def _why_not(chosen: str, again: str, name: str) -> Text | None:
     """Return why a password cannot be chosen, if it cannot."""
     if chosen != again:
         return Text("the two passwords are not the same")
-    return password_mistake(chosen, name)
+    return access.password_mistake(chosen, name)
 
 
 # --- a user's own account

@@ -189,11 +189,7 @@ def of_end(problem: Problem) -> Document:
 
 def of_problem(problem: Problem) -> Document:
     """Write what is wrong."""
-    return {
-        "code": str(problem.code),
-        "message": problem.message,
-        "hint": problem.hint,
-    }
+    return {"code": str(problem.code), "message": problem.message, "hint": problem.hint}
 
 
 def of_subject(subject: Subject, lineage: str) -> Document:

@@ -12,10 +12,7 @@ from functools import partial
 from pathlib import PurePath
 
 from certferry import errors
-from certferry.core.assessment.health import (
-    RUN_WITHIN,
-    Recorded,
-)
+from certferry.core.assessment.health import RUN_WITHIN, Recorded
 from certferry.core.certificates.certificate import covered_by
 from certferry.core.desired.certificate import DesiredCertificate
 from certferry.core.events import Activity, Begun, LineageEnded, StepEnded

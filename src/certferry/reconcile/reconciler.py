@@ -17,12 +17,7 @@ from types import MappingProxyType
 
 from certferry import errors
 from certferry.core.assessment.hosts import AWAY
-from certferry.core.assessment.sightings import (
-    Sighted,
-    after_run,
-    sighted,
-    with_delivered,
-)
+from certferry.core.assessment.sightings import Sighted, after_run, sighted, with_delivered
 from certferry.core.certificates.certificate import renew_at
 from certferry.core.desired.certificate import DesiredCertificate
 from certferry.core.desired.declaration import Outdated

@@ -130,10 +130,7 @@ def recorded(state: StateStore) -> Recorded:
     return Recorded(
         state.versions_in_use(),
         state.sightings(),
-        (
-            *notices_of_unended(state),
-            *with_away(stood, others_of(state), state.now()),
-        ),
+        (*notices_of_unended(state), *with_away(stood, others_of(state), state.now())),
         state.last_run(),
         problem,
     )

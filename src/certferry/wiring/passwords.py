@@ -13,14 +13,7 @@ from functools import cache
 from cryptography.exceptions import InvalidKey
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
-from certferry.core.access import (
-    LINK_IS_GOOD_FOR,
-    TOKEN,
-    PasswordLink,
-    Role,
-    Token,
-    digest_of_secret,
-)
+from certferry.core import access
 from certferry.core.events import Happened
 from certferry.core.observed.records import ACCESS
 from certferry.ports.access import AccessStore
@@ -34,7 +27,7 @@ second recommendation, 64 MiB, is half of what a console may take, and takes 110
 _SALT_BYTES, _HASH_BYTES = 16, 32  # RFC 9106 §4
 
 _SECRET_BYTES = 32
-_SHOWN = len(TOKEN) + 5
+_SHOWN = len(access.TOKEN) + 5
 """Characters by which a token is known: 30 bits of its 256."""
 
 
@@ -82,15 +75,19 @@ def make_link(store: AccessStore, user: str, now: datetime) -> str:
     more.
     """
     secret = secrets.token_urlsafe(_SECRET_BYTES)
-    store.save_link(PasswordLink(digest_of_secret(secret), user, now + LINK_IS_GOOD_FOR))
+    store.save_link(
+        access.PasswordLink(access.digest_of_secret(secret), user, now + access.LINK_IS_GOOD_FOR)
+    )
     return secret
 
 
 def make_token(
-    store: AccessStore, name: str, role: Role, now: datetime, lasts: timedelta | None
+    store: AccessStore, name: str, role: access.Role, now: datetime, lasts: timedelta | None
 ) -> str | None:
     """Return a new token for the API; `None` where the name is taken."""
-    secret = TOKEN + secrets.token_urlsafe(_SECRET_BYTES)
+    secret = access.TOKEN + secrets.token_urlsafe(_SECRET_BYTES)
     expires_at = None if lasts is None else now + lasts
-    token = Token(name, digest_of_secret(secret), secret[:_SHOWN], role, now, expires_at)
+    token = access.Token(
+        name, access.digest_of_secret(secret), secret[:_SHOWN], role, now, expires_at
+    )
     return secret if store.add_token(token) else None

@@ -16,10 +16,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from certferry.config.model import AccountTable, Settings
-from certferry.core.assessment.health import (
-    Expected,
-    Recorded,
-)
+from certferry.core.assessment.health import Expected, Recorded
 from certferry.core.certificates.certificate import FULLCHAIN, PRIVKEY, Certificate
 from certferry.core.desired.certificate import DesiredCertificate, FileDelivery
 from certferry.core.desired.declaration import Outdated, digest_of_declaration, outdated

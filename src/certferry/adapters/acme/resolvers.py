@@ -24,16 +24,9 @@ import dns.rcode
 import dns.rdatatype
 import dns.resolver
 
+from certferry import errors
 from certferry.adapters.http.client import HttpClient, Pacer, Timeouts
 from certferry.core.network import CaaRecord, is_made_up
-from certferry.errors import (
-    ConfigError,
-    DnsRejected,
-    DnsUnavailable,
-    Retry,
-    ZoneNotFound,
-    system_words,
-)
 from certferry.ports.http import Http, NoAnswer
 from certferry.ports.progress import Pause
 from certferry.text import Text, verbatim
@@ -158,7 +151,7 @@ class Resolvers:
     def __post_init__(self) -> None:
         for address, _ in self.endpoints:
             if not dns.inet.is_address(address):
-                raise ConfigError(
+                raise errors.ConfigError(
                     Text("the resolver {address} is not an IP address", address=repr(address)),
                     hint=Text("write addresses in [dns].resolvers, for instance 223.5.5.5"),
                 )
@@ -207,7 +200,7 @@ class Resolvers:
         """Return whether only a query without signature checks is answered (RFC 4035 §3.2.2)."""
         try:
             self._records(name, dns.rdatatype.SOA)
-        except DnsUnavailable:
+        except errors.DnsUnavailable:
             unchecked = copy(self._resolver)
             unchecked.set_flags(dns.flags.RD | dns.flags.CD)
             with (
@@ -261,7 +254,7 @@ class Resolvers:
             return self.endpoints
         try:
             return system_resolvers(self.system)
-        except DnsUnavailable:
+        except errors.DnsUnavailable:
             if not self.over_https:
                 raise
             return ()
@@ -290,7 +283,7 @@ class Resolvers:
         except dns.resolver.LifetimeTimeout as exc:
             said = Text("no resolver answered when asked for {name}: {troubles}")
             message = said.filled(name=name, troubles=self._troubles(exc))
-            raise DnsUnavailable(message, hint=_NAME_RESOLVERS) from exc
+            raise errors.DnsUnavailable(message, hint=_NAME_RESOLVERS) from exc
         except dns.resolver.NoNameservers as exc:
             raise _refused(self._troubles(exc), name) from exc
         except dns.exception.DNSException as exc:  # such as a DNAME that makes the name too long
@@ -340,12 +333,12 @@ class DnsLookup(Resolvers):
         """Ask elsewhere for what the resolvers deny: a company's know its own names only."""
         try:
             return question(name)
-        except ZoneNotFound as denied:
+        except errors.ZoneNotFound as denied:
             if not self.over_https:
                 raise
             try:
                 return elsewhere(name)
-            except DnsUnavailable:
+            except errors.DnsUnavailable:
                 raise denied from None
 
 
@@ -359,7 +352,7 @@ def system_resolvers(path: str = RESOLV_CONF) -> list[tuple[str, int]]:
     try:
         return [(str(server), DNS_PORT) for server in dns.resolver.Resolver(path).nameservers]
     except dns.resolver.NoResolverConfiguration as exc:
-        raise DnsUnavailable(
+        raise errors.DnsUnavailable(
             Text("this host has no DNS resolver configured"), hint=_NAME_RESOLVERS
         ) from exc
 
@@ -369,7 +362,7 @@ def to_name(text: str) -> dns.name.Name:
     try:
         return dns.name.from_text(text, dns.name.root)
     except dns.exception.DNSException as exc:
-        raise DnsRejected(Text("{name} cannot be asked for in DNS", name=text)) from exc
+        raise errors.DnsRejected(Text("{name} cannot be asked for in DNS", name=text)) from exc
 
 
 def name_in_text(name: dns.name.Name) -> str:
@@ -382,16 +375,16 @@ def _text(raw: bytes) -> str:
     return raw.decode(errors="replace")
 
 
-def _not_delegated(name: str) -> ZoneNotFound:
-    return ZoneNotFound(
+def _not_delegated(name: str) -> errors.ZoneNotFound:
+    return errors.ZoneNotFound(
         Text("no zone in the public DNS holds {name}", name=name),
         hint=Text("check that the domain is registered and its name servers are set there"),
-        retry=Retry.LATER,
+        retry=errors.Retry.LATER,
     )
 
 
-def _refused(troubles: list[Text], name: str) -> DnsUnavailable:
-    return DnsUnavailable(
+def _refused(troubles: list[Text], name: str) -> errors.DnsUnavailable:
+    return errors.DnsUnavailable(
         Text("no resolver could look up {name}: {troubles}", name=name, troubles=troubles),
         hint=Text("check the delegation of the domain, or name other resolvers in [dns].resolvers"),
     )
@@ -405,5 +398,5 @@ def _why(trouble: Exception | str) -> Text:
     if isinstance(trouble, Unheard):
         return trouble.problem
     if isinstance(trouble, OSError):
-        return system_words(trouble)
+        return errors.system_words(trouble)
     return UNREADABLE

@@ -86,11 +86,7 @@ class KodoObjects:
 
     def create(self, name: str, content: bytes) -> bool:
         key = self._prefix + name
-        policy = {
-            "scope": f"{self._bucket}:{key}",
-            "deadline": self._deadline(),
-            "insertOnly": 1,
-        }
+        policy = {"scope": f"{self._bucket}:{key}", "deadline": self._deadline(), "insertOnly": 1}
         written = base64.urlsafe_b64encode(json.dumps(policy).encode())
         fields = {"key": key, "token": f"{self._token(written)}:{written.decode()}"}
         headers, body = _form(fields, name, content)

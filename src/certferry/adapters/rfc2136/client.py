@@ -30,18 +30,11 @@ import dns.rrset
 import dns.tsig
 import dns.update
 
+from certferry import errors
 from certferry.adapters.http.bounds import first_connection
 from certferry.core.certificates.names import is_within, suffixes
 from certferry.core.discovery.inventory import FoundZone
 from certferry.core.discovery.proposal import must_have_zone
-from certferry.errors import (
-    DnsAccessDenied,
-    DnsError,
-    DnsRejected,
-    DnsUnavailable,
-    ZoneNotFound,
-    system_words,
-)
 from certferry.ports.progress import Pause
 from certferry.ports.state import must_still_hold
 from certferry.text import Text
@@ -74,20 +67,20 @@ _ELSEWHERE = Text(
     " certificate"
 )
 
-_REFUSALS: dict[dns.rcode.Rcode, tuple[type[DnsError], Text]] = {
-    dns.rcode.REFUSED: (DnsAccessDenied, _PERMIT),
+_REFUSALS: dict[dns.rcode.Rcode, tuple[type[errors.DnsError], Text]] = {
+    dns.rcode.REFUSED: (errors.DnsAccessDenied, _PERMIT),
     dns.rcode.NOTAUTH: (
-        ZoneNotFound,
+        errors.ZoneNotFound,
         Text("name the primary of the zone as `server`: it is not this one"),
     ),
     dns.rcode.NOTZONE: (
-        DnsRejected,
+        errors.DnsRejected,
         Text("correct `zones` of the account: the name is in none of them"),
     ),
-    dns.rcode.NOTIMP: (DnsRejected, _NO_UPDATES),
-    dns.rcode.FORMERR: (DnsRejected, _NO_UPDATES),
+    dns.rcode.NOTIMP: (errors.DnsRejected, _NO_UPDATES),
+    dns.rcode.FORMERR: (errors.DnsRejected, _NO_UPDATES),
     dns.rcode.SERVFAIL: (
-        DnsUnavailable,
+        errors.DnsUnavailable,
         Text(
             "look at the server's log; often it may not write its zone's journal, into the"
             " directory of the zone's file"
@@ -158,7 +151,7 @@ class UpdateServer:
             if value.encode() not in self._values(name).values:
                 words = Text("{name}: {server} accepted the record, and does not show it")
                 hint = Text("check which DNS view the server gives this host")
-                raise self._error(DnsUnavailable, words, hint, name=name)
+                raise self._error(errors.DnsUnavailable, words, hint, name=name)
         return value
 
     def remove_txt(self, name: str, value: str, handle: str | None) -> bool:
@@ -168,7 +161,7 @@ class UpdateServer:
         try:
             if value.encode() not in self._values(name).values:
                 return False
-        except DnsRejected:  # a CNAME, beside which nothing is
+        except errors.DnsRejected:  # a CNAME, beside which nothing is
             return False
         self._update(zone, name, lambda change, at: change.delete(at, _txt(value)))
         return True
@@ -192,7 +185,7 @@ class UpdateServer:
                 # The server would ignore the update silently (RFC 2136 §3.4.2.2).
                 words = Text("{name}: a CNAME to {target} stands there")
                 target = rrset[0].to_text().rstrip(".")
-                raise DnsRejected(words.filled(name=name, target=target), hint=_AT_ITS_END)
+                raise errors.DnsRejected(words.filled(name=name, target=target), hint=_AT_ITS_END)
             if rrset.rdtype == dns.rdatatype.TXT:
                 records = [cast("dns.rdtypes.ANY.TXT.TXT", record) for record in rrset]
                 return _Seen(tuple(b"".join(one.strings) for one in records), rrset.ttl)
@@ -219,7 +212,7 @@ class UpdateServer:
                     raise self._delegated(name, cut)
                 return owner
         words = Text("{server} has no zone that holds {name}")
-        raise self._error(ZoneNotFound, words, _ELSEWHERE, name=name)
+        raise self._error(errors.ZoneNotFound, words, _ELSEWHERE, name=name)
 
     def _wrong_with(self, zone: str) -> Text | None:
         """Return what keeps a declared zone from being changed, judged by its SOA."""
@@ -238,7 +231,7 @@ class UpdateServer:
         except Unsigned:
             words = Text("{about}: an answer of {server} is not signed with the key {key}")
             hint = Text("check for a middlebox; the unsigned answer was discarded")
-            raise self._error(DnsUnavailable, words, hint, about=about) from None
+            raise self._error(errors.DnsUnavailable, words, hint, about=about) from None
         except Unanswered as exc:
             raise self._unanswered(about, exc) from exc
         if answer.rcode() == dns.rcode.NOTAUTH and not answer.had_tsig:
@@ -248,35 +241,37 @@ class UpdateServer:
                 "{about}: {server} does not accept the key {key} with {algorithm} (NOTAUTH)"
             )
             hint = Text("{compare}. Or a clock is wrong: {clock}", compare=_KEY, clock=_CLOCK)
-            raise self._error(DnsAccessDenied, words, hint, about=about)
+            raise self._error(errors.DnsAccessDenied, words, hint, about=about)
         return answer
 
     def _must_be(self, answer: dns.message.Message, about: str, *codes: dns.rcode.Rcode) -> None:
         """Raise the error that another code stands for (RFC 2136 §2.2)."""
         if (rcode := answer.rcode()) not in codes:
             words = Text("{about}: {server} answers {code} to the key {key}")
-            kind, hint = _REFUSALS.get(rcode, (DnsRejected, _LATER))
+            kind, hint = _REFUSALS.get(rcode, (errors.DnsRejected, _LATER))
             raise self._error(kind, words, hint, about=about, code=dns.rcode.to_text(rcode))
 
-    def _refused_signature(self, error: dns.tsig.PeerError, about: str) -> DnsError:
+    def _refused_signature(self, error: dns.tsig.PeerError, about: str) -> errors.DnsError:
         if isinstance(error, dns.tsig.PeerBadTime):
             words = Text("{about}: for {server}, this machine's clock is wrong (BADTIME)")
-            return self._error(DnsUnavailable, words, _CLOCK, about=about)
+            return self._error(errors.DnsUnavailable, words, _CLOCK, about=about)
         words = Text("{about}: {server} has another secret for the key {key} (BADSIG)")
         if isinstance(error, dns.tsig.PeerBadKey):
             words = Text("{about}: {server} knows no key {key} with {algorithm} (BADKEY)")
-        return self._error(DnsAccessDenied, words, _KEY, about=about)
+        return self._error(errors.DnsAccessDenied, words, _KEY, about=about)
 
-    def _delegated(self, name: str, cut: str) -> DnsError:
+    def _delegated(self, name: str, cut: str) -> errors.DnsError:
         words = Text("{server} delegates {cut} to other name servers, which are asked for {name}")
         hint = Text("name the primary of {cut} as `server`, or the account that has it", cut=cut)
-        return self._error(ZoneNotFound, words, hint, cut=cut, name=name)
+        return self._error(errors.ZoneNotFound, words, hint, cut=cut, name=name)
 
-    def _unanswered(self, about: str, failure: Unanswered) -> DnsError:
+    def _unanswered(self, about: str, failure: Unanswered) -> errors.DnsError:
         words = Text("{about}: {server}: {problem}")
-        return self._error(DnsUnavailable, words, _WAY, about=about, problem=failure.problem)
+        return self._error(errors.DnsUnavailable, words, _WAY, about=about, problem=failure.problem)
 
-    def _error(self, kind: type[DnsError], words: Text, hint: Text, **values: object) -> DnsError:
+    def _error(
+        self, kind: type[errors.DnsError], words: Text, hint: Text, **values: object
+    ) -> errors.DnsError:
         """Return an error about the server and its key."""
         one = self._partner
         mine = {"server": one.server, "key": one.key, "algorithm": one.algorithm}
@@ -394,7 +389,7 @@ class Conversation:
         except EOFError:
             raise Unanswered(Text("the connection was closed before an answer")) from None
         except OSError as exc:
-            raise Unanswered(system_words(exc)) from exc
+            raise Unanswered(errors.system_words(exc)) from exc
 
     def _exchanged(self, wire: bytes) -> bytes:
         with self._connected() as connection:

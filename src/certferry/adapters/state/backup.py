@@ -237,11 +237,7 @@ def _replace(content: bytes, path: Path, key: _Key) -> tuple[Path, ...]:
         is_new = not (path.exists() and path.stat().st_size)
         seals.make_file(path, b"")
         state, kept = _alone_with(path, is_new=is_new)
-        with (
-            closing(state),
-            closing(sqlite3.connect(":memory:")) as copy,
-            key.put() as keys,
-        ):
+        with closing(state), closing(sqlite3.connect(":memory:")) as copy, key.put() as keys:
             copy.deserialize(_without_log(content))
             copy.backup(state)
             kept += keys

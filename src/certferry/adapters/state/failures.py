@@ -10,13 +10,7 @@ import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from certferry.errors import (
-    ConfigError,
-    DatabaseUnavailable,
-    StateError,
-    StateUnavailable,
-    system_words,
-)
+from certferry import errors
 from certferry.file_trust import NotTrusted
 from certferry.text import Text
 
@@ -52,13 +46,13 @@ class translating_errors:  # noqa: N801 - reads as the function that it stands f
             raise _of_file(problem, self._path) from problem
 
 
-def _of_database(exc: sqlite3.Error, path: Path) -> StateError:
+def _of_database(exc: sqlite3.Error, path: Path) -> errors.StateError:
     code = getattr(exc, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & PRIMARY
     match code:
         case sqlite3.SQLITE_FULL:
             return _full(path)
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
-            return StateUnavailable(
+            return errors.StateUnavailable(
                 Text("{path} has been locked by another process for too long", path=path),
                 hint=Text("see who has it open: fuser -v {path}", path=path),
             )
@@ -68,7 +62,7 @@ def _of_database(exc: sqlite3.Error, path: Path) -> StateError:
             # What SQLite says when it is the index of the log that cannot grow.
             return _full(path)
         case sqlite3.SQLITE_IOERR:
-            return StateUnavailable(
+            return errors.StateUnavailable(
                 Text("{path} cannot be read or written: {problem}", path=path, problem=str(exc)),
                 hint=Text(
                     "free some space at {folder}, or check its disk if there is enough",
@@ -77,23 +71,22 @@ def _of_database(exc: sqlite3.Error, path: Path) -> StateError:
             )
         case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB | sqlite3.SQLITE_FORMAT:
             return damaged(path, str(exc))
-    return StateError(Text("{path}: {problem}", path=path, problem=str(exc)))
+    return errors.StateError(Text("{path}: {problem}", path=path, problem=str(exc)))
 
 
-def _of_file(exc: OSError, path: Path) -> StateError:
+def _of_file(exc: OSError, path: Path) -> errors.StateError:
     if isinstance(exc, NotTrusted):
-        return StateError(
-            Text("{path} {problem}", path=exc.path, problem=exc.problem),
-            hint=exc.fix,
+        return errors.StateError(
+            Text("{path} {problem}", path=exc.path, problem=exc.problem), hint=exc.fix
         )
     if exc.errno in _NO_SPACE:
         return _full(path)
     if isinstance(exc, FileNotFoundError):
-        return StateUnavailable(
+        return errors.StateUnavailable(
             Text("{path} is gone", path=path),
             hint=Text("put it back, or see with `mount` whether its disk is there"),
         )
-    return _not_permitted(path, system_words(exc))
+    return _not_permitted(path, errors.system_words(exc))
 
 
 def _is_writable(path: Path) -> bool:
@@ -116,28 +109,28 @@ def _has_no_room(folder: Path) -> bool:
     return shutil.disk_usage(folder).free < _LEAST_ROOM
 
 
-def _full(path: Path) -> StateUnavailable:
-    return StateUnavailable(
+def _full(path: Path) -> errors.StateUnavailable:
+    return errors.StateUnavailable(
         Text("{path} cannot be written: the disk is full", path=path),
         hint=Text("free some space at {folder}", folder=path.parent),
     )
 
 
-def _read_only(path: Path) -> StateUnavailable:
-    return StateUnavailable(
+def _read_only(path: Path) -> errors.StateUnavailable:
+    return errors.StateUnavailable(
         Text("{path} cannot be opened: its file system is read-only", path=path),
         hint=Text("see with `mount` and `dmesg` why, and have it writable again"),
     )
 
 
-def _not_permitted(path: Path, problem: Text | str) -> StateUnavailable:
-    return StateUnavailable(
+def _not_permitted(path: Path, problem: Text | str) -> errors.StateUnavailable:
+    return errors.StateUnavailable(
         Text("{path} cannot be opened: {problem}", path=path, problem=problem),
         hint=Text("{path} must be a file of the user who runs certferry", path=path),
     )
 
 
-def damaged(path: Path | str, problem: Text | str) -> StateError:
+def damaged(path: Path | str, problem: Text | str) -> errors.StateError:
     """Return the error for a database that is no state, or no longer one; a `path` that is no
     `Path` is a server's.
     """
@@ -149,7 +142,7 @@ def damaged(path: Path | str, problem: Text | str) -> StateError:
             " makes it anew and issues every certificate again",
             path=path,
         )
-    return StateError(
+    return errors.StateError(
         Text("{path} is not a state of certferry: {problem}", path=path, problem=problem), hint=hint
     )
 
@@ -159,7 +152,7 @@ def damaged(path: Path | str, problem: Text | str) -> StateError:
 
 def of_server(
     problem: psycopg.Error, place: str, *, is_connected: bool, is_lost: bool
-) -> StateError | ConfigError:
+) -> errors.StateError | errors.ConfigError:
     """Return what the server reported, or what ended its connection (`is_lost`), which may never
     have stood (`is_connected`). Where waiting does not help, it is a `ConfigError`.
     """
@@ -168,15 +161,15 @@ def of_server(
     if not code and not is_connected:
         return _of_connecting(words, place)
     if is_lost:
-        return DatabaseUnavailable(
+        return errors.DatabaseUnavailable(
             Text("{place} does not answer: {problem}", place=place, problem=words),
             hint=Text("the next run goes on; see whether the server runs and can be reached"),
         )
     for codes, (message, hint) in _TEMPORARY.items():
         if re.match(codes, code):
-            return DatabaseUnavailable(message.filled(place=place, problem=words), hint=hint)
+            return errors.DatabaseUnavailable(message.filled(place=place, problem=words), hint=hint)
     if code in {"42501", "3F000"}:
-        return ConfigError(
+        return errors.ConfigError(
             Text("{place}: the right is missing: {problem}", place=place, problem=words),
             hint=Text(
                 "the user of the URL needs a database of its own, or a schema: GRANT CREATE, USAGE"
@@ -185,7 +178,7 @@ def of_server(
         )
     if code.startswith(("42P01", "42703", "XX00")):
         return damaged(place, words)
-    return StateError(Text("{path}: {problem}", path=place, problem=words))
+    return errors.StateError(Text("{path}: {problem}", path=place, problem=words))
 
 
 _TEMPORARY = {
@@ -229,15 +222,14 @@ _NO_WAITING = {
 }
 
 
-def _of_connecting(words: str, place: str) -> StateError | ConfigError:
+def _of_connecting(words: str, place: str) -> errors.StateError | errors.ConfigError:
     """Return what a connection ended with that never stood. Its words say whether waiting helps."""
     message = Text("{place} cannot be opened: {problem}", place=place, problem=words)
     for pattern, hint in _NO_WAITING.items():
         if re.search(pattern, words):
-            return ConfigError(message, hint=hint)
-    return DatabaseUnavailable(
-        message,
-        hint=Text("the next run goes on; see whether the server runs and can be reached"),
+            return errors.ConfigError(message, hint=hint)
+    return errors.DatabaseUnavailable(
+        message, hint=Text("the next run goes on; see whether the server runs and can be reached")
     )
 
 

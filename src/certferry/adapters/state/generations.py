@@ -122,10 +122,7 @@ class Generations:
         facts = _facts_of(line)
         if facts.get("key", self._check) != self._check:
             raise errors.ConfigError(
-                Text(
-                    "the state in {place} was stored with another key",
-                    place=self.objects.place,
-                ),
+                Text("the state in {place} was stored with another key", place=self.objects.place),
                 hint=Text("write that one as `key` of [state]; nothing was changed"),
             )
         nonce, rest = sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:]

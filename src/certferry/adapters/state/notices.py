@@ -14,13 +14,7 @@ from certferry.adapters.state import chain, columns
 from certferry.adapters.state.database import Reader, Row, Table, Tables, Transaction, writes
 from certferry.adapters.state.sealing import Sealing
 from certferry.core.assessment import notices as notice_rules
-from certferry.core.observed.records import (
-    UNFILTERED,
-    HistoryEntry,
-    HistoryFilter,
-    LastRun,
-    VerifiedHistory,
-)
+from certferry.core.observed import records
 from certferry.ports.state import Edit
 from certferry.problem import Problem
 
@@ -59,8 +53,8 @@ _CHANNELS = Table(
     again_at=columns.MOMENT,
     refusal=None,
 )
-_LAST_RUN = Table("last_run", LastRun, ended_at=columns.MOMENT, succeeded_at=columns.MOMENT)
-_HISTORY = Table("history", HistoryEntry, at=columns.MOMENT, facts=columns.FACTS)
+_LAST_RUN = Table("last_run", records.LastRun, ended_at=columns.MOMENT, succeeded_at=columns.MOMENT)
+_HISTORY = Table("history", records.HistoryEntry, at=columns.MOMENT, facts=columns.FACTS)
 
 _LAST = 2**63 - 1
 """Greater than the number of any entry."""
@@ -136,11 +130,11 @@ class NoticeTables(Tables):
             succeeded_at=moment if succeeded else None,
         )
 
-    def last_run(self) -> LastRun | None:
+    def last_run(self) -> records.LastRun | None:
         return next(iter(_LAST_RUN.found(self._database, "WHERE host = ?", self.host)), None)
 
     @writes
-    def append_history(self, transaction: Transaction, entry: HistoryEntry) -> None:
+    def append_history(self, transaction: Transaction, entry: records.HistoryEntry) -> None:
         row = _HISTORY.values(entry) | {"host": self.host}
         if self._history_key is None:
             # Without the key this raises, and the run warns that the event is missing.
@@ -153,8 +147,8 @@ class NoticeTables(Tables):
         lineage: str | None,
         limit: int,
         before: int | None = None,
-        which: HistoryFilter = UNFILTERED,
-    ) -> tuple[HistoryEntry, ...]:
+        which: records.HistoryFilter = records.UNFILTERED,
+    ) -> tuple[records.HistoryEntry, ...]:
         """See `NoticeStore.history`. For most conditions there is an index."""
         wanted = {
             "number < ?": before or _LAST,
@@ -168,7 +162,7 @@ class NoticeTables(Tables):
         newest_first = f"WHERE {' AND '.join(asked)} ORDER BY number DESC LIMIT ?"
         return _HISTORY.found(self._database, newest_first, *asked.values(), limit)
 
-    def verify_history(self, lineage: str | None = None) -> VerifiedHistory:
+    def verify_history(self, lineage: str | None = None) -> records.VerifiedHistory:
         key = self._sealing.history_key
         return self._database.read(lambda reader: chain.verified(reader, key, lineage))
 

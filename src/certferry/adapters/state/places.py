@@ -6,15 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from certferry.adapters.state.columns import (
-    DESIRED,
-    FLAG,
-    MOMENT,
-    MOMENTS,
-    PLAIN,
-    SETTINGS,
-    VALIDITY,
-)
+from certferry.adapters.state import columns
 from certferry.adapters.state.database import Reader, Table, Tables, Transaction, writes
 from certferry.adapters.state.sealing import Sealing
 from certferry.core.assessment.sightings import Sighting
@@ -22,36 +14,38 @@ from certferry.core.certificates.lineage import Withdrawal
 from certferry.core.desired.certificate import Kind
 from certferry.core.observed.records import NO_LINEAGE, RolloutRecord, Upload
 
-UPLOADS = Table("upload", Upload, "target", "remote_id", uploaded_at=MOMENT, in_use_until=MOMENT)
+UPLOADS = Table(
+    "upload", Upload, "target", "remote_id", uploaded_at=columns.MOMENT, in_use_until=columns.MOMENT
+)
 ROLLOUTS = Table(
     "rollout",
     RolloutRecord,
     *("lineage", "target", "domain", "host"),
-    started_at=MOMENT,
-    accepted_at=MOMENT,
-    failed_at=MOMENT,
-    verified_at=MOMENT,
-    refused_since=MOMENT,
-    repairs=MOMENTS,
-    sent=DESIRED,
-    settings_before=SETTINGS,
-    worked_before=FLAG,
-    tries=PLAIN.named("attempts"),
+    started_at=columns.MOMENT,
+    accepted_at=columns.MOMENT,
+    failed_at=columns.MOMENT,
+    verified_at=columns.MOMENT,
+    refused_since=columns.MOMENT,
+    repairs=columns.MOMENTS,
+    sent=columns.DESIRED,
+    settings_before=columns.SETTINGS,
+    worked_before=columns.FLAG,
+    tries=columns.PLAIN.named("attempts"),
 )
 WITHDRAWALS = Table(
     "withdrawal",
     Withdrawal,
     *("lineage", "target", "domain", "fingerprint"),
-    at=MOMENT.named("withdrawn_at"),
-    by_hand=FLAG,
+    at=columns.MOMENT.named("withdrawn_at"),
+    by_hand=columns.FLAG,
 )
 _SIGHTINGS = Table(
     "sighting",
     Sighting,
     *("lineage", "target", "domain", "host"),
-    served=FLAG,
-    since=MOMENT,
-    other_until=VALIDITY,
+    served=columns.FLAG,
+    since=columns.MOMENT,
+    other_until=columns.VALIDITY,
 )
 
 

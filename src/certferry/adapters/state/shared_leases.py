@@ -17,12 +17,7 @@ from typing import Protocol
 from certferry.adapters.state.columns import Value, from_moment, to_moment
 from certferry.adapters.state.database import Database, Reader, Row, T, Transaction
 from certferry.adapters.state.fencing import must_be_in_force, taken_over
-from certferry.adapters.state.leases import (
-    BEGUN_RUNS,
-    held_by_another,
-    must_be_unheld,
-    new_holder,
-)
+from certferry.adapters.state.leases import BEGUN_RUNS, held_by_another, must_be_unheld, new_holder
 from certferry.adapters.state.runs import detach_runs
 from certferry.adapters.state.sealing import Sealing
 from certferry.adapters.state.store import SqlState

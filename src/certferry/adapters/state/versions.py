@@ -16,12 +16,7 @@ from certferry.adapters.state.orders import note_issued
 from certferry.adapters.state.places import ROLLOUTS, UPLOADS, WITHDRAWALS
 from certferry.adapters.state.sealing import Sealing
 from certferry.core.certificates.certificate import Certificate, CertificateBundle, RenewalWindow
-from certferry.core.certificates.lineage import (
-    Revocation,
-    RevocationReason,
-    Version,
-    Withdrawal,
-)
+from certferry.core.certificates.lineage import Revocation, RevocationReason, Version, Withdrawal
 from certferry.core.certificates.pem import parse_bundle
 from certferry.core.observed.records import Ordered, Remembered, RolloutRecord, Upload
 from certferry.errors import CertificateError, StateError

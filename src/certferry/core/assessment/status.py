@@ -7,10 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
-from certferry.core.assessment.health import (
-    Concern,
-    Recorded,
-)
+from certferry.core.assessment.health import Concern, Recorded
 from certferry.core.assessment.notices import Notice, Subject
 from certferry.core.certificates.certificate import RenewalWindow, plausible_window, short
 from certferry.core.certificates.lineage import Version, Versions, version_for
