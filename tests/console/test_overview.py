@@ -24,7 +24,7 @@ from certferry.console.snapshot import Snapshots
 from certferry.core.access import Role
 from certferry.core.assessment.agenda import Coming, Life, Milestone, OverallVerdict
 from certferry.core.assessment.notices import Notice, Subject, Topic
-from certferry.core.certificates.renewal import RenewalWindow
+from certferry.core.certificates.certificate import RenewalWindow
 from certferry.core.observed.runs import RunKind, RunSource, RunState, StoredRun
 from certferry.errors import StateUnavailable
 from certferry.ports.state import StateStore

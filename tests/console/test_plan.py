@@ -11,7 +11,7 @@ import pytest
 from certferry.console.observing import Recent
 from certferry.console.plan import changes_since, view_of
 from certferry.core.access import Role, User
-from certferry.core.planning.digest import digest_of
+from certferry.core.planning.digest import digest_of_plans
 from certferry.core.planning.plan import Plan
 from certferry.present import plan_text
 from certferry.present.language import Voice, voice_in
@@ -52,7 +52,9 @@ PLANS = (
 def test_the_page_has_what_the_command_prints(language: str) -> None:
     """The same certificates, reasons, steps and changes, in the same words and order."""
     voice = voice_in(language)
-    printed = "\n".join(plain(line) for line in plan_text.lines(PLANS, voice, digest_of(PLANS)))
+    printed = "\n".join(
+        plain(line) for line in plan_text.lines(PLANS, voice, digest_of_plans(PLANS))
+    )
     view, place = view_of(PLANS, voice), 0
 
     for one in view.certificates:

@@ -56,7 +56,7 @@ class State:
 
 
 def state_of(life: Life) -> State:
-    """Return how a certificate stands by what is stored."""
+    """Return how a certificate stands, judged by the state alone."""
     if life.concerns:
         return State(life.severity, Text("needs you"))
     if life.is_owned_elsewhere:

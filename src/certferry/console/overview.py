@@ -25,7 +25,7 @@ from certferry.core.assessment.health import Concern
 from certferry.core.assessment.notices import Subject
 from certferry.core.observed.records import LastRun
 from certferry.core.observed.runs import StoredRun
-from certferry.present.check_text import subject_of
+from certferry.present.check_text import concern_subject
 from certferry.present.language import certificate_count, one_or_many
 from certferry.problem import Severity
 from certferry.text import Text
@@ -206,7 +206,7 @@ def _item(about: Subject, needs: tuple[Need, ...]) -> Item:
     hints = " ".join(str(one.concern.problem.hint or "") for one in needs)
     command = None if run is None else shlex.join(["certferry", "sync", *run])
     return Item(
-        subject=subject_of(Concern(needs[0].concern.problem, about)),
+        subject=concern_subject(Concern(needs[0].concern.problem, about)),
         lineage=about.lineage,
         needs=needs,
         run=run,

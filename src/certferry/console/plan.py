@@ -18,7 +18,7 @@ from certferry.console.refusals import PageRefused
 from certferry.console.runs import new_request, number_of, whole_seconds
 from certferry.console.site import Site, link, render, site_of, voice_of
 from certferry.console.tables import page_of_certificate
-from certferry.core.planning.digest import digest_of
+from certferry.core.planning.digest import digest_of_plans
 from certferry.core.planning.plan import Plan
 from certferry.present.language import Voice
 from certferry.present.layout import Tone
@@ -108,7 +108,7 @@ def _whole_of(plans: Sequence[Plan]) -> _Whole:
         return known
     shown = tuple(plan for plan in plans if not is_only_counted(plan))
     has_changes = not all(map(is_nothing_to_run, plans))
-    whole = _Whole(plans, shown, counted(plans), digest_of(plans), has_changes)
+    whole = _Whole(plans, shown, counted(plans), digest_of_plans(plans), has_changes)
     _wholes.add(id(plans), whole)
     return whole
 

@@ -42,6 +42,7 @@ from certferry.core.planning.report import Outcome
 from certferry.errors import ConfigError
 from certferry.ports.runs import RunStore
 from certferry.present.documents import Document, report_in
+from certferry.present.language import Voice
 from certferry.text import Text
 
 ON_A_PAGE = 50
@@ -211,21 +212,21 @@ def one_run(request: Request) -> Response:
         last=last,
         elapsed=partial(_elapsed, run.started_at),
         tones=TONES,
-        report=_report_of(site, run, voice_of(request).language),
+        report=_report_of(site, run, voice_of(request)),
         has_new_plan=any(event.event == PLAN_CHANGED for event in events),
         certificate=page_of_certificate,
         plan_now=urlencode({"since": run.plan or "", **_alone(run)}),
     )
 
 
-def _report_of(site: Site, run: StoredRun, language: str) -> ReportView:
+def _report_of(site: Site, run: StoredRun, voice: Voice) -> ReportView:
     """Return a run's report as it is shown: that of a thousand certificates takes long to read."""
-    known = site.reports.get((run.id, language))
+    known = site.reports.get((run.id, voice.language))
     if isinstance(known, ReportView):
         return known
-    view = report_view(report_in(runs_of(site).run_report(run.id), language))
+    view = report_view(report_in(runs_of(site).run_report(run.id), voice))
     if run.ended_at is not None:
-        site.reports.add((run.id, language), view)
+        site.reports.add((run.id, voice.language), view)
     return view
 
 

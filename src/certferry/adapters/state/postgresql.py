@@ -30,7 +30,8 @@ from certferry.errors import ConfigError, DatabaseUnavailable, StateError, State
 from certferry.text import Text
 
 PATIENCE = timedelta(seconds=10)
-"""How long a write waits for others', and for a server that was there and is starting again."""
+"""How long a write waits for others', and by default for a server that was there and is starting
+again."""
 
 ANSWER = timedelta(seconds=30)
 """How long one answer is waited for: a server that is frozen closes no connection."""
@@ -134,7 +135,6 @@ class _PostgresqlTransaction(databases.Transaction):
         return self._connection.execute(_to_positional(query), values).fetchall()
 
     def execute(self, query: str, *values: Value) -> None:
-        """See `Transaction.execute`."""
         if values:
             self._connection.execute(_to_positional(query), values)
         else:  # perhaps a script of many statements, in which nothing stands for a value
@@ -146,7 +146,6 @@ class _PostgresqlTransaction(databases.Transaction):
             cursor.executemany(_to_positional(query), rows)
 
     def execute_all(self, *statements: databases.Statement) -> None:
-        """See `Transaction.execute_all`."""
         *others, (last, values) = statements
         before = [f"one{place} AS ({query})" for place, (query, _) in enumerate(others)]
         query = f"WITH {', '.join(before)} {last}" if before else last
@@ -188,7 +187,8 @@ class _Unanswered(Exception):
 
 class PostgresqlDatabase:
     """See `Database`: a server's. Each transaction takes a connection that none works with, or
-    opens one; two transactions of one thread at once are a mistake.
+    opens one; two transactions of one thread at once are a mistake. It waits `patience` for a
+    server that was there.
     """
 
     dialect = databases.Dialect(
@@ -221,8 +221,11 @@ class PostgresqlDatabase:
         "SELECT oldest FROM certferry_schema",
     )
 
-    def __init__(self, url: str, password: Secret | None = None) -> None:
+    def __init__(
+        self, url: str, password: Secret | None = None, *, patience: timedelta = PATIENCE
+    ) -> None:
         self._parameters = _parameters(url)
+        self._patience = patience
         self.place = _place(self._parameters)
         self._password = password
         self._idle: list[_Connection] = []
@@ -245,7 +248,6 @@ class PostgresqlDatabase:
         )
 
     def read(self, function: Callable[[databases.Reader], T]) -> T:
-        """See `Database.read`."""
         return self._patiently(lambda one: _carried_out(one, _READ, function))
 
     def run(self, function: Callable[[databases.Transaction], T]) -> T:
@@ -255,7 +257,6 @@ class PostgresqlDatabase:
         return self._patiently(lambda one: _carried_out(one, _WRITE, function))
 
     def change_schema(self, function: Callable[[databases.Transaction], T]) -> T:
-        """See `Database.change_schema`."""
         return self._patiently(lambda one: _carried_out(one, _SCHEMA, function))
 
     def close(self) -> None:
@@ -267,7 +268,7 @@ class PostgresqlDatabase:
             self._idle.clear()
 
     def _patiently(self, work: Callable[[_Connection], T]) -> T:
-        deadline = time.monotonic() + PATIENCE.total_seconds()
+        deadline = time.monotonic() + self._patience.total_seconds()
         while True:
             try:
                 with self._connection() as connection:

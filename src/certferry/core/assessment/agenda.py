@@ -19,15 +19,14 @@ from certferry.core.assessment.health import (
     Concern,
     Expected,
     Recorded,
-    Sighting,
     checkup,
 )
 from certferry.core.assessment.notices import OF_ALL
-from certferry.core.certificates.certificate import Certificate
+from certferry.core.assessment.sightings import Sighting
+from certferry.core.certificates.certificate import Certificate, RenewalWindow, plausible_window
 from certferry.core.certificates.lineage import Version, Versions
-from certferry.core.certificates.renewal import RenewalWindow, plausible_window
 from certferry.core.desired.certificate import Kind
-from certferry.core.planning.planner import renew_at
+from certferry.core.planning.planner import due_at
 from certferry.core.planning.rollbacks import replaced_after
 from certferry.problem import Severity
 
@@ -250,7 +249,7 @@ def renewal_of(versions: Versions, places: Iterable[Sighting]) -> datetime:
     newest, *earlier = versions
     serving = {one.fingerprint for one in places if one.served}
     after = [replaced_after(newest, one) for one in earlier if one.fingerprint in serving]
-    return min([renew_at(newest, next(iter(earlier), None)), *after])
+    return min([due_at(newest, next(iter(earlier), None)), *after])
 
 
 def _verdict(found: Checkup, lives: Sequence[Life], coming: Sequence[Coming]) -> OverallVerdict:
