@@ -99,7 +99,7 @@ def served_to(settings: Settings, user: User, language: str = "en") -> Iterator[
         state.save_session(Session(digest_of_secret(SECRET), user.name, now, now, "127.0.0.1"))
         runner = Runner(lambda: workspace)
         site = Site(lambda: workspace, runner)
-        runner.ended = site.observer.forget
+        runner.ended = site.observer.outdate
         with served(console_app(site)) as url:
             yield Machine(url, site, runner)
             site.closing.set()

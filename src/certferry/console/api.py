@@ -23,7 +23,7 @@ from certferry.console import openapi
 from certferry.console.discover import latest_discovery, latest_findings
 from certferry.console.observing import Found
 from certferry.console.openapi import BASE, Operation, Parameter
-from certferry.console.plan import latest_plans
+from certferry.console.plan import latest_plan
 from certferry.console.refusals import PageRefused, answer, as_document
 from certferry.console.runs import events_of, runs_of, started, stored
 from certferry.console.site import Site, site_of, voice_of
@@ -134,10 +134,10 @@ def plan(asked: ApiRequest) -> Found[Document]:
     """Return what `sync` would do."""
     meant = asked.lineages
     alone = meant[0] if len(asked.values["name"]) == len(meant) == 1 else None
-    found = latest_plans(asked.site, alone, renew=asked.values["renew"])
+    found = latest_plan(asked.site, alone, renew=asked.values["renew"])
     return _document_of(
         found,
-        lambda plans: documents.of_plans([one for one in plans if one.lineage in meant]),
+        lambda whole: documents.of_plans([one for one in whole.plans if one.lineage in meant]),
     )
 
 

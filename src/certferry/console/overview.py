@@ -9,7 +9,7 @@ import secrets
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, timedelta
 from itertools import islice
 
 from starlette.requests import Request
@@ -20,7 +20,7 @@ from certferry.console.picture import Picture, picture_of
 from certferry.console.runs import RunRow, row_of
 from certferry.console.site import render, site_of
 from certferry.console.snapshot import Snapshot
-from certferry.core.assessment.agenda import Agenda, Milestone, Need, OverallVerdict
+from certferry.core.assessment.agenda import Agenda, Day, Milestone, Need, OverallVerdict
 from certferry.core.assessment.health import Concern
 from certferry.core.assessment.notices import Subject
 from certferry.core.observed.records import LastRun
@@ -243,6 +243,7 @@ def overview(request: Request) -> Response:
         view=view,
         pieces=pieces,
         most_needs=MOST_NEEDS,
+        before=Day(stored.agenda.days[0].date - timedelta(days=1), ()),
         weekdays=WEEKDAYS,
         months=MONTHS,
         milestones=WORDS,

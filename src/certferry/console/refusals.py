@@ -42,6 +42,10 @@ _SAID: Mapping[int, tuple[Text, Text | None]] = {
         Text("write the address that browsers use as `url` under [console]"),
     ),
     429: (Text("there were too many tries"), None),
+    431: (
+        Text("the request has more headers than the console reads"),
+        Text("delete the cookies of this host, and try again"),
+    ),
     500: (
         Text("a mistake in certferry; its log has the traceback"),
         Text("`certferry doctor --report` prints what an issue needs"),

@@ -40,7 +40,7 @@ from certferry.core.observed.runs import (
 )
 from certferry.core.planning.report import Outcome
 from certferry.errors import ConfigError
-from certferry.ports.runs import RunStore
+from certferry.ports.runs import KEPT_WHOLE, RunStore
 from certferry.present.documents import Document, report_in
 from certferry.present.language import Voice
 from certferry.text import Text
@@ -209,6 +209,7 @@ def one_run(request: Request) -> Response:
         earlier=None if first <= 1 else max(first - 1 - SHOWN_EVENTS, 0),
         later=last if after is not None and len(events) == SHOWN_EVENTS else None,
         is_latest=after is None,
+        kept_whole=KEPT_WHOLE,
         last=last,
         elapsed=partial(_elapsed, run.started_at),
         tones=TONES,

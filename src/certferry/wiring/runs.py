@@ -9,6 +9,7 @@ import itertools
 import logging
 import secrets
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
@@ -47,6 +48,11 @@ from certferry.wiring.workspace import Workspace, who_runs
 SOON = 0.3
 """Seconds after which an event is written, with those that came meanwhile."""
 
+AGAIN, ENDS_TRIED = 10.0, 360
+"""Seconds after which the end of a run is stored again that the state did not take, and how often:
+for an hour. Until then the run passes for one that died.
+"""
+
 ENDING = timedelta(seconds=9)
 """How long runs that are stopped may take to a safe point: the process is to end in 10 seconds."""
 
@@ -73,9 +79,12 @@ class RunWriter:
     that takes none of it stops nothing.
     """
 
-    def __init__(self, workspace: Workspace, options: RunOptions, who: str) -> None:
+    def __init__(
+        self, workspace: Workspace, options: RunOptions, who: str, *, again: float = AGAIN
+    ) -> None:
         self._workspace = workspace
         self._options = options
+        self._again = again
         self._lineages = tuple(one.lineage for one in workspace.certificates)
         self._who = who
         self._asked_at = now()
@@ -135,13 +144,29 @@ class RunWriter:
         self.try_to_begin()  # the run may have made the state
         if self.stored is None or self._has_ended:
             return
-        self._write()
-        try:
-            self._state.save_run_end(self.stored.id, state, self._now(), report)
-        except errors.CertferryError as error:
-            _log.debug("%s", error.message)
+        store = partial(self._store_end, self.stored.id, state, self._now(), report)
+        if not store():
+            aside(partial(self._store_later, store), "the end of a run")
         self._ending.close()
         self._has_ended = True
+
+    def _store_end(
+        self, run: str, state: runs.RunState, ended_at: datetime, report: runs.RunReport | None
+    ) -> bool:
+        self._write()
+        try:
+            self._state.save_run_end(run, state, ended_at, report)
+        except errors.CertferryError as error:
+            _log.debug("%s", error.message)
+            return False
+        return True
+
+    def _store_later(self, store: Callable[[], bool]) -> None:
+        """Store the end once the state is back, as long as the process lives."""
+        for _ in range(ENDS_TRIED):
+            time.sleep(self._again)
+            if store():
+                return
 
     def _note(self, event: events.Activity | events.StepEnded) -> None:
         entry = entry_of(event)

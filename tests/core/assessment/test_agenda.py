@@ -163,6 +163,10 @@ def test_every_milestone_of_the_next_days_has_its_day(
         (one for one in coming if one.at.date() < end), key=repr
     )
     assert sorted(shown, key=lambda one: one.at) == shown
+    assert end == found.after.date
+    assert sorted((one for one in coming if one.at.date() == end), key=repr) == (
+        sorted(found.after.coming, key=repr)
+    )
     assert all(one.at >= now for one in shown)
     assert all(one.at.date() == day.date for day in found.days for one in day.coming)
 

@@ -23,7 +23,7 @@ from certferry.core.observed.runs import (
     StoredRun,
 )
 from certferry.core.redaction import redacted, without_secrets
-from certferry.ports.runs import EVENTS_OF_A_RUN, KEPT_RUNS
+from certferry.ports.runs import EVENTS_OF_A_RUN, KEPT_RUNS, KEPT_WHOLE
 from certferry.text import Text
 
 
@@ -46,6 +46,10 @@ _EVENTS = Table("run_event", RunEvent, at=columns.MOMENT, text=columns.TEXT)
 
 _IN_ORDER = "ORDER BY started_at DESC, id DESC LIMIT ?"
 _DELETE_OLDEST = f"DELETE FROM run WHERE id IN (SELECT id FROM run {_IN_ORDER} OFFSET {KEPT_RUNS})"  # noqa: S608 - constants of this module
+_DELETE_EVENTS = (
+    "DELETE FROM run_event WHERE run IN (SELECT id FROM run AS old WHERE ended_at IS NOT NULL"  # noqa: S608 - constants of this module
+    f" AND id IN (SELECT id FROM run {_IN_ORDER} OFFSET {KEPT_WHOLE}))"
+)
 _ALL = 1_000_000  # SQLite knows no OFFSET without a LIMIT
 _NAMES = "', ' || substr(names, 2)"
 
@@ -69,6 +73,7 @@ class RunTables(Tables):
                 return earlier
             transaction.add("run", **_RUNS.values(run, request=request))
             transaction.execute(_DELETE_OLDEST, _ALL)
+            transaction.execute(_DELETE_EVENTS, _ALL)
             return None
 
         earlier = self._database.run(begin)

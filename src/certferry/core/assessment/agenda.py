@@ -161,11 +161,14 @@ class OverallVerdict:
 
 @dataclass(frozen=True, slots=True)
 class Agenda:
-    """All of it: `lives` by what ends first, `needs` the worst first, every one of `DAYS` days."""
+    """All of it: `lives` by what ends first, `needs` the worst first, every one of `DAYS` days; the
+    day `after` these has what the last of them has where a day begins later than in UTC.
+    """
 
     verdict: OverallVerdict
     needs: tuple[Need, ...]
     days: tuple[Day, ...]
+    after: Day
     lives: tuple[Life, ...]
     checkup: Checkup
 
@@ -195,10 +198,12 @@ def agenda_of(
     coming = sorted(
         (one for life in lives for one in life.coming(now)), key=lambda one: (one.at, one.lineage)
     )
+    *days, after = _days(coming, now)
     return Agenda(
         verdict=_verdict(found, lives, coming),
         needs=tuple(_needs(found, expected, recorded, now)),
-        days=tuple(_days(coming, now)),
+        days=tuple(days),
+        after=after,
         lives=tuple(lives),
         checkup=found,
     )
@@ -274,7 +279,7 @@ def _days(coming: Sequence[Coming], now: datetime) -> Iterator[Day]:
     by_day = defaultdict[date, list[Coming]](list)
     for one in coming:
         by_day[one.at.date()].append(one)
-    for number in range(DAYS):
+    for number in range(DAYS + 1):
         day = (now + number * _DAY).date()
         yield Day(day, tuple(by_day[day]))
 

@@ -23,7 +23,7 @@ from certferry.core.observed.runs import (
     RunState,
     StoredRun,
 )
-from certferry.ports.runs import EVENTS_OF_A_RUN, KEPT_RUNS
+from certferry.ports.runs import EVENTS_OF_A_RUN, KEPT_RUNS, KEPT_WHOLE
 from certferry.ports.state import StateStore, holding
 from certferry.text import Text, verbatim
 
@@ -142,14 +142,18 @@ class RunsContract:
         assert [RunState.FAILED] == states(store, "a")
 
     def test_oldest_runs_are_deleted(self, store: StateStore) -> None:
-        """With what belongs to them; so many stay."""
+        """With what belongs to them; so many stay, and the newest of them with their events."""
         event = RunEvent(1, NOW, "", "busy", Text("waits"))
         for place in range(2):
             store.save_run_begin(run_of(store, f"old-{place}", started_at=NOW + place * SECOND))
             store.append_run_events(f"old-{place}", [event])
             store.save_run_end(f"old-{place}", RunState.DONE, NOW, RunReport({"ok": True}))
-        for place in range(KEPT_RUNS - 1):
-            store.save_run_begin(run_of(store, f"{place}", started_at=NOW + HOUR))
+        store.save_run_begin(run_of(store, "goes-on", started_at=NOW + MINUTE))
+        store.append_run_events("goes-on", [event])
+        for place in range(KEPT_RUNS - 2):
+            store.save_run_begin(run_of(store, f"{place:04}", started_at=NOW + HOUR))
+            if place == KEPT_WHOLE - 3:
+                assert (event,) == store.run_events("old-1")
 
         assert store.stored_run("old-0") is None
         assert () == store.run_events("old-0")
@@ -157,7 +161,8 @@ class RunsContract:
         store.append_run_events("old-0", [event])
         assert () == store.run_events("old-0")
         assert KEPT_RUNS == len(store.stored_runs(KEPT_RUNS + 9))
-        assert (event,) == store.run_events("old-1")
+        assert ((), (event,)) == (store.run_events("old-1"), store.run_events("goes-on"))
+        assert store.run_report("old-1") is not None
 
     def test_run_whose_process_is_gone(self, store: StateStore, other: StateStore) -> None:
         """Died, unless it had ended; the next run that has its number does not revive it."""
