@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
@@ -16,6 +17,7 @@ from certferry import __version__
 from certferry.config.load import load
 from certferry.wiring.settings import ADAPTERS
 from certferry_sandbox.world import World
+from release.papers import notes_of
 from tests.acceptance.diskless import Runner
 from tests.acceptance.host import Host, certificate
 from tests.deploy.job import ACTION, STEPS, Job, read
@@ -326,13 +328,17 @@ def test_extra_follows_from_the_state(job: Job, url: str, extras: str) -> None:
     assert "console" == looked(job, extras="console")["extras"]
 
 
-def test_other_release_comes_by_its_hash(job: Job) -> None:
-    """Without one it is refused; this one's own version needs none."""
-    digest = f"sha256:{'0a' * 32}"
+def test_other_release_comes_by_its_hash(job: Job, tmp_path: Path) -> None:
+    """As the notes of that release have it. Without one it is refused; this one's own version needs
+    none.
+    """
+    wheel = tmp_path / "certferry-0.0.9-py3-none-any.whl"
+    wheel.write_bytes(b"wheel")
+    [version] = re.findall(r'^ +version: "(.+)"$', notes_of(wheel, "- It."), re.MULTILINE)
 
     assert "" == looked(job, version=__version__)["release"]
-    line = f"certferry==0.0.9 --hash={digest}"
-    assert line == looked(job, version=f"0.0.9 {digest}")["release"]
+    line = f"certferry==0.0.9 --hash=sha256:{hashlib.sha256(b'wheel').hexdigest()}"
+    assert line == looked(job, version=version)["release"]
     [error] = job.run(version="0.0.9").annotations("error")
     assert f"the action is of {__version__}: write `uses: …@v0.0.9`" in error
 
