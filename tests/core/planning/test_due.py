@@ -8,6 +8,7 @@ from collections.abc import Collection
 from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
+from itertools import combinations
 
 import pytest
 from hypothesis import given
@@ -578,6 +579,14 @@ def test_hosts_begin_with_different_parts_of_about_equal_size(hosts: set[str]) -
     assert all(abs(len(part) - mean) < 6 * mean**0.5 for part in found.values())
     for host in hosts:
         assert sorted(LINEAGES) == sorted(in_turn(LINEAGES, host, hosts, {}, NOW))
+
+
+@given(names.filter(lambda hosts: len(hosts) > 1))
+def test_hosts_that_do_not_know_each_other_begin_with_different_ones(hosts: set[str]) -> None:
+    """Each believes all to be its own, and few are among the first of two hosts."""
+    first = [in_turn(LINEAGES, host, {host}, {}, NOW)[:20] for host in sorted(hosts)]
+
+    assert all(len({*one} & {*other}) < 10 for one, other in combinations(first, 2))
 
 
 @given(names.filter(lambda hosts: len(hosts) > 1))

@@ -124,33 +124,68 @@ class _Connection(psycopg.Connection[_Row]):
 
 
 class _PostgresqlTransaction(databases.Transaction):
-    """See `Transaction`: a connection that has begun one."""
+    """See `Transaction`. Its beginning and its writes are sent with its next query, or its end: an
+    answer that is waited for costs a host in another town some milliseconds.
+    """
 
-    def __init__(self, connection: _Connection) -> None:
+    def __init__(self, connection: _Connection, begin: str) -> None:
         self._connection = connection
+        self._written = psycopg.ClientCursor(connection)
+        self._begin = begin
+        self._unsent = [begin]
+        self.number: str | None = None
 
     def rows(self, query: str, *values: Value) -> list[_Row]:
         """See `Reader.rows`."""
-        return self._connection.execute(_to_positional(query), values).fetchall()
+        [found] = self.each((query, values))
+        return found
+
+    def each(self, *queries: databases.Statement) -> list[list[_Row]]:
+        """See `Reader.each`."""
+        for query, values in queries:
+            self.execute(query, *values)
+        return self._send()[-len(queries) :]
 
     def execute(self, query: str, *values: Value) -> None:
         """See `Transaction.execute`."""
-        if values:
-            self._connection.execute(_to_positional(query), values)
-        else:  # perhaps a script of many statements, in which nothing stands for a value
-            self._connection.execute(query)
+        # Without values it is perhaps a script of many statements, in which nothing stands for one.
+        whole = self._written.mogrify(_to_positional(query), values) if values else query
+        self._unsent.append(whole)
 
     def execute_each(self, query: str, rows: Iterable[Sequence[Value]]) -> None:
         """See `Transaction.execute_each`: the server is sent them without waiting for each."""
+        if self._unsent:
+            self._send()
         with self._connection.cursor() as cursor:
             cursor.executemany(_to_positional(query), rows)
 
-    def execute_all(self, *statements: databases.Statement) -> None:
-        """See `Transaction.execute_all`."""
-        *others, (last, values) = statements
-        before = [f"one{place} AS ({query})" for place, (query, _) in enumerate(others)]
-        query = f"WITH {', '.join(before)} {last}" if before else last
-        self.execute(query, *(value for _, given in others for value in given), *values)
+    def number_itself(self) -> None:
+        """Have the server number a transaction that only writes, before anything can be lost."""
+        if self._unsent[:1] == [self._begin] != self._unsent:
+            _, *written = self._unsent
+            self._unsent = [self._begin]
+            self._send()
+            self._unsent = written
+
+    def commit(self) -> None:
+        """End it, if it has begun."""
+        is_idle = self._connection.info.transaction_status is TransactionStatus.IDLE
+        if not is_idle:
+            self._unsent.append("COMMIT")
+            self._send()
+
+    def _send(self) -> list[list[_Row]]:
+        """Send what is not sent, as one string, and return the rows that each statement found."""
+        statements, self._unsent = self._unsent, []
+        cursor = self._connection.execute("\n;\n".join(statements))
+        found: list[list[_Row]] = []
+        is_more: bool | None = True
+        while is_more:
+            found.append(cursor.fetchall() if cursor.description else [])
+            is_more = cursor.nextset()
+        if statements[0] is self._begin and self._begin != _READ:
+            [[self.number]] = found[self._begin.count(";")]
+        return found
 
 
 def _alone(tables: Sequence[str]) -> Iterator[str]:
@@ -178,10 +213,11 @@ def _drop(tables: Sequence[str]) -> Iterator[str]:
 
 
 class _Unanswered(Exception):
-    """A commit got no answer: the number of its transaction, and what its function returned."""
+    """A commit got no answer: the problem, its transaction's number, its function's result."""
 
-    def __init__(self, number: str, result: Any) -> None:
+    def __init__(self, problem: psycopg.Error, number: str, result: Any) -> None:
         super().__init__()
+        self.problem = problem
         self.number = number
         self.result = result
 
@@ -244,6 +280,12 @@ class PostgresqlDatabase:
             lambda one: one.execute(_to_positional(statement), values).fetchall()
         )
 
+    def each(self, *queries: databases.Statement) -> list[list[_Row]]:
+        """See `Reader.each`."""
+        return self._patiently(
+            lambda one: _carried_out(one, _READ, lambda it: it.each(*queries, ("COMMIT", ()))[:-1])
+        )
+
     def read(self, function: Callable[[databases.Reader], T]) -> T:
         """See `Database.read`."""
         return self._patiently(lambda one: _carried_out(one, _READ, function))
@@ -276,16 +318,20 @@ class PostgresqlDatabase:
                 if self._has_happened(lost, deadline):
                     result: T = lost.result
                     return result
+                self._must_be_worth_another_try(lost.problem, deadline)
             except psycopg.Error as problem:
-                if not self._may_help(problem) or time.monotonic() > deadline:
-                    is_lost = _is_lost(problem)
-                    if is_lost:  # next time, a server that is gone is not waited for
-                        self._has_connected = False
-                    was_usable = self._was_usable
-                    raise of_server(
-                        problem, self.place, is_connected=was_usable, is_lost=is_lost
-                    ) from problem
+                self._must_be_worth_another_try(problem, deadline)
             time.sleep(random.uniform(*_PAUSES))  # noqa: S311 - no secret
+
+    def _must_be_worth_another_try(self, problem: psycopg.Error, deadline: float) -> None:
+        if self._may_help(problem) and time.monotonic() <= deadline:
+            return
+        is_lost = _is_lost(problem)
+        if is_lost:  # next time, a server that is gone is not waited for
+            self._has_connected = False
+        raise of_server(
+            problem, self.place, is_connected=self._was_usable, is_lost=is_lost
+        ) from problem
 
     def _may_help(self, problem: psycopg.Error) -> bool:
         """Return whether the same may succeed soon: after another write, or over another
@@ -361,27 +407,33 @@ class PostgresqlDatabase:
         return connection
 
 
-def _carried_out(connection: _Connection, begin: str, function: Callable[[Any], T]) -> T:
+def _carried_out(
+    connection: _Connection, begin: str, function: Callable[[_PostgresqlTransaction], T]
+) -> T:
     """Carry out a function in a transaction. Raises `_Unanswered` where it is not known whether
     that was committed.
     """
+    transaction = _PostgresqlTransaction(connection, begin)
     try:
-        cursor = connection.execute(begin)
-        while cursor.nextset():
-            pass
-        number = cursor.fetchone() if begin != _READ else None
-        result = function(_PostgresqlTransaction(connection))
+        result = function(transaction)
+        transaction.number_itself()
     except BaseException:
-        with suppress(psycopg.Error):
-            connection.execute("ROLLBACK")
+        _roll_back(connection)
         raise
     try:
-        connection.execute("COMMIT")
+        transaction.commit()
     except psycopg.Error as problem:
-        if number is None or not _is_lost(problem):
+        if transaction.number is None or not _is_lost(problem):
+            _roll_back(connection)
             raise
-        raise _Unanswered(number["number"], result) from problem
+        raise _Unanswered(problem, transaction.number, result) from problem
     return result
+
+
+def _roll_back(connection: _Connection) -> None:
+    if connection.info.transaction_status is not TransactionStatus.IDLE:
+        with suppress(psycopg.Error):
+            connection.execute("ROLLBACK")
 
 
 def _is_lost(problem: psycopg.Error) -> bool:

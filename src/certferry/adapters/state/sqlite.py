@@ -152,6 +152,10 @@ class SqliteDatabase:
         with translating_errors(self.path), self._own() as connection:
             return connection.execute(query, values).fetchall()
 
+    def each(self, *queries: databases.Statement) -> Sequence[Sequence[databases.Row]]:
+        """See `Reader.each`."""
+        return self.read(lambda one: one.each(*queries))
+
     def read(self, function: Callable[[databases.Reader], T]) -> T:
         """See `Database.read`."""
         with translating_errors(self.path):

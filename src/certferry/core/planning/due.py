@@ -328,15 +328,15 @@ def in_turn(
     now: datetime,
 ) -> list[str]:
     """Order lineages as one of several hosts tries them: what is due before the rest, and in both
-    its own share first, what is due soonest; then those of others, each host in another order. A
-    lineage without a moment has no certificate, and is due.
+    its own share first, what is due soonest; then those of others. Each host has another order,
+    also of what is due alike: hosts that begin together for the first time do not know each other.
+    A lineage without a moment has no certificate, and is due.
     """
 
     def turn(lineage: str) -> tuple[bool, bool, datetime, int]:
         moment = renew_at.get(lineage, now)
-        if owns(host, hosts, lineage):
-            return moment > now, False, moment, 0
-        return moment > now, True, now, -_weight(host, lineage)
+        is_own = owns(host, hosts, lineage)
+        return moment > now, not is_own, moment if is_own else now, -_weight(host, lineage)
 
     return sorted(lineages, key=turn)
 
