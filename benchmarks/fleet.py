@@ -18,6 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ from certferry.adapters.state.shared_leases import LENGTH
 from certferry.ports.state import StateStore
 from certferry.reconcile.observe import AT_ONCE
 from certferry.reconcile.reconciler import LineageReconciler, Reconciler
-from certferry.reconcile.run import WaitLimit
+from certferry.reconcile.run import WaitLimit, history_keeper
 from certferry_sandbox.testing.memory_target import MemoryCdn
 from tests.support.postgresql import KEY, Postgresql, running_postgresql
 
@@ -113,7 +114,7 @@ def statements(server: Postgresql, certificates: int) -> Iterator[str]:
             state.release(state.acquire("img", now()))
         yield f"a lease taken and given back     {found.total():6.0f} round trips (at most 3)"
         cdn, wishes = quick_cdn(), [wish(number) for number in range(certificates)]
-        ports = ports_of(state, cdn)
+        ports = replace(ports_of(state, cdn), progress=history_keeper(state, now, "root"))
         cdn.add_domain(wishes[0].lineage)
         first = LineageReconciler(wishes[0], ports)
         for what in ("issues, uploads and binds", "sees it served"):
@@ -149,9 +150,9 @@ def claims(server: Postgresql) -> Iterator[str]:
 
 
 CERTIFICATES, FLEET = 100_000, 200
-ROUND_TRIPS = 110
+ROUND_TRIPS = 58
 """To the server, for a certificate that is issued, bound and seen: see `statements`."""
-A_READ = 6
+A_READ = 1
 """Round trips for reading what is stored of so many lineages at once (`observe.AT_ONCE`)."""
 
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
@@ -62,9 +61,9 @@ class Latency:
         return self.order + REQUESTS * self.request
 
 
-REQUESTS = 8
-"""To the CDN and its edges, for a first certificate: a host observes before and under the lease,
-uploads, binds, and observes until it is served."""
+REQUESTS = 6
+"""To the CDN and its edges, for a first certificate: a host observes both under the lease, uploads,
+binds, and observes both again."""
 
 
 # --- The CDN that all ask
@@ -98,9 +97,11 @@ class Waiting:
     def __init__(self, seconds: float, pace: Callable[[], None]) -> None:
         self._seconds = seconds
         self._pace = pace
+        self.calls = 0
 
     def before(self) -> None:
         """See `Fate.before`."""
+        self.calls += 1
         self._pace()
         time.sleep(self._seconds)
 
@@ -131,6 +132,7 @@ class Done:
     ended: float
     processor: float
     issued: int
+    requests: int
     is_well: bool
 
 
@@ -148,13 +150,23 @@ def host(task: Task) -> Done:
     wishes = [wish(number) for number in range(task.work)]
     with closing(connect(task.url, Secret(task.key), host=task.name)) as state:
         issuer = MemoryIssuer(state, now)
-        engine = Reconciler(_ports(state, task, issuer, wishes))
+        away = Waiting(task.latency.request, _pacer(state, task.latency.per_second).wait)
+        engine = Reconciler(_ports(state, task, issuer, away, wishes))
         with recorded_as_begun(lambda: state):
             _together.wait()
             begun, processor = time.monotonic(), time.process_time()
             report = engine.sync(wishes, WaitLimit(), scheduled=True)
             ended, processor = time.monotonic(), time.process_time() - processor
-    return Done(begun, ended, processor, issuer.issued, _is_well(report))
+    return Done(begun, ended, processor, issuer.issued, away.calls, _is_well(report))
+
+
+def _pacer(state: StateStore, per_second: float) -> Pacer:
+    interval = timedelta(seconds=1 / per_second)
+    return Pacer(
+        per_second,
+        pause=time.sleep,
+        reserve=lambda turns: state.reserve("account", "cdn", interval, turns),
+    )
 
 
 def _is_well(report: SyncReport) -> bool:
@@ -163,15 +175,13 @@ def _is_well(report: SyncReport) -> bool:
 
 
 def _ports(
-    state: StateStore, task: Task, issuer: MemoryIssuer, wishes: Sequence[DesiredCertificate]
+    state: StateStore,
+    task: Task,
+    issuer: MemoryIssuer,
+    fate: Waiting,
+    wishes: Sequence[DesiredCertificate],
 ) -> Ports:
     cdn, latency = task.cdn, task.latency
-    interval = timedelta(seconds=1 / latency.per_second)
-    pacer = Pacer(
-        latency.per_second,
-        pause=time.sleep,
-        reserve=lambda turns: state.reserve("account", "cdn", interval, turns),
-    )
 
     def upload(lineage: str, bundle: CertificateBundle) -> Any:
         return cdn.upload_pem(lineage, bundle.fullchain_pem, bundle.privkey_pem.reveal())
@@ -180,7 +190,7 @@ def _ports(
         time.sleep(latency.order)
         return issuer.issue(*args)
 
-    away: Any = Port(Altered(cdn, upload=upload), Waiting(latency.request, pacer.wait))
+    away: Any = Port(Altered(cdn, upload=upload), fate)
     slow: Any = Altered(issuer, issue=issue)
     ports = ports_of(state, away)
     return replace(ports, issuer=slow, claims=Claims(wishes))
@@ -193,12 +203,14 @@ def shared_work(
     server: Postgresql, work: int, latency: Latency, hosts: Sequence[int] = HOSTS
 ) -> Iterator[str]:
     """Have hosts issue, upload, bind and verify so many certificates together."""
-    alone = work * latency.of_one / WORKERS
     by_pace = work * REQUESTS / latency.per_second
     yield (
         f"{work:,} certificates: an order takes {latency.order} s, a request to the CDN"
-        f" {latency.request} s, {latency.per_second:.0f} of these a second for all hosts"
+        f" {latency.request} s, {latency.per_second:.0f} of these a second for all hosts: by that"
+        f" pace {by_pace:.0f} s, by waits alone {work * latency.of_one / WORKERS:.0f} s divided by"
+        " the hosts"
     )
+    yield from ("", _HEAD, "| ---: | ---: | ---: | --- | ---: | ---: | ---: | --- | ---: |")
     first = 0.0
     for count in hosts:
         idle, elapsed = _idle_time(), time.monotonic()
@@ -207,19 +219,27 @@ def shared_work(
         took = max(one.ended for one in done) - min(one.begun for one in done)
         first = first or took * count
         most = max(first / count, by_pace) * 1.2
-        issued = sum(one.issued for one in done)
-        shares = [one.issued for one in done]
+        issued = [one.issued for one in done]
+        is_once = (sum(issued), *writes) == (work, work, work) and all(one.is_well for one in done)
         early = max(one.ended for one in done) - min(one.ended for one in done)
-        is_once = (issued, *writes) == (work, work, work) and all(one.is_well for one in done)
-        yield (
-            f"  {count} hosts {took:7.1f} s, at most {most:7.1f}"
-            f" ({'as promised' if took <= most else 'MORE'}); by waits alone {alone / count:6.1f},"
-            f" by the pace {by_pace:6.1f}; processors busy {busy:4.0%},"
-            f" {sum(one.processor for one in done):5.1f} s of the hosts; shares"
-            f" {min(shares)} to {max(shares)} (median {statistics.median(shares):.0f}), first host"
-            f" done {early:4.1f} s before the last;"
-            f" {'each done once' if is_once else f'NOT ONCE: {issued} issued, {writes} writes'}"
+        cells = (
+            str(count),
+            f"{took:.1f}",
+            f"{most:.1f}",
+            "yes" if took <= most else "NO",
+            f"{busy:.0%}",
+            f"{1000 * sum(one.processor for one in done) / work:.1f} ms",
+            f"{sum(one.requests for one in done) / work:.2f}",
+            f"{min(issued)} to {max(issued)}" + ("" if is_once else f", NOT ONCE: {writes}"),
+            f"{early:.1f} s",
         )
+        yield f"| {' | '.join(cells)} |"
+
+
+_HEAD = (
+    "| hosts | seconds | aim | kept | processors busy | a certificate takes of them | requests each"
+    " | certificates of a host | first host done before the last |"
+)
 
 
 def _all_at_work(

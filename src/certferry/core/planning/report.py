@@ -402,6 +402,21 @@ def verified_since(
     )
 
 
+def has_open_work(remembered: Remembered) -> bool:
+    """Return whether, by what is stored, something is left to do that another host may be doing: a
+    certificate is missing or ordered, or a domain was not yet seen to serve the newest one.
+    """
+    versions = remembered.versions
+    return (
+        not versions
+        or remembered.ordered is not None
+        or any(
+            one.fingerprint != versions[0].fingerprint or one.verified_at is None
+            for one in remembered.rollouts
+        )
+    )
+
+
 def _as_found(drifted: plans.Drifted) -> StepOutcome:
     said = Text(
         'changed outside certferry, and left like that (drift = "{policy}"): {changes}'
