@@ -409,7 +409,7 @@ def how_to_install(extra: str) -> Text:
     668).
     """
     command = [sys.executable, "-m", "pip", "install", "--require-hashes", "-r"]
-    return Text(
+    return _anew_with(extra) or Text(
         "run in certferry's checkout: {command}",
         command=shlex.join([*command, f"requirements/{extra}.txt"]),
     )
@@ -419,7 +419,37 @@ def how_to_install_with(extra: str) -> Text:
     """Return the command that installs this certferry anew and, in the same version, the packages
     of an extra that come from the same checkout; their libraries by their hashes.
     """
-    return Text(
+    return _anew_with(extra) or Text(
         "run in certferry's checkout: {command}",
         command=f"CERTFERRY_HOME={shlex.quote(sys.prefix)} ./scripts/install --with {extra}",
     )
+
+
+_TOOLS = {"tools": "uv tool install --force", "venvs": "pipx install --force"}
+"""The command of each program that installs commands from an index, by the folder in which it makes
+`certferry/`, an environment (docs.astral.sh/uv/concepts/tools, pipx.pypa.io, 2026-11).
+"""
+_MODULES = {
+    "apprise": "apprise",
+    "console": "starlette",
+    "demo": "certferry_sandbox",
+    "keyring": "keyring",
+    "lexicon": "lexicon",
+    "postgresql": "psycopg",
+    "s3": "obstore",
+}
+"""A module of each extra."""
+
+
+def _anew_with(extra: str) -> Text | None:
+    """Return how `uv tool` or `pipx` adds an extra, if one of them made this environment. Both make
+    it anew, so that the extras which are there have to be named as well.
+    """
+    from importlib.util import find_spec
+
+    folder, name = ["", *sys.prefix.split("/")][-2:]
+    if name != "certferry" or folder not in _TOOLS:
+        return None
+    extras = {one for one, module in _MODULES.items() if find_spec(module)} | {extra}
+    package = shlex.quote(f"certferry[{','.join(sorted(extras))}]")
+    return Text("run: {command}", command=f"{_TOOLS[folder]} {package}")

@@ -13,8 +13,12 @@ import pytest
 from certferry.adapters.state.connect import connect
 from certferry.cli.exits import Exit
 from certferry.cli.main import run
+from certferry.config.load import load
 from certferry.core.access import Role, Session, digest_of
+from certferry.core.observed.records import ACCESS
 from certferry.ports.state import StateStore
+from certferry.wiring.settings import ADAPTERS
+from certferry.wiring.workspace import who_runs
 from tests.cli.consoles import TestConsole
 from tests.support.schemas import must_fit
 
@@ -88,6 +92,33 @@ def test_new_link(console: Command, folder: Path) -> None:
         assert state.link(digest_of(secret_in(first)), state.now()) is None
         assert state.link(digest_of(secret_in(second.out)), state.now()) is not None
         assert state.session("a session", now) is None
+
+
+def test_who_changed_users_and_tokens_is_in_the_history(console: Command, folder: Path) -> None:
+    """Each with its name and role, by the user of this machine, in a chain that is unbroken."""
+    for words in (
+        "user add Anna",
+        "user role anna viewer",
+        "user reset anna",
+        "token add ci --role viewer --days 3",
+        "token remove CI",
+        "user remove anna",
+    ):
+        console(*words.split())
+    with stored(folder) as state:
+        found = state.history(ACCESS, 10)
+        assert () == state.verify_history().breaks
+
+    user, token = {"user": "Anna"}, {"token": "ci"}
+    assert [
+        ("user removed", user),
+        ("token removed", token),
+        ("token added", token | {"role": "viewer"}),
+        ("user reset", user),
+        ("role changed", user | {"role": "viewer"}),
+        ("user added", user | {"role": "operator"}),
+    ] == [(one.event, one.facts) for one in found]
+    assert {who_runs(load(folder / "certferry.toml", {}, ADAPTERS))} == {one.who for one in found}
 
 
 def test_user_is_changed_and_removed(console: Command, folder: Path) -> None:

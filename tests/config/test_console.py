@@ -97,6 +97,14 @@ def test_addresses_and_networks_of_proxies_are_one_kind(loaded: Load) -> None:
         ('privkey = "p"', 9, "goes together with privkey"),
         ('user_header = "X-Forwarded-User"', 10, "only with a unix socket"),
         ('listen = "unix:/s"\nuser_header = "X Forwarded"', 11, "must be a header's name"),
+        *(
+            (
+                f'listen = "unix:/s"\nuser_header = "{header}"',
+                11,
+                f"proxies set {header} themselves",
+            )
+            for header in ("Cookie", "host", "AUTHORIZATION", "Sec-Fetch-User", "X-Forwarded-For")
+        ),
         ('trusted_proxies = ["nginx"]', 10, "no address and no network"),
         ('listne = "127.0.0.1:80"', 10, "did you mean listen?"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,8 +11,18 @@ import pytest
 import requests
 
 from certferry.config.model import ConsoleSettings
-from certferry.console.login import PER_ADDRESS, PER_NAME, counted_as, known_mark
+from certferry.console.login import (
+    AT_ONCE,
+    MOST_WAITING,
+    PER_ADDRESS,
+    PER_NAME,
+    Turns,
+    counted_as,
+    known_mark,
+)
+from certferry.console.refusals import PageRefused
 from certferry.core.access import Role, User
+from certferry.core.observed.records import ACCESS
 from tests.console.serving import PASSWORD, Console, console
 
 ANOTHER, WRONG = "battery-staple-8", "wrong"
@@ -156,11 +167,58 @@ def test_mark_of_a_browser_is_of_one_password() -> None:
 
 
 def test_login_forgets_the_guesses_before_it(served: Console) -> None:
-    """Who mistypes now and then is not slowed."""
-    for _ in range(3):
+    """Who mistypes now and then is not slowed, and an office may log in from one address."""
+    for _ in range(2):
         for _ in range(PER_NAME - 1):
             guess(served)
+        for _ in range(2):
+            assert 303 == guess(served, password=PASSWORD).status_code
+    for _ in range(PER_ADDRESS):
         assert 303 == guess(served, password=PASSWORD).status_code
+
+
+def test_own_account_clears_no_guesses_at_others(served: Console) -> None:
+    """An attacker who logs in under his own name goes on being slowed by his address."""
+    served.add_user("mallory")
+    found = []
+    for place in range(PER_ADDRESS + 1):
+        found.append(guess(served, f"user-{place}").status_code)
+        if place < PER_ADDRESS - 1:
+            assert 303 == guess(served, "mallory", PASSWORD).status_code
+
+    assert [403] * PER_ADDRESS + [429] == found
+
+
+def test_flood_of_guesses_holds_up_no_known_user() -> None:
+    """Who is known waits for those alone who verify at that moment; of strangers so many wait, and
+    one more is refused at once.
+    """
+
+    async def flood() -> tuple[list[str], int]:
+        turns, release, order = Turns(), asyncio.Event(), list[str]()
+
+        async def log_in(name: str, *, is_known: bool) -> None:
+            async with turns.turn(is_known=is_known):
+                await release.wait()
+                order.append(name)
+
+        strangers = [log_in("stranger", is_known=False) for _ in range(MOST_WAITING)]
+        waiting = [asyncio.create_task(one) for one in strangers]
+        await asyncio.sleep(0)
+        waiting.append(asyncio.create_task(log_in("anna", is_known=True)))
+        await asyncio.sleep(0)
+        with pytest.raises(PageRefused) as refused:
+            await log_in("one too many", is_known=False)
+        release.set()
+        await asyncio.gather(*waiting)
+        await log_in("stranger", is_known=False)
+        return order, refused.value.status
+
+    order, status = asyncio.run(flood())
+
+    assert 503 == status
+    assert order.index("anna") <= AT_ONCE
+    assert MOST_WAITING + 1 == order.count("stranger")
 
 
 @pytest.mark.parametrize(
@@ -249,6 +307,20 @@ def test_password_that_is_changed(served: Console) -> None:
     assert (True, False) == (is_in(served, here), is_in(served, there))
     assert 403 == guess(served, password=PASSWORD).status_code
     assert 303 == guess(served, password=ANOTHER).status_code
+
+
+def test_passwords_that_were_chosen_are_in_the_history(served: Console) -> None:
+    """Under the name of their user, with the address, and never the password."""
+    browser = served.logged_in()
+    form = {"current": PASSWORD, "password": ANOTHER, "again": ANOTHER}
+    assert 303 == served.post(browser, "/account/password", **form).status_code
+
+    found = [(one.event, one.who, one.facts) for one in served.state.history(ACCESS, 5)]
+    where = {"address": "127.0.0.1"}
+    assert [("password changed", "anna", where), ("password chosen", "anna", where)] == found
+    page = served.get(browser, f"/history?name={ACCESS}&who=anna").text
+    assert "password chosen" in page
+    assert "address=127.0.0.1" in page
 
 
 def test_cookie_that_was_copied_before_the_password_is_changed(served: Console) -> None:

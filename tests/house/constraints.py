@@ -49,6 +49,7 @@ def wanted() -> tuple[Wanted, ...]:
     return (
         certferry,
         Wanted("build", tuple(table["build-system"]["requires"])),
+        Wanted("release", tuple(extras["release"])),
         *(Wanted(name, tuple(extras[name]), certferry) for name in EXTRAS),
         Wanted("demo", tuple(demo), certferry),
     )

@@ -6,7 +6,6 @@ import os
 import re
 import subprocess
 import sys
-import tarfile
 import tomllib
 import venv
 import zipfile
@@ -15,7 +14,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hatchling.builders.sdist import SdistBuilder
 from hatchling.builders.wheel import WheelBuilder
 
 from certferry import __version__
@@ -228,18 +226,6 @@ def of_the_console() -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel that is made of the sources' archive, as a registry would do it."""
-    folder = tmp_path_factory.mktemp("build")
-    [sources] = SdistBuilder(str(ROOT)).build(directory=str(folder), versions=["standard"])
-    with tarfile.open(sources) as archive:
-        archive.extractall(folder, filter="data")
-    [unpacked] = (path for path in folder.iterdir() if path.is_dir())
-    [built] = WheelBuilder(str(unpacked)).build(directory=str(folder), versions=["standard"])
-    return Path(built)
-
-
-@pytest.fixture(scope="module")
 def checkouts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("checkout")
     [built] = WheelBuilder(str(ROOT)).build(directory=str(folder), versions=["standard"])
@@ -268,7 +254,7 @@ def test_the_rooms_pages_are_not_in_the_wheel(made_of: str, wheel: Path, checkou
 def test_an_installed_user_reads_the_reference(wheel: Path, tmp_path: Path) -> None:
     """Without the checkout."""
     with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(tmp_path)  # noqa: S202 - our own wheel
+        archive.extractall(tmp_path)
     environ = {**os.environ, "PYTHONPATH": str(tmp_path), "CERTFERRY_LANG": "zh"}
 
     done = subprocess.run(

@@ -14,9 +14,11 @@ SANDBOX = ROOT / "sandbox" / "src" / "certferry_sandbox"
 
 FOLDERS = (
     ".ci",
+    ".github",
     "benchmarks",
     "deploy",
     "docs",
+    "release",
     "requirements",
     "sandbox",
     "scripts",

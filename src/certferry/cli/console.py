@@ -17,8 +17,8 @@ from certferry.errors import ConfigError
 from certferry.present import documents, status_text
 from certferry.present.layout import line
 from certferry.text import Text
-from certferry.wiring.passwords import make_link, make_token
-from certferry.wiring.workspace import Workspace
+from certferry.wiring.passwords import keep_access, make_link, make_token
+from certferry.wiring.workspace import Workspace, who_runs
 
 T = TypeVar("T", bound=Callable[..., Any])
 
@@ -87,6 +87,7 @@ def add_user(front: Front, name: str, role: str) -> Exit:
                 Text("there is a user {name} already", name=name),
                 hint=Text("a new link for them: certferry console user reset {name}", name=name),
             )
+        _keep(workspace, "user added", user=name, role=role)
         said = _MAY[Role(role)].filled(name=name)
         return _print_link(front, workspace, name, "console.user.add", said)
 
@@ -102,8 +103,13 @@ def reset_user(front: Front, name: str) -> Exit:
     with workspace_of(front, reads_only=False) as workspace:
         name = _known_user(workspace, name)
         workspace.state.end_sessions(name)
+        _keep(workspace, "user reset", user=name)
         said = Text("{name} is logged out, and may choose another password.", name=name)
         return _print_link(front, workspace, name, "console.user.reset", said)
+
+
+def _keep(workspace: Workspace, event: str, **facts: str) -> None:
+    keep_access(workspace.state, who_runs(workspace.settings), event, **facts)
 
 
 def _print_link(front: Front, workspace: Workspace, name: str, event: str, said: Text) -> Exit:
@@ -132,6 +138,7 @@ def change_role(front: Front, name: str, role: str) -> Exit:
     with workspace_of(front, reads_only=False) as workspace:
         name = _known_user(workspace, name)
         workspace.state.change_role(name, Role(role))
+        _keep(workspace, "role changed", user=name, role=role)
     say_changed(front, "console.user.role", _MAY[Role(role)].filled(name=name))
     return Exit.OK
 
@@ -144,6 +151,7 @@ def remove_user(front: Front, name: str) -> Exit:
     with workspace_of(front, reads_only=False) as workspace:
         name = _known_user(workspace, name)
         workspace.state.remove_user(name)
+        _keep(workspace, "user removed", user=name)
     said = Text("{name} is removed, and logged out everywhere.", name=name)
     say_changed(front, "console.user.remove", said)
     return Exit.OK
@@ -186,11 +194,12 @@ def add_token(front: Front, name: str, role: str, days: int | None) -> Exit:
     with workspace_of(front, reads_only=False) as workspace:
         state = workspace.state
         secret = make_token(state, name, Role(role), state.now(), lasts)
-    if secret is None:
-        raise ConfigError(
-            Text("there is a token {name} already", name=name),
-            hint=Text("first: certferry console token remove {name}", name=name),
-        )
+        if secret is None:
+            raise ConfigError(
+                Text("there is a token {name} already", name=name),
+                hint=Text("first: certferry console token remove {name}", name=name),
+            )
+        _keep(workspace, "token added", token=name, role=role)
     said = _MAY[Role(role)].filled(name=name)
     below = Text("It is not shown again.")
     return _print_secret(front, "console.token.add", said, secret, below)
@@ -205,6 +214,7 @@ def remove_token(front: Front, name: str) -> Exit:
         known = [one.name for one in workspace.state.tokens()]
         name = _the_one_called(name, known, Text("there is no token {name}"))
         workspace.state.remove_token(name)
+        _keep(workspace, "token removed", token=name)
     said = Text("Token {name} is removed.", name=name)
     say_changed(front, "console.token.remove", said)
     return Exit.OK

@@ -20,6 +20,15 @@ from certferry.text import Text
 _ADDRESS = re.compile(r"(?:\[(?P<v6>[^\]]+)\]|(?P<host>[^:]+)):(?P<port>\d{1,5})")
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 """A token (RFC 9110 §5.1)."""
+_SET_BY_OTHERS = re.compile(
+    "authorization|cache-control|connection|cookie2?|date|dnt|expect|forwarded|from|host|keep-alive"
+    "|origin|pragma|priority|range|referer|set-cookie|te|trailer|transfer-encoding|upgrade|via"
+    "|user-agent|x-real-ip|x-forwarded-(for|host|port|proto|prefix|server)"
+    "|(accept|access-control|content|if|proxy|sec|upgrade)(-.*)?"
+)
+"""What browsers, HTTP or proxies set themselves (RFC 9110; Fetch, "forbidden request-header", of
+2026-11): a name in it would be the browser's word, or another thing altogether.
+"""
 _PATH = re.compile(r"(/[A-Za-z0-9._~-]+)*/?")
 """What a prefix may hold: nothing that a proxy, a browser or a cookie's path would rewrite."""
 
@@ -134,6 +143,13 @@ def _header(value: object) -> str:
     written = values.word(value).strip()
     if not _HEADER.fullmatch(written):
         raise ConfigError(Text("must be a header's name, such as X-Forwarded-User"))
+    if _SET_BY_OTHERS.fullmatch(written.lower()):
+        problem = Text(
+            "browsers or proxies set {header} themselves; have the proxy write the user's name in"
+            " another header, such as X-Forwarded-User",
+            header=written,
+        )
+        raise ConfigError(problem)
     return written
 
 

@@ -6,7 +6,6 @@ routes need a session or a token is decided in `guard`, and nowhere else.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from functools import cache
 
@@ -82,5 +81,5 @@ def pages_of(site: Site) -> Starlette:
     app.router.redirect_slashes = False  # such a redirect would lose the prefix of the URL
     app.state.site = site
     app.state.guesses = login.Guesses()
-    app.state.passwords = asyncio.Semaphore(login.AT_ONCE)
+    app.state.turns = login.Turns()
     return app

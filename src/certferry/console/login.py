@@ -8,15 +8,18 @@ browser in which she was logged in since she chose that password is counted apar
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import ipaddress
 import logging
 import secrets
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from hashlib import sha256
 
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -34,7 +37,7 @@ from certferry.core.access import (
     password_mistake,
 )
 from certferry.text import Text
-from certferry.wiring.passwords import hashed, is_password
+from certferry.wiring.passwords import hashed, is_password, keep_access
 
 _log = logging.getLogger(__name__)
 
@@ -45,9 +48,10 @@ WAIT = timedelta(minutes=15)
 REFUSED_FOR = timedelta(seconds=30)
 """For how long a guess too many is refused without a word to the state, which runs need as well."""
 
-AT_ONCE = 2
-"""Forms with a password that are read at one time: each takes memory and a core. The others wait in
-the event loop, so that a flood of them holds no thread that pages need.
+AT_ONCE, MOST_WAITING = 2, 20
+"""Passwords that are verified at one time: each takes memory and a core. So many logins wait in the
+event loop, where they hold no thread that pages need: a second's worth, so that a flood of guesses
+cannot make anyone wait for longer.
 """
 
 _KNOWN = "known"
@@ -64,8 +68,10 @@ class Guesses:
         self._refused: dict[str, datetime] = {}
         self._guard = threading.Lock()
 
-    def count(self, request: Request, whose: dict[str, int]) -> None:
-        """Count a guess of each; raise `PageRefused` if one of them has made too many."""
+    def count(self, request: Request, whose: dict[str, int]) -> datetime:
+        """Count a guess of each, and return when; raise `PageRefused` if one of them has made too
+        many.
+        """
         now = site_of(request).now()
         state = site_of(request).workspace().state
         if not any(self._is_refused(one, now) for one in whose):
@@ -74,7 +80,7 @@ class Guesses:
             with self._guard:
                 self._refused |= dict.fromkeys(over, now + REFUSED_FOR)
             if not over:
-                return
+                return now
         raise PageRefused(
             429,
             Text("too many tries to log in"),
@@ -91,17 +97,48 @@ class Guesses:
             return whose in self._refused
 
 
+class Turns:
+    """Who verifies a password next. Belongs to the event loop."""
+
+    def __init__(self) -> None:
+        self._all, self._strangers = asyncio.Semaphore(AT_ONCE), asyncio.Semaphore(AT_ONCE)
+        self._waiting = 0
+
+    @asynccontextmanager
+    async def turn(self, *, is_known: bool) -> AsyncIterator[None]:
+        """Wait for a turn, and hold it for a `with` block. Those who are known wait for `AT_ONCE`
+        strangers at most. Raises `PageRefused` where too many strangers wait.
+        """
+        if is_known:
+            async with self._all:
+                yield
+            return
+        if self._waiting >= MOST_WAITING:
+            said = Text("too many tries to log in come at this moment")
+            hint = Text("try again in a few seconds")
+            raise PageRefused(503, said, hint, {"Retry-After": "2"})
+        self._waiting += 1
+        try:
+            async with self._strangers, self._all:
+                yield
+        finally:
+            self._waiting -= 1
+
+
 def with_password(
     page: Callable[[Request, FormData], Response],
+    is_known: Callable[[Request, FormData], bool],
 ) -> Callable[[Request], Awaitable[Response]]:
-    """Make a route of a function that verifies or stores a password."""
-    route = with_form(page)
+    """Make a route of a function that verifies or stores a password, in its turn."""
 
-    async def in_turn(request: Request) -> Response:
-        async with request.app.state.passwords:
-            return await route(request)
+    async def route(request: Request) -> Response:
+        async with request.form(max_files=0, max_fields=1000) as form:
+            known = await run_in_threadpool(is_known, request, form)
+            turns: Turns = request.app.state.turns
+            async with turns.turn(is_known=known):
+                return await run_in_threadpool(page, request, form)
 
-    return in_turn
+    return route
 
 
 def counted_as(address: str | None) -> str:
@@ -124,25 +161,30 @@ def known_mark(user: User) -> str:
     return hmac.new(key, f"known {user.name.lower()}".encode(), sha256).hexdigest()
 
 
+def _mark_of(request: Request, user: User | None) -> str | None:
+    """Return the mark of a browser in which this user was logged in, `None` of any other."""
+    mark = request.cookies.get(cookie_name(site_of(request), _KNOWN), "")
+    if user is None or user.password is None:
+        return None
+    return mark if hmac.compare_digest(mark.encode(), known_mark(user).encode()) else None
+
+
 def _is_right(request: Request, name: str, password: str, user: User | None) -> bool:
     """Verify a password, after the guess was counted. Raises `PageRefused`."""
-    mark = request.cookies.get(cookie_name(site_of(request), _KNOWN), "")
-    is_known = (
-        user is not None
-        and user.password is not None
-        and hmac.compare_digest(mark.encode(), known_mark(user).encode())
-    )
-    named = name.lower() if is_name(name) else ""
-    whose = {counted_as(request.state.address): PER_ADDRESS, f"name {named}": PER_NAME}
-    if is_known:
-        whose = {f"browser {digest_of(mark)}": PER_NAME}
+    mark = _mark_of(request, user)
+    is_known = mark is not None
+    address, named = counted_as(request.state.address), name.lower() if is_name(name) else ""
+    own = f"name {named}" if mark is None else f"browser {digest_of(mark)}"
     guesses: Guesses = request.app.state.guesses
-    guesses.count(request, whose)
+    whose = {own: PER_NAME} if is_known else {address: PER_ADDRESS, own: PER_NAME}
+    counted_at = guesses.count(request, whose)
     stored = None if user is None else user.password
     is_right = len(password) <= LONGEST_PASSWORD and is_password(password, stored)
     if is_right:
-        for one in whose:
-            site_of(request).workspace().state.forget_guesses(one)
+        state = site_of(request).workspace().state
+        state.forget_guesses(own)
+        if not is_known:
+            state.take_back_guess(address, counted_at)
     return is_right
 
 
@@ -164,12 +206,20 @@ def _login_form(
     return render(request, "login.html", status=status, back=back, name=name, problem=problem)
 
 
+def _user_in(request: Request, form: FormData) -> User | None:
+    name = _words(form, "name").strip()
+    return site_of(request).workspace().state.user(name) if is_name(name) else None
+
+
+def _is_known_browser(request: Request, form: FormData) -> bool:
+    return _mark_of(request, _user_in(request, form)) is not None
+
+
 def log_in(request: Request, form: FormData) -> Response:
     """Begin a session, if name and password are a user's. Raises `PageRefused`."""
     name, password = _words(form, "name").strip(), _words(form, "password")
     back = own_page(request.app, _words(form, "next")) or "/"
-    state = site_of(request).workspace().state
-    user = state.user(name) if is_name(name) else None
+    user = _user_in(request, form)
     if not _is_right(request, name, password, user) or user is None:
         # Not the name: it may be a password, in the wrong field.
         _log.warning(Text("login refused from {address}", address=request.state.address or "unix"))
@@ -227,6 +277,11 @@ def _user_of_link(request: Request) -> str:
     return found.user
 
 
+def _has_link(request: Request, form: FormData) -> bool:
+    del form
+    return bool(_user_of_link(request))
+
+
 def _link_is_over() -> PageRefused:
     return PageRefused(
         410,
@@ -252,7 +307,13 @@ def choose_password(request: Request, form: FormData) -> Response:
     user = site.workspace().state.choose_password(digest, kept, site.now())
     if user is None:
         raise _link_is_over()
+    _keep(request, user, "password chosen")
     return _begun(request, user, "/")
+
+
+def _keep(request: Request, user: User, event: str) -> None:
+    state, address = site_of(request).workspace().state, request.state.address or "unix"
+    keep_access(state, user.name, event, address=address)
 
 
 def _why_not(chosen: str, again: str, name: str) -> Text | None:
@@ -284,6 +345,11 @@ def _account_page(
     return render(request, "account.html", status=status, problem=problem, done=done)
 
 
+def _has_session(request: Request, form: FormData) -> bool:
+    del form
+    return visitor_of(request).session is not None
+
+
 def change_password(request: Request, form: FormData) -> Response:
     """Store another password, which ends the user's sessions: also this one, whose cookie may have
     been copied, in favour of a new one. Raises `PageRefused`.
@@ -300,6 +366,7 @@ def change_password(request: Request, form: FormData) -> Response:
     kept = hashed(chosen)
     state = site.workspace().state
     state.change_password(user.name, kept, site.now(), visitor.session)
+    _keep(request, user, "password changed")
     return _begun(request, state.user(user.name) or user, "/account?done=password")
 
 
@@ -325,12 +392,12 @@ def log_out_everywhere(request: Request) -> Response:
 
 ROUTES = (
     Route("/login", login, name="login"),
-    Route("/login", with_password(log_in), methods=["POST"]),
+    Route("/login", with_password(log_in, _is_known_browser), methods=["POST"]),
     Route("/logout", log_out, methods=["POST"]),
     Route("/welcome/{token}", welcome, name="welcome"),
-    Route("/welcome/{token}", with_password(choose_password), methods=["POST"]),
+    Route("/welcome/{token}", with_password(choose_password, _has_link), methods=["POST"]),
     Route("/account", account, name="account"),
-    Route("/account/password", with_password(change_password), methods=["POST"]),
+    Route("/account/password", with_password(change_password, _has_session), methods=["POST"]),
     Route("/account/language", with_form(change_language), methods=["POST"]),
     Route("/account/sessions", log_out_everywhere, methods=["POST"]),
 )

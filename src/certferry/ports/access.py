@@ -82,4 +82,9 @@ class AccessStore(Protocol):
         """
 
     def forget_guesses(self, whose: str) -> None:
-        """Delete what is counted of an address or a name, after a login that succeeded."""
+        """Delete what is counted of a name, after a login that succeeded."""
+
+    def take_back_guess(self, whose: str, counted_at: datetime) -> None:
+        """Count one guess less that was counted at a moment: it was none, for the login succeeded.
+        The others of its address stay, since they may be guesses at other names.
+        """

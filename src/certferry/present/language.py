@@ -73,7 +73,11 @@ WORDS = {
         *(Text("forgotten"), Text("adopt failed"), Text("uploaded"), Text("deployed")),
         *(Text("deploy failed"), Text("retired"), Text("rolled back"), Text("rollback refused")),
         *(Text("drift found"), Text("drift over"), Text("ca failed"), Text("revoked")),
+        *(Text("user added"), Text("user reset"), Text("role changed"), Text("user removed")),
+        *(Text("token added"), Text("token removed"), Text("password chosen")),
+        Text("password changed"),
         # what the history keeps of it
+        *(Text("user"), Text("role"), Text("token"), Text("address")),
         *(Text("found"), Text("issuer"), Text("serial"), Text("reason"), Text("label")),
         # services that are called otherwise in Chinese
         *(Text("DingTalk"), Text("Feishu"), Text("WeCom"), Text("ServerChan"), Text("Mail")),

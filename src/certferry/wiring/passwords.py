@@ -1,4 +1,6 @@
-"""What opens the console is made and verified here: passwords, links to choose one, API tokens."""
+"""What opens the console is made and verified here: passwords, links to choose one, API tokens. Who
+changed it stands in the history.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,11 @@ from cryptography.exceptions import InvalidKey
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
 from certferry.core.access import LINK_IS_GOOD_FOR, TOKEN, PasswordLink, Role, Token, digest_of
+from certferry.core.events import Happened
+from certferry.core.observed.records import ACCESS
 from certferry.ports.access import AccessStore
+from certferry.ports.state import StateStore
+from certferry.reconcile.run import history_keeper
 
 _MEMORY, _PASSES, _LANES = 19 * 1024, 2, 1
 """KiB, and how often each is filled: OWASP's (Password Storage Cheat Sheet, 2026-11-29). RFC 9106's
@@ -55,6 +61,13 @@ def _of_no_user() -> str:
 def _bytes(password: str) -> bytes:
     # Keyboards differ in how they compose ä (RFC 8265 §4.2.2).
     return unicodedata.normalize("NFC", password).encode(errors="replace")
+
+
+def keep_access(state: StateStore, who: str, event: str, **facts: str) -> None:
+    """Store in the history what was changed of users or tokens, and by whom; if the state does not
+    take it, log that.
+    """
+    history_keeper(state, state.now, who)(Happened(ACCESS, event, facts))
 
 
 def make_link(store: AccessStore, user: str, now: datetime) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -120,7 +121,8 @@ def test_a_source_domain_is_bound(place: Place, target: Qiniu, new: str) -> None
     [domain] = target.observe(look(SRC)).domains
     assert old == before.bound
     ready = ObservedDomain(SRC, KODO, DomainState.READY, new, HttpsSettings(), has_settings=False)
-    assert ready == domain
+    assert ready == replace(domain, bound_until=None)
+    assert domain.bound_until is not None
     [request] = place.service.requests("* /cert/bind")
     assert "POST" == request.method
     assert {"certid": new, "domain": SRC} == json.loads(request.body)

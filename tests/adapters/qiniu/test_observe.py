@@ -142,14 +142,16 @@ def test_a_domain_without_https(absent: Any, place: Place, target: Qiniu) -> Non
 
 
 def test_a_domain_with_https(place: Place, target: Qiniu) -> None:
-    """The bound id and the settings, TLS versions in rising order."""
+    """The bound id and until when it is valid, the settings, TLS versions in rising order."""
     cert_id = qiniu_calls.seed(place.service, [WWW])
     place.service.add_domain(WWW, https=cert_id, http2=True, tls_versions=["TLSv1.3", "TLSv1.2"])
 
     settings = HttpsSettings(force_https=False, http2=True, tls_versions=("TLSv1.2", "TLSv1.3"))
+    found = the_domain(target)
     assert ObservedDomain(WWW, Kind.CDN, DomainState.READY, cert_id, settings) == (
-        the_domain(target)
+        replace(found, bound_until=None)
     )
+    assert place.service.certificates.stored()[0].leaf.not_valid_after_utc == found.bound_until
 
 
 def test_a_pending_change(place: Place, target: Qiniu) -> None:

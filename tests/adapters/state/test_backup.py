@@ -72,6 +72,26 @@ def must_open(store: StateStore) -> None:
         assert store.order(lineage)
 
 
+def test_state_in_which_nothing_is_sealed_yet(tmp_path: Path) -> None:
+    """Its key is made for the backup, and what is sealed later is opened by the same."""
+    for folder in ("old", "new"):
+        (tmp_path / folder).mkdir()
+    with closing(connect(tmp_path / "old/state.db", tmp_path / "old/secret.key")) as store:
+        assert store.add_user(User("anna", Role.OPERATOR, NOW))
+    assert not (tmp_path / "old/secret.key").exists()
+
+    archive = archive_of(tmp_path / "old")
+    put_back(archive, tmp_path / "new")
+    filled(tmp_path / "new", "img")
+    filled(tmp_path / "old", "www")
+
+    assert ("img",) == known_in(tmp_path / "new")
+    assert ("www",) == known_in(tmp_path / "old")
+    with closing(connect(tmp_path / "new/state.db", tmp_path / "old/secret.key")) as store:
+        must_open(store)
+        assert ["anna"] == [one.name for one in store.users()]
+
+
 @pytest.fixture
 def old(tmp_path: Path) -> Path:
     folder = tmp_path / "old"

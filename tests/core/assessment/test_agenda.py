@@ -222,6 +222,17 @@ def test_a_place_that_went_back_is_renewed_sooner() -> None:
     assert older.certificate.not_after - 14 * DAY == life.renew_at
 
 
+def test_a_place_with_another_certificate_ends_with_that() -> None:
+    """That end is the first one, and on its day, also where ours is yet to be issued."""
+    end, newer = NOW + 5 * DAY, made(NEW, NOW - 10 * DAY)
+    seen = Sighting("img", "qiniu", "img.example.com", served=False, since=NOW, other_until=end)
+    for known in {}, {"img": (newer,)}:
+        found = agenda(([Expected("img")], Recorded(known, [seen], (), RAN)))
+
+        assert end == found.lives[0].ends_at
+        assert (end, Milestone.EXPIRY) in {(one.at, one.milestone) for one in found.days[5].coming}
+
+
 # --- what a run is the fix for
 
 

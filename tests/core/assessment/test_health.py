@@ -15,10 +15,13 @@ from certferry.core.assessment.health import (
     Concern,
     Expected,
     Recorded,
+    Sighted,
     Sighting,
+    after_run,
     by_share_of_life,
     checkup,
     concerns_of,
+    sighted,
     worst_first,
 )
 from certferry.core.assessment.notices import Notice, Subject, Topic
@@ -34,6 +37,14 @@ from certferry.core.assessment.status import (
 from certferry.core.certificates.lineage import Revocation, RevocationReason, Version
 from certferry.core.certificates.renewal import renew_at
 from certferry.core.desired.certificate import Kind
+from certferry.core.observed.observation import (
+    DomainState,
+    Observation,
+    ObservedDomain,
+    ObservedTarget,
+    RemoteCertificate,
+    Served,
+)
 from certferry.core.observed.records import LastRun
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.present.check_text import PluginStatus, status_of
@@ -236,6 +247,67 @@ def test_a_place_that_still_has_the_earlier_certificate(
         (o.problem.severity, o.problem.code) for o in found
     ]
     assert [] == judged(recorded(*kept, places=[place(served=True)]))
+
+
+@pytest.mark.parametrize(
+    ("days", "expected"), [(20, []), (10, [Severity.WARNING]), (-1, [Severity.ERROR])]
+)
+def test_a_place_that_has_another_certificate(days: int, expected: list[Severity]) -> None:
+    """Judged by the end of what visitors get, whichever of ours it had before."""
+    known = version(89 * DAY), version(80 * DAY, fingerprint=OLD)
+    other = replace(place(served=False, fingerprint=OLD), other_until=NOW + days * DAY)
+
+    found = concerns_of([IMG], recorded(*known, places=[other]), NOW)
+
+    assert [(one, "earlier_ends", NOW + days * DAY) for one in expected] == [
+        (one.problem.severity, one.problem.code, one.deadline) for one in found
+    ]
+
+
+WANTED, FOREIGN = "cc" * 32, "dd" * 32
+
+
+def seen_of(*addresses: Served, bound: str = "other") -> Sighting:
+    """Return what a run stores of a domain whose bound certificate ends in ten days."""
+    until = NOW + 10 * DAY if bound == "other" else None
+    domain = ObservedDomain(
+        "img.example.com", Kind.CDN, DomainState.READY, bound, bound_until=until
+    )
+    ours = RemoteCertificate("ours", "certferry", WANTED, NOW + 80 * DAY)
+    target = ObservedTarget("qiniu", domains=(domain,), remotes=(ours,))
+    target = replace(target, served={"img.example.com": addresses})
+    versions = (version(80 * DAY, fingerprint=WANTED),)
+    [found] = sighted("img", Observation(versions, (target,)), NOW).places
+    return found
+
+
+def address(fingerprint: str | None, days: int = 80, *, silent: bool = False) -> Served:
+    end = None if fingerprint is None else NOW + days * DAY
+    return Served("192.0.2.1", fingerprint, valid=True, not_after=end, silent=silent)
+
+
+def test_the_end_of_another_certificate_is_stored() -> None:
+    """The first of those that addresses present; where none was asked, of what is bound."""
+    own, silent = address(WANTED), address(None, silent=True)
+    mixed = own, address(FOREIGN, 30), address("ee" * 32, 20)
+
+    assert NOW + 10 * DAY == seen_of().other_until == seen_of(silent).other_until
+    assert NOW + 20 * DAY == seen_of(*mixed).other_until
+    assert seen_of(own, bound="ours").other_until is None
+    assert seen_of(bound="ours").other_until is None
+
+
+def test_another_certificate_that_is_replaced_is_forgotten() -> None:
+    """Its end goes with it; since when the place was not served stays."""
+    first = replace(seen_of(), since=NOW - DAY)
+    again = replace(seen_of(address(FOREIGN, 30)), since=NOW)
+    served = replace(seen_of(address(WANTED)), since=NOW)
+
+    [kept] = after_run([first], {"img": Sighted((again,))})
+    [ended] = after_run([kept], {"img": Sighted((served,))})
+
+    assert (NOW - DAY, NOW + 30 * DAY) == (kept.since, kept.other_until)
+    assert (NOW, True, None) == (ended.since, ended.served, ended.other_until)
 
 
 def test_runs_that_stay_away() -> None:

@@ -240,6 +240,7 @@ class Qiniu:
             ours = tuple(self._copies.of(scope.lineage, scope.known))
             return replace(
                 found,
+                domains=tuple(self._with_end(domain, ours) for domain in found.domains),
                 remotes=ours,
                 others=tuple(self._copies.others(ours)) if scope.others else (),
                 unremembered=tuple(self._copies.unremembered(scope.lineage, scope.known)),
@@ -250,6 +251,14 @@ class Qiniu:
                 raise
             unread = tuple(dict.fromkeys([*found.unread, failure.error]))
             return replace(found, unread=unread, remotes_hidden=True)
+
+    def _with_end(
+        self, domain: observation.ObservedDomain, ours: Sequence[observation.RemoteCertificate]
+    ) -> observation.ObservedDomain:
+        bound = self._certificates.all().get(domain.bound or "")
+        if bound is None or any(domain.bound == one.remote_id for one in ours):
+            return domain
+        return replace(domain, bound_until=bound.ends)
 
     @_translating_errors()
     def survey(self, looked: Looked) -> Survey:

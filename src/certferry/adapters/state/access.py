@@ -212,6 +212,13 @@ class AccessTables(Tables):
         """See `AccessStore.forget_guesses`."""
         transaction.remove("console_guess", whose=whose)
 
+    @writes
+    def take_back_guess(self, transaction: Transaction, whose: str, counted_at: datetime) -> None:
+        """See `AccessStore.take_back_guess`."""
+        minute = MOMENT.write(counted_at.replace(second=0, microsecond=0))
+        query = "UPDATE console_guess SET guesses = guesses - 1 WHERE whose = ? AND minute = ?"
+        transaction.execute(f"{query} AND guesses > 0", whose, minute)
+
 
 def _id_of(name: str) -> str:
     return name.lower()

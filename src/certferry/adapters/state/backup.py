@@ -71,6 +71,8 @@ def back_up(path: Path, key: Path | Secret, now: datetime) -> tuple[bytes, tuple
             )
     state = _copied(path)
     lineages = _must_be_whole(state, path, seals.Sealing(key))
+    if isinstance(key, Path) and not key.exists():
+        seals.make_key(key)  # nothing is sealed yet: the first secret will be, with this one
     return _packed({_STATE: state, _KEY: seals.encoded(seals.key_of(key))}, now), lineages
 
 

@@ -6,7 +6,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from certferry.adapters.state.columns import DESIRED, FLAG, MOMENT, MOMENTS, PLAIN, SETTINGS
+from certferry.adapters.state.columns import (
+    DESIRED,
+    FLAG,
+    MOMENT,
+    MOMENTS,
+    PLAIN,
+    SETTINGS,
+    VALIDITY,
+)
 from certferry.adapters.state.database import Reader, Table, Tables, Transaction, writes
 from certferry.adapters.state.sealing import Sealing
 from certferry.core.assessment.health import Sighting
@@ -43,6 +51,7 @@ _SIGHTINGS = Table(
     *("lineage", "target", "domain", "host"),
     served=FLAG,
     since=MOMENT,
+    other_until=VALIDITY,
 )
 
 

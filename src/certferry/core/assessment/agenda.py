@@ -104,16 +104,17 @@ class Life:
         """Return its milestones from this moment on: a renewal that is due is one of now, and a
         last moment to upload is one where a place does not have the certificate.
         """
-        if self.version is None or self.is_owned_elsewhere:
+        if self.is_owned_elsewhere:
             return
-        if self.renew_at is not None:
+        if self.version is not None and self.renew_at is not None:
             is_revoked = self.version.revocation is not None
             moment = now if is_revoked else max(self.renew_at, now)
             yield Coming(moment, Milestone.RENEWAL, self.lineage)
         is_missing = self.served < len(self.places)
         if is_missing and self.upload_until is not None and self.upload_until > now:
             yield Coming(self.upload_until, Milestone.UPLOAD, self.lineage)
-        for end in sorted({self.version.certificate.not_after, self.ends_at or now}):
+        newest = None if self.certificate is None else self.certificate.not_after
+        for end in sorted({newest or now, self.ends_at or now}):
             if end > now:
                 yield Coming(end, Milestone.EXPIRY, self.lineage)
 
@@ -216,8 +217,10 @@ def _life(
     concerns: Sequence[Concern],
 ) -> Life:
     places = tuple(one for one in sightings if not one.is_owned_elsewhere)
+    ends = [one.other_until for one in places if one.other_until is not None]
     life = Life(
         expected.lineage,
+        ends_at=min(ends, default=None),
         places=places,
         concerns=tuple(concerns),
         is_imported=expected.is_imported,
@@ -226,8 +229,8 @@ def _life(
     if not versions:
         return life
     newest, wanted = versions[0], expected.least_life
-    held = {one.fingerprint for one in places}
-    ends = [one.certificate.not_after for one in versions if one.fingerprint in held]
+    held = {one.fingerprint for one in places if one.other_until is None}
+    ends += [one.certificate.not_after for one in versions if one.fingerprint in held]
     life = replace(
         life,
         version=newest,

@@ -31,7 +31,7 @@ Place = tuple[str, str, str]
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """Whether a place was last seen `served`, and `since` when; no domain: others serve it all."""
+    """Whether a place was last `served`, `since` when, what it has. No domain: others serve all."""
 
     lineage: str
     target: str
@@ -39,6 +39,7 @@ class Sighting:
     served: bool
     since: datetime
     fingerprint: str | None = None
+    other_until: datetime | None = None
 
     @property
     def place(self) -> Place:
@@ -79,8 +80,7 @@ def sighted(lineage: str, observed: observation.Observation, now: datetime) -> S
             place = (lineage, target.label, domain.domain)
             wanted = version_for(domain.withdrawn, versions, now)
             served = wanted is not None and _has(target, domain, wanted)
-            had = wanted.fingerprint if wanted and served else _presented(target, domain, versions)
-            places[place] = Sighting(*place, served, now, had)
+            places[place] = Sighting(*place, served, now, *_presented(target, domain, versions))
             if domain.kind.is_receiver:
                 receivers.append(place)
     unread = tuple(target.label for target in observed.targets if target.failure is not None)
@@ -97,14 +97,16 @@ def _has(
 
 def _presented(
     target: observation.ObservedTarget, domain: observation.ObservedDomain, versions: Versions
-) -> str | None:
-    """Return which of our certificates most of the addresses present, or the receiver holds."""
+) -> tuple[str | None, datetime | None]:
+    """Return which of ours most addresses, or the receiver, have; the first end of what is else."""
     ours = {version.fingerprint for version in versions}
     if domain.kind.is_receiver:
-        return domain.bound if domain.bound in ours else None
+        return domain.bound if domain.bound in ours else None, None
     addresses = target.served.get(domain.domain, ())
     found = Counter(one.fingerprint for one in addresses if one.fingerprint in ours)
-    return found.most_common(1)[0][0] if found else None
+    ends = (one.not_after for one in addresses if one.not_after and one.fingerprint not in ours)
+    had = next(iter(dict(found.most_common(1))), None)
+    return had, min(ends, default=None if had else domain.bound_until)
 
 
 def after_run(before: Sequence[Sighting], seen: Mapping[str, Sighted]) -> tuple[Sighting, ...]:
@@ -117,15 +119,11 @@ def after_run(before: Sequence[Sighting], seen: Mapping[str, Sighted]) -> tuple[
         if one.lineage not in seen or seen[one.lineage].leaves_open(one.target)
     }
     for last in seen.values():
-        after |= {one.place: _joined(known.get(one.place), one) for one in last.places}
+        after |= {one.place: _joined(known.get(one.place, one), one) for one in last.places}
     return tuple(sorted(after.values(), key=lambda one: one.place))
 
 
-def _joined(before: Sighting | None, now: Sighting) -> Sighting:
-    if before is None:
-        return now
-    if (before.served, before.fingerprint) == (now.served, now.fingerprint):
-        return before
+def _joined(before: Sighting, now: Sighting) -> Sighting:
     since = before.since if before.served == now.served else now.since
     return replace(now, since=since, fingerprint=now.fingerprint or before.fingerprint)
 
@@ -448,12 +446,13 @@ def _of_place(
         if severity is not Severity.OK:
             late = Problem("upload_deadline", said, hint, severity, since=place.since)
             yield Concern(late, where, deadline)
-    for had in [v for v in versions[1:] if v.fingerprint == place.fingerprint][:1]:
-        severity, end = by_share_of_life(had.certificate, now), had.certificate.not_after
-        if severity is not Severity.OK:
-            said = Text("it still has an earlier certificate, which ends at {end}", end=end)
-            late = Problem("earlier_ends", said, hint, severity, since=place.since)
-            yield Concern(late, where, end)
+    had = next((v.certificate for v in versions[1:] if v.fingerprint == place.fingerprint), None)
+    end, life = place.other_until, (had or newest.certificate).lifetime
+    end = had.not_after if had and not end else end
+    said = Text("it still has another certificate, which ends at {end}", end=end)
+    severity = _by_shares(end - now, life, WARNING_SHARE, CRITICAL_SHARE) if end else Severity.OK
+    if severity is not Severity.OK:
+        yield Concern(Problem("earlier_ends", said, hint, severity, since=place.since), where, end)
 
 
 def _what_holds_it_up(lineage: str) -> Text:

@@ -149,7 +149,7 @@ class ObservedDomain:
     the fingerprint that it holds, `fullchain_digest` that of leaf and issuers. `problem` says why
     it is `UNAVAILABLE`, or what its last change, the target's `task`, `FAILED` of. Without
     `has_settings` only the certificate can be set. The `withdrawn` fingerprints are not bound here
-    again.
+    again. What is bound that is not the lineage's ends at `bound_until`, where that is known.
     """
 
     domain: str
@@ -165,6 +165,7 @@ class ObservedDomain:
     has_settings: bool = True
     withdrawn: frozenset[str] = frozenset()
     task: records.TargetTask | None = None
+    bound_until: datetime | None = None
 
     def seen_at(self, fingerprint: str | None) -> datetime | None:
         """Return when a certificate was seen served here, if it is the last that was brought."""

@@ -174,6 +174,10 @@ class BegunRun:
     pid: int
 
 
+ACCESS = "console/access"
+"""The lineage of what the history has of users and tokens: no certificate's name has a slash."""
+
+
 @dataclass(frozen=True, slots=True)
 class HistoryEntry:
     """One event for ever, by `who`. The store adds its `number`, and the `host` that stored it,

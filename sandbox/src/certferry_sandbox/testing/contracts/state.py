@@ -300,7 +300,7 @@ class NoticesContract:
 
 
 IMG = Sighting("img", "qiniu", "img.example.com", served=True, since=NOW, fingerprint="ab" * 32)
-OTHER = Sighting("img", "qiniu", "www.example.com", served=False, since=NOW)
+OTHER = Sighting("img", "qiniu", "www.example.com", served=False, since=NOW, other_until=NOW)
 
 
 class SightingsContract:

@@ -358,6 +358,9 @@ class AccessContract:
         late = [NOW + 15 * MINUTE - SECOND, NOW + 16 * MINUTE]
         assert [9, 2] == [store.count_guess("name anna", moment) for moment in late]
 
+        store.take_back_guess("name anna", late[1])
+        other.take_back_guess("name nobody", late[1])
+        assert [2, 3] == [other.count_guess("name anna", late[1]) for _ in range(2)]
         other.forget_guesses("name anna")
         assert 1 == store.count_guess("name anna", NOW + 16 * MINUTE)
 

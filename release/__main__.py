@@ -1,0 +1,145 @@
+"""The command line of `scripts/release`: `python -m release VERSION [--only NAME…]`."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import io
+import re
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from release import Refused, Release, papers, wheels
+
+ROOT = Path(__file__).parents[1]
+FAILED, USAGE = 1, 2
+_VERSION = re.compile(r'^__version__ = "(.+)"$', re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Maker:
+    """What makes one kind of artefact, and the kinds that it is made from."""
+
+    make: Callable[[Release], tuple[Path, ...]]
+    needs: tuple[str, ...] = ()
+
+
+MAKERS = {
+    "wheels": Maker(wheels.make),
+}
+"""By the names that `--only` takes, in the order in which they are made. Each needs the wheels; the
+papers come after all.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Make a release, and print what was made. Return the exit code: 2 where the commit or the
+    arguments do not fit, 1 where a tool failed.
+    """
+    asked = _parser().parse_args(arguments)
+    try:
+        made = release(asked.version, asked.only or tuple(MAKERS))
+    except Refused as refused:
+        return _failed(str(refused), USAGE)
+    except subprocess.CalledProcessError as failure:
+        command = failure.cmd if isinstance(failure.cmd, str) else " ".join(map(str, failure.cmd))
+        return _failed(f"exit code {failure.returncode} of: {command}", FAILED)
+    for line in table(made):
+        print(line)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="scripts/release", description="Make dist/ of HEAD.")
+    parser.add_argument("version", metavar="VERSION", help="the version that the source has")
+    names = ", ".join(MAKERS)
+    parser.add_argument(
+        "--only",
+        action="extend",
+        nargs="+",
+        choices=MAKERS,
+        metavar="NAME",
+        help=f"make these alone, and what they are made from: {names}",
+    )
+    return parser
+
+
+def _failed(sentence: str, code: int) -> int:
+    print(f"release: {sentence}", file=sys.stderr)
+    return code
+
+
+def release(version: str, names: Collection[str], root: Path = ROOT) -> list[Path]:
+    """Make the artefacts of these names in `dist/`, which is replaced when all are there. Raises
+    `Refused` and `CalledProcessError`; `dist/` is as it was then.
+    """
+    must_fit(version, root)
+    epoch = int(_git(root, "show", "--no-patch", "--format=%ct", "HEAD"))
+    (root / "build").mkdir(exist_ok=True)
+    with (
+        tempfile.TemporaryDirectory(prefix="certferry-release-") as scratch,
+        tempfile.TemporaryDirectory(prefix="dist-", dir=root / "build") as aside,
+    ):
+        tree, work, dist = Path(scratch, "tree"), Path(scratch, "work"), Path(aside, "dist")
+        for folder in (tree, work, dist):
+            folder.mkdir()
+        export(root, tree)
+        one = Release(version, epoch, tree, dist, work)
+        for name in wanted(names):
+            print(f"== {name}", file=sys.stderr)
+            MAKERS[name].make(one)
+        print("== papers", file=sys.stderr)
+        papers.make(one)
+        if (root / "dist").exists():
+            (root / "dist").rename(Path(aside, "before"))
+        return sorted(dist.rename(root / "dist").iterdir())
+
+
+def must_fit(version: str, root: Path) -> None:
+    """Raise `Refused` unless the working tree is that of the commit, and its version this one."""
+    changed = _git(root, "status", "--porcelain").splitlines()
+    if changed:
+        raise Refused(f"{changed[0][3:]} is not committed, and a release is made of a commit")
+    text = (root / "src" / "certferry" / "__init__.py").read_text(encoding="utf-8")
+    found = _VERSION.search(text)
+    if found is None or found[1] != version:
+        has = found[1] if found else "none"
+        raise Refused(f"the version in src/certferry/__init__.py is {has}, not {version}")
+
+
+def export(root: Path, tree: Path) -> None:
+    """Write the files of the commit, each with the commit's date."""
+    command = ["git", "-C", str(root), "archive", "--format=tar", "HEAD"]
+    files = subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout
+    with tarfile.open(fileobj=io.BytesIO(files)) as archive:
+        archive.extractall(tree, filter="data")
+
+
+def wanted(names: Collection[str]) -> list[str]:
+    """Return these names, and those that they need, in order."""
+    found = set(names)
+    for name in reversed(MAKERS):
+        if name in found:
+            found.update(MAKERS[name].needs)
+    return [name for name in MAKERS if name in found]
+
+
+def table(made: Sequence[Path]) -> Iterator[str]:
+    """Yield a line for each file: its hash, its size in bytes, its name."""
+    for path in made:
+        content = path.read_bytes()
+        yield f"{hashlib.sha256(content).hexdigest()}  {len(content):>11,}  {path.name}"
+
+
+def _git(root: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(root), *arguments]
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.rstrip()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,46 @@
+"""What is built of the checkout, once for all tests that look into it."""
+
+from __future__ import annotations
+
+import tarfile
+from pathlib import Path
+
+import pytest
+from hatchling.builders.sdist import SdistBuilder
+from hatchling.builders.wheel import WheelBuilder
+
+from tests.house.tree import ROOT
+
+
+@pytest.fixture(scope="session")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sources' archive of certferry."""
+    folder = tmp_path_factory.mktemp("sources")
+    [built] = SdistBuilder(str(ROOT)).build(directory=str(folder), versions=["standard"])
+    return Path(built)
+
+
+@pytest.fixture(scope="session")
+def wheel(sources: Path) -> Path:
+    """The wheel that is made of the sources' archive, as a registry would do it."""
+    return wheel_of(sources)
+
+
+def wheel_of(sources: Path) -> Path:
+    """Build the wheel of a sources' archive, beside it."""
+    with tarfile.open(sources) as archive:
+        archive.extractall(sources.parent, filter="data")
+    unpacked = sources.with_name(sources.name.removesuffix(".tar.gz"))
+    [built] = WheelBuilder(str(unpacked)).build(
+        directory=str(sources.parent), versions=["standard"]
+    )
+    return Path(built)
+
+
+@pytest.fixture(scope="session")
+def wheels(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The wheels of certferry and of the sandbox, each made of its sources' archive."""
+    folder = tmp_path_factory.mktemp("sandbox")
+    sandbox = SdistBuilder(str(ROOT / "sandbox"))
+    [built] = sandbox.build(directory=str(folder), versions=["standard"])
+    return wheel, wheel_of(Path(built))
