@@ -29,7 +29,7 @@ from certferry.core.desired.certificate import (
     delivered,
 )
 from certferry.core.events import Asking, Event, LineageEnded
-from certferry.core.planning.due import owns
+from certferry.core.planning.division import owns
 from certferry.core.planning.report import SEEN, LineageReport, Outcome, Result, of_lineage
 from certferry.core.secret import Secret
 from certferry.errors import LeaseHeld

@@ -26,7 +26,8 @@ from certferry.core.observed.observation import Observation
 from certferry.core.observed.records import Remembered
 from certferry.core.planning import report as reports
 from certferry.core.planning.digest import must_be_confirmed
-from certferry.core.planning.due import VERIFY_TIMEOUT, Times, in_turn
+from certferry.core.planning.division import has_open_work, in_turn, verified_since
+from certferry.core.planning.due import VERIFY_TIMEOUT, Times
 from certferry.core.planning.plan import (
     Action,
     Doubt,
@@ -276,7 +277,7 @@ class LineageReconciler:
                 remembered = self._ports.state.remembered(self.desired.lineage)
             if self._was_verified_by_another(remembered):
                 return
-            if reports.has_open_work(remembered):
+            if has_open_work(remembered):
                 self._work_unless_another_does(remembered)
                 return
         observed, plan = self._observe_and_plan(remembered)
@@ -339,7 +340,7 @@ class LineageReconciler:
 
     def _was_verified_by_another(self, remembered: Remembered) -> bool:
         """Report how it stands, if another host has seen it all since the run began."""
-        standing = reports.verified_since(self.desired, remembered, self._begun)
+        standing = verified_since(self.desired, remembered, self._begun)
         if standing:
             self._fingerprint = remembered.versions[0].fingerprint
         for outcome in standing:
