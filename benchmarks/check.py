@@ -19,7 +19,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from certferry.adapters.state.connect import connect
-from certferry.core.assessment.health import Sighting
+from certferry.core.assessment.sightings import Sighting
 from certferry_sandbox.testing.certificates import make_bundle
 
 LONGEST = 1.0

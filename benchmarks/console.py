@@ -28,7 +28,7 @@ import requests
 from playwright.sync_api import Browser, StorageState
 
 from certferry.adapters.state.connect import connect
-from certferry.core.assessment.health import Sighting
+from certferry.core.assessment.sightings import Sighting
 from certferry.core.observed.records import HistoryEntry
 from certferry.core.observed.runs import RunKind, RunSource, StoredRun
 from certferry.ports.state import StateStore

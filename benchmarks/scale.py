@@ -32,8 +32,7 @@ from certferry.adapters.acme.budget import limits_at
 from certferry.adapters.state.columns import from_moment, from_names
 from certferry.adapters.state.connect import connect
 from certferry.core.assessment.health import Recorded
-from certferry.core.certificates.certificate import Certificate
-from certferry.core.certificates.renewal import HALF_DAY, renew_at
+from certferry.core.certificates.certificate import HALF_DAY, Certificate, renew_at
 from certferry.core.planning.limits import Limits, PlannedOrder, rate_limit_hold
 from certferry.ports.state import StateStore
 from certferry.reconcile.reconciler import Reconciler

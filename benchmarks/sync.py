@@ -14,7 +14,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
@@ -26,7 +25,7 @@ from certferry.core.desired.certificate import (
     DesiredHttps,
     Kind,
 )
-from certferry.core.observed.runs import RunKind, RunSource, RunState, StoredRun
+from certferry.core.observed.runs import RunKind, RunReport, RunSource, RunState, StoredRun
 from certferry.core.planning.report import SyncReport
 from certferry.ports.progress import no_listener
 from certferry.ports.state import StateStore
@@ -34,7 +33,6 @@ from certferry.ports.target import Scope
 from certferry.present.documents import of_report
 from certferry.reconcile.reconciler import Reconciler
 from certferry.reconcile.run import Ports, WaitLimit
-from certferry.wiring.runs import stored_report
 from certferry_sandbox.testing.certificates import make_bundle
 from certferry_sandbox.testing.memory_dns import MemoryDns
 from certferry_sandbox.testing.memory_issuer import MemoryIssuer
@@ -133,7 +131,7 @@ def store(state: StateStore, report: SyncReport) -> None:
     """Store the row of a run in which nothing happened, as `wiring.runs` does."""
     run = StoredRun(uuid4().hex, RunKind.SYNC, RunSource.COMMAND, "me", state.host, now())
     state.save_run_begin(run)
-    state.save_run_end(run.id, RunState.DONE, now(), stored_report(partial(of_report, report)))
+    state.save_run_end(run.id, RunState.DONE, now(), RunReport(of_report(report)))
 
 
 def read_all(state: StateStore, certificates: list[DesiredCertificate]) -> None:

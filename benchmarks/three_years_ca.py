@@ -11,10 +11,15 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from certferry.adapters.acme.budget import Budget, limits_at
-from certferry.core.certificates.certificate import Certificate, CertificateBundle
+from certferry.core.certificates.certificate import (
+    SHORT_LIVED,
+    Certificate,
+    CertificateBundle,
+    RenewalInfo,
+    RenewalWindow,
+)
 from certferry.core.certificates.chain import must_be_as_ordered
 from certferry.core.certificates.names import challenge_name
-from certferry.core.certificates.renewal import SHORT_LIVED, RenewalInfo, RenewalWindow
 from certferry.core.desired.certificate import Authority
 from certferry.core.discovery.proposal import must_have_zone
 from certferry.core.events import Activity

@@ -1,18 +1,18 @@
-"""What accompanies the artefacts of a release: the list of its libraries (SBOM, CycloneDX), notes
-from the CHANGELOG, hashes; and how large an artefact may be.
+"""What accompanies the artefacts of a release: lists of the libraries (SBOM, CycloneDX), of the
+wheel's and of those that the packages bring, notes from the CHANGELOG, hashes; and how large an
+artefact may be.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from release import Refused, Release
+from release import Refused, Release, libraries
 
 SUMS, NOTES = "SHA256SUMS", "NOTES.md"
 
@@ -22,8 +22,8 @@ LARGEST = {
     "certferry-*.tar.gz": 2 * _MB,
     "certferry_sandbox-*.whl": _MB,
     "certferry_sandbox-*.tar.gz": _MB,
-    "*.deb": 10 * _MB,
-    "certferry-*-oci.tar": 150 * _MB,
+    "certferry_*.deb": 25 * _MB,
+    "certferry-*-oci.tar": 55 * _MB,
 }
 """How large artefacts may be, by their names. What grows beyond it was packed by mistake, or is a
 decision: then the number here changes with it.
@@ -47,16 +47,19 @@ def make(release: Release) -> tuple[Path, ...]:
     """
     must_be_small(release.dist.iterdir())
     changes = part_of((release.tree / "CHANGELOG.md").read_text(encoding="utf-8"), release.version)
-    tools = environment(release, "release")
+    tools = environment(release, "release") / "bin"
     wheels = [path for path in release.dist.iterdir() if path.suffix in {".whl", ".gz"}]
-    _run(tools / "twine", "check", "--strict", *sorted(wheels))
-    parts = parts_list(release, tools)
+    _run(tools / "twine", "--no-color", "check", "--strict", *sorted(wheels))
+    parts = [
+        parts_list(release, tools, f"certferry-{release.version}"),
+        parts_list(release, tools, f"certferry-{release.version}-packages", *libraries.EXTRAS),
+    ]
     notes = release.dist / NOTES
     [wheel] = release.dist.glob("certferry-*.whl")
     notes.write_text(notes_of(wheel, changes), encoding="utf-8")
     sums = release.dist / SUMS
     sums.write_text("".join(sums_of(release.dist.iterdir())), encoding="utf-8")
-    return parts, notes, sums
+    return (*parts, notes, sums)
 
 
 def must_be_small(artefacts: Iterable[Path]) -> None:
@@ -70,33 +73,35 @@ def must_be_small(artefacts: Iterable[Path]) -> None:
             raise Refused(f"{path.name} has {size:,} bytes, and may have {largest[0]:,}")
 
 
-def environment(release: Release, name: str) -> Path:
-    """Return the `bin` of a new environment with what `requirements/NAME.txt` pins."""
-    folder = release.work / f"environment-{name}"
+def environment(release: Release, *names: str) -> Path:
+    """Return the folder of a new environment with what `requirements/NAME.txt` pin."""
+    folder = release.work / "-".join(("environment", *names))
     uv = Path(sys.executable).with_name("uv")
     _run(uv, "venv", "--quiet", f"--python={sys.executable}", folder)
-    pins = release.tree / "requirements" / f"{name}.txt"
     options = ("--quiet", "--system-certs", f"--python={folder}", "--require-hashes")
-    _run(uv, "pip", "install", *options, f"--requirement={pins}")
-    return folder / "bin"
+    pins = [f"--requirement={release.tree / 'requirements' / name}.txt" for name in names]
+    _run(uv, "pip", "install", *options, *pins)
+    return folder
 
 
-def parts_list(release: Release, tools: Path) -> Path:
-    """Write the SBOM: certferry with the libraries that it is tested with, for this Python."""
-    libraries = environment(release, "certferry").parent
+def parts_list(release: Release, tools: Path, name: str, *extras: str) -> Path:
+    """Write an SBOM: certferry with the libraries that it is tested with, and those of extras, for
+    this Python.
+    """
+    installed = environment(release, "certferry", *extras)
     uv = Path(sys.executable).with_name("uv")
     # By its version: of a wheel that is named by its path, the path would be written down.
     of_dist = ("--quiet", "--no-deps", "--no-index", f"--find-links={release.dist}")
-    _run(uv, "pip", "install", *of_dist, f"--python={libraries}", f"certferry=={release.version}")
+    _run(uv, "pip", "install", *of_dist, f"--python={installed}", f"certferry=={release.version}")
     # What a list is about has a version only where pyproject.toml itself says it.
     about = release.work / "pyproject.toml"
     project = (release.tree / "pyproject.toml").read_text(encoding="utf-8")
     said = f'version = "{release.version}"'
     about.write_text(re.sub("^dynamic = .+$", said, project, flags=re.MULTILINE), encoding="utf-8")
-    written = release.dist / f"certferry-{release.version}.cdx.json"
+    written = release.dist / f"{name}.cdx.json"
     _run(
         *(tools / "cyclonedx-py", "environment", "--spec-version=1.6", "--output-reproducible"),
-        *(f"--pyproject={about}", f"--output-file={written}", libraries),
+        *(f"--pyproject={about}", f"--output-file={written}", installed),
     )
     return written
 
@@ -147,5 +152,4 @@ def _sum_of(path: Path) -> str:
 
 def _run(program: Path, *words: str | Path) -> None:
     # What a tool says is no part of what `scripts/release` prints.
-    plain = {**os.environ, "NO_COLOR": "1"}
-    subprocess.run([program, *words], check=True, stdout=sys.stderr, env=plain)
+    subprocess.run([program, *words], check=True, stdout=sys.stderr)

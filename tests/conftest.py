@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import logging
 import os
 import signal
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -35,13 +37,16 @@ def pytest_collection() -> Generator[None, object, object]:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave what is thorough to `scripts/test --thorough`, unless it is asked for by its name."""
+    """Leave what is thorough to `scripts/test --thorough`, unless it is asked for by its name; put
+    what takes long first.
+    """
     by_name = any("::" in word for word in config.args)
-    if tiers.THOROUGH or by_name:
-        return
-    left = [item for item in items if item.get_closest_marker("thorough") is not None]
-    config.hook.pytest_deselected(items=left)
-    items[:] = [item for item in items if item.get_closest_marker("thorough") is None]
+    if not (tiers.THOROUGH or by_name):
+        left = [item for item in items if item.get_closest_marker("thorough") is not None]
+        config.hook.pytest_deselected(items=left)
+        items[:] = [item for item in items if item.get_closest_marker("thorough") is None]
+    if workers := getattr(config, "workerinput", {}).get("workercount"):
+        items[:] = tiers.long_ones_first(items, workers)
 
 
 # No deadline: the machine is shared and tests run in parallel, so one slow example means nothing.
@@ -106,15 +111,28 @@ FOREIGN_NAMES = {
 }
 
 
+@pytest.fixture(scope="session")
+def new_home(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
+    """Make an empty home; `mktemp` would read the names of all that there are for each test."""
+    folder, numbers = tmp_path_factory.mktemp("homes"), itertools.count()
+
+    def made() -> Path:
+        home = folder / str(next(numbers))
+        home.mkdir()
+        return home
+
+    return made
+
+
 @pytest.fixture(autouse=True)
 def clean_environment(
-    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> Path:
-    """Give each test an empty home and an environment that says nothing; return the home."""
+    new_home: Callable[[], Path], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Path]:
+    """Give each test an empty home and an environment that says nothing; yield the home."""
     for name in list(os.environ):
         if name.upper() in FOREIGN_NAMES or name.upper().startswith(FOREIGN_PREFIXES):
             monkeypatch.delenv(name)
-    home = tmp_path_factory.mktemp("home")
+    home = new_home()
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("LANG", "C.UTF-8")
     for variable, folder in {
@@ -124,7 +142,9 @@ def clean_environment(
         "XDG_STATE_HOME": ".local/state",
     }.items():
         monkeypatch.setenv(variable, str(home / folder))
-    return home
+    yield home
+    with suppress(OSError):  # the test has put something there
+        home.rmdir()
 
 
 @pytest.fixture(autouse=True)

@@ -359,7 +359,7 @@ def test_a_malformed_header_shows_no_address(
     with it not the address.
     """
     for _ in range(2):
-        headers = [("X-Proxy", "one\r\na line of no header")]
+        headers = [("Connection", "close"), ("X-Proxy", "one\r\na line of no header")]
         service.faults.add(Fault.status(200, b"OK", headers=headers))
     log = beating.directory / "log"
 

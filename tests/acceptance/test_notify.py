@@ -368,7 +368,8 @@ def test_a_channel_that_is_not_declared(host: Host) -> None:
     assert "ops" in other.complaint.hint
 
 
-MALFORMED = Fault.status(200, b"{}", headers=[("X-Proxy", "one\r\na line of no header")])
+MALFORMED_HEADERS = (("Connection", "close"), ("X-Proxy", "one\r\na line of no header"))
+MALFORMED = Fault.status(200, b"{}", headers=MALFORMED_HEADERS)
 """An answer of which urllib3 warns, with the whole address that was asked."""
 
 
@@ -399,9 +400,8 @@ def test_a_proxy_with_a_malformed_header_shows_no_key(host: Host, channels: Chan
     """It answers in the place of the service."""
     declare(host, channels.tables)
     log = host.directory / "log"
-    headers = (("X-Proxy", "one\r\na line of no header"),)
-
-    with HttpService(lambda _: Response(200, b"{}", headers=headers)) as proxy:
+    answer = Response(200, b"{}", headers=MALFORMED_HEADERS)
+    with HttpService(lambda _: answer) as proxy:
         options = ("--log-file", str(log), "notify", "test", "telegram")
         run = host.run(*options, http_proxy=proxy.url, NO_PROXY="")
 

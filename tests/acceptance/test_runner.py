@@ -16,7 +16,7 @@ import pytest
 
 from certferry.config.load import load
 from certferry.core.observed.runs import RunEvent, RunKind, RunSource, RunState, StoredRun
-from certferry.core.planning.digest import digest_of
+from certferry.core.planning.digest import digest_of_plans
 from certferry.errors import ConfigError, StateUnavailable
 from certferry.reconcile.run import Run
 from certferry.reconcile.status import plans_of
@@ -136,7 +136,7 @@ def test_run_that_fails_at_once(runner: Runner, workspace: Workspace, host: Host
 def test_plan_that_was_shown(runner: Runner, workspace: Workspace) -> None:
     """It is carried out; once there is another one, the run fails and changes nothing."""
     ports = workspace.connect(Run(), declares=False)
-    digest = digest_of(plans_of(ports, workspace.certificates))
+    digest = digest_of_plans(plans_of(ports, workspace.certificates))
 
     first, second = (ended(runner, workspace, started(runner, plan=digest)) for _ in range(2))
 

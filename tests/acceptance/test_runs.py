@@ -4,7 +4,6 @@ plan that was shown.
 
 from __future__ import annotations
 
-import json
 import re
 import signal
 import sqlite3
@@ -15,6 +14,8 @@ from subprocess import Popen
 import pytest
 
 from certferry.core.observed.runs import RunEvent, RunKind, RunSource, RunState, StoredRun
+from certferry.present.documents import rendered
+from certferry.present.language import voice_in
 from certferry_sandbox.faults import Fault
 from certferry_sandbox.world import World
 from tests.acceptance.footprint import NOBODY_ASKED
@@ -82,9 +83,8 @@ def test_every_run_is_a_row(host: Host, name: str) -> None:
     with host.remembering() as store:
         report = store.run_report(found[0].id)
     assert report is not None
-    assert {"en", "zh"} == set(report.documents)
-    assert outs[0].document == json.loads(report.documents["en"])
-    must_fit(json.loads(report.documents["zh"]), "sync")
+    assert outs[0].document == rendered(report.document, voice_in("en"))
+    must_fit(rendered(report.document, voice_in("zh")), "sync")
 
 
 def test_what_a_run_prints_is_what_is_stored(host: Host, name: str) -> None:
@@ -142,7 +142,7 @@ def test_run_that_is_stopped(host: Host, name: str) -> None:
     with host.remembering() as store:
         report = store.run_report(run.id)
     assert report is not None
-    assert not json.loads(report.documents["en"])["complete"]
+    assert not report.document["complete"]
     assert {name} == {one.lineage for one in events_of(host, run)}
 
 

@@ -37,10 +37,14 @@ PAGE = """\
 <p id="end"><time datetime="2026-11-29T16:20:05Z">2026-11-29</time></p>
 <p id="said">it ends at 2026-11-29 16:20 UTC, type <code>at 2026-11-29 16:20 UTC</code></p>
 <ol class="strip">
+<li data-day="2026-11-28" class="off" hidden><time datetime="2026-11-28">28</time></li>
 <li data-day="2026-11-29" aria-current="date"><time datetime="2026-11-29">29</time>
 <p class="expiry"><span class="what">expiry</span> <a href="#a" data-at="2026-11-29T15:59:00Z">a</a>
 <a href="#b" data-at="2026-11-29T16:20:05Z">b</a></p></li>
 <li data-day="2026-11-30" class="off"><time datetime="2026-11-30">30</time></li>
+<li data-day="2026-12-01" hidden><time datetime="2026-12-01">1</time>
+<p class="expiry"><span class="what">expiry</span> <a href="#c" data-at="2026-12-01T15:59:00Z">c</a>
+</p></li>
 </ol>
 {{ parts.command("certferry sync 'a b'") }}
 <input id="field">
@@ -78,6 +82,7 @@ def page(tmp_path: Path, new_page: NewPage) -> Iterator[Page]:
         with workspace, served(AsVisitor(guarded)) as url:
             opened = new_page()
             opened.context.grant_permissions(["clipboard-read", "clipboard-write"])
+            opened.clock.set_fixed_time("2026-11-29T12:00:00Z")
             opened.goto(f"{url}/page")
             yield opened
     finally:
@@ -105,7 +110,24 @@ def test_days_and_sentences_are_those_of_the_viewer(page: Page) -> None:
     assert ["a"] == page.locator("[data-day='2026-11-29'] a").all_inner_texts()
     assert ["b"] == page.locator("[data-day='2026-11-30'] a").all_inner_texts()
     assert "expiry" in page.inner_text("[data-day='2026-11-30']")
-    assert 0 == page.locator(".strip .off").count()
+    assert ["c"] == page.locator("[data-day='2026-12-01'] a").all_inner_texts()
+    assert 1 == page.locator(".strip .off").count()
+
+
+@pytest.mark.parametrize(
+    ("now", "first"),
+    [("2026-11-29T15:00:00Z", "2026-11-29"), ("2026-11-29T17:00:00Z", "2026-11-30")],
+)
+def test_the_next_days_begin_with_the_day_of_the_viewer(page: Page, now: str, first: str) -> None:
+    """East of UTC it may be tomorrow there: then the strip begins and ends a day later."""
+    page.clock.set_fixed_time(now)
+    page.wait_for_function("Number(document.querySelector('#count').textContent) > 3")
+    page.wait_for_selector(f"[data-day='{first}'][aria-current=date]")
+
+    days = ["2026-11-28", "2026-11-29", "2026-11-30", "2026-12-01"]
+    shown = [day for day in days if page.locator(f"[data-day='{day}']").is_visible()]
+    assert days[days.index(first) :] == shown
+    assert 1 == page.locator("[aria-current=date]").count()
 
 
 def test_refresh_keeps_the_focus_and_shows_trouble(page: Page) -> None:

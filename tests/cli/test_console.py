@@ -14,7 +14,7 @@ from certferry.adapters.state.connect import connect
 from certferry.cli.exits import Exit
 from certferry.cli.main import run
 from certferry.config.load import load
-from certferry.core.access import Role, Session, digest_of
+from certferry.core.access import Role, Session, digest_of_secret
 from certferry.core.observed.records import ACCESS
 from certferry.ports.state import StateStore
 from certferry.wiring.settings import ADAPTERS
@@ -71,11 +71,11 @@ def test_user_is_added(console: Command, folder: Path) -> None:
         [anna, bob] = state.users()
         now = state.now()
         for link, user in ((found.out, anna), (quiet.out, bob)):
-            made = state.link(digest_of(secret_in(link)), now)
+            made = state.link(digest_of_secret(secret_in(link)), now)
             assert made is not None
             assert user.name == made.user
             assert timedelta(minutes=59) < made.expires_at - now <= timedelta(hours=1)
-        assert state.link(digest_of(secret_in(found.out)), now + timedelta(hours=1)) is None
+        assert state.link(digest_of_secret(secret_in(found.out)), now + timedelta(hours=1)) is None
     assert [Role.OPERATOR, Role.VIEWER] == [anna.role, bob.role]
 
 
@@ -89,8 +89,8 @@ def test_new_link(console: Command, folder: Path) -> None:
 
     assert "Anna is logged out, and may choose another password." in second.err
     with stored(folder) as state:
-        assert state.link(digest_of(secret_in(first)), state.now()) is None
-        assert state.link(digest_of(secret_in(second.out)), state.now()) is not None
+        assert state.link(digest_of_secret(secret_in(first)), state.now()) is None
+        assert state.link(digest_of_secret(secret_in(second.out)), state.now()) is not None
         assert state.session("a session", now) is None
 
 
@@ -161,7 +161,7 @@ def test_token_is_made(console: Command, folder: Path) -> None:
     assert "ci may see everything." in found.err
     assert "not shown again" in found.err
     with stored(folder) as state:
-        made = state.token(digest_of(token), now := state.now())
+        made = state.token(digest_of_secret(token), now := state.now())
         assert made is not None
         assert made.expires_at is not None
         assert Role.VIEWER == made.role
@@ -186,7 +186,7 @@ def test_tokens_are_listed_and_removed(console: Command, folder: Path) -> None:
     assert "Token CI is removed.\n" == console("token", "remove", "ci").out
     with stored(folder) as state:
         assert ["deploy"] == [one.name for one in state.tokens()]
-        assert state.token(digest_of(token), state.now()) is None
+        assert state.token(digest_of_secret(token), state.now()) is None
 
 
 @pytest.mark.parametrize(

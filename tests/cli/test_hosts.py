@@ -80,7 +80,7 @@ def test_hosts_on_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_hosts_for_a_program() -> None:
     """As their schema has it; what is not known is null."""
-    found = documents.of_hosts(standings(), Voice())
+    found = documents.rendered(documents.of_hosts(standings()), Voice())
     must_fit(found, "hosts")
     assert found["ok"] is False
     listed: list[dict[str, object]] = json.loads(json.dumps(found["hosts"]))

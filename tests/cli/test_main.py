@@ -409,7 +409,7 @@ def test_a_held_lease_is_try_again_later() -> None:
 
     assert Exit.TRY_LATER == of_error(error)
     assert {"error": {"code": "lease_held", "message": "locked", "hint": None}} == (
-        documents.of_end(exits.problem_of(error), Voice())
+        documents.rendered(documents.of_end(exits.problem_of(error)), Voice())
     )
 
 

@@ -21,7 +21,7 @@ from certferry.cli.sync import show_report
 from certferry.cli.watch import Watch
 from certferry.core.discovery.watched import Host
 from certferry.core.observed.observation import DomainState
-from certferry.core.planning.digest import digest_of
+from certferry.core.planning.digest import digest_of_plans
 from certferry.core.planning.plan import Plan
 from certferry.errors import CertferryError, CertificateError, ConfigError, DnsAccessDenied
 from certferry.present.progress import progress_lines
@@ -81,7 +81,7 @@ STORY = (
 def test_a_first_run_is_planned_then_done_then_unchanged() -> None:
     """The plan says what the sync does; the second sync says that nothing changed."""
     world = FakeWorld()
-    digest = digest_of(plans_of(world))
+    digest = digest_of_plans(plans_of(world))
 
     planned_first = planned(world, check=True)
     first, console = synced(world)

@@ -21,9 +21,9 @@ from certferry.core.assessment.status import (
     Standing,
     most_needed_first,
 )
+from certferry.core.certificates.certificate import RenewalWindow
 from certferry.core.certificates.chain import EdgeProblemCode
 from certferry.core.certificates.lineage import Version
-from certferry.core.certificates.renewal import RenewalWindow
 from certferry.core.desired.certificate import Kind
 from certferry.core.observed.observation import Served
 from certferry.core.observed.records import LastRun
@@ -94,7 +94,7 @@ def message(*statuses: LineageStatus) -> str:
 
 
 def written(*statuses: LineageStatus, recorded: Recorded | None = None) -> dict[str, Any]:
-    document = documents.of_statuses(statuses, recorded or Recorded(), Voice())
+    document = documents.rendered(documents.of_statuses(statuses, recorded or Recorded()), Voice())
     return json.loads(json.dumps(document))  # type: ignore[no-any-return]  # a document
 
 

@@ -379,7 +379,7 @@ def test_certificate_that_a_stopped_run_did_not_look_at_is_reported_as_such() ->
 def test_certificate_that_a_stopped_run_did_not_look_at_is_not_ok_for_a_program() -> None:
     """A program reads that the run was stopped before it."""
     rendered = report(lineage(UNCHANGED), values.UNSEEN, complete=False)
-    document: dict[str, Any] = documents.of_report(rendered, Voice())
+    document: dict[str, Any] = documents.rendered(documents.of_report(rendered), Voice())
 
     seen, unseen = document["certificates"]
     assert (True, "in_order") == (seen["ok"], seen["result"])
@@ -451,8 +451,8 @@ def test_the_document_has_the_promised_keys() -> None:
 
 def test_a_run_that_waits_differs_from_one_that_failed() -> None:
     """It ran to its end, is not as declared yet, and says in one word that a later run goes on."""
-    waiting = documents.of_report(report(lineage(ISSUED, PROCESSING)), Voice())
-    failed = documents.of_report(report(lineage(ISSUED, FAILED)), Voice())
+    waiting = documents.rendered(documents.of_report(report(lineage(ISSUED, PROCESSING))), Voice())
+    failed = documents.rendered(documents.of_report(report(lineage(ISSUED, FAILED))), Voice())
 
     assert (False, "waiting", True) == tuple(waiting[k] for k in ("ok", "result", "complete"))
     assert (False, "failed", True) == tuple(failed[k] for k in ("ok", "result", "complete"))
@@ -466,7 +466,7 @@ def test_what_was_refused_has_a_problem_as_what_failed_has() -> None:
     mistake = StepOutcome(None, Outcome.FAILED, Text("a mistake in certferry"))
     steps = (BOUND, refused, FAILED, mistake)
 
-    document: Any = documents.of_report(report(lineage(*steps)), Voice())
+    document: Any = documents.rendered(documents.of_report(report(lineage(*steps))), Voice())
 
     written = document["certificates"][0]["steps"]
     problems = [step["problem"] for step in written]
@@ -482,7 +482,9 @@ def test_the_document_says_when_to_try_again() -> None:
     held = LeaseHeld(Text("locked"), retry=Retry.at(values.NOON))
     step = StepOutcome(Action.ISSUE, Outcome.FAILED, held.message, error=held)
 
-    document = json.loads(json.dumps(documents.of_report(report(lineage(step)), Voice())))
+    document = json.loads(
+        json.dumps(documents.rendered(documents.of_report(report(lineage(step))), Voice()))
+    )
 
     (written,) = document["certificates"][0]["steps"]
     assert ("lease_held", "2026-11-24T12:00:00Z") == (written["code"], written["retry_at"])
@@ -490,7 +492,9 @@ def test_the_document_says_when_to_try_again() -> None:
 
 def test_a_stopped_run_is_not_ok_in_the_document() -> None:
     """A program does not take a run that was stopped for one that is in order."""
-    document = documents.of_report(report(lineage(BOUND), complete=False), Voice())
+    document = documents.rendered(
+        documents.of_report(report(lineage(BOUND), complete=False)), Voice()
+    )
 
     assert (False, False) == (document["ok"], document["complete"])
 

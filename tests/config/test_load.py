@@ -334,6 +334,17 @@ def test_a_password_in_the_environment(loaded: Load, folder: Path) -> None:
                 " bucket, such as s3://BUCKET/PREFIX?region=REGION"
             ),
         ),
+        *(
+            (
+                SHARED.replace("postgresql://ferry@db.example.com:5432", f"{beginning}://db"),
+                f"certferry.toml:2: [state] url: {beginning}:// is no place for a state; {instead}",
+            )
+            for beginning, instead in (
+                ("mysql", "known are sqlite, postgresql, s3, kodo"),
+                ("postgre", "did you mean postgresql?"),
+                ("file", "known are sqlite, postgresql, s3, kodo"),
+            )
+        ),
         (
             '[state]\npassword = "env:DB"',
             "certferry.toml:2: [state] password: a file asks for none; remove it",

@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.config.mistakes import REFERENCE, Mistake, config_error, instead_of, joined, nearest
+from certferry.config.mistakes import (
+    REFERENCE,
+    config_error,
+    instead_of,
+    joined,
+    mistake_at,
+    nearest,
+)
 from certferry.errors import ConfigError
 from certferry.text import Text
 from tests.config.conftest import Load, Refusal
@@ -457,11 +464,11 @@ def test_findings_of_several_files_stay_together() -> None:
     """The order is that of the lines within a file, and of the files as they were read."""
     mine, other = Path("b.toml"), Path("a.env")
     findings = [
-        Mistake(mine, 9, "", "z", Text("third")),
-        Mistake(other, 2, "", "", Text("fifth")),
-        Mistake(mine, None, "", "", Text("first")),
-        Mistake(other, 1, "", "y", Text("fourth")),
-        Mistake(mine, 3, "[t]", "x", Text("second")),
+        mistake_at(mine, 9, "", "z", Text("third")),
+        mistake_at(other, 2, "", "", Text("fifth")),
+        mistake_at(mine, None, "", "", Text("first")),
+        mistake_at(other, 1, "", "y", Text("fourth")),
+        mistake_at(mine, 3, "[t]", "x", Text("second")),
     ]
 
     assert [
@@ -475,14 +482,14 @@ def test_findings_of_several_files_stay_together() -> None:
 
 def test_a_finding_without_a_place_is_its_problem() -> None:
     """Nothing is put before a sentence that has no place."""
-    assert "wrong" == str(Mistake(None, None, "", "", Text("wrong")).text)
+    assert "wrong" == str(mistake_at(None, None, "", "", Text("wrong")).text)
 
 
 def test_errors_of_several_accounts_are_one() -> None:
     """The problems of all accounts are reported together, in any language."""
     errors = [
-        config_error([Mistake(None, None, "", "A", Text("one {n}", n=1))]),
-        config_error([Mistake(None, None, "", "B", Text("two"))], hint=Text("other")),
+        config_error([mistake_at(None, None, "", "A", Text("one {n}", n=1))]),
+        config_error([mistake_at(None, None, "", "B", Text("two"))], hint=Text("other")),
     ]
 
     error = joined(errors)

@@ -20,8 +20,8 @@ from certferry.config.load import load_text
 from certferry.config.propose import (
     NewAccount,
     Preamble,
-    quoted,
     text_of,
+    toml_string,
     with_certificates,
     without_certificate,
 )
@@ -173,7 +173,7 @@ def test_files_that_are_imported_may_lie_anywhere(fullchain: str, privkey: str) 
 @given(words=st.text(st.characters(exclude_categories=["Cs"])))
 def test_string_is_read_as_it_was(words: str) -> None:
     """Whatever is in it."""
-    assert {"a": words} == tomllib.loads(f"a = {quoted(words)}")
+    assert {"a": words} == tomllib.loads(f"a = {toml_string(words)}")
 
 
 def test_how_operators_are_informed_stands_in_the_file() -> None:

@@ -12,7 +12,7 @@ from certferry.adapters.files.source import PemFileSource
 from certferry.config.load import load
 from certferry.config.model import Settings
 from certferry.console.site import Site
-from certferry.core.assessment.health import Sighting
+from certferry.core.assessment.sightings import Sighting
 from certferry.core.observed.observation import TargetRules
 from certferry.core.planning.report import SyncReport
 from certferry.ports.progress import each_of

@@ -16,7 +16,7 @@ from certferry.config.model import Settings
 from certferry.console.app import console_app
 from certferry.console.guard import form_token
 from certferry.console.site import Site
-from certferry.core.access import Session, User, digest_of
+from certferry.core.access import Session, User, digest_of_secret
 from certferry.ports.state import StateStore
 from certferry.wiring.runs import Runner
 from certferry.wiring.settings import load_checked
@@ -96,10 +96,10 @@ def served_to(settings: Settings, user: User, language: str = "en") -> Iterator[
     with Workspace(settings) as workspace:
         state, now = workspace.state, workspace.state.now()
         state.add_user(replace(user, language=language))
-        state.save_session(Session(digest_of(SECRET), user.name, now, now, "127.0.0.1"))
+        state.save_session(Session(digest_of_secret(SECRET), user.name, now, now, "127.0.0.1"))
         runner = Runner(lambda: workspace)
         site = Site(lambda: workspace, runner)
-        runner.ended = site.observer.forget
+        runner.ended = site.observer.outdate
         with served(console_app(site)) as url:
             yield Machine(url, site, runner)
             site.closing.set()

@@ -19,7 +19,7 @@ from certferry.config.model import ConsoleSettings
 from certferry.console.app import console_app
 from certferry.console.guard import AccessGuard
 from certferry.console.site import Site, Visitor
-from certferry.core.access import LINK_IS_GOOD_FOR, PasswordLink, Role, User, digest_of
+from certferry.core.access import LINK_IS_GOOD_FOR, PasswordLink, Role, User, digest_of_secret
 from certferry.core.observed.runs import RunKind, RunSource, StoredRun
 from certferry.ports.state import StateStore
 from certferry.wiring.settings import ADAPTERS
@@ -117,7 +117,7 @@ class Console:
     def link(self, name: str, *, within: timedelta = LINK_IS_GOOD_FOR) -> str:
         """Return the path of a link by which a user chooses a password."""
         secret = f"link-of-{name}"
-        self.state.save_link(PasswordLink(digest_of(secret), name, self.site.now() + within))
+        self.state.save_link(PasswordLink(digest_of_secret(secret), name, self.site.now() + within))
         return f"/welcome/{secret}"
 
     def logged_in(self, name: str = "anna", password: str = PASSWORD) -> requests.Session:

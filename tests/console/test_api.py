@@ -20,7 +20,7 @@ from referencing import Registry, Resource
 from certferry.console.api import OPERATIONS
 from certferry.console.guard import form_token
 from certferry.console.openapi import BASE, document
-from certferry.core.access import Role, Token, User, digest_of
+from certferry.core.access import Role, Token, User, digest_of_secret
 from tests.acceptance.host import Host
 from tests.console.machine import SECRET, Machine, console_of
 from tests.console.serving import ANNA
@@ -216,7 +216,9 @@ def test_a_program_has_a_token_in_place_of_a_session(machine: Machine) -> None:
     """Of a role, and in the name of which it starts runs; without one, not even the description."""
     for name, role in (("ci", Role.OPERATOR), ("graph", Role.VIEWER)):
         secret = f"cf_{name}"
-        machine.state.add_token(Token(name, digest_of(secret), secret[:6], role, ANNA.made_at))
+        machine.state.add_token(
+            Token(name, digest_of_secret(secret), secret[:6], role, ANNA.made_at)
+        )
 
     for token, reads, starts in (("cf_ci", 200, 202), ("cf_graph", 200, 403), ("", 401, 401)):
         headers = {"Authorization": f"Bearer {token}"} if token else {"Origin": machine.url}

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from certferry.config.model import ConsoleSettings
 from certferry.console.app import console_app
 from certferry.console.guard import peer_of
-from certferry.core.access import Role, Token, User, digest_of
+from certferry.core.access import Role, Token, User, digest_of_secret
 from tests.console.serving import Console, asgi, console
 
 AT_SOCKET = {"server": ("/run/certferry/console.sock", None), "client": None}
@@ -92,7 +92,7 @@ def test_metrics(trusted: tuple[str, ...], tmp_path: Path) -> None:
     """Are open to a loopback peer that is no proxy; to all others, with a token, under any name."""
     with console(tmp_path, ConsoleSettings(trusted_proxies=trusted)) as found:
         now = found.site.now()
-        found.state.add_token(Token("m", digest_of("cf_m"), "cf_m", Role.VIEWER, now))
+        found.state.add_token(Token("m", digest_of_secret("cf_m"), "cf_m", Role.VIEWER, now))
         token, name = "Bearer cf_m", "web-1.internal"
 
         def status(path: str, **headers: str) -> int:

@@ -17,7 +17,10 @@ from certferry.console.certificates import ACTIONS, PAGE, list_view
 from certferry.console.site import Site
 from certferry.core.access import Role
 from certferry.core.assessment.agenda import agenda_of
-from certferry.core.assessment.health import Expected, Recorded
+from certferry.core.assessment.health import (
+    Expected,
+    Recorded,
+)
 from certferry.core.assessment.notices import Notice, Subject, Topic
 from certferry.core.observed.runs import RunKind
 from certferry.problem import Problem

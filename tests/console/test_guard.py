@@ -31,7 +31,7 @@ from certferry.console.guard import (
     within,
 )
 from certferry.console.refusals import PageRefused, is_for_programs
-from certferry.core.access import Role, Session, Token, User, digest_of
+from certferry.core.access import Role, Session, Token, User, digest_of_secret
 from certferry.errors import ConfigError, StateUnavailable
 from certferry.present.language import LANGUAGES
 from certferry.text import Text
@@ -221,7 +221,7 @@ def test_session_that_was_idle_or_long(served: Console) -> None:
     now = served.site.now()
     for idle, age in ((13, 14), (1, 8 * 24)):
         began, seen = now - timedelta(hours=age), now - timedelta(hours=idle)
-        served.state.save_session(Session(digest_of("old"), "anna", began, seen, ""))
+        served.state.save_session(Session(digest_of_secret("old"), "anna", began, seen, ""))
 
         assert 303 == ask(served, "GET", "/", Cookie="certferry=old").status_code
 
@@ -234,7 +234,7 @@ def test_cookie_of_a_session(served: Console, anna: requests.Session) -> None:
     secret = anna.cookies["certferry"]
 
     assert re.search(r"certferry=[\w-]{43}; HttpOnly; Max-Age=604800; Path=/; SameSite=lax", reply)
-    assert served.state.session(digest_of(secret), served.site.now()) is not None
+    assert served.state.session(digest_of_secret(secret), served.site.now()) is not None
     assert served.state.session(secret, served.site.now()) is None
 
 
@@ -267,7 +267,7 @@ def tokens(served: Console) -> Mapping[str, str]:
         ("over", Role.OPERATOR, now - timedelta(seconds=1)),
     ):
         secret = f"cf_{name}"
-        served.state.add_token(Token(name, digest_of(secret), secret[:6], role, now, end))
+        served.state.add_token(Token(name, digest_of_secret(secret), secret[:6], role, now, end))
     return {name: f"Bearer cf_{name}" for name in ("operator", "viewer", "over", "unknown")}
 
 

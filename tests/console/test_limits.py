@@ -43,6 +43,22 @@ def address() -> Iterator[Address]:
         yield found
 
 
+@pytest.mark.parametrize(
+    ("accepted", "has_english", "has_chinese"),
+    [(b"zh-CN,en;q=0.5", False, True), (b"en", True, False), (None, True, True)],
+)
+def test_refusal_is_in_the_language_of_the_browser(
+    address: Address, accepted: bytes | None, *, has_english: bool, has_chinese: bool
+) -> None:
+    """With what to do; in each language, where the browser has named none."""
+    named = [] if accepted is None else [b"Accept-Language: " + accepted]
+    said = _answer(address, _get(*named, *[b"A: b"] * 200)).decode()
+
+    assert said.startswith("HTTP/1.1 431")
+    assert has_english is ("delete the cookies of this host" in said)
+    assert has_chinese is ("请删除该主机的 Cookie" in said)
+
+
 def _a_person_is_served(address: Address) -> None:
     answer = requests.post(f"http://{address[0]}:{address[1]}/", data=b"12345", timeout=5)
     assert (answer.status_code, answer.text) == (200, "5")

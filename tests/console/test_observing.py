@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from certferry.console.observing import AT_ONCE, FRESH, Observer
+from certferry.core.events import Begun, LineageEnded
 from certferry.errors import DnsUnavailable
 from certferry.text import Text
 from tests.support.waiting import eventually
@@ -86,6 +87,36 @@ def test_what_began_before_a_change_is_observed_once_more() -> None:
     assert 2 == known()
     world.observer.forget()
     assert 3 == known()
+
+
+def test_what_a_run_has_changed_is_shown_until_it_is_observed_anew() -> None:
+    """With its age: what a thousand certificates are planned to get takes minutes to find."""
+    world = World()
+    known = world.found()
+    assert 1 == known()
+    world.may_answer.clear()
+    world.observer.outdate()
+
+    found = world.observer.latest("it", world.ask)
+    assert (1, True) == (found.value, found.is_being_observed)
+    world.may_answer.set()
+    assert 2 == known()
+
+
+def test_how_far_it_is_can_be_counted() -> None:
+    """While it goes on, and nothing of it stays."""
+    world = World()
+    world.may_answer.clear()
+    world.observer.latest("it", world.ask)
+    count = world.observer.counter("it")
+    for event in (Begun(3), LineageEnded("a"), Begun(2), LineageEnded("b")):
+        count(event)
+
+    found = world.observer.known("it")
+    assert (1, 2) == (found.done, found.count)
+    world.may_answer.set()
+    assert eventually(lambda: not world.observer.known("it").is_being_observed)
+    assert (0, 0) == (world.observer.known("it").done, world.observer.known("it").count)
 
 
 def test_a_thousand_pages_start_no_thousand_threads() -> None:

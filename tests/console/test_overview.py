@@ -24,7 +24,7 @@ from certferry.console.snapshot import Snapshots
 from certferry.core.access import Role
 from certferry.core.assessment.agenda import Coming, Life, Milestone, OverallVerdict
 from certferry.core.assessment.notices import Notice, Subject, Topic
-from certferry.core.certificates.renewal import RenewalWindow
+from certferry.core.certificates.certificate import RenewalWindow
 from certferry.core.observed.runs import RunKind, RunSource, RunState, StoredRun
 from certferry.errors import StateUnavailable
 from certferry.ports.state import StateStore
@@ -215,7 +215,8 @@ def test_all_is_in_order(tmp_path: Path, language: str, said: str) -> None:
     assert said in words(html)
     assert '<h1 class="verdict ok"' in html
     assert 2 == html.count('<svg class="life"')
-    assert 14 == html.split('<ol class="strip">')[1].split("</ol>")[0].count("<li")
+    strip = html.split('<ol class="strip">')[1].split("</ol>")[0]
+    assert (16, 2) == (strip.count("<li"), strip.count(" hidden>"))
     assert re.search(r"<title>[^(]", html), "no trouble in the title"
     assert "icon.svg" in html.partition('rel="icon"')[2].partition(">")[0]
 

@@ -9,9 +9,9 @@ from dataclasses import replace
 import pytest
 
 from certferry.console.observing import Recent
-from certferry.console.plan import changes_since, view_of
+from certferry.console.plan import changes_since, view_of, whole_of
 from certferry.core.access import Role, User
-from certferry.core.planning.digest import digest_of
+from certferry.core.planning.digest import digest_of_plans
 from certferry.core.planning.plan import Plan
 from certferry.present import plan_text
 from certferry.present.language import Voice, voice_in
@@ -52,8 +52,10 @@ PLANS = (
 def test_the_page_has_what_the_command_prints(language: str) -> None:
     """The same certificates, reasons, steps and changes, in the same words and order."""
     voice = voice_in(language)
-    printed = "\n".join(plain(line) for line in plan_text.lines(PLANS, voice, digest_of(PLANS)))
-    view, place = view_of(PLANS, voice), 0
+    printed = "\n".join(
+        plain(line) for line in plan_text.lines(PLANS, voice, digest_of_plans(PLANS))
+    )
+    view, place = view_of(whole_of(PLANS), voice), 0
 
     for one in view.certificates:
         for said in (one.name, one.why, *(entry.said for entry in one.entries)):
@@ -67,7 +69,7 @@ def test_the_page_has_what_the_command_prints(language: str) -> None:
 
 def test_nothing_to_do_is_said() -> None:
     """With no certificate to look at, and no button."""
-    view = view_of(PLANS[1:], Voice())
+    view = view_of(whole_of(PLANS[1:]), Voice())
 
     assert ((), False) == (view.certificates, view.has_changes)
     assert "Nothing to do: 1 certificate is as declared." == Voice().say(view.count)
@@ -77,12 +79,12 @@ def test_many_certificates_are_shown_by_pages() -> None:
     """Each once; a page that there is not is the nearest."""
     plans = [replace(PLANS[0], lineage=f"c{number}") for number in range(120)]
 
-    pages = [view_of(plans, Voice(), number) for number in (1, 2, 3)]
+    pages = [view_of(whole_of(plans), Voice(), number) for number in (1, 2, 3)]
 
     assert [f"c{number}" for number in range(120)] == [
         one.name for page in pages for one in page.certificates
     ]
-    assert [pages[0], pages[2]] == [view_of(plans, Voice(), number) for number in (0, 99)]
+    assert [pages[0], pages[2]] == [view_of(whole_of(plans), Voice(), number) for number in (0, 99)]
     assert 1 == len({(page.digest, page.count) for page in pages})
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import json
 import re
 import threading
 from collections.abc import Iterator
@@ -20,7 +19,7 @@ import requests
 
 from certferry.console.following import ASK_EVERY, AT_ONCE, Feeds
 from certferry.console.runs import FEW, STATES, report_view, row_of
-from certferry.core.access import Role, User, digest_of
+from certferry.core.access import Role, User, digest_of_secret
 from certferry.core.observed.runs import (
     RunEvent,
     RunKind,
@@ -312,7 +311,7 @@ def test_foreign_words_are_data(stored: Stored) -> None:
     keys = ("action", "target", "domain", "label", "outcome", "detail", "hint")
     step = dict.fromkeys(keys, HOSTILE)
     report = {"certificates": [{"name": HOSTILE, "result": HOSTILE, "steps": [step]}]}
-    stored.state.save_run_end(run.id, RunState.DONE, NOON, RunReport({"en": json.dumps(report)}))
+    stored.state.save_run_end(run.id, RunState.DONE, NOON, RunReport(report))
 
     for path in ("/runs", f"/runs/{run.id}", f"/runs/{run.id}/events"):
         page = stored.machine.get(path).content.decode()
@@ -437,7 +436,7 @@ def test_a_reader_who_may_no_longer_read_hears_nothing_more(stored: Stored, how:
         found = messages(answer)
         assert ["begun", "event"] == [next(found).event, next(found).event]
         if how == "logged out":
-            state.end_session(digest_of(SECRET))
+            state.end_session(digest_of_secret(SECRET))
         elif how == "removed":
             state.remove_user(ANNA.name)
         else:

@@ -22,7 +22,7 @@ from certferry.wiring.workspace import Workspace
 from certferry_sandbox.messages.event_receiver import SECRET, EventReceiver
 from tests.console.processes import OverSocket, address, serving, write, write_certificate
 from tests.support.command import Ended, run_here
-from tests.support.ports import HOST
+from tests.support.ports import HOST, free_port
 from tests.support.waiting import eventually
 
 
@@ -298,3 +298,40 @@ def test_what_keeps_it_from_beginning_reaches_the_channels(tmp_path: Path, conso
         assert hook.events == []
         assert [refused(config).code, refused(config).code] == [2, 2]
         assert [event["event"] for event in hook.events] == ["trouble"]
+
+
+# the health check of a container
+
+
+@pytest.mark.parametrize(
+    "console",
+    [
+        'listen = "{host}:{port}"\nurl = "https://ops.example.com/certs/"',
+        'listen = "unix:c.sock"',
+        """listen = "0.0.0.0:{port}"
+        url = "https://ops.example.com/"
+        fullchain = "fullchain.pem"
+        privkey = "privkey.pem"
+        """,
+    ],
+    ids=["port", "socket", "certificate"],
+)
+def test_health_is_asked_where_the_console_listens(tmp_path: Path, console: str) -> None:
+    """Exit code 0 once a run was begun, and 1 before it and where no console answers; the file
+    alone says where that is.
+    """
+    write_certificate(tmp_path, "ops.example.com")
+    config = write(tmp_path, console.format(host=HOST, port=free_port()))
+
+    def health() -> Ended:
+        return run_here(["--config", str(config), "console", "health"], os.environ)
+
+    nothing = health()
+    with serving(config, "--no-schedule"):
+        no_run = health()
+    with serving(config):
+        assert eventually(lambda: health().code == 0), health().err
+
+    assert (nothing.code, no_run.code) == (1, 1)
+    assert "no console answers at" in nothing.err
+    assert "this host has made no run" in no_run.err

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -128,9 +128,9 @@ class TestPostgresqlState(StateStoreContract):
     """One database, opened by two processes of a host, and by one of another."""
 
     @pytest.fixture
-    def url(self, postgresql: Postgresql) -> str:
+    def url(self, postgresql: Postgresql, empty_state: Callable[[], str]) -> str:
         """Where an empty state is."""
-        return postgresql.url(postgresql.new_state())
+        return postgresql.url(empty_state())
 
     @pytest.fixture
     def store(self, url: str) -> Iterator[StateStore]:
@@ -146,6 +146,13 @@ class TestPostgresqlState(StateStoreContract):
     def elsewhere(self, url: str) -> Iterator[StateStore]:
         """The database as another host sees it."""
         yield from _shared(url, "web-2")
+
+
+@pytest.fixture(scope="module")
+def empty_state(postgresql: Postgresql) -> Iterator[Callable[[], str]]:
+    """Empty the one database in which each test has its state."""
+    with postgresql.states() as emptied:
+        yield emptied
 
 
 @pytest.fixture(scope="module")

@@ -21,9 +21,8 @@ from hypothesis import strategies as st
 
 from certferry.core.redaction import LONGEST, quoted, quoted_code, quoted_id
 from certferry.core.secret import MASK, Secret, may_be_a_secret, names_a_secret
-from certferry.errors import DeployError
+from certferry.errors import _SYSTEM_SAYS, DeployError, system_words
 from certferry.present.language import voice_in
-from certferry.system_words import _KNOWN, system_words
 from certferry.text import LINEAGE, Text, naming, own_words, verbatim
 from certferry_sandbox.testing.certificates import make_key
 from tests.core.strategies import NOW
@@ -319,7 +318,7 @@ def test_words_are_spelt_as_the_system_spells_them() -> None:
         "Name or service not known",
         "Temporary failure in name resolution",
         "No address associated with hostname",
-    } == _KNOWN.keys() - spoken
+    } == _SYSTEM_SAYS.keys() - spoken
 
 
 def test_name_that_does_not_exist() -> None:

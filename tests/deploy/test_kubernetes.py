@@ -19,8 +19,10 @@ from certferry import __version__
 from certferry.config.load import load
 from certferry.wiring.settings import ADAPTERS
 from certferry_sandbox.world import World
+from release import image
 from tests.acceptance.host import Host, certificate
 from tests.house.tree import ROOT
+from tests.support.tiers import thorough
 
 FOLDER = ROOT / "deploy" / "kubernetes"
 OVERLAYS = ("base", "cron", "cron-bucket", "fleet")
@@ -28,6 +30,8 @@ RENDERERS = (("kubectl", "kustomize"), ("kustomize", "build"))
 OLDEST = "1.29.0"
 """The first with all that is asked for here as stable: `ReadWriteOncePod` (kubernetes.io, feature
 gates, 2026-11)."""
+VALIDATOR = ("--from=kubernetes-validate==1.37.0", "kubernetes-validate", "--strict", "-k", OLDEST)
+"""It has the schemas inside, 22 MB of them: fetched where it runs, no tool of every checkout."""
 
 Document = Mapping[str, Any]
 
@@ -41,12 +45,19 @@ every = pytest.mark.parametrize("overlay", OVERLAYS)
 @cache
 def rendered(overlay: str) -> str:
     """Return what would be applied."""
+    return render(FOLDER / overlay)
+
+
+def render(folder: Path) -> str:
     words = next(words for words in RENDERERS if shutil.which(words[0]))
-    done = subprocess.run(
-        [*words, str(FOLDER / overlay)], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([*words, str(folder)], capture_output=True, text=True, check=True)
     assert "" == done.stderr  # a warning of what the next version refuses
     return done.stdout
+
+
+def images(rows: str) -> set[str]:
+    """Return the images that these documents name."""
+    return set(re.findall(r"\bimage: (\S+)", rows))
 
 
 def documents(overlay: str) -> list[Document]:
@@ -93,23 +104,23 @@ def test_overlay_has_what_it_is_for(overlay: str, kinds: set[str]) -> None:
     assert {"certferry"} == {one["metadata"]["namespace"] for one in documents(overlay)}
 
 
-@every
-@pytest.mark.skipif(
-    shutil.which("kubernetes-validate") is None, reason="kubernetes-validate is not here (PyPI)"
-)
-def test_documents_fit_the_schemas_of_the_api(overlay: str, tmp_path: Path) -> None:
-    """No field is misspelt or in a wrong place."""
-    file = tmp_path / "rendered.yaml"
-    file.write_text(rendered(overlay))
+@thorough
+def test_documents_fit_the_schemas_of_the_api(tmp_path: Path) -> None:
+    """No field is misspelt or in a wrong place, in any overlay."""
+    files = [tmp_path / f"{overlay}.yaml" for overlay in OVERLAYS]
+    for file in files:
+        file.write_text(rendered(file.stem))
+    uv = str(Path(sys.executable).with_name("uv"))
 
     done = subprocess.run(
-        ["kubernetes-validate", "--strict", "-k", OLDEST, str(file)],
+        [uv, "tool", "run", "--system-certs", *VALIDATOR, *map(str, files)],
         capture_output=True,
         text=True,
         check=False,
     )
 
     assert 0 == done.returncode, done.stderr
+    assert len(OVERLAYS) < (done.stdout + done.stderr).count("passed for resource")
 
 
 @every
@@ -175,13 +186,35 @@ def test_configuration_cannot_be_replaced_in_the_pod(overlay: str) -> None:
 
 
 @every
-def test_image_is_that_of_this_version(overlay: str) -> None:
-    """By a tag that does not move; another registry is one line."""
-    images = {one["image"] for pod in pods(overlay) for one in containers(pod)}
+def test_pods_are_started_as_the_image_is_made(overlay: str) -> None:
+    """Its user owns the volume, the state and the configuration are where it has folders for them,
+    and what it writes elsewhere is in memory; only what names a shell stands for its entrypoint.
+    """
+    for pod in pods(overlay):
+        context = pod["securityContext"]
+        assert {image.UID} == {context["runAsUser"], context["runAsGroup"]}
+        assert image.UID == context.get("fsGroup", image.UID)
+        for one in containers(pod):
+            assert one.get("command") in (None, ["/bin/sh", "-c"])
+            places = {mount["name"]: mount["mountPath"] for mount in one["volumeMounts"]}
+            assert f"{image.CONFIG}/certferry.toml" == places.pop("config")
+            assert "/tmp" == places.pop("tmp")
+            assert places in ({}, {"state": image.STATE})
+    settings = (FOLDER / overlay / "certferry.toml").read_text(encoding="utf-8")
+    if "sqlite:" in settings:
+        assert f'url = "sqlite:///{image.STATE}/state.db"' in settings
 
-    assert {f"certferry:{__version__}"} == images
-    rows = (FOLDER / overlay / "kustomization.yaml").read_text(encoding="utf-8")
-    assert f"newTag: {__version__}" in rows
+
+@every
+def test_image_is_that_of_this_version(overlay: str, tmp_path: Path) -> None:
+    """By a tag that does not move; another registry is one line, for every overlay."""
+    assert {f"{image.NAME}:{__version__}"} == images(rendered(overlay))
+    copy = tmp_path / "kubernetes"
+    shutil.copytree(FOLDER, copy)
+    names = copy / "image" / "kustomization.yaml"
+    names.write_text(names.read_text().replace(image.NAME, "r.example/c"))
+
+    assert {f"r.example/c:{__version__}"} == images(render(copy / overlay))
 
 
 @every

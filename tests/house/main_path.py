@@ -20,14 +20,14 @@ from certferry.reconcile.run import WaitLimit
 from tests.house.tree import PACKAGE, SANDBOX
 from tests.reconcile.company import Company
 
-JOINTS = ("cli/sync.py", "wiring/workspace.py")
+JOINTS = ("cli/sync.py", "wiring/runs.py", "wiring/workspace.py")
 """How the command comes to the engine: read, but not run here, where fakes stand for the world."""
 
 ENGINE = ("core", "reconcile")
 OUTSIDE = (PACKAGE / "adapters", SANDBOX)
 """What lies behind a port belongs to the outside, whatever it calls."""
 
-MOST_FILES, MOST_LINES = 20, 6100
+MOST_FILES, MOST_LINES = 20, 6350
 """More than a newcomer should have to read."""
 
 

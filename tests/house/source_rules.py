@@ -256,6 +256,26 @@ def _line(text: str, found: re.Match[str]) -> int:
     return text.count("\n", 0, found.start()) + 1
 
 
+PORT = re.compile(r"`[\w.]*\b[A-Z]\w+`")
+
+
+def described(tree: ast.Module, text: str) -> Iterator[Breach]:
+    """A public method has a docstring, or its class names the type that describes its methods."""
+    del text
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.ClassDef) or node.name.startswith("_"):
+            continue
+        if PORT.search(ast.get_docstring(node) or ""):
+            continue
+        for method in node.body:
+            match method:
+                case ast.FunctionDef(decorator_list=[ast.Attribute(attr="setter")]):
+                    continue
+                case ast.FunctionDef(name=name) if not name.startswith("_"):
+                    if not ast.get_docstring(method):
+                        yield method.lineno, f"{name} has no docstring"
+
+
 def properties(tree: ast.Module, text: str) -> Iterator[Breach]:
     del text
     for node in ast.walk(tree):
@@ -265,7 +285,7 @@ def properties(tree: ast.Module, text: str) -> Iterator[Breach]:
                     yield node.lineno, f"{name} does not say what it holds"
 
 
-PRODUCTION: tuple[Rule, ...] = (docstring, length, late_annotations, warnings)
+PRODUCTION: tuple[Rule, ...] = (docstring, described, length, late_annotations, warnings)
 EVERYWHERE: tuple[Rule, ...] = (exceptions, plain_words, citations)
 
 

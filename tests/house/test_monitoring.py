@@ -11,7 +11,11 @@ from typing import Any
 
 import pytest
 
-from certferry.core.assessment.health import CRITICAL_SHARE, UPLOAD_CRITICAL, WARNING_SHARE
+from certferry.core.assessment.health import (
+    CRITICAL_SHARE,
+    UPLOAD_CRITICAL,
+    WARNING_SHARE,
+)
 from certferry.present.check_text import NAMES
 from tests.house.tree import ROOT
 from tests.support.tiers import thorough

@@ -17,8 +17,8 @@ from benchmarks.scale import CERTIFICATES, needed
 from certferry.adapters.qiniu.target import MIN_REMAINING_DAYS
 from certferry.config.bind import may_be_written, meanings
 from certferry.core.assessment.notices import Topic
+from certferry.core.certificates.certificate import renew_at
 from certferry.core.certificates.chain import EdgeProblemCode
-from certferry.core.certificates.renewal import renew_at
 from certferry.core.findings import Code
 from certferry.core.observed.observation import TargetRules
 from certferry.core.planning.report import Outcome

@@ -12,7 +12,7 @@ import sys
 import tarfile
 import tomllib
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from email.message import Message
 from email.parser import Parser
 from pathlib import Path
@@ -23,8 +23,8 @@ from readme_renderer.markdown import render
 
 from certferry import __version__
 from certferry.errors import how_to_install, how_to_install_with
-from certferry.present.pages import FOLDERS
-from release import Refused, papers
+from certferry.present.pages import FOLDERS, pages
+from release import Refused, libraries, papers
 from release.__main__ import export, release, table
 from tests.house.tree import PACKAGE, ROOT
 from tests.support.tiers import thorough
@@ -73,8 +73,8 @@ def test_the_sources_are_what_the_wheel_is_built_from(sources: Path) -> None:
     tops = {name.partition("/")[0] for name in names}
     files = {"CHANGELOG.md", "LICENSE", "PKG-INFO", "pyproject.toml", ".gitignore", *READMES}
     assert files | {"docs", "src"} == tops
-    pages = {name.split("/")[1] for name in names if name.startswith("docs/")}
-    assert set(FOLDERS) == pages
+    folders = {name.split("/")[1] for name in names if name.startswith("docs/")}
+    assert set(FOLDERS) == folders
     assert all(name.startswith("src/certferry/") for name in names if name.startswith("src/"))
 
 
@@ -95,8 +95,8 @@ def test_artefacts_are_as_small_as_they_may_be(
 
 
 def test_what_an_index_shows_renders_and_leads_nowhere_that_is_not_there(metadata: Message) -> None:
-    """Both READMEs, without pictures and links into the repository, and without what holds only as
-    long as no index has the package.
+    """Both READMEs, without pictures, with the command that prints a page in place of a link to it,
+    and without what holds only as long as no index has the package.
     """
     assert "text/markdown" == metadata["Description-Content-Type"]
     shown = render(str(metadata.get_payload()))
@@ -111,6 +111,10 @@ def test_what_an_index_shows_renders_and_leads_nowhere_that_is_not_there(metadat
     assert "From nothing to a served certificate" in plain
     assert "从零到用上证书" in plain
     assert not re.search(r"No index has|软件包索引里还没有|unpublished", plain)
+    for language, link in (("en", ": "), ("zh", "：")):
+        named = set(re.findall(rf"{link}certferry help ([a-z-]+)", plain))
+        assert len(named) > 10, language
+        assert named <= set(pages(language)), language
 
 
 @pytest.mark.parametrize("readme", READMES)
@@ -313,14 +317,21 @@ def test_a_commit_gives_the_same_bytes_twice(clone: Path) -> None:
 
 @thorough
 @pytest.mark.timeout(3 * LONGEST)
-def test_the_list_of_parts_names_every_pinned_library(clone: Path) -> None:
-    """In CycloneDX 1.6, with certferry itself as what it is about."""
-    written = (clone / "dist" / f"certferry-{__version__}.cdx.json").read_text(encoding="utf-8")
+@pytest.mark.parametrize(
+    ("more", "files"), [("", ("certferry",)), ("-packages", ("certferry", *libraries.EXTRAS))]
+)
+def test_the_list_of_parts_names_every_pinned_library(
+    clone: Path, more: str, files: Sequence[str]
+) -> None:
+    """In CycloneDX 1.6, with certferry itself as what it is about; that of the packages has the
+    libraries of their extras as well.
+    """
+    written = (clone / "dist" / f"certferry-{__version__}{more}.cdx.json").read_text("utf-8")
     parts = json.loads(written)
 
     named = {(part["name"].lower(), part["version"]) for part in parts["components"]}
-    pins = (ROOT / "requirements" / "certferry.txt").read_text(encoding="utf-8")
-    always = set(re.findall(r"^([\w.-]+)==(\S+) \\$", pins, re.MULTILINE))
+    pins = [(ROOT / "requirements" / f"{name}.txt").read_text("utf-8") for name in files]
+    always = set(re.findall(r"^([\w.-]+)==(\S+) \\$", "".join(pins), re.MULTILINE))
     assert ("CycloneDX", "1.6") == (parts["bomFormat"], parts["specVersion"])
     assert ("certferry", __version__) == tuple(
         parts["metadata"]["component"][key] for key in ("name", "version")
@@ -364,7 +375,11 @@ def test_uv_installs_certferry_from_an_index(clone: Path, tmp_path: Path) -> Non
     missing = run(certferry, "--config", config, "serve")
     [command] = re.findall(r"uv tool install .+", missing.stderr)
     assert 0 == run("sh", "-c", command).returncode
-    assert "uv tool install" not in run(certferry, "--config", config, "serve", "--help").stderr
+    python = tmp_path / ".local" / "share" / "uv" / "tools" / "certferry" / "bin" / "python"
+    assert 0 == run(python, "-c", "import certferry.console.process").returncode
+    every = f"certferry[{','.join(sorted(EXTRAS))}]"
+    resolved = run("uv", "pip", "install", "--dry-run", f"--target={tmp_path / 'all'}", every)
+    assert 0 == resolved.returncode, resolved.stderr
 
 
 def test_the_version_stands_in_one_place() -> None:

@@ -87,7 +87,7 @@ def weights() -> Iterator[str]:
     """Return what `doctor` calls each severity of a finding."""
     for severity in set(Severity) - {Severity.OK}:
         finding = Problem("code", Text("m"), severity=severity)
-        yield cast("list[Any]", of_findings([finding], Voice())["findings"])[0]["severity"]
+        yield cast("list[Any]", of_findings([finding])["findings"])[0]["severity"]
 
 
 ENUMS = [

@@ -28,6 +28,7 @@ from certferry.errors import TargetRejected, TargetUnavailable
 from certferry.ports.notifier import AgainAt, Answered, RefusedForGood, Sent
 from certferry.present import discover_text
 from certferry.present.discover_text import of_discovery
+from certferry.present.documents import rendered
 from certferry.present.language import Voice, voice_in
 from certferry.present.layout import aligned, fitted, plain, width
 from certferry.present.news_text import MOST_EVENTS, answer_lines, message, trial_message
@@ -282,7 +283,9 @@ def test_account_that_cannot_be_looked_at_is_reported_with_what_to_do() -> None:
 def test_the_document_has_the_promised_keys() -> None:
     """Facts whole, and null where they are not known."""
     looks = (LOOK, AccountSurvey("second", failure=FROZEN))
-    document = json.loads(json.dumps(of_discovery(Discovery(looks, DOMAINS, CERTIFICATES), EN)))
+    document = json.loads(
+        json.dumps(rendered(of_discovery(Discovery(looks, DOMAINS, CERTIFICATES)), EN))
+    )
 
     domains = {one["domain"]: one for one in document["domains"]}
     assert {
@@ -344,7 +347,7 @@ def test_part_that_the_keys_may_not_see_is_a_warning() -> None:
     """What is there is whole, as far as these keys can tell."""
     looks = (AccountSurvey("second", Survey((), (FROZEN,))),)
 
-    document = of_discovery(Discovery(looks), EN)
+    document = rendered(of_discovery(Discovery(looks)), EN)
 
     assert document["ok"]
     assert [("second", "warning")] == [
@@ -357,7 +360,9 @@ def test_owner_and_settings_that_are_not_known_are_null() -> None:
     versions = HttpsSettings(tls_versions=("TLSv1.2", "TLSv1.3"))
     one = DiscoveredDomain("qiniu", cdn(IMG, has_https=True, https=versions), Bound(None, "id-9"))
 
-    [written] = json.loads(json.dumps(of_discovery(Discovery((LOOK,), (one,)), EN)))["domains"]
+    [written] = json.loads(json.dumps(rendered(of_discovery(Discovery((LOOK,), (one,))), EN)))[
+        "domains"
+    ]
 
     assert (None, None) == (written["bound"]["owner"], written["bound"]["names"])
     assert ["TLSv1.2", "TLSv1.3"] == written["settings"]["tls_versions"]

@@ -389,9 +389,9 @@ def test_programs_read_the_same_words_in_every_language() -> None:
         json.loads(
             json.dumps(
                 [
-                    documents.of_report(report, voice),
-                    documents.of_plans([PLAN], voice),
-                    documents.of_statuses([STATUS], Recorded(), voice),
+                    documents.rendered(documents.of_report(report), voice),
+                    documents.rendered(documents.of_plans([PLAN]), voice),
+                    documents.rendered(documents.of_statuses([STATUS], Recorded()), voice),
                 ]
             )
         )

@@ -79,7 +79,7 @@ def test_what_is_tried_again_is_shown_and_is_no_change() -> None:
         1 to try again. Nothing was changed.
         """) == shown(again)
     assert Exit.OK is exits.of_plans([again], check=True)
-    document = documents.of_plans([again], Voice())
+    document = documents.rendered(documents.of_plans([again]), Voice())
     assert 0 == document["changes"]
     assert '"again": true' in json.dumps(document)
 
@@ -100,7 +100,9 @@ def test_what_stands_in_the_file_without_effect_is_reported_and_changes_nothing(
         """) == shown(settled)
     assert "  in vain  qiniu: `exclude` has x.cn" in shown(pending)
     assert Exit.OK is exits.of_plans([settled], check=True)
-    assert "`exclude` has x.cn" in json.dumps(documents.of_plans([settled], Voice()))
+    assert "`exclude` has x.cn" in json.dumps(
+        documents.rendered(documents.of_plans([settled]), Voice())
+    )
 
 
 def test_what_is_wrong_with_a_certificate_itself_names_no_target() -> None:
@@ -109,7 +111,9 @@ def test_what_is_wrong_with_a_certificate_itself_names_no_target() -> None:
     obstructed = plan(findings=(PlanFinding.of(Weight.BLOCKED, error),), lineage="qiniu")
 
     assert "\n  blocked  x.pem: cannot be read\n" in shown(obstructed)
-    assert '"target": null' in json.dumps(documents.of_plans([obstructed], Voice()))
+    assert '"target": null' in json.dumps(
+        documents.rendered(documents.of_plans([obstructed]), Voice())
+    )
 
 
 def test_several_certificates_are_counted_in_the_plural() -> None:
@@ -204,7 +208,9 @@ def test_the_document_shows_how_long_a_copy_is_valid() -> None:
     """The moment and the whole days, for our own and for others'."""
     step = values.retire_unmanaged("5f3c", "by hand", timedelta(days=9, hours=1))
 
-    document = json.loads(json.dumps(documents.of_plans([plan(retirements=(step,))], Voice())))
+    document = json.loads(
+        json.dumps(documents.rendered(documents.of_plans([plan(retirements=(step,))]), Voice()))
+    )
 
     [written] = document["certificates"][0]["steps"]
     assert ("by hand", "2026-12-03T13:00:00Z", 9) == (
@@ -284,7 +290,9 @@ def test_the_document_has_the_promised_keys() -> None:
         rollout(), issue=values.issue(), retirements=(values.retire(),), findings=(values.frozen(),)
     )
 
-    document = json.loads(json.dumps(documents.of_plans([whole, plan()], Voice())))
+    document = json.loads(
+        json.dumps(documents.rendered(documents.of_plans([whole, plan()]), Voice()))
+    )
 
     assert {"changes", "digest", "certificates"} == set(document)
     assert 4 == document["changes"]
@@ -332,7 +340,7 @@ def test_the_document_and_the_text_say_when_a_step_is_due() -> None:
     deploy, *_ = rollout().steps
     plans = [plan(Rollout("qiniu", IMG, (replace(deploy, due=due),))) for due in dues]
 
-    document = json.loads(json.dumps(documents.of_plans(plans, Voice())))
+    document = json.loads(json.dumps(documents.rendered(documents.of_plans(plans), Voice())))
     words = shown(*plans)
 
     now, waiting, failed, spent = (c["steps"][0] for c in document["certificates"])
@@ -379,7 +387,7 @@ def test_the_document_shows_what_cannot_be_done() -> None:
     """Refusals and obstacles carry a code, a sentence and a hint."""
     stuck = plan(findings=(values.too_short(), values.frozen()))
 
-    document = json.loads(json.dumps(documents.of_plans([stuck], Voice())))
+    document = json.loads(json.dumps(documents.rendered(documents.of_plans([stuck]), Voice())))
 
     (written,) = document["certificates"]
 

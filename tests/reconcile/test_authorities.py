@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from certferry.core.certificates.certificate import CertificateBundle
-from certferry.core.certificates.renewal import RenewalInfo
+from certferry.core.certificates.certificate import CertificateBundle, RenewalInfo
 from certferry.core.desired.certificate import Authority, DesiredCertificate, Issuance
 from certferry.core.planning.limits import Hold
 from certferry.core.planning.plan import Action

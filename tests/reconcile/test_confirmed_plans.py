@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from certferry.core.observed.observation import ObservedTarget
-from certferry.core.planning.digest import digest_of
+from certferry.core.planning.digest import digest_of_plans
 from certferry.core.planning.report import Outcome
 from certferry.errors import PlanChanged
 from certferry.ports.target import Scope
@@ -49,7 +49,7 @@ def test_what_was_confirmed_is_carried_out_to_its_end() -> None:
     company = Company(3)
     shown, first = plans_to_confirm(company.ports(), company.certificates)
 
-    assert {one.lineage: digest_of([one]) for one in shown} == first
+    assert {one.lineage: digest_of_plans([one]) for one in shown} == first
     assert {one.lineage: [] for one in company.certificates} == run_as_confirmed(company, first)
     assert all(plan.is_settled for plan in plans_of(company.ports(), company.certificates))
 

@@ -17,7 +17,7 @@ from certferry.core.desired.certificate import (
     PemFiles,
     delivered,
 )
-from certferry.core.planning.digest import digest_of
+from certferry.core.planning.digest import digest_of_plans
 from certferry.core.planning.plan import Action, Weight
 from certferry.core.planning.report import LineageReport, Outcome
 from certferry.core.planning.rollouts import Claims
@@ -541,7 +541,7 @@ def test_adoption_that_was_shown_is_carried_out(world: ModelWorld, *, is_refused
         world.source.put(FILES, with_issuer_until(made(world), ended))
     (shown,), first = plans_to_confirm(world.ports("planner"), [desired])
     assert is_refused is bool(shown.having(Weight.REFUSED))
-    assert is_refused is (first["static"] != digest_of([shown]))
+    assert is_refused is (first["static"] != digest_of_plans([shown]))
 
     world.alive.add("run")
     run = LineageReconciler(desired, world.ports("run"), confirmed=first["static"])

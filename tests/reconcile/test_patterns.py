@@ -11,15 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from certferry.cli.exits import Exit, of_plans, of_report, of_statuses
-from certferry.core.assessment.health import (
-    Recorded,
+from certferry.core.assessment.health import Recorded
+from certferry.core.assessment.notices import noticed
+from certferry.core.assessment.sightings import (
     Sighted,
     Sighting,
     after_run,
     sighted,
     with_delivered,
 )
-from certferry.core.assessment.notices import noticed
 from certferry.core.assessment.status import status_of
 from certferry.core.certificates.certificate import KeyType, covered_by
 from certferry.core.certificates.names import match_of
@@ -234,7 +234,7 @@ def test_domain_that_is_switched_off_is_reported_and_alarms_nothing(
     assert Exit.OK is of_plans([plan], check=True)
     assert "Nothing changed: 1 domain is left as it is" in text_of(list(report_text.lines(ran, EN)))
     assert text_of(list(plan_text.lines([plan], EN))).count(f"skipped  qiniu → {OTHER}: ") == 1
-    assert OTHER in str(documents.of_plans([plan], EN)["certificates"])
+    assert OTHER in str(documents.rendered(documents.of_plans([plan]), EN)["certificates"])
 
 
 def test_domain_that_is_switched_off_is_reported_for_the_certificate_that_would_serve_it(
@@ -267,7 +267,7 @@ def test_status_reports_a_domain_that_is_switched_off(
     said = f"{OTHER} is frozen; it is left out, since `domains` does not name it"
     assert [IMG] == [one.domain for one in status.domains]
     assert f"{OTHER}: {said}" in text_of(list(status_text.remarks([status], EN)))
-    document: Any = documents.of_statuses([status], Recorded(), EN)
+    document: Any = documents.rendered(documents.of_statuses([status], Recorded()), EN)
     [certificate] = document["certificates"]
     [notice] = certificate["notices"]
     assert ("qiniu", OTHER, said) == (

@@ -11,8 +11,13 @@ from typing import Any, cast
 import pytest
 
 from certferry.core.assessment.status import Standing, status_of
-from certferry.core.certificates.certificate import Certificate, CertificateBundle
-from certferry.core.certificates.renewal import RenewalInfo, RenewalWindow, renew_at
+from certferry.core.certificates.certificate import (
+    Certificate,
+    CertificateBundle,
+    RenewalInfo,
+    RenewalWindow,
+    renew_at,
+)
 from certferry.core.desired.certificate import DesiredCertificate
 from certferry.core.reasons import ReasonCode
 from certferry.errors import CaUnavailable, StateError

@@ -8,7 +8,12 @@ from typing import Any
 
 import pytest
 
-from certferry.core.assessment.health import Concern, Expected, Recorded, concerns_of
+from certferry.core.assessment.health import (
+    Concern,
+    Expected,
+    Recorded,
+    concerns_of,
+)
 from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.certificates.lineage import Revocation, RevocationReason, version_for
 from certferry.core.desired.certificate import DesiredCertificate, Issuance

@@ -28,7 +28,7 @@ from certferry.core.desired.certificate import (
     Retirement,
     delivered,
 )
-from certferry.core.desired.declaration import digest_of, outdated
+from certferry.core.desired.declaration import digest_of_declaration, outdated
 from certferry.core.planning.plan import Weight
 from certferry.core.planning.planner import Issuing
 from certferry.core.planning.report import Outcome, StepOutcome, SyncReport
@@ -62,7 +62,7 @@ class Host:
 
     def ports(self) -> Ports:
         """Connect a run, as a workspace does."""
-        digests = {one.lineage: digest_of(one) for one in self.declared}
+        digests = {one.lineage: digest_of_declaration(one) for one in self.declared}
         self.state.declare(digests, "/etc/certferry.toml", lambda _: False)
         time.sleep(TICK)
         state: Any = self.state

@@ -11,9 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certferry.core.assessment.status import status_of
-from certferry.core.certificates.certificate import CertificateBundle
+from certferry.core.certificates.certificate import CertificateBundle, RenewalInfo
 from certferry.core.certificates.chain import must_be_as_ordered
-from certferry.core.certificates.renewal import RenewalInfo
 from certferry.core.desired.certificate import Kind
 from certferry.core.observed.observation import DomainState, ObservedDomain
 from certferry.core.observed.records import RolloutRecord, TargetTask

@@ -1,11 +1,13 @@
 """The two tiers: the gate, which every change passes, and all, which a release passes.
 
 `pytest.mark.thorough` keeps a test out of the gate. Where a test asks the same of many places, such
-as every position of a kill, `sampled` gives the gate some of them.
+as every position of a kill, `sampled` gives the gate some of them. `pytest.mark.long` has a test
+that takes five seconds and more begin before the others.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Sequence
 from typing import TypeVar
@@ -15,10 +17,27 @@ import pytest
 VARIABLE = "CERTFERRY_TEST_TIER"
 THOROUGH = "thorough" == os.environ.get(VARIABLE)
 thorough = pytest.mark.thorough
+long = pytest.mark.long
 
 _SAMPLES = 8
 
 T = TypeVar("T")
+
+
+def long_ones_first(items: Sequence[pytest.Item], workers: int) -> list[pytest.Item]:
+    """Return the tests with the long ones at the beginnings of as many equal shares as there are
+    workers: that is how xdist's worksteal deals them out at first. A long one that began last would
+    leave the other workers idle.
+    """
+    first = [item for item in items if item.get_closest_marker("long") is not None]
+    others = iter([item for item in items if item.get_closest_marker("long") is None])
+    ordered: list[pytest.Item] = []
+    for worker in range(workers):
+        left = len(items) - len(ordered)
+        share = first[worker::workers]
+        share += itertools.islice(others, max(left // (workers - worker) - len(share), 0))
+        ordered += share
+    return [*ordered, *others]
 
 
 def sampled(places: Sequence[T], samples: int = _SAMPLES) -> Sequence[T]:

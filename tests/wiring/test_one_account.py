@@ -16,7 +16,11 @@ from certferry.config.load import load, load_text
 from certferry.config.model import AccountTable, Settings
 from certferry.config.unattended import lost_secrets
 from certferry.config.values import DIRECTORIES
-from certferry.core.assessment.health import Expected, Recorded, Sighting
+from certferry.core.assessment.health import (
+    Expected,
+    Recorded,
+)
+from certferry.core.assessment.sightings import Sighting
 from certferry.core.certificates.certificate import KeyType
 from certferry.core.planning.limits import Hold
 from certferry.core.secret import Secret

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-from certferry.core.access import PasswordLink, Role, Token, User, digest_of
+from certferry.core.access import PasswordLink, Role, Token, User, digest_of_secret
 from certferry.wiring.passwords import hashed, is_password, make_link, make_token
 from certferry_sandbox.testing.memory_state import MemoryState
 
@@ -68,10 +68,12 @@ def test_secrets_are_not_stored() -> None:
 
     assert token is not None
     assert make_token(state, "CI", Role.VIEWER, NOW, None) is None
-    link = PasswordLink(digest_of(secret), "anna", NOW + timedelta(hours=1))
-    assert link == state.link(digest_of(secret), NOW)
+    link = PasswordLink(digest_of_secret(secret), "anna", NOW + timedelta(hours=1))
+    assert link == state.link(digest_of_secret(secret), NOW)
     assert token.startswith("cf_")
-    whole = Token("ci", digest_of(token), token[:8], Role.OPERATOR, NOW, NOW + timedelta(days=1))
+    whole = Token(
+        "ci", digest_of_secret(token), token[:8], Role.OPERATOR, NOW, NOW + timedelta(days=1)
+    )
     assert (whole,) == state.tokens()
     rows = state.read("SELECT * FROM console_user_link"), state.read("SELECT * FROM console_token")
     stored = str(rows)

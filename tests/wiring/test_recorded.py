@@ -13,7 +13,7 @@ import pytest
 from certferry.adapters.state.connect import connect
 from certferry.config.load import load_text
 from certferry.config.model import Settings
-from certferry.core.assessment.health import Sighting
+from certferry.core.assessment.sightings import Sighting
 from certferry.core.certificates.lineage import Version
 from certferry.core.desired.certificate import DesiredCertificate, DesiredDeployment, Kind
 from certferry.core.planning.report import SyncReport

@@ -15,7 +15,7 @@ import pytest
 from certferry.adapters.state.connect import connect
 from certferry.config.load import load
 from certferry.core.events import Activity, Event, StepEnded
-from certferry.core.observed.runs import RunEvent, RunKind, RunState
+from certferry.core.observed.runs import RunEvent, RunKind, RunReport, RunState
 from certferry.core.planning.plan import Action
 from certferry.core.planning.report import Outcome, StepOutcome
 from certferry.core.secret import Secret
@@ -181,6 +181,35 @@ def test_state_that_refuses_a_write_of_the_row(
     assert () == store.unended_runs()
     assert not [host for host in store.hosts() if host.running_since]
     assert {RunState.DONE, RunState.DIED} >= {run.state for run in store.stored_runs(10)}
+
+
+def test_end_that_the_state_did_not_take_is_stored_later(
+    workspace: GivenState, store: StateStore
+) -> None:
+    """When the state is back, with the moment of then, the report and the events before it."""
+    writer = RunWriter(workspace, RunOptions(), "anna@web-1", again=0.01)
+    run = begun(writer)
+    workspace.given = Altered(store, append_run_events=failing(FULL), save_run_end=failing(FULL))
+    writer.listener(activity("at work"))
+    before = store.now()
+    writer.end(RunState.DONE, RunReport({"ok": True}))
+    over = store.now()
+    assert RunState.DIED is state_of(store, run)
+
+    workspace.given = store
+
+    assert eventually(lambda: state_of(store, run) is RunState.DONE)
+    stored = store.stored_run(run)
+    assert stored is not None
+    assert stored.ended_at is not None
+    assert before <= stored.ended_at <= over
+    assert store.run_report(run) is not None
+    assert ["at work"] == words_of(store, run)
+
+
+def state_of(store: StateStore, run: str) -> RunState | None:
+    found = store.stored_run(run)
+    return None if found is None else found.state
 
 
 def test_no_secret_of_the_process_is_stored(workspace: GivenState, store: StateStore) -> None:

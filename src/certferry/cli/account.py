@@ -17,7 +17,7 @@ from certferry.present.documents import of_persist_record
 from certferry.present.layout import Span, Tone, columns
 from certferry.reconcile.run import Run
 from certferry.text import Text
-from certferry.wiring.authorities import account_at, directory_of, persist_record_of
+from certferry.wiring.authorities import acme_account_at, directory_of, persist_record_of
 from certferry.wiring.workspace import Workspace
 
 _EXPERIMENTAL = Text(
@@ -109,7 +109,7 @@ def dns_persist(front: Front, name: str, *, as_json: bool) -> Exit:
 
 
 def _account_at(directory: str, workspace: Workspace) -> CaAccount:
-    return account_at(directory, workspace.settings, workspace.state, Run().pause)
+    return acme_account_at(directory, workspace.settings, workspace.state, Run().pause)
 
 
 def _standing(workspace: Workspace, directory: str) -> tuple[Text, Tone]:

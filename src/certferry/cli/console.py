@@ -12,12 +12,14 @@ from certferry.cli.commands import Group, what_instead
 from certferry.cli.exits import Exit, UsageMistake
 from certferry.cli.options import Front, json_option, note, number_option, say, say_changed
 from certferry.cli.selection import workspace_of
+from certferry.cli.serve import console_process
 from certferry.core.access import LONGEST_TOKEN, Role, User, is_name
 from certferry.errors import ConfigError
 from certferry.present import documents, status_text
 from certferry.present.layout import line
 from certferry.text import Text
 from certferry.wiring.passwords import keep_access, make_link, make_token
+from certferry.wiring.settings import load_checked
 from certferry.wiring.workspace import Workspace, who_runs
 
 T = TypeVar("T", bound=Callable[..., Any])
@@ -61,6 +63,22 @@ _name = click.argument("name", metavar="NAME")
 @click.group("console", cls=Group, context_settings=_HELP)
 def command() -> None:
     """Manage the users of the console (`certferry serve`) and the tokens of its API."""
+
+
+@command.command("health")
+@click.pass_obj
+def ask_health(front: Front) -> Exit:
+    """Ask the console on this machine what `/healthz` answers: for a container's health check.
+
+    Exits with 0 if the state answers, and this host's last run is at most 26 hours old; else with
+    1, as where no console answers.
+    """
+    settings = load_checked(front.config, front.console.environ)
+    console_process()
+    from certferry.console.health import ask_healthz
+
+    ask_healthz(settings.console)
+    return say(front, Text("The console and the state answer, and runs are made."))
 
 
 @command.group("user", cls=Group, context_settings=_HELP)

@@ -87,7 +87,7 @@ def show_discovery(
     found, voice = everything.narrowed(wanted, now), console.voice
     log_problems(found.problems, console.run_log)
     if as_json:
-        console.print_json(discover_text.of_discovery(found, voice))
+        console.print_json(discover_text.of_discovery(found))
         return exits.of_problems(found.problems)
     if found.domains:
         remarks = discover_text.remarks(found, voice)
@@ -133,14 +133,14 @@ def doctor(front: Front, names: tuple[str, ...], *, as_json: bool, as_report: bo
     if as_report:
         if names or as_json:
             raise UsageMistake(Text("--report takes neither names nor --json"))
-        return show_report(front)
+        return show_survey(front)
 
     with running(front, read_settings(front, names), reads_only=True) as (workspace, run):
         findings = examine(workspace, run, schedulers(front.console.environ))
     return show_findings(findings, front, as_json=as_json)
 
 
-def show_report(front: Front) -> Exit:
+def show_survey(front: Front) -> Exit:
     """Print the text for an issue. Raises `CertferryError` after it where no call succeeded."""
     settings, console = settings_with_accounts(front, from_keys), front.console
     with workspace_of(front, settings) as workspace:
@@ -165,7 +165,7 @@ def show_findings(findings: Sequence[Problem], front: Front, *, as_json: bool) -
     console = front.console
     log_findings(findings, console.run_log)
     if as_json:
-        console.print_json(documents.of_findings(findings, console.voice))
+        console.print_json(documents.of_findings(findings))
     elif front.quiet:
         console.print_stderr(discover_text.error_lines(findings, console.voice))
     else:

@@ -27,9 +27,9 @@ from certferry.errors import (
     PlanChanged,
     PlanRefused,
     Reported,
+    system_words,
 )
 from certferry.problem import Problem
-from certferry.system_words import system_words
 from certferry.text import Text, verbatim
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def of_report(report: SyncReport) -> Exit:
 
 
 def of_hook(report: SyncReport) -> Exit:
-    """Judge a sync for another client, for which any code but 0 is a failure: waiting is none."""
+    """Judge a sync for another client, to which any code but 0 is a failure: waiting gets 0."""
     code = of_report(report)
     return Exit.OK if code is Exit.TRY_LATER else code
 
@@ -115,7 +115,7 @@ def of_statuses(statuses: Sequence[LineageStatus], recorded: Recorded) -> Exit:
 
 
 def of_problems(problems: Sequence[Problem]) -> Exit:
-    """Judge what was found: an error is a failure, a warning is none; a database that does not
+    """Judge what was found: an error is a failure, a warning is not; a database that does not
     answer just now is neither.
     """
     codes = {one.code for one in problems if one.is_error}

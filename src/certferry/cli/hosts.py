@@ -47,7 +47,7 @@ def show_hosts(workspace: Workspace, front: Front, *, as_json: bool) -> Exit:
     found = standings_of_hosts(workspace.state, len(workspace.settings.declared))
     console, voice = front.console, front.voice
     if as_json:
-        console.print_json(documents.of_hosts(found, voice))
+        console.print_json(documents.of_hosts(found))
     else:
         console.print_table(status_text.hosts(found, voice), status_text.of_hosts(found, voice))
     return Exit.FAILED if any(one.problems for one in found) else Exit.OK

@@ -184,7 +184,7 @@ def _complain(error: BaseException, arguments: Sequence[str], console: Console) 
     if "--json" in arguments and not isinstance(error, OSError):
         from certferry.present import documents
 
-        console.print_json(documents.of_end(problem, console.voice))
+        console.print_json(documents.of_end(problem))
     console.flush()
     return ending
 

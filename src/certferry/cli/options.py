@@ -133,7 +133,7 @@ def wait_limit_of(wait: int | None, *, no_wait: bool) -> WaitLimit:
 
 
 def _digest(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
-    """Return the digest of a plan. Raises `UsageMistake` for what is none."""
+    """Return the digest of a plan. Raises `UsageMistake` for any other word."""
     from certferry.core.planning.digest import is_digest
 
     if value is not None and not is_digest(value):
@@ -160,7 +160,7 @@ def is_wanted(front: Front, question: Text, *, yes: bool) -> bool:
 
 
 def interview_or_refuse(front: Front, refusal: UsageMistake) -> Interview:
-    """Return the interview at the terminal. Raises the refusal where there is none."""
+    """Return the interview at the terminal. Raises the refusal without a terminal."""
     from certferry.cli.interview import interview_at
 
     interview = interview_at(front.console)
@@ -189,7 +189,7 @@ def say_changed(front: Front, event: str, said: Text) -> None:
 
 
 def say(front: Front, *said: Text) -> Exit:
-    """Print what became of it, a sentence a line, unless the operator wants errors alone (`-q`)."""
+    """Print the result, a sentence a line, unless the operator wants errors alone (`-q`)."""
     if not front.quiet:
         front.console.print([line(front.voice.say(one)) for one in said])
     return Exit.OK

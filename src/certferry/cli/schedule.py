@@ -23,7 +23,7 @@ from certferry.config.load import load
 from certferry.config.mistakes import Mistake, instead_of
 from certferry.config.model import Settings
 from certferry.core.schedule import Job, Scheduled
-from certferry.errors import ConfigError, RunCutShort, ScheduleError
+from certferry.errors import ConfigError, RunCutShort, ScheduleError, system_words
 from certferry.ports.notifier import Sent
 from certferry.ports.scheduler import Scheduler
 from certferry.present import schedule_text
@@ -34,7 +34,6 @@ from certferry.present.news_text import answer_lines
 from certferry.present.run_log import is_stream
 from certferry.reconcile.examination import examine_channels
 from certferry.reconcile.run import Run
-from certferry.system_words import system_words
 from certferry.text import Text
 from certferry.wiring.machine import schedulers
 from certferry.wiring.settings import ADAPTERS
@@ -169,7 +168,7 @@ def show_all(schedulers: Sequence[Scheduler], console: Console) -> None:
 
 
 def starts_of(schedulers: Sequence[Scheduler]) -> list[Text]:
-    """Return the places of what is installed, as far as they can be read."""
+    """Return the places of what is installed that can be read."""
     places: list[Text] = []
     for scheduler in schedulers:
         with suppress(ScheduleError):
@@ -181,7 +180,7 @@ def starts_of(schedulers: Sequence[Scheduler]) -> list[Text]:
 def job_for(
     settings: Settings, root: click.Context, console: Console, *, serves: bool = False
 ) -> Job:
-    """Return what is to be run, so that it runs from anywhere."""
+    """Return the command to run, which works from any directory."""
     log = root.params.get("log_file") or default_log(settings)
     logs = [log.parent] if not is_stream(log) else []
     state, socket = settings.state, settings.console.socket

@@ -14,7 +14,7 @@ from certferry.cli.exits import Exit, UsageMistake
 from certferry.cli.options import Front, json_option, say, say_changed
 from certferry.config.load import load_state
 from certferry.config.model import StateSettings
-from certferry.config.propose import quoted
+from certferry.config.propose import toml_string
 from certferry.config.secrets import SecretReference
 from certferry.present.layout import line
 from certferry.text import Text
@@ -206,7 +206,7 @@ def _reference(written: str) -> SecretReference:
 
 
 def _print_table(front: Front, table: Mapping[str, str]) -> None:
-    rows = ["[state]", *(f"{name} = {quoted(value)}" for name, value in table.items())]
+    rows = ["[state]", *(f"{name} = {toml_string(value)}" for name, value in table.items())]
     front.console.print(map(line, rows))
 
 

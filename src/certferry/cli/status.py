@@ -60,7 +60,7 @@ def show_status(found: Overview, console: Console, now: datetime, *, as_json: bo
     voice = console.voice
     log_statuses(statuses, console.run_log)
     if as_json:
-        console.print_json(documents.of_statuses(statuses, recorded, voice, channels))
+        console.print_json(documents.of_statuses(statuses, recorded, channels))
     elif not statuses:
         console.print([line(voice.say(Text("No certificate is declared.")))])
         console.print_wrapped(status_text.troubles(recorded, voice))
@@ -106,15 +106,15 @@ def show_plan(
 
 def show_plans(plans: Sequence[Plan], console: Console, *, check: bool, as_json: bool) -> Exit:
     """Show what would be done."""
-    from certferry.core.planning.digest import digest_of
+    from certferry.core.planning.digest import digest_of_plans
     from certferry.present import documents, plan_text
     from certferry.present.progress import log_plans
 
     log_plans(plans, console.run_log)
     if as_json:
-        console.print_json(documents.of_plans(plans, console.voice))
+        console.print_json(documents.of_plans(plans))
     else:
-        console.print_wrapped(plan_text.lines(plans, console.voice, digest_of(plans)))
+        console.print_wrapped(plan_text.lines(plans, console.voice, digest_of_plans(plans)))
     return exits.of_plans(plans, check=check)
 
 
@@ -122,16 +122,16 @@ def show_plan_now(
     plans: Sequence[Plan], changed: PlanChanged, front: Front, *, as_json: bool
 ) -> Exit:
     """Print what would be done now, and that it is not what was confirmed."""
-    from certferry.core.planning.digest import digest_of
+    from certferry.core.planning.digest import digest_of_plans
     from certferry.present import documents, plan_text
 
     console, problem = front.console, changed.problem()
     console.run_log.complain(problem.code, problem.message, problem.hint)
     if as_json:
-        now = documents.of_plans(plans, console.voice)
-        console.print_json({**documents.of_end(problem, console.voice), "plan": now})
+        now = documents.of_plans(plans)
+        console.print_json({**documents.of_end(problem), "plan": now})
     else:
-        console.print_wrapped(plan_text.lines(plans, console.voice, digest_of(plans)))
+        console.print_wrapped(plan_text.lines(plans, console.voice, digest_of_plans(plans)))
     console.print_stderr(console.voice.end(problem))
     return exits.of_error(changed)
 
@@ -150,7 +150,7 @@ def show_rehearsal(front: Front, names: tuple[str, ...], *, renew: bool, as_json
     with running(front, settings) as (workspace, run):
         found = RunInProgress(workspace, run, wanted).rehearse()
     if as_json:
-        console.print_json(documents.of_rehearsal(found.report, found.plans, console.voice))
+        console.print_json(documents.of_rehearsal(found.report, found.plans))
     elif front.quiet:
         console.print_stderr(report_text.what_is_wrong(found.report, console.voice))
     else:
@@ -216,7 +216,7 @@ def print_checkup(found: Checkup, now: datetime, front: Front, *, as_json: bool)
         front.console.print_json(check_text.document(found, now, front.voice))
     else:
         front.console.print(line(one) for one in check_text.of_checkup(found, now, front.voice))
-    return check_text.status_of(found.concerns).value
+    return check_text.plugin_status_of(found.concerns).value
 
 
 def print_failure(problem: Problem, front: Front, *, as_json: bool) -> int:

@@ -85,7 +85,7 @@ def show_report(
     console = front.console
     log_unchanged(report, console.run_log)
     if as_json:
-        console.print_json(documents.of_report(report, console.voice))
+        console.print_json(documents.of_report(report))
     elif front.quiet:
         console.print_stderr(report_text.what_is_wrong(report, console.voice))
     else:

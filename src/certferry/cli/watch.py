@@ -15,17 +15,16 @@ import click
 from certferry.cli.exits import Exit, UsageMistake, of_looks
 from certferry.cli.options import Front, json_option, note, number_option
 from certferry.cli.selection import settings_or_defaults
-from certferry.config.mistakes import Mistake, config_error, joined
+from certferry.config.mistakes import config_error, joined, mistake_at
 from certferry.core.certificates.names import is_address, is_wildcard, normalise
 from certferry.core.discovery.watched import Host, HostObservation, changes, judged
-from certferry.errors import ConfigError
+from certferry.errors import ConfigError, system_words
 from certferry.ports.probe import HostProbe
 from certferry.ports.progress import Pause
 from certferry.present import discover_text
 from certferry.present.console import Console
 from certferry.present.progress import log_look
 from certferry.reconcile.run import Run
-from certferry.system_words import system_words
 from certferry.text import Text
 from certferry.wiring.clock import now
 from certferry.wiring.network import probe_for
@@ -135,11 +134,11 @@ class Watch:
             below = discover_text.below(looks, voice)
             self.console.print_table(discover_text.hosts(looks, now, voice), below)
         elif not follows:
-            self.console.print_json(discover_text.of_looks(looks, now, voice))
+            self.console.print_json(discover_text.of_looks(looks, now))
         return looks
 
     def _print_document(self, look: HostObservation) -> None:
-        document = discover_text.of_change(look, self.now(), self.console.voice)
+        document = discover_text.of_change(look, self.now())
         self.console.print_json(document, on_one_line=True)
 
     def _looks(self) -> list[HostObservation]:
@@ -156,7 +155,9 @@ def hosts_meant(written: Sequence[str], file: str | None, port: int) -> list[Hos
         rows = ((number, _COMMENT.sub("", row).strip()) for number, row in _lines(file))
         more, wrong = _read(((number, row) for number, row in rows if row), port)
         if wrong:
-            found = [Mistake(Path(file), number, "", "", error.message) for number, error in wrong]
+            found = [
+                mistake_at(Path(file), number, "", "", error.message) for number, error in wrong
+            ]
             raise config_error(found, hint=_HOW)
         if not more:
             raise ConfigError(Text("{path} names no host", path=file), hint=_HOW)

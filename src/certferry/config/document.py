@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 
 from certferry.config.files import OTHERS_READ, decode_text, read_file
-from certferry.config.mistakes import Mistake, config_error
+from certferry.config.mistakes import Mistake, config_error, mistake_at
 from certferry.errors import ConfigError
 from certferry.file_trust import NotTrusted
 from certferry.text import Text
@@ -180,7 +180,7 @@ class Document:
     readable_by_others: bool = False
 
     def tables(self, key: str) -> dict[str, Mapping[str, object]]:
-        """Return the tables inside a table; what is none is left out."""
+        """Return the tables inside a table, without its other values."""
         found = self.values.get(key)
         inside = found.items() if isinstance(found, dict) else ()
         return {label: table for label, table in inside if isinstance(table, dict)}
@@ -212,7 +212,7 @@ class Place:
     def mistake(self, key: str, problem: Text, *, item: int | None = None) -> Mistake:
         """Return what is wrong with a key, or with one item of the list under it."""
         trail: Trail = (*self.trail, key) if key else self.trail
-        return Mistake(
+        return mistake_at(
             path=self.document.path,
             line=self.document.line(trail if item is None else (*trail, item)),
             table=self.title,
@@ -248,7 +248,7 @@ def read_document(path: Path) -> Document:
                 hint = _NOT_THERE
             case UnicodeDecodeError() as wrong:
                 line = wrong.object.count(b"\n", 0, wrong.start) + 1
-        raise config_error([Mistake(path, line, "", "", problem, hint)]) from exc
+        raise config_error([mistake_at(path, line, "", "", problem, hint)]) from exc
     return Document(path, _parse(path, text), text, bool(mode & OTHERS_READ))
 
 
@@ -262,7 +262,7 @@ def _parse(path: Path, text: str) -> dict[str, object]:
         return tomllib.loads(text)
     except RecursionError:
         problem = Text("is nested too deeply")
-        raise config_error([Mistake(path, None, "", "", problem)]) from None
+        raise config_error([mistake_at(path, None, "", "", problem)]) from None
     except ValueError as exc:  # TOMLDecodeError, and what a number of absurd length raises
         raise config_error([_syntax_finding(path, text, str(exc))]) from None
 
@@ -273,7 +273,9 @@ def _syntax_finding(path: Path, text: str, message: str) -> Mistake:
     said = message[: found.start()] if found else message
     other = _other_format(text)
     if other is not None:
-        return Mistake(path, 1, "", "", Text("is {format}, not TOML", format=other), _OTHER_FORMAT)
+        return mistake_at(
+            path, 1, "", "", Text("is {format}, not TOML", format=other), _OTHER_FORMAT
+        )
     if found is None or found[1] is None:
         line, problem = text.rstrip().count("\n") + 1, Text("is not TOML: {problem}", problem=said)
     else:
@@ -289,10 +291,10 @@ def _syntax_finding(path: Path, text: str, message: str) -> Mistake:
             fix = Text("write {ascii} in place of {character}", ascii=meant, character=written[0])
             where = Text("{problem}; here stands {character}, and TOML takes {ascii} only")
             where = where.filled(problem=problem, character=written[0], ascii=meant)
-            return Mistake(path, number, "", "", where, fix)
+            return mistake_at(path, number, "", "", where, fix)
     if said == "Invalid value":
         problem = Text("{problem}; strings need quotes", problem=problem)
-    return Mistake(path, line, "", "", problem)
+    return mistake_at(path, line, "", "", problem)
 
 
 def _other_format(text: str) -> str | None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from certferry.config.document import Document, Place
 from certferry.config.files import Paths, decode_text, read_file
-from certferry.config.mistakes import REFERENCE, Mistake, config_error
+from certferry.config.mistakes import REFERENCE, Mistake, config_error, mistake_at
 from certferry.config.values import TomlTable, word
 from certferry.errors import ConfigError
 from certferry.text import Text
@@ -87,7 +87,7 @@ def read_env_file(path: Path) -> EnvFile:
         if isinstance(value, str):
             values[name] = value
         else:
-            mistakes.append(Mistake(path, line, "", name, value))
+            mistakes.append(mistake_at(path, line, "", name, value))
     return EnvFile(path, values, tuple(mistakes))
 
 

@@ -11,9 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from certferry.errors import ConfigError
+from certferry.errors import ConfigError, system_words
 from certferry.file_trust import NotTrusted, PathCheck, checked_path, group_that_reads
-from certferry.system_words import system_words
 from certferry.text import Text
 
 OTHERS_READ = stat.S_IRGRP | stat.S_IROTH

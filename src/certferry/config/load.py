@@ -18,7 +18,7 @@ from certferry.config.console import read_console
 from certferry.config.document import Document, Place, document_of, read_document
 from certferry.config.env_files import ASSIGNMENTS_ONLY, EnvFile, fill_in, take_env_files
 from certferry.config.files import Paths, home_directory, read_file, read_untrusted_file
-from certferry.config.mistakes import REFERENCE, Mistake, config_error, joined, nearest
+from certferry.config.mistakes import REFERENCE, Mistake, config_error, joined, mistake_at, nearest
 from certferry.config.model import Adapters, Settings
 from certferry.config.secrets import SecretReference, Secrets
 from certferry.config.values import TomlTable
@@ -228,7 +228,7 @@ def _declared(
                 name = next((name for name in variable.names if environ.get(name)), None)
                 if name is None:
                     names, problem = " / ".join(variable.names), Text("not set: {what}")
-                    not_set = Mistake(None, None, "", names, problem.filled(what=variable.what))
+                    not_set = mistake_at(None, None, "", names, problem.filled(what=variable.what))
                     mistakes.append(not_set)
                 account[variable.key] = f"env:{name}"
     certificates = [] if certificate is None else [dict(certificate)]
@@ -283,7 +283,7 @@ def as_far_as_read(
     channels = tables.read_channels(root.table("notify"))
     monitoring = tables.read_monitoring(root, paths)
     directory = default_directory(environ, os.geteuid())
-    state = tables.read_state(root.table(_STATE), paths, directory, everything)
+    state = tables.read_state(root.table(_STATE), paths, directory, everything, adapters.buckets)
 
     def options_of(label: str) -> model.ReadOptions | None:
         return adapters.options_of(accounts[label].type if label in accounts else label)
@@ -448,7 +448,7 @@ def _unused(settings: Settings) -> list[model.AccountTable]:
 
 
 def wrong_accounts(settings: Settings, adapters: Adapters) -> Iterator[ConfigError]:
-    """Return what is wrong with channels and used accounts, as far as no program has to say."""
+    """Return what is wrong with channels and used accounts; runs no program to find out."""
     named = [
         (settings.accounts[label], group)
         for group, labels in _named_by(settings.certificates).items()

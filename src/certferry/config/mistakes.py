@@ -8,38 +8,49 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from certferry.errors import ConfigError
+from certferry.problem import Problem
 from certferry.text import Text
 
 REFERENCE = Text("`certferry help config` prints what every setting means")
 
 
 @dataclass(frozen=True, slots=True)
-class Mistake:
-    """One mistake. `path` is `None` for the environment; `table` is written as in the file, empty
-    above the first; `hint` is what to do where neither message nor reference says it.
+class Mistake(Problem):
+    """The problem of one setting; `hint` is what to do where neither message nor reference says it.
+    Its subject is its place, as `certferry.toml:12: [accounts.mine] token`.
     """
 
-    path: Path | None
-    line: int | None
-    table: str
-    key: str
-    message: Text
-    hint: Text | None = None
-
-    @property
-    def where(self) -> str:
-        """The place, as `certferry.toml:12: [accounts.mine] token`."""
-        location = ":".join(str(part) for part in (self.path, self.line) if part is not None)
-        subject = " ".join(part for part in (self.table, self.key) if part)
-        words = ": ".join(part for part in (location, subject) if part)
-        return words if words.isprintable() else repr(words)
+    path: Path | None = None
+    line: int | None = None
+    table: str = ""
+    key: str = ""
 
     @property
     def text(self) -> Text:
         """The whole line, place first."""
-        if not self.where:
+        if not self.subject:
             return self.message
-        return Text("{where}: {problem}", where=self.where, problem=self.message)
+        return Text("{where}: {problem}", where=self.subject, problem=self.message)
+
+
+def mistake_at(
+    path: Path | None,
+    line: int | None,
+    table: str,
+    key: str,
+    message: Text,
+    hint: Text | None = None,
+) -> Mistake:
+    """Return the mistake of a key. `path` is `None` for the environment; `table` is written as in
+    the file, empty above the first.
+    """
+    location = ":".join(str(part) for part in (path, line) if part is not None)
+    setting = " ".join(part for part in (table, key) if part)
+    words = ": ".join(part for part in (location, setting) if part)
+    subject = words if words.isprintable() else repr(words)
+    return Mistake(
+        ConfigError.code, message, hint, subject=subject, path=path, line=line, table=table, key=key
+    )
 
 
 def config_error(mistakes: Iterable[Mistake], hint: Text = REFERENCE) -> ConfigError:

@@ -291,6 +291,9 @@ ReadOptions = Callable[[TomlTable], tuple[desired.Kind, desired.DesiredHttps]]
 class Adapters:
     """What is known of an account before it is connected: here, and for readers alone, nothing."""
 
+    buckets: Collection[str] = ()
+    """What addresses of buckets begin with, before `://`; where none is known, any word may."""
+
     def variables(self, types: Collection[str]) -> Collection[str]:
         """Return the variables that hold keys of these types, and of usual ones, used or not."""
         del types

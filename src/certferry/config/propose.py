@@ -117,7 +117,7 @@ def with_tables(settings: Document, tables: Mapping[str, Mapping[str, object]]) 
     return replace(settings, path=None, values={**settings.values, **tables})
 
 
-def quoted(words: str) -> str:
+def toml_string(words: str) -> str:
     """Write a string as TOML has it: as JSON does, which lets DEL pass."""
     return json.dumps(words, ensure_ascii=False).replace("\x7f", "\\u007f")
 
@@ -127,15 +127,19 @@ def _acme(preamble: Preamble, say: Say) -> str:
         return ""
     names = {url: name for name, url in DIRECTORIES.items()}
     about = say(Text("The CA writes to this address when something is wrong with a certificate."))
-    email = f"email = {quoted(preamble.email)}" if preamble.email else '# email = "ops@example.com"'
+    email = (
+        f"email = {toml_string(preamble.email)}"
+        if preamble.email
+        else '# email = "ops@example.com"'
+    )
     directory = names.get(preamble.directory, preamble.directory)
-    return f"[acme]\ndirectory = {quoted(directory)}\n{_comment(about)}\n{email}"
+    return f"[acme]\ndirectory = {toml_string(directory)}\n{_comment(about)}\n{email}"
 
 
 def _account(account: NewAccount) -> str:
     lines = [f"[accounts.{account.label}]"]
     if account.type != account.label:
-        lines.append(f"type = {quoted(account.type)}")
+        lines.append(f"type = {toml_string(account.type)}")
     return "\n".join([*lines, *_settings(account)])
 
 
@@ -143,11 +147,11 @@ def _notifications(preamble: Preamble, say: Say) -> str:
     parts, channel = [], preamble.channel
     if channel is not None:
         about = say(Text("Failures and recoveries are reported here."))
-        table = [f"[notify.{channel.label}]", f"type = {quoted(channel.type)}"]
+        table = [f"[notify.{channel.label}]", f"type = {toml_string(channel.type)}"]
         parts.append("\n".join([_comment(about), *table, *_settings(channel)]))
     if preamble.heartbeat:
         about = say(Text("Each run pings this address; its service reports when the runs stop."))
-        parts.append(f"{_comment(about)}\n[heartbeat]\nurl = {quoted(preamble.heartbeat)}")
+        parts.append(f"{_comment(about)}\n[heartbeat]\nurl = {toml_string(preamble.heartbeat)}")
     return "\n\n".join(parts)
 
 
@@ -157,15 +161,15 @@ def _settings(account: NewAccount) -> list[str]:
 
 def _certificate(one: ProposedCertificate, say: Say) -> str:
     lines = [_comment(say(remark)) for remark in one.remarks]
-    lines += ["[[certificates]]", f"name = {quoted(one.lineage)}"]
+    lines += ["[[certificates]]", f"name = {toml_string(one.lineage)}"]
     if one.files is not None:
         lines.append(_comment(say(Text("It is for {names}.", names=one.covered))))
-        lines.append(f"fullchain = {quoted(one.files.fullchain)}")
-        lines.append(f"privkey = {quoted(one.files.privkey)}")
+        lines.append(f"fullchain = {toml_string(one.files.fullchain)}")
+        lines.append(f"privkey = {toml_string(one.files.privkey)}")
     else:
-        lines += [f"names = {_list(one.names)}", f"dns = {quoted(one.dns)}"]
+        lines += [f"names = {_list(one.names)}", f"dns = {toml_string(one.dns)}"]
     if one.key_type is not None:
-        lines.append(f"key_type = {quoted(one.key_type.value)}")
+        lines.append(f"key_type = {toml_string(one.key_type.value)}")
     for deployment in one.deployments:
         lines += ["", *_deployment(deployment, say)]
     return "\n".join(lines)
@@ -173,13 +177,13 @@ def _certificate(one: ProposedCertificate, say: Say) -> str:
 
 def _deployment(deployment: ProposedDeployment, say: Say) -> Iterator[str]:
     yield "[[certificates.deploy]]"
-    yield f"to = {quoted(deployment.to)}"
+    yield f"to = {toml_string(deployment.to)}"
     if deployment.directory:
-        yield f"directory = {quoted(deployment.directory)}"
+        yield f"directory = {toml_string(deployment.directory)}"
         yield from _access(deployment.access)
         if deployment.reload:
             # As its client did: what stands there may be anything that a shell understands.
-            yield f'reload = ["sh", "-c", {quoted(deployment.reload)}]'
+            yield f'reload = ["sh", "-c", {toml_string(deployment.reload)}]'
     elif deployment.domains is not None:
         yield f"domains = {_list([pattern_of(domain) for domain in deployment.domains])}"
     else:
@@ -193,7 +197,7 @@ def _access(access: proposals.Access) -> Iterator[str]:
     for key in ("owner", "group"):
         name = getattr(access, key)
         if name is not None:
-            yield f"{key} = {quoted(name)}"
+            yield f"{key} = {toml_string(name)}"
     for key in ("mode", "key_mode"):
         mode = getattr(access, key)
         if mode != getattr(usual, key):
@@ -221,11 +225,11 @@ def _left_out(left_out: Sequence[LeftOut], say: Say) -> str:
 def _value(value: object) -> str:
     if isinstance(value, list):
         return _list(value)
-    return quoted(value) if isinstance(value, str) else json.dumps(value)
+    return toml_string(value) if isinstance(value, str) else json.dumps(value)
 
 
 def _list(words: Sequence[str]) -> str:
-    written = [quoted(word) for word in words]
+    written = [toml_string(word) for word in words]
     on_one_line = f"[{', '.join(written)}]"
     if len(on_one_line) <= _SHORT:
         return on_one_line
@@ -371,7 +375,7 @@ class Choice:
     named: str | None
 
     def account(self, settings: Settings) -> str:
-        """Return the account; empty where there is none. Raises `ConfigError`."""
+        """Return the account, or "". Raises `ConfigError`."""
         if self.named is not None:
             try:
                 return account_among(self.labels)(self.named)
@@ -407,7 +411,7 @@ def additions(
     for group in groups:
         _must_not_overlap(group)
     proposed = [
-        ProposedCertificate(proposals.lineage_of(group), group, proven, deployments=deployments)
+        ProposedCertificate(proposals.name_for(group), group, proven, deployments=deployments)
         for group in groups
     ]
     return tuple(

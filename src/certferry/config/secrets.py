@@ -16,8 +16,7 @@ from certferry.config.files import Paths, read_file
 from certferry.config.mistakes import nearest, set_first
 from certferry.core.redaction import redacted, repeats
 from certferry.core.secret import Secret, may_be_a_secret, names_a_secret
-from certferry.errors import ConfigError, how_to_install
-from certferry.system_words import system_words
+from certferry.errors import ConfigError, how_to_install, system_words
 from certferry.text import Text
 
 SCHEMES = ("env", "file", "command", "keyring")

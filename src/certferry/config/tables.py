@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -16,7 +16,7 @@ from urllib.parse import parse_qs, urlsplit
 from certferry.config import model, values
 from certferry.config.document import Place
 from certferry.config.files import Paths
-from certferry.config.mistakes import Mistake
+from certferry.config.mistakes import Mistake, instead_of
 from certferry.config.secrets import Resolve, SecretReference
 from certferry.config.values import Read, TomlTable
 from certferry.core.assessment.notices import USUAL, Topic
@@ -60,6 +60,7 @@ _LANGUAGES = ("zh", "en")
 
 _SQLITE = "sqlite:///"
 _SERVERS = ("postgresql://", "postgres://")
+_DATABASES = ("sqlite", "postgresql")
 _BUCKET = re.compile(r"(?!sqlite:|postgres(ql)?:)[a-z][a-z0-9]*://[^/?#@:]+(/[^?#]*)?(\?[^#]*)?")
 _WITHOUT_ACCOUNT = "s3://"
 """Buckets whose keys are in the environment; those of any other kind are an account's."""
@@ -68,34 +69,30 @@ _PASSWORD = "PGPASSWORD"  # noqa: S105 - a variable's name (libpq, "Environment 
 
 
 def read_state(
-    table: TomlTable, paths: Paths, directory: Path, environ: Mapping[str, str]
+    table: TomlTable,
+    paths: Paths,
+    directory: Path,
+    environ: Mapping[str, str],
+    buckets: Collection[str] = (),
 ) -> model.StateSettings:
     """Read `[state]`; `directory` is where the database lies when nothing is said, and what belongs
-    to this machine alone where hosts share a database.
+    to this machine alone where hosts share a database. `buckets` as in `Adapters`.
     """
-    database = table.take("url", _database(paths), directory / "state.db")
+    database = table.take("url", _database(paths, buckets), directory / "state.db")
     key = table.take("key", secret_reference(table), None)
     key_file = table.take("key_file", lambda value: paths.resolve(values.word(value)), None)
     password = table.take("password", secret_reference(table), None)
     account = table.take("account", values.word, None)
-    is_bucket = isinstance(database, str) and not database.startswith(_SERVERS)
+    is_file, is_server = isinstance(database, Path), str(database).startswith(_SERVERS)
     if account is not None and not has_account(database):
         table.report("account", Text("it goes with a bucket of an account in `url`; remove it"))
-    if password is not None and is_bucket:
-        table.report("password", Text("a bucket asks for none; remove it"))
-    if key_file is not None and key is not None:
-        table.report("key_file", Text("there is `key` beside it; remove one of the two"))
+    if password is not None and not is_server:
+        none = Text("a file asks for none; remove it")
+        table.report("password", none if is_file else Text("a bucket asks for none; remove it"))
+    _must_have_one_key(table, key, key_file, is_file=is_file)
     if isinstance(database, Path):
         directory = database.parent
-        if password is not None:
-            table.report("password", Text("a file asks for none; remove it"))
-    elif key is None and key_file is not None:
-        problem = Text('all hosts have the same key: write key = "file:{path}" in its place')
-        table.report("key_file", problem.filled(path=key_file))
-    elif key is None:
-        problem = Text("missing: all hosts have the same; `certferry state key` prints a new one")
-        table.report("key", problem)
-    elif password is None and not is_bucket and environ.get(_PASSWORD):
+    elif key is not None and password is None and is_server and environ.get(_PASSWORD):
         password = SecretReference(f"env:{_PASSWORD}")
     found = model.StateSettings(
         database,
@@ -138,7 +135,7 @@ def read_verify(table: TomlTable, paths: Paths, dns: model.DnsSettings) -> model
 
 
 def read_accounts(accounts: TomlTable) -> dict[str, model.AccountTable]:
-    """Read `[accounts.…]` as far as they are the same for every adapter."""
+    """Read the part of `[accounts.…]` that is the same for every adapter."""
     found: dict[str, model.AccountTable] = {}
     for label, table, written in accounts.named_tables():
         if label in RESERVED:
@@ -154,7 +151,7 @@ def read_accounts(accounts: TomlTable) -> dict[str, model.AccountTable]:
 
 
 def read_channels(channels: TomlTable) -> dict[str, model.ChannelTable]:
-    """Read `[notify.…]` as far as they are the same for every adapter."""
+    """Read the part of `[notify.…]` that is the same for every adapter."""
     found: dict[str, model.ChannelTable] = {}
     for name, table, written in channels.named_tables():
         others = {key: value for key, value in written.items() if key not in _OF_A_CHANNEL}
@@ -214,13 +211,24 @@ def has_account(database: object) -> bool:
     return is_bucket and not str(database).startswith(_WITHOUT_ACCOUNT)
 
 
-def _database(paths: Paths) -> Read[Path | str]:
+def must_be_of_a_bucket(url: str, buckets: Collection[str]) -> None:
+    """Raise `ConfigError` for an address whose beginning is neither a bucket's nor a database's."""
+    beginning = url.partition("://")[0]
+    if beginning not in buckets:
+        known = [*_DATABASES, *buckets]
+        said = Text("{beginning}:// is no place for a state; {instead}")
+        raise ConfigError(said.filled(beginning=beginning, instead=instead_of(beginning, known)))
+
+
+def _database(paths: Paths, buckets: Collection[str]) -> Read[Path | str]:
     def read(value: object) -> Path | str:
         # The URL is not shown: it may hold a password.
         url = values.word(value)
         if url.startswith(_SERVERS):
             return _of_a_server(url)
         if _BUCKET.fullmatch(url):
+            if buckets:
+                must_be_of_a_bucket(url, buckets)
             return _of_a_bucket(url)
         written = url.removeprefix(_SQLITE)
         if written in {url, "", ":memory:"}:
@@ -237,7 +245,7 @@ def _database(paths: Paths) -> Read[Path | str]:
 
 
 def _of_a_bucket(url: str) -> str:
-    """Take the address of a bucket: its kind, its name, a prefix of what is in it, and options."""
+    """Check the address of a bucket: its kind, its name, a prefix, and options."""
     options = parse_qs(urlsplit(url).query, keep_blank_values=True)
     known = set[str]() if has_account(url) else _OPTIONS
     if unknown := sorted(options.keys() - known):
@@ -248,7 +256,7 @@ def _of_a_bucket(url: str) -> str:
 
 
 def _of_a_server(url: str) -> str:
-    """Take the address of a server's database, as far as no library is needed to judge it."""
+    """Check the address of a server's database, as well as that can be done without its library."""
     try:
         parts = urlsplit(url)
         asked = parse_qs(parts.query)
@@ -339,7 +347,21 @@ def wrong_bindings(acme: model.AcmeSettings, place: Place, resolve: Resolve) -> 
                 ExternalAccount(ca.eab_kid, key)
             except ConfigError as problem:
                 where = place if number == 0 else place.below(ca.name)
-                yield where.mistake("eab_hmac_key", values.with_hint(problem))
+                yield where.mistake("eab_hmac_key", values.message_and_hint(problem))
+
+
+def _must_have_one_key(
+    table: TomlTable, key: SecretReference | None, key_file: Path | None, *, is_file: bool
+) -> None:
+    """Report a key that is written twice, or that hosts which share a state do not share."""
+    if key_file is not None and key is not None:
+        table.report("key_file", Text("there is `key` beside it; remove one of the two"))
+    elif key_file is not None and not is_file:
+        problem = Text('all hosts have the same key: write key = "file:{path}" in its place')
+        table.report("key_file", problem.filled(path=key_file))
+    elif key is None and not is_file:
+        problem = Text("missing: all hosts have the same; `certferry state key` prints a new one")
+        table.report("key", problem)
 
 
 def read_acme(table: TomlTable, paths: Paths) -> model.AcmeSettings:

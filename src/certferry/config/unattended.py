@@ -9,7 +9,7 @@ from pathlib import Path
 
 from certferry.config.env_files import fill_in
 from certferry.config.files import home_directory
-from certferry.config.mistakes import Mistake
+from certferry.config.mistakes import Mistake, mistake_at
 from certferry.config.model import AccountTable, Settings
 from certferry.core.desired.certificate import CommandDelivery, Delivery, FileDelivery
 from certferry.text import Text
@@ -55,7 +55,7 @@ def withheld_variables(environ: Mapping[str, str]) -> list[Mistake]:
     """Return the proxies that a run needs, and that are not written where others may read them."""
     problem = Text("a password may be in it, so it is not written down for the run")
     withheld = [name for name, value in _proxies(environ) if _names_a_user(value)]
-    return [Mistake(None, None, "", name, problem) for name in withheld]
+    return [mistake_at(None, None, "", name, problem) for name in withheld]
 
 
 def runs_programs(settings: Settings) -> bool:
@@ -90,7 +90,7 @@ def _references(settings: Settings, scheme: str) -> Iterator[tuple[At, str]]:
     for ca in settings.acme.authorities:
         if ca.eab_hmac_key is not None:
             table = "[acme]" if ca is settings.acme.usual else f"[acme.{ca.name}]"
-            acme = partial(Mistake, settings.path, None, table, "eab_hmac_key")
+            acme = partial(mistake_at, settings.path, None, table, "eab_hmac_key")
             written.append((acme, ca.eab_hmac_key.written))
     state = settings.state
     written += [
@@ -98,7 +98,7 @@ def _references(settings: Settings, scheme: str) -> Iterator[tuple[At, str]]:
         for key, reference in state.references.items()
     ]
     if settings.monitoring.heartbeat is not None:
-        heartbeat = partial(Mistake, settings.path, None, "[heartbeat]", "url")
+        heartbeat = partial(mistake_at, settings.path, None, "[heartbeat]", "url")
         written.append((heartbeat, settings.monitoring.heartbeat.written))
     for at, value in written:
         kind, _, rest = str(value).partition(":")

@@ -68,7 +68,7 @@ def server_address(value: object) -> ServerAddress:
 
 
 def email_address(value: object) -> str:
-    """Take a mail address, as far as a CA or a vendor would."""
+    """Accept what a CA or a vendor would accept as a mail address."""
     written = word(value)
     name, at, host = written.rpartition("@")
     if not (name and at and "." in host) or " " in written or ":" in written:
@@ -363,7 +363,7 @@ class TomlTable:
             found = self.place.mistake(key, exc.message, item=item)
             self._mistakes.append(replace(found, hint=exc.hint))
         else:
-            self.report(key, with_hint(exc), item=item)
+            self.report(key, message_and_hint(exc), item=item)
 
     def done(self) -> None:
         """Report every key that was not taken, with the nearest one that could be meant."""
@@ -373,7 +373,7 @@ class TomlTable:
                 self.report(key, Text("unknown key; {meant}", meant=instead_of(key, known)))
 
 
-def with_hint(exc: ConfigError) -> Text:
+def message_and_hint(exc: ConfigError) -> Text:
     """Return an error's message with its hint behind it, for one line in a list of mistakes."""
     if exc.hint is None:
         return exc.message

@@ -17,10 +17,9 @@ from certferry.config.files import read_file
 from certferry.config.model import Settings
 from certferry.core.findings import Code
 from certferry.core.secret import Secret
-from certferry.errors import ConfigError
+from certferry.errors import ConfigError, system_words
 from certferry.file_trust import NotTrusted, checked_path, must_be_trusted
 from certferry.problem import Problem, Severity
-from certferry.system_words import system_words
 from certferry.text import Text
 from certferry.whole_file import draft_beside, replace_file, sync_directory
 

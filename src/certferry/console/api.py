@@ -23,18 +23,20 @@ from certferry.console import openapi
 from certferry.console.discover import latest_discovery, latest_findings
 from certferry.console.observing import Found
 from certferry.console.openapi import BASE, Operation, Parameter
-from certferry.console.plan import latest_plans
-from certferry.console.refusals import PageRefused, answer
+from certferry.console.plan import latest_plan
+from certferry.console.refusals import PageRefused, answer, as_document
 from certferry.console.runs import events_of, runs_of, started, stored
 from certferry.console.site import Site, site_of, voice_of
-from certferry.core.assessment.health import RUN_WITHIN, checkup
+from certferry.core.assessment.health import (
+    RUN_WITHIN,
+    checkup,
+)
 from certferry.core.observed.records import HistoryFilter
 from certferry.core.observed.runs import RunKind, RunSource
 from certferry.errors import ConfigError
 from certferry.present import check_text, discover_text, documents
 from certferry.present.documents import Document
 from certferry.present.language import LANGUAGES, Voice
-from certferry.present.layout import as_json
 from certferry.reconcile.run import Run
 from certferry.reconcile.status import standings_of_hosts
 from certferry.text import Text
@@ -94,7 +96,7 @@ def hosts(asked: ApiRequest) -> Document:
     """Return the hosts that share the state, and what is wrong with each."""
     workspace = asked.site.workspace()
     found = standings_of_hosts(workspace.state, len(workspace.settings.declared))
-    return documents.of_hosts(found, asked.voice)
+    return documents.of_hosts(found)
 
 
 def history(asked: ApiRequest) -> Document:
@@ -132,12 +134,10 @@ def plan(asked: ApiRequest) -> Found[Document]:
     """Return what `sync` would do."""
     meant = asked.lineages
     alone = meant[0] if len(asked.values["name"]) == len(meant) == 1 else None
-    found = latest_plans(asked.site, alone, renew=asked.values["renew"])
+    found = latest_plan(asked.site, alone, renew=asked.values["renew"])
     return _document_of(
         found,
-        lambda plans: documents.of_plans(
-            [one for one in plans if one.lineage in meant], asked.voice
-        ),
+        lambda whole: documents.of_plans([one for one in whole.plans if one.lineage in meant]),
     )
 
 
@@ -160,7 +160,6 @@ def status(asked: ApiRequest) -> Found[Document]:
         lambda found: documents.of_statuses(
             [one for one in found.statuses if one.lineage in meant],
             found.recorded,
-            asked.voice,
             found.channels,
         ),
     )
@@ -169,13 +168,13 @@ def status(asked: ApiRequest) -> Found[Document]:
 def discover(asked: ApiRequest) -> Found[Document]:
     """Return what the accounts hold."""
     found = latest_discovery(asked.site)
-    return _document_of(found, lambda value: discover_text.of_discovery(value, asked.voice))
+    return _document_of(found, discover_text.of_discovery)
 
 
 def doctor(asked: ApiRequest) -> Found[Document]:
     """Return what a run would stumble over."""
     found = latest_findings(asked.site)
-    return _document_of(found, lambda value: documents.of_findings(value, asked.voice))
+    return _document_of(found, documents.of_findings)
 
 
 def _document_of(found: Found[Any], write: Callable[[Any], Document]) -> Found[Document]:
@@ -234,13 +233,8 @@ async def answered(operation: Operation, request: Request) -> Response:
     asked = asked_by(request, operation, body)
     if operation.observes:
         return await _when_observed(operation.answer, asked)
-    return _answer(await run_in_threadpool(operation.answer, asked), operation.status)
-
-
-def _answer(
-    document: Document, status: int = HTTPStatus.OK, headers: Mapping[str, str] | None = None
-) -> Response:
-    return Response(as_json(document), status, headers, "application/json")
+    found = await run_in_threadpool(operation.answer, asked)
+    return await run_in_threadpool(as_document, request, found, operation.status, {})
 
 
 def asked_by(request: Request, operation: Operation, body: bytes) -> ApiRequest:
@@ -283,7 +277,8 @@ async def _when_observed(
         said = Text("the services have not answered yet")
         raise PageRefused(HTTPStatus.SERVICE_UNAVAILABLE, said, headers=again)
     age = (asked.site.observer.now() - found.at) // timedelta(seconds=1)
-    return _answer(found.value, headers={"Age": str(max(age, 0))})
+    headers = {"Age": str(max(age, 0))}
+    return await run_in_threadpool(as_document, asked.request, found.value, HTTPStatus.OK, headers)
 
 
 # --- what there is
@@ -339,7 +334,8 @@ OPERATIONS = (
 
 def described(request: Request) -> Response:
     """Answer with the OpenAPI document."""
-    return _answer(openapi.document(OPERATIONS, site_of(request).prefix + BASE))
+    found = openapi.document(OPERATIONS, site_of(request).prefix + BASE)
+    return as_document(request, found, HTTPStatus.OK, {})
 
 
 ROUTES: tuple[BaseRoute, ...] = (

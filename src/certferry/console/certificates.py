@@ -15,7 +15,7 @@ from starlette.routing import Route
 from certferry.console.observing import Found
 from certferry.console.overview import items_of, pieces
 from certferry.console.picture import picture_of
-from certferry.console.plan import BADGES, PlanView, latest_plans
+from certferry.console.plan import BADGES, PlanView, WholePlan, latest_plan
 from certferry.console.plan import view_of as view_of_plans
 from certferry.console.runs import new_request
 from certferry.console.site import Site, link, render, site_of, voice_of
@@ -24,7 +24,7 @@ from certferry.core.assessment.agenda import DAYS, Life
 from certferry.core.assessment.status import LineageStatus
 from certferry.core.desired.certificate import DesiredCertificate
 from certferry.core.observed.runs import RunKind
-from certferry.core.planning.plan import Plan, Rollback
+from certferry.core.planning.plan import Rollback
 from certferry.core.planning.planner import window_in_words
 from certferry.present.status_text import facts_of
 from certferry.problem import Severity
@@ -56,7 +56,7 @@ class State:
 
 
 def state_of(life: Life) -> State:
-    """Return how a certificate stands by what is stored."""
+    """Return how a certificate stands, judged by the state alone."""
     if life.concerns:
         return State(life.severity, Text("needs you"))
     if life.is_owned_elsewhere:
@@ -167,7 +167,7 @@ def certificate(request: Request) -> Response:
     found: Found[Sequence[LineageStatus]] = Found()
     if desired is not None:
         found = _status(site, desired)
-    plans = None if desired is None else latest_plans(site, name)
+    plans = None if desired is None else latest_plan(site, name)
     life, agenda = stored.agenda.life(name), stored.agenda
     return render(
         request,
@@ -196,7 +196,7 @@ def certificate(request: Request) -> Response:
     )
 
 
-def _plan_view(request: Request, plans: Found[Sequence[Plan]] | None) -> PlanView | None:
+def _plan_view(request: Request, plans: Found[WholePlan] | None) -> PlanView | None:
     if plans is None or plans.value is None:
         return None
     return view_of_plans(plans.value, voice_of(request))
@@ -251,14 +251,14 @@ def action(request: Request) -> Response:
     if kind is RunKind.ROLLBACK:
         back = _steps_back(site, desired)
     elif ACTIONS[kind].is_of_clients or desired.files is None:
-        plans = latest_plans(site, desired.lineage, renew=kind is RunKind.RENEW)
+        plans = latest_plan(site, desired.lineage, renew=kind is RunKind.RENEW)
     return render(
         request,
         "action.html",
         name=desired.lineage,
         kind=kind.value,
         action=ACTIONS[kind],
-        is_possible=bool((plans or back or Found()).value),
+        is_possible=bool(plans.value and plans.value.plans) if plans else bool(back and back.value),
         found=plans or back,
         plan=_plan_view(request, plans),
         back=back,
@@ -283,7 +283,7 @@ def look(request: Request) -> Response:
     if of == RunKind.ROLLBACK:
         _steps_back(site, desired, anew=True)
     else:
-        latest_plans(site, name, renew=of == RunKind.RENEW, anew=True)
+        latest_plan(site, name, renew=of == RunKind.RENEW, anew=True)
         _status(site, desired, anew=True)
     is_action = of in set(RunKind)
     return RedirectResponse(link(request, f"{path}/{of}" if is_action else path), 303)

@@ -27,7 +27,7 @@ from starlette.types import Message, Receive, Scope, Send
 from certferry.config.model import ConsoleSettings
 from certferry.console.refusals import PageRefused, is_for_programs, refusal
 from certferry.console.site import Site, Visitor, path_of, site_of
-from certferry.core.access import SESSION_LONGEST, TOKEN, User, digest_of
+from certferry.core.access import SESSION_LONGEST, TOKEN, User, digest_of_secret
 from certferry.core.network import is_loopback
 from certferry.present.language import ENGLISH, LANGUAGES
 from certferry.text import Text
@@ -223,7 +223,7 @@ def _by_browser(request: Request, console: ConsoleSettings, peer: Peer) -> Visit
         return Visitor(user, form_token(secret))
     if not secret:
         return None
-    found = site.workspace().state.session(digest_of(secret), site.now())
+    found = site.workspace().state.session(digest_of_secret(secret), site.now())
     return None if found is None else Visitor(found[1], form_token(secret), found[0].digest)
 
 
@@ -235,7 +235,7 @@ def _bearer(request: Request) -> str | None:
 
 def _by_token(request: Request, written: str) -> Visitor | None:
     site = site_of(request)
-    token = site.workspace().state.token(digest_of(written), site.now())
+    token = site.workspace().state.token(digest_of_secret(written), site.now())
     if token is None:
         return None
     return Visitor(User(f"token {token.name}", token.role, token.made_at), csrf="")

@@ -2,18 +2,70 @@
 
 from __future__ import annotations
 
+import socket
+import ssl
+from contextlib import closing
+from http.client import HTTPConnection, HTTPException
+
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from certferry.config.model import ConsoleSettings
 from certferry.console.site import site_of
 from certferry.core.assessment.hosts import away_since
-from certferry.errors import CertferryError
+from certferry.errors import CertferryError, system_words
+from certferry.text import Text
 from certferry.wiring.monitoring import metrics_of
 from certferry.wiring.workspace import Workspace
 
 METRICS = "text/plain; version=0.0.4"
 """The format of Prometheus (docs/facts/receivers.md §3)."""
+
+LONGEST = 10  # seconds
+
+
+def ask_healthz(console: ConsoleSettings) -> None:
+    """Ask the console that listens where the settings say. Raises `CertferryError` unless it
+    answers that certferry works.
+    """
+    try:
+        with closing(_connect(console)) as connection:
+            connection.request("GET", f"{console.prefix}/healthz")
+            is_well = connection.getresponse().status == 200  # noqa: PLR2004 - RFC 9110 §15.3.1
+    except (OSError, HTTPException) as exc:
+        problem = system_words(exc) if isinstance(exc, OSError) else repr(exc)
+        raise CertferryError(
+            Text("no console answers at {where}: {problem}", where=console.listen, problem=problem),
+            hint=Text("to start it: certferry serve"),
+        ) from exc
+    if not is_well:
+        raise CertferryError(
+            Text("the state does not answer, or this host has made no run for longer than a day"),
+            hint=Text("what is wrong: certferry status; and the log of certferry serve"),
+        )
+
+
+def _connect(console: ConsoleSettings) -> HTTPConnection:
+    """Return a connection to where the console listens. What it serves there is not checked: its
+    certificate is for a name, and this is an address of this machine.
+    """
+    connection = HTTPConnection("localhost", timeout=LONGEST)
+    if console.address is None:
+        connection.sock = one = socket.socket(socket.AF_UNIX)
+        try:
+            one.settimeout(LONGEST)
+            one.connect(str(console.socket))
+        except OSError:
+            one.close()
+            raise
+    else:  # 0.0.0.0 and :: lead to this machine too
+        connection.sock = socket.create_connection(console.address, LONGEST)
+    if console.has_certificate:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        connection.sock = context.wrap_socket(connection.sock, server_hostname=console.host)
+    return connection
 
 
 def healthz(request: Request) -> Response:

@@ -20,8 +20,7 @@ from certferry.config.console import wrong_listening
 from certferry.config.model import UNIX, ConsoleSettings
 from certferry.core.certificates.certificate import CertificateBundle, covered_by
 from certferry.core.desired.certificate import PemFiles
-from certferry.errors import CertferryError, ConfigError
-from certferry.system_words import system_words
+from certferry.errors import CertferryError, ConfigError, system_words
 from certferry.text import Text
 from certferry.wiring.machine import PemFileSource
 from certferry.wiring.workspace import Workspace

@@ -32,7 +32,7 @@ from certferry.core.access import (
     LONGEST_PASSWORD,
     Session,
     User,
-    digest_of,
+    digest_of_secret,
     is_name,
     password_mistake,
 )
@@ -174,7 +174,7 @@ def _is_right(request: Request, name: str, password: str, user: User | None) -> 
     mark = _mark_of(request, user)
     is_known = mark is not None
     address, named = counted_as(request.state.address), name.lower() if is_name(name) else ""
-    own = f"name {named}" if mark is None else f"browser {digest_of(mark)}"
+    own = f"name {named}" if mark is None else f"browser {digest_of_secret(mark)}"
     guesses: Guesses = request.app.state.guesses
     whose = {own: PER_NAME} if is_known else {address: PER_ADDRESS, own: PER_NAME}
     counted_at = guesses.count(request, whose)
@@ -238,10 +238,10 @@ def _begun(request: Request, user: User, back: str) -> Response:
     now, state = site.now(), site.workspace().state
     earlier = request.cookies.get(cookie_name(site))
     if earlier:
-        state.end_session(digest_of(earlier))
+        state.end_session(digest_of_secret(earlier))
     address = request.state.address or ""
     browser = request.headers.get("user-agent", "")[:200]
-    state.save_session(Session(digest_of(secret), user.name, now, now, address, browser))
+    state.save_session(Session(digest_of_secret(secret), user.name, now, now, address, browser))
     response = RedirectResponse(link(request, back), 303)
     start_session(response, request, secret)
     set_cookie(response, site, _KNOWN, known_mark(user), _KNOWN_FOR)
@@ -270,7 +270,7 @@ def welcome(request: Request) -> Response:
 
 def _user_of_link(request: Request) -> str:
     site = site_of(request)
-    digest = digest_of(request.path_params["token"])
+    digest = digest_of_secret(request.path_params["token"])
     found = site.workspace().state.link(digest, site.now())
     if found is None:
         raise _link_is_over()
@@ -302,7 +302,7 @@ def choose_password(request: Request, form: FormData) -> Response:
     if problem is not None:
         return _welcome_form(request, name, problem)
     site = site_of(request)
-    digest = digest_of(request.path_params["token"])
+    digest = digest_of_secret(request.path_params["token"])
     kept = hashed(chosen)
     user = site.workspace().state.choose_password(digest, kept, site.now())
     if user is None:

@@ -14,7 +14,9 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Generic, TypeVar
 
+from certferry.core.events import Begun, Event, LineageEnded
 from certferry.errors import CertferryError
+from certferry.ports.progress import Progress
 from certferry.problem import Problem
 from certferry.reconcile.run import aside
 from certferry.text import Text
@@ -37,7 +39,8 @@ _log = logging.getLogger(__name__)
 @dataclass(frozen=True, slots=True)
 class Found(Generic[T]):
     """What was found at a moment; `since` is when it began to be looked for anew. With a `problem`
-    the last time, which ended at `tried_at`, failed, and `value` is what was found before.
+    the last time, which ended at `tried_at`, failed, and `value` is what was found before. `done`
+    of `count` things have been observed anew, where that is counted.
     """
 
     value: T | None = None
@@ -45,6 +48,8 @@ class Found(Generic[T]):
     since: datetime | None = None
     problem: Problem | None = None
     tried_at: datetime | None = None
+    done: int = 0
+    count: int = 0
 
     @property
     def is_being_observed(self) -> bool:
@@ -95,6 +100,21 @@ class Observer:
         with self._guard:
             return self._known.get(kind, Found())
 
+    def counter(self, kind: Hashable) -> Progress:
+        """Return a listener that counts what has been observed of a kind."""
+
+        def count(event: Event) -> None:
+            if isinstance(event, Begun | LineageEnded):
+                with self._guard:
+                    known = self._known.get(kind, Found())
+                    if isinstance(event, Begun):
+                        known = replace(known, done=0, count=event.count)
+                    else:
+                        known = replace(known, done=known.done + 1)
+                    self._known[kind] = known
+
+        return count
+
     def keep(self, kind: Hashable, value: object) -> None:
         """Keep what was found elsewhere."""
         with self._guard:
@@ -102,12 +122,20 @@ class Observer:
             self._known[kind] = Found(value, now, tried_at=now)
 
     def forget(self) -> None:
-        """Forget everything: the settings are other ones, or a run has changed something. What is
-        being observed is observed once more, since it may have begun before the change.
+        """Forget everything: the settings are other ones. What is being observed is observed once
+        more, since it may have begun before the change.
         """
         with self._guard:
             self._times_forgotten += 1
             self._known = {kind: one for kind, one in self._known.items() if one.is_being_observed}
+
+    def outdate(self) -> None:
+        """Take everything for old, since a run has changed something. It is shown, with its age,
+        until it has been observed anew; what is being observed now is observed once more.
+        """
+        with self._guard:
+            self._times_forgotten += 1
+            self._known = {kind: replace(one, tried_at=None) for kind, one in self._known.items()}
 
     def _observe(self, kind: Hashable, observe: Callable[[], object], times_forgotten: int) -> None:
         problem = None

@@ -9,7 +9,7 @@ import secrets
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, timedelta
 from itertools import islice
 
 from starlette.requests import Request
@@ -20,12 +20,12 @@ from certferry.console.picture import Picture, picture_of
 from certferry.console.runs import RunRow, row_of
 from certferry.console.site import render, site_of
 from certferry.console.snapshot import Snapshot
-from certferry.core.assessment.agenda import Agenda, Milestone, Need, OverallVerdict
+from certferry.core.assessment.agenda import Agenda, Day, Milestone, Need, OverallVerdict
 from certferry.core.assessment.health import Concern
 from certferry.core.assessment.notices import Subject
 from certferry.core.observed.records import LastRun
 from certferry.core.observed.runs import StoredRun
-from certferry.present.check_text import subject_of
+from certferry.present.check_text import concern_subject
 from certferry.present.language import certificate_count, one_or_many
 from certferry.problem import Severity
 from certferry.text import Text
@@ -206,7 +206,7 @@ def _item(about: Subject, needs: tuple[Need, ...]) -> Item:
     hints = " ".join(str(one.concern.problem.hint or "") for one in needs)
     command = None if run is None else shlex.join(["certferry", "sync", *run])
     return Item(
-        subject=subject_of(Concern(needs[0].concern.problem, about)),
+        subject=concern_subject(Concern(needs[0].concern.problem, about)),
         lineage=about.lineage,
         needs=needs,
         run=run,
@@ -243,6 +243,7 @@ def overview(request: Request) -> Response:
         view=view,
         pieces=pieces,
         most_needs=MOST_NEEDS,
+        before=Day(stored.agenda.days[0].date - timedelta(days=1), ()),
         weekdays=WEEKDAYS,
         months=MONTHS,
         milestones=WORDS,

@@ -6,19 +6,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from certferry.console.observing import Found, Recent
+from certferry.console.observing import Found
 from certferry.console.refusals import PageRefused
 from certferry.console.runs import new_request, number_of, whole_seconds
 from certferry.console.site import Site, link, render, site_of, voice_of
 from certferry.console.tables import page_of_certificate
-from certferry.core.planning.digest import digest_of
+from certferry.core.planning.digest import digest_of_plans
 from certferry.core.planning.plan import Plan
 from certferry.present.language import Voice
 from certferry.present.layout import Tone
@@ -37,19 +37,41 @@ from certferry.text import Text
 BADGES = {Tone.PENDING: "warning", Tone.BAD: "error"}
 
 
-def latest_plans(
+@dataclass(frozen=True, slots=True)
+class WholePlan:
+    """The plans of some certificates, and what is found out of them once, however often and in
+    whatever language they are shown: those that are `shown`, the `count` of all steps, and what a
+    run that applies them is held to (`digest`); `has_changes` where one would do anything.
+    """
+
+    plans: Sequence[Plan]
+    shown: tuple[Plan, ...]
+    count: Text
+    digest: str
+    has_changes: bool
+
+
+def whole_of(plans: Sequence[Plan]) -> WholePlan:
+    """Join plans."""
+    shown = tuple(plan for plan in plans if not is_only_counted(plan))
+    has_changes = not all(map(is_nothing_to_run, plans))
+    return WholePlan(plans, shown, counted(plans), digest_of_plans(plans), has_changes)
+
+
+def latest_plan(
     site: Site, lineage: str | None = None, *, renew: bool = False, anew: bool = False
-) -> Found[Sequence[Plan]]:
+) -> Found[WholePlan]:
     """Return what `sync` would do, for all certificates or for one; with `renew` as there. Observed
     once for all who ask, over the workspace in force: the runs share the pace of each account.
     """
+    kind = ("plan", lineage, renew)
 
-    def observe() -> Sequence[Plan]:
-        workspace = site.workspace()
+    def observe() -> WholePlan:
+        workspace, run = site.workspace(), Run(progress=site.observer.counter(kind))
         meant = [one for one in workspace.certificates if lineage in {None, one.lineage}]
-        return plans_of(workspace.connect(Run(), declares=False), meant, renew=renew)
+        return whole_of(plans_of(workspace.connect(run, declares=False), meant, renew=renew))
 
-    return site.observer.latest(("plan", lineage, renew), observe, anew=anew)
+    return site.observer.latest(kind, observe, anew=anew)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +85,7 @@ class PlannedCertificate:
 
 @dataclass(frozen=True, slots=True)
 class PlanView:
-    """Plans as they are shown: those of one `page` with something to see, the `count` of all, and
-    what a run that applies them is held to (`digest`); `has_changes` where one would do anything.
-    """
+    """A `WholePlan` as it is shown: one `page` of the certificates with something to see."""
 
     certificates: tuple[PlannedCertificate, ...]
     count: Text
@@ -75,9 +95,8 @@ class PlanView:
     last: int
 
 
-def view_of(plans: Sequence[Plan], voice: Voice, page: int = 1) -> PlanView:
+def view_of(whole: WholePlan, voice: Voice, page: int = 1) -> PlanView:
     """Return how plans are shown, on this page or the nearest."""
-    whole = _whole_of(plans)
     last = max(-(-len(whole.shown) // ON_A_PAGE), 1)
     page = min(max(page, 1), last)
     certificates = tuple(
@@ -85,32 +104,6 @@ def view_of(plans: Sequence[Plan], voice: Voice, page: int = 1) -> PlanView:
         for plan in whole.shown[(page - 1) * ON_A_PAGE : page * ON_A_PAGE]
     )
     return PlanView(certificates, whole.count, whole.digest, whole.has_changes, page, last)
-
-
-@dataclass(frozen=True, slots=True)
-class _Whole:
-    """What is found out of `plans` once, however often and in whatever language they are shown."""
-
-    plans: Sequence[Plan]
-    shown: tuple[Plan, ...]
-    count: Text
-    digest: str
-    has_changes: bool
-
-
-_wholes: Recent[int, _Whole] = Recent(5)
-"""By the identity of plans, which each holds: it is no other's as long as it is here."""
-
-
-def _whole_of(plans: Sequence[Plan]) -> _Whole:
-    known = _wholes.get(id(plans))
-    if known is not None and known.plans is plans:
-        return known
-    shown = tuple(plan for plan in plans if not is_only_counted(plan))
-    has_changes = not all(map(is_nothing_to_run, plans))
-    whole = _Whole(plans, shown, counted(plans), digest_of(plans), has_changes)
-    _wholes.add(id(plans), whole)
-    return whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,13 +142,14 @@ def plan(request: Request) -> Response:
     declared = [one.lineage for one in site.workspace().settings.certificates]
     if name is not None and name not in declared:
         raise PageRefused(404)
-    found = latest_plans(site, name)
+    found = latest_plan(site, name)
     view, changes = None, tuple[ChangedPlan, ...]()
     if found.value is not None:
         view = view_of(found.value, voice, number_of(asked.get("page", ""), 1))
         before = site.shown_plans.get(asked.get("since", ""))
-        changes = () if before is None else changes_since(before, found.value, voice)
-        site.shown_plans.add(view.digest, found.value)
+        plans = found.value.plans
+        changes = () if before is None else changes_since(before, plans, voice)
+        site.shown_plans.add(view.digest, plans)
     return render(
         request,
         "plan.html",
@@ -167,11 +161,24 @@ def plan(request: Request) -> Response:
         asked=urlencode({"name": name}) if name else "",
         badges=BADGES,
         age=_age(found, site.observer.now()),
+        left=_left(found, site.observer.now()),
         request_id=new_request(),
     )
 
 
-def _age(found: Found[Sequence[Plan]], now: datetime) -> Text | None:
+_SHORT = timedelta(seconds=10)
+
+
+def _left(found: Found[WholePlan], now: datetime) -> Text | None:
+    """Return how many certificates are planned, and about how long the others take at this pace."""
+    if found.since is None or now - found.since < _SHORT or not 0 < found.done < found.count:
+        return None
+    left = whole_seconds((now - found.since) / found.done * (found.count - found.done))
+    said = Text("{done} of {count} certificates are planned; about {left} more")
+    return said.filled(done=found.done, count=found.count, left=left)
+
+
+def _age(found: Found[WholePlan], now: datetime) -> Text | None:
     """Return how old a plan is."""
     if found.at is None:
         return None
@@ -181,7 +188,7 @@ def _age(found: Found[Sequence[Plan]], now: datetime) -> Text | None:
 def look_again(request: Request) -> Response:
     """Plan anew, in the background."""
     name = request.query_params.get("name") or None
-    latest_plans(site_of(request), name, anew=True)
+    latest_plan(site_of(request), name, anew=True)
     query = f"?{urlencode({'name': name})}" if name else ""
     return RedirectResponse(link(request, f"/plan{query}"), 303)
 

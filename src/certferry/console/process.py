@@ -125,7 +125,7 @@ class Process:
             self._tls.load(self.workspace)
         self._listening = ExitStack()
         self.sockets = self._listening.enter_context(listening(console, environ))
-        self._runner = Runner(lambda: self.workspace, follow, self._forget)
+        self._runner = Runner(lambda: self.workspace, follow, self._outdate)
         self.site = Site(lambda: self.workspace, self._runner, console.prefix, console.is_https)
         self._systemd = Systemd(environ)
 
@@ -193,8 +193,8 @@ class Process:
         if where[0] != where[1]:
             _log.warning(Text("where the console listens changes when it is started again"))
 
-    def _forget(self) -> None:
-        self.site.observer.forget()
+    def _outdate(self) -> None:
+        self.site.observer.outdate()
 
     def _keep_certificate(self) -> None:
         """Serve the certificate in force, as long as the process lives."""

@@ -11,11 +11,12 @@ from http import HTTPStatus
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from certferry.console.site import path_of, render, voice_of
 from certferry.errors import CertferryError, StateError
-from certferry.present.documents import of_end
+from certferry.present.documents import Document, of_end
+from certferry.present.layout import as_json
 from certferry.problem import Problem
 from certferry.text import Text
 
@@ -41,6 +42,10 @@ _SAID: Mapping[int, tuple[Text, Text | None]] = {
         Text("write the address that browsers use as `url` under [console]"),
     ),
     429: (Text("there were too many tries"), None),
+    431: (
+        Text("the request has more headers than the console reads"),
+        Text("delete the cookies of this host, and try again"),
+    ),
     500: (
         Text("a mistake in certferry; its log has the traceback"),
         Text("`certferry doctor --report` prints what an issue needs"),
@@ -91,10 +96,18 @@ def refusal(request: Request, error: Exception) -> Response:
     return answer(request, status, problem, headers)
 
 
+def as_document(
+    request: Request, document: Document, status: int, headers: Mapping[str, str]
+) -> Response:
+    """Return the answer that is a document, in the language of the request."""
+    written = as_json(document, voice_of(request).say)
+    return Response(written, status, headers, "application/json")
+
+
 def answer(request: Request, status: int, problem: Problem, headers: Mapping[str, str]) -> Response:
     """Return a problem as a page, or as the API's document of it."""
     if is_for_programs(path_of(request)):
-        return JSONResponse(of_end(problem, voice_of(request)), status, dict(headers))
+        return as_document(request, of_end(problem), status, headers)
     number = f"{status} {HTTPStatus(status).phrase}"
     return render(
         request, "problem.html", status=status, headers=headers, problem=problem, number=number

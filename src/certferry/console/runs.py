@@ -40,8 +40,9 @@ from certferry.core.observed.runs import (
 )
 from certferry.core.planning.report import Outcome
 from certferry.errors import ConfigError
-from certferry.ports.runs import RunStore
+from certferry.ports.runs import KEPT_WHOLE, RunStore
 from certferry.present.documents import Document, report_in
+from certferry.present.language import Voice
 from certferry.text import Text
 
 ON_A_PAGE = 50
@@ -208,24 +209,25 @@ def one_run(request: Request) -> Response:
         earlier=None if first <= 1 else max(first - 1 - SHOWN_EVENTS, 0),
         later=last if after is not None and len(events) == SHOWN_EVENTS else None,
         is_latest=after is None,
+        kept_whole=KEPT_WHOLE,
         last=last,
         elapsed=partial(_elapsed, run.started_at),
         tones=TONES,
-        report=_report_of(site, run, voice_of(request).language),
+        report=_report_of(site, run, voice_of(request)),
         has_new_plan=any(event.event == PLAN_CHANGED for event in events),
         certificate=page_of_certificate,
         plan_now=urlencode({"since": run.plan or "", **_alone(run)}),
     )
 
 
-def _report_of(site: Site, run: StoredRun, language: str) -> ReportView:
+def _report_of(site: Site, run: StoredRun, voice: Voice) -> ReportView:
     """Return a run's report as it is shown: that of a thousand certificates takes long to read."""
-    known = site.reports.get((run.id, language))
+    known = site.reports.get((run.id, voice.language))
     if isinstance(known, ReportView):
         return known
-    view = report_view(report_in(runs_of(site).run_report(run.id), language))
+    view = report_view(report_in(runs_of(site).run_report(run.id), voice))
     if run.ended_at is not None:
-        site.reports.add((run.id, language), view)
+        site.reports.add((run.id, voice.language), view)
     return view
 
 

@@ -23,6 +23,9 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from certferry.console.guard import preferred
+from certferry.console.refusals import PageRefused
+from certferry.present.language import LANGUAGES, voice_in
 from certferry.text import Text
 
 LARGEST_BODY = 1_000_000  # bytes; the largest form of the console has a few hundred
@@ -44,6 +47,8 @@ class _Requests(h11.Connection):
     """Reads requests, and refuses what is too large; `refused` is the status of the answer."""
 
     refused = HTTPStatus.BAD_REQUEST
+    accepted = ""
+    """The languages that the client prefers, as it says; empty before it has said that."""
     _body = 0
 
     def next_event(self) -> Any:
@@ -55,6 +60,8 @@ class _Requests(h11.Connection):
             raise
         if isinstance(event, h11.Request):
             self._body = 0
+            said = (v for n, v in event.headers if n == b"accept-language")
+            self.accepted = next(said, b"").decode("latin-1")
             size = len(event.target) + sum(len(name) + len(value) for name, value in event.headers)
             if len(event.headers) > MOST_HEADERS or size > LARGEST_HEADERS:
                 self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
@@ -178,7 +185,7 @@ class Connection(H11Protocol):
             request.disconnected = True
             request.message_event.set()
         status = self.conn.refused
-        body = f"{status.value} {status.phrase}\n".encode()
+        body = _said(status, self.conn.accepted).encode()
         headers = [
             ("content-type", "text/plain; charset=utf-8"),
             ("content-length", str(len(body))),
@@ -194,6 +201,15 @@ class Connection(H11Protocol):
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self._late = self.loop.call_later(LINGERING, self.transport.abort)
+
+
+def _said(status: HTTPStatus, accepted: str) -> str:
+    """Return what is wrong and what to do, in the client's language; in each, if it named none."""
+    problem = PageRefused(status).problem
+    said = [problem.message] if problem.hint is None else [problem.message, problem.hint]
+    voices = map(voice_in, [preferred(accepted)] if accepted else LANGUAGES)
+    lines = [voice.say_on_one_line(one) for voice in voices for one in said]
+    return "".join(f"{one}\n" for one in (f"{status.value} {status.phrase}", *lines))
 
 
 class HttpServer:

@@ -104,7 +104,7 @@ def is_name(name: str) -> bool:
     return _NAME.fullmatch(name) is not None
 
 
-def digest_of(secret: str) -> str:
+def digest_of_secret(secret: str) -> str:
     """Return what is stored of a secret that certferry made: it is too long to be guessed, so that
     a plain SHA-256 is enough.
     """

@@ -11,7 +11,7 @@ import base64
 import re
 import string
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from certferry.core.secret import MASK, Secret, may_be_a_secret, secrets_in_use
 from certferry.text import Quoted, Text
@@ -92,19 +92,23 @@ def discreet(words: str) -> str:
     return redacted(words, secrets_in_use())
 
 
-def without_secrets(said: Text) -> Text:
-    """Return a sentence whose values have no secret that the process holds: for what is stored."""
-    return said.filled(**{name: _discreet_value(one) for name, one in said.values.items()})
+def without_secrets(said: Text, hide: Callable[[str], str] = discreet) -> Text:
+    """Return a sentence for what is stored: `hide` has removed secrets from its values, by default
+    all that the process holds.
+    """
+    if not said.values:
+        return said
+    return said.filled(**{name: _hidden(one, hide) for name, one in said.values.items()})
 
 
-def _discreet_value(value: object) -> object:
+def _hidden(value: object, hide: Callable[[str], str]) -> object:
     match value:
         case Text():
-            return without_secrets(value)
+            return without_secrets(value, hide)
         case str():
-            return discreet(value)
+            return hide(value)
         case list() | tuple():
-            return [_discreet_value(one) for one in value]
+            return [_hidden(one, hide) for one in value]
     return value
 
 

@@ -70,7 +70,7 @@ class Job:
 
 
 class Installation(Enum):
-    """What became of an installation."""
+    """The result of an installation."""
 
     INSTALLED = "installed"
     REPLACED = "replaced"

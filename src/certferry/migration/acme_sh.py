@@ -12,11 +12,10 @@ from pathlib import Path
 
 from certferry.core.desired.certificate import PemFiles
 from certferry.core.secret import Secret
-from certferry.errors import CertificateError, ConfigError
+from certferry.errors import CertificateError, ConfigError, system_words
 from certferry.file_trust import NotTrusted, must_be_trusted
 from certferry.migration import home as old_home
 from certferry.ports.source import CertificateSource
-from certferry.system_words import system_words
 from certferry.text import Text
 from certferry.whole_file import replace_file
 
@@ -80,7 +79,7 @@ def read(home: Path, usual: Path, source: CertificateSource) -> old_home.OldHome
 
 
 def parse_conf(text: str) -> dict[str, str]:
-    """Read assignments; the last one of a name counts. What is none is passed over."""
+    """Read assignments; the last one of a name counts. Skips other lines."""
     found = filter(None, map(_ASSIGNMENT.fullmatch, text.split("\n")))
     return {one[1]: _decoded(old_home.unquoted(one[2].strip())) for one in found}
 

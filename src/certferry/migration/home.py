@@ -16,10 +16,9 @@ from certferry.core.certificates.names import base_name, normalise
 from certferry.core.desired.certificate import PemFiles
 from certferry.core.discovery.proposal import Access, Proposal
 from certferry.core.secret import Secret
-from certferry.errors import CertferryError, CertificateError, ConfigError
+from certferry.errors import CertferryError, CertificateError, ConfigError, system_words
 from certferry.file_trust import NotTrusted, group_name, must_be_trusted, user_name
 from certferry.ports.source import CertificateSource
-from certferry.system_words import system_words
 from certferry.text import Text
 
 E = TypeVar("E")
@@ -107,7 +106,7 @@ def lineage_of(wanted: str, taken: set[str]) -> str:
 
 
 def access_to(fullchain: str, privkey: str) -> Access:
-    """Return who may read copies, as far as they can be looked at."""
+    """Return who may read the copies that can be examined."""
     if not (fullchain and privkey):
         return Access()
     try:

@@ -96,7 +96,7 @@ def propose_takeover(
     proposal = without_duplicates(proposals.with_domains(certificates, places, wanted), places)
     if wanted is None:
         return proposal
-    others = proposals.not_served(proposal.certificates, places, wanted)
+    others = proposals.not_wanted(proposal.certificates, places, wanted)
     return replace(proposal, left_out=(*proposal.left_out, *others))
 
 

@@ -23,7 +23,7 @@ class Answer:
 
 
 def json_object(raw: bytes) -> dict[str, Any] | None:
-    """Read a body that must be a JSON object, `None` where it is none."""
+    """Read a body that should be a JSON object; `None` if it is not."""
     try:
         found = json.loads(raw)
     except (ValueError, RecursionError):

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from certferry.core.certificates.certificate import CertificateBundle, KeyType
+from certferry.core.certificates.certificate import CertificateBundle, KeyType, RenewalInfo
 from certferry.core.certificates.lineage import RevocationReason
-from certferry.core.certificates.renewal import RenewalInfo
 from certferry.core.planning.limits import PlannedOrder
 from certferry.core.secret import Secret
 from certferry.errors import OrderPostponed
@@ -116,7 +115,7 @@ class CaAccount(Protocol):
     """
 
     def facts(self) -> AccountFacts | None:
-        """Ask the CA for the account; `None` where there is none. Changes nothing there."""
+        """Ask the CA for the account; `None` if it has none. Changes nothing there."""
 
     def rollover(self) -> None:
         """Replace the account's key: both are kept until the CA has answered."""

@@ -12,7 +12,7 @@ from certferry.text import Quoted
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A program's exit code, negative for a signal, and the last of what it said."""
+    """A program's exit code, negative for a signal, and its last words."""
 
     code: int
     words: Quoted

@@ -14,7 +14,8 @@ class RunStore(Protocol):
 
     def save_run_begin(self, run: StoredRun, request: str | None = None) -> StoredRun:
         """Store that a run begins; return it, or the one that the same `request` began before: a
-        form that is sent twice starts one run. Deletes the oldest beyond `KEPT_RUNS`.
+        form that is sent twice starts one run. Deletes the oldest beyond `KEPT_RUNS`, and
+        the events of those that have ended and are older than the newest `KEPT_WHOLE`.
         """
 
     def append_run_events(self, run: str, events: Sequence[RunEvent]) -> None:
@@ -55,6 +56,8 @@ class RunStore(Protocol):
         """Return what a run reported."""
 
 
-KEPT_RUNS = 1000
+KEPT_RUNS, KEPT_WHOLE = 1000, 100
 EVENTS_OF_A_RUN = 20_000
-"""How many are kept; a run that says more is shown without its oldest."""
+"""How many are kept, and how many with their events; a run that says more is shown without its
+oldest. An event takes some 250 bytes: at most half a gigabyte, where every run is that long.
+"""

@@ -19,11 +19,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
 
-from certferry.core.assessment.health import Sighting
 from certferry.core.assessment.notices import ChannelState, Notices
-from certferry.core.certificates.certificate import CertificateBundle, KeyType
+from certferry.core.assessment.sightings import Sighting
+from certferry.core.certificates.certificate import CertificateBundle, KeyType, RenewalWindow
 from certferry.core.certificates.lineage import Revocation, Version, Withdrawal
-from certferry.core.certificates.renewal import RenewalWindow
 from certferry.core.desired.declaration import Declaration
 from certferry.core.observed import records
 from certferry.core.planning.limits import Hold, Limits, PlannedOrder, Spent
@@ -44,7 +43,7 @@ class AccountMemory(Protocol):
     """
 
     def note(self, name: str) -> str | None:
-        """Return what a note says, `None` where there is none."""
+        """Return what a note says, or `None`."""
 
     def update(self, name: str, change: Edit) -> str | None:
         """Edit a note whole, and return what it says now. The edit may be made again."""
@@ -283,7 +282,7 @@ class OrderStore(Protocol):
         """Delete a TXT value that is gone from DNS."""
 
     def spent(self, directory: str, wanted: PlannedOrder) -> Spent:
-        """Return what is stored of a directory, as far as it decides about this order."""
+        """Return what is stored of a directory that counts against this order."""
 
     def claim_order(
         self, lease: Lease, directory: str, wanted: PlannedOrder, limits: Limits, now: datetime
@@ -298,7 +297,7 @@ class OrderStore(Protocol):
         """Store which names' proofs the CA did not accept; a wildcard counts as its base name."""
 
     def save_hold(self, directory: str, hold: Hold) -> None:
-        """Store that the CA asked to be left alone, in place of what it asked for these names."""
+        """Store that the CA asked to be left alone; replaces what it asked for these names."""
 
 
 class PlaceStore(Protocol):
@@ -393,7 +392,7 @@ class NoticeStore(Protocol):
 
 
 class DeclarationStore(Protocol):
-    """What the files of hosts declare, by digests (`core.desired.declaration.digest_of`)."""
+    """What the files of hosts declare, by the digests of `core.desired.declaration`."""
 
     def declare(
         self, digests: Mapping[str, str], file: str, is_gone: Callable[[str], bool]

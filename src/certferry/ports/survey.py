@@ -1,4 +1,4 @@
-"""The ports through which accounts are surveyed, as far as `isinstance` shows an ability."""
+"""The ports through which accounts are surveyed; `isinstance` shows what an account can."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from enum import Enum
 
 from certferry import __version__
 from certferry.core.assessment import health
-from certferry.core.certificates.renewal import renew_at
+from certferry.core.certificates.certificate import renew_at
 from certferry.core.planning.report import SyncReport
 from certferry.present.documents import Document, moment, of_problem, of_subject
 from certferry.present.language import Voice, certificate_count, of_lineage, on_host
@@ -34,7 +34,7 @@ class PluginStatus(Enum):
     UNKNOWN = 3
 
 
-def status_of(concerns: Iterable[health.Concern]) -> PluginStatus:
+def plugin_status_of(concerns: Iterable[health.Concern]) -> PluginStatus:
     """Judge concerns together. What is certainly bad comes before what cannot be judged."""
     found = list(concerns)
     if any(one.problem.is_error for one in found):
@@ -46,7 +46,7 @@ def status_of(concerns: Iterable[health.Concern]) -> PluginStatus:
 
 def of_checkup(found: health.Checkup, now: datetime, voice: Voice) -> Iterator[str]:
     """Write the plugin's line, and a line of detail for each thing that needs a person."""
-    status = status_of(found.concerns)
+    status = plugin_status_of(found.concerns)
     yield f"{_first(status, summary(found, now, voice))} | {_performance(found, now)}"
     for concern in found.concerns[:MOST_DETAILS]:
         yield _detail(concern, voice)
@@ -65,7 +65,7 @@ def of_failure(problem: Problem, voice: Voice) -> Iterator[str]:
 def document(found: health.Checkup, now: datetime, voice: Voice) -> Document:
     """Write it for a program."""
     return {
-        "status": status_of(found.concerns).name,
+        "status": plugin_status_of(found.concerns).name,
         "summary": summary(found, now, voice),
         "soonest": found.soonest
         and {
@@ -76,7 +76,7 @@ def document(found: health.Checkup, now: datetime, voice: Voice) -> Document:
         "certificates": found.certificates,
         "served": found.served,
         "places": found.places,
-        "problems": [_problem(concern, status_of([concern]), voice) for concern in found.concerns],
+        "problems": [_problem(concern, plugin_status_of([concern])) for concern in found.concerns],
     }
 
 
@@ -89,8 +89,8 @@ def document_of_failure(problem: Problem, voice: Voice) -> Document:
         "certificates": None,
         "served": None,
         "places": None,
-        "problems": [_problem(health.Concern(problem), PluginStatus.UNKNOWN, voice)],
-        "error": of_problem(problem, voice),
+        "problems": [_problem(health.Concern(problem), PluginStatus.UNKNOWN)],
+        "error": of_problem(problem),
     }
 
 
@@ -139,14 +139,14 @@ def _performance(found: health.Checkup, now: datetime) -> str:
 
 
 def _detail(concern: health.Concern, voice: Voice) -> str:
-    problem, status = concern.problem, status_of([concern])
+    problem, status = concern.problem, plugin_status_of([concern])
     said = _in_words(concern)
     if problem.hint is not None:
         said = Text("{said} (hint: {hint})", said=said, hint=problem.hint)
     return _harmless(f"{status.name} [{problem.code}] {voice.say_on_one_line(said)}")
 
 
-def subject_of(concern: health.Concern) -> Text:
+def concern_subject(concern: health.Concern) -> Text:
     """Return what a concern is about."""
     about = concern.subject
     if about.lineage:
@@ -156,7 +156,7 @@ def subject_of(concern: health.Concern) -> Text:
 
 def _in_words(concern: health.Concern) -> Text:
     said = concern.problem.message
-    return Text("{subject}: {message}", subject=subject_of(concern), message=said)
+    return Text("{subject}: {message}", subject=concern_subject(concern), message=said)
 
 
 def _harmless(words: str) -> str:
@@ -164,11 +164,11 @@ def _harmless(words: str) -> str:
     return visible(words.replace("|", "/").replace("\n", " "))
 
 
-def _problem(concern: health.Concern, status: PluginStatus, voice: Voice) -> Document:
+def _problem(concern: health.Concern, status: PluginStatus) -> Document:
     return {
         **of_subject(concern.subject, "name"),
         "status": status.name,
-        **of_problem(concern.problem, voice),
+        **of_problem(concern.problem),
         "since": moment(concern.problem.since),
         "deadline": moment(concern.deadline),
     }

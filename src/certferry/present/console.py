@@ -64,7 +64,9 @@ class Console:
         """Write data for a program: one JSON document, or one of many, each on its line."""
         utf8 = (self.stdout.encoding or "").lower().replace("-", "") == "utf8"
         indent = None if on_one_line else 2
-        self.stdout.write(layout.as_json(document, indent=indent, ascii_only=not utf8) + "\n")
+        say = self.voice.say
+        written = layout.as_json(document, say, indent=indent, ascii_only=not utf8)
+        self.stdout.write(written + "\n")
 
     def print_stderr(self, lines: Iterable[layout.Line]) -> None:
         """Write what is not data; on a terminal sentences are broken at spaces."""

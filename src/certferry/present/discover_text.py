@@ -219,21 +219,21 @@ def _shortened(label: str) -> str:
     return label if kept == label else f"{kept}…"
 
 
-def of_discovery(found: inventory.Discovery, voice: Voice) -> Document:
+def of_discovery(found: inventory.Discovery) -> Document:
     """Write all that was found in the `accounts` that were read, null for what is not known."""
     return {
         "ok": not any(one.is_error for one in found.problems),
         "accounts": [look.label for look in found.accounts],
-        "domains": [_domain_document(one, voice) for one in found.domains],
+        "domains": [_domain_document(one) for one in found.domains],
         "certificates": [_certificate_document(one) for one in found.certificates],
         "problems": [
-            {"account": p.subject, "severity": p.severity.value, "problem": of_problem(p, voice)}
+            {"account": p.subject, "severity": p.severity.value, "problem": of_problem(p)}
             for p in found.problems
         ],
     }
 
 
-def _domain_document(one: inventory.DiscoveredDomain, voice: Voice) -> Document:
+def _domain_document(one: inventory.DiscoveredDomain) -> Document:
     found = one.found
     is_known = found.has_https or not found.binding_hidden
     return {
@@ -260,10 +260,9 @@ def _domain_document(one: inventory.DiscoveredDomain, voice: Voice) -> Document:
         "deployed_by": one.deployed_by,
         "by_itself": found.by_itself,
         "served": [
-            {**of_served(a, voice, a.fingerprint), "not_after": moment(a.not_after)}
-            for a in one.served
+            {**of_served(a, a.fingerprint), "not_after": moment(a.not_after)} for a in one.served
         ],
-        "problem": None if one.problem is None else of_problem(one.problem.problem(), voice),
+        "problem": None if one.problem is None else of_problem(one.problem.problem()),
     }
 
 
@@ -324,15 +323,15 @@ def news(changes: Changes, look: HostObservation, now: datetime, voice: Voice) -
             yield from _at_host(f"{at} {look.host}", look, message, voice)
 
 
-def of_looks(looks: Sequence[HostObservation], now: datetime, voice: Voice) -> Document:
+def of_looks(looks: Sequence[HostObservation], now: datetime) -> Document:
     """Return what `watch --json` prints."""
-    documents = [_host(look, now, voice) for look in looks]
+    documents = [_host(look, now) for look in looks]
     return {"ok": all(look.ok for look in looks), "at": moment(now), "hosts": documents}
 
 
-def of_change(look: HostObservation, now: datetime, voice: Voice) -> Document:
+def of_change(look: HostObservation, now: datetime) -> Document:
     """Return what `--follow` prints on one line for a host: how it stands since a change."""
-    return {"at": moment(now), **_host(look, now, voice)}
+    return {"at": moment(now), **_host(look, now)}
 
 
 def _changed(now: Served, before: Served | None) -> Text:
@@ -371,17 +370,17 @@ def _row(look: HostObservation, address: Served, now: datetime, voice: Voice) ->
     )
 
 
-def _host(look: HostObservation, now: datetime, voice: Voice) -> Document:
+def _host(look: HostObservation, now: datetime) -> Document:
     """Return one host. It is ok when every address is valid, and no problem is an error."""
     return {
         "host": look.host.name,
         "port": look.host.port,
         "ok": look.ok,
-        "addresses": [_address(address, now, voice) for address in look.served],
+        "addresses": [_address(address, now) for address in look.served],
         "problems": [
             {
                 "severity": one.problem.severity.value,
-                **of_problem(one.problem, voice),
+                **of_problem(one.problem),
                 "addresses": list(one.addresses),
             }
             for one in look.problems
@@ -389,10 +388,10 @@ def _host(look: HostObservation, now: datetime, voice: Voice) -> Document:
     }
 
 
-def _address(address: Served, now: datetime, voice: Voice) -> Document:
+def _address(address: Served, now: datetime) -> Document:
     leaf, ends = address.chain[0] if address.chain else None, address.not_after
     return {
-        **of_served(address, voice, address.fingerprint),
+        **of_served(address, address.fingerprint),
         "not_after": moment(ends),
         "not_before": leaf and moment(leaf.not_before),
         "days_left": None if ends is None else (ends - now) // timedelta(days=1),

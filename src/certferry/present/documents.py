@@ -1,6 +1,7 @@
 """Everything `--json` prints, shape by shape. Keys may be added; none is renamed or taken away.
 
-Moments are RFC 3339 in UTC; fingerprints SHA-256 over the DER leaf, lower-case hex.
+Moments are RFC 3339 in UTC; fingerprints SHA-256 over the DER leaf, lower-case hex. Sentences are
+values (`Text`) until a document is written or shown: `layout.as_json` and `rendered` say them.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from certferry.core.observed.records import HistoryEntry, LastRun, VerifiedHisto
 from certferry.core.observed.runs import RunEvent, RunReport, StoredRun
 from certferry.core.planning import plan as planned
 from certferry.core.planning import report as reported
-from certferry.core.planning.digest import digest_of
+from certferry.core.planning.digest import digest_of_plans
 from certferry.core.reasons import Reason, ReasonCode, Waiting
 from certferry.core.redaction import quoted
 from certferry.errors import TargetStuck
@@ -35,21 +36,21 @@ from certferry.text import Text
 Document = dict[str, object]
 
 
-def of_report(report: reported.SyncReport, voice: Voice) -> Document:
+def of_report(report: reported.SyncReport) -> Document:
     """Return what `sync` prints: ok if all is as declared, not if it waits or is not complete."""
     return {
         "ok": report.ok and report.complete,
-        "problem": None if report.problem is None else of_problem(report.problem.problem(), voice),
+        "problem": None if report.problem is None else of_problem(report.problem.problem()),
         "result": reported.of_run(report).value,
         "complete": report.complete,
-        "undeclared": [of_undeclared(one, voice) for one in report.undeclared or ()],
+        "undeclared": [of_undeclared(one) for one in report.undeclared or ()],
         "certificates": [
             {
                 "name": lineage.lineage,
                 "ok": lineage.ok,
                 "result": reported.of_lineage(lineage).value,
                 "fingerprint": lineage.fingerprint,
-                "steps": [_outcome(step, voice) for step in lineage.outcomes],
+                "steps": [_outcome(step) for step in lineage.outcomes],
             }
             for lineage in report.lineages
         ],
@@ -60,7 +61,7 @@ _WEIGHTS = {Severity.NOTICE: "info"}
 """What `doctor` calls a severity, where that is another word."""
 
 
-def of_findings(findings: Sequence[Problem], voice: Voice) -> Document:
+def of_findings(findings: Sequence[Problem]) -> Document:
     """What `doctor` prints. It is ok when no finding is an error."""
     return {
         "ok": not any(one.is_error for one in findings),
@@ -69,15 +70,15 @@ def of_findings(findings: Sequence[Problem], voice: Voice) -> Document:
                 "severity": _WEIGHTS.get(finding.severity, finding.severity.value),
                 "code": str(finding.code),
                 "subject": finding.subject,
-                "message": voice.say(finding.message),
-                "fix": said_or_none(finding.hint, voice),
+                "message": finding.message,
+                "fix": finding.hint,
             }
             for finding in findings
         ],
     }
 
 
-def of_hosts(found: Sequence[HostStanding], voice: Voice) -> Document:
+def of_hosts(found: Sequence[HostStanding]) -> Document:
     """What `hosts` prints. It is ok when nothing is wrong with any."""
     return {
         "ok": not any(one.problems for one in found),
@@ -93,7 +94,7 @@ def of_hosts(found: Sequence[HostStanding], voice: Voice) -> Document:
                 "certificates": one.work.declares,
                 "holds": list(one.work.holds),
                 "outdated": list(one.work.outdated),
-                "problems": [of_problem(problem, voice) for problem in one.problems],
+                "problems": [of_problem(problem) for problem in one.problems],
             }
             for one in found
         ],
@@ -154,8 +155,8 @@ def moment(value: datetime | None) -> str | None:
     return None if value is None else rfc3339(value)
 
 
-def _outcome(step: reported.StepOutcome, voice: Voice) -> Document:
-    message, hint, error = voice.say(step.detail), said_or_none(step.hint, voice), step.error
+def _outcome(step: reported.StepOutcome) -> Document:
+    message, hint, error = step.detail, step.hint, step.error
     retry_at = None if error is None else error.retry.after
     written: Document = {
         "action": step.word,
@@ -176,22 +177,22 @@ def _outcome(step: reported.StepOutcome, voice: Voice) -> Document:
     return written | {"ticket": ticket(error.ticket)} if isinstance(error, TargetStuck) else written
 
 
-def of_reason(reason: Reason, voice: Voice) -> Document:
+def of_reason(reason: Reason) -> Document:
     """Write why something is done, or is refused."""
-    return {"code": reason.code.value, "message": voice.say(reason.message)}
+    return {"code": reason.code.value, "message": reason.message}
 
 
-def of_end(problem: Problem, voice: Voice) -> Document:
+def of_end(problem: Problem) -> Document:
     """Return what every command prints that an error ended."""
-    return {"error": of_problem(problem, voice)}
+    return {"error": of_problem(problem)}
 
 
-def of_problem(problem: Problem, voice: Voice) -> Document:
+def of_problem(problem: Problem) -> Document:
     """Write what is wrong."""
     return {
         "code": str(problem.code),
-        "message": voice.say(problem.message),
-        "hint": said_or_none(problem.hint, voice),
+        "message": problem.message,
+        "hint": problem.hint,
     }
 
 
@@ -210,69 +211,62 @@ def _about_host(subject: Subject) -> Document:
     return {"about_host": subject.host} if subject.host else {}
 
 
-def of_served(one: Served, voice: Voice, fingerprint: str | None) -> Document:
+def of_served(one: Served, fingerprint: str | None) -> Document:
     """Write what an address presents: ok if valid there, and of this `fingerprint`."""
     return {
         "address": one.address,
         "fingerprint": one.fingerprint,
         "ok": one.answered and one.valid and one.fingerprint == fingerprint,
-        "problem": problem_or_none(one.problem, voice),
+        "problem": problem_or_none(one.problem),
     }
 
 
-def problem_or_none(problem: Problem | None, voice: Voice) -> Document | None:
+def problem_or_none(problem: Problem | None) -> Document | None:
     """Write what is wrong, where anything is."""
-    return None if problem is None else of_problem(problem, voice)
+    return None if problem is None else of_problem(problem)
 
 
-def of_undeclared(one: reported.Undeclared, voice: Voice) -> Document:
+def of_undeclared(one: reported.Undeclared) -> Document:
     """Write a certificate that the file declares no more."""
     return {
         "name": one.lineage,
         "names": list(one.certificate.names),
         "not_after": moment(one.certificate.not_after),
-        **of_problem(one.problem, voice),
+        **of_problem(one.problem),
     }
 
 
-def said_or_none(text: Text | None, voice: Voice) -> str | None:
-    """Write a sentence that may be missing."""
-    return None if text is None else voice.say(text)
-
-
-def of_plans(plans: Sequence[planned.Plan], voice: Voice) -> Document:
+def of_plans(plans: Sequence[planned.Plan]) -> Document:
     """Return what `plan` prints. `changes` counts steps, but for those tried again."""
     return {
         "changes": sum(len(plan.pending) for plan in plans),
-        "digest": digest_of(plans),
-        "certificates": [_plan(plan, voice) for plan in plans],
+        "digest": digest_of_plans(plans),
+        "certificates": [_plan(plan) for plan in plans],
     }
 
 
-def _plan(plan: planned.Plan, voice: Voice) -> Document:
+def _plan(plan: planned.Plan) -> Document:
     notices = (planned.Weight.UNREAD, planned.Weight.UNMATCHED, planned.Weight.SKIPPED)
     return {
         "name": plan.lineage,
         "names": list(plan.names),
-        "steps": [_step(step, voice) for step in plan.steps],
-        "held_back": _issued_later(plan.issue_later, voice),
-        "refusals": [_refusal(one, voice) for one in plan.having(planned.Weight.REFUSED)],
-        "obstacles": [
-            _finding(one, one.problem, voice) for one in plan.having(planned.Weight.BLOCKED)
-        ],
+        "steps": [_step(step) for step in plan.steps],
+        "held_back": _issued_later(plan.issue_later),
+        "refusals": [_refusal(one) for one in plan.having(planned.Weight.REFUSED)],
+        "obstacles": [_finding(one, one.problem) for one in plan.having(planned.Weight.BLOCKED)],
         "notices": [
-            _finding(one, one.problem, voice) for weight in notices for one in plan.having(weight)
+            _finding(one, one.problem) for weight in notices for one in plan.having(weight)
         ],
         "drifts": [
             {**_place(one), "policy": one.policy.value, "diff": _diff(one.changes)}
             for one in plan.drifts
         ],
         "rolled_back": [
-            {**_place(one), "reason": of_reason(Reason(ReasonCode.ROLLED_BACK, one.words), voice)}
+            {**_place(one), "reason": of_reason(Reason(ReasonCode.ROLLED_BACK, one.words))}
             for one in plan.rolled_back
         ],
         "ceded": [
-            {"target": target, "lineages": list(by), "message": voice.say(reported.served_by(by))}
+            {"target": target, "lineages": list(by), "message": reported.served_by(by)}
             for target, by in plan.owned_elsewhere
         ],
         "retire_later": sum(count for _, count in plan.retire_later),
@@ -290,14 +284,12 @@ def _place(one: _Placed) -> Document:
     return {"target": one.target, "domain": one.domain}
 
 
-def of_rehearsal(
-    report: reported.SyncReport, plans: Sequence[planned.Plan], voice: Voice
-) -> Document:
+def of_rehearsal(report: reported.SyncReport, plans: Sequence[planned.Plan]) -> Document:
     """What `sync --rehearse` prints: what came of each order, and what `plan` would say."""
-    return {**of_report(report, voice), "rehearsed": True, "plan": of_plans(plans, voice)}
+    return {**of_report(report), "rehearsed": True, "plan": of_plans(plans)}
 
 
-def _step(step: planned.Step, voice: Voice) -> Document:
+def _step(step: planned.Step) -> Document:
     changes = step.changes if isinstance(step, planned.Deploy | planned.Verify) else ()
     written: Document = {
         "action": step.action.value,
@@ -305,7 +297,7 @@ def _step(step: planned.Step, voice: Voice) -> Document:
         "domain": step.domain
         if isinstance(step, planned.Deploy | planned.Verify | planned.Rollback)
         else None,
-        "reason": of_reason(step.reason, voice),
+        "reason": of_reason(step.reason),
         "diff": _diff(changes),
     }
     if isinstance(step, planned.Issue):
@@ -324,20 +316,20 @@ def _step(step: planned.Step, voice: Voice) -> Document:
             "not_after": moment(step.not_after),
             "days_left": None if step.left is None else step.left.days,
             "again": step.again,
-            **_due(step.due, voice),
+            **_due(step.due),
         }
     if isinstance(step, planned.Deploy):
         written |= {"upload_deadline": moment(step.upload_by)}
-    return written | {"kind": step.kind.value, **_due(step.due, voice)}
+    return written | {"kind": step.kind.value, **_due(step.due)}
 
 
-def _issued_later(step: planned.Issue | None, voice: Voice) -> Document | None:
+def _issued_later(step: planned.Issue | None) -> Document | None:
     """Write why a needed order is not made now, and until when."""
     if step is None or not isinstance(step.due, planned.HeldUntil) or step.due.error is None:
         return None
     return {
-        "reason": of_reason(step.reason, voice),
-        "error": of_problem(step.due.error.problem(), voice),
+        "reason": of_reason(step.reason),
+        "error": of_problem(step.due.error.problem()),
         "until": moment(step.due.until),
     }
 
@@ -351,23 +343,23 @@ def _diff(changes: Sequence[Change]) -> Document:
     }
 
 
-def _due(due: planned.Due, voice: Voice) -> Document:
+def _due(due: planned.Due) -> Document:
     """Write when a step is carried out: now, waiting until a moment, or blocked in this run."""
     match due:
         case Waiting(why=why, until=until):
-            return {"due": "waiting", "until": moment(until), "waits_for": voice.say(why)}
+            return {"due": "waiting", "until": moment(until), "waits_for": why}
         case planned.HeldUntil(until):
             return {"due": "blocked", "until": moment(until)}
         case planned.TimedOut(error):
-            return {"due": "blocked", "problem": of_problem(error.problem(), voice)}
+            return {"due": "blocked", "problem": of_problem(error.problem())}
         case planned.TriedInThisRun() | planned.NotReady():
             return {"due": "blocked", "problem": None}
         case None:
             return {"due": "now"}
 
 
-def _refusal(finding: planned.PlanFinding, voice: Voice) -> Document:
-    problem = of_problem(finding.problem, voice)
+def _refusal(finding: planned.PlanFinding) -> Document:
+    problem = of_problem(finding.problem)
     return {
         **_place(finding),
         "reason": {"code": problem["code"], "message": problem["message"]},
@@ -376,14 +368,13 @@ def _refusal(finding: planned.PlanFinding, voice: Voice) -> Document:
     }
 
 
-def _finding(one: _Placed, problem: Problem, voice: Voice) -> Document:
-    return {"target": one.target, "domain": one.domain or None, "error": of_problem(problem, voice)}
+def _finding(one: _Placed, problem: Problem) -> Document:
+    return {"target": one.target, "domain": one.domain or None, "error": of_problem(problem)}
 
 
 def of_statuses(
     statuses: Sequence[LineageStatus],
     recorded: Recorded,
-    voice: Voice,
     channels: Mapping[str, ChannelState] = MappingProxyType({}),
 ) -> Document:
     """Return what `status --json` prints. It is ok when nothing needs a person."""
@@ -391,23 +382,23 @@ def of_statuses(
     return {
         "ok": are_in_order(statuses, recorded),
         "last_run": last and _last_run(last),
-        "problem": problem_or_none(recorded.problem, voice),
+        "problem": problem_or_none(recorded.problem),
         "troubles": [
             {
                 "channel": one.subject.channel or None,
                 **_about_host(one.subject),
-                **of_problem(one.problem, voice),
+                **of_problem(one.problem),
                 "since": moment(one.since),
             }
             for one in recorded.troubles_of_runs
         ],
-        "undeclared": [of_undeclared(one, voice) for one in recorded.undeclared],
-        "certificates": [_lineage_status(status, voice) for status in statuses],
-        **({"channels": of_channels(channels, voice)} if channels else {}),
+        "undeclared": [of_undeclared(one) for one in recorded.undeclared],
+        "certificates": [_lineage_status(status) for status in statuses],
+        **({"channels": of_channels(channels)} if channels else {}),
     }
 
 
-def _lineage_status(status: LineageStatus, voice: Voice) -> Document:
+def _lineage_status(status: LineageStatus) -> Document:
     version, window = status.version, status.window
     certificate = None if version is None else version.certificate
     fingerprint = None if certificate is None else certificate.fingerprint
@@ -427,16 +418,16 @@ def _lineage_status(status: LineageStatus, voice: Voice) -> Document:
             "end": moment(window.end),
             "explanation_url": None if window.page is None else quoted(window.page),
         },
-        "reason": None if status.reason is None else of_reason(status.reason, voice),
+        "reason": None if status.reason is None else of_reason(status.reason),
         "state": status.standing.value,
-        "problem": problem_or_none(status.problem, voice),
-        "last_failure": _last_failure(status.last_failure, voice),
-        "domains": [_domain_status(domain, fingerprint, voice) for domain in status.domains],
-        "notices": [_finding(one.subject, one.problem, voice) for one in status.notices],
+        "problem": problem_or_none(status.problem),
+        "last_failure": _last_failure(status.last_failure),
+        "domains": [_domain_status(domain, fingerprint) for domain in status.domains],
+        "notices": [_finding(one.subject, one.problem) for one in status.notices],
     }
 
 
-def _domain_status(domain: DomainStatus, current: str | None, voice: Voice) -> Document:
+def _domain_status(domain: DomainStatus, current: str | None) -> Document:
     fingerprint = domain.fingerprint or current
     return {
         "target": domain.target,
@@ -446,33 +437,33 @@ def _domain_status(domain: DomainStatus, current: str | None, voice: Voice) -> D
         "remote_id": domain.remote_id,
         "upload_deadline": moment(domain.upload_deadline),
         "not_after": moment(domain.not_after),
-        "problem": problem_or_none(domain.problem, voice),
-        "last_failure": _last_failure(domain.last_failure, voice),
+        "problem": problem_or_none(domain.problem),
+        "last_failure": _last_failure(domain.last_failure),
         **({"ticket": ticket(domain.ticket)} if domain.ticket else {}),
-        "served": [of_served(one, voice, fingerprint) for one in domain.served],
+        "served": [of_served(one, fingerprint) for one in domain.served],
     }
 
 
-def _last_failure(failure: LastFailure | None, voice: Voice) -> Document | None:
+def _last_failure(failure: LastFailure | None) -> Document | None:
     """Write what the last try ended in, since when tries have, and when they are made again."""
     if failure is None:
         return None
     return {
-        **of_problem(failure.problem, voice),
+        **of_problem(failure.problem),
         "since": moment(failure.since),
         "at": moment(failure.at),
         "again_at": moment(failure.again_at),
     }
 
 
-def of_channels(states: Mapping[str, ChannelState], voice: Voice) -> list[Document]:
+def of_channels(states: Mapping[str, ChannelState]) -> list[Document]:
     """Write each channel for programs; one that took its last message has no problem."""
     return [
         {
             "name": name,
             "since": moment(None if state.refusal is None else state.refusal.since),
             "again_at": moment(state.again_at),
-            "problem": problem_or_none(state.refusal, voice),
+            "problem": problem_or_none(state.refusal),
         }
         for name, state in states.items()
     ]
@@ -526,16 +517,38 @@ def of_run(
     """Return a run for the API, with the document that it printed."""
     return {
         **_run(run),
-        "events": [_run_event(event, voice) for event in events],
-        "report": report_in(report, voice.language),
+        "events": [_run_event(event) for event in events],
+        "report": report_in(report, voice),
     }
 
 
-def report_in(report: RunReport | None, language: str) -> Document | None:
-    """Return the document that a run printed, in this language if it has that one."""
-    written = {} if report is None else report.documents
-    chosen = written.get(language) or next(iter(written.values()), None)
-    return None if chosen is None else json.loads(chosen)
+def report_in(report: RunReport | None, voice: Voice) -> Document | None:
+    """Return the document that a run printed, for a person; one that an earlier release stored has
+    sentences in both languages, and may lack this one.
+    """
+    if report is None:
+        return None
+    by_language = report.rendered
+    if not by_language:
+        return rendered(report.document, voice)
+    written = by_language.get(voice.language) or next(iter(by_language.values()))
+    return dict(json.loads(written))
+
+
+def rendered(document: Mapping[str, object], voice: Voice) -> Document:
+    """Return a document with its sentences in the reader's language."""
+    return {key: _rendered(value, voice) for key, value in document.items()}
+
+
+def _rendered(value: object, voice: Voice) -> object:
+    match value:
+        case Text():
+            return voice.say(value)
+        case Mapping():
+            return rendered(value, voice)
+        case list():
+            return [_rendered(one, voice) for one in value]
+    return value
 
 
 def _run(run: StoredRun) -> Document:
@@ -553,7 +566,7 @@ def _run(run: StoredRun) -> Document:
     }
 
 
-def _run_event(event: RunEvent, voice: Voice) -> Document:
+def _run_event(event: RunEvent) -> Document:
     return {
         "number": event.number,
         "at": moment(event.at),
@@ -562,5 +575,5 @@ def _run_event(event: RunEvent, voice: Voice) -> Document:
         "outcome": event.outcome,
         "target": event.target,
         "domain": event.domain,
-        "message": voice.say(event.text),
+        "message": event.text,
     }

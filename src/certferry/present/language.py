@@ -32,6 +32,8 @@ from certferry.problem import Problem
 from certferry.text import Text, Translate, offset, verbatim
 
 if TYPE_CHECKING:  # the core loads the crypto library, which `--help` must not
+    from gettext import NullTranslations
+
     from certferry.core.desired.certificate import Kind
 
 ENGLISH = "en"
@@ -183,7 +185,7 @@ def voice_for(arguments: Sequence[str], environ: Mapping[str, str]) -> Voice:
 
 
 def must_be_spoken(environ: Mapping[str, str]) -> None:
-    """Raise `ConfigError` when the environment asks for a language that there is not."""
+    """Raise `ConfigError` when the environment asks for an unknown language."""
     word = environ.get(VARIABLE)
     if word and _language(word) is None:
         one, other = LANGUAGES
@@ -196,13 +198,16 @@ def must_be_spoken(environ: Mapping[str, str]) -> None:
 
 def voice_in(language: str) -> Voice:
     """Return the voice of a language. English needs no catalogue."""
-    if language == ENGLISH:
-        return Voice()
+    return Voice() if language == ENGLISH else Voice(_catalogue(language).gettext, language)
+
+
+@lru_cache
+def _catalogue(language: str) -> NullTranslations:
     from gettext import GNUTranslations
 
     path = CATALOGUES / language / "LC_MESSAGES" / "certferry.mo"
     with path.open("rb") as file:
-        return Voice(GNUTranslations(file).gettext, language)
+        return GNUTranslations(file)
 
 
 def _asked_for(arguments: Sequence[str]) -> str | None:

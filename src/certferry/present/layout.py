@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from itertools import compress
+
+from certferry.text import Text
 
 
 class Tone(Enum):
@@ -64,9 +66,17 @@ def visible(words: str) -> str:
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", words)
 
 
-def as_json(document: object, *, indent: int | None = None, ascii_only: bool = False) -> str:
-    """Write JSON that may stand on a terminal: control and bidi characters are escaped."""
-    written = json.dumps(document, ensure_ascii=ascii_only, indent=indent)
+def as_json(
+    document: object,
+    say: Callable[[Text], str] | None = None,
+    *,
+    indent: int | None = None,
+    ascii_only: bool = False,
+) -> str:
+    """Write JSON that may stand on a terminal: control and bidi characters are escaped. `say`
+    renders the sentences in it.
+    """
+    written = json.dumps(document, ensure_ascii=ascii_only, indent=indent, default=say)
     return _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", written)
 
 

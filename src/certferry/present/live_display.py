@@ -120,7 +120,7 @@ class _Lineage:
 
 
 class Display:
-    """What is known of a run at this moment. Heard from many threads, drawn from another."""
+    """What a run is doing at this moment. Many threads report it, another draws it."""
 
     def __init__(
         self, voice: Voice, now: Callable[[], datetime], *, changes_nothing: bool = False

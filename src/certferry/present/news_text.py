@@ -11,7 +11,7 @@ from types import MappingProxyType
 from certferry.core.assessment import notices as noticed
 from certferry.errors import CertferryError, ClockWrong, DnsError, IssuanceError
 from certferry.ports.notifier import AgainAt, Answered, RefusedForGood, Sent
-from certferry.present.documents import Document, moment, of_problem, of_subject, said_or_none
+from certferry.present.documents import Document, moment, of_problem, of_subject, rendered
 from certferry.present.language import Voice, at_target, of_lineage, on_host
 from certferry.present.layout import Line, Span, Tone, line
 from certferry.problem import Problem
@@ -132,7 +132,7 @@ def _grouped(
     for one in notifications:
         problem = one.notice.problem
         key = (one.notice.topic, one.again, voice.say(problem.message))
-        groups[*key, said_or_none(problem.hint, voice)].append(one)
+        groups[*key, problem.hint and voice.say(problem.hint)].append(one)
     return groups.values()
 
 
@@ -188,7 +188,7 @@ def _event(one: noticed.Notification, voice: Voice, host: str, run: str) -> Docu
     return {
         "event": notice.topic.value,
         **of_subject(notice.subject, "certificate"),
-        **of_problem(notice.problem, voice),
+        **rendered(of_problem(notice.problem), voice),
         "code": notice.problem.code or None,
         "since": moment(notice.since),
         "deadline": moment(notice.deadline),

@@ -198,7 +198,7 @@ def copy_at(label: str | None, target: str | None) -> Text:
 
 
 def _copy(step: planned.Retire) -> Text:
-    """Name what goes; of what is not ours, what it needs to be found in the target's console."""
+    """Name what is removed; if it is not ours, also what finds it in the target's console."""
     if not step.unmanaged:
         return copy_at(step.label, step.target)
     said = Text("{label} at {target} ({id}, {left} left)")

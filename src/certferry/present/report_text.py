@@ -1,4 +1,4 @@
-"""What became of a sync, as a person reads it: a line per step, one for many domains and
+"""The result of a sync, as a person reads it: a line per step, one for many domains and
 certificates that all went well, and a closing sentence.
 """
 
@@ -44,7 +44,7 @@ _TONES = {
 def lines(
     report: reports.SyncReport, voice: Voice, undeclared_of: str | None = None
 ) -> Iterator[Line]:
-    """Write a report, of what a client has handed over and no table declares, too."""
+    """Write a report; also one of a client's certificate that no table declares."""
     yield from lineages(report, voice)
     yield from _not_written_down(report, voice)
     yield line(voice.say(_conclusion(report, undeclared_of)))
@@ -98,7 +98,7 @@ def head_of(step: reports.StepOutcome, voice: Voice) -> Line:
 
 
 def subject_and_detail(step: reports.StepOutcome, voice: Voice) -> str:
-    """Name what the step was about, then what became of it."""
+    """Name what the step was about, then its result."""
     detail = once(step.domain or step.target, voice.say(step.detail))
     subject = _subject(step)
     return detail if subject is None else f"{voice.say(subject)}: {detail}"
@@ -187,7 +187,7 @@ def _domains(domains: Sequence[object], details: Sequence[str]) -> Text:
 def _by_details(
     steps: Sequence[reports.StepOutcome], voice: Voice
 ) -> dict[tuple[str, ...], list[list[reports.StepOutcome]]]:
-    """Return domains' steps that went well or wait, each domain's together, by what they say."""
+    """Group the steps of domains that went well or wait by their words, each domain's together."""
     by_domain: dict[reports.StepKey, list[reports.StepOutcome]] = {}
     for step in steps:
         is_well = step.outcome in {

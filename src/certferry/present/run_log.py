@@ -31,11 +31,10 @@ from types import TracebackType
 
 from certferry import __version__
 from certferry.core.redaction import discreet, redacted
-from certferry.errors import ConfigError
+from certferry.errors import ConfigError, system_words
 from certferry.file_trust import NotTrusted, PathCheck, checked_path, user_name
 from certferry.present.language import Voice
 from certferry.present.layout import as_json, plain, visible
-from certferry.system_words import system_words
 from certferry.text import Text, cut, verbatim
 
 _MODE = 0o640
@@ -225,7 +224,7 @@ class RunLog:
 
     @property
     def is_open(self) -> bool:
-        """Whether there is to be a log."""
+        """Whether a log is written."""
         return self._file is not None
 
     def open(self, path: Path, format_: Format = Format.TEXT, *, is_needed: bool = True) -> None:

@@ -53,7 +53,7 @@ LOGROTATE = """\
 
 
 def _log_of(command: str) -> str:
-    """Return where the log of a command goes, as far as that can be read from it."""
+    """Return where the log of a command goes, if the command shows it."""
     try:
         words = shlex.split(command)
     except ValueError:

@@ -39,7 +39,7 @@ _STOPPED_DURING = {
 
 
 def carry_out(steps: Sequence[plans.Step], context: StepContext) -> Iterator[StepOutcome]:
-    """Carry out ready steps, and yield what becomes of each. Raises `LeaseLost`, `Interrupted`."""
+    """Carry out ready steps, and yield the outcome of each. Raises `LeaseLost`, `Interrupted`."""
     unmanaged: list[plans.Retire] = []
     for step in steps:
         match step:

@@ -164,7 +164,7 @@ def carry_over(old: str, new: str, certificate: Certificate, state: StateStore) 
 def to_revoke(
     lineage: str, reason: lineages.RevocationReason, state: StateStore, now: datetime
 ) -> list[lineages.Version]:
-    """List what is to be revoked, what was begun first; else the newest, or all of its key."""
+    """List what to revoke: what was begun, else the newest version, or all of its key."""
     versions = state.versions(lineage)
     begun = [
         one

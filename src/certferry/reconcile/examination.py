@@ -12,7 +12,10 @@ from functools import partial
 from pathlib import PurePath
 
 from certferry import errors
-from certferry.core.assessment.health import RUN_WITHIN, Recorded
+from certferry.core.assessment.health import (
+    RUN_WITHIN,
+    Recorded,
+)
 from certferry.core.certificates.certificate import covered_by
 from certferry.core.desired.certificate import DesiredCertificate
 from certferry.core.events import Activity, Begun, LineageEnded, StepEnded
@@ -104,7 +107,7 @@ def _overdue(check: Check) -> Problem:
 
 
 def examine_account(label: str, port: object) -> Iterator[Problem]:
-    """Examine an account as far as its adapter can. Raises `CertferryError`."""
+    """Examine an account with what its adapter offers. Raises `CertferryError`."""
     if isinstance(port, Timed):
         yield from examine_clock(label, port.clock_ahead())
     if isinstance(port, Examined):

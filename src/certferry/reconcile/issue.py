@@ -83,7 +83,7 @@ def provider_of(desired: DesiredCertificate, accounts: Mapping[str, DnsProvider]
     return ZoneRouter([(zone, accounts[account]) for zone, account in desired.dns_zones])
 
 
-def rate_limit_hold(
+def within_rate_limits(
     step: Issue, desired: DesiredCertificate, observed: Observation, issuer: Issuer, now: datetime
 ) -> Issue:
     """Return an order with the CAs that may be asked now, or held until one may."""

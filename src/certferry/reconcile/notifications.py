@@ -81,7 +81,7 @@ class Notifications:
         )
 
     def _claimed(self, channel: Channel) -> tuple[notice_rules.Dispatch, notice_rules.ChannelState]:
-        """Claim what a channel is to be sent, and return what was stored of it before."""
+        """Claim the messages that a channel is due, and return what was stored of it before."""
 
         def change(
             before: notice_rules.ChannelState, notices: tuple[notice_rules.Notice, ...]
@@ -128,7 +128,7 @@ class Notifications:
         due: Sequence[notice_rules.Notification],
         before: notice_rules.ChannelState,
     ) -> None:
-        """Store what became of a message; what was not taken is sent later."""
+        """Store whether a message was taken; a later run sends one that was not."""
         now = self.now()
         problem = None if isinstance(answer, Sent) else answer.problem
         was_sent = isinstance(answer, Sent) or (

@@ -8,9 +8,13 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from certferry.core.certificates.certificate import CertificateBundle
+from certferry.core.certificates.certificate import (
+    CertificateBundle,
+    ask_after,
+    may_ask,
+    plausible_window,
+)
 from certferry.core.certificates.lineage import labels_of, owners, version_for
-from certferry.core.certificates.renewal import ask_after, may_ask, plausible_window
 from certferry.core.desired.certificate import (
     DesiredCertificate,
     DesiredDeployment,

@@ -16,34 +16,31 @@ from functools import partial
 from types import MappingProxyType
 
 from certferry import errors
-from certferry.core.assessment.health import Sighted, after_run, sighted, with_delivered
 from certferry.core.assessment.hosts import AWAY
-from certferry.core.certificates.renewal import renew_at
+from certferry.core.assessment.sightings import (
+    Sighted,
+    after_run,
+    sighted,
+    with_delivered,
+)
+from certferry.core.certificates.certificate import renew_at
 from certferry.core.desired.certificate import DesiredCertificate
 from certferry.core.desired.declaration import Outdated
 from certferry.core.events import Begun, LineageEnded, StepEnded
 from certferry.core.observed.observation import Observation
 from certferry.core.observed.records import Remembered
+from certferry.core.planning import plan as plans
 from certferry.core.planning import report as reports
 from certferry.core.planning.digest import must_be_confirmed
 from certferry.core.planning.division import has_open_work, in_turn, verified_since
 from certferry.core.planning.due import VERIFY_TIMEOUT, Times
-from certferry.core.planning.plan import (
-    Action,
-    Doubt,
-    Plan,
-    PlanFinding,
-    Verify,
-    Weight,
-    doubts_in,
-)
 from certferry.core.planning.planner import Issuing, make_plan
 from certferry.core.planning.safety import without_refused
 from certferry.core.reasons import Waiting, wait_for
 from certferry.ports.progress import Progress
 from certferry.ports.state import Lease
 from certferry.reconcile.apply import carry_out, store_waits
-from certferry.reconcile.issue import rate_limit_hold, sweep_ownerless
+from certferry.reconcile.issue import sweep_ownerless, within_rate_limits
 from certferry.reconcile.observe import (
     ReadAhead,
     observe,
@@ -68,7 +65,7 @@ _log = logging.getLogger(__name__)
 
 def plan_lineage(
     desired: DesiredCertificate, observed: Observation, times: Times, issuing: Issuing
-) -> Plan:
+) -> plans.Plan:
     """Plan, without what safety refuses, nor an order whose certificate no place could take."""
     plan = make_plan(desired, observed, times, issuing)
     plan = without_refused(plan, desired, observed, times.now)
@@ -78,10 +75,10 @@ def plan_lineage(
     return plan
 
 
-def plan_outdated(plan: Plan, outdated: Outdated, now: datetime) -> Plan:
+def plan_outdated(plan: plans.Plan, outdated: Outdated, now: datetime) -> plans.Plan:
     """Return the plan with what this host's receivers need alone, and why it has no more."""
-    weight = Weight.SKIPPED if outdated.is_tolerated(now) else Weight.BLOCKED
-    finding = PlanFinding.of(weight, outdated.error)
+    weight = plans.Weight.SKIPPED if outdated.is_tolerated(now) else plans.Weight.BLOCKED
+    finding = plans.PlanFinding.of(weight, outdated.error)
     of_receivers = (one for one in plan.findings if one.target is not None)
     return replace(plan, clean=None, findings=(finding, *of_receivers))
 
@@ -112,7 +109,7 @@ class Outcomes:
             self._latest[outcome.key] = outcome
             self._progress(StepEnded(self._lineage, outcome))
 
-    def note_plan(self, plan: Plan, observed: Observation) -> None:
+    def note_plan(self, plan: plans.Plan, observed: Observation) -> None:
         """Keep how everything stands that the plan does not carry out now."""
         self.has_looked = True
         unread = {(one.target, one.domain) for one in plan.rollouts if one.unread}
@@ -136,7 +133,7 @@ class Outcomes:
                 self.note(outcome)
 
     def _as_begun(self, standing: reports.StepOutcome) -> reports.StepOutcome:
-        deployment = replace(standing, action=Action.DEPLOY)
+        deployment = replace(standing, action=plans.Action.DEPLOY)
         begun = self._latest.get(deployment.key)
         is_begun = begun is not None and begun.outcome is reports.Outcome.WAITING
         return deployment if is_begun else standing
@@ -163,12 +160,12 @@ class Outcomes:
         return min(self._waits.values(), key=lambda waiting: waiting.until, default=None)
 
 
-_ONCE = {Action.ISSUE, Action.ADOPT, Action.ROLLBACK, Action.RETIRE}
+_ONCE = {plans.Action.ISSUE, plans.Action.ADOPT, plans.Action.ROLLBACK, plans.Action.RETIRE}
 """Steps that no later plan reports again: what became of them stays."""
 
 
 def _under(
-    known: reports.StepOutcome, plan: Plan, observed: Observation
+    known: reports.StepOutcome, plan: plans.Plan, observed: Observation
 ) -> reports.StepOutcome | None:
     """Return an earlier outcome as it stands under a later plan, `None` when it is over."""
     target, domain = known.target or "", known.domain or ""
@@ -178,17 +175,17 @@ def _under(
         return known
     at_place = [one for one in plan.rollouts if (one.target, one.domain) == (target, domain)]
     is_deployed = any(one.deploy is not None for one in at_place)
-    if known.action is Action.VERIFY and is_deployed:
+    if known.action is plans.Action.VERIFY and is_deployed:
         return None
     if known.outcome is reports.Outcome.DONE:
         return known
-    if known.action is Action.DEPLOY and domain:
+    if known.action is plans.Action.DEPLOY and domain:
         if is_deployed:
             return known  # carried out now, or it was tried in this run
         if found is None or not (at_place or (target, domain) in plan.unchanged):
             return None
         said = reports.what_was_bound(found[1], observed)
-        return reports.StepOutcome(Action.DEPLOY, reports.Outcome.DONE, said, target, domain)
+        return reports.StepOutcome(plans.Action.DEPLOY, reports.Outcome.DONE, said, target, domain)
     return known if known.action in _ONCE and known.waiting is None else None
 
 
@@ -218,13 +215,13 @@ class LineageReconciler:
         self._fingerprint: str | None = None
         self._lease_busy_since: datetime | None = None
         self._held_until: datetime | None = None
-        self._certain: frozenset[Doubt] = frozenset()
+        self._certain: frozenset[plans.Doubt] = frozenset()
         self._keeping: set[str] = set()
         self._removals = removals or Removals()
         self.seen: Sighted | None = None
 
     def report(self) -> reports.LineageReport:
-        """Return what has become of the lineage so far."""
+        """Return the lineage's result so far."""
         known = self._outcomes
         return reports.LineageReport(
             self.desired.lineage, self._fingerprint, known.all(), known.has_looked
@@ -283,8 +280,10 @@ class LineageReconciler:
         observed, plan = self._observe_and_plan(remembered)
         # Without a lease no target is written to, and nothing is reported that another run may
         # explain.
-        is_open = self._lease_busy_since is not None or doubts_in(plan, observed) - self._certain
-        if not is_open and all(isinstance(step, Verify) for step in plan.ready):
+        is_open = (
+            self._lease_busy_since is not None or plans.doubts_in(plan, observed) - self._certain
+        )
+        if not is_open and all(isinstance(step, plans.Verify) for step in plan.ready):
             self._must_be_confirmed(plan)
             self._follow(plan, observed)
             return
@@ -300,13 +299,13 @@ class LineageReconciler:
             if self._was_verified_by_another(remembered):
                 return
             observed, plan = self._observe_and_plan(remembered, lease, anew=remembered != before)
-            if doubts_in(plan, observed) - self._certain:
+            if plans.doubts_in(plan, observed) - self._certain:
                 observed, plan = self._recheck(observed, plan, anew=True)
             self._work(observed, plan, lease)
 
     def _observe_and_plan(
         self, remembered: Remembered | None, lease: Lease | None = None, *, anew: bool = False
-    ) -> tuple[Observation, Plan]:
+    ) -> tuple[Observation, plans.Plan]:
         """Observe, ask the CA when it is due to be asked, and plan."""
         observed = self._with_renewal_info(self._observe(anew=anew, remembered=remembered))
         ordered = observed.remembered.ordered
@@ -314,7 +313,7 @@ class LineageReconciler:
             observed = without_order(observed, self.desired.lineage, self._ports, lease)
         return observed, self.plan(observed)
 
-    def _work(self, observed: Observation, plan: Plan, lease: Lease) -> None:
+    def _work(self, observed: Observation, plan: plans.Plan, lease: Lease) -> None:
         """Carry out under the lease what was planned under it."""
         self._must_be_confirmed(plan)
         if plan.issue_now is not None:
@@ -324,7 +323,7 @@ class LineageReconciler:
             plan = self.plan(observed)
         self._follow(plan, observed, lease)
 
-    def _must_be_confirmed(self, plan: Plan) -> None:
+    def _must_be_confirmed(self, plan: plans.Plan) -> None:
         """Raise `PlanChanged` for another first plan than an operator confirmed, if any did."""
         confirmed, self._confirmed = self._confirmed, None
         if confirmed is not None:
@@ -347,12 +346,14 @@ class LineageReconciler:
             self._outcomes.note(outcome)
         return bool(standing)
 
-    def _recheck(self, before: Observation, plan: Plan, *, anew: bool) -> tuple[Observation, Plan]:
+    def _recheck(
+        self, before: Observation, plan: plans.Plan, *, anew: bool
+    ) -> tuple[Observation, plans.Plan]:
         """Observe and plan under the lease, all anew where another run changed something."""
         observed = self._observe(anew=anew)
         if observed != before:
             plan = self.plan(observed)
-        doubts = doubts_in(plan, observed)
+        doubts = plans.doubts_in(plan, observed)
         is_news = observed.remembered != before.remembered or doubts - self._certain
         if is_news and not anew:
             return self._recheck(observed, plan, anew=True)
@@ -371,7 +372,7 @@ class LineageReconciler:
             self._fingerprint = observed.current.fingerprint
         return observed
 
-    def plan(self, observed: Observation) -> Plan:
+    def plan(self, observed: Observation) -> plans.Plan:
         """Plan. If the CA would refuse an order now, report when it may be placed."""
         times = Times(
             now=self._ports.now(),
@@ -383,9 +384,9 @@ class LineageReconciler:
         if self._outdated is not None:
             return plan_outdated(plan, self._outdated, times.now)
         step = plan.issue_now
-        if step is None or step.action is not Action.ISSUE:
+        if step is None or step.action is not plans.Action.ISSUE:
             return plan
-        step = rate_limit_hold(step, self.desired, observed, self._ports.issuer, times.now)
+        step = within_rate_limits(step, self.desired, observed, self._ports.issuer, times.now)
         if step.due is None:
             return replace(plan, issue=step)
         without = plan_lineage(self.desired, observed, times, Issuing.NEVER)
@@ -396,7 +397,7 @@ class LineageReconciler:
             return observed
         return with_renewal_info(self.desired, observed, self._ports)
 
-    def _follow(self, plan: Plan, observed: Observation, lease: Lease | None = None) -> None:
+    def _follow(self, plan: plans.Plan, observed: Observation, lease: Lease | None = None) -> None:
         """Carry out every step that is ready, and report how the others stand."""
         self._outcomes.note_plan(plan, observed)
         self.seen = sighted(self.desired.lineage, observed, self._ports.now())
@@ -411,7 +412,7 @@ class LineageReconciler:
             self.desired, observed, self._ports, lease, self._keeping, self._removals
         )
 
-    def _carry_out(self, plan: Plan, context: StepContext) -> None:
+    def _carry_out(self, plan: plans.Plan, context: StepContext) -> None:
         for outcome in carry_out(plan.ready, context):
             self._outcomes.note(outcome)
 

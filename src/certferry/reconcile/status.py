@@ -26,7 +26,7 @@ from certferry.core.events import Activity, Asking, Begun, LineageEnded, StepEnd
 from certferry.core.network import must_be_right
 from certferry.core.observed.observation import Observation, Served
 from certferry.core.observed.records import HostRecord, HostWork
-from certferry.core.planning.digest import digest_of
+from certferry.core.planning.digest import digest_of_plans
 from certferry.core.planning.due import Times
 from certferry.core.planning.plan import Action, Issue, Plan, PlanFinding, Weight
 from certferry.core.planning.planner import Issuing
@@ -89,7 +89,7 @@ def plans_to_confirm(
         return proofs.added_to(shown, desired), first
 
     plans = of_each(planned, certificates, ports)
-    return [shown for shown, _ in plans], {one.lineage: digest_of([one]) for _, one in plans}
+    return [shown for shown, _ in plans], {one.lineage: digest_of_plans([one]) for _, one in plans}
 
 
 def statuses_of(
@@ -100,7 +100,7 @@ def statuses_of(
 
 
 def _status_now(desired: DesiredCertificate, ports: Ports, recorded: Recorded) -> LineageStatus:
-    """Judge by what the files hold; when they cannot be read, by what was taken from them."""
+    """Judge by the files; if they cannot be read, by what was last adopted from them."""
     unreadable, desired = None, ports.part_of(desired)
     try:
         desired = with_file_names(desired, ports)
@@ -151,7 +151,7 @@ def standings_of_hosts(state: StateStore, declared: int) -> tuple[HostStanding, 
 
 
 def _here(notice: Notice, host: str) -> Notice:
-    """Return a notice of what is this host's alone as one of the certificate."""
+    """Return a notice about this host alone as one about the certificate."""
     subject = notice.subject
     is_here = subject.lineage and subject.host == host
     return replace(notice, subject=replace(subject, host="")) if is_here else notice
@@ -255,7 +255,7 @@ def _with(plan: Plan, error: errors.CertferryError, accounts: str | None) -> Pla
 
 @dataclass(frozen=True, slots=True)
 class Rehearsed:
-    """What came of it, for each lineage that would order, and the plans of the run itself."""
+    """The result of each lineage that would order, and the plans of the run itself."""
 
     report: SyncReport
     plans: tuple[Plan, ...]
@@ -309,21 +309,18 @@ def _rehearsed(desired: DesiredCertificate, step: Issue, ports: Ports) -> Lineag
 
 
 class WithoutOrders:
-    """A state without orders, so that a rehearsal touches no real one."""
+    """A `StateStore` without orders, so that a rehearsal touches no real one."""
 
     def __init__(self, state: StateStore) -> None:
         self._state = state
 
     def order(self, _lineage: str) -> AcmeOrder | None:
-        """See `StateStore.order`."""
         return None
 
     def save_order(self, lease: Lease, _order: object) -> None:
-        """See `StateStore.save_order`."""
         self._state.extend(lease)
 
     def drop_order(self, lease: Lease, **_: object) -> None:
-        """See `StateStore.drop_order`."""
         self._state.extend(lease)
 
     def __getattr__(self, name: str) -> Any:

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class AccountNotes:
-    """The notes of one account; unless `is_kept`, this process alone remembers changes."""
+    """An `AccountMemory`; unless `is_kept`, this process alone remembers changes."""
 
     state: Callable[[], StateStore]
     account: str
@@ -53,13 +53,11 @@ class AccountNotes:
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     def note(self, name: str) -> str | None:
-        """See `AccountMemory.note`."""
         if name in self._changed:
             return self._changed[name]
         return self.state().account_note(self.account, name)
 
     def update(self, name: str, change: Edit) -> str | None:
-        """See `AccountMemory.update`."""
         if self.is_kept:
             return self.state().update_account_note(self.account, name, change)
         with self._lock:
@@ -67,7 +65,6 @@ class AccountNotes:
             return self._changed[name]
 
     def now(self) -> datetime:
-        """See `AccountMemory.now`."""
         return self.state().now()
 
 

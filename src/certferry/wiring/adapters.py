@@ -77,12 +77,12 @@ class Described:
 
     @property
     def where_keys_are(self) -> Text | None:
-        """Where an operator finds the keys of an account, as far as the adapter says."""
+        """Where an operator finds the keys of an account, if the adapter says it."""
         return getattr(self.adapter, "WHERE_KEYS_ARE", None)
 
     @property
     def codes(self) -> Mapping[str, adapters.CodeMeaning]:
-        """What is known of the codes that the service answers with."""
+        """What the codes mean that the service answers with."""
         return getattr(self.adapter, "CODES", {})
 
     @property
@@ -132,7 +132,7 @@ _RENAMED = {
 
 
 def _moved(problem: BaseException) -> Text | None:
-    """Return which line of a package is to be changed, where it imports what has moved."""
+    """Return which line of a package to change if it imports a name that has moved."""
     if not isinstance(problem, ImportError):
         return None
     old, new = f"{problem.name} import …", _MOVED.get(problem.name or "")
@@ -188,7 +188,7 @@ def in_short(error: BaseException) -> str:
 
 
 def _mistakes(found: Described, module: str) -> Iterator[Text]:
-    """Yield what is wrong with a description, of which nothing is taken for granted."""
+    """Yield what is wrong with a description; no attribute is trusted to be there."""
     names: Any = found.adapter
     missing = [name for name in _MUST_HAVE if not hasattr(names, name)]
     if missing:
@@ -393,7 +393,7 @@ class AdapterTable:
 
 @cache
 def installed() -> AdapterTable:
-    """Return the table of what is installed beside this program."""
+    """Return the table of the adapters installed beside this program."""
 
     def declared(group: str) -> Iterable[EntryPoint]:
         from importlib.metadata import entry_points

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, cast
 from certferry.adapters.acme.budget import Budget, limits_at
 from certferry.config.model import CaSettings, Settings
 from certferry.config.tables import called
-from certferry.core.certificates.certificate import CertificateBundle
-from certferry.core.certificates.renewal import RenewalInfo
+from certferry.core.certificates.certificate import CertificateBundle, RenewalInfo
 from certferry.core.desired.certificate import ExternalAccount
 from certferry.errors import ConfigError, OrderPostponed
 from certferry.ports.dns import DnsProvider
@@ -42,7 +41,7 @@ def issuer_for(settings: Settings, state: StateStore, pause: Pause) -> Issuer:
 
 @dataclass(eq=False)
 class LateIssuer:
-    """An issuer at several directories, each connected when it is first needed."""
+    """An `Issuer` at several directories, each connected when it is first needed."""
 
     connect: Callable[[str], Issuer]
     budget: Callable[[str], Budget]
@@ -50,7 +49,6 @@ class LateIssuer:
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     def must_be_provable(self, names: Sequence[str], dns: DnsProvider) -> frozenset[str]:
-        """See `ports.issuer.Issuer.must_be_provable`."""
         return self._at("").must_be_provable(names, dns)
 
     def rate_limit_hold(self, request: IssueRequest) -> OrderPostponed | None:
@@ -60,15 +58,12 @@ class LateIssuer:
     def issue(
         self, request: IssueRequest, dns: DnsProvider, lease: Lease, progress: Progress
     ) -> CertificateBundle:
-        """See `ports.issuer.Issuer.issue`."""
         return self._at(request.directory).issue(request, dns, lease, progress)
 
     def renewal_info(self, cert_pem: str, directory: str = "") -> RenewalInfo:
-        """See `ports.issuer.Issuer.renewal_info`."""
         return self._at(directory).renewal_info(cert_pem)
 
     def sweep(self, lineage: str, accounts: Sequence[DnsProvider], now: datetime) -> None:
-        """See `ports.issuer.Issuer.sweep`."""
         self._at("").sweep(lineage, accounts, now)
 
     def _at(self, directory: str) -> Issuer:
@@ -120,7 +115,7 @@ def _connect(settings: Settings, state: StateStore, pause: Pause, directory: str
     )
 
 
-def account_at(
+def acme_account_at(
     directory: str | None, settings: Settings, state: StateStore, pause: Pause
 ) -> CaAccount:
     """Return the account at a directory; at the usual one where that is not known."""
@@ -172,7 +167,7 @@ def revoke(
         lineage,
         reason,
         state=state,
-        account_at=lambda directory: account_at(directory, settings, state, run.pause),
+        account_at=lambda directory: acme_account_at(directory, settings, state, run.pause),
         now=state.now,
         progress=history_keeper(state, state.now, run.who),
     )

@@ -7,21 +7,20 @@ from urllib.parse import parse_qs, urlsplit
 from certferry.adapters.state.connect import empty_state
 from certferry.config.mistakes import config_error
 from certferry.config.model import Settings
+from certferry.config.tables import must_be_of_a_bucket
 from certferry.errors import ConfigError, how_to_install_with
 from certferry.ports.objects import ObjectStore
 from certferry.reconcile.run import Run
 from certferry.text import Text
 from certferry.wiring.accounts import AccountNotes, Paces, VendorAccounts
-
-_KINDS = {"kodo": "qiniu"}
-"""The types of the accounts that have buckets, by what stands before their names in `url`."""
+from certferry.wiring.settings import BUCKETS
 
 
 def objects_of(settings: Settings) -> ObjectStore:
     """Open the bucket of the state. Sends nothing. Raises `ConfigError`."""
     parts = urlsplit(str(settings.state.database))
     prefix = parts.path.strip("/")
-    if parts.scheme in _KINDS:
+    if BUCKETS.get(parts.scheme):
         # What an account remembers is in the state, which is not there yet.
         accounts = VendorAccounts(
             settings,
@@ -31,10 +30,10 @@ def objects_of(settings: Settings) -> ObjectStore:
             language="en",
         )
         return accounts.bucket(_account(settings, parts.scheme), parts.netloc, prefix)
-    if parts.scheme != "s3":
-        said = Text("there are no buckets at {beginning}; they are at kodo:// and s3://")
-        problem = said.filled(beginning=f"{parts.scheme}://")
-        raise config_error([settings.state.place.mistake("url", problem)])
+    try:
+        must_be_of_a_bucket(str(settings.state.database), BUCKETS)
+    except ConfigError as wrong:
+        raise config_error([settings.state.place.mistake("url", wrong.message)]) from None
     options = {name: values[-1] for name, values in parse_qs(parts.query).items()}
     try:
         from certferry.adapters.s3.objects import S3Objects
@@ -49,7 +48,7 @@ def objects_of(settings: Settings) -> ObjectStore:
 
 def _account(settings: Settings, scheme: str) -> str:
     """Return the label of the account that has the bucket."""
-    accounts = [one.label for one in settings.accounts.values() if one.type == _KINDS[scheme]]
+    accounts = [one.label for one in settings.accounts.values() if one.type == BUCKETS[scheme]]
     named = settings.state.account
     if named in accounts:
         return str(named)

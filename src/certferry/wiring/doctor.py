@@ -55,7 +55,7 @@ def examine(workspace: Workspace, run: Run, schedulers: Iterable[Scheduler]) -> 
 
 
 def reports_of(workspace: Workspace, run: Run) -> Iterator[AccountReport]:
-    """Ask every account that an issue can report. Raises `ConfigError` where there is none."""
+    """Ask every account that a report can be about. Raises `ConfigError` without one."""
     accounts, reporting = workspace.accounts(run), list[Reporting]()
     for family, connect in ((TARGETS, accounts.target), (DNS_PROVIDERS, accounts.dns)):
         for label in accounts.labels(family):
@@ -147,7 +147,7 @@ def _machine(run: CheckedRun) -> Iterator[Problem]:
     yield from examine_files(run.settings)
     for twin in with_equal_names(run.settings.declared, run.settings.places):
         fix = Text("take one of them out, or give it other names")
-        yield warning(Code.NAMES_TWICE, twin.where, twin.message, fix)
+        yield warning(Code.NAMES_TWICE, twin.subject, twin.message, fix)
     yield from examination.examine_schedule(run.schedulers, _scheduled_at(run.ports.state))
     yield from _channels(run.settings)
     state, now_ = run.ports.state, run.ports.now()
@@ -201,7 +201,7 @@ def _directory(run: CheckedRun) -> Client:
 
 
 def _standing(run: CheckedRun) -> frozenset[str]:
-    """Return the names that records of dns-persist-01 prove, as far as the CA can be asked."""
+    """Return the names that records of dns-persist-01 prove, if the CA can be asked."""
     resolvers = resolvers_for(run.settings, run.pause)
     if run.settings.acme.dns_persist and resolvers is not None:
         with suppress(IssuanceError):  # the check of the CA reports it

@@ -239,7 +239,7 @@ def _added(state: StateStore, counts: Mapping[tuple[str, str], int]) -> dict[tup
 
 
 def _counts(note: str | None) -> dict[tuple[str, str], int]:
-    """Read the sums; from what is none, they begin anew, as a counter may."""
+    """Read the sums; if they cannot be read they begin anew, as a counter may."""
     try:
         return {(str(a), str(o)): int(n) for a, o, n in json.loads(note or "[]")}
     except (ValueError, TypeError):

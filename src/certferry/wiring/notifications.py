@@ -88,7 +88,7 @@ class RunNotifications:
             raise
 
     def _notified(self, report: SyncReport) -> SyncReport:
-        """Notify of what a run has left, and return its report with what prevented that."""
+        """Notify of the problems that a run leaves; return its report with what prevented that."""
         problem = report.problem or self._notify(partial(self._left_by, report)).problem
         if problem is None:
             return report

@@ -13,7 +13,14 @@ from functools import cache
 from cryptography.exceptions import InvalidKey
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
-from certferry.core.access import LINK_IS_GOOD_FOR, TOKEN, PasswordLink, Role, Token, digest_of
+from certferry.core.access import (
+    LINK_IS_GOOD_FOR,
+    TOKEN,
+    PasswordLink,
+    Role,
+    Token,
+    digest_of_secret,
+)
 from certferry.core.events import Happened
 from certferry.core.observed.records import ACCESS
 from certferry.ports.access import AccessStore
@@ -75,7 +82,7 @@ def make_link(store: AccessStore, user: str, now: datetime) -> str:
     more.
     """
     secret = secrets.token_urlsafe(_SECRET_BYTES)
-    store.save_link(PasswordLink(digest_of(secret), user, now + LINK_IS_GOOD_FOR))
+    store.save_link(PasswordLink(digest_of_secret(secret), user, now + LINK_IS_GOOD_FOR))
     return secret
 
 
@@ -85,5 +92,5 @@ def make_token(
     """Return a new token for the API; `None` where the name is taken."""
     secret = TOKEN + secrets.token_urlsafe(_SECRET_BYTES)
     expires_at = None if lasts is None else now + lasts
-    token = Token(name, digest_of(secret), secret[:_SHOWN], role, now, expires_at)
+    token = Token(name, digest_of_secret(secret), secret[:_SHOWN], role, now, expires_at)
     return secret if store.add_token(token) else None

@@ -16,10 +16,13 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from certferry.config.model import AccountTable, Settings
-from certferry.core.assessment.health import Expected, Recorded
+from certferry.core.assessment.health import (
+    Expected,
+    Recorded,
+)
 from certferry.core.certificates.certificate import FULLCHAIN, PRIVKEY, Certificate
 from certferry.core.desired.certificate import DesiredCertificate, FileDelivery
-from certferry.core.desired.declaration import Outdated, digest_of, outdated
+from certferry.core.desired.declaration import Outdated, digest_of_declaration, outdated
 from certferry.core.planning.report import SyncReport, Undeclared
 from certferry.errors import ConfigError, StateError, StateMissing
 from certferry.ports.state import StateStore
@@ -39,7 +42,7 @@ def outdated_in(settings: Settings, state: StateStore, *, writes: bool) -> Mappi
     """
     if not state.is_shared:
         return {}
-    digests = {one.lineage: digest_of(one) for one in settings.declared}
+    digests = {one.lineage: digest_of_declaration(one) for one in settings.declared}
     if writes:
         state.declare(digests, _name_of(settings), lambda file: not _exists(file))
     return outdated(state.contested(digests), state.host)
@@ -82,7 +85,7 @@ def must_be_declared_nowhere(lineage: str, settings: Settings, state: StateStore
 
 
 def forget(lineage: str, state: StateStore) -> None:
-    """Keep that a certificate is meant to end."""
+    """Store that the operator means a certificate to end."""
     _change({lineage: _FORGOTTEN}, state)
 
 

@@ -9,6 +9,7 @@ import itertools
 import logging
 import secrets
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
@@ -19,14 +20,7 @@ from pathlib import Path
 
 from certferry import errors
 from certferry.core import events
-from certferry.core.observed.runs import (
-    RunEvent,
-    RunKind,
-    RunReport,
-    RunSource,
-    RunState,
-    StoredRun,
-)
+from certferry.core.observed import runs
 from certferry.core.planning.digest import must_be_confirmed
 from certferry.core.planning.plan import Plan
 from certferry.core.planning.report import UNEXPECTED, SyncReport
@@ -35,8 +29,6 @@ from certferry.ports.progress import Progress, each_of, no_listener
 from certferry.ports.runs import EVENTS_OF_A_RUN
 from certferry.ports.state import StateStore
 from certferry.present import documents
-from certferry.present.language import LANGUAGES, Voice, voice_in
-from certferry.present.layout import as_json
 from certferry.present.progress import entry_of, news
 from certferry.problem import Problem
 from certferry.reconcile.by_hand import go_back, withdraw_by_hand
@@ -56,6 +48,11 @@ from certferry.wiring.workspace import Workspace, who_runs
 SOON = 0.3
 """Seconds after which an event is written, with those that came meanwhile."""
 
+AGAIN, ENDS_TRIED = 10.0, 360
+"""Seconds after which the end of a run is stored again that the state did not take, and how often:
+for an hour. Until then the run passes for one that died.
+"""
+
 ENDING = timedelta(seconds=9)
 """How long runs that are stopped may take to a safe point: the process is to end in 10 seconds."""
 
@@ -69,8 +66,8 @@ class RunOptions:
     nothing. A rehearsal `renews` what is not due, too.
     """
 
-    kind: RunKind = RunKind.SYNC
-    source: RunSource = RunSource.COMMAND
+    kind: runs.RunKind = runs.RunKind.SYNC
+    source: runs.RunSource = runs.RunSource.COMMAND
     is_whole: bool = True
     plan: str | None = None
     wait_limit: WaitLimit = field(default_factory=WaitLimit)
@@ -82,20 +79,23 @@ class RunWriter:
     that takes none of it stops nothing.
     """
 
-    def __init__(self, workspace: Workspace, options: RunOptions, who: str) -> None:
+    def __init__(
+        self, workspace: Workspace, options: RunOptions, who: str, *, again: float = AGAIN
+    ) -> None:
         self._workspace = workspace
         self._options = options
+        self._again = again
         self._lineages = tuple(one.lineage for one in workspace.certificates)
         self._who = who
         self._asked_at = now()
-        self._events: list[RunEvent] = []
+        self._events: list[runs.RunEvent] = []
         self._numbers = itertools.count(1)
         self._guard, self._turn = threading.Lock(), threading.Lock()
         self._is_writing = False
         self._over = threading.Event()
         self._ending = ExitStack()
         self._gave_up = self._has_ended = False
-        self.stored: StoredRun | None = None
+        self.stored: runs.StoredRun | None = None
         self.listener: Progress = news(self._note)
 
     def try_to_begin(self) -> None:
@@ -109,7 +109,7 @@ class RunWriter:
             self._gave_up = True
             _log.debug("%s", error.message)
 
-    def begin(self, request: str | None = None) -> StoredRun:
+    def begin(self, request: str | None = None) -> runs.StoredRun:
         """Store that the run begins; return its row, or the one that this `request` began before.
         Raises `ConfigError` and `StateError`.
         """
@@ -117,7 +117,7 @@ class RunWriter:
         with ExitStack() as ending:
             state = self._workspace.state
             begun = ending.enter_context(recorded_as_begun(lambda: state))
-            mine = StoredRun(
+            mine = runs.StoredRun(
                 f"{self._asked_at:%Y%m%d-%H%M%S}-{secrets.token_hex(4)}",
                 options.kind,
                 options.source,
@@ -136,21 +136,37 @@ class RunWriter:
     def note_problem(self, problem: Problem) -> None:
         """Add what ended the run as its last event, called by its code."""
         said = _with_hint(problem.message, problem.hint)
-        self._add("", str(problem.code), said, RunState.FAILED.value)
+        self._add("", str(problem.code), said, runs.RunState.FAILED.value)
 
-    def end(self, state: RunState, report: RunReport | None = None) -> None:
+    def end(self, state: runs.RunState, report: runs.RunReport | None = None) -> None:
         """Store how the run ended, after all that happened in it. The first end counts."""
         self._over.set()
         self.try_to_begin()  # the run may have made the state
         if self.stored is None or self._has_ended:
             return
-        self._write()
-        try:
-            self._state.save_run_end(self.stored.id, state, self._now(), report)
-        except errors.CertferryError as error:
-            _log.debug("%s", error.message)
+        store = partial(self._store_end, self.stored.id, state, self._now(), report)
+        if not store():
+            aside(partial(self._store_later, store), "the end of a run")
         self._ending.close()
         self._has_ended = True
+
+    def _store_end(
+        self, run: str, state: runs.RunState, ended_at: datetime, report: runs.RunReport | None
+    ) -> bool:
+        self._write()
+        try:
+            self._state.save_run_end(run, state, ended_at, report)
+        except errors.CertferryError as error:
+            _log.debug("%s", error.message)
+            return False
+        return True
+
+    def _store_later(self, store: Callable[[], bool]) -> None:
+        """Store the end once the state is back, as long as the process lives."""
+        for _ in range(ENDS_TRIED):
+            time.sleep(self._again)
+            if store():
+                return
 
     def _note(self, event: events.Activity | events.StepEnded) -> None:
         entry = entry_of(event)
@@ -171,7 +187,9 @@ class RunWriter:
             if len(self._events) >= EVENTS_OF_A_RUN:  # the state has taken none for long
                 return
             number = next(self._numbers)
-            self._events.append(RunEvent(number, at, lineage, event, said, outcome, target, domain))
+            self._events.append(
+                runs.RunEvent(number, at, lineage, event, said, outcome, target, domain)
+            )
             if self._is_writing or self._over.is_set():
                 return
             self._is_writing = True
@@ -231,9 +249,9 @@ class RunInProgress:
     def carry_out(self) -> SyncReport | Rehearsed:
         """Do what the options say. Raises what `sync`, `rehearse` and `roll_back` raise."""
         match self.options.kind:
-            case RunKind.REHEARSE:
+            case runs.RunKind.REHEARSE:
                 return self.rehearse()
-            case RunKind.ROLLBACK:
+            case runs.RunKind.ROLLBACK:
                 return self.roll_back()
             case _:
                 return self.sync()
@@ -260,7 +278,7 @@ class RunInProgress:
             issuer = rehearsal_issuer(at_staging, ports.state, self.run.pause)
             certificates = self.workspace.certificates
             found = rehearse(ports, certificates, issuer, renew=self._renews)
-            ended(found.report, partial(documents.of_rehearsal, found.report, found.plans))
+            ended(found.report, documents.of_rehearsal(found.report, found.plans))
         return found
 
     def roll_back(self) -> SyncReport:
@@ -295,10 +313,10 @@ class RunInProgress:
 
     def _sync(self, confirmed: dict[str, str]) -> SyncReport:
         settings, options = self.workspace.settings, self.options
-        if options.source is RunSource.HOOK:
+        if options.source is runs.RunSource.HOOK:
             return self._engine().sync(settings.certificates, options.wait_limit)
         must_declare(settings)
-        if options.source is RunSource.SCHEDULE:
+        if options.source is runs.RunSource.SCHEDULE:
             retrying = ScheduledRun(self._engine, self.run.pause, options.wait_limit)
             report = retrying.sync(settings.certificates, renew=self._renews)
         else:
@@ -308,7 +326,7 @@ class RunInProgress:
 
     @property
     def _renews(self) -> bool:
-        return self.options.renews or self.options.kind is RunKind.RENEW
+        return self.options.renews or self.options.kind is runs.RunKind.RENEW
 
     def _connect(self, *, declares: bool = True) -> Ports:
         """Connect; the first run of all makes its state here, and is stored from here on."""
@@ -326,7 +344,7 @@ class RunInProgress:
             self.writer.try_to_begin()
             yield self._end
         except (KeyboardInterrupt, errors.Interrupted):
-            self.writer.end(RunState.STOPPED)
+            self.writer.end(runs.RunState.STOPPED)
             raise
         except errors.Reported as error:
             self._fail(error.problem())
@@ -338,23 +356,15 @@ class RunInProgress:
 
     def _fail(self, problem: Problem) -> None:
         self.writer.note_problem(problem)
-        self.writer.end(RunState.FAILED)
+        self.writer.end(runs.RunState.FAILED)
 
-    def _end(
-        self, report: SyncReport, document: Callable[[Voice], documents.Document] | None = None
-    ) -> None:
-        state = RunState.FAILED
+    def _end(self, report: SyncReport, document: documents.Document | None = None) -> None:
+        state = runs.RunState.FAILED
         if not report.complete:
-            state = RunState.STOPPED
+            state = runs.RunState.STOPPED
         elif report.has_succeeded and not report.leaves_failures:
-            state = RunState.DONE
-        written = document or partial(documents.of_report, report)
-        self.writer.end(state, stored_report(written))
-
-
-def stored_report(document: Callable[[Voice], documents.Document]) -> RunReport:
-    """Return what a run prints at its end as it is stored: in every language."""
-    return RunReport({one: as_json(document(voice_in(one))) for one in LANGUAGES})
+            state = runs.RunState.DONE
+        self.writer.end(state, runs.RunReport(document or documents.of_report(report)))
 
 
 @dataclass(eq=False)
@@ -376,14 +386,14 @@ class Runner:
 
     def start(
         self,
-        kind: RunKind,
+        kind: runs.RunKind,
         names: Sequence[str],
         *,
         who: str,
-        source: RunSource,
+        source: runs.RunSource,
         plan: str | None = None,
         request: str | None = None,
-    ) -> StoredRun:
+    ) -> runs.StoredRun:
         """Begin a run, or return the one that the same `request` began. What the run itself finds
         wrong ends it as failed. Raises `ConfigError` for names that mean no certificate, or several
         where one is meant, and `StateError`.
@@ -433,7 +443,7 @@ class Runner:
     def _carry_out(self, work: RunInProgress, name: str) -> None:
         options = work.options
         try:
-            if options.source is RunSource.SCHEDULE and options.is_whole:
+            if options.source is runs.RunSource.SCHEDULE and options.is_whole:
                 warn_of_state(work.workspace, to_channels=True)
             work.carry_out()
         except errors.Interrupted:
@@ -444,25 +454,25 @@ class Runner:
         except Exception:  # noqa: BLE001 - in a thread of its own, which ends here
             _log.exception(Text("unexpected error"))
         finally:
-            work.writer.end(RunState.FAILED)  # if nothing before this has stored an end
+            work.writer.end(runs.RunState.FAILED)  # if nothing before this has stored an end
             with self._guard:
                 self._running.pop(name, None)
             self.ended()
 
 
-def _meant(workspace: Workspace, kind: RunKind, names: Sequence[str]) -> Workspace:
+def _meant(workspace: Workspace, kind: runs.RunKind, names: Sequence[str]) -> Workspace:
     """Return the workspace for the certificates that are named. Raises `ConfigError`."""
     declared = workspace.settings.certificates
-    if kind is RunKind.ROLLBACK:
+    if kind is runs.RunKind.ROLLBACK:
         if len(names) != 1:
             raise errors.ConfigError(Text("name the one certificate to roll back"))
         return workspace.part_for([the_one_meant(declared, names[0])])
-    if kind is RunKind.RENEW and not names:
+    if kind is runs.RunKind.RENEW and not names:
         raise errors.ConfigError(Text("name the certificates to renew"))
     if not names:
         return workspace
     meant = select(declared, names)
-    if kind is RunKind.RENEW:
+    if kind is runs.RunKind.RENEW:
         for one in meant:
             must_be_renewed_here(one)
     return workspace.part_for(meant)
@@ -512,7 +522,7 @@ def fail_of_wrong_file(
 def notify_in_spite_of_it(
     error: errors.CertferryError, path: Path | None, environ: Mapping[str, str], *, language: str
 ) -> None:
-    """Notify the channels of what became of an earlier run, though the file is wrong by now."""
+    """Notify the channels of an earlier run's end, though the file is wrong by now."""
     with _salvaged(path, environ, language) as (workspace, has_state):
         if workspace is None:
             return

@@ -130,7 +130,7 @@ def history_of(
     which: HistoryFilter = UNFILTERED,
 ) -> tuple[HistoryEntry, ...]:
     """Return what happened to a lineage, to the one of a domain, or to all; see
-    `NoticeStore.history`. Raises `ConfigError` for a name that nothing is known of.
+    `NoticeStore.history`. Raises `ConfigError` for an unknown name.
     """
     state = workspace.state
     entries = state.history(name, limit, before, which)

@@ -64,6 +64,11 @@ log = logging.getLogger(__name__)
 USUAL = {adapters.DNS_PROVIDERS: "dnspod", adapters.TARGETS: "qiniu"}
 """What a certificate is proven and served by that no file says anything of."""
 
+BUCKETS = {"s3": "", "kodo": "qiniu"}
+"""The types of the accounts that have buckets, by what stands before a bucket's name in the `url`
+of a state; the keys of the first kind are in the environment.
+"""
+
 _IN_ORDER = {
     adapters.DNS_PROVIDERS: (
         "dnspod tencentcloud alidns cloudflare rfc2136 acme-dns lexicon command"
@@ -77,11 +82,12 @@ _IN_ORDER = {
 class InstalledAdapters(model.Adapters):
     """See `config.model.Adapters`: those of a table, by default what is installed."""
 
+    buckets = tuple(BUCKETS)
+
     def __init__(self, table: Callable[[], adapters.AdapterTable] = adapters.installed) -> None:
         self._table = table
 
     def variables(self, types: Collection[str]) -> Collection[str]:
-        """See `Adapters.variables`."""
         names: set[str] = set()
         for type_ in {*types, *USUAL.values()}:
             with suppress(ConfigError):  # reported when such an account is connected
@@ -101,7 +107,6 @@ class InstalledAdapters(model.Adapters):
         return {}
 
     def options_of(self, type_: str) -> model.ReadOptions | None:
-        """See `Adapters.options_of`."""
         if not self._table().is_known(adapters.TARGETS, type_):
             return None
         try:
@@ -110,7 +115,6 @@ class InstalledAdapters(model.Adapters):
             return None  # reported when such an account is connected
 
     def check(self, account: model.AccountTable, group: str, resolve: Resolve) -> None:
-        """See `Adapters.check`."""
         if group == NOTIFY_GROUP:
             from certferry.wiring.channels import check_one
 
@@ -121,7 +125,6 @@ class InstalledAdapters(model.Adapters):
             bound(self._table().of_account(family, account), account, resolve)
 
     def unknown_types(self, accounts: Iterable[model.AccountTable]) -> Sequence[Mistake]:
-        """See `Adapters.unknown_types`."""
         return self._table().unknown_types(accounts)
 
 
@@ -215,7 +218,7 @@ def from_client(
     environ: Mapping[str, str],
     given: model.Settings | None = None,
 ) -> model.Settings:
-    """Make settings of what another client has renewed; see `config.load.from_client`."""
+    """Make settings of a certificate another client renewed; see `config.load.from_client`."""
     return load.from_client(name, files, environ, _account(adapters.TARGETS), given, ADAPTERS)
 
 

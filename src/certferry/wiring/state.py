@@ -81,7 +81,7 @@ def may_be_there(state: StateSettings) -> bool:
 
 
 def _key_of(settings: Settings) -> Path | Secret:
-    """Return the key, or its file. One that is none is found before a server is asked."""
+    """Return the key, or its file. Finds an unusable key before a server is asked."""
     key = settings.state.key
     if isinstance(key, Path):
         return key

@@ -46,6 +46,7 @@ from certferry_sandbox.testing.memory_state import MemoryState
 from certferry_sandbox.zones import Zones
 from tests.adapters.acme.account_bench import account, ca_account, registrations
 from tests.adapters.acme.bench import Bench
+from tests.adapters.acme.ports import Clock
 from tests.adapters.acme.proxy import refusal, with_fields
 from tests.support.hosts import HOSTS, at_once
 from tests.support.postgresql import KEY, Postgresql
@@ -465,9 +466,17 @@ def test_account_that_another_run_changed_meanwhile(bench: Bench) -> None:
     assert other == account(bench)
 
 
+class HastyClock(Clock):
+    """One on which every rest takes forty times as long as it was to."""
+
+    def pause(self, seconds: float) -> None:
+        super().pause(40 * seconds)
+
+
 def test_account_that_another_run_works_on(bench: Bench) -> None:
     """It is waited for as long as a dead host's lease may last, and nothing is registered."""
     bench.state = MemoryState()
+    bench.clock = HastyClock()
     name = f"\1account {bench.proxy.directory_url}"
     bench.state.acquire(name, bench.clock.now())
     before = bench.clock.now()

@@ -15,8 +15,7 @@ from certferry.adapters.acme.budget import limits_at
 from certferry.adapters.acme.csr import certificate_id
 from certferry.adapters.state.connect import connect
 from certferry.config.values import DIRECTORIES
-from certferry.core.certificates.certificate import KeyType
-from certferry.core.certificates.renewal import renew_at
+from certferry.core.certificates.certificate import KeyType, renew_at
 from certferry.core.desired.certificate import DesiredCertificate
 from certferry.core.planning.limits import Allowance, Limits, Spent
 from certferry.core.planning.report import LineageReport

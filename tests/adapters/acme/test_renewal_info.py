@@ -16,9 +16,8 @@ from hypothesis import strategies as st
 
 from certferry.adapters.acme.csr import certificate_id
 from certferry.adapters.acme.network import RESTS
-from certferry.core.certificates.certificate import CertificateBundle
+from certferry.core.certificates.certificate import CertificateBundle, RenewalInfo, plausible_window
 from certferry.core.certificates.pem import certificate_pem
-from certferry.core.certificates.renewal import RenewalInfo, plausible_window
 from certferry.errors import CaUnavailable, OrderFailed, RateLimited
 from certferry_sandbox.faults import Fault
 from certferry_sandbox.httpd import Request, Response

@@ -17,8 +17,8 @@ from certferry.adapters.state.connect import connect, prepare
 from certferry.adapters.state.database import Migration, Upgrade, migrate, read_migrations
 from certferry.adapters.state.sqlite import SqliteDatabase
 from certferry.core.access import PasswordLink, Role, Session, Token, User
-from certferry.core.assessment.health import Sighting
 from certferry.core.assessment.notices import ChannelState, Delivery, Notice, Subject, Topic
+from certferry.core.assessment.sightings import Sighting
 from certferry.core.certificates.lineage import Revocation, RevocationReason, Withdrawal
 from certferry.core.observed.records import HistoryEntry, RolloutRecord, Upload
 from certferry.core.observed.runs import (
@@ -291,7 +291,7 @@ def store_everything(store: StateStore) -> None:
     run = StoredRun("run-1", RunKind.SYNC, RunSource.CONSOLE, "anna", store.host, NOW, ("img",))
     store.save_run_begin(run, "form 1")
     store.append_run_events("run-1", [RunEvent(1, NOW, "img", "step", Text("{one}", one="一"))])
-    store.save_run_end("run-1", RunState.DONE, NOW, RunReport({"en": "{}"}))
+    store.save_run_end("run-1", RunState.DONE, NOW, RunReport({"ok": True}))
     store.add_user(User("Anna", Role.OPERATOR, NOW, "hash", NOW, "zh"))
     store.save_session(Session("a session", "anna", NOW, NOW, "192.0.2.7", "Firefox"))
     store.save_link(PasswordLink("a link", "anna", NOW))

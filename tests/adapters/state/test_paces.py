@@ -15,10 +15,12 @@ from hypothesis import strategies as st
 from certferry.adapters.http.client import Pacer
 from certferry.adapters.state.connect import connect
 from certferry.adapters.state.postgresql import PostgresqlDatabase
+from certferry.adapters.state.sealing import Sealing
+from certferry.adapters.state.shared_leases import SharedState
 from certferry.errors import DatabaseUnavailable
 from certferry.ports.state import StateStore
 from tests.support.hosts import HOSTS, at_once
-from tests.support.postgresql import KEY, Postgresql, running_postgresql
+from tests.support.postgresql import KEY, Postgresql, impatient, running_postgresql
 
 THREADS, EACH = 4, 5
 SECOND = timedelta(seconds=1)
@@ -141,7 +143,7 @@ def test_database_that_is_gone() -> None:
     """The error is the database's, for each request; they go on when it is there again."""
     with running_postgresql() as server:
         url = server.url(server.new_state())
-        with closing(connect(url, KEY, host="web-1")) as state:
+        with closing(SharedState(impatient(url), Sealing(KEY), "web-1")) as state:
             pacer = Pacer(
                 50,
                 pause=time.sleep,

@@ -15,7 +15,6 @@ from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 from trustme import CA
@@ -37,6 +36,7 @@ from tests.support.ports import HOST
 from tests.support.postgresql import (
     KEY,
     Postgresql,
+    impatient,
     running_pgbouncer,
     running_postgresql,
     running_replica,
@@ -397,19 +397,18 @@ def test_read_replica(postgresql: Postgresql, name: str) -> None:
         ("57P03", "does not answer: because"),
     ],
 )
-def test_trouble_that_passes(
-    database: PostgresqlDatabase, code: str, said: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_trouble_that_passes(postgresql: Postgresql, name: str, code: str, said: str) -> None:
     """Another try may help, and the sentence names the database."""
-    database.rows("SELECT 1")
-    tell = f"DO $$ BEGIN RAISE EXCEPTION 'because' USING ERRCODE = '{code}'; END $$"
+    fail = f"DO $$ BEGIN RAISE EXCEPTION 'because' USING ERRCODE = '{code}'; END $$"
+    with closing(impatient(postgresql.url(name))) as database:
+        database.rows("SELECT 1")
 
-    with pytest.raises(DatabaseUnavailable) as error:
-        database.run(lambda one: one.execute(tell))
+        with pytest.raises(DatabaseUnavailable) as error:
+            database.run(lambda one: one.execute(fail))
 
-    assert error.value.retry.allowed
-    assert f"{database.place} {said}" == str(error.value.message)
-    assert 1 == len(database.rows("SELECT 1"))
+        assert error.value.retry.allowed
+        assert f"{database.place} {said}" == str(error.value.message)
+        assert 1 == len(database.rows("SELECT 1"))
 
 
 def test_unforeseen_error(database: PostgresqlDatabase) -> None:
@@ -559,7 +558,7 @@ def own_server() -> Iterator[Postgresql]:
         yield server
 
 
-def test_server_that_comes_and_goes(own_server: Postgresql, monkeypatch: Any) -> None:
+def test_server_that_comes_and_goes(own_server: Postgresql) -> None:
     """Gone at the start, it is an error at once; while it starts again, a host that was connected
     waits; gone for ever, it is one sentence, and the next call does not wait again.
     """
@@ -578,6 +577,8 @@ def test_server_that_comes_and_goes(own_server: Postgresql, monkeypatch: Any) ->
         back.join()
         assert (ENTRY, ENTRY) == store.history(None, 10)
 
+    with closing(SharedState(impatient(url), Sealing(KEY), "web-1")) as store:
+        assert (ENTRY, ENTRY) == store.history(None, 10)
         own_server.stop()
         for _ in range(2):
             with pytest.raises(DatabaseUnavailable) as gone:

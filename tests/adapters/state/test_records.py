@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import sqlite3
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
@@ -30,6 +33,7 @@ from certferry.adapters.state.sealing import Sealing
 from certferry.adapters.state.sqlite import SqliteDatabase
 from certferry.core.certificates.lineage import Revocation, RevocationReason
 from certferry.core.observed.records import HistoryEntry
+from certferry.core.observed.runs import RunKind, RunReport, RunSource, RunState, StoredRun
 from certferry.core.planning.limits import (
     MOST_ORDERS,
     Limits,
@@ -40,6 +44,7 @@ from certferry.core.planning.limits import (
 )
 from certferry.errors import StateError
 from certferry.ports.state import StateStore
+from certferry.text import Text, verbatim
 from certferry_sandbox.testing.certificates import make_bundle
 from tests.adapters.state.child_program import NOW
 
@@ -101,6 +106,42 @@ def test_names_that_another_program_wrote(path: Path, store: StateStore, corrupt
 
     with pytest.raises(StateError, match="contains data that certferry did not write"):
         store.remembered("img")
+
+
+def _packed(report: bytes) -> str:
+    return base64.b64encode(zlib.compress(report)).decode()
+
+
+@pytest.mark.parametrize(
+    "corrupt", ["", "7", *map(_packed, (b"", b"7", b'{"": [{"text": 1, "values": 7}]}'))]
+)
+def test_report_that_another_program_wrote(path: Path, store: StateStore, corrupt: str) -> None:
+    """One of an earlier release has the document of each language, and is no such report."""
+    run = StoredRun("a", RunKind.SYNC, RunSource.COMMAND, "root", store.host, NOW)
+    store.save_run_begin(run)
+    store.save_run_end("a", RunState.DONE, NOW, RunReport({"ok": Text("{a}", a=1)}))
+    by_language = {"en": '{"ok": true}', "zh": '{"ok": true}'}
+
+    def rewritten(report: str) -> None:
+        with closing(sqlite3.connect(path)) as raw, raw:
+            raw.execute("UPDATE run_report SET documents = ?", (report,))
+
+    rewritten(_packed(json.dumps(by_language).encode()))
+    assert RunReport(rendered=by_language) == store.run_report("a")
+
+    rewritten(corrupt)
+    with pytest.raises(StateError, match="contains data that certferry did not write"):
+        store.run_report("a")
+
+
+def test_report_has_no_key(store: StateStore) -> None:
+    """What a service said of one is hidden before it is stored."""
+    run = StoredRun("a", RunKind.SYNC, RunSource.COMMAND, "root", store.host, NOW)
+    store.save_run_begin(run)
+    said = Text("{words}", words=verbatim("login_token=12,HIDDEN"))
+    store.save_run_end("a", RunState.FAILED, NOW, RunReport({"detail": said}))
+
+    assert "HIDDEN" not in str(store.run_report("a"))
 
 
 def test_revocation_that_another_program_wrote(path: Path, store: StateStore) -> None:

@@ -20,7 +20,7 @@ from certferry.adapters.state.sealing import Sealing
 from certferry.adapters.state.shared_leases import SharedState
 from certferry.errors import DatabaseUnavailable, LeaseHeld, LeaseLost
 from certferry.ports.state import Lease
-from tests.support.postgresql import KEY, Postgresql, RoundTrips, running_postgresql
+from tests.support.postgresql import KEY, Postgresql, RoundTrips, impatient, running_postgresql
 from tests.support.waiting import eventually
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
@@ -199,7 +199,7 @@ def test_database_that_is_gone() -> None:
     """
     passed = 0.0
     with running_postgresql() as server:
-        database = PostgresqlDatabase(server.url(server.new_state()))
+        database = impatient(server.url(server.new_state()))
         state = SharedState(
             database, Sealing(KEY), "web-1", timedelta(minutes=2), clock=lambda: passed
         )

@@ -21,20 +21,21 @@ from certferry.core.assessment.agenda import (
 from certferry.core.assessment.health import (
     Expected,
     Recorded,
-    Sighting,
-    after_run,
     checkup,
-    sighted,
 )
 from certferry.core.assessment.notices import Notice, Subject, Topic
+from certferry.core.assessment.sightings import (
+    Sighting,
+    after_run,
+    sighted,
+)
 from certferry.core.assessment.status import Standing, status_of
+from certferry.core.certificates.certificate import RenewalWindow
 from certferry.core.certificates.lineage import Revocation, RevocationReason, Version
-from certferry.core.certificates.renewal import RenewalWindow
 from certferry.core.desired.certificate import DesiredCertificate
 from certferry.core.observed.observation import Observation
 from certferry.core.observed.records import LastRun
-from certferry.present.check_text import PluginStatus
-from certferry.present.check_text import status_of as plugin_status_of
+from certferry.present.check_text import PluginStatus, plugin_status_of
 from certferry.problem import Problem, Severity
 from certferry.text import Text
 from tests.core.strategies import NOW, certificate, situations, version
@@ -162,6 +163,10 @@ def test_every_milestone_of_the_next_days_has_its_day(
         (one for one in coming if one.at.date() < end), key=repr
     )
     assert sorted(shown, key=lambda one: one.at) == shown
+    assert end == found.after.date
+    assert sorted((one for one in coming if one.at.date() == end), key=repr) == (
+        sorted(found.after.coming, key=repr)
+    )
     assert all(one.at >= now for one in shown)
     assert all(one.at.date() == day.date for day in found.days for one in day.coming)
 

@@ -15,16 +15,13 @@ from certferry.core.assessment.health import (
     Concern,
     Expected,
     Recorded,
-    Sighted,
-    Sighting,
-    after_run,
     by_share_of_life,
     checkup,
     concerns_of,
-    sighted,
     worst_first,
 )
 from certferry.core.assessment.notices import Notice, Subject, Topic
+from certferry.core.assessment.sightings import Sighted, Sighting, after_run, sighted
 from certferry.core.assessment.status import (
     OF_DOMAINS,
     DomainStatus,
@@ -34,8 +31,8 @@ from certferry.core.assessment.status import (
     are_in_order,
     most_needed_first,
 )
+from certferry.core.certificates.certificate import renew_at
 from certferry.core.certificates.lineage import Revocation, RevocationReason, Version
-from certferry.core.certificates.renewal import renew_at
 from certferry.core.desired.certificate import Kind
 from certferry.core.observed.observation import (
     DomainState,
@@ -47,7 +44,7 @@ from certferry.core.observed.observation import (
 )
 from certferry.core.observed.records import LastRun
 from certferry.core.reasons import Reason, ReasonCode
-from certferry.present.check_text import PluginStatus, status_of
+from certferry.present.check_text import PluginStatus, plugin_status_of
 from certferry.problem import Problem, Severity
 from certferry.text import Text
 from tests.core.strategies import NOW, certificate
@@ -330,7 +327,7 @@ def test_a_clock_that_is_years_behind(what: str) -> None:
         known = replace(known, versions={"img": [version(800 * DAY)]})
 
     assert (Severity.WARNING, "clock_off") in judged(known)
-    assert PluginStatus.UNKNOWN is status_of(checkup([IMG], known, NOW).concerns)
+    assert PluginStatus.UNKNOWN is plugin_status_of(checkup([IMG], known, NOW).concerns)
 
 
 def test_files_that_are_gone_are_counted() -> None:
@@ -383,9 +380,9 @@ def test_what_is_certainly_bad_comes_first() -> None:
     assert ["over", "clock_off", "early", "late"] == [
         one.problem.code for one in worst_first(found)
     ]
-    assert PluginStatus.CRITICAL is status_of(found)
-    assert PluginStatus.UNKNOWN is status_of(found[:2])
-    assert PluginStatus.OK is status_of([])
+    assert PluginStatus.CRITICAL is plugin_status_of(found)
+    assert PluginStatus.UNKNOWN is plugin_status_of(found[:2])
+    assert PluginStatus.OK is plugin_status_of([])
 
 
 def test_all_at_a_glance() -> None:

@@ -36,8 +36,8 @@ from certferry.core.assessment.notices import (
     until_quiet,
     without_channels,
 )
+from certferry.core.certificates.certificate import is_overdue
 from certferry.core.certificates.lineage import Revocation, RevocationReason, Version
-from certferry.core.certificates.renewal import is_overdue
 from certferry.core.planning.plan import Action
 from certferry.core.planning.report import LineageReport, Outcome, StepOutcome, SyncReport
 from certferry.errors import (

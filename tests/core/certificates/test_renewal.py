@@ -10,7 +10,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.core.certificates.certificate import Certificate, CertificateBundle, covered_by
+from certferry.core.certificates.certificate import (
+    HALF_DAY,
+    LONGEST_REST,
+    SHORT_LIVED,
+    SHORTEST_REST,
+    USUAL_REST,
+    Certificate,
+    CertificateBundle,
+    RenewalWindow,
+    ask_after,
+    covered_by,
+    is_overdue,
+    may_ask,
+    plausible_window,
+    renew_at,
+)
 from certferry.core.certificates.chain import (
     SKEW,
     EdgeProblemCode,
@@ -19,19 +34,6 @@ from certferry.core.certificates.chain import (
     Way,
     must_be_as_ordered,
     what_is_wrong,
-)
-from certferry.core.certificates.renewal import (
-    HALF_DAY,
-    LONGEST_REST,
-    SHORT_LIVED,
-    SHORTEST_REST,
-    USUAL_REST,
-    RenewalWindow,
-    ask_after,
-    is_overdue,
-    may_ask,
-    plausible_window,
-    renew_at,
 )
 from certferry.errors import CertificateRejected
 from certferry_sandbox.testing.certificates import make_bundle

@@ -13,7 +13,12 @@ from hypothesis import strategies as st
 from certferry.core.certificates.certificate import KeyType
 from certferry.core.desired import certificate as desired
 from certferry.core.desired.certificate import DesiredCertificate, DesiredDeployment
-from certferry.core.desired.declaration import TOLERATED, Declaration, digest_of, outdated
+from certferry.core.desired.declaration import (
+    TOLERATED,
+    Declaration,
+    digest_of_declaration,
+    outdated,
+)
 from tests.core.strategies import NOW, certificate, hostnames
 
 PROGRAM = desired.Program(("reload",), "/etc", timedelta(seconds=60))
@@ -99,21 +104,26 @@ def _with(changed: object) -> DesiredCertificate:
 def test_every_field_that_changes_what_is_done(whole: Any, name: str) -> None:
     """Changes the digest: a field that is new here needs a line above."""
     other = replace(whole, **{name: OTHERWISE[type(whole)][name]})
-    assert digest_of(IMG) != digest_of(_with(other))
+    assert digest_of_declaration(IMG) != digest_of_declaration(_with(other))
 
 
 def test_what_belongs_to_a_host_changes_nothing() -> None:
     """Receivers, the paths of a source, what was read from it, and what a CA is called."""
     files = desired.delivered(desired.FileDelivery("/etc/tls", reload=PROGRAM))
     command = desired.delivered(desired.CommandDelivery("push", PROGRAM))
-    assert digest_of(IMG) == digest_of(replace(IMG, deployments=(files, *IMG.deployments, command)))
+    assert digest_of_declaration(IMG) == digest_of_declaration(
+        replace(IMG, deployments=(files, *IMG.deployments, command))
+    )
     named = replace(IMG.issuance, authorities=(desired.Authority("other", "https://le/"),))
-    assert digest_of(IMG) == digest_of(replace(IMG, issuance=named))
+    assert digest_of_declaration(IMG) == digest_of_declaration(replace(IMG, issuance=named))
 
     imported = replace(IMG, files=FILES, names=())
     read = replace(imported, names=IMG.names, offered=certificate(), offered_fullchain="aa")
     elsewhere = replace(imported, files=desired.PemFiles("/opt/a.pem", "/opt/b.pem"))
-    assert {digest_of(imported)} == {digest_of(read), digest_of(elsewhere)}
+    assert {digest_of_declaration(imported)} == {
+        digest_of_declaration(read),
+        digest_of_declaration(elsewhere),
+    }
 
 
 @given(st.data(), st.lists(hostnames, min_size=1, unique=True))
@@ -134,16 +144,21 @@ def test_equal_meaning(data: st.DataObject, names: list[str]) -> None:
         https=tls,
     )
     same = replace(IMG, names=(first, *mixed(tuple(others))), deployments=(other,))
-    assert digest_of(replace(IMG, names=tuple(names), deployments=(cdn,))) == digest_of(same)
+    assert digest_of_declaration(
+        replace(IMG, names=tuple(names), deployments=(cdn,))
+    ) == digest_of_declaration(same)
     if others:
         moved = replace(same, names=(*same.names[1:], first))
-        assert digest_of(moved) != digest_of(same)
+        assert digest_of_declaration(moved) != digest_of_declaration(same)
 
 
 def test_digest_of_every_release() -> None:
     """Hosts of two releases agree: a field may be new or move, and none may be called otherwise."""
-    assert "8c208f58f162384c" == digest_of(IMG)[:16]
-    assert "fb68f15f5da7f837" == digest_of(DesiredCertificate("img", ("img.example.com",)))[:16]
+    assert "8c208f58f162384c" == digest_of_declaration(IMG)[:16]
+    assert (
+        "fb68f15f5da7f837"
+        == digest_of_declaration(DesiredCertificate("img", ("img.example.com",)))[:16]
+    )
 
 
 HOSTS = ("web-1", "web-2", "web-3")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from certferry.core.desired.certificate import DesiredCertificate
 from certferry.core.observed.observation import Observation
-from certferry.core.planning.digest import digest_of, is_digest
+from certferry.core.planning.digest import digest_of_plans, is_digest
 from certferry.core.planning.due import Times
 from certferry.core.planning.plan import (
     Clean,
@@ -49,10 +49,10 @@ def test_same_world_has_the_same_digest(
     )
     other, settled = replace(first, lineage="other"), Plan("static", ("static.example.com",))
 
-    digest = digest_of([first, other])
+    digest = digest_of_plans([first, other])
 
     assert is_digest(digest)
-    assert digest == digest_of([settled, other, later])
+    assert digest == digest_of_plans([settled, other, later])
 
 
 @given(plans, st.data())
@@ -63,7 +63,7 @@ def test_any_step_that_is_another_makes_another_digest(plan: Plan, data: st.Data
         return
     other = data.draw(st.sampled_from(others))
 
-    assert digest_of([plan]) != digest_of([other])
+    assert digest_of_plans([plan]) != digest_of_plans([other])
 
 
 @given(plans)
@@ -71,7 +71,7 @@ def test_same_steps_for_another_certificate_make_another_digest(plan: Plan) -> N
     """What was confirmed for one is not confirmed for all."""
     plan = replace(plan, clean=Clean(WHY))
 
-    assert digest_of([plan]) != digest_of([replace(plan, lineage="another")])
+    assert digest_of_plans([plan]) != digest_of_plans([replace(plan, lineage="another")])
 
 
 @given(plans)
@@ -79,7 +79,7 @@ def test_what_only_is_stored_makes_no_other_digest(plan: Plan) -> None:
     """An edge that serves the certificate by now changes nothing that a run does outside."""
     rollouts = [replace(one, steps=tuple(without_looks(one))) for one in plan.rollouts]
 
-    assert digest_of([plan]) == digest_of([replace(plan, rollouts=tuple(rollouts))])
+    assert digest_of_plans([plan]) == digest_of_plans([replace(plan, rollouts=tuple(rollouts))])
 
 
 @given(plans)
@@ -91,7 +91,7 @@ def test_what_is_not_for_this_run_does_not_count(plan: Plan) -> None:
             for one in plan.rollouts
         ]
         without = replace(plan, rollouts=())
-        assert digest_of([without]) == digest_of([replace(plan, rollouts=tuple(held))])
+        assert digest_of_plans([without]) == digest_of_plans([replace(plan, rollouts=tuple(held))])
 
 
 def without_looks(rollout: Rollout) -> Iterator[Deploy | Rollback]:

@@ -11,9 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.core.certificates.certificate import KeyType
+from certferry.core.certificates.certificate import KeyType, RenewalWindow
 from certferry.core.certificates.lineage import Version, label_of
-from certferry.core.certificates.renewal import RenewalWindow
 from certferry.core.desired.certificate import (
     DesiredCertificate,
     DesiredHttps,

@@ -70,6 +70,7 @@ class DnspodService(HttpStandIn):
         self._nameservers = tuple(nameservers)
         self._now = now
         self._lock = threading.RLock()
+        self._calls: list[Call] = []
         self._script = Script[Answer]()
         self._accounts = Accounts(zones.clock)
         self._records = RecordCalls(
@@ -167,11 +168,13 @@ class DnspodService(HttpStandIn):
 
     def calls(self, action: str = "*") -> list[Call]:
         """The calls so far of an action (a shell pattern), in the order of arrival."""
-        arrived = [
-            Call(request.path.removeprefix("/"), _without_token(Params.of(request)))
-            for request in self.http.requests("POST /*")
-        ]
-        return [call for call in arrived if fnmatchcase(call.action, action)]
+        arrived = self.http.requests("POST /*")
+        with self._lock:  # each is read once, however often it is asked for
+            self._calls += [
+                Call(request.path.removeprefix("/"), _without_token(Params.of(request)))
+                for request in arrived[len(self._calls) :]
+            ]
+            return [call for call in self._calls if fnmatchcase(call.action, action)]
 
     def writes(self) -> list[Call]:
         """The calls so far that ask for a change."""

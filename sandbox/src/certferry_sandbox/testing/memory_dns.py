@@ -47,7 +47,6 @@ class MemoryDns:
         return tuple(map(FoundZone, sorted(self._zones)))
 
     def add_txt(self, name: str, value: str) -> str:
-        """See `ports.dns.DnsProvider.add_txt`."""
         wanted = self._asked_for(name, value)
         with self._lock:
             for handle, record in self._records.items():
@@ -58,7 +57,6 @@ class MemoryDns:
             return handle
 
     def remove_txt(self, name: str, value: str, handle: str | None) -> bool:
-        """See `ports.dns.DnsProvider.remove_txt`."""
         wanted = self._asked_for(name, value)
         with self._lock:
             gone = [key for key, record in self._records.items() if record == wanted]

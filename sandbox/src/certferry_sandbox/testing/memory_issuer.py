@@ -20,7 +20,12 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.x509.oid import NameOID
 
-from certferry.core.certificates.certificate import Certificate, CertificateBundle, KeyType
+from certferry.core.certificates.certificate import (
+    Certificate,
+    CertificateBundle,
+    KeyType,
+    RenewalInfo,
+)
 from certferry.core.certificates.names import challenge_name
 from certferry.core.certificates.pem import (
     certificate_pem,
@@ -29,7 +34,6 @@ from certferry.core.certificates.pem import (
     pkcs8_pem,
     read_certificate,
 )
-from certferry.core.certificates.renewal import RenewalInfo
 from certferry.core.discovery.inventory import FoundZone
 from certferry.core.discovery.proposal import must_have_zone
 from certferry.core.events import Activity
@@ -62,11 +66,9 @@ class MemoryAccount:
         self._lock = threading.Lock()
 
     def note(self, name: str) -> str | None:
-        """See `AccountMemory.note`."""
         return self._notes.get(name)
 
     def update(self, name: str, change: Edit) -> str | None:
-        """See `AccountMemory.update`."""
         with self._lock:
             after = change(self._notes.pop(name, None))
             if after is not None:
@@ -276,7 +278,6 @@ class MemoryIssuer:
         return self._ca.issued
 
     def must_be_provable(self, names: Sequence[str], dns: DnsProvider) -> frozenset[str]:
-        """See `ports.issuer.Issuer.must_be_provable`."""
         known: dict[DnsProvider, Sequence[FoundZone] | None] = {}
         for name in dict.fromkeys(map(challenge_name, names)):
             account = dns.at(name) if isinstance(dns, SharedOut) else dns
@@ -288,7 +289,6 @@ class MemoryIssuer:
         return frozenset()
 
     def rate_limit_hold(self, request: IssueRequest) -> OrderPostponed | None:
-        """See `ports.issuer.Issuer.rate_limit_hold`."""
         kept, now = self._state.order(request.lineage), self._now()
         going_on = kept is not None and self._leads_to(request, kept)
         spent = self._state.spent(self._directory, request.wanted)
@@ -297,7 +297,6 @@ class MemoryIssuer:
     def issue(
         self, request: IssueRequest, dns: DnsProvider, lease: Lease, progress: Progress
     ) -> CertificateBundle:
-        """See `ports.issuer.Issuer.issue`."""
         self.must_be_provable(request.names, dns)
         progress(Activity(request.lineage, Text("ordering a certificate"), self._now()))
         try:
@@ -320,7 +319,6 @@ class MemoryIssuer:
         return parse_bundle(self._ca.finalize(order.url, key.public_key()), order.key_pem)
 
     def renewal_info(self, cert_pem: str, directory: str = "") -> RenewalInfo:
-        """See `ports.issuer.Issuer.renewal_info`."""
         return self._ca.renewal_info(cert_pem)
 
     def sweep(self, lineage: str, accounts: Sequence[DnsProvider], now: datetime) -> None:

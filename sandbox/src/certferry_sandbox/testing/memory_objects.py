@@ -30,16 +30,12 @@ class MemoryObjects:
         self._guard = threading.RLock()
 
     def names(self) -> Sequence[str]:
-        """See `ObjectStore.names`."""
         return self._do("names", "", lambda: sorted(self.objects))
 
     def read(self, name: str) -> bytes:
-        """See `ObjectStore.read`."""
         return self._do("read", name, lambda: self.objects[name])
 
     def create(self, name: str, content: bytes) -> bool:
-        """See `ObjectStore.create`."""
-
         def create() -> bool:
             if name in self.objects and not self.overwrites:
                 return self.objects[name] == content
@@ -49,11 +45,9 @@ class MemoryObjects:
         return self._do("create", name, create)
 
     def remove(self, names: Sequence[str]) -> None:
-        """See `ObjectStore.remove`."""
         self._do("remove", " ".join(names), lambda: [self.objects.pop(one, None) for one in names])
 
     def may_anybody_read(self, name: str) -> bool:
-        """See `ObjectStore.may_anybody_read`."""
         return self._do("anybody", name, lambda: not self.is_private)
 
     def _do(self, call: str, name: str, work: Callable[[], T]) -> T:

@@ -24,7 +24,6 @@ class MemorySource:
         self._held[files] = held
 
     def read(self, files: PemFiles) -> CertificateBundle:
-        """See `ports.source.CertificateSource.read`."""
         held = self._held.get(files)
         if held is None:
             raise CertificateError(Text("there is no file {path}", path=files.fullchain))
@@ -79,7 +78,6 @@ class MemoryReceiver:
         )
 
     def deliver(self, lineage: str, bundle: CertificateBundle) -> None:
-        """See `ports.receiver.Receiver.deliver`."""
         if self.closed:
             raise _closed()
         self.held, self.drifted, self._finished = bundle.certificate.fingerprint, False, False

@@ -298,7 +298,6 @@ class MemoryCdn:
     # DeployTarget
 
     def observe(self, scope: Scope) -> ObservedTarget:
-        """See `ports.target.DeployTarget.observe`."""
         self._check_credentials()
         chosen = choose(scope, self._domains)
         names = (*(scope.domains or ()), *chosen.wanted)
@@ -320,7 +319,6 @@ class MemoryCdn:
         )
 
     def upload(self, lineage: str, bundle: CertificateBundle) -> str:
-        """See `ports.target.DeployTarget.upload`."""
         self._check_credentials(is_upload=True)
         label = label_of(lineage, bundle.certificate.fingerprint)
         with self._uploading:
@@ -336,7 +334,6 @@ class MemoryCdn:
             return self.put(label, bundle)
 
     def bind(self, domain: str, kind: Kind, remote_id: str, https: DesiredHttps) -> str | None:
-        """See `ports.target.DeployTarget.bind`."""
         self._check_credentials()
         if domain not in self._domains:
             raise unknown(domain)
@@ -366,7 +363,6 @@ class MemoryCdn:
         return f"request-{self.writes}"
 
     def retire(self, remote_id: str, label: str, *, unmanaged: bool = False) -> bool:
-        """See `ports.target.DeployTarget.retire`."""
         self._check_credentials()
         remote = self._remotes.get(remote_id)
         if remote is None:

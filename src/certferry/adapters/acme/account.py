@@ -90,7 +90,7 @@ class AccountKeeper:
         return account
 
     def sign_in_if_known(self, client: Client) -> AcmeAccount | None:
-        """Sign the client's requests for the account that there is, if there is one."""
+        """Sign the client's requests with the stored account, if there is one."""
         account = self._state.account(self._directory)
         if account is None or account.url is None:
             return None
@@ -155,7 +155,6 @@ class AcmeCaAccount:
         self._open = partial(opened, settings, pause, now)
 
     def facts(self) -> AccountFacts | None:
-        """See `CaAccount.facts`."""
         if self._state.account(self._directory) is None:
             return None
         with self._open() as client:
@@ -170,7 +169,6 @@ class AcmeCaAccount:
                 return AccountFacts(account.url, None)
 
     def rollover(self) -> None:
-        """See `CaAccount.rollover`."""
         with self._signed_in() as (client, known):
             account = self._with_next_key(known)
             new_key = account_key(_with_new_key(account))
@@ -185,7 +183,6 @@ class AcmeCaAccount:
             self._keep(account, _with_new_key(account))
 
     def deactivate(self) -> None:
-        """See `CaAccount.deactivate`."""
         with self._signed_in() as (client, account):
             try:
                 client.deactivate(account.url or "")
@@ -195,7 +192,6 @@ class AcmeCaAccount:
             self._state.replace_account(account, None)
 
     def revoke(self, bundle: CertificateBundle, reason: RevocationReason) -> None:
-        """See `CaAccount.revoke`."""
         leaf = x509.load_pem_x509_certificate(bundle.cert_pem.encode())
         with self._open() as client:
             try:

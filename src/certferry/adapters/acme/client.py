@@ -28,9 +28,9 @@ from urllib3.util import parse_url
 
 from certferry.adapters.acme.network import IssuerSettings, Network, must_be_private, opened_network
 from certferry.adapters.acme.problems import Refused, moment_of, not_acme
+from certferry.core.certificates.certificate import RenewalInfo, RenewalWindow
 from certferry.core.certificates.lineage import RevocationReason
 from certferry.core.certificates.names import MAX_NAME, WILDCARD
-from certferry.core.certificates.renewal import RenewalInfo, RenewalWindow
 from certferry.core.dns_persist import METHOD, Offer
 from certferry.core.redaction import quoted
 from certferry.errors import CaUnavailable, CertificateError

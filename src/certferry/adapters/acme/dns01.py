@@ -341,7 +341,7 @@ def known_to_be_taken(request: IssueRequest, dns: DnsProvider, state: StateStore
 
 
 def _takes_keys(name: str, dns: DnsProvider) -> bool:
-    """Return whether an account takes its keys, as far as it says. Raises `DnsAccessDenied`."""
+    """Return whether a service that can say so takes the keys. Raises `DnsAccessDenied`."""
     try:
         dns.remove_txt(challenge_name(name), _NO_VALUE, None)
     except errors.DnsAccessDenied:

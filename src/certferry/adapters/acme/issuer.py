@@ -22,9 +22,8 @@ from certferry.adapters.acme.order import Ordering
 from certferry.adapters.acme.persist import NOT_OFFERED, PersistProofs
 from certferry.adapters.acme.propagation import Propagation, must_be_writable
 from certferry.adapters.acme.resolvers import Resolvers
-from certferry.core.certificates.certificate import CertificateBundle
+from certferry.core.certificates.certificate import CertificateBundle, RenewalInfo
 from certferry.core.certificates.names import base_name
-from certferry.core.certificates.renewal import RenewalInfo
 from certferry.core.dns_persist import Holder, Offer, PersistRecord, record_for
 from certferry.core.network import Applicant, must_not_be_behind
 from certferry.core.planning.limits import hold_of
@@ -47,7 +46,7 @@ _RENEWAL_INFO = "renewal-info"
 
 @dataclass(kw_only=True, eq=False)
 class AcmeIssuer:
-    """Orders certificates at one directory, for several lineages at once.
+    """An `Issuer` at one directory, for several lineages at once.
 
     `resolvers`, if any, are asked for CAA records before an order, and for dns-persist-01. Raises
     `ConfigError` when the CA bundle is not a file.
@@ -75,21 +74,18 @@ class AcmeIssuer:
             self._persist = proofs
 
     def must_be_provable(self, names: Sequence[str], dns: DnsProvider) -> frozenset[str]:
-        """See `Issuer.must_be_provable`."""
         if self._persist is not None:
             return self._persist.must_be_provable(names, dns, self.propagation)
         must_be_writable(names, dns, self.propagation)
         return frozenset()
 
     def rate_limit_hold(self, request: IssueRequest) -> errors.OrderPostponed | None:
-        """See `Issuer.rate_limit_hold`."""
         budget = Budget(self._directory, self.settings.limits, self.state, self.now)
         return budget.rate_limit_hold(request)
 
     def issue(
         self, request: IssueRequest, dns: DnsProvider, lease: Lease, progress: Progress
     ) -> CertificateBundle:
-        """See `Issuer.issue`."""
         standing = self.must_be_provable(request.names, dns)
         context = OrderContext(
             lineage=request.lineage,
@@ -114,7 +110,6 @@ class AcmeIssuer:
             return self._accounts.for_account(client, lambda _: ordering.fulfil())
 
     def sweep(self, lineage: str, accounts: Sequence[DnsProvider], now: datetime) -> None:
-        """See `Issuer.sweep`."""
         Sweep(self.state, accounts, self.pause).run(lineage, now)
 
     def renewal_info(self, cert_pem: str, directory: str = "") -> RenewalInfo:

@@ -20,7 +20,7 @@ import dns.rdatatype
 import dns.rrset
 
 from certferry.adapters.acme import resolvers
-from certferry.system_words import system_words
+from certferry.errors import system_words
 from certferry.text import Text, verbatim
 
 NO_ROUTE = frozenset(
@@ -354,7 +354,12 @@ def _listed(sentence: Text, servers: Sequence[object]) -> Text:
 
 def advice(status: PropagationStatus, inventing: Mapping[str, Sequence[str]]) -> Text:
     """Return what to check when values are not seen; `inventing` resolvers make up addresses."""
-    zones = sorted({one.zone for one in status.incomplete})
+    return _about_proxies(status, inventing) or _about_servers(status)
+
+
+def _about_proxies(
+    status: PropagationStatus, inventing: Mapping[str, Sequence[str]]
+) -> Text | None:
     addresses = {
         a for one in status.incomplete for host in one.hosts for a in status.addresses[host]
     }
@@ -374,6 +379,11 @@ def advice(status: PropagationStatus, inventing: Mapping[str, Sequence[str]]) ->
                 for resolver, found in inventing.items()
             ],
         )
+    return None
+
+
+def _about_servers(status: PropagationStatus) -> Text:
+    zones = sorted({one.zone for one in status.incomplete})
     heard, missing = status.heard(), status.missing()
     servers = sorted(heard.get(Heard.REFUSAL, set()) | heard.get(Heard.HEARSAY, set()))
     if heard.keys() == {Heard.SILENCE}:

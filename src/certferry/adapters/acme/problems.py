@@ -24,8 +24,8 @@ from certferry.errors import (
     OrderFailed,
     RateLimited,
     Retry,
+    system_words,
 )
-from certferry.system_words import system_words
 from certferry.text import Text, verbatim
 
 FOREIGN = (errors.Error, JoseError, requests.RequestException)

@@ -26,10 +26,16 @@ import dns.resolver
 
 from certferry.adapters.http.client import HttpClient, Pacer, Timeouts
 from certferry.core.network import CaaRecord, is_made_up
-from certferry.errors import ConfigError, DnsRejected, DnsUnavailable, Retry, ZoneNotFound
+from certferry.errors import (
+    ConfigError,
+    DnsRejected,
+    DnsUnavailable,
+    Retry,
+    ZoneNotFound,
+    system_words,
+)
 from certferry.ports.http import Http, NoAnswer
 from certferry.ports.progress import Pause
-from certferry.system_words import system_words
 from certferry.text import Text, verbatim
 
 MESSAGE = "application/dns-message"
@@ -162,13 +168,15 @@ class Resolvers:
         # Not dnspython's canonical name, which would need an answer from the end of the chain:
         # that is often a CDN's, and a wildcard's.
         records = self._records(name, dns.rdatatype.CNAME)
-        return to_text(records[0].target) if records else None
+        return name_in_text(records[0].target) if records else None
 
     def zone_of(self, name: str) -> str:
         """Return the zone that holds a name. Raises `ZoneNotFound` if only a top-level one does."""
         with self._translating_errors(name):
             try:
-                zone = to_text(dns.resolver.zone_for_name(to_name(name), resolver=self._resolver))
+                zone = name_in_text(
+                    dns.resolver.zone_for_name(to_name(name), resolver=self._resolver)
+                )
             except dns.resolver.NoRootSOA:
                 raise _not_delegated(name) from None
         # Only a registry's zone is left when the domain is not registered, or is on hold.
@@ -181,7 +189,7 @@ class Resolvers:
         records = self._records(zone, dns.rdatatype.NS)
         if not records:
             raise _not_delegated(zone)
-        return tuple(sorted({to_text(record.target) for record in records}))
+        return tuple(sorted({name_in_text(record.target) for record in records}))
 
     def caa(self, name: str) -> tuple[CaaRecord, ...]:
         """Return the CAA records at exactly this name, or where its aliases end (RFC 8659 §3)."""
@@ -216,7 +224,7 @@ class Resolvers:
         return [Resolvers([one], self.answer_within) for one in endpoints] or [self]
 
     def addresses(self, host: str) -> tuple[str, ...]:
-        """Return the IPv4 and IPv6 addresses of a host, as far as they can be found."""
+        """Return the IPv4 and IPv6 addresses of a host that were found."""
         found: list[str] = []
         for rdtype in (dns.rdatatype.A, dns.rdatatype.AAAA):
             try:
@@ -241,7 +249,7 @@ class Resolvers:
 
     @cached_property
     def _servers(self) -> dict[str, dns.nameserver.Nameserver]:
-        """The resolvers by what they are called in messages."""
+        """The resolvers by their names in messages."""
         servers: dict[str, dns.nameserver.Nameserver] = {}
         for address, port in self._plain_endpoints():
             label = address if port == DNS_PORT else f"{address}:{port}"
@@ -364,7 +372,7 @@ def to_name(text: str) -> dns.name.Name:
         raise DnsRejected(Text("{name} cannot be asked for in DNS", name=text)) from exc
 
 
-def to_text(name: dns.name.Name) -> str:
+def name_in_text(name: dns.name.Name) -> str:
     """Return a name in lower case without the final dot; the root is empty."""
     return name.to_text(omit_final_dot=True).lower() if name != dns.name.root else ""
 

@@ -28,11 +28,11 @@ from certferry.core.certificates.names import CHALLENGE
 from certferry.core.discovery.inventory import FoundZone
 from certferry.core.redaction import quoted
 from certferry.core.secret import Secret
+from certferry.errors import system_words
 from certferry.file_trust import NotTrusted, must_be_trusted
 from certferry.ports.adapter import Context, Variable
 from certferry.ports.dns import DnsProvider
 from certferry.ports.http import Http, NoAnswer, json_object
-from certferry.system_words import system_words
 from certferry.text import Text
 
 SERVICE = "acme-dns"
@@ -113,7 +113,7 @@ def _registrations(settings: Settings, api: str) -> Sequence[Registration]:
 
 @dataclass(eq=False)
 class AcmeDnsServer:
-    """The registrations at one server. Safe to use from threads. A handle is the value."""
+    """The `DnsProvider` of one server. Safe to use from threads. A handle is the value."""
 
     api: str
     registrations: Sequence[Registration]
@@ -141,7 +141,6 @@ class AcmeDnsServer:
         return ahead_of(answer.headers, self.now())
 
     def add_txt(self, name: str, value: str) -> str:
-        """See `ports.dns.DnsProvider.add_txt`."""
         name = name.rstrip(".").lower()
         chosen = self._registration(name)
         with self._lock:

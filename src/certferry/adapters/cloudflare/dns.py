@@ -156,21 +156,18 @@ class CloudflareClient(answers.JsonTxtService):
         return found
 
     def zones_above(self, name: str) -> Iterator[txt.Zone]:
-        """See `TxtService.zones_above`."""
         for suffix in suffixes(name):
             found = [zone for zone in self._named(suffix, name) if zone.name == suffix]
             # Two accounts may have a zone of one name: the one that is served comes first.
             yield from sorted(found, key=lambda zone: zone.problem is not None)
 
     def records(self, zone: txt.Zone, name: str) -> list[txt.TxtRecord]:
-        """See `TxtService.records`."""
         query = {"type": "TXT", "name": name}
         items = self._list("dns_records", _records(zone), name, RECORDS_PAGE, query)
         found = map(_record_of, items)
         return [record for record in found if record is not None and record.name == name]
 
     def record(self, zone: txt.Zone, record_id: str, about: str) -> txt.TxtRecord | None:
-        """See `TxtService.record`."""
         if not ID.fullmatch(record_id):
             return None
         reply = self.read("GET dns_records", about, path=f"{_records(zone)}/{record_id}")
@@ -190,7 +187,6 @@ class CloudflareClient(answers.JsonTxtService):
         return record_id if ID.fullmatch(record_id) else None
 
     def remove(self, zone: txt.Zone, record_id: str, about: str) -> bool:
-        """See `TxtService.remove`."""
         reply = self.write("DELETE dns_records", about, path=f"{_records(zone)}/{record_id}")
         return self.unless_gone(reply, about) is not None
 

@@ -267,13 +267,13 @@ def not_again(service: str, denied: errors.DnsError) -> errors.DnsAccessDenied:
 
 
 def object_in(outer: object, key: str) -> dict[str, Any]:
-    """Return the object under a key; an empty one where there is none."""
+    """Return the object under a key, or an empty one."""
     value = outer.get(key) if isinstance(outer, Mapping) else None
     return value if isinstance(value, dict) else {}
 
 
 def objects(value: object) -> list[Item]:
-    """Return the objects of a list; none of what is no list."""
+    """Return the objects of a list; nothing if the value is no list."""
     return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
 
 

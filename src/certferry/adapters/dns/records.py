@@ -122,7 +122,7 @@ class TxtService(Protocol):
 
 @dataclass(eq=False)
 class TxtRecords:
-    """Writes challenge records into the zones of one account. Safe to use from threads.
+    """A `DnsProvider` that writes into the zones of one account. Safe to use from threads.
 
     A handle is `zone id|record id`. `named` is the service's name in sentences; `looks` are the
     seconds between looks for a record in doubt. `reads_back`: a new record is read by its id.
@@ -152,7 +152,6 @@ class TxtRecords:
         return self.service.clock_ahead()
 
     def add_txt(self, name: str, value: str) -> str:
-        """See `ports.dns.DnsProvider.add_txt`."""
         name = name.rstrip(".").lower()
         zone = self._zone(name)
         handle = f"{zone.id}|{self._write(zone, name, value)}"
@@ -160,7 +159,6 @@ class TxtRecords:
         return handle
 
     def remove_txt(self, name: str, value: str, handle: str | None) -> bool:
-        """See `ports.dns.DnsProvider.remove_txt`."""
         name = name.rstrip(".").lower()
         zone_id, _, record_id = (handle or "").partition("|")
         known = self._written.get((name, value, handle))
@@ -279,7 +277,7 @@ def in_doubt(name: str, problem: Text) -> DnsUnavailable:
 STOP_CHECK = 0.5  # seconds between two looks at whether the run was stopped
 
 
-class Turns:
+class AccountTurns:
     """The turns at one account. Safe to use from threads."""
 
     def __init__(self, pause: Pause) -> None:

@@ -18,7 +18,14 @@ from typing import Any
 from urllib.parse import urlencode
 
 from certferry.adapters.dns import answers
-from certferry.adapters.dns.records import ALL_ZONES, Turns, TxtRecord, TxtRecords, Zone, hosts_of
+from certferry.adapters.dns.records import (
+    ALL_ZONES,
+    AccountTurns,
+    TxtRecord,
+    TxtRecords,
+    Zone,
+    hosts_of,
+)
 from certferry.adapters.http.client import HttpClient, Request, journal
 from certferry.adapters.http.journal import judged, reported
 from certferry.core.redaction import quoted, quoted_code
@@ -207,7 +214,7 @@ class DnspodClient(answers.JsonTxtService):
         self._hidden = [Secret(token.reveal().partition(",")[2])]
         self._agent = {"User-Agent": user_agent}
         self._line = line
-        self._turns = Turns(context.pause)
+        self._turns = AccountTurns(context.pause)
         self._ttls: dict[str, int] = {}
         # It wants no token, and answers 404 (§1.1).
         clock = Request("GET", f"{self._api}/", self._agent)

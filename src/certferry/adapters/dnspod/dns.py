@@ -188,7 +188,7 @@ def _used_until(rate: Rate, note: str | None, now: datetime) -> datetime:
 
 
 def _moment(note: str) -> datetime | None:
-    """Read an RFC 3339 moment, `None` where there is none."""
+    """Read an RFC 3339 moment, or `None`."""
     try:
         moment = datetime.fromisoformat(note)
     except ValueError:
@@ -211,7 +211,6 @@ class HourlyBudget:
     pause: Pause
 
     def wait(self) -> None:
-        """See `Pace.wait`."""
         # The wait is outside of `update`: the note must not be kept from other runs meanwhile.
         # Nothing is taken before it, so a run that is stopped in it leaves its turn to them.
         while (wait := self._ask()) > timedelta(0):

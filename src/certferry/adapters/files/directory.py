@@ -22,10 +22,9 @@ from datetime import UTC
 from pathlib import Path
 
 from certferry.core.certificates import certificate as certificates
-from certferry.errors import CertferryError, DeployError, Retry, TargetRejected
+from certferry.errors import CertferryError, DeployError, Retry, TargetRejected, system_words
 from certferry.file_trust import NotTrusted, checked_path, open_directory
 from certferry.ports.state import must_still_hold
-from certferry.system_words import system_words
 from certferry.text import Text
 
 _log = logging.getLogger(__name__)

@@ -32,10 +32,10 @@ from urllib3.util import Retry
 
 from certferry import __version__
 from certferry.adapters.http import bounds
+from certferry.errors import system_words
 from certferry.ports.adapter import Context
 from certferry.ports.http import NO_HEADERS, Answer, NoAnswer, Pace
 from certferry.ports.progress import Pause
-from certferry.system_words import system_words
 from certferry.text import Text
 
 
@@ -283,7 +283,7 @@ class HttpClient:
     def _wait_before_repeating(
         self, outcome: Answer | HttpFailure, attempt: int, *, repeatable: bool
     ) -> float | None:
-        """Return the seconds to wait before the next attempt, `None` where there is none."""
+        """Return the seconds to wait before the next attempt; `None` if there is no other."""
         first = FIRST_BACK_OFF
         if isinstance(outcome, HttpFailure):
             is_worth_it = outcome.passing and (repeatable or not outcome.maybe_done)

@@ -38,7 +38,7 @@ class PostReply:
     headers: Mapping[str, str] = field(repr=False)
 
     def number(self, name: str) -> int | None:
-        """Return a field that must be a number, `None` where it is none."""
+        """Return a field that should be a number; `None` if it is not."""
         value = self.fields.get(name)
         return value if isinstance(value, int) and not isinstance(value, bool) else None
 
@@ -120,7 +120,6 @@ class PostedChannel:
     judge: Judge
 
     def send(self, message: Message, /) -> Answered:
-        """See `ports.notifier.Notifier.send`."""
         return self.posting.send(self.address(), self.fields(message), self.judge)
 
 

@@ -33,7 +33,7 @@ from urllib.parse import urlsplit
 import requests
 
 from certferry import errors
-from certferry.adapters.dns.records import STOP_CHECK, Turns
+from certferry.adapters.dns.records import STOP_CHECK, AccountTurns
 from certferry.adapters.http.client import TIMEOUTS, explain
 from certferry.adapters.http.held_requests import held
 from certferry.core.certificates.names import suffixes, zone_name
@@ -125,7 +125,7 @@ def _must_be_held(provider: str, options: Mapping[str, Secret | str]) -> None:
 
 
 class LexiconRecords:
-    """The records of one account. Safe to use from threads. A handle is the value."""
+    """The `DnsProvider` of one account. Safe to use from threads. A handle is the value."""
 
     def __init__(self, calls: LexiconCalls, zones: Sequence[str], pause: Pause) -> None:
         self._calls = calls
@@ -142,13 +142,11 @@ class LexiconRecords:
         return FoundZone(self._in_turn(name, partial(self._zone, name)))
 
     def add_txt(self, name: str, value: str) -> str:
-        """See `ports.dns.DnsProvider.add_txt`."""
         name = name.rstrip(".").lower()
         self._in_turn(name, partial(self._add, name, value))
         return value
 
     def remove_txt(self, name: str, value: str, handle: str | None) -> bool:
-        """See `ports.dns.DnsProvider.remove_txt`."""
         del handle
         name = name.rstrip(".").lower()
         return self._in_turn(name, partial(self._remove, name, value))
@@ -244,7 +242,7 @@ class LexiconCalls:
         self._options = options
         self._within = within
         self._pause = pause
-        self._turns = Turns(pause)
+        self._turns = AccountTurns(pause)
         self._last: Future[Any] | None = None
         self._last_until = 0.0
 

@@ -17,10 +17,9 @@ from urllib.parse import SplitResult, urlsplit
 from certferry.core.assessment.notices import Message
 from certferry.core.redaction import quoted
 from certferry.core.secret import Secret
-from certferry.errors import ConfigError
+from certferry.errors import ConfigError, system_words
 from certferry.ports.adapter import Context, Variable
 from certferry.ports.notifier import AgainAt, Answered, Notifier, RefusedForGood, Sent
-from certferry.system_words import system_words
 from certferry.text import Text
 
 if TYPE_CHECKING:  # loaded when a mail is sent

@@ -16,17 +16,16 @@ from pathlib import Path
 from cryptography import x509
 
 from certferry.adapters.probe.resolvers import Addresses, probed_name, resolve
-from certferry.adapters.probe.trust import Trust, facts_of
+from certferry.adapters.probe.trust import Trust, presented_in
 from certferry.core.certificates.certificate import fingerprint
 from certferry.core.certificates.chain import EdgeProblemCode
 from certferry.core.certificates.names import is_address
 from certferry.core.discovery.watched import Host
 from certferry.core.observed.observation import Served
-from certferry.errors import Interrupted
+from certferry.errors import Interrupted, system_words
 from certferry.ports.progress import Pause
 from certferry.ports.state import must_still_hold
 from certferry.problem import Problem
-from certferry.system_words import system_words
 from certferry.text import Text
 
 DOMAINS_AT_ONCE = 4
@@ -178,7 +177,7 @@ def presented(
         return seen
     seen = replace(seen, valid=problem is None, problem=problem)
     with suppress(Exception):  # as above: the facts are for people, and the verdict stays
-        seen = replace(seen, chain=facts_of(chain))
+        seen = replace(seen, chain=presented_in(chain))
     return seen
 
 

@@ -23,9 +23,8 @@ from certferry.core.certificates import chain as chains
 from certferry.core.certificates.certificate import fingerprint
 from certferry.core.certificates.names import is_address
 from certferry.core.certificates.pem import common_name
-from certferry.errors import ConfigError
+from certferry.errors import ConfigError, system_words
 from certferry.problem import Problem
-from certferry.system_words import system_words
 from certferry.text import Text
 
 _log = logging.getLogger(__name__)
@@ -121,21 +120,21 @@ def way_up(chain: Sequence[x509.Certificate], roots: Roots) -> chains.Way:
     """Follow the issuers of a leaf through what is presented, in any order, to a trusted one."""
     leaf, *others = chain[:_MOST_READ]
     if _issued_by(leaf, leaf):
-        return chains.Way(facts_of([leaf]), chains.End.SELF_SIGNED_LEAF)
+        return chains.Way(presented_in([leaf]), chains.End.SELF_SIGNED_LEAF)
     paths = [[leaf]]
     seen = {leaf}
     for path in paths:  # it grows on the way
         last = path[-1]
         for root in roots.get(last.issuer, ()):
             if _issued_by(last, root):
-                return chains.Way(facts_of([*path, root]), chains.End.TRUSTED)
+                return chains.Way(presented_in([*path, root]), chains.End.TRUSTED)
         found = [other for other in others if other not in seen and _issued_by(last, other)]
         seen.update(found)
         paths += [[*path, other] for other in found]
     longest = max(paths, key=len)
     ends_in_a_root = _issued_by(longest[-1], longest[-1])
     end = chains.End.UNTRUSTED_ROOT if ends_in_a_root else chains.End.MISSING_ISSUER
-    return chains.Way(facts_of(longest), end)
+    return chains.Way(presented_in(longest), end)
 
 
 def signers_of(chain: Sequence[x509.Certificate]) -> tuple[chains.Presented, ...]:
@@ -144,7 +143,7 @@ def signers_of(chain: Sequence[x509.Certificate]) -> tuple[chains.Presented, ...
     return tuple(_facts(other) for other in others if _issued_by(leaf, other))
 
 
-def facts_of(chain: Sequence[x509.Certificate]) -> tuple[chains.Presented, ...]:
+def presented_in(chain: Sequence[x509.Certificate]) -> tuple[chains.Presented, ...]:
     """Read the facts of a chain, leaf first. Raises whatever the library does."""
     leaf, *issuers = chain[:_MOST_READ]
     return (_facts(leaf, _names(leaf)), *map(_facts, issuers))

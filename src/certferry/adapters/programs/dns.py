@@ -15,7 +15,7 @@ from datetime import timedelta
 from typing import Annotated
 
 from certferry import errors
-from certferry.adapters.dns.records import Turns
+from certferry.adapters.dns.records import AccountTurns
 from certferry.adapters.programs.run import failed
 from certferry.ports.adapter import Context, Variable
 from certferry.ports.dns import DnsProvider
@@ -59,7 +59,7 @@ class CommandDns:
         self._command = settings.command
         self._timeout = settings.timeout
         self._context = context
-        self._turns = Turns(context.pause)
+        self._turns = AccountTurns(context.pause)
 
     def add_txt(self, name: str, value: str) -> str:
         """See `ports.dns.DnsProvider.add_txt`."""

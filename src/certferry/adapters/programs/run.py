@@ -18,11 +18,10 @@ from typing import Self
 from certferry.core.desired.certificate import Program
 from certferry.core.redaction import redacted
 from certferry.core.secret import Secret
-from certferry.errors import DeployError, Retry, TargetRejected
+from certferry.errors import DeployError, Retry, TargetRejected, system_words
 from certferry.ports.programs import Ended
 from certferry.ports.progress import Pause
 from certferry.ports.state import must_still_hold
-from certferry.system_words import system_words
 from certferry.text import Quoted, Text
 
 GRACE = timedelta(seconds=2)

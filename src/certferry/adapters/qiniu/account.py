@@ -94,7 +94,7 @@ class Notes(Generic[T]):
     prefix: str = ""
 
     def read(self, name: str) -> T | None:
-        """Return a note's value; `None` where there is none, or a newer certferry wrote it."""
+        """Return a note's value; `None` if there is no note, or a newer certferry wrote it."""
         text = self.memory.note(self.prefix + name)
         if text is None:
             return None
@@ -144,7 +144,7 @@ class Certificates:
         return found
 
     def find(self, cert_id: str) -> records.CertificateRecord | None:
-        """Return a certificate, `None` where there is none, also in a list that is read now."""
+        """Return a certificate; `None` if even a list that is read now lacks it."""
         return self.all().get(cert_id) or self.all(anew=True).get(cert_id)
 
     def for_uploads(self) -> dict[str, records.CertificateRecord]:

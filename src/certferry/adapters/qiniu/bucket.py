@@ -65,7 +65,6 @@ class KodoObjects:
         self._now = now
 
     def names(self) -> Sequence[str]:
-        """See `ObjectStore.names`."""
         found: list[str] = []
         marker = ""
         while True:
@@ -78,7 +77,6 @@ class KodoObjects:
                 return sorted(key.removeprefix(self._prefix) for key in found)
 
     def read(self, name: str) -> bytes:
-        """See `ObjectStore.read`."""
         url = self._url(name)
         url += f"?e={self._deadline()}"
         answer = self._exchange(lambda: Request("GET", f"{url}&token={self._token(url.encode())}"))
@@ -87,7 +85,6 @@ class KodoObjects:
         return answer.body
 
     def create(self, name: str, content: bytes) -> bool:
-        """See `ObjectStore.create`."""
         key = self._prefix + name
         policy = {
             "scope": f"{self._bucket}:{key}",
@@ -105,7 +102,6 @@ class KodoObjects:
         return True
 
     def remove(self, names: Sequence[str]) -> None:
-        """See `ObjectStore.remove`."""
         entries = (f"{self._bucket}:{self._prefix}{name}".encode() for name in names)
         operations = [
             ("op", f"/delete/{base64.urlsafe_b64encode(one).decode()}") for one in entries
@@ -114,7 +110,6 @@ class KodoObjects:
             self._called("POST", f"{self._host('rs')}/batch", urlencode(operations).encode())
 
     def may_anybody_read(self, name: str) -> bool:
-        """See `ObjectStore.may_anybody_read`."""
         answer = self._exchange(lambda: Request("GET", self._url(name)))
         return answer.status == HTTPStatus.OK
 

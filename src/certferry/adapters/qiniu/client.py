@@ -16,16 +16,8 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
+from certferry.adapters.http import client
 from certferry.adapters.http.client import TIMEOUTS as HTTP_TIMEOUTS
-from certferry.adapters.http.client import (
-    Contact,
-    HttpClient,
-    HttpFailure,
-    Pacer,
-    Request,
-    Timeouts,
-    ask_the_time,
-)
 from certferry.adapters.qiniu import errors, records, wire
 from certferry.core.certificates.certificate import short
 from certferry.errors import TargetUnavailable
@@ -63,13 +55,13 @@ class QiniuTransport:
         pause: Pause,
         now: Callable[[], datetime],
         clock: Callable[[], float] = time.monotonic,
-        timeouts: Timeouts = HTTP_TIMEOUTS,
+        timeouts: client.Timeouts = HTTP_TIMEOUTS,
         pace: OpenPace | None = None,
     ) -> None:
         def paced(url: str) -> Pace:
             # Hosts that are one share the lower rate.
             rate = FUSION_RATE if url == hosts.fusion else RATE
-            return Pacer(rate, clock=clock, pause=pause) if pace is None else pace(url, rate)
+            return client.Pacer(rate, clock=clock, pause=pause) if pace is None else pace(url, rate)
 
         self.hosts = hosts
         self.with_iam_key = keys.access_key.reveal().startswith(errors.IAM_PREFIX)
@@ -78,7 +70,9 @@ class QiniuTransport:
         self._endpoints = wire.Endpoints(hosts, memory)
         self.proven: dict[wire.CallGroup, wire.Endpoint] = {}
         self._https = {
-            url: HttpClient(pace=paced(url), pause=pause, timeouts=timeouts, too_many=wire.too_many)
+            url: client.HttpClient(
+                pace=paced(url), pause=pause, timeouts=timeouts, too_many=wire.too_many
+            )
             for url in {one.url for group in wire.endpoints_of(hosts).values() for one in group}
         }
 
@@ -86,15 +80,17 @@ class QiniuTransport:
         """Return how far Qiniu's clock is ahead, by any answer to a request without keys."""
         url = self._endpoints.of(wire.CallGroup.DOMAINS)[0].url
         try:
-            return ask_the_time(self._https[url], Request("GET", f"{url}/"), self._now)
-        except HttpFailure as failure:
+            return client.ask_the_time(
+                self._https[url], client.Request("GET", f"{url}/"), self._now
+            )
+        except client.HttpFailure as failure:
             raise errors.explain_failure(Text("the time of the service"), failure) from None
 
     def send(self, call: wire.ApiCall) -> Answer:
         """Return the first answer of success. Raises the failure that says most about why there is
         none, with `maybe_done` for a change whose answer is lost.
         """
-        tried: list[tuple[wire.Endpoint, Answer | HttpFailure]] = []
+        tried: list[tuple[wire.Endpoint, Answer | client.HttpFailure]] = []
         for endpoint in self._endpoints.of(call.group):
             if any(one.url == endpoint.url and _is_unreached(got) for one, got in tried):
                 continue
@@ -108,7 +104,7 @@ class QiniuTransport:
             # A 401 is about the keys, a 404 only about a host.
             endpoint, came = min(tried, key=lambda one: one[1].status or 500)
         endpoints = tuple(endpoint for endpoint, _ in tried)
-        if isinstance(came, HttpFailure):
+        if isinstance(came, client.HttpFailure):
             raise errors.explain_failure(call.what, came, endpoints) from None
         if not wire.read_reply(came).is_success:
             known, host = call.group in self.proven, endpoint.host
@@ -163,33 +159,33 @@ class QiniuTransport:
             errors.rejected(sentence, hint, TargetUnavailable, what=call.what)
         )
 
-    def _exchange(self, call: wire.ApiCall, endpoint: wire.Endpoint) -> Answer | HttpFailure:
+    def _exchange(self, call: wire.ApiCall, endpoint: wire.Endpoint) -> Answer | client.HttpFailure:
         request = call.request(endpoint)
 
-        def signed() -> Request:
+        def signed() -> client.Request:
             if endpoint.scheme is wire.Scheme.QBOX:
                 return wire.sign_qbox(request, self._keys)
             return wire.sign_qiniu(request, self._keys, self._now())
 
         try:
             return self._https[endpoint.url].exchange(signed, repeatable=not call.is_change)
-        except HttpFailure as failure:
+        except client.HttpFailure as failure:
             return failure
 
 
-def _asks_for_another_endpoint(group: wire.CallGroup, came: Answer | HttpFailure) -> bool:
+def _asks_for_another_endpoint(group: wire.CallGroup, came: Answer | client.HttpFailure) -> bool:
     # Pili has one endpoint. A host that does not know a path may say so with a web page.
     is_refused = group is not wire.CallGroup.LIVE and (
         came.status == HTTPStatus.UNAUTHORIZED
         or (came.status == HTTPStatus.NOT_FOUND and group not in wire.ANSWERING_404)
     )
-    if isinstance(came, HttpFailure):
+    if isinstance(came, client.HttpFailure):
         return is_refused or (group in wire.WITH_BACKUP and _is_unreached(came))
     return is_refused and not wire.read_reply(came).has_own_code
 
 
-def _is_unreached(came: Answer | HttpFailure) -> bool:
-    return isinstance(came, HttpFailure) and came.contact is Contact.NONE
+def _is_unreached(came: Answer | client.HttpFailure) -> bool:
+    return isinstance(came, client.HttpFailure) and came.contact is client.Contact.NONE
 
 
 class QiniuClient:

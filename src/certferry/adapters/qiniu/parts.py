@@ -100,7 +100,7 @@ class SourceDomains:
         """The certificate of each domain that has one."""
 
     def all(self) -> Part[records.BucketDomain]:
-        """Return the source domains, as far as the keys may see them."""
+        """Return the source domains that the keys may see."""
         return self._domains.get()
 
     def has(self, domain: str) -> bool:
@@ -234,7 +234,7 @@ class LiveDomains:
         self._domains.forget()
 
     def all(self) -> Part[records.LiveRecord]:
-        """Return the live domains, as far as the keys may see them."""
+        """Return the live domains that the keys may see."""
         return self._domains.get()
 
     def must_have_address(self) -> None:

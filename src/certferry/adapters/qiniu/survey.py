@@ -87,7 +87,7 @@ class Surveyor:
             return {}, [failure]
 
     def _live_domains(self) -> tuple[list[FoundDomain], list[QiniuFailure]]:
-        """Read the live domains, which name their certificates by what these are called."""
+        """Read the live domains, which refer to certificates by name."""
         return self.live.survey(self._listed_certificates()[0])
 
     def _cdn(self, item: DomainItem) -> FoundDomain | None:

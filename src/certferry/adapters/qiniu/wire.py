@@ -254,7 +254,7 @@ NO_CODE = frozenset({None, 401, 404, 401001, 401002})
 
 @dataclass(frozen=True, slots=True)
 class QiniuReply:
-    """An answer's outcome, as far as all of Qiniu's answers have one in common (§3)."""
+    """The part of an answer that all of Qiniu's APIs share: the outcome (§3)."""
 
     status: int
     code: int | None

@@ -236,7 +236,7 @@ def _edited() -> ReceiverDrift:
 
 
 def _leaf(fullchain: bytes | None) -> str | None:
-    """Return the fingerprint of the first certificate, `None` where there is none to be read."""
+    """Return the fingerprint of the first certificate; `None` if none can be read."""
     try:
         leaf = x509.load_pem_x509_certificate(fullchain or b"")
     except ValueError:

@@ -34,10 +34,16 @@ from certferry.adapters.http.bounds import first_connection
 from certferry.core.certificates.names import is_within, suffixes
 from certferry.core.discovery.inventory import FoundZone
 from certferry.core.discovery.proposal import must_have_zone
-from certferry.errors import DnsAccessDenied, DnsError, DnsRejected, DnsUnavailable, ZoneNotFound
+from certferry.errors import (
+    DnsAccessDenied,
+    DnsError,
+    DnsRejected,
+    DnsUnavailable,
+    ZoneNotFound,
+    system_words,
+)
 from certferry.ports.progress import Pause
 from certferry.ports.state import must_still_hold
-from certferry.system_words import system_words
 from certferry.text import Text
 
 SERVICE = "RFC 2136"
@@ -108,8 +114,8 @@ class _Seen:
 
 
 class UpdateServer:
-    """One server, one key; safe to use from threads. A handle is the value. No `zones`: it is
-    asked.
+    """A `DnsProvider`: one server, one key; safe to use from threads. A handle is the value. It is
+    asked for zones that are not declared.
     """
 
     def __init__(self, partner: Partner, conversation: Conversation, zones: Sequence[str]) -> None:
@@ -143,7 +149,6 @@ class UpdateServer:
             raise self._unanswered("clock", exc) from exc
 
     def add_txt(self, name: str, value: str) -> str:
-        """See `ports.dns.DnsProvider.add_txt`."""
         name = name.rstrip(".").lower()
         zone = self._zone(name)
         seen = self._values(name)
@@ -157,7 +162,6 @@ class UpdateServer:
         return value
 
     def remove_txt(self, name: str, value: str, handle: str | None) -> bool:
-        """See `ports.dns.DnsProvider.remove_txt`."""
         del handle
         name = name.rstrip(".").lower()
         zone = self._zone(name)
@@ -172,13 +176,13 @@ class UpdateServer:
     def _update(
         self, zone: str, name: str, put: Callable[[dns.update.UpdateMessage, dns.name.Name], None]
     ) -> None:
-        change = dns.update.UpdateMessage(_absolute(zone))
-        put(change, _absolute(name))
+        change = dns.update.UpdateMessage(dns.name.from_text(zone))
+        put(change, dns.name.from_text(name))
         self._must_be(self._ask(change, name), name, dns.rcode.NOERROR)
 
     def _values(self, name: str) -> _Seen:
         """Read the TXT records at a name. Raises `DnsRejected` where a CNAME stands there."""
-        at = _absolute(name)
+        at = dns.name.from_text(name)
         answer = self._ask(_question(at, dns.rdatatype.TXT), name)
         self._must_be(answer, name, *ANSWERS)
         for rrset in answer.answer:
@@ -203,7 +207,7 @@ class UpdateServer:
     def _find_zone(self, name: str) -> str:
         cut = ""
         for suffix in suffixes(name):
-            answer = self._ask(_question(_absolute(suffix), dns.rdatatype.SOA), name)
+            answer = self._ask(_question(dns.name.from_text(suffix), dns.rdatatype.SOA), name)
             if answer.rcode() in NOT_MINE:
                 continue
             self._must_be(answer, name, *ANSWERS)
@@ -218,8 +222,8 @@ class UpdateServer:
         raise self._error(ZoneNotFound, words, _ELSEWHERE, name=name)
 
     def _wrong_with(self, zone: str) -> Text | None:
-        """Return what keeps a declared zone from being changed, as far as its SOA shows it."""
-        answer = self._ask(_question(_absolute(zone), dns.rdatatype.SOA), zone)
+        """Return what keeps a declared zone from being changed, judged by its SOA."""
+        answer = self._ask(_question(dns.name.from_text(zone), dns.rdatatype.SOA), zone)
         if answer.flags & dns.flags.AA and _zone_in(answer, zone) == zone:
             return None
         return Text(
@@ -293,10 +297,6 @@ def _zone_in(answer: dns.message.Message, name: str) -> str:
         if rrset.rdtype in wanted
     )
     return max((owner for owner in owners if is_within(name, owner)), key=len, default="")
-
-
-def _absolute(name: str) -> dns.name.Name:
-    return dns.name.from_text(name)
 
 
 def _txt(value: str) -> dns.rdtypes.ANY.TXT.TXT:

@@ -80,20 +80,15 @@ class S3Objects:
         self._by_anybody = open_as(config={**config, "skip_signature": True})
 
     def names(self) -> Sequence[str]:
-        """See `ObjectStore.names`."""
-
         def listed() -> list[str]:
             return [str(one["path"]) for page in obstore.list(self._store) for one in page]
 
         return sorted(self._called(listed))
 
     def read(self, name: str) -> bytes:
-        """See `ObjectStore.read`."""
         return self._called(lambda: bytes(obstore.get(self._store, name).bytes()))
 
     def create(self, name: str, content: bytes) -> bool:
-        """See `ObjectStore.create`."""
-
         def created() -> bool:
             try:
                 obstore.put(self._store, name, content, mode="create", use_multipart=False)
@@ -104,12 +99,9 @@ class S3Objects:
         return self._called(created)
 
     def remove(self, names: Sequence[str]) -> None:
-        """See `ObjectStore.remove`."""
         self._called(lambda: obstore.delete(self._store, list(names)))
 
     def may_anybody_read(self, name: str) -> bool:
-        """See `ObjectStore.may_anybody_read`."""
-
         def is_read() -> bool:
             try:
                 obstore.get(self._by_anybody, name)

@@ -50,8 +50,8 @@ def daemon_to_start(processes: Path = Path("/proc")) -> Text | None:
 
 @dataclass(frozen=True)
 class Cron:
-    """Keeps one line in the user's crontab. `pick(n)` returns a random number below n; `to_do()`
-    says what to do before crontabs are followed at all.
+    """A `Scheduler`: one line in the user's crontab. `pick(n)` returns a random number below n;
+    `to_do()` says what to do before crontabs are followed at all.
     """
 
     environ: Mapping[str, str]
@@ -60,7 +60,6 @@ class Cron:
     to_do: Callable[[], Text | None] = daemon_to_start
 
     def install(self, job: Job) -> tuple[Installation, Scheduled]:
-        """See `ports.scheduler.Scheduler.install`."""
         before = self._read()
         words = watched(job.command, job.on_failure) if job.on_failure else job.command
         command = shell_command(words, job.environment)
@@ -73,7 +72,6 @@ class Cron:
         return (Installation.INSTALLED if is_new else Installation.REPLACED), scheduled
 
     def remove(self) -> Text | None:
-        """See `ports.scheduler.Scheduler.remove`."""
         before = self._read()
         after = without_entry(before)
         if after == before:
@@ -82,7 +80,6 @@ class Cron:
         return _place()
 
     def find(self) -> Scheduled | None:
-        """See `ports.scheduler.Scheduler.find`."""
         entries = own_entries(self._read())
         return self._scheduled(entries[0]) if entries else None
 
@@ -98,7 +95,7 @@ class Cron:
         )
 
     def _read(self) -> bytes:
-        """Return the crontab as it is listed; nothing when there is none, or no cron at all."""
+        """Return the crontab as `crontab -l` prints it; empty without one, or without cron."""
         if shutil.which("crontab", path=self.environ.get("PATH")) is None:
             return b""
         result = self._run("-l")

@@ -15,9 +15,8 @@ from pathlib import Path
 
 from certferry.adapters.schedule.tools import call, complaint
 from certferry.core.schedule import Installation, Job, Scheduled
-from certferry.errors import ScheduleError
+from certferry.errors import ScheduleError, system_words
 from certferry.file_trust import user_name
-from certferry.system_words import system_words
 from certferry.text import Text, verbatim
 from certferry.whole_file import replace_file
 
@@ -110,8 +109,8 @@ def _word(word: str) -> str:
 
 
 class SystemdTimer:
-    """Keeps two services and a timer in one directory of units, the system's if `for_system`. The
-    first of `units` is what the manager starts.
+    """A `Scheduler`: two services and a timer in one directory, the system's if `for_system`.
+    The first of `units` is what the manager starts.
 
     `booted` exists where systemd runs; `lingering` names the users whose managers always do;
     `environ` says where programs are, and how to reach the user's manager.
@@ -141,7 +140,6 @@ class SystemdTimer:
         self._place = self.place.filled(path=directory / self._started)
 
     def install(self, job: Job) -> tuple[Installation, Scheduled]:
-        """See `ports.scheduler.Scheduler.install`."""
         desired = self._desired(job)
         present = {name: self._own(name) for name in desired}
         with _translating_errors():
@@ -166,7 +164,6 @@ class SystemdTimer:
         """Start what goes on, and was changed, again: a timer is read with its file."""
 
     def remove(self) -> Text | None:
-        """See `ports.scheduler.Scheduler.remove`."""
         present = [name for name in self.units if self._own(name)]
         if not present:
             return None
@@ -185,7 +182,6 @@ class SystemdTimer:
         return self._place
 
     def find(self) -> Scheduled | None:
-        """See `ports.scheduler.Scheduler.find`."""
         return self._scheduled() if self._own(self._started) else None
 
     def _scheduled(self) -> Scheduled:
@@ -210,7 +206,7 @@ class SystemdTimer:
         return verbatim(" && ".join(typed)) if typed else None
 
     def _own(self, name: str) -> str | None:
-        """Read a unit, `None` when there is none of ours."""
+        """Read a unit of ours, or return `None`."""
         path = self._directory / name
         with _translating_errors():
             text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""

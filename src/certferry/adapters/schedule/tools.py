@@ -6,8 +6,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
-from certferry.errors import ScheduleError
-from certferry.system_words import system_words
+from certferry.errors import ScheduleError, system_words
 from certferry.text import Text
 
 _LONGEST_COMPLAINT = 300  # characters

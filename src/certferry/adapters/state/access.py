@@ -11,33 +11,25 @@ from functools import partial
 from certferry.adapters.state import columns
 from certferry.adapters.state.columns import MOMENT
 from certferry.adapters.state.database import Reader, Table, Tables, Transaction, writes
-from certferry.core.access import (
-    SESSION_IDLE,
-    SESSION_LONGEST,
-    PasswordLink,
-    Role,
-    Session,
-    Token,
-    User,
-)
+from certferry.core import access
 
-_ROLE = columns.Column(from_value=partial(columns.read_as, Role))
+_ROLE = columns.Column(from_value=partial(columns.read_as, access.Role))
 _USERS = Table(
     "console_user",
-    User,
+    access.User,
     "id",
     role=_ROLE,
     made_at=MOMENT,
     password_at=MOMENT,
     seen_at=MOMENT,
 )
-_LINKS = Table("console_user_link", PasswordLink, "user_id", user=None, expires_at=MOMENT)
+_LINKS = Table("console_user_link", access.PasswordLink, "user_id", user=None, expires_at=MOMENT)
 _SESSIONS = Table(
-    "console_user_session", Session, "digest", user=None, began_at=MOMENT, seen_at=MOMENT
+    "console_user_session", access.Session, "digest", user=None, began_at=MOMENT, seen_at=MOMENT
 )
 _TOKENS = Table(
     "console_token",
-    Token,
+    access.Token,
     "id",
     role=_ROLE,
     made_at=MOMENT,
@@ -55,30 +47,25 @@ _NEW = "ON CONFLICT (id) DO NOTHING"
 class AccessTables(Tables):
     """See `AccessStore`."""
 
-    def users(self) -> tuple[User, ...]:
-        """See `AccessStore.users`."""
+    def users(self) -> tuple[access.User, ...]:
         return _USERS.found(self._database, "ORDER BY id")
 
-    def user(self, name: str) -> User | None:
-        """See `AccessStore.user`."""
+    def user(self, name: str) -> access.User | None:
         return _user(self._database, _id_of(name))
 
     @writes
-    def add_user(self, transaction: Transaction, user: User) -> bool:
-        """See `AccessStore.add_user`."""
+    def add_user(self, transaction: Transaction, user: access.User) -> bool:
         is_free = _user(transaction, _id_of(user.name)) is None
         transaction.add("console_user", _NEW, **_USERS.values(user, id=_id_of(user.name)))
         return is_free
 
     @writes
-    def change_role(self, transaction: Transaction, name: str, role: Role) -> bool:
-        """See `AccessStore.change_role`."""
+    def change_role(self, transaction: Transaction, name: str, role: access.Role) -> bool:
         transaction.update("console_user", {"id": _id_of(name)}, role=role)
         return _user(transaction, _id_of(name)) is not None
 
     @writes
     def change_language(self, transaction: Transaction, name: str, language: str | None) -> None:
-        """See `AccessStore.change_language`."""
         transaction.update("console_user", {"id": _id_of(name)}, language=language)
 
     @writes
@@ -89,20 +76,17 @@ class AccessTables(Tables):
         return was_there
 
     @writes
-    def save_link(self, transaction: Transaction, link: PasswordLink) -> None:
-        """See `AccessStore.save_link`."""
+    def save_link(self, transaction: Transaction, link: access.PasswordLink) -> None:
         if _user(transaction, user := _id_of(link.user)):
             _LINKS.save(transaction, link, user_id=user)
 
-    def link(self, digest: str, now: datetime) -> PasswordLink | None:
-        """See `AccessStore.link`."""
+    def link(self, digest: str, now: datetime) -> access.PasswordLink | None:
         return self._database.read(lambda reader: _link(reader, digest, now))
 
     @writes
     def choose_password(
         self, transaction: Transaction, digest: str, password: str, now: datetime
-    ) -> User | None:
-        """See `AccessStore.choose_password`."""
+    ) -> access.User | None:
         link = _link(transaction, digest, now)
         if link is None:
             return None
@@ -114,27 +98,24 @@ class AccessTables(Tables):
     def change_password(
         self, transaction: Transaction, name: str, password: str, now: datetime, keep: str
     ) -> None:
-        """See `AccessStore.change_password`."""
         _save_password(transaction, user := _id_of(name), password, now)
         transaction.execute(
             "DELETE FROM console_user_session WHERE user_id = ? AND digest <> ?", user, keep
         )
 
     @writes
-    def save_session(self, transaction: Transaction, session: Session) -> None:
-        """See `AccessStore.save_session`."""
+    def save_session(self, transaction: Transaction, session: access.Session) -> None:
         now = session.seen_at
         transaction.execute(
             "DELETE FROM console_user_session WHERE seen_at < ? OR began_at < ?",
-            MOMENT.write(now - SESSION_IDLE),
-            MOMENT.write(now - SESSION_LONGEST),
+            MOMENT.write(now - access.SESSION_IDLE),
+            MOMENT.write(now - access.SESSION_LONGEST),
         )
         if _user(transaction, user := _id_of(session.user)):
             _SESSIONS.save(transaction, session, user_id=user)
             transaction.update("console_user", {"id": user}, seen_at=MOMENT.write(now))
 
-    def session(self, digest: str, now: datetime) -> tuple[Session, User] | None:
-        """See `AccessStore.session`."""
+    def session(self, digest: str, now: datetime) -> tuple[access.Session, access.User] | None:
         found = self._database.read(lambda reader: _session(reader, digest, now))
         if found is None or now - found[0].seen_at < SEEN_EVERY:
             return found
@@ -150,34 +131,28 @@ class AccessTables(Tables):
 
     @writes
     def end_session(self, transaction: Transaction, digest: str) -> None:
-        """See `AccessStore.end_session`."""
         transaction.remove("console_user_session", digest=digest)
 
     @writes
     def end_sessions(self, transaction: Transaction, name: str) -> None:
-        """See `AccessStore.end_sessions`."""
         transaction.remove("console_user_session", user_id=_id_of(name))
 
-    def tokens(self) -> tuple[Token, ...]:
-        """See `AccessStore.tokens`."""
+    def tokens(self) -> tuple[access.Token, ...]:
         return _TOKENS.found(self._database, "ORDER BY id")
 
     @writes
-    def add_token(self, transaction: Transaction, token: Token) -> bool:
-        """See `AccessStore.add_token`."""
+    def add_token(self, transaction: Transaction, token: access.Token) -> bool:
         is_free = not _TOKENS.found(transaction, "WHERE id = ?", _id_of(token.name))
         transaction.add("console_token", _NEW, **_TOKENS.values(token, id=_id_of(token.name)))
         return is_free
 
     @writes
     def remove_token(self, transaction: Transaction, name: str) -> bool:
-        """See `AccessStore.remove_token`."""
         was_there = bool(_TOKENS.found(transaction, "WHERE id = ?", _id_of(name)))
         transaction.remove("console_token", id=_id_of(name))
         return was_there
 
-    def token(self, digest: str, now: datetime) -> Token | None:
-        """See `AccessStore.token`."""
+    def token(self, digest: str, now: datetime) -> access.Token | None:
         found = _TOKENS.found(self._database, "WHERE digest = ?", digest)
         token = next((one for one in found if not one.is_over(now)), None)
         if token and (token.used_at is None or now - token.used_at >= USED_EVERY):
@@ -209,12 +184,10 @@ class AccessTables(Tables):
 
     @writes
     def forget_guesses(self, transaction: Transaction, whose: str) -> None:
-        """See `AccessStore.forget_guesses`."""
         transaction.remove("console_guess", whose=whose)
 
     @writes
     def take_back_guess(self, transaction: Transaction, whose: str, counted_at: datetime) -> None:
-        """See `AccessStore.take_back_guess`."""
         minute = MOMENT.write(counted_at.replace(second=0, microsecond=0))
         query = "UPDATE console_guess SET guesses = guesses - 1 WHERE whose = ? AND minute = ?"
         transaction.execute(f"{query} AND guesses > 0", whose, minute)
@@ -224,11 +197,11 @@ def _id_of(name: str) -> str:
     return name.lower()
 
 
-def _user(reader: Reader, user: str) -> User | None:
+def _user(reader: Reader, user: str) -> access.User | None:
     return next(iter(_USERS.found(reader, "WHERE id = ?", user)), None)
 
 
-def _link(reader: Reader, digest: str, now: datetime) -> PasswordLink | None:
+def _link(reader: Reader, digest: str, now: datetime) -> access.PasswordLink | None:
     condition = "WHERE digest = ? AND expires_at > ?"
     query = (
         "SELECT own.*, name FROM console_user_link AS own"  # noqa: S608 - a constant
@@ -238,7 +211,9 @@ def _link(reader: Reader, digest: str, now: datetime) -> PasswordLink | None:
     return next((_LINKS.of_row(row, user=row["name"]) for row in rows), None)
 
 
-def _session(reader: Reader, digest: str, now: datetime) -> tuple[Session, User] | None:
+def _session(
+    reader: Reader, digest: str, now: datetime
+) -> tuple[access.Session, access.User] | None:
     for row in reader.rows("SELECT * FROM console_user_session WHERE digest = ?", digest):
         user = _user(reader, row["user_id"])
         if user is not None:

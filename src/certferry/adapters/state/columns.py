@@ -20,7 +20,7 @@ T = TypeVar("T")
 Value = str | int | None
 """What a column holds. A `bool` is an `int`, and is bound as it is."""
 
-_UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError)
+UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ def to_validity(written: str) -> datetime:
 def _moment(written: str, years: range) -> datetime:
     try:
         moment = datetime.fromisoformat(written)
-    except _UNREADABLE as problem:
+    except UNREADABLE as problem:
         raise corrupt() from problem
     if moment.tzinfo is None or moment.year not in years:
         raise corrupt()
@@ -100,7 +100,7 @@ def _json(value: object) -> str:
 def _read_json(written: str, read: Callable[[Any], T]) -> T:
     try:
         return read(json.loads(written))
-    except _UNREADABLE as problem:
+    except UNREADABLE as problem:
         raise corrupt() from problem
 
 
@@ -122,20 +122,21 @@ def corrupt() -> StateError:
 
 def from_text(text: Text) -> str:
     """Write a sentence with its values."""
-    return _json(_written(text))
+    return _json(as_plain(text))
 
 
 def to_text(written: str) -> Text:
     """Read a sentence. Raises `StateError` for what certferry did not write."""
-    text = _read_json(written, _read)
+    text = _read_json(written, from_plain)
     if not isinstance(text, Text):
         raise corrupt()
     return text
 
 
-def _written(value: object) -> object:
+def as_plain(value: object) -> object:
+    """Return a sentence, or a value of one, as JSON can hold it."""
     if isinstance(value, Text):
-        values = {name: _written(one) for name, one in value.values.items()}
+        values = {name: as_plain(one) for name, one in value.values.items()}
         return {"text": value.template, "values": values}
     if isinstance(value, datetime):
         return {"moment": from_moment(value)}
@@ -144,20 +145,21 @@ def _written(value: object) -> object:
     if isinstance(value, int | float):
         return value
     if isinstance(value, Iterable) and not isinstance(value, str | bytes):
-        return [_written(one) for one in value]
+        return [as_plain(one) for one in value]
     return str(value)
 
 
-def _read(value: object) -> object:
+def from_plain(value: object) -> object:
+    """Read a sentence, or a value of one. Raises what its parts raise where they are no such."""
     if isinstance(value, list):
-        return [_read(one) for one in value]
+        return [from_plain(one) for one in value]
     if not isinstance(value, Mapping):
         return value
     if "moment" in value:
         return to_moment(value["moment"])
     if "seconds" in value:
         return timedelta(seconds=value["seconds"])
-    values = {name: _read(one) for name, one in value["values"].items()}
+    values = {name: from_plain(one) for name, one in value["values"].items()}
     return Text(value["text"], **values)
 
 

@@ -64,7 +64,6 @@ class DeclarationTables(Tables):
         )
 
     def contested(self, digests: Mapping[str, str]) -> tuple[Declaration, ...]:
-        """See `DeclarationStore.contested`."""
         return self._database.read(partial(self._contested, digests))
 
     def _contested(self, digests: Mapping[str, str], reader: Reader) -> tuple[Declaration, ...]:
@@ -90,7 +89,6 @@ class DeclarationTables(Tables):
     def declared_among(
         self, lineages: Collection[str], besides: str = ""
     ) -> Mapping[str, tuple[str, ...]]:
-        """See `DeclarationStore.declared_among`."""
         query = "SELECT host, file, lineage FROM host_declaration WHERE lineage IN"
         hosts = defaultdict[str, set[str]](set)
         for row in _among(self._database, query, lineages):

@@ -10,9 +10,14 @@ import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from certferry.errors import ConfigError, DatabaseUnavailable, StateError, StateUnavailable
+from certferry.errors import (
+    ConfigError,
+    DatabaseUnavailable,
+    StateError,
+    StateUnavailable,
+    system_words,
+)
 from certferry.file_trust import NotTrusted
-from certferry.system_words import system_words
 from certferry.text import Text
 
 if TYPE_CHECKING:

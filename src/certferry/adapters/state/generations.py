@@ -34,6 +34,7 @@ from typing import TypeVar
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from certferry import errors
 from certferry.adapters.state import database as databases
 from certferry.adapters.state.columns import Value
 from certferry.adapters.state.leases import HostState, LeaseLocks
@@ -42,14 +43,6 @@ from certferry.adapters.state.sqlite import InMemory, empty
 from certferry.adapters.state.store import must_be_in_use
 from certferry.core.observed.records import BegunRun
 from certferry.core.secret import Secret
-from certferry.errors import (
-    CertferryError,
-    ConfigError,
-    Reported,
-    StateError,
-    StateNotStored,
-    StateOvertaken,
-)
 from certferry.ports.objects import ObjectStore
 from certferry.ports.state import Lease
 from certferry.text import Text
@@ -128,7 +121,7 @@ class Generations:
         line, _, sealed = stored.partition(b"\n")
         facts = _facts_of(line)
         if facts.get("key", self._check) != self._check:
-            raise ConfigError(
+            raise errors.ConfigError(
                 Text(
                     "the state in {place} was stored with another key",
                     place=self.objects.place,
@@ -142,7 +135,7 @@ class Generations:
             raise self._refused(number) from None
         if facts.get("number") != number:
             raise self._refused(number)
-        return Generation(number, digest_of(stored), content)
+        return Generation(number, digest_of_object(stored), content)
 
     def sealed(self, number: int, before: str, content: bytes) -> bytes:
         """Return the object of a generation that follows the one with the digest `before`."""
@@ -155,9 +148,9 @@ class Generations:
         """Store the object of a generation; return the digest of the one that is there then."""
         if not self.objects.create(_name(number), stored):
             stored = self.objects.read(_name(number))
-        return digest_of(stored)
+        return digest_of_object(stored)
 
-    def damage(self) -> Iterator[Reported]:
+    def damage(self) -> Iterator[errors.Reported]:
         """Follow the chain of the generations that are there, and return an error for each that is
         not the one which the next names; and whether they can be read without a signature.
         """
@@ -165,12 +158,12 @@ class Generations:
         try:
             for number in numbers[-1:]:
                 self._must_be_private(_name(number))
-        except ConfigError as public:
+        except errors.ConfigError as public:
             yield public
         named_by_next = None
         for number in reversed(numbers):
             stored = self.objects.read(_name(number))
-            if named_by_next not in {None, digest_of(stored)}:
+            if named_by_next not in {None, digest_of_object(stored)}:
                 yield self._replaced(number)
             facts = _facts_of(stored.partition(b"\n")[0])
             named_by_next = facts.get("before") if number - 1 in numbers else None
@@ -189,7 +182,7 @@ class Generations:
             self.objects.create(name, b"certferry tries whether an object can be overwritten")
             trying.callback(self.objects.remove, [name])
             if self.objects.create(name, os.urandom(16)):
-                raise ConfigError(
+                raise errors.ConfigError(
                     Text("{place} overwrites objects that are to be created only", place=place),
                     hint=Text(
                         "two runs would overwrite each other's state there; use a bucket of a"
@@ -201,13 +194,13 @@ class Generations:
     def _must_be_private(self, name: str) -> None:
         """Raise `ConfigError` where an object can be read without a signature."""
         if self.objects.may_anybody_read(name):
-            raise ConfigError(
+            raise errors.ConfigError(
                 Text("{place} is public: it is read without a key", place=self.objects.place),
                 hint=Text("make the bucket private; the state needs one of its own"),
             )
 
-    def _refused(self, number: int) -> ConfigError:
-        return ConfigError(
+    def _refused(self, number: int) -> errors.ConfigError:
+        return errors.ConfigError(
             Text(
                 "generation {number} in {place} is not as certferry stored it",
                 number=number,
@@ -219,16 +212,16 @@ class Generations:
             ),
         )
 
-    def _replaced(self, number: int) -> StateError:
+    def _replaced(self, number: int) -> errors.StateError:
         said = Text("generation {number} in {place} is not the one that the next was made from")
-        return StateError(
+        return errors.StateError(
             said.filled(number=number, place=self.objects.place),
             hint=Text("find out who writes there besides certferry"),
         )
 
 
-def digest_of(stored: bytes) -> str:
-    """Return by what the next generation names an object."""
+def digest_of_object(stored: bytes) -> str:
+    """Return the digest by which the next generation names an object."""
     return hashlib.sha256(stored).hexdigest()
 
 
@@ -290,11 +283,9 @@ class BucketDatabase(InMemory):
 
     @property
     def place(self) -> Path | str:
-        """See `Database.place`."""
         return self.generations.objects.place
 
     def run(self, function: Callable[[databases.Transaction], T]) -> T:
-        """See `Database.run`."""
         noting: list[_NotingTransaction] = []
 
         def carry_out(transaction: databases.Transaction) -> T:
@@ -343,7 +334,7 @@ class BucketDatabase(InMemory):
         while mine != self._before or not mine:
             number = self._number + 1
             stored = self.generations.sealed(number, self._before, content)
-            mine = digest_of(stored)
+            mine = digest_of_object(stored)
             self._tried.add(mine)
             found = self.generations.create(number, stored)
             if found not in self._tried:
@@ -352,8 +343,8 @@ class BucketDatabase(InMemory):
             # It may be one of an earlier try, whose answer was lost.
             self._number, self._before = number, found
 
-    def _overtaken(self) -> StateOvertaken:
-        return StateOvertaken(
+    def _overtaken(self) -> errors.StateOvertaken:
+        return errors.StateOvertaken(
             Text("another run has stored the state in {place}", place=self.place),
             hint=Text("that run goes on; run this one again when it has ended"),
         )
@@ -403,19 +394,17 @@ class BucketState(HostState):
         del lease
         try:
             self._database.store(urgent_only=True)
-        except CertferryError as problem:
-            raise StateNotStored(problem.message, hint=problem.hint) from problem
+        except errors.CertferryError as problem:
+            raise errors.StateNotStored(problem.message, hint=problem.hint) from problem
 
     def flush(self) -> None:
-        """See `StateStore.flush`."""
         try:
             self._database.store(urgent_only=self._reads_only)
-        except Reported:
+        except errors.Reported:
             self._database.discard()
             raise
 
-    def damage(self) -> tuple[Reported, ...]:
-        """See `StateStore.damage`."""
+    def damage(self) -> tuple[errors.Reported, ...]:
         return tuple(self._database.generations.damage())
 
     def key_changed(self, key: Secret) -> None:
@@ -477,7 +466,7 @@ def _opened(
     numbers = generations.numbers()
     newest = generations.read(numbers[-1]) if numbers else None
     if newest is None and not makes:
-        raise ConfigError(
+        raise errors.ConfigError(
             Text("there is no state at {path}", path=objects.place),
             hint=Text("the first `certferry sync` makes it, and so does `certferry state init`"),
         )

@@ -37,11 +37,9 @@ class HostTables(Tables):
     _machine: str
 
     def now(self) -> datetime:
-        """See `HostStore.now`."""
         return datetime.now(UTC)
 
     def clock_ahead(self) -> timedelta:
-        """See `HostStore.clock_ahead`."""
         return timedelta(0)
 
     def other_machine_seen_at(self) -> datetime | None:
@@ -51,7 +49,6 @@ class HostTables(Tables):
         return next((MOMENT.read(row["seen_at"]) for row in rows), None)
 
     def hosts(self) -> tuple[HostRecord, ...]:
-        """See `HostStore.hosts`."""
         running = self._running(self._database)
         return tuple(
             HostRecord(
@@ -68,7 +65,6 @@ class HostTables(Tables):
         )
 
     def work_of_hosts(self) -> Mapping[str, HostWork]:
-        """See `HostStore.work_of_hosts`."""
         return self._database.read(self._work_of_hosts)
 
     def _work_of_hosts(self, reader: Reader) -> Mapping[str, HostWork]:
@@ -84,7 +80,7 @@ class HostTables(Tables):
         }
 
     def _holds(self, reader: Reader) -> Mapping[str, list[str]]:
-        """Return on which lineages each host works, as far as leases end by a clock."""
+        """Return which lineages each host works on, by the leases in force."""
         found = defaultdict[str, list[str]](list)
         clock = self._database.dialect.clock
         query = f"SELECT lineage, holder FROM lease WHERE until > {clock} ORDER BY lineage"  # noqa: S608 - a dialect's constant
@@ -95,7 +91,6 @@ class HostTables(Tables):
 
     @writes
     def forget_host(self, transaction: Transaction, name: str) -> tuple[str, ...]:
-        """See `HostStore.forget_host`."""
         since = self._running(transaction).get(name)
         if since is not None:
             raise LeaseHeld(

@@ -167,7 +167,6 @@ class HostState(SqlState):
         return number
 
     def close(self) -> None:
-        """See `StateStore.close`."""
         self.release_locks()
         super().close()
 
@@ -234,7 +233,7 @@ def _in_progress(pid: str, host: str, since: datetime) -> LeaseHeld:
     )
 
 
-def must_be_free(reader: Reader, condition: str) -> None:
+def must_be_unheld(reader: Reader, condition: str) -> None:
     """Raise `LeaseHeld` where a lease is in force, by a condition that is a constant."""
     query = f"SELECT holder, since FROM lease WHERE {condition} ORDER BY lineage"  # noqa: S608 - constants, by contract
     for row in reader.rows(query):

@@ -250,7 +250,7 @@ def _opened(address: Address, host: str) -> SqlState:
 
 @contextmanager
 def _any(address: Address, host: str) -> Iterator[SqlState | None]:
-    """Open a state for a `with` block; `None` where there is none that can be opened."""
+    """Open a state for a `with` block; `None` if it cannot be opened."""
     try:
         state = _opened(address, host)
     except ConfigError:

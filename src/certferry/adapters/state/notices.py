@@ -73,7 +73,6 @@ class NoticeTables(Tables):
     _history_key: bytes | None = None
 
     def notices(self) -> tuple[notice_rules.Notice, ...]:
-        """See `NoticeStore.notices`."""
         return _notices(self._database)
 
     @writes
@@ -82,7 +81,6 @@ class NoticeTables(Tables):
         transaction: Transaction,
         change: Callable[[tuple[notice_rules.Notice, ...]], tuple[notice_rules.Notice, ...]],
     ) -> tuple[notice_rules.Notice, ...]:
-        """See `NoticeStore.update_notices`."""
         before = {one.key: one for one in _notices(transaction)}
         after = {one.key: one for one in change(tuple(before.values()))}
         for key in before.keys() - after.keys():
@@ -93,7 +91,6 @@ class NoticeTables(Tables):
         return tuple(after.values())
 
     def channel(self, name: str) -> notice_rules.ChannelState:
-        """See `NoticeStore.channel`."""
         return self._database.read(partial(_channel, name=name))
 
     @writes
@@ -106,7 +103,6 @@ class NoticeTables(Tables):
             tuple[notice_rules.ChannelState, T],
         ],
     ) -> T:
-        """See `NoticeStore.update_channel`."""
         before = _channel(transaction, name)
         after, answer = change(before, _notices(transaction))
         if after != before:
@@ -114,26 +110,22 @@ class NoticeTables(Tables):
         return answer
 
     def account_note(self, account: str, name: str) -> str | None:
-        """See `NoticeStore.account_note`."""
         return _note(self._database, "", account, name)
 
     @writes
     def update_account_note(
         self, transaction: Transaction, account: str, name: str, change: Edit
     ) -> str | None:
-        """See `NoticeStore.update_account_note`."""
         return _update_note(transaction, "", account, name, change)
 
     @writes
     def update_host_note(
         self, transaction: Transaction, account: str, name: str, change: Edit
     ) -> str | None:
-        """See `NoticeStore.update_host_note`."""
         return _update_note(transaction, self.host, account, name, change)
 
     @writes
     def save_run(self, transaction: Transaction, ended_at: datetime, *, succeeded: bool) -> None:
-        """See `NoticeStore.save_run`."""
         moment = columns.from_moment(ended_at)
         transaction.add(
             "last_run",
@@ -145,12 +137,10 @@ class NoticeTables(Tables):
         )
 
     def last_run(self) -> LastRun | None:
-        """See `NoticeStore.last_run`."""
         return next(iter(_LAST_RUN.found(self._database, "WHERE host = ?", self.host)), None)
 
     @writes
     def append_history(self, transaction: Transaction, entry: HistoryEntry) -> None:
-        """See `NoticeStore.append_history`."""
         row = _HISTORY.values(entry) | {"host": self.host}
         if self._history_key is None:
             # Without the key this raises, and the run warns that the event is missing.
@@ -179,7 +169,6 @@ class NoticeTables(Tables):
         return _HISTORY.found(self._database, newest_first, *asked.values(), limit)
 
     def verify_history(self, lineage: str | None = None) -> VerifiedHistory:
-        """See `NoticeStore.verify_history`."""
         key = self._sealing.history_key
         return self._database.read(lambda reader: chain.verified(reader, key, lineage))
 

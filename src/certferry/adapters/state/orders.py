@@ -80,17 +80,14 @@ class OrderTables(Tables):
     _sealing: Sealing
 
     def account(self, directory: str) -> AcmeAccount | None:
-        """See `OrderStore.account`."""
         return self._account_at(self._database, directory)
 
     def accounts(self) -> tuple[AcmeAccount, ...]:
-        """See `OrderStore.accounts`."""
         rows = self._database.rows("SELECT * FROM acme_account ORDER BY directory")
         return tuple(map(self._account_of, rows))
 
     @writes
     def save_account(self, transaction: Transaction, account: AcmeAccount) -> AcmeAccount:
-        """See `OrderStore.save_account`."""
         in_force = self._account_at(transaction, account.directory)
         if in_force is None:
             self._add_account(transaction, account)
@@ -105,7 +102,6 @@ class OrderTables(Tables):
     def replace_account(
         self, transaction: Transaction, before: AcmeAccount, after: AcmeAccount | None
     ) -> bool:
-        """See `OrderStore.replace_account`."""
         if self._account_at(transaction, before.directory) != before:
             return False
         transaction.remove("acme_account", directory=before.directory)
@@ -115,7 +111,6 @@ class OrderTables(Tables):
 
     @writes
     def forget_account(self, transaction: Transaction, directory: str, key_pem: Secret) -> None:
-        """See `OrderStore.forget_account`."""
         in_force = self._account_at(transaction, directory)
         if in_force is not None and in_force.has_only(key_pem):
             transaction.remove("acme_account", directory=directory)
@@ -141,7 +136,6 @@ class OrderTables(Tables):
         return _ACCOUNTS.of_row(row, key_pem=key_pem, next_key_pem=next_key_pem)
 
     def order(self, lineage: str) -> AcmeOrder | None:
-        """See `OrderStore.order`."""
         for row in self._database.rows("SELECT * FROM acme_order WHERE lineage = ?", lineage):
             bound_to = (_ORDER, lineage, row["url"])
             key_pem = self._sealing.unseal(row["sealed_key_pem"], *bound_to)
@@ -150,7 +144,6 @@ class OrderTables(Tables):
 
     @fenced
     def save_order(self, transaction: Transaction, lease: Lease, order: AcmeOrder) -> None:
-        """See `OrderStore.save_order`."""
         del lease  # is in force
         bound_to = (_ORDER, order.lineage, order.url)
         sealed = self._sealing.seal(transaction, order.key_pem, *bound_to)
@@ -160,7 +153,6 @@ class OrderTables(Tables):
     def drop_order(
         self, transaction: Transaction, lease: Lease, *, issued_at: datetime | None = None
     ) -> None:
-        """See `OrderStore.drop_order`."""
         transaction.remove("acme_order", lineage=lease.lineage)
         if issued_at is not None:
             note_issued(transaction, lease.lineage, issued_at)
@@ -177,7 +169,6 @@ class OrderTables(Tables):
         rejected: bool = False,
         by_ca: bool = False,
     ) -> None:
-        """See `OrderStore.save_issue_try`."""
         moment = columns.from_moment(at)
         transaction.add(
             "issue_try",
@@ -208,12 +199,10 @@ class OrderTables(Tables):
         return _CHALLENGES.of_row(row, is_ours=self._sealing.is_bound(row["proof"], *bound_to))
 
     def lineages_in_challenge_records(self) -> tuple[str, ...]:
-        """See `OrderStore.lineages_in_challenge_records`."""
         query = "SELECT DISTINCT lineage FROM challenge_record ORDER BY lineage"
         return tuple(row["lineage"] for row in self._database.rows(query))
 
     def save_challenge_record(self, record: ChallengeRecord) -> None:
-        """See `OrderStore.save_challenge_record`."""
         bound_to = (_CHALLENGE, record.lineage, record.name, record.value)
 
         def save(transaction: Transaction) -> None:
@@ -232,11 +221,9 @@ class OrderTables(Tables):
 
     @writes
     def drop_challenge_record(self, transaction: Transaction, record: ChallengeRecord) -> None:
-        """See `OrderStore.drop_challenge_record`."""
         _CHALLENGES.remove(transaction, record)
 
     def spent(self, directory: str, wanted: rate_limits.PlannedOrder) -> rate_limits.Spent:
-        """See `OrderStore.spent`."""
         return _spent(self._database, directory, wanted)
 
     @fenced
@@ -249,7 +236,6 @@ class OrderTables(Tables):
         limits: rate_limits.Limits,
         now: datetime,
     ) -> None:
-        """See `OrderStore.claim_order`."""
         error = rate_limits.rate_limit_hold(
             limits, _spent(transaction, directory, wanted), wanted, now
         )
@@ -263,7 +249,6 @@ class OrderTables(Tables):
     def save_failed_proofs(
         self, transaction: Transaction, directory: str, names: tuple[str, ...], now: datetime
     ) -> None:
-        """See `OrderStore.save_failed_proofs`."""
         transaction.execute(
             "DELETE FROM failed_proof WHERE failed_at < ?",
             columns.from_moment(now - rate_limits.KEPT),
@@ -274,7 +259,6 @@ class OrderTables(Tables):
 
     @writes
     def save_hold(self, transaction: Transaction, directory: str, hold: rate_limits.Hold) -> None:
-        """See `OrderStore.save_hold`."""
         oldest = columns.from_moment(hold.told_at - rate_limits.KEPT)
         transaction.execute("DELETE FROM hold WHERE until < ?", oldest)
         _HOLDS.save(transaction, hold, directory=directory)

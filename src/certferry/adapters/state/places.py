@@ -17,7 +17,7 @@ from certferry.adapters.state.columns import (
 )
 from certferry.adapters.state.database import Reader, Table, Tables, Transaction, writes
 from certferry.adapters.state.sealing import Sealing
-from certferry.core.assessment.health import Sighting
+from certferry.core.assessment.sightings import Sighting
 from certferry.core.certificates.lineage import Withdrawal
 from certferry.core.desired.certificate import Kind
 from certferry.core.observed.records import NO_LINEAGE, RolloutRecord, Upload
@@ -63,7 +63,7 @@ class PlaceTables(Tables):
     _sealing: Sealing
 
     def uploads(self, lineage: str, target: str) -> tuple[Upload, ...]:
-        """See `PlaceStore.uploads`. A row that another program wrote or changed is none."""
+        """See `PlaceStore.uploads`. Ignores rows that another program wrote or changed."""
         rows = self._database.rows(
             "SELECT * FROM upload WHERE lineage = ? AND target = ?"
             " ORDER BY uploaded_at DESC, remote_id DESC",
@@ -78,7 +78,6 @@ class PlaceTables(Tables):
 
     @writes
     def save_upload(self, transaction: Transaction, upload: Upload) -> None:
-        """See `PlaceStore.save_upload`."""
         proof = None
         if upload.lineage != NO_LINEAGE:  # of which nothing is ever bound to a domain
             proof = self._sealing.bind(transaction, *_bound_to(upload))
@@ -86,11 +85,9 @@ class PlaceTables(Tables):
 
     @writes
     def drop_upload(self, transaction: Transaction, target: str, remote_id: str) -> None:
-        """See `PlaceStore.drop_upload`."""
         transaction.remove("upload", target=target, remote_id=remote_id)
 
     def open_rollouts(self, target: str) -> tuple[RolloutRecord, ...]:
-        """See `PlaceStore.open_rollouts`."""
         return ROLLOUTS.found(
             self._database,
             "WHERE target = ? AND host = ? AND verified_at IS NULL ORDER BY lineage, domain",
@@ -100,14 +97,12 @@ class PlaceTables(Tables):
 
     @writes
     def save_rollout(self, transaction: Transaction, rollout: RolloutRecord) -> None:
-        """See `PlaceStore.save_rollout`."""
         ROLLOUTS.save(transaction, rollout, host=self._host_of(rollout.target))
 
     @writes
     def replace_rollout(
         self, transaction: Transaction, before: RolloutRecord | None, after: RolloutRecord
     ) -> bool:
-        """See `PlaceStore.replace_rollout`."""
         found = ROLLOUTS.found(
             transaction,
             "WHERE lineage = ? AND target = ? AND domain = ? AND host = ?",
@@ -123,17 +118,14 @@ class PlaceTables(Tables):
 
     @writes
     def save_withdrawal(self, transaction: Transaction, withdrawal: Withdrawal) -> None:
-        """See `PlaceStore.save_withdrawal`."""
         first = "ON CONFLICT (lineage, target, domain, fingerprint) DO NOTHING"
         transaction.add("withdrawal", first, **WITHDRAWALS.values(withdrawal))
 
     @writes
     def drop_withdrawal(self, transaction: Transaction, withdrawal: Withdrawal) -> None:
-        """See `PlaceStore.drop_withdrawal`."""
         WITHDRAWALS.remove(transaction, withdrawal)
 
     def sightings(self) -> tuple[Sighting, ...]:
-        """See `PlaceStore.sightings`."""
         return self._sightings(self._database)
 
     def _sightings(self, reader: Reader) -> tuple[Sighting, ...]:
@@ -146,7 +138,6 @@ class PlaceTables(Tables):
         transaction: Transaction,
         change: Callable[[tuple[Sighting, ...]], tuple[Sighting, ...]],
     ) -> tuple[Sighting, ...]:
-        """See `PlaceStore.update_sightings`."""
         before = {one.place: one for one in self._sightings(transaction)}
         after = {one.place: one for one in change(tuple(before.values()))}
         for place in before.keys() - after.keys():

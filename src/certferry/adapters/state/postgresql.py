@@ -103,7 +103,8 @@ def _drop(tables: Sequence[str]) -> Iterator[str]:
 
 class PostgresqlDatabase:
     """See `Database`: a server's. Each transaction takes a connection that none works with, or
-    opens one; two transactions of one thread at once are a mistake.
+    opens one; two transactions of one thread at once are a mistake. It waits `patience` for a
+    server that was there.
     """
 
     dialect = databases.Dialect(
@@ -136,8 +137,11 @@ class PostgresqlDatabase:
         "SELECT oldest FROM certferry_schema",
     )
 
-    def __init__(self, url: str, password: Secret | None = None) -> None:
+    def __init__(
+        self, url: str, password: Secret | None = None, *, patience: timedelta = PATIENCE
+    ) -> None:
         self._parameters = _parameters(url)
+        self._patience = patience
         self.place = _place(self._parameters)
         self._password = password
         self._idle: list[Connection] = []
@@ -158,13 +162,11 @@ class PostgresqlDatabase:
         return self._patiently(lambda one: one.execute(to_positional(statement), values).fetchall())
 
     def each(self, *queries: databases.Statement) -> list[list[PostgresqlRow]]:
-        """See `Reader.each`."""
         return self._patiently(
             lambda one: carried_out(one, READ, lambda it: it.each(*queries, ("COMMIT", ()))[:-1])
         )
 
     def read(self, function: Callable[[databases.Reader], T]) -> T:
-        """See `Database.read`."""
         return self._patiently(lambda one: carried_out(one, READ, function))
 
     def run(self, function: Callable[[databases.Transaction], T]) -> T:
@@ -174,7 +176,6 @@ class PostgresqlDatabase:
         return self._patiently(lambda one: carried_out(one, WRITE, function))
 
     def change_schema(self, function: Callable[[databases.Transaction], T]) -> T:
-        """See `Database.change_schema`."""
         return self._patiently(lambda one: carried_out(one, SCHEMA, function))
 
     def close(self) -> None:
@@ -186,7 +187,7 @@ class PostgresqlDatabase:
             self._idle.clear()
 
     def _patiently(self, work: Callable[[Connection], T]) -> T:
-        deadline = time.monotonic() + PATIENCE.total_seconds()
+        deadline = time.monotonic() + self._patience.total_seconds()
         while True:
             try:
                 with self._connection() as connection:

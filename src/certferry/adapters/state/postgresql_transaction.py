@@ -14,7 +14,8 @@ from certferry.adapters.state import database as databases
 from certferry.adapters.state.columns import Value
 
 PATIENCE = timedelta(seconds=10)
-"""How long a write waits for others', and for a server that was there and is starting again."""
+"""How long a write waits for others', and by default for a server that was there and is starting
+again."""
 
 ANSWER = timedelta(seconds=30)
 """How long one answer is waited for: a server that is frozen closes no connection."""
@@ -89,17 +90,14 @@ class PostgresqlTransaction(databases.Transaction):
         self.number: str | None = None
 
     def rows(self, query: str, *values: Value) -> list[PostgresqlRow]:
-        """See `Reader.rows`."""
         return self.each((query, values))[0]
 
     def each(self, *queries: databases.Statement) -> list[list[PostgresqlRow]]:
-        """See `Reader.each`."""
         for query, values in queries:
             self.execute(query, *values)
         return self._send()[-len(queries) :]
 
     def execute(self, query: str, *values: Value) -> None:
-        """See `Transaction.execute`."""
         # Without values it is perhaps a script of many statements, in which nothing stands for one.
         whole = self._written.mogrify(to_positional(query), values) if values else query
         self._unsent.append(whole)

@@ -9,6 +9,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
+from typing import Any
 
 from certferry.adapters.state import columns
 from certferry.adapters.state.columns import Value
@@ -21,7 +22,9 @@ from certferry.core.observed.runs import (
     RunState,
     StoredRun,
 )
-from certferry.ports.runs import EVENTS_OF_A_RUN, KEPT_RUNS
+from certferry.core.redaction import redacted, without_secrets
+from certferry.ports.runs import EVENTS_OF_A_RUN, KEPT_RUNS, KEPT_WHOLE
+from certferry.text import Text
 
 
 def _word_of(kind: type[RunKind | RunSource | RunState]) -> columns.Column:
@@ -43,6 +46,10 @@ _EVENTS = Table("run_event", RunEvent, at=columns.MOMENT, text=columns.TEXT)
 
 _IN_ORDER = "ORDER BY started_at DESC, id DESC LIMIT ?"
 _DELETE_OLDEST = f"DELETE FROM run WHERE id IN (SELECT id FROM run {_IN_ORDER} OFFSET {KEPT_RUNS})"  # noqa: S608 - constants of this module
+_DELETE_EVENTS = (
+    "DELETE FROM run_event WHERE run IN (SELECT id FROM run AS old WHERE ended_at IS NOT NULL"  # noqa: S608 - constants of this module
+    f" AND id IN (SELECT id FROM run {_IN_ORDER} OFFSET {KEPT_WHOLE}))"
+)
 _ALL = 1_000_000  # SQLite knows no OFFSET without a LIMIT
 _NAMES = "', ' || substr(names, 2)"
 
@@ -60,21 +67,19 @@ class RunTables(Tables):
     """
 
     def save_run_begin(self, run: StoredRun, request: str | None = None) -> StoredRun:
-        """See `RunStore.save_run_begin`."""
-
         def begin(transaction: Transaction) -> StoredRun | None:
             query = "WHERE request = ?"
             for earlier in _RUNS.found(transaction, query, request) if request else ():
                 return earlier
             transaction.add("run", **_RUNS.values(run, request=request))
             transaction.execute(_DELETE_OLDEST, _ALL)
+            transaction.execute(_DELETE_EVENTS, _ALL)
             return None
 
         earlier = self._database.run(begin)
         return run if earlier is None else self._as_they_stand((earlier,))[0]
 
     def append_run_events(self, run: str, events: Sequence[RunEvent]) -> None:
-        """See `RunStore.append_run_events`."""
         if not events:
             return
         rows = [{"run": run, **_EVENTS.values(event)} for event in events]
@@ -99,20 +104,19 @@ class RunTables(Tables):
     def save_run_end(
         self, run: str, state: RunState, ended_at: datetime, report: RunReport | None
     ) -> None:
-        """See `RunStore.save_run_end`."""
+        packed = None if report is None else _packed(report)
 
         def end(transaction: Transaction) -> None:
             if not _RUNS.found(transaction, "WHERE id = ? AND ended_at IS NULL", run):
                 return
             moment = columns.from_moment(ended_at)
             transaction.update("run", {"id": run}, state=state, ended_at=moment)
-            if report is not None:
-                transaction.add("run_report", run=run, documents=_packed(report))
+            if packed is not None:
+                transaction.add("run_report", run=run, documents=packed)
 
         self._database.run(end)
 
     def stored_run(self, run: str) -> StoredRun | None:
-        """See `RunStore.stored_run`."""
         found = _RUNS.found(self._database, "WHERE id = ?", run)
         return next(iter(self._as_they_stand(found)), None)
 
@@ -125,7 +129,6 @@ class RunTables(Tables):
         host: str | None = None,
         who: str | None = None,
     ) -> tuple[StoredRun, ...]:
-        """See `RunStore.stored_runs`."""
         # A name stands in `names` behind a comma and a quote, which no other name has in itself.
         quoted = None if lineage is None else f", {json.dumps(lineage)}"
         conditions: dict[str, Value] = {
@@ -140,17 +143,14 @@ class RunTables(Tables):
         return self._as_they_stand(found)
 
     def run_events(self, run: str, after: int = 0, limit: int = 1000) -> tuple[RunEvent, ...]:
-        """See `RunStore.run_events`."""
         condition = "WHERE run = ? AND number > ? ORDER BY number LIMIT ?"
         return _EVENTS.found(self._database, condition, run, after, limit)
 
     def latest_run_events(self, run: str, limit: int) -> tuple[RunEvent, ...]:
-        """See `RunStore.latest_run_events`."""
         condition = "WHERE run = ? ORDER BY number DESC LIMIT ?"
         return _EVENTS.found(self._database, condition, run, limit)[::-1]
 
     def run_report(self, run: str) -> RunReport | None:
-        """See `RunStore.run_report`."""
         rows = self._database.rows("SELECT documents FROM run_report WHERE run = ?", run)
         return next((_unpacked(row["documents"]) for row in rows), None)
 
@@ -173,14 +173,35 @@ class RunTables(Tables):
         raise NotImplementedError
 
 
+_VALUES = ""
+"""The key of a report whose sentences are values; releases before it stored one by language."""
+
+
 def _packed(report: RunReport) -> str:
-    """Write documents in a tenth of their length: one of a thousand certificates has megabytes."""
-    said = json.dumps(dict(report.documents), ensure_ascii=False)
+    """Write a report in a tenth of its length: one of a thousand certificates has megabytes."""
+    by_key = {_VALUES: report.document, **report.rendered}
+    said = json.dumps(by_key, ensure_ascii=False, default=_plain)
     return base64.b64encode(zlib.compress(said.encode())).decode()
 
 
-def _unpacked(written: str) -> RunReport:
+def _plain(text: Text) -> object:
+    return columns.as_plain(without_secrets(text, redacted))
+
+
+def _unpacked(packed: str) -> RunReport:
     try:
-        return RunReport(dict(json.loads(zlib.decompress(base64.b64decode(written)))))
-    except (ValueError, TypeError, zlib.error) as problem:
+        by_key = dict(json.loads(zlib.decompress(base64.b64decode(packed))))
+        return RunReport(_with_sentences(by_key.pop(_VALUES, {})), by_key)
+    except (*columns.UNREADABLE, zlib.error) as problem:
         raise columns.corrupt() from problem
+
+
+def _with_sentences(value: Any) -> Any:
+    match value:
+        case {"text": _, "values": _}:
+            return columns.from_plain(value)
+        case dict():
+            return {key: _with_sentences(one) for key, one in value.items()}
+        case list():
+            return [_with_sentences(one) for one in value]
+    return value

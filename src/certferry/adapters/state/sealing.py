@@ -229,7 +229,7 @@ def new_key() -> str:
 
 
 def key_of(source: Path | Secret) -> bytes:
-    """Return the key of a file, or the one that is given. Raises as `read_key`, and `ConfigError`
+    """Return the given key, or that of a file. Raises as `read_key`, and `ConfigError`
     for one that is given and is no key.
     """
     if isinstance(source, Path):

@@ -20,7 +20,7 @@ from certferry.adapters.state.fencing import must_be_in_force, taken_over
 from certferry.adapters.state.leases import (
     BEGUN_RUNS,
     held_by_another,
-    must_be_free,
+    must_be_unheld,
     new_holder,
 )
 from certferry.adapters.state.runs import detach_runs
@@ -290,10 +290,9 @@ class SharedState(SqlState):
 
     def must_be_idle(self, transaction: Transaction) -> None:
         """See `SqlState.must_be_idle`."""
-        must_be_free(transaction, f"holder IS NOT NULL AND until > {_NOW}")
+        must_be_unheld(transaction, f"holder IS NOT NULL AND until > {_NOW}")
 
     def reserve(self, account: str, name: str, interval: timedelta, count: int) -> timedelta:
-        """See `StateStore.reserve`."""
         turns = str((count * interval).total_seconds())
         most = str(_MOST_TURNS * interval.total_seconds())
         [row] = self._shared.repeat(_RESERVE, account, name, turns, most, turns)

@@ -82,11 +82,9 @@ class _SqliteTransaction(databases.Transaction):
         return self._connection.execute(query, values).fetchall()
 
     def execute(self, query: str, *values: Value) -> None:
-        """See `Transaction.execute`."""
         self._connection.execute(query, values)
 
     def execute_each(self, query: str, rows: Iterable[Sequence[Value]]) -> None:
-        """See `Transaction.execute_each`."""
         self._connection.executemany(query, rows)
 
 
@@ -144,7 +142,6 @@ class SqliteDatabase:
 
     @property
     def place(self) -> Path | str:
-        """See `Database.place`."""
         return self.path
 
     def rows(self, query: str, *values: Value) -> list[sqlite3.Row]:
@@ -153,11 +150,9 @@ class SqliteDatabase:
             return connection.execute(query, values).fetchall()
 
     def each(self, *queries: databases.Statement) -> Sequence[Sequence[databases.Row]]:
-        """See `Reader.each`."""
         return self.read(lambda one: one.each(*queries))
 
     def read(self, function: Callable[[databases.Reader], T]) -> T:
-        """See `Database.read`."""
         with translating_errors(self.path):
             return self._carry_out("BEGIN", function)
 

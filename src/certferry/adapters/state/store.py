@@ -64,7 +64,6 @@ class SqlState(
         return None
 
     def must_unseal(self) -> None:
-        """See `StateStore.must_unseal`."""
         if self._problem is not None:
             raise self._problem
         self._sealing.must_open(self._database)
@@ -74,11 +73,9 @@ class SqlState(
         raise NotImplementedError
 
     def is_sealed(self) -> bool:
-        """See `StateStore.is_sealed`."""
         return bool(self._database.rows("SELECT 1 FROM sealing"))
 
     def unopened(self) -> tuple[tuple[str, StateError], ...]:
-        """See `StateStore.unopened`."""
         wrong = []
         for subject, read in self._sealed():
             try:
@@ -110,7 +107,6 @@ class SqlState(
         """See `StateStore.flush`: each write has stored what it changed."""
 
     def close(self) -> None:
-        """See `StateStore.close`."""
         self._database.close()
 
 

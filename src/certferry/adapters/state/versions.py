@@ -14,7 +14,7 @@ from certferry.adapters.state.fencing import fenced
 from certferry.adapters.state.orders import note_issued
 from certferry.adapters.state.places import ROLLOUTS, UPLOADS, WITHDRAWALS
 from certferry.adapters.state.sealing import Sealing
-from certferry.core.certificates.certificate import Certificate, CertificateBundle
+from certferry.core.certificates.certificate import Certificate, CertificateBundle, RenewalWindow
 from certferry.core.certificates.lineage import (
     Revocation,
     RevocationReason,
@@ -22,7 +22,6 @@ from certferry.core.certificates.lineage import (
     Withdrawal,
 )
 from certferry.core.certificates.pem import parse_bundle
-from certferry.core.certificates.renewal import RenewalWindow
 from certferry.core.observed.records import Ordered, Remembered, RolloutRecord, Upload
 from certferry.errors import CertificateError, StateError
 from certferry.ports.state import Lease
@@ -72,7 +71,6 @@ class VersionTables(Tables):
     _sealing: Sealing
 
     def lineages(self) -> tuple[str, ...]:
-        """See `VersionStore.lineages`."""
         rows = self._database.rows("SELECT DISTINCT lineage FROM version ORDER BY lineage")
         return tuple(row["lineage"] for row in rows)
 
@@ -89,7 +87,6 @@ class VersionTables(Tables):
         return _versions(self._database, lineage)
 
     def versions_in_use(self) -> dict[str, tuple[Version, ...]]:
-        """See `VersionStore.versions_in_use`."""
         found: dict[str, list[Version]] = {}
         for row in self._database.rows(
             f"SELECT lineage, {_COLUMNS} FROM version"  # noqa: S608 - a constant
@@ -105,7 +102,6 @@ class VersionTables(Tables):
         return {lineage: tuple(versions) for lineage, versions in found.items()}
 
     def bundle(self, lineage: str, number: int) -> CertificateBundle:
-        """See `VersionStore.bundle`."""
         for row in self._database.rows(
             "SELECT fingerprint, fullchain_pem, sealed_privkey_pem"
             " FROM version JOIN version_pem USING (lineage, number)"
@@ -131,7 +127,6 @@ class VersionTables(Tables):
     def save_version(
         self, transaction: Transaction, lease: Lease, bundle: CertificateBundle, now: datetime
     ) -> Version:
-        """See `VersionStore.save_version`."""
         lineage = lease.lineage
         directory = _ordered_at(transaction, lineage, bundle)
         transaction.remove("acme_order", lineage=lineage)
@@ -160,7 +155,6 @@ class VersionTables(Tables):
     def save_revocation(
         self, transaction: Transaction, lease: Lease, number: int, revocation: Revocation | None
     ) -> None:
-        """See `VersionStore.save_revocation`."""
         transaction.update(
             "version",
             {"lineage": lease.lineage, "number": number},
@@ -178,7 +172,6 @@ class VersionTables(Tables):
         window: RenewalWindow | None,
         ask_after: datetime,
     ) -> None:
-        """See `VersionStore.save_renewal_info`."""
         transaction.update(
             "version",
             {"lineage": lineage, "fingerprint": fingerprint},

@@ -317,7 +317,7 @@ class Alerts:
     interview: Interview
 
     def channel(self, kept: Alert | None) -> Alert | None:
-        """Ask for a channel until it takes a message or is meant anyhow; `None`: there is none."""
+        """Ask for a channel until it takes a message or is kept all the same; `None` for none."""
         services, ask = offered(CHANNELS), self.interview
         options = [option_of(service, ask) for service in services]
         earlier = kept and kept.channel and kept.channel.type

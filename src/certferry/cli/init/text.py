@@ -1,4 +1,4 @@
-"""What `certferry init` has found, and what is to be done next, as a person reads it."""
+"""Render what `certferry init` has found, and the next steps."""
 
 from __future__ import annotations
 

@@ -72,12 +72,12 @@ class Answers:
 
     @property
     def dns(self) -> str:
-        """The label of the account that proves names; empty where there is none."""
+        """The label of the account that proves names, or ""."""
         return self.labels.get(DNS_PROVIDERS.group, "")
 
     @property
     def target(self) -> str:
-        """The label of the account that is looked at for domains; empty where there is none."""
+        """The label of the account whose domains are listed, or ""."""
         return self.labels.get(TARGETS.group, "")
 
     @property
@@ -242,7 +242,9 @@ class _Wizard:
             zones = accounts.zones_of(dns) if dns else ()
             places = proposing.Places(dns, zones, target, ())
             if target:
-                places = replace(places, domains=proposing.in_order(self._survey(accounts, target)))
+                places = replace(
+                    places, domains=proposing.as_nested(self._survey(accounts, target))
+                )
             if home is not None:
                 home = replace(home, certificates=as_remembered(home.certificates, workspace.state))
         return replace(known, places=places, home=home)
@@ -479,7 +481,7 @@ class _Wizard:
         self._console.print_wrapped(following)
 
     def _plan(self, known: Answers) -> Exit:
-        """Offer to run `certferry plan`; the files are written, whatever comes of it."""
+        """Offer to run `certferry plan`; its result does not matter: the files are written."""
         ask = self._interview
         if ask is None or not known.proposal.certificates:
             return Exit.OK

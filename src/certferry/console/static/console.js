@@ -34,7 +34,8 @@
     }
   };
 
-  /* What happens moves to the day that it has in the viewer's zone, one beside its own at most. */
+  /* What happens moves to the day that it has in the viewer's zone, one beside its own at most: the
+     page has a hidden day before and after its own for these. */
   const moveToItsDay = (strip, link) => {
     const day = strip.querySelector(`[data-day="${dayOf(new Date(link.dataset.at))}"]`);
     const group = link.parentElement;
@@ -50,10 +51,14 @@
   };
 
   const arrangeDays = () => {
-    const today = dayOf(new Date());
+    const now = new Date();
+    const today = dayOf(now);
+    const last = dayOf(new Date(now.getFullYear(), now.getMonth(), now.getDate() + 13));
     for (const strip of document.querySelectorAll(".strip")) {
       for (const link of strip.querySelectorAll("[data-at]")) moveToItsDay(strip, link);
+      const isRight = strip.querySelector(`[data-day="${today}"]`); /* or this clock is days off */
       for (const day of strip.children) {
+        if (isRight) day.hidden = day.dataset.day < today || day.dataset.day > last;
         day.classList.toggle("off", !day.querySelector("p"));
         if (day.dataset.day === today) day.setAttribute("aria-current", "date");
         else day.removeAttribute("aria-current");

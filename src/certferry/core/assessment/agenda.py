@@ -19,15 +19,14 @@ from certferry.core.assessment.health import (
     Concern,
     Expected,
     Recorded,
-    Sighting,
     checkup,
 )
 from certferry.core.assessment.notices import OF_ALL
-from certferry.core.certificates.certificate import Certificate
+from certferry.core.assessment.sightings import Sighting
+from certferry.core.certificates.certificate import Certificate, RenewalWindow, plausible_window
 from certferry.core.certificates.lineage import Version, Versions
-from certferry.core.certificates.renewal import RenewalWindow, plausible_window
 from certferry.core.desired.certificate import Kind
-from certferry.core.planning.planner import renew_at
+from certferry.core.planning.planner import due_at
 from certferry.core.planning.rollbacks import replaced_after
 from certferry.problem import Severity
 
@@ -162,11 +161,14 @@ class OverallVerdict:
 
 @dataclass(frozen=True, slots=True)
 class Agenda:
-    """All of it: `lives` by what ends first, `needs` the worst first, every one of `DAYS` days."""
+    """All of it: `lives` by what ends first, `needs` the worst first, every one of `DAYS` days; the
+    day `after` these has what the last of them has where a day begins later than in UTC.
+    """
 
     verdict: OverallVerdict
     needs: tuple[Need, ...]
     days: tuple[Day, ...]
+    after: Day
     lives: tuple[Life, ...]
     checkup: Checkup
 
@@ -196,10 +198,12 @@ def agenda_of(
     coming = sorted(
         (one for life in lives for one in life.coming(now)), key=lambda one: (one.at, one.lineage)
     )
+    *days, after = _days(coming, now)
     return Agenda(
         verdict=_verdict(found, lives, coming),
         needs=tuple(_needs(found, expected, recorded, now)),
-        days=tuple(_days(coming, now)),
+        days=tuple(days),
+        after=after,
         lives=tuple(lives),
         checkup=found,
     )
@@ -250,7 +254,7 @@ def renewal_of(versions: Versions, places: Iterable[Sighting]) -> datetime:
     newest, *earlier = versions
     serving = {one.fingerprint for one in places if one.served}
     after = [replaced_after(newest, one) for one in earlier if one.fingerprint in serving]
-    return min([renew_at(newest, next(iter(earlier), None)), *after])
+    return min([due_at(newest, next(iter(earlier), None)), *after])
 
 
 def _verdict(found: Checkup, lives: Sequence[Life], coming: Sequence[Coming]) -> OverallVerdict:
@@ -275,7 +279,7 @@ def _days(coming: Sequence[Coming], now: datetime) -> Iterator[Day]:
     by_day = defaultdict[date, list[Coming]](list)
     for one in coming:
         by_day[one.at.date()].append(one)
-    for number in range(DAYS):
+    for number in range(DAYS + 1):
         day = (now + number * _DAY).date()
         yield Day(day, tuple(by_day[day]))
 

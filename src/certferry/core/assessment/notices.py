@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from certferry.core.certificates.certificate import is_overdue
 from certferry.core.certificates.lineage import Version, Versions
-from certferry.core.certificates.renewal import is_overdue
 from certferry.core.desired.certificate import Kind
 from certferry.core.planning.limits import NEAR, WITHOUT_ANY
 from certferry.core.planning.plan import Action

@@ -7,11 +7,13 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
-from certferry.core.assessment.health import Concern, Recorded
+from certferry.core.assessment.health import (
+    Concern,
+    Recorded,
+)
 from certferry.core.assessment.notices import Notice, Subject
-from certferry.core.certificates.certificate import short
+from certferry.core.certificates.certificate import RenewalWindow, plausible_window, short
 from certferry.core.certificates.lineage import Version, Versions, version_for
-from certferry.core.certificates.renewal import RenewalWindow, plausible_window
 from certferry.core.desired.certificate import DesiredCertificate, DesiredDeployment, Kind
 from certferry.core.observed import observation
 from certferry.core.planning import choice, planner
@@ -220,7 +222,7 @@ def _renew_at(observed: observation.Observation, now: datetime) -> datetime | No
     if current is None:
         return None
     before = next(iter(observed.versions[1:]), None)
-    moments = planner.renew_at(current, before), renew_after_rollback(observed, current, now)
+    moments = planner.due_at(current, before), renew_after_rollback(observed, current, now)
     return min(filter(None, moments))
 
 

@@ -9,8 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
-from certferry.core.certificates.certificate import Certificate, CertificateBundle
-from certferry.core.certificates.renewal import RenewalWindow
+from certferry.core.certificates.certificate import Certificate, CertificateBundle, RenewalWindow
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.text import Text
 
@@ -164,7 +163,7 @@ def labels_of(lineage: str, fingerprint: str) -> tuple[str, ...]:
 
 
 def owner_of(label: str) -> str | None:
-    """Return what stands for a lineage in a label, `None` when it is none of ours."""
+    """Return the part of a label that stands for a lineage; `None` if the label is not ours."""
     found = _MARK.fullmatch(label) or _SHORT_MARK.fullmatch(label)
     return None if found is None else found["owner"]
 

@@ -117,7 +117,7 @@ def is_glob(pattern: str) -> bool:
 
 
 def read_pattern(written: str) -> str:
-    """Return the one spelling of a pattern. Raises `ConfigError` for what is none."""
+    """Return the one spelling of a pattern. Raises `ConfigError` for any other word."""
     stripped = written.strip()
     if _OTHER_SIGNS.search(stripped):
         raise ConfigError(

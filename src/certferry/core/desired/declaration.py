@@ -20,7 +20,7 @@ TOLERATED = timedelta(hours=1)
 """How long hosts may declare a certificate differently, while their files are replaced."""
 
 
-def digest_of(desired: DesiredCertificate) -> str:
+def digest_of_declaration(desired: DesiredCertificate) -> str:
     """Return SHA-256 over what hosts must declare alike: names, key, issuance, accounts, targets.
 
     Files, commands and the paths of a source are each host's own. Settings that are at their

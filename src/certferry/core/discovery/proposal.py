@@ -139,7 +139,7 @@ class Places:
     domains: tuple[FoundDomain, ...] = ()
 
     def zone_of(self, name: str) -> FoundZone | None:
-        """Return the zone to prove a name in, `None` where there is none."""
+        """Return the zone to prove a name in, or `None`."""
         base = base_name(name)
         return FoundZone(base) if self.zones is None else zone_for(base, self.zones)
 
@@ -151,7 +151,7 @@ class Places:
         return zone.problem
 
 
-def in_order(domains: Iterable[FoundDomain]) -> tuple[FoundDomain, ...]:
+def as_nested(domains: Iterable[FoundDomain]) -> tuple[FoundDomain, ...]:
     """Sort domains as their names are nested."""
     return tuple(sorted(domains, key=lambda found: _sorting(found.domain)))
 
@@ -162,7 +162,7 @@ def obstacle_to(domain: FoundDomain, places: Places) -> Text | None:
 
 
 def has_https_off(domain: FoundDomain) -> bool:
-    """Return whether a deployment would switch HTTPS on, as far as the target says so."""
+    """Return whether a deployment would switch HTTPS on; `False` if the target hides it."""
     return not domain.has_https and not domain.binding_hidden
 
 
@@ -180,7 +180,7 @@ def propose_for_domains(
     """Propose certificates for the `wanted` domains, `None` for all, by zone."""
     groups: dict[str, list[str]] = {}
     left_out = []
-    for domain in in_order(places.domains):
+    for domain in as_nested(places.domains):
         name, reason = domain.domain, obstacle_to(domain, places)
         if reason is not None:
             left_out.append(LeftOut(name, reason, _by_itself(domain, places)))
@@ -189,7 +189,7 @@ def propose_for_domains(
         elif (zone := places.zone_of(name)) is not None:
             groups.setdefault(zone.name, []).append(name)
     certificates = (
-        ProposedCertificate(lineage_of(names), names, places.dns)
+        ProposedCertificate(name_for(names), names, places.dns)
         for zone, domains in sorted(groups.items())
         for names in _shared(domains, zone if places.zones else "", most_names, grouping)
     )
@@ -247,7 +247,7 @@ def _by_itself(domain: FoundDomain, places: Places) -> ProposedCertificate | Non
         return None
     dns, names = UNKNOWN if places.zone_of(domain.domain) is None else places.dns, (domain.domain,)
     alone = (ProposedDeployment(places.target, names),)
-    return ProposedCertificate(lineage_of(names), names, dns, deployments=alone)
+    return ProposedCertificate(name_for(names), names, dns, deployments=alone)
 
 
 def with_domains(
@@ -280,14 +280,14 @@ def _names_covering(domain: str) -> tuple[str, ...]:
     return (domain,) if is_wildcard(domain) else (domain, WILDCARD + domain.partition(".")[2])
 
 
-def not_served(
+def not_wanted(
     certificates: Iterable[ProposedCertificate], places: Places, wanted: Collection[str]
 ) -> tuple[LeftOut, ...]:
     """Return the domains that certificates cover and that are not `wanted`."""
     covered = [name for one in certificates for name in one.covered]
     return tuple(
         _not_wanted(one)
-        for one in in_order(places.domains)
+        for one in as_nested(places.domains)
         if one.by_itself and one.problem is None and one.domain not in wanted
         if covered_by(covered, one.domain)
     )
@@ -338,7 +338,7 @@ def _wildcards(domains: Sequence[str], zone: str) -> Iterable[str]:
     return [WILDCARD + parent for parent in several if zone in suffixes(parent)]
 
 
-def lineage_of(names: Sequence[str]) -> str:
+def name_for(names: Sequence[str]) -> str:
     """Name a certificate by its first host. A wildcard's star suits no directory."""
     hosts = [name for name in names if not is_wildcard(name)]
     return hosts[0] if hosts else f"wildcard.{base_name(names[0])}"

@@ -43,7 +43,7 @@ class UploadOwners:
                     self._labelled[label] = certificate.fingerprint
 
     def fingerprint(self, account: str, remote_id: str, label: str) -> str | None:
-        """Return what identifies a certificate of ours, as far as the state knows it."""
+        """Return what identifies a certificate of ours that the state knows."""
         return self._uploaded.get((account, remote_id)) or self._labelled.get(label)
 
     def owner(self, account: str, remote_id: str, label: str) -> Owner:
@@ -93,7 +93,7 @@ def with_unlisted_copies(
 def with_uses(
     found: observation.ObservedTarget, uploads: Iterable[Upload]
 ) -> observation.ObservedTarget:
-    """Add which of our copies the target did not let go of, since something uses them."""
+    """Add which of our copies the target refused to remove because something uses them."""
     in_use = {upload.remote_id: upload.in_use_until for upload in uploads}
     remotes = (
         replace(remote, in_use_until=in_use.get(remote.remote_id)) for remote in found.remotes

@@ -110,7 +110,7 @@ class Quota:
     until: datetime
 
     def is_full(self, now: datetime) -> bool:
-        """Return whether an upload would be refused, as far as that is known."""
+        """Return whether an upload is known to be refused."""
         return self.held >= self.most and now < self.until
 
 

@@ -80,6 +80,9 @@ class RunEvent:
 
 @dataclass(frozen=True, slots=True)
 class RunReport:
-    """What a run printed at its end, as the document of its command, by language."""
+    """What a run printed at its end, as the `document` of its command, with sentences as `Text`.
+    One that an earlier release stored is `rendered` as JSON, by language.
+    """
 
-    documents: Mapping[str, str] = field(default_factory=dict)
+    document: Mapping[str, object] = field(default_factory=dict)
+    rendered: Mapping[str, str] = field(default_factory=dict)

@@ -27,7 +27,7 @@ def is_digest(word: str) -> bool:
     return re.fullmatch(f"[0-9a-f]{{{LENGTH}}}", word) is not None
 
 
-def digest_of(planned: Iterable[plans.Plan]) -> str:
+def digest_of_plans(planned: Iterable[plans.Plan]) -> str:
     """Return the digest of several plans, whatever their order; one that changes nothing does not
     count, so that the digest does not depend on what else is declared.
     """
@@ -43,7 +43,7 @@ def must_be_confirmed(planned: Iterable[plans.Plan], digest: str) -> None:
     makes there. What it plans after that follows from the first and from the world as it is then:
     the certificate that was issued, what a service answered, what another tool changed meanwhile.
     """
-    if digest_of(planned) != digest:
+    if digest_of_plans(planned) != digest:
         raise PlanChanged(
             Text("the plan is not the one that was shown: something has changed since"),
             hint=Text("look at the plan as it is now: certferry plan"),

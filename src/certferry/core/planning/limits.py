@@ -75,7 +75,7 @@ class PastOrder:
 
     @property
     def counts_since(self) -> datetime | None:
-        """When its certificate was issued, or may have been; `None` where there is none."""
+        """When its certificate was issued, or may have been; `None` if there was none."""
         if self.issued_at is not None:
             return self.issued_at
         return None if self.given_up else self.ordered_at
@@ -109,7 +109,7 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """What is stored of a directory, as far as it counts against an order."""
+    """The stored orders, failed proofs and holds of a directory that count against an order."""
 
     orders: tuple[PastOrder, ...] = ()
     failed_proofs: tuple[FailedProof, ...] = ()
@@ -237,7 +237,7 @@ def paused_until(
 
 
 def pause_end(remembered: Remembered, now: datetime) -> datetime | None:
-    """Return when the first of a lineage's pauses ends, `None` where there is none."""
+    """Return when the first of a lineage's pauses ends; `None` without a pause."""
     issue = paused_until(remembered.issue_tried_at, remembered.issue_tries, now)
     rollouts = (
         paused_until(record.failed_at or record.accepted_at, record.tries, now)

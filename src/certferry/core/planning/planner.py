@@ -8,10 +8,15 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from certferry.core.certificates import renewal
-from certferry.core.certificates.certificate import Certificate, same_names
+from certferry.core.certificates.certificate import (
+    Certificate,
+    RenewalWindow,
+    is_overdue,
+    plausible_window,
+    renew_at,
+    same_names,
+)
 from certferry.core.certificates.lineage import Version
-from certferry.core.certificates.renewal import RenewalWindow
 from certferry.core.desired.certificate import DesiredCertificate
 from certferry.core.observed.observation import Observation, ObservedTarget
 from certferry.core.observed.records import Ordered
@@ -210,7 +215,7 @@ def _rejected(
 
 
 def why_adopt(desired: DesiredCertificate, observed: Observation) -> Reason | None:
-    """Return why what the files hold is to be adopted, `None` where it is in force."""
+    """Return why to adopt the certificate in the files; `None` if it is in force."""
     offered, current = desired.offered, observed.current
     if offered is None or desired.files is None:
         return None
@@ -234,7 +239,7 @@ def overdue(desired: DesiredCertificate, observed: Observation, now: datetime) -
     if unsigned is not None:
         message = Text("{path}: {problem}", path=path, problem=unsigned.message)
         return Reason(unsigned.code, message)
-    if not renewal.is_overdue(current.certificate, now):
+    if not is_overdue(current.certificate, now):
         return None
     if end <= now:
         message = Text("{path}: not renewed, and expired at {moment}", path=path, moment=end)
@@ -312,12 +317,12 @@ def must_not_be_due(observed: Observation, version: Version, now: datetime) -> R
     if version.has_expired_issuer(now):
         return issuer_expired(version, now)
     current = version.certificate
-    moment = renewal.renew_at(current, version.window)
+    moment = renew_at(current, version.window)
     if moment <= now and version.window is not None:
-        moment = renew_at(version, next(iter(observed.versions[1:]), None))
+        moment = due_at(version, next(iter(observed.versions[1:]), None))
     if now < moment:
         return None
-    window = renewal.plausible_window(current, version.window)
+    window = plausible_window(current, version.window)
     if window is not None:
         return Reason(ReasonCode.RENEWAL_DUE, window_in_words(window))
     sentence = Text("renewal due ({left} left of {lifetime})").filled(
@@ -346,15 +351,15 @@ def issuer_expired(version: Version, now: datetime) -> Reason | None:
     return Reason(ReasonCode.ISSUER_EXPIRED, sentence)
 
 
-def renew_at(version: Version, before: Version | None) -> datetime:
+def due_at(version: Version, before: Version | None) -> datetime:
     """Return when the version in force is due; one that came late in the window of the one `before`
     is not at once.
     """
-    moment = renewal.renew_at(version.certificate, version.window)
-    window = None if before is None else renewal.plausible_window(before.certificate, before.window)
+    moment = renew_at(version.certificate, version.window)
+    window = None if before is None else plausible_window(before.certificate, before.window)
     if window is None or window.end > version.saved_at:
         return moment
-    return max(moment, min(version.saved_at + GAP, renewal.renew_at(version.certificate)))
+    return max(moment, min(version.saved_at + GAP, renew_at(version.certificate)))
 
 
 def must_be_deployable(

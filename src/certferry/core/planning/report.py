@@ -1,4 +1,4 @@
-"""How steps ended, or stand; and what became of a lineage and of a run."""
+"""How steps ended, or stand; and how a lineage and a run ended."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
+from certferry import errors
 from certferry.core.certificates.certificate import Certificate
 from certferry.core.desired.certificate import DriftPolicy
 from certferry.core.observed.observation import Observation, ObservedDomain, in_sentences
@@ -14,14 +15,6 @@ from certferry.core.planning import plan as plans
 from certferry.core.planning.removals import OTHERS_FIRST, left_to_later_runs
 from certferry.core.planning.rollbacks import in_words, previous_of
 from certferry.core.reasons import Waiting
-from certferry.errors import (
-    CertferryError,
-    CertificateError,
-    DatabaseUnavailable,
-    DeployError,
-    Reported,
-    Retry,
-)
 from certferry.problem import Problem, Severity
 from certferry.text import Text
 
@@ -95,7 +88,7 @@ class StepOutcome:
     target: str | None = None
     domain: str | None = None
     label: str | None = None
-    error: Reported | None = None
+    error: errors.Reported | None = None
     hint: Text | None = None
     waiting: Waiting | None = None
     remote_id: str | None = None
@@ -110,7 +103,7 @@ class StepOutcome:
     def of(
         cls,
         action: plans.Action | None,
-        error: Reported,
+        error: errors.Reported,
         outcome: Outcome = Outcome.FAILED,
         target: str | None = None,
         domain: str | None = None,
@@ -147,7 +140,7 @@ class StepOutcome:
         """What identifies the step within its lineage."""
         return (self.action, self.target, self.domain or self.remote_id or self.label)
 
-    def with_error(self, error: Reported, outcome: Outcome = Outcome.FAILED) -> StepOutcome:
+    def with_error(self, error: errors.Reported, outcome: Outcome = Outcome.FAILED) -> StepOutcome:
         """Return the step as an error ends it."""
         detail, hint = error.message, error.hint
         return replace(self, outcome=outcome, detail=detail, hint=hint, error=error, waiting=None)
@@ -155,7 +148,7 @@ class StepOutcome:
 
 @dataclass(frozen=True, slots=True)
 class LineageReport:
-    """What became of one lineage in one run, with the `fingerprint` of the version in force."""
+    """The result of one lineage in one run, with the `fingerprint` of the version in force."""
 
     lineage: str
     fingerprint: str | None
@@ -189,12 +182,12 @@ class LineageReport:
 
 @dataclass(frozen=True, slots=True)
 class SyncReport:
-    """What became of a run: `complete` unless stopped; `problem` kept it from storing its end."""
+    """The result of a run: `complete` unless stopped; `problem` kept it from storing its end."""
 
     lineages: tuple[LineageReport, ...]
     complete: bool = True
     renewing: bool = False
-    problem: CertferryError | None = None
+    problem: errors.CertferryError | None = None
     undeclared: tuple[Undeclared, ...] | None = None  # of a run for the whole file
 
     @property
@@ -256,9 +249,9 @@ def of_lineage(report: LineageReport) -> Result:
     return Result.IN_ORDER if report.ok else Result.WAITING
 
 
-def _is_of_the_database(error: Reported | None) -> bool:
+def _is_of_the_database(error: errors.Reported | None) -> bool:
     """Return whether the state's server is all that was missing: the next run goes on."""
-    return isinstance(error, DatabaseUnavailable)
+    return isinstance(error, errors.DatabaseUnavailable)
 
 
 def of_run(report: SyncReport) -> Result:
@@ -325,7 +318,11 @@ def standings_left_alone(plan: plans.Plan) -> Iterator[StepOutcome]:
                 error = error or _paused(step, until, plan.lineage)
                 yield StepOutcome.of(step.action, error, Outcome.WAITING, *place)
             case plans.TriedInThisRun(at):
-                failure = (DeployError if isinstance(step, plans.Deploy) else CertificateError)(
+                failure = (
+                    errors.DeployError
+                    if isinstance(step, plans.Deploy)
+                    else errors.CertificateError
+                )(
                     Text("another run tried it at {moment} and failed", moment=at),
                     hint=Text(
                         "`certferry history {lineage}` tells why; the next run tries again",
@@ -335,14 +332,14 @@ def standings_left_alone(plan: plans.Plan) -> Iterator[StepOutcome]:
                 yield StepOutcome.of(step.action, failure, Outcome.FAILED, *place)
 
 
-def _paused(step: plans.Step, until: datetime, lineage: str) -> CertferryError:
-    return (CertificateError if isinstance(step, plans.Issue) else DeployError)(
+def _paused(step: plans.Step, until: datetime, lineage: str) -> errors.CertferryError:
+    return (errors.CertificateError if isinstance(step, plans.Issue) else errors.DeployError)(
         Text("it has failed before, and is tried again at {moment}", moment=until),
         hint=Text(
             "`certferry history {lineage}` tells why; `certferry sync {lineage}` tries at once",
             lineage=lineage,
         ),
-        retry=Retry.at(until),
+        retry=errors.Retry.at(until),
     )
 
 

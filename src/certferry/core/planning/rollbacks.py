@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from certferry.core.certificates.certificate import overdue_at
 from certferry.core.certificates.lineage import Version, version_for
-from certferry.core.certificates.renewal import overdue_at
 from certferry.core.desired.certificate import DesiredDeployment
 from certferry.core.observed import observation
 from certferry.core.observed.records import RolloutRecord

@@ -12,16 +12,7 @@ from certferry.core.certificates.certificate import FULLCHAIN, short
 from certferry.core.certificates.lineage import Version, version_for
 from certferry.core.certificates.names import WILDCARD, closeness
 from certferry.core.desired import certificate
-from certferry.core.observed.observation import (
-    CERTIFICATE,
-    Change,
-    Changes,
-    DomainState,
-    ObservedDomain,
-    ObservedTarget,
-    Served,
-    is_served,
-)
+from certferry.core.observed import observation
 from certferry.core.observed.records import RolloutRecord
 from certferry.core.planning import plan as plans
 from certferry.core.planning.choice import is_found, searches, why_new
@@ -71,7 +62,7 @@ class TargetPlan:
 
 
 def plan_target(
-    deployment: certificate.DesiredDeployment, target: ObservedTarget, supply: Supply
+    deployment: certificate.DesiredDeployment, target: observation.ObservedTarget, supply: Supply
 ) -> TargetPlan:
     """Plan one deployment."""
     if target.failure is not None:
@@ -79,7 +70,7 @@ def plan_target(
     cases = [
         _Case(deployment, target, domain, supply, supply.version_for(domain.withdrawn))
         for domain in target.domains
-        if domain.state is not DomainState.UNAVAILABLE
+        if domain.state is not observation.DomainState.UNAVAILABLE
     ]
     planned = [_plan_domain(case) for case in cases]
     return TargetPlan(
@@ -90,7 +81,7 @@ def plan_target(
         findings=tuple(
             _unavailable(deployment, domain)
             for domain in target.domains
-            if domain.state is DomainState.UNAVAILABLE
+            if domain.state is observation.DomainState.UNAVAILABLE
         ),
         drifts=tuple(drifted for _, drifted in planned if drifted is not None),
     )
@@ -101,7 +92,7 @@ _UNREAD = Reason(ReasonCode.NOT_SEEN, Text("under way at a target that cannot be
 
 def _unreadable(
     deployment: certificate.DesiredDeployment,
-    target: ObservedTarget,
+    target: observation.ObservedTarget,
     failure: CertferryError,
     supply: Supply,
 ) -> TargetPlan:
@@ -131,7 +122,7 @@ def _unreadable(
 
 
 def _unavailable(
-    deployment: certificate.DesiredDeployment, domain: ObservedDomain
+    deployment: certificate.DesiredDeployment, domain: observation.ObservedDomain
 ) -> plans.PlanFinding:
     error = domain.problem or TargetRejected(
         Text(
@@ -146,8 +137,8 @@ class _Case:
     """One domain, and the version that it is to serve; `None` before there is one."""
 
     deployment: certificate.DesiredDeployment
-    target: ObservedTarget
-    domain: ObservedDomain
+    target: observation.ObservedTarget
+    domain: observation.ObservedDomain
     supply: Supply
     version: Version | None
 
@@ -162,16 +153,16 @@ class _Case:
         return None if self.version is None else self.version.fingerprint
 
     @property
-    def served(self) -> tuple[Served, ...]:
+    def served(self) -> tuple[observation.Served, ...]:
         """What the domain's addresses present."""
         return self.target.served.get(self.domain.domain, ())
 
     @property
     def is_served(self) -> bool:
         """Whether every address presents the version."""
-        return self.fingerprint is not None and is_served(self.served, self.fingerprint)
+        return self.fingerprint is not None and observation.is_served(self.served, self.fingerprint)
 
-    def setting_changes(self, https: certificate.DesiredHttps) -> Changes:
+    def setting_changes(self, https: certificate.DesiredHttps) -> observation.Changes:
         """List where the domain's other settings differ; most files ask for none."""
         return () if https == certificate.DesiredHttps() else setting_changes(https, self.domain)
 
@@ -204,7 +195,11 @@ def _drift(case: _Case) -> Drift | None:
 
 
 def _rollout(
-    case: _Case, https: certificate.DesiredHttps, *, repair: bool = False, left: Changes = ()
+    case: _Case,
+    https: certificate.DesiredHttps,
+    *,
+    repair: bool = False,
+    left: observation.Changes = (),
 ) -> plans.Rollout:
     deploy = _deploy(case, https, repair=repair, left=left)
     if deploy is not None:
@@ -213,11 +208,11 @@ def _rollout(
     if case.fingerprint is not None and not case.supply.is_coming:
         record = open_record(case.domain, case.fingerprint, case.supply.times.now)
     # Done means served, and the target at rest: a change in progress may still end otherwise.
-    if not case.is_served or case.domain.state is DomainState.PROCESSING:
+    if not case.is_served or case.domain.state is observation.DomainState.PROCESSING:
         return plans.Rollout(*case.place, (_rollback(case, record) or _verify(case),))
     if record is None:
         return plans.Rollout(*case.place, ())
-    changes: Changes = ()
+    changes: observation.Changes = ()
     if record.settings_before not in {None, case.domain.https}:
         changes = changes_unasked(record.settings_before, record.sent, case.domain.https)
     verify = replace(_verify(case), reason=NOT_RECORDED, changes=changes)
@@ -251,7 +246,7 @@ def _with_due(rollout: plans.Rollout, case: _Case) -> plans.Rollout:
 
 
 def _deploy(
-    case: _Case, https: certificate.DesiredHttps, *, repair: bool, left: Changes
+    case: _Case, https: certificate.DesiredHttps, *, repair: bool, left: observation.Changes
 ) -> plans.Deploy | None:
     changes = case.setting_changes(https)
     reason = _why_deploy(case, changes)
@@ -278,14 +273,14 @@ def _deploy(
     )
 
 
-def _why_deploy(case: _Case, changes: Changes) -> Reason | None:
+def _why_deploy(case: _Case, changes: observation.Changes) -> Reason | None:
     domain = case.domain
     if domain.bound is None:
         return BINDING_UNKNOWN if domain.binding_hidden else HTTPS_OFF
     if case.fingerprint is None:
         return NEW_CERTIFICATE
     bound = case.target.fingerprint_of(domain.bound)
-    failure = domain.problem if domain.state is DomainState.FAILED else None
+    failure = domain.problem if domain.state is observation.DomainState.FAILED else None
     # What is served everywhere has failed at something else.
     if bound == case.fingerprint and (failure is None or case.is_served):
         return SETTINGS_DRIFTED if changes else None
@@ -301,10 +296,10 @@ def _why_deploy(case: _Case, changes: Changes) -> Reason | None:
     return Reason(ReasonCode.SERVES_FOREIGN, sentence)
 
 
-def _certificate_change(case: _Case) -> Change:
+def _certificate_change(case: _Case) -> observation.Change:
     bound = case.domain.bound
-    return Change(
-        CERTIFICATE,
+    return observation.Change(
+        observation.CERTIFICATE,
         case.target.fingerprint_of(bound),
         case.fingerprint,
         untold=case.domain.binding_hidden,
@@ -313,7 +308,7 @@ def _certificate_change(case: _Case) -> Change:
 
 
 def _not_seen(case: _Case) -> Reason:
-    if case.domain.state is not DomainState.PROCESSING:
+    if case.domain.state is not observation.DomainState.PROCESSING:
         return NOT_SEEN
     usual = case.target.rules.usual_change
     return Reason(ReasonCode.NOT_SEEN, applying(case.deployment.target, usual))
@@ -323,7 +318,9 @@ def _delivery(case: _Case) -> plans.Rollout:
     reason = why_deliver(case.target, case.domain, case.version)
     if reason is None:
         return plans.Rollout(*case.place, ())
-    changes: Changes = (Change(CERTIFICATE, case.domain.bound, case.fingerprint),)
+    changes: observation.Changes = (
+        observation.Change(observation.CERTIFICATE, case.domain.bound, case.fingerprint),
+    )
     if case.version is not None and case.domain.bound == case.fingerprint:
         drift = () if case.domain.drift is None else case.domain.drift.changes
         changes = (*_change_of_issuers(case.domain, case.version), *drift)
@@ -339,7 +336,7 @@ def _delivery(case: _Case) -> plans.Rollout:
 
 
 def why_deliver(
-    target: ObservedTarget, domain: ObservedDomain, version: Version | None
+    target: observation.ObservedTarget, domain: observation.ObservedDomain, version: Version | None
 ) -> Reason | None:
     """Return why a receiver is to get a version (`None`: one to come), `None` if it has it."""
     if version is None:
@@ -356,12 +353,12 @@ def why_deliver(
     return Reason(ReasonCode.HOLDS_FOREIGN, Text("the certificate there was not delivered for it"))
 
 
-def _change_of_issuers(domain: ObservedDomain, version: Version) -> Changes:
+def _change_of_issuers(domain: observation.ObservedDomain, version: Version) -> observation.Changes:
     """The same leaf may be there with other issuers. What is not known is no difference."""
     held, wanted = domain.fullchain_digest, version.fullchain_digest
     if held is None or wanted is None or held == wanted:
         return ()
-    return (Change(FULLCHAIN, held, wanted),)
+    return (observation.Change(FULLCHAIN, held, wanted),)
 
 
 class _Claim(NamedTuple):

@@ -103,7 +103,7 @@ class _Case:
 
     @property
     def version(self) -> Version:
-        """The version that is to be deployed, once it has come."""
+        """The version to deploy, once it is there."""
         if self.found is None:
             raise LookupError(self.desired.lineage)
         return self.found

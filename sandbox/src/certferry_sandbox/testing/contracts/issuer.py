@@ -11,10 +11,9 @@ from typing import ClassVar
 
 import pytest
 
-from certferry.core.certificates.certificate import CertificateBundle, KeyType
+from certferry.core.certificates.certificate import CertificateBundle, KeyType, RenewalInfo
 from certferry.core.certificates.lineage import Version
 from certferry.core.certificates.names import challenge_name
-from certferry.core.certificates.renewal import RenewalInfo
 from certferry.core.events import Activity, Event
 from certferry.core.secret import Secret
 from certferry.errors import (

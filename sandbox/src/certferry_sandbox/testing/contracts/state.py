@@ -11,7 +11,6 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from certferry.core.assessment.health import Sighting
 from certferry.core.assessment.notices import (
     REFUSED,
     ChannelState,
@@ -20,6 +19,7 @@ from certferry.core.assessment.notices import (
     Subject,
     Topic,
 )
+from certferry.core.assessment.sightings import Sighting
 from certferry.core.certificates.lineage import Revocation, RevocationReason
 from certferry.core.observed.records import Ordered, Remembered
 from certferry.errors import LeaseHeld, LeaseLost, Retry

@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from certferry import __version__
-from certferry.core.assessment.health import Sighting
 from certferry.core.assessment.notices import Delivery, Notice, Subject, Topic, having
+from certferry.core.assessment.sightings import Sighting
 from certferry.core.observed.records import HostRecord, LastRun
 from certferry.errors import LeaseHeld
 from certferry.ports.state import StateStore

@@ -12,10 +12,9 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from certferry.core.certificates.certificate import CertificateBundle, KeyType
+from certferry.core.certificates.certificate import CertificateBundle, KeyType, RenewalWindow
 from certferry.core.certificates.lineage import Revocation, RevocationReason, Version
 from certferry.core.certificates.pem import parse_bundle
-from certferry.core.certificates.renewal import RenewalWindow
 from certferry.core.observed.records import Upload
 from certferry.errors import LeaseLost, StateError
 from certferry.ports.state import AcmeAccount, AcmeOrder, ChallengeRecord, StateStore

@@ -1,0 +1,63 @@
+"""`deploy/compose.yaml`: it fits the specification, and says what image and manifests say."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+from certferry import __version__
+from release import image
+from tests.deploy.job import read
+from tests.deploy.test_kubernetes import containers, pods
+from tests.house.tree import ROOT
+
+FILE = ROOT / "deploy" / "compose.yaml"
+SECOND = 10**9
+SERVICE: dict[str, Any] = read(FILE)["services"]["certferry"]
+
+
+def test_file_fits_the_specification() -> None:
+    """No key is misspelt or in a wrong place (compose-spec)."""
+    words = ["--builtin-schema", "vendor.compose-spec", str(FILE)]
+
+    done = subprocess.run(
+        [sys.executable, "-m", "check_jsonschema", *words],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert 0 == done.returncode, done.stdout
+
+
+def test_service_is_started_as_the_image_is_made() -> None:
+    """Its folders, its health check, its user, and what it begins with, are the image's."""
+    made = image.config(__version__, 0, b"")["config"]
+
+    assert f"{image.NAME}:{__version__}" == SERVICE["image"]
+    assert [f"{image.CONFIG}:{image.CONFIG}:ro", f"state:{image.STATE}"] == SERVICE["volumes"]
+    check = SERVICE["healthcheck"]
+    assert made["Healthcheck"] == {
+        "Test": check["test"],
+        "Interval": _nanoseconds(check["interval"]),
+        "Timeout": _nanoseconds(check["timeout"]),
+        "StartPeriod": _nanoseconds(check["start_period"]),
+        "Retries": check["retries"],
+    }
+    assert not {"user", "command", "entrypoint"} & {*SERVICE}
+
+
+def test_service_has_no_more_rights_than_a_pod() -> None:
+    """Nothing to write but the volume and `/tmp`, no capability, and no way to gain one."""
+    pod = next(pods("base"))
+    least = containers(pod)[0]["securityContext"]
+
+    assert least["readOnlyRootFilesystem"] is SERVICE["read_only"]
+    assert least["capabilities"]["drop"] == SERVICE["cap_drop"]
+    assert ["no-new-privileges:true"] == SERVICE["security_opt"]
+    assert "ports" not in SERVICE  # the console is plain HTTP, on loopback
+
+
+def _nanoseconds(written: str) -> int:
+    return int(written.removesuffix("s")) * SECOND
