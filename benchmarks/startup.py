@@ -1,54 +1,80 @@
 """How long `certferry --version` and `--help` take, as multiples of an empty Python program.
 
-The empty program is timed in the same rounds, so that the ratios say something about certferry and
-not about the machine. Usage: `python benchmarks/startup.py [--rounds N]`.
+The empty program is timed in the same rounds, by the same interpreter, so that the ratios say
+something about certferry and not about the machine. Usage: `python benchmarks/startup.py`, with
+`--rounds N`, and `--installed LAUNCHER`, such as `~/.local/bin/certferry`.
 """
 
 from __future__ import annotations
 
 import argparse
+import re
 import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
+from pathlib import Path
 
 EMPTY = "python -c pass"
-PROGRAMS = {
-    EMPTY: ["-c", "pass"],
-    "certferry --version": ["-m", "certferry", "--version"],
-    "certferry --help": ["-m", "certferry", "--help"],
-}
 
 
-def seconds(arguments: list[str]) -> float:
-    """Time one fresh interpreter, from start to exit."""
+def programs(launcher: Path | None) -> dict[str, list[str]]:
+    """Return what to time: of this environment, or what a package manager has installed."""
+    python = sys.executable if launcher is None else interpreter_of(launcher)
+    certferry = [python, "-m", "certferry"] if launcher is None else [str(launcher)]
+    return {
+        EMPTY: [python, "-c", "pass"],
+        "certferry --version": [*certferry, "--version"],
+        "certferry --help": [*certferry, "--help"],
+    }
+
+
+def interpreter_of(launcher: Path) -> str:
+    """Return the Python that a launcher names in its first lines: where its path is too long for
+    the first one, `/bin/sh` stands there.
+    """
+    head = launcher.read_text(encoding="utf-8", errors="replace")[:1000]
+    found = re.search(r"/[^'\"\n]*?python[\d.]*", head)
+    if found is None:
+        raise SystemExit(f"{launcher} names no Python")
+    return found[0]
+
+
+def seconds(command: list[str]) -> float:
+    """Time one fresh process, from start to exit."""
     started = time.perf_counter()
-    subprocess.run([sys.executable, *arguments], stdout=subprocess.DEVNULL, check=True)
+    subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
     return time.perf_counter() - started
 
 
-def measure(rounds: int) -> dict[str, list[float]]:
+def measure(timed: Mapping[str, list[str]], rounds: int) -> dict[str, list[float]]:
     """Time every program once per round, so that a busy moment touches all of them."""
-    for arguments in PROGRAMS.values():  # the first run compiles to bytecode
-        seconds(arguments)
-    times: dict[str, list[float]] = {name: [] for name in PROGRAMS}
+    for command in timed.values():  # the first run compiles to bytecode
+        seconds(command)
+    times: dict[str, list[float]] = {name: [] for name in timed}
     for _ in range(rounds):
-        for name, arguments in PROGRAMS.items():
-            times[name].append(seconds(arguments))
+        for name, command in timed.items():
+            times[name].append(seconds(command))
     return times
 
 
 def main() -> None:
-    """Print one line per program: median, and the median of the ratios within a round."""
+    """Print one line per program: its median, and of the ratios within a round the median and the
+    quarters.
+    """
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--rounds", type=int, default=20)
-    times = measure(parser.parse_args().rounds)
+    parser.add_argument("--installed", type=Path, metavar="LAUNCHER")
+    asked = parser.parse_args()
+    times = measure(programs(asked.installed), asked.rounds)
 
     for name, measured in times.items():
         ratios = [one / empty for one, empty in zip(measured, times[EMPTY], strict=True)]
+        first, middle, third = statistics.quantiles(ratios, n=4)
         print(
             f"{name:<22} {1000 * statistics.median(measured):6.1f} ms   "
-            f"{statistics.median(ratios):5.2f} x"
+            f"{middle:5.2f} x   ({first:.2f}-{third:.2f})"
         )
 
 

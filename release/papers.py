@@ -22,7 +22,8 @@ LARGEST = {
     "certferry-*.tar.gz": 2 * _MB,
     "certferry_sandbox-*.whl": _MB,
     "certferry_sandbox-*.tar.gz": _MB,
-    "certferry_*.deb": 25 * _MB,
+    "certferry-*-manuals.tar.xz": _MB,
+    "certferry_*.deb": 16 * _MB,
     "certferry-*-oci.tar": 55 * _MB,
 }
 """How large artefacts may be, by their names. What grows beyond it was packed by mistake, or is a

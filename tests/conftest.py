@@ -149,14 +149,17 @@ def clean_environment(
 
 @pytest.fixture(autouse=True)
 def undisturbed_logging() -> Iterator[None]:
-    """Take back what a command run in this process does to the log, so that no other test hears
-    less, or more, than it asked for.
+    """Undo what a command run in this process does to the log, so that no other test reads less, or
+    more, than it asked for. The levels of before are not asked for: a fixture of several tests may
+    have run a command.
     """
     root, ours = logging.getLogger(), logging.getLogger("certferry")
-    levels, handlers = (root.level, ours.level), set(root.handlers)
+    handlers = set(root.handlers)
+    root.setLevel(logging.WARNING)
+    ours.setLevel(logging.NOTSET)
     yield
-    root.setLevel(levels[0])
-    ours.setLevel(levels[1])
+    root.setLevel(logging.WARNING)
+    ours.setLevel(logging.NOTSET)
     for handler in set(root.handlers) - handlers:
         if type(handler).__module__.startswith("certferry."):
             root.removeHandler(handler)

@@ -439,14 +439,20 @@ _MODULES = {
     "s3": "obstore",
 }
 """A module of each extra."""
+_ADDED = {"apprise": "apprise", "keyring": "keyring", "lexicon": "dns-lexicon"}
+"""What the Debian package does not bring, by the names of the index."""
 
 
 def _anew_with(extra: str) -> Text | None:
     """Return how `uv tool` or `pipx` adds an extra, if one of them made this environment. Both make
-    it anew, so that the extras which are there have to be named as well.
+    it anew, so that the extras which are there have to be named as well. The Debian package finds
+    further libraries in a folder of the administrator's (release/debian/certferry).
     """
     from importlib.util import find_spec
 
+    if __file__.startswith("/opt/certferry/") and extra in _ADDED:
+        folder = "/usr/local/lib/certferry"
+        return Text("run: {command}", command=f"pip install --target {folder} {_ADDED[extra]}")
     folder, name = ["", *sys.prefix.split("/")][-2:]
     if name != "certferry" or folder not in _TOOLS:
         return None

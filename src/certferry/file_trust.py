@@ -29,6 +29,10 @@ _PUBLIC = frozenset(map(Path, ("/tmp", "/var/tmp", "/dev/shm")))  # noqa: S108 -
 _MOST_LINKS = 40  # as many as Linux follows in a path (path_resolution(7))
 
 
+PACKAGE_USER = "certferry"
+"""The user and the group of the Debian package (release/debian/postinst)."""
+
+
 class NotTrusted(PermissionError):
     """Others could change `path`, which `problem` says and `fix` ends; `owner`: who owns it."""
 
@@ -169,10 +173,15 @@ def _must_be_owned(path: Path, facts: os.stat_result, trusted: frozenset[int]) -
 
 def group_that_reads(facts: os.stat_result) -> int:
     """Return the bit by which a service reads what root has given to its group: it has no other way
-    (a secret that Kubernetes mounts, or 0640 root:certferry).
+    (a secret that Kubernetes mounts, or 0640 root:certferry). Root accepts
+    the package's group.
     """
-    caller, groups = os.geteuid(), {os.getegid(), *os.getgroups()}
-    return stat.S_IRGRP if facts.st_uid == 0 != caller and facts.st_gid in groups else 0
+    groups = {os.getegid(), *os.getgroups()}
+    if os.geteuid() == 0:
+        groups = set()
+        with suppress(KeyError):
+            groups = {grp.getgrnam(PACKAGE_USER).gr_gid}
+    return stat.S_IRGRP if facts.st_uid == 0 and facts.st_gid in groups else 0
 
 
 def _is_strangers(facts: os.stat_result, trusted: frozenset[int]) -> bool:

@@ -23,7 +23,7 @@ from certferry_sandbox.world import World
 from tests.acceptance.diskless import Runner, S3Runner
 from tests.acceptance.footprint import Footprint, challenges
 from tests.acceptance.host import Run, certificate
-from tests.support.tiers import THOROUGH, thorough
+from tests.support.tiers import THOROUGH, long, thorough
 
 MOST_FOR_ONE, MOST_FOR_NOTHING = 25, 3
 
@@ -145,6 +145,7 @@ def requests_of_a_run(new_runner: NewRunner) -> list[str]:
     return runner.asked
 
 
+@long
 @pytest.mark.timeout(1200)
 def test_killed_after_every_request(new_runner: NewRunner) -> None:
     """After each request, of the bucket's too, before its answer is seen; in the gate after one in
@@ -161,6 +162,7 @@ def test_killed_after_every_request(new_runner: NewRunner) -> None:
 SHARES = 10
 
 
+@long
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize(
     "share", [0, *(pytest.param(each, marks=thorough) for each in range(1, SHARES))]
@@ -379,6 +381,7 @@ def test_wrong_file(runner: Runner) -> None:
 # --- Moved there and back
 
 
+@long
 def test_state_moves_into_a_bucket_and_out_of_it(
     world: World, tmp_path: Path, name: str, new_name: Callable[[], str]
 ) -> None:

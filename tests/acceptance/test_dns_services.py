@@ -24,6 +24,7 @@ from tests.acceptance.host import Host, Run
 from tests.support.bind import KEY_NAME, SECRET, Bind
 from tests.support.command import Ended, run_here
 from tests.support.powerdns import KEY, PowerDns
+from tests.support.tiers import long
 
 # --- The main job with the challenge at another DNS service, from the file to the edges
 
@@ -440,6 +441,7 @@ def test_program_beside_the_file_runs_without_the_accounts_keys(
     assert not [key for key in (*world.environment, *KEYS) if f"{key}=" in environment]
 
 
+@long
 @pytest.mark.parametrize(
     ("does", "reported"),
     [

@@ -16,10 +16,10 @@ from certferry_sandbox.world import Pace, World
 from tests.acceptance.fleet import Fleet
 from tests.acceptance.footprint import challenges
 from tests.support.postgresql import Postgresql, running_postgresql
-from tests.support.tiers import THOROUGH, thorough
+from tests.support.tiers import THOROUGH, long, thorough
 
 SHARES, PHASES = 20, 3
-LINEAGES, KILLS = (40, 50) if THOROUGH else (8, 10)
+LINEAGES, KILLS = (40, 50) if THOROUGH else (5, 6)
 """Of each share; all shares together are a thousand kills."""
 
 
@@ -40,6 +40,7 @@ def world() -> Iterator[World]:
         yield started
 
 
+@long
 @pytest.mark.timeout(600)  # seventy seconds on a machine that does nothing else
 @pytest.mark.parametrize(
     "share", [0, *(pytest.param(each, marks=thorough) for each in range(1, SHARES))]

@@ -13,7 +13,7 @@ from certferry.core.planning.rollbacks import CONFIRMED_AFTER
 from certferry_sandbox.world import World
 from tests.acceptance.host import Host
 from tests.sandbox.qiniu_calls import Client
-from tests.support.tiers import thorough
+from tests.support.tiers import long, thorough
 from tests.support.waiting import eventually
 
 FAILED, USAGE, REFUSED = 1, 2, 3
@@ -39,6 +39,7 @@ def set_by_hand(world: World, name: str, cert_id: str, **more: bool) -> None:
     assert eventually(lambda: "success" == world.qiniu.domain(name).state)
 
 
+@long
 def test_rollback_and_the_way_forward_again(world: World, host: Host, name: str) -> None:
     """The previous certificate is served again, the next runs leave it so and write nothing, and a
     new certificate takes its place.

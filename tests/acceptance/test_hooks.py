@@ -24,7 +24,7 @@ from tests.acceptance.clients.program import run_to_its_end
 from tests.acceptance.footprint import Footprint
 from tests.acceptance.host import Host, certificate
 from tests.acceptance.public_names import answered
-from tests.support.tiers import thorough
+from tests.support.tiers import long, thorough
 from tests.support.waiting import eventually
 
 SKIPPED = "证书未变更,跳过同步"
@@ -78,6 +78,7 @@ def run(world: World, *arguments: str, **environ: str) -> str:
     return run_to_its_end(arguments, variables)
 
 
+@long
 def test_the_whole_recipe_with_acme_sh(world: World, tmp_path: Path, name: str) -> None:
     """Issued, installed, deployed by `--reloadcmd`; after a forced renewal every edge serves the
     new certificate; a run without news writes nothing and says so, by the deploy hook as well.
@@ -142,6 +143,7 @@ def test_the_whole_recipe_with_acme_sh(world: World, tmp_path: Path, name: str) 
     assert f"Reload error for: {name}" in reported
 
 
+@long
 def test_renewal_by_certbot(world: World, tmp_path: Path, name: str) -> None:
     """Deployed by `--deploy-hook`, at first and after every renewal; what is in order is no warning
     to certbot, so that a quiet renewal says nothing.
@@ -187,6 +189,7 @@ def test_failed_hook_is_seen_by_the_client_and_made_good_by_the_next_run(
     assert everywhere(world, live / "fullchain.pem") == served(world, name)
 
 
+@long
 def test_renewal_by_lego(world: World, tmp_path: Path, name: str) -> None:
     """Deployed by `--run-hook` at first, and by `--renew-hook` after the renewal; what certferry
     would issue itself is taken from lego when it is for the same names, and `sync` keeps it.

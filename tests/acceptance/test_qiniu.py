@@ -17,7 +17,7 @@ from certferry_sandbox.world import World
 from tests.acceptance.footprint import Footprint, writes_since
 from tests.acceptance.host import Host, certificate, covering
 from tests.sandbox.qiniu_calls import Client, code
-from tests.support.tiers import thorough
+from tests.support.tiers import long, thorough
 
 # --- Whole syncs against each of Qiniu's answers in production, alone and all together
 
@@ -130,6 +130,7 @@ def _refused(world: World) -> Counter[str]:
     )
 
 
+@long
 @pytest.mark.parametrize("habit", [HABITS["bindings_nowhere"]])
 def test_bindings_that_qiniu_does_not_report(habit: Habit, world: World, site: Site) -> None:
     """Plan and sync say what could not be read, with every way that was tried, and succeed."""
@@ -227,6 +228,7 @@ def host(world: World, tmp_path: Path, name: str, kinds: dict[str, str]) -> Host
     return Host(world, tmp_path, covering(name, names=f'"*.{name}"'))
 
 
+@long
 def test_four_kinds_are_served_by_one_certificate(
     world: World, host: Host, name: str, kinds: dict[str, str]
 ) -> None:

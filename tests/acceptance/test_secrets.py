@@ -37,7 +37,7 @@ from tests.acceptance.secrecy import (
     value,
 )
 from tests.acceptance.site import Site, script
-from tests.support.tiers import thorough
+from tests.support.tiers import long, thorough
 
 # --- No secret, private key or Authorization header in anything that certferry writes
 
@@ -125,6 +125,7 @@ def quoting(world: World, call: str) -> Fault:
     return Fault.status(400, json.dumps(refusal).encode())
 
 
+@long
 def test_nothing_secret_is_written_anywhere(host: Host, name: str, clean_environment: Path) -> None:
     """Every stream of every run and every file but the two made for it, the database's own bytes
     too, hold no secret in any spelling.

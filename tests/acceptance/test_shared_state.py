@@ -35,7 +35,7 @@ from tests.support.postgresql import (
     running_postgresql,
     running_replica,
 )
-from tests.support.tiers import thorough
+from tests.support.tiers import long, thorough
 from tests.support.waiting import eventually
 
 IN_ORDER, FAILED, USAGE, TRY_LATER, UNKNOWN = 0, 1, 2, 75, 3
@@ -77,6 +77,7 @@ def refusal(host: Host, *words: str, code: int = USAGE) -> tuple[str, str]:
 # --- Made and kept
 
 
+@long
 def test_whole_way_on_a_shared_state(made: Host, name: str) -> None:
     """Every command works on it as on a file, and a second run changes nothing."""
     assert [IN_ORDER, IN_ORDER] == [made.run("sync").code for _ in range(2)]
@@ -558,6 +559,7 @@ def test_server_that_stops_while_a_command_reads(
     assert "Traceback" not in err
 
 
+@long
 @pytest.mark.parametrize(
     "moment",
     [

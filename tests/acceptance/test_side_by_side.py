@@ -26,7 +26,7 @@ from certferry_sandbox.faults import Fault
 from certferry_sandbox.world import World
 from tests.acceptance.footprint import Footprint
 from tests.acceptance.host import LONGEST_RUN, Host, certificate
-from tests.support.tiers import THOROUGH
+from tests.support.tiers import THOROUGH, long
 
 # --- Several runs on one state at once, as processes: each knows what another has just done
 
@@ -59,6 +59,7 @@ def slow_host(slow: World, tmp_path: Path, new_name: Callable[[], str]) -> Host:
     return slow_host
 
 
+@long
 @pytest.mark.parametrize("share", range(SHARES if THOROUGH else 1))
 def test_four_runs_at_once(slow_host: Host, share: int) -> None:
     """One renews, and the others begin while it is at work. Each ends well and calls nothing drift;

@@ -26,7 +26,7 @@ from certferry_sandbox.faults import Fault
 from certferry_sandbox.world import Pace, World
 from tests.acceptance.footprint import challenges
 from tests.acceptance.host import Host
-from tests.support.tiers import sampled, thorough
+from tests.support.tiers import long, sampled, thorough
 from tests.support.waiting import eventually
 
 # --- A signal at any moment of the process's life ends it quietly: 130, and no traceback
@@ -198,6 +198,7 @@ class KilledHost:
         return [record.value for record in records]
 
 
+@long
 @pytest.mark.parametrize(
     "share", [0, *(pytest.param(each, marks=thorough) for each in range(1, SHARES))]
 )
@@ -401,6 +402,7 @@ def test_scheduled_run_that_waits_for_its_next_try(host: Host, name: str) -> Non
     assert "the CA could not be reached" in out
 
 
+@long
 @pytest.mark.parametrize("how", sampled(ENDING_SIGNALS, 1))
 def test_record_that_is_being_written(host: Host, name: str, how: signal.Signals) -> None:
     """Whether it was written is not known; it is written down, and the next run removes it."""

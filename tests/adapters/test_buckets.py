@@ -19,6 +19,7 @@ from certferry_sandbox.qiniu.service import QiniuService
 from certferry_sandbox.s3 import S3Bucket, S3Service
 from certferry_sandbox.testing.memory_objects import MemoryObjects
 from tests.support.objects import objects_in
+from tests.support.tiers import long
 
 CONTENT = b"\r\n--\x00\xff" * 300
 AWS = {"AWS_ACCESS_KEY_ID": "access", "AWS_SECRET_ACCESS_KEY": "secret/+key"}
@@ -227,6 +228,7 @@ def test_answer_that_was_lost_at_s3(at_s3: ObjectStore, s3: S3Service) -> None:
     assert CONTENT == at_s3.read("a")
 
 
+@long
 def test_s3_that_does_not_answer(at_s3: ObjectStore, s3: S3Service) -> None:
     """Waiting helps; it is not taken for private either."""
     s3.faults.add(Fault.status(503), times=None)

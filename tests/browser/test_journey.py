@@ -19,11 +19,12 @@ from tests.browser.chromium import Complaints, must_be_readable
 from tests.browser.console_process import choose_password, serving
 from tests.browser.pages import settle
 from tests.support.ports import free_port
-from tests.support.tiers import thorough
+from tests.support.tiers import long, thorough
 
 LONGEST_RUN = 60_000  # milliseconds
 
 
+@long
 @pytest.mark.parametrize("scripts", [True, pytest.param(False, marks=thorough)])
 def test_first_user_applies_a_plan_and_sees_it_served(
     fresh_world: World,

@@ -232,6 +232,11 @@ def test_each_shell_gets_its_script(shell: str) -> None:
     assert f"_CERTFERRY_COMPLETE={shell}_complete" in script(shell)
 
 
+def test_fish_shows_whole_sentences() -> None:
+    """Not only as far as their first comma, where click's script ends them."""
+    assert 'string split --max 1 "," $completion' in script("fish")
+
+
 def test_the_script_works_in_a_real_bash(tmp_path: Path) -> None:
     """A shell that sources the script offers the commands."""
     bash = shutil.which("bash")

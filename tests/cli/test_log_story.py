@@ -20,7 +20,7 @@ from certferry_sandbox.faults import Fault
 from certferry_sandbox.world import DOMAINS, World, demonstration
 from tests.cli.terminals import Terminal
 from tests.support.command import run_here
-from tests.support.tiers import sampled, thorough
+from tests.support.tiers import long, sampled, thorough
 
 # --- The log of the command, from the first run to the one that finds nothing to do
 
@@ -237,6 +237,7 @@ def _masked(words: str) -> str:
     return re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC", "some day", words)
 
 
+@long
 def test_the_main_job_from_the_first_plan_to_the_export(story_world: World, tmp_path: Path) -> None:
     """Each command says what is true, on the right stream, with the right exit code."""
     operator = Operator(story_world, tmp_path)

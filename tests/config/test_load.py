@@ -415,12 +415,15 @@ def test_paths_are_relative_to_the_file(
         ({"XDG_DATA_HOME": "/data", "HOME": "/root"}, 0, "/data/certferry"),
         ({"HOME": "/homes/u"}, 1000, "/homes/u/.local/share/certferry"),
         ({"HOME": "/root"}, 0, "/var/lib/certferry"),
+        ({"HOME": "/var/lib/certferry"}, 990, "/var/lib/certferry"),
     ],
 )
 def test_state_lies_with_the_user_or_the_system(
     environ: dict[str, str], user: int, directory: str
 ) -> None:
-    """Root's state is the system's, every other user's their own, unless the environment says."""
+    """Root's state is the system's, as is that of the package's user, whose home it is; every other
+    user's is their own, unless the environment says.
+    """
     assert Path(directory) == default_directory(environ, user)
 
 

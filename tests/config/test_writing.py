@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import stat
 import subprocess
@@ -557,3 +558,18 @@ def text_lines(text: str, within: str | None = None) -> list[str]:
         return found
     others = iter(found)
     return [row for row in text_lines(within) if any(row == other for other in others)]
+
+
+@as_root
+@pytest.mark.parametrize(("mode", "written"), [(0o2750, 0o640), (0o750, 0o600)])
+def test_a_directory_that_root_gave_to_a_service(tmp_path: Path, mode: int, written: int) -> None:
+    """The service in its group reads what root writes there, and no other user does."""
+    service = 12_345
+    os.chown(tmp_path, 0, service)
+    tmp_path.chmod(mode)
+
+    write_private(tmp_path / "certferry.env", "KEY=value\n")
+
+    facts = (tmp_path / "certferry.env").stat()
+    assert written == stat.S_IMODE(facts.st_mode)
+    assert (service if written == 0o640 else os.getgid()) == facts.st_gid

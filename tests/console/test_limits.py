@@ -17,6 +17,7 @@ from starlette.routing import Route
 
 from certferry.console.server import LARGEST_BODY, MOST_CONNECTIONS, HttpServer
 from tests.support.ports import HOST
+from tests.support.tiers import long
 
 Address = tuple[str, int]
 
@@ -128,6 +129,7 @@ def test_the_largest_body_is_taken(address: Address) -> None:
     assert answer.endswith(b"\r\n%d" % LARGEST_BODY)
 
 
+@long
 def test_a_request_that_drips_is_closed(address: Address) -> None:
     """In its headers, in its body, before its first byte, and after an answer: after 10 to 15
     seconds, whatever comes meanwhile. What merely is kept alive stays.
@@ -158,7 +160,7 @@ def test_a_request_that_drips_is_closed(address: Address) -> None:
 
 def _takes_another(client: socket.socket, *, drips: bool) -> bool:
     """Send a byte; return whether the connection is still there."""
-    client.settimeout(0.01)
+    client.settimeout(0.001)
     try:
         while client.recv(65536):
             pass

@@ -17,6 +17,7 @@ from certferry.wiring.workspace import Workspace
 from certferry_sandbox.testing.certificates import make_bundle
 from tests.console.processes import address, serving, write
 from tests.support.postgresql import KEY, Postgresql
+from tests.support.tiers import long
 from tests.support.waiting import eventually
 
 NOW = datetime.now(UTC)
@@ -76,6 +77,7 @@ def test_a_certificate_for_another_name_is_refused(workspace: Workspace) -> None
         served.load(workspace)
 
 
+@long
 def test_a_state_that_comes_back_needs_no_restart(tmp_path: Path, postgresql: Postgresql) -> None:
     """Meanwhile it is not well, and says nothing else."""
     database, where = postgresql.new_state(), address()

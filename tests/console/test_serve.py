@@ -23,6 +23,7 @@ from certferry_sandbox.messages.event_receiver import SECRET, EventReceiver
 from tests.console.processes import OverSocket, address, serving, write, write_certificate
 from tests.support.command import Ended, run_here
 from tests.support.ports import HOST, free_port
+from tests.support.tiers import long
 from tests.support.waiting import eventually
 
 
@@ -62,6 +63,7 @@ def test_it_ends_in_order_when_it_is_told_to(tmp_path: Path, number: int) -> Non
     assert "Traceback" not in served.said
 
 
+@long
 def test_a_run_that_goes_on_comes_to_a_safe_point(tmp_path: Path) -> None:
     """The process ends in time, and the run is stopped, not dead."""
     where = address()
@@ -335,3 +337,25 @@ def test_health_is_asked_where_the_console_listens(tmp_path: Path, console: str)
     assert (nothing.code, no_run.code) == (1, 1)
     assert "no console answers at" in nothing.err
     assert "this host has made no run" in no_run.err
+
+
+def test_memory_of_verified_passwords_is_given_back() -> None:
+    """Each takes 19 MiB, in any of many threads; the whole console may have 150 MB."""
+    program = """
+import re, threading
+from pathlib import Path
+from certferry.cli import serve
+from certferry.wiring.passwords import hashed
+
+def held():
+    return int(re.findall(r"VmRSS:\\s+(\\d+)", Path("/proc/self/status").read_text())[0])
+
+serve._keep_memory_together()
+before = held()
+for _ in range(3):
+    threads = [threading.Thread(target=hashed, args=("x" * 14,)) for _ in range(2)]
+    [one.start() for one in threads], [one.join() for one in threads]
+print(held() - before)
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    assert int(ended.stdout) < 10_000  # kB

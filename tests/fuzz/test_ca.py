@@ -25,6 +25,9 @@ from tests.adapters.acme.proxy import ERROR
 from tests.fuzz.bent import HEADER_VALUES, Bend, bends, bent
 from tests.fuzz.outcomes import in_memory, only_ours, over_sockets
 
+# An example is an order at a real CA: more than a second while other tests load the machine.
+pytestmark = pytest.mark.timeout(600)
+
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 PROBLEM: dict[str, Any] = {
     "type": f"{ERROR}compound",

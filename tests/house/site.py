@@ -28,13 +28,18 @@ ENVIRONMENT = ROOT / "build" / "site-environment"
 SUFFIXES = {"en": ".md", "zh": ".zh-CN.md"}
 _LOCALES = {"en": "en", "zh": "zh_CN"}
 SECTIONS = {
-    "help": {"en": "Errors", "zh": "按报错查"},
     "how-to": {"en": "How to", "zh": "操作指南"},
+    "help": {"en": "Errors", "zh": "按报错查"},
     "reference": {"en": "Reference", "zh": "参考手册"},
     "explanation": {"en": "What holds", "zh": "说明"},
     "facts": {"en": "Facts"},
 }
 """The folders of docs/ that are on the site, in order; the facts are in English only."""
+FIRST = (
+    *("install", "before-production", "from-acme-sh", "dns-accounts", "monitoring", "backup"),
+    *("upgrade", "errors", "config", "exit-codes", "README"),
+)
+"""The pages that newcomers need, which come first in their sections; then the others, by name."""
 
 _CODE = re.compile(r"(^```.*?^```$|`[^`\n]*`)", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"(!?)\[((?:[^]\[]|\x00)*)\]\((?!https?:|mailto:)([^)#\s]*)((?:#[^)\s]*)?)\)")
@@ -60,6 +65,7 @@ def pages(language: str) -> dict[Path, Page]:
     found = [Page(ROOT / f"README{end}", "index")]
     for section, titles in SECTIONS.items():
         names = sorted(path.name.removesuffix(".md") for path in (DOCS / section).glob("*.md"))
+        names.sort(key=lambda name: FIRST.index(name) if name in FIRST else len(FIRST))
         found += [
             Page(DOCS / section / f"{name}{end}", f"{section}/{name}")
             for name in names
@@ -107,8 +113,6 @@ def contents(language: str) -> Iterator[str]:
     for section, titles in SECTIONS.items():
         places = [page.place for page in pages(language).values() if page.place.startswith(section)]
         if places:
-            # An index comes before the pages that it lists.
-            places.sort(key=lambda place: not place.endswith(("/errors", "/README")))
             yield "\n".join(
                 ["", "```{toctree}", ":hidden:", f":caption: {titles[language]}", "", *places]
             )

@@ -31,6 +31,7 @@ SCRIPT = "./scripts/install"
 MANUALS = (
     *(ROOT / name for name in ("README.md", "README.zh-CN.md")),
     *sorted((ROOT / "docs" / "how-to").glob("from-acme-sh*.md")),
+    *sorted((ROOT / "docs" / "how-to").glob("install*.md")),
     *sorted((ROOT / "docs" / "how-to").glob("upgrade*.md")),
 )
 
@@ -121,6 +122,46 @@ def test_the_script_installs_certferry_and_upgrades_it(tmp_path: Path) -> None:
         assert said.stdout.startswith("certferry "), said.stderr
     practise = [linked[0], "demo", "--help"]
     assert 0 == subprocess.run(practise, check=False, timeout=LONGEST).returncode
+
+
+@thorough
+@pytest.mark.timeout(LONGEST)
+def test_installation_from_a_folder_of_wheels(wheel: Path, tmp_path: Path) -> None:
+    """By the guide's own commands: pip fills a folder from an index, uv installs from the folder
+    alone; then certferry goes again.
+    """
+    guide = (ROOT / "docs" / "how-to" / "install.md").read_text(encoding="utf-8")
+    part = guide.partition("\n## Without a network\n")[2].partition("\n## ")[0]
+    fetch, install_it = re.findall(r"^\$ (.+)$", part, re.MULTILINE)
+    tools = Path(sys.executable).parent
+    environ = {
+        **os.environ,
+        "PATH": f"{tmp_path}/bin:{tools}:{os.environ['PATH']}",
+        "PIP_FIND_LINKS": str(wheel.parent),
+        "UV_PYTHON": sys.executable,
+        "UV_TOOL_DIR": str(tmp_path / "tools"),
+        "UV_TOOL_BIN_DIR": str(tmp_path / "bin"),
+        "UV_CACHE_DIR": str(tmp_path / "cache"),
+    }
+
+    def typed(command: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["sh", "-ec", command],
+            cwd=tmp_path,
+            env=environ,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=LONGEST,
+        )
+
+    fetched = typed(fetch)
+    if "Could not find a version" in fetched.stderr:
+        pytest.skip("no package registry can be reached")
+    for command in (install_it, "certferry --version", "uv tool uninstall certferry"):
+        done = typed(command)
+        assert 0 == done.returncode, done.stderr
+    assert [] == list((tmp_path / "bin").iterdir())
 
 
 # --- What operators install is known by its hash, and the oldest libraries that are allowed do

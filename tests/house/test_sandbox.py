@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from certferry import __version__
+from tests.support.tiers import long
 
 LONGEST = 100  # seconds
 COMMANDS = ("demo", "sandbox")
@@ -125,6 +126,7 @@ def test_the_sandbox_in_another_version_is_refused(
     assert "./scripts/install --with demo" in ended.stderr
 
 
+@long
 def test_with_the_sandbox_the_main_job_is_done_in_its_world(
     tmp_path: Path, wheels: tuple[Path, Path]
 ) -> None:

@@ -48,6 +48,20 @@ def test_every_page_is_listed_for_programs_that_read() -> None:
             assert f"- [{page.title}]({language}/{page.place}.html)" in lines
 
 
+def test_newcomers_find_first_what_they_need_first() -> None:
+    """At the side of each page, and in what programs read; an index comes before what it lists."""
+    places = [page.place for page in site.pages("en").values()]
+    first = {
+        section: next(p for p in places if p.startswith(f"{section}/")) for section in site.SECTIONS
+    }
+
+    assert ["index", "how-to/install", "how-to/before-production"] == places[:3]
+    assert ("help/errors", "reference/config", "facts/README") == tuple(
+        first[section] for section in ("help", "reference", "facts")
+    )
+    assert set(site.FIRST) <= {place.rpartition("/")[2] for place in places}
+
+
 @thorough
 @pytest.mark.timeout(LONGEST)
 def test_the_site_needs_no_other_host_and_leads_nowhere_else(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.three_years import COLUMNS, LIVES, SCENARIOS, YEARS, cells, measure, table
 from tests.house.tree import ROOT
-from tests.support.tiers import THOROUGH
+from tests.support.tiers import THOROUGH, long
 
 ENGLISH, CHINESE = (
     ROOT / "docs" / "explanation" / f"three-years{language}.md" for language in ("", ".zh-CN")
@@ -66,6 +66,7 @@ LIVED = (
 )
 
 
+@long
 @pytest.mark.timeout(900)  # three years of short certificates, while branches are counted
 @pytest.mark.parametrize(("life", "number"), LIVED)
 def test_row_of_the_page_is_what_the_command_prints(life: str, number: int) -> None:

@@ -35,7 +35,7 @@ from certferry.present.run_log import is_stream
 from certferry.reconcile.examination import examine_channels
 from certferry.reconcile.run import Run
 from certferry.text import Text
-from certferry.wiring.machine import schedulers
+from certferry.wiring.machine import has_packaged_timer, schedulers
 from certferry.wiring.settings import ADAPTERS
 
 _PRIVATE = 0o700
@@ -73,9 +73,11 @@ def install(ctx: click.Context, *, systemd: bool, serve: bool) -> Exit:
     if serve:
         console_process()
     timer, server, cron = known = schedulers(environ)
+    is_packaged = has_packaged_timer(environ)
     job = job_for(settings, ctx.find_root(), front.console, serves=serve)
-    make_directories(job)
-    usual = timer if systemd else cron
+    if not is_packaged:  # the package's user has its own, and root's would keep that user out
+        make_directories(job)
+    usual = timer if systemd or is_packaged else cron
     installed = install_at(server if serve else usual, job, front)
     lost = unattended.lost_programs(settings, installed.path, environ)
     unread = examine_channels(
@@ -83,6 +85,7 @@ def install(ctx: click.Context, *, systemd: bool, serve: bool) -> Exit:
     )
     concerns = [
         schedule_text.undone(installed),
+        *([schedule_text.beyond_package(job)] if is_packaged else []),
         *([] if settings.certificates else [schedule_text.nothing_to_do(settings.path)]),
         _found(unattended.lost_secrets(settings), schedule_text.LOST),
         _found(lost, schedule_text.MISSED.filled(path=installed.path)),

@@ -22,7 +22,7 @@ from certferry.present.progress import log_export
 from certferry.text import Text
 from certferry.wiring.machine import write_bundle
 from certferry.wiring.selection import history_of, must_be_known
-from certferry.wiring.state import archive_of, restored
+from certferry.wiring.state import archive_of, as_caller, restored
 from certferry.wiring.workspace import Workspace
 
 
@@ -106,7 +106,8 @@ def write_files(workspace: Workspace, name: str, directory: Path, console: Conso
         hint = Text("run `certferry sync {name}`", name=name)
         raise CertificateError(Text("{name}: there is no certificate yet", name=name), hint=hint)
     bundle = workspace.state.bundle(name, versions[0].number)
-    paths = write_bundle(bundle, directory)
+    with as_caller():
+        paths = write_bundle(bundle, directory)
     log_export(name, paths, bundle.certificate.fingerprint, console.run_log)
     console.print(line(str(path)) for path in paths)
     return Exit.OK
@@ -129,7 +130,7 @@ def backup(front: Front, file: Path, *, force: bool) -> Exit:
     accounts are not in it.
     """
     archive, lineages = archive_of(load_state(front.config, front.console.environ))
-    with drafted(file, archive, Text("name another place")) as draft:
+    with as_caller(), drafted(file, archive, Text("name another place")) as draft:
         if force:
             draft.put()
         else:

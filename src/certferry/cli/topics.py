@@ -156,7 +156,9 @@ def script(shell: str, program: click.Command) -> str:
     """Return the script of a shell."""
     completer = _completer(shell, program, {})
     # The base class's: that of bash would run the bash of this machine to see how old it is.
-    return ShellComplete.source(completer)
+    written = ShellComplete.source(completer)
+    # click's script for fish ends what a command does at its first comma.
+    return written.replace('string split "," $completion', 'string split --max 1 "," $completion')
 
 
 def answer(program: click.Command, console: Console, asked: str) -> Exit:

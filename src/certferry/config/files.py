@@ -55,7 +55,8 @@ def home_directory(environ: Mapping[str, str]) -> Path:
 
 def read_file(path: Path, *, private: bool = False) -> tuple[bytes, int]:
     """Return the content and the mode of a regular file that no other user could change, or that
-    they cannot read either (`private`). Raises `ConfigError`, whose message continues its name.
+    they cannot read either (`private`), the mode without the right of a service's group. Raises
+    `ConfigError`, whose message continues its name.
     """
     try:
         with checked_path(path) as found:
@@ -112,4 +113,4 @@ def _read_open(found: PathCheck, descriptor: int, *, private: bool) -> tuple[byt
         raise ConfigError(problem.filled(mode=f"{mode:04o}", path=shlex.quote(str(found.path))))
     found.judge(facts)
     with open(descriptor, "rb", closefd=False) as file:
-        return file.read(), mode
+        return file.read(), mode & ~group_that_reads(facts)

@@ -188,14 +188,21 @@ def without_certificates(
     return _declared(None, {one.type: one.variables for one in accounts}, environ, adapters)
 
 
+OF_THE_SYSTEM = Path("/var/lib/certferry")
+"""The directory of root's state, and of the Debian package's."""
+
+
 def default_directory(environ: Mapping[str, str], user: int) -> Path:
-    """Return the state's directory: `$XDG_DATA_HOME`'s, else root's or the user's own."""
+    """Return the state's directory: `$XDG_DATA_HOME`'s, else root's or the user's own. The user of
+    the Debian package has root's as home.
+    """
     chosen = environ.get("XDG_DATA_HOME")
     if chosen:
         return Path(chosen) / "certferry"
-    if user == 0:
-        return Path("/var/lib/certferry")
-    return Paths.beside(None, environ).home / ".local" / "share" / "certferry"
+    home = home_directory(environ)
+    if user == 0 or home == OF_THE_SYSTEM:
+        return OF_THE_SYSTEM
+    return home / ".local" / "share" / "certferry"
 
 
 def _not_found(environ: Mapping[str, str]) -> ConfigError:

@@ -109,9 +109,9 @@ class Draft:
 
 @contextmanager
 def drafted(path: Path, content: bytes, hint: Text = _NOTHING_CHANGED) -> Iterator[Draft]:
-    """Write a file beside its place, or beside what a link there leads to, with mode 0600; it is
-    gone after the `with` block unless it was put. Raises `ConfigError` for whatever prevents
-    writing.
+    """Write a file beside its place, or beside what a link there leads to, with mode 0600 (see
+    `_mode_in`); it is gone after the `with` block unless it was put. Raises `ConfigError` for
+    whatever prevents writing.
     """
     place = path.resolve()
     with _translating_errors(path, hint):
@@ -119,11 +119,20 @@ def drafted(path: Path, content: bytes, hint: Text = _NOTHING_CHANGED) -> Iterat
             pass
         if place.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        draft = Draft(draft_beside(place, content, 0o600), place)
+        draft = Draft(draft_beside(place, content, _mode_in(place.parent)), place)
     try:
         yield draft
     finally:
         draft.draft.unlink(missing_ok=True)
+
+
+def _mode_in(directory: Path) -> int:
+    """Return 0600, or 0640 where root has made the directory its group's (setgid): a service in
+    that group reads what root writes, as in the /etc/certferry of the Debian package.
+    """
+    facts = directory.stat()
+    gives_group = facts.st_uid == 0 == os.geteuid() and facts.st_mode & stat.S_ISGID
+    return 0o640 if gives_group else 0o600
 
 
 def change_file(path: Path, before: str, after: str) -> None:

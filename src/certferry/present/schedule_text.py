@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from certferry.core.schedule import Installation, Scheduled
+from certferry.core.schedule import Installation, Job, Scheduled
 from certferry.present.language import Voice
 from certferry.present.layout import Line, Span, Tone, line
 from certferry.text import Text, offset, verbatim
@@ -80,6 +80,33 @@ def nothing_to_do(path: Path | None) -> Concern:
     return [Text("{path} declares no certificates", path=path)], Text(
         "declare them with [[certificates]]; scheduled runs do not look after certificates"
         " that only a hook deploys"
+    )
+
+
+_CONFIGURATION = "/etc/certferry/certferry.toml"
+_WRITABLE = (Path("/var/lib/certferry"), Path("/var/log/certferry"))
+
+
+def beyond_package(job: Job) -> Concern:
+    """Return the concern about what a job needs beyond what the package's units do."""
+    found: list[Text] = []
+    if _CONFIGURATION not in job.command:
+        found.append(
+            Text("the package's timer reads {path} and no other file", path=_CONFIGURATION)
+        )
+    if job.runs_programs:
+        found.append(Text("the package's timer runs programs as the user certferry, in a sandbox"))
+    found += [
+        Text("the package's timer cannot write to {path}", path=path)
+        for path in map(Path, job.writes)
+        if not any(path.is_relative_to(one) for one in _WRITABLE)
+    ]
+    if job.environment:
+        said = Text("the package's timer does not set {names}", names=sorted(job.environment))
+        found.append(said)
+    return found, Text(
+        "write a drop-in: systemctl edit certferry.service; there is one in {path}",
+        path="/usr/share/doc/certferry/README.Debian",
     )
 
 

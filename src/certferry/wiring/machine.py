@@ -15,6 +15,7 @@ from certferry.adapters.files.source import PemFileSource
 from certferry.config.files import home_directory
 from certferry.config.model import Settings
 from certferry.core.desired.certificate import Delivery, FileDelivery
+from certferry.file_trust import PACKAGE_USER, user_name
 from certferry.migration.home import OldClient, OldHome
 from certferry.ports.progress import Pause
 from certferry.ports.receiver import Receiver
@@ -53,11 +54,26 @@ def schedulers(environ: Mapping[str, str]) -> tuple[Scheduler, Scheduler, Schedu
     root = os.geteuid() == 0
     own = systemd.units_directory(environ, home_directory(environ))
     units = systemd.SYSTEM_UNITS if root else own
+    if has_packaged_timer(environ):
+        units = systemd.SYSTEM_UNITS
+        timer = systemd.PackagedTimer(units, environ, for_system=True)
+        server = systemd.PackagedServer(units, environ, for_system=True)
+        return timer, server, cron.Cron(environ, secrets.randbelow, now)
     return (
         systemd.SystemdTimer(units, environ, for_system=root),
         systemd.SystemdServer(units, environ, for_system=root),
         cron.Cron(environ, secrets.randbelow, now),
     )
+
+
+def has_packaged_timer(environ: Mapping[str, str]) -> bool:
+    """Return whether the runs of this user are those of the Debian package's units, which are of no
+    use where a machine, as a container, has no systemd.
+    """
+    from certferry.adapters.schedule import systemd
+
+    is_its_user = os.geteuid() == 0 or user_name(os.geteuid()) == PACKAGE_USER
+    return is_its_user and systemd.are_packaged() and systemd.is_installed(environ)
 
 
 def install_deploy_hook(

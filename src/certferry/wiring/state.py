@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
+import pwd
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +17,7 @@ from certferry.config.secrets import SecretReference
 from certferry.core.findings import Code
 from certferry.core.secret import Secret
 from certferry.errors import ConfigError, Reported, StateError, StateNotStored, StateUnavailable
+from certferry.file_trust import PACKAGE_USER
 from certferry.ports.state import StateStore
 from certferry.present.status_text import history_break
 from certferry.problem import Problem
@@ -28,8 +31,37 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
+def act_as_owner(state: StateSettings) -> None:
+    """Let a process of root's go on as the package's user where the state is that user's: a file of
+    root's in it would keep the next scheduled run out.
+    """
+    if state.path is None or os.geteuid() != 0:
+        return
+    with suppress(KeyError, OSError):  # no such user, or no directory yet
+        user = pwd.getpwnam(PACKAGE_USER)
+        if user.pw_uid == state.path.parent.stat().st_uid:
+            os.initgroups(PACKAGE_USER, user.pw_gid)
+            os.setresgid(user.pw_gid, user.pw_gid, 0)
+            # A program that it starts is the user's as well; what is saved is for `as_caller`.
+            os.setresuid(user.pw_uid, user.pw_uid, 0)
+
+
+@contextmanager
+def as_caller() -> Iterator[None]:
+    """Let a `with` block write where root may, also after `act_as_owner`."""
+    user, group = os.geteuid(), os.getegid()
+    os.seteuid(os.getresuid()[2])
+    os.setegid(os.getresgid()[2])
+    try:
+        yield
+    finally:
+        os.setegid(group)
+        os.seteuid(user)
+
+
 def opened_state(settings: Settings, *, reads_only: bool = False) -> StateStore:
     """Open the state. Raises `ConfigError` and `StateError`: see `adapters.state.connect`."""
+    act_as_owner(settings.state)
     return states.connect(
         _location_of(settings),
         _key_of(settings),
@@ -66,6 +98,7 @@ def _location_of(settings: Settings) -> states.Location:
 
 def prepared_state(settings: Settings, *, init: bool) -> bool:
     """Make the state (`init`), or bring it up to date: see `adapters.state.connect.prepare`."""
+    act_as_owner(settings.state)
     return states.prepare(
         _location_of(settings),
         _key_of(settings),
@@ -138,6 +171,7 @@ def _file_of(state: StateSettings, hint: Text) -> Path:
     if state.path is None:
         said = Text("{place} is a server's database, and no file", place=state.named)
         raise ConfigError(said, hint=hint)
+    act_as_owner(state)
     return state.path
 
 
@@ -159,6 +193,7 @@ def changed_key(settings: Settings, new: SecretReference | None) -> int:
 def _address_of(settings: Settings) -> Address:
     from certferry.adapters.state.move import Address
 
+    act_as_owner(settings.state)
     return Address(_location_of(settings), _key_of(settings), _password_of(settings))
 
 

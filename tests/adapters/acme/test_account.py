@@ -50,6 +50,7 @@ from tests.adapters.acme.ports import Clock
 from tests.adapters.acme.proxy import refusal, with_fields
 from tests.support.hosts import HOSTS, at_once
 from tests.support.postgresql import KEY, Postgresql
+from tests.support.tiers import long
 
 # --- The account: made once, found again, made anew when the CA has forgotten it
 
@@ -366,6 +367,7 @@ def kills_of_a_rollover(new_bench: Callable[[], Bench]) -> list[Bench]:
     raise AssertionError("the change never came to its end")
 
 
+@long
 def test_next_run_after_a_killed_rollover_has_a_key_that_is_in_force(
     new_bench: Callable[[], Bench],
 ) -> None:
@@ -384,6 +386,7 @@ def test_next_run_after_a_killed_rollover_has_a_key_that_is_in_force(
     assert changed
 
 
+@long
 def test_rollover_after_a_killed_one_is_finished(new_bench: Callable[[], Bench]) -> None:
     """Afterwards there is one key, and the CA takes it."""
     for bench in kills_of_a_rollover(new_bench):

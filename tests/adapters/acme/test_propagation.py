@@ -54,6 +54,7 @@ from tests.adapters.acme.name_servers import (
     one,
 )
 from tests.adapters.waits import Waits
+from tests.support.tiers import long
 
 # --- DnsPropagation, asked of real name servers: what is seen, odd answers, and where it is looked
 
@@ -351,6 +352,7 @@ def test_resolver_that_is_silent_is_named(world: NameServers, reports: Reports) 
 # very many servers
 
 
+@long
 def test_zone_with_very_many_servers(reports: Reports) -> None:
     """As many are asked as a zone may sensibly have, and the time for all is over when it is over,
     also in the middle of a round.

@@ -6,6 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -121,17 +122,21 @@ def test_key_is_not_logged(tmp_path: Path, said: Callable[[], list[str]], before
 
 
 FORMS = {"PKCS#8": PrivateFormat.PKCS8, "traditional": PrivateFormat.TraditionalOpenSSL}
-KEYS: dict[str, PrivateKeyTypes] = {
-    "EC": ec.generate_private_key(ec.SECP256R1()),
-    "RSA": rsa.generate_private_key(65537, 2048),
-}
+KINDS = ("EC", "RSA")
+
+
+@cache
+def key_of(kind: str) -> PrivateKeyTypes:
+    if kind == "EC":
+        return ec.generate_private_key(ec.SECP256R1())
+    return rsa.generate_private_key(65537, 2048)
 
 
 def pem_of(kind: str, form: PrivateFormat) -> str:
-    return KEYS[kind].private_bytes(Encoding.PEM, form, NoEncryption()).decode()
+    return key_of(kind).private_bytes(Encoding.PEM, form, NoEncryption()).decode()
 
 
-@pytest.mark.parametrize("kind", KEYS)
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
 @pytest.mark.parametrize("known", [True, False], ids=["ours", "another"])
 @pytest.mark.parametrize(
@@ -161,7 +166,7 @@ def test_key_in_a_frame_is_not_reported(
     """
     pem = pem_of(kind, form)
     (tmp_path / "key").write_text(pem)
-    hidden = [pkcs8_pem(KEYS[kind])] if known else []
+    hidden = [pkcs8_pem(key_of(kind))] if known else []
 
     with pytest.raises(DeployError) as failed:
         run(program(tmp_path, "/bin/sh", "-c", f"{how}; exit 1"), {}, no_pause, hidden=hidden)
@@ -169,7 +174,7 @@ def test_key_in_a_frame_is_not_reported(
     assert [] == lines_logged(pem, "\n".join([*said(), str(failed.value)]))
 
 
-@pytest.mark.parametrize("kind", KEYS)
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("how", ["grep -v -e ----- key", "grep -v -e ----- key | tr -d '\\n'"])
 def test_our_key_without_a_frame_is_not_reported(
     tmp_path: Path, said: Callable[[], list[str]], kind: str, how: str
@@ -177,7 +182,7 @@ def test_our_key_without_a_frame_is_not_reported(
     """Line by line as it was given, or in one."""
     pem = pem_of(kind, PrivateFormat.PKCS8)
     (tmp_path / "key").write_text(pem)
-    hidden = [pkcs8_pem(KEYS[kind])]
+    hidden = [pkcs8_pem(key_of(kind))]
 
     with pytest.raises(DeployError) as failed:
         run(program(tmp_path, "/bin/sh", "-c", f"{how}; exit 1"), {}, no_pause, hidden=hidden)

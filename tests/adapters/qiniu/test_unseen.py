@@ -20,6 +20,7 @@ from tests.adapters.qiniu.place import SHORT, WWW, Place, bundle, bundle_of, ref
 from tests.adapters.qiniu.test_observe import IMG, look
 from tests.sandbox import qiniu_calls
 from tests.sandbox.qiniu_calls import ACCESS_KEY, SECRET_KEY
+from tests.support.tiers import long
 
 
 def test_a_list_that_cannot_be_had(place: Place, target: Qiniu) -> None:
@@ -113,6 +114,7 @@ def test_no_connection(place: Place) -> None:
     assert caught.value.retry.allowed
 
 
+@long
 def test_one_silent_domain(place: Place) -> None:
     """Silence about one domain is that domain's; about two in a row, it is Qiniu's."""
     place.timeouts = SHORT

@@ -15,7 +15,10 @@ import pytest
 
 from certferry.adapters.schedule.cron import daemon_to_start
 from certferry.adapters.schedule.systemd import (
+    SERVICE,
+    TIMER,
     TIMER_TEXT,
+    PackagedTimer,
     SystemdServer,
     SystemdTimer,
     units_directory,
@@ -360,6 +363,7 @@ if [ -e "$here/fails" ] && [ "$1" = "$(cat "$here/fails")" ]; then
 fi
 case "$*" in
     daemon-reload) ;;
+    "is-enabled certferry.timer") [ -e "$here/on" ] ;;
     "enable --now certferry.timer") touch "$here/on" ;;
     "disable --now certferry.timer") rm "$here/on" ;;
     "is-active certferry.timer") [ -e "$here/on" ] ;;
@@ -435,6 +439,51 @@ def test_a_running_timer_is_stopped_before_it_goes(manager: Manager, job: Job) -
     manager.timer.remove()
 
     assert ["disable --now certferry.timer", "daemon-reload"] == manager.reported()
+
+
+@pytest.fixture
+def packaged(manager: Manager, directory: Path, tmp_path: Path) -> PackagedTimer:
+    """The timer of a package, which is not enabled yet."""
+
+    class Here(PackagedTimer):
+        packages = tmp_path / "package"
+
+    Here.packages.mkdir()
+    (Here.packages / SERVICE).write_text("[Service]\nExecStart=/usr/bin/certferry sync\n")
+    (Here.packages / TIMER).write_text("[Timer]\n")
+    environ = {**os.environ, "PATH": f"{manager.folder}:{os.environ['PATH']}"}
+    return Here(directory, environ, for_system=True, booted=manager.folder)
+
+
+def test_a_packages_timer_is_switched_on_and_off(
+    packaged: PackagedTimer, manager: Manager, directory: Path, job: Job
+) -> None:
+    """No unit is written: a second schedule beside the package's would order twice."""
+    assert packaged.find() is None
+
+    change, scheduled = packaged.install(job)
+
+    assert (Installation.INSTALLED, "/usr/bin/certferry sync") == (change, scheduled.command)
+    assert ["enable --now certferry.timer"] == manager.reported()
+    assert not directory.exists()
+    assert Installation.UNCHANGED is packaged.install(job)[0]
+    assert scheduled == packaged.find()
+    assert scheduled.place == packaged.remove()
+    assert ["disable --now certferry.timer"] == manager.reported()
+    assert packaged.find() is None
+    assert packaged.remove() is None
+
+
+def test_units_of_the_time_before_the_package_go(
+    packaged: PackagedTimer, manager: Manager, directory: Path, job: Job
+) -> None:
+    """Units below /etc would hide the package's."""
+    manager.timer.install(job)
+
+    change, scheduled = packaged.install(job)
+
+    assert [] == list(directory.iterdir())
+    assert (Installation.REPLACED, "/usr/bin/certferry sync") == (change, scheduled.command)
 
 
 def test_the_users_own_manager_is_asked(tmp_path: Path, directory: Path, job: Job) -> None:

@@ -403,8 +403,7 @@ def test_a_long_history_is_read_in_pages(store: StateStore, path: Path, key_file
 
 # --- Several processes at once
 
-WRITERS = 8
-EACH = 20 if THOROUGH else 6
+WRITERS, EACH = (8, 20) if THOROUGH else (4, 6)
 WRITE = """
 import sys
 from certferry.adapters.state.connect import connect

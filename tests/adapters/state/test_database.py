@@ -29,6 +29,7 @@ from certferry.ports.state import StateStore
 from tests.adapters.state.child import Child
 from tests.adapters.state.child_program import NOW
 from tests.another_user import as_root, given_away
+from tests.support.tiers import examples
 
 # --- Opening a state by its URL
 
@@ -368,7 +369,7 @@ def test_state_can_be_closed_under_threads_that_read_it(path: Path, key_file: Pa
             store.challenge_records("img")
 
     with ThreadPoolExecutor(4) as pool:
-        for _ in range(100):
+        for _ in range(examples(100)):
             store = connect(path, key_file)
             readers = [pool.submit(read, store) for _ in range(4)]
             at_work.wait()

@@ -25,7 +25,7 @@ from tests.adapters.state.child_program import NOW
 from tests.adapters.state.killed import is_killed_at
 from tests.adapters.state.test_migrations import store_everything
 from tests.support.postgresql import KEY, Postgresql
-from tests.support.tiers import spread
+from tests.support.tiers import long, spread
 
 OWN = {"certferry_migration", "certferry_schema", "moved", "sealing"}
 """Tables that are not carried."""
@@ -344,6 +344,7 @@ def test_every_sealed_column_is_known(path: Path, key_file: Path) -> None:
     assert {*named} == {(one.table, one.column) for one in SEALED}
 
 
+@long
 @pytest.mark.timeout(900)  # the thorough tier kills at each of some hundred statements
 @pytest.mark.parametrize("way", ["file to file", "file to server", "server to file"])
 def test_move_that_is_killed_anywhere(

@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -26,6 +28,11 @@ FAILED = "certferry-failed.service"
 SERVER = "certferry-serve.service"
 MARK = "# Written by `certferry schedule install --systemd`, and taken away by `schedule remove`.\n"
 """The first line of our units."""
+
+PACKAGE_UNITS = Path("/usr/lib/systemd/system")
+"""Where a package of the system has its units (systemd.unit(5), "Unit File Load Path")."""
+PACKAGE_MARK = "# Of the package certferry: no run starts before the unit is enabled.\n"
+"""The first line of the units in the Debian package."""
 
 RUN = Path("/run")
 """Where services have their sockets; the manager makes a directory in it (RuntimeDirectory=)."""
@@ -257,6 +264,68 @@ class SystemdServer(SystemdTimer):
     def _started_again(self, *, has_changed: bool) -> None:
         if has_changed:
             self._must("restart", SERVER)
+
+
+class PackagedTimer(SystemdTimer):
+    """Switches the units of the Debian package on and off; a drop-in changes them. A schedule of
+    ours beside them, of the time before the package, is taken away.
+    """
+
+    packages = PACKAGE_UNITS
+
+    def install(self, job: Job) -> tuple[Installation, Scheduled]:
+        """See `ports.scheduler.Scheduler.install`. The job is the package's, whatever is asked."""
+        was_there = super().remove() is not None
+        was_on = self.find() is not None
+        if was_there or not was_on or not self._is_on():
+            self._must("enable", *(["--now"] if self._booted.is_dir() else []), self._started)
+        change = Installation.REPLACED if was_there else Installation.INSTALLED
+        return (Installation.UNCHANGED if was_on and not was_there else change), self._scheduled()
+
+    def remove(self) -> Text | None:
+        """See `ports.scheduler.Scheduler.remove`."""
+        before = super().remove()
+        if not self._is_enabled():
+            return before
+        self._must("disable", *(["--now"] if self._booted.is_dir() else []), self._started)
+        return self._of_package
+
+    def find(self) -> Scheduled | None:
+        """See `ports.scheduler.Scheduler.find`."""
+        if (own := super().find()) is not None:
+            return own
+        return self._scheduled() if self._is_enabled() else None
+
+    def _scheduled(self) -> Scheduled:
+        found = super()._scheduled()
+        if self._own(self._started):
+            return found
+        text = (self.packages / self.service).read_text(encoding="utf-8")
+        command = _COMMAND.search(text)
+        return replace(found, place=self._of_package, command=command[1] if command else "")
+
+    @property
+    def _of_package(self) -> Text:
+        return self.place.filled(path=self.packages / self._started)
+
+    def _is_enabled(self) -> bool:
+        return self._ask("is-enabled", self._started).returncode == 0
+
+
+class PackagedServer(PackagedTimer):
+    """Switches the package's service that goes on."""
+
+    units, service, place, when = (SERVER,), SERVER, SystemdServer.place, SystemdServer.when
+
+
+def are_packaged() -> bool:
+    """Return whether the system has the units of the Debian package."""
+    return (PACKAGE_UNITS / TIMER).exists()
+
+
+def is_installed(environ: Mapping[str, str]) -> bool:
+    """Return whether systemd is there, running or not."""
+    return shutil.which("systemctl", path=environ.get("PATH")) is not None
 
 
 def units_directory(environ: Mapping[str, str], home: Path) -> Path:

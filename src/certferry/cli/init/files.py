@@ -89,8 +89,10 @@ def chosen_file(output: Path | None, config: Path | None, environ: Mapping[str, 
 
 
 def must_be_free(path: Path, *, force: bool) -> None:
-    """Raise `ConfigError`, before any question, if the file is there already or cannot be made."""
-    if os.path.lexists(path) and not force:
+    """Raise `ConfigError`, before any question, if the file cannot be made, or is there already and
+    is not as the Debian package brings it.
+    """
+    if os.path.lexists(path) and not (force or _is_as_packaged(path)):
         hint = Text("--force replaces it and keeps a copy; --output FILE writes another")
         raise ConfigError(Text("{path} is there already", path=path), hint=hint)
     if path.is_dir():
@@ -100,6 +102,17 @@ def must_be_free(path: Path, *, force: bool) -> None:
         raise ConfigError(Text("there is no directory {path}", path=path.parent), hint=hint)
     with drafted(path, b""):
         pass
+
+
+PACKAGED = Path("/usr/share/certferry/certferry.toml")
+"""What the Debian package puts at /etc/certferry once: comments alone."""
+
+
+def _is_as_packaged(path: Path) -> bool:
+    try:
+        return path.read_bytes() == PACKAGED.read_bytes()
+    except OSError:
+        return False
 
 
 def settings_to_begin_with(path: Path | None) -> Document:

@@ -1,0 +1,105 @@
+"""Minimal machines of the suites that the Debian package is for: a folder each, in which programs
+run as root with processes of their own. They need root, and mmdebstrap.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOTS = Path(__file__).parents[2] / "build" / "roots"
+"""Where the archives of new machines are kept from one test run to the next."""
+DEBIAN, UBUNTU = "http://deb.debian.org/debian", "http://archive.ubuntu.com/ubuntu"
+MIRRORS = {"bookworm": DEBIAN, "trixie": DEBIAN, "noble": UBUNTU}
+PARTS = {
+    "bookworm": "ca-certificates,python3",
+    "trixie": "ca-certificates,cron,procps,python3,systemd",
+    "noble": "ca-certificates,python3",
+}
+"""What the package needs is there, so that apt installs it without the network. One of them has
+systemd, which does not run.
+"""
+_DEVICES = {"null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9)}
+_ENVIRON = (
+    *("/usr/bin/env", "-i", "HOME=/root", "LANG=C.UTF-8", "DEBIAN_FRONTEND=noninteractive"),
+    "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+)
+
+
+def archive_of(suite: str) -> Path:
+    """Return the archive of a new machine; make it if it is not there, which takes a minute."""
+    assert 0 == os.geteuid(), "a machine of another suite is made, and entered, by root"
+    assert shutil.which("mmdebstrap"), "apt-get install mmdebstrap ubuntu-keyring"
+    ROOTS.mkdir(parents=True, exist_ok=True)
+    archive = ROOTS / f"{suite}.tar"
+    with (ROOTS / f"{suite}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not archive.exists():
+            part = ROOTS / f"{suite}.part.tar"
+            command = ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={PARTS[suite]}"]
+            subprocess.run([*command, suite, part, MIRRORS[suite]], check=True, timeout=600)
+            part.rename(archive)
+    return archive
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A new machine of a suite."""
+
+    root: Path
+
+    def path(self, absolute: str) -> Path:
+        """Return where a path of the machine's lies."""
+        return self.root / absolute.lstrip("/")
+
+    def command(self, line: str) -> list[str]:
+        """Return what runs a line of a shell's in it, and ends what the line leaves behind."""
+        inside = ["unshare", "--mount", "--pid", "--fork", "--kill-child"]
+        inside += [f"--mount-proc={self.path('/proc')}", "chroot", str(self.root)]
+        return [*inside, *_ENVIRON, "/bin/sh", "-c", line]
+
+    def run(self, line: str, *, code: int = 0) -> str:
+        """Run a line of a shell's, and return all that it printed."""
+        done = subprocess.run(
+            self.command(line),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert code == done.returncode, done.stdout
+        return done.stdout
+
+    def install(self, package: Path, *, code: int = 0) -> str:
+        """Install a package as an operator does."""
+        shutil.copy(package, self.path("/root"))
+        return self.run(f"apt-get install -y /root/{package.name}", code=code)
+
+    def mode_of(self, path: str) -> str:
+        """Return the mode of a file and to whom it belongs, by names."""
+        return self.run(f"stat -c '%a %U:%G' {path}").strip()
+
+
+@contextmanager
+def machine_of(suite: str, folder: Path) -> Iterator[Machine]:
+    """Make a new machine in a folder, which is removed afterwards."""
+    root = folder / "root"
+    root.mkdir()
+    try:
+        archive = ["tar", "--extract", f"--file={archive_of(suite)}", f"--directory={root}"]
+        subprocess.run([*archive, "--exclude=./dev/*"], check=True)
+        for name, (major, minor) in _DEVICES.items():
+            os.mknod(root / "dev" / name, 0o020666, os.makedev(major, minor))
+            (root / "dev" / name).chmod(0o666)
+        yield Machine(root)
+    finally:
+        # What a machine mounts, it mounts in a namespace of its own; should that ever fail, nothing
+        # of this machine is to go with it.
+        subprocess.run(["rm", "-rf", "--one-file-system", str(root)], check=True)

@@ -1,0 +1,332 @@
+"""The manual pages and the completions of a release: what is on them, and whether the programs that
+read them do.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+from functools import cache
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from certferry import __version__
+from certferry.cli.commands import COMMANDS
+from certferry.present.layout import width
+from certferry.present.pages import pages
+from release import Release, manuals
+from release.manuals import COMPLETIONS, FOLDERS, Author
+from release.roff import Manual, escaped, flowing, tree_of
+from tests.house.tree import ROOT
+from tests.support.command import run_here
+from tests.support.tiers import thorough
+
+EPOCH = 1_700_000_000
+DAY = "2023-11-14"
+MARKS = {r"\-": "-", r"\(aq": "'", r"\(ga": "`", r"\(dq": '"', r"\(ha": "^", r"\(ti": "~"}
+LANGUAGES = pytest.mark.parametrize("language", FOLDERS)
+
+
+@cache
+def written(language: str) -> dict[str, str]:
+    return Author(language, DAY).manuals()
+
+
+def read(source: str) -> str:
+    """Return what a page shows, without layout."""
+    words = re.sub(r"\\(?:f[RBI]|:|&)", "", source)
+    for mark, character in MARKS.items():
+        words = words.replace(mark, character)
+    return words.replace(r"\(rs", "\\")
+
+
+def of_markdown(text: str) -> list[str]:
+    """Return the lines of a page that is made of this alone."""
+    page = Manual("x", 7, DAY, "1", lambda target: "certferry-x(7)" * target.startswith("x"))
+    page.document(tree_of(text).children)
+    return page.text.splitlines()[6:]
+
+
+# --- What is on the pages
+
+
+@LANGUAGES
+def test_every_command_has_a_page_with_its_options(language: str) -> None:
+    """Those that `--help` prints, in the reader's language."""
+    found = written(language)
+    for name in COMMANDS:
+        page = read(found[f"man1/certferry-{name}.1"])
+        said = run_here(
+            [name, "--help"], {"CERTFERRY_LANG": language, "COLUMNS": "400"}
+        ).out.replace("`", "")
+        options = re.findall(r"^  (?:-\w, )?(--[\w-]+)[^\n]*?  +(\S+)", said, re.MULTILINE)
+        listed = [one for one in options if one[0] != "--help"]
+        assert [] == [one for one in listed if not all(part in page for part in one)], name
+    assert "--log-file" in read(found["man1/certferry.1"])
+
+
+@LANGUAGES
+def test_commands_of_a_group_are_on_its_page(language: str) -> None:
+    """At any depth, each with its own options."""
+    page = read(written(language)["man1/certferry-console.1"])
+    assert "\n.SS certferry console user add\n" in page
+    assert (
+        page.index("console token add")
+        < page.index("--days")
+        < page.index(".SS certferry console user")
+    )
+
+
+@LANGUAGES
+def test_what_certferry_help_prints_is_a_page(language: str) -> None:
+    """The configuration in section 5, all else in section 7, and certferry(1) names each."""
+    found, first = written(language), read(written(language)["man1/certferry.1"])
+    names = {path.rpartition("/")[2] for path in found if not path.startswith("man1")}
+
+    assert {f"certferry-{topic}.7" for topic in pages(language)} - names == {"certferry-config.7"}
+    assert "certferry.toml.5" in names
+    assert [] == [name for name in names if f"{name[:-2]}({name[-1]})" not in first]
+
+
+@LANGUAGES
+def test_pages_lead_to_pages(language: str) -> None:
+    """Each that is named as a page of a section is there."""
+    found = written(language)
+    there = {path.rpartition("/")[2] for path in found}
+    named = {
+        f"{name}.{section}"
+        for source in found.values()
+        for name, section in re.findall(r"(certferry[a-z.-]*)\((\d)\)", read(source))
+    }
+    assert {"certferry-backup.7", "certferry.toml.5", "certferry-sync.1"} <= named <= there
+
+
+@LANGUAGES
+def test_pages_say_what_they_are_in_one_line(language: str) -> None:
+    """One that mandb reads: nothing in it breaks a line or changes the font."""
+    for path, source in written(language).items():
+        name, _, section = path.rpartition("/")[2].rpartition(".")
+        head = source.splitlines()
+        assert f'.TH {name.upper()} {section} {DAY} "certferry' in head[1]
+        said = head[head.index(next(line for line in head if line.startswith(".SH"))) + 1]
+        assert said.startswith(escaped(name) + r" \- ")
+        assert "\\f" not in said
+        assert "\\:" not in said
+
+
+@LANGUAGES
+def test_pages_are_those_of_any_machine(language: str) -> None:
+    """They name no place of the machine that made them, and no mark of Markdown is left."""
+    text = "".join(written(language).values())
+    assert str(ROOT) not in text
+    assert str(Path.home()) + "/" not in text
+    assert [] == re.findall(r"\*\*.*|\]\([a-z.].*", text, re.MULTILINE)[:5]
+
+
+# --- From Markdown to man(7)
+
+
+@given(st.text(st.characters(exclude_categories=("C", "Z")), max_size=40))
+def test_text_is_shown_as_it_was_written(words: str) -> None:
+    """Whatever roff would read otherwise; also at the start of a line."""
+    assert words == read(escaped(words))
+    assert words == read(flowing(words))
+    assert not flowing(words).startswith((".", "'"))
+
+
+@pytest.mark.parametrize(
+    ("markdown", "expected"),
+    [
+        ("# Title\n\n[中文](x.zh-CN.md)\n\nOne\ntwo.", ["One two."]),
+        ("一行\n两行", [r"一\:行\:两\:行"]),
+        ("（甲）、乙。\n`丙` 丁", [r"（甲）、\:乙。\fB\:丙\fR 丁"]),
+        ("`甲`，**乙**。", [r"\fB甲\fR，\fB\:乙\fR。"]),
+        ("a\n\n## Section `b`\n\nc\n\nd", ["a", r".SH Section \fBb\fR", "c", ".PP", "d"]),
+        (".profile is *read*", [r"\&.profile is \fIread\fR"]),
+        ("**bold `code` bold** plain", [r"\fBbold \fBcode\fB bold\fR plain"]),
+        ("[the way](x.md#part), [lost](y.md)", [r"the way, \fBcertferry\-x\fR(7), lost"]),
+        ("```console\n.a\n\n'b\n```", [".RS 4", ".EX", r"\&.a", "", r"\(aqb", ".EE", ".RE"]),
+        ("- a\n  b\n- c", [r".IP \(bu 2", "a b", r".IP \(bu 2", "c"]),
+        ("3. a\n\n   b\n", [".IP 3. 4", "a", ".RS 4", ".PP", "b", ".RE"]),
+        ("| k | v |\n| - | - |\n| `x` | y |", [".TP", r"\fBx\fR", "y"]),
+        (
+            "| k | v | w |\n| - | - | - |\n| x | | z |",
+            [".TP", r"\fBx\fR", r"\fIw\fR: z"],
+        ),
+        ("<!-- a remark -->\n\n![a picture](p.png)\n\na", ["a"]),
+    ],
+)
+def test_markdown_becomes_lines_of_man(markdown: str, expected: list[str]) -> None:
+    """As `docs/` has it: in 80 columns a table is a list of terms."""
+    assert expected == [
+        line for line in of_markdown(markdown) if line != ".PP" or ".PP" in expected
+    ]
+
+
+# --- What completes commands
+
+
+def complete_by_bash(words: str, script: Path) -> list[str]:
+    """Return what bash offers for the last word."""
+    typed = words.split(" ")
+    program = (
+        'compopt() { :; }; . "$1"; COMP_WORDS=("${@:2}"); COMP_CWORD=$(($# - 2)); '
+        "_certferry_completion certferry; printf '%s\\n' \"${COMPREPLY[@]}\""
+    )
+    return shell(["bash", "--norc", "-c", program, "bash", str(script), *typed]).split()
+
+
+def shell(command: list[str], **environ: str) -> str:
+    """Run a shell that has certferry in its PATH; return what it printed."""
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    return subprocess.run(
+        command,
+        env={**os.environ, "PATH": path, "CERTFERRY_LANG": "en", "TERM": "dumb", **environ},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    ).stdout
+
+
+def assert_installed(*programs: str) -> None:
+    """Fail without a program that only the thorough tier needs."""
+    missing = [program for program in programs if shutil.which(program) is None]
+    assert [] == missing, "apt-get install mandoc man-db zsh fish"
+
+
+@pytest.fixture
+def share(tmp_path: Path) -> Path:
+    """A folder as /usr/share, with the completions."""
+    manuals.write_completions(ROOT, tmp_path)
+    return tmp_path
+
+
+def test_bash_completes_commands_and_options(share: Path) -> None:
+    """From the file that a package installs; reading it starts no program."""
+    script = share / COMPLETIONS["bash"]
+    assert ["sync"] == complete_by_bash("certferry sy", script)
+    assert "" == shell(["bash", "--norc", "-c", f"PATH=/nowhere; . {script}"])
+
+
+@thorough
+def test_zsh_completes_commands(share: Path, tmp_path: Path) -> None:
+    """It finds the function among the system's, and calls it when it is asked."""
+    assert_installed("zsh")
+    folder = (share / COMPLETIONS["zsh"]).parent
+    typed = f"""
+        zmodload zsh/zpty
+        zpty z zsh -f -i
+        zpty -w z 'fpath=({folder} $fpath); autoload -U compinit; compinit -u -d {tmp_path}/dump'
+        zpty -w z 'print be"gun"'; zpty -r z out '*begun*'
+        zpty -w -n z $'certferry rollb\\t'
+        zpty -r z out '*rollback*' && print found
+    """
+    assert "found" in shell(["zsh", "-f", "-c", typed])
+
+
+@thorough
+def test_fish_completes_commands(share: Path, tmp_path: Path) -> None:
+    """From the vendor's folder, with what each command does, whole."""
+    assert_installed("fish")
+    said = shell(
+        ["fish", "-c", "complete --do-complete 'certferry sy'"],
+        XDG_DATA_DIRS=str(share),
+        HOME=str(tmp_path),
+    )
+    assert said == "sync\tApply the configuration: issue, deploy, verify, clean up.\n"
+
+
+# --- What reads the pages
+
+
+@thorough
+def test_readers_find_nothing_wrong(tmp_path: Path) -> None:
+    """Neither mandoc, nor mandb, which reads what each page is. In 80 columns of man wider is only
+    what is to be typed, and a word that is longer than a line.
+    """
+    assert_installed("mandoc", "man", "lexgrog")
+    manuals.write_manuals(ROOT, tmp_path, EPOCH)
+    found = sorted(map(str, tmp_path.rglob("certferry*.[157]")))
+    lint = ["mandoc", "-K", "utf-8", "-T", "lint", "-W", "warning", *found]
+    environ = {**os.environ, "MANWIDTH": "80", "LC_ALL": "C.UTF-8"}
+
+    linted = subprocess.run(lint, capture_output=True, text=True, check=False)
+    assert (0, "") == (linted.returncode, linted.stdout)
+    subprocess.run(["lexgrog", *found], env=environ, stdout=subprocess.PIPE, check=True)
+    wide = {
+        path: rows
+        for path in found
+        if (rows := [row for row in shown(path, environ) if width(row) > 80 and is_prose(row)])
+    }
+    assert {} == wide
+
+
+def shown(path: str, environ: dict[str, str]) -> list[str]:
+    formatted = subprocess.run(
+        ["man", "--local-file", path], env=environ, capture_output=True, text=True, check=True
+    ).stdout
+    return re.sub(r".\x08|\x1b\[[\d;]*m", "", formatted).splitlines()
+
+
+def is_prose(row: str) -> bool:
+    return not row.startswith(" " * 11) and all(width(word) <= 60 for word in row.split())
+
+
+@thorough
+def test_man_finds_what_the_archive_has(tmp_path: Path) -> None:
+    """In both languages, once it is unpacked as the guide says."""
+    assert_installed("man")
+    home, dist, work = (tmp_path / part for part in ("home", "dist", "work"))
+    for folder in (home / ".local" / "bin", dist, work):
+        folder.mkdir(parents=True)
+    manuals.make(Release(__version__, EPOCH, ROOT, dist, work))
+    guide = (ROOT / "docs" / "how-to" / "install.md").read_text(encoding="utf-8")
+    part = guide.partition("\n## Completions and manual pages\n")[2].partition("\n## ")[0]
+    typed = "\n".join(re.findall(r"^\$ (.+)$", part, re.MULTILINE))
+    environ = {"HOME": str(home), "PATH": f"{home}/.local/bin:{os.environ['PATH']}"}
+    subprocess.run(["sh", "-ec", typed], cwd=dist, env=environ, check=True)
+
+    for page, found in (
+        (["certferry-sync"], "man1/certferry-sync.1"),
+        (["certferry.toml"], "man5/certferry.toml.5"),
+        (["--locale=zh_CN", "certferry-from-acme-sh"], "zh_CN/man7/certferry-from-acme-sh.7"),
+    ):
+        where = ["man", "--where", *page]
+        said = subprocess.run(where, env=environ, capture_output=True, text=True, check=True)
+        assert f"{home}/.local/share/man/{found}\n" == said.stdout
+
+
+@thorough
+def test_archive_is_the_same_from_another_place(tmp_path: Path) -> None:
+    """Byte by byte; its folders are those of /usr/share."""
+    archives = []
+    for name in ("one", "two"):
+        tree, dist, work = (tmp_path / name / part for part in ("tree", "dist", "work"))
+        for folder in (dist, work):
+            folder.mkdir(parents=True)
+        shutil.copytree(ROOT, tree, symlinks=True, ignore=_made)
+        [archive] = manuals.make(Release("1.0", EPOCH, tree, dist, work))
+        archives.append(archive.read_bytes())
+    with tarfile.open(fileobj=io.BytesIO(archives[0])) as packed:
+        names = packed.getnames()
+
+    assert archives[0] == archives[1]
+    assert {"man/man1/certferry.1", "man/zh_CN/man5/certferry.toml.5", *COMPLETIONS.values()} <= {
+        *names
+    }
+
+
+def _made(folder: str, names: list[str]) -> set[str]:
+    """Leave out what is no source."""
+    return {
+        name for name in names if name.startswith(".") or name in {"build", "dist", "__pycache__"}
+    }
