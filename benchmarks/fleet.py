@@ -1,12 +1,10 @@
 """What several hosts and one PostgreSQL cost, beside one host and SQLite in the same run: one that
-finds nothing to do, a lease, the statements of a pass, how many leases are taken in a second, and
-how long 1, 2, 4 and 8 hosts need for the same work.
+finds nothing to do, a lease, the statements of a pass, and how many leases are taken in a second.
 
 PostgreSQL runs beside it on this machine, as in the tests, and writes nothing through to the disk
-(`fsync = off`): what counts are the ratios. Hosts are threads of one process, with a store each;
-what they wait for is the world, whose calls take as long as `Latency` says. Usage: `python -m
-benchmarks.fleet [--certificates N] [--work N] [--rounds N] [--order SECONDS] [--request SECONDS]
-[--only PART …]`. On a machine that does other things, a slower world measures the hosts still.
+(`fsync = off`): what counts are the ratios. How long more hosts need for the same work is
+`benchmarks.fleet_hosts`. Usage: `python -m benchmarks.fleet [--certificates N] [--rounds N]
+[--only PART …]`.
 """
 
 from __future__ import annotations
@@ -18,11 +16,10 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
-from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any
 
@@ -34,62 +31,17 @@ from benchmarks.scale import DAY, renewed_every, table
 from benchmarks.sync import furnish, now, ports_of, wish
 from benchmarks.three_years import LIVES
 from benchmarks.three_years_world import START
-from certferry.adapters.http.client import Pacer
 from certferry.adapters.qiniu.client import FUSION_RATE, RATE
 from certferry.adapters.state.connect import connect
 from certferry.adapters.state.shared_leases import LENGTH
-from certferry.core.desired.certificate import DesiredCertificate
-from certferry.core.planning.rollouts import Claims
 from certferry.ports.state import StateStore
 from certferry.reconcile.observe import AT_ONCE
 from certferry.reconcile.reconciler import LineageReconciler, Reconciler
-from certferry.reconcile.run import WaitLimit
-from certferry_sandbox.testing.interruptions import Altered, Port
-from certferry_sandbox.testing.memory_dns import MemoryDns
-from certferry_sandbox.testing.memory_issuer import MemoryIssuer
+from certferry.reconcile.run import WaitLimit, history_keeper
 from certferry_sandbox.testing.memory_target import MemoryCdn
 from tests.support.postgresql import KEY, Postgresql, running_postgresql
 
-HOSTS = (1, 2, 4, 8)
-WORKERS_OF_HOST = 8
 CLAIMING = 2.0  # seconds
-
-
-@dataclass(frozen=True)
-class Latency:
-    """How long the world takes: an order at the CA, a request to the CDN or its edges, in seconds;
-    and how many requests of the account the CDN takes in a second, from all hosts together.
-    """
-
-    order: float = 1.0
-    request: float = 0.02
-    per_second: float = 250.0
-
-    @property
-    def of_one(self) -> float:
-        """How long a certificate takes at least: an order, and the CDN's part."""
-        return self.order + REQUESTS * self.request
-
-
-REQUESTS = 8
-"""To the CDN and its edges, for a first certificate: a host observes before and under the lease,
-uploads, binds, and observes until it is served."""
-
-
-class Waiting:
-    """The fate of the calls to a port that is away: each takes its time, at the account's pace."""
-
-    def __init__(self, seconds: float, pace: Callable[[], None]) -> None:
-        self._seconds = seconds
-        self._pace = pace
-
-    def before(self) -> None:
-        """See `Fate.before`."""
-        self._pace()
-        time.sleep(self._seconds)
-
-    def after(self) -> None:
-        """See `Fate.after`."""
 
 
 def quick_cdn() -> MemoryCdn:
@@ -162,7 +114,7 @@ def statements(server: Postgresql, certificates: int) -> Iterator[str]:
             state.release(state.acquire("img", now()))
         yield f"a lease taken and given back     {found.total():6.0f} round trips (at most 3)"
         cdn, wishes = quick_cdn(), [wish(number) for number in range(certificates)]
-        ports = ports_of(state, cdn)
+        ports = replace(ports_of(state, cdn), progress=history_keeper(state, now, "root"))
         cdn.add_domain(wishes[0].lineage)
         first = LineageReconciler(wishes[0], ports)
         for what in ("issues, uploads and binds", "sees it served"):
@@ -194,96 +146,13 @@ def claims(server: Postgresql) -> Iterator[str]:
         )
 
 
-# --- The same work, by more hosts
-
-
-def shared_work(
-    server: Postgresql, work: int, latency: Latency, hosts: Sequence[int] = HOSTS
-) -> Iterator[str]:
-    """Have hosts issue, upload, bind and verify so many certificates together."""
-    alone = work * latency.of_one / WORKERS_OF_HOST
-    by_pace = work * REQUESTS / latency.per_second
-    yield (
-        f"{work:,} certificates: an order takes {latency.order} s, a request to the CDN"
-        f" {latency.request} s, {latency.per_second:.0f} of these a second for all hosts"
-    )
-    first = 0.0
-    for count in hosts:
-        took, cpu, issued = _together(server, work, latency, count)
-        first = first or took * count
-        most = max(first / count, by_pace) * 1.2
-        verdict = "as promised" if took <= most else "MORE"
-        yield (
-            f"  {count} hosts {took:7.1f} s, at most {most:7.1f} ({verdict}); by waits alone"
-            f" {alone / count:6.1f}, by the pace {by_pace:6.1f}; processor {cpu:5.1f} s,"
-            f" {issued} issued"
-        )
-
-
-def _together(
-    server: Postgresql, work: int, latency: Latency, count: int
-) -> tuple[float, float, int]:
-    database = server.new_state()
-    wishes = [wish(number) for number in range(work)]
-    cdn, dns = quick_cdn(), MemoryDns(["example.com"])
-    for one in wishes:
-        cdn.add_domain(one.lineage)
-    with ExitStack() as states:
-        stores = [
-            states.enter_context(closing(opened(server, database, f"web-{number}")))
-            for number in range(count)
-        ]
-        issuer = MemoryIssuer(stores[0], now)
-        engines = [_engine(store, cdn, dns, issuer, latency, wishes) for store in stores]
-        begun, cpu = time.perf_counter(), time.process_time()
-        with ThreadPool(count) as threads:
-            threads.map(lambda engine: engine.sync(wishes, WaitLimit(), scheduled=True), engines)
-        took, cpu = time.perf_counter() - begun, time.process_time() - cpu
-    return took, cpu, issuer.issued
-
-
-def _engine(
-    state: StateStore,
-    cdn: MemoryCdn,
-    dns: MemoryDns,
-    issuer: MemoryIssuer,
-    latency: Latency,
-    wishes: Sequence[DesiredCertificate],
-) -> Reconciler:
-    interval = timedelta(seconds=1 / latency.per_second)
-    pacer = Pacer(
-        latency.per_second,
-        pause=time.sleep,
-        reserve=lambda turns: state.reserve("account", "cdn", interval, turns),
-    )
-    away: Any = Port(cdn, Waiting(latency.request, pacer.wait))
-    own = issuer.seen_by(state)
-
-    def issue(*args: Any) -> Any:
-        time.sleep(latency.order)
-        return own.issue(*args)
-
-    slow: Any = Altered(own, issue=issue)
-    ports = ports_of(state, cdn)
-    return Reconciler(
-        replace(
-            ports,
-            issuer=slow,
-            dns={"dns": dns},
-            targets={"cdn": away},
-            probe=away,
-            claims=Claims(wishes),
-        )
-    )
-
-
 # --- What many hosts need
 
 
 CERTIFICATES, FLEET = 100_000, 200
-ROUND_TRIPS = 110
+ROUND_TRIPS = 58
 """To the server, for a certificate that is issued, bound and seen: see `statements`."""
-A_READ = 6
+A_READ = 1
 """Round trips for reading what is stored of so many lineages at once (`observe.AT_ONCE`)."""
 
 
@@ -324,23 +193,19 @@ def _at_one_account() -> Iterator[tuple[str, ...]]:
         yield (str(hosts), *(f"{one:,.0f} min" for one in minutes))
 
 
-PARTS = ("needed", "idle", "statements", "claims", "hosts")
+PARTS = ("needed", "idle", "statements", "claims")
 
 
 def main() -> None:
     """Print what was measured."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--certificates", type=int, default=1000)
-    parser.add_argument("--work", type=int, default=2000)
     parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--order", type=float, default=Latency.order)
-    parser.add_argument("--request", type=float, default=Latency.request)
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
     arguments = parser.parse_args()
     print(
         f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, {threading.active_count()} thread"
     )
-    latency = Latency(arguments.order, arguments.request)
     if "needed" in arguments.only:
         print(*needed(CERTIFICATES, FLEET), sep="\n")
     with running_postgresql() as server:
@@ -349,7 +214,6 @@ def main() -> None:
             "idle": lambda: idle(server, arguments.certificates, arguments.rounds),
             "statements": lambda: statements(server, arguments.certificates),
             "claims": lambda: claims(server),
-            "hosts": lambda: shared_work(server, arguments.work, latency),
         }
         for part in arguments.only:
             for line in parts[part]():

@@ -29,13 +29,14 @@ from certferry.core.desired.certificate import (
     delivered,
 )
 from certferry.core.events import Asking, Event, LineageEnded
-from certferry.core.planning.due import owns
+from certferry.core.planning.division import owns
 from certferry.core.planning.report import SEEN, LineageReport, Outcome, Result, of_lineage
 from certferry.core.secret import Secret
 from certferry.errors import LeaseHeld
 from certferry.ports.state import Lease
 from certferry.reconcile.reconciler import Reconciler
 from certferry.reconcile.run import Ports, WaitLimit
+from certferry_sandbox.testing.contracts.state_issuance import make_order
 from certferry_sandbox.testing.interruptions import Altered
 from certferry_sandbox.testing.memory_receiver import MemoryReceivers
 from tests.reconcile.company import Company, now
@@ -270,6 +271,31 @@ def test_host_asks_no_service_for_what_another_saw_served_in_the_same_run(url: s
             assert asked < len(here.looked)
             asked = len(here.looked)
         assert asked > 0
+
+
+def test_order_for_names_that_the_file_no_longer_has(url: str) -> None:
+    """The run that finds it forgets it, under the lease that it has, and orders anew."""
+    company = Company(1)
+    [name] = (one.lineage for one in company.certificates)
+    with two_hosts(url, company) as (here, there):
+        lease = there.state.acquire(name, now())
+        there.state.save_order(lease, make_order(name))
+        there.state.release(lease)
+
+        assert Result.IN_ORDER is of_lineage(here.sync()[name])
+        assert there.state.order(name) is None
+    assert 1 == company.issuer.issued
+
+
+def test_host_observes_nothing_that_another_works_on(url: str) -> None:
+    """Where the state has work left, the lease is asked for before any service."""
+    company = Company(1)
+    [name] = (one.lineage for one in company.certificates)
+    with two_hosts(url, company, SHORT) as (here, there):
+        held = there.state.acquire(name, now())
+        assert Result.ELSEWHERE is of_lineage(here.sync()[name])
+        assert not here.looked
+        there.state.release(held)
 
 
 def test_run_by_hand_waits_for_another_host(url: str) -> None:

@@ -27,7 +27,8 @@ from certferry.core.observed.records import Remembered
 from certferry.core.planning import plan as plans
 from certferry.core.planning import report as reports
 from certferry.core.planning.digest import must_be_confirmed
-from certferry.core.planning.due import VERIFY_TIMEOUT, Times, in_turn
+from certferry.core.planning.division import has_open_work, in_turn, verified_since
+from certferry.core.planning.due import VERIFY_TIMEOUT, Times
 from certferry.core.planning.planner import Issuing, make_plan
 from certferry.core.planning.safety import without_refused
 from certferry.core.reasons import Waiting, wait_for
@@ -268,11 +269,10 @@ class LineageReconciler:
                 remembered = self._ports.state.remembered(self.desired.lineage)
             if self._was_verified_by_another(remembered):
                 return
-        observed = self._with_renewal_info(self._observe(remembered=remembered))
-        ordered = observed.remembered.ordered
-        if ordered is not None and not (ordered.is_for(self.desired) or self._outdated):
-            observed = without_order(observed, self.desired.lineage, self._ports)
-        plan = self.plan(observed)
+            if has_open_work(remembered):
+                self._work_unless_another_does(remembered)
+                return
+        observed, plan = self._observe_and_plan(remembered)
         # Without a lease no target is written to, and nothing is reported that another run may
         # explain.
         is_open = (
@@ -283,14 +283,40 @@ class LineageReconciler:
             self._follow(plan, observed)
             return
         with self._ports.lease(self.desired.lineage) as lease:
-            observed, plan = self._recheck(observed, plan, anew=bool(is_open))
-            self._must_be_confirmed(plan)
-            if plan.issue_now is not None:
-                self._carry_out(plan, self._context(observed, lease))
-                observed = self._in_force(with_remembered(observed, self.desired, self._ports))
-                observed = self._with_renewal_info(observed)
-                plan = self.plan(observed)
-            self._follow(plan, observed, lease)
+            self._work(*self._recheck(observed, plan, anew=bool(is_open)), lease)
+
+    def _work_unless_another_does(self, before: Remembered) -> None:
+        """Take the lease first, so that what another host works on takes none of the account's
+        pace here. Raises `LeaseHeld`.
+        """
+        with self._ports.lease(self.desired.lineage) as lease:
+            remembered = self._ports.state.remembered(self.desired.lineage)
+            if self._was_verified_by_another(remembered):
+                return
+            observed, plan = self._observe_and_plan(remembered, lease, anew=remembered != before)
+            if plans.doubts_in(plan, observed) - self._certain:
+                observed, plan = self._recheck(observed, plan, anew=True)
+            self._work(observed, plan, lease)
+
+    def _observe_and_plan(
+        self, remembered: Remembered | None, lease: Lease | None = None, *, anew: bool = False
+    ) -> tuple[Observation, plans.Plan]:
+        """Observe, ask the CA when it is due to be asked, and plan."""
+        observed = self._with_renewal_info(self._observe(anew=anew, remembered=remembered))
+        ordered = observed.remembered.ordered
+        if ordered is not None and not (ordered.is_for(self.desired) or self._outdated):
+            observed = without_order(observed, self.desired.lineage, self._ports, lease)
+        return observed, self.plan(observed)
+
+    def _work(self, observed: Observation, plan: plans.Plan, lease: Lease) -> None:
+        """Carry out under the lease what was planned under it."""
+        self._must_be_confirmed(plan)
+        if plan.issue_now is not None:
+            self._carry_out(plan, self._context(observed, lease))
+            observed = self._in_force(with_remembered(observed, self.desired, self._ports))
+            observed = self._with_renewal_info(observed)
+            plan = self.plan(observed)
+        self._follow(plan, observed, lease)
 
     def _must_be_confirmed(self, plan: plans.Plan) -> None:
         """Raise `PlanChanged` for another first plan than an operator confirmed, if any did."""
@@ -308,7 +334,7 @@ class LineageReconciler:
 
     def _was_verified_by_another(self, remembered: Remembered) -> bool:
         """Report how it stands, if another host has seen it all since the run began."""
-        standing = reports.verified_since(self.desired, remembered, self._begun)
+        standing = verified_since(self.desired, remembered, self._begun)
         if standing:
             self._fingerprint = remembered.versions[0].fingerprint
         for outcome in standing:

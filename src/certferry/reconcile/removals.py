@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -13,6 +14,7 @@ from certferry.core.planning.plan import Action, Clean, Retire
 from certferry.core.planning.removals import unclaimed
 from certferry.core.planning.report import Outcome, StepOutcome
 from certferry.errors import CertferryError, TargetAccessDenied, TargetInUse, TargetRejected
+from certferry.ports.state import Lease
 from certferry.reconcile.issue import provider_of, sweep
 from certferry.reconcile.run import Ports, StepContext
 from certferry.text import Text
@@ -156,8 +158,12 @@ def clean(step: Clean, context: StepContext) -> StepOutcome:
     return result
 
 
-def without_order(observed: Observation, lineage: str, ports: Ports) -> Observation:
-    """Forget an order for names no longer declared, as after a slip that was corrected."""
-    with ports.lease(lineage) as lease:
-        ports.state.drop_order(lease)
+def without_order(
+    observed: Observation, lineage: str, ports: Ports, lease: Lease | None
+) -> Observation:
+    """Forget an order for names no longer declared, as after a slip that was corrected. Raises
+    `LeaseHeld` where no lease is given, and another run has it.
+    """
+    with ports.lease(lineage) if lease is None else nullcontext(lease) as held:
+        ports.state.drop_order(held)
     return replace(observed, remembered=replace(observed.remembered, ordered=None))

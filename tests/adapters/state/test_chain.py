@@ -368,7 +368,7 @@ def test_another_key_keeps_the_chain(store: StateStore, path: Path, key_file: Pa
     assert VerifiedHistory(2, 1, 0) == store.verify_history()
 
 
-class Counted:
+class Counted(Reader):
     """A reader whose questions are counted."""
 
     def __init__(self, reader: Reader) -> None:

@@ -144,11 +144,15 @@ def test_lease_of_a_store_that_is_closed_is_free_at_once(url: str, state: Shared
 
 
 def test_round_trips(postgresql: Postgresql) -> None:
-    """A lease is taken and given back in two, and each of the rest takes one."""
-    with (
-        closing(RoundTrips(postgresql)) as relay,
-        closing(opened(relay.url(postgresql.new_state()), length=HOUR)) as state,
-    ):
+    """A lease is taken and given back in two, and each of the rest takes one: but a lease that was
+    taken or renewed a moment ago is not renewed.
+    """
+    passed = 0.0
+    with ExitStack() as ended:
+        relay = ended.enter_context(closing(RoundTrips(postgresql)))
+        database = PostgresqlDatabase(relay.url(postgresql.new_state()))
+        state = SharedState(database, Sealing(KEY), "web-1", HOUR, clock=lambda: passed)
+        ended.enter_context(closing(state))
         state.release(state.acquire("warm", NOW))
 
         def cost(work: Callable[[], object]) -> int:
@@ -158,7 +162,9 @@ def test_round_trips(postgresql: Postgresql) -> None:
 
         lease = state.acquire("img", NOW)
         assert 2 == cost(lambda: state.release(state.acquire("another", NOW)))
-        assert 1 == cost(lambda: state.extend(lease))
+        for moment, trips in ((0.0, 0), (HOUR.total_seconds() / 10, 1), (passed, 0)):
+            passed += moment
+            assert trips == cost(lambda: state.extend(lease))
         assert 1 == cost(lambda: state.reserve("qiniu", "", timedelta(seconds=1), 5))
 
 
@@ -201,6 +207,7 @@ def test_database_that_is_gone() -> None:
             lease = state.acquire("img", NOW)
             state.extend(lease)
             server.stop()
+            passed = 6.0
             with pytest.raises(DatabaseUnavailable):
                 state.extend(lease)
             passed = 61.0

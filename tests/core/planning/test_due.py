@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections import Counter
-from collections.abc import Collection
 from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
@@ -31,7 +29,7 @@ from certferry.core.observed.observation import (
 )
 from certferry.core.observed.records import LAG, RolloutRecord
 from certferry.core.planning.drift import setting_changes
-from certferry.core.planning.due import Times, due_of, in_turn, owns, processing
+from certferry.core.planning.due import Times, due_of, processing
 from certferry.core.planning.plan import Deploy, Due, Rollout, TimedOut, TriedInThisRun, Verify
 from certferry.core.planning.rollouts import Claims
 from certferry.core.reasons import Reason, ReasonCode, Usual, Waiting
@@ -551,55 +549,3 @@ def test_one_certificate_with_two_deployments_serves_a_domain_once() -> None:
 def test_domain_that_is_not_declared_is_left_to_the_caller() -> None:
     """As without a configuration, where a client's certificate is all there is."""
     assert Claims().owns("one", DesiredDeployment("qiniu"), "img.example.com", Kind.CDN)
-
-
-# --- Which certificates each of several hosts tries first
-
-
-names = st.sets(st.text("abcdefgh-", min_size=1, max_size=8), min_size=1, max_size=8)
-LINEAGES = [f"img{number}.example.com" for number in range(400)]
-
-
-def shares(hosts: Collection[str]) -> dict[str, list[str]]:
-    """Return with which lineages each host begins, all of which are due alike."""
-    owners = {one: [host for host in hosts if owns(host, hosts, one)] for one in LINEAGES}
-    first = {host: in_turn(LINEAGES, host, hosts, {}, NOW) for host in hosts}
-    counts = Counter(owner for (owner,) in owners.values())
-    return {host: first[host][: counts[host]] for host in hosts}
-
-
-@given(names)
-def test_hosts_begin_with_different_parts_of_about_equal_size(hosts: set[str]) -> None:
-    """Without talking: no two begin with the same lineage, and none is left out."""
-    found = shares(hosts)
-
-    assert sorted(LINEAGES) == sorted(one for part in found.values() for one in part)
-    mean = len(LINEAGES) / len(hosts)
-    assert all(abs(len(part) - mean) < 6 * mean**0.5 for part in found.values())
-    for host in hosts:
-        assert sorted(LINEAGES) == sorted(in_turn(LINEAGES, host, hosts, {}, NOW))
-
-
-@given(names.filter(lambda hosts: len(hosts) > 1))
-def test_host_that_goes_moves_only_its_own_lineages(hosts: set[str]) -> None:
-    """The others keep theirs, and get some more."""
-    gone = min(hosts)
-    before, after = shares(hosts), shares(hosts - {gone})
-
-    for host, part in after.items():
-        assert set(before[host]) <= set(part)
-        assert set(part) - set(before[host]) <= set(before[gone])
-
-
-@given(st.lists(st.integers(-5, 5), min_size=1, max_size=30))
-def test_what_is_due_comes_before_the_rest(days: list[int]) -> None:
-    """Whosoever share it is; and in a share, what is due soonest."""
-    renew_at = {one: NOW + timedelta(days=n) for one, n in zip(LINEAGES, days, strict=False)}
-    hosts = ["web-1", "web-2", "web-3"]
-
-    found = in_turn(LINEAGES[:40], "web-2", hosts, renew_at, NOW)
-
-    due = [renew_at.get(one, NOW) for one in found]
-    assert [moment <= NOW for moment in due] == sorted((m <= NOW for m in due), reverse=True)
-    own = [one for one in found if owns("web-2", hosts, one)]
-    assert own == sorted(own, key=lambda one: renew_at.get(one, NOW))

@@ -34,6 +34,9 @@ class Row(Protocol):
         """Return the values."""
 
 
+Statement = tuple[str, tuple[Value, ...]]
+
+
 class Reader(Protocol):
     """Answers queries, in which values stand as `?`: a transaction, of its moment, or a database,
     each query of its own moment.
@@ -42,8 +45,9 @@ class Reader(Protocol):
     def rows(self, query: str, *values: Value) -> Sequence[Row]:
         """Read. Takes no lock that a writer would have to wait for."""
 
-
-Statement = tuple[str, tuple[Value, ...]]
+    def each(self, *queries: Statement) -> Sequence[Sequence[Row]]:
+        """Read with several queries, all of one moment: a server is asked once."""
+        return [self.rows(query, *values) for query, values in queries]
 
 
 class Transaction(Reader, Protocol):
@@ -58,7 +62,7 @@ class Transaction(Reader, Protocol):
         """Write with the values of each row."""
 
     def execute_all(self, *statements: Statement) -> None:
-        """Write with statements that see nothing of one another: a server is asked once."""
+        """Write with several statements."""
         for query, values in statements:
             self.execute(query, *values)
 
@@ -194,20 +198,30 @@ class Table(Generic[T]):
             for field, column in known
             if column is not None
         ]
-        self._read = [(field, one.from_value) for field, one, _ in self._columns if one.from_value]
+        self._readers = [
+            (field, one.from_value) for field, one, _ in self._columns if one.from_value
+        ]
 
     def of_row(self, row: Row, **more: Any) -> T:
         """Read a record, with `more` fields. Raises `StateError`."""
         values = {field: row[name] for field, _, name in self._columns}
-        for field, read in self._read:  # few of the columns: a run reads many rows
+        for field, read in self._readers:  # few of the columns: a run reads many rows
             if values[field] is not None:
                 values[field] = read(values[field])
         return self._record(**values, **more)
 
+    def query(self, condition: str, *values: Value) -> Statement:
+        """Return what asks for the rows of a condition, which is a constant."""
+        return f"SELECT * FROM {self._name} {condition}", values  # noqa: S608 - constants, by contract
+
+    def read(self, rows: Iterable[Row]) -> tuple[T, ...]:
+        """Read the records of rows that `query` asked for."""
+        return tuple(map(self.of_row, rows))
+
     def found(self, reader: Reader, condition: str, *values: Value) -> tuple[T, ...]:
         """Read the records of a condition, which is a constant."""
-        query = f"SELECT * FROM {self._name} {condition}"  # noqa: S608 - constants, by contract
-        return tuple(map(self.of_row, reader.rows(query, *values)))
+        query, values = self.query(condition, *values)
+        return self.read(reader.rows(query, *values))
 
     def values(self, record: T, **more: Value) -> dict[str, Value]:
         """Return what the columns of a record hold, with `more` columns."""

@@ -6,10 +6,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime
-from functools import partial
 
 from certferry.adapters.state import columns
-from certferry.adapters.state.database import Reader, Row, Table, Tables, Transaction, writes
+from certferry.adapters.state.database import (
+    Reader,
+    Row,
+    Statement,
+    Table,
+    Tables,
+    Transaction,
+    writes,
+)
 from certferry.adapters.state.fencing import fenced
 from certferry.adapters.state.sealing import Sealing
 from certferry.core.certificates.names import base_name, registered_domain
@@ -217,7 +224,7 @@ class OrderTables(Tables):
         _CHALLENGES.remove(transaction, record)
 
     def spent(self, directory: str, wanted: rate_limits.PlannedOrder) -> rate_limits.Spent:
-        return self._database.read(partial(_spent, directory=directory, wanted=wanted))
+        return _spent(self._database, directory, wanted)
 
     @fenced
     def claim_order(
@@ -260,49 +267,45 @@ class OrderTables(Tables):
 def _spent(reader: Reader, directory: str, wanted: rate_limits.PlannedOrder) -> rate_limits.Spent:
     names = sorted({base_name(name) for name in wanted.names})
     places = ", ".join("?" * len(names))
-    return rate_limits.Spent(
-        _orders_that_count(reader, directory, wanted),
-        _FAILED_PROOFS.found(
-            reader,
+    orders, proofs, holds = reader.each(
+        _orders_that_count(directory, wanted),
+        _FAILED_PROOFS.query(
             f"WHERE directory = ? AND name IN ({places}) ORDER BY failed_at, name",
             directory,
             *names,
         ),
-        _HOLDS.found(
-            reader,
+        _HOLDS.query(
             "WHERE directory = ? AND (for_all OR names = ?) ORDER BY names",
             directory,
             _SET.write(wanted.names),
         ),
     )
+    return rate_limits.Spent(
+        _PAST_ORDERS.read(orders), _FAILED_PROOFS.read(proofs), _HOLDS.read(holds)
+    )
 
 
-def _orders_that_count(
-    reader: Reader, directory: str, wanted: rate_limits.PlannedOrder
-) -> tuple[rate_limits.PastOrder, ...]:
-    """Read the orders that decide: with a hundred thousand certificates, the others of a month
-    would take a second, for each that waits.
+_LAST_THAT_COUNTS = (
+    "SELECT ordered_at FROM issuance WHERE directory = ? AND NOT renews"
+    " ORDER BY ordered_at DESC LIMIT 1 OFFSET ?"
+)
+"""Since when so many orders were made as any limit by account counts."""
+
+
+def _orders_that_count(directory: str, wanted: rate_limits.PlannedOrder) -> Statement:
+    """Return what asks for the orders that decide: with a hundred thousand certificates, the others
+    of a month would take a second, for each that waits.
     """
     which, values = "names = ?", [_SET.write(wanted.names)]
     if not wanted.renews:
         domains = sorted({registered_domain(name) for name in wanted.names})
         like = " OR names LIKE ?" * len(domains)
-        which = f"(names = ? OR (NOT renews AND (ordered_at >= ?{like})))"
-        values += [_last_that_counts(reader, directory), *(f'%{name}"%' for name in domains)]
-    return _PAST_ORDERS.found(
-        reader, f"WHERE directory = ? AND {which} ORDER BY number", directory, *values
+        since = f"COALESCE(({_LAST_THAT_COUNTS}), '')"
+        which = f"(names = ? OR (NOT renews AND (ordered_at >= {since}{like})))"
+        values += [directory, rate_limits.MOST_ORDERS - 1, *(f'%{name}"%' for name in domains)]
+    return _PAST_ORDERS.query(
+        f"WHERE directory = ? AND {which} ORDER BY number", directory, *values
     )
-
-
-def _last_that_counts(reader: Reader, directory: str) -> str:
-    """Return since when so many orders were made as any limit by account counts."""
-    found = reader.rows(
-        "SELECT ordered_at FROM issuance WHERE directory = ? AND NOT renews"
-        " ORDER BY ordered_at DESC LIMIT 1 OFFSET ?",
-        directory,
-        rate_limits.MOST_ORDERS - 1,
-    )
-    return next((str(row["ordered_at"]) for row in found), "")
 
 
 def _log_order(

@@ -149,6 +149,9 @@ class SqliteDatabase:
         with translating_errors(self.path), self._own() as connection:
             return connection.execute(query, values).fetchall()
 
+    def each(self, *queries: databases.Statement) -> Sequence[Sequence[databases.Row]]:
+        return self.read(lambda one: one.each(*queries))
+
     def read(self, function: Callable[[databases.Reader], T]) -> T:
         with translating_errors(self.path):
             return self._carry_out("BEGIN", function)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from functools import partial
 from typing import Any, TypeVar
 
 from certferry.adapters.state import columns
@@ -76,7 +75,7 @@ class VersionTables(Tables):
 
     def remembered_of(self, lineages: Sequence[str]) -> dict[str, Remembered]:
         """See `VersionStore.remembered_of`; nothing is unsealed."""
-        return self._database.read(partial(_remembered, host=self.host, lineages=lineages))
+        return _remembered(self._database, self.host, lineages)
 
     def versions(self, lineage: str) -> tuple[Version, ...]:
         """See `VersionStore.versions`; no certificate is parsed, nothing unsealed."""
@@ -230,11 +229,10 @@ def _revocation(at: str, reason: str, answered: int | None) -> Revocation:
     )
 
 
-# One query instead of four: each costs more than its answer, with many threads at it.
+# One query instead of three: each costs more than its answer, with many threads at it.
 _REST = (
     "SELECT one.lineage, created_at, names, key_type, tried_at, rejected_at, tries, failing_since,"
-    " EXISTS (SELECT 1 FROM challenge_record WHERE lineage = one.lineage) AS has_records,"
-    " EXISTS (SELECT 1 FROM withdrawal WHERE lineage = one.lineage) AS has_withdrawals"
+    " EXISTS (SELECT 1 FROM challenge_record WHERE lineage = one.lineage) AS has_records"
     " FROM (SELECT column1 AS lineage FROM (VALUES {these}) AS given) AS one"
     " LEFT JOIN acme_order ON acme_order.lineage = one.lineage"
     " LEFT JOIN issue_try ON issue_try.lineage = one.lineage"
@@ -242,34 +240,34 @@ _REST = (
 
 
 def _remembered(reader: Reader, host: str, lineages: Sequence[str]) -> dict[str, Remembered]:
-    """Read it in as many statements for many lineages as for one."""
-    among = f"WHERE lineage IN ({', '.join('?' * len(lineages))})"
-    rest = reader.rows(
-        _REST.format(these=", ".join(["(CAST(? AS TEXT))"] * len(lineages))), *lineages
+    """Read it in as many queries for many lineages as for one, all sent at once."""
+    these, places = tuple(lineages), ", ".join(["(CAST(? AS TEXT))"] * len(lineages))
+    among = f"WHERE lineage IN ({', '.join('?' * len(these))})"
+    facts = f"SELECT lineage, {_COLUMNS} FROM version {among} ORDER BY number DESC"  # noqa: S608 - constants of this module
+    rest, versions, uploads, rollouts, withdrawals = reader.each(
+        (_REST.format(these=places), these),
+        (facts, these),
+        UPLOADS.query(f"{among} ORDER BY target, uploaded_at DESC, remote_id DESC", *these),
+        ROLLOUTS.query(f"{among} AND host IN ('', ?) ORDER BY target, domain", *these, host),
+        WITHDRAWALS.query(f"{among} ORDER BY target, domain, withdrawn_at", *these),
     )
-    newest_first = f"{among} ORDER BY target, uploaded_at DESC, remote_id DESC"
-    by_place = f"{among} AND host IN ('', ?) ORDER BY target, domain"
-    versions = defaultdict[str, list[Version]](list)
-    query = f"SELECT lineage, {_COLUMNS} FROM version {among} ORDER BY number DESC"  # noqa: S608 - constants of this module
-    for row in reader.rows(query, *lineages):
-        lineage, *facts = row
-        versions[lineage].append(_version(facts))
-    uploads = _by_lineage(UPLOADS.found(reader, newest_first, *lineages))
-    rollouts = _by_lineage(ROLLOUTS.found(reader, by_place, *lineages, host))
-    withdrawals: Mapping[str, list[Withdrawal]] = {}
-    if any(row["has_withdrawals"] for row in rest):
-        in_time = f"{among} ORDER BY target, domain, withdrawn_at"
-        withdrawals = _by_lineage(WITHDRAWALS.found(reader, in_time, *lineages))
+    versions_of = defaultdict[str, list[Version]](list)
+    for row in versions:
+        lineage, *of_one = row
+        versions_of[lineage].append(_version(of_one))
+    uploads_of = _by_lineage(UPLOADS.read(uploads))
+    rollouts_of = _by_lineage(ROLLOUTS.read(rollouts))
+    withdrawals_of = _by_lineage(WITHDRAWALS.read(withdrawals))
     return {
         (lineage := row["lineage"]): Remembered(
-            tuple(versions.get(lineage, ())),
+            tuple(versions_of.get(lineage, ())),
             None if row["created_at"] is None else _ORDERED.of_row(row),
             columns.MOMENT.read(row["tried_at"]),
             columns.MOMENT.read(row["rejected_at"]),
-            tuple(uploads.get(lineage, ())),
-            tuple(rollouts.get(lineage, ())),
+            tuple(uploads_of.get(lineage, ())),
+            tuple(rollouts_of.get(lineage, ())),
             bool(row["has_records"]),
-            tuple(withdrawals.get(lineage, ())),
+            tuple(withdrawals_of.get(lineage, ())),
             row["tries"] or 0,
             columns.MOMENT.read(row["failing_since"]),
         )

@@ -1,11 +1,8 @@
-"""When a rollout's next step is due: now, after a moment, or no more in this run. And where several
-hosts do the work, which certificates each tries first.
-"""
+"""When a rollout's next step is due: now, after a moment, or no more in this run."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Self
@@ -318,39 +315,3 @@ def _ticket(
         yield Text("addresses that serve the new certificate: {count} of {all}").filled(
             count=sum(a.valid and a.fingerprint == fingerprint for a in answered), all=len(answered)
         )
-
-
-def in_turn(
-    lineages: Sequence[str],
-    host: str,
-    hosts: Collection[str],
-    renew_at: Mapping[str, datetime],
-    now: datetime,
-) -> list[str]:
-    """Order lineages as one of several hosts tries them: what is due before the rest, and in both
-    its own share first, what is due soonest; then those of others, each host in another order. A
-    lineage without a moment has no certificate, and is due.
-    """
-
-    def turn(lineage: str) -> tuple[bool, bool, datetime, int]:
-        moment = renew_at.get(lineage, now)
-        if owns(host, hosts, lineage):
-            return moment > now, False, moment, 0
-        return moment > now, True, now, -_weight(host, lineage)
-
-    return sorted(lineages, key=turn)
-
-
-def owns(host: str, hosts: Collection[str], lineage: str) -> bool:
-    """Return whether a lineage is in a host's share: no other host weighs more there.
-
-    All find the same without talking, each has about as many, and where a host goes, only its own
-    move to others (rendezvous hashing: Thaler and Ravishankar, 1998).
-    """
-    own = _weight(host, lineage)
-    return not any(_weight(other, lineage) > own for other in hosts)
-
-
-def _weight(host: str, lineage: str) -> int:
-    digest = hashlib.sha256(f"{host}\n{lineage}".encode()).digest()
-    return int.from_bytes(digest[:8], "big")

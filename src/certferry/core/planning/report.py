@@ -9,9 +9,8 @@ from enum import StrEnum
 
 from certferry import errors
 from certferry.core.certificates.certificate import Certificate
-from certferry.core.desired.certificate import DesiredCertificate, DriftPolicy
+from certferry.core.desired.certificate import DriftPolicy
 from certferry.core.observed.observation import Observation, ObservedDomain, in_sentences
-from certferry.core.observed.records import Remembered
 from certferry.core.planning import plan as plans
 from certferry.core.planning.removals import OTHERS_FIRST, left_to_later_runs
 from certferry.core.planning.rollbacks import in_words, previous_of
@@ -372,31 +371,6 @@ def _as_declared(target: str, domain: str, observed: Observation) -> StepOutcome
     back = previous_of(found, observed) if found.withdrawn else None
     seen = StepOutcome(plans.Action.VERIFY, Outcome.UNCHANGED, SEEN, target, domain)
     return seen if back is None else replace(seen, detail=in_words(back), left=True)
-
-
-def verified_since(
-    desired: DesiredCertificate, remembered: Remembered, begun: datetime
-) -> tuple[StepOutcome, ...]:
-    """Return how a certificate stands whose every domain was seen to serve the newest version after
-    a run `begun`, by another host: observing them once more would only take the account's pace.
-    Nothing, where that is not stored of every one, or this host's receivers need it.
-    """
-    versions, records = remembered.versions, remembered.rollouts
-    if not versions or remembered.withdrawals or remembered.ordered:
-        return ()
-    deployed = {one.target for one in desired.deployments if one.delivery is None}
-    named = {(one.target, domain) for one in desired.deployments for domain in one.domains or ()}
-    places = {(one.target, one.domain) for one in records}
-    is_whole = named <= places and deployed == {target for target, _ in places}
-    newest = versions[0].fingerprint
-    if not is_whole or any(
-        one.fingerprint != newest or one.verified_at is None or one.verified_at < begun
-        for one in records
-    ):
-        return ()
-    return tuple(
-        StepOutcome(plans.Action.VERIFY, Outcome.UNCHANGED, SEEN, *place) for place in places
-    )
 
 
 def _as_found(drifted: plans.Drifted) -> StepOutcome:
