@@ -9,15 +9,12 @@ import hashlib
 import os
 import shutil
 import subprocess
-from contextlib import suppress
 from datetime import UTC, datetime
-from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 
 from certferry.adapters.schedule import systemd
 from certferry.core.schedule import Job
-from release import Release, libraries
+from release import Release, libraries, manuals
 
 PYTHONS = ("3.11", "3.12", "3.13")
 """Of Debian 12, Ubuntu 24.04 and Debian 13; what is compiled for one is named for it."""
@@ -101,9 +98,6 @@ def _put_data(release: Release, root: Path) -> None:
 
 
 def _put_manuals(release: Release, root: Path) -> None:
-    manuals = _manuals()
-    if manuals is None:
-        return
     share = root / "usr" / "share"
     manuals.write_manuals(release.tree, share / "man", release.epoch)
     manuals.write_completions(release.tree, share)
@@ -168,12 +162,6 @@ LogsDirectoryMode=0750
 def _maintainer(release: Release) -> str:
     control = (release.tree / _DATA / "control").read_text(encoding="utf-8")
     return control.partition("Maintainer: ")[2].partition("\n")[0]
-
-
-def _manuals() -> ModuleType | None:
-    with suppress(ModuleNotFoundError):
-        return import_module("release.manuals")
-    return None
 
 
 def _write(path: Path, text: str) -> None:
