@@ -150,8 +150,8 @@ class CommitUnanswered(Exception):
 def carried_out(
     connection: BoundedConnection, begin: str, function: Callable[[PostgresqlTransaction], T]
 ) -> T:
-    """Carry out a function in a transaction. Raises `CommitUnanswered` where nobody knows whether
-    it was committed.
+    """Carry out a function in a transaction. Raises `CommitUnanswered` where only the server knows
+    whether it was committed.
     """
     transaction = PostgresqlTransaction(connection, begin)
     try:
