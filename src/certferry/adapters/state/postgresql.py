@@ -27,9 +27,9 @@ from certferry.adapters.state.postgresql_transaction import (
     READ,
     SCHEMA,
     WRITE,
-    Connection,
+    BoundedConnection,
+    CommitUnanswered,
     PostgresqlRow,
-    Unanswered,
     carried_out,
     is_lost,
     rows_of,
@@ -145,7 +145,7 @@ class PostgresqlDatabase:
         self._patience = patience
         self.place = _place(self._parameters)
         self._password = password
-        self._idle: list[Connection] = []
+        self._idle: list[BoundedConnection] = []
         self._guard = threading.Lock()
         self._thread = threading.local()
         self._has_connected = False
@@ -187,13 +187,13 @@ class PostgresqlDatabase:
                 connection.close()
             self._idle.clear()
 
-    def _patiently(self, work: Callable[[Connection], T]) -> T:
+    def _patiently(self, work: Callable[[BoundedConnection], T]) -> T:
         deadline = time.monotonic() + self._patience.total_seconds()
         while True:
             try:
                 with self._connection() as connection:
                     return work(connection)
-            except Unanswered as lost:
+            except CommitUnanswered as lost:
                 if self._has_happened(lost, deadline):
                     result: T = lost.result
                     return result
@@ -219,7 +219,7 @@ class PostgresqlDatabase:
         is_conflict = problem.sqlstate in {"40001", "40P01"}
         return is_conflict or (self._has_connected and is_lost(problem))
 
-    def _has_happened(self, lost: Unanswered, deadline: float) -> bool:
+    def _has_happened(self, lost: CommitUnanswered, deadline: float) -> bool:
         """Ask the server whether a transaction was committed. Raises `StateError` where it cannot
         be known.
         """
@@ -237,7 +237,7 @@ class PostgresqlDatabase:
             time.sleep(random.uniform(*_PAUSES))  # noqa: S311 - no secret
 
     @contextmanager
-    def _connection(self) -> Iterator[Connection]:
+    def _connection(self) -> Iterator[BoundedConnection]:
         if getattr(self._thread, "is_at_work", False):
             raise RuntimeError("a function of a transaction has to use what it is given")
         with self._guard:
@@ -253,7 +253,7 @@ class PostgresqlDatabase:
             self._thread.is_at_work = False
             self._give_back(connection)
 
-    def _give_back(self, connection: Connection) -> None:
+    def _give_back(self, connection: BoundedConnection) -> None:
         is_usable = connection.info.transaction_status is TransactionStatus.IDLE
         with self._guard:
             if is_usable and not self._closed and len(self._idle) < _IDLE:
@@ -266,9 +266,9 @@ class PostgresqlDatabase:
         for one in gone:
             one.close()
 
-    def _connect(self) -> Connection:
+    def _connect(self) -> BoundedConnection:
         secret = {} if self._password is None else {"password": self._password.reveal()}
-        connection = Connection.connect(
+        connection = BoundedConnection.connect(
             **self._parameters | secret,
             autocommit=True,  # transactions are begun where `run` says so
             prepare_threshold=None,  # a statement that is prepared stays behind in a pooler
@@ -286,7 +286,7 @@ class PostgresqlDatabase:
         return connection
 
 
-def _must_be_usable(connection: Connection, place: str) -> None:
+def _must_be_usable(connection: BoundedConnection, place: str) -> None:
     """Raise `ConfigError` for a server that is too old, or that takes no writes."""
     if connection.info.server_version < _OLDEST_SERVER:
         raise ConfigError(

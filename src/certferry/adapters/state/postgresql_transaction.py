@@ -69,7 +69,7 @@ def rows_of(cursor: psycopg.Cursor[Any]) -> Callable[[Sequence[Any]], Postgresql
     return lambda values: PostgresqlRow(values, places)
 
 
-class Connection(psycopg.Connection[PostgresqlRow]):
+class BoundedConnection(psycopg.Connection[PostgresqlRow]):
     """One that waits for no answer for ever."""
 
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
@@ -82,7 +82,7 @@ class PostgresqlTransaction(databases.Transaction):
     answer that is waited for costs a host in another town some milliseconds.
     """
 
-    def __init__(self, connection: Connection, begin: str) -> None:
+    def __init__(self, connection: BoundedConnection, begin: str) -> None:
         self._connection = connection
         self._written = psycopg.ClientCursor(connection)
         self._begin = begin
@@ -137,7 +137,7 @@ class PostgresqlTransaction(databases.Transaction):
         return found
 
 
-class Unanswered(Exception):
+class CommitUnanswered(Exception):
     """A commit got no answer: the problem, its transaction's number, its function's result."""
 
     def __init__(self, problem: psycopg.Error, number: str, result: Any) -> None:
@@ -148,10 +148,10 @@ class Unanswered(Exception):
 
 
 def carried_out(
-    connection: Connection, begin: str, function: Callable[[PostgresqlTransaction], T]
+    connection: BoundedConnection, begin: str, function: Callable[[PostgresqlTransaction], T]
 ) -> T:
-    """Carry out a function in a transaction. Raises `Unanswered` where it is not known whether
-    that was committed.
+    """Carry out a function in a transaction. Raises `CommitUnanswered` where only the server knows
+    whether it was committed.
     """
     transaction = PostgresqlTransaction(connection, begin)
     try:
@@ -166,11 +166,11 @@ def carried_out(
         if transaction.number is None or not is_lost(problem):
             _roll_back(connection)
             raise
-        raise Unanswered(problem, transaction.number, result) from problem
+        raise CommitUnanswered(problem, transaction.number, result) from problem
     return result
 
 
-def _roll_back(connection: Connection) -> None:
+def _roll_back(connection: BoundedConnection) -> None:
     if connection.info.transaction_status is not TransactionStatus.IDLE:
         with suppress(psycopg.Error):
             connection.execute("ROLLBACK")
