@@ -17,9 +17,9 @@ from pathlib import Path
 from tests.house.main_path import walked
 from tests.house.tree import PACKAGE, ROOT, SANDBOX, modules, parse
 
-MOST_LINES, MOST_FILES = 63_000, 350
+MOST_LINES, MOST_FILES = 63_500, 350
 """Of what an operator installs: 50,000 lines for the work of one host, 3,500 for hosts that share a
-state, 1,000 for a state in a bucket, 8,500 for the console."""
+state, 1,000 for a state in a bucket, 8,500 for the console, 500 for a package and an image."""
 MOST_IMPORTS = 0.07
 MOST_TEST_LINES = 76_000
 MOST_ON_THE_MAIN_PATH = 20
