@@ -164,15 +164,14 @@ SHARES = 10
 
 @long
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize(
-    "share", [0, *(pytest.param(each, marks=thorough) for each in range(1, SHARES))]
-)
+@thorough
+@pytest.mark.parametrize("share", range(SHARES))
 def test_killed_several_times_in_a_row(new_runner: NewRunner, share: int) -> None:
     """Three hundred kills in all at each of the services, each on another empty machine."""
     seed = f"{share}/{os.urandom(4).hex()}"
     moments = random.Random(seed)  # noqa: S311 - when a test kills is no secret
     count = len(requests_of_a_run(new_runner))
-    for _ in range(10 if THOROUGH else 1):
+    for _ in range(10):
         kills = [moments.randint(1, count) for _ in range(3)]
         goes_on_after_kills(*new_runner(), kills)
 

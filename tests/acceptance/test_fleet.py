@@ -18,8 +18,8 @@ from tests.acceptance.footprint import challenges
 from tests.support.postgresql import Postgresql, running_postgresql
 from tests.support.tiers import THOROUGH, long, thorough
 
-SHARES, PHASES = 20, 3
-LINEAGES, KILLS = (40, 50) if THOROUGH else (5, 6)
+SHARES = 20
+LINEAGES, KILLS, PHASES = (40, 50, 3) if THOROUGH else (5, 4, 2)
 """Of each share; all shares together are a thousand kills."""
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.three_years import COLUMNS, LIVES, SCENARIOS, YEARS, cells, measure, table
 from tests.house.tree import ROOT
-from tests.support.tiers import THOROUGH, long
+from tests.support.tiers import long, thorough
 
 ENGLISH, CHINESE = (
     ROOT / "docs" / "explanation" / f"three-years{language}.md" for language in ("", ".zh-CN")
@@ -61,16 +61,13 @@ def test_no_certificate_of_45_days_and_more_expires() -> None:
     assert "−" not in short[0][expiry]
 
 
-LIVED = (
-    [("90", 0)] if not THOROUGH else [(life, n) for life in LIVES for n in range(len(SCENARIOS))]
-)
-
-
+@thorough
 @long
 @pytest.mark.timeout(900)  # three years of short certificates, while branches are counted
-@pytest.mark.parametrize(("life", "number"), LIVED)
+@pytest.mark.parametrize("number", range(len(SCENARIOS)))
+@pytest.mark.parametrize("life", LIVES)
 def test_row_of_the_page_is_what_the_command_prints(life: str, number: int) -> None:
-    """The years are lived through again: in the gate for one row, in the thorough tier for all."""
+    """The years are lived through again."""
     (written,) = tables(ENGLISH)[list(LIVES).index(life)][number : number + 1]
 
     assert list(cells(number, measure(life, number, YEARS))) == written
