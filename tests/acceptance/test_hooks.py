@@ -143,6 +143,7 @@ def test_the_whole_recipe_with_acme_sh(world: World, tmp_path: Path, name: str) 
     assert f"Reload error for: {name}" in reported
 
 
+@thorough
 @long
 def test_renewal_by_certbot(world: World, tmp_path: Path, name: str) -> None:
     """Deployed by `--deploy-hook`, at first and after every renewal; what is in order is no warning
@@ -189,6 +190,7 @@ def test_failed_hook_is_seen_by_the_client_and_made_good_by_the_next_run(
     assert everywhere(world, live / "fullchain.pem") == served(world, name)
 
 
+@thorough
 @long
 def test_renewal_by_lego(world: World, tmp_path: Path, name: str) -> None:
     """Deployed by `--run-hook` at first, and by `--renew-hook` after the renewal; what certferry

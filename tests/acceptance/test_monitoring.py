@@ -14,7 +14,7 @@ from certferry_sandbox.heartbeat import CHECK, HeartbeatService
 from certferry_sandbox.messages import event_receiver
 from certferry_sandbox.messages.event_receiver import EventReceiver
 from tests.acceptance.host import Host, Run
-from tests.support.tiers import long
+from tests.support.tiers import long, thorough
 
 OK, FAILED = 0, 1
 WARNING = 1
@@ -200,6 +200,7 @@ def test_what_is_wrong_with_monitors_is_reported_once_by_the_channels(
     must_hide(status, service)
 
 
+@thorough
 @long
 def test_a_heartbeat_that_hangs_holds_a_run_up_for_seconds(
     beating: Host, service: HeartbeatService

@@ -26,13 +26,13 @@ from certferry_sandbox.faults import Fault
 from certferry_sandbox.world import World
 from tests.acceptance.footprint import Footprint
 from tests.acceptance.host import LONGEST_RUN, Host, certificate
-from tests.support.tiers import THOROUGH, long
+from tests.support.tiers import long, thorough
 
 # --- Several runs on one state at once, as processes: each knows what another has just done
 
 
 PROCESSES = 4
-ROUNDS = 20 if THOROUGH else 2
+ROUNDS = 20
 SHARES = 4
 """The rounds are shared out to so many tests, which run in parallel."""
 WHAT_MISLED = ("has not taken effect", "another tool", "drift found")
@@ -59,8 +59,9 @@ def slow_host(slow: World, tmp_path: Path, new_name: Callable[[], str]) -> Host:
     return slow_host
 
 
+@thorough
 @long
-@pytest.mark.parametrize("share", range(SHARES if THOROUGH else 1))
+@pytest.mark.parametrize("share", range(SHARES))
 def test_four_runs_at_once(slow_host: Host, share: int) -> None:
     """One renews, and the others begin while it is at work. Each ends well and calls nothing drift;
     together they write to the CDN what one run would have written. What went wrong can be tried
@@ -69,7 +70,7 @@ def test_four_runs_at_once(slow_host: Host, share: int) -> None:
     begun = time.monotonic()
     assert 0 == slow_host.run("sync", "--renew", "img").code
     usual = time.monotonic() - begun
-    for number in range(ROUNDS // (SHARES if THOROUGH else 1)):
+    for number in range(ROUNDS // SHARES):
         seed = f"{share}/{number}/{os.urandom(4).hex()}"
         moments = random.Random(seed)  # noqa: S311 - when a test begins a run is no secret
         before, reported_before = Footprint.of(slow_host.world), len(history(slow_host))

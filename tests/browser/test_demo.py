@@ -10,13 +10,14 @@ import time
 
 import requests
 
-from tests.support.tiers import long
+from tests.support.tiers import long, thorough
 
 LONGEST = 60.0
 """Seconds from the command to the first page."""
 _LINK = re.compile(r"http\S+/welcome/\S+")
 
 
+@thorough
 @long
 def test_demo_prints_a_link_that_opens_its_console() -> None:
     """The link is good while the world runs; Ctrl-C ends both in order."""

@@ -50,7 +50,7 @@ from tests.adapters.acme.ports import Clock
 from tests.adapters.acme.proxy import refusal, with_fields
 from tests.support.hosts import HOSTS, at_once
 from tests.support.postgresql import KEY, Postgresql
-from tests.support.tiers import long
+from tests.support.tiers import long, thorough
 
 # --- The account: made once, found again, made anew when the CA has forgotten it
 
@@ -367,6 +367,7 @@ def kills_of_a_rollover(new_bench: Callable[[], Bench]) -> list[Bench]:
     raise AssertionError("the change never came to its end")
 
 
+@thorough
 @long
 def test_next_run_after_a_killed_rollover_has_a_key_that_is_in_force(
     new_bench: Callable[[], Bench],
@@ -386,6 +387,7 @@ def test_next_run_after_a_killed_rollover_has_a_key_that_is_in_force(
     assert changed
 
 
+@thorough
 @long
 def test_rollover_after_a_killed_one_is_finished(new_bench: Callable[[], Bench]) -> None:
     """Afterwards there is one key, and the CA takes it."""

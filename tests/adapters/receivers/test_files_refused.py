@@ -24,6 +24,7 @@ from tests.adapters.receivers.test_files import is_in_order, look
 from tests.adapters.state.test_full_disk import in_a_namespace_of_its_own
 from tests.another_user import NOBODY, as_root, given_away
 from tests.house.tree import ROOT
+from tests.support.tiers import thorough
 
 KILLED = Path(__file__).with_name("killed_delivery.py")
 
@@ -362,6 +363,7 @@ def test_disk_that_is_full(tmp_path: Path) -> None:
     assert [] == left
 
 
+@thorough
 def test_delivery_that_is_killed_anywhere(tmp_path: Path) -> None:
     """Before each call of the system: no file is torn, the pair is mixed in one instant only, and
     the next run ends with the new certificate and a program that has seen all of it.

@@ -302,6 +302,16 @@ def test_a_whole_older_history_passes(world: World) -> None:
     assert VerifiedHistory(2, 2, 0) == world.stores[0].verify_history()
 
 
+def test_emptied_history_that_counts_none_is_found(world: World) -> None:
+    """All entries and heads are gone, and only the count of lineages stays, as nought."""
+    fill(world, 0, [(0, 0), (0, 1)])
+    world.write("DELETE FROM history")
+    world.write("DELETE FROM history_head WHERE lineage <> ''")
+    world.write("UPDATE history_head SET entries = 0")
+
+    assert {"": (Damage.GONE, None)} == breaks(world)
+
+
 def named_as(damage: Damage, numbers: Sequence[int]) -> dict[str, tuple[Damage, int | None]]:
     return {lineage: (damage, number) for lineage, number in zip(LINEAGES, numbers, strict=False)}
 

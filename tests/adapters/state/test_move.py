@@ -25,7 +25,7 @@ from tests.adapters.state.child_program import NOW
 from tests.adapters.state.killed import is_killed_at
 from tests.adapters.state.test_migrations import store_everything
 from tests.support.postgresql import KEY, Postgresql
-from tests.support.tiers import long, spread
+from tests.support.tiers import long, spread, thorough
 
 OWN = {"certferry_migration", "certferry_schema", "moved", "sealing"}
 """Tables that are not carried."""
@@ -346,7 +346,13 @@ def test_every_sealed_column_is_known(path: Path, key_file: Path) -> None:
 
 @long
 @pytest.mark.timeout(900)  # the thorough tier kills at each of some hundred statements
-@pytest.mark.parametrize("way", ["file to file", "file to server", "server to file"])
+@pytest.mark.parametrize(
+    "way",
+    [
+        "file to file",
+        *(pytest.param(way, marks=thorough) for way in ("file to server", "server to file")),
+    ],
+)
 def test_move_that_is_killed_anywhere(
     origin: Address, shared: str, postgresql: Postgresql, tmp_path: Path, way: str
 ) -> None:

@@ -116,11 +116,16 @@ def verified(
     breaks += [HistoryBreak(row["lineage"], Damage.REMOVED) for row in without]
     [all_] = reader.rows(_COUNTED, _ALL)
     is_begun = all_["found"] or all_["entries"] is not None
-    if lineage is None and is_begun and _read(key(), _ALL, all_) != (all_["found"], ""):
+    if lineage is None and is_begun and not _counts_all(key(), all_):
         breaks.append(HistoryBreak(_ALL, Damage.GONE))
     return VerifiedHistory(
         counts["entries"], counts["lineages"], counts["older"], tuple(filter(None, breaks))
     )
+
+
+def _counts_all(key: bytes, head: Row) -> bool:
+    # One that counts none was emptied: the head is made with the first lineage.
+    return head["entries"] != 0 and _read(key, _ALL, head) == (head["found"], "")
 
 
 def _rows(reader: Reader, lineage: str | None) -> Iterator[Row]:
