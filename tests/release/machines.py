@@ -15,8 +15,6 @@ from pathlib import Path
 
 ROOTS = Path(__file__).parents[2] / "build" / "roots"
 """Where the archives of new machines are kept from one test run to the next."""
-DEBIAN, UBUNTU = "http://deb.debian.org/debian", "http://archive.ubuntu.com/ubuntu"
-MIRRORS = {"bookworm": DEBIAN, "trixie": DEBIAN, "noble": UBUNTU}
 PARTS = {
     "bookworm": "ca-certificates,python3",
     "trixie": "ca-certificates,cron,procps,python3,systemd",
@@ -43,7 +41,7 @@ def archive_of(suite: str) -> Path:
         if not archive.exists():
             part = ROOTS / f"{suite}.part.tar"
             command = ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={PARTS[suite]}"]
-            subprocess.run([*command, suite, part, MIRRORS[suite]], check=True, timeout=600)
+            subprocess.run([*command, suite, part], check=True, timeout=600)
             part.rename(archive)
     return archive
 
@@ -79,8 +77,8 @@ class Machine:
 
     def install(self, package: Path, *, code: int = 0) -> str:
         """Install a package as an operator does."""
-        shutil.copy(package, self.path("/root"))
-        return self.run(f"apt-get install -y /root/{package.name}", code=code)
+        shutil.copy(package, self.path("/srv"))
+        return self.run(f"apt-get install -y /srv/{package.name}", code=code)
 
     def mode_of(self, path: str) -> str:
         """Return the mode of a file and to whom it belongs, by names."""

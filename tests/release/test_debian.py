@@ -17,7 +17,7 @@ import pytest
 
 from certferry import __version__
 from release import Release, debian, wheels
-from tests.release.machines import MIRRORS, Machine, machine_of
+from tests.release.machines import PARTS, Machine, machine_of
 from tests.support.ports import lasting_port
 from tests.support.waiting import eventually
 
@@ -48,7 +48,7 @@ def _made(folder: Path) -> Path:
     return made
 
 
-@pytest.fixture(params=MIRRORS)
+@pytest.fixture(params=PARTS)
 def machine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Machine]:
     with machine_of(request.param, tmp_path) as made:
         yield made
@@ -156,7 +156,7 @@ def test_an_upgrade_while_the_console_is_at_work(
             children = Path(f"/proc/{serving.pid}/task/{serving.pid}/children").read_text("ascii")
             for child in children.split():
                 os.kill(int(child), signal.SIGKILL)
-    trixie.run(f"apt-get install -y --reinstall /root/{later.name}")
+    trixie.run(f"apt-get install -y --reinstall /srv/{later.name}")
     assert not trixie.path(f"/opt/certferry/{__version__}").exists()
     assert f"certferry {NEXT}\n" == trixie.run("certferry --version")
 
@@ -181,7 +181,7 @@ def test_remove_keeps_what_is_the_operators(machine: Machine, package: Path) -> 
     assert not machine.path("/opt/certferry").exists()
     assert not machine.path("/usr/bin/certferry").exists()
     assert machine.path("/var/lib/certferry/secret.key").exists()
-    machine.run(f"apt-get install -y /root/{package.name}")
+    machine.run(f"apt-get install -y /srv/{package.name}")
     assert machine.path("/etc/certferry/certferry.toml").read_text().endswith("# mine\n")
     machine.run("certferry history")
 
@@ -216,7 +216,7 @@ def test_another_opt_certferry(trixie: Machine, package: Path, foreign: str) -> 
     assert "install the package again" in sentence
     assert [foreign] == [path.name for path in trixie.path("/opt/certferry").iterdir()]
     trixie.run("rm -rf /opt/certferry")
-    trixie.run(f"apt-get install -y /root/{package.name} && certferry --version")
+    trixie.run(f"apt-get install -y /srv/{package.name} && certferry --version")
 
 
 def test_a_schedule_beside_the_packages(trixie: Machine, package: Path) -> None:
