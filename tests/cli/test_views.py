@@ -529,6 +529,24 @@ def test_damage_is_said_in_one_sentence(broken: HistoryBreak, said: str) -> None
     assert said + "\n" == values.text_of(status_text.verified(found, Voice()))
 
 
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (VerifiedHistory(9, 3, 1), "9 entries of 3 certificates"),
+        (
+            VerifiedHistory(9, 2, 1, of_console=1),
+            "8 entries of 1 certificate and 1 entry of the console",
+        ),
+        (VerifiedHistory(2, 1, 1, of_console=2), "2 entries of the console"),
+    ],
+    ids=["certificates", "both", "console"],
+)
+def test_users_and_tokens_are_no_certificate(found: VerifiedHistory, said: str) -> None:
+    """The entries of the console are counted as what they are."""
+    whole = f"{said}, unbroken; 1 older than the chain\n"
+    assert whole == values.text_of(status_text.verified(found, Voice()))
+
+
 def test_the_document_holds_every_fact() -> None:
     """`--json` gives what was remembered, newest first."""
     assert {

@@ -117,6 +117,8 @@ def test_account_that_runs_had_trouble_with_comes_first(tmp_path: Path) -> None:
     assert "dnspod" == next(iter(shown))
     met = words_of(view_of_accounts(settings, at_target, VOICE))["qiniu"]
     assert met["Trouble"] == ("it failed (in 3 places, since 2026-03-01 12:00 UTC)\nfix it")
+    alone = words_of(view_of_accounts(settings, at_target[:1], VOICE))["qiniu"]
+    assert alone["Trouble"].startswith("img: it failed (since")
 
 
 def test_accounts_page_has_no_key(tmp_path: Path) -> None:

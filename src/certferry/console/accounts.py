@@ -134,12 +134,13 @@ def _met(found: Sequence[Notice]) -> Iterator[Text]:
     """Yield each kind of trouble once, with what to do and in how many places it is."""
     kinds = [list(alike) for _, alike in groupby(sorted(found, key=_kind), key=_kind)]
     for alike in kinds[:MOST_NAMED]:
-        problem = alike[0].problem
+        problem, about = alike[0].problem, alike[0].subject
+        said = Text("{subject}: {message}", subject=about.lineage, message=problem.message)
         yield one_or_many(
             len(alike),
             Text("{problem} (since {moment})"),
             Text("{problem} (in {count} places, since {moment})"),
-            problem=problem.message,
+            problem=said if about.lineage and len(alike) == 1 else problem.message,
             moment=min(one.since for one in alike),
         )
         if problem.hint is not None:
