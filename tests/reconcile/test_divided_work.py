@@ -339,6 +339,25 @@ def test_host_observes_nothing_that_another_bound_and_will_see_served(
     assert (1, 2) == (company.issuer.issued, company.cdn.writes)
 
 
+def test_what_a_host_bound_before_it_died_is_seen_served_in_the_same_run(url: str) -> None:
+    """It seems to be at work for two minutes more: this run leaves the certificate to it at first,
+    and goes on with it at its own end.
+    """
+    company = Company(1, processing=timedelta(0))
+    [certificate] = company.certificates
+    with two_hosts(url, company) as (here, there):
+        there.state.begin_run(now())
+        assert LineageReconciler(certificate, there.ports(), keeps_pauses=True).reconcile()
+
+        report = here.sync()[certificate.lineage]
+
+        assert Result.IN_ORDER is of_lineage(report)
+        [record] = here.state.remembered(certificate.lineage).rollouts
+        assert record.verified_at is not None
+        ends = [one for one in here.events if isinstance(one, LineageEnded)]
+    assert (1, 1, 1) == (company.issuer.issued, company.cdn.writes, len(ends))
+
+
 def store_certificate(host: Host, desired: DesiredCertificate) -> None:
     """Store a certificate that is not due, and bound nowhere."""
     bundle = make_bundle(*desired.names, not_before=now() - timedelta(days=1))
