@@ -45,6 +45,7 @@ from certferry.core.planning.report import LineageReport, Outcome, StepOutcome, 
 from certferry.errors import (
     CertferryError,
     ConfigError,
+    Problem,
     Reported,
     TargetAccessDenied,
     TargetRejected,
@@ -54,7 +55,6 @@ from certferry.present import documents, status_text
 from certferry.present.console import Verbosity
 from certferry.present.language import Voice
 from certferry.present.run_log import Format
-from certferry.problem import Problem
 from certferry.text import Text
 from certferry.wiring.discovery import must_be_read
 from tests.cli import values

@@ -30,10 +30,10 @@ from certferry.core.assessment.notices import (
     refused,
 )
 from certferry.core.observed.records import HostRecord, HostWork, LastRun
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
+from certferry.errors import Problem
 from certferry.ports.state import AcmeAccount
 from certferry.present.language import Voice
-from certferry.problem import Problem
 from certferry.text import Text, verbatim
 from certferry_sandbox.messages.event_receiver import SECRET, EventReceiver
 from tests.console.serving import ANNA

@@ -23,7 +23,7 @@ from certferry.core.assessment.health import (
 )
 from certferry.core.assessment.notices import Notice, Subject, Topic
 from certferry.core.observed.runs import RunKind
-from certferry.problem import Problem
+from certferry.errors import Problem
 from certferry.text import Text
 from tests.console.filled import (
     DAY,

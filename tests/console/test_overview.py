@@ -33,9 +33,8 @@ from certferry.core.assessment.agenda import Coming, Life, Milestone, OverallVer
 from certferry.core.assessment.notices import Notice, Subject, Topic
 from certferry.core.certificates.certificate import RenewalWindow
 from certferry.core.observed.runs import RunKind, RunSource, RunState, StoredRun
-from certferry.errors import StateUnavailable
+from certferry.errors import Problem, Severity, StateUnavailable
 from certferry.ports.state import StateStore
-from certferry.problem import Problem, Severity
 from certferry.text import Text
 from tests.console.filled import DAY, NOW, domains_of, fill, issue, site_in, sync, table, tables_of
 from tests.console.serving import ANNA, AsVisitor, served

@@ -24,11 +24,11 @@ from certferry.console.tables import Cell, Row, TableView
 from certferry.core.assessment.hosts import HostStanding
 from certferry.core.assessment.notices import ChannelState, Notice, Topic
 from certferry.core.certificates.certificate import first_of
+from certferry.errors import Problem
 from certferry.ports.notifier import Answered
 from certferry.present import news_text, status_text
 from certferry.present.language import Voice, one_or_many
 from certferry.present.layout import plain
-from certferry.problem import Problem
 from certferry.reconcile.run import Run
 from certferry.reconcile.status import standings_of_hosts
 from certferry.text import Text, verbatim

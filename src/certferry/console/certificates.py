@@ -27,8 +27,8 @@ from certferry.core.desired.certificate import DesiredCertificate
 from certferry.core.observed.runs import RunKind
 from certferry.core.planning.plan import Rollback
 from certferry.core.planning.planner import window_in_words
+from certferry.errors import Severity
 from certferry.present.status_text import facts_of
-from certferry.problem import Severity
 from certferry.reconcile.by_hand import steps_back
 from certferry.reconcile.run import Run
 from certferry.reconcile.status import statuses_of

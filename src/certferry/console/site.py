@@ -29,10 +29,10 @@ from certferry.core.access import User
 from certferry.core.certificates.certificate import first_of
 from certferry.core.observed.runs import RunKind, RunSource, StoredRun
 from certferry.core.planning.plan import Plan
+from certferry.errors import Problem
 from certferry.present.language import Voice, voice_in
 from certferry.present.layout import visible
 from certferry.present.run_log import rfc3339
-from certferry.problem import Problem
 from certferry.text import Text
 from certferry.wiring.clock import now
 from certferry.wiring.workspace import Workspace

@@ -19,7 +19,7 @@ from certferry.core.observed.records import Damage, HistoryBreak, HistoryEntry, 
 from certferry.core.planning.planner import window_in_words
 from certferry.core.planning.report import served_by
 from certferry.core.reasons import ReasonCode
-from certferry.errors import TargetStuck
+from certferry.errors import Severity, TargetStuck
 from certferry.present.language import (
     Voice,
     at_target,
@@ -30,7 +30,6 @@ from certferry.present.language import (
     voice_in,
 )
 from certferry.present.layout import Line, Span, TextTable, Tone, columns, line, without_empty
-from certferry.problem import Severity
 from certferry.text import Text, verbatim
 
 _LANGUAGE = "zh"

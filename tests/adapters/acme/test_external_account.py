@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from josepy.b64 import b64encode
 
 from certferry.core.desired.certificate import ExternalAccount
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry.errors import ConfigError, OrderFailed
 from certferry_sandbox.nameserver.service import DnsService
 from certferry_sandbox.pebble import Pebble
