@@ -31,7 +31,7 @@ IMPORTED = (
 """What is imported once; a process imports what else it needs."""
 
 COMMAND = [sys.executable, "-m", "certferry"]
-Stream = int | IO[str] | None
+Stream = int | IO[Any] | None
 
 
 def start(
