@@ -13,10 +13,10 @@ from certferry.console.plan import changes_since, view_of, whole_of
 from certferry.core.access import Role, User
 from certferry.core.planning.digest import digest_of_plans
 from certferry.core.planning.plan import Plan, PlanFinding, Weight
+from certferry.errors import Problem
 from certferry.present import plan_text
 from certferry.present.language import Voice, voice_in
 from certferry.present.layout import plain
-from certferry.problem import Problem
 from certferry.text import Text
 from tests.acceptance.host import Host
 from tests.cli import values

@@ -20,6 +20,7 @@ from certferry.console.site import Site, link, render, site_of, voice_of
 from certferry.console.tables import page_of_certificate
 from certferry.core.planning.digest import digest_of_plans
 from certferry.core.planning.plan import Plan
+from certferry.errors import Severity
 from certferry.present.language import Voice
 from certferry.present.layout import Tone
 from certferry.present.plan_text import (
@@ -30,7 +31,6 @@ from certferry.present.plan_text import (
     is_nothing_to_run,
     is_only_counted,
 )
-from certferry.problem import Severity
 from certferry.reconcile.run import Run
 from certferry.reconcile.status import plans_of
 from certferry.text import Text
