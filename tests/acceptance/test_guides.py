@@ -27,6 +27,7 @@ from tests.house.picture import hung, masked, taken
 from tests.house.tree import ROOT
 from tests.sandbox.qiniu_calls import Client
 from tests.support.command import Ended, run_here
+from tests.support.forks import start
 from tests.support.postgresql import KEY, PROGRAMS, Postgresql
 from tests.support.tiers import thorough
 from tests.support.waiting import eventually
@@ -547,7 +548,7 @@ def printed(tmp_path: Path) -> Iterator[list[str]]:
     said = tmp_path / "said"
     with said.open("w") as stderr:
         command = [sys.executable, "-m", "certferry", "sandbox", "--dir", str(tmp_path / "world")]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=stderr)
+        process = start(command, stdout=subprocess.DEVNULL, stderr=stderr)
     try:
         assert eventually(lambda: bool(ALL.search(said.read_text())))
         yield said.read_text().splitlines()
