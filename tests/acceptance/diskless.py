@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -22,6 +21,7 @@ from certferry.ports.state import StateStore
 from certferry_sandbox.s3 import S3Service
 from certferry_sandbox.world import World
 from tests.acceptance.host import Host, Run
+from tests.support.forks import run
 from tests.support.objects import objects_in
 
 RUNNER = Path(__file__).with_name("killed.py")
@@ -74,13 +74,9 @@ class Runner(Host):
         log.write_text("")
         command = [sys.executable, str(RUNNER), str(requests), str(log)]
         with self._on_an_empty_machine() as variables:
-            subprocess.run(
+            run(
                 [*command, "--config", str(self.config), *arguments],
                 env=self._environment(variables),
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                check=False,
-                timeout=120,
             )
         self.asked = log.read_text().splitlines()
         return len(self.asked)

@@ -19,6 +19,7 @@ from certferry.ports.state import StateStore
 from certferry_sandbox.world import World
 from tests.acceptance.footprint import Footprint
 from tests.support.command import run_here
+from tests.support.forks import start
 from tests.support.schemas import must_fit_output
 
 LONGEST_RUN = 60  # seconds
@@ -148,13 +149,12 @@ class Host:
     ) -> Iterator[subprocess.Popen[str]]:
         """Run it beside a `with` block; at the block's end it is over, whatever it does."""
         command = [*wrapped_in, *program, "--config", str(self.config)]
-        process = subprocess.Popen(
+        process = start(
             [*command, *arguments],
             env=self._environment(environ),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            text=True,
         )
         try:
             yield process

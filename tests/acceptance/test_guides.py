@@ -19,7 +19,6 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from certferry.core.certificates.certificate import fingerprint
-from certferry.present.layout import width
 from certferry_sandbox.world import World
 from tests.acceptance.footprint import NOBODY_ASKED, Footprint, challenges
 from tests.acceptance.host import LONGEST_RUN, Host, certificate
@@ -28,6 +27,7 @@ from tests.house.picture import hung, masked, taken
 from tests.house.tree import ROOT
 from tests.sandbox.qiniu_calls import Client
 from tests.support.command import Ended, run_here
+from tests.support.forks import start
 from tests.support.postgresql import KEY, PROGRAMS, Postgresql
 from tests.support.tiers import thorough
 from tests.support.waiting import eventually
@@ -534,22 +534,6 @@ def test_the_picture_is_what_the_demo_shows(language: str) -> None:
     assert masked(taken(language)) == masked(hung(language))
 
 
-def test_the_demo_lines_up_in_chinese() -> None:
-    """Who is where, and what each edge served: each column begins in one cell. A fingerprint has
-    its one short form.
-    """
-    command = [sys.executable, "-m", "certferry", "--lang", "zh", "demo", "--fast"]
-
-    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-
-    cast = re.findall(r"^(  .+?  +)(?:https?://\S+|127[\d.:, ]+)$", shown, re.MULTILINE)
-    assert (5, 1) == (len(cast), len({width(label) for label in cast}))
-    served = re.findall(r"^(  \S+ +)(127\S+ +\S+ +)→ ([0-9a-f]{12})$", shown, re.MULTILINE)
-    assert 4 == len(served)
-    assert 1 == len({(width(domain), width(before)) for domain, before, _ in served})
-    assert 1 == len({after for _, _, after in served})
-
-
 # --- `certferry sandbox`: the commands that it prints work as they are, in another terminal
 
 
@@ -564,7 +548,7 @@ def printed(tmp_path: Path) -> Iterator[list[str]]:
     said = tmp_path / "said"
     with said.open("w") as stderr:
         command = [sys.executable, "-m", "certferry", "sandbox", "--dir", str(tmp_path / "world")]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=stderr)
+        process = start(command, stdout=subprocess.DEVNULL, stderr=stderr)
     try:
         assert eventually(lambda: bool(ALL.search(said.read_text())))
         yield said.read_text().splitlines()

@@ -13,12 +13,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from certferry.core.certificates.certificate import fingerprint
 from certferry_sandbox.world import World
-from tests.acceptance.clients.acme_sh import AcmeSh
+from tests.acceptance.clients.acme_sh import AcmeSh, SuppliedAcmeSh
 from tests.acceptance.clients.old_homes import TXT_RECORD
 from tests.acceptance.clients.program import run_to_its_end
 from tests.acceptance.footprint import Footprint
@@ -79,7 +80,10 @@ def run(world: World, *arguments: str, **environ: str) -> str:
 
 
 @long
-def test_the_whole_recipe_with_acme_sh(world: World, tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("client", [SuppliedAcmeSh, pytest.param(AcmeSh, marks=thorough)])
+def test_the_whole_recipe_with_acme_sh(
+    world: World, tmp_path: Path, name: str, client: type[AcmeSh]
+) -> None:
     """Issued, installed, deployed by `--reloadcmd`; after a forced renewal every edge serves the
     new certificate; a run without news writes nothing and says so, by the deploy hook as well.
     """
@@ -89,7 +93,7 @@ def test_the_whole_recipe_with_acme_sh(world: World, tmp_path: Path, name: str) 
     installed.mkdir()
     fullchain, log = installed / "fullchain.pem", tmp_path / "cdn.log"
     host = Host(world, tmp_path, imported("pics", fullchain, installed / "privkey.pem"))
-    acme_sh = AcmeSh(world, tmp_path, CERTFERRY_CONFIG=str(host.config))
+    acme_sh = client(world, tmp_path, CERTFERRY_CONFIG=str(host.config))
     acme_sh.issue(name, f"*.{name}")
     install = (
         "--install-cert", "-d", name,
@@ -104,7 +108,7 @@ def test_the_whole_recipe_with_acme_sh(world: World, tmp_path: Path, name: str) 
     assert [first, first] == [served(world, domain) for domain in (name, other)]
 
     earlier = log.read_text()
-    acme_sh.run("--renew", "--force", "-d", name)
+    acme_sh.renew(name, install)
 
     second = everywhere(world, fullchain)
     assert first != second

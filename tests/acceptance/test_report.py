@@ -24,6 +24,7 @@ from certferry_sandbox.qiniu.service import QiniuService
 from certferry_sandbox.zones import Zones
 from tests.sandbox.qiniu_calls import issue, service
 from tests.support.command import Ended, run_here
+from tests.support.forks import start
 from tests.support.waiting import eventually
 from tests.wiring.packages import Packages
 
@@ -352,12 +353,11 @@ def test_what_does_not_go_with_it(tmp_path: Path, more: str) -> None:
 def test_stopped(services: Services) -> None:
     """Ctrl-C ends it at once, without a report and without a traceback."""
     services.qiniu.api.faults.add(Fault.delay(30), times=None)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "certferry", "--config", services.config, "doctor", "--report"],
+    process = start(
+        [sys.executable, "-m", "certferry", "--config", str(services.config), "doctor", "--report"],
         env=services.environ(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
     )
     try:
         assert eventually(lambda: bool(services.qiniu.requests()))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 from certferry_sandbox.world import World
 from tests.acceptance.host import Host, Run
 from tests.cli.terminals import Terminal
+from tests.support import forks
 from tests.support.tiers import sampled
 
 USAGE, REFUSED, CRITICAL = 2, 3, 2
@@ -31,12 +31,9 @@ def killed_after(host: Host, requests: int, *arguments: str) -> int:
     log = host.directory / "requests.log"
     log.write_text("")
     command = [sys.executable, str(RUNNER), str(requests), str(log)]
-    subprocess.run(
+    forks.run(
         [*command, "--config", str(host.config), *arguments],
         env={**os.environ, **host.world.environment},
-        capture_output=True,
-        timeout=60,
-        check=False,
     )
     return len(log.read_text().splitlines())
 

@@ -26,6 +26,7 @@ from certferry_sandbox.faults import Fault
 from certferry_sandbox.world import Pace, World
 from tests.acceptance.footprint import challenges
 from tests.acceptance.host import Host
+from tests.support.forks import run
 from tests.support.tiers import long, sampled, thorough
 from tests.support.waiting import eventually
 
@@ -156,14 +157,7 @@ class KilledHost:
 
     def sync(self, kill_after: int = 0) -> subprocess.CompletedProcess[str]:
         """Run `certferry sync`, killed after so many requests; 0 lets it live."""
-        return subprocess.run(
-            self._command(kill_after),
-            env=self._environment,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        return run(self._command(kill_after), env=self._environment)
 
     def _command(self, kill_after: int) -> list[str]:
         runner = [sys.executable, str(RUNNER), str(kill_after), str(self.log)]

@@ -16,6 +16,7 @@ import requests
 from playwright.sync_api import Browser, Page, StorageState
 
 from tests.support.command import Ended, run_here
+from tests.support.forks import start
 from tests.support.ports import HOST
 from tests.support.waiting import eventually
 
@@ -80,7 +81,7 @@ def serving(
     log = config.with_name("serve.log")
     with (
         log.open("wb") as written,
-        subprocess.Popen(
+        start(
             [*program, "serve", "--no-schedule", *words],
             env=environ,
             stdin=subprocess.DEVNULL,

@@ -9,7 +9,6 @@ import pty
 import re
 import select
 import struct
-import subprocess
 import termios
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Self
 
 from certferry.present.layout import width
+from tests.support.forks import start
 
 _PIECE = re.compile(r"\x1b\[(?P<parameters>[?\d;]*)(?P<code>[A-Za-z])|(?P<other>.)", re.DOTALL)
 
@@ -99,7 +99,7 @@ class Terminal:
         self.resize(columns, rows)
         self.screen = Screen(columns)
         self._bytes = b""
-        self.process = subprocess.Popen(
+        self.process = start(
             arguments,
             stdin=slave,
             stdout=slave,

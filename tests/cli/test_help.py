@@ -20,6 +20,7 @@ from certferry.cli.main import program, run, run_command
 from certferry.present.language import voice_in
 from certferry.present.layout import width
 from tests.cli.consoles import TestConsole
+from tests.support import forks
 
 # --- The help of every command is in the reader's language, whole, on a wide and a narrow
 # screen
@@ -209,20 +210,13 @@ def script(shell: str) -> str:
 
 
 def offered(words: str, cwd: Path) -> list[str]:
-    result = subprocess.run(
-        CERTFERRY,
-        cwd=cwd,
-        env=os.environ
-        | {
-            "_CERTFERRY_COMPLETE": "bash_complete",
-            "COMP_WORDS": words,
-            "COMP_CWORD": str(len(words.split(" ")) - 1),
-        },
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert "" == result.stderr
+    asked = {
+        "_CERTFERRY_COMPLETE": "bash_complete",
+        "COMP_WORDS": words,
+        "COMP_CWORD": str(len(words.split(" ")) - 1),
+    }
+    result = forks.run(CERTFERRY, cwd=cwd, env=os.environ | asked)
+    assert (0, "") == (result.returncode, result.stderr)
     return [row.partition(",")[2] for row in result.stdout.splitlines() if row]
 
 

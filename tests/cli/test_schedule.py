@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import subprocess
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -31,6 +30,7 @@ from certferry.text import Text
 from tests.adapters.schedule.crontab_owner import AS_ROOT, CrontabOwner
 from tests.cli.consoles import TestConsole
 from tests.cli.schedules import KEYS, certferry, entry
+from tests.support import forks
 from tests.support.command import run_program
 
 # --- `certferry schedule`: what it writes, says, carries along and warns of
@@ -115,7 +115,7 @@ def test_every_fresh_installation_chooses_its_own_moment(owner: CrontabOwner, co
     chosen = set()
     for _ in range(4):
         owner.write(None)
-        subprocess.run([*command, "install"], env=owner.environ, check=True, capture_output=True)
+        assert Exit.OK == forks.run([*command, "install"], env=owner.environ).returncode
         chosen.add(entry(owner.read()).group("minute", "hour", "second"))
 
     assert len(chosen) > 1  # by chance, all four are the same in one of 10^13 cases
@@ -159,13 +159,7 @@ def test_the_next_run_is_reported_by_the_clock_of_the_line(
     certferry(owner.environ, "--config", config, "schedule", "install")
     line = entry(owner.read())
 
-    result = subprocess.run(
-        [sys.executable, "-m", "certferry", "schedule", "show"],
-        env=environ,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    result = forks.run([sys.executable, "-m", "certferry", "schedule", "show"], env=environ)
 
     shown = re.search(r"next run  (?P<at>.*) (?P<offset>[+-].*)\n", result.stdout)
     assert shown is not None, result.stdout

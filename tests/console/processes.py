@@ -15,6 +15,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from certferry_sandbox.authority import Authority
+from tests.support.forks import start
 from tests.support.ports import HOST, free_port
 from tests.support.waiting import Logged
 
@@ -80,7 +81,7 @@ def serving(
     log = config.parent / "said"
     command = [*started_by, sys.executable, "-m", "certferry", "--config", str(config), "serve"]
     with log.open("w") as file:
-        process = subprocess.Popen(
+        process = start(
             [*command, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=file,

@@ -21,7 +21,8 @@ from certferry.console.api import OPERATIONS
 from certferry.console.guard import form_token
 from certferry.console.openapi import BASE, document
 from certferry.core.access import Role, Token, User, digest_of_secret
-from tests.acceptance.host import Host
+from certferry_sandbox.world import World
+from tests.acceptance.host import Host, certificate
 from tests.console.machine import SECRET, Machine, console_of
 from tests.console.serving import ANNA
 from tests.support.schemas import must_fit
@@ -37,6 +38,26 @@ def machine(host: Host) -> Iterator[Machine]:
     """The console of a machine that has run once, from its terminal."""
     host.run("sync")
     with console_of(host) as found:
+        yield found
+
+
+KEPT = "kept.example.com"
+
+
+@pytest.fixture(scope="module")
+def kept_host(shared_world: World, tmp_path_factory: pytest.TempPathFactory) -> Host:
+    """A machine that has run once, whose tests change nothing."""
+    shared_world.add_http_domain(KEPT)
+    folder = tmp_path_factory.mktemp("kept")
+    host = Host(shared_world, folder, certificate(KEPT))
+    assert 0 == host.run("sync", HOME=str(folder)).code
+    return host
+
+
+@pytest.fixture(scope="module")
+def kept(kept_host: Host) -> Iterator[Machine]:
+    """The console of that machine."""
+    with console_of(kept_host) as found:
         yield found
 
 
@@ -77,14 +98,12 @@ def must_be_described(path: str, method: str, answer: requests.Response) -> None
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_answer_is_what_the_command_prints(
-    host: Host,
-    machine: Machine,
-    command: str,
+    kept_host: Host, kept: Machine, command: str
 ) -> None:
     """Key by key, in both languages; what differs is what time has changed."""
     for language in ("en", "zh"):
-        asked = answered(machine, f"/{command}", lang=language)
-        printed = json.loads(host.run("--lang", language, command, "--json").out)
+        asked = answered(kept, f"/{command}", lang=language)
+        printed = json.loads(kept_host.run("--lang", language, command, "--json").out)
 
         must_fit(asked, command)
         assert _timeless(printed) == _timeless(asked)
@@ -95,40 +114,40 @@ def _timeless(found: Any) -> Any:
     return re.sub(r"\d{4}-\d\d-\d\dT[\d:]+Z|: \d+,", "", json.dumps(found, sort_keys=True))
 
 
-def test_what_services_were_asked_says_how_old_it_is(machine: Machine) -> None:
+def test_what_services_were_asked_says_how_old_it_is(kept: Machine) -> None:
     """In whole seconds; what is stored says no age."""
-    of_services = machine.get(f"{BASE}/plan")
-    stored = machine.get(f"{BASE}/history")
+    of_services = kept.get(f"{BASE}/plan")
+    stored = kept.get(f"{BASE}/history")
 
     assert 0 <= int(of_services.headers["Age"]) < 60
     assert "Age" not in stored.headers
 
 
-def test_names_choose_certificates(machine: Machine, name: str) -> None:
+def test_names_choose_certificates(kept: Machine) -> None:
     """By their own name, or by a domain; an unknown one is not found."""
     for path in ("/status", "/plan"):
-        (found,) = answered(machine, path, name=name)["certificates"]
-        assert name == found["name"]
-        answered(machine, path, 404, name="other.example.net")
-    assert 1 == answered(machine, "/check", name=name)["certificates"]
-    assert {name} == {one["name"] for one in answered(machine, "/history", name=name)["entries"]}
-    answered(machine, "/history", 404, name="other.example.net")
+        (found,) = answered(kept, path, name=KEPT)["certificates"]
+        assert KEPT == found["name"]
+        answered(kept, path, 404, name="other.example.net")
+    assert 1 == answered(kept, "/check", name=KEPT)["certificates"]
+    assert {KEPT} == {one["name"] for one in answered(kept, "/history", name=KEPT)["entries"]}
+    answered(kept, "/history", 404, name="other.example.net")
 
 
-def test_history_is_read_by_pages(machine: Machine) -> None:
+def test_history_is_read_by_pages(kept: Machine) -> None:
     """`before` goes on where the last answer ended."""
-    whole = answered(machine, "/history")["entries"]
-    first = answered(machine, "/history", limit=2)["entries"]
-    rest = answered(machine, "/history", before=first[-1]["number"])["entries"]
+    whole = answered(kept, "/history")["entries"]
+    first = answered(kept, "/history", limit=2)["entries"]
+    rest = answered(kept, "/history", before=first[-1]["number"])["entries"]
 
     assert len(whole) > 2
     assert whole == first + rest
 
 
-def test_a_renewal_can_be_planned(machine: Machine, name: str) -> None:
+def test_a_renewal_can_be_planned(kept: Machine) -> None:
     """It has a digest of its own, by which it could be applied."""
-    nothing = answered(machine, "/plan", name=name)
-    renewal = answered(machine, "/plan", name=name, renew="true")
+    nothing = answered(kept, "/plan", name=KEPT)
+    renewal = answered(kept, "/plan", name=KEPT, renew="true")
 
     assert (0, True) == (nothing["changes"], renewal["changes"] > 0)
     assert nothing["digest"] != renewal["digest"]
@@ -196,13 +215,13 @@ def test_a_plan_that_is_another_one_now_changes_nothing(
         {"kind": "rollback"},
     ],
 )
-def test_a_body_with_a_mistake_starts_nothing(machine: Machine, body: object) -> None:
+def test_a_body_with_a_mistake_starts_nothing(kept: Machine, body: object) -> None:
     """A key that is misspelt must not start a run for everything."""
-    before = machine.state.stored_runs(10)
+    before = kept.state.stored_runs(10)
 
-    must_fit(started(machine, body, 400), "error")
+    must_fit(started(kept, body, 400), "error")
 
-    assert before == machine.state.stored_runs(10)
+    assert before == kept.state.stored_runs(10)
 
 
 def test_a_viewer_starts_nothing(host: Host) -> None:
@@ -239,19 +258,19 @@ def test_a_program_has_a_token_in_place_of_a_session(machine: Machine) -> None:
     "query",
     ["nmae=img", "limit=0", "limit=1001", "limit=x", "limit=", "lang=fr", "before=" + "9" * 30],
 )
-def test_a_query_with_a_mistake_is_refused(machine: Machine, query: str) -> None:
+def test_a_query_with_a_mistake_is_refused(kept: Machine, query: str) -> None:
     """An unknown word is no filter that would be left out silently."""
-    found = machine.get(f"{BASE}/history?{query}", 400)
+    found = kept.get(f"{BASE}/history?{query}", 400)
 
     must_be_described("/history", "get", found)
     assert "bad_request" == found.json()["error"]["code"]
 
 
-def test_what_is_not_there_is_a_document_too(machine: Machine) -> None:
+def test_what_is_not_there_is_a_document_too(kept: Machine) -> None:
     """A path, a run, a method."""
     for path in ("/nothing", "/runs/none", "/../../api/v2/status", "/plan/"):
-        assert "not_found" == machine.get(BASE + path, 404).json()["error"]["code"]
-    assert "method_not_allowed" == machine.post(f"{BASE}/plan", 405).json()["error"]["code"]
+        assert "not_found" == kept.get(BASE + path, 404).json()["error"]["code"]
+    assert "method_not_allowed" == kept.post(f"{BASE}/plan", 405).json()["error"]["code"]
 
 
 def test_a_service_that_fails_is_said(host: Host) -> None:
@@ -270,10 +289,10 @@ def test_a_service_that_fails_is_said(host: Host) -> None:
     assert int(found.headers["Retry-After"]) > 0
 
 
-def test_errors_are_in_the_language_of_the_request(machine: Machine) -> None:
+def test_errors_are_in_the_language_of_the_request(kept: Machine) -> None:
     """The code stays."""
     english, chinese = (
-        answered(machine, "/status", 404, name="x.example.net", lang=lang)["error"]
+        answered(kept, "/status", 404, name="x.example.net", lang=lang)["error"]
         for lang in ("en", "zh")
     )
 
@@ -308,8 +327,8 @@ def test_every_operation_has_a_name_of_its_own() -> None:
     assert all(re.fullmatch(r"[a-z_]+", one) for one in ids)
 
 
-def test_the_description_is_served(machine: Machine) -> None:
+def test_the_description_is_served(kept: Machine) -> None:
     """With the addresses as they are behind the console's URL."""
-    found = machine.get(f"{BASE}/openapi.json").json()
+    found = kept.get(f"{BASE}/openapi.json").json()
 
     assert {**DESCRIBED, "servers": [{"url": BASE}]} == found

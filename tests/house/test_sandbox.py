@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
+import shutil
 import subprocess
 import sys
 import venv
@@ -13,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from certferry import __version__
+from certferry.present.layout import width
 from tests.support.tiers import long
 
 LONGEST = 100  # seconds
@@ -37,8 +40,12 @@ class Machine:
     def install(self, wheel: Path) -> None:
         """Install a wheel, and nothing with it."""
         pip = [sys.executable, "-m", "pip", "--python", str(self.home / "bin" / "python")]
-        options = ["--quiet", "--no-index", "--no-deps", "--disable-pip-version-check"]
-        subprocess.run([*pip, "install", *options, str(wheel)], check=True, timeout=LONGEST)
+        options = ["--quiet", "--no-index", "--no-deps", "--no-compile"]
+        subprocess.run(
+            [*pip, "--disable-pip-version-check", "install", *options, str(wheel)],
+            check=True,
+            timeout=LONGEST,
+        )
 
     def run(self, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -109,17 +116,15 @@ def test_without_the_sandbox_the_rest_is_there(operators: Machine) -> None:
     assert (0, "") == (completed.returncode, completed.stderr)
 
 
-def test_the_sandbox_in_another_version_is_refused(
-    tmp_path: Path, wheels: tuple[Path, Path]
-) -> None:
+def test_the_sandbox_in_another_version_is_refused(operators: Machine) -> None:
     """Where certferry alone was upgraded; the command that is named brings both."""
-    machine = Machine(tmp_path)
-    machine.install(wheels[0])
-    installed = machine.packages / "certferry_sandbox-0.0.1.dist-info"
+    installed = operators.packages / "certferry_sandbox-0.0.1.dist-info"
     installed.mkdir()
     (installed / "METADATA").write_text("Name: certferry-sandbox\nVersion: 0.0.1\n")
 
-    ended = machine.run("certferry", "demo")
+    ended = operators.run("certferry", "demo")
+
+    shutil.rmtree(installed)
 
     assert 2 == ended.returncode
     assert f"is of version 0.0.1, and certferry of {__version__}" in ended.stderr
@@ -130,7 +135,9 @@ def test_the_sandbox_in_another_version_is_refused(
 def test_with_the_sandbox_the_main_job_is_done_in_its_world(
     tmp_path: Path, wheels: tuple[Path, Path]
 ) -> None:
-    """The two wheels are all that is needed, and the demo speaks Chinese."""
+    """The two wheels are all that is needed, and the demo speaks Chinese. Who is where, and what
+    each edge served: each column begins in one cell. A fingerprint has its one short form.
+    """
     machine = Machine(tmp_path)
     for wheel in wheels:
         machine.install(wheel)
@@ -139,6 +146,12 @@ def test_with_the_sandbox_the_main_job_is_done_in_its_world(
 
     assert 0 == ended.returncode, ended.stdout + ended.stderr
     assert "第二次运行：写入 0 次" in ended.stdout
+    cast = re.findall(r"^(  .+?  +)(?:https?://\S+|127[\d.:, ]+)$", ended.stdout, re.MULTILINE)
+    assert (5, 1) == (len(cast), len({width(label) for label in cast}))
+    served = re.findall(r"^(  \S+ +)(127\S+ +\S+ +)→ ([0-9a-f]{12})$", ended.stdout, re.MULTILINE)
+    assert 4 == len(served)
+    assert 1 == len({(width(domain), width(before)) for domain, before, _ in served})
+    assert 1 == len({after for _, _, after in served})
 
 
 def test_an_import_of_the_suites_by_their_old_name_is_answered(operators: Machine) -> None:

@@ -43,6 +43,8 @@ from tests.another_user import given_away
 from tests.cli import values
 from tests.cli.consoles import TestConsole
 from tests.cli.values import IMG, NOON
+from tests.support import forks
+from tests.support.forks import start
 from tests.support.tiers import examples
 
 # --- Where lines go when others move the log, and when it is no file
@@ -81,9 +83,7 @@ LINES = examples(8000)
 def test_a_log_that_is_moved_all_the_time(tmp_path: Path) -> None:
     """No line is lost, wherever between two lines another program, such as logrotate, moves it."""
     log, moved = tmp_path / "log", 0
-    writers = [
-        subprocess.Popen([sys.executable, "-c", WRITER, str(log), str(LINES)]) for _ in range(2)
-    ]
+    writers = [start([sys.executable, "-c", WRITER, str(log), str(LINES)]) for _ in range(2)]
     while any(writer.poll() is None for writer in writers):
         # It is there for some lines, so that it is found, and then is gone before it is opened.
         if log.exists() and log.stat().st_size > 50:
@@ -443,7 +443,9 @@ def test_moments_for_people_are_local(tmp_path: Path) -> None:
         "log = RunLog(Voice(), lambda: datetime(2026, 11, 24, 12, tzinfo=UTC))\n"
         f"log.open(Path({str(tmp_path / 'log')!r}))\nlog.end(0)\n"
     )
-    subprocess.run([sys.executable, "-c", script], env=os.environ | {"TZ": "CST-8"}, check=True)
+    done = forks.run([sys.executable, "-c", script], env=os.environ | {"TZ": "CST-8"})
+
+    assert 0 == done.returncode, done
 
     assert (tmp_path / "log").read_text().startswith("[2026-11-24 20:00:00] ")
 
@@ -488,8 +490,7 @@ def test_lines_of_several_processes_stay_whole(tmp_path: Path) -> None:
     """While all of them write, no line is lost, torn or mixed."""
     names = "abcd"
     writers = [
-        subprocess.Popen([sys.executable, "-c", RUN_WRITER, str(tmp_path / "log"), name])
-        for name in names
+        start([sys.executable, "-c", RUN_WRITER, str(tmp_path / "log"), name]) for name in names
     ]
     assert [0] * len(names) == [writer.wait(timeout=60) for writer in writers]
 

@@ -28,7 +28,7 @@ from certferry.text import Text
 from certferry_sandbox.testing.certificates import make_bundle, with_issuer_until
 from tests.reconcile.model import START, ModelWorld
 from tests.reconcile.one_lineage import IMG, synced
-from tests.support.tiers import examples
+from tests.support.tiers import examples, thorough
 
 HALF_DAY = timedelta(hours=12)
 HOUR = timedelta(hours=1)
@@ -66,7 +66,7 @@ def run_twice_a_day(world: ModelWorld, days: int) -> None:
         synced(world)
 
 
-@pytest.mark.parametrize("days", [90, 64, 45])
+@pytest.mark.parametrize("days", [45, *(pytest.param(days, marks=thorough) for days in (64, 90))])
 def test_year_of_runs_costs_one_request_each(days: int) -> None:
     """Two a day and one more for each new certificate; every renewal comes in its window, and says
     which certificate it replaces.

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from contextlib import ExitStack
 
+from tests.support.forks import start
 from tests.support.postgresql import KEY
 from tests.support.tiers import THOROUGH
 
@@ -21,11 +22,10 @@ def at_once(
     with ExitStack() as ended:
         started = []
         for number in range(hosts):
-            host = subprocess.Popen(
+            host = start(
                 [sys.executable, "-c", program, url, key, f"web-{number}", *words],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                text=True,
             )
             started.append(ended.enter_context(host))
             ended.callback(host.kill)

@@ -23,7 +23,7 @@ def eventually(condition: Callable[[], bool]) -> bool:
 class Logged:
     """A process that prints into a file."""
 
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[bytes] | subprocess.Popen[str]
     log: Path
 
     @property

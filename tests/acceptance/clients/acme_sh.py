@@ -6,10 +6,13 @@ from __future__ import annotations
 
 import os
 import sys
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from certferry_sandbox.world import World
 from tests.acceptance.clients.program import run_to_its_end
+from tests.acceptance.host import Host, certificate
 
 PACKAGE = Path("/usr/share/acme.sh")
 """Where Debian's package `acme.sh` keeps what upstream's `--install` copies."""
@@ -61,6 +64,11 @@ class AcmeSh:
             *words,
         )
 
+    def renew(self, name: str, install: Sequence[str]) -> None:
+        """Renew a certificate, and install it as these words have said before."""
+        del install
+        self.run("--renew", "--force", "-d", name)
+
     def run(
         self,
         *arguments: str,
@@ -79,3 +87,41 @@ class AcmeSh:
 
     def certificate(self, name: str) -> Path:
         return self.home / f"{name}_ecc" / "fullchain.cer"
+
+
+class SuppliedAcmeSh(AcmeSh):
+    """The same with certificates that certferry has issued: acme.sh takes four seconds of the
+    processor for each order.
+    """
+
+    def issue(self, *names: str, key_length: str = "ec-256") -> None:
+        """See `AcmeSh.issue`."""
+        del key_length
+        folder = self.home.parent / "issuer"
+        folder.mkdir()
+        self._issuer = Host(self.world, folder, certificate(*names, name="supplied", to=None))
+        kept = self.home / f"{names[0]}_ecc"
+        kept.mkdir()
+        due = int(time.time()) + 30 * 24 * 3600
+        (kept / f"{names[0]}.conf").write_text(
+            f"Le_Domain='{names[0]}'\nLe_NextRenewTime='{due}'\n"
+        )
+        self._supply(names[0], "sync")
+
+    def renew(self, name: str, install: Sequence[str]) -> None:
+        """See `AcmeSh.renew`."""
+        self._supply(name, "sync", "--renew", "supplied")
+        self.run(*install)
+
+    def _supply(self, name: str, *command: str) -> None:
+        exported = self.home.parent / "exported"
+        for words in (command, ("export", "supplied", "--dir", str(exported))):
+            done = self._issuer.run(*words)
+            assert 0 == done.code, done
+        for ours, theirs in (
+            ("cert.pem", f"{name}.cer"),
+            ("privkey.pem", f"{name}.key"),
+            ("chain.pem", "ca.cer"),
+            ("fullchain.pem", "fullchain.cer"),
+        ):
+            (self.home / f"{name}_ecc" / theirs).write_bytes((exported / ours).read_bytes())

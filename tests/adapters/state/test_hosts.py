@@ -26,6 +26,7 @@ from certferry.errors import LeaseHeld
 from certferry.ports.state import StateStore
 from certferry.reconcile.run import others_of, problems_of_this_host
 from certferry_sandbox.testing.contracts.state_hosts import host_of
+from tests.support.forks import start
 from tests.support.postgresql import KEY, Postgresql
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -148,12 +149,7 @@ def test_hosts_whose_clocks_are_off_or_jump(url: str, state: StateStore) -> None
     with ExitStack() as ended:
         hosts = [
             ended.enter_context(
-                subprocess.Popen(
-                    [*words, name, *hours],
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    text=True,
-                )
+                start([*words, name, *hours], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
             )
             for name, hours in jumps.items()
         ]

@@ -20,6 +20,7 @@ from certferry.adapters.state.sealing import Sealing
 from certferry.adapters.state.shared_leases import SharedState
 from certferry.errors import DatabaseUnavailable, LeaseHeld, LeaseLost
 from certferry.ports.state import Lease
+from tests.support.forks import start
 from tests.support.postgresql import KEY, Postgresql, RoundTrips, impatient, running_postgresql
 from tests.support.waiting import eventually
 
@@ -77,7 +78,7 @@ def other_host(url: str) -> Iterator[subprocess.Popen[str]]:
     """Another host, which is at work on `img`; told so, it writes."""
     words = [sys.executable, "-c", AT_WORK, url, KEY.reveal(), str(SHORT.total_seconds())]
     with (
-        subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child,
+        start(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child,
         ExitStack() as ended,
     ):
         ended.callback(child.kill)
