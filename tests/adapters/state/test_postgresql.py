@@ -317,6 +317,21 @@ def test_url_that_is_refused(url: str, said: str) -> None:
     assert "hidden" not in f"{error}{error.hint}"
 
 
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        (
+            "postgresql://127.0.0.1:1/x?sslmode=often",
+            'postgresql://127.0.0.1:1/x cannot be opened: invalid sslmode value: "often"',
+        ),
+        ("postgresql://[::1]:1/x", "postgresql://[::1]:1/x cannot be opened: Connection refused"),
+    ],
+)
+def test_what_prevents_a_connection_is_said_in_full(url: str, said: str) -> None:
+    """In the words of libpq, without where they say again what was to be opened."""
+    assert said == str(refused(lambda: connect(url, KEY)))
+
+
 def test_environment_that_names_another_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """What libpq reads beside the URL counts: PGHOST, PGSSLMODE."""
     monkeypatch.setenv("PGHOST", "db.example.com")
