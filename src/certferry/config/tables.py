@@ -249,7 +249,11 @@ def _database(paths: Paths, buckets: Collection[str]) -> Read[Path | str]:
 
 def _of_a_bucket(url: str) -> str:
     """Check the address of a bucket: its kind, its name, a prefix, and options."""
-    options = parse_qs(urlsplit(url).query, keep_blank_values=True)
+    parts = urlsplit(url)
+    options = parse_qs(parts.query, keep_blank_values=True)
+    # Libraries resolve or refuse such paths, each in its way.
+    if {".", ".."} & set(parts.path.split("/")):
+        raise ConfigError(Text("is not an address"))
     known = set[str]() if has_account(url) else _OPTIONS
     if unknown := sorted(options.keys() - known):
         raise ConfigError(Text("has no option {name}", name=unknown[0]))
