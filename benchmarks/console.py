@@ -6,6 +6,9 @@ in the same rounds as the measure of the machine; the first screen in Chromium u
 (at most 0.5 s); what 20 viewers of a run in which nothing happens take of a core (at most 10 %);
 memory after 10,000 requests and 100 runs (at most 150 MB). It fails where one of these is not kept.
 
+It takes three to six minutes on two cores, most of them for the requests and runs. What it does now
+is on stderr, the figures are on stdout.
+
 Usage: `python -m benchmarks.console [--certificates N] [--rounds N] [--requests N] [--runs N]`.
 """
 
@@ -65,10 +68,16 @@ MEMORY = 150.0  # MB
 
 VIEWERS = 20
 WATCHED = 20.0  # seconds
+EACH = 1000  # requests
 _TICK = os.sysconf("SC_CLK_TCK")
 _OBSERVING = re.compile(rb'aria-busy="true"|hx-trigger="(every 2s|load)')
 _CSRF = re.compile(r'name="csrf"\s+value="([^"]+)"')
 _REQUEST = re.compile(r'name="request"\s+value="([^"]+)"')
+
+
+def say(words: str) -> None:
+    """Print on stderr what begins now."""
+    print(words, file=sys.stderr, flush=True)
 
 
 # --- the fleet
@@ -170,7 +179,9 @@ def logged_in(console: ConsoleProcess, browser: Browser) -> requests.Session:
 def pages(console: ConsoleProcess, session: requests.Session, rounds: int) -> Iterator[Measured]:
     """Measure each page, after what it observes in the background was found."""
     found: dict[str, list[float]] = {page: [] for page in (MEASURE, *PAGES)}
+    say(f"observing what the pages need, at most {LONGEST_LOOK:.0f} s a page")
     sizes = {page: len(settled(console, session, page)) for page in PAGES}
+    say(f"{rounds} rounds of {len(found)} pages")
     for _ in range(rounds):
         for page, times in found.items():
             started = time.perf_counter()
@@ -197,6 +208,7 @@ def settled(console: ConsoleProcess, session: requests.Session, page: str) -> by
 def first_screen(console: ConsoleProcess, browser: Browser, who: StorageState) -> Measured:
     """Measure from the click until the verdict is painted."""
     taken = []
+    say("the first screen in Chromium, ten times")
     with browser.new_context(storage_state=who) as context:
         page = context.new_page()
         for _ in range(10):
@@ -215,6 +227,7 @@ _PAINTED = """() => new Promise(done => new PerformanceObserver(
 def idle_viewers(console: ConsoleProcess, session: requests.Session, run: str) -> Measured:
     """Measure what the process takes while people watch a run in which nothing happens."""
     process = Process(console.number)
+    say(f"{VIEWERS} viewers of a run in which nothing happens, {WATCHED:.0f} s")
     with ExitStack() as watching:
         for _ in range(VIEWERS):
             stream = session.get(f"{console.url}/runs/{run}/events", stream=True, timeout=60)
@@ -233,9 +246,14 @@ def worn(
     process = Process(console.number)
     before = process.memory()
     for number in range(count):
+        if not number % EACH:
+            say(f"{number:,} of {count:,} requests")
         session.get(console.url + PAGES[number % len(PAGES)], timeout=60).raise_for_status()
         if runs and not number % max(count // runs, 1):
+            began = time.monotonic()
             run_once(console, session)
+            if not number:
+                say(f"the first run took {time.monotonic() - began:.0f} s")
     remark = f"{before:.0f} MB before"
     yield Measured(
         f"memory after {count} requests, {runs} runs", process.memory(), MEMORY, "MB", remark
@@ -285,6 +303,7 @@ def measured(world: World, folder: Path, asked: argparse.Namespace) -> Iterator[
         running_chromium() as browser,
         serving(config, world.environment, free_port()) as console,
     ):
+        say(f"storing {asked.certificates:,} certificates")
         furnish(state, asked.certificates)
         who = console.log_in(browser, "browser")
         session = logged_in(console, browser)

@@ -33,7 +33,7 @@ from certferry.core.certificates.pem import parse_bundle
 from certferry.core.desired.certificate import DesiredCertificate
 from certferry.core.planning.report import Result, SyncReport, of_lineage
 from certferry.core.planning.rollouts import Claims
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry.ports.state import StateStore
 from certferry.reconcile.reconciler import Reconciler
 from certferry.reconcile.run import WORKERS, Ports, WaitLimit, recorded_as_begun

@@ -51,7 +51,7 @@ from certferry.core.desired.certificate import (
 from certferry.core.observed.observation import ObservedTarget, Served, TargetRules
 from certferry.core.planning.rollouts import Claims
 from certferry.core.reasons import LONGEST
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry.ports.state import StateStore
 from certferry.ports.target import Scope
 from certferry.reconcile.reconciler import LineageReconciler

@@ -24,7 +24,7 @@ from certferry.core.desired.certificate import Authority
 from certferry.core.discovery.proposal import must_have_zone
 from certferry.core.events import Activity
 from certferry.core.planning.limits import Limits
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry.errors import CaUnavailable, OrderPostponed
 from certferry.ports.dns import DnsProvider
 from certferry.ports.issuer import IssueRequest

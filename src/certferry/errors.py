@@ -1,5 +1,6 @@
-"""Everything that can go wrong, as one tree, and what ends a run without being wrong. Each says
-what happened, what to do, and whether trying again can help (`Reported`).
+"""A problem, and the one scale of how bad it is: what errors, refusals and findings carry.
+Everything that can go wrong, as one tree, and what ends a run without being wrong: each says what
+happened, what to do, and whether trying again can help (`Reported`).
 
 CertferryError                something went wrong
 ├── ConfigError               the operator edits a file or the environment
@@ -56,10 +57,48 @@ import shlex
 import sys
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import ClassVar, Self
 
-from certferry.problem import Problem, Severity
 from certferry.text import Text, naming, own_words, verbatim
+
+
+class Severity(StrEnum):
+    """How bad something is, in ascending order: in order, only to be known, a run may fail because
+    of it, a run fails because of it.
+    """
+
+    OK = "ok"
+    NOTICE = "notice"
+    WARNING = "warning"
+    ERROR = "error"
+
+    @property
+    def rank(self) -> int:
+        """The place on the scale: a greater number is worse."""
+        return tuple(Severity).index(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that an operator should know or fix.
+
+    `code` is stable and appears in JSON. `hint` is what to do, where there is something to do.
+    `subject` is what it is about: a domain, an account, a file. `since` is when it was first seen
+    (aware), where that is stored.
+    """
+
+    code: str
+    message: Text
+    hint: Text | None = None
+    severity: Severity = Severity.ERROR
+    subject: str = ""
+    since: datetime | None = None
+
+    @property
+    def is_error(self) -> bool:
+        """Whether it is a failure."""
+        return self.severity is Severity.ERROR
 
 
 @dataclass(frozen=True, slots=True)

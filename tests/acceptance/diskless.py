@@ -16,7 +16,7 @@ from unittest import mock
 from certferry.adapters.s3.objects import S3Objects
 from certferry.adapters.state import generations
 from certferry.adapters.state.sealing import new_key
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry.ports.objects import ObjectStore
 from certferry.ports.state import StateStore
 from certferry_sandbox.s3 import S3Service

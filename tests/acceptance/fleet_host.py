@@ -31,7 +31,7 @@ from certferry.adapters.state.shared_leases import SharedState
 from certferry.config.load import load
 from certferry.core.events import Event, StepEnded
 from certferry.core.planning.report import SyncReport
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry.errors import LeaseLost
 from certferry.ports.state import Lease, StateStore
 from certferry.reconcile.reconciler import Reconciler

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from certferry.adapters.state.connect import connect
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry.ports.state import StateStore
 from certferry_sandbox.world import World
 from tests.acceptance.footprint import Footprint

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from certferry.core.secret import MASK
+from certferry.core.redaction import MASK
 from certferry_sandbox.faults import Fault
 from certferry_sandbox.testing.certificates import make_key
 from certferry_sandbox.world import World

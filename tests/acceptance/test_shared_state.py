@@ -19,7 +19,7 @@ from certferry.adapters.state.database import Upgrade, migrate, read_migrations
 from certferry.adapters.state.postgresql import PostgresqlDatabase
 from certferry.adapters.state.sealing import Sealing
 from certferry.adapters.state.shared_leases import SharedState
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry_sandbox.faults import Fault
 from certferry_sandbox.heartbeat import HeartbeatService
 from certferry_sandbox.messages.event_receiver import SECRET, EventReceiver

@@ -9,7 +9,7 @@ import pytest
 
 from certferry.adapters.qiniu.wire import QiniuKeys
 from certferry.adapters.s3.objects import S3Objects
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry.errors import ConfigError, DatabaseUnavailable
 from certferry.ports.objects import ObjectStore
 from certferry_sandbox.faults import Fault

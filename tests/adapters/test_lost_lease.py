@@ -23,7 +23,7 @@ from certferry.adapters.programs.run import run_to_end
 from certferry.adapters.receivers.files import FilesReceiver
 from certferry.adapters.rfc2136.client import Conversation
 from certferry.core.desired.certificate import FileDelivery, Program
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry.errors import LeaseLost
 from certferry.ports.state import Lease, LeaseStore, holding
 from certferry.text import Text

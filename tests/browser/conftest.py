@@ -22,6 +22,7 @@ from tests.browser.chromium import (
     running_chromium,
 )
 from tests.browser.console_process import ConsoleProcess, serving
+from tests.browser.pages import open_page
 from tests.support.ports import free_port
 
 NewPage = Callable[..., Page]
@@ -96,3 +97,15 @@ def troubled_console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Conso
 def anna(chromium: Browser, troubled_console: ConsoleProcess) -> StorageState:
     """An operator who is logged in there."""
     return troubled_console.log_in(chromium, "anna")
+
+
+@pytest.fixture
+def opened(troubled_console: ConsoleProcess, anna: StorageState, new_page: NewPage) -> NewPage:
+    """Open a path of that console as `anna`, as it is once nothing is observed for it any more."""
+
+    def opened(path: str, **manner: object) -> Page:
+        page = new_page(anna, **manner)
+        open_page(page, troubled_console, path)
+        return page
+
+    return opened

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import argparse
 import os
-import tempfile
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import product
@@ -90,6 +90,22 @@ def _page(
         yield context.new_page()
 
 
+@contextmanager
+def _home_of_the_configuration() -> Iterator[Path]:
+    """Make a folder such as operators have, for a `with` block: pages name files by their paths."""
+    folder = Path.home() / "certferry"
+    try:
+        folder.mkdir(0o700)
+    except FileExistsError:
+        raise SystemExit(
+            f"{folder} is there already: move it, the pictures show its path"
+        ) from None
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
 def main() -> None:
     """Take all into a folder, and those of the READMEs into `docs/images` where that is asked."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -97,8 +113,8 @@ def main() -> None:
     parser.add_argument("--readmes", action="store_true")
     asked = parser.parse_args()
     with (
-        tempfile.TemporaryDirectory() as directory,
-        troubled(Path(directory), standard_console(os.environ)) as (world, config, _),
+        _home_of_the_configuration() as home,
+        troubled(home, standard_console(os.environ)) as (world, config, _),
         serving(config, world.environment, free_port()) as console,
         running_chromium() as browser,
     ):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
-from playwright.sync_api import Page, StorageState, expect
+from playwright.sync_api import StorageState, expect
 
 from tests.browser.chromium import Complaints
+from tests.browser.conftest import NewPage
 from tests.browser.console_process import ConsoleProcess
 from tests.browser.pages import PAGES, open_page
 from tests.support.tiers import thorough
@@ -21,15 +20,9 @@ MOST_STOPS = 40
 
 
 @pytest.mark.parametrize("path", PAGES.values(), ids=PAGES)
-def test_every_stop_of_the_tab_key_can_be_seen(
-    path: str,
-    troubled_console: ConsoleProcess,
-    anna: StorageState,
-    new_page: Callable[..., Page],
-) -> None:
+def test_every_stop_of_the_tab_key_can_be_seen(path: str, opened: NewPage) -> None:
     """The first leads to the content; at each, the focus has an outline, inside the page."""
-    page = new_page(anna)
-    open_page(page, troubled_console, path)
+    page = opened(path)
 
     page.keyboard.press("Tab")
     assert "#main" == page.evaluate("document.activeElement.getAttribute('href')")
@@ -53,11 +46,10 @@ _STOP = """() => {
 
 
 def test_skip_link_and_enter_lead_to_a_page_of_a_certificate(
-    troubled_console: ConsoleProcess, anna: StorageState, new_page: Callable[..., Page]
+    troubled_console: ConsoleProcess, opened: NewPage
 ) -> None:
     """Keys alone: over the navigation, to the first certificate, and in."""
-    page = new_page(anna)
-    open_page(page, troubled_console, "/certificates")
+    page = opened("/certificates")
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
     for _ in range(MOST_STOPS):
@@ -75,7 +67,7 @@ def test_focus_stays_when_a_part_is_refreshed(
     path: str,
     troubled_console: ConsoleProcess,
     anna: StorageState,
-    new_page: Callable[..., Page],
+    new_page: NewPage,
     complaints: Complaints,
 ) -> None:
     """The part is exchanged under the reader: the focus, and where they are on the page, stay."""

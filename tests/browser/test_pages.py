@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 from playwright.sync_api import Page, StorageState
 from starlette.routing import Route
@@ -18,8 +16,9 @@ from tests.browser.chromium import (
     Language,
     must_be_readable,
 )
+from tests.browser.conftest import NewPage
 from tests.browser.console_process import ConsoleProcess
-from tests.browser.pages import LOGIN, PAGES, open_page
+from tests.browser.pages import LOGIN, PAGES
 from tests.support.tiers import thorough
 
 pytestmark = thorough
@@ -49,16 +48,13 @@ def test_every_route_that_is_a_page_is_looked_at() -> None:
 def test_page_is_readable_in_both_schemes_and_widths(
     path: str,
     language: Language,
-    troubled_console: ConsoleProcess,
-    anna: StorageState,
-    new_page: Callable[..., Page],
+    opened: NewPage,
     complaints: Complaints,
 ) -> None:
     """No barrier that axe finds serious, nothing to scroll sideways, nothing on the browser's
     console: also of the policy, which forbids what is inline.
     """
-    page = new_page(anna, language=language)
-    open_page(page, troubled_console, path)
+    page = opened(path, language=language)
 
     must_be_readable_everywhere(page)
     assert language == (page.get_attribute("html", "lang") or "")[:2]
@@ -69,7 +65,7 @@ def test_page_is_readable_in_both_schemes_and_widths(
 def test_pages_before_the_login_are_readable(
     language: Language,
     troubled_console: ConsoleProcess,
-    new_page: Callable[..., Page],
+    new_page: NewPage,
     complaints: Complaints,
 ) -> None:
     """Also those for which no session is needed."""
@@ -90,15 +86,10 @@ def must_be_readable_everywhere(page: Page) -> None:
 
 @pytest.mark.parametrize("path", PAGES.values(), ids=PAGES)
 def test_page_without_javascript_has_the_same_words(
-    path: str,
-    troubled_console: ConsoleProcess,
-    anna: StorageState,
-    new_page: Callable[..., Page],
-    complaints: Complaints,
+    path: str, anna: StorageState, opened: NewPage, new_page: NewPage, complaints: Complaints
 ) -> None:
     """What a page says and offers does not depend on scripts."""
-    with_scripts, without = new_page(anna), new_page(anna, scripts=False)
-    open_page(with_scripts, troubled_console, path)
+    with_scripts, without = opened(path), new_page(anna, scripts=False)
     without.goto(with_scripts.url)
 
     assert "" != without.locator("main h1").inner_text()
@@ -108,15 +99,9 @@ def test_page_without_javascript_has_the_same_words(
 
 
 @pytest.mark.parametrize("path", PAGES.values(), ids=PAGES)
-def test_page_is_printed_as_black_on_white(
-    path: str,
-    troubled_console: ConsoleProcess,
-    anna: StorageState,
-    new_page: Callable[..., Page],
-) -> None:
+def test_page_is_printed_as_black_on_white(path: str, opened: NewPage) -> None:
     """Paper has no navigation, and no dark ground, also of a browser that is dark."""
-    page = new_page(anna, scheme="dark")
-    open_page(page, troubled_console, path)
+    page = opened(path, scheme="dark")
     page.emulate_media(media="print", color_scheme="dark")
 
     assert "rgb(255, 255, 255)" == page.evaluate(_GROUND)

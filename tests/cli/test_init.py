@@ -12,7 +12,7 @@ import pytest
 from certferry.cli.init.files import Files, put
 from certferry.config.load import load
 from certferry.config.model import Settings
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry.errors import ConfigError, StateUnavailable
 from certferry.text import Text
 from certferry_sandbox.faults import Fault

@@ -27,11 +27,11 @@ from certferry.core.certificates.lineage import Version
 from certferry.core.desired.certificate import Kind
 from certferry.core.observed.observation import Served
 from certferry.core.observed.records import LastRun
+from certferry.errors import Problem
 from certferry.ports.progress import no_listener
 from certferry.present import documents, status_text
 from certferry.present.language import Voice
 from certferry.present.layout import aligned, fitted, plain
-from certferry.problem import Problem
 from certferry.reconcile.run import Run
 from certferry.text import Text
 from certferry.wiring.workspace import Overview, overview

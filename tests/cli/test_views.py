@@ -45,6 +45,7 @@ from certferry.core.planning.report import LineageReport, Outcome, StepOutcome, 
 from certferry.errors import (
     CertferryError,
     ConfigError,
+    Problem,
     Reported,
     TargetAccessDenied,
     TargetRejected,
@@ -54,7 +55,6 @@ from certferry.present import documents, status_text
 from certferry.present.console import Verbosity
 from certferry.present.language import Voice
 from certferry.present.run_log import Format
-from certferry.problem import Problem
 from certferry.text import Text
 from certferry.wiring.discovery import must_be_read
 from tests.cli import values
@@ -527,6 +527,24 @@ def test_damage_is_said_in_one_sentence(broken: HistoryBreak, said: str) -> None
     """Which certificate, which entry and what was done to it, as far as they are known."""
     found = VerifiedHistory(9, 3, 1, (broken,))
     assert said + "\n" == values.text_of(status_text.verified(found, Voice()))
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (VerifiedHistory(9, 3, 1), "9 entries of 3 certificates"),
+        (
+            VerifiedHistory(9, 2, 1, of_console=1),
+            "8 entries of 1 certificate and 1 entry of the console",
+        ),
+        (VerifiedHistory(2, 1, 1, of_console=2), "2 entries of the console"),
+    ],
+    ids=["certificates", "both", "console"],
+)
+def test_users_and_tokens_are_no_certificate(found: VerifiedHistory, said: str) -> None:
+    """The entries of the console are counted as what they are."""
+    whole = f"{said}, unbroken; 1 older than the chain\n"
+    assert whole == values.text_of(status_text.verified(found, Voice()))
 
 
 def test_the_document_holds_every_fact() -> None:

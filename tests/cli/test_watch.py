@@ -20,8 +20,7 @@ from certferry.cli.watch import Watch, host_of, hosts_meant
 from certferry.core.certificates.chain import EdgeProblemCode, Presented
 from certferry.core.discovery.watched import Host
 from certferry.core.observed.observation import Served
-from certferry.errors import ConfigError
-from certferry.problem import Problem
+from certferry.errors import ConfigError, Problem
 from certferry.text import Text
 from tests.cli.consoles import TestConsole
 from tests.cli.values import IMG, NEW, NOON, OLD

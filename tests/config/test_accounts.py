@@ -13,7 +13,7 @@ from certferry.config.unattended import lost_programs, lost_secrets, runs_progra
 from certferry.config.values import DIRECTORIES
 from certferry.core.assessment.notices import USUAL, Topic
 from certferry.core.desired.certificate import Authority
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry.errors import ConfigError
 from certferry.wiring.settings import ADAPTERS
 from tests.config.conftest import Load, Refusal

@@ -10,7 +10,7 @@ from enum import StrEnum
 import pytest
 
 from certferry.config.bind import bind
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry.errors import ConfigError
 from certferry.wiring.settings import from_environment
 from tests.config.conftest import Load

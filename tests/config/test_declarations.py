@@ -19,7 +19,7 @@ from certferry.core.desired.certificate import (
     Program,
     Retirement,
 )
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry.errors import ConfigError
 from certferry.wiring.settings import from_client
 from tests.config.conftest import Load, Refusal

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from certferry.config.env_files import ASSIGNMENTS_ONLY, EnvFile, fill_in, read_env_file
 from certferry.config.mistakes import REFERENCE
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry.errors import ConfigError
 from tests.another_user import as_root, given_away
 from tests.config.conftest import Load, Refusal

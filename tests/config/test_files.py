@@ -19,8 +19,7 @@ from certferry.config.mistakes import REFERENCE
 from certferry.config.model import Settings
 from certferry.config.write import examine_files
 from certferry.core.findings import Code
-from certferry.errors import ConfigError
-from certferry.problem import Severity
+from certferry.errors import ConfigError, Severity
 from certferry.wiring.settings import from_environment
 from tests.another_user import as_root, given_away
 from tests.config.conftest import FILE, Load, Refusal

@@ -25,7 +25,7 @@ from certferry.core.desired.certificate import (
     Kind,
     Retirement,
 )
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry.errors import ConfigError
 from certferry.wiring.settings import ADAPTERS, from_environment
 from tests.config.conftest import FILE, Load, Refusal

@@ -13,7 +13,7 @@ import pytest
 
 from certferry.config.files import Paths
 from certferry.config.secrets import SecretReference, Secrets
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry.errors import ConfigError
 from tests.another_user import NOBODY, as_root, given_away
 

@@ -39,7 +39,7 @@ from certferry.core.discovery.proposal import (
     ProposedDeployment,
     propose_for_domains,
 )
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry.errors import ConfigError
 from certferry.text import Text
 from certferry.whole_file import free_copy

@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from http.client import HTTPConnection
 from pathlib import Path
@@ -17,7 +16,7 @@ from types import MappingProxyType
 
 from certferry_sandbox.authority import Authority
 from tests.support.ports import HOST, free_port
-from tests.support.waiting import eventually
+from tests.support.waiting import Logged
 
 AUTHORITY = Authority("Ops")
 
@@ -59,21 +58,8 @@ def write_certificate(folder: Path, *names: str) -> str:
     return issued.fingerprint
 
 
-@dataclass
-class Served:
+class Served(Logged):
     """A process of `serve` that a test talks to."""
-
-    process: subprocess.Popen[str]
-    log: Path
-
-    @property
-    def said(self) -> str:
-        """What it has printed."""
-        return self.log.read_text(encoding="utf-8")
-
-    def says(self, words: str) -> bool:
-        """Wait until it has printed this."""
-        return eventually(lambda: words in self.said)
 
     def ended(self, number: int) -> tuple[int, float]:
         """Send a signal; return its exit code, and after how many seconds it ended."""
@@ -99,7 +85,6 @@ def serving(
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=file,
-            text=True,
             pass_fds=pass_fds,
             env={**os.environ, **environ},
             start_new_session=True,

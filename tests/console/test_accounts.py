@@ -30,10 +30,10 @@ from certferry.core.assessment.notices import (
     refused,
 )
 from certferry.core.observed.records import HostRecord, HostWork, LastRun
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
+from certferry.errors import Problem
 from certferry.ports.state import AcmeAccount
 from certferry.present.language import Voice
-from certferry.problem import Problem
 from certferry.text import Text, verbatim
 from certferry_sandbox.messages.event_receiver import SECRET, EventReceiver
 from tests.console.serving import ANNA
@@ -117,6 +117,8 @@ def test_account_that_runs_had_trouble_with_comes_first(tmp_path: Path) -> None:
     assert "dnspod" == next(iter(shown))
     met = words_of(view_of_accounts(settings, at_target, VOICE))["qiniu"]
     assert met["Trouble"] == ("it failed (in 3 places, since 2026-03-01 12:00 UTC)\nfix it")
+    alone = words_of(view_of_accounts(settings, at_target[:1], VOICE))["qiniu"]
+    assert alone["Trouble"].startswith("img: it failed (since")
 
 
 def test_accounts_page_has_no_key(tmp_path: Path) -> None:

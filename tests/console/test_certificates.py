@@ -23,7 +23,7 @@ from certferry.core.assessment.health import (
 )
 from certferry.core.assessment.notices import Notice, Subject, Topic
 from certferry.core.observed.runs import RunKind
-from certferry.problem import Problem
+from certferry.errors import Problem
 from certferry.text import Text
 from tests.console.filled import (
     DAY,
@@ -263,7 +263,7 @@ def form_of(html: str) -> dict[str, str]:
     ("kind", "said"),
     [
         (RunKind.SYNC, "Nothing to do: 1 certificate is as declared."),
-        (RunKind.REHEARSE, "Nothing to do: 1 certificate is as declared."),
+        (RunKind.REHEARSE, "all the same: certferry sync --rehearse --renew c0"),
         (RunKind.RENEW, "1 certificate to issue"),
     ],
 )

@@ -17,7 +17,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certferry.console.app import pages_of
-from certferry.console.overview import MOST_LIVES, MOST_NEEDS, level_of, pieces, sentence_of
+from certferry.console.overview import (
+    MOST_LIVES,
+    MOST_NEEDS,
+    MOST_OF_A_DAY,
+    level_of,
+    pieces,
+    sentence_of,
+)
 from certferry.console.picture import picture_of
 from certferry.console.site import Site
 from certferry.console.snapshot import Snapshots
@@ -26,11 +33,10 @@ from certferry.core.assessment.agenda import Coming, Life, Milestone, OverallVer
 from certferry.core.assessment.notices import Notice, Subject, Topic
 from certferry.core.certificates.certificate import RenewalWindow
 from certferry.core.observed.runs import RunKind, RunSource, RunState, StoredRun
-from certferry.errors import StateUnavailable
+from certferry.errors import Problem, Severity, StateUnavailable
 from certferry.ports.state import StateStore
-from certferry.problem import Problem, Severity
 from certferry.text import Text
-from tests.console.filled import DAY, NOW, fill, issue, site_in, sync, table, tables_of
+from tests.console.filled import DAY, NOW, domains_of, fill, issue, site_in, sync, table, tables_of
 from tests.console.serving import ANNA, AsVisitor, served
 from tests.core.strategies import certificate, version
 
@@ -346,6 +352,29 @@ def test_many_certificates_are_shown_in_part(tmp_path: Path) -> None:
     assert MOST_NEEDS == html.count('<div class="note ')
     assert 'href="/certificates?state=trouble"' in html
     assert len(html.encode()) < 150_000
+
+
+def test_a_day_with_many_names_shows_its_first_and_its_last(tmp_path: Path) -> None:
+    """Wherever a viewer's midnight parts the day, each part has a name; what is only counted has
+    its moments, for the script to count by that day.
+    """
+    count = 30
+    with site_in(tmp_path, tables_of(count)) as site:
+        for number in range(count):
+            age = 52 * DAY + number * timedelta(hours=2)
+            issue(site.workspace().state, f"c{number}", domains_of(number), age=age)
+        html = page(site)
+
+    groups = re.findall(r'<p class="renewal">.*?</p>', html, re.DOTALL)
+    counted = [group for group in groups if "data-more" in group]
+    assert counted
+    assert count == sum(len(re.findall(r"T\d\d:\d\d:\d\dZ", group)) for group in groups)
+    for group in counted:
+        shown = re.findall(r'data-at="([^"]+)"', group)
+        moments = re.findall(r'data-more="([^"]+)"', group)[0].split()
+        assert MOST_OF_A_DAY == len(shown)
+        assert sorted(shown[:-1] + moments + shown[-1:]) == shown[:-1] + moments + shown[-1:]
+        assert f"and {len(moments)} more" in group
 
 
 def test_what_is_stored_is_read_anew_after_a_run(tmp_path: Path) -> None:

@@ -12,10 +12,12 @@ from certferry.console.observing import Recent
 from certferry.console.plan import changes_since, view_of, whole_of
 from certferry.core.access import Role, User
 from certferry.core.planning.digest import digest_of_plans
-from certferry.core.planning.plan import Plan
+from certferry.core.planning.plan import Plan, PlanFinding, Weight
+from certferry.errors import Problem
 from certferry.present import plan_text
 from certferry.present.language import Voice, voice_in
 from certferry.present.layout import plain
+from certferry.text import Text
 from tests.acceptance.host import Host
 from tests.cli import values
 from tests.console.machine import Machine, console_of, fields_of
@@ -48,6 +50,9 @@ PLANS = (
 )
 
 
+FROZEN = Problem("domain_frozen", Text("the domain is frozen"))
+
+
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_the_page_has_what_the_command_prints(language: str) -> None:
     """The same certificates, reasons, steps and changes, in the same words and order."""
@@ -73,6 +78,26 @@ def test_nothing_to_do_is_said() -> None:
 
     assert ((), False) == (view.certificates, view.has_changes)
     assert "Nothing to do: 1 certificate is as declared." == Voice().say(view.count)
+
+
+@pytest.mark.parametrize(
+    ("findings", "others", "level"),
+    [
+        ((), PLANS[1:], "ok"),
+        ((), PLANS, "notice"),
+        ((PlanFinding(Weight.SKIPPED, FROZEN),), PLANS[1:], "ok"),
+        ((PlanFinding(Weight.BLOCKED, FROZEN),), PLANS[1:], "warning"),
+        ((PlanFinding(Weight.REFUSED, FROZEN),), PLANS, "warning"),
+    ],
+    ids=["nothing to do", "something to do", "skipped", "blocked", "refused"],
+)
+def test_what_cannot_be_done_is_not_in_order(
+    findings: tuple[PlanFinding, ...], others: tuple[Plan, ...], level: str
+) -> None:
+    """Whatever else a run would do, and where it would do nothing."""
+    plan = Plan("shop", ("shop.example.com",), findings=findings)
+
+    assert level == view_of(whole_of([plan, *others]), Voice()).level
 
 
 def test_many_certificates_are_shown_by_pages() -> None:

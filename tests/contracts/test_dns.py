@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry.errors import DnsAccessDenied
 from certferry.ports.dns import DnsProvider
 from certferry.reconcile.issue import ZoneRouter

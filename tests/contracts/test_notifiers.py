@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry.ports.notifier import Notifier, RefusedForGood
 from certferry_sandbox.httpd import HttpService, Request, Response
 from certferry_sandbox.messages.mail_server import GONE, PASSWORD, USER, MailServer

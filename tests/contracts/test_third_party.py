@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry.ports.dns import DnsProvider
 from certferry_sandbox.testing.context import connected_with
 from certferry_sandbox.testing.contracts.dns import ZONE, DnsProviderContract, Values

@@ -25,12 +25,13 @@ from certferry.errors import (
     DnsAccessDenied,
     DnsRejected,
     DnsUnavailable,
+    Problem,
+    Severity,
     TargetAccessDenied,
     TargetRejected,
     TargetUnavailable,
     ZoneNotFound,
 )
-from certferry.problem import Problem, Severity
 from certferry.text import Text
 from tests.core import strategies
 from tests.core.strategies import NOW, certificate

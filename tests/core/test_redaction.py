@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.core.redaction import redacted
-from certferry.core.secret import MASK, Secret
+from certferry.core.redaction import MASK, Secret, redacted
 from certferry.text import LONGEST, cut
 from certferry_sandbox.testing.certificates import make_key
 

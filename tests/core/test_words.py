@@ -19,8 +19,16 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from certferry.core.redaction import LONGEST, quoted, quoted_code, quoted_id
-from certferry.core.secret import MASK, Secret, may_be_a_secret, names_a_secret
+from certferry.core.redaction import (
+    LONGEST,
+    MASK,
+    Secret,
+    may_be_a_secret,
+    names_a_secret,
+    quoted,
+    quoted_code,
+    quoted_id,
+)
 from certferry.errors import _SYSTEM_SAYS, DeployError, system_words
 from certferry.present.language import voice_in
 from certferry.text import LINEAGE, Text, naming, own_words, verbatim

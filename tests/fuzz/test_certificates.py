@@ -17,7 +17,7 @@ from certferry.adapters.probe.tls import NoHandshake, served_chain
 from certferry.adapters.probe.trust import Trust
 from certferry.core.certificates.pem import parse_bundle, parse_chain, parse_key, read_certificate
 from certferry.core.desired.certificate import PemFiles
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry_sandbox.authority import Issued
 from tests.adapters.http.peers import peer
 from tests.fuzz.bent import bent_bytes

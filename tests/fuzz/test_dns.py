@@ -19,8 +19,8 @@ from certferry.adapters.acme.nameservers import ask, opinions_of
 from certferry.adapters.acme.resolvers import HttpsResolver, Resolvers
 from certferry.adapters.probe.resolvers import ResolverCheck, resolve
 from certferry.core.network import Applicant
+from certferry.ports.adapter import NO_HEADERS, Answer
 from certferry.ports.examination import Delegated, Reporting, Timed
-from certferry.ports.http import NO_HEADERS, Answer
 from certferry.ports.survey import ZoneKeeper
 from certferry_sandbox.nameserver.daemon import DnsDaemon, Handler, Reply, Transport
 from certferry_sandbox.nameserver.service import DnsServer

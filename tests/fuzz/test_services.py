@@ -18,7 +18,7 @@ from certferry.adapters.tencentcloud import dns as tencentcloud
 from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.certificates.lineage import label_of
 from certferry.core.desired.certificate import DesiredHttps, Kind
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry.ports.examination import Timed
 from certferry.ports.survey import ZoneKeeper
 from certferry.ports.target import Scope

@@ -26,7 +26,7 @@ from certferry.config.bind import (
     without_none,
     written_as,
 )
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry.errors import CertferryError, Reported, RunEnded
 from certferry.present.language import voice_in
 from certferry.text import Text

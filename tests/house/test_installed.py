@@ -21,6 +21,7 @@ from certferry.cli.commands import COMMANDS
 from certferry.present.pages import FOLDERS, PAGES, pages, schemas
 from tests.house import constraints
 from tests.house.tree import PACKAGE, ROOT, modules, relative
+from tests.support.command import run_program
 from tests.support.tiers import thorough
 
 # --- `scripts/install` puts certferry where root's cron, or one user, finds it
@@ -39,15 +40,8 @@ MANUALS = (
 def install(home: Path, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
     """Install into `home`, and link into `bin` beside it."""
     places = {"CERTFERRY_HOME": str(home), "CERTFERRY_BIN": str(home.parent / "bin")}
-    return subprocess.run(
-        [SCRIPT, *words],
-        cwd=ROOT,
-        env={**os.environ, **places, **environ},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=LONGEST,
-    )
+    environ = {**os.environ, **places, **environ}
+    return run_program([SCRIPT, *words], environ, ROOT, longest=LONGEST)
 
 
 @pytest.mark.parametrize("manual", MANUALS, ids=relative)
@@ -145,15 +139,7 @@ def test_installation_from_a_folder_of_wheels(wheel: Path, tmp_path: Path) -> No
     }
 
     def typed(command: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            ["sh", "-ec", command],
-            cwd=tmp_path,
-            env=environ,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=LONGEST,
-        )
+        return run_program(["sh", "-ec", command], environ, tmp_path, longest=LONGEST)
 
     fetched = typed(fetch)
     if "Could not find a version" in fetched.stderr:
@@ -198,9 +184,7 @@ def pip(python: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 def run(words: Sequence[str]) -> subprocess.CompletedProcess[str]:
     """Run a program in the checkout, to its end."""
-    return subprocess.run(
-        words, cwd=ROOT, capture_output=True, text=True, check=False, timeout=LONGEST
-    )
+    return run_program(words, os.environ, ROOT, longest=LONGEST)
 
 
 def test_the_files_are_those_of_the_project() -> None:
@@ -384,13 +368,8 @@ def loaded_by(*arguments: str, code: int = 0) -> tuple[str, set[str]]:
     """Run certferry in a fresh interpreter; return its output and the modules it has loaded."""
     # Measuring coverage in the child would load libraries of its own.
     environment = {k: v for k, v in os.environ.items() if not k.startswith("COV")}
-    result = subprocess.run(
-        [sys.executable, "-c", PROBE, *arguments],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = [sys.executable, "-c", PROBE, *arguments]
+    result = run_program(command, environment, Path.cwd(), longest=LONGEST)
     assert code == result.returncode, result.stderr
     return result.stdout, set(result.stderr.split())
 

@@ -27,6 +27,7 @@ from certferry.present.pages import FOLDERS, pages
 from release import Refused, libraries, papers
 from release.__main__ import export, release, table
 from tests.house.tree import PACKAGE, ROOT
+from tests.support.command import run_program
 from tests.support.tiers import thorough
 
 EXTRAS = {"apprise", "console", "demo", "keyring", "lexicon", "postgresql", "s3"}
@@ -239,14 +240,8 @@ def repository(tmp_path: Path) -> Path:
 
 def test_another_version_than_the_sources_is_refused() -> None:
     """In one sentence, with the exit code of usage."""
-    done = subprocess.run(
-        [sys.executable, "-m", "release", "9.9.9"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=LONGEST,
-    )
+    command = [sys.executable, "-m", "release", "9.9.9"]
+    done = run_program(command, os.environ, ROOT, longest=LONGEST)
 
     assert (2, "") == (done.returncode, done.stdout)
     assert re.fullmatch(r"release: .+\n", done.stderr)
@@ -355,15 +350,7 @@ def test_uv_installs_certferry_from_an_index(clone: Path, tmp_path: Path) -> Non
     environ = {name: value for name, value in environ.items() if value}
 
     def run(*words: str | Path) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            words,
-            cwd=tmp_path,
-            env=environ,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=LONGEST,
-        )
+        return run_program(words, environ, tmp_path, longest=LONGEST)
 
     certferry = tmp_path / ".local" / "bin" / "certferry"
     installed = run("uv", "tool", "install", "certferry")

@@ -19,10 +19,10 @@ from certferry.core.observed.inferred import Owner
 from certferry.core.observed.records import Damage
 from certferry.core.planning.plan import Action
 from certferry.core.planning.report import Outcome, Result
+from certferry.errors import Problem, Severity
 from certferry.present.documents import of_findings
 from certferry.present.language import Voice
 from certferry.present.news_text import message, trial_message
-from certferry.problem import Problem, Severity
 from certferry.text import Text
 from tests.support.schemas import SAME_AS, SCHEMAS, must_fit, schema
 

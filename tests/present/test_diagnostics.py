@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certferry.adapters.state.columns import from_text
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry.errors import DeployError
 from certferry.present.language import voice_in
 from certferry.present.run_log import DiscreetFormatter, Entry, Format, RunLog, begin_logging

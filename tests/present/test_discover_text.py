@@ -24,7 +24,7 @@ from certferry.core.discovery.inventory import (
 )
 from certferry.core.observed.inferred import Owner
 from certferry.core.observed.observation import Served
-from certferry.errors import TargetRejected, TargetUnavailable
+from certferry.errors import Problem, Severity, TargetRejected, TargetUnavailable
 from certferry.ports.notifier import AgainAt, Answered, RefusedForGood, Sent
 from certferry.present import discover_text
 from certferry.present.discover_text import of_discovery
@@ -32,7 +32,6 @@ from certferry.present.documents import rendered
 from certferry.present.language import Voice, voice_in
 from certferry.present.layout import aligned, fitted, plain, width
 from certferry.present.news_text import MOST_EVENTS, answer_lines, message, trial_message
-from certferry.problem import Problem, Severity
 from certferry.text import Text
 from tests.cli import values
 from tests.cli.values import IMG, NEW, NOON, OLD

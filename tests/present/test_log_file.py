@@ -33,11 +33,10 @@ from certferry.core.observed.observation import Served
 from certferry.core.planning.plan import Action
 from certferry.core.planning.report import Outcome, StepOutcome
 from certferry.core.reasons import applying
-from certferry.errors import ConfigError, TargetUnavailable
+from certferry.errors import ConfigError, Problem, TargetUnavailable
 from certferry.present.language import voice_in
 from certferry.present.progress import log_look, log_unchanged, logged_progress, of_event
 from certferry.present.run_log import Entry, Format, Level, LogFile, RunLog
-from certferry.problem import Problem
 from certferry.text import Text, verbatim
 from certferry_sandbox.testing.certificates import make_key
 from tests.another_user import given_away

@@ -31,7 +31,7 @@ from certferry.core.desired.certificate import (
 from certferry.core.events import Asking, Event, LineageEnded
 from certferry.core.planning.division import owns
 from certferry.core.planning.report import SEEN, LineageReport, Outcome, Result, of_lineage
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry.errors import LeaseHeld
 from certferry.ports.state import Lease
 from certferry.reconcile.reconciler import Reconciler

@@ -15,8 +15,7 @@ import pytest
 
 from certferry.core.events import Activity, Begun, Event, LineageEnded, StepEnded
 from certferry.core.findings import Code, info
-from certferry.errors import Interrupted, TargetAccessDenied
-from certferry.problem import Problem
+from certferry.errors import Interrupted, Problem, TargetAccessDenied
 from certferry.reconcile.examination import AT_ONCE, WITHIN, Check, carry_out_checks
 from certferry.text import Text
 from tests.reconcile.model import START

@@ -15,11 +15,10 @@ from certferry.core.findings import Code, info
 from certferry.core.observed.observation import DomainState, ObservedTarget
 from certferry.core.observed.records import HistoryEntry
 from certferry.core.schedule import Installation, Job, Scheduled
-from certferry.errors import ScheduleError, TargetUnavailable
+from certferry.errors import Problem, ScheduleError, Severity, TargetUnavailable
 from certferry.ports.scheduler import Scheduler
 from certferry.ports.state import AcmeAccount, StateStore
 from certferry.ports.target import DeployTarget, Scope
-from certferry.problem import Problem, Severity
 from certferry.reconcile.examination import (
     ENTRIES,
     cnames_of,

@@ -10,10 +10,9 @@ from datetime import datetime, timedelta
 import pytest
 
 from certferry.core.assessment.notices import USUAL, Message, Notice, Notification, Subject, Topic
-from certferry.errors import ConfigError, Interrupted
-from certferry.ports.http import NoAnswer
+from certferry.errors import ConfigError, Interrupted, Problem
+from certferry.ports.adapter import NoAnswer
 from certferry.ports.notifier import AgainAt, Answered, Notifier, RefusedForGood, Sent
-from certferry.problem import Problem
 from certferry.reconcile.notifications import AGAIN, Channel, Notifications
 from certferry.text import Text
 from certferry_sandbox.testing.memory_state import MemoryState

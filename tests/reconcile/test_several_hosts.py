@@ -33,7 +33,7 @@ from certferry.core.planning.plan import Weight
 from certferry.core.planning.planner import Issuing
 from certferry.core.planning.report import Outcome, StepOutcome, SyncReport
 from certferry.core.planning.rollouts import Claims
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry.errors import DeclarationOutdated
 from certferry.ports.state import AcmeOrder, ChallengeRecord, StateStore
 from certferry.reconcile.issue import sweep_ownerless

@@ -18,7 +18,7 @@ from typing import Any
 
 from release.image import CONFIG, STATE, UID
 from tests.support.ports import HOST, free_port
-from tests.support.waiting import eventually
+from tests.support.waiting import Logged
 
 LONGEST = 100  # seconds
 OWN_TMP = {"destination": "/tmp", "type": "tmpfs", "source": "tmpfs", "options": ["mode=1777"]}
@@ -117,7 +117,7 @@ class Container:
                 stderr=file,
             )
         try:
-            yield Running(name, process, log)
+            yield Running(process, log, name)
         finally:
             subprocess.run(["runc", "delete", "--force", name], capture_output=True, check=False)
             process.wait(LONGEST)
@@ -157,21 +157,10 @@ class Ended:
 
 
 @dataclass(frozen=True)
-class Running:
+class Running(Logged):
     """A container that runs."""
 
     name: str
-    process: subprocess.Popen[bytes]
-    log: Path
-
-    @property
-    def said(self) -> str:
-        """What it has printed."""
-        return self.log.read_text(encoding="utf-8")
-
-    def says(self, words: str) -> bool:
-        """Wait until it has printed this."""
-        return eventually(lambda: words in self.said)
 
     def execute(self, *command: str) -> Ended:
         """Run another command in it."""

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from certferry.adapters.tencentcloud.dns import SignedCall, TencentKeys, authorization, timestamp
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry_sandbox.tencentcloud.service import TencentCloudService
 from certferry_sandbox.zones import Zones
 from tests.support.manual_clock import ManualClock

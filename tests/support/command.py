@@ -1,11 +1,13 @@
 """The command line, run in the tests' own process: with the environment and the streams that it
-would have as one of its own, and without the time that Python takes to start.
+would have as one of its own, and without the time that Python takes to start. Other programs run as
+their own.
 """
 
 from __future__ import annotations
 
 import io
 import os
+import subprocess
 from collections.abc import Mapping, Sequence
 from contextlib import chdir, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -45,6 +47,25 @@ def run_here(
     out, err = (_written_on(stream) for stream in streams)
     must_fit_output(arguments, out)
     return Ended(int(code), out, err)
+
+
+def run_program(
+    words: Sequence[str | Path],
+    environ: Mapping[str, str],
+    directory: Path,
+    *,
+    longest: float,
+) -> subprocess.CompletedProcess[str]:
+    """Run another program to its end, well or not, in at most so many seconds."""
+    return subprocess.run(
+        words,
+        env=environ,
+        cwd=directory,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=longest,
+    )
 
 
 def _written_on(stream: io.TextIOWrapper) -> str:

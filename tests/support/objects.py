@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from certferry.adapters.http.client import HttpClient, Pacer
 from certferry.adapters.qiniu.bucket import KodoObjects
 from certferry.adapters.qiniu.wire import QiniuKeys
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry_sandbox.qiniu.service import QiniuService
 
 

@@ -25,7 +25,7 @@ from trustme import LeafCert
 
 from certferry.adapters.state.postgresql import PostgresqlDatabase, prepare
 from certferry.adapters.state.sealing import new_key
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from tests.support.ports import HOST, lasting_port
 from tests.support.waiting import eventually
 

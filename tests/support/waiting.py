@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 
 DEADLINE = 20  # seconds
 
@@ -14,3 +17,20 @@ def eventually(condition: Callable[[], bool]) -> bool:
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.02)
     return condition()
+
+
+@dataclass(frozen=True)
+class Logged:
+    """A process that prints into a file."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    @property
+    def said(self) -> str:
+        """What it has printed."""
+        return self.log.read_text(encoding="utf-8")
+
+    def says(self, words: str) -> bool:
+        """Wait until it has printed this."""
+        return eventually(lambda: words in self.said)

@@ -206,7 +206,9 @@ def test_foreign_error_of_a_port_is_reported_as_one_of_ours(
 
 
 STOPPED = "__import__('certferry.errors').errors.Interrupted('stopped')"
-SILENT = "__import__('certferry.ports.http').ports.http.NoAnswer(Text('silence'), maybe_done=True)"
+SILENT = (
+    "__import__('certferry.ports.adapter').ports.adapter.NoAnswer(Text('silence'), maybe_done=True)"
+)
 
 
 @pytest.mark.parametrize(("raised", "kind"), [(STOPPED, Interrupted), (SILENT, DnsUnavailable)])
@@ -227,6 +229,8 @@ def test_what_the_contract_allows_passes(
         ("certferry.core.choice", "certferry.core.planning.choice", "choose"),
         ("certferry.core.desired", "certferry.core.desired.certificate", "Kind"),
         ("certferry.core.observed", "certferry.core.observed.observation", "Observation"),
+        ("certferry.core.secret", "certferry.core.redaction", "Secret"),
+        ("certferry.ports.http", "certferry.ports.adapter", "Http"),
     ],
 )
 def test_import_of_what_has_moved_is_reported_with_the_line(
@@ -245,7 +249,7 @@ def test_import_of_what_has_moved_is_reported_with_the_line(
     ("module", "old", "place", "new"),
     [
         ("certferry.ports.target", "Look", "certferry.ports.target", "Scope"),
-        ("certferry.core.findings", "Finding", "certferry.problem", "Problem"),
+        ("certferry.core.findings", "Finding", "certferry.errors", "Problem"),
         (
             "certferry.core.certificates.lineage",
             "mark",
@@ -294,7 +298,7 @@ def test_settings_that_break_off(packages: Packages, connect: Connect) -> None:
     """What their own check raises is reported of the account, without the secret in it."""
     settings = 'token: str = ""\n'
     judged = (
-        "token: __import__('certferry').core.secret.Secret\n\n"
+        "token: __import__('certferry').core.redaction.Secret\n\n"
         "    def __post_init__(self):\n        raise ValueError(self.token.reveal())\n"
     )
     module = adapter().replace(settings, judged)

@@ -26,7 +26,7 @@ SECRET = "do-not-show-me-4711"
 HORN = """
 from dataclasses import dataclass
 
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry.ports.notifier import Sent
 
 SERVICE = "Horn"

@@ -23,7 +23,7 @@ from certferry.core.assessment.health import (
 from certferry.core.assessment.sightings import Sighting
 from certferry.core.certificates.certificate import KeyType
 from certferry.core.planning.limits import Hold
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry.errors import ConfigError, DnsError, DnsUnavailable, Interrupted, LeaseLost
 from certferry.ports.issuer import IssueRequest
 from certferry.ports.state import ChallengeRecord

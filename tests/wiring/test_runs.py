@@ -18,7 +18,7 @@ from certferry.core.events import Activity, Event, StepEnded
 from certferry.core.observed.runs import RunEvent, RunKind, RunReport, RunState
 from certferry.core.planning.plan import Action
 from certferry.core.planning.report import Outcome, StepOutcome
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry.errors import StateUnavailable
 from certferry.ports.runs import RunStore
 from certferry.ports.state import StateStore

@@ -20,7 +20,7 @@ from certferry.cli.options import Front
 from certferry.cli.serve import console_process
 from certferry.config.load import load
 from certferry.core.certificates.pem import parse_bundle
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry.present.console import Console
 from certferry.present.layout import Span, Tone, line
 from certferry.text import Text

@@ -15,12 +15,11 @@ from certferry.cli.selection import read_settings, running, settings_with_accoun
 from certferry.config.propose import tables_of
 from certferry.core.discovery.inventory import Discovery, Wanted
 from certferry.core.discovery.proposal import Proposal
-from certferry.errors import CertferryError
+from certferry.errors import CertferryError, Problem
 from certferry.present import discover_text, documents
 from certferry.present.console import Console
 from certferry.present.layout import line
 from certferry.present.progress import log_findings, log_problems
-from certferry.problem import Problem
 from certferry.reconcile.run import Run
 from certferry.text import Text
 from certferry.wiring.clock import now

@@ -26,10 +26,10 @@ from certferry.errors import (
     LeaseLost,
     PlanChanged,
     PlanRefused,
+    Problem,
     Reported,
     system_words,
 )
-from certferry.problem import Problem
 from certferry.text import Text, verbatim
 
 if TYPE_CHECKING:

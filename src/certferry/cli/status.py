@@ -13,9 +13,9 @@ import click
 from certferry.cli import exits
 from certferry.cli.exits import Exit, problem_of
 from certferry.cli.options import Front, json_option, names_argument, number_option
+from certferry.errors import Problem
 from certferry.present.console import Console
 from certferry.present.layout import line
-from certferry.problem import Problem
 from certferry.text import Text
 
 if TYPE_CHECKING:

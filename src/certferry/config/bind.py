@@ -42,7 +42,7 @@ from certferry.config.secrets import Resolve, SecretReference
 from certferry.config.tables import existing_file, secret_reference
 from certferry.config.values import Read, TomlTable
 from certferry.core.desired.certificate import DesiredHttps, Kind
-from certferry.core.secret import Secret, names_a_secret
+from certferry.core.redaction import Secret, names_a_secret
 from certferry.errors import ConfigError
 from certferry.ports.adapter import Adapter, Variable
 from certferry.text import Text

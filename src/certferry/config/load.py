@@ -23,7 +23,7 @@ from certferry.config.model import Adapters, Settings
 from certferry.config.secrets import SecretReference, Secrets
 from certferry.config.values import TomlTable
 from certferry.core.desired.certificate import DesiredCertificate, PemFiles
-from certferry.core.secret import names_a_secret
+from certferry.core.redaction import names_a_secret
 from certferry.errors import ConfigError
 from certferry.file_trust import NotTrusted, must_be_trusted
 from certferry.ports.adapter import DNS_GROUP, NOTIFY_GROUP, TARGET_GROUP, Variable

@@ -7,8 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from certferry.errors import ConfigError
-from certferry.problem import Problem
+from certferry.errors import ConfigError, Problem
 from certferry.text import Text
 
 REFERENCE = Text("`certferry help config` prints what every setting means")

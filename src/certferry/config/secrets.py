@@ -14,8 +14,7 @@ from functools import cached_property
 
 from certferry.config.files import Paths, read_file
 from certferry.config.mistakes import nearest, set_first
-from certferry.core.redaction import redacted, repeats
-from certferry.core.secret import Secret, may_be_a_secret, names_a_secret
+from certferry.core.redaction import Secret, may_be_a_secret, names_a_secret, redacted, repeats
 from certferry.errors import ConfigError, how_to_install, system_words
 from certferry.text import Text
 

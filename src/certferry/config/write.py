@@ -16,10 +16,9 @@ from pathlib import Path
 from certferry.config.files import read_file
 from certferry.config.model import Settings
 from certferry.core.findings import Code
-from certferry.core.secret import Secret
-from certferry.errors import ConfigError, system_words
+from certferry.core.redaction import Secret
+from certferry.errors import ConfigError, Problem, Severity, system_words
 from certferry.file_trust import NotTrusted, checked_path, must_be_trusted
-from certferry.problem import Problem, Severity
 from certferry.text import Text
 from certferry.whole_file import draft_beside, replace_file, sync_directory
 

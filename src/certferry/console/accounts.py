@@ -24,11 +24,11 @@ from certferry.console.tables import Cell, Row, TableView
 from certferry.core.assessment.hosts import HostStanding
 from certferry.core.assessment.notices import ChannelState, Notice, Topic
 from certferry.core.certificates.certificate import first_of
+from certferry.errors import Problem
 from certferry.ports.notifier import Answered
 from certferry.present import news_text, status_text
 from certferry.present.language import Voice, one_or_many
 from certferry.present.layout import plain
-from certferry.problem import Problem
 from certferry.reconcile.run import Run
 from certferry.reconcile.status import standings_of_hosts
 from certferry.text import Text, verbatim
@@ -134,12 +134,13 @@ def _met(found: Sequence[Notice]) -> Iterator[Text]:
     """Yield each kind of trouble once, with what to do and in how many places it is."""
     kinds = [list(alike) for _, alike in groupby(sorted(found, key=_kind), key=_kind)]
     for alike in kinds[:MOST_NAMED]:
-        problem = alike[0].problem
+        problem, about = alike[0].problem, alike[0].subject
+        said = Text("{subject}: {message}", subject=about.lineage, message=problem.message)
         yield one_or_many(
             len(alike),
             Text("{problem} (since {moment})"),
             Text("{problem} (in {count} places, since {moment})"),
-            problem=problem.message,
+            problem=said if about.lineage and len(alike) == 1 else problem.message,
             moment=min(one.since for one in alike),
         )
         if problem.hint is not None:

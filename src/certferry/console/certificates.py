@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from urllib.parse import quote
 
@@ -15,7 +16,7 @@ from starlette.routing import Route
 from certferry.console.observing import Found
 from certferry.console.overview import items_of, pieces
 from certferry.console.picture import picture_of
-from certferry.console.plan import BADGES, PlanView, WholePlan, latest_plan
+from certferry.console.plan import BADGES, PlanView, WholePlan, latest_plan, orders_of
 from certferry.console.plan import view_of as view_of_plans
 from certferry.console.runs import new_request
 from certferry.console.site import Site, link, render, site_of, voice_of
@@ -26,8 +27,8 @@ from certferry.core.desired.certificate import DesiredCertificate
 from certferry.core.observed.runs import RunKind
 from certferry.core.planning.plan import Rollback
 from certferry.core.planning.planner import window_in_words
+from certferry.errors import Severity
 from certferry.present.status_text import facts_of
-from certferry.problem import Severity
 from certferry.reconcile.by_hand import steps_back
 from certferry.reconcile.run import Run
 from certferry.reconcile.status import statuses_of
@@ -252,6 +253,8 @@ def action(request: Request) -> Response:
         back = _steps_back(site, desired)
     elif ACTIONS[kind].is_of_clients or desired.files is None:
         plans = latest_plan(site, desired.lineage, renew=kind is RunKind.RENEW)
+        if kind is RunKind.REHEARSE and plans.value is not None:
+            plans = replace(plans, value=orders_of(plans.value))
     return render(
         request,
         "action.html",
@@ -264,6 +267,7 @@ def action(request: Request) -> Response:
         back=back,
         badges=BADGES,
         form=new_request(),
+        rehearsal=shlex.join(["certferry", "sync", "--rehearse", "--renew", desired.lineage]),
         pieces=pieces,
     )
 

@@ -25,10 +25,10 @@ from certferry.core.discovery.inventory import (
     Wanted,
 )
 from certferry.core.discovery.proposal import Proposal
+from certferry.errors import Problem, Severity
 from certferry.present import discover_text
 from certferry.present.language import Voice
 from certferry.present.layout import plain
-from certferry.problem import Problem, Severity
 from certferry.reconcile.run import Run
 from certferry.text import Text, naming, verbatim
 from certferry.wiring.discovery import chosen, discovered, proposed

@@ -17,11 +17,10 @@ from certferry.console import tables
 from certferry.console.site import render, site_of, voice_of
 from certferry.console.tables import ROWS, Cell, Row
 from certferry.core.observed.records import HistoryEntry, HistoryFilter
-from certferry.errors import ConfigError
+from certferry.errors import ConfigError, Problem
 from certferry.present.language import Voice
 from certferry.present.run_log import rfc3339
 from certferry.present.status_text import facts_of
-from certferry.problem import Problem
 from certferry.text import Text
 from certferry.wiring.selection import history_of
 from certferry.wiring.workspace import Workspace

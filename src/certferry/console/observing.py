@@ -15,9 +15,8 @@ from functools import partial
 from typing import Generic, TypeVar
 
 from certferry.core.events import Begun, Event, LineageEnded
-from certferry.errors import CertferryError
+from certferry.errors import CertferryError, Problem
 from certferry.ports.progress import Progress
-from certferry.problem import Problem
 from certferry.reconcile.run import aside
 from certferry.text import Text
 

@@ -25,9 +25,9 @@ from certferry.core.assessment.health import Concern
 from certferry.core.assessment.notices import Subject
 from certferry.core.observed.records import LastRun
 from certferry.core.observed.runs import StoredRun
+from certferry.errors import Severity
 from certferry.present.check_text import concern_subject
 from certferry.present.language import certificate_count, one_or_many
-from certferry.problem import Severity
 from certferry.text import Text
 
 MOST_NEEDS, MOST_LIVES, MOST_HOSTS, MOST_OF_A_DAY = 25, 30, 5, 4

@@ -20,6 +20,7 @@ from certferry.console.site import Site, link, render, site_of, voice_of
 from certferry.console.tables import page_of_certificate
 from certferry.core.planning.digest import digest_of_plans
 from certferry.core.planning.plan import Plan
+from certferry.errors import Severity
 from certferry.present.language import Voice
 from certferry.present.layout import Tone
 from certferry.present.plan_text import (
@@ -41,7 +42,8 @@ BADGES = {Tone.PENDING: "warning", Tone.BAD: "error"}
 class WholePlan:
     """The plans of some certificates, and what is found out of them once, however often and in
     whatever language they are shown: those that are `shown`, the `count` of all steps, and what a
-    run that applies them is held to (`digest`); `has_changes` where one would do anything.
+    run that applies them is held to (`digest`); `has_changes` where one would do anything,
+    `is_hindered` where something declared cannot be done.
     """
 
     plans: Sequence[Plan]
@@ -49,13 +51,25 @@ class WholePlan:
     count: Text
     digest: str
     has_changes: bool
+    is_hindered: bool
 
 
 def whole_of(plans: Sequence[Plan]) -> WholePlan:
     """Join plans."""
     shown = tuple(plan for plan in plans if not is_only_counted(plan))
     has_changes = not all(map(is_nothing_to_run, plans))
-    return WholePlan(plans, shown, counted(plans), digest_of_plans(plans), has_changes)
+    is_hindered = any(map(_is_hindered, plans))
+    return WholePlan(plans, shown, counted(plans), digest_of_plans(plans), has_changes, is_hindered)
+
+
+def _is_hindered(plan: Plan) -> bool:
+    severities = {one.weight.severity for one in plan.findings}
+    return bool(plan.timed_out) or Severity.ERROR in severities
+
+
+def orders_of(whole: WholePlan) -> WholePlan:
+    """Return the orders alone: what a rehearsal tries."""
+    return whole_of([Plan(one.lineage, one.names, issue=one.issue) for one in whole.plans])
 
 
 def latest_plan(
@@ -91,6 +105,7 @@ class PlanView:
     count: Text
     digest: str
     has_changes: bool
+    level: str
     page: int
     last: int
 
@@ -103,7 +118,8 @@ def view_of(whole: WholePlan, voice: Voice, page: int = 1) -> PlanView:
         PlannedCertificate(plan.lineage, headline(plan, voice), tuple(entries(plan, voice)))
         for plan in whole.shown[(page - 1) * ON_A_PAGE : page * ON_A_PAGE]
     )
-    return PlanView(certificates, whole.count, whole.digest, whole.has_changes, page, last)
+    level = "warning" if whole.is_hindered else "notice" if whole.has_changes else "ok"
+    return PlanView(certificates, whole.count, whole.digest, whole.has_changes, level, page, last)
 
 
 @dataclass(frozen=True, slots=True)

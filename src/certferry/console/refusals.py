@@ -14,10 +14,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from certferry.console.site import path_of, render, voice_of
-from certferry.errors import CertferryError, StateError
+from certferry.errors import CertferryError, Problem, StateError
 from certferry.present.documents import Document, of_end
 from certferry.present.layout import as_json
-from certferry.problem import Problem
 from certferry.text import Text
 
 _log = logging.getLogger(__name__)

@@ -26,18 +26,20 @@ from certferry.console.following import Feeds
 from certferry.console.observing import Observer, Recent
 from certferry.console.snapshot import Snapshots
 from certferry.core.access import User
+from certferry.core.certificates.certificate import first_of
 from certferry.core.observed.runs import RunKind, RunSource, StoredRun
 from certferry.core.planning.plan import Plan
+from certferry.errors import Problem
 from certferry.present.language import Voice, voice_in
 from certferry.present.layout import visible
 from certferry.present.run_log import rfc3339
-from certferry.problem import Problem
 from certferry.text import Text
 from certferry.wiring.clock import now
 from certferry.wiring.workspace import Workspace
 
 HERE = Path(__file__).parent
 _TYPED = re.compile(r"`([^`\n]+)`")
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC")
 LANGUAGE_NAMES = (("en", "English"), ("zh", "中文"))
 
 
@@ -188,7 +190,8 @@ def render(
     **view: object,
 ) -> Response:
     """Render a page in the visitor's language. Templates have `say("…", places=…)`, `text(Text)`,
-    `prose(Text)` (with code for what is in backquotes), `word("done")`, `moment(datetime)`;
+    `prose(Text)` (with code for what is in backquotes), `word("done")`, `moment(datetime)`,
+    `some_of(names, 3)`;
     `link("/path")`, `here(place=…)`, `asset("name")`; and `visitor`, `language`, `path`,
     `wrong_file` (`Site.unread`), `trouble` (how many things need a person, for the title).
     """
@@ -209,7 +212,12 @@ def render(
 
     def prose(said: Text | str) -> Markup:
         words = escape(visible(said if isinstance(said, str) else voice.say(said)))
-        return Markup(_TYPED.sub(r"<code>\1</code>", str(words)))  # noqa: S704 - it was escaped
+        typed = _TYPED.sub(r"<code>\1</code>", str(words))
+        # Chromium breaks a line at the hyphens of a date.
+        return Markup(_MOMENT.sub(r'<span class="moment">\g<0></span>', typed))  # noqa: S704 - it was escaped
+
+    def some_of(names: Sequence[str], most: int) -> str:
+        return voice.say(Text("{names}", names=first_of(names, most)))
 
     def here(**places: object) -> str:
         asked = [one for one in request.query_params.multi_items() if one[0] not in places]
@@ -225,6 +233,7 @@ def render(
             say=say,
             text=voice.say,
             prose=prose,
+            some_of=some_of,
             word=voice.word,
             link=lambda path: site.prefix + path,
             asset=asset,

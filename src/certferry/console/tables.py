@@ -9,10 +9,10 @@ from itertools import compress
 from typing import TypeVar
 from urllib.parse import quote, urlencode
 
+from certferry.errors import Severity
 from certferry.present.language import Voice
 from certferry.present.layout import Span, Tone
 from certferry.present.status_text import NOTHING
-from certferry.problem import Severity
 from certferry.text import Text
 
 T = TypeVar("T")

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from enum import StrEnum
 
 from certferry import errors
-from certferry.problem import Problem, Severity
+from certferry.errors import Problem, Severity
 from certferry.text import Text
 
 

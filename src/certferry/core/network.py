@@ -10,8 +10,7 @@ from enum import Enum
 
 from certferry.core.certificates.names import is_wildcard
 from certferry.core.findings import Code
-from certferry.errors import ClockWrong
-from certferry.problem import Problem, Severity
+from certferry.errors import ClockWrong, Problem, Severity
 from certferry.text import Text
 
 

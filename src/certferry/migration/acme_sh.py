@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from certferry.core.desired.certificate import PemFiles
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry.errors import CertificateError, ConfigError, system_words
 from certferry.file_trust import NotTrusted, must_be_trusted
 from certferry.migration import home as old_home

@@ -15,7 +15,7 @@ from certferry.core.certificates.certificate import FULLCHAIN, PRIVKEY, Certific
 from certferry.core.certificates.names import base_name, normalise
 from certferry.core.desired.certificate import PemFiles
 from certferry.core.discovery.proposal import Access, Proposal
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry.errors import CertferryError, CertificateError, ConfigError, system_words
 from certferry.file_trust import NotTrusted, group_name, must_be_trusted, user_name
 from certferry.ports.source import CertificateSource

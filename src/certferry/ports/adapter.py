@@ -33,16 +33,85 @@ with these words, and docs/reference/adapters.md is made of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any, Protocol
 
-from certferry.ports.http import OpenHttp, OpenPace
 from certferry.ports.programs import RunProgram
 from certferry.ports.progress import Pause, Progress
 from certferry.ports.state import AccountMemory
 from certferry.text import Text
+
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back, whatever the status. Headers are found in any case."""
+
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+
+
+def json_object(raw: bytes) -> dict[str, Any] | None:
+    """Read a body that should be a JSON object; `None` if it is not."""
+    try:
+        found = json.loads(raw)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+class NoAnswer(Exception):
+    """No usable answer came. `maybe_done`: the server may have carried the request out."""
+
+    def __init__(self, problem: Text, *, maybe_done: bool) -> None:
+        super().__init__(str(problem))
+        self.problem = problem
+        self.maybe_done = maybe_done
+
+
+class Http(Protocol):
+    """One service's connections. Safe to share between threads."""
+
+    def send(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str] = NO_HEADERS,
+        body: bytes | None = None,
+        *,
+        repeatable: bool = False,
+    ) -> Answer:
+        """Send a request and give the answer, whatever its status.
+
+        A repeatable request is made again after transport errors and statuses 5xx, any request
+        where surely nothing was done: no connection was made, or there were too many requests.
+        Waits for no answer for ever, follows no redirect and keeps no cookie. Raises `NoAnswer`,
+        and `Interrupted` when the run is stopped.
+        """
+
+
+class Pace(Protocol):
+    """Asked for a turn before each request."""
+
+    def wait(self) -> None:
+        """Return when the next request may be sent. Raises whatever a pause raises, and
+        `StateError` where hosts share the pace by their state.
+        """
+
+
+OpenPace = Callable[[str, float], Pace]
+"""Return the pace of an account's requests to a URL: so many a second, of all runs together; on
+every host, where hosts share a state."""
+
+OpenHttp = Callable[[float], Http]
+"""Open connections to one service, with at most so many requests per second in this process."""
+
 
 DNS_GROUP = "certferry.dns"
 TARGET_GROUP = "certferry.targets"
@@ -88,7 +157,7 @@ class Context:
 
     `pause` waits, and raises `Interrupted` when the run is stopped: that must pass. `now` gives an
     aware UTC datetime. `memory` is the account's own, between runs. `http` opens connections to a
-    service that keep the run's manners: see `ports.http.Http`. `progress` takes events for the
+    service that keep the run's manners: see `ports.adapter.Http`. `progress` takes events for the
     run's listeners. `run` runs a program of the operator's. `contact` is a mail address that a
     service may write to, or empty; `language` the one in which a person reads what happens, `en` or
     `zh`. `pace` is for adapters that bring their own client: `None` where there is one run alone.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol, runtime_checkable
 
-from certferry.problem import Problem
+from certferry.errors import Problem
 from certferry.text import Text
 
 

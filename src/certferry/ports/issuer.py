@@ -10,7 +10,7 @@ from typing import Protocol
 from certferry.core.certificates.certificate import CertificateBundle, KeyType, RenewalInfo
 from certferry.core.certificates.lineage import RevocationReason
 from certferry.core.planning.limits import PlannedOrder
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry.errors import OrderPostponed
 from certferry.ports.dns import DnsProvider
 from certferry.ports.progress import Progress

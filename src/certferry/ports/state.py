@@ -26,7 +26,7 @@ from certferry.core.certificates.lineage import Revocation, Version, Withdrawal
 from certferry.core.desired.declaration import Declaration
 from certferry.core.observed import records
 from certferry.core.planning.limits import Hold, Limits, PlannedOrder, Spent
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry.errors import Reported, StateError
 from certferry.ports.access import AccessStore
 from certferry.ports.runs import RunStore

@@ -11,10 +11,10 @@ from certferry import __version__
 from certferry.core.assessment import health
 from certferry.core.certificates.certificate import renew_at
 from certferry.core.planning.report import SyncReport
+from certferry.errors import Problem
 from certferry.present.documents import Document, moment, of_problem, of_subject
 from certferry.present.language import Voice, certificate_count, of_lineage, on_host
 from certferry.present.layout import visible
-from certferry.problem import Problem
 from certferry.text import Text, verbatim
 
 SERVICE = "CERTFERRY"

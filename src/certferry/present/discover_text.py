@@ -17,12 +17,12 @@ from certferry.core.discovery import inventory
 from certferry.core.discovery.watched import Changes, HostObservation, within_reach
 from certferry.core.observed.inferred import Owner
 from certferry.core.observed.observation import Served
+from certferry.errors import Problem, Severity
 from certferry.ports.examination import AccountReport
 from certferry.present.documents import Document, moment, of_problem, of_served
 from certferry.present.language import Voice, certificate_count, in_brackets, once, one_or_many
 from certferry.present.layout import Line, Span, TextTable, Tone, labelled, line, width
 from certferry.present.status_text import NOTHING, served_by_addresses
-from certferry.problem import Problem, Severity
 from certferry.text import Text, verbatim
 
 _LABEL = 24

@@ -26,11 +26,10 @@ from certferry.core.planning import report as reported
 from certferry.core.planning.digest import digest_of_plans
 from certferry.core.reasons import Reason, ReasonCode, Waiting
 from certferry.core.redaction import quoted
-from certferry.errors import TargetStuck
+from certferry.errors import Problem, Severity, TargetStuck
 from certferry.present.language import Voice
 from certferry.present.run_log import rfc3339
 from certferry.present.status_text import ticket
-from certferry.problem import Problem, Severity
 from certferry.text import Text
 
 Document = dict[str, object]

@@ -26,9 +26,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from certferry.core.redaction import redacted
-from certferry.errors import ConfigError
+from certferry.errors import ConfigError, Problem
 from certferry.present.layout import Line, Span, Tone, columns, labelled, line
-from certferry.problem import Problem
 from certferry.text import Text, Translate, offset, verbatim
 
 if TYPE_CHECKING:  # the core loads the crypto library, which `--help` must not

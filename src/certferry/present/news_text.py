@@ -9,12 +9,11 @@ from functools import reduce
 from types import MappingProxyType
 
 from certferry.core.assessment import notices as noticed
-from certferry.errors import CertferryError, ClockWrong, DnsError, IssuanceError
+from certferry.errors import CertferryError, ClockWrong, DnsError, IssuanceError, Problem
 from certferry.ports.notifier import AgainAt, Answered, RefusedForGood, Sent
 from certferry.present.documents import Document, moment, of_problem, of_subject, rendered
 from certferry.present.language import Voice, at_target, of_lineage, on_host
 from certferry.present.layout import Line, Span, Tone, line
-from certferry.problem import Problem
 from certferry.text import Text, verbatim
 
 

@@ -12,10 +12,9 @@ from certferry.core.planning import plan as planned
 from certferry.core.planning.removals import left_to_later_runs
 from certferry.core.planning.report import served_by
 from certferry.core.reasons import Reason, ReasonCode, Waiting
-from certferry.errors import CertferryError
+from certferry.errors import CertferryError, Severity
 from certferry.present.language import Voice, at_target, in_brackets, once, one_or_many
 from certferry.present.layout import Line, Span, Tone, columns, labelled, line, padded
-from certferry.problem import Severity
 from certferry.text import Text
 
 INDENT = "  "

@@ -16,7 +16,7 @@ from certferry.core.discovery.watched import HostObservation
 from certferry.core.planning.plan import Plan, Weight
 from certferry.core.planning.report import Outcome, StepOutcome, SyncReport
 from certferry.core.reasons import ReasonCode
-from certferry.errors import TargetStuck
+from certferry.errors import Problem, Severity, TargetStuck
 from certferry.ports.progress import Progress, each_of, no_listener
 from certferry.present.console import Console, Verbosity
 from certferry.present.language import Voice, at_target, once
@@ -24,7 +24,6 @@ from certferry.present.layout import line
 from certferry.present.report_text import in_one_line
 from certferry.present.run_log import Entry, Level, RunLog
 from certferry.present.status_text import ticket
-from certferry.problem import Problem, Severity
 from certferry.text import Text, verbatim
 
 

@@ -19,7 +19,7 @@ from certferry.core.observed.records import Damage, HistoryBreak, HistoryEntry, 
 from certferry.core.planning.planner import window_in_words
 from certferry.core.planning.report import served_by
 from certferry.core.reasons import ReasonCode
-from certferry.errors import TargetStuck
+from certferry.errors import Severity, TargetStuck
 from certferry.present.language import (
     Voice,
     at_target,
@@ -30,7 +30,6 @@ from certferry.present.language import (
     voice_in,
 )
 from certferry.present.layout import Line, Span, TextTable, Tone, columns, line, without_empty
-from certferry.problem import Severity
 from certferry.text import Text, verbatim
 
 _LANGUAGE = "zh"
@@ -389,12 +388,30 @@ def history(entries: Sequence[HistoryEntry], voice: Voice) -> list[Line]:
 def verified(found: VerifiedHistory, voice: Voice) -> list[Line]:
     """Render where the history was damaged first, a line for each certificate; or its length."""
     whole = Text(
-        "{entries} of {certificates}, unbroken; {older} older than the chain",
-        entries=one_or_many(found.entries, Text("1 entry"), Text("{count} entries")),
-        certificates=certificate_count(found.lineages),
+        "{entries}, unbroken; {older} older than the chain",
+        entries=_verified_entries(found),
         older=found.older,
     )
     return [line(voice.say(one)) for one in list(map(history_break, found.breaks)) or [whole]]
+
+
+def _verified_entries(found: VerifiedHistory) -> Text:
+    console = Text("{entries} of the console", entries=_entry_count(found.of_console))
+    lineages = found.lineages - bool(found.of_console)
+    if found.of_console and not lineages:
+        return console
+    certificates = Text(
+        "{entries} of {certificates}",
+        entries=_entry_count(found.entries - found.of_console),
+        certificates=certificate_count(lineages),
+    )
+    if not found.of_console:
+        return certificates
+    return Text("{certificates} and {console}", certificates=certificates, console=console)
+
+
+def _entry_count(count: int) -> Text:
+    return one_or_many(count, Text("1 entry"), Text("{count} entries"))
 
 
 def history_break(one: HistoryBreak) -> Text:

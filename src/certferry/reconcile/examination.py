@@ -24,10 +24,10 @@ from certferry.core.planning.choice import is_found
 from certferry.core.planning.due import stuck_since
 from certferry.core.planning.report import Outcome, StepOutcome
 from certferry.core.planning.safety import judge_at_target, judge_version
+from certferry.errors import Problem, Severity
 from certferry.ports.examination import Examined, PointedAt, Timed
 from certferry.ports.progress import Clock, Progress
 from certferry.ports.scheduler import Scheduler
-from certferry.problem import Problem, Severity
 from certferry.reconcile.observe import observe, with_file_names
 from certferry.reconcile.run import Ports, aside
 from certferry.text import Text

@@ -10,12 +10,11 @@ from datetime import timedelta
 from functools import partial
 
 from certferry.core.assessment import notices as notice_rules
-from certferry.errors import ConfigError, Reported
-from certferry.ports.http import NoAnswer
+from certferry.errors import ConfigError, Problem, Reported
+from certferry.ports.adapter import NoAnswer
 from certferry.ports.notifier import AgainAt, Answered, Notifier, RefusedForGood, Sent
 from certferry.ports.progress import Clock
 from certferry.ports.state import StateStore
-from certferry.problem import Problem
 from certferry.reconcile.run import Change, Run, aside, host_in_notices, stopped
 from certferry.text import Text
 

@@ -37,7 +37,14 @@ from certferry.core.planning.removals import allowance
 from certferry.core.planning.rollouts import Claims
 from certferry.core.reasons import Waiting
 from certferry.core.redaction import redacted
-from certferry.errors import CertferryError, Interrupted, LeaseLost, RunCutShort, StateError
+from certferry.errors import (
+    CertferryError,
+    Interrupted,
+    LeaseLost,
+    Problem,
+    RunCutShort,
+    StateError,
+)
 from certferry.ports.dns import DnsProvider
 from certferry.ports.issuer import Issuer
 from certferry.ports.probe import Probe
@@ -46,7 +53,6 @@ from certferry.ports.receiver import Receiver
 from certferry.ports.source import CertificateSource
 from certferry.ports.state import Lease, StateStore, holding
 from certferry.ports.target import DeployTarget
-from certferry.problem import Problem
 from certferry.text import Text
 
 CLEANING_UP = timedelta(seconds=3.5)

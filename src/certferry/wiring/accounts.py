@@ -20,13 +20,11 @@ from certferry.config.secrets import Resolve, SecretReference
 from certferry.core.certificates.names import base_name
 from certferry.core.desired.certificate import Program
 from certferry.core.discovery.inventory import FoundZone, Survey
-from certferry.core.redaction import quoted
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret, quoted
 from certferry.errors import ConfigError, TargetRejected
-from certferry.ports.adapter import Context
+from certferry.ports.adapter import Context, Http, Pace
 from certferry.ports.dns import DnsProvider
 from certferry.ports.examination import Examined
-from certferry.ports.http import Http, Pace
 from certferry.ports.objects import ObjectStore
 from certferry.ports.programs import Ended
 from certferry.ports.progress import Pause
@@ -79,7 +77,7 @@ class Paces:
         self._guard = threading.Lock()
 
     def joined(self, account: str, pause: Pause, service: str, per_second: float) -> Pace:
-        """Return the pace as a run with this pause takes part in it: see `ports.http.OpenPace`."""
+        """Return the pace as a run with this pause shares it: see `ports.adapter.OpenPace`."""
         from certferry.adapters.http.client import Pacer
 
         key = (account, service, per_second)

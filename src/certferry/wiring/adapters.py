@@ -26,12 +26,11 @@ from certferry import errors
 from certferry.config.bind import deployment_settings, may_be_written
 from certferry.config.mistakes import Mistake, config_error, instead_of
 from certferry.config.model import AccountTable
-from certferry.core.redaction import quoted
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret, quoted
 from certferry.ports import adapter as adapters
+from certferry.ports.adapter import NoAnswer
 from certferry.ports.dns import DnsProvider
 from certferry.ports.examination import Delegated, Examined, PointedAt, Timed
-from certferry.ports.http import NoAnswer
 from certferry.ports.survey import Surveyed, ZoneFinder, ZoneKeeper
 from certferry.ports.target import DeployTarget
 from certferry.reconcile.run import aside
@@ -114,7 +113,9 @@ _MOVED = {
     "certferry.core.lineage": "certferry.core.certificates.lineage",
     "certferry.core.message": "certferry.core.assessment.notices",
     "certferry.core.observed": "certferry.core.observed.observation",
+    "certferry.core.secret": "certferry.core.redaction",
     "certferry.core.survey": "certferry.core.discovery.inventory",
+    "certferry.ports.http": "certferry.ports.adapter",
 }
 """Modules that packages import by an earlier CONTRIBUTING, and where what they hold is now."""
 
@@ -125,7 +126,7 @@ _RENAMED = {
     "certferry.core.desired.certificate import HttpsWish": (
         "certferry.core.desired.certificate import DesiredHttps"
     ),
-    "certferry.core.findings import Finding": "certferry.problem import Problem",
+    "certferry.core.findings import Finding": "certferry.errors import Problem",
     "certferry.ports.target import Look": "certferry.ports.target import Scope",
 }
 """The same of names."""

@@ -12,10 +12,9 @@ from functools import partial
 from certferry.config.mistakes import REFERENCE, config_error, joined
 from certferry.config.model import AccountTable, ChannelTable, Settings
 from certferry.core.assessment.notices import Message, Notification
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry.errors import ConfigError
-from certferry.ports.adapter import Context
-from certferry.ports.http import Http
+from certferry.ports.adapter import Context, Http
 from certferry.ports.notifier import Answered, Notifier
 from certferry.ports.progress import Pause, no_listener
 from certferry.ports.state import StateStore

@@ -12,8 +12,7 @@ from certferry.config.model import Settings
 from certferry.core.discovery.inventory import Discovery, FoundDomain, FoundZone, discover
 from certferry.core.discovery.proposal import Proposal, propose_beside
 from certferry.core.observed.inferred import UploadOwners
-from certferry.errors import ConfigError, DnsError
-from certferry.problem import Problem
+from certferry.errors import ConfigError, DnsError, Problem
 from certferry.reconcile.observe import as_known
 from certferry.reconcile.run import Run
 from certferry.reconcile.status import survey_accounts

@@ -20,14 +20,13 @@ from certferry.core.dns_persist import Holder, Offer
 from certferry.core.findings import Code, heaviest_first, warning
 from certferry.core.network import is_loopback
 from certferry.core.observed.runs import RunSource
-from certferry.errors import ConfigError, DatabaseUnavailable, IssuanceError, StateError
+from certferry.errors import ConfigError, DatabaseUnavailable, IssuanceError, Problem, StateError
 from certferry.ports.dns import DnsProvider
 from certferry.ports.examination import AccountReport, Reporting
 from certferry.ports.progress import Pause
 from certferry.ports.scheduler import Scheduler
 from certferry.ports.state import StateStore
 from certferry.ports.target import DeployTarget
-from certferry.problem import Problem
 from certferry.reconcile import examination
 from certferry.reconcile.issue import provider_of
 from certferry.reconcile.run import Ports, Run, problems_of_this_host

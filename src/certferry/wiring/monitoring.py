@@ -21,14 +21,20 @@ from certferry.config.model import HEARTBEAT, METRICS, Settings
 from certferry.core.assessment.notices import of_channel
 from certferry.core.planning.report import Result, SyncReport, of_run
 from certferry.core.schedule import Beat, may_ping, recent, sends_beat
-from certferry.errors import CertferryError, DatabaseUnavailable, LeaseHeld, LeaseLost, Reported
+from certferry.errors import (
+    CertferryError,
+    DatabaseUnavailable,
+    LeaseHeld,
+    LeaseLost,
+    Problem,
+    Reported,
+)
 from certferry.ports.progress import Pause
 from certferry.ports.state import StateStore
 from certferry.present import report_text
 from certferry.present.check_text import counted, metrics
 from certferry.present.language import voice_in
 from certferry.present.layout import plain
-from certferry.problem import Problem
 from certferry.reconcile.run import aside, change_notices, host_in_notices
 from certferry.text import Text
 from certferry.wiring.channels import short_http

@@ -25,12 +25,12 @@ from certferry.core.planning.digest import must_be_confirmed
 from certferry.core.planning.plan import Plan
 from certferry.core.planning.report import UNEXPECTED, SyncReport
 from certferry.core.redaction import without_secrets
+from certferry.errors import Problem
 from certferry.ports.progress import Progress, each_of, no_listener
 from certferry.ports.runs import EVENTS_OF_A_RUN
 from certferry.ports.state import StateStore
 from certferry.present import documents
 from certferry.present.progress import entry_of, news
-from certferry.problem import Problem
 from certferry.reconcile.by_hand import go_back, withdraw_by_hand
 from certferry.reconcile.reconciler import Reconciler
 from certferry.reconcile.retries import ScheduledRun

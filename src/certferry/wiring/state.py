@@ -15,12 +15,18 @@ from certferry.config.mistakes import REFERENCE, config_error
 from certferry.config.model import Settings, StateSettings
 from certferry.config.secrets import SecretReference
 from certferry.core.findings import Code
-from certferry.core.secret import Secret
-from certferry.errors import ConfigError, Reported, StateError, StateNotStored, StateUnavailable
+from certferry.core.redaction import Secret
+from certferry.errors import (
+    ConfigError,
+    Problem,
+    Reported,
+    StateError,
+    StateNotStored,
+    StateUnavailable,
+)
 from certferry.file_trust import PACKAGE_USER
 from certferry.ports.state import StateStore
 from certferry.present.status_text import history_break
-from certferry.problem import Problem
 from certferry.text import Text
 from certferry.wiring.clock import now
 

@@ -26,7 +26,7 @@ from certferry.adapters.acme.network import Network
 from certferry.adapters.state.connect import connect
 from certferry.core.certificates.certificate import KeyType
 from certferry.core.desired.certificate import ExternalAccount
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry.errors import (
     CaUnavailable,
     ConfigError,
@@ -504,7 +504,7 @@ from certferry.adapters.acme.account import AccountKeeper, AcmeCaAccount
 from certferry.adapters.acme.client import opened
 from certferry.adapters.acme.network import IssuerSettings
 from certferry.adapters.state.connect import connect
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 
 url, key, host, directory, ca_bundle, work = sys.argv[1:]
 settings = IssuerSettings(directory=directory, ca_bundle=Path(ca_bundle))

@@ -19,9 +19,15 @@ from certferry.adapters.acme.resolvers import Resolvers
 from certferry.core.discovery.inventory import FoundZone
 from certferry.core.findings import Code
 from certferry.core.network import Applicant
-from certferry.errors import CaUnavailable, DnsAccessDenied, DnsError, OrderFailed
+from certferry.errors import (
+    CaUnavailable,
+    DnsAccessDenied,
+    DnsError,
+    OrderFailed,
+    Problem,
+    Severity,
+)
 from certferry.ports.issuer import IssueRequest
-from certferry.problem import Problem, Severity
 from certferry.reconcile.issue import ZoneRouter
 from certferry.text import Text
 from certferry_sandbox.httpd import HttpService, Request, Response

@@ -22,8 +22,7 @@ from certferry.adapters.acme.propagation import DnsPropagation
 from certferry.adapters.acme.resolvers import HttpsResolver, Resolvers, at_urls
 from certferry.core.findings import Code
 from certferry.core.network import Applicant
-from certferry.errors import DnsUnavailable, PropagationTimeout, ZoneNotFound
-from certferry.problem import Severity
+from certferry.errors import DnsUnavailable, PropagationTimeout, Severity, ZoneNotFound
 from certferry_sandbox.faults import Fault
 from certferry_sandbox.nameserver.daemon import MESSAGE, Handler, HttpsDns, Reply, Transport
 from certferry_sandbox.nameserver.service import Resolver

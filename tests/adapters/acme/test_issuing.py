@@ -28,7 +28,7 @@ from certferry.adapters.acme.propagation import DnsPropagation
 from certferry.core.certificates.certificate import CertificateBundle, KeyType
 from certferry.core.certificates.pem import common_name
 from certferry.core.events import Activity, Counted
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry.errors import OrderFailed
 from certferry.ports.issuer import IssueRequest
 from certferry_sandbox.faults import Fault

@@ -19,7 +19,7 @@ from certferry.core.certificates.certificate import KeyType, renew_at
 from certferry.core.desired.certificate import DesiredCertificate
 from certferry.core.planning.limits import Allowance, Limits, Spent
 from certferry.core.planning.report import LineageReport
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry.errors import (
     AuthorizationFailed,
     CaUnavailable,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from certferry.adapters.acme_dns.dns import AcmeDnsServer, Settings, connect
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry_sandbox.acme_dns import AcmeDnsService, Registered
 from certferry_sandbox.testing.context import connected_with
 from certferry_sandbox.zones import Zones

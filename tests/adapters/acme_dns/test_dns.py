@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from certferry.core.discovery.inventory import FoundZone
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry.errors import (
     ConfigError,
     DnsAccessDenied,

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certferry.adapters.alidns.dns import common, form, new_nonce, signature
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry.errors import (
     ConfigError,
     DnsAccessDenied,

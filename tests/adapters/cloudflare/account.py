@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from certferry.adapters.cloudflare.dns import Settings, connect
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry.ports.dns import DnsProvider
 from certferry_sandbox.cloudflare import CloudflareService
 from certferry_sandbox.testing.context import connected_with

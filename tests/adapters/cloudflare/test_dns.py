@@ -9,7 +9,7 @@ from typing import cast
 
 import pytest
 
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry.errors import (
     ConfigError,
     DnsAccessDenied,

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from certferry.adapters.dnspod.dns import Settings, connect
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry.ports.dns import DnsProvider
 from certferry_sandbox.dnspod.service import DnspodService
 from certferry_sandbox.testing.context import connected_with

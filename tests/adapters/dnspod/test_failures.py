@@ -9,7 +9,7 @@ import pytest
 
 from certferry.adapters.dns.answers import MOST_PAGES
 from certferry.adapters.dnspod.dns import Settings, connect
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry.errors import CertferryError, DnsAccessDenied, DnsRejected, DnsUnavailable, Retry
 from certferry.ports.dns import DnsProvider
 from certferry_sandbox import httpd

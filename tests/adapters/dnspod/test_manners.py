@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from certferry import __version__
 from certferry.adapters.dnspod.dns import Settings, connect
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry.errors import CertferryError, ConfigError, DnsRejected, Interrupted
 from certferry.ports.dns import DnsProvider
 from certferry.ports.progress import Pause

@@ -30,7 +30,7 @@ from certferry.adapters.http.client import (
 )
 from certferry.adapters.http.journal import reported, shape
 from certferry.errors import DatabaseUnavailable, Interrupted
-from certferry.ports.http import Answer
+from certferry.ports.adapter import Answer
 from certferry.text import Text
 from certferry_sandbox import httpd
 from certferry_sandbox.faults import Fault

@@ -24,7 +24,7 @@ from certferry.adapters.http.client import (
     Request,
     Timeouts,
 )
-from certferry.ports.http import Answer
+from certferry.ports.adapter import Answer
 from certferry_sandbox import httpd
 from certferry_sandbox.faults import Fault
 from tests.adapters.http.calls import SECRET, get, post, unused_port

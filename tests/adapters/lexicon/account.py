@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 from certferry.adapters.lexicon.dns import LexiconRecords, Settings, connect
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry_sandbox.testing.context import connected_with
 from tests.adapters.waits import Waits
 from tests.support.powerdns import KEY, PowerDns

@@ -28,7 +28,7 @@ from certferry.adapters.lexicon.dns import (
     records_of,
 )
 from certferry.core.discovery.inventory import FoundZone
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry.errors import (
     ConfigError,
     DnsAccessDenied,

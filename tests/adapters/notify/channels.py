@@ -12,7 +12,7 @@ from typing import Any
 
 from certferry.adapters.programs.run import run_to_end
 from certferry.core.desired.certificate import Program
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry.ports.adapter import Context
 from certferry.ports.notifier import Notifier
 from certferry.ports.programs import Ended

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from certferry.core.assessment.notices import Message
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry.errors import ConfigError
 from certferry.ports.notifier import AgainAt, Answered, RefusedForGood, Sent
 from certferry_sandbox.messages.mail_server import GONE, GREY, PASSWORD, USER, MailServer

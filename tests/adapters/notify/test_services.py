@@ -14,10 +14,9 @@ import pytest
 import trustme
 
 from certferry.adapters.http.client import HttpClient, Pacer, Timeouts
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry.errors import ConfigError
-from certferry.ports.adapter import Context
-from certferry.ports.http import Http
+from certferry.ports.adapter import Context, Http
 from certferry.ports.notifier import AgainAt, Answered, RefusedForGood, Sent
 from certferry.wiring.channels import LONGEST_ANSWER
 from certferry_sandbox.faults import Fault

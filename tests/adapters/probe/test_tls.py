@@ -24,9 +24,8 @@ from certferry.adapters.probe.tls import ADDRESSES_AT_ONCE, DOMAINS_AT_ONCE, Tls
 from certferry.adapters.probe.trust import Trust
 from certferry.core.findings import Code
 from certferry.core.observed.observation import Served, is_served
-from certferry.errors import ConfigError, Interrupted
+from certferry.errors import ConfigError, Interrupted, Severity
 from certferry.ports.progress import Pause
-from certferry.problem import Severity
 from certferry.reconcile.run import Run
 from certferry.text import Text
 from certferry_sandbox.authority import Authority

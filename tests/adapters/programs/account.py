@@ -13,7 +13,7 @@ from pathlib import Path
 from certferry.adapters.programs.dns import Settings, connect
 from certferry.adapters.programs.run import run_to_end
 from certferry.core.desired.certificate import Program
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry.ports.dns import DnsProvider
 from certferry.ports.programs import Ended
 from certferry_sandbox.testing.context import connected_with

@@ -11,7 +11,7 @@ import pytest
 
 from certferry.adapters.programs.dns import Settings, connect
 from certferry.adapters.programs.run import MOST_OUTPUT
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry.errors import (
     ConfigError,
     DnsAccessDenied,

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from certferry.adapters.programs.run import MOST_OUTPUT, run
 from certferry.core.certificates.pem import pkcs8_pem
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry.errors import DeployError, Interrupted, TargetRejected
 from certferry.text import Text
 from certferry_sandbox.testing.certificates import make_key

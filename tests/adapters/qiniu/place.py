@@ -18,7 +18,7 @@ from certferry.adapters.qiniu.wire import Hosts, QiniuKeys
 from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.certificates.pem import parse_bundle
 from certferry.core.observed.observation import TargetRules
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry.ports.adapter import Context
 from certferry.ports.progress import Pause
 from certferry_sandbox.authority import Issued

@@ -9,9 +9,8 @@ import pytest
 
 from certferry.core.desired.certificate import DesiredHttps, Kind
 from certferry.core.findings import Code
-from certferry.errors import TargetAccessDenied, TargetUnavailable
+from certferry.errors import Problem, Severity, TargetAccessDenied, TargetUnavailable
 from certferry.ports.target import Scope
-from certferry.problem import Problem, Severity
 from certferry_sandbox.faults import Fault
 from certferry_sandbox.qiniu.routes import QBOX, Host
 from tests.adapters.qiniu.place import Place, bundle, refusal

@@ -13,7 +13,7 @@ from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.desired.certificate import DesiredHttps, HttpsSettings, Kind
 from certferry.core.discovery.inventory import FoundDomain
 from certferry.core.observed.observation import DomainState, ObservedDomain
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry.errors import (
     CopyGone,
     DeployError,

@@ -31,7 +31,7 @@ from certferry.core.desired.certificate import DesiredHttps, HttpsSettings, Kind
 from certferry.core.observed.observation import ObservedDomain
 from certferry.core.observed.records import RolloutRecord
 from certferry.core.planning.drift import setting_changes
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry.errors import TargetRejected
 from certferry.ports.target import Scope
 from tests.adapters.qiniu.place import WWW, Place, refusal

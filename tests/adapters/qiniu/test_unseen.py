@@ -13,7 +13,7 @@ from certferry.adapters.qiniu.target import Qiniu, Settings, connect
 from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.certificates.lineage import label_of, short_label_of
 from certferry.core.observed.observation import DomainState, TargetRules
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry.errors import TargetAccessDenied, TargetUnavailable
 from certferry_sandbox.faults import Fault
 from tests.adapters.qiniu.place import SHORT, WWW, Place, bundle, bundle_of, refusal

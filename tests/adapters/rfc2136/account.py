@@ -8,7 +8,7 @@ from typing import Any
 
 from certferry.adapters.rfc2136.client import UpdateServer
 from certferry.adapters.rfc2136.dns import Settings, connect
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry_sandbox.testing.context import connected_with
 from tests.adapters.waits import Waits
 from tests.support.bind import KEY_NAME, SECRET, Bind

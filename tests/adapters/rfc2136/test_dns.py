@@ -17,7 +17,7 @@ import pytest
 
 from certferry.adapters.rfc2136.dns import Algorithm, Settings, connect
 from certferry.core.discovery.inventory import FoundZone
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry.errors import (
     ConfigError,
     DnsAccessDenied,

@@ -27,7 +27,7 @@ from certferry.core.observed.records import (
     HistoryEntry,
     VerifiedHistory,
 )
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry.errors import StateError
 from certferry.ports.state import StateStore
 from certferry_sandbox.testing.memory_state import MemoryState
@@ -417,7 +417,7 @@ WRITERS, EACH = (8, 20) if THOROUGH else (4, 6)
 WRITE = """
 import sys
 from certferry.adapters.state.connect import connect
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from datetime import UTC, datetime
 from certferry.core.observed.records import HistoryEntry
 from pathlib import Path

@@ -24,7 +24,7 @@ from certferry.adapters.state.move import Address, rotate
 from certferry.adapters.state.sealing import new_key
 from certferry.core.certificates.certificate import KeyType
 from certferry.core.observed.records import HistoryEntry
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry.errors import (
     ConfigError,
     DatabaseUnavailable,

@@ -41,7 +41,7 @@ from certferry.adapters.state.postgresql import PostgresqlDatabase
 from certferry.adapters.state.sealing import Sealing
 from certferry.adapters.state.shared_leases import SharedState
 from certferry.core.observed.records import HistoryEntry
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 
 url, key, host, *jumps = sys.argv[1:]
 wrong = [timedelta(hours=int(one)) for one in jumps]

@@ -30,9 +30,8 @@ from certferry.core.observed.runs import (
     StoredRun,
 )
 from certferry.core.planning.limits import Allowance, Hold, Limits, PlannedOrder
-from certferry.errors import ConfigError, StateError, StateTooNew
+from certferry.errors import ConfigError, Problem, StateError, StateTooNew
 from certferry.ports.state import AcmeAccount, AcmeOrder, ChallengeRecord, StateStore
-from certferry.problem import Problem
 from certferry.text import Text
 from certferry_sandbox.testing.certificates import make_bundle, make_key, with_issuer_until
 from tests.adapters.state.child_program import NOW

@@ -17,7 +17,7 @@ from certferry.adapters.state.connect import connect, open_whole
 from certferry.adapters.state.move import SEALED, Address, move, rotate
 from certferry.adapters.state.sealing import make_file, new_key
 from certferry.core.observed.records import HistoryEntry, VerifiedHistory
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry.errors import CertferryError, ConfigError, LeaseHeld, StateError
 from certferry.ports.state import AcmeAccount
 from certferry_sandbox.testing.certificates import make_key

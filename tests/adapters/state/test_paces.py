@@ -30,7 +30,7 @@ import sys, time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from certferry.adapters.state.connect import connect
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry.wiring.accounts import Paces
 
 url, key, host, per_second, threads, each = sys.argv[1:]
@@ -165,7 +165,7 @@ from datetime import UTC, datetime
 from certferry.adapters.acme.budget import limits_at
 from certferry.adapters.state.connect import connect
 from certferry.core.planning.limits import PlannedOrder
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry.errors import OrderPostponed
 
 url, key, host, directory, tries, name = sys.argv[1:]
@@ -204,7 +204,7 @@ import sys
 from contextlib import closing
 from certferry.adapters.dnspod.dns import HourlyBudget, rate_of
 from certferry.adapters.state.connect import connect
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry.wiring.accounts import AccountNotes, Paces
 
 class Spent(Exception):

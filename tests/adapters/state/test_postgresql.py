@@ -25,7 +25,7 @@ from certferry.adapters.state.postgresql import PostgresqlDatabase
 from certferry.adapters.state.sealing import Sealing, new_key
 from certferry.adapters.state.shared_leases import SharedState
 from certferry.core.observed.records import HistoryEntry
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry.errors import (
     CertferryError,
     ConfigError,

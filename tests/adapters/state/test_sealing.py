@@ -18,7 +18,7 @@ from certferry.adapters.state import sealing as keys
 from certferry.adapters.state.connect import connect
 from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.observed.records import Upload
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry.errors import StateError
 from certferry.ports.state import AcmeAccount, AcmeOrder, ChallengeRecord, StateStore
 from certferry_sandbox.testing.certificates import make_bundle, make_key

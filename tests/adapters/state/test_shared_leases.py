@@ -34,7 +34,7 @@ from datetime import UTC, datetime, timedelta
 from certferry.adapters.state.postgresql import PostgresqlDatabase
 from certferry.adapters.state.sealing import Sealing
 from certferry.adapters.state.shared_leases import SharedState
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry.errors import LeaseLost
 from certferry_sandbox.testing.contracts.state_issuance import make_order
 

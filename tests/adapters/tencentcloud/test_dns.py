@@ -16,7 +16,7 @@ from tencentcloud.common.credential import Credential
 from certferry.adapters.dns.answers import MOST_PAGES
 from certferry.adapters.dnspod.client import DnspodRecords
 from certferry.adapters.tencentcloud.dns import SignedCall, TencentKeys, authorization, timestamp
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry.errors import (
     ConfigError,
     DnsAccessDenied,

@@ -35,8 +35,8 @@ from certferry.core.certificates.lineage import Revocation, RevocationReason, Ve
 from certferry.core.desired.certificate import DesiredCertificate
 from certferry.core.observed.observation import Observation
 from certferry.core.observed.records import LastRun
+from certferry.errors import Problem, Severity
 from certferry.present.check_text import PluginStatus, plugin_status_of
-from certferry.problem import Problem, Severity
 from certferry.text import Text
 from tests.core.strategies import NOW, certificate, situations, version
 

@@ -44,8 +44,8 @@ from certferry.core.observed.observation import (
 )
 from certferry.core.observed.records import LastRun
 from certferry.core.reasons import Reason, ReasonCode
+from certferry.errors import Problem, Severity
 from certferry.present.check_text import PluginStatus, plugin_status_of
-from certferry.problem import Problem, Severity
 from certferry.text import Text
 from tests.core.strategies import NOW, certificate
 

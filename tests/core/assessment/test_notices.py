@@ -45,9 +45,9 @@ from certferry.errors import (
     DeclarationOutdated,
     DnsAccessDenied,
     OrderPostponed,
+    Problem,
     Retry,
 )
-from certferry.problem import Problem
 from certferry.text import Text
 from tests.core.strategies import NOW, certificate
 

@@ -21,7 +21,7 @@ from certferry.core.certificates.pem import (
     pkcs8_pem,
     with_issuer,
 )
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry.errors import CertificateError
 from certferry_sandbox.authority import Authority, Issued
 from certferry_sandbox.testing.certificates import make_bundle

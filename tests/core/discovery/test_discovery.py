@@ -31,8 +31,7 @@ from certferry.core.observed.inferred import Owner, UploadOwners
 from certferry.core.observed.observation import Served
 from certferry.core.observed.records import Remembered, Upload
 from certferry.core.planning.rollouts import Claims
-from certferry.errors import TargetAccessDenied, TargetRejected, TargetUnavailable
-from certferry.problem import Severity
+from certferry.errors import Severity, TargetAccessDenied, TargetRejected, TargetUnavailable
 from tests.core.strategies import LINEAGE, NOW, certificate, version
 
 IMG = "img.example.com"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from certferry.core.certificates.chain import EdgeProblemCode, Presented
 from certferry.core.discovery.watched import Host, HostObservation, changes, judged
 from certferry.core.observed.observation import Served
-from certferry.problem import Problem
+from certferry.errors import Problem
 from certferry.text import Text
 from tests.core.strategies import NOW
 

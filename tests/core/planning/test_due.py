@@ -33,8 +33,7 @@ from certferry.core.planning.due import Times, due_of, processing
 from certferry.core.planning.plan import Deploy, Due, Rollout, TimedOut, TriedInThisRun, Verify
 from certferry.core.planning.rollouts import Claims
 from certferry.core.reasons import Reason, ReasonCode, Usual, Waiting
-from certferry.errors import CertferryError, DeployError, TargetStuck, VerificationError
-from certferry.problem import Problem
+from certferry.errors import CertferryError, DeployError, Problem, TargetStuck, VerificationError
 from certferry.text import Text
 from tests.core.strategies import NOW, certificates, settings_found
 

@@ -12,7 +12,7 @@ from cryptography.x509.oid import NameOID
 
 from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.certificates.pem import certificate_pem, parse_bundle, pkcs8_pem
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 
 LIFETIME = timedelta(days=90)
 _YEAR_2000 = datetime(2000, 1, 1, tzinfo=UTC)

@@ -10,8 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
-from certferry.ports.adapter import Context
-from certferry.ports.http import NO_HEADERS, Answer, Http, NoAnswer
+from certferry.ports.adapter import NO_HEADERS, Answer, Context, Http, NoAnswer
 from certferry.ports.programs import Ended
 from certferry.ports.progress import Pause, no_listener
 from certferry.ports.state import AccountMemory
@@ -58,7 +57,7 @@ class _OneTry:
         *,
         repeatable: bool = False,
     ) -> Answer:
-        """See `ports.http.Http.send`."""
+        """See `ports.adapter.Http.send`."""
         request = urllib.request.Request(url, body, dict(headers), method=method)  # noqa: S310 - a test's
         try:
             with _as_it_is().open(request, timeout=ANSWER_WITHIN) as response:

@@ -38,7 +38,7 @@ from certferry.core.discovery.inventory import FoundZone
 from certferry.core.discovery.proposal import must_have_zone
 from certferry.core.events import Activity
 from certferry.core.planning.limits import Limits, hold_of, rate_limit_hold
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry.errors import (
     AuthorizationFailed,
     DnsError,

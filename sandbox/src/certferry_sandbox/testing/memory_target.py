@@ -27,13 +27,13 @@ from certferry.core.planning.choice import choose
 from certferry.errors import (
     CopyGone,
     DeployError,
+    Problem,
     TargetAccessDenied,
     TargetBusy,
     TargetInUse,
     TargetRejected,
 )
 from certferry.ports.target import Scope
-from certferry.problem import Problem
 from certferry.text import Text
 
 NEVER = datetime.max.replace(tzinfo=UTC)

@@ -22,7 +22,7 @@ from certferry.core.certificates.certificate import CertificateBundle, KeyType
 from certferry.core.certificates.lineage import RevocationReason
 from certferry.core.certificates.pem import parse_key
 from certferry.core.dns_persist import Holder
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry.errors import LeaseHeld, PlanRefused, StateError, StateUnavailable
 from certferry.ports.issuer import AccountFacts
 from certferry.ports.progress import Pause

@@ -13,7 +13,7 @@ from josepy.b64 import b64encode
 
 from certferry.core.certificates.certificate import KeyType
 from certferry.core.certificates.pem import pkcs8_pem
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 
 LONGEST_COMMON_NAME = 64  # characters (RFC 5280 appendix A.1, ub-common-name)
 PUBLIC_EXPONENT = 65537

@@ -19,10 +19,9 @@ from certferry.core import dns_persist
 from certferry.core.certificates.names import base_name, challenge_name, is_wildcard
 from certferry.core.findings import Code, error, warning
 from certferry.core.network import Applicant, CaaRecord, CaaRefusal, allowed_by, why_forbidden
-from certferry.errors import DnsError, DnsRejected, DnsUnavailable, ZoneNotFound
+from certferry.errors import DnsError, DnsRejected, DnsUnavailable, Problem, Severity, ZoneNotFound
 from certferry.ports.dns import DnsProvider
 from certferry.ports.examination import Delegated
-from certferry.problem import Problem, Severity
 from certferry.text import Text, verbatim
 
 AT_ONCE = 16

@@ -18,7 +18,7 @@ from certferry.core.certificates import pem
 from certferry.core.certificates.certificate import CertificateBundle, same_names
 from certferry.core.certificates.chain import must_be_as_ordered, rejected
 from certferry.core.certificates.names import base_name
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry.ports.issuer import IssueRequest
 from certferry.ports.state import AcmeOrder, Lease
 from certferry.text import Text

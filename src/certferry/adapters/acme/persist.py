@@ -14,10 +14,9 @@ from certferry.adapters.acme.resolvers import Resolvers
 from certferry.core import dns_persist
 from certferry.core.certificates.names import base_name
 from certferry.core.findings import Code, info, warning
-from certferry.errors import DnsError, RecordMissing, ZoneNotFound
+from certferry.errors import DnsError, Problem, RecordMissing, Severity, ZoneNotFound
 from certferry.ports.dns import DnsProvider
 from certferry.ports.state import StateStore
-from certferry.problem import Problem, Severity
 from certferry.text import Text
 
 NOT_OFFERED = Text(

@@ -27,7 +27,7 @@ import dns.resolver
 from certferry import errors
 from certferry.adapters.http.client import HttpClient, Pacer, Timeouts
 from certferry.core.network import CaaRecord, is_made_up
-from certferry.ports.http import Http, NoAnswer
+from certferry.ports.adapter import Http, NoAnswer
 from certferry.ports.progress import Pause
 from certferry.text import Text, verbatim
 

@@ -26,13 +26,11 @@ from certferry.adapters.http.client import ahead_of
 from certferry.adapters.http.posting import must_be_address
 from certferry.core.certificates.names import CHALLENGE
 from certferry.core.discovery.inventory import FoundZone
-from certferry.core.redaction import quoted
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret, quoted
 from certferry.errors import system_words
 from certferry.file_trust import NotTrusted, must_be_trusted
-from certferry.ports.adapter import Context, Variable
+from certferry.ports.adapter import Context, Http, NoAnswer, Variable, json_object
 from certferry.ports.dns import DnsProvider
-from certferry.ports.http import Http, NoAnswer, json_object
 from certferry.text import Text
 
 SERVICE = "acme-dns"

@@ -28,12 +28,10 @@ from urllib.parse import quote, urlencode
 from certferry.adapters.dns import answers
 from certferry.adapters.dns.records import TxtRecord, TxtRecords, Zone, hosts_of
 from certferry.adapters.http.client import HttpClient, Request, client_in, is_server_error
-from certferry.core.redaction import quoted, quoted_code
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret, quoted, quoted_code
 from certferry.errors import ConfigError, DnsError, DnsUnavailable
-from certferry.ports.adapter import Context, Variable
+from certferry.ports.adapter import Answer, Context, Variable, json_object
 from certferry.ports.dns import DnsProvider
-from certferry.ports.http import Answer, json_object
 from certferry.text import Text
 
 SERVICE = "Alibaba Cloud DNS"

@@ -25,11 +25,9 @@ from certferry.adapters.dns import answers
 from certferry.adapters.dns import records as txt
 from certferry.adapters.http import client
 from certferry.core.certificates.names import suffixes
-from certferry.core.redaction import quoted, quoted_code
-from certferry.core.secret import Secret
-from certferry.ports.adapter import Context, Variable
+from certferry.core.redaction import Secret, quoted, quoted_code
+from certferry.ports.adapter import Answer, Context, Variable, json_object
 from certferry.ports.dns import DnsProvider
-from certferry.ports.http import Answer, json_object
 from certferry.text import Quoted, Text
 
 SERVICE = "Cloudflare"

@@ -14,8 +14,7 @@ from typing import Any
 from certferry import errors
 from certferry.adapters.dns import records
 from certferry.adapters.http import client
-from certferry.ports.adapter import CodeMeaning, Context
-from certferry.ports.http import Answer
+from certferry.ports.adapter import Answer, CodeMeaning, Context
 from certferry.text import Quoted, Text
 
 MOST_PAGES = 200  # of a list: ten thousand zones and more

@@ -14,7 +14,7 @@ from typing import Protocol
 from certferry.core.certificates.names import suffixes
 from certferry.core.discovery.inventory import FoundZone
 from certferry.core.discovery.proposal import no_zone_for
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry.errors import DnsError, DnsRejected, DnsUnavailable
 from certferry.ports.progress import Pause
 from certferry.text import Text

@@ -28,12 +28,10 @@ from certferry.adapters.dns.records import (
 )
 from certferry.adapters.http.client import HttpClient, Request, journal
 from certferry.adapters.http.journal import judged, reported
-from certferry.core.redaction import quoted, quoted_code
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret, quoted, quoted_code
 from certferry.errors import DnsAccessDenied, DnsError, DnsRejected, Retry
-from certferry.ports.adapter import Context
+from certferry.ports.adapter import Answer, Context, json_object
 from certferry.ports.examination import AccountReport
-from certferry.ports.http import Answer, json_object
 from certferry.ports.progress import Pause
 from certferry.text import Text
 

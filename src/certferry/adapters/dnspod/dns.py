@@ -17,11 +17,10 @@ from certferry.adapters.dns.answers import must_be_positive
 from certferry.adapters.dnspod.client import CODES, DnspodClient, DnspodRecords
 from certferry.adapters.dnspod.client import NAME as SERVICE
 from certferry.adapters.http.client import HttpClient, pace_in
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry.errors import ConfigError
-from certferry.ports.adapter import Context, Variable
+from certferry.ports.adapter import Context, Pace, Variable
 from certferry.ports.dns import DnsProvider
-from certferry.ports.http import Pace
 from certferry.ports.progress import Pause
 from certferry.ports.state import AccountMemory
 from certferry.text import Text

@@ -14,7 +14,7 @@ from certferry.adapters.files.directory import LARGEST
 from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.certificates.pem import bundle_of, parse_chain, parse_key
 from certferry.core.desired.certificate import PemFiles
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry.errors import CertificateError, PlanRefused, system_words
 from certferry.text import Text
 

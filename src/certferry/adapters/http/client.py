@@ -33,8 +33,7 @@ from urllib3.util import Retry
 from certferry import __version__
 from certferry.adapters.http import bounds
 from certferry.errors import system_words
-from certferry.ports.adapter import Context
-from certferry.ports.http import NO_HEADERS, Answer, NoAnswer, Pace
+from certferry.ports.adapter import NO_HEADERS, Answer, Context, NoAnswer, Pace
 from certferry.ports.progress import Pause
 from certferry.text import Text
 
@@ -239,7 +238,7 @@ class HttpClient:
         *,
         repeatable: bool = False,
     ) -> Answer:
-        """See `ports.http.Http.send`."""
+        """See `ports.adapter.Http.send`."""
         request = Request(method, url, headers, body)
         return self.exchange(lambda: request, repeatable=repeatable)
 
@@ -396,7 +395,7 @@ class Pacer:
         return joined
 
     def wait(self) -> None:
-        """See `ports.http.Pace.wait`."""
+        """See `ports.adapter.Pace.wait`."""
         # The wait itself holds no lock, so that a stopped run is not held by its neighbours. A
         # process that was frozen in it has lost its turn: others have sent since.
         while True:

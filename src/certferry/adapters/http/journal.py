@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 from certferry.adapters.http.client import Exchange, Request
 from certferry.core.network import is_loopback
 from certferry.core.redaction import quoted_id
-from certferry.ports.http import Answer
+from certferry.ports.adapter import Answer
 from certferry.text import Text, verbatim
 
 HIDDEN, LONGEST = "…", 1500

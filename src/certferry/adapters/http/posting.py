@@ -12,11 +12,17 @@ from urllib.parse import SplitResult, urlsplit
 
 from certferry.core.assessment.notices import Message
 from certferry.core.network import is_loopback
-from certferry.core.redaction import quoted
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret, quoted
 from certferry.errors import ConfigError
-from certferry.ports.adapter import CodeMeaning, Context, Variable
-from certferry.ports.http import NO_HEADERS, Answer, NoAnswer, json_object
+from certferry.ports.adapter import (
+    NO_HEADERS,
+    Answer,
+    CodeMeaning,
+    Context,
+    NoAnswer,
+    Variable,
+    json_object,
+)
 from certferry.ports.notifier import AgainAt, Answered, Notifier, RefusedForGood
 from certferry.text import Text
 

@@ -39,8 +39,7 @@ from certferry.adapters.http.held_requests import held
 from certferry.core.certificates.names import suffixes, zone_name
 from certferry.core.discovery.inventory import FoundZone
 from certferry.core.discovery.proposal import must_have_zone
-from certferry.core.redaction import quoted
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret, quoted
 from certferry.ports.adapter import Context, Variable
 from certferry.ports.dns import DnsProvider
 from certferry.ports.progress import Pause

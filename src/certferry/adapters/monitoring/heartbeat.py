@@ -11,9 +11,9 @@ from http import HTTPStatus
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
 from certferry.adapters.http.posting import secret_address
-from certferry.core.secret import Secret
-from certferry.ports.http import Answer, Http, NoAnswer
-from certferry.problem import Problem
+from certferry.core.redaction import Secret
+from certferry.errors import Problem
+from certferry.ports.adapter import Answer, Http, NoAnswer
 from certferry.text import Text
 
 SERVICE = "heartbeat"

@@ -6,9 +6,8 @@ import errno
 from pathlib import Path
 
 from certferry.adapters.files.directory import FileAccess, opened_where_it_is
-from certferry.errors import system_words
+from certferry.errors import Problem, system_words
 from certferry.file_trust import NotTrusted
-from certferry.problem import Problem
 from certferry.text import Text
 
 MISSED = "metrics_missed"  # the code of what went wrong with the file

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from certferry.core.assessment.notices import Message
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry.errors import ConfigError, how_to_install
 from certferry.ports.adapter import Context, Variable
 from certferry.ports.notifier import Answered, Notifier, RefusedForGood, Sent

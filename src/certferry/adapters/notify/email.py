@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 from urllib.parse import SplitResult, urlsplit
 
 from certferry.core.assessment.notices import Message
-from certferry.core.redaction import quoted
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret, quoted
 from certferry.errors import ConfigError, system_words
 from certferry.ports.adapter import Context, Variable
 from certferry.ports.notifier import AgainAt, Answered, Notifier, RefusedForGood, Sent

@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 from certferry.adapters.http import posting as posts
 from certferry.core.assessment.notices import Message, shortened
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry.ports.adapter import CodeMeaning, Context
 from certferry.ports.notifier import AgainAt, Answered, Notifier, Sent
 from certferry.text import Text

@@ -17,9 +17,8 @@ from typing import Annotated, Any
 
 from certferry.adapters.http.posting import Posting, secret_address
 from certferry.core.assessment.notices import Message
-from certferry.core.secret import Secret
-from certferry.ports.adapter import Context, Variable
-from certferry.ports.http import Answer, json_object
+from certferry.core.redaction import Secret
+from certferry.ports.adapter import Answer, Context, Variable, json_object
 from certferry.ports.notifier import Answered, Notifier, Sent
 from certferry.text import Text
 

@@ -18,7 +18,7 @@ from certferry.core.certificates.chain import EdgeProblemCode
 from certferry.core.certificates.names import base_name, is_wildcard
 from certferry.core.findings import Code, error, warning
 from certferry.core.network import is_made_up
-from certferry.problem import Problem, Severity
+from certferry.errors import Problem, Severity
 from certferry.text import Text
 
 AT_ONCE = 16  # domains

@@ -22,10 +22,9 @@ from certferry.core.certificates.chain import EdgeProblemCode
 from certferry.core.certificates.names import is_address
 from certferry.core.discovery.watched import Host
 from certferry.core.observed.observation import Served
-from certferry.errors import Interrupted, system_words
+from certferry.errors import Interrupted, Problem, system_words
 from certferry.ports.progress import Pause
 from certferry.ports.state import must_still_hold
-from certferry.problem import Problem
 from certferry.text import Text
 
 DOMAINS_AT_ONCE = 4

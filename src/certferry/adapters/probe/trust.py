@@ -23,8 +23,7 @@ from certferry.core.certificates import chain as chains
 from certferry.core.certificates.certificate import fingerprint
 from certferry.core.certificates.names import is_address
 from certferry.core.certificates.pem import common_name
-from certferry.errors import ConfigError, system_words
-from certferry.problem import Problem
+from certferry.errors import ConfigError, Problem, system_words
 from certferry.text import Text
 
 _log = logging.getLogger(__name__)

@@ -16,8 +16,7 @@ from datetime import timedelta
 from typing import Self
 
 from certferry.core.desired.certificate import Program
-from certferry.core.redaction import redacted
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret, redacted
 from certferry.errors import DeployError, Retry, TargetRejected, system_words
 from certferry.ports.programs import Ended
 from certferry.ports.progress import Pause

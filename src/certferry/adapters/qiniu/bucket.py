@@ -30,7 +30,7 @@ from certferry.adapters.http.client import (
 from certferry.adapters.qiniu import wire
 from certferry.core.network import judge_clock
 from certferry.errors import CertferryError, ConfigError, DatabaseUnavailable
-from certferry.ports.http import Answer, json_object
+from certferry.ports.adapter import Answer, json_object
 from certferry.text import Text
 
 TOKEN_IS_GOOD_FOR = timedelta(minutes=20)

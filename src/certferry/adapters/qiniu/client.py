@@ -21,7 +21,7 @@ from certferry.adapters.http.client import TIMEOUTS as HTTP_TIMEOUTS
 from certferry.adapters.qiniu import errors, records, wire
 from certferry.core.certificates.certificate import short
 from certferry.errors import TargetUnavailable
-from certferry.ports.http import Answer, OpenPace, Pace
+from certferry.ports.adapter import Answer, OpenPace, Pace
 from certferry.ports.progress import Pause
 from certferry.ports.state import AccountMemory
 from certferry.text import Text

@@ -16,8 +16,7 @@ from certferry import errors
 from certferry.adapters.http import client
 from certferry.adapters.qiniu import wire
 from certferry.core.redaction import quoted, quoted_id
-from certferry.ports.adapter import CodeMeaning
-from certferry.ports.http import Answer
+from certferry.ports.adapter import Answer, CodeMeaning
 from certferry.text import LINEAGE, Text
 
 T = TypeVar("T")

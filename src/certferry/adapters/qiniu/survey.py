@@ -29,9 +29,9 @@ from certferry.core.discovery.inventory import FoundCertificate, FoundDomain, Su
 from certferry.core.findings import Code, info, of_refusal, warning
 from certferry.core.network import WANTED
 from certferry.core.redaction import quoted
+from certferry.errors import Problem, Severity
 from certferry.ports.examination import AccountReport
 from certferry.ports.survey import Looked
-from certferry.problem import Problem, Severity
 from certferry.text import Text
 
 AT_ONCE = 10  # requests on their way at a time: with answers of a second, what the rate allows (§9)

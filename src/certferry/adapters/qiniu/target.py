@@ -40,15 +40,14 @@ from certferry.core.discovery.inventory import Survey
 from certferry.core.observed import observation
 from certferry.core.planning.choice import choose, searches
 from certferry.core.reasons import Usual
-from certferry.core.secret import Secret
-from certferry.errors import CertferryError, CopyGone, DeployError, TargetUnavailable
+from certferry.core.redaction import Secret
+from certferry.errors import CertferryError, CopyGone, DeployError, Problem, TargetUnavailable
 from certferry.ports.adapter import CommonNameRule, Context, Variable
 from certferry.ports.examination import AccountReport
 from certferry.ports.progress import Pause
 from certferry.ports.state import AccountMemory
 from certferry.ports.survey import Looked
 from certferry.ports.target import DeployTarget, Scope
-from certferry.problem import Problem
 from certferry.text import Text
 
 __all__ = ("CODES",)  # which `ports.adapter.Adapter` looks for here, beside what follows

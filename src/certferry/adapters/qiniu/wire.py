@@ -23,9 +23,8 @@ import msgspec
 
 from certferry.adapters.http.client import Request, answers_too_many
 from certferry.adapters.qiniu.records import decode
-from certferry.core.redaction import quoted, quoted_id
-from certferry.core.secret import Secret
-from certferry.ports.http import Answer
+from certferry.core.redaction import Secret, quoted, quoted_id
+from certferry.ports.adapter import Answer
 from certferry.ports.state import AccountMemory
 from certferry.text import Quoted, Text
 

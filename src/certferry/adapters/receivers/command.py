@@ -15,7 +15,7 @@ from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.desired.certificate import CommandDelivery, Kind
 from certferry.core.observed.observation import Change, DomainState, ObservedDomain, ReceiverDrift
 from certferry.core.reasons import Reason, ReasonCode
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry.errors import DeployError
 from certferry.ports.progress import Pause
 from certferry.ports.receiver import Delivered

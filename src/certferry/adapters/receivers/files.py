@@ -24,7 +24,7 @@ from certferry.core.certificates.certificate import FULLCHAIN, PRIVKEY, Certific
 from certferry.core.desired.certificate import FileDelivery, Kind
 from certferry.core.observed.observation import Change, DomainState, ObservedDomain, ReceiverDrift
 from certferry.core.reasons import Reason, ReasonCode
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry.errors import DeployError
 from certferry.file_trust import checked_path
 from certferry.ports.progress import Pause

@@ -22,8 +22,7 @@ import dns.tsig
 from certferry.adapters.dns.records import revealed
 from certferry.adapters.rfc2136.client import SERVICE, Conversation, Partner, UpdateServer
 from certferry.core.certificates.names import zone_name
-from certferry.core.redaction import quoted
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret, quoted
 from certferry.errors import ConfigError
 from certferry.ports.adapter import Context, Variable
 from certferry.ports.dns import DnsProvider

@@ -19,7 +19,7 @@ from certferry.adapters.state.database import Upgrade, migrate
 from certferry.adapters.state.failures import PRIMARY, damaged, translating_errors
 from certferry.adapters.state.sqlite import PATIENCE, InMemory
 from certferry.adapters.state.store import SqlState, must_be_in_use
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry.errors import ConfigError, LeaseHeld, StateError, StateTooNew
 from certferry.text import Text
 from certferry.whole_file import draft_beside, free_copy, sync_directory

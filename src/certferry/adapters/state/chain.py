@@ -19,7 +19,7 @@ from itertools import groupby
 from certferry.adapters.state import columns
 from certferry.adapters.state.columns import Value
 from certferry.adapters.state.database import Reader, Row, Statement, Transaction, insertion
-from certferry.core.observed.records import Damage, HistoryBreak, VerifiedHistory
+from certferry.core.observed.records import ACCESS, Damage, HistoryBreak, VerifiedHistory
 from certferry.errors import StateError
 
 _ALL = ""  # no lineage is called this
@@ -89,7 +89,8 @@ _ENTRIES = (
 )
 _COUNTS = (
     "SELECT COUNT(link) AS entries, COUNT(DISTINCT lineage) AS lineages,"
-    " COUNT(*) - COUNT(link) AS older FROM history WHERE lineage = ? OR ?"
+    " COUNT(*) - COUNT(link) AS older, COUNT(CASE WHEN lineage = ? THEN link END) AS of_console"
+    " FROM history WHERE lineage = ? OR ?"
 )
 _WITHOUT_ENTRIES = (
     "SELECT lineage FROM history_head WHERE lineage <> ? AND (lineage = ? OR ?) AND NOT EXISTS"
@@ -106,7 +107,7 @@ def verified(
 ) -> VerifiedHistory:
     """Follow the chain of a lineage, or of all, page by page; without any, no key is needed."""
     key, which = cache(partial(key_of, reader)), (lineage, lineage is None)
-    [counts] = reader.rows(_COUNTS, *which)
+    [counts] = reader.rows(_COUNTS, ACCESS, *which)
     breaks: list[HistoryBreak | None] = []
     for name, rows in groupby(_rows(reader, lineage), lambda row: row["lineage"]):
         if lineage not in {None, name}:
@@ -119,7 +120,11 @@ def verified(
     if lineage is None and is_begun and not _counts_all(key(), all_):
         breaks.append(HistoryBreak(_ALL, Damage.GONE))
     return VerifiedHistory(
-        counts["entries"], counts["lineages"], counts["older"], tuple(filter(None, breaks))
+        entries=counts["entries"],
+        lineages=counts["lineages"],
+        older=counts["older"],
+        breaks=tuple(filter(None, breaks)),
+        of_console=counts["of_console"],
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from certferry.adapters.state.store import SqlState
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry.errors import ConfigError, how_to_install_with
 from certferry.ports.objects import ObjectStore
 from certferry.ports.state import StateStore

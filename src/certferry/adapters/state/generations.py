@@ -42,7 +42,7 @@ from certferry.adapters.state.sealing import Sealing, key_of
 from certferry.adapters.state.sqlite import InMemory, empty
 from certferry.adapters.state.store import must_be_in_use
 from certferry.core.observed.records import BegunRun
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry.ports.objects import ObjectStore
 from certferry.ports.state import Lease
 from certferry.text import Text

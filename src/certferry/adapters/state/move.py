@@ -17,7 +17,7 @@ from certferry.adapters.state.database import Dialect, Reader, Row, T, Transacti
 from certferry.adapters.state.failures import damaged
 from certferry.adapters.state.sealing import Key, Sealing, add_new_key, change_key, key_of, put_key
 from certferry.adapters.state.store import ARRIVING, SqlState, mark_of, must_be_in_use
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry.errors import ConfigError, StateError, StateTooNew
 from certferry.text import Text
 

@@ -15,8 +15,8 @@ from certferry.adapters.state.database import Reader, Row, Table, Tables, Transa
 from certferry.adapters.state.sealing import Sealing
 from certferry.core.assessment import notices as notice_rules
 from certferry.core.observed import records
+from certferry.errors import Problem
 from certferry.ports.state import Edit
-from certferry.problem import Problem
 
 T = TypeVar("T")
 

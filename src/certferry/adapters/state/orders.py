@@ -21,7 +21,7 @@ from certferry.adapters.state.fencing import fenced
 from certferry.adapters.state.sealing import Sealing
 from certferry.core.certificates.names import base_name, registered_domain
 from certferry.core.planning import limits as rate_limits
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry.ports.state import AcmeAccount, AcmeOrder, ChallengeRecord, Lease
 
 _ACCOUNT = "account"

@@ -38,7 +38,7 @@ from certferry.adapters.state.postgresql_transaction import (
 from certferry.adapters.state.sealing import Sealing
 from certferry.adapters.state.shared_leases import SharedState
 from certferry.adapters.state.store import must_be_in_use
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry.errors import ConfigError, DatabaseUnavailable, StateError, StateUnavailable
 from certferry.text import Text
 

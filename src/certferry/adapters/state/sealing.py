@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from certferry.adapters.state.columns import to_moment
 from certferry.adapters.state.database import Reader, Transaction
 from certferry.adapters.state.failures import translating_errors
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry.errors import ConfigError, StateError
 from certferry.file_trust import checked_path, group_that_reads, must_be_trusted
 from certferry.text import Text

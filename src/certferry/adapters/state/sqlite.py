@@ -19,7 +19,7 @@ from certferry.adapters.state.failures import PRIMARY, takes_no_writes, translat
 from certferry.adapters.state.leases import HostState, LeaseLocks
 from certferry.adapters.state.sealing import Sealing, make_directory, make_file
 from certferry.adapters.state.store import must_be_in_use
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry.errors import ConfigError, StateError, StateUnavailable
 from certferry.file_trust import must_be_trusted
 from certferry.ports.state import StateStore

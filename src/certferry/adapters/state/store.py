@@ -17,7 +17,7 @@ from certferry.adapters.state.places import PlaceTables
 from certferry.adapters.state.runs import RunTables
 from certferry.adapters.state.sealing import Sealing
 from certferry.adapters.state.versions import VersionTables
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry.errors import ConfigError, Reported, StateError, StateUnavailable
 from certferry.text import Text
 

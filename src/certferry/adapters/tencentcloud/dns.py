@@ -28,12 +28,10 @@ from certferry.adapters.dnspod.client import (
     zone_of,
 )
 from certferry.adapters.http import client
-from certferry.core.redaction import quoted, quoted_code, quoted_id
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret, quoted, quoted_code, quoted_id
 from certferry.errors import ConfigError
-from certferry.ports.adapter import Context, Variable
+from certferry.ports.adapter import Answer, Context, Variable, json_object
 from certferry.ports.dns import DnsProvider
-from certferry.ports.http import Answer, json_object
 from certferry.text import Text
 
 SERVICE = "Tencent Cloud"

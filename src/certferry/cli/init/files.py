@@ -16,7 +16,7 @@ from certferry.config.env_files import EnvFile, env_files_of, environment_with
 from certferry.config.load import NAME, VARIABLE, load_before, load_text
 from certferry.config.model import Settings
 from certferry.config.write import drafted, drafted_copy, with_assignments, write_private
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry.errors import ConfigError
 from certferry.text import Text
 from certferry.whole_file import free_copy

@@ -17,12 +17,12 @@ from certferry.config.document import Document
 from certferry.config.mistakes import in_lines, instead_of
 from certferry.config.propose import NewAccount, with_accounts, with_tables
 from certferry.config.tables import RESERVED
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
+from certferry.errors import Problem
 from certferry.ports.notifier import Sent
 from certferry.present.console import Console
 from certferry.present.layout import line
 from certferry.present.news_text import answer_lines
-from certferry.problem import Problem
 from certferry.reconcile.run import Run
 from certferry.text import Text
 from certferry.wiring.adapters import CHANNELS, Family

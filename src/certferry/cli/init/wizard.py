@@ -22,7 +22,7 @@ from certferry.config.values import DIRECTORIES, directory_url, email_address
 from certferry.core.certificates.certificate import covered_by
 from certferry.core.discovery import proposal as proposing
 from certferry.core.discovery.inventory import FoundDomain
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry.errors import CertferryError, ConfigError, Interrupted
 from certferry.migration.home import OldCertificate, OldClient, OldHome
 from certferry.migration.takeover import as_remembered, propose_takeover

@@ -36,18 +36,51 @@
 
   /* What happens moves to the day that it has in the viewer's zone, one beside its own at most: the
      page has a hidden day before and after its own for these. */
-  const moveToItsDay = (strip, link) => {
-    const day = strip.querySelector(`[data-day="${dayOf(new Date(link.dataset.at))}"]`);
-    const group = link.parentElement;
-    if (!day || day === group.parentElement) return;
+  const dayIn = (strip, at) => strip.querySelector(`[data-day="${dayOf(new Date(at))}"]`);
+
+  const groupIn = (day, group) => {
     let there = [...day.children].find((one) => one.className === group.className);
     if (!there) {
       there = group.cloneNode(false);
       there.append(group.querySelector(".what").cloneNode(true));
       day.append(there);
     }
-    there.insertBefore(link, there.querySelector("a:not([data-at])"));
+    return there;
+  };
+
+  const moveToItsDay = (strip, link) => {
+    const day = dayIn(strip, link.dataset.at);
+    const group = link.parentElement;
+    if (!day || day === group.parentElement) return;
+    const there = groupIn(day, group);
+    const isLater = (one) => !(one.dataset.at <= link.dataset.at);
+    there.insertBefore(link, [...there.querySelectorAll("a")].find(isLater) ?? null);
     if (!group.querySelector("a")) group.remove();
+  };
+
+  /* So do the moments of those that are only counted. */
+  const countInItsDay = (strip, more) => {
+    const group = more.parentElement;
+    const moments = more.dataset.more.split(" ");
+    const dayOfOne = (at) => dayIn(strip, at) ?? group.parentElement;
+    for (const day of new Set(moments.map(dayOfOne))) {
+      if (day === group.parentElement) continue;
+      const there = groupIn(day, group);
+      const found = there.querySelector("[data-more]");
+      const before = found ? found.dataset.more.split(" ") : [];
+      const some = moments.filter((at) => dayOfOne(at) === day);
+      writeMore(found ?? there.appendChild(more.cloneNode(true)), [...before, ...some]);
+    }
+    const own = moments.filter((at) => dayOfOne(at) === group.parentElement);
+    if (own.length) writeMore(more, own);
+    else more.remove();
+    if (!group.querySelector("a")) group.remove();
+  };
+
+  const writeMore = (more, moments) => {
+    more.dataset.more = moments.join(" ");
+    const words = more.textContent.replace(/\d+/, moments.length);
+    if (words !== more.textContent) more.textContent = words;
   };
 
   const arrangeDays = () => {
@@ -56,6 +89,7 @@
     const last = dayOf(new Date(now.getFullYear(), now.getMonth(), now.getDate() + 13));
     for (const strip of document.querySelectorAll(".strip")) {
       for (const link of strip.querySelectorAll("[data-at]")) moveToItsDay(strip, link);
+      for (const more of strip.querySelectorAll("[data-more]")) countInItsDay(strip, more);
       const isRight = strip.querySelector(`[data-day="${today}"]`); /* or this clock is days off */
       for (const day of strip.children) {
         if (isRight) day.hidden = day.dataset.day < today || day.dataset.day > last;

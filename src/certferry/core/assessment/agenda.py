@@ -28,7 +28,7 @@ from certferry.core.certificates.lineage import Version, Versions
 from certferry.core.desired.certificate import Kind
 from certferry.core.planning.planner import due_at
 from certferry.core.planning.rollbacks import replaced_after
-from certferry.problem import Severity
+from certferry.errors import Severity
 
 DAYS = 14
 """How many days ahead are shown, today included."""

@@ -19,7 +19,7 @@ from certferry.core.certificates.lineage import Version, Versions, is_in_progres
 from certferry.core.observed.records import LastRun
 from certferry.core.planning.planner import issuer_expired
 from certferry.core.planning.report import Undeclared
-from certferry.problem import Problem, Severity
+from certferry.errors import Problem, Severity
 from certferry.text import Text
 
 WARNING_SHARE, CRITICAL_SHARE = 6, 12

@@ -13,7 +13,7 @@ from certferry.core.assessment.notices import Notice, Notices, Subject, Topic
 from certferry.core.findings import Code
 from certferry.core.network import REFUSED
 from certferry.core.observed.records import HostRecord, HostWork
-from certferry.problem import Problem, Severity
+from certferry.errors import Problem, Severity
 from certferry.text import Text
 
 AWAY = timedelta(hours=26)

@@ -18,8 +18,7 @@ from certferry.core.desired.certificate import Kind
 from certferry.core.planning.limits import NEAR, WITHOUT_ANY
 from certferry.core.planning.plan import Action
 from certferry.core.planning.report import CODE, LineageReport, Outcome, StepOutcome, SyncReport
-from certferry.errors import CertferryError, DeclarationOutdated, OrderPostponed
-from certferry.problem import Problem
+from certferry.errors import CertferryError, DeclarationOutdated, OrderPostponed, Problem
 from certferry.text import Text
 
 

@@ -22,8 +22,7 @@ from certferry.core.planning.report import CODE
 from certferry.core.planning.rollbacks import in_words, renew_after_rollback
 from certferry.core.planning.rollouts import why_deliver
 from certferry.core.reasons import Reason, ReasonCode
-from certferry.errors import CertferryError
-from certferry.problem import Problem, Severity
+from certferry.errors import CertferryError, Problem, Severity
 from certferry.text import Text
 
 WHOLE_ACCOUNT = "*"

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 from certferry.core.certificates.names import base_name, is_wildcard
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry.text import Text
 
 

@@ -8,8 +8,7 @@ from datetime import datetime, timedelta
 from enum import Enum, StrEnum
 
 from certferry.core.certificates import certificate
-from certferry.errors import CertificateRejected
-from certferry.problem import Problem
+from certferry.errors import CertificateRejected, Problem
 from certferry.text import LINEAGE, Text
 
 

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.x509.oid import NameOID
 
 from certferry.core.certificates.certificate import Certificate, CertificateBundle, fingerprint
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry.errors import CertificateError
 from certferry.text import Text, verbatim
 

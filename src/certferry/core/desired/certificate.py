@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import ClassVar
 
 from certferry.core.certificates.certificate import Certificate, KeyType
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry.errors import ConfigError
 from certferry.text import Text
 

@@ -14,8 +14,7 @@ from certferry.core.desired.certificate import DesiredCertificate, HttpsSettings
 from certferry.core.observed.inferred import Owner, UploadOwners
 from certferry.core.observed.observation import Served
 from certferry.core.planning.rollouts import Claims
-from certferry.errors import CertferryError
-from certferry.problem import Problem, Severity
+from certferry.errors import CertferryError, Problem, Severity
 from certferry.text import Text
 
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 from certferry.core.certificates.chain import EdgeProblemCode
 from certferry.core.observed.observation import Served
-from certferry.problem import Problem, Severity
+from certferry.errors import Problem, Severity
 from certferry.text import Text
 
 HTTPS = 443  # RFC 9110 §4.2.2

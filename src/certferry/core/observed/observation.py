@@ -14,8 +14,7 @@ from certferry.core.certificates.lineage import Version
 from certferry.core.desired.certificate import HttpsSettings, Kind
 from certferry.core.observed import records
 from certferry.core.reasons import Reason, Usual
-from certferry.errors import CertferryError
-from certferry.problem import Problem
+from certferry.errors import CertferryError, Problem
 from certferry.text import Text
 
 

@@ -232,13 +232,15 @@ class HistoryBreak:
 @dataclass(frozen=True, slots=True)
 class VerifiedHistory:
     """What following the chain has shown: its `entries`, of how many lineages, and how many are
-    `older` than it and cannot be verified.
+    `older` than it and cannot be verified. `of_console` of the entries are those of `ACCESS`, which
+    is counted as a lineage, too.
     """
 
     entries: int
     lineages: int
     older: int
     breaks: tuple[HistoryBreak, ...] = ()
+    of_console: int = 0
 
 
 @dataclass(frozen=True, slots=True)

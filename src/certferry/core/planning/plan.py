@@ -11,8 +11,7 @@ from certferry.core.certificates.certificate import KeyType
 from certferry.core.desired.certificate import Authority, DesiredHttps, DriftPolicy, Kind
 from certferry.core.observed.observation import Changes, Observation, in_one_line
 from certferry.core.reasons import Reason, Waiting
-from certferry.errors import CertferryError
-from certferry.problem import Problem, Severity
+from certferry.errors import CertferryError, Problem, Severity
 from certferry.text import Text
 
 

@@ -15,7 +15,7 @@ from certferry.core.planning import plan as plans
 from certferry.core.planning.removals import OTHERS_FIRST, left_to_later_runs
 from certferry.core.planning.rollbacks import in_words, previous_of
 from certferry.core.reasons import Waiting
-from certferry.problem import Problem, Severity
+from certferry.errors import Problem, Severity
 from certferry.text import Text
 
 CODE = "undeclared"

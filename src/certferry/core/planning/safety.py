@@ -15,7 +15,7 @@ from certferry.core.planning.drift import next_repair, recent
 from certferry.core.planning.plan import Deploy, Plan, PlanFinding, Weight
 from certferry.core.planning.planner import issuer_expired
 from certferry.core.reasons import Reason, ReasonCode
-from certferry.problem import Problem
+from certferry.errors import Problem
 from certferry.text import Text
 
 TIGHT = timedelta(days=7)

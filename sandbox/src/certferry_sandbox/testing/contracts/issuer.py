@@ -15,7 +15,7 @@ from certferry.core.certificates.certificate import CertificateBundle, KeyType, 
 from certferry.core.certificates.lineage import Version
 from certferry.core.certificates.names import challenge_name
 from certferry.core.events import Activity, Event
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry.errors import (
     AuthorizationFailed,
     CertferryError,

@@ -22,9 +22,8 @@ from certferry.core.assessment.notices import (
 from certferry.core.assessment.sightings import Sighting
 from certferry.core.certificates.lineage import Revocation, RevocationReason
 from certferry.core.observed.records import Ordered, Remembered
-from certferry.errors import LeaseHeld, LeaseLost, Retry
+from certferry.errors import LeaseHeld, LeaseLost, Problem, Retry
 from certferry.ports.state import Lease, StateStore, held_leases, holding, must_still_hold
-from certferry.problem import Problem
 from certferry.text import Quoted, Text
 from certferry_sandbox.testing.certificates import make_bundle
 from certferry_sandbox.testing.contracts.state_console import AccessContract, RunsContract

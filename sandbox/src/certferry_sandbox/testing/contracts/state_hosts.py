@@ -11,9 +11,8 @@ from certferry import __version__
 from certferry.core.assessment.notices import Delivery, Notice, Subject, Topic, having
 from certferry.core.assessment.sightings import Sighting
 from certferry.core.observed.records import HostRecord, LastRun
-from certferry.errors import LeaseHeld
+from certferry.errors import LeaseHeld, Problem
 from certferry.ports.state import StateStore
-from certferry.problem import Problem
 from certferry.text import Text
 from certferry_sandbox.testing.contracts.state_deployments import rollout
 

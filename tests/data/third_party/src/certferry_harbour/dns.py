@@ -10,11 +10,10 @@ import json
 from dataclasses import dataclass
 from typing import Annotated
 
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry.errors import DnsAccessDenied, DnsRejected, DnsUnavailable, ZoneNotFound
-from certferry.ports.adapter import Context, Variable
+from certferry.ports.adapter import Context, Http, NoAnswer, Variable
 from certferry.ports.dns import DnsProvider
-from certferry.ports.http import Http, NoAnswer
 from certferry.text import Text
 
 SERVICE = "Harbour"

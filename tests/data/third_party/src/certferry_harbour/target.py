@@ -20,7 +20,7 @@ from certferry.core.observed.observation import (
     RemoteCertificate,
 )
 from certferry.core.planning.choice import choose
-from certferry.core.secret import Secret
+from certferry.core.redaction import Secret
 from certferry.errors import (
     CopyGone,
     TargetAccessDenied,
@@ -28,8 +28,7 @@ from certferry.errors import (
     TargetRejected,
     TargetUnavailable,
 )
-from certferry.ports.adapter import Context, Variable
-from certferry.ports.http import Http, NoAnswer
+from certferry.ports.adapter import Context, Http, NoAnswer, Variable
 from certferry.ports.target import DeployTarget, Scope
 from certferry.text import Text
 
