@@ -58,6 +58,7 @@ import sys
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from pathlib import Path
 from typing import ClassVar, Self
 
 from certferry.text import Text, naming, own_words, verbatim
@@ -460,9 +461,12 @@ def how_to_install_with(extra: str) -> Text:
     )
 
 
-_TOOLS = {"tools": "uv tool install --force", "venvs": "pipx install --force"}
-"""The command of each program that installs commands from an index, by the folder in which it makes
-`certferry/`, an environment (docs.astral.sh/uv/concepts/tools, pipx.pypa.io, 2026-11).
+_TOOLS = {
+    "uv-receipt.toml": "uv tool install --force",
+    "pipx_metadata.json": "pipx install --force",
+}
+"""The command of each program that installs commands from an index, by the file that it leaves in
+the environment of one, wherever it makes these (uv 0.13.9, pipx 1.18.4).
 """
 _MODULES = {
     "apprise": "apprise",
@@ -488,12 +492,12 @@ def _anew_with(extra: str) -> Text | None:
     if __file__.startswith("/opt/certferry/") and extra in _ADDED:
         folder = "/usr/local/lib/certferry"
         return Text("run: {command}", command=f"pip install --target {folder} {_ADDED[extra]}")
-    folder, name = ["", *sys.prefix.split("/")][-2:]
-    if name != "certferry" or folder not in _TOOLS:
+    made_by = [command for name, command in _TOOLS.items() if Path(sys.prefix, name).is_file()]
+    if not made_by:
         return None
     extras = {one for one, module in _MODULES.items() if find_spec(module)} | {extra}
     package = shlex.quote(f"certferry[{','.join(sorted(extras))}]")
-    return Text("run: {command}", command=f"{_TOOLS[folder]} {package}")
+    return Text("run: {command}", command=f"{made_by[0]} {package}")
 
 
 _SYSTEM_SAYS = {
