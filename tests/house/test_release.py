@@ -22,7 +22,7 @@ import pytest
 from readme_renderer.markdown import render
 
 from certferry import __version__
-from certferry.errors import how_to_install, how_to_install_with
+from certferry.extras import how_to_install, how_to_install_with
 from certferry.present.pages import FOLDERS, pages
 from release import Refused, libraries, papers
 from release.__main__ import export, release, table
