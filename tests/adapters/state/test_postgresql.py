@@ -137,7 +137,9 @@ def test_state_that_several_hosts_make_at_once(postgresql: Postgresql) -> None:
 
     assert [False, False, False, True] == sorted(made)
     with closing(connect(url, KEY, host="web-9")) as state:
-        state.end_run(state.begin_run(state.now()))
+        run = state.begin_run(state.now())
+        assert "web-9" == run.host
+        state.end_run(run)
     names = postgresql.ask("SELECT name FROM host", url.partition("@/")[2].partition("?")[0])
     assert 2 == len(names)
     assert ("web-9",) in names
