@@ -187,8 +187,8 @@ def _under(
     if known.outcome is reports.Outcome.DONE:
         return known
     if known.action is plans.Action.DEPLOY and domain:
-        if is_deployed:
-            return known  # carried out now, or it was tried in this run
+        if is_deployed or known.outcome is reports.Outcome.UNCHANGED:
+            return known  # carried out now, it was tried in this run, or a receiver has all
         if found is None or not (at_place or (target, domain) in plan.unchanged):
             return None
         said = reports.what_was_bound(found[1], observed)

@@ -134,7 +134,9 @@ def test_state_that_several_hosts_make_at_once(postgresql: Postgresql) -> None:
 
     assert [False, False, False, True] == sorted(made)
     with closing(connect(url, KEY, host="web-9")) as state:
-        state.end_run(state.begin_run(state.now()))
+        run = state.begin_run(state.now())
+        assert "web-9" == run.host
+        state.end_run(run)
     names = postgresql.ask("SELECT name FROM host", url.partition("@/")[2].partition("?")[0])
     assert 2 == len(names)
     assert ("web-9",) in names
@@ -304,6 +306,21 @@ def test_url_that_is_refused(url: str, said: str) -> None:
 
     assert said in str(error)
     assert "hidden" not in f"{error}{error.hint}"
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        (
+            "postgresql://127.0.0.1:1/x?sslmode=often",
+            'postgresql://127.0.0.1:1/x cannot be opened: invalid sslmode value: "often"',
+        ),
+        ("postgresql://[::1]:1/x", "postgresql://[::1]:1/x cannot be opened: Connection refused"),
+    ],
+)
+def test_what_prevents_a_connection_is_said_in_full(url: str, said: str) -> None:
+    """In the words of libpq, without where they say again what was to be opened."""
+    assert said == str(refused(lambda: connect(url, KEY)))
 
 
 def test_environment_that_names_another_machine(monkeypatch: pytest.MonkeyPatch) -> None:
