@@ -250,10 +250,12 @@ def worn(
             say(f"{number:,} of {count:,} requests")
         session.get(console.url + PAGES[number % len(PAGES)], timeout=60).raise_for_status()
         if runs and not number % max(count // runs, 1):
+            if not number:
+                say("the first run, which issues and deploys: about 30 s")
             began = time.monotonic()
             run_once(console, session)
             if not number:
-                say(f"the first run took {time.monotonic() - began:.0f} s")
+                say(f"it took {time.monotonic() - began:.0f} s")
     remark = f"{before:.0f} MB before"
     yield Measured(
         f"memory after {count} requests, {runs} runs", process.memory(), MEMORY, "MB", remark

@@ -4,9 +4,9 @@ PostgreSQL and one CDN.
 The CDN in memory is a process that all of them ask; each host has a CA of its own, since no host
 goes on with another's order. What a host waits for takes as long as `Latency` says. The aim is the
 work of one host divided by the hosts, and a fifth more, until the account's pace at the CDN is the
-limit. How busy the processors were stands beside it: above 90 % they were measured, and not the
-hosts. Usage: `python -m benchmarks.fleet_hosts [--work N] [--hosts N …] [--order SECONDS]
-[--request SECONDS] [--per-second N]`.
+limit, and changes there are done at once. How busy the processors were stands beside it: above 90 %
+they were measured, and not the hosts. Usage: `python -m benchmarks.fleet_hosts [--work N]
+[--hosts N …] [--order SECONDS] [--request SECONDS] [--processing SECONDS] [--per-second N]`.
 """
 
 from __future__ import annotations
@@ -47,12 +47,14 @@ HOSTS = (1, 2, 4, 8)
 
 @dataclass(frozen=True)
 class Latency:
-    """How long the world takes: an order at the CA, a request to the CDN or its edges, in seconds;
-    and how many requests of the account the CDN takes in a second, from all hosts together.
+    """How long the world takes: an order at the CA, a request to the CDN or its edges, a change at
+    the CDN, in seconds; and how many requests of the account the CDN takes in a second, from all
+    hosts together.
     """
 
     order: float = 1.0
     request: float = 0.02
+    processing: float = 0.0
     per_second: float = 250.0
 
     @property
@@ -63,17 +65,17 @@ class Latency:
 
 REQUESTS = 6
 """To the CDN and its edges, for a first certificate: a host observes both under the lease, uploads,
-binds, and observes both again."""
+binds, and observes both again; more often where a change takes its time."""
 
 
 # --- The CDN that all ask
 
 
 class Cdn(MemoryCdn):
-    """A CDN whose changes are done at once, and which other processes ask."""
+    """A CDN which other processes ask, and which takes so many seconds for a change."""
 
-    def __init__(self) -> None:
-        super().__init__(now, processing=timedelta(0), lags=(timedelta(0),))
+    def __init__(self, processing: float) -> None:
+        super().__init__(now, processing=timedelta(seconds=processing), lags=(timedelta(0),))
 
     def upload_pem(self, lineage: str, fullchain: str, key: str) -> str:
         """Take an upload: a key is a secret, which nothing pickles."""
@@ -247,7 +249,7 @@ def _all_at_work(
 ) -> tuple[list[Done], tuple[int, int]]:
     context, url = get_context("spawn"), server.url(server.new_state())
     with World(ctx=context) as world:
-        cdn = world.cdn()  # type: ignore[attr-defined]  # made by `register`
+        cdn = world.cdn(latency.processing)  # type: ignore[attr-defined]  # made by `register`
         for number in range(work):
             cdn.add_domain(wish(number).lineage)
         task = partial(Task, url=url, key=KEY.reveal(), cdn=cdn, work=work, latency=latency)
@@ -270,10 +272,12 @@ def main() -> None:
     parser.add_argument("--hosts", type=int, nargs="+", default=HOSTS)
     parser.add_argument("--order", type=float, default=Latency.order)
     parser.add_argument("--request", type=float, default=Latency.request)
+    parser.add_argument("--processing", type=float, default=Latency.processing)
     parser.add_argument("--per-second", type=float, default=Latency.per_second)
     arguments = parser.parse_args()
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
-    latency = Latency(arguments.order, arguments.request, arguments.per_second)
+    waits = (arguments.order, arguments.request, arguments.processing)
+    latency = Latency(*waits, arguments.per_second)
     with running_postgresql() as server:
         for line in shared_work(server, arguments.work, latency, arguments.hosts):
             print(line, flush=True)

@@ -53,8 +53,6 @@ RunEnded                      not an error: no handler of errors catches it
 from __future__ import annotations
 
 import re
-import shlex
-import sys
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -436,64 +434,6 @@ class StateNotStored(LeaseLost):
 
 class StateOvertaken(StateNotStored):
     """Another run was first to store the state that both had read: that one goes on."""
-
-
-def how_to_install(extra: str) -> Text:
-    """Return the command that installs an extra's libraries: with the Python of this environment,
-    since the `pip` of the PATH is as a rule another one's, which Debian's refuses to change (PEP
-    668).
-    """
-    command = [sys.executable, "-m", "pip", "install", "--require-hashes", "-r"]
-    return _anew_with(extra) or Text(
-        "run in certferry's checkout: {command}",
-        command=shlex.join([*command, f"requirements/{extra}.txt"]),
-    )
-
-
-def how_to_install_with(extra: str) -> Text:
-    """Return the command that installs this certferry anew and, in the same version, the packages
-    of an extra that come from the same checkout; their libraries by their hashes.
-    """
-    return _anew_with(extra) or Text(
-        "run in certferry's checkout: {command}",
-        command=f"CERTFERRY_HOME={shlex.quote(sys.prefix)} ./scripts/install --with {extra}",
-    )
-
-
-_TOOLS = {"tools": "uv tool install --force", "venvs": "pipx install --force"}
-"""The command of each program that installs commands from an index, by the folder in which it makes
-`certferry/`, an environment (docs.astral.sh/uv/concepts/tools, pipx.pypa.io, 2026-11).
-"""
-_MODULES = {
-    "apprise": "apprise",
-    "console": "starlette",
-    "demo": "certferry_sandbox",
-    "keyring": "keyring",
-    "lexicon": "lexicon",
-    "postgresql": "psycopg",
-    "s3": "obstore",
-}
-"""A module of each extra."""
-_ADDED = {"apprise": "apprise", "keyring": "keyring", "lexicon": "dns-lexicon"}
-"""What the Debian package does not bring, by the names of the index."""
-
-
-def _anew_with(extra: str) -> Text | None:
-    """Return how `uv tool` or `pipx` adds an extra, if one of them made this environment. Both make
-    it anew, so that the extras which are there have to be named as well. The Debian package finds
-    further libraries in a folder of the administrator's (release/debian/certferry).
-    """
-    from importlib.util import find_spec
-
-    if __file__.startswith("/opt/certferry/") and extra in _ADDED:
-        folder = "/usr/local/lib/certferry"
-        return Text("run: {command}", command=f"pip install --target {folder} {_ADDED[extra]}")
-    folder, name = ["", *sys.prefix.split("/")][-2:]
-    if name != "certferry" or folder not in _TOOLS:
-        return None
-    extras = {one for one, module in _MODULES.items() if find_spec(module)} | {extra}
-    package = shlex.quote(f"certferry[{','.join(sorted(extras))}]")
-    return Text("run: {command}", command=f"{_TOOLS[folder]} {package}")
 
 
 _SYSTEM_SAYS = {

@@ -450,8 +450,8 @@ WORDS = "img is not declared any more: certferry no longer renews or deploys it"
 def test_certificate_that_the_file_has_no_more_is_reported_by_every_run(
     renamed_host: Host, name: str
 ) -> None:
-    """And by whatever else looks, until it is said that this is meant; declared again, it is told
-    of when it goes again.
+    """And by whatever else looks, until it is said that this is meant; declared again, it is not
+    said any more, until it goes again.
     """
     with EventReceiver() as hook:
         channel = f'[notify.hook]\ntype = "webhook"\nurl = "{hook.address}"\nsecret = "{SECRET}"\n'
@@ -492,6 +492,8 @@ def test_certificate_that_the_file_has_no_more_is_reported_by_every_run(
         renamed_host.run("sync", "--no-wait")
         renamed_host.config.write_text(cut)
         assert WORDS in said(renamed_host.run("sync").err)
+        renamed_host.config.write_text(whole)
+        assert WORDS not in said(renamed_host.run("status").out)
 
 
 def test_certificates_of_another_file_are_its_own_business(renamed_host: Host, name: str) -> None:

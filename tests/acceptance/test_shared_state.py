@@ -41,6 +41,7 @@ from tests.support.waiting import eventually
 IN_ORDER, FAILED, USAGE, TRY_LATER, UNKNOWN = 0, 1, 2, 75, 3
 PASSWORD = "s3cret-of-the-tests"
 
+SYNCING = (["sync"], ["sync", "--scheduled"])
 READING = (["plan"], ["status"], ["history"], ["discover"], ["account", "show"])
 """What changes nothing, and needs the state."""
 
@@ -163,13 +164,8 @@ def test_whole_way_through_a_pooler(host: Host, postgresql: Postgresql, database
     with running_pgbouncer(postgresql) as port:
         host.share(f"postgresql://postgres@127.0.0.1:{port}/{database}", KEY)
 
-        for words in (
-            ["state", "init"],
-            ["state", "migrate"],
-            ["sync"],
-            ["sync"],
-            ["state", "check"],
-        ):
+        made, kept = (["state", "init"], ["state", "migrate"]), ["state", "check"]
+        for words in (*made, ["sync"], ["sync"], kept):
             assert IN_ORDER == host.run(*words).code
 
 
@@ -254,7 +250,7 @@ def test_backup_of_a_server_is_the_servers(made: Host, words: list[str]) -> None
 # --- What waiting does not help
 
 
-@pytest.mark.parametrize("words", [["sync"], ["sync", "--scheduled"], *READING], ids=" ".join)
+@pytest.mark.parametrize("words", [*SYNCING, *READING], ids=" ".join)
 def test_database_without_tables(shared: Host, words: Sequence[str]) -> None:
     """Nothing is made by accident; the hint has the command."""
     error, hint = refusal(shared, *words)
@@ -290,9 +286,8 @@ def test_wrong_password(host: Host, postgresql: Postgresql, database: str) -> No
     assert USAGE == wrong.code
     assert f"postgresql://127.0.0.1:{postgresql.port}/{database}" in wrong.complaint.error
     assert PASSWORD not in wrong.err
-    assert (
-        "[state] password: the environment variable DATABASE is not set" in refusal(host, "sync")[0]
-    )
+    said = "[state] password: the environment variable DATABASE is not set"
+    assert said in refusal(host, "sync")[0]
     assert IN_ORDER == host.run("state", "init", DATABASE=PASSWORD).code
     host.rewrite('password = "env:DATABASE"\n', "")
     assert IN_ORDER == host.run("state", "check", PGPASSWORD=PASSWORD).code
@@ -406,14 +401,7 @@ def test_library_that_is_missing(shared: Host) -> None:
 
 @pytest.mark.parametrize(
     "words",
-    [
-        ["sync"],
-        ["sync", "--scheduled"],
-        *READING,
-        ["doctor"],
-        ["state", "init"],
-        ["state", "check"],
-    ],
+    [*SYNCING, *READING, ["doctor"], ["state", "init"], ["state", "check"]],
     ids=" ".join,
 )
 def test_server_that_is_gone(host: Host, words: Sequence[str]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import subprocess
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -32,10 +31,12 @@ from tests.adapters.schedule.crontab_owner import AS_ROOT, CrontabOwner
 from tests.cli.consoles import TestConsole
 from tests.cli.schedules import KEYS, certferry, entry
 from tests.support import forks
+from tests.support.command import run_program
 
 # --- `certferry schedule`: what it writes, says, carries along and warns of
 
 
+LONGEST = 120  # seconds
 OTHERS = b"MAILTO=ops@example.com\n0 4 * * * backup 50\\% \n"
 
 
@@ -432,13 +433,8 @@ def test_root_gets_the_systems_units(config: Path, option: str, place: str, star
         test -z "$(ls /etc/systemd/system)"
     """
 
-    result = subprocess.run(
-        ["unshare", "--mount", "sh", "-c", script],
-        capture_output=True,
-        text=True,
-        env=os.environ,
-        check=False,
-    )
+    command = ["unshare", "--mount", "sh", "-c", script]
+    result = run_program(command, os.environ, Path.cwd(), longest=LONGEST)
 
     assert 0 == result.returncode, result.stderr
     assert result.stdout.count(f"{place}{started}") == 3  # installed, shown, removed
@@ -499,13 +495,8 @@ def test_the_line_needs_no_environment(owner: CrontabOwner, config: Path) -> Non
     command = entry(owner.read())["command"].decode()
     config.write_text(config.read_text() + "\n[frobnicate]\n")
 
-    result = subprocess.run(
-        ["/usr/bin/env", "-i", "HOME=/", "/bin/sh", "-c", command],
-        cwd="/",
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    words = ["/usr/bin/env", "-i", "HOME=/", "/bin/sh", "-c", command]
+    result = run_program(words, os.environ, Path("/"), longest=LONGEST)
 
     assert Exit.USAGE == result.returncode, result.stderr
     assert f"error: {config}:" in result.stderr
@@ -567,25 +558,19 @@ def test_a_program_that_cron_does_not_find_is_warned_of(
     assert "" == certferry(program_elsewhere, "--config", config, "schedule", "install")[2]
 
 
-def test_a_wrong_configuration_is_not_scheduled(owner: CrontabOwner, config: Path) -> None:
-    """What would fail every night is reported now."""
-    config.write_text("[frobnicate]\n")
+@pytest.mark.parametrize(("text", "said"), [("[frobnicate]\n", "frobnicate"), (None, "ours.toml")])
+def test_configuration_that_cannot_be_read_is_not_scheduled(
+    owner: CrontabOwner, tmp_path: Path, text: str | None, said: str
+) -> None:
+    """What would fail every night, without keys and names, is reported now."""
+    path = tmp_path / "ours.toml"
+    if text is not None:
+        path.write_text(text)
 
-    code, _, err = certferry(owner.environ, "--config", config, "schedule", "install")
-
-    assert Exit.USAGE == code
-    assert "frobnicate" in err
-    assert owner.read() is None
-
-
-def test_no_configuration_is_not_scheduled(owner: CrontabOwner, tmp_path: Path) -> None:
-    """The run would have neither keys nor names."""
-    code, _, err = certferry(
-        owner.environ, "--config", tmp_path / "none.toml", "schedule", "install"
-    )
+    code, _, err = certferry(owner.environ, "--config", path, "schedule", "install")
 
     assert Exit.USAGE == code
-    assert "none.toml" in err
+    assert said in err
     assert owner.read() is None
 
 

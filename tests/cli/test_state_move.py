@@ -12,6 +12,7 @@ import pytest
 from certferry.adapters.state.connect import connect
 from certferry.adapters.state.sealing import new_key
 from certferry.cli.exits import Exit
+from certferry_sandbox.s3 import S3Service
 from tests.adapters.state.child_program import NOW
 from tests.adapters.state.test_migrations import store_everything
 from tests.support.command import Ended, run_here
@@ -46,9 +47,9 @@ def configured(folder: Path, state: str) -> Path:
     return folder
 
 
-def run(host: Path, *arguments: str) -> Ended:
+def run(host: Path, *arguments: str, **variables: str) -> Ended:
     environ = {"HOME": str(host), "PATH": os.environ["PATH"], "KEY": KEY.reveal(), "NEW": NEW}
-    return run_here(("--lang", "en", *arguments), environ, host)
+    return run_here(("--lang", "en", *arguments), environ | variables, host)
 
 
 def written(said: str) -> str:
@@ -96,6 +97,25 @@ def test_move_back_into_a_file(host: Path, postgresql: Postgresql) -> None:
     )
     configured(host, written(back.out))
     assert "is in order" in run(host, "state", "check").out
+
+
+def test_move_into_a_bucket(host: Path, postgresql: Postgresql) -> None:
+    """The password of the database is not carried there."""
+    url = postgresql.url(postgresql.new_database())
+    first = run(host, "state", "move", url, "--key", "env:KEY", "--password", "env:NEW")
+    configured(host, written(first.out))
+    with S3Service("access", "secret") as s3:
+        s3.add_bucket("states")
+        there = f"s3://states/x?endpoint={s3.url}"
+        keys = {"AWS_ACCESS_KEY_ID": "access", "AWS_SECRET_ACCESS_KEY": "secret"}
+
+        moved = run(host, "state", "move", there, **keys)
+
+        assert (Exit.OK, "") == (moved.code, moved.err)
+        table = tomllib.loads(written(moved.out))["state"]
+        assert {"url": there, "key": "env:KEY"} == table
+        configured(host, written(moved.out))
+        assert "is in order" in run(host, "state", "check", **keys).out
 
 
 def test_move_that_is_refused(host: Path, postgresql: Postgresql) -> None:

@@ -321,6 +321,31 @@ def test_a_password_in_the_environment(loaded: Load, folder: Path) -> None:
                 " a reference, in its place"
             ),
         ),
+        *(
+            (
+                f'[state]\nurl = "{address}"\nkey = "env:KEY"\npassword = "env:DB"',
+                f"certferry.toml:2: [state] url: {said}",
+            )
+            for address, said in (
+                ("postgresql://ferry@db.example.com:port/certs", "is not an address"),
+                (
+                    "postgresql://ferry:HID?DEN@db.example.com/certs",
+                    "a password stands in it; write `password`, a reference, in its place",
+                ),
+                (
+                    "mysql://db/certs",
+                    "mysql:// is no place for a state; known are sqlite, postgresql, s3, kodo",
+                ),
+            )
+        ),
+        (
+            SHARED.replace('"env:KEY"', "5"),
+            "certferry.toml:3: [state] key: must be a string",
+        ),
+        (
+            '[state]\nurl = "s3://states/../certs"\nkey = "env:KEY"',
+            "certferry.toml:2: [state] url: is not an address",
+        ),
         (
             SHARED.replace("db.example.com", "[db"),
             "certferry.toml:2: [state] url: is not an address",

@@ -193,6 +193,7 @@ def test_refusal_of_a_channel_is_shown(tmp_path: Path) -> None:
             page = requests.post(f"{url}/channels/ops/test", timeout=20).text
 
     assert "ops (Webhook): refused: " in page
+    assert '<div class="note error" role="status">' in page
     assert "takes no messages since" in page
     assert "another secret" not in page
 

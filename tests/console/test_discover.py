@@ -191,11 +191,13 @@ def test_page_comes_at_once_and_fills_itself(furnished: World, workspace: Worksp
         page = page_of(url, "/discover", "[[certificates]]")
         toml = requests.get(f"{url}/discover.toml", timeout=20)
         uncovered = requests.get(f"{url}/discover?uncovered=1", timeout=20).text
+        nothing = requests.get(f"{url}/discover?name=zzz", timeout=20).text
 
     shown = re.findall(r'<th scope="row">([^<]*)</th>', page)
     assert {IMG, STATIC} <= set(shown)
     left = re.findall(r'<th scope="row">([^<]*)</th>', uncovered)
     assert (STATIC in left, IMG in left) == (True, False)
+    assert "Nothing of that kind was found." in nothing
     assert f'"{STATIC}"' in toml.text
     assert "attachment" in toml.headers["Content-Disposition"]
     for secret in furnished.secrets():

@@ -98,6 +98,7 @@ def test_what_cannot_be_done_is_not_in_order(
     plan = Plan("shop", ("shop.example.com",), findings=findings)
 
     assert level == view_of(whole_of([plan, *others]), Voice()).level
+    assert "notice" == view_of(whole_of([]), Voice()).level
 
 
 def test_many_certificates_are_shown_by_pages() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sqlite3
 import ssl
 import subprocess
 import sys
@@ -79,12 +80,19 @@ def test_a_run_that_goes_on_comes_to_a_safe_point(tmp_path: Path) -> None:
 
 
 def test_the_first_run_is_made_at_once_and_heals_the_health(tmp_path: Path) -> None:
-    """A state without a run is not well; a run in progress or ended makes it well."""
+    """A state without a run is not well; a run in progress or ended makes it well, until the state
+    has moved elsewhere.
+    """
     where = address()
     with serving(write(tmp_path, f'listen = "{where}"')) as served:
         assert eventually(lambda: status(where) == 200), served.said
         answer = requests.get(f"http://{where}/healthz", timeout=10)
         assert answer.text == "ok\n"
+        with closing(sqlite3.connect(tmp_path / "state.db")) as state, state:
+            state.execute(
+                "INSERT INTO moved VALUES ('/srv/state.db', '2026-11-29T00:00:00.000000Z')"
+            )
+        assert status(where) == 503
 
 
 def test_metrics_are_those_of_the_file(tmp_path: Path) -> None:

@@ -87,6 +87,11 @@ def first_containers(overlay: str) -> list[Document]:
     return [one for pod in pods(overlay) for one in pod.get("initContainers", ())]
 
 
+def test_folder_by_itself_is_the_deployment() -> None:
+    """An operator who names no overlay gets the base."""
+    assert rendered("base") == rendered(".")
+
+
 @pytest.mark.parametrize(
     ("overlay", "kinds"),
     [

@@ -22,7 +22,7 @@ import pytest
 from readme_renderer.markdown import render
 
 from certferry import __version__
-from certferry.errors import how_to_install, how_to_install_with
+from certferry.extras import how_to_install, how_to_install_with
 from certferry.present.pages import FOLDERS, pages
 from release import Refused, libraries, papers
 from release.__main__ import export, release, table
@@ -149,17 +149,18 @@ def test_every_extra_is_pinned_and_explained(metadata: Message) -> None:
 
 
 @pytest.mark.parametrize(
-    ("prefix", "command"),
+    ("receipt", "command"),
     [
-        ("/opt/share/uv/tools/certferry", "uv tool install --force"),
-        ("/opt/share/pipx/venvs/certferry", "pipx install --force"),
+        ("uv-receipt.toml", "uv tool install --force"),
+        ("pipx_metadata.json", "pipx install --force"),
     ],
 )
 def test_a_missing_extra_is_added_by_what_installed_certferry(
-    prefix: str, command: str, monkeypatch: pytest.MonkeyPatch
+    receipt: str, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its environment is made anew, so those that are there stay."""
-    monkeypatch.setattr(sys, "prefix", prefix)
+    """Wherever that makes its environments. This one is made anew, so those that are there stay."""
+    (tmp_path / receipt).touch()
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
 
     for said in (str(how_to_install("keyring")), str(how_to_install_with("demo"))):
         assert said.startswith(f"run: {command} 'certferry[")

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -34,8 +34,9 @@ from certferry.core.planning.report import SEEN, LineageReport, Outcome, Result,
 from certferry.core.redaction import Secret
 from certferry.errors import LeaseHeld
 from certferry.ports.state import Lease
-from certferry.reconcile.reconciler import Reconciler
+from certferry.reconcile.reconciler import LineageReconciler, Reconciler
 from certferry.reconcile.run import Ports, WaitLimit
+from certferry_sandbox.testing.certificates import make_bundle
 from certferry_sandbox.testing.contracts.state_issuance import make_order
 from certferry_sandbox.testing.interruptions import Altered
 from certferry_sandbox.testing.memory_receiver import MemoryReceivers
@@ -296,6 +297,73 @@ def test_host_observes_nothing_that_another_works_on(url: str) -> None:
         assert Result.ELSEWHERE is of_lineage(here.sync()[name])
         assert not here.looked
         there.state.release(held)
+
+
+@pytest.mark.parametrize("is_before", [True, False], ids=["before this run", "during it"])
+def test_host_observes_nothing_that_another_bound_and_will_see_served(
+    url: str, *, is_before: bool
+) -> None:
+    """Between its passes the other one, which is still at work, holds no lease, and comes back:
+    a certificate takes the requests of one host. At its end this run finds all in order.
+    """
+    company = Company(8, processing=timedelta(0))
+    own = [one for one in company.certificates if owns("web-1", HOSTS, one.lineage)]
+    theirs, later = own[0], next(one for one in company.certificates if one not in own)
+    company.certificates = [theirs, later]
+    with two_hosts(url, company) as (here, there):
+        store_certificate(there, later)
+        run, state, at_work = there.state.begin_run(now()), here.state, list[LineageReconciler]()
+
+        def bind() -> None:
+            if not at_work:
+                at_work.append(LineageReconciler(theirs, there.ports(), keeps_pauses=True))
+                assert at_work[0].reconcile()
+
+        def remembered_of(lineages: Sequence[str]) -> Any:
+            bind()
+            return state.remembered_of(lineages)
+
+        def acquire(lineage: str, at: datetime) -> Any:
+            if lineage == later.lineage:
+                assert at_work[0].reconcile() is None
+            return state.acquire(lineage, at)
+
+        if is_before:
+            bind()
+        here.state = Altered(state, remembered_of=remembered_of, acquire=acquire)
+        reports = here.sync()
+        there.state.end_run(run)
+
+    assert ({later.lineage}, {theirs.lineage}) == ({*here.looked}, {*there.looked})
+    assert {Result.IN_ORDER} == {of_lineage(one) for one in reports.values()}
+    assert (1, 2) == (company.issuer.issued, company.cdn.writes)
+
+
+def test_what_a_host_bound_before_it_died_is_seen_served_in_the_same_run(url: str) -> None:
+    """It seems to be at work for two minutes more: this run leaves the certificate to it at first,
+    and goes on with it at its own end.
+    """
+    company = Company(1, processing=timedelta(0))
+    [certificate] = company.certificates
+    with two_hosts(url, company) as (here, there):
+        there.state.begin_run(now())
+        assert LineageReconciler(certificate, there.ports(), keeps_pauses=True).reconcile()
+
+        report = here.sync()[certificate.lineage]
+
+        assert Result.IN_ORDER is of_lineage(report)
+        [record] = here.state.remembered(certificate.lineage).rollouts
+        assert record.verified_at is not None
+        ends = [one for one in here.events if isinstance(one, LineageEnded)]
+    assert (1, 1, 1) == (company.issuer.issued, company.cdn.writes, len(ends))
+
+
+def store_certificate(host: Host, desired: DesiredCertificate) -> None:
+    """Store a certificate that is not due, and bound nowhere."""
+    bundle = make_bundle(*desired.names, not_before=now() - timedelta(days=1))
+    lease = host.state.acquire(desired.lineage, now())
+    host.state.save_version(lease, bundle, now())
+    host.state.release(lease)
 
 
 def test_run_by_hand_waits_for_another_host(url: str) -> None:

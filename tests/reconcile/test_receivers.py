@@ -119,6 +119,22 @@ def test_drift_is_planned_and_repaired(world: ModelWorld, receiver: MemoryReceiv
     assert Standing.VERIFIED is standing(world)
 
 
+def test_receiver_that_has_all_stays_unchanged_beside_a_repair(
+    world: ModelWorld, receiver: MemoryReceiver
+) -> None:
+    """A run that undoes a change at the CDN takes several passes, and delivers nothing."""
+    world.cdn.add_domain(IMG)
+    synced(world, cdn=True)
+    world.pass_time(timedelta(hours=1))
+    before = step(synced(world, cdn=True))
+    world.cdn.set_by_others(IMG, world.cdn.put_foreign(IMG))
+
+    after = step(synced(world, cdn=True))
+
+    assert (Outcome.UNCHANGED, before.detail) == (after.outcome, after.detail)
+    assert 1 == len(receiver.deliveries)
+
+
 def test_failed_delivery_is_tried_again_by_the_next_run(
     world: ModelWorld, receiver: MemoryReceiver
 ) -> None:

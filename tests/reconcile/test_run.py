@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from certferry.core.planning.report import Outcome, SyncReport
 from certferry.core.reasons import Waiting
@@ -118,7 +121,7 @@ class Passes:
 
 
 def carry_out(
-    *works: Passes,
+    *works: Passes | Traced,
     wait_limit: WaitLimit = WaitLimit(),  # noqa: B008 - a frozen value
     run: Run | None = None,
     workers: int = 8,
@@ -268,6 +271,81 @@ def test_a_wait_ends_while_another_pass_goes_on() -> None:
         assert looked_again.wait(timeout=30)
 
     assert carry_out(Passes(shortly, look_again), Passes(go_on), workers=2)
+
+
+@dataclass(eq=False)
+class Traced:
+    """Work that notes each of its passes; for how many seconds the next ones are `overdue`."""
+
+    trace: list[Traced]
+    overdue: list[int]
+    passes: int = 0
+
+    def reconcile(self) -> Waiting | None:
+        """Make a pass; return when the next one was due, or is."""
+        self.trace.append(self)
+        self.passes += 1
+        if self.passes > len(self.overdue):
+            return None
+        moment = now() - timedelta(seconds=self.overdue[self.passes - 1])
+        return Waiting(Text("…"), moment, moment)
+
+
+HOUR = -3600
+overdue = st.lists(st.lists(st.integers(0, 900), max_size=4), min_size=1, max_size=12)
+
+
+@given(overdue)
+def test_first_passes_and_later_ones_take_turns(pauses: list[list[int]]) -> None:
+    """As long as both are due, neither kind comes twice in a row; and each comes to its end."""
+    trace: list[Traced] = []
+    works = [Traced(trace, each) for each in pauses]
+    carry_out(*works, workers=1)
+
+    passes, new, waiting, was_again = Counter[Traced](), len(works), 0, False
+    for work in trace:
+        is_again = work in passes
+        assert is_again is (waiting > 0 and not (new and was_again))
+        passes[work] += 1
+        new -= not is_again
+        waiting += (passes[work] <= len(work.overdue)) - is_again
+        was_again = is_again
+    assert [len(each) + 1 for each in pauses] == [work.passes for work in works]
+
+
+@given(overdue)
+def test_first_passes_are_made_in_order(pauses: list[list[int]]) -> None:
+    """In the order in which the work was given, whatever comes again between them."""
+    trace: list[Traced] = []
+    works = [Traced(trace, each) for each in pauses]
+    carry_out(*works, workers=1)
+
+    assert works == list(dict.fromkeys(trace))
+
+
+@given(st.lists(st.integers(1, 900), min_size=1, max_size=12, unique=True))
+def test_what_has_been_due_for_longest_comes_first(pauses: list[int]) -> None:
+    """Of the work whose first pass was made."""
+    trace: list[Traced] = []
+    works = [Traced(trace, [each]) for each in pauses]
+    carry_out(*works, workers=1)
+
+    waiting: list[Traced] = []
+    for work in trace:
+        if work in waiting:
+            assert work is max(waiting, key=lambda one: one.overdue)
+            waiting.remove(work)
+        else:
+            waiting.append(work)
+
+
+@given(st.lists(st.lists(st.sampled_from([0, HOUR]), max_size=4), min_size=1, max_size=12))
+def test_run_comes_back_to_nothing_that_is_due_after_its_limit(pauses: list[list[int]]) -> None:
+    """Each has its passes up to the first such wait, and all the others have theirs."""
+    works = [Traced([], each) for each in pauses]
+    assert carry_out(*works, wait_limit=WaitLimit(timedelta(minutes=1)))
+
+    assert [[*each, HOUR].index(HOUR) + 1 for each in pauses] == [work.passes for work in works]
 
 
 def test_first_mistake_of_a_pass_ends_the_run() -> None:

@@ -22,7 +22,8 @@ from click.shell_completion import CompletionItem
 
 from certferry import __version__
 from certferry.cli.exits import FAMILIAR, UsageMistake, familiar_word
-from certferry.errors import ConfigError, how_to_install_with
+from certferry.errors import ConfigError
+from certferry.extras import how_to_install_with
 from certferry.present.language import CATALOGUES, ENGLISH, Voice
 from certferry.present.layout import padded, width, wrapped
 from certferry.text import Text

@@ -51,7 +51,7 @@ class _NewName(click.ParamType[str]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """See `click.ParamType.convert`."""
         if not is_name(value):
-            said = Text("{name} is no name: it has 1 to 64 letters, digits, and any of . _ @ -")
+            said = Text("{name} cannot be a name: write 1 to 64 of A–Z, a–z, 0–9, and . _ @ -")
             raise UsageMistake(said.filled(name=repr(value)), ctx)
         return value
 

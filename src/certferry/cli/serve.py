@@ -22,7 +22,8 @@ from certferry.config.console import listening_elsewhere
 from certferry.config.files import Paths
 from certferry.config.model import Settings
 from certferry.core.network import is_loopback
-from certferry.errors import ConfigError, how_to_install_with
+from certferry.errors import ConfigError
+from certferry.extras import how_to_install_with
 from certferry.ports.progress import Progress, each_of, no_listener
 from certferry.present.progress import logged_progress, progress_lines
 from certferry.reconcile.run import aside

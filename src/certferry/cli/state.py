@@ -187,7 +187,8 @@ def _table_there(
         table["key_file"] = str(here.key)
     else:
         table["key"] = f"file:{here.key}"
-    if password is None and here.password is not None and not is_file:
+    is_server = url.startswith("postgres")
+    if password is None and here.password is not None and is_server:
         password = here.password.written
     return table | ({} if password is None else {"password": password})
 

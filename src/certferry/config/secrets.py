@@ -15,7 +15,8 @@ from functools import cached_property
 from certferry.config.files import Paths, read_file
 from certferry.config.mistakes import nearest, set_first
 from certferry.core.redaction import Secret, may_be_a_secret, names_a_secret, redacted, repeats
-from certferry.errors import ConfigError, how_to_install, system_words
+from certferry.errors import ConfigError, system_words
+from certferry.extras import how_to_install
 from certferry.text import Text
 
 SCHEMES = ("env", "file", "command", "keyring")

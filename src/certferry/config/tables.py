@@ -78,15 +78,18 @@ def read_state(
     """Read `[state]`; `directory` is where the database lies when nothing is said, and what belongs
     to this machine alone where hosts share a database. `buckets` as in `Adapters`.
     """
-    database = table.take("url", _database(paths, buckets), directory / "state.db")
+    address = table.take("url", _database(paths, buckets), None)
+    database = address or directory / "state.db"
     key = table.take("key", secret_reference(table), None)
     key_file = table.take("key_file", lambda value: paths.resolve(values.word(value)), None)
     password = table.take("password", secret_reference(table), None)
     account = table.take("account", values.word, None)
     is_file, is_server = isinstance(database, Path), str(database).startswith(_SERVERS)
-    if account is not None and not has_account(database):
+    # What goes with an address that is wrong is not known.
+    is_known = address is not None or "url" not in table
+    if is_known and account is not None and not has_account(database):
         table.report("account", Text("it goes with a bucket of an account in `url`; remove it"))
-    if password is not None and not is_server:
+    if is_known and password is not None and not is_server:
         none = Text("a file asks for none; remove it")
         table.report("password", none if is_file else Text("a bucket asks for none; remove it"))
     _must_have_one_key(table, key, key_file, is_file=is_file)
@@ -246,7 +249,11 @@ def _database(paths: Paths, buckets: Collection[str]) -> Read[Path | str]:
 
 def _of_a_bucket(url: str) -> str:
     """Check the address of a bucket: its kind, its name, a prefix, and options."""
-    options = parse_qs(urlsplit(url).query, keep_blank_values=True)
+    parts = urlsplit(url)
+    options = parse_qs(parts.query, keep_blank_values=True)
+    # Libraries resolve or refuse such paths, each in its way.
+    if {".", ".."} & set(parts.path.split("/")):
+        raise ConfigError(Text("is not an address"))
     known = set[str]() if has_account(url) else _OPTIONS
     if unknown := sorted(options.keys() - known):
         raise ConfigError(Text("has no option {name}", name=unknown[0]))
@@ -264,12 +271,15 @@ def _of_a_server(url: str) -> str:
         raise ConfigError(Text("is not an address")) from None
     user, _, hosts = parts.netloc.rpartition("@")
     ports = [one.rpartition("]")[2].partition(":")[2] for one in hosts.split(",")]
-    # A `/` in a password ends the host too early.
-    is_cut = "@" in parts.path or any(port and not port.isdigit() for port in ports)
+    is_wrong = any(port and not port.isdigit() for port in ports)
+    # A `/`, `?` or `#` in a password ends the host too early.
+    is_cut = "@" in parts.path or (is_wrong and "@" not in parts.netloc)
     if ":" in user or "password" in asked or is_cut:
         raise ConfigError(
             Text("a password stands in it; write `password`, a reference, in its place")
         )
+    if is_wrong:
+        raise ConfigError(Text("is not an address"))
     return url
 
 
@@ -359,7 +369,7 @@ def _must_have_one_key(
     elif key_file is not None and not is_file:
         problem = Text('all hosts have the same key: write key = "file:{path}" in its place')
         table.report("key_file", problem.filled(path=key_file))
-    elif key is None and not is_file:
+    elif "key" not in table and not is_file:
         problem = Text("missing: all hosts have the same; `certferry state key` prints a new one")
         table.report("key", problem)
 

@@ -25,7 +25,7 @@ from certferry.core.assessment.hosts import HostStanding
 from certferry.core.assessment.notices import ChannelState, Notice, Topic
 from certferry.core.certificates.certificate import first_of
 from certferry.errors import Problem
-from certferry.ports.notifier import Answered
+from certferry.ports.notifier import Answered, Sent
 from certferry.present import news_text, status_text
 from certferry.present.language import Voice, one_or_many
 from certferry.present.layout import plain
@@ -252,6 +252,7 @@ def channels(request: Request) -> Response:
         "channels.html",
         table=view_of_channels(declared, states, voice, may_try=may_try),
         trials=list(map(plain, news_text.answer_lines(answers, services, voice))),
+        all_taken=all(isinstance(one, Sent) for one in answers.values()),
     )
 
 

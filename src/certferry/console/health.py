@@ -80,8 +80,11 @@ def healthz(request: Request) -> Response:
 
 
 def _is_well(workspace: Workspace) -> bool:
-    """Return whether this host runs: it does not stay away, and has begun a run at all."""
+    """Return whether this host runs: it does not stay away, and has begun a run at all. Raises
+    `StateError` where no run can use the state.
+    """
     state = workspace.state
+    state.must_unseal()
     own = [host for host in state.hosts() if host.name == state.host]
     has_run = any(one.last_run or one.running_since for one in own)
     return has_run and all(away_since(one, state.now()) is None for one in own)

@@ -118,7 +118,8 @@ def view_of(whole: WholePlan, voice: Voice, page: int = 1) -> PlanView:
         PlannedCertificate(plan.lineage, headline(plan, voice), tuple(entries(plan, voice)))
         for plan in whole.shown[(page - 1) * ON_A_PAGE : page * ON_A_PAGE]
     )
-    level = "warning" if whole.is_hindered else "notice" if whole.has_changes else "ok"
+    is_done = whole.plans and not whole.has_changes
+    level = "warning" if whole.is_hindered else "ok" if is_done else "notice"
     return PlanView(certificates, whole.count, whole.digest, whole.has_changes, level, page, last)
 
 

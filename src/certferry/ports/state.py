@@ -471,8 +471,8 @@ class StateStore(
         """
 
     def must_unseal(self) -> None:
-        """Raise `StateError` when the state can only be read, or what is sealed cannot be opened:
-        the key file is gone, or another one. Where nothing is sealed yet, all is in order.
+        """Raise `StateError` when the state was moved, can only be read, or what is sealed in it
+        cannot be opened: the key file is gone, or another. Where nothing is sealed, all is well.
         """
 
     def is_sealed(self) -> bool:

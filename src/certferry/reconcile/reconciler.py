@@ -23,11 +23,16 @@ from certferry.core.desired.certificate import DesiredCertificate
 from certferry.core.desired.declaration import Outdated
 from certferry.core.events import Begun, LineageEnded, StepEnded
 from certferry.core.observed.observation import Observation
-from certferry.core.observed.records import Remembered
+from certferry.core.observed.records import HostRecord, Remembered
 from certferry.core.planning import plan as plans
 from certferry.core.planning import report as reports
 from certferry.core.planning.digest import must_be_confirmed
-from certferry.core.planning.division import has_open_work, in_turn, verified_since
+from certferry.core.planning.division import (
+    awaits_another,
+    has_open_work,
+    in_turn,
+    verified_since,
+)
 from certferry.core.planning.due import VERIFY_TIMEOUT, Times
 from certferry.core.planning.planner import Issuing, make_plan
 from certferry.core.planning.safety import without_refused
@@ -45,7 +50,14 @@ from certferry.reconcile.observe import (
     with_renewal_info,
 )
 from certferry.reconcile.removals import without_order
-from certferry.reconcile.run import Ports, Removals, StepContext, WaitLimit, WorkQueue
+from certferry.reconcile.run import (
+    Ports,
+    Removals,
+    StepContext,
+    WaitLimit,
+    WorkQueue,
+    others_of,
+)
 from certferry.text import Text
 
 AT_LEAST = VERIFY_TIMEOUT
@@ -175,8 +187,8 @@ def _under(
     if known.outcome is reports.Outcome.DONE:
         return known
     if known.action is plans.Action.DEPLOY and domain:
-        if is_deployed:
-            return known  # carried out now, or it was tried in this run
+        if is_deployed or known.outcome is reports.Outcome.UNCHANGED:
+            return known  # carried out now, it was tried in this run, or a receiver has all
         if found is None or not (at_place or (target, domain) in plan.unchanged):
             return None
         said = reports.what_was_bound(found[1], observed)
@@ -197,6 +209,7 @@ class LineageReconciler:
         removals: Removals | None = None,
         ahead: ReadAhead | None = None,
         confirmed: str | None = None,
+        others_since: datetime | None = None,
     ) -> None:
         self._ahead = ahead
         self._confirmed = confirmed
@@ -204,6 +217,7 @@ class LineageReconciler:
         self._outdated = ports.outdated.get(desired.lineage)
         self._ports = ports
         self._begun = ports.now()
+        self._others_since = min(others_since or self._begun, self._begun)
         self._issuing = Issuing.NEVER if self._outdated else issuing
         self._keeps_pauses = keeps_pauses
         self._outcomes = Outcomes(desired.lineage, ports.progress)
@@ -214,6 +228,7 @@ class LineageReconciler:
         self._keeping: set[str] = set()
         self._removals = removals or Removals()
         self.seen: Sighted | None = None
+        self.awaits_another = False
 
     def report(self) -> reports.LineageReport:
         """Return the lineage's result so far."""
@@ -267,7 +282,7 @@ class LineageReconciler:
         if self._is_left_to_others:
             if remembered is None:
                 remembered = self._ports.state.remembered(self.desired.lineage)
-            if self._was_verified_by_another(remembered):
+            if self._is_with_another(remembered):
                 return
             if has_open_work(remembered):
                 self._work_unless_another_does(remembered)
@@ -291,7 +306,7 @@ class LineageReconciler:
         """
         with self._ports.lease(self.desired.lineage) as lease:
             remembered = self._ports.state.remembered(self.desired.lineage)
-            if self._was_verified_by_another(remembered):
+            if self._is_with_another(remembered):
                 return
             observed, plan = self._observe_and_plan(remembered, lease, anew=remembered != before)
             if plans.doubts_in(plan, observed) - self._certain:
@@ -331,6 +346,17 @@ class LineageReconciler:
         """
         by_itself = self._keeps_pauses and self._issuing is Issuing.IF_DUE
         return by_itself and self.seen is None and self._ports.state.is_shared
+
+    def _is_with_another(self, remembered: Remembered) -> bool:
+        """Return whether this pass has nothing to do, by what another host has done or will do."""
+        return self._awaits_another(remembered) or self._was_verified_by_another(remembered)
+
+    def _awaits_another(self, remembered: Remembered) -> bool:
+        """Leave it once to a host that has only to see it served."""
+        if self.awaits_another:
+            return False
+        self.awaits_another = awaits_another(self.desired, remembered, self._others_since)
+        return self.awaits_another
 
     def _was_verified_by_another(self, remembered: Remembered) -> bool:
         """Report how it stands, if another host has seen it all since the run began."""
@@ -488,7 +514,9 @@ class Reconciler:
     ) -> reports.SyncReport:
         """Reconcile every certificate until none waits any longer, within the limit."""
         ports, removals = self.ports, Removals()
-        own_first = self._in_turn(certificates)
+        others = others_of(ports.state)
+        own_first = self._in_turn(certificates, others)
+        running = [one.running_since for one in others if one.running_since is not None]
         ahead = ReadAhead(ports.state, (desired.lineage for desired in own_first))
         lineages = [
             LineageReconciler(
@@ -499,14 +527,15 @@ class Reconciler:
                 removals=removals,
                 ahead=ahead,
                 confirmed=self._confirmed.get(desired.lineage),
+                others_since=min(running, default=None),
             )
             for desired in own_first
         ]
-        left: list[LineageReconciler] = []
+        left: dict[LineageReconciler, None] = {}
 
         def ended(one: LineageReconciler) -> None:
-            if one.report().is_elsewhere and one not in left:
-                left.append(one)
+            if one not in left and (one.awaits_another or one.report().is_elsewhere):
+                left[one] = None
             else:
                 ports.progress(LineageEnded(one.desired.lineage))
 
@@ -515,8 +544,8 @@ class Reconciler:
         try:
             queue = WorkQueue(lineages, ports.run, ports.now, wait_limit, ended=ended)
             queue.carry_out()
-            # Another host may be done by now, with a certificate that this one has to install; or
-            # it died.
+            # Another host may be done by now, with a certificate that this one has to install, or
+            # have seen served what it had bound; or it died.
             queue.add(left)
             queue.carry_out()
             sweep_ownerless(certificates, ports)
@@ -527,12 +556,14 @@ class Reconciler:
         ends = {one.desired.lineage: one.report() for one in lineages}
         return reports.SyncReport(tuple(ends[one.lineage] for one in certificates), complete)
 
-    def _in_turn(self, certificates: Sequence[DesiredCertificate]) -> Sequence[DesiredCertificate]:
+    def _in_turn(
+        self, certificates: Sequence[DesiredCertificate], others: Sequence[HostRecord]
+    ) -> Sequence[DesiredCertificate]:
         """Order certificates so that hosts which share the state begin with different ones."""
         state, now = self.ports.state, self.ports.now()
         if not state.is_shared:
             return certificates
-        hosts = {one.name for one in state.hosts() if one.seen_at and now - one.seen_at <= AWAY}
+        hosts = {one.name for one in others if one.seen_at and now - one.seen_at <= AWAY}
         renewals = {
             lineage: renew_at(newest.certificate, newest.window)
             for lineage, (newest, *_) in state.versions_in_use().items()

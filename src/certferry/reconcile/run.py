@@ -14,7 +14,7 @@ import itertools
 import logging
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
@@ -389,7 +389,12 @@ class _Due(Generic[W]):
 
 
 class WorkQueue(Generic[W]):
-    """Takes up work in at most `workers` threads until none waits; `ended` follows a last pass."""
+    """Takes up work in at most `workers` threads until none waits; `ended` follows a last pass.
+
+    A pass that comes again when it is due, and a first pass over other work, take turns: ten
+    thousand certificates that are to be issued must not keep one from being seen served, nor those
+    that a CDN takes long for keep the others from being issued.
+    """
 
     def __init__(
         self,
@@ -408,7 +413,9 @@ class WorkQueue(Generic[W]):
         self._ended = ended
         self._begun = time.monotonic()
         self._numbers = itertools.count()
-        self._heap: list[_Due[W]] = []
+        self._first: deque[W] = deque()
+        self._again: list[_Due[W]] = []
+        self._was_again = False
         self._workers = workers
         self._stopping = stopping.total_seconds()
         self._changed = threading.Condition()
@@ -420,14 +427,14 @@ class WorkQueue(Generic[W]):
 
     def add(self, works: Iterable[W]) -> None:
         """Take up more, in this order, when the work is carried out next."""
-        self._heap += (_Due(time.monotonic(), next(self._numbers), work) for work in works)
+        self._first.extend(works)
 
     def carry_out(self) -> None:
         """Work until nothing is due. Raises `Interrupted`, or what a pass raises."""
         pool = ThreadPoolExecutor(self._workers, thread_name_prefix="pass")
         try:
             with self._run.waking(self._wake), self._changed:
-                while self._heap or self._busy:
+                while self._first or self._again or self._busy:
                     self._await_need(pool)
         except BaseException:
             self._run.stop()
@@ -451,18 +458,21 @@ class WorkQueue(Generic[W]):
         if self._problem is not None:
             raise self._problem
         is_stalled = not self._busy or self._passes == passes
-        if self._is_due() and is_stalled and self._busy < self._workers:
+        if self._until_due() == 0 and is_stalled and self._busy < self._workers:
             self._busy += 1
             pool.submit(self._work)
 
     def _until_needed(self) -> float | None:
-        if not self._heap or self._busy == self._workers:
+        until = self._until_due()
+        if until is None or self._busy == self._workers:
             return None
-        until = max(self._heap[0].at - time.monotonic(), 0)
         return max(until, STALLED) if self._busy else until
 
-    def _is_due(self) -> bool:
-        return bool(self._heap) and self._heap[0].at <= time.monotonic()
+    def _until_due(self) -> float | None:
+        """Return the seconds until the next pass is due, `None` where none is to come."""
+        if self._first:
+            return 0
+        return max(self._again[0].at - time.monotonic(), 0) if self._again else None
 
     def _work(self) -> None:
         """Take up what is due, one after another, until nothing is."""
@@ -480,8 +490,11 @@ class WorkQueue(Generic[W]):
 
     def _next_due(self) -> W | None:
         with self._changed:
-            is_wanted = self._is_due() and not self._is_over
-            return heapq.heappop(self._heap).work if is_wanted else None
+            is_due = bool(self._again) and self._again[0].at <= time.monotonic()
+            if self._is_over or not (self._first or is_due):
+                return None
+            self._was_again = is_due and not (self._first and self._was_again)
+            return heapq.heappop(self._again).work if self._was_again else self._first.popleft()
 
     def _note_pass(self, work: W, waiting: Waiting | None) -> None:
         with self._changed:
@@ -490,7 +503,7 @@ class WorkQueue(Generic[W]):
                 return
             at = time.monotonic() + (waiting.until - self._now()).total_seconds()
             if self._limit.allows(at - self._begun):
-                heapq.heappush(self._heap, _Due(at, next(self._numbers), work))
+                heapq.heappush(self._again, _Due(at, next(self._numbers), work))
                 self._changed.notify()  # it may be due before what is waited for
 
 

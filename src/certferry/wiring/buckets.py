@@ -8,7 +8,8 @@ from certferry.adapters.state.connect import empty_state
 from certferry.config.mistakes import config_error
 from certferry.config.model import Settings
 from certferry.config.tables import must_be_of_a_bucket
-from certferry.errors import ConfigError, how_to_install_with
+from certferry.errors import ConfigError
+from certferry.extras import how_to_install_with
 from certferry.ports.objects import ObjectStore
 from certferry.reconcile.run import Run
 from certferry.text import Text

@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import logging
-from base64 import urlsafe_b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 from acme import messages
-from hypothesis import given
-from hypothesis import strategies as st
-from josepy.b64 import b64encode
 from josepy.jwk import JWKEC
 
 from certferry.adapters.acme.account import AcmeCaAccount
@@ -25,11 +19,9 @@ from certferry.adapters.acme.csr import new_key
 from certferry.adapters.acme.network import Network
 from certferry.adapters.state.connect import connect
 from certferry.core.certificates.certificate import KeyType
-from certferry.core.desired.certificate import ExternalAccount
 from certferry.core.redaction import Secret
 from certferry.errors import (
     CaUnavailable,
-    ConfigError,
     OrderFailed,
     PlanRefused,
     StateError,
@@ -39,11 +31,9 @@ from certferry.ports.issuer import AccountFacts
 from certferry.ports.state import AcmeAccount
 from certferry_sandbox.faults import Fault
 from certferry_sandbox.httpd import Request, Response
-from certferry_sandbox.nameserver.service import DnsService
 from certferry_sandbox.pebble import Pebble
 from certferry_sandbox.testing.interruptions import Altered, Killed, Life
 from certferry_sandbox.testing.memory_state import MemoryState
-from certferry_sandbox.zones import Zones
 from tests.adapters.acme.account_bench import account, ca_account, registrations
 from tests.adapters.acme.bench import Bench
 from tests.adapters.acme.ports import Clock
@@ -53,23 +43,6 @@ from tests.support.postgresql import KEY, Postgresql
 from tests.support.tiers import long, thorough
 
 # --- The account: made once, found again, made anew when the CA has forgotten it
-
-
-HMAC_KEY = b64encode(bytes(range(32))).decode()
-
-
-@pytest.fixture(scope="module")
-def strict_pebble(dns_service: DnsService) -> Iterator[Pebble]:
-    eab = {"customer-1": HMAC_KEY}
-    with Pebble(dns_service.resolver_endpoint, nonce_reject=0, eab=eab) as pebble:
-        yield pebble
-
-
-@pytest.fixture
-def eab_bench(strict_pebble: Pebble, zones: Zones, tmp_path: Path) -> Iterator[Bench]:
-    bench = Bench(strict_pebble, zones, tmp_path)
-    with bench.proxy:
-        yield bench
 
 
 def deactivate(bench: Bench) -> None:
@@ -190,71 +163,6 @@ def test_account_is_replaced_once_in_a_run(bench: Bench) -> None:
 
     assert [201, 201] == registrations(bench)
     assert failure.value.retry.allowed
-
-
-def test_external_account_is_bound(eab_bench: Bench) -> None:
-    """With key identifier and HMAC key the CA makes an account (RFC 8555 §7.3.4)."""
-    external = ExternalAccount("customer-1", Secret(HMAC_KEY))
-
-    assert eab_bench.issue(issuer=eab_bench.issuer(external=external)).key_matches
-
-
-def test_no_secret_is_logged(eab_bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
-    """Neither the HMAC key nor a private key, at the most talkative level of every library."""
-    caplog.set_level(logging.DEBUG)
-    external = ExternalAccount("customer-1", Secret(HMAC_KEY))
-
-    bundle = eab_bench.issue(issuer=eab_bench.issuer(external=external))
-
-    assert "POST" in caplog.text
-    for secret in (
-        HMAC_KEY,
-        *pem_lines(bundle.privkey_pem),
-        *pem_lines(account(eab_bench).key_pem),
-    ):
-        assert secret not in caplog.text
-
-
-def pem_lines(key_pem: Secret) -> list[str]:
-    return key_pem.reveal().splitlines()[1:-1]
-
-
-def test_missing_external_account_is_explained(eab_bench: Bench) -> None:
-    """The hint names the two settings."""
-    with pytest.raises(OrderFailed, match="externalAccountRequired") as failure:
-        eab_bench.issue()
-
-    assert "eab_kid" in str(failure.value.hint)
-    assert "eab_hmac_key" in str(failure.value.hint)
-
-
-def test_wrong_external_account_is_explained(eab_bench: Bench) -> None:
-    """The CA's words and where to correct it."""
-    external = ExternalAccount("customer-2", Secret(HMAC_KEY))
-
-    with pytest.raises(OrderFailed) as failure:
-        eab_bench.issue(issuer=eab_bench.issuer(external=external))
-
-    assert "references a key that is not known" in str(failure.value)
-    assert "eab_kid" in str(failure.value.hint)
-
-
-@pytest.mark.parametrize("key", ["", "a", "abcde", "with/slash", "two words", "\N{EURO SIGN}uro"])
-def test_hmac_key_that_is_no_base64url_is_a_configuration_error(key: str) -> None:
-    """It is found before anything is sent, and not shown."""
-    with pytest.raises(ConfigError, match="not base64url text") as failure:
-        ExternalAccount("customer-1", Secret(key))
-
-    assert not key or f" {key}" not in str(failure.value)
-
-
-@given(st.binary(min_size=1))
-def test_hmac_key_in_base64url_is_taken(key: bytes) -> None:
-    """With padding and without."""
-    padded = urlsafe_b64encode(key).decode()
-
-    for text in (padded, padded.rstrip("=")):
-        assert text == ExternalAccount("customer-1", Secret(text)).hmac_key.reveal()
 
 
 @pytest.mark.parametrize("pem", ["nonsense", "rsa"])

@@ -38,10 +38,7 @@ from tests.adapters.http.calls import SECRET, at_once, get, new_client, post, un
 from tests.adapters.http.peers import peer, read_request
 from tests.adapters.waits import Waits
 
-# --- The HTTP client against a real server that misbehaves on demand
-
-
-# --- what is sent ---------------------------------------------------------------------------
+# --- what is sent: to a real server that misbehaves on demand
 
 
 def test_the_bytes_given_are_the_bytes_sent(client: HttpClient, service: httpd.HttpService) -> None:
@@ -57,11 +54,8 @@ def test_the_bytes_given_are_the_bytes_sent(client: HttpClient, service: httpd.H
 
     [sent] = service.requests()
     assert 200 == answer.status
-    assert ("PUT", "/domain/.example.com", "marker=&limit=50") == (
-        sent.method,
-        sent.path,
-        sent.query,
-    )
+    way = ("PUT", "/domain/.example.com", "marker=&limit=50")
+    assert way == (sent.method, sent.path, sent.query)
     assert '{"name":"证书"}'.encode() == sent.body
     assert headers.items() <= dict(sent.headers).items()
     assert {"Host", "User-Agent", "Accept-Encoding", "Connection", "Content-Length"} >= (
@@ -160,15 +154,13 @@ def test_every_attempt_waits_for_its_turn(service: httpd.HttpService) -> None:
     assert pytest.approx([0.2, 0.4]) == turns.seconds
 
 
-# --- what is repeated -----------------------------------------------------------------------
+# --- what is repeated
 
 
 @pytest.mark.parametrize(
     "fault",
     [
-        Fault.status(500),
-        Fault.status(502),
-        Fault.status(503),
+        *(Fault.status(code) for code in (500, 502, 503)),
         Fault.html(),
         Fault.reset_before(),
         Fault.reset_after(),
@@ -243,28 +235,32 @@ def test_a_refusal_is_an_answer(
     assert 1 == len(service.requests())
 
 
+@pytest.mark.parametrize(
+    ("retry_after", "times", "waited"),
+    [
+        (3, 1, [3]),
+        (None, 3, [1.0, 2.0, 4.0]),
+        *((nonsense, 1, [1.0]) for nonsense in ("soon", "", "-5", "Fri, 99 Foo 2026 99:99:99 GMT")),
+    ],
+    ids=["seconds", "none", "a word", "empty", "negative", "no date"],
+)
 def test_a_write_turned_down_for_the_rate_is_repeated(
-    client: HttpClient, service: httpd.HttpService, waits: Waits
+    retry_after: str | int | None,
+    times: int,
+    waited: list[float],
+    client: HttpClient,
+    service: httpd.HttpService,
+    waits: Waits,
 ) -> None:
-    """429 means that nothing was done, and Retry-After says when to come back."""
-    service.faults.add(Fault.too_many(3))
+    """429 means that nothing was done, and Retry-After says when to come back. Where it says
+    nothing the pauses are of seconds, by which rates are counted.
+    """
+    service.faults.add(Fault.too_many(retry_after), times=times)
 
     answer = client.exchange(post(f"{service.url}/x"), repeatable=False)
 
     assert 200 == answer.status
-    assert [3] == waits.seconds
-
-
-def test_a_rate_limit_without_a_time_is_backed_off_from(
-    client: HttpClient, service: httpd.HttpService, waits: Waits
-) -> None:
-    """Rates are counted by the second, so the pauses are of seconds."""
-    service.faults.add(Fault.too_many(), times=3)
-
-    answer = client.exchange(post(f"{service.url}/x"), repeatable=False)
-
-    assert 200 == answer.status
-    assert [1.0, 2.0, 4.0] == waits.seconds
+    assert waited == waits.seconds
 
 
 def test_a_date_in_retry_after_is_obeyed(
@@ -323,18 +319,6 @@ def test_the_time_of_a_server(written: str, date: datetime | None) -> None:
     assert (date and date - now) == ahead_of({"Date": written}, now)
 
 
-@pytest.mark.parametrize("nonsense", ["soon", "", "-5", "Fri, 99 Foo 2026 99:99:99 GMT"])
-def test_nonsense_in_retry_after_is_backed_off_from(
-    nonsense: str, client: HttpClient, service: httpd.HttpService, waits: Waits
-) -> None:
-    """A Retry-After that says nothing leaves the usual pause."""
-    service.faults.add(Fault.too_many(nonsense))
-
-    client.exchange(get(service.url), repeatable=True)
-
-    assert [1.0] == waits.seconds
-
-
 def test_a_rate_limit_may_be_reported_in_another_way(
     service: httpd.HttpService, waits: Waits
 ) -> None:
@@ -361,9 +345,8 @@ def test_attempts_are_bounded_and_the_last_answer_is_given(
 
     assert (500, b"last") == (answer.status, answer.body)
     assert 8 == len(service.requests())
-    assert [0.2, 0.4, 0.8, 1.6, 3.2, LONGEST_BACK_OFF, LONGEST_BACK_OFF] == pytest.approx(
-        waits.seconds
-    )
+    pauses = [0.2, 0.4, 0.8, 1.6, 3.2, LONGEST_BACK_OFF, LONGEST_BACK_OFF]
+    assert pytest.approx(pauses) == waits.seconds
 
 
 def test_a_lost_answer_is_remembered_through_later_attempts(
@@ -541,15 +524,19 @@ class Shared:
         return ahead
 
 
-def test_lone_request_reserves_one_turn() -> None:
-    """It waits for no other, and nothing is lost to those who share the pace."""
+@pytest.mark.parametrize("is_shared", [True, False], ids=["shared", "of one host"])
+def test_lone_request_reserves_one_turn(*, is_shared: bool) -> None:
+    """It waits for no other, and nothing is lost to those who share the pace; where the store
+    reserves nothing, the process keeps the pace alone.
+    """
     shared, waits = Shared(), Waits()
-    pacer = Pacer(10, clock=lambda: 0.0, pause=waits, reserve=shared.reserve)
+    reserve = shared.reserve if is_shared else lambda _: None
+    pacer = Pacer(10, clock=lambda: 0.0, pause=waits, reserve=reserve)
 
     for _ in range(3):
         pacer.wait()
 
-    assert [1, 1, 1] == shared.batches
+    assert [1, 1, 1] * is_shared == shared.batches
     assert pytest.approx([0.1, 0.2]) == waits.seconds
 
 
@@ -593,17 +580,6 @@ def test_turns_that_cannot_be_reserved() -> None:
     pacer.wait()
 
     assert [1] == shared.batches
-
-
-def test_store_of_one_host_reserves_nothing() -> None:
-    """The process keeps the pace alone."""
-    waits = Waits()
-    pacer = Pacer(10, clock=lambda: 0.0, pause=waits, reserve=lambda _: None)
-
-    for _ in range(3):
-        pacer.wait()
-
-    assert pytest.approx([0.1, 0.2]) == waits.seconds
 
 
 def test_process_that_was_frozen_takes_another_turn() -> None:

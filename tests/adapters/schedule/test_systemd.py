@@ -6,7 +6,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -113,24 +113,6 @@ def test_systemd_accepts_the_units(
     assert (0, "") == verified(directory, *([] if for_system else ["--user"]))
 
 
-def test_systemd_finds_the_service_well_guarded(directory: Path, tmp_path: Path) -> None:
-    """`systemd-analyze security` rates the exposure of root's service below 2.5 of 10."""
-    program = make_program(tmp_path / "certferry")
-    timer(directory).install(Job((program, "sync"), writes=("/var/lib",)))
-
-    result = subprocess.run(
-        [
-            *("systemd-analyze", "security", "--offline=yes", "--threshold=25", "--no-pager"),
-            directory / "certferry.service",
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-    assert 0 == result.returncode, result.stdout + result.stderr
-
-
 @pytest.mark.parametrize("runs_programs", [False, True])
 @pytest.mark.parametrize("for_system", [True, False])
 def test_systemd_accepts_the_service_that_goes_on(
@@ -148,22 +130,28 @@ def test_systemd_accepts_the_service_that_goes_on(
     assert f'\nReadWritePaths=-"{own}"\n' in written
 
 
-def test_systemd_finds_the_service_that_goes_on_well_guarded(
-    directory: Path, tmp_path: Path
+@pytest.mark.parametrize(
+    ("keeper", "word", "unit", "most"),
+    [
+        (timer, "sync", "certferry.service", 25),
+        (server, "serve", "certferry-serve.service", 26),  # it may listen at port 443
+    ],
+    ids=["sync", "serve"],
+)
+def test_systemd_finds_the_service_well_guarded(
+    directory: Path,
+    tmp_path: Path,
+    keeper: Callable[[Path], SystemdTimer | SystemdServer],
+    word: str,
+    unit: str,
+    most: int,
 ) -> None:
-    """It may listen at port 443, and its exposure is rated below 2.6 of 10."""
+    """`systemd-analyze security` rates the exposure of root's service below 2.5 of 10, or 2.6."""
     program = make_program(tmp_path / "certferry")
-    server(directory).install(Job((program, "serve"), writes=("/var/lib",)))
+    keeper(directory).install(Job((program, word), writes=("/var/lib",)))
 
-    result = subprocess.run(
-        [
-            *("systemd-analyze", "security", "--offline=yes", "--threshold=26", "--no-pager"),
-            directory / "certferry-serve.service",
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    words = ("systemd-analyze", "security", "--offline=yes", f"--threshold={most}", "--no-pager")
+    result = subprocess.run([*words, directory / unit], capture_output=True, text=True, check=False)
 
     assert 0 == result.returncode, result.stdout + result.stderr
 
@@ -198,16 +186,10 @@ def test_the_timer_makes_up_for_a_missed_run(directory: Path, job: Job) -> None:
 def test_systemd_elapses_twice_a_day() -> None:
     """As systemd itself reads what the timer says."""
     [calendar] = [row for row in TIMER_TEXT.splitlines() if row.startswith("OnCalendar=")]
+    begin = "--base-time=2026-11-26 03:00:00 UTC"
+    words = ["systemd-analyze", "calendar", "--iterations=4", begin]
     result = subprocess.run(
-        [
-            *(
-                "systemd-analyze",
-                "calendar",
-                "--iterations=4",
-                "--base-time=2026-11-26 03:00:00 UTC",
-            ),
-            calendar.removeprefix("OnCalendar="),
-        ],
+        [*words, calendar.removeprefix("OnCalendar=")],
         capture_output=True,
         text=True,
         env={**os.environ, "TZ": "UTC", "LC_ALL": "C"},
@@ -512,26 +494,19 @@ def test_a_user_who_logs_out_keeps_the_timer(tmp_path: Path, directory: Path, jo
     assert found.to_do is None
 
 
-def test_a_manager_that_refuses_is_quoted(manager: Manager, job: Job, directory: Path) -> None:
-    """The units are in place; another installation goes on from there."""
-    (manager.folder / "fails").write_text("enable")
-
-    with pytest.raises(ScheduleError, match=r"enable .*Failed to connect to bus") as caught:
-        manager.timer.install(job)
-
-    assert "fix that, then try again" == str(caught.value.hint)
-    assert UNITS == sorted(path.name for path in directory.iterdir())
-
-
-def test_a_timer_that_cannot_be_stopped_is_not_removed(
-    manager: Manager, job: Job, directory: Path
+@pytest.mark.parametrize(("act", "verb"), [("install", "enable"), ("remove", "disable")])
+def test_a_manager_that_refuses_is_quoted(
+    manager: Manager, job: Job, directory: Path, act: str, verb: str
 ) -> None:
-    """A unit whose file is gone would still be started."""
-    manager.timer.install(job)
-    (manager.folder / "fails").write_text("disable")
+    """The units are in place: another installation goes on from there, and a unit whose file is
+    gone would still be started.
+    """
+    if act == "remove":
+        manager.timer.install(job)
+    (manager.folder / "fails").write_text(verb)
 
-    with pytest.raises(ScheduleError, match="disable") as caught:
-        manager.timer.remove()
+    with pytest.raises(ScheduleError, match=rf"{verb} .*Failed to connect to bus") as caught:
+        manager.timer.install(job) if act == "install" else manager.timer.remove()
 
     assert "fix that, then try again" == str(caught.value.hint)
     assert UNITS == sorted(path.name for path in directory.iterdir())

@@ -153,7 +153,7 @@ def test_history_goes_on_after_a_move(origin: Address, postgresql: Postgresql) -
 
 def test_state_that_was_moved(origin: Address, postgresql: Postgresql, tmp_path: Path) -> None:
     """A command that opens it says where it went, without a password; a process that has it open
-    already can write nothing; and it is moved no second time.
+    already can write nothing, and says where it went as well; and it is moved no second time.
     """
     name = postgresql.new_database()
     late = connect(origin.url, origin.key, host="web-1")
@@ -176,6 +176,9 @@ def test_state_that_was_moved(origin: Address, postgresql: Postgresql, tmp_path:
     ):
         with pytest.raises(StateError, match=f"moved to postgresql:///{name}"):
             write()
+    with pytest.raises(StateError, match=f"was moved to postgresql:///{name}") as late_error:
+        late.must_unseal()
+    assert "`url` of [state]" in str(late_error.value.hint)
     late.close()
 
 

@@ -20,7 +20,13 @@ from certferry.core.desired.certificate import (
     delivered,
 )
 from certferry.core.observed.records import Ordered, Remembered, RolloutRecord
-from certferry.core.planning.division import has_open_work, in_turn, owns, verified_since
+from certferry.core.planning.division import (
+    awaits_another,
+    has_open_work,
+    in_turn,
+    owns,
+    verified_since,
+)
 from certferry.core.planning.report import Outcome
 from tests.core.strategies import NOW, certificate, version
 
@@ -102,6 +108,51 @@ def test_work_that_is_left(remembered: Remembered) -> None:
     """
     assert has_open_work(remembered)
     assert not has_open_work(REMEMBERED)
+
+
+ON_THE_WAY = replace(SEEN[1], accepted_at=NOW, verified_at=None)
+BOUND = replace(REMEMBERED, rollouts=(SEEN[0], ON_THE_WAY))
+
+
+@pytest.mark.parametrize("rollouts", [(SEEN[0], ON_THE_WAY), (ON_THE_WAY,) * 2])
+def test_host_that_has_only_to_see_it_served_is_left_to_it(
+    rollouts: tuple[RolloutRecord, ...],
+) -> None:
+    """It is at work, and a target took the newest version at every domain that is not served."""
+    each = zip(rollouts, DOMAINS, strict=True)
+    whole = tuple(replace(record, domain=domain) for record, domain in each)
+    assert awaits_another(DESIRED, replace(REMEMBERED, rollouts=whole), NOW)
+
+
+@pytest.mark.parametrize(
+    "remembered",
+    [
+        REMEMBERED,
+        replace(BOUND, rollouts=(SEEN[0], replace(ON_THE_WAY, accepted_at=None))),
+        replace(
+            BOUND, rollouts=(SEEN[0], replace(ON_THE_WAY, accepted_at=NOW - timedelta(seconds=1)))
+        ),
+        replace(BOUND, rollouts=(SEEN[0], replace(ON_THE_WAY, failed_at=NOW))),
+        replace(BOUND, rollouts=(ON_THE_WAY,)),
+        replace(BOUND, rollouts=(replace(SEEN[0], fingerprint="bb" * 32), ON_THE_WAY)),
+        replace(BOUND, versions=()),
+        replace(BOUND, ordered=Ordered(NOW, DESIRED.names)),
+        replace(BOUND, withdrawals=(Withdrawal("img", "qiniu", DOMAINS[0], "bb" * 32, NOW),)),
+    ],
+)
+def test_host_that_may_have_more_to_do_is_not_left_to_it(remembered: Remembered) -> None:
+    """All was seen served; or one domain was not asked for, failed, has no record or an older
+    certificate, or was bound before that host was at work; or there is more to do.
+    """
+    assert not awaits_another(DESIRED, remembered, NOW)
+
+
+def test_receiver_of_this_host_waits_for_no_other() -> None:
+    """The certificate is installed at once, whatever the other host still has to see."""
+    files = delivered(FileDelivery("/etc/nginx/tls"))
+    both = replace(DESIRED, deployments=(*DESIRED.deployments, files))
+    assert awaits_another(DESIRED, BOUND, NOW)
+    assert not awaits_another(both, BOUND, NOW)
 
 
 # --- Which certificates each of several hosts tries first

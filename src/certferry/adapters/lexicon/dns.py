@@ -40,6 +40,7 @@ from certferry.core.certificates.names import suffixes, zone_name
 from certferry.core.discovery.inventory import FoundZone
 from certferry.core.discovery.proposal import must_have_zone
 from certferry.core.redaction import Secret, quoted
+from certferry.extras import how_to_install
 from certferry.ports.adapter import Context, Variable
 from certferry.ports.dns import DnsProvider
 from certferry.ports.progress import Pause
@@ -96,7 +97,7 @@ def _must_be_known(provider: str) -> None:
         known = None
     if known is None:
         raise errors.ConfigError(
-            Text("needs the extra `lexicon`; {install}", install=errors.how_to_install("lexicon"))
+            Text("needs the extra `lexicon`; {install}", install=how_to_install("lexicon"))
         )
     if not re.fullmatch(r"[a-z0-9_]+", provider) or find_spec(f"{PROVIDERS}.{provider}") is None:
         raise errors.ConfigError(

@@ -14,7 +14,8 @@ from typing import Annotated
 
 from certferry.core.assessment.notices import Message
 from certferry.core.redaction import Secret
-from certferry.errors import ConfigError, how_to_install
+from certferry.errors import ConfigError
+from certferry.extras import how_to_install
 from certferry.ports.adapter import Context, Variable
 from certferry.ports.notifier import Answered, Notifier, RefusedForGood, Sent
 from certferry.text import Text

@@ -129,14 +129,16 @@ class S3Objects:
         # What the library adds for its authors quotes the request.
         said = " ".join(str(failure).partition("Debug source")[0].split())
         code, status = _CODE.search(said), _STATUS.search(said)
+        # Before that stands how often it tried, and for how long.
+        said = said.rpartition("retry_timeout: ")[2].partition(" - ")[2] or said
         words = redacted(said[:300]) if code is None else code[1]
         message = Text("the state in {place}: {words}", place=self.place, words=words)
         if isinstance(failure, exceptions.NotFoundError) or (status and status[1] == "404"):
             return ConfigError(message, hint=Text("`url` of [state] names a bucket that is there"))
         if isinstance(failure, _REFUSED) or (status and status[1] in _REFUSALS):
             hint = Text(
-                "the key must be allowed to list, read, create and delete there; and this machine's"
-                " clock must be right"
+                "the key must be allowed to list, read, create and delete there, `region` in `url`"
+                " must be the bucket's, and this machine's clock must be right"
             )
             return ConfigError(message, hint=hint)
         hint = Text("run it again later; check `endpoint` and `region` in `url` if it never works")

@@ -9,7 +9,8 @@ from typing import Any
 
 from certferry.adapters.state.store import SqlState
 from certferry.core.redaction import Secret
-from certferry.errors import ConfigError, how_to_install_with
+from certferry.errors import ConfigError
+from certferry.extras import how_to_install_with
 from certferry.ports.objects import ObjectStore
 from certferry.ports.state import StateStore
 from certferry.text import Text

@@ -242,4 +242,4 @@ _PREFIX = re.compile(
 def _words(problem: psycopg.Error) -> str:
     """Return what the server or libpq says, on one line, without what was sent to it."""
     said = problem.diag.message_primary or str(problem).strip().splitlines()[0]
-    return _PREFIX.sub("", said)
+    return _PREFIX.sub("", said, count=1)

@@ -367,7 +367,8 @@ def _place(parameters: Mapping[str, Any]) -> str:
     database = parameters.get("dbname") or parameters.get("user") or ""
     if host.startswith("/"):
         return f"postgresql:///{database}?host={host}"
-    return f"postgresql://{host}{port and ':' + port}/{database}"
+    written = f"[{host}]" if ":" in host else host
+    return f"postgresql://{written}{port and ':' + port}/{database}"
 
 
 # --- Opening one

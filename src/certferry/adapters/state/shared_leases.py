@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import math
 import os
-import platform
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -247,7 +246,7 @@ class SharedState(SqlState):
                 self.acquire(f"{self._run_name}{number}", now)
                 break
             number += 1
-        run = BegunRun(number, now, platform.node(), os.getpid())
+        run = BegunRun(number, now, self.host, os.getpid())
 
         def begin(transaction: Transaction) -> None:
             for left in BEGUN_RUNS.found(transaction, _UNENDED, self.host, _RUN):

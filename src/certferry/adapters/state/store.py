@@ -66,6 +66,10 @@ class SqlState(
     def must_unseal(self) -> None:
         if self._problem is not None:
             raise self._problem
+        try:
+            must_be_in_use(self._database)
+        except ConfigError as error:  # a move, since this process opened it
+            raise StateError(error.message, hint=error.hint) from None
         self._sealing.must_open(self._database)
 
     def must_be_idle(self, transaction: Transaction) -> None:

@@ -18,6 +18,7 @@ from certferry.core.planning.drift import drift_of, setting_changes
 from certferry.core.planning.due import VERIFY_TIMEOUT, stuck_error, stuck_since
 from certferry.core.planning.plan import Due, HeldUntil, Plan
 from certferry.core.planning.planner import overdue, why_adopt
+from certferry.core.planning.report import CODE
 from certferry.core.planning.rollbacks import in_words, renew_after_rollback
 from certferry.core.planning.rollouts import why_deliver
 from certferry.core.reasons import Reason, ReasonCode
@@ -375,6 +376,8 @@ def with_failures(
     """Add the trouble that runs have left, and when `plan` tries again what it holds."""
     troubles = recorded.troubles
     own = troubles.get(Subject(status.lineage))
+    if own is not None and own.problem.code == CODE:
+        own = None  # it is declared again, since that run
     held = None if plan.issue is None else plan.issue.due
     return replace(
         status,

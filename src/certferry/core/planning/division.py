@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
 from certferry.core.desired.certificate import DesiredCertificate
-from certferry.core.observed.records import Remembered
+from certferry.core.observed.records import Remembered, RolloutRecord
 from certferry.core.planning.plan import Action
 from certferry.core.planning.report import SEEN, Outcome, StepOutcome
 
@@ -57,6 +57,32 @@ def verified_since(
     a run `begun`, by another host: observing them once more would only take the account's pace.
     Nothing, where that is not stored of every one, or this host's receivers need it.
     """
+    records = _whole_rollout(desired, remembered)
+    if not all(one.verified_at is not None and one.verified_at >= begun for one in records):
+        return ()
+    return tuple(
+        StepOutcome(Action.VERIFY, Outcome.UNCHANGED, SEEN, one.target, one.domain)
+        for one in records
+    )
+
+
+def awaits_another(desired: DesiredCertificate, remembered: Remembered, begun: datetime) -> bool:
+    """Return whether another host that was at work when a run `begun`, or later, has only to see
+    the newest version served: targets took it everywhere, so that host observes it again soon.
+    """
+    on_the_way = [one for one in _whole_rollout(desired, remembered) if one.verified_at is None]
+    return bool(on_the_way) and all(
+        one.failed_at is None and one.accepted_at is not None and one.accepted_at >= begun
+        for one in on_the_way
+    )
+
+
+def _whole_rollout(
+    desired: DesiredCertificate, remembered: Remembered
+) -> tuple[RolloutRecord, ...]:
+    """Return the records of the newest version, if it has one at every domain; none where an order
+    or a withdrawal, or this host's receivers, have to be seen to.
+    """
     versions, records = remembered.versions, remembered.rollouts
     if not versions or remembered.withdrawals or remembered.ordered:
         return ()
@@ -64,13 +90,8 @@ def verified_since(
     named = {(one.target, domain) for one in desired.deployments for domain in one.domains or ()}
     places = {(one.target, one.domain) for one in records}
     is_whole = named <= places and deployed == {target for target, _ in places}
-    newest = versions[0].fingerprint
-    if not is_whole or any(
-        one.fingerprint != newest or one.verified_at is None or one.verified_at < begun
-        for one in records
-    ):
-        return ()
-    return tuple(StepOutcome(Action.VERIFY, Outcome.UNCHANGED, SEEN, *place) for place in places)
+    is_newest = all(one.fingerprint == versions[0].fingerprint for one in records)
+    return records if is_whole and is_newest else ()
 
 
 def has_open_work(remembered: Remembered) -> bool:
