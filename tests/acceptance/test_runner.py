@@ -27,10 +27,14 @@ from certferry_sandbox.faults import Fault
 from certferry_sandbox.world import World
 from tests.acceptance.host import Host, certificate
 from tests.support.postgresql import KEY, Postgresql
+from tests.support.tiers import thorough
 from tests.support.waiting import eventually
 
+either = pytest.mark.parametrize("host", ["sqlite", "postgresql"], indirect=True)
+"""In the gate also on a shared state."""
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=thorough)])
 def host(
     request: pytest.FixtureRequest, world: World, tmp_path: Path, new_name: Callable[[], str]
 ) -> Host:
@@ -91,6 +95,7 @@ def test_run_is_that_of_the_user_who_started_it(runner: Runner, workspace: Works
     assert last.succeeded_at is not None
 
 
+@either
 def test_one_request_starts_one_run(runner: Runner, workspace: Workspace, world: World) -> None:
     """A form that is sent eight times at once; another form starts another run."""
     name, _ = names_of(workspace)
@@ -108,6 +113,7 @@ def test_one_request_starts_one_run(runner: Runner, workspace: Workspace, world:
     assert before + 1 == len(world.qiniu.certificates.stored())
 
 
+@either
 def test_runs_go_on_side_by_side(runner: Runner, workspace: Workspace) -> None:
     """Each for its own certificate; one for all waits for both."""
     one, other = names_of(workspace)
