@@ -309,18 +309,19 @@ def test_url_that_is_refused(url: str, said: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "said"),
+    ("url", "kind", "said"),
     [
-        (
-            "postgresql://127.0.0.1:1/x?sslmode=often",
-            'postgresql://127.0.0.1:1/x cannot be opened: invalid sslmode value: "often"',
-        ),
-        ("postgresql://[::1]:1/x", "postgresql://[::1]:1/x cannot be opened: Connection refused"),
+        ("postgresql://127.0.0.1:1/x?sslmode=often", ConfigError, 'invalid sslmode value: "often"'),
+        ("postgresql://[::1]:1/x", DatabaseUnavailable, "Connection refused"),
     ],
 )
-def test_what_prevents_a_connection_is_said_in_full(url: str, said: str) -> None:
+def test_what_prevents_a_connection_is_said_in_full(
+    url: str, kind: type[CertferryError], said: str
+) -> None:
     """In the words of libpq, without where they say again what was to be opened."""
-    assert said == str(refused(lambda: connect(url, KEY)))
+    error = refused(lambda: connect(url, KEY), kind)
+
+    assert f"{url.partition('?')[0]} cannot be opened: {said}" == str(error)
 
 
 def test_environment_that_names_another_machine(monkeypatch: pytest.MonkeyPatch) -> None:
