@@ -36,14 +36,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any, Protocol
 
-from certferry.ports.programs import RunProgram
 from certferry.ports.progress import Pause, Progress
 from certferry.ports.state import AccountMemory
-from certferry.text import Text
+from certferry.text import Quoted, Text
 
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
@@ -197,4 +196,26 @@ class Adapter(Protocol):
     def connect(self, settings: Any, context: Context, /) -> Any:
         """Return the account's port, for all that a run does with it: it may be shared between
         threads. Sends nothing yet. Raises `ConfigError` for settings that can be none.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A program's exit code, negative for a signal, and its last words."""
+
+    code: int
+    words: Quoted
+
+
+class RunProgram(Protocol):
+    """Runs programs."""
+
+    def __call__(self, arguments: Sequence[str], within: timedelta, given: bytes = b"") -> Ended:
+        """Run a program to its end: without a shell, in the directory of the configuration file,
+        and with an environment that lacks the accounts' keys; what it is `given` is on its standard
+        input. What it says goes to the log, as far as it is no secret. One that is still running
+        after this time is ended with its children.
+
+        Raises `TargetRejected` when it cannot be run, another `DeployError` when it was ended for
+        its time, and `Interrupted` when the run is stopped.
         """

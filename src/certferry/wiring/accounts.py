@@ -22,11 +22,10 @@ from certferry.core.desired.certificate import Program
 from certferry.core.discovery.inventory import FoundZone, Survey
 from certferry.core.redaction import Secret, quoted
 from certferry.errors import ConfigError, TargetRejected
-from certferry.ports.adapter import Context, Http, Pace
+from certferry.ports.adapter import Context, Ended, Http, Pace
 from certferry.ports.dns import DnsProvider
 from certferry.ports.examination import Examined
 from certferry.ports.objects import ObjectStore
-from certferry.ports.programs import Ended
 from certferry.ports.progress import Pause
 from certferry.ports.state import AccountMemory, Edit, StateStore
 from certferry.ports.survey import Looked, Surveyed, ZoneKeeper
@@ -253,7 +252,7 @@ def run_program(
     within: timedelta,
     given: bytes = b"",
 ) -> Ended:
-    """See `ports.programs.RunProgram`. A path is relative to the file that names it."""
+    """See `ports.adapter.RunProgram`. A path is relative to the file that names it."""
     from certferry.adapters.programs.run import run_to_end
 
     paths = Paths.beside(settings.path, os.environ)

@@ -13,9 +13,8 @@ from typing import Any
 from certferry.adapters.programs.run import run_to_end
 from certferry.core.desired.certificate import Program
 from certferry.core.redaction import Secret
-from certferry.ports.adapter import Context
+from certferry.ports.adapter import Context, Ended
 from certferry.ports.notifier import Notifier
-from certferry.ports.programs import Ended
 from certferry.wiring.adapters import CHANNELS, installed
 from certferry.wiring.channels import short_http
 from certferry_sandbox.messages import (

@@ -14,8 +14,8 @@ from certferry.adapters.programs.dns import Settings, connect
 from certferry.adapters.programs.run import run_to_end
 from certferry.core.desired.certificate import Program
 from certferry.core.redaction import Secret
+from certferry.ports.adapter import Ended
 from certferry.ports.dns import DnsProvider
-from certferry.ports.programs import Ended
 from certferry_sandbox.testing.context import connected_with
 from tests.adapters.dnspod.account import TOKEN, TOKEN_ID, DnspodAccount, dnspod_account
 

@@ -10,8 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
-from certferry.ports.adapter import NO_HEADERS, Answer, Context, Http, NoAnswer
-from certferry.ports.programs import Ended
+from certferry.ports.adapter import NO_HEADERS, Answer, Context, Ended, Http, NoAnswer
 from certferry.ports.progress import Pause, no_listener
 from certferry.ports.state import AccountMemory
 from certferry.text import Quoted, verbatim

@@ -34,8 +34,8 @@ import requests
 
 from certferry import errors
 from certferry.adapters.dns.records import STOP_CHECK, AccountTurns
+from certferry.adapters.http.bounds import held
 from certferry.adapters.http.client import TIMEOUTS, explain
-from certferry.adapters.http.held_requests import held
 from certferry.core.certificates.names import suffixes, zone_name
 from certferry.core.discovery.inventory import FoundZone
 from certferry.core.discovery.proposal import must_have_zone

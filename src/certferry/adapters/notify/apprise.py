@@ -49,7 +49,7 @@ class _Apprise:
         try:
             import apprise
 
-            from certferry.adapters.http.held_requests import held
+            from certferry.adapters.http.bounds import held
         except ImportError:
             raise ConfigError(
                 Text("needs the extra `apprise`; {install}", install=how_to_install("apprise"))

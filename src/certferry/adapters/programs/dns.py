@@ -17,9 +17,8 @@ from typing import Annotated
 from certferry import errors
 from certferry.adapters.dns.records import AccountTurns
 from certferry.adapters.programs.run import failed
-from certferry.ports.adapter import Context, Variable
+from certferry.ports.adapter import Context, Ended, Variable
 from certferry.ports.dns import DnsProvider
-from certferry.ports.programs import Ended
 from certferry.text import Text
 
 SERVICE = "your own program"

@@ -18,7 +18,7 @@ from typing import Self
 from certferry.core.desired.certificate import Program
 from certferry.core.redaction import Secret, redacted
 from certferry.errors import DeployError, Retry, TargetRejected, system_words
-from certferry.ports.programs import Ended
+from certferry.ports.adapter import Ended
 from certferry.ports.progress import Pause
 from certferry.ports.state import must_still_hold
 from certferry.text import Quoted, Text
