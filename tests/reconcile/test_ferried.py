@@ -23,6 +23,7 @@ from certferry.core.planning.report import LineageReport, Outcome
 from certferry.core.planning.rollouts import Claims
 from certferry.errors import CertificateError, PlanRefused
 from certferry.ports.state import ChallengeRecord
+from certferry.reconcile.by_hand import withdraw_by_hand
 from certferry.reconcile.observe import as_known
 from certferry.reconcile.reconciler import LineageReconciler
 from certferry.reconcile.status import plans_of, plans_to_confirm, statuses_of
@@ -220,6 +221,16 @@ def test_renewing_on_demand_is_not_for_us_either(world: ModelWorld) -> None:
 
     assert report is not None
     assert report.is_unchanged
+
+
+def test_going_back_to_nothing_is_for_its_client_to_mend(world: ModelWorld) -> None:
+    """The hint is nothing that certferry would refuse."""
+    synced(world)
+
+    with pytest.raises(PlanRefused) as refused:
+        withdraw_by_hand(world.ports("sync"), DESIRED)
+
+    assert "have its own client issue it again" in str(refused.value.hint)
 
 
 @pytest.mark.parametrize(

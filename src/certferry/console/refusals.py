@@ -33,7 +33,7 @@ _SAID: Mapping[int, tuple[Text, Text | None]] = {
         ),
     ),
     403: (Text("this is not allowed"), None),
-    404: (Text("there is no such page"), None),
+    404: (Text("there is nothing at this address"), None),
     405: (Text("this page does not take such a request"), None),
     413: (Text("what was sent is too large"), None),
     421: (

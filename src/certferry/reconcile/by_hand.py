@@ -85,12 +85,10 @@ def give_up_where_refused(report: LineageReport, ports: Ports) -> None:
 def _steps_back(
     desired: DesiredCertificate, observed: Observation, now: datetime
 ) -> list[Rollback]:
-    """List what is to be withdrawn. Raises `PlanRefused` where there is nothing to go back to, or
-    it would be refused.
-    """
+    """List what is to be withdrawn. Raises `PlanRefused` where none is, or a step is refused."""
     current = observed.current
     if current is None:
-        raise _nothing_to_go_back_to(desired.lineage)
+        raise _nothing_to_go_back_to(desired)
     fingerprint = current.fingerprint
     steps, kept = [], 0
     for deployment, target in zip(desired.deployments, observed.targets, strict=True):
@@ -107,17 +105,18 @@ def _steps_back(
                 place, end = (deployment.target, domain.domain), previous.certificate.not_after
                 steps.append(Rollback(*place, BY_HAND, fingerprint, end, domain.kind))
     if not steps and not kept:
-        raise _nothing_to_go_back_to(desired.lineage)
+        raise _nothing_to_go_back_to(desired)
     _must_be_possible(steps, desired, observed, now)
     return steps
 
 
-def _nothing_to_go_back_to(lineage: str) -> errors.PlanRefused:
-    said = Text("nothing was changed; `certferry sync --renew {lineage}` issues a new one")
-    return errors.PlanRefused(
-        Text("{lineage} has no previous certificate that is still valid", lineage=lineage),
-        hint=said.filled(lineage=lineage),
-    )
+def _nothing_to_go_back_to(desired: DesiredCertificate) -> errors.PlanRefused:
+    hint = Text("nothing was changed; `certferry sync --renew {lineage}` issues a new one")
+    if desired.files is not None:
+        hint = Text("have its own client issue it again; certferry only deploys {lineage}")
+    said = Text("{lineage} has no previous certificate that is still valid")
+    said, hint = (one.filled(lineage=desired.lineage) for one in (said, hint))
+    return errors.PlanRefused(said, hint=hint)
 
 
 def _must_be_possible(
