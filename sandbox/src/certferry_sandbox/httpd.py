@@ -375,9 +375,10 @@ class _Server(ThreadingHTTPServer):
 
     def stop(self) -> None:
         self.stopping.set()
-        # Accepting blocks without polling, so one connection wakes it up.
-        with socket.create_connection(self.bound):
-            self._accepting.join()
+        # Accepting blocks without polling, so a connection wakes it up; under load, one did not.
+        while self._accepting.is_alive():
+            with socket.create_connection(self.bound):
+                self._accepting.join(1)
         self.server_close()
         self._connections.end()
 
