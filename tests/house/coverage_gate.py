@@ -64,10 +64,12 @@ def measure(room: str, files: dict[str, Any]) -> Measured:
 
 
 def read_report(data: coverage.Coverage) -> dict[str, Any]:
-    """Return the `files` part of coverage's JSON report; paths are relative to the checkout."""
+    """Return the `files` part of coverage's JSON report; paths are relative to the checkout. Tests
+    run copies of it elsewhere as well, whose sources are gone by now.
+    """
     with tempfile.TemporaryDirectory() as folder:
         outfile = Path(folder) / "coverage.json"
-        data.json_report(outfile=str(outfile))
+        data.json_report(outfile=str(outfile), include=[f"{PACKAGE}/*"])
         files: dict[str, Any] = json.loads(outfile.read_text())["files"]
     return files
 

@@ -16,11 +16,12 @@ from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
 
+import coverage
 import pytest
 
 from certferry import __version__
 from tests.house import source_rules
-from tests.house.coverage_gate import LEAST, as_table, measure
+from tests.house.coverage_gate import LEAST, as_table, measure, read_report
 from tests.house.source_rules import Breach, Rule
 from tests.house.tree import PACKAGE, ROOT, SANDBOX, committed_files, modules, parse, relative
 
@@ -374,6 +375,15 @@ def test_files_of_a_room_add_up() -> None:
     assert ["core", "BELOW 95 %"] == [
         part for line in as_table([measured]) for part in (line[:4], line[-10:])
     ]
+
+
+def test_copies_that_tests_ran_elsewhere_are_not_measured(tmp_path: Path) -> None:
+    """Their sources are gone when the last test has run."""
+    measured = coverage.Coverage(data_file=str(tmp_path / "data"))
+    here, gone = PACKAGE / "text.py", tmp_path / "certferry" / "text.py"
+    measured.get_data().add_arcs({str(path): [(-1, 1)] for path in (here, gone)})
+
+    assert [relative(here)] == list(read_report(measured))
 
 
 def test_every_room_of_the_gate_exists() -> None:
