@@ -347,6 +347,10 @@ def test_a_password_in_the_environment(loaded: Load, folder: Path) -> None:
             "certferry.toml:2: [state] url: is not an address",
         ),
         (
+            '[state]\nurl = "s3://[states/certs"\nkey = "env:KEY"',
+            "certferry.toml:2: [state] url: is not an address",
+        ),
+        (
             SHARED.replace("db.example.com", "[db"),
             "certferry.toml:2: [state] url: is not an address",
         ),

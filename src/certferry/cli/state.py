@@ -16,6 +16,7 @@ from certferry.config.load import load_state
 from certferry.config.model import StateSettings
 from certferry.config.propose import toml_string
 from certferry.config.secrets import SecretReference
+from certferry.config.tables import SERVERS
 from certferry.present.layout import line
 from certferry.text import Text
 from certferry.wiring.state import changed_key, checked_state, moved_state, new_key, prepared_state
@@ -187,8 +188,7 @@ def _table_there(
         table["key_file"] = str(here.key)
     else:
         table["key"] = f"file:{here.key}"
-    is_server = url.startswith("postgres")
-    if password is None and here.password is not None and is_server:
+    if password is None and here.password is not None and url.startswith(SERVERS):
         password = here.password.written
     return table | ({} if password is None else {"password": password})
 

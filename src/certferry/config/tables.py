@@ -59,7 +59,7 @@ _OF_A_CHANNEL = ("type", "on", "language")
 _LANGUAGES = ("zh", "en")
 
 _SQLITE = "sqlite:///"
-_SERVERS = ("postgresql://", "postgres://")
+SERVERS = ("postgresql://", "postgres://")
 _DATABASES = ("sqlite", "postgresql")
 _BUCKET = re.compile(r"(?!sqlite:|postgres(ql)?:)[a-z][a-z0-9]*://[^/?#@:]+(/[^?#]*)?(\?[^#]*)?")
 _WITHOUT_ACCOUNT = "s3://"
@@ -84,7 +84,7 @@ def read_state(
     key_file = table.take("key_file", lambda value: paths.resolve(values.word(value)), None)
     password = table.take("password", secret_reference(table), None)
     account = table.take("account", values.word, None)
-    is_file, is_server = isinstance(database, Path), str(database).startswith(_SERVERS)
+    is_file, is_server = isinstance(database, Path), str(database).startswith(SERVERS)
     # What goes with an address that is wrong is not known.
     is_known = address is not None or "url" not in table
     if is_known and account is not None and not has_account(database):
@@ -227,12 +227,15 @@ def _database(paths: Paths, buckets: Collection[str]) -> Read[Path | str]:
     def read(value: object) -> Path | str:
         # The URL is not shown: it may hold a password.
         url = values.word(value)
-        if url.startswith(_SERVERS):
-            return _of_a_server(url)
-        if _BUCKET.fullmatch(url):
-            if buckets:
-                must_be_of_a_bucket(url, buckets)
-            return _of_a_bucket(url)
+        try:
+            if url.startswith(SERVERS):
+                return _of_a_server(url)
+            if _BUCKET.fullmatch(url):
+                if buckets:
+                    must_be_of_a_bucket(url, buckets)
+                return _of_a_bucket(url)
+        except ValueError:  # of `urlsplit`
+            raise ConfigError(Text("is not an address")) from None
         written = url.removeprefix(_SQLITE)
         if written in {url, "", ":memory:"}:
             raise ConfigError(
@@ -264,11 +267,8 @@ def _of_a_bucket(url: str) -> str:
 
 def _of_a_server(url: str) -> str:
     """Check the address of a server's database, as well as that can be done without its library."""
-    try:
-        parts = urlsplit(url)
-        asked = parse_qs(parts.query)
-    except ValueError:
-        raise ConfigError(Text("is not an address")) from None
+    parts = urlsplit(url)
+    asked = parse_qs(parts.query)
     user, _, hosts = parts.netloc.rpartition("@")
     ports = [one.rpartition("]")[2].partition(":")[2] for one in hosts.split(",")]
     is_wrong = any(port and not port.isdigit() for port in ports)
