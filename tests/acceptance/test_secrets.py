@@ -76,7 +76,7 @@ def trouble_of_every_kind(host: Host, name: str) -> dict[str, Run]:
     token = f"{world.credentials.dnspod_id},{world.credentials.dnspod_token}"
     said = " or ".join(spelling.decode() for spelling in spellings(token))
     world.dnspod.answer_next("Record.Create", "6", f"bad parameter login_token={said}")
-    for _ in range(3):  # Pebble asks for no proof once in a hundred orders, also where it is to ask
+    for _ in range(3):  # Pebble takes over one proof of a hundred: no record is written then
         runs["sync, DNSPod quotes the token"] = host.run("-v", "sync", "--renew", "--all")
         if runs["sync, DNSPod quotes the token"].code:
             break
