@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -200,12 +199,9 @@ def test_what_asked_the_program_itself_for_help_changes_no_language(
 # --- Shell completion: scripts that shells accept, and answers to what they ask
 
 
-CERTFERRY = [sys.executable, "-m", "certferry"]
-
-
 def script(shell: str) -> str:
     return subprocess.run(
-        [*CERTFERRY, "completion", shell], capture_output=True, text=True, check=True
+        [*forks.COMMAND, "completion", shell], capture_output=True, text=True, check=True
     ).stdout
 
 
@@ -215,7 +211,7 @@ def offered(words: str, cwd: Path) -> list[str]:
         "COMP_WORDS": words,
         "COMP_CWORD": str(len(words.split(" ")) - 1),
     }
-    result = forks.run(CERTFERRY, cwd=cwd, env=os.environ | asked)
+    result = forks.run(forks.COMMAND, cwd=cwd, env=os.environ | asked)
     assert (0, "") == (result.returncode, result.stderr)
     return [row.partition(",")[2] for row in result.stdout.splitlines() if row]
 
@@ -235,7 +231,7 @@ def test_the_script_works_in_a_real_bash(tmp_path: Path) -> None:
     """A shell that sources the script offers the commands."""
     bash = shutil.which("bash")
     assert bash is not None
-    (tmp_path / "certferry").write_text(f'#!/bin/sh\nexec {" ".join(CERTFERRY)} "$@"\n')
+    (tmp_path / "certferry").write_text(f'#!/bin/sh\nexec {" ".join(forks.COMMAND)} "$@"\n')
     (tmp_path / "certferry").chmod(0o755)
     lines = f"""
 {script("bash")}
@@ -291,7 +287,7 @@ def test_what_is_offered_is_explained_in_the_readers_language() -> None:
 
     offered = [
         subprocess.run(
-            CERTFERRY,
+            forks.COMMAND,
             env=os.environ | asked | {"COMP_WORDS": words, "COMP_CWORD": words.split(" ")[-1]},
             capture_output=True,
             encoding="utf-8",

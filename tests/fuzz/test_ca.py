@@ -61,8 +61,7 @@ ENDS = (
 @pytest.fixture(scope="module")
 def bench(ca: Ca, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     """A bench at a CA that refuses no good nonce."""
-    made = Bench(ca.pebble, ca.zones, tmp_path_factory.mktemp("bench"))
-    with made.proxy:
+    with Bench(ca.pebble, ca.zones, tmp_path_factory.mktemp("bench")) as made:
         yield made
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from uuid import uuid4
 
 from certferry.adapters.acme.issuer import AcmeIssuer
@@ -72,6 +72,13 @@ class Bench:
         self.events: list[Event] = []
         self._ca_bundle = folder / f"{self.lineage}-ca.pem"
         self.proxy.authority.cert_pem.write_to_path(self._ca_bundle)
+
+    def __enter__(self) -> Self:
+        self.proxy.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.proxy.stop()
 
     def settings(self, **more: Any) -> IssuerSettings:
         """Settings for the proxy, with an e-mail address and so on."""

@@ -43,9 +43,7 @@ def new_bench(pebble: Pebble, zones: Zones, tmp_path: Path) -> Iterator[Callable
     with ExitStack() as running:
 
         def new_bench() -> Bench:
-            bench = Bench(pebble, zones, tmp_path)
-            running.enter_context(bench.proxy)
-            return bench
+            return running.enter_context(Bench(pebble, zones, tmp_path))
 
         yield new_bench
 

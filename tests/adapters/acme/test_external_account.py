@@ -33,8 +33,7 @@ def strict_pebble(dns_service: DnsService) -> Iterator[Pebble]:
 
 @pytest.fixture
 def eab_bench(strict_pebble: Pebble, zones: Zones, tmp_path: Path) -> Iterator[Bench]:
-    bench = Bench(strict_pebble, zones, tmp_path)
-    with bench.proxy:
+    with Bench(strict_pebble, zones, tmp_path) as bench:
         yield bench
 
 

@@ -51,8 +51,7 @@ def moody_pebble(dns_service: DnsService) -> Iterator[Pebble]:
 
 @pytest.fixture
 def moody_bench(moody_pebble: Pebble, zones: Zones, tmp_path: Path) -> Iterator[Bench]:
-    bench = Bench(moody_pebble, zones, tmp_path)
-    with bench.proxy:
+    with Bench(moody_pebble, zones, tmp_path) as bench:
         yield bench
 
 
@@ -129,8 +128,7 @@ def test_twenty_of_twenty_certificates_come_though_every_other_nonce_is_refused(
     moody_pebble: Pebble, zones: Zones, tmp_path: Path
 ) -> None:
     """Each from the first try, with no order made twice."""
-    bench = Bench(moody_pebble, zones, tmp_path)
-    with bench.proxy:
+    with Bench(moody_pebble, zones, tmp_path) as bench:
         issuer = bench.issuer()
         for number in range(20):
             bundle = bench.issue(f"{number}.{bench.name}", issuer=issuer)
@@ -342,8 +340,7 @@ def rooted_pebble(dns_service: DnsService) -> Iterator[Pebble]:
 
 @pytest.fixture
 def rooted(rooted_pebble: Pebble, zones: Zones, tmp_path: Path) -> Iterator[Bench]:
-    bench = Bench(rooted_pebble, zones, tmp_path)
-    with bench.proxy:
+    with Bench(rooted_pebble, zones, tmp_path) as bench:
         yield bench
 
 

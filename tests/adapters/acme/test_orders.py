@@ -532,18 +532,19 @@ def test_certificate_of_six_days_is_renewed_when_its_ca_says(
 ) -> None:
     """In the window that Pebble gives it, or at half of its life: long before its end, and once."""
     life = timedelta(hours=160)
-    with Pebble(dns_service.resolver_endpoint, nonce_reject=0, certificate_validity=life) as pebble:
-        bench = Bench(pebble, zones, tmp_path)
-        with bench.proxy:
-            cost(bench)
-            (first,) = bench.state.versions(bench.lineage)
-            due = renew_at(first.certificate, first.window)
-            bench.clock.advance(due - timedelta(minutes=1) - bench.clock.now())
-            cost(bench)
-            assert 1 == len(bench.state.versions(bench.lineage))
+    with (
+        Pebble(dns_service.resolver_endpoint, nonce_reject=0, certificate_validity=life) as pebble,
+        Bench(pebble, zones, tmp_path) as bench,
+    ):
+        cost(bench)
+        (first,) = bench.state.versions(bench.lineage)
+        due = renew_at(first.certificate, first.window)
+        bench.clock.advance(due - timedelta(minutes=1) - bench.clock.now())
+        cost(bench)
+        assert 1 == len(bench.state.versions(bench.lineage))
 
-            bench.clock.advance(timedelta(minutes=2))
-            cost(bench)
+        bench.clock.advance(timedelta(minutes=2))
+        cost(bench)
 
     assert first.window is not None
     assert life / 4 < first.certificate.not_after - due <= life / 2

@@ -102,13 +102,14 @@ def test_authorization_that_is_valid_needs_no_record(
     dns_service: DnsService, zones: Zones, tmp_path: Path
 ) -> None:
     """The CA remembers the proof of the first order, so the second has nothing to prove."""
-    with Pebble(dns_service.resolver_endpoint, nonce_reject=0, authz_reuse=100) as pebble:
-        bench = Bench(pebble, zones, tmp_path)
-        with bench.proxy:
-            first = bench.issue(bench.name, f"*.{bench.name}")
-            bench.state.drop_order(bench.lease())
-            bench.dns.added.clear()
-            second = bench.issue(bench.name, f"*.{bench.name}")
+    with (
+        Pebble(dns_service.resolver_endpoint, nonce_reject=0, authz_reuse=100) as pebble,
+        Bench(pebble, zones, tmp_path) as bench,
+    ):
+        first = bench.issue(bench.name, f"*.{bench.name}")
+        bench.state.drop_order(bench.lease())
+        bench.dns.added.clear()
+        second = bench.issue(bench.name, f"*.{bench.name}")
 
     assert first.certificate.fingerprint != second.certificate.fingerprint
     assert [] == bench.dns.added
