@@ -83,9 +83,9 @@ class Pebble:
     `nonce_reject` and `authz_reuse` are percentages: of good nonces that are refused, and of valid
     authorizations that a new order takes over; with zero it is still one of a hundred, which Pebble
     leaves no way to prevent (letsencrypt/pebble, `wfe/wfe.go`). `retry_after` is sent with orders
-    and authorizations in progress; zero sends none. `eab` maps key identifiers to base64url MAC keys,
-    and makes an external account binding required (RFC 8555 §7.3.4). It offers as many chains to
-    `alternate_roots` beside the usual one.
+    and authorizations in progress; zero sends none. `eab` maps key identifiers to base64url MAC
+    keys, and makes an external account binding required (RFC 8555 §7.3.4). It offers as many chains
+    to `alternate_roots` beside the usual one.
     """
 
     def __init__(
