@@ -72,7 +72,9 @@ USES: list[Callable[[StateStore], object]] = [
 ]
 
 
-@pytest.mark.parametrize("key", [bytes(32), b"\xff" * 32, b"secrets!" * 4, b"0123456" * 4 + b"0123"])
+@pytest.mark.parametrize(
+    "key", [bytes(32), b"\xff" * 32, b"secrets!" * 4, b"0123456" * 4 + b"0123"]
+)
 def test_key_that_can_be_guessed(key_file: Path, key: bytes) -> None:
     """Zeros, or a few characters again and again, are refused, given or in a file; the hint says
     how a key is made.

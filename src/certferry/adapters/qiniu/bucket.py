@@ -191,7 +191,9 @@ class KodoObjects:
 
     def _not_understood(self) -> DatabaseUnavailable:
         return DatabaseUnavailable(
-            Text("the state in {place}: Qiniu answers what certferry cannot read", place=self.place),
+            Text(
+                "the state in {place}: Qiniu answers what certferry cannot read", place=self.place
+            ),
             hint=Text("run it again later"),
         )
 

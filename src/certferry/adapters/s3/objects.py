@@ -187,8 +187,9 @@ class S3Objects:
             return ConfigError(message, hint=hint)
         if status and status[1] == _NOT_IMPLEMENTED:
             hint = Text(
-                "this service lacks what a state needs: objects that are created only where there is"
-                " none (`If-None-Match`); use a bucket of another service, or Kodo itself by `kodo://`"
+                "this service lacks what a state needs: objects that are created only where there"
+                " is none (`If-None-Match`); use a bucket of another service, or Kodo itself by"
+                " `kodo://`"
             )
             return ConfigError(message, hint=hint)
         return DatabaseUnavailable(message, hint=_LATER)

@@ -240,7 +240,8 @@ class Generations:
         return errors.StateError(
             said.filled(place=self.objects.place, earlier=earlier, later=later),
             hint=Text(
-                "find out who deletes there; a run goes on from the newest one, which has everything"
+                "find out who deletes there; a run goes on from the newest one, which has"
+                " everything"
             ),
         )
 
