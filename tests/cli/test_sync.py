@@ -17,7 +17,7 @@ from certferry.cli.sync import show_report
 from certferry.core.planning.plan import Action
 from certferry.core.planning.report import LineageReport, Outcome, StepOutcome, SyncReport
 from certferry.core.reasons import ReasonCode
-from certferry.errors import DnsUnavailable, LeaseHeld, Retry
+from certferry.errors import DatabaseUnavailable, DnsUnavailable, LeaseHeld, Retry, StateMoved
 from certferry.present import documents, report_text
 from certferry.present.console import Verbosity
 from certferry.present.language import Voice, voice_in
@@ -279,6 +279,80 @@ def test_one_failure_is_reported_beside_what_was_done() -> None:
         == console.out
     )
     assert Exit.FAILED == code
+
+
+def test_one_cause_of_several_failures_is_told_once() -> None:
+    """With its hint and the certificates that it concerns; what else became of them stays theirs,
+    and so does a failure of their own. Programs read each.
+    """
+    failing = report(
+        lineage(FAILED),
+        lineage(BOUND, FAILED, name="static"),
+        lineage(FAILED, name="media"),
+        lineage(REFUSED, name="old"),
+        lineage(FAILED, name="www"),
+    )
+    code, console = shown(failing)
+    _, quiet = shown(failing, quiet=True)
+    _, as_json = shown(failing, as_json=True)
+
+    assert (
+        dedent("""\
+        static: failed
+          deploy   done      qiniu → img.example.com: bound
+        old: refused
+          deploy   refused   qiniu → img.example.com: 6 days left, and qiniu takes certificates with at least 30 days
+                             hint: use a CA whose certificates live longer
+        4 certificates: failed
+          issue    failed    example.com: DNSPod does not answer
+                             tried 3 times
+                             hint: try again later
+                             img, static, media, and 1 more
+
+        5 certificates: 1 done, 4 failed, 1 refused.
+        """)  # noqa: E501 - a transcript is as wide as it is
+        == console.out
+    )
+    told = "error: 4 certificates: issue failed: example.com: DNSPod does not answer tried 3 times"
+    assert [
+        f"{told}: img, static, media, and 1 more",
+        "hint: try again later",
+    ] == quiet.err.splitlines()[:2]
+    assert 1 == quiet.err.count("DNSPod")
+    assert 4 == as_json.out.count('"detail": "example.com: DNSPod does not answer')
+    assert Exit.FAILED == code
+
+
+def test_state_that_is_gone_leaves_certificates_not_done() -> None:
+    """One of them or many: no failure of theirs. That the end was not stored for the same is not
+    said again.
+    """
+    gone = DatabaseUnavailable(Text("the database is gone"), hint=Text("see whether it runs"))
+    looked = StepOutcome.of(None, gone)
+    code, console = shown(replace(report(lineage(ISSUED, looked)), problem=gone))
+
+    assert (
+        dedent("""\
+        img: not done
+          issue    done      valid until 2027-02-22 12:00 UTC
+          look     not done  the database is gone
+                             hint: see whether it runs
+
+        1 certificate: 1 done, 1 not done.
+        """)
+        == console.out
+    )
+    assert Exit.TRY_LATER == code
+
+
+def test_state_that_was_moved_is_a_matter_of_the_file() -> None:
+    """The run ends with 2: the file names a place that is in use no more."""
+    moved = StateMoved(Text("the state in a was moved to b"), hint=Text("write the new one"))
+    for rendered in (
+        report(lineage(StepOutcome.of(None, moved))),
+        replace(report(lineage(ISSUED)), problem=moved),
+    ):
+        assert Exit.USAGE == shown(rendered)[0]
 
 
 def test_a_refusal_alone_has_its_own_exit_code() -> None:

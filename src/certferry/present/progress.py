@@ -11,10 +11,11 @@ from datetime import datetime
 from pathlib import Path
 
 from certferry.core import events
+from certferry.core.assessment.causes import Cause, cause_of, is_not_done
 from certferry.core.assessment.status import LineageStatus, Standing
 from certferry.core.discovery.watched import HostObservation
 from certferry.core.planning.plan import Plan, Weight
-from certferry.core.planning.report import Cause, Outcome, StepOutcome, SyncReport
+from certferry.core.planning.report import Outcome, StepOutcome, SyncReport
 from certferry.core.reasons import ReasonCode
 from certferry.errors import Problem, Severity, TargetStuck
 from certferry.ports.progress import Progress, each_of, no_listener
@@ -65,10 +66,11 @@ def progress_lines(console: Console) -> Progress:
     def print_event(event: events.Activity | events.StepEnded, words: str) -> None:
         if isinstance(event, events.StepEnded):
             step = event.outcome
-            if step.outcome is Outcome.UNCHANGED or step.cause in told:
+            cause = cause_of(step)
+            if step.outcome is Outcome.UNCHANGED or cause in told:
                 return
-            if step.is_not_done and step.cause is not None:
-                told.add(step.cause)
+            if cause is not None and is_not_done(step):
+                told.add(cause)
         with contextlib.suppress(OSError, ValueError):  # whatever has become of stderr
             console.print_stderr([line(words)])
             console.stderr.flush()

@@ -7,6 +7,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Container, Iterator, Sequence
 
+from certferry.core.assessment.causes import (
+    Cause,
+    Steps,
+    cause_of,
+    is_not_done,
+    shared_causes,
+)
 from certferry.core.certificates.certificate import first_of, short
 from certferry.core.planning import report as reports
 from certferry.core.planning.plan import Action, Plan
@@ -59,7 +66,7 @@ def lineages(report: reports.SyncReport, voice: Voice) -> Iterator[Line]:
     if len(left) > _FEW:
         yield from _left_together(left, voice)
     folded = {one.lineage for many in (well, left) if len(many) > _FEW for one in many}
-    causes = report.shared_causes
+    causes = shared_causes(report)
     for lineage in report.lineages:
         if lineage.lineage not in folded:
             yield from _lines(lineage, voice, causes)
@@ -72,10 +79,10 @@ def lineages(report: reports.SyncReport, voice: Voice) -> Iterator[Line]:
 def what_is_wrong(report: reports.SyncReport, voice: Voice) -> Iterator[Line]:
     """Write what failed or was refused, and nothing else."""
     yield from _not_written_down(report, voice)
-    causes, told = report.shared_causes, set[reports.Cause]()
+    causes, told = shared_causes(report), set[Cause]()
     for lineage in report.lineages:
         for step in lineage.outcomes:
-            cause = step.cause
+            cause = cause_of(step)
             is_bad = step.outcome in {reports.Outcome.FAILED, reports.Outcome.REFUSED}
             if not is_bad or cause in told:
                 continue
@@ -90,11 +97,7 @@ def what_is_wrong(report: reports.SyncReport, voice: Voice) -> Iterator[Line]:
             yield from voice.hint(step.hint)
 
 
-_Steps = Sequence[tuple[str, reports.StepOutcome]]
-"""Steps of one cause, each with its certificate."""
-
-
-def _of_one_cause(steps: _Steps, voice: Voice) -> Iterator[Line]:
+def _of_one_cause(steps: Steps, voice: Voice) -> Iterator[Line]:
     """Write once what went wrong with several certificates, and with which."""
     step = steps[0][1]
     count, outcome = voice.say(_count(steps)), outcome_of(step, voice)
@@ -106,24 +109,24 @@ def _of_one_cause(steps: _Steps, voice: Voice) -> Iterator[Line]:
     yield line(" " * BELOW, _names(steps, voice))
 
 
-def _count(steps: _Steps) -> Text:
+def _count(steps: Steps) -> Text:
     return certificate_count(len({lineage for lineage, _ in steps}))
 
 
-def _detail(steps: _Steps, voice: Voice) -> str:
+def _detail(steps: Steps, voice: Voice) -> str:
     """Return what was said of the steps; to whom, where it is the same of all."""
     said = {subject_and_detail(step, voice) for _, step in steps}
     return said.pop() if len(said) == 1 else voice.say(steps[0][1].detail)
 
 
-def _names(steps: _Steps, voice: Voice) -> str:
+def _names(steps: Steps, voice: Voice) -> str:
     names = list(dict.fromkeys(step.domain or lineage for lineage, step in steps))
     return voice.say(Text("{names}", names=first_of(names, _FEW)))
 
 
 def outcome_of(step: reports.StepOutcome, voice: Voice) -> str:
     """Say how a step ended."""
-    return voice.say(_NOT_DONE) if step.is_not_done else voice.word(step.outcome)
+    return voice.say(_NOT_DONE) if is_not_done(step) else voice.word(step.outcome)
 
 
 _NOT_DONE = Text("not done")
@@ -131,7 +134,7 @@ _NOT_DONE = Text("not done")
 
 def _not_written_down(report: reports.SyncReport, voice: Voice) -> Iterator[Line]:
     # The same trouble may have kept certificates from being done: then it is told with them.
-    steps = [step for each in report.lineages for step in each.outcomes if step.is_not_done]
+    steps = [step for each in report.lineages for step in each.outcomes if is_not_done(step)]
     if report.problem is not None and report.problem.code not in {step.code for step in steps}:
         said = Text("could not record the end of the run: {problem}")
         yield from voice.error(said.filled(problem=report.problem.message))
@@ -160,18 +163,18 @@ def subject_and_detail(step: reports.StepOutcome, voice: Voice) -> str:
 
 
 def _lines(
-    lineage: reports.LineageReport, voice: Voice, causes: Container[reports.Cause | None]
+    lineage: reports.LineageReport, voice: Voice, causes: Container[Cause | None]
 ) -> Iterator[Line]:
     if not lineage.was_observed:
         not_looked_at = Span(voice.say(Text("not looked at")), Tone.PENDING)
         yield line(Span(lineage.lineage, Tone.STRONG), ": ", not_looked_at)
         return
-    steps = [step for step in lineage.outcomes if step.cause not in causes]
+    steps = [step for step in lineage.outcomes if cause_of(step) not in causes]
     if lineage.outcomes and not steps:
         return  # all of it is told with others
     worst = worst_of(lineage.outcomes)
     bad = [step for step in lineage.outcomes if step.outcome is worst]
-    said = outcome_of(bad[0], voice) if bad and all(one.is_not_done for one in bad) else ""
+    said = outcome_of(bad[0], voice) if bad and all(is_not_done(one) for one in bad) else ""
     said = said or voice.word(worst)
     if worst is reports.Outcome.SKIPPED and any(map(_was_stopped, lineage.outcomes)):
         said = voice.say(Text("stopped"))  # an order may go on: nothing was passed over
@@ -351,7 +354,7 @@ def _how_to_go_on(report: reports.SyncReport, undeclared_of: str | None) -> Text
 
 def _counts(report: reports.SyncReport) -> list[Text]:
     steps = [step for lineage in report.lineages for step in lineage.outcomes]
-    found = Counter(_NOT_DONE if step.is_not_done else WORDS[step.outcome] for step in steps)
+    found = Counter(_NOT_DONE if is_not_done(step) else WORDS[step.outcome] for step in steps)
     said, known = Text("{count} {outcome}"), (*(WORDS[one] for one in reports.Outcome), _NOT_DONE)
     return [said.filled(count=found[one], outcome=one) for one in known if found[one]]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -76,17 +76,6 @@ StepKey = tuple[plans.Action | None, str | None, str | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Cause:
-    """What went wrong, whichever certificate it went wrong with: of one cause is told once."""
-
-    action: plans.Action | None
-    outcome: Outcome
-    code: str
-    detail: Text
-    hint: Text | None
-
-
-@dataclass(frozen=True, slots=True)
 class StepOutcome:
     """What became of one step, or, without an `action`, of the pass itself. A domain that is `left`
     is not as the file alone says: it drifted, or was rolled back. A `notice` kept nothing waiting.
@@ -145,19 +134,6 @@ class StepOutcome:
         """Whether it waits since it failed before, and was not tried again."""
         is_kept = self.outcome is Outcome.WAITING and self.held_until is None
         return is_kept and self.error is not None and self.error.retry.after is not None
-
-    @property
-    def is_not_done(self) -> bool:
-        """Whether nothing but the state stood in its way: a later run does it."""
-        is_of_state = isinstance(self.error, errors.StateUnavailable)
-        return self.outcome is Outcome.FAILED and is_of_state
-
-    @property
-    def cause(self) -> Cause | None:
-        """What it has in common with other steps that failed or were refused for the same."""
-        if self.outcome not in {Outcome.FAILED, Outcome.REFUSED} or self.code is None:
-            return None
-        return Cause(self.action, self.outcome, self.code, self.detail, self.hint)
 
     @property
     def key(self) -> StepKey:
@@ -234,20 +210,6 @@ class SyncReport:
     def left(self) -> int:
         """How many domains are left as they are, although the file alone says otherwise."""
         return sum(step.left for lineage in self.lineages for step in lineage.outcomes)
-
-    @property
-    def shared_causes(self) -> Mapping[Cause, Sequence[tuple[str, StepOutcome]]]:
-        """Return what went wrong with several certificates: each with its steps."""
-        found: dict[Cause, list[tuple[str, StepOutcome]]] = {}
-        for each in self.lineages:
-            for step in each.outcomes:
-                if step.cause is not None:
-                    found.setdefault(step.cause, []).append((each.lineage, step))
-        return {
-            cause: steps
-            for cause, steps in found.items()
-            if len({lineage for lineage, _ in steps}) > 1
-        }
 
     def with_newer(self, newer: SyncReport) -> SyncReport:
         """Return it with what a later try of the same run made of some of its lineages."""

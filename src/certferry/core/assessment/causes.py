@@ -1,0 +1,53 @@
+"""What a run's certificates failed with: one error of many certificates is one cause."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from certferry.core.planning.plan import Action
+from certferry.core.planning.report import Outcome, StepOutcome, SyncReport
+from certferry.errors import StateUnavailable
+from certferry.text import Text
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """What went wrong, whichever certificate it went wrong with."""
+
+    action: Action | None
+    outcome: Outcome
+    code: str
+    message: Text
+    hint: Text | None
+
+
+Steps = Sequence[tuple[str, StepOutcome]]
+"""Steps of one cause, each with the name of its certificate."""
+
+
+def cause_of(step: StepOutcome) -> Cause | None:
+    """Return why a step failed or was refused, `None` for another step."""
+    if step.outcome not in {Outcome.FAILED, Outcome.REFUSED} or step.code is None:
+        return None
+    return Cause(step.action, step.outcome, step.code, step.detail, step.hint)
+
+
+def shared_causes(report: SyncReport) -> Mapping[Cause, Steps]:
+    """Return the causes that several certificates have in common, with the steps of each."""
+    steps_of: dict[Cause, list[tuple[str, StepOutcome]]] = {}
+    for certificate in report.lineages:
+        for step in certificate.outcomes:
+            cause = cause_of(step)
+            if cause is not None:
+                steps_of.setdefault(cause, []).append((certificate.lineage, step))
+    return {
+        cause: steps
+        for cause, steps in steps_of.items()
+        if len({lineage for lineage, _ in steps}) > 1
+    }
+
+
+def is_not_done(step: StepOutcome) -> bool:
+    """Return whether nothing but the state stood in a step's way: a later run does it."""
+    return step.outcome is Outcome.FAILED and isinstance(step.error, StateUnavailable)
