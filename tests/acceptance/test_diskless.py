@@ -376,6 +376,19 @@ def test_bad_input(runner: Runner) -> None:
     assert Exit.OK == runner.run("sync").code
 
 
+def test_service_that_lacks_conditions(
+    world: World, tmp_path: Path, name: str, s3: S3Service
+) -> None:
+    """It answers 501 to them: no run would ever store anything, and the first one says why."""
+    runner = S3Runner(world, tmp_path, certificate(name), s3)
+    s3.buckets[runner.name].lacks_conditions = True
+    run = runner.run("-q", "sync")
+    assert Exit.USAGE == run.code, run
+    assert "NotImplemented" in run.complaint.error
+    assert "`If-None-Match`" in run.complaint.hint
+    assert (0, 0) == (run.left.orders, run.left.qiniu_writes)
+
+
 def test_key_that_may_not_write(runner: Runner, name: str) -> None:
     """Before the first call outside, the run ends."""
     runner.bucket.refusal = Refused(None, "no permission", status=403)

@@ -61,16 +61,16 @@ def progress_lines(console: Console) -> Progress:
     """Print a run on stderr, a line for each thing that happens, but for what is unchanged. A state
     that is gone keeps every certificate from being done: the first line says so.
     """
-    told: set[Cause] = set()
+    reported: set[Cause] = set()
 
     def print_event(event: events.Activity | events.StepEnded, words: str) -> None:
         if isinstance(event, events.StepEnded):
             step = event.outcome
             cause = cause_of(step)
-            if step.outcome is Outcome.UNCHANGED or cause in told:
+            if step.outcome is Outcome.UNCHANGED or cause in reported:
                 return
             if cause is not None and is_not_done(step):
-                told.add(cause)
+                reported.add(cause)
         with contextlib.suppress(OSError, ValueError):  # whatever has become of stderr
             console.print_stderr([line(words)])
             console.stderr.flush()

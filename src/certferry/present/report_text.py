@@ -79,16 +79,16 @@ def lineages(report: reports.SyncReport, voice: Voice) -> Iterator[Line]:
 def what_is_wrong(report: reports.SyncReport, voice: Voice) -> Iterator[Line]:
     """Write what failed or was refused, and nothing else."""
     yield from _not_written_down(report, voice)
-    causes, told = shared_causes(report), set[Cause]()
+    causes, written = shared_causes(report), set[Cause]()
     for lineage in report.lineages:
         for step in lineage.outcomes:
             cause = cause_of(step)
             is_bad = step.outcome in {reports.Outcome.FAILED, reports.Outcome.REFUSED}
-            if not is_bad or cause in told:
+            if not is_bad or cause in written:
                 continue
             words = in_one_line(lineage.lineage, step, voice)
             if cause is not None and cause in causes:
-                told.add(cause)
+                written.add(cause)
                 steps = causes[cause]
                 said = f"{voice.say(_count(steps))}: {voice.word(step.word)}"
                 said = f"{said} {outcome_of(step, voice)}: {_detail(steps, voice)}"
@@ -125,7 +125,7 @@ def _names(steps: Steps, voice: Voice) -> str:
 
 
 def outcome_of(step: reports.StepOutcome, voice: Voice) -> str:
-    """Say how a step ended."""
+    """Return the word for how a step ended."""
     return voice.say(_NOT_DONE) if is_not_done(step) else voice.word(step.outcome)
 
 
@@ -133,7 +133,7 @@ _NOT_DONE = Text("not done")
 
 
 def _not_written_down(report: reports.SyncReport, voice: Voice) -> Iterator[Line]:
-    # The same trouble may have kept certificates from being done: then it is told with them.
+    # The same trouble may have kept certificates from being done: then it stands with them.
     steps = [step for each in report.lineages for step in each.outcomes if is_not_done(step)]
     if report.problem is not None and report.problem.code not in {step.code for step in steps}:
         said = Text("could not record the end of the run: {problem}")
@@ -171,7 +171,7 @@ def _lines(
         return
     steps = [step for step in lineage.outcomes if cause_of(step) not in causes]
     if lineage.outcomes and not steps:
-        return  # all of it is told with others
+        return  # each of its steps stands below, with those of others
     worst = worst_of(lineage.outcomes)
     bad = [step for step in lineage.outcomes if step.outcome is worst]
     said = outcome_of(bad[0], voice) if bad and all(is_not_done(one) for one in bad) else ""
