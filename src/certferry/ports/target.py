@@ -22,7 +22,8 @@ class DeployTarget(Protocol):
         A named domain that is not there, or one that cannot be changed, is reported as
         `UNAVAILABLE` with the reason; what `exclude` takes away, as `excluded`; what is found, and
         serves no visitors since it is switched off, may be reported as `left_out`, so that nothing
-        fails of it; `served` is left empty. Raises `DeployError` when the target cannot be read.
+        fails of it; `served` is left empty. A target that answers from a cache reads the domains
+        of `Scope.doubted` from its service. Raises `DeployError` when the target cannot be read.
         """
 
     def upload(self, lineage: str, bundle: CertificateBundle) -> str:

@@ -26,7 +26,7 @@ from certferry.core.observed.observation import Observation
 from certferry.core.observed.records import HostRecord, Remembered
 from certferry.core.planning import plan as plans
 from certferry.core.planning import report as reports
-from certferry.core.planning.digest import must_be_confirmed
+from certferry.core.planning.digest import must_be_confirmed, only_confirmed
 from certferry.core.planning.division import (
     awaits_another,
     has_open_work,
@@ -212,7 +212,8 @@ class LineageReconciler:
         others_since: datetime | None = None,
     ) -> None:
         self._ahead = ahead
-        self._confirmed = confirmed
+        self._digest = confirmed
+        self._confirmed: plans.Plan | None = None
         self.desired = ports.part_of(desired)
         self._outdated = ports.outdated.get(desired.lineage)
         self._ports = ports
@@ -334,10 +335,12 @@ class LineageReconciler:
         self._follow(plan, observed, lease)
 
     def _must_be_confirmed(self, plan: plans.Plan) -> None:
-        """Raise `PlanChanged` for another first plan than an operator confirmed, if any did."""
-        confirmed, self._confirmed = self._confirmed, None
-        if confirmed is not None:
-            must_be_confirmed([plan], confirmed)
+        """Raise `PlanChanged` for another first plan than an operator confirmed, if any did. Later
+        plans of the run are held to the first (`plan`).
+        """
+        if self._digest is not None and self._confirmed is None:
+            must_be_confirmed([plan], self._digest)
+            self._confirmed = plan
 
     @property
     def _is_left_to_others(self) -> bool:
@@ -394,6 +397,15 @@ class LineageReconciler:
         return observed
 
     def plan(self, observed: Observation) -> plans.Plan:
+        """Plan; after the first plan of a run under a digest, no more than that plan has."""
+        plan, confirmed = self._plan(observed, self._issuing), self._confirmed
+        if confirmed is None:
+            return plan
+        if plan.issue_now is not None and confirmed.issue_now is None:
+            plan = self._plan(observed, Issuing.NEVER)
+        return only_confirmed(plan, confirmed)
+
+    def _plan(self, observed: Observation, issuing: Issuing) -> plans.Plan:
         """Plan. If the CA would refuse an order now, report when it may be placed."""
         times = Times(
             now=self._ports.now(),
@@ -401,7 +413,7 @@ class LineageReconciler:
             timeout=self._ports.verify_timeout,
             keeps_pauses=self._keeps_pauses,
         )
-        plan = plan_lineage(self.desired, observed, times, self._issuing)
+        plan = plan_lineage(self.desired, observed, times, issuing)
         if self._outdated is not None:
             return plan_outdated(plan, self._outdated, times.now)
         step = plan.issue_now

@@ -226,6 +226,8 @@ class Qiniu:
             self._details.listed.forget()
             self._sources.bindings.forget()
             self._live.forget()
+        for domain in scope.doubted:
+            self._details.doubt(domain)
         seen = ObservedDomains(scope, self._cdn, self._sources, self._live)
         found = observation.ObservedTarget(
             rules=self._rules,
