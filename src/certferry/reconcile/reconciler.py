@@ -355,8 +355,10 @@ class LineageReconciler:
         return self._awaits_another(remembered) or self._was_verified_by_another(remembered)
 
     def _awaits_another(self, remembered: Remembered) -> bool:
-        """Leave it once to a host that has only to see it served."""
-        if self.awaits_another:
+        """Leave a certificate, in the first pass alone, to a host that has only to see it served.
+        The last pass observes and reports.
+        """
+        if self.awaits_another or self._outcomes.has_looked:
             return False
         self.awaits_another = awaits_another(self.desired, remembered, self._others_since)
         return self.awaits_another
