@@ -173,18 +173,20 @@ def what_instead(
     known: list[str],
     familiar: Mapping[str, str] = FAMILIAR,
     more: Iterable[str] = (),
-) -> Text:
-    """Return what to type for an unknown word: its like here, one like it, or what is `known`."""
+) -> Text | None:
+    """Return what to type for an unknown word: its like here, one like it, or what is `known`;
+    `None` where nothing is.
+    """
     others = familiar_word(words, familiar)
     meant = difflib.get_close_matches(words[0], [*known, *more], n=1)
     if others is None and meant:
         others = Text("did you mean `{meant}`?", meant=meant[0])
-    return others or Text("known: {known}", known=known)
+    return others or (Text("known: {known}", known=known) if known else None)
 
 
 def _unknown(words: list[str], known: list[str], familiar: Mapping[str, str]) -> Text:
     others = what_instead(words, known, familiar)
-    if len(known) > _MOST_LISTED and others.values.get("known"):
+    if others is None or (len(known) > _MOST_LISTED and others.values.get("known")):
         others = Text("run `{command} --help`", command="certferry")
     return Text("no such command: {name}; {known}", name=words[0], known=others)
 

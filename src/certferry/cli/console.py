@@ -264,6 +264,4 @@ def _the_one_called(name: str, known: list[str], unknown: Text) -> str:
     for one in known:
         if one.lower() == name.lower():
             return one
-    raise ConfigError(
-        unknown.filled(name=name), hint=what_instead([name], known, {}) if known else None
-    )
+    raise ConfigError(unknown.filled(name=name), hint=what_instead([name], known, {}))

@@ -250,6 +250,15 @@ def _outcome(report: reports.SyncReport) -> Text:
     if not report.lineages:
         return Text("No certificate is declared.")
     unchanged = all(lineage.is_unchanged for lineage in report.lineages)
+    if unchanged and report.outdated:
+        return one_or_many(
+            report.outdated,
+            Text("Nothing changed: 1 certificate is left to a host whose declaration is newer."),
+            Text(
+                "Nothing changed: {count} certificates are left to hosts whose declarations are"
+                " newer."
+            ),
+        )
     if unchanged and report.left:
         return one_or_many(
             report.left,

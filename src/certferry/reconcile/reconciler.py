@@ -82,9 +82,14 @@ def plan_lineage(
     return plan
 
 
-def plan_outdated(plan: plans.Plan, outdated: Outdated, now: datetime) -> plans.Plan:
-    """Return the plan with what this host's receivers need alone, and why it has no more."""
+def plan_outdated(
+    plan: plans.Plan, outdated: Outdated, now: datetime, *, renews: bool
+) -> plans.Plan:
+    """Return the plan with what this host's receivers need alone, and why it has no more. A
+    certificate that an operator asked to renew here is refused.
+    """
     weight = plans.Weight.SKIPPED if outdated.is_tolerated(now) else plans.Weight.BLOCKED
+    weight = plans.Weight.REFUSED if renews else weight
     finding = plans.PlanFinding.of(weight, outdated.error)
     of_receivers = (one for one in plan.findings if one.target is not None)
     return replace(plan, clean=None, findings=(finding, *of_receivers))
@@ -219,6 +224,7 @@ class LineageReconciler:
         self._ports = ports
         self._begun = ports.now()
         self._others_since = min(others_since or self._begun, self._begun)
+        self._renews = issuing is Issuing.ALWAYS
         self._issuing = Issuing.NEVER if self._outdated else issuing
         self._keeps_pauses = keeps_pauses
         self._outcomes = Outcomes(desired.lineage, ports.progress)
@@ -417,7 +423,7 @@ class LineageReconciler:
         )
         plan = plan_lineage(self.desired, observed, times, issuing)
         if self._outdated is not None:
-            return plan_outdated(plan, self._outdated, times.now)
+            return plan_outdated(plan, self._outdated, times.now, renews=self._renews)
         step = plan.issue_now
         if step is None or step.action is not plans.Action.ISSUE:
             return plan

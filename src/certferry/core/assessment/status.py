@@ -14,7 +14,7 @@ from certferry.core.certificates.lineage import Version, Versions, version_for
 from certferry.core.desired.certificate import DesiredCertificate, DesiredDeployment, Kind
 from certferry.core.observed import observation
 from certferry.core.planning import choice, planner
-from certferry.core.planning.drift import drift_of, setting_changes
+from certferry.core.planning.drift import drift_of, newer_of_ours, setting_changes
 from certferry.core.planning.due import VERIFY_TIMEOUT, stuck_error, stuck_since
 from certferry.core.planning.plan import Due, HeldUntil, Plan
 from certferry.core.planning.planner import overdue, why_adopt
@@ -28,6 +28,9 @@ from certferry.text import Text
 WHOLE_ACCOUNT = "*"
 """The domains of an account that could not be asked, or in which none is left to serve."""
 
+_NEWEST_STATE = Text(
+    "put the newest state back; `certferry plan` tells what a run refuses until then"
+)
 _WHO_CHANGED_IT = Text(
     "find out who changed it; `certferry plan` tells whether the next run fixes it"
 )
@@ -270,7 +273,7 @@ def _domain(
     standing = _standing(deployment, target, domain, version)
     place = (deployment.target, domain.kind, domain.domain, standing, domain.bound)
     served = target.served.get(domain.domain, ())
-    problem = _problem(deployment, target, domain, standing)
+    problem = _problem(deployment, target, domain, version, standing)
     if version is None:
         return DomainStatus(*place, served=served, problem=problem)
     if standing is Standing.VERIFIED and versions[0].fingerprint in domain.withdrawn:
@@ -292,6 +295,7 @@ def _problem(
     deployment: DesiredDeployment,
     target: observation.ObservedTarget,
     domain: observation.ObservedDomain,
+    version: Version | None,
     standing: Standing,
 ) -> Problem | None:
     if domain.problem is not None:
@@ -301,6 +305,9 @@ def _problem(
     if standing is Standing.DRIFTED and domain.kind.is_receiver and domain.bound is None:
         message = Text("the delivered certificate is gone; the next run delivers it again")
         return Problem(ReasonCode.DELIVERY_DRIFTED.value, message)
+    if standing is Standing.UNKNOWN and newer_of_ours(target, domain, version) is not None:
+        message = Text("a newer certificate of certferry's is bound than the state knows")
+        return Problem(ReasonCode.STATE_OLDER.value, message, _NEWEST_STATE)
     drift = None if standing is Standing.VERIFIED else drift_of(deployment, target, domain, None)
     if drift is not None and drift.certificate:
         message = Text(
@@ -334,6 +341,8 @@ def _standing(
         return Standing.FAILED
     is_foreign = domain.bound is not None and bound is None
     is_there = version is not None and target.remote_of(version.fingerprint) is not None
+    if newer_of_ours(target, domain, version) is not None:
+        return Standing.UNKNOWN
     if drift_of(deployment, target, domain, version) or (is_foreign and is_there):
         return Standing.DRIFTED
     return _standing_before_it_came(domain, version)

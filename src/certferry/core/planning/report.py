@@ -211,6 +211,12 @@ class SyncReport:
         """How many domains are left as they are, although the file alone says otherwise."""
         return sum(step.left for lineage in self.lineages for step in lineage.outcomes)
 
+    @property
+    def outdated(self) -> int:
+        """How many certificates are left to hosts whose declaration is newer."""
+        code = errors.DeclarationOutdated.code
+        return sum(any(step.code == code for step in one.outcomes) for one in self.lineages)
+
     def with_newer(self, newer: SyncReport) -> SyncReport:
         """Return it with what a later try of the same run made of some of its lineages."""
         known = {each.lineage: each for each in newer.lineages if each.was_observed}
@@ -361,7 +367,9 @@ def _of_finding(finding: plans.PlanFinding) -> StepOutcome:
             return replace(unread, notice=True)
         case _:
             action = None if finding.target is None else plans.Action.DEPLOY
-            return StepOutcome.of(action, finding.error, Outcome.FAILED, *place)
+            is_refused = finding.weight is plans.Weight.REFUSED
+            outcome = Outcome.REFUSED if is_refused else Outcome.FAILED
+            return StepOutcome.of(action, finding.error, outcome, *place)
 
 
 def _as_declared(target: str, domain: str, observed: Observation) -> StepOutcome:
