@@ -14,6 +14,7 @@ from certferry_sandbox.heartbeat import CHECK, HeartbeatService
 from certferry_sandbox.messages import event_receiver
 from certferry_sandbox.messages.event_receiver import EventReceiver
 from tests.acceptance.host import Host, Run
+from tests.support.programs import program_path
 from tests.support.tiers import long, thorough
 
 OK, FAILED = 0, 1
@@ -242,7 +243,11 @@ def samples(text: str) -> dict[str, int]:
 
 def promtool(*arguments: str, said: str = "") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        ["promtool", *arguments], input=said, capture_output=True, text=True, check=False
+        [program_path("promtool"), *arguments],
+        input=said,
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 

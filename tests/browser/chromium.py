@@ -10,7 +10,8 @@ from typing import Literal, get_args
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, ConsoleMessage, Page, Response, sync_playwright
 
-PROGRAM = "/usr/bin/chromium"
+from tests.support.programs import program_path
+
 LONGEST = 20_000  # milliseconds that anything may take on a busy machine
 NARROW, WIDE, WIDEST = 360, 1280, 1920
 HEIGHT = 800
@@ -32,7 +33,8 @@ def running_chromium() -> Iterator[Browser]:
     """
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=PROGRAM, args=["--no-sandbox", "--disable-dev-shm-usage"]
+            executable_path=program_path("chromium"),
+            args=["--no-sandbox", "--disable-dev-shm-usage"],
         )
         yield browser
         browser.close()

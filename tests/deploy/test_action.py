@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import shutil
 import subprocess
 import sys
 from datetime import timedelta
@@ -22,6 +21,7 @@ from tests.acceptance.diskless import Runner
 from tests.acceptance.host import Host, certificate
 from tests.deploy.job import ACTION, STEPS, Job, read
 from tests.house.tree import ROOT
+from tests.support.programs import needs
 from tests.support.tiers import thorough
 
 TEMPLATE = ROOT / "deploy" / "github"
@@ -58,7 +58,7 @@ def test_no_input_is_part_of_a_script(name: str) -> None:
     assert "${{" not in SCRIPTS[name]
 
 
-@pytest.mark.skipif(shutil.which("shellcheck") is None, reason="Debian's shellcheck is not here")
+@needs("shellcheck")
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_scripts_pass_shellcheck(name: str) -> None:
     """Nothing is split, expanded or ignored that was not meant to be."""

@@ -22,6 +22,7 @@ from certferry_sandbox.world import World
 from release import image
 from tests.acceptance.host import Host, certificate
 from tests.house.tree import ROOT
+from tests.support.programs import needs
 from tests.support.tiers import thorough
 
 FOLDER = ROOT / "deploy" / "kubernetes"
@@ -35,10 +36,7 @@ VALIDATOR = ("--from=kubernetes-validate==1.37.0", "kubernetes-validate", "--str
 
 Document = Mapping[str, Any]
 
-pytestmark = pytest.mark.skipif(
-    not any(shutil.which(program) for program, _ in RENDERERS),
-    reason="neither kubectl nor kustomize is here (Debian: kustomize)",
-)
+pytestmark = needs("kustomize")
 every = pytest.mark.parametrize("overlay", OVERLAYS)
 
 

@@ -5,7 +5,6 @@ rights takes what was built, of a tag alone.
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 import sys
 from typing import Any
@@ -14,6 +13,7 @@ import pytest
 
 from tests.deploy.job import read
 from tests.house.tree import ROOT
+from tests.support.programs import needs
 
 FOLDER = ROOT / ".github" / "workflows"
 WORKFLOWS = {path.stem: read(path) for path in FOLDER.glob("*.yml")}
@@ -87,7 +87,7 @@ def test_no_name_of_others_is_part_of_a_script(name: str) -> None:
     assert [] == [step for step in steps_of(name) if "${{" in step.get("run", "")]
 
 
-@pytest.mark.skipif(shutil.which("shellcheck") is None, reason="Debian's shellcheck is not here")
+@needs("shellcheck")
 @every_workflow
 def test_scripts_of_workflows_pass_shellcheck(name: str) -> None:
     """Nothing is split, expanded or ignored that was not meant to be."""

@@ -18,6 +18,7 @@ from certferry.core.assessment.health import (
 )
 from certferry.present.check_text import NAMES
 from tests.house.tree import ROOT
+from tests.support.programs import program_path
 from tests.support.tiers import thorough
 
 FOLDER = ROOT / "docs" / "monitoring"
@@ -29,7 +30,7 @@ VARIABLE = re.compile(r"\$(\w+)|\$\{(\w+)\}")
 
 def promtool(*words: str, within: Path = FOLDER) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        ["promtool", *words], cwd=within, capture_output=True, text=True, check=False
+        [program_path("promtool"), *words], cwd=within, capture_output=True, text=True, check=False
     )
 
 
