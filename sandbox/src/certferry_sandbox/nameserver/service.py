@@ -179,8 +179,8 @@ class Resolver(DnsServer):
     where the query says not to check (RFC 4035 §3.2.2). A name that does not exist is at the
     address `invented`, as with resolvers that sell the mistakes of others; every name is at the
     address `faked`, as with proxies that answer DNS themselves. What it `denies` is in no zone,
-    as a company's resolver knows the company's names only. It still has names that are `unseen` from
-    before they were written.
+    as a company's resolver knows the company's names only. For what is `unseen` it still has the
+    answer from before that was written.
     """
 
     def __init__(
