@@ -275,7 +275,7 @@ class RunInProgress:
         with self.recorded() as ended:
             at_staging = rehearsing(self.workspace.settings)
             ports = self._connect(declares=False)
-            issuer = rehearsal_issuer(at_staging, ports.state, self.run.pause)
+            issuer = rehearsal_issuer(at_staging, ports)
             certificates = self.workspace.certificates
             found = rehearse(ports, certificates, issuer, renew=self._renews)
             ended(found.report, documents.of_rehearsal(found.report, found.plans))
