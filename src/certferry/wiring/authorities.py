@@ -25,8 +25,8 @@ from certferry.wiring.network import propagation_for, resolvers_for
 
 if TYPE_CHECKING:
     from certferry.adapters.acme.network import IssuerSettings
-    from certferry.core.certificates.lineage import RevocationReason, Version
     from certferry.core.dns_persist import PersistRecord
+    from certferry.reconcile.by_hand import Revocations
     from certferry.reconcile.run import Ports, Run
 
 
@@ -159,20 +159,17 @@ def persist_record_of(
     )
 
 
-def revoke(
-    lineage: str, reason: RevocationReason, settings: Settings, state: StateStore, run: Run
-) -> Sequence[Version]:
-    """See `reconcile.by_hand.revoke`."""
-    from certferry.reconcile import by_hand
+def revocations(settings: Settings, state: StateStore, run: Run) -> Revocations:
+    """Return what revokes at the CAs of the settings."""
+    from certferry.reconcile.by_hand import Revocations
     from certferry.reconcile.run import history_keeper
 
-    return by_hand.revoke(
-        lineage,
-        reason,
-        state=state,
-        account_at=lambda directory: acme_account_at(directory, settings, state, run),
-        now=state.now,
-        progress=history_keeper(state, state.now, run.who),
+    now = clock_of(run, state)
+    return Revocations(
+        state,
+        lambda directory: acme_account_at(directory, settings, state, run),
+        now,
+        history_keeper(state, now, run.who),
     )
 
 
