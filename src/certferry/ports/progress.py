@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from datetime import datetime
 
@@ -12,6 +13,14 @@ Progress = Callable[[Event], None]
 
 Clock = Callable[[], datetime]
 """Return this moment, an aware datetime in UTC."""
+
+
+def passed() -> float:
+    """Return the seconds of a clock that no setting of the time moves, and that goes on while the
+    machine sleeps, where the system has one.
+    """
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
 
 Pause = Callable[[float], None]
 """Wait this many seconds. Raises `Interrupted` as soon as the run is stopped, once in each thread:

@@ -33,7 +33,6 @@ from certferry.ports.target import DeployTarget
 from certferry.reconcile.run import Run
 from certferry.text import Text, verbatim
 from certferry.wiring import adapters
-from certferry.wiring.clock import now
 
 if TYPE_CHECKING:
     from certferry.adapters.http.client import Pacer
@@ -228,7 +227,7 @@ class VendorAccounts:
 
         return Context(
             pause=pause,
-            now=now,
+            now=self.run.now,
             memory=self.memory_of(called),
             http=connections,
             progress=self.run.progress,

@@ -241,7 +241,7 @@ def _dns_account(run: CheckedRun, label: str, dns: DnsProvider) -> Iterator[Prob
     settings, pause = run.settings, run.pause
     yield from examination.examine_account(label, dns)
     resolvers = resolvers_for(settings, pause)
-    look = ZonesLook(label, dns, propagation_for(settings, pause), resolvers)
+    look = ZonesLook(label, dns, propagation_for(settings, pause, run.ports.now), resolvers)
     standing = _standing(run)
     yield from look.look(
         (name, provider_of(desired, run.ports.dns))

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 from certferry import errors
 from certferry.core import events
@@ -37,7 +38,7 @@ from certferry.reconcile.retries import ScheduledRun
 from certferry.reconcile.run import Ports, Run, WaitLimit, aside, recorded_as_begun
 from certferry.reconcile.status import Rehearsed, plans_to_confirm, rehearse
 from certferry.text import Text
-from certferry.wiring.authorities import rehearsal_issuer, rehearsing
+from certferry.wiring.authorities import rehearsal_issuer, rehearsing, revocations
 from certferry.wiring.clock import now
 from certferry.wiring.notifications import salvaged
 from certferry.wiring.recorded import lost_state, undeclared, with_undeclared
@@ -275,7 +276,7 @@ class RunInProgress:
         with self.recorded() as ended:
             at_staging = rehearsing(self.workspace.settings)
             ports = self._connect(declares=False)
-            issuer = rehearsal_issuer(at_staging, ports.state, self.run.pause)
+            issuer = rehearsal_issuer(at_staging, ports)
             certificates = self.workspace.certificates
             found = rehearse(ports, certificates, issuer, renew=self._renews)
             ended(found.report, documents.of_rehearsal(found.report, found.plans))
@@ -320,9 +321,19 @@ class RunInProgress:
             retrying = ScheduledRun(self._engine, self.run.pause, options.wait_limit)
             report = retrying.sync(settings.certificates, renew=self._renews)
         else:
-            engine = Reconciler(self._connect(), confirmed)
-            report = engine.sync(settings.certificates, options.wait_limit, renew=self._renews)
+            report = self._engine(confirmed).sync(
+                settings.certificates, options.wait_limit, renew=self._renews
+            )
         return with_undeclared(report, settings, self.workspace.state)
+
+    def _finish_revocations(self) -> None:
+        """End what `revoke` began before it was killed; the run goes on without that."""
+        state = self.workspace.state
+        names = {one.lineage for one in self.workspace.certificates}
+        try:
+            revocations(self.workspace.settings, state, self.run).finish(names)
+        except errors.StateError as error:  # the run itself reports what is wrong with it
+            _log.debug("%s", error.message)
 
     @property
     def _renews(self) -> bool:
@@ -334,8 +345,11 @@ class RunInProgress:
         self.writer.try_to_begin()
         return ports
 
-    def _engine(self) -> Reconciler:
-        return Reconciler(self._connect())
+    def _engine(self, confirmed: Mapping[str, str] = MappingProxyType({})) -> Reconciler:
+        ports = self._connect()
+        if self.options.plan is None:  # no plan has it
+            self._finish_revocations()
+        return Reconciler(ports, confirmed)
 
     @contextmanager
     def recorded(self) -> Iterator[Callable[..., None]]:

@@ -292,9 +292,7 @@ def _half_revoked(lineage: str, earlier: Iterable[Version], now: datetime) -> It
                 "the revocation of an earlier certificate was begun at {moment} and did not end",
                 moment=begun.at,
             )
-            hint = Text("run: certferry revoke {lineage} --reason {reason}").filled(
-                lineage=lineage, reason=begun.reason.value
-            )
+            hint = Text("run: certferry sync {lineage}, which asks the CA again", lineage=lineage)
             yield _warning("revocation_begun", said, hint, Subject(lineage), begun.at)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
-from certferry.core.assessment.health import Concern, Recorded
+from certferry.core.assessment.health import Concern, Recorded, by_share_of_life
 from certferry.core.assessment.notices import Notice, Subject
 from certferry.core.certificates.certificate import RenewalWindow, plausible_window, short
 from certferry.core.certificates.lineage import Version, Versions, version_for
@@ -130,6 +130,8 @@ class LineageStatus:
     until: datetime | None = None
     problem: Problem | None = None
     last_failure: LastFailure | None = None
+    end: Severity = Severity.OK
+    """How much the end of the newest certificate needs a person, as `check` judges it."""
 
     @property
     def severity(self) -> Severity:
@@ -137,7 +139,8 @@ class LineageStatus:
         is_urgent = self.reason is not None and self.reason.code in _URGENT
         is_wrong = self.last_failure is not None or is_urgent
         own = Severity.ERROR if is_wrong else self.standing.severity
-        return max((own, *(one.severity for one in self.domains)), key=lambda one: one.rank)
+        parts = (own, self.end, *(one.severity for one in self.domains))
+        return max(parts, key=lambda one: one.rank)
 
 
 def status_of(
@@ -171,6 +174,9 @@ def status_of(
         else plausible_window(current.certificate, current.window),
         until=None if current is None else min(ends, default=current.certificate.not_after),
         problem=None if unreadable is None else unreadable.problem(),
+        end=Severity.OK
+        if current is None or observed.is_owned_elsewhere
+        else by_share_of_life(current.certificate, now),
     )
     return replace(status, standing=_standing_of(status, now))
 
