@@ -53,6 +53,8 @@ RunEnded                      not an error: no handler of errors catches it
 from __future__ import annotations
 
 import re
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -156,6 +158,22 @@ class Reported(Exception):
         named.hint = naming(self.hint, lineage)
         return named
 
+    def reworded(self, word: Callable[[Text], Text]) -> Self:
+        """Return the same error with each of its sentences as `word` returns that sentence."""
+
+        def worded(value: object) -> object:
+            match value:
+                case Text():
+                    return word(value)
+                case tuple():
+                    return tuple(map(worded, value))
+            return value
+
+        facts = {name: worded(value) for name, value in vars(self).items()}
+        other = type(self).__new__(type(self), str(facts["message"]))
+        vars(other).update(facts)
+        return other
+
     @property
     def is_early(self) -> bool:
         """Whether a CA has said when to come back: until then nothing is wrong."""
@@ -175,6 +193,14 @@ class Reported(Exception):
         super().__init_subclass__()
         if "code" not in vars(cls):
             cls.code = re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__.removesuffix("Error")).lower()
+
+
+def is_ctrl_c(error: BaseException) -> bool:
+    """Return whether a signal may have raised an error: Python handles signals in the main thread
+    alone. A package that raises `KeyboardInterrupt` in another thread has failed.
+    """
+    is_main = threading.current_thread() is threading.main_thread()
+    return is_main and isinstance(error, KeyboardInterrupt)
 
 
 class CertferryError(Reported):

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import base64
+import io
+import json
 import re
 import time
 
 import pytest
+from babel.messages.pofile import read_po
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.core.redaction import MASK, Secret, redacted
+from certferry.core.redaction import MASK, Secret, hold_pieces, redacted
 from certferry.text import LONGEST, cut
 from certferry_sandbox.testing.certificates import make_key
+from tests.house.tree import ROOT
 
 WORDS = st.text()
 VALUES = st.text(st.characters(exclude_characters="•\r\n\\"), min_size=8).filter(str.strip)
@@ -238,3 +243,69 @@ def test_key_that_is_known_and_shown() -> None:
     key = make_key()
 
     assert f"<{MASK}\n>" == redacted(f"<{key.reveal()}>", [key])
+
+
+# --- pieces of a secret
+
+
+EVERY_SENTENCE = read_po(io.BytesIO((ROOT / "src/certferry/locale/certferry.pot").read_bytes()))
+
+
+def spelt(body: str) -> dict[str, str]:
+    """Return a key as programs and services spell it."""
+    framed = f"-----BEGIN PRIVATE KEY-----\n{body}\n-----END PRIVATE KEY-----\n"
+    der = base64.b64decode(body)
+    return {
+        "commas": ",".join(body),
+        "eights": json.dumps(re.findall(".{1,8}", body)),
+        "backwards": body[::-1],
+        "numbered": " ".join(f"{number}={one}" for number, one in enumerate(body)),
+        "codes": str([ord(one) for one in body]),
+        "entities": "".join(f"&#{ord(one)};" for one in body),
+        "escapes": "".join(f"\\u{ord(one):04x}" for one in body),
+        "bytes": str(list(der)),
+        "numbers as OpenSSL prints them": der.hex(":"),
+        "numbers as xxd prints them": der.hex(" ", 2),
+        "bits": " ".join(f"{one:08b}" for one in body.encode()),
+        "Base64 of the file": base64.b64encode(framed.encode()).decode(),
+        "Base64 in lines": base64.encodebytes(framed.encode()).decode(),
+        "upper case": body.upper(),
+    }
+
+
+@given(st.sampled_from(sorted(spelt(""))), st.integers(0, 100), st.integers(60, 184))
+def test_key_in_pieces(way: str, begin: int, length: int) -> None:
+    """Words that hold a third of a key, in whatever spelling, are masked as a whole."""
+    key = make_key()
+    body = "".join(key.reveal().splitlines()[1:-1])
+    words = spelt(body)[way]
+    begin = begin * len(words) // 300
+    words = words[begin : begin + length * len(words) // 184]
+
+    assert MASK in redacted(f"refused: {words}", [key])
+    assert not hold_pieces(redacted(f"refused: {words}", [key]), [key])
+
+
+def test_token_in_pieces() -> None:
+    """It is as secret as a key; a passphrase of words is found as a whole only, since its words may
+    be any.
+    """
+    token = Secret("0a1b2c3d4e5f60718293a4b5c6d7e8f9")
+    words = Secret("production-password-of-qiniu")
+
+    assert MASK == redacted("sent 0a1b,2c3d,4e5f,6071,8293", [token])
+    assert MASK == redacted("sent " + ".".join(token.reveal()[::-1]), [token])
+    assert "the password of production at qiniu" == redacted(
+        "the password of production at qiniu", [words]
+    )
+
+
+def test_no_sentence_holds_a_piece() -> None:
+    """What certferry itself says is never taken for a part of a key."""
+    keys = [make_key() for _ in range(20)]
+    sentences = [str(message.id) for message in EVERY_SENTENCE if message.id]
+
+    assert len(sentences) > 1000
+    assert [] == [one for one in sentences if hold_pieces(one, keys)]
+    numbers = "[2026-12-02 03:43:34] 400324 65f0c3a1b2d4e5f60718293a 20:01:0d:b8"
+    assert not hold_pieces(numbers, keys)

@@ -12,6 +12,7 @@ from certferry.core.planning.plan import Action, Deploy
 from certferry.core.planning.report import Outcome, StepOutcome
 from certferry.errors import CertferryError, DeployError
 from certferry.ports.receiver import Delivered, Receiver
+from certferry.reconcile.handing_over import without_key
 from certferry.reconcile.run import StepContext
 from certferry.text import Text
 
@@ -68,7 +69,8 @@ def deliver(step: Deploy, context: StepContext) -> StepOutcome:
             fullchain_digest=bundle.fullchain_digest,
         )
         state.save_rollout(begun)
-        context.ports.receiver(delivery).deliver(context.lineage, bundle)
+        with without_key(bundle.privkey_pem, withholds_words=False):
+            context.ports.receiver(delivery).deliver(context.lineage, bundle)
     except CertferryError as error:
         # Tried once in a run, since it may cost much.
         state.save_rollout(replace(begun, failed_at=context.now))

@@ -456,10 +456,9 @@ def _error(
     **more: object,
 ) -> errors.DeployError:
     """Fill a sentence on a call with what was asked and answered, by all the endpoints tried."""
-    number = reply.code if reply.code is not None else reply.status
-    said = Text("{number}", number=number)
+    said = Text("{number}", number=reply.number)
     if reply.words:
-        said = Text("{number} {words}", number=number, words=reply.words)
+        said = Text("{number} {words}", number=reply.number, words=reply.words)
     answer = _with_endpoints(said, call.tried)
     message = sentence.filled(host=call.host, what=call.asked.what, answer=answer, **more)
     return kind(message, hint=_with_request_id(advice, reply.request_id))
