@@ -14,6 +14,7 @@ from typing import Any
 from certferry.adapters.state import columns
 from certferry.adapters.state.columns import Value
 from certferry.adapters.state.database import Reader, Table, Tables, Transaction
+from certferry.adapters.state.failures import LONGEST_RESULT
 from certferry.core.observed.runs import (
     RunEvent,
     RunKind,
@@ -190,7 +191,9 @@ def _plain(text: Text) -> object:
 
 def _unpacked(packed: str) -> RunReport:
     try:
-        by_key = dict(json.loads(zlib.decompress(base64.b64decode(packed))))
+        # No more than one may read: a row may have come from elsewhere.
+        plain = zlib.decompressobj().decompress(base64.b64decode(packed), LONGEST_RESULT)
+        by_key = dict(json.loads(plain))
         return RunReport(_with_sentences(by_key.pop(_VALUES, {})), by_key)
     except (*columns.UNREADABLE, zlib.error) as problem:
         raise columns.corrupt() from problem
