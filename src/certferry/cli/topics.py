@@ -42,7 +42,7 @@ def _topics(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[Com
 @click.argument("words", metavar="[WORDS]...", nargs=-1, shell_complete=_topics)
 @click.pass_context
 def help(ctx: click.Context, words: tuple[str, ...]) -> Exit:  # noqa: A001 - its name
-    """Print the reference and the how-tos, without a network.
+    """Print the reference and the how-tos, or what has any words, without a network.
 
     Without WORDS the topics are listed. WORDS are a topic, alone or with words of the part to print
     (`certferry help config notify`); a command; a code that an error, a finding or a document has;

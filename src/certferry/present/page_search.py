@@ -16,7 +16,9 @@ from functools import cached_property
 from certferry.present.pages import Page, blocks
 
 _RUN = re.compile(r"[a-z0-9]+|[\u4e00-\u9fff]+")
-_ASKING = re.compile("如何|怎么样|怎么|怎样|什么|为何|哪里|哪个|是否|能否|可以|请问|[的了吗呢吧]")
+_ASKING = re.compile(
+    "如何|怎么样|怎么|怎样|为什么|什么|为何|没有|哪里|哪个|是否|能否|可以|请问|[的了吗呢吧]"
+)
 """The Chinese words of a question that no answer has."""
 _COMMON = frozenset(
     {
