@@ -23,7 +23,7 @@ import click
 from markdown_it.tree import SyntaxTreeNode
 
 from certferry import __version__
-from certferry.cli.commands import COMMANDS, UNBROKEN, click_speaks, paragraphs, spoken
+from certferry.cli.commands import COMMANDS, GROUPS, UNBROKEN, click_speaks, paragraphs, spoken
 from certferry.cli.main import program
 from certferry.cli.options import PROGRAM
 from certferry.cli.topics import script
@@ -137,8 +137,11 @@ class Author:
         page.heading(self.words["options"])
         _write_options(page, command, root)
         page.heading(self.words["commands"])
-        for name, what in COMMANDS.items():
-            page.term(f"certferry-{name}(1)", [of_help(voice.say(Text(what)))])
+        for heading, names in GROUPS:
+            page.heading(voice.say(heading), within=True)
+            for name in names:
+                what = of_help(voice.say(Text(COMMANDS[name])))
+                page.term(f"certferry-{name}(1)", [what])
         page.heading(self.words["exit_status"])
         for code, meaning, _ in table_of(self._tables_of_exit_codes()[0])[1]:
             page.term(bold(code), [meaning])

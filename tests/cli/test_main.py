@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -18,7 +19,7 @@ import pytest
 
 from certferry import __version__
 from certferry.cli import exits
-from certferry.cli.commands import COMMANDS, Commands
+from certferry.cli.commands import COMMANDS, EXAMPLES, GROUPS, Commands
 from certferry.cli.exits import FAMILIAR, Exit, of_error
 from certferry.cli.main import program, run
 from certferry.errors import DnsUnavailable, LeaseHeld
@@ -98,6 +99,21 @@ def test_no_command_at_all_is_answered_with_the_help() -> None:
     assert Exit.USAGE == code
     assert words.startswith("Usage: certferry [OPTIONS] COMMAND [ARGS]...\n")
     assert all(name in words for name in COMMANDS)
+
+
+def test_the_help_has_its_commands_in_groups() -> None:
+    """Each command stands in one group, those of every day near the top; examples end the help."""
+    grouped = [name for _, names in GROUPS for name in names]
+    words = run_here(["--help"], {"CERTFERRY_LANG": "en"}).out
+
+    assert sorted(COMMANDS) == sorted(grouped)
+    assert grouped == re.findall(
+        r"^  ([a-z-]+)  +[A-Z]", words.partition("\nDeclare")[2], re.MULTILINE
+    )
+    assert [str(heading) for heading, _ in GROUPS] + ["Examples"] == re.findall(
+        r"^(\S.*):$", words.partition("Show this message and exit.")[2], re.MULTILINE
+    )
+    assert all(f"  {typed}  " in words.partition("\nExamples:\n")[2] for typed in EXAMPLES)
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -147,3 +147,21 @@ def test_commits_pass_what_a_checkout_passes() -> None:
     runs = [step["run"] for step in steps_of("test") if "run" in step]
 
     assert ["./.ci/run"] == runs
+
+
+def test_a_tag_publishes_the_site() -> None:
+    """By the command that anyone builds it with, for the address that the repository's Pages have;
+    what has the right to publish builds nothing, and no secret is needed.
+    """
+    assert {"push": {"tags": ["v*"]}} == WORKFLOWS["site"]["on"]
+    build, publish = (WORKFLOWS["site"]["jobs"][name] for name in ("build", "publish"))
+
+    assert {"contents": "read", "pages": "read"} == build["permissions"]
+    [command] = [step for step in build["steps"] if "run" in step]
+    assert './scripts/site build/site "$ADDRESS"' == command["run"]
+    assert {"ADDRESS": "${{ steps.pages.outputs.base_url }}"} == command["env"]
+    assert {"path": "build/site"} == build["steps"][-1]["with"]
+    assert {"id-token": "write", "pages": "write"} == publish["permissions"]
+    assert "github-pages" == publish["environment"]["name"]
+    assert ["actions/deploy-pages"] == [step["uses"].partition("@")[0] for step in publish["steps"]]
+    assert "secrets." not in (FOLDER / "site.yml").read_text(encoding="utf-8")

@@ -59,9 +59,29 @@ COMMANDS = {
     "sandbox": "Run a simulated CA, DNSPod and Qiniu on 127.0.0.1 to practise on.",
     "demo": "Run the main job in a simulated world, and check every edge.",
     "completion": "Print a script that completes certferry's commands in a shell.",
-    "help": "Print the reference and the how-tos, without a network.",
+    "help": "Print the reference and the how-tos, or what has any words, without a network.",
 }
 """Each command's name and, as in its own docstring, what it does."""
+
+GROUPS = (
+    (Text("Declare certificates"), ("init", "add", "remove", "discover")),
+    (Text("Every day"), ("plan", "sync", "status", "history")),
+    (Text("Unattended"), ("schedule", "serve", "check", "notify", "hook")),
+    (Text("When something is wrong"), ("doctor", "watch", "rollback", "revoke")),
+    (Text("The state and its hosts"), ("backup", "restore", "state", "hosts")),
+    (Text("Seldom"), ("rename", "forget", "export", "account", "console", "dns-persist")),
+    (Text("Practise and look up"), ("demo", "sandbox", "help", "completion")),
+)
+"""How help groups the commands, with what operators type most first."""
+
+EXAMPLES = {
+    "certferry init": Text("from nothing: the keys, the domains, the file"),
+    "certferry plan": Text("what a run would do, and why"),
+    "certferry sync": Text("issue, deploy, and wait until every edge serves it"),
+    "certferry schedule install": Text("two runs a day, which renew"),
+    "certferry help bad token": Text("what an error means, or any words"),
+}
+"""What help shows below the commands."""
 
 _OF_ONE_IDEA = {
     "account": ("dns-persist",),
@@ -152,10 +172,19 @@ class Commands(Group):
         return spoken(command, voice_of(ctx))
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the table into the help, in whole sentences."""
+        """Write the groups into the help, in whole sentences."""
         say = voice_of(ctx).say
-        with formatter.section(gettext.gettext("Commands")):
-            formatter.write_dl([(name, say(Text(what))) for name, what in COMMANDS.items()])
+        widest = max(map(len, COMMANDS))  # the same column in every group
+        for heading, names in GROUPS:
+            with formatter.section(say(heading)):
+                rows = [(name.ljust(widest), say(Text(COMMANDS[name]))) for name in names]
+                formatter.write_dl(rows)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the examples into the help."""
+        say = voice_of(ctx).say
+        with formatter.section(say(Text("Examples"))):
+            formatter.write_dl([(typed, say(what)) for typed, what in EXAMPLES.items()])
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Offer the commands that begin so, and the options."""

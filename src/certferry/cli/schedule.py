@@ -65,6 +65,9 @@ def install(ctx: click.Context, *, systemd: bool, serve: bool) -> Exit:
     lies beside the state. It tries again what has failed, after 1, 10 and 100 minutes. Installed
     again, it keeps its time; when nothing has changed, nothing is written.
 
+    systemd's service is hardened, unless the configuration runs programs of yours (`reload`,
+    `command`, `command:`).
+
     A run that was killed or could not begin is reported through the channels of notifications.
     """
     front: Front = ctx.obj

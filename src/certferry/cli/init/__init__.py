@@ -55,6 +55,9 @@ def command(  # noqa: PLR0913 - one for each option of the command line
     referred to; those that are typed go into a file of their own beside the configuration, and none
     is ever shown. With --from, the certificates that the other client has made are adopted into the
     state, so that nothing is issued anew.
+
+    You choose the domains, and how they share certificates; one that serves no HTTPS is declared
+    only if you choose it. The file (mode 0600) has comments, and where to tell you of trouble.
     """
     from certferry.cli.init.files import Asked, Files, chosen_file, must_be_free
     from certferry.cli.init.wizard import run
