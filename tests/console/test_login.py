@@ -255,6 +255,21 @@ def test_link_is_opened_often_and_used_once(served: Console) -> None:
         assert "this link is not good any more" in reply.text
 
 
+def test_reset_makes_the_old_password_useless_at_once(served: Console) -> None:
+    """Before the new link is used, as after it: whoever has stolen the password is out."""
+    browser = served.logged_in("anna")
+    served.state.forget_password("anna")
+
+    assert not is_in(served, browser)
+    assert 403 == guess(served, "anna", PASSWORD).status_code
+    assert (
+        303
+        == served.post(browser, served.link("anna"), password=ANOTHER, again=ANOTHER).status_code
+    )
+    assert 403 == guess(served, "anna", PASSWORD, address="192.0.2.9").status_code
+    assert 303 == guess(served, "anna", ANOTHER, address="192.0.2.9").status_code
+
+
 @pytest.mark.parametrize("path", ["/welcome/none", "/welcome/<script>", "/welcome/%00"])
 def test_link_that_never_was(path: str, served: Console) -> None:
     """One sentence, in the browser's language, and what to do."""

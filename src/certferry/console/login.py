@@ -16,6 +16,7 @@ import secrets
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from hashlib import sha256
 
@@ -234,7 +235,8 @@ def _begun(request: Request, user: access.User, back: str) -> Response:
     address = request.state.address or ""
     browser = request.headers.get("user-agent", "")[:200]
     state.save_session(
-        access.Session(access.digest_of_secret(secret), user.name, now, now, address, browser)
+        access.Session(access.digest_of_secret(secret), user.name, now, now, address, browser),
+        verified=user.password,
     )
     response = RedirectResponse(link(request, back), 303)
     start_session(response, request, secret)
@@ -361,7 +363,7 @@ def change_password(request: Request, form: FormData) -> Response:
     state = site.workspace().state
     state.change_password(user.name, kept, site.now(), visitor.session)
     _keep(request, user, "password changed")
-    return _begun(request, state.user(user.name) or user, "/account?done=password")
+    return _begun(request, replace(user, password=kept), "/account?done=password")
 
 
 def change_language(request: Request, form: FormData) -> Response:
