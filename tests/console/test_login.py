@@ -372,8 +372,11 @@ def test_logout_everywhere(served: Console) -> None:
 
 
 def test_no_page_makes_a_user(served: Console) -> None:
-    """A console without users has a login, and nothing that makes the first one."""
+    """A console without users says which command does, and has nothing that makes the first one."""
     served.state.remove_user("anna")
 
+    said = served.get(requests.Session(), "/login").text
+    assert "<code>certferry console user add NAME</code>" in said
+    assert "Password lost?" not in said
     assert 403 == guess(served, password=PASSWORD).status_code
     assert () == served.state.users()
