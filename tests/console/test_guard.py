@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
+import threading
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -18,6 +20,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Message
 
 from certferry.config.model import ConsoleSettings
 from certferry.console.app import ROUTES, console_app
@@ -36,7 +39,7 @@ from certferry.core.access import Role, Session, Token, User, digest_of_secret
 from certferry.errors import ConfigError, StateUnavailable
 from certferry.present.language import LANGUAGES
 from certferry.text import Text
-from tests.console.serving import PASSWORD, Console, asgi, console
+from tests.console.serving import PASSWORD, Console, answer, asgi, console
 
 EVERY = sorted(
     (method, re.sub(r"\{\w+(:\w+)?\}", "x", route.path))
@@ -46,6 +49,7 @@ EVERY = sorted(
 )
 CLOSED = [one for one in EVERY if not is_open(one[1]) and one[1] != "/metrics"]
 CHANGING = [one for one in EVERY if one[0] not in READING]
+THREADS = 40  # of Starlette's pool, which anyio limits
 FOREIGN = ("https://evil.example", "null", "http://127.0.0.1", "http://localhost:1", "")
 
 
@@ -459,6 +463,38 @@ def test_language(served: Console, anna: requests.Session) -> None:
     assert 'lang="en"' in ask(served, "GET", "/account", anna).text
     redirect = ask(served, "GET", "//evil.example/?lang=zh", anna)
     assert "/" == redirect.headers["Location"]
+
+
+def test_slow_pages_keep_no_monitor_waiting(served: Console, anna: requests.Session) -> None:
+    """They may hold every thread that pages have: `/healthz` needs none of these."""
+    is_over, waiting = threading.Event(), threading.Semaphore(0)
+
+    def waits(_: Request) -> Response:
+        waiting.release()
+        is_over.wait(30)
+        return Response()
+
+    guard = console_app(served.site)
+    guard.app.router.routes.append(Route("/waits", waits))
+    host, name = served.url.removeprefix("http://"), cookie_name(served.site)
+    peer = {"server": ("127.0.0.1", int(host.rpartition(":")[2])), "client": ("127.0.0.1", 5000)}
+    cookie = f"{name}={anna.cookies[name]}"
+
+    async def both() -> Message:
+        slow = [
+            asyncio.create_task(answer(guard, "/waits", peer, Host=host, Cookie=cookie))
+            for _ in range(THREADS + 1)
+        ]
+        try:
+            for _ in range(THREADS):
+                await asyncio.get_running_loop().run_in_executor(None, waiting.acquire)
+            async with asyncio.timeout(10):
+                return await answer(guard, "/healthz", peer, Host=host)
+        finally:
+            is_over.set()
+            await asyncio.gather(*slow)
+
+    assert "ok" in asyncio.run(both())["body"]
 
 
 def test_what_is_sent_is_too_large(served: Console, anna: requests.Session) -> None:
