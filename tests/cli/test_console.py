@@ -80,15 +80,18 @@ def test_user_is_added(console: Command, folder: Path) -> None:
 
 
 def test_new_link(console: Command, folder: Path) -> None:
-    """It takes the place of the one before, and the user is logged out."""
+    """It takes the place of the one before and of the password, and the user is logged out."""
     first = console("user", "add", "Anna").out
     with stored(folder) as state:
         now = state.now()
+        state.choose_password(digest_of_secret(secret_in(first)), "hash", now)
         state.save_session(Session("a session", "Anna", now, now, "192.0.2.7"))
     second = console("user", "reset", "ANNA")
 
-    assert "Anna is logged out, and may choose another password." in second.err
+    assert "Anna is logged out, and the old password is good no more." in second.err
     with stored(folder) as state:
+        [anna] = state.users()
+        assert anna.password is None
         assert state.link(digest_of_secret(secret_in(first)), state.now()) is None
         assert state.link(digest_of_secret(secret_in(second.out)), state.now()) is not None
         assert state.session("a session", now) is None

@@ -479,13 +479,16 @@ def test_each_event_is_one_line() -> None:
 
 
 def test_where_what_and_which_stand_in_one_order() -> None:
-    """The domain at its target, then ids in the one short form; the document has them whole."""
+    """The domain at its target, then ids in the one short form; the document has them whole. A
+    change that the target took may fail after that: it has begun.
+    """
     facts = {"remote_id": "5f3c8e1b0d2a77aa", "target": "qiniu", "domain": "s.example.com"}
     entry = HistoryEntry(NOON, "img", "deployed", "root@edge", facts)
 
     (written,) = values.text_of(status_text.history([entry], Voice())).splitlines()
 
     assert written.endswith("  root@edge  qiniu → s.example.com · 5f3c8e1b0d2a")
+    assert "img  deployment begun  " in written
     assert facts == documents.of_history([entry])["entries"][0]["facts"]  # type: ignore[index]  # a list of entries
 
 

@@ -422,7 +422,7 @@ def test_every_word_of_a_program_has_a_word_for_people() -> None:
 
     assert programs <= set(WORDS)
     assert all(ZH.word(word) != word for word in programs)
-    assert all(EN.word(word) == word for word in WORDS)
+    assert {"deployed"} == {word for word in WORDS if EN.word(word) != word}
 
 
 @pytest.mark.parametrize(

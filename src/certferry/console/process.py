@@ -128,7 +128,9 @@ class Process:
         self._listening = ExitStack()
         self.sockets = self._listening.enter_context(listening(console, environ))
         self._runner = Runner(lambda: self.workspace, follow, self._outdate)
-        self.site = Site(lambda: self.workspace, self._runner, console.prefix, console.is_https)
+        self.site = Site(
+            lambda: self.workspace, self._runner, console.prefix, console.is_https, has_schedule
+        )
         self._systemd = Systemd(environ)
 
     def stop(self) -> None:

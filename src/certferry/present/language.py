@@ -71,7 +71,7 @@ WORDS = {
         *(Text("delivered"), Text("not run"), Text("edited"), Text("run")),
         # what has happened
         *(Text("issued"), Text("issue failed"), Text("adopted"), Text("undeclared")),
-        *(Text("forgotten"), Text("adopt failed"), Text("uploaded"), Text("deployed")),
+        *(Text("forgotten"), Text("adopt failed"), Text("uploaded")),
         *(Text("deploy failed"), Text("retired"), Text("rolled back"), Text("rollback refused")),
         *(Text("drift found"), Text("drift over"), Text("ca failed"), Text("revoked")),
         *(Text("user added"), Text("user reset"), Text("role changed"), Text("user removed")),
@@ -85,6 +85,9 @@ WORDS = {
         *(Text("Command"), Text("Qiniu"), Text("Tencent Cloud"), Text("Alibaba Cloud DNS")),
         Text("your own program"),
     )
+} | {
+    # It is kept when the target takes the change, which may fail after that.
+    "deployed": Text("deployment begun"),
 }
 """Words that programs read too, for people."""
 

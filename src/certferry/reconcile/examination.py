@@ -206,12 +206,16 @@ def _of_last_run(last: LastRun, now: datetime) -> Problem:
 
 
 def examine_schedule(
-    schedulers: Iterable[Scheduler], begun_at: datetime | None = None
+    schedulers: Iterable[Scheduler], begun_at: datetime | None = None, *, is_serving: bool = False
 ) -> Iterator[Problem]:
-    """Report which daily run is installed, and whether the system will start it; without one, when
-    the last scheduled run had `begun_at`, not long ago: `certferry serve` may have started it.
+    """Report which daily run is installed, and whether the system will start it, and that this
+    process makes the runs, where it `is_serving`. Without any, report when the last scheduled run
+    had `begun_at`, not long ago: another `certferry serve` may have started it.
     """
-    found = False
+    found = is_serving
+    if is_serving:
+        said = Text("this process of `certferry serve` makes the runs, twice a day")
+        yield info(Code.SCHEDULE, "schedule", said)
     for scheduler in schedulers:
         try:
             scheduled = scheduler.find()

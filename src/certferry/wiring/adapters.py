@@ -415,7 +415,7 @@ class AdapterTable:
                 packages=sorted({package_of(point) for point in (first, *others)}),
             ),
             hint=Text(
-                "uninstall all but one of them: certferry does not guess whose keys they are"
+                "uninstall all but one of them, since certferry does not guess whose keys they are"
             ),
         )
 

@@ -304,9 +304,11 @@ def _of_place(
     hint = _what_holds_it_up(place.lineage)
     if expected.least_life and place.fingerprint != newest.fingerprint:
         deadline = newest.certificate.not_after - expected.least_life
-        said = Text("the target takes the new certificate until {moment}", moment=deadline)
+        said = Text("the new certificate must be uploaded by {moment}", moment=deadline)
         if deadline <= now:
-            said = Text("the target took the new certificate until {moment}", moment=deadline)
+            said = Text(
+                "the last moment to upload the new certificate was {moment}", moment=deadline
+            )
         left, whole = deadline - now, deadline - newest.saved_at
         severity = _by_shares(left, whole, UPLOAD_WARNING, UPLOAD_CRITICAL)
         if severity is not Severity.OK:
