@@ -410,15 +410,17 @@ def _address(address: Served, now: datetime) -> Document:
     }
 
 
-_ELSEWHERE = frozenset({Code.WAYS, Code.LAST_CHANGE})
-"""What programs read in `--json`, and people in `discover` and `history`."""
+_ELSEWHERE = frozenset({Code.WAYS, Code.LAST_RUN, Code.LAST_CHANGE})
+"""What programs read in `--json`, and people in `discover`, `status` and `history`."""
 FIX = Text("fix: ")
 _INDENT = 2
 
 
 def lines(findings: Sequence[Problem], voice: Voice) -> Iterator[Line]:
     """Write every finding but what is only to be known and stands elsewhere, and the count."""
-    findings = [one for one in findings if one.is_error or one.code not in _ELSEWHERE]
+    findings = [
+        one for one in findings if one.severity is not Severity.NOTICE or one.code not in _ELSEWHERE
+    ]
     for finding in findings:
         yield from _finding(finding, voice)
     if findings:
