@@ -117,7 +117,7 @@ def test_wrong_pair_is_reported_at_once_and_asked_for_again_alone(accounts: Acco
     assert 0 == code, shown
     words = " ".join(shown.split())
     assert 2 == words.count("Checking the keys of dnspod …")
-    assert "DNSPod answered Domain.List with code" in words
+    assert "DNSPod does not accept this pair of id and token (10004)" in words
     assert "hint: the `token` does not belong to the `id`: compare" in words
     assert "dnspod accepts the keys. Qiniu: portal.qiniu.com" in words
     assert "qiniu accepts the keys." in words

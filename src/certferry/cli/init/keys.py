@@ -185,16 +185,18 @@ class KeyRing:
 
         def answer(typed: str) -> WrittenKey:
             typed, comma, other = typed.partition(",") if second else (typed, "", "")
-            if question.pattern and not re.fullmatch(question.pattern, typed.strip(), re.ASCII):
-                raise errors.ConfigError(Text("this is not the {what}", what=question.what))
+            if not question.names:
+                return WrittenKey(question.read(typed))
             if question.key == "url" and "://" not in typed:
                 raise errors.ConfigError(Text("must be a URL such as https://host/path"))
+            key = read(typed)
+            if question.pattern and not re.fullmatch(question.pattern, key.reveal(), re.ASCII):
+                raise errors.ConfigError(Text("this is not the {what}", what=question.what))
             if second and second.names and comma:
-                name_beside = next(iter(second.names))
+                name_beside = second.names[0]
                 beside[second.key] = _reference(name_beside, read(other.strip()))
-            if question.names:
-                return _reference(name, read(typed))
-            return WrittenKey(question.read(typed))
+                self._earlier[name_beside] = beside[second.key]
+            return _reference(name, key)
 
         hidden = bool(question.names) and not question.may_be_seen
         answered = ask.ask_for(what, answer, needed=needed, kept=earlier, hidden=hidden)
