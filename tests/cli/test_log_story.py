@@ -234,6 +234,7 @@ def _masked(words: str) -> str:
     """Hide what differs in every run: remote ids, digests and moments."""
     words = re.sub(r"(?<=certificate  )[0-9a-f]{12}\b", "remote-id", words)
     words = re.sub(r"(?<=--plan )[0-9a-f]{32}\b", "digest", words)
+    words = re.sub(r"--config \S+\.toml", "--config FILE", words)
     return re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC", "some day", words)
 
 
@@ -254,8 +255,9 @@ def test_the_main_job_from_the_first_plan_to_the_export(story_world: World, tmp_
                    certificate  — → …
           verify   a.img.example.com
 
-        Just this plan: certferry sync --plan digest
-        1 certificate to issue, 2 deployments. Nothing was changed; run `certferry sync`.
+        Just this plan: certferry --config FILE sync --plan digest
+        1 certificate to issue, 2 deployments. Nothing was changed; run `certferry --config FILE\
+ sync`.
         """),
         "",
     ) == operator.types("plan", "--check")

@@ -15,6 +15,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
+from pathlib import Path
 from typing import Self
 
 import click
@@ -24,7 +25,7 @@ from certferry import __version__
 from certferry.cli.exits import FAMILIAR, UsageMistake, familiar_word
 from certferry.errors import ConfigError
 from certferry.extras import how_to_install_with
-from certferry.present.language import CATALOGUES, ENGLISH, Voice
+from certferry.present.language import CATALOGUES, ENGLISH, Voice, voice_in
 from certferry.present.layout import padded, width, wrapped
 from certferry.text import Text
 
@@ -98,6 +99,17 @@ MODULES = {name: module for module, names in _OF_ONE_IDEA.items() for name in na
 
 IN_THE_SANDBOX = frozenset({"demo", "sandbox"})
 """Commands whose modules are in certferry-sandbox."""
+
+
+def name_file(config: Path, voice: Voice) -> None:
+    """Have a voice name the configuration file in every command that it prints, unless commands
+    that are run here find the file by themselves.
+    """
+    from certferry.config.load import NAME
+
+    if config != Path(NAME):
+        reading = COMMANDS.keys() - {"init", "completion", "help", *IN_THE_SANDBOX}
+        voice.read_by(config, reading)
 
 
 def command_of(name: str) -> click.Command:
@@ -216,7 +228,7 @@ def what_instead(
 def _unknown(words: list[str], known: list[str], familiar: Mapping[str, str]) -> Text:
     others = what_instead(words, known, familiar)
     if others is None or (len(known) > _MOST_LISTED and others.values.get("known")):
-        others = Text("run `{command} --help`", command="certferry")
+        return Text("no such command: {name}", name=words[0])
     return Text("no such command: {name}; {known}", name=words[0], known=others)
 
 
@@ -310,6 +322,7 @@ def spoken(command: click.Command, voice: Voice) -> click.Command:
     """Return a copy of a command and its subcommands, with help in a language. Only copies are run:
     click keeps the first `--help` it made.
     """
+    voice = voice_in(voice.language)  # a help names commands, and not the file of this run
     copied = copy.copy(command)
     copied.context_class = SpokenContext
     copied._help_option = None  # noqa: SLF001 - what click keeps may speak another language

@@ -6,14 +6,17 @@ import click
 
 from certferry.cli import exits, options, selection
 from certferry.cli.exits import Exit, UsageMistake
+from certferry.cli.schedule import starts_of
 from certferry.cli.status import show_plan_now, show_rehearsal
-from certferry.core.observed.runs import RunKind, RunSource
+from certferry.core.observed.runs import RunKind, RunSource, RunState
 from certferry.core.planning.report import SyncReport
 from certferry.errors import PlanChanged
 from certferry.present import documents, report_text
 from certferry.present.progress import log_unchanged
 from certferry.text import Text
+from certferry.wiring.machine import schedulers
 from certferry.wiring.runs import RunInProgress, RunOptions
+from certferry.wiring.workspace import Workspace
 
 
 @click.command("sync")
@@ -75,7 +78,19 @@ def command(  # noqa: PLR0913 - one for each option of the command line
             report = going_on.sync()
         except PlanChanged as changed:
             return show_plan_now(going_on.plans, changed, front, as_json=as_json)
-    return show_report(report, front, as_json=as_json)
+        lacks_schedule = not scheduled and report.ok and is_first_without(workspace, front)
+    ending = show_report(report, front, as_json=as_json)
+    if lacks_schedule:
+        options.note(front, Text("Next: `certferry schedule install` renews by itself."))
+    return ending
+
+
+def is_first_without(workspace: Workspace, front: options.Front) -> bool:
+    """Return whether this run is the first that succeeded, and nothing starts later ones."""
+    runs = workspace.state.stored_runs(20)
+    succeeded = sum(one.state is RunState.DONE for one in runs)
+    by_schedule = any(one.source is RunSource.SCHEDULE for one in runs)
+    return succeeded == 1 and not (by_schedule or starts_of(schedulers(front.console.environ)))
 
 
 def show_report(

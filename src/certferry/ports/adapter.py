@@ -122,13 +122,15 @@ class Variable:
     """A key of the settings that the environment may hold, under the first of the names that is
     set. `what` says what it is, where it is missing or asked for: "the API token of …". One that
     `is_public` proves nothing alone, such as the id of a token: it is seen while it is typed, and
-    by a digest of it hosts that share a state know that an account of theirs is the same.
+    by a digest of it hosts that share a state know that an account of theirs is the same. Where
+    each such key is alike, `pattern` is what one matches as a whole, as a regular expression.
     """
 
     key: str
     names: tuple[str, ...]
     what: Text
     is_public: bool = False
+    pattern: str = ""
 
 
 @dataclass(frozen=True, slots=True)

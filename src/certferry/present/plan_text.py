@@ -231,6 +231,8 @@ def _changes(changes: Sequence[Change], voice: Voice) -> list[Line]:
 
 def conclusion(plans: Sequence[planned.Plan]) -> Text:
     """Count what would be done, and say how to go on."""
+    if not plans:
+        return Text("No certificate is declared; `certferry add DOMAIN` declares one.")
     if all(map(_is_as_declared, plans)):
         return counted(plans)
     counts = _counts(plans)

@@ -107,6 +107,14 @@ class Described:
         return timedelta(days=days) if isinstance(days, int) else timedelta(0)
 
 
+_ALSO_CALLED = {"aliyun": "alidns", "dingding": "dingtalk", "lark": "feishu", "weixin": "wecom"}
+
+
+def type_instead_of(word: str, types: Sequence[str]) -> Text:
+    """Return which type was probably meant, also by another name of its service."""
+    return instead_of(_ALSO_CALLED.get(word.lower(), word), types)
+
+
 _MOVED = {
     "certferry.core.certificate": "certferry.core.certificates.certificate",
     "certferry.core.choice": "certferry.core.planning.choice",
@@ -352,7 +360,7 @@ class AdapterTable:
                 "{type} is no {role}; {advice}",
                 type=account.type,
                 role=family.role,
-                advice=instead_of(account.type, self.names(family)),
+                advice=type_instead_of(account.type, self.names(family)),
             )
             raise config_error([account.place.mistake("type", problem)]) from None
         except BrokenAdapter as wrong:
@@ -365,7 +373,7 @@ class AdapterTable:
             one.place.mistake(
                 "type",
                 Text("{type} is neither a DNS provider nor a target; {advice}").filled(
-                    type=one.type, advice=instead_of(one.type, list(known))
+                    type=one.type, advice=type_instead_of(one.type, list(known))
                 ),
             )
             for one in accounts

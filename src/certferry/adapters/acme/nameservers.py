@@ -36,7 +36,7 @@ NO_ROUTE = frozenset(
 )
 
 VALUE_ABSENT = Text("value absent")
-OLDER_VALUES = Text("only older values")
+OLDER_VALUES = Text("not there yet")
 
 
 class Heard(Enum):

@@ -159,6 +159,7 @@ def explained(
         )
     elif place != asked:
         message = Text("the CNAME at {name} leads to {place}, and {problem}")
+        hint = Text("if an earlier tool left that CNAME, delete it; otherwise: {hint}", hint=hint)
     else:
         target = propagation.wildcard_alias(asked)
         if target is None:

@@ -318,7 +318,8 @@ def put_key(new: Path, path: Path) -> None:
 def way_out(path: Path) -> Text:
     """Return how to go on where the key file is not the one that the state is sealed with."""
     return Text(
-        "put {path} back from the backup that belongs to this state; without a backup, start over:"
+        "put {path} back from the backup that belongs to this state (`certferry restore FILE`, if"
+        " certferry made it); without a backup, start over:"
         " move the state and the key file away, and the next `certferry sync` makes both anew and"
         " issues every certificate again",
         path=path,

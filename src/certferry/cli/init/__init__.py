@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from certferry.cli.commands import name_file
 from certferry.cli.exits import Exit, UsageMistake
 from certferry.cli.options import Front, path_option
 from certferry.errors import ConfigError
@@ -74,6 +75,7 @@ def command(  # noqa: PLR0913 - one for each option of the command line
             raise UsageMistake(said) from None
     path = chosen_file(output, front.config, front.console.environ)
     must_be_free(path, force=force)
+    name_file(path, front.voice)
     interview = None if yes else interview_at(front.console, may_go_back=True)
     if interview is None and not yes:
         raise UsageMistake(
