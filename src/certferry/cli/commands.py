@@ -126,11 +126,14 @@ def command_of(name: str) -> click.Command:
 def _must_have_the_sandbox(name: str) -> None:
     from importlib.metadata import PackageNotFoundError, version
 
-    try:
-        there = version("certferry-sandbox")
-    except PackageNotFoundError:
-        there = ""
-    if there == __version__:
+    def installed(package: str) -> str:
+        try:
+            return version(package)
+        except PackageNotFoundError:
+            return ""
+
+    there, ours = installed("certferry-sandbox"), installed("certferry") or __version__
+    if there == ours:
         return
     problem = Text("`certferry {name}` needs certferry-sandbox, which is not installed")
     if there:
@@ -138,7 +141,7 @@ def _must_have_the_sandbox(name: str) -> None:
             "certferry-sandbox is of version {there}, and certferry of {ours}: `certferry {name}`"
             " needs both in the same version"
         )
-    said = problem.filled(there=there, ours=__version__, name=name)
+    said = problem.filled(there=there, ours=ours, name=name)
     raise ConfigError(said, hint=how_to_install_with("demo"))
 
 

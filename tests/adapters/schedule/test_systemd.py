@@ -129,6 +129,7 @@ def test_systemd_accepts_the_service_that_goes_on(
     scope = [] if for_system else ["--user"]
     assert (0, "") == verified(directory, *scope, units=["certferry-serve.service"])
     written = (directory / "certferry-serve.service").read_text()
+    assert "\nExecReload=/bin/sh -c 'kill -HUP $MAINPID'\n" in written  # without procps as well
     assert ("\nRuntimeDirectory=certferry\n" in written) is for_system
     assert f'\nReadWritePaths=-"{own}"\n' in written
 
