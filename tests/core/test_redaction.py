@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import re
+import string
 import time
 
 import pytest
@@ -13,7 +14,7 @@ from babel.messages.pofile import read_po
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.core.redaction import MASK, Secret, hold_pieces, redacted
+from certferry.core.redaction import MASK, Secret, hold_pieces, quoted, redacted
 from certferry.text import LONGEST, cut
 from certferry_sandbox.testing.certificates import make_key
 from tests.house.tree import ROOT
@@ -251,6 +252,12 @@ def test_key_that_is_known_and_shown() -> None:
 EVERY_SENTENCE = read_po(io.BytesIO((ROOT / "src/certferry/locale/certferry.pot").read_bytes()))
 
 
+def closed_runs(token: str) -> list[str]:
+    """Return of each eight characters of a token whether letters and digits are mixed."""
+    runs = [token[at : at + 8] for at in range(len(token) - 7)]
+    return ["alike" if one.isalpha() or one.isdigit() else "mixed" for one in runs]
+
+
 def spelt(body: str) -> dict[str, str]:
     """Return a key as programs and services spell it."""
     framed = f"-----BEGIN PRIVATE KEY-----\n{body}\n-----END PRIVATE KEY-----\n"
@@ -286,15 +293,31 @@ def test_key_in_pieces(way: str, begin: int, length: int) -> None:
     assert not hold_pieces(redacted(f"refused: {words}", [key]), [key])
 
 
-def test_token_in_pieces() -> None:
-    """It is as secret as a key; a passphrase of words is found as a whole only, since its words may
-    be any.
-    """
-    token = Secret("0a1b2c3d4e5f60718293a4b5c6d7e8f9")
+@given(
+    st.text(string.ascii_letters + string.digits, min_size=32, max_size=48).filter(
+        lambda token: not set(closed_runs(token)) - {"mixed"}
+    ),
+    st.integers(1, 12),
+    st.text(st.characters(codec="utf-8", exclude_categories=["L", "N"]), min_size=1, max_size=3),
+    st.sampled_from(["forwards", "backwards", "codes"]),
+)
+def test_token_in_pieces(token: str, length: int, between: str, way: str) -> None:
+    """What a service quotes of the token that an account sends with each request."""
+    pieces = [token[at : at + length] for at in range(0, len(token), length)]
+    if way == "backwards":
+        pieces = [piece[::-1] for piece in reversed(pieces)]
+    if way == "codes":
+        pieces = [str(ord(one)) for one in token]
+
+    assert "•" in quoted(f"refused: {between.join(pieces)}", [Secret(token)])
+    shown = quoted(f"refused: {between.join(pieces)}", [Secret(token)]).removeprefix("refused: ")
+    assert not hold_pieces(shown, [Secret(token)])
+
+
+def test_passphrase_in_pieces() -> None:
+    """One of words is found as a whole only, since its words may be any."""
     words = Secret("production-password-of-qiniu")
 
-    assert MASK == redacted("sent 0a1b,2c3d,4e5f,6071,8293", [token])
-    assert MASK == redacted("sent " + ".".join(token.reveal()[::-1]), [token])
     assert "the password of production at qiniu" == redacted(
         "the password of production at qiniu", [words]
     )

@@ -195,6 +195,29 @@ def test_line_of_the_keys_that_is_none(job: Job) -> None:
     assert "hunter2" not in ended.log
 
 
+@pytest.mark.parametrize(
+    "value", ['"', "'", '"hunter2', '"hunter2"secret"', "'hunter2's'", '"hunter2" secret']
+)
+def test_quotation_mark_of_the_keys_without_its_pair(job: Job, value: str) -> None:
+    """The line is named, and nothing of the value is in the log, also as no traceback."""
+    ended = job.run(keys=f"A='1'\nB=two words\nC={value}")
+
+    said = "the value does not end with the quotation mark that it begins with"
+    assert USAGE == ended.code
+    assert [f"`keys`, line 3: {said}"] == ended.annotations("error")
+    assert "hunter2" not in ended.log
+    assert "Traceback" not in ended.log
+
+
+def test_quotation_mark_of_args_without_its_pair(job: Job) -> None:
+    """In the words of the job, as for any other input."""
+    ended = job.run(args='--wait "5', lang="zh")
+
+    assert USAGE == ended.code
+    assert ["`args` 中有一个引号没有配对"] == ended.annotations("error")
+    assert "Traceback" not in ended.log
+
+
 @pytest.mark.parametrize("names", [["args", "extras", "lang"], ["config"], ["version"], ["keys"]])
 def test_input_is_never_run(job: Job, names: list[str]) -> None:
     """It is a word of certferry's command line, whatever a shell would do with it."""
