@@ -196,7 +196,7 @@ def test_migrate_says_what_it_did(shared: Host, postgresql: Postgresql, database
     """No other command migrates what hosts share."""
     older = read_migrations("postgresql")[:1]
     with closing(PostgresqlDatabase(postgresql.url(database))) as opened:
-        migrate(opened, Upgrade("web-1", lambda *_: None, Sealing(KEY).begin), older)
+        migrate(opened, Upgrade("web-1", Sealing(KEY)), older)
 
     error, hint = refusal(shared, "sync")
     assert "has the tables of an older certferry" in error

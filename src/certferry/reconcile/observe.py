@@ -46,8 +46,8 @@ def without_remembered(found: ObservedTarget, lineage: str, ports: Ports) -> Obs
     same = [one for one in {lineage, *ports.state.lineages()} if owners(one) & owners(lineage)]
     known = {
         label
-        for one in same
-        for version in ports.state.versions(one)
+        for one, versions in ports.state.versions_of(same).items()
+        for version in versions
         for label in labels_of(one, version.fingerprint)
     }
     left = tuple(other for other in found.unremembered if other.label not in known)

@@ -30,7 +30,7 @@ def test_database_that_may_not_grow(path: Path) -> None:
     with closing(SqliteDatabase(path)) as database:
         sealing = Sealing(path.with_name("secret.key"))
         store = SqlState(database, sealing, "localhost")
-        migrate(database, Upgrade("localhost", sealing.proof_of))
+        migrate(database, Upgrade("localhost", sealing))
         store.append_history(HistoryEntry(NOW, "img", "issued", "root"))
         [row] = database.rows("PRAGMA page_count")
         database.rows(f"PRAGMA max_page_count = {row['page_count']}")

@@ -130,7 +130,7 @@ def _must_be_whole(content: bytes, place: Path, sealing: seals.Sealing) -> tuple
                 raise damaged(place, row["integrity_check"])
         if not copy.rows(copy.dialect.tables):
             raise damaged(place, Text("it is empty"))
-        migrate(copy, Upgrade("localhost", sealing.proof_of))  # as the next run would
+        migrate(copy, Upgrade("localhost", sealing))  # as the next run would
         must_be_in_use(copy)
         state = SqlState(copy, sealing, "localhost")
         state.must_unseal()

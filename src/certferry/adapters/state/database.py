@@ -13,13 +13,17 @@ from dataclasses import dataclass, fields
 from functools import cache, wraps
 from importlib import resources
 from pathlib import Path
-from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, cast
 
+from certferry.adapters.state.binding import bind_rows, prove_challenges
 from certferry.adapters.state.columns import MOMENT, PLAIN, Column, Value
 from certferry.adapters.state.failures import damaged
 from certferry.core.certificates.pem import issuer_end, parse_chain
 from certferry.errors import CertificateError, StateTooNew
 from certferry.text import Text
+
+if TYPE_CHECKING:
+    from certferry.adapters.state.sealing import Sealing
 
 T = TypeVar("T")
 
@@ -242,21 +246,20 @@ _MIGRATIONS = "certferry_migration"
 _WHOLE = "_whole."
 """Stands between the number and the dialect of a script that leads from nothing to that schema."""
 
-OLDEST = 18
+OLDEST = 21
 """The newest schema of the release before this one, whose hosts go on working in a shared state
-while the others are upgraded: nothing that it uses is taken away (docs/decisions/0043). It is the
-first that hosts share."""
+while the others are upgraded: nothing that it uses is taken away (docs/decisions/0043). No
+release knows an older one; a host that does would write rows that are not bound (0056)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Upgrade:
-    """What migrations need to know: the `host` that what was kept belongs to, and how the proof of
-    a row is made (`Sealing.proof_of`); what a new database is sealed with (`Sealing.begin`).
+    """What migrations need to know: the `host` that what was kept belongs to, and what seals the
+    state and binds its rows; a state without rows is made without it.
     """
 
     host: str
-    proof_of: Callable[..., str | None]
-    seal: Callable[[Transaction], object] = lambda _: None
+    sealing: Sealing | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -388,14 +391,6 @@ def _add_digests(transaction: Transaction, _: Upgrade) -> None:
     )
 
 
-def _prove_challenges(transaction: Transaction, upgrade: Upgrade) -> None:
-    """Prove the challenge records that were stored before there were proofs: see schema 8."""
-    for row in transaction.rows("SELECT lineage, name, value FROM challenge_record"):
-        record = {name: row[name] for name in ("lineage", "name", "value")}
-        proof = upgrade.proof_of("challenge", *record.values())
-        transaction.update("challenge_record", record, proof=proof)
-
-
 def _add_issuer_ends(transaction: Transaction, _: Upgrade) -> None:
     """Read until when the issuers of what was stored before are valid: see schema 15."""
     for version, fullchain_pem in _fullchains(transaction):
@@ -412,7 +407,8 @@ def _fullchains(reader: Reader) -> Iterator[tuple[dict[str, Value], str]]:
 def _begin(transaction: Transaction, upgrade: Upgrade) -> None:
     """Store what belongs to a new state: the host that makes it, and what its key alone opens."""
     transaction.add("host", name=upgrade.host)
-    upgrade.seal(transaction)
+    if upgrade.sealing is not None:
+        upgrade.sealing.begin(transaction)
 
 
 def _give_to_host(transaction: Transaction, upgrade: Upgrade) -> None:
@@ -427,4 +423,10 @@ def _give_to_host(transaction: Transaction, upgrade: Upgrade) -> None:
     transaction.update("begun_run", {"host": ""}, host=host)
 
 
-_FINISH = {3: _add_digests, 8: _prove_challenges, 15: _add_issuer_ends, 17: _give_to_host}
+_FINISH = {
+    3: _add_digests,
+    8: prove_challenges,
+    15: _add_issuer_ends,
+    17: _give_to_host,
+    21: bind_rows,
+}

@@ -473,7 +473,7 @@ def _opened(
         generations.remove_oldest(numbers)
     database, sealing = BucketDatabase(generations, newest, host), Sealing(key)
     try:
-        is_changed = databases.migrate(database, databases.Upgrade(host, sealing.proof_of))
+        is_changed = databases.migrate(database, databases.Upgrade(host, sealing))
         if reads_only:
             database.discard()
         [row] = database.rows("SELECT name FROM host LIMIT 1")

@@ -422,7 +422,7 @@ def prepare(
         if databases.is_migrated(database):
             must_be_in_use(database)
             return False
-        return databases.migrate(database, databases.Upgrade(host, sealing.proof_of, sealing.begin))
+        return databases.migrate(database, databases.Upgrade(host, sealing))
 
 
 @contextmanager

@@ -173,6 +173,9 @@ class RunTables(Tables):
         raise NotImplementedError
 
 
+_LONGEST_REPORT = 2**28
+"""Bytes of a report, unpacked: another program could pack a thousand times as many as it stores."""
+
 _VALUES = ""
 """The key of a report whose sentences are values; releases before it stored one by language."""
 
@@ -190,7 +193,9 @@ def _plain(text: Text) -> object:
 
 def _unpacked(packed: str) -> RunReport:
     try:
-        by_key = dict(json.loads(zlib.decompress(base64.b64decode(packed))))
+        unpacking = zlib.decompressobj()
+        said = unpacking.decompress(base64.b64decode(packed), _LONGEST_REPORT)
+        by_key = dict(json.loads(said))
         return RunReport(_with_sentences(by_key.pop(_VALUES, {})), by_key)
     except (*columns.UNREADABLE, zlib.error) as problem:
         raise columns.corrupt() from problem

@@ -297,7 +297,7 @@ def connect(url: str, key: Path | Secret, host: str, *, reads_only: bool) -> Sta
     if not is_made:
         return _state(InMemory(path, empty(host)), sealing)
     try:
-        return _in_use(_opened(path, databases.Upgrade(host, sealing.proof_of)), sealing)
+        return _in_use(_opened(path, databases.Upgrade(host, sealing)), sealing)
     except StateUnavailable as problem:
         if not (reads_only and takes_no_writes(path) and _is_at_rest(path)):
             raise
@@ -316,7 +316,7 @@ def open_whole(url: str, key: Path | Secret, host: str) -> HostState:
         if not _is_made(path):
             raise _not_made(path)
     sealing = Sealing(key)
-    return _state(_opened(path, databases.Upgrade(host, sealing.proof_of)), sealing)
+    return _state(_opened(path, databases.Upgrade(host, sealing)), sealing)
 
 
 def prepare(url: str, key: Path | Secret, host: str, *, init: bool) -> bool:
@@ -330,7 +330,7 @@ def prepare(url: str, key: Path | Secret, host: str, *, init: bool) -> bool:
     if is_made:
         with closing(SqliteDatabase(path)) as database:
             is_whole = databases.is_migrated(database)
-    with closing(_opened(path, databases.Upgrade(host, sealing.proof_of))) as database:
+    with closing(_opened(path, databases.Upgrade(host, sealing))) as database:
         must_be_in_use(database)
         if init:
             is_whole &= bool(database.rows("SELECT 1 FROM sealing"))
@@ -441,5 +441,5 @@ class InMemory(SqliteDatabase):
 def empty(host: str) -> bytes:
     """Return a database without rows: to migrate one takes as long as hundreds of queries."""
     with closing(SqliteDatabase(Path(":memory:"))) as nowhere:
-        databases.migrate(nowhere, databases.Upgrade(host, lambda *_: None))
+        databases.migrate(nowhere, databases.Upgrade(host))
         return nowhere.content()
