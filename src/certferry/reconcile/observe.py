@@ -112,7 +112,7 @@ def as_known(
     """Return it with the names of its files, as `read` or stored. A wrong file raises nothing."""
     if desired.files is None:
         return desired
-    versions = state.versions(desired.lineage)
+    versions = state.versions_of([desired.lineage])[desired.lineage]
     remembered = versions[0].certificate.names if versions else ()
     if remembered and not read:
         return replace(desired, names=remembered)

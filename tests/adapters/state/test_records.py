@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certferry.adapters.acme.budget import limits_at
+from certferry.adapters.state.binding import upgrade_of
 from certferry.adapters.state.columns import (
     DESIRED,
     FACTS,
@@ -27,7 +28,7 @@ from certferry.adapters.state.columns import (
     to_validity,
 )
 from certferry.adapters.state.connect import connect
-from certferry.adapters.state.database import Upgrade, migrate
+from certferry.adapters.state.database import migrate
 from certferry.adapters.state.leases import HostState, LeaseLocks
 from certferry.adapters.state.sealing import Sealing
 from certferry.adapters.state.sqlite import SqliteDatabase
@@ -321,7 +322,7 @@ def opened(path: Path) -> Iterator[Opened]:
 
         def another(locks: LeaseLocks) -> HostState:
             database = SqliteDatabase(path)
-            migrate(database, Upgrade("localhost", sealing))
+            migrate(database, upgrade_of("localhost", sealing))
             database.use_write_ahead_log()
             return all_of_them.enter_context(
                 closing(HostState(database, sealing, locks, "localhost"))

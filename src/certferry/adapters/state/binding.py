@@ -10,15 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from certferry.adapters.state.columns import Value
+from certferry.adapters.state.database import Reader, Row, Transaction, Upgrade
+from certferry.adapters.state.sealing import Sealing
 from certferry.errors import StateForeign
 from certferry.text import Text
-
-if TYPE_CHECKING:
-    from certferry.adapters.state.columns import Value
-    from certferry.adapters.state.database import Reader, Row, Transaction, Upgrade
-    from certferry.adapters.state.sealing import Sealing
 
 _SEE_WHO = Text(
     "see who else can write to the database; put the state back from a backup, or delete this row"
@@ -206,22 +203,25 @@ def _all(reader: Reader, binding: Binding) -> Sequence[Row]:
 # --- What was stored before
 
 
-def prove_challenges(transaction: Transaction, upgrade: Upgrade) -> None:
-    """Prove the challenge records that were stored before there were proofs: see schema 8."""
-    _prove(transaction, CHALLENGE, upgrade.sealing)
+def upgrade_of(host: str, sealing: Sealing) -> Upgrade:
+    """Return what migrations need to know. Each binds once what was stored before: schema 8 the
+    challenge records, schema 21 what this module has beside them and uploads.
+    """
+
+    def bind_rows(transaction: Transaction) -> None:
+        for one in _SINCE_21:
+            _prove(transaction, one, sealing)
+        sealing.note_bound(transaction)
+
+    def bind_challenges(transaction: Transaction) -> None:
+        _prove(transaction, CHALLENGE, sealing)
+
+    return Upgrade(host, {8: bind_challenges, 21: bind_rows}, sealing.begin)
 
 
-def bind_rows(transaction: Transaction, upgrade: Upgrade) -> None:
-    """Bind the rows that were stored before they were bound, once for ever: see schema 21."""
-    for one in _SINCE_21:
-        _prove(transaction, one, upgrade.sealing)
-    if upgrade.sealing is not None:
-        upgrade.sealing.note_bound(transaction)
-
-
-def _prove(transaction: Transaction, binding: Binding, sealing: Sealing | None) -> None:
+def _prove(transaction: Transaction, binding: Binding, sealing: Sealing) -> None:
     rows = _all(transaction, binding)
-    key = sealing.key_before_binding(transaction) if rows and sealing is not None else None
+    key = sealing.key_before_binding(transaction) if rows else None
     if key is None:  # a state without a secret: certferry wrote no such row there
         return
     for row in rows:

@@ -13,17 +13,14 @@ from dataclasses import dataclass, fields
 from functools import cache, wraps
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, cast
+from types import MappingProxyType
+from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, cast
 
-from certferry.adapters.state.binding import bind_rows, prove_challenges
 from certferry.adapters.state.columns import MOMENT, PLAIN, Column, Value
 from certferry.adapters.state.failures import damaged
 from certferry.core.certificates.pem import issuer_end, parse_chain
 from certferry.errors import CertificateError, StateTooNew
 from certferry.text import Text
-
-if TYPE_CHECKING:
-    from certferry.adapters.state.sealing import Sealing
 
 T = TypeVar("T")
 
@@ -254,12 +251,14 @@ release knows an older one; a host that does would write rows that are not bound
 
 @dataclass(frozen=True, slots=True)
 class Upgrade:
-    """What migrations need to know: the `host` that what was kept belongs to, and what seals the
-    state and binds its rows; a state without rows is made without it.
+    """What migrations need to know: the `host` that what was kept belongs to; by the number of a
+    schema, what `binds` the rows of before with the state's key; how a new database is sealed. See
+    `binding.upgrade_of`. One without rows is made without the key.
     """
 
     host: str
-    sealing: Sealing | None = None
+    binds: Mapping[int, Callable[[Transaction], None]] = MappingProxyType({})
+    seal: Callable[[Transaction], object] = lambda _: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -376,6 +375,8 @@ def _apply(
     for statement in dialect.statements(migration.script):
         transaction.execute(statement)
     migration.finish(transaction, upgrade)
+    if migration.number in upgrade.binds:
+        upgrade.binds[migration.number](transaction)
     transaction.add(_MIGRATIONS, number=migration.number, name=migration.name)
 
 
@@ -407,8 +408,7 @@ def _fullchains(reader: Reader) -> Iterator[tuple[dict[str, Value], str]]:
 def _begin(transaction: Transaction, upgrade: Upgrade) -> None:
     """Store what belongs to a new state: the host that makes it, and what its key alone opens."""
     transaction.add("host", name=upgrade.host)
-    if upgrade.sealing is not None:
-        upgrade.sealing.begin(transaction)
+    upgrade.seal(transaction)
 
 
 def _give_to_host(transaction: Transaction, upgrade: Upgrade) -> None:
@@ -423,10 +423,4 @@ def _give_to_host(transaction: Transaction, upgrade: Upgrade) -> None:
     transaction.update("begun_run", {"host": ""}, host=host)
 
 
-_FINISH = {
-    3: _add_digests,
-    8: prove_challenges,
-    15: _add_issuer_ends,
-    17: _give_to_host,
-    21: bind_rows,
-}
+_FINISH = {3: _add_digests, 15: _add_issuer_ends, 17: _give_to_host}

@@ -20,6 +20,7 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import Conninfo, TransactionStatus
 
 from certferry.adapters.state import database as databases
+from certferry.adapters.state.binding import upgrade_of
 from certferry.adapters.state.columns import Value
 from certferry.adapters.state.failures import of_server
 from certferry.adapters.state.postgresql_transaction import (
@@ -422,7 +423,7 @@ def prepare(
         if databases.is_migrated(database):
             must_be_in_use(database)
             return False
-        return databases.migrate(database, databases.Upgrade(host, sealing))
+        return databases.migrate(database, upgrade_of(host, sealing))
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from certferry.adapters.state import database as databases
+from certferry.adapters.state.binding import upgrade_of
 from certferry.adapters.state.columns import Value
 from certferry.adapters.state.failures import PRIMARY, takes_no_writes, translating_errors
 from certferry.adapters.state.leases import HostState, LeaseLocks
@@ -297,7 +298,7 @@ def connect(url: str, key: Path | Secret, host: str, *, reads_only: bool) -> Sta
     if not is_made:
         return _state(InMemory(path, empty(host)), sealing)
     try:
-        return _in_use(_opened(path, databases.Upgrade(host, sealing)), sealing)
+        return _in_use(_opened(path, upgrade_of(host, sealing)), sealing)
     except StateUnavailable as problem:
         if not (reads_only and takes_no_writes(path) and _is_at_rest(path)):
             raise
@@ -316,7 +317,7 @@ def open_whole(url: str, key: Path | Secret, host: str) -> HostState:
         if not _is_made(path):
             raise _not_made(path)
     sealing = Sealing(key)
-    return _state(_opened(path, databases.Upgrade(host, sealing)), sealing)
+    return _state(_opened(path, upgrade_of(host, sealing)), sealing)
 
 
 def prepare(url: str, key: Path | Secret, host: str, *, init: bool) -> bool:
@@ -330,7 +331,7 @@ def prepare(url: str, key: Path | Secret, host: str, *, init: bool) -> bool:
     if is_made:
         with closing(SqliteDatabase(path)) as database:
             is_whole = databases.is_migrated(database)
-    with closing(_opened(path, databases.Upgrade(host, sealing))) as database:
+    with closing(_opened(path, upgrade_of(host, sealing))) as database:
         must_be_in_use(database)
         if init:
             is_whole &= bool(database.rows("SELECT 1 FROM sealing"))
