@@ -36,6 +36,7 @@ CertferryError                something went wrong
 ├── VerificationError         an edge does not serve the certificate
 ├── StateError                what certferry remembers could not be read or written
 │   ├── LeaseHeld             another run is at work on the lineage
+│   ├── StateForeign          a row of another program's
 │   ├── StateMissing          there is its key file, and nothing is remembered
 │   ├── StateTooNew           written by a newer version
 │   └── StateUnavailable      disk full, no permission, locked for too long
@@ -416,6 +417,10 @@ class LeaseHeld(StateError):
         self.host = host
         self.since = since
         self.until = until
+
+
+class StateForeign(StateError):
+    """A row of the state was written or changed by another program: what it says does not count."""
 
 
 class StateMissing(StateError):

@@ -228,7 +228,7 @@ directory = "{target}"
     found = of(document, "static")
     assert (FAILED, "unreadable") == (reported.code, found["state"])
     assert "fullchain.pem" in found["problem"]["message"]
-    assert re.search(r"^static +files unreadable ", reported.out, re.MULTILINE)
+    assert re.search(r"^static +unreadable ", reported.out, re.MULTILINE)
     assert "shown is the certificate that was taken from them at " in reported.out
 
 

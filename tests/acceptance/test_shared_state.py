@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from certferry.adapters.state.database import Upgrade, migrate, read_migrations
+from certferry.adapters.state.binding import upgrade_of
+from certferry.adapters.state.database import migrate, read_migrations
 from certferry.adapters.state.postgresql import PostgresqlDatabase
 from certferry.adapters.state.sealing import Sealing
 from certferry.adapters.state.shared_leases import SharedState
@@ -196,7 +197,7 @@ def test_migrate_says_what_it_did(shared: Host, postgresql: Postgresql, database
     """No other command migrates what hosts share."""
     older = read_migrations("postgresql")[:1]
     with closing(PostgresqlDatabase(postgresql.url(database))) as opened:
-        migrate(opened, Upgrade("web-1", lambda *_: None, Sealing(KEY).begin), older)
+        migrate(opened, upgrade_of("web-1", Sealing(KEY)), older)
 
     error, hint = refusal(shared, "sync")
     assert "has the tables of an older certferry" in error

@@ -168,13 +168,13 @@ def rename(front: Front, old: str, new: str) -> Exit:
         raise _still_declared(old, Text("give it its new name in the file first"))
     new = the_one_meant(settings.certificates, new).lineage
     with workspace_of(front, settings, reads_only=False) as workspace:
-        certificate = recorded.newest(old, workspace.state, workspace.state.now())
+        versions = workspace.state.versions(old)
+        certificate = recorded.newest(versions, workspace.state.now())
         if certificate is None:
             raise ConfigError(
                 Text("{lineage} has no certificate that is valid", lineage=old),
                 hint=Text("`certferry history` shows the names that there have been"),
             )
-        versions = workspace.state.versions(old)
         number = next(v.number for v in versions if v.certificate == certificate)
         with held_lease(workspace.state, workspace.state.now, old):
             carry_over(old, new, certificate, workspace.state)
@@ -207,7 +207,8 @@ def _forget(front: Front, name: str) -> Exit:
             raise _still_declared(declared, Text("remove it from the file first"))
         lineage = must_be_known(name, workspace)
         recorded.must_be_declared_nowhere(lineage, workspace.settings, workspace.state)
-        certificate = recorded.newest(lineage, workspace.state, moment)
+        versions = workspace.state.versions_of([lineage])[lineage]
+        certificate = recorded.newest(versions, moment)
         recorded.forget(lineage, workspace.state)
         who = who_runs(workspace.settings)
         workspace.state.append_history(HistoryEntry(moment, lineage, "forgotten", who))

@@ -238,7 +238,7 @@ def adopt(
 
 def as_remembered(found: Sequence[OldCertificate], state: StateStore) -> tuple[OldCertificate, ...]:
     """Rename each lineage as its certificate is stored: a new name would upload it again."""
-    remembered = {lineage: state.versions(lineage) for lineage in state.lineages()}
+    remembered = state.versions_of(state.lineages())
     named: list[OldCertificate] = []
     for one in found:
         own = one.bundle.certificate.fingerprint

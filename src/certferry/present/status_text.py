@@ -61,7 +61,7 @@ _CERTIFICATES = {
     assessed.Standing.EXPIRED: (Text("expired"), Tone.BAD),
     assessed.Standing.MISSING: (Text("missing"), Tone.PENDING),
     assessed.Standing.NOT_NEEDED: (Text("not needed"), Tone.PENDING),
-    assessed.Standing.UNREADABLE: (Text("files unreadable"), Tone.BAD),
+    assessed.Standing.UNREADABLE: (Text("unreadable"), Tone.BAD),
 }
 
 _OfAccount = tuple[str, Text, Text | None]

@@ -46,8 +46,8 @@ def without_remembered(found: ObservedTarget, lineage: str, ports: Ports) -> Obs
     same = [one for one in {lineage, *ports.state.lineages()} if owners(one) & owners(lineage)]
     known = {
         label
-        for one in same
-        for version in ports.state.versions(one)
+        for one, versions in ports.state.versions_of(same).items()
+        for version in versions
         for label in labels_of(one, version.fingerprint)
     }
     left = tuple(other for other in found.unremembered if other.label not in known)
@@ -112,7 +112,7 @@ def as_known(
     """Return it with the names of its files, as `read` or stored. A wrong file raises nothing."""
     if desired.files is None:
         return desired
-    versions = state.versions(desired.lineage)
+    versions = state.versions_of([desired.lineage])[desired.lineage]
     remembered = versions[0].certificate.names if versions else ()
     if remembered and not read:
         return replace(desired, names=remembered)

@@ -586,7 +586,8 @@ class Reconciler:
         hosts = {one.name for one in others if one.seen_at and now - one.seen_at <= AWAY}
         renewals = {
             lineage: renew_at(newest.certificate, newest.window)
-            for lineage, (newest, *_) in state.versions_in_use().items()
+            for lineage, versions in state.versions_in_use().items()
+            for newest in versions[:1]
         }
         by_name = {one.lineage: one for one in certificates}
         return [by_name[name] for name in in_turn([*by_name], state.host, hosts, renewals, now)]

@@ -16,6 +16,7 @@ from certferry.core.assessment.notices import Notice
 from certferry.core.assessment.status import (
     LineageStatus,
     status_of,
+    unread,
     with_failures,
     without_renewal,
 )
@@ -96,7 +97,14 @@ def statuses_of(
     ports: Ports, certificates: Sequence[DesiredCertificate], recorded: Recorded
 ) -> list[LineageStatus]:
     """Return how each lineage and each of its domains stands."""
-    return of_each(lambda desired: _status_now(desired, ports, recorded), certificates, ports)
+
+    def stands(desired: DesiredCertificate) -> LineageStatus:
+        try:
+            return _status_now(desired, ports, recorded)
+        except errors.StateForeign as error:  # it is that lineage's alone
+            return unread(desired, error)
+
+    return of_each(stands, certificates, ports)
 
 
 def _status_now(desired: DesiredCertificate, ports: Ports, recorded: Recorded) -> LineageStatus:
@@ -161,11 +169,11 @@ def _plan_now(desired: DesiredCertificate, ports: Ports, issuing: Issuing) -> tu
     desired = ports.part_of(desired)
     try:
         desired = with_file_names(desired, ports)
-    except (errors.CertificateError, errors.PlanRefused) as error:
+        observed = observe(desired, ports)
+    except (errors.CertificateError, errors.PlanRefused, errors.StateForeign) as error:
         finding = PlanFinding.of(Weight.BLOCKED, error)
         blocked = Plan(desired.lineage, desired.names, findings=(finding,))
         return blocked, blocked
-    observed = observe(desired, ports)
     plan = LineageReconciler(desired, ports, issuing).plan(observed)
     step = plan.issue_now
     if step is None or step.action is not Action.ADOPT:

@@ -19,7 +19,7 @@ from certferry.core.certificates.lineage import Version, Versions, is_in_progres
 from certferry.core.observed.records import LastRun
 from certferry.core.planning.planner import issuer_expired
 from certferry.core.planning.report import Undeclared
-from certferry.errors import Problem, Severity
+from certferry.errors import Problem, Severity, StateForeign
 from certferry.text import Text
 
 WARNING_SHARE, CRITICAL_SHARE = 6, 12
@@ -53,8 +53,9 @@ class Expected:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What the state has of certificates and runs; a state with a `problem` runs nothing. Of some
-    certificates that another client makes, other hosts have the files: `sources_elsewhere`.
+    """What the state has of certificates and runs; a state with a `problem` runs nothing. A lineage
+    of which a row is another program's has no `versions`: `()`. Of some certificates that another
+    client makes, other hosts have the files: `sources_elsewhere`.
     """
 
     versions: Mapping[str, Versions] = field(default_factory=dict)
@@ -64,6 +65,11 @@ class Recorded:
     problem: Problem | None = None
     undeclared: tuple[Undeclared, ...] = ()
     sources_elsewhere: frozenset[str] = frozenset()
+
+    @property
+    def foreign(self) -> frozenset[str]:
+        """The lineages of which another program wrote or changed a version."""
+        return frozenset(lineage for lineage, known in self.versions.items() if not known)
 
     @property
     def troubles(self) -> dict[Subject, Notice]:
@@ -147,8 +153,10 @@ def concerns_of(
         places[place.lineage].append(place)
     for notice in recorded.notices:
         notices[notice.subject.lineage].append(notice)
+    foreign = recorded.foreign
     for one in expected:
-        versions = recorded.versions.get(one.lineage, ())
+        known = recorded.versions.get(one.lineage, ())
+        versions = None if one.lineage in foreign else known
         found += _of_certificate(one, versions, places[one.lineage], notices[one.lineage], now)
     return worst_first(found)
 
@@ -218,7 +226,7 @@ def _of_clock(expected: Iterable[Expected], recorded: Recorded, now: datetime) -
 
 def _of_certificate(
     expected: Expected,
-    versions: Versions,
+    versions: Versions | None,
     places: Sequence[Sighting],
     notices: Sequence[Notice],
     now: datetime,
@@ -229,7 +237,12 @@ def _of_certificate(
         said = Text("{path} is not there", path=path)
         hint = Text("put it back, or run: certferry sync {lineage}", lineage=lineage)
         yield _warning("files_gone", said, hint, Subject(lineage))
-    if not versions:
+    if versions is None:
+        said = Text("the state contains data about it that certferry did not write")
+        hint = Text("see which row it is, and what to do: certferry state check")
+        yield Concern(Problem(StateForeign.code, said, hint), Subject(lineage))
+        versions = ()
+    elif not versions:
         yield from _never_issued(expected, notices, is_owned_elsewhere=is_owned_elsewhere)
     elif not is_owned_elsewhere:
         yield from _of_newest(expected, versions[0], now)

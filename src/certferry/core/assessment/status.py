@@ -202,6 +202,14 @@ def _notices(
         yield Concern(one.problem, Subject(lineage, one.target or "", one.domain or ""))
 
 
+def unread(desired: DesiredCertificate, error: CertferryError) -> LineageStatus:
+    """Return how a lineage stands of which the state cannot be read."""
+    problem, standing = error.problem(), Standing.UNREADABLE
+    return LineageStatus(
+        desired.lineage, desired.names, None, None, None, (), problem=problem, standing=standing
+    )
+
+
 def _standing_of(status: LineageStatus, now: datetime) -> Standing:
     if status.problem is not None:
         return Standing.UNREADABLE
