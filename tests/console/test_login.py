@@ -256,7 +256,7 @@ def test_link_is_opened_often_and_used_once(served: Console) -> None:
 
 
 def test_reset_makes_the_old_password_useless_at_once(served: Console) -> None:
-    """Before the new link is used, as after it: whoever has stolen the password is out."""
+    """Before the new link is used, as after it: a thief of the password is out."""
     browser = served.logged_in("anna")
     served.state.forget_password("anna")
 

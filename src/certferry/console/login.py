@@ -196,9 +196,15 @@ def _login_form(
     request: Request, back: str, name: str = "", problem: Text | None = None
 ) -> Response:
     status = 200 if problem is None else 403
-    has_users = bool(site_of(request).workspace().state.users())
-    view = {"back": back, "name": name, "problem": problem, "has_users": has_users}
-    return render(request, "login.html", status=status, **view)
+    return render(
+        request,
+        "login.html",
+        status=status,
+        back=back,
+        name=name,
+        problem=problem,
+        has_users=bool(site_of(request).workspace().state.users()),
+    )
 
 
 def _user_in(request: Request, form: FormData) -> access.User | None:
