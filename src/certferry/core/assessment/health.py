@@ -149,7 +149,8 @@ def concerns_of(
         notices[notice.subject.lineage].append(notice)
     for one in expected:
         versions = recorded.versions.get(one.lineage, ())
-        found += _of_certificate(one, versions, places[one.lineage], notices[one.lineage], now)
+        facts = (versions, places[one.lineage], notices[one.lineage], now)
+        found += _of_certificate(one, *facts, has_run=recorded.last_run is not None)
     return worst_first(found)
 
 
@@ -222,6 +223,8 @@ def _of_certificate(
     places: Sequence[Sighting],
     notices: Sequence[Notice],
     now: datetime,
+    *,
+    has_run: bool,
 ) -> Iterator[Concern]:
     lineage = expected.lineage
     is_owned_elsewhere = bool(places) and all(one.is_owned_elsewhere for one in places)
@@ -230,7 +233,8 @@ def _of_certificate(
         hint = Text("put it back, or run: certferry sync {lineage}", lineage=lineage)
         yield _warning("files_gone", said, hint, Subject(lineage))
     if not versions:
-        yield from _never_issued(expected, notices, is_owned_elsewhere=is_owned_elsewhere)
+        if not is_owned_elsewhere or any(one.topic is Topic.TROUBLE for one in notices):
+            yield from _never_issued(expected, notices, has_run=has_run)
     elif not is_owned_elsewhere:
         yield from _of_newest(expected, versions[0], now)
     yield from _half_revoked(lineage, versions[1:], now)
@@ -245,17 +249,19 @@ def _of_certificate(
 
 
 def _never_issued(
-    expected: Expected, notices: Iterable[Notice], *, is_owned_elsewhere: bool
+    expected: Expected, notices: Iterable[Notice], *, has_run: bool
 ) -> Iterator[Concern]:
-    """Report that there is none, unless none is needed, and since when it fails."""
+    """Report that there is none, and since when it fails; after a run that made none, the CA may
+    hold it back.
+    """
     troubles = [notice for notice in notices if notice.topic is Topic.TROUBLE]
-    if is_owned_elsewhere and not troubles:
-        return
     since = next((one.since for one in troubles if not one.subject.target), None)
     said = Text("no certificate has been issued yet")
     if expected.is_imported:
         said = Text("no certificate has been taken from its files yet")
     hint = Text("run: certferry sync {lineage}", lineage=expected.lineage)
+    if has_run:
+        hint = _what_holds_it_up(expected.lineage)
     yield Concern(Problem("never_issued", said, hint, since=since), Subject(expected.lineage))
 
 
