@@ -119,7 +119,8 @@ def remove(front: Front, name: str, *, yes: bool) -> Exit:
 def _is_kept(front: Front, lineage: str) -> bool:
     """Return whether runs will tell of a certificate that is not declared any more."""
     with workspace_of(front) as workspace:
-        return recorded.newest(lineage, workspace.state, workspace.state.now()) is not None
+        versions = workspace.state.versions_of([lineage])[lineage]
+        return recorded.newest(versions, workspace.state.now()) is not None
 
 
 def change(front: Front, document: Document, edited: Edited, event: str, *, yes: bool) -> bool:

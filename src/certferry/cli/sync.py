@@ -27,6 +27,7 @@ from certferry.wiring.workspace import Workspace
     "--scheduled", is_flag=True, help="Retry failures after 1, 10 and 100 minutes, then daily."
 )
 @click.option("--rehearse", is_flag=True, help="Try the orders at the staging directory only.")
+@click.option("--quota-raised", is_flag=True, help="Upload to accounts that were full, too.")
 @options.digest_option
 @options.wait_option("Stop waiting after SECONDS. Default: wait to the end.")
 @options.no_wait_option
@@ -40,6 +41,7 @@ def command(  # noqa: PLR0913 - one for each option of the command line
     every: bool,
     scheduled: bool,
     rehearse: bool,
+    quota_raised: bool,
     digest: str | None,
     wait: int | None,
     no_wait: bool,
@@ -54,6 +56,9 @@ def command(  # noqa: PLR0913 - one for each option of the command line
     With --rehearse nothing is changed: the CA's staging directory issues the certificates that are
     due, certferry throws them away, and prints the plan.
 
+    An account that refused an upload since it was full is sent none for a day, unless it holds
+    fewer certificates by then; with --quota-raised it is tried now.
+
     With --plan, where the plan is another one by now, nothing is changed: certferry prints the plan
     as it is now, and exits with 4.
     """
@@ -62,13 +67,15 @@ def command(  # noqa: PLR0913 - one for each option of the command line
         raise UsageMistake(Text("--all goes with --renew, and with no NAME"))
     if digest is not None and (scheduled or rehearse):
         raise UsageMistake(Text("--plan goes with neither --scheduled nor --rehearse"))
+    if quota_raised and (digest is not None or rehearse):
+        raise UsageMistake(Text("--quota-raised goes with neither --plan nor --rehearse"))
     if rehearse:
         if scheduled or wait_limit != options.wait_limit_of(None, no_wait=False):
             raise UsageMistake(Text("--rehearse goes with --renew and --json only"))
         return show_rehearsal(front, names, renew=renew, as_json=as_json)
     kind = RunKind.RENEW if renew else RunKind.SYNC
     source = RunSource.SCHEDULE if scheduled else RunSource.COMMAND
-    wanted = RunOptions(kind, source, not names, digest, wait_limit)
+    wanted = RunOptions(kind, source, not names, digest, wait_limit, quota_raised=quota_raised)
     settings = selection.settings_to_sync(front, names, wanted)
     if renew and not (every or names or selection.may_renew_all(settings.certificates, front)):
         return options.say(front, Text("Nothing was changed."))

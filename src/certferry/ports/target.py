@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.desired.certificate import DesiredHttps, Kind
 from certferry.core.observed.observation import ObservedTarget, Scope
 
-__all__ = ["DeployTarget", "Scope"]
+__all__ = ["DeployTarget", "LimitedTarget", "Scope"]
 
 
 class DeployTarget(Protocol):
@@ -49,3 +49,11 @@ class DeployTarget(Protocol):
         mark of ours (`TargetRejected`); must always refuse what is bound (`TargetInUse`). Raises
         `DeployError`.
         """
+
+
+@runtime_checkable
+class LimitedTarget(Protocol):
+    """A target that remembers how many certificates it held when it refused one more."""
+
+    def forget_refusal(self) -> None:
+        """Forget it: the operator says that it takes more now."""

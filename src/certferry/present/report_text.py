@@ -283,11 +283,11 @@ def _how_to_go_on(report: reports.SyncReport, undeclared_of: str | None) -> Text
             client=undeclared_of,
         )
     if report.complete:
-        return (
-            Text("Run `certferry sync` again to go on.")
-            if report.any(reports.Outcome.WAITING)
-            else None
-        )
+        steps = [s for one in report.lineages for s in one.having(reports.Outcome.WAITING)]
+        held = [s.error.retry.after for s in steps if s.error and s.error.retry.after]
+        if held and len(held) == len(steps):
+            return Text("A run after {moment} goes on.", moment=min(held))
+        return Text("Run `certferry sync` again to go on.") if steps else None
     if not report.renewing:
         return Text("The next `certferry sync` goes on from here.")
     return Text(

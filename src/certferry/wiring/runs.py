@@ -30,6 +30,7 @@ from certferry.errors import Problem
 from certferry.ports.progress import Progress, each_of, no_listener
 from certferry.ports.runs import EVENTS_OF_A_RUN
 from certferry.ports.state import StateStore
+from certferry.ports.target import LimitedTarget
 from certferry.present import documents
 from certferry.present.progress import entry_of, news
 from certferry.reconcile.by_hand import go_back, withdraw_by_hand
@@ -64,7 +65,8 @@ _log = logging.getLogger(__name__)
 class RunOptions:
     """What a run is to do, and where it was started from. One that `is_whole` is for all that is
     declared: monitors count only such runs. With the digest of a `plan` it carries out that plan or
-    nothing. A rehearsal `renews` what is not due, too.
+    nothing. A rehearsal `renews` what is not due, too. With `quota_raised`, accounts that were full
+    are tried.
     """
 
     kind: runs.RunKind = runs.RunKind.SYNC
@@ -73,6 +75,7 @@ class RunOptions:
     plan: str | None = None
     wait_limit: WaitLimit = field(default_factory=WaitLimit)
     renews: bool = False
+    quota_raised: bool = False
 
 
 class RunWriter:
@@ -349,6 +352,10 @@ class RunInProgress:
         ports = self._connect()
         if self.options.plan is None:  # no plan has it
             self._finish_revocations()
+        if self.options.quota_raised:
+            for target in ports.targets.values():
+                if isinstance(target, LimitedTarget):
+                    target.forget_refusal()
         return Reconciler(ports, confirmed)
 
     @contextmanager

@@ -427,6 +427,10 @@ class Copies:
         held = len(self.certificates.all())
         return Quota(held, refused.held, refused.at + TRIED_AGAIN)
 
+    def forget_refusal(self) -> None:
+        """See `ports.target.LimitedTarget`."""
+        self._quota.remove(_QUOTA)
+
     def upload(self, lineage: str, bundle: CertificateBundle) -> str:
         """Adopt the copy that is there, or upload one. One upload at a time for the account."""
 

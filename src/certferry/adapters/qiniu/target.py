@@ -288,6 +288,10 @@ class Qiniu:
         """See `ports.examination.Reporting.report`."""
         return report_of(self._client)
 
+    def forget_refusal(self) -> None:
+        """See `ports.target.LimitedTarget`."""
+        self._copies.forget_refusal()
+
     @_translating_errors()
     def upload(self, lineage: str, bundle: CertificateBundle) -> str:
         """Adopt the copy that is there, or upload one. One upload at a time for the account."""

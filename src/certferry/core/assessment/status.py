@@ -393,6 +393,15 @@ def _standing_when_bound(
     return Standing.PROPAGATING if answered else Standing.BOUND
 
 
+def with_hold(status: LineageStatus, plan: Plan) -> LineageStatus:
+    """Add until when the CA holds back the order that `plan` has, and why."""
+    held = None if plan.issue is None else plan.issue.due
+    if not isinstance(held, HeldUntil) or held.error is None:
+        return status
+    notice = Concern(held.error.problem(), Subject(status.lineage))
+    return replace(status, notices=(notice, *status.notices))
+
+
 def with_failures(
     status: LineageStatus, recorded: Recorded, observed: observation.Observation, plan: Plan
 ) -> LineageStatus:
