@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from certferry.cli.exits import Exit
+from certferry.present.layout import width
 from certferry_sandbox.faults import Fault
 from certferry_sandbox.world import DOMAINS, World, demonstration
 from tests.cli.terminals import Terminal
