@@ -148,7 +148,7 @@ def test_the_hint_leads_to_the_reference(loaded: Load) -> None:
         ("certificates = 1", "certificates: must be tables, each under its own [[certificates]]"),
         ("[certificates]", "certificates: needs two pairs of brackets: write [[certificates]]"),
         ("notify.type = 'x'\nnotify.url = 'y'", "[notify]: lacks a name: write [notify.ops]"),
-        ("accounts.type = 'qiniu'", "[accounts]: lacks a name: write [accounts.dnspod]"),
+        ("accounts.type = 'qiniu'", "[accounts]: lacks a name: write [accounts.mine]"),
         ("heartbeat.url = 'hc.test/x'", "[heartbeat] url: must be a URL such as https://host/path"),
         ("heartbeat.url = 'http://hc.test/x'", "[heartbeat] url: must begin with https://"),
         ("heartbeat.url = '$HC_URL'", "[heartbeat] url: must be a URL such as https://host/path"),

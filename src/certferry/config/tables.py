@@ -146,7 +146,7 @@ def read_verify(table: TomlTable, paths: Paths, dns: model.DnsSettings) -> model
 def read_accounts(accounts: TomlTable) -> dict[str, model.AccountTable]:
     """Read the part of `[accounts.…]` that is the same for every adapter."""
     found: dict[str, model.AccountTable] = {}
-    for label, table, written in accounts.named_tables("dnspod"):
+    for label, table, written in accounts.named_tables("mine"):
         if label in RESERVED:
             accounts.report(label, Text("this name is reserved; give the account another"))
         others = {key: value for key, value in written.items() if key != "type"}

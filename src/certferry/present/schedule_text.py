@@ -30,6 +30,7 @@ def lines(scheduled: Scheduled, voice: Voice) -> list[Line]:
         (Text("when"), scheduled.when),
         (Text("next run"), verbatim(begins)),
         (Text("log"), verbatim(_log_of(scheduled.command))),
+        (Text("command"), verbatim(scheduled.command)),
     ]
     shown = [(label, words) for label, fact in rows if (words := voice.say_on_one_line(fact))]
     place = line(Span(voice.say(scheduled.place), Tone.STRONG))

@@ -305,7 +305,8 @@ _CHECK_IAM_KEYS = Text(
     " and Kodo in Qiniu's console, or use a pair of the main account"
 )
 _CHECK_ACCOUNT = Text(
-    "see in Qiniu's console what these keys may do, and whether the account is in order"
+    "see in Qiniu's console what these keys may do, and whether the account is in order; compare"
+    " this machine's clock with the true time"
 )
 _MAIN_KEYS = Text(
     "Qiniu's call for the certificates of Kodo source domains takes the keys of the main account"
