@@ -284,7 +284,8 @@ def _done(report: LineageReport, now: datetime) -> Iterator[Notice]:
 def _is_a_finding(step: StepOutcome) -> bool:
     """Whether a person should know: something is unread, or another tool's change stays."""
     left = step.action is Action.DEPLOY and step.outcome is Outcome.UNCHANGED
-    return step.notice or (left and step.hint is not None)
+    # A domain that is switched off is skipped for as long as it is: it is no news.
+    return (step.notice and not step.left) or (left and step.hint is not None)
 
 
 def _deadline(lineage: str, version: Version) -> Notice:

@@ -9,8 +9,14 @@ from enum import StrEnum
 
 from certferry import errors
 from certferry.core.certificates.certificate import Certificate
+from certferry.core.certificates.chain import EdgeProblemCode
 from certferry.core.desired.certificate import DriftPolicy
-from certferry.core.observed.observation import Observation, ObservedDomain, in_sentences
+from certferry.core.observed.observation import (
+    Addresses,
+    Observation,
+    ObservedDomain,
+    in_sentences,
+)
 from certferry.core.planning import plan as plans
 from certferry.core.planning.removals import OTHERS_FIRST, left_to_later_runs
 from certferry.core.planning.rollbacks import in_words, previous_of
@@ -278,6 +284,21 @@ def of_run(report: SyncReport) -> Result:
 
 BOUND = Text("bound")
 SEEN = Text("served by every address that answers")
+
+
+def seen_at(served: Addresses) -> Text:
+    """Return that a certificate is served, and which addresses did not answer, but for those that a
+    host without IPv6 cannot ask.
+    """
+    silent = [
+        one.address
+        for one in served
+        if not one.answered and (one.problem is None or one.problem.code != EdgeProblemCode.NO_IPV6)
+    ]
+    said = Text("{said}; no answer from {addresses}", said=SEEN, addresses=silent)
+    return said if silent else SEEN
+
+
 _HELD = Text("delivered, and as it was delivered")
 _FIND_OUT = Text(
     'find out who changed it; drift = "repair" in the deployment has certferry repair it'
@@ -360,7 +381,12 @@ def _of_finding(finding: plans.PlanFinding) -> StepOutcome:
             return replace(passed, error=None, reason=problem.code)
         case plans.Weight.SKIPPED:
             return StepOutcome(
-                plans.Action.DEPLOY, Outcome.UNCHANGED, problem.message, *place, left=True
+                plans.Action.DEPLOY,
+                Outcome.SKIPPED,
+                problem.message,
+                *place,
+                left=True,
+                notice=True,
             )
         case plans.Weight.UNREAD:
             unread = StepOutcome.of(None, finding.error, Outcome.SKIPPED, finding.target)
@@ -373,11 +399,12 @@ def _of_finding(finding: plans.PlanFinding) -> StepOutcome:
 
 
 def _as_declared(target: str, domain: str, observed: Observation) -> StepOutcome:
-    _, found = observed.locate(target, domain)
+    at, found = observed.locate(target, domain)
     if found.kind.is_receiver:
         return StepOutcome(plans.Action.DEPLOY, Outcome.UNCHANGED, _HELD, target, domain)
     back = previous_of(found, observed) if found.withdrawn else None
-    seen = StepOutcome(plans.Action.VERIFY, Outcome.UNCHANGED, SEEN, target, domain)
+    said = seen_at(at.served.get(domain, ()))
+    seen = StepOutcome(plans.Action.VERIFY, Outcome.UNCHANGED, said, target, domain)
     return seen if back is None else replace(seen, detail=in_words(back), left=True)
 
 
