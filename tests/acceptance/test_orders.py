@@ -348,7 +348,7 @@ def test_record_is_printed_set_and_used(
     plan = persist_host.run("-q", "plan")
     assert (FAILED, 0) == (plan.code, plan.left.orders)
     assert "there is no account at the CA yet" in " ".join(plan.out.split())
-    assert f"`certferry dns-persist {name}`" in " ".join(plan.out.split())
+    assert f" dns-persist {name}`" in " ".join(plan.out.split())
     assert [("error", "dns_persist_missing", name)] == findings(persist_host)
 
     record = record_of(persist_host, name)

@@ -138,7 +138,7 @@ def test_refused_key_is_reported_until_a_run_has_mended_it(host: Host, name: str
     assert re.search(
         rf"{name}: the last try at .* UTC failed: {re.escape(step['detail'])}", reported.out
     )
-    assert "scheduled runs try it again after " in reported.out
+    assert "the next run after " in reported.out
     last = status.document["last_run"]
     assert None is last["succeeded_at"]
     assert re.search(r"^last success +none$", reported.out, re.MULTILINE)
