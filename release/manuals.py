@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import os
 import re
-import subprocess
 import sys
 import tarfile
 import tomllib
@@ -31,7 +30,7 @@ from certferry.present.console import Console
 from certferry.present.language import voice_in
 from certferry.present.pages import pages
 from certferry.text import Text
-from release import Release
+from release import Release, run_tool
 from release.roff import BOLD, ROMAN, Manual, bold, of_help, table_of, tree_of
 
 FOLDERS = {"en": "", "zh": "zh_CN"}
@@ -83,7 +82,7 @@ def _run_in(tree: Path, what: str, to: Path, epoch: int) -> None:
         "PYTHONDONTWRITEBYTECODE": "1",  # the tree stays what was exported
     }
     command = [sys.executable, "-m", "release.manuals", what, str(to.absolute()), str(epoch)]
-    subprocess.run(command, cwd=tree, env=environ, check=True)
+    run_tool(command, cwd=tree, environ=environ)
 
 
 def _archived(folder: Path, epoch: int) -> bytes:
