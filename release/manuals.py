@@ -181,7 +181,7 @@ class Author:
         name, section = _called(topic)
         page = self._begun(name, section, found.title)
         page.heading(self.words["description"])
-        page.document(tree_of(found.text).children)
+        page.document(tree_of(without_tests(found.text)).children)
         others = ["certferry(1)", f"certferry-{topic}(1)" if topic in COMMANDS else ""]
         self._see(page, *filter(None, others))
         return page.text
@@ -208,6 +208,25 @@ class Author:
                 said = command.replace(BOLD, "").replace(ROMAN, "")
                 if said.partition(" ")[0] == name:
                     yield f"{BOLD}certferry {said}{ROMAN}: {meaning}"
+
+
+_SECTION_OF_TESTS = re.compile(
+    r"^## [^\n]*\n(?:(?!## |\|)[^\n]*\n)*"
+    r"\| [^|\n]* \| (?:test|the tests|测试) \|\n(?:\|[^\n]*\n)+",
+    re.MULTILINE,
+)
+_NAMED_TESTS = r"`tests/[^`]*`(?:(?:,\s+|、\s*)`tests/[^`]*`)*"
+_IN_BRACKETS = re.compile(rf"\s*(?:\({_NAMED_TESTS}\)|（{_NAMED_TESTS}）)")
+_AT_AN_END = re.compile(rf"(?:[:：]\s*|\s+|){_NAMED_TESTS}")
+
+
+def without_tests(text: str) -> str:
+    """Return a page without the names of tests, which no operator has: no line of theirs can be
+    broken, either.
+    """
+    for pattern in (_SECTION_OF_TESTS, _IN_BRACKETS, _AT_AN_END):
+        text = pattern.sub("", text)
+    return text
 
 
 def _called(topic: str) -> tuple[str, int]:

@@ -470,6 +470,6 @@ def test_what_is_built_keeps_the_version(wheels: tuple[Path, Path], sources: Pat
     ]
     with zipfile.ZipFile(wheels[0]) as archive:
         kept = [name for name in archive.namelist() if name == "certferry/__init__.py"]
-        source = archive.read(*kept).decode()
+        source = archive.read(kept[0]).decode()
     assert f'__version__ = "{now}"\n' in source
     assert (ROOT / version.SOURCE).read_text("utf-8").partition("\n")[0] in source
