@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import os
 import re
-import subprocess
 import sys
 import tarfile
 import tomllib
@@ -31,7 +30,7 @@ from certferry.present.console import Console
 from certferry.present.language import voice_in
 from certferry.present.pages import pages
 from certferry.text import Text
-from release import Release
+from release import Release, run_tool
 from release.roff import BOLD, ROMAN, Manual, bold, of_help, table_of, tree_of
 
 FOLDERS = {"en": "", "zh": "zh_CN"}
@@ -83,7 +82,7 @@ def _run_in(tree: Path, what: str, to: Path, epoch: int) -> None:
         "PYTHONDONTWRITEBYTECODE": "1",  # the tree stays what was exported
     }
     command = [sys.executable, "-m", "release.manuals", what, str(to.absolute()), str(epoch)]
-    subprocess.run(command, cwd=tree, env=environ, check=True)
+    run_tool(command, cwd=tree, environ=environ)
 
 
 def _archived(folder: Path, epoch: int) -> bytes:
@@ -185,7 +184,7 @@ class Author:
         name, section = _called(topic)
         page = self._begun(name, section, found.title)
         page.heading(self.words["description"])
-        page.document(tree_of(found.text).children)
+        page.document(tree_of(without_tests(found.text)).children)
         others = ["certferry(1)", f"certferry-{topic}(1)" if topic in COMMANDS else ""]
         self._see(page, *filter(None, others))
         return page.text
@@ -212,6 +211,25 @@ class Author:
                 said = command.replace(BOLD, "").replace(ROMAN, "")
                 if said.partition(" ")[0] == name:
                     yield f"{BOLD}certferry {said}{ROMAN}: {meaning}"
+
+
+_SECTION_OF_TESTS = re.compile(
+    r"^## [^\n]*\n(?:(?!## |\|)[^\n]*\n)*"
+    r"\| [^|\n]* \| (?:test|the tests|测试) \|\n(?:\|[^\n]*\n)+",
+    re.MULTILINE,
+)
+_NAMED_TESTS = r"`tests/[^`]*`(?:(?:,\s+|、\s*)`tests/[^`]*`)*"
+_IN_BRACKETS = re.compile(rf"\s*(?:\({_NAMED_TESTS}\)|（{_NAMED_TESTS}）)")
+_AT_AN_END = re.compile(rf"(?:[:：]\s*|\s+|){_NAMED_TESTS}")
+
+
+def without_tests(text: str) -> str:
+    """Return a page without the names of tests, which no operator has: no line of theirs can be
+    broken, either.
+    """
+    for pattern in (_SECTION_OF_TESTS, _IN_BRACKETS, _AT_AN_END):
+        text = pattern.sub("", text)
+    return text
 
 
 def _called(topic: str) -> tuple[str, int]:

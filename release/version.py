@@ -22,6 +22,7 @@ def current(root: Path = ROOT) -> str:
     """Return the version of a tree. One without git's folder, such as a source archive or the tree
     that a release is made from, has the version that its source has.
     """
+    version: str
     [version] = _ASSIGNED.findall((root / SOURCE).read_text(encoding="utf-8"))
     if not (root / ".git").exists():
         return version

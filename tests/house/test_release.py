@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
@@ -25,10 +26,11 @@ from certferry import __version__
 from certferry.extras import how_to_install, how_to_install_with
 from certferry.present.pages import FOLDERS, pages
 from release import Refused, libraries, papers, version
-from release.__main__ import export, release, table
+from release.__main__ import export, release, scratch, table
 from tests.house.tree import PACKAGE, ROOT
 from tests.support.command import run_program
 from tests.support.tiers import thorough
+from tests.support.waiting import eventually
 
 EXTRAS = {"apprise", "console", "demo", "keyring", "lexicon", "postgresql", "s3"}
 """What an operator may add to certferry."""
@@ -268,6 +270,50 @@ def test_dist_is_replaced_whole_or_not_at_all(repository: Path) -> None:
     assert [] == list((repository / "build").iterdir())
 
 
+SLOW = """import os, pathlib, time
+def build_sdist(*_):
+    begun = pathlib.Path({begun!r})
+    begun.with_suffix(".new").write_text(oct(os.umask(0)))
+    begun.with_suffix(".new").rename(begun)
+    while begun.exists():
+        time.sleep(0.05)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGKILL])
+def test_a_release_that_is_killed_leaves_nothing(
+    repository: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    """Its tools are ended, and `dist` is as it was. After a kill at once the next release clears
+    away. What is made is for every user, also where root's umask is another.
+    """
+    begun = tmp_path / "begun"
+    shutil.copytree(ROOT / "release", repository / "release")
+    (repository / "slow.py").write_text(SLOW.format(begun=str(begun)))
+    (repository / "requirements").mkdir()
+    (repository / "requirements" / "build.txt").touch()
+    (repository / "pyproject.toml").write_text(
+        '[build-system]\nrequires = []\nbuild-backend = "slow"\nbackend-path = ["."]\n'
+    )
+    (repository / ".gitignore").write_text("/build/\n/dist/\n__pycache__\n")
+    git(repository, "add", ".")
+    git(repository, "commit", "--quiet", "--message=slow")
+    command = [sys.executable, "-m", "release", "1.2.3", "--only", "wheels"]
+    environ = {**os.environ, "PYTHONPATH": str(repository), "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(command, cwd=repository, env=environ, umask=0o077) as process:
+        assert eventually(begun.exists)
+        process.send_signal(number)
+    umask = begun.read_text()
+    begun.unlink()  # ends what nothing could end
+    if number is signal.SIGKILL:
+        with scratch(repository / "build"):
+            pass
+
+    assert ("0o22", True) == (umask, process.returncode != 0)
+    assert "kept" == (repository / "dist" / "earlier").read_text()
+    assert [] == list((repository / "build").iterdir())
+
+
 def test_artefacts_are_made_of_the_commit_alone(repository: Path, tmp_path: Path) -> None:
     """What git ignores is not in the tree, and every file has the commit's date."""
     tree = tmp_path / "tree"
@@ -424,6 +470,6 @@ def test_what_is_built_keeps_the_version(wheels: tuple[Path, Path], sources: Pat
     ]
     with zipfile.ZipFile(wheels[0]) as archive:
         kept = [name for name in archive.namelist() if name == "certferry/__init__.py"]
-        source = archive.read(*kept).decode()
+        source = archive.read(kept[0]).decode()
     assert f'__version__ = "{now}"\n' in source
     assert (ROOT / version.SOURCE).read_text("utf-8").partition("\n")[0] in source

