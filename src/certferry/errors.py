@@ -54,7 +54,6 @@ RunEnded                      not an error: no handler of errors catches it
 from __future__ import annotations
 
 import re
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -194,14 +193,6 @@ class Reported(Exception):
         super().__init_subclass__()
         if "code" not in vars(cls):
             cls.code = re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__.removesuffix("Error")).lower()
-
-
-def is_ctrl_c(error: BaseException) -> bool:
-    """Return whether a signal may have raised an error: Python handles signals in the main thread
-    alone. A package that raises `KeyboardInterrupt` in another thread has failed.
-    """
-    is_main = threading.current_thread() is threading.main_thread()
-    return is_main and isinstance(error, KeyboardInterrupt)
 
 
 class CertferryError(Reported):

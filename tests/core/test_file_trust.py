@@ -153,7 +153,7 @@ def test_list_that_lets_others_write(
     file: Path, tag: int, number: int, who: str, above: int
 ) -> None:
     """The mode shows a group's right, and the group may be private: the list says who it is. The
-    `chmod` that helps takes the right away from everybody in the list.
+    `chmod` that helps takes the right away from all in the list.
     """
     path = [file, *file.parents][above]
     listed(path, (tag, 7, number))

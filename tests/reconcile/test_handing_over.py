@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.core.redaction import Secret, quoted
-from certferry.errors import CertferryError, Interrupted, Retry, TargetRejected, TargetStuck
-from certferry.reconcile.handing_over import must_not_repeat, without_key
+from certferry.core.redaction import quoted
+from certferry.errors import CertferryError, Retry, TargetRejected, TargetStuck
+from certferry.reconcile.handing_over import without_key
 from certferry.text import LINEAGE, Text
 from certferry_sandbox.testing.certificates import make_key
 
@@ -34,13 +34,8 @@ SEPARATORS = st.text(st.characters(codec="utf-8", exclude_categories=["L", "N"])
 
 
 def told(error: CertferryError, *, withholds_words: bool = True) -> CertferryError:
-    """Return what leaves the block in which a call raises the error."""
-    with (
-        pytest.raises(CertferryError) as caught,
-        without_key(KEY, withholds_words=withholds_words),
-    ):
-        raise error
-    return caught.value
+    """Return what is said of a call that was given the key and raised the error."""
+    return without_key(error, KEY, withholds_words=withholds_words)
 
 
 @given(st.text(), st.text())
@@ -126,26 +121,3 @@ def test_words_of_a_program() -> None:
     assert "what was said of it is withheld: it quotes the private key" == str(
         told(holds, withholds_words=False).message
     )
-
-
-def test_end_of_a_run_passes() -> None:
-    """It is no failure of the call."""
-    with (
-        pytest.raises(Interrupted),
-        without_key(KEY, withholds_words=True),
-    ):
-        raise Interrupted(Text("stopped"))
-
-
-@pytest.mark.parametrize(
-    "remote_id",
-    [BODY[40:64], BODY[64:40:-1], BODY.encode().hex()[:64]],
-    ids=["part", "backwards", "numbers"],
-)
-def test_id_that_repeats_the_key(remote_id: str) -> None:
-    """Ids are kept and shown, so such an upload has failed."""
-    must_not_repeat(KEY, "65f0c3a1b2d4e5f60718293a")
-    must_not_repeat(Secret(""), remote_id)
-
-    with pytest.raises(TargetRejected, match="repeats the private key"):
-        must_not_repeat(KEY, remote_id)

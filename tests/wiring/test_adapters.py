@@ -481,13 +481,13 @@ def test_words_that_quote_an_uploads_key(
     with (
         caplog.at_level(logging.DEBUG, "certferry"),
         pytest.raises(DeployError) as caught,
-        without_key(made.privkey_pem, withholds_words=True),
     ):
         target.upload("img", made)
 
     sent = made.privkey_pem.reveal()[30:60].swapcase()
+    shown = without_key(caught.value, made.privkey_pem, withholds_words=True)
     withheld = "depot failed: [words withheld: they may quote the private key]"
-    assert f"the package certferry-depot: {withheld}" == str(caught.value)
+    assert f"the package certferry-depot: {withheld}" == str(shown)
     assert "in upload" in caplog.text
     assert sent not in caplog.text
 

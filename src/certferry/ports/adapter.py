@@ -34,6 +34,7 @@ with these words, and docs/reference/adapters.md is made of them.
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -63,6 +64,14 @@ def json_object(raw: bytes) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
+
+
+def is_ctrl_c(error: BaseException) -> bool:
+    """Return whether a signal may have raised an error: Python handles signals in the main thread
+    alone. A package that raises `KeyboardInterrupt` in another thread has failed.
+    """
+    is_main = threading.current_thread() is threading.main_thread()
+    return is_main and isinstance(error, KeyboardInterrupt)
 
 
 class NoAnswer(Exception):

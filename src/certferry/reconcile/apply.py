@@ -22,7 +22,7 @@ from certferry.core.planning.report import Outcome, StepOutcome, seen_at
 from certferry.core.planning.rollbacks import all_work, with_refusal
 from certferry.core.reasons import Waiting, applying, wait_for
 from certferry.errors import CertferryError, CopyGone, Interrupted, TargetBusy, VerificationError
-from certferry.reconcile.handing_over import must_not_repeat, without_key
+from certferry.reconcile.handing_over import without_key
 from certferry.reconcile.issue import issue
 from certferry.reconcile.receivers import deliver
 from certferry.reconcile.removals import clean, retire, retire_unmanaged
@@ -230,9 +230,10 @@ def _uploaded(target: str, version: Version, context: StepContext) -> str:
 def _upload(target: str, version: Version, context: StepContext) -> str:
     lineage, fingerprint = context.lineage, version.fingerprint
     bundle = context.ports.state.bundle(lineage, version.number)
-    with without_key(bundle.privkey_pem, withholds_words=True):
+    try:
         remote_id = context.ports.targets[target].upload(lineage, bundle)
-        must_not_repeat(bundle.privkey_pem, remote_id)
+    except CertferryError as error:
+        raise without_key(error, bundle.privkey_pem, withholds_words=True) from None
     label, now = label_of(lineage, fingerprint), context.now
     context.ports.state.save_upload(Upload(lineage, target, remote_id, label, fingerprint, now))
     context.record("uploaded", target=target, remote_id=remote_id, fingerprint=fingerprint)

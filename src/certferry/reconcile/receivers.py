@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.certificates.lineage import Version, label_of
 from certferry.core.desired.certificate import CommandDelivery, DesiredDeployment
 from certferry.core.observed import observation
@@ -69,8 +70,7 @@ def deliver(step: Deploy, context: StepContext) -> StepOutcome:
             fullchain_digest=bundle.fullchain_digest,
         )
         state.save_rollout(begun)
-        with without_key(bundle.privkey_pem, withholds_words=False):
-            context.ports.receiver(delivery).deliver(context.lineage, bundle)
+        _hand_over(context.ports.receiver(delivery), context.lineage, bundle)
     except CertferryError as error:
         # Tried once in a run, since it may cost much.
         state.save_rollout(replace(begun, failed_at=context.now))
@@ -81,3 +81,10 @@ def deliver(step: Deploy, context: StepContext) -> StepOutcome:
     context.record("deployed", **facts)
     context.record("verified", **facts)
     return result
+
+
+def _hand_over(receiver: Receiver, lineage: str, bundle: CertificateBundle) -> None:
+    try:
+        receiver.deliver(lineage, bundle)
+    except CertferryError as error:
+        raise without_key(error, bundle.privkey_pem, withholds_words=False) from None

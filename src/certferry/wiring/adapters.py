@@ -30,7 +30,7 @@ from certferry.config.model import AccountTable
 from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.redaction import Secret, quoted
 from certferry.ports import adapter as adapters
-from certferry.ports.adapter import NoAnswer
+from certferry.ports.adapter import NoAnswer, is_ctrl_c
 from certferry.ports.dns import DnsProvider
 from certferry.ports.examination import Delegated, Examined, PointedAt, Timed
 from certferry.ports.survey import Surveyed, ZoneFinder, ZoneKeeper
@@ -466,7 +466,7 @@ class Guard:
             where = self.whose.adapter.SERVICE
             raise lost(Text("{where}: {problem}", where=where, problem=exc.problem)) from exc
         except BaseException as exc:
-            if errors.is_ctrl_c(exc):
+            if is_ctrl_c(exc):
                 raise
             hidden = self.hidden()  # while these are held here, the log shows none of them
             where = "\n" + "".join(format_tb(exc.__traceback__)) if has_key else ""

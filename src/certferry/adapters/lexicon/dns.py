@@ -41,7 +41,7 @@ from certferry.core.discovery.inventory import FoundZone
 from certferry.core.discovery.proposal import must_have_zone
 from certferry.core.redaction import Secret, quoted
 from certferry.extras import how_to_install
-from certferry.ports.adapter import Context, Variable
+from certferry.ports.adapter import Context, Variable, is_ctrl_c
 from certferry.ports.dns import DnsProvider
 from certferry.ports.progress import Pause
 from certferry.text import Text
@@ -200,7 +200,7 @@ class LexiconRecords:
             except errors.Reported:
                 raise
             except BaseException as exc:
-                if errors.is_ctrl_c(exc):
+                if is_ctrl_c(exc):
                     raise
                 if is_no_zone(exc):
                     continue
@@ -216,7 +216,7 @@ class LexiconRecords:
         except errors.Reported:
             raise
         except BaseException as exc:
-            if errors.is_ctrl_c(exc):
+            if is_ctrl_c(exc):
                 raise
             raise self._calls.errors.of(exc, name) from exc
 
