@@ -24,7 +24,7 @@ def make_one_of_schema(number: int, path: Path) -> None:
     older = path.with_name("older.db")
     older.touch()
     with closing(SqliteDatabase(older)) as made:
-        migrate(made, Upgrade("localhost"), MIGRATIONS[:number])
+        migrate(made, Upgrade("localhost", {}), MIGRATIONS[:number])
     with closing(sqlite3.connect(older)) as old, old:
         old.execute("ATTACH ? AS newer", (str(path),))
         for table, columns in columns_of(old).items():

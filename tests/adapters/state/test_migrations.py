@@ -62,7 +62,7 @@ def database(path: Path) -> Iterator[SqliteDatabase]:
 
 
 def apply(database: SqliteDatabase, migrations: Sequence[Migration]) -> None:
-    migrate(database, Upgrade("localhost"), migrations)
+    migrate(database, Upgrade("localhost", {}), migrations)
 
 
 def tables(database: SqliteDatabase) -> set[str]:

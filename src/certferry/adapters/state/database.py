@@ -13,7 +13,6 @@ from dataclasses import dataclass, fields
 from functools import cache, wraps
 from importlib import resources
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, cast
 
 from certferry.adapters.state.columns import MOMENT, PLAIN, Column, Value
@@ -257,7 +256,7 @@ class Upgrade:
     """
 
     host: str
-    binds: Mapping[int, Callable[[Transaction], None]] = MappingProxyType({})
+    binds: Mapping[int, Callable[[Transaction], None]]
     seal: Callable[[Transaction], object] = lambda _: None
 
 

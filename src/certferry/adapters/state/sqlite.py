@@ -468,5 +468,5 @@ class InMemory(SqliteDatabase):
 def empty(host: str) -> bytes:
     """Return a database without rows: to migrate one takes as long as hundreds of queries."""
     with closing(SqliteDatabase(Path(":memory:"))) as nowhere:
-        databases.migrate(nowhere, databases.Upgrade(host))
+        databases.migrate(nowhere, databases.Upgrade(host, {}))
         return nowhere.content()
