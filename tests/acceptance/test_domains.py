@@ -549,7 +549,9 @@ def test_a_domain_selects_what_is_forgotten(renamed_host: Host, name: str) -> No
 
     forgotten = renamed_host.run("forget", name)
 
-    assert "img is forgotten. Its certificate stays where it is, and is valid until" in said(forgotten.out)
+    assert "img is forgotten. Its certificate stays where it is, and is valid until" in said(
+        forgotten.out
+    )
     assert "not declared" not in renamed_host.run("plan").err
 
 

@@ -225,10 +225,18 @@ def beating_name(host: Host) -> str:
 
 
 def test_an_address_that_can_be_none(host: Host) -> None:
-    """Told once with what to do; the run goes on."""
+    """In the file it is refused, before a run relies on it; behind a variable it is told once with
+    what to do, and the run goes on.
+    """
     declare(host, '[heartbeat]\nurl = "hc-ping.com/secret-check"\n')
+    refused = host.run("plan")
+    host.rewrite('"hc-ping.com/secret-check"', '"env:HC"')
 
-    run = host.run("sync")
+    run = host.run("sync", HC="hc-ping.com/secret-check")
+
+    assert 2 == refused.code
+    assert "[heartbeat] url: must be a URL such as https://host/path" in refused.err
+    assert "secret-check" not in refused.err
 
     assert OK == run.code
     assert 1 == run.err.count("warning: ")

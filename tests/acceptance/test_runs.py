@@ -212,7 +212,7 @@ def test_plan_that_was_shown_is_carried_out(host: Host, name: str) -> None:
     shown = host.run("plan").out
     digest = digest_of(host)
     assert [digest, digest] == [digest_of(host), digest_of(host, name)]
-    assert [f"certferry sync --plan {digest}"] == re.findall("certferry sync --plan .*", shown)
+    assert [f"sync --plan {digest}"] == re.findall("sync --plan .*", shown)
 
     run = host.run("sync", "--plan", digest)
 

@@ -10,7 +10,7 @@ from certferry.cli.schedule import starts_of
 from certferry.cli.status import show_plan_now, show_rehearsal
 from certferry.core.observed.runs import RunKind, RunSource, RunState
 from certferry.core.planning.report import SyncReport
-from certferry.errors import PlanChanged
+from certferry.errors import PlanChanged, StateError
 from certferry.present import documents, report_text
 from certferry.present.progress import log_unchanged
 from certferry.text import Text
@@ -94,7 +94,10 @@ def command(  # noqa: PLR0913 - one for each option of the command line
 
 def is_first_without(workspace: Workspace, front: options.Front) -> bool:
     """Return whether this run is the first that succeeded, and nothing starts later ones."""
-    runs = workspace.state.stored_runs(20)
+    try:
+        runs = workspace.state.stored_runs(20)
+    except StateError:  # the run has told what is wrong with the state
+        return False
     succeeded = sum(one.state is RunState.DONE for one in runs)
     by_schedule = any(one.source is RunSource.SCHEDULE for one in runs)
     return succeeded == 1 and not (by_schedule or starts_of(schedulers(front.console.environ)))
