@@ -31,10 +31,10 @@ def running_chromium() -> Iterator[Browser]:
     """Run it for a `with` block. Playwright's loop runs in this thread meanwhile: a test that
     calls `asyncio.run` here fails until it is over.
     """
+    chromium = program_path("chromium")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=program_path("chromium"),
-            args=["--no-sandbox", "--disable-dev-shm-usage"],
+            executable_path=chromium, args=["--no-sandbox", "--disable-dev-shm-usage"]
         )
         yield browser
         browser.close()

@@ -22,12 +22,11 @@ from certferry_sandbox.world import World
 from release import image
 from tests.acceptance.host import Host, certificate
 from tests.house.tree import ROOT
-from tests.support.programs import needs
+from tests.support.programs import needs, program_path
 from tests.support.tiers import thorough
 
 FOLDER = ROOT / "deploy" / "kubernetes"
 OVERLAYS = ("base", "cron", "cron-bucket", "fleet")
-RENDERERS = (("kubectl", "kustomize"), ("kustomize", "build"))
 OLDEST = "1.29.0"
 """The first with all that is asked for here as stable: `ReadWriteOncePod` (kubernetes.io, feature
 gates, 2026-11)."""
@@ -47,8 +46,9 @@ def rendered(overlay: str) -> str:
 
 
 def render(folder: Path) -> str:
-    words = next(words for words in RENDERERS if shutil.which(words[0]))
-    done = subprocess.run([*words, str(folder)], capture_output=True, text=True, check=True)
+    program = program_path("kustomize")
+    word = "kustomize" if program.endswith("kubectl") else "build"
+    done = subprocess.run([program, word, str(folder)], capture_output=True, text=True, check=True)
     assert "" == done.stderr  # a warning of what the next version refuses
     return done.stdout
 

@@ -16,7 +16,9 @@ from tests.support.programs import TABLE, packages, program_path
 SYSTEM = ("bash", "cat", "cp", "dirname", "env", "grep", "id", "sha256sum", "sh")
 APT_CACHE = """#!/bin/sh
 case " {offered} " in *" $2 "*) echo "  Candidate: 1.0" ;; *) echo "  Candidate: (none)" ;; esac
+i=0; while [ $i -lt 9999 ]; do echo "     of a mirror $i"; i=$((i + 1)); done
 """
+"""As long an answer as no reader may stop reading in the middle of: its writer would fail."""
 APT_GET = """#!/bin/sh
 echo "apt-get $1" >>{log}
 [ "$1" = update ] && exit
