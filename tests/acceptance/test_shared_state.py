@@ -235,6 +235,29 @@ def test_check_names_what_another_program_changed(
     assert [("seal_broken", name), ("history_broken", name)] == found
 
 
+def test_version_that_another_program_changed(
+    made: Host, postgresql: Postgresql, database: str, name: str
+) -> None:
+    """A run, `plan`, `check` and `state check` say so, with the row and what to do; nothing is
+    delivered.
+    """
+    assert IN_ORDER == made.run("sync").code
+    postgresql.ask("UPDATE version SET not_after = '8990-01-01T00:00:00.000000Z'", database)
+
+    run, plan, check = made.run("sync"), made.run("plan"), made.run("check")
+    found = made.run("state", "check", "--json")
+
+    assert FAILED == run.code
+    assert f"version 1 of {name}" in run.out + run.err
+    assert "see who else can write to the database" in run.out + run.err
+    assert f"version 1 of {name}" in plan.out
+    assert "data about it that certferry did not write" in check.out
+    assert FAILED == found.code
+    findings = [(one["code"], one["subject"]) for one in found.document["findings"]]
+    assert [("state_foreign", name)] == findings
+    assert NOBODY_ASKED == run.left
+
+
 @pytest.mark.parametrize("words", [["backup", "b"], ["restore", "b"]], ids=lambda one: one[0])
 def test_backup_of_a_server_is_the_servers(made: Host, words: list[str]) -> None:
     """The hint names the program, and what must be apart."""
