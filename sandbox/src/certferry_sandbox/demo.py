@@ -91,7 +91,8 @@ class Demo:
 
     def _look(self) -> Mapping[str, tuple[Served, ...]]:
         settings = load(self._config, self._console.environ, ADAPTERS)
-        return probe_for(settings.verify, Run().pause).served(DOMAINS)
+        run = Run()
+        return probe_for(settings.verify, run.pause, run.now).served(DOMAINS)
 
     def _judge(self, changes: list[EdgeChange], done: Writes, rewritten: int) -> None:
         kept = self._world.qiniu.domain(DOMAINS[0]).https
