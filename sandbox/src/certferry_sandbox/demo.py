@@ -21,7 +21,6 @@ from certferry.present.console import Console
 from certferry.present.layout import Line, Span, Tone, columns, line
 from certferry.reconcile.run import Run
 from certferry.text import Text, verbatim
-from certferry.wiring.clock import now
 from certferry.wiring.network import probe_for
 from certferry.wiring.settings import ADAPTERS
 from certferry_sandbox.troubled import open_console
@@ -94,7 +93,8 @@ class Demo:
 
     def _look(self) -> Mapping[str, tuple[Served, ...]]:
         settings = load(self._config, self._console.environ, ADAPTERS)
-        return probe_for(settings.verify, Run().pause, now).served(DOMAINS)
+        run = Run()
+        return probe_for(settings.verify, run.pause, run.now).served(DOMAINS)
 
     def _judge(self, changes: list[EdgeChange], done: Writes, rewritten: int) -> None:
         kept = self._world.qiniu.domain(DOMAINS[0]).https

@@ -56,8 +56,7 @@ def command(  # noqa: PLR0913 - one for each option of the command line
     With --rehearse nothing is changed: the CA's staging directory issues the certificates that are
     due, certferry throws them away, and prints the plan.
 
-    An account that refused an upload since it was full is sent none for a day, unless it holds
-    fewer certificates by then; with --quota-raised it is tried now.
+    With --quota-raised, an account that refused an upload as full is tried now, not a day later.
 
     With --plan, where the plan is another one by now, nothing is changed: certferry prints the plan
     as it is now, and exits with 4.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from certferry.core.events import Event
 
@@ -20,6 +20,12 @@ def passed() -> float:
     machine sleeps, where the system has one.
     """
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
+def set_now(by: Clock) -> Clock:
+    """Return a clock that is set by another one now, and that no later setting of it moves."""
+    moment, at = by(), passed()
+    return lambda: moment + timedelta(seconds=passed() - at)
 
 
 Pause = Callable[[float], None]

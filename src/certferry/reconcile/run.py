@@ -3,8 +3,7 @@ world; what the executor of one of its steps is given; and when each piece of it
 
 Runs of one process know nothing of each other. What they share is the workspace's
 (`wiring.workspace`): the state, the accounts, and the pace of each. A piece of work that waits is a
-row in a heap, and holds no thread. A run reads the machine's time once, and counts from there: time
-that is set back an hour must not stop the work for an hour, nor end a wait an hour too soon.
+row in a heap, and holds no thread. No setting of the machine's time prolongs or ends a run's waits.
 """
 
 from __future__ import annotations
@@ -48,7 +47,7 @@ from certferry.errors import (
 from certferry.ports.dns import DnsProvider
 from certferry.ports.issuer import Issuer
 from certferry.ports.probe import Probe
-from certferry.ports.progress import Clock, Progress, no_listener, passed
+from certferry.ports.progress import Clock, Progress, no_listener, set_now
 from certferry.ports.receiver import Receiver
 from certferry.ports.source import CertificateSource
 from certferry.ports.state import Lease, StateStore, holding
@@ -77,20 +76,14 @@ class Run:
         cleanup: timedelta = CLEANING_UP,
         machine: Clock = lambda: datetime.now(UTC),
     ) -> None:
-        # A moment by the machine's time, and how much time had passed then.
-        self._set = machine(), passed()
         self.who = who
+        self.now = set_now(machine)
         self.progress = progress
         self._cleaning_up = cleanup.total_seconds()
         self._stopped = threading.Event()
         self._interrupted = threading.local()
         self._guard = threading.RLock()  # a signal may stop the run that this very thread wakes
         self._wakers: list[Callable[[], None]] = []
-
-    def now(self) -> datetime:
-        """Return this moment by the run's clock, which no later setting of the machine's moves."""
-        moment, at = self._set
-        return moment + timedelta(seconds=passed() - at)
 
     @property
     def is_stopped(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
@@ -14,7 +15,7 @@ from certferry.config.model import CaSettings, Settings
 from certferry.config.tables import called
 from certferry.core.certificates.certificate import CertificateBundle, RenewalInfo
 from certferry.core.desired.certificate import ExternalAccount
-from certferry.errors import ConfigError, OrderPostponed
+from certferry.errors import ConfigError, OrderPostponed, StateError
 from certferry.ports.dns import DnsProvider
 from certferry.ports.issuer import CaAccount, Issuer, IssueRequest
 from certferry.ports.progress import Clock, Pause, Progress
@@ -171,6 +172,13 @@ def revocations(settings: Settings, state: StateStore, run: Run) -> Revocations:
         now,
         history_keeper(state, now, run.who),
     )
+
+
+def finish_revocations(settings: Settings, ports: Ports) -> None:
+    """End what `revoke` began before it was killed; the run goes on without that."""
+    names = {one.lineage for one in settings.certificates}
+    with suppress(StateError):  # the run itself reports what is wrong with it
+        revocations(settings, ports.state, ports.run).finish(names)
 
 
 def rehearsing(settings: Settings) -> Settings:

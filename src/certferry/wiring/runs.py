@@ -17,7 +17,6 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 
 from certferry import errors
 from certferry.core import events
@@ -30,7 +29,6 @@ from certferry.errors import Problem
 from certferry.ports.progress import Progress, each_of, no_listener
 from certferry.ports.runs import EVENTS_OF_A_RUN
 from certferry.ports.state import StateStore
-from certferry.ports.target import LimitedTarget
 from certferry.present import documents
 from certferry.present.progress import entry_of, news
 from certferry.reconcile.by_hand import go_back, withdraw_by_hand
@@ -39,7 +37,8 @@ from certferry.reconcile.retries import ScheduledRun
 from certferry.reconcile.run import Ports, Run, WaitLimit, aside, recorded_as_begun
 from certferry.reconcile.status import Rehearsed, plans_to_confirm, rehearse
 from certferry.text import Text
-from certferry.wiring.authorities import rehearsal_issuer, rehearsing, revocations
+from certferry.wiring.accounts import forget_refusals
+from certferry.wiring.authorities import finish_revocations, rehearsal_issuer, rehearsing
 from certferry.wiring.clock import now
 from certferry.wiring.notifications import salvaged
 from certferry.wiring.recorded import lost_state, undeclared, with_undeclared
@@ -65,8 +64,7 @@ _log = logging.getLogger(__name__)
 class RunOptions:
     """What a run is to do, and where it was started from. One that `is_whole` is for all that is
     declared: monitors count only such runs. With the digest of a `plan` it carries out that plan or
-    nothing. A rehearsal `renews` what is not due, too. With `quota_raised`, accounts that were full
-    are tried.
+    nothing. A rehearsal `renews` what is not due, too. `quota_raised` tries full accounts.
     """
 
     kind: runs.RunKind = runs.RunKind.SYNC
@@ -324,19 +322,9 @@ class RunInProgress:
             retrying = ScheduledRun(self._engine, self.run.pause, options.wait_limit)
             report = retrying.sync(settings.certificates, renew=self._renews)
         else:
-            report = self._engine(confirmed).sync(
-                settings.certificates, options.wait_limit, renew=self._renews
-            )
+            engine = self._engine(confirmed)
+            report = engine.sync(settings.certificates, options.wait_limit, renew=self._renews)
         return with_undeclared(report, settings, self.workspace.state)
-
-    def _finish_revocations(self) -> None:
-        """End what `revoke` began before it was killed; the run goes on without that."""
-        state = self.workspace.state
-        names = {one.lineage for one in self.workspace.certificates}
-        try:
-            revocations(self.workspace.settings, state, self.run).finish(names)
-        except errors.StateError as error:  # the run itself reports what is wrong with it
-            _log.debug("%s", error.message)
 
     @property
     def _renews(self) -> bool:
@@ -348,15 +336,13 @@ class RunInProgress:
         self.writer.try_to_begin()
         return ports
 
-    def _engine(self, confirmed: Mapping[str, str] = MappingProxyType({})) -> Reconciler:
+    def _engine(self, confirmed: Mapping[str, str] | None = None) -> Reconciler:
         ports = self._connect()
         if self.options.plan is None:  # no plan has it
-            self._finish_revocations()
+            finish_revocations(self.workspace.settings, ports)
         if self.options.quota_raised:
-            for target in ports.targets.values():
-                if isinstance(target, LimitedTarget):
-                    target.forget_refusal()
-        return Reconciler(ports, confirmed)
+            forget_refusals(ports.targets.values())
+        return Reconciler(ports, confirmed or {})
 
     @contextmanager
     def recorded(self) -> Iterator[Callable[..., None]]:

@@ -15,6 +15,7 @@ import dns.rdatatype
 
 from certferry.adapters.acme.propagation import (
     SILENT,
+    DnsPropagation,
     Propagation,
     account_at,
     explained,
@@ -212,6 +213,8 @@ class ZonesLook:
 
     def _silent(self, places: Sequence[str]) -> Iterator[Problem]:
         """Name the name servers that do not answer, for which each order waits."""
+        if not isinstance(self.propagation, DnsPropagation):
+            return
         with suppress(DnsError):  # of a resolver, which is reported by itself
             for one in self.propagation.silent_servers(places):
                 message = Text(

@@ -92,12 +92,6 @@ class Propagation(Protocol):
         """Wait until every authoritative server shows the values. Raises `DnsError`."""
         ...
 
-    def silent_servers(self, names: Sequence[str]) -> Iterator[SilentServers]:
-        """Yield for each name the name servers of its zone that do not answer this host, where
-        there are any. Raises `DnsError`.
-        """
-        ...
-
 
 @dataclass(frozen=True, slots=True)
 class SilentServers:
@@ -193,7 +187,7 @@ class DnsPropagation:
 
     def __post_init__(self) -> None:
         self._where = DnsLookup(self.resolvers, self.answer_within, self.over_https)
-        # Name servers that an order of this run has waited for in vain: the next order does not.
+        # Name servers that stayed silent for an order of this run: the next order does not wait.
         self._dead: set[str] = set()
 
     def follow(self, name: str) -> str:
@@ -294,7 +288,9 @@ class DnsPropagation:
             log.warning(said.filled(names=shown))
 
     def silent_servers(self, names: Sequence[str]) -> Iterator[SilentServers]:
-        """See `Propagation.silent_servers`."""
+        """Yield for each name the name servers of its zone that do not answer this host, where
+        there are any. Raises `DnsError`.
+        """
         latest = self.now() + self.timeout
         status = self._begin(dict.fromkeys(names, frozenset()), latest)
         with ThreadPoolExecutor(PARALLEL, thread_name_prefix="propagation") as threads:
@@ -414,11 +410,6 @@ class FixedWait:
         """Return `None`: it cannot be known."""
         del name
         return None
-
-    def silent_servers(self, names: Sequence[str]) -> Iterator[SilentServers]:
-        """Yield nothing: no name server is asked."""
-        del names
-        return iter(())
 
     def wait(self, wanted: Wanted, report: Report) -> None:
         """Wait for the time. Raises what the pause raises."""

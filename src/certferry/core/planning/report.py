@@ -11,12 +11,7 @@ from certferry import errors
 from certferry.core.certificates.certificate import Certificate
 from certferry.core.certificates.chain import EdgeProblemCode
 from certferry.core.desired.certificate import DriftPolicy
-from certferry.core.observed.observation import (
-    Addresses,
-    Observation,
-    ObservedDomain,
-    in_sentences,
-)
+from certferry.core.observed.observation import Observation, ObservedDomain, Served, in_sentences
 from certferry.core.planning import plan as plans
 from certferry.core.planning.removals import OTHERS_FIRST, left_to_later_runs
 from certferry.core.planning.rollbacks import in_words, previous_of
@@ -286,17 +281,11 @@ BOUND = Text("bound")
 SEEN = Text("served by every address that answers")
 
 
-def seen_at(served: Addresses) -> Text:
-    """Return that a certificate is served, and which addresses did not answer, but for those that a
-    host without IPv6 cannot ask.
-    """
-    silent = [
-        one.address
-        for one in served
-        if not one.answered and (one.problem is None or one.problem.code != EdgeProblemCode.NO_IPV6)
-    ]
-    said = Text("{said}; no answer from {addresses}", said=SEEN, addresses=silent)
-    return said if silent else SEEN
+def seen_at(served: Iterable[Served]) -> Text:
+    """Return that it is served, and which of the addresses that this host can ask are silent."""
+    lacks = EdgeProblemCode.NO_IPV6
+    silent = [o.address for o in served if o.silent and (not o.problem or o.problem.code != lacks)]
+    return Text("{said}; no answer from {silent}", said=SEEN, silent=silent) if silent else SEEN
 
 
 _HELD = Text("delivered, and as it was delivered")
@@ -380,14 +369,8 @@ def _of_finding(finding: plans.PlanFinding) -> StepOutcome:
             passed = StepOutcome.of(None, finding.error, Outcome.UNCHANGED)
             return replace(passed, error=None, reason=problem.code)
         case plans.Weight.SKIPPED:
-            return StepOutcome(
-                plans.Action.DEPLOY,
-                Outcome.SKIPPED,
-                problem.message,
-                *place,
-                left=True,
-                notice=True,
-            )
+            passed = StepOutcome(plans.Action.DEPLOY, Outcome.SKIPPED, problem.message, *place)
+            return replace(passed, left=True, notice=True)
         case plans.Weight.UNREAD:
             unread = StepOutcome.of(None, finding.error, Outcome.SKIPPED, finding.target)
             return replace(unread, notice=True)
