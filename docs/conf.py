@@ -70,19 +70,28 @@ function splitQuery(query) {
         ]
 
 
-SKIPPED = r" || queryTerm.match(/^\d+$/)"
-"""What has Sphinx' script for browsers leave numbers out of what is looked for."""
+SCRIPT = {
+    r" || queryTerm.match(/^\d+$/)": "",
+    "Math.max(...wordList.map((w) => scoreMap.get(file).get(w)))": (
+        "wordList.reduce((sum, word) => sum + scoreMap.get(file).get(word), 0)"
+    ),
+}
+"""What is otherwise in Sphinx' script for browsers: numbers are looked for, and a page with more of
+the words in its headings comes first; Sphinx counts the best word alone.
+"""
 
 
-def look_for_numbers(app: Sphinx, error: Exception | None) -> None:
-    """Have the script look for numbers. Raises `ValueError` where it is another script by now."""
+def search_otherwise(app: Sphinx, error: Exception | None) -> None:
+    """Change the script. Raises `ValueError` where it is another script by now."""
     if error is not None:
         return
     script = Path(app.outdir, "_static", "searchtools.js")
-    before, _, after = script.read_text(encoding="utf-8").partition(SKIPPED)
-    if not after or SKIPPED in after:
-        raise ValueError(script)
-    script.write_text(before + after, encoding="utf-8")
+    text = script.read_text(encoding="utf-8")
+    for theirs, ours in SCRIPT.items():
+        if text.count(theirs) != 1:
+            raise ValueError(theirs)
+        text = text.replace(theirs, ours)
+    script.write_text(text, encoding="utf-8")
 
 
 def name_the_page(
@@ -113,4 +122,4 @@ def setup(app: Sphinx) -> None:
     app.add_search_language(SearchNumbers)
     app.add_search_language(SearchChinese)
     app.connect("html-page-context", name_the_page)
-    app.connect("build-finished", look_for_numbers)
+    app.connect("build-finished", search_otherwise)
