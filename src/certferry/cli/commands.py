@@ -188,11 +188,11 @@ class Commands(Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the groups into the help, in whole sentences."""
-        say = voice_of(ctx).say
+        voice = voice_of(ctx)
         widest = max(map(len, COMMANDS))  # the same column in every group
         for heading, names in GROUPS:
-            with formatter.section(say(heading)):
-                rows = [(name.ljust(widest), say(Text(COMMANDS[name]))) for name in names]
+            with formatter.section(voice.say(heading)):
+                rows = [(name.ljust(widest), _said(COMMANDS[name], voice)) for name in names]
                 formatter.write_dl(rows)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

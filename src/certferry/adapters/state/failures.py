@@ -27,7 +27,7 @@ _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 LONGEST_RESULT = 64 * 2**20
-"""Bytes of what one query may find, whoever wrote it: the largest of ten thousand certificates has
+"""Bytes that one query may return, whichever program wrote the rows: the largest of ten thousand certificates has
 about ten mebibytes."""
 
 OF_A_ROW = 100

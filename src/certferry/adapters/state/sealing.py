@@ -283,7 +283,7 @@ _A_NEW_ONE = Text("`certferry state key` prints a new one, for a new state")
 
 _LEAST_DIFFERENT = 8
 """Of 32 random bytes so many differ, but for one key in 10**36: zeros, or a word again and again,
-are nobody's secret."""
+are no secret."""
 
 
 def _is_guessed(key: bytes) -> bool:
