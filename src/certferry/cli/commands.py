@@ -177,8 +177,8 @@ class Commands(Group):
         widest = max(map(len, COMMANDS))  # the same column in every group
         for heading, names in GROUPS:
             with formatter.section(say(heading)):
-                rows = [(name.ljust(widest), say(Text(COMMANDS[name]))) for name in names]
-                formatter.write_dl(rows)
+                rows = [(name.ljust(widest), COMMANDS[name]) for name in names]
+                formatter.write_dl([(name, say(Text(what))) for name, what in rows])
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the examples into the help."""
