@@ -151,10 +151,15 @@ def test_systemd_finds_the_service_well_guarded(
     unit: str,
     most: int,
 ) -> None:
-    """`systemd-analyze security` rates the exposure of root's service below 2.5 of 10, or 2.6."""
+    """`systemd-analyze security` rates the exposure of root's service below 2.5 of 10, or 2.6;
+    that of Debian 12, which counts the clock's device, 0.2 higher.
+    """
     program = make_program(tmp_path / "certferry")
     keeper(directory).install(Job((program, word), writes=("/var/lib",)))
 
+    asked = subprocess.run(["systemd-analyze", "--version"], capture_output=True, check=True)
+    if int(asked.stdout.split()[1]) < 253:
+        most += 2
     words = ("systemd-analyze", "security", "--offline=yes", f"--threshold={most}", "--no-pager")
     result = subprocess.run([*words, directory / unit], capture_output=True, text=True, check=False)
 
