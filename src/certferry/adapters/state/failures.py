@@ -27,8 +27,8 @@ _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 LONGEST_RESULT = 64 * 2**20
-"""Bytes that one query may return, whichever program wrote the rows: the largest of ten thousand certificates has
-about ten mebibytes."""
+"""Bytes that one query may return, whichever program wrote the rows: the largest of ten thousand
+certificates has about ten mebibytes."""
 
 OF_A_ROW = 100
 """Bytes that a row counts beside its text: a million empty ones take memory, too."""
