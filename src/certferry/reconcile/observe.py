@@ -23,7 +23,13 @@ from certferry.core.desired.certificate import (
 )
 from certferry.core.events import Asking
 from certferry.core.observed import inferred
-from certferry.core.observed.observation import Observation, ObservedDomain, ObservedTarget, Served
+from certferry.core.observed.observation import (
+    Observation,
+    ObservedDomain,
+    ObservedTarget,
+    Served,
+    contradicted,
+)
 from certferry.core.observed.records import Remembered, RolloutRecord
 from certferry.core.planning.planner import first_violated
 from certferry.errors import CertificateError, DeployError, IssuanceError, StateError
@@ -184,7 +190,7 @@ def observe(
         if again.remembered != known.remembered:
             known, anew = again, True
             observed = _observe(desired, ports, known, every_edge=every_edge, anew=anew)
-    doubted = inferred.contradicted(observed, ports.now())
+    doubted = contradicted(observed, ports.now())
     if not doubted:
         return observed
     return _observe(desired, ports, known, every_edge=every_edge, anew=anew, doubted=doubted)
