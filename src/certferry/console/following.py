@@ -90,7 +90,7 @@ class Feed:
 
 
 @dataclass(eq=False)
-class Watch:
+class Viewing:
     """One stream, which follows a run; `is_displaced` once its viewer has opened too many since."""
 
     feed: Feed
@@ -114,11 +114,11 @@ class Feeds:
     is_closing: Callable[[], bool]
     _feeds: dict[str, Feed] = field(default_factory=dict)
     _asking: dict[str, asyncio.Task[None]] = field(default_factory=dict)
-    _watches: dict[str, list[Watch]] = field(default_factory=lambda: defaultdict(list))
+    _watches: dict[str, list[Viewing]] = field(default_factory=lambda: defaultdict(list))
     """The streams of each viewer, the oldest first."""
 
     @asynccontextmanager
-    async def watching(self, run: str, viewer: str) -> AsyncIterator[Watch]:
+    async def watching(self, run: str, viewer: str) -> AsyncIterator[Viewing]:
         """Follow a run for a `with` block; the first who does begins to ask, the last ends it. Of
         too many streams of one viewer, the oldest goes.
         """
@@ -127,7 +127,7 @@ class Feeds:
             feed = self._feeds[run] = Feed(run, self.runs, self.is_closing)
             self._asking[run] = asyncio.create_task(feed.ask())
         feed.watchers += 1
-        watch, own = Watch(feed), self._watches[viewer]
+        watch, own = Viewing(feed), self._watches[viewer]
         own.append(watch)
         try:
             if len(own) > MOST_OF_ONE:

@@ -120,7 +120,7 @@ class Section:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class Matches:
     """What has the words that were asked for, the best first, one section a topic."""
 
     sections: Sequence[Section]
@@ -145,7 +145,7 @@ def terms(words: str) -> list[str]:
     return found
 
 
-def search(asked: str, sections: Iterable[Section]) -> Found:
+def search(asked: str, sections: Iterable[Section]) -> Matches:
     """Return what answers words of an operator's; no sections where no topic has enough of them."""
     everything = list(sections)
     wanted, phrase = frozenset(terms(asked)), _words(asked)
@@ -175,7 +175,7 @@ def search(asked: str, sections: Iterable[Section]) -> Found:
     ranked = list(best.values())
     is_whole = bool(ranked) and wanted <= ranked[0][1].counts.keys()
     is_alone = len(ranked) == 1 or (len(ranked) > 1 and ranked[0][0][:2] > ranked[1][0][:2])
-    return Found([section for _, section in ranked], is_whole and is_alone)
+    return Matches([section for _, section in ranked], is_whole and is_alone)
 
 
 def sections_of(page: Page) -> Iterator[Section]:
