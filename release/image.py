@@ -96,6 +96,8 @@ def _make_root(release: Release) -> Path:
     staged = _stage(release)
     made = release.work / "root.tar"
     command = ["mmdebstrap", "--quiet", "--variant=essential", f"--architectures={ARCHITECTURE}"]
+    # Without gpg, Ubuntu's mmdebstrap does not find out that this is another archive's key.
+    command += [f"--keyring={next(Path('/usr/share/keyrings').glob('debian-archive-keyring.*'))}"]
     command += [f"--include={','.join(PACKAGES)}", '--aptopt=Apt::Install-Recommends "false"']
     command += [f"--dpkgopt={option}" for option in _NO_PAGES]
     command += [f"--customize-hook={hook}" for hook in _hooks(staged)]

@@ -245,13 +245,14 @@ def test_a_language_of_the_locale_goes_with_the_run(owner: CrontabOwner, config:
 
 def test_the_state_stays_where_it_is(owner: CrontabOwner, config: Path) -> None:
     """A variable that says where goes along: with another state, all would be issued anew."""
-    environ = {**owner.environ, "XDG_DATA_HOME": "/srv/data"}
+    place = str(config.parent / "data")
+    environ = {**owner.environ, "XDG_DATA_HOME": place}
 
     certferry(environ, "--config", config, "schedule", "install")
 
     words = shlex.split(entry(owner.read())["command"].decode())
     assert "/usr/bin/env" == words[0]
-    assert "XDG_DATA_HOME=/srv/data" in words
+    assert f"XDG_DATA_HOME={place}" in words
 
 
 def test_proxies_and_trust_go_with_the_run(owner: CrontabOwner, config: Path) -> None:
