@@ -38,6 +38,7 @@ CertferryError                something went wrong
 │   ├── LeaseHeld             another run is at work on the lineage
 │   ├── StateForeign          a row of another program's
 │   ├── StateMissing          there is its key file, and nothing is remembered
+│   ├── StateMoved            it was moved while the run was at work
 │   ├── StateTooNew           written by a newer version
 │   └── StateUnavailable      disk full, no permission, locked for too long
 │       └── DatabaseUnavailable   the state's server did not answer sensibly
@@ -416,6 +417,12 @@ class StateForeign(StateError):
 
 class StateMissing(StateError):
     """There is a key file, and the state that it belongs to is not there, or new."""
+
+
+class StateMoved(StateError):
+    """The state was moved to another place while the run was at work: what the file names is in use
+    no more.
+    """
 
 
 class StateTooNew(StateError):

@@ -211,12 +211,30 @@ def test_run_that_another_has_overtaken(
 
     run = runner.run("-q", "sync")
 
-    assert [Exit.OK] == [one.code for one in later], later
+    assert [Exit.OK] == [one.code for one in later], (later, run)
     assert Exit.TRY_LATER == run.code, run
     assert "another run has stored the state" in run.complaint.error
     left = Footprint.of(world) - before
     assert (1, 1) == (left.certificates, left.qiniu_uploads)
     assert Exit.OK == runner.run("state", "check").code
+
+
+def test_run_that_meets_a_move(
+    runner: Runner, beside: Callable[..., Run], world: World, tmp_path: Path
+) -> None:
+    """It ends with 2 before its next call, and says where the state went and what to run next."""
+    runner.run("sync")
+    there, moved = tmp_path / "moved" / "state.db", list[Run]()
+    words = ("state", "move", f"sqlite:///{there}", "--key", "env:CERTFERRY_KEY")
+    world.qiniu.before = once("GET /domain", lambda: moved.append(beside(*words)))
+
+    run = runner.run("-q", "sync", "--renew", "--all")
+
+    assert [Exit.OK] == [one.code for one in moved], moved
+    assert Exit.USAGE == run.code, run
+    assert f"was moved to {there}" in run.complaint.error
+    assert "then run: certferry sync" in run.complaint.hint
+    assert (0, 0) == (run.left.orders, run.left.qiniu_writes)
 
 
 @pytest.mark.parametrize("command", [("rollback",), ("revoke", "--reason", "superseded", "--yes")])
@@ -231,7 +249,7 @@ def test_command_by_hand_that_another_run_has_overtaken(
 
     run = runner.run("-q", word, name, *more)
 
-    assert [Exit.OK] == [one.code for one in later], later
+    assert [Exit.OK] == [one.code for one in later], (later, run)
     assert Exit.TRY_LATER == run.code, run
     assert "another run has stored the state" in run.complaint.error
 

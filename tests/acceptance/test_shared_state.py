@@ -10,13 +10,14 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from certferry.adapters.state.binding import upgrade_of
 from certferry.adapters.state.database import migrate, read_migrations
+from certferry.adapters.state.move import Address, move
 from certferry.adapters.state.postgresql import PostgresqlDatabase
 from certferry.adapters.state.sealing import Sealing
 from certferry.adapters.state.shared_leases import SharedState
@@ -379,11 +380,31 @@ def test_schema_that_is_newer(made: Host, postgresql: Postgresql, database: str)
 
 @thorough
 def test_read_replica(made: Host, postgresql: Postgresql, database: str) -> None:
-    """It would answer with old rows."""
+    """It would answer a run with old rows; what only reads says that they may be."""
+    assert IN_ORDER == made.run("sync").code
     with running_replica(postgresql) as replica:
         made.rewrite(postgresql.url(database), replica.url(database))
 
         assert "is a read replica" in refusal(made, "sync")[0]
+        for words in (["plan"], ["status"]):
+            run = made.run(*words)
+            assert IN_ORDER == run.code, run
+            assert "is a read replica: what it has may be some moments old" in run.err
+
+
+def test_server_that_is_only_read(made: Host, postgresql: Postgresql, database: str) -> None:
+    """What only reads is answered; a run says once why it cannot, and comes again."""
+    assert IN_ORDER == made.run("sync").code
+    postgresql.ask(f"ALTER DATABASE {database} SET default_transaction_read_only = on")
+
+    for words in READING:
+        run = made.run(*words)
+        assert (IN_ORDER, "") == (run.code, run.err.partition("error: ")[1]), run
+    run = made.run("sync")
+
+    assert TRY_LATER == run.code, run
+    assert 1 == run.out.count("takes no writes just now")
+    assert "1 certificate: 1 not done." in run.out
 
 
 @pytest.mark.parametrize("words", [["status"], ["state", "init"], ["state", "check"]])
@@ -541,6 +562,38 @@ def test_server_that_takes_no_writes(
     assert (IN_ORDER, 0, 0) == (again.code, again.left.orders, again.left.challenges)
 
 
+def test_database_that_keeps_many_from_being_done(
+    made: Host, postgresql: Postgresql, database: str, name: str
+) -> None:
+    """One sentence and one hint, on each stream and with `-q`; for programs each certificate has
+    its own.
+    """
+    several = "".join(certificate(f"a{n}.{name}", to=None) for n in range(8))
+    made.config.write_text(made.config.read_text() + several)
+    refuse = "BEGIN RAISE EXCEPTION 'because' USING ERRCODE = '53100'; END"
+    postgresql.ask(
+        f"CREATE FUNCTION refuse() RETURNS TRIGGER LANGUAGE plpgsql AS $${refuse}$$", database
+    )
+    postgresql.ask(
+        "CREATE TRIGGER refuse BEFORE INSERT ON lease FOR EACH ROW EXECUTE FUNCTION refuse()",
+        database,
+    )
+    said, hint = "cannot be written: the server's disk is full", "free some space there"
+
+    plain, quiet, as_json = (made.run(*words) for words in (["sync"], ["-q", "sync"], JSON))
+
+    assert [TRY_LATER] * 3 == [run.code for run in (plain, quiet, as_json)]
+    assert [1] * 3 == [text.count(said) for text in (plain.out, plain.err, quiet.err)]
+    assert [1] * 2 == [text.count(hint) for text in (plain.out, quiet.err)]
+    assert "9 certificates: 9 not done." in plain.out
+    assert f"{name}, a0.{name}, a1.{name}, and 6 more" in plain.out
+    steps = [step for one in as_json.document["certificates"] for step in one["steps"]]
+    assert ["database_unavailable"] * 9 == [step["code"] for step in steps]
+
+
+JSON = ["sync", "--json"]
+
+
 def test_server_that_ends_what_is_idle(made: Host, postgresql: Postgresql, database: str) -> None:
     """Its administrator's time-outs, however short, end no run."""
     for setting in ("idle_session_timeout", "idle_in_transaction_session_timeout"):
@@ -613,6 +666,32 @@ def test_server_that_stops_in_the_middle(
     done = Footprint.of(world) - before
     assert (1, 1, 1) == (done.orders, done.certificates, done.qiniu_uploads)
     assert [] == challenges(world)
+
+
+def test_run_that_meets_a_move(
+    made: Host, world: World, postgresql: Postgresql, database: str, name: str
+) -> None:
+    """Its lease was given up for dead, and the state was carried to another place: the run ends
+    with 2, and says what to write and to run next.
+    """
+    gate = threading.Event()
+    world.dnspod.http.faults.add(Fault.held_until(gate), on="POST /Record.Create")
+    known = len(world.dnspod.http.requests("POST /Record.Create"))
+    there = made.directory / "moved" / "state.db"
+    with made.begin("sync") as process:
+        assert eventually(lambda: len(world.dnspod.http.requests("POST /Record.Create")) > known)
+        expire_leases(postgresql, made_url(made))
+        move(Address(made_url(made), KEY), Address(there, KEY), "web-1", datetime.now(UTC))
+        gate.set()
+        out, err = process.communicate(timeout=LONGEST_RUN)
+
+    assert USAGE == process.returncode, (out, err)
+    assert f"was moved to {there}" in out
+    assert "then run: certferry sync" in out
+    made.rewrite(postgresql.url(database), f"sqlite:///{there}")
+    made.rewrite('\nhost = "web-1"', "")
+    after = made.run("sync")
+    assert (IN_ORDER, 0, 1) == (after.code, after.left.orders, after.left.qiniu_uploads), after
 
 
 def expire_leases(server: Postgresql, url: str) -> None:

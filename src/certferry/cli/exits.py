@@ -29,6 +29,7 @@ from certferry.errors import (
     PlanRefused,
     Problem,
     Reported,
+    StateMoved,
     system_words,
 )
 from certferry.text import Text, verbatim
@@ -56,8 +57,10 @@ class Exit(IntEnum):
 
 def of_error(error: BaseException) -> Exit:
     """Judge what ended a command before it had a result."""
+    if isinstance(error.__cause__, StateMoved):
+        return Exit.USAGE  # what could not be stored has another place now
     match error:
-        case ConfigError() | click.UsageError():
+        case ConfigError() | StateMoved() | click.UsageError():
             return Exit.USAGE
         case PlanChanged():
             return Exit.PENDING
@@ -72,9 +75,12 @@ def of_error(error: BaseException) -> Exit:
 
 
 def of_report(report: SyncReport) -> Exit:
-    """Judge a sync: by its worst outcome."""
+    """Judge a sync: by its worst outcome, unless the file names a state that was moved."""
     from certferry.core.planning.report import Result, of_run
 
+    found = [step.error for each in report.lineages for step in each.outcomes]
+    if report.complete and any(isinstance(one, StateMoved) for one in (report.problem, *found)):
+        return Exit.USAGE
     codes = {
         Result.IN_ORDER: Exit.OK,
         Result.WAITING: Exit.TRY_LATER,

@@ -14,7 +14,7 @@ from certferry.core import events
 from certferry.core.assessment.status import LineageStatus, Standing
 from certferry.core.discovery.watched import HostObservation
 from certferry.core.planning.plan import Plan, Weight
-from certferry.core.planning.report import Outcome, StepOutcome, SyncReport
+from certferry.core.planning.report import Cause, Outcome, StepOutcome, SyncReport
 from certferry.core.reasons import ReasonCode
 from certferry.errors import Problem, Severity, TargetStuck
 from certferry.ports.progress import Progress, each_of, no_listener
@@ -57,11 +57,18 @@ def progress_on_stdout(console: Console, verbosity: Verbosity) -> Progress:
 
 
 def progress_lines(console: Console) -> Progress:
-    """Print a run on stderr, a line for each thing that happens, but for what is unchanged."""
+    """Print a run on stderr, a line for each thing that happens, but for what is unchanged. A state
+    that is gone keeps every certificate from being done: the first line says so.
+    """
+    reported: set[Cause] = set()
 
     def print_event(event: events.Activity | events.StepEnded, words: str) -> None:
-        if isinstance(event, events.StepEnded) and event.outcome.outcome is Outcome.UNCHANGED:
-            return
+        if isinstance(event, events.StepEnded):
+            step = event.outcome
+            if step.outcome is Outcome.UNCHANGED or step.cause in reported:
+                return
+            if step.is_not_done and step.cause is not None:
+                reported.add(step.cause)
         with contextlib.suppress(OSError, ValueError):  # whatever has become of stderr
             console.print_stderr([line(words)])
             console.stderr.flush()

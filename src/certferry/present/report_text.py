@@ -5,7 +5,7 @@ certificates that all went well, and a closing sentence.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 
 from certferry.core.certificates.certificate import first_of, short
 from certferry.core.planning import report as reports
@@ -59,9 +59,12 @@ def lineages(report: reports.SyncReport, voice: Voice) -> Iterator[Line]:
     if len(left) > _FEW:
         yield from _left_together(left, voice)
     folded = {one.lineage for many in (well, left) if len(many) > _FEW for one in many}
+    causes = report.shared_causes
     for lineage in report.lineages:
         if lineage.lineage not in folded:
-            yield from _lines(lineage, voice)
+            yield from _lines(lineage, voice, causes)
+    for steps in causes.values():
+        yield from _of_one_cause(steps, voice)
     if report.lineages:
         yield line()
 
@@ -69,15 +72,67 @@ def lineages(report: reports.SyncReport, voice: Voice) -> Iterator[Line]:
 def what_is_wrong(report: reports.SyncReport, voice: Voice) -> Iterator[Line]:
     """Write what failed or was refused, and nothing else."""
     yield from _not_written_down(report, voice)
+    causes, reported = report.shared_causes, set[reports.Cause]()
     for lineage in report.lineages:
         for step in lineage.outcomes:
-            if step.outcome in {reports.Outcome.FAILED, reports.Outcome.REFUSED}:
-                yield from voice.error(in_one_line(lineage.lineage, step, voice))
-                yield from voice.hint(step.hint)
+            cause = step.cause
+            is_bad = step.outcome in {reports.Outcome.FAILED, reports.Outcome.REFUSED}
+            if not is_bad or cause in reported:
+                continue
+            words = in_one_line(lineage.lineage, step, voice)
+            if cause is not None and cause in causes:
+                reported.add(cause)
+                steps = causes[cause]
+                said = f"{voice.say(_count(steps))}: {voice.word(step.word)}"
+                said = f"{said} {outcome_of(step, voice)}: {_detail(steps, voice)}"
+                words = f"{said}: {_names(steps, voice)}".replace("\n", " ")
+            yield from voice.error(words)
+            yield from voice.hint(step.hint)
+
+
+_Steps = Sequence[tuple[str, reports.StepOutcome]]
+"""Steps of one cause, each with its certificate."""
+
+
+def _of_one_cause(steps: _Steps, voice: Voice) -> Iterator[Line]:
+    """Write once what went wrong with several certificates, and with which."""
+    step = steps[0][1]
+    count, outcome = voice.say(_count(steps)), outcome_of(step, voice)
+    yield line(Span(count, Tone.STRONG), ": ", Span(outcome, _TONES[step.outcome]))
+    first, *rest = _detail(steps, voice).split("\n")
+    yield (*head_of(step, voice), Span(first))
+    yield from (line(" " * BELOW, more) for more in rest)
+    yield from voice.hint(step.hint, BELOW)
+    yield line(" " * BELOW, _names(steps, voice))
+
+
+def _count(steps: _Steps) -> Text:
+    return certificate_count(len({lineage for lineage, _ in steps}))
+
+
+def _detail(steps: _Steps, voice: Voice) -> str:
+    """Return what was said of the steps; to whom, where it is the same of all."""
+    said = {subject_and_detail(step, voice) for _, step in steps}
+    return said.pop() if len(said) == 1 else voice.say(steps[0][1].detail)
+
+
+def _names(steps: _Steps, voice: Voice) -> str:
+    names = list(dict.fromkeys(step.domain or lineage for lineage, step in steps))
+    return voice.say(Text("{names}", names=first_of(names, _FEW)))
+
+
+def outcome_of(step: reports.StepOutcome, voice: Voice) -> str:
+    """Return in words how a step ended."""
+    return voice.say(_NOT_DONE) if step.is_not_done else voice.word(step.outcome)
+
+
+_NOT_DONE = Text("not done")
 
 
 def _not_written_down(report: reports.SyncReport, voice: Voice) -> Iterator[Line]:
-    if report.problem is not None:
+    # The same trouble may have kept certificates from being done: then it is reported with them.
+    steps = [step for each in report.lineages for step in each.outcomes if step.is_not_done]
+    if report.problem is not None and report.problem.code not in {step.code for step in steps}:
         said = Text("could not record the end of the run: {problem}")
         yield from voice.error(said.filled(problem=report.problem.message))
         yield from voice.hint(report.problem.hint)
@@ -88,12 +143,12 @@ def in_one_line(lineage: str, step: reports.StepOutcome, voice: Voice) -> str:
     detail = once(lineage, subject_and_detail(step, voice)).replace("\n", " ")
     if step.outcome is reports.Outcome.ELSEWHERE:
         return f"{lineage}: {voice.word(step.outcome)}: {detail}"
-    return f"{lineage}: {voice.word(step.word)} {voice.word(step.outcome)}: {detail}"
+    return f"{lineage}: {voice.word(step.word)} {outcome_of(step, voice)}: {detail}"
 
 
 def head_of(step: reports.StepOutcome, voice: Voice) -> Line:
     """Write which step it was and how it ended, in columns."""
-    outcome = Span(f"{padded(voice.word(step.outcome), OUTCOME)} ", _TONES[step.outcome])
+    outcome = Span(f"{padded(outcome_of(step, voice), OUTCOME)} ", _TONES[step.outcome])
     return line(f"{INDENT}{padded(voice.word(step.word), VERB)} ", outcome)
 
 
@@ -104,18 +159,25 @@ def subject_and_detail(step: reports.StepOutcome, voice: Voice) -> str:
     return detail if subject is None else f"{voice.say(subject)}: {detail}"
 
 
-def _lines(lineage: reports.LineageReport, voice: Voice) -> Iterator[Line]:
+def _lines(
+    lineage: reports.LineageReport, voice: Voice, causes: Container[reports.Cause | None]
+) -> Iterator[Line]:
     if not lineage.was_observed:
         not_looked_at = Span(voice.say(Text("not looked at")), Tone.PENDING)
         yield line(Span(lineage.lineage, Tone.STRONG), ": ", not_looked_at)
         return
+    steps = [step for step in lineage.outcomes if step.cause not in causes]
+    if lineage.outcomes and not steps:
+        return  # all of it is reported with others
     worst = worst_of(lineage.outcomes)
-    said = voice.word(worst)
+    bad = [step for step in lineage.outcomes if step.outcome is worst]
+    said = outcome_of(bad[0], voice) if bad and all(one.is_not_done for one in bad) else ""
+    said = said or voice.word(worst)
     if worst is reports.Outcome.SKIPPED and any(map(_was_stopped, lineage.outcomes)):
         said = voice.say(Text("stopped"))  # an order may go on: nothing was passed over
     yield line(Span(lineage.lineage, Tone.STRONG), ": ", Span(said, _TONES[worst]))
-    folded = _folded(lineage.outcomes, voice)
-    for step in lineage.outcomes:
+    folded = _folded(steps, voice)
+    for step in steps:
         if step.key in folded:
             words = folded[step.key]
             if words is not None:
@@ -298,11 +360,9 @@ def _how_to_go_on(report: reports.SyncReport, undeclared_of: str | None) -> Text
 
 def _counts(report: reports.SyncReport) -> list[Text]:
     steps = [step for lineage in report.lineages for step in lineage.outcomes]
-    found = Counter(step.outcome for step in steps)
-    said = Text("{count} {outcome}")
-    return [
-        said.filled(count=found[one], outcome=WORDS[one]) for one in reports.Outcome if found[one]
-    ]
+    found = Counter(_NOT_DONE if step.is_not_done else WORDS[step.outcome] for step in steps)
+    said, known = Text("{count} {outcome}"), (*(WORDS[one] for one in reports.Outcome), _NOT_DONE)
+    return [said.filled(count=found[one], outcome=one) for one in known if found[one]]
 
 
 def rehearsal_lines(

@@ -18,7 +18,7 @@ from certferry.adapters.state.move import SEALED, Address, move, rotate
 from certferry.adapters.state.sealing import make_file, new_key
 from certferry.core.observed.records import HistoryEntry, VerifiedHistory
 from certferry.core.redaction import Secret
-from certferry.errors import CertferryError, ConfigError, LeaseHeld, StateError
+from certferry.errors import CertferryError, ConfigError, LeaseHeld, StateError, StateMoved
 from certferry.ports.state import AcmeAccount
 from certferry_sandbox.testing.certificates import make_key
 from tests.adapters.state.child_program import NOW
@@ -174,9 +174,9 @@ def test_state_that_was_moved(origin: Address, postgresql: Postgresql, tmp_path:
         lambda: late.save_run(NOW, succeeded=True),
         lambda: late.update_account_note("qiniu", "way", lambda _: None),
     ):
-        with pytest.raises(StateError, match=f"moved to postgresql:///{name}"):
+        with pytest.raises(StateMoved, match=f"moved to postgresql:///{name}"):
             write()
-    with pytest.raises(StateError, match=f"was moved to postgresql:///{name}") as late_error:
+    with pytest.raises(StateMoved, match=f"was moved to postgresql:///{name}") as late_error:
         late.must_unseal()
     assert "`url` of [state]" in str(late_error.value.hint)
     late.close()

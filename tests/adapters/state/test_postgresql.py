@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -497,6 +497,52 @@ def test_trouble_that_passes(postgresql: Postgresql, name: str, code: str, said:
         assert error.value.retry.allowed
         assert f"{database.place} {said}" == str(error.value.message)
         assert 1 == len(database.rows("SELECT 1"))
+
+
+@pytest.mark.parametrize(
+    ("setting", "statement"),
+    [
+        ("statement_timeout", "SELECT pg_sleep(5)"),
+        ("lock_timeout", "LOCK TABLE lease"),
+        ("transaction_timeout", "SELECT pg_sleep(5)"),
+    ],
+)
+def test_time_out_of_the_server(
+    postgresql: Postgresql, name: str, setting: str, statement: str
+) -> None:
+    """It is named, with what to change; certferry waits for other writes as long as it does."""
+    with ExitStack() as stack:
+        database = stack.enter_context(closing(impatient(postgresql.url(name))))
+        if setting == "lock_timeout":
+            other = stack.enter_context(closing(PostgresqlDatabase(postgresql.url(name))))
+            held, is_over = threading.Event(), threading.Event()
+
+            def hold(one: Transaction) -> None:
+                one.rows("SELECT 1 FROM lease")
+                one.execute("LOCK TABLE lease")
+                one.rows("SELECT 1")
+                held.set()
+                is_over.wait(9)
+
+            holding = stack.enter_context(ThreadPoolExecutor(1))
+            holding.submit(other.run, hold)
+            stack.callback(is_over.set)
+            assert held.wait(9)
+        postgresql.ask(f"ALTER DATABASE {name} SET {setting} = '50ms'")
+
+        def in_transaction(query: str) -> None:
+            def work(one: Transaction) -> None:
+                one.execute(query)
+                one.rows("SELECT 1")
+
+            database.run(work)
+
+        # In a transaction the time of a statement is certferry's.
+        ask = database.rows if setting == "statement_timeout" else in_transaction
+        with pytest.raises(DatabaseUnavailable) as error:
+            ask(statement)
+    assert f"ended certferry's work by its {setting}: " in str(error.value)
+    assert f"ALTER ROLE USER SET {setting} = '60s'" in str(error.value.hint)
 
 
 def test_unforeseen_error(database: PostgresqlDatabase) -> None:

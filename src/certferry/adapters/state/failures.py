@@ -83,7 +83,24 @@ class translating_errors:  # noqa: N801 - reads as the function that it stands f
             raise _of_file(problem, self._path) from problem
 
 
+NAME_THE_NEW_ONE = Text(
+    "write the new one as `url` of [state], with its `key`, then run: certferry sync"
+)
+MOVED = "the state was moved to "
+"""How the sentence begins with which every write to a state fails that was moved."""
+
+
+def _moved(words: str, place: Path | str) -> errors.StateMoved:
+    said = Text("the state in {place} was moved to {destination}")
+    destination = words.removeprefix(MOVED)
+    return errors.StateMoved(
+        said.filled(place=place, destination=destination), hint=NAME_THE_NEW_ONE
+    )
+
+
 def _of_database(exc: sqlite3.Error, path: Path) -> errors.StateError:
+    if str(exc).startswith(MOVED):
+        return _moved(str(exc), path)
     code = getattr(exc, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & PRIMARY
     match code:
         case sqlite3.SQLITE_FULL:
@@ -189,15 +206,30 @@ def damaged(path: Path | str, problem: Text | str) -> errors.StateError:
 
 
 def of_server(
-    problem: psycopg.Error, place: str, *, is_connected: bool, is_lost: bool
+    problem: psycopg.Error, place: str, *, is_connected: bool, is_lost: bool, is_patient: bool
 ) -> errors.StateError | errors.ConfigError:
     """Return what the server reported, or what ended its connection (`is_lost`), which may never
-    have stood (`is_connected`). Where waiting does not help, it is a `ConfigError`.
+    have stood (`is_connected`). Where waiting does not help, it is a `ConfigError`. What was ended
+    sooner than certferry would end it (not `is_patient`) was ended by a setting of the server.
     """
     code = problem.sqlstate or ""
     words = _words(problem)
+    if words.startswith(MOVED):
+        return _moved(words, place)
     if not code and not is_connected:
         return _of_connecting(words, place)
+    setting = _TIME_OUTS.get(code)
+    if setting is not None and not is_patient and re.search("timeout|超时", words):
+        return errors.DatabaseUnavailable(
+            Text("{place} ended certferry's work by its {setting}: {problem}").filled(
+                place=place, setting=setting, problem=words
+            ),
+            hint=Text(
+                "it is too short for a state: have it longer for the user of the URL, such as"
+                " ALTER ROLE USER SET {setting} = '60s'",
+                setting=setting,
+            ),
+        )
     if is_lost:
         return errors.DatabaseUnavailable(
             Text("{place} does not answer: {problem}", place=place, problem=words),
@@ -218,6 +250,15 @@ def of_server(
         return damaged(place, words)
     return errors.StateError(Text("{path}: {problem}", path=place, problem=words))
 
+
+_TIME_OUTS = {
+    "57014": "statement_timeout",
+    "55P03": "lock_timeout",
+    "25P03": "idle_in_transaction_session_timeout",
+    "25P04": "transaction_timeout",
+    "57P05": "idle_session_timeout",
+}
+"""The settings by which a server ends what takes long, by SQLSTATE (PostgreSQL, "Error Codes")."""
 
 _TEMPORARY = {
     "53100": (

@@ -313,7 +313,7 @@ class BucketDatabase(InMemory):
         self._storing = threading.Lock()
         self._changes = self._urgent = 0  # how many there were
         self._stored = self._urgent_stored = 0
-        self._is_overtaken = False
+        self._overtaken_by: errors.Reported | None = None
 
     @property
     def place(self) -> Path | str:
@@ -337,7 +337,8 @@ class BucketDatabase(InMemory):
 
     def store(self, *, urgent_only: bool = False) -> None:
         """Store a generation, if anything has changed that the last one does not have. Raises
-        `StateOvertaken`, for this and every later time, `StateUnavailable` and `ConfigError`.
+        `StateOvertaken`, or `StateMoved`, for this and every later time, `StateUnavailable` and
+        `ConfigError`.
         """
         if not self._has_to_store(urgent_only=urgent_only):
             return  # most calls: they wait for no other thread
@@ -346,8 +347,8 @@ class BucketDatabase(InMemory):
                 return
             with self._guard:
                 changes, urgent = self._changes, self._urgent
-            if self._is_overtaken:
-                raise self._overtaken()
+            if self._overtaken_by is not None:
+                raise self._overtaken_by
             # Its own requests need no lease, and would ask for this generation again.
             Context().run(self._store)
             with self._guard:
@@ -372,12 +373,19 @@ class BucketDatabase(InMemory):
             self._tried.add(mine)
             found = self.generations.create(number, stored)
             if found not in self._tried:
-                self._is_overtaken = True
-                raise self._overtaken()
+                self._overtaken_by = self._overtaken()
+                raise self._overtaken_by
             # It may be one of an earlier try, whose answer was lost.
             self._number, self._before = number, found
 
-    def _overtaken(self) -> errors.StateOvertaken:
+    def _overtaken(self) -> errors.Reported:
+        """Return what the newest generation says: the state was moved, or another run goes on."""
+        newest = self.generations.read(self.generations.numbers()[-1])
+        with closing(BucketDatabase(self.generations, newest, "")) as other:
+            try:
+                must_be_in_use(other)
+            except errors.ConfigError as moved:
+                return errors.StateMoved(moved.message, hint=moved.hint)
         return errors.StateOvertaken(
             Text("another run has stored the state in {place}", place=self.place),
             hint=Text("that run goes on; run this one again when it has ended"),

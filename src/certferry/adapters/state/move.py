@@ -15,7 +15,7 @@ from certferry.adapters.state import connect as states
 from certferry.adapters.state.binding import BINDINGS
 from certferry.adapters.state.columns import Value, from_moment
 from certferry.adapters.state.database import Dialect, Reader, Row, T, Transaction
-from certferry.adapters.state.failures import damaged
+from certferry.adapters.state.failures import MOVED, damaged
 from certferry.adapters.state.sealing import Key, Sealing, add_new_key, change_key, key_of, put_key
 from certferry.adapters.state.store import ARRIVING, SqlState, mark_of, must_be_in_use
 from certferry.core.redaction import Secret
@@ -311,7 +311,7 @@ def _carry(
     transaction.add("moved", destination=name, at=from_moment(now))
     database, _ = here.whole
     stopped = [table.name for table in tables if table.name != "moved"]
-    for statement in database.dialect.stop(stopped, f"the state was moved to {name}"):
+    for statement in database.dialect.stop(stopped, MOVED + name):
         transaction.execute(statement)
     return sent.rows
 

@@ -144,7 +144,8 @@ class SharedState(SqlState):
     A thread renews every lease that is held, in one statement, until the store is closed. A process
     that is killed, or frozen for longer than `length`, loses its leases; what it writes then is
     fenced. The host's own clock decides nothing: `clock` only measures how old a renewal is, and
-    how long ago the database said what time it is.
+    how long ago the database said what time it is. One that `reads_only` may be on a server that
+    takes no writes.
     """
 
     is_shared = True
@@ -158,8 +159,11 @@ class SharedState(SqlState):
         clock: Callable[[], float] = passed,
         machine: str = "",
         machine_now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        *,
+        reads_only: bool = False,
     ) -> None:
         super().__init__(database, sealing, host, machine=machine)
+        self._reads_only = reads_only
         self._shared = database
         self._length = length.total_seconds()
         self._passed = clock
@@ -279,10 +283,15 @@ class SharedState(SqlState):
         """See `SqlState.must_be_idle`."""
         must_be_unheld(transaction, f"holder IS NOT NULL AND until > {_NOW}")
 
-    def reserve(self, account: str, name: str, interval: timedelta, count: int) -> timedelta:
+    def reserve(self, account: str, name: str, interval: timedelta, count: int) -> timedelta | None:
         turns = str((count * interval).total_seconds())
         most = str(_MOST_TURNS * interval.total_seconds())
-        [row] = self._shared.repeat(_RESERVE, account, name, turns, most, turns)
+        try:
+            [row] = self._shared.repeat(_RESERVE, account, name, turns, most, turns)
+        except StateUnavailable:
+            if not self._reads_only:
+                raise
+            return None  # a look keeps its own pace where the server takes no writes
         first = to_moment(row["until"]) - count * interval
         return max(first - to_moment(row["now"]), timedelta())
 

@@ -11,6 +11,7 @@ from certferry.adapters.state.binding import foreign_rows
 from certferry.adapters.state.columns import to_moment
 from certferry.adapters.state.database import Database, Reader, Transaction
 from certferry.adapters.state.declarations import DeclarationTables
+from certferry.adapters.state.failures import NAME_THE_NEW_ONE
 from certferry.adapters.state.hosts import HostTables, this_machine
 from certferry.adapters.state.notices import NoticeTables
 from certferry.adapters.state.orders import OrderTables
@@ -19,7 +20,14 @@ from certferry.adapters.state.runs import RunTables
 from certferry.adapters.state.sealing import Sealing
 from certferry.adapters.state.versions import VersionTables
 from certferry.core.redaction import Secret
-from certferry.errors import ConfigError, Reported, StateError, StateForeign, StateUnavailable
+from certferry.errors import (
+    ConfigError,
+    Reported,
+    StateError,
+    StateForeign,
+    StateMoved,
+    StateUnavailable,
+)
 from certferry.text import Text
 
 
@@ -70,7 +78,7 @@ class SqlState(
         try:
             must_be_in_use(self._database)
         except ConfigError as error:  # a move, since this process opened it
-            raise StateError(error.message, hint=error.hint) from None
+            raise StateMoved(error.message, hint=error.hint) from None
         self._sealing.must_open(self._database)
 
     def must_be_idle(self, transaction: Transaction) -> None:
@@ -145,5 +153,5 @@ def must_be_in_use(database: Database) -> None:
         said = Text("the state in {place} was moved to {destination} at {moment}")
         raise ConfigError(
             said.filled(place=place, destination=mark, moment=to_moment(row["at"])),
-            hint=Text("name the new one in `url` of [state], with its `key`"),
+            hint=NAME_THE_NEW_ONE,
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -77,6 +77,17 @@ StepKey = tuple[plans.Action | None, str | None, str | None]
 
 
 @dataclass(frozen=True, slots=True)
+class Cause:
+    """What went wrong, whichever certificate it went wrong with: a report names each cause once."""
+
+    action: plans.Action | None
+    outcome: Outcome
+    code: str
+    detail: Text
+    hint: Text | None
+
+
+@dataclass(frozen=True, slots=True)
 class StepOutcome:
     """What became of one step, or, without an `action`, of the pass itself. A domain that is `left`
     is not as the file alone says: it drifted, or was rolled back. A `notice` kept nothing waiting.
@@ -135,6 +146,19 @@ class StepOutcome:
         """Whether it waits since it failed before, and was not tried again."""
         is_kept = self.outcome is Outcome.WAITING and self.held_until is None
         return is_kept and self.error is not None and self.error.retry.after is not None
+
+    @property
+    def is_not_done(self) -> bool:
+        """Whether nothing but the state stood in its way: a later run does it."""
+        is_of_state = isinstance(self.error, errors.StateUnavailable)
+        return self.outcome is Outcome.FAILED and is_of_state
+
+    @property
+    def cause(self) -> Cause | None:
+        """What it has in common with other steps that failed or were refused for the same."""
+        if self.outcome not in {Outcome.FAILED, Outcome.REFUSED} or self.code is None:
+            return None
+        return Cause(self.action, self.outcome, self.code, self.detail, self.hint)
 
     @property
     def key(self) -> StepKey:
@@ -217,6 +241,20 @@ class SyncReport:
         """How many certificates are left to hosts whose declaration is newer."""
         code = errors.DeclarationOutdated.code
         return sum(any(step.code == code for step in one.outcomes) for one in self.lineages)
+
+    @property
+    def shared_causes(self) -> Mapping[Cause, Sequence[tuple[str, StepOutcome]]]:
+        """Return what went wrong with several certificates: each with its steps."""
+        found: dict[Cause, list[tuple[str, StepOutcome]]] = {}
+        for each in self.lineages:
+            for step in each.outcomes:
+                if step.cause is not None:
+                    found.setdefault(step.cause, []).append((each.lineage, step))
+        return {
+            cause: steps
+            for cause, steps in found.items()
+            if len({lineage for lineage, _ in steps}) > 1
+        }
 
     def with_newer(self, newer: SyncReport) -> SyncReport:
         """Return it with what a later try of the same run made of some of its lineages."""
