@@ -163,7 +163,7 @@ def test_refused_upload_is_a_failure_and_stands_first(world: World, host: Host, 
     world.qiniu.fusion.faults.add(refusal, on="POST /sslcert", times=None)
     run = host.run("sync", "--json")
     assert FAILED == run.code
-    assert f"{host.config} sync --renew {second}`" in str(run.document)
+    assert f"certferry sync --renew {second}`" in str(run.document)
 
     reported, document = host.run("status"), host.run("status", "--json").document
 

@@ -93,7 +93,7 @@ def test_state_that_is_damaged(synced: Host, name: str, spoil: Callable[[bytes],
 
     assert FAILED == run.code
     assert f"{synced.state} is not a state of certferry" in run.complaint.error
-    restored = f"put {synced.state} back: `certferry --config {synced.config} restore FILE`"
+    restored = f"put {synced.state} back: `certferry restore FILE`"
     assert restored in run.complaint.hint
     assert NOBODY_ASKED == run.left
     assert damaged == synced.state.read_bytes()
