@@ -10,7 +10,6 @@ import io
 import json
 import os
 import shlex
-import subprocess
 import sys
 import tarfile
 from collections.abc import Mapping
@@ -18,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from release import Refused, Release, libraries
+from release import Refused, Release, libraries, run_tool
 
 NAME = "ghcr.io/certferry/certferry"
 """Where it is published, and how `docker load` calls it."""
@@ -101,7 +100,7 @@ def _make_root(release: Release) -> Path:
     command += [f"--dpkgopt={option}" for option in _NO_PAGES]
     command += [f"--customize-hook={hook}" for hook in _hooks(staged)]
     environ = {**os.environ, "SOURCE_DATE_EPOCH": str(release.epoch)}
-    subprocess.run([*command, SUITE, str(made)], env=environ, check=True)
+    run_tool([*command, SUITE, str(made)], environ=environ)
     return made
 
 

@@ -54,6 +54,7 @@ RunEnded                      not an error: no handler of errors catches it
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -156,6 +157,22 @@ class Reported(Exception):
         vars(named).update(vars(self))
         named.hint = naming(self.hint, lineage)
         return named
+
+    def reworded(self, word: Callable[[Text], Text]) -> Self:
+        """Return the same error with each of its sentences as `word` returns that sentence."""
+
+        def worded(value: object) -> object:
+            match value:
+                case Text():
+                    return word(value)
+                case tuple():
+                    return tuple(map(worded, value))
+            return value
+
+        facts = {name: worded(value) for name, value in vars(self).items()}
+        other = type(self).__new__(type(self), str(facts["message"]))
+        vars(other).update(facts)
+        return other
 
     @property
     def is_early(self) -> bool:

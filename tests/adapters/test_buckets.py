@@ -109,7 +109,78 @@ def test_many_objects(request: pytest.FixtureRequest, service: str) -> None:
     assert [f"{number:04}" for number in range(2500)] == [*objects.names()]
 
 
+def test_object_that_is_not_there(objects: ObjectStore) -> None:
+    """It was listed, and is served a moment later: waiting helps, and `url` is right."""
+    with pytest.raises(
+        DatabaseUnavailable, match="lists 0000000007, and does not have it"
+    ) as error:
+        objects.read("0000000007")
+    assert "url" not in str(error.value.hint)
+
+
 # --- Kodo
+
+
+PAGE = b'{"items": [{"key": "a/b/1"}], "marker": "again"}'
+
+
+def test_list_of_kodo_without_an_end(kodo: ObjectStore, qiniu: QiniuService) -> None:
+    """A marker that comes again, and one that is always another, are followed a hundred times."""
+    qiniu.objects.rsf.faults.add(Fault.status(200, PAGE), times=None)
+    with pytest.raises(ConfigError, match="kodo://states/a/b lists more than 100000 objects"):
+        kodo.names()
+    assert 100 == len(qiniu.objects.rsf.requests())
+
+
+def test_page_of_kodo_that_is_longer_than_any(kodo: ObjectStore, qiniu: QiniuService) -> None:
+    """What one page lists counts as well."""
+    items = b",".join([b'{"key": "a"}'] * 100_001)
+    answer = b'{"items": [' + items + b'], "marker": "more"}'
+    qiniu.objects.rsf.faults.add(Fault.status(200, answer), times=None)
+    with pytest.raises(ConfigError, match="lists more than 100000 objects"):
+        kodo.names()
+    assert 1 == len(qiniu.objects.rsf.requests())
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b'{"items": [{"fsize": 1}]}',
+        b'{"items": {"key": "a"}}',
+        b'{"items": [], "marker": {}}',
+        b"[]",
+        b"[" * 200_000,
+        b'{"items": ' + b'[{"key": ' * 100_000,
+    ],
+)
+def test_list_of_kodo_that_is_none(kodo: ObjectStore, qiniu: QiniuService, answer: bytes) -> None:
+    """It is not taken for an empty bucket, nor for a mistake of certferry's."""
+    qiniu.objects.rsf.faults.add(Fault.status(200, answer), times=None)
+    with pytest.raises(DatabaseUnavailable, match="Qiniu answers what certferry cannot read"):
+        kodo.names()
+
+
+@pytest.mark.parametrize(
+    "hosts", [b"{}", b'{"0": 1}', b"[]", b'["z0"]', b"[" * 200_000, b'[{"rsf": "z0"}]']
+)
+def test_bucket_of_kodo_without_a_region(
+    kodo: ObjectStore, qiniu: QiniuService, hosts: bytes
+) -> None:
+    """No host is asked."""
+    answer = Fault.status(200, b'{"hosts": ' + hosts + b"}")
+    qiniu.uc.faults.add(answer, on="GET /v4/query", times=None)
+    with pytest.raises(DatabaseUnavailable, match=r"cannot read|names no host"):
+        kodo.names()
+
+
+def test_host_of_kodo_by_plain_http(kodo: ObjectStore, qiniu: QiniuService) -> None:
+    """Nothing is sent there: the signed address of an object opens it for whoever listens."""
+    answer = b'{"hosts": [{"rsf": {"domains": ["http://192.0.2.7:1"]}}]}'
+    qiniu.uc.faults.add(Fault.status(200, answer), on="GET /v4/query", times=None)
+    with pytest.raises(
+        ConfigError, match=r"http://192\.0\.2\.7:1 of kodo://states/a/b would be asked"
+    ):
+        kodo.names()
 
 
 def test_bucket_of_kodo_that_anybody_may_read(kodo: ObjectStore, bucket: Bucket) -> None:
@@ -221,6 +292,44 @@ def test_service_that_ignores_the_condition(at_s3: ObjectStore, s3_bucket: S3Buc
     assert at_s3.create("a", b"other")
 
 
+def test_service_that_refuses_the_condition(at_s3: ObjectStore, s3_bucket: S3Bucket) -> None:
+    """No waiting helps, and the hint says what it lacks."""
+    s3_bucket.lacks_conditions = True
+    with pytest.raises(ConfigError, match="NotImplemented") as refused:
+        at_s3.create("a", CONTENT)
+    assert "`If-None-Match`" in str(refused.value.hint)
+
+
+def page_of_s3(*keys: str) -> Fault:
+    """Return a page after which there is always another, with the same token."""
+    contents = "".join(
+        f"<Contents><Key>{key}</Key><LastModified>2026-11-01T00:00:00.000Z</LastModified>"
+        '<ETag>"e"</ETag><Size>1</Size></Contents>'
+        for key in keys
+    )
+    page = (
+        f"<ListBucketResult><IsTruncated>true</IsTruncated>{contents}"
+        "<NextContinuationToken>again</NextContinuationToken></ListBucketResult>"
+    )
+    return Fault.status(200, page.encode(), "application/xml")
+
+
+def test_list_of_s3_without_an_end(at_s3: ObjectStore, s3: S3Service) -> None:
+    """It is read up to as many objects as are beside no state."""
+    s3.faults.add(page_of_s3(*(f"a/b/{number}" for number in range(1000))), times=None)
+    with pytest.raises(ConfigError, match="s3://states/a/b lists more than 100000 objects"):
+        at_s3.names()
+
+
+def test_empty_pages_of_s3_without_an_end(s3: S3Service, s3_bucket: S3Bucket) -> None:
+    """They are followed for as long as a list may take."""
+    del s3_bucket
+    objects = S3Objects("states", "a/b", endpoint=s3.url, for_list=timedelta(seconds=0.5))
+    s3.faults.add(page_of_s3(), times=None)
+    with pytest.raises(DatabaseUnavailable, match="its list does not end"):
+        objects.names()
+
+
 def test_answer_that_was_lost_at_s3(at_s3: ObjectStore, s3: S3Service) -> None:
     """The object is there, with the bytes that were sent."""
     s3.faults.add(Fault.reset_after(), on="PUT *")
@@ -250,8 +359,16 @@ def test_bucket_of_s3_that_takes_nothing(
 
 def test_bucket_that_is_not_there(s3: S3Service) -> None:
     """No waiting helps."""
-    with pytest.raises(ConfigError, match="NoSuchBucket"):
-        S3Objects("none", "", endpoint=s3.url).names()
+    objects = S3Objects("none", "", endpoint=s3.url)
+    for ask in (objects.names, lambda: objects.read("a"), lambda: objects.create("a", b"")):
+        with pytest.raises(ConfigError, match="NoSuchBucket"):
+            ask()
+
+
+def test_public_bucket_of_s3_without_the_object(at_s3: ObjectStore, s3_bucket: S3Bucket) -> None:
+    """Nobody reads what is not there."""
+    s3_bucket.is_private = False
+    assert not at_s3.may_anybody_read("a")
 
 
 def test_clock_that_is_off_at_s3(at_s3: ObjectStore, s3: S3Service) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ import dns.update
 import dns.zone
 
 from tests.support.ports import HOST, free_port
+from tests.support.programs import program_path
 from tests.support.waiting import eventually
 
 KEY_NAME = "certferry."
@@ -126,8 +126,7 @@ def _started(home: Path, bind: Bind) -> Iterator[subprocess.Popen[bytes]]:
         home=home, host=HOST, port=bind.port, key=KEY_NAME, secret=SECRET, limited=LIMITED
     )
     (home / "named.conf").write_text(written)
-    program = shutil.which("named") or "/usr/sbin/named"
-    arguments = [program, "-g", "-n", "1", "-c", str(home / "named.conf")]
+    arguments = [program_path("named"), "-g", "-n", "1", "-c", str(home / "named.conf")]
     with (home / "log").open("wb") as log, subprocess.Popen(arguments, stderr=log) as process:
         try:
             yield process

@@ -41,11 +41,13 @@ class _Refused(Exception):
 @dataclass
 class S3Bucket:
     """A bucket with its objects. One that `overwrites` ignores `If-None-Match`, as some gateways
-    do; with `refusal`, a code and a status, every upload is answered so.
+    do, and one that `lacks_conditions` refuses it, as others do; with `refusal`, a code and a
+    status, every upload is answered so.
     """
 
     is_private: bool = True
     overwrites: bool = False
+    lacks_conditions: bool = False
     refusal: tuple[str, int] | None = None
     objects: dict[str, bytes] = field(default_factory=dict)
 
@@ -180,7 +182,7 @@ def _create(bucket: S3Bucket, key: str, request: Request) -> Response:
     if bucket.refusal is not None:
         raise _Refused(*bucket.refusal)
     condition = request.headers.get("If-None-Match")
-    if condition not in {None, "*"}:
+    if condition not in {None, "*"} or (condition and bucket.lacks_conditions):
         raise _Refused("NotImplemented", HTTPStatus.NOT_IMPLEMENTED)
     if condition and key in bucket.objects and not bucket.overwrites:
         raise _Refused("PreconditionFailed", HTTPStatus.PRECONDITION_FAILED)

@@ -173,22 +173,33 @@ def observe(
     nothing counts that was read before. `remembered` is what the state has just said.
 
     The state is read before the targets, so another run may have bound its certificate in between:
-    where something is bound that the state did not know, it is asked once more.
+    where something is bound that the state did not know, the state is read once more. Where edges
+    contradict the binding that a target reported, the target is asked for that binding once more:
+    a list may hide what another tool has changed.
     """
     known = with_remembered(Observation(), desired, ports, remembered)
     observed = _observe(desired, ports, known, every_edge=every_edge, anew=anew)
-    if not any(map(_is_bound_to_unknown, observed.targets)):
+    if any(map(_is_bound_to_unknown, observed.targets)):
+        again = with_remembered(Observation(), desired, ports)
+        if again.remembered != known.remembered:
+            known, anew = again, True
+            observed = _observe(desired, ports, known, every_edge=every_edge, anew=anew)
+    doubted = inferred.contradicted(observed, ports.now())
+    if not doubted:
         return observed
-    again = with_remembered(Observation(), desired, ports)
-    if again.remembered == known.remembered:
-        return observed
-    return _observe(desired, ports, again, every_edge=every_edge, anew=True)
+    return _observe(desired, ports, known, every_edge=every_edge, anew=anew, doubted=doubted)
 
 
 def _observe(
-    desired: DesiredCertificate, ports: Ports, known: Observation, *, every_edge: bool, anew: bool
+    desired: DesiredCertificate,
+    ports: Ports,
+    known: Observation,
+    *,
+    every_edge: bool,
+    anew: bool,
+    doubted: frozenset[tuple[str, str]] = frozenset(),
 ) -> Observation:
-    observer = _TargetObserver(desired, ports, known, every_edge, anew)
+    observer = _TargetObserver(desired, ports, known, every_edge, anew, doubted)
     targets = tuple(observer.observe(deployment) for deployment in desired.deployments)
     observed = Observation(known.versions, targets, known.remembered)
     is_unread = any(target.in_progress for target in targets)
@@ -257,13 +268,18 @@ def with_renewal_info(
 
 @dataclass(frozen=True, slots=True)
 class _TargetObserver:
-    """Observes the targets of one lineage, of which the state knows what is `known`."""
+    """Observes the targets of one lineage."""
 
     desired: DesiredCertificate
     ports: Ports
     known: Observation
+    """The lineage by the state."""
     every_edge: bool
+    """Whether edges are asked wherever a domain is, and not only where ours is bound."""
     anew: bool
+    """Whether lists that were read before count no more."""
+    doubted: frozenset[tuple[str, str]]
+    """The account and name of each domain whose binding the edges contradict."""
 
     def observe(self, deployment: DesiredDeployment) -> ObservedTarget:
         """Observe the target of one deployment, and add what is stored of it."""
@@ -309,6 +325,9 @@ class _TargetObserver:
                 globs=deployment.globs,
                 exclude=deployment.exclude,
                 anew=self.anew,
+                doubted=frozenset(
+                    domain for label, domain in self.doubted if label == deployment.target
+                ),
             )
         )
         if any(domain.problem for domain in found.domains):

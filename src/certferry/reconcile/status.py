@@ -15,9 +15,11 @@ from certferry.core.assessment.hosts import HostStanding, standings_of, with_awa
 from certferry.core.assessment.notices import Notice
 from certferry.core.assessment.status import (
     LineageStatus,
+    Standing,
     status_of,
     unread,
     with_failures,
+    with_hold,
     without_renewal,
 )
 from certferry.core.certificates.lineage import Version
@@ -120,6 +122,8 @@ def _status_now(desired: DesiredCertificate, ports: Ports, recorded: Recorded) -
     status = status_of(desired, observed, now, timeout, unreadable=unreadable)
     if desired.lineage in ports.outdated:
         status = without_renewal(status, ports.outdated[desired.lineage].error.problem())
+    if status.standing is Standing.MISSING:
+        status = with_hold(status, LineageReconciler(desired, ports).plan(observed))
     if all(subject.lineage != desired.lineage for subject in recorded.troubles):
         return status
     # Which steps a scheduled run would not try yet, and until when, is for its plan to say.

@@ -203,7 +203,8 @@ def lost_state(settings: Settings, state: StateStore) -> StateMissing | None:
             "there is the key file {key_file}, and {path} remembers nothing: a state was expected"
         ).filled(key_file=key_file, path=path),
         hint=Text(
-            "put {path} back from a backup, or correct `url` under [state]; otherwise the next"
+            "put {path} back (`certferry restore FILE`), or correct `url` under [state]; otherwise"
+            " the next"
             " `certferry sync` issues every certificate again",
             path=path,
         ),

@@ -29,7 +29,7 @@ from certferry.ports.state import StateStore
 from tests.adapters.state.child import Child
 from tests.adapters.state.child_program import NOW
 from tests.another_user import as_root, given_away
-from tests.support.tiers import examples
+from tests.support.tiers import examples, thorough
 
 # --- Opening a state by its URL
 
@@ -537,3 +537,46 @@ def test_file_system_without_room(path: Path, code: int) -> None:
     """A key file that finds no room is told like a database that finds none."""
     with pytest.raises(StateUnavailable, match="the disk is full"), translating_errors(path):
         raise OSError(code, os.strerror(code))
+
+
+# --- Rows that certferry did not write
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ("'a', 1, CAST(x'ff' AS TEXT)", "the table lease has text that is not UTF-8"),
+        ("'a', 1, x'00'", "the table lease has text that is not UTF-8"),
+        ("'a', 1, printf('%.*c', 68000000, 'x')", "the table lease is longer than 64 MiB"),
+        (
+            "number, 1, printf('%.*c', 23000000, 'x') FROM numbers LIMIT 3",
+            "the table lease is longer than 64 MiB",
+        ),
+        pytest.param(
+            "number, 1, NULL FROM numbers",
+            "the table lease is longer than 64 MiB",
+            marks=thorough,
+        ),
+    ],
+    ids=["no UTF-8", "bytes", "a long one", "long ones", "many"],
+)
+def test_rows_of_another_program(path: Path, store: StateStore, columns: str, said: str) -> None:
+    """They are an error of the state that names the table, and no more of them is read."""
+    numbers = (
+        "WITH RECURSIVE numbers(number) AS"
+        " (SELECT 1 UNION ALL SELECT number + 1 FROM numbers LIMIT 700000)"
+    )
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute(f"{numbers} INSERT INTO lease (lineage, token, holder) SELECT {columns}")
+    del store
+    with closing(SqliteDatabase(path)) as database:
+        reads: list[Callable[[], object]] = [
+            lambda: database.rows("SELECT * FROM lease"),
+            lambda: database.read(lambda reader: reader.rows("SELECT * FROM lease")),
+            lambda: database.run(lambda one: one.rows("SELECT * FROM lease")),
+        ]
+        for read in reads:
+            with pytest.raises(StateError, match=said) as error:
+                read()
+            assert str(path) in str(error.value)
+        assert 1 == len(database.rows("SELECT 1"))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import threading
+import zlib
 from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from certferry.adapters.state import generations
 from certferry.adapters.state.binding import BINDINGS
@@ -22,7 +25,7 @@ from certferry.adapters.state.generations import (
     Generations,
 )
 from certferry.adapters.state.move import Address, rotate
-from certferry.adapters.state.sealing import new_key
+from certferry.adapters.state.sealing import key_of, new_key
 from certferry.core.certificates.certificate import KeyType
 from certferry.core.observed.records import HistoryEntry
 from certferry.core.redaction import Secret
@@ -34,6 +37,7 @@ from certferry.errors import (
     StateOvertaken,
     StateTooNew,
 )
+from certferry.ports.objects import not_readable
 from certferry.ports.state import AcmeOrder, StateStore, holding, must_still_hold
 from certferry.text import Text
 from certferry_sandbox.testing.memory_objects import MemoryObjects
@@ -378,6 +382,76 @@ def test_chain_that_was_broken(three: MemoryObjects) -> None:
     assert "generation 2 in memory://bucket is not the one that the next was made from" == str(
         broken.message
     )
+
+
+def test_generation_that_is_missing_in_the_middle(three: MemoryObjects) -> None:
+    """The check names those on both sides; a run goes on from the newest."""
+    _, second, _ = sorted(three.objects)
+    del three.objects[second]
+    with closing(opened(three)) as state:
+        [gap] = state.damage()
+        note(state, "4")
+    assert "memory://bucket has the generations 1 and 3, and none between them" == str(gap.message)
+    assert ["4", "3", "2", "1"] == events(three)
+
+
+def test_deletion_of_the_oldest_that_was_cut_short(objects: MemoryObjects) -> None:
+    """What it has left below those that stay is no damage."""
+    for number in range(KEPT + 3):
+        with closing(opened(objects)) as state:
+            note(state, str(number))
+    del objects.objects[sorted(objects.objects)[1]]
+    with closing(opened(objects, reads_only=True)) as state:
+        assert () == state.damage()
+
+
+def test_states_with_one_key_that_were_exchanged(three: MemoryObjects) -> None:
+    """Each is bound to its bucket and prefix, whichever API they are reached by."""
+    other = MemoryObjects("memory://bucket/other")
+    other.objects = dict(three.objects)
+    with pytest.raises(
+        ConfigError, match="generation 3 in memory://bucket/other is one of the state in bucket"
+    ):
+        opened(other)
+    same = MemoryObjects("s3://bucket")
+    same.objects = three.objects
+    assert ["3", "2", "1"] == events(same)
+
+
+def test_generation_that_names_no_place(three: MemoryObjects) -> None:
+    """One of a version before is read; the next one is bound."""
+    bucket = Generations(three, KEY)
+    newest = bucket.read(3)
+    facts = json.dumps({"certferry": 1, "number": 3, "before": newest.digest}).encode()
+    cipher, nonce = AESGCM(key_of(KEY)), bytes(12)
+    sealed = cipher.encrypt(nonce, zlib.compress(newest.content), facts)
+    three.objects[max(three.objects)] = facts + b"\n" + nonce + sealed
+    with closing(opened(three)) as state:
+        note(state, "4")
+    assert b'"place": "bucket"' in three.objects[max(three.objects)]
+
+
+@pytest.mark.parametrize("line", [b"[" * 100_000, b"[[]]", b"7", b'{"number": NaN}'])
+def test_first_line_that_is_none(three: MemoryObjects, line: bytes) -> None:
+    """It is refused as every change is, and found by the check."""
+    name = max(three.objects)
+    with closing(opened(three)) as state:
+        three.objects[name] = line + b"\n" + three.objects[name].partition(b"\n")[2]
+        assert () == state.damage()
+    with pytest.raises(ConfigError, match="generation 3 in memory://bucket is not as"):
+        opened(three)
+
+
+def test_generation_that_is_listed_before_it_is_read(three: MemoryObjects) -> None:
+    """Waiting helps."""
+
+    def not_yet(call: str, name: str) -> None:
+        if call == "read":
+            raise not_readable(three.place, name)
+
+    three.before = not_yet
+    with pytest.raises(DatabaseUnavailable, match="lists 0000000003, and does not have it"):
+        opened(three)
 
 
 def test_objects_of_others_beside_it(three: MemoryObjects) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 import socket
 import sqlite3
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -220,6 +221,48 @@ def test_wrong_password(postgresql: Postgresql, name: str) -> None:
     connect(url, KEY, password=Secret(PASSWORD)).close()
 
 
+@contextmanager
+def listener_that_asks(request: bytes) -> Iterator[tuple[int, list[bytes]]]:
+    """Listen as a server that is none, and asks who begins a connection so; give its port, and what
+    it is answered.
+    """
+    answered: list[bytes] = []
+
+    def serve(listener: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = listener.accept()
+                with client:
+                    while client.recv(4096)[4:8] in NOT_ENCRYPTED:
+                        client.sendall(b"N")
+                    client.sendall(b"R" + struct.pack("!I", 4 + len(request)) + request)
+                    answered.append(client.recv(4096))
+
+    with socket.create_server((HOST, 0)) as listener:
+        threading.Thread(target=serve, args=(listener,), daemon=True).start()
+        yield listener.getsockname()[1], answered
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+NOT_ENCRYPTED = {struct.pack("!I", 80877103), struct.pack("!I", 80877104)}
+"""Asked for TLS, or for GSSAPI (PostgreSQL, "Message Formats")."""
+
+
+@pytest.mark.parametrize(
+    "request_", [struct.pack("!I", 3), struct.pack("!I", 5) + b"salt"], ids=["clear", "md5"]
+)
+def test_password_for_whoever_listens(request_: bytes) -> None:
+    """Without proof of who the server is, it goes neither in clear nor by md5."""
+    with listener_that_asks(request_) as (port, answered):
+        url = f"postgresql://certferry@{HOST}:{port}/x"
+        error = refused(lambda: connect(url, KEY, password=Secret(PASSWORD)))
+
+    assert "authentication method requirement" in str(error)
+    assert "scram-sha-256" in str(error.hint)
+    assert "sslmode=verify-full" in str(error.hint)
+    assert not b"".join(answered)
+
+
 def test_user_without_the_right_to_make_tables(postgresql: Postgresql) -> None:
     """The hint has the grant."""
     name = postgresql.new_database()
@@ -385,6 +428,48 @@ def test_read_replica(postgresql: Postgresql, name: str) -> None:
 
     assert "is a read replica" in str(error)
     assert "target_session_attrs" in str(error.hint)
+
+
+# --- Rows that certferry did not write
+
+READS: list[Callable[[PostgresqlDatabase], object]] = [
+    lambda database: database.rows("SELECT * FROM lease"),
+    lambda database: database.each(("SELECT 1 AS one", ()), ("SELECT holder FROM lease", ())),
+    lambda database: database.read(lambda reader: reader.rows("SELECT * FROM lease")),
+    lambda database: database.run(lambda one: one.rows("SELECT * FROM lease FOR SHARE")),
+]
+
+
+@pytest.mark.parametrize(
+    ("holder", "count"),
+    [
+        pytest.param("repeat('x', 23000000)", 3, id="long"),
+        pytest.param("NULL", 700_000, id="many", marks=thorough),
+    ],
+)
+def test_more_rows_than_a_state_has(
+    postgresql: Postgresql, name: str, database: PostgresqlDatabase, holder: str, count: int
+) -> None:
+    """The server sends none of them, and the table is named; so many as there may be are read."""
+    rows = f"INSERT INTO lease (lineage, token, holder) SELECT 'n' || n, 1, {holder}"
+    postgresql.ask(f"{rows} FROM generate_series(1, {count}) AS n", name)
+    for read in READS:
+        with pytest.raises(StateError, match="the table lease is longer than 64 MiB") as error:
+            read(database)
+        assert str(database.place) in str(error.value)
+    assert 1 == len(database.rows("SELECT * FROM lease WHERE lineage = 'n1'"))
+
+
+def test_text_that_is_not_utf8(postgresql: Postgresql) -> None:
+    """A database without an encoding holds any bytes: the table is named."""
+    name = postgresql.new_database("template0 ENCODING 'SQL_ASCII' LOCALE 'C'")
+    postgresql.ask("CREATE TABLE lease (holder TEXT)", name)
+    postgresql.ask("INSERT INTO lease VALUES (convert_from('\\xff'::bytea, 'SQL_ASCII'))", name)
+    with closing(PostgresqlDatabase(postgresql.url(name))) as database:
+        for read in READS:
+            with pytest.raises(StateError, match="the table lease has text that is not UTF-8"):
+                read(database)
+        assert 1 == len(database.rows("SELECT 1 AS one"))
 
 
 # --- What the server says in the middle

@@ -114,7 +114,13 @@ def _packed(report: bytes) -> str:
 
 
 @pytest.mark.parametrize(
-    "corrupt", ["", "7", *map(_packed, (b"", b"7", b'{"": [{"text": 1, "values": 7}]}'))]
+    "corrupt",
+    [
+        "",
+        "7",
+        *map(_packed, (b"", b"7", b'{"": [{"text": 1, "values": 7}]}', b" " * 2**27 + b"{}")),
+    ],
+    ids=["empty", "7", "nothing", "a number", "no sentence", "longer than may be read"],
 )
 def test_report_that_another_program_wrote(path: Path, store: StateStore, corrupt: str) -> None:
     """One of an earlier release has the document of each language, and is no such report."""

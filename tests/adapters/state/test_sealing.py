@@ -19,7 +19,7 @@ from certferry.adapters.state.connect import connect
 from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.observed.records import Upload
 from certferry.core.redaction import Secret
-from certferry.errors import StateError
+from certferry.errors import ConfigError, StateError
 from certferry.ports.state import AcmeAccount, AcmeOrder, ChallengeRecord, StateStore
 from certferry_sandbox.testing.certificates import make_bundle, make_key
 from tests.adapters.state.child_program import DIRECTORY, NOW
@@ -70,6 +70,24 @@ USES: list[Callable[[StateStore], object]] = [
     *WRITES.values(),
     lambda store: store.must_unseal(),
 ]
+
+
+@pytest.mark.parametrize(
+    "key", [bytes(32), b"\xff" * 32, b"secrets!" * 4, b"0123456" * 4 + b"0123"]
+)
+def test_key_that_can_be_guessed(key_file: Path, key: bytes) -> None:
+    """Zeros, or a few characters again and again, are refused, given or in a file; the hint says
+    how a key is made.
+    """
+    written = base64.b64encode(key)
+    with pytest.raises(ConfigError, match=r"`key` of \[state\] can be guessed") as given:
+        keys.key_of(Secret(written.decode()))
+    key_file.write_bytes(written)
+    key_file.chmod(0o600)
+    with pytest.raises(StateError, match="can be guessed") as in_file:
+        keys.key_of(key_file)
+    for refused in (given, in_file):
+        assert "`certferry state key` prints" in str(refused.value.hint)
 
 
 def test_key_file_is_made_by_the_first_secret(key_file: Path, store: StateStore) -> None:
@@ -128,7 +146,7 @@ def test_key_file_of_another_state(
     key_file: Path, store: StateStore, use: Callable[[StateStore], object]
 ) -> None:
     """Neither are secrets opened with it, nor is anything sealed with a second key."""
-    key_file.write_bytes(base64.b64encode(bytes(32)))
+    key_file.write_bytes(base64.b64encode(os.urandom(32)))
 
     with pytest.raises(StateError, match=re.escape(str(key_file))) as refused:
         use(store)
@@ -379,7 +397,7 @@ def test_no_secret_is_in_an_error(path: Path, key_file: Path) -> None:
     key = make_key()
     with closing(connect(path, key_file)) as store:
         store.save_account(AcmeAccount(DIRECTORY, key))
-        key_file.write_bytes(base64.b64encode(bytes(32)))
+        key_file.write_bytes(base64.b64encode(os.urandom(32)))
         with pytest.raises(StateError) as refused:
             store.account(DIRECTORY)
 

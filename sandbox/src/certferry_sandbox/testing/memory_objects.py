@@ -6,6 +6,8 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from certferry.ports.objects import not_readable
+
 T = TypeVar("T")
 
 Before = Callable[[str, str], None]
@@ -33,7 +35,12 @@ class MemoryObjects:
         return self._do("names", "", lambda: sorted(self.objects))
 
     def read(self, name: str) -> bytes:
-        return self._do("read", name, lambda: self.objects[name])
+        def read() -> bytes:
+            if name not in self.objects:
+                raise not_readable(self.place, name)
+            return self.objects[name]
+
+        return self._do("read", name, read)
 
     def create(self, name: str, content: bytes) -> bool:
         def create() -> bool:

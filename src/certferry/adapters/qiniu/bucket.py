@@ -18,7 +18,9 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
+
+import msgspec
 
 from certferry.adapters.http.client import (
     HttpClient,
@@ -28,19 +30,32 @@ from certferry.adapters.http.client import (
     is_server_error,
 )
 from certferry.adapters.qiniu import wire
-from certferry.core.network import judge_clock
+from certferry.adapters.qiniu.records import decode
+from certferry.core.network import is_loopback, judge_clock
 from certferry.errors import CertferryError, ConfigError, DatabaseUnavailable
 from certferry.ports.adapter import Answer, json_object
+from certferry.ports.objects import MOST_OBJECTS, no_end, not_readable
 from certferry.text import Text
 
 TOKEN_IS_GOOD_FOR = timedelta(minutes=20)
 """Qiniu takes a clock that is 15 minutes off (§2.3); no call takes longer than the rest."""
 
-LONGEST = 256 * 2**20  # bytes of an object that is read
-
 EXISTS, NO_SUCH_BUCKET, NO_SUCH_OBJECT = 614, 631, 612
 SOME_FAILED = 298  # of a batch
 _LISTED_AT_ONCE = 1000  # the most there may be
+
+
+class _Item(msgspec.Struct, frozen=True):
+    """An object in a list."""
+
+    key: str
+
+
+class _Page(msgspec.Struct, frozen=True):
+    """A page of a list; the last one has no `marker`."""
+
+    items: tuple[_Item, ...] | None = None
+    marker: str | None = None
 
 
 class KodoObjects:
@@ -65,21 +80,31 @@ class KodoObjects:
         self._now = now
 
     def names(self) -> Sequence[str]:
-        found: list[str] = []
+        keys: list[str] = []
         marker = ""
-        while True:
+        # A page may be empty, and a marker may come again: the number of pages has an end as well.
+        for _ in range(MOST_OBJECTS // _LISTED_AT_ONCE):
             asked = {"bucket": self._bucket, "prefix": self._prefix, "limit": _LISTED_AT_ONCE}
             query = urlencode(asked | ({"marker": marker} if marker else {}))
-            page = self._called("GET", f"{self._host('rsf')}/list?{query}")
-            found += [str(item["key"]) for item in page.get("items") or ()]
-            marker = str(page.get("marker") or "")
+            answer = self._called("GET", f"{self._host('rsf')}/list?{query}")
+            try:
+                page = decode(answer.body, _Page)
+            except ValueError:
+                raise self._not_understood() from None
+            keys += [item.key for item in page.items or ()]
+            marker = page.marker or ""
             if not marker:
-                return sorted(key.removeprefix(self._prefix) for key in found)
+                return sorted(key.removeprefix(self._prefix) for key in keys)
+            if len(keys) > MOST_OBJECTS:
+                break
+        raise no_end(self.place)
 
     def read(self, name: str) -> bytes:
         url = self._url(name)
         url += f"?e={self._deadline()}"
         answer = self._exchange(lambda: Request("GET", f"{url}&token={self._token(url.encode())}"))
+        if answer.status in {NO_SUCH_OBJECT, HTTPStatus.NOT_FOUND}:
+            raise not_readable(self.place, name)
         if answer.status != HTTPStatus.OK:
             raise self._refused(answer)
         return answer.body
@@ -114,19 +139,29 @@ class KodoObjects:
         access_key = self._keys.access_key.reveal()
         query = urlencode({"ak": access_key, "bucket": self._bucket})
         answer = self._exchange(lambda: Request("GET", f"{self._uc}/v4/query?{query}"))
-        hosts = (json_object(answer.body) or {}).get("hosts")
-        if answer.status != HTTPStatus.OK or not hosts:
+        if answer.status != HTTPStatus.OK:
             raise self._refused(answer)
-        region: dict[str, Any] = hosts[0]
-        return region
+        match json_object(answer.body):
+            case {"hosts": [dict(region), *_]}:
+                return region
+        raise self._not_understood()
 
     def _host(self, service: str) -> str:
         try:
             host = str(self._region[service]["domains"][0])
-        except (KeyError, IndexError, TypeError):
+            url = host if "://" in host else f"https://{host}"
+            parts = urlsplit(url)
+        except (KeyError, IndexError, TypeError, ValueError):
             said = Text("Qiniu names no host ({service}) for the bucket {bucket}")
             raise DatabaseUnavailable(said.filled(service=service, bucket=self._bucket)) from None
-        return host if "://" in host else f"https://{host}"
+        if parts.scheme == "https" or (
+            parts.scheme == "http" and is_loopback(parts.hostname or "")
+        ):
+            return url
+        raise ConfigError(
+            Text("{host} of {place} would be asked without https", host=host, place=self.place),
+            hint=Text("nothing was sent there; see which service answers in Qiniu's place"),
+        )
 
     def _url(self, name: str) -> str:
         return f"{self._host('io_src')}/{quote(self._prefix + name)}"
@@ -137,12 +172,12 @@ class KodoObjects:
     def _token(self, message: bytes) -> str:
         return wire.token(self._keys, message)
 
-    def _called(self, method: str, url: str, body: bytes | None = None) -> dict[str, Any]:
+    def _called(self, method: str, url: str, body: bytes | None = None) -> Answer:
         request = Request(method, url, body=body)
         answer = self._exchange(lambda: wire.sign_qiniu(request, self._keys, self._now()))
         if answer.status not in {HTTPStatus.OK, SOME_FAILED}:
             raise self._refused(answer)
-        return json_object(answer.body) or {}
+        return answer
 
     def _exchange(self, prepare: Callable[[], Request]) -> Answer:
         # Every call may be repeated: an object that is created twice is the same, or not created.
@@ -154,13 +189,21 @@ class KodoObjects:
                 said.filled(place=self.place, problem=failure.problem)
             ) from None
 
+    def _not_understood(self) -> DatabaseUnavailable:
+        return DatabaseUnavailable(
+            Text(
+                "the state in {place}: Qiniu answers what certferry cannot read", place=self.place
+            ),
+            hint=Text("run it again later"),
+        )
+
     def _refused(self, answer: Answer) -> CertferryError:
         reply = wire.read_reply(answer)
         said = Text("the state in {place}: Qiniu says {status} {words}")
         message = said.filled(place=self.place, status=answer.status, words=reply.words)
         if is_server_error(answer) or wire.too_many(answer):
             return DatabaseUnavailable(message, hint=Text("run it again later"))
-        if answer.status in {NO_SUCH_BUCKET, NO_SUCH_OBJECT, HTTPStatus.NOT_FOUND}:
+        if answer.status in {NO_SUCH_BUCKET, HTTPStatus.NOT_FOUND}:
             hint = Text("`url` of [state] names a private bucket of this account")
             return ConfigError(message, hint=hint)
         if answer.status not in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:

@@ -19,7 +19,7 @@ from typing import Annotated, Literal
 
 from certferry.adapters.http.client import HttpClient, Pacer
 from certferry.adapters.qiniu.account import Certificates, Copies, Details, Settler
-from certferry.adapters.qiniu.bucket import LONGEST, KodoObjects
+from certferry.adapters.qiniu.bucket import KodoObjects
 from certferry.adapters.qiniu.cdn import SWITCHED_OFF, CdnDomains, observe
 from certferry.adapters.qiniu.client import RATE, QiniuClient, QiniuTransport
 from certferry.adapters.qiniu.errors import (
@@ -44,6 +44,7 @@ from certferry.core.redaction import Secret
 from certferry.errors import CertferryError, CopyGone, DeployError, Problem, TargetUnavailable
 from certferry.ports.adapter import CommonNameRule, Context, Variable
 from certferry.ports.examination import AccountReport
+from certferry.ports.objects import LONGEST_OBJECT
 from certferry.ports.progress import Pause
 from certferry.ports.state import AccountMemory
 from certferry.ports.survey import Looked
@@ -163,7 +164,7 @@ def open_bucket(settings: Settings, context: Context, bucket: str, prefix: str) 
     """Open a bucket of an account, for the state (`ports.objects`)."""
     keys = QiniuKeys(settings.access_key, settings.secret_key)
     pace = Pacer(RATE, pause=context.pause)
-    http = HttpClient(pace=pace, pause=context.pause, longest=LONGEST)
+    http = HttpClient(pace=pace, pause=context.pause, longest=LONGEST_OBJECT)
     uc = settings.hosts.uc
     return KodoObjects(bucket, prefix, keys, uc=uc, http=http, now=context.now)
 
@@ -226,6 +227,8 @@ class Qiniu:
             self._details.listed.forget()
             self._sources.bindings.forget()
             self._live.forget()
+        for domain in scope.doubted:
+            self._details.doubt(domain)
         seen = ObservedDomains(scope, self._cdn, self._sources, self._live)
         found = observation.ObservedTarget(
             rules=self._rules,
@@ -284,6 +287,10 @@ class Qiniu:
     def report(self) -> AccountReport:
         """See `ports.examination.Reporting.report`."""
         return report_of(self._client)
+
+    def forget_refusal(self) -> None:
+        """See `ports.target.LimitedTarget`."""
+        self._copies.forget_refusal()
 
     @_translating_errors()
     def upload(self, lineage: str, bundle: CertificateBundle) -> str:

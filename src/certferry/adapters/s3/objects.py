@@ -6,6 +6,7 @@ ignores it is found out when the state is first made (`adapters.state.generation
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import time
@@ -20,6 +21,13 @@ from obstore.store import S3Store
 
 from certferry.core.redaction import redacted
 from certferry.errors import CertferryError, ConfigError, DatabaseUnavailable
+from certferry.ports.objects import (
+    LONGEST_OBJECT,
+    MOST_OBJECTS,
+    no_end,
+    not_readable,
+    too_long,
+)
 from certferry.ports.progress import Pause
 from certferry.text import Text
 
@@ -30,11 +38,20 @@ _KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 _RETRIES: Any = {"max_retries": 3, "retry_timeout": timedelta(seconds=30)}
 _TIMES = {"timeout": timedelta(seconds=60), "connect_timeout": timedelta(seconds=5)}
 
+LIST = timedelta(seconds=90)
+"""For a whole list, of however many pages: the library follows a service that names a next page
+for ever."""
+
 _PAUSES = (0.3, 1.5)  # seconds
 _CODE = re.compile(r"<Code>(\w+)</Code>")
 _STATUS = re.compile(r"status code: (\d{3})")
 _REFUSALS = {"400", "401", "403"}
+_NOT_IMPLEMENTED = "501"
+_NO_BUCKET = "NoSuchBucket"
 _REFUSED = (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError)
+
+
+_LATER = Text("run it again later; check `endpoint` and `region` in `url` if it never works")
 
 
 class S3Objects:
@@ -50,8 +67,10 @@ class S3Objects:
         endpoint: str = "",
         region: str = "",
         pause: Pause = time.sleep,
+        for_list: timedelta = LIST,
     ) -> None:
         self._pause = pause
+        self._for_list = for_list.total_seconds()
         self.place = f"s3://{bucket}/{prefix}".rstrip("/")
         if missing := [name for name in _KEYS if not os.environ.get(name)]:
             raise ConfigError(
@@ -80,13 +99,38 @@ class S3Objects:
         self._by_anybody = open_as(config={**config, "skip_signature": True})
 
     def names(self) -> Sequence[str]:
-        def listed() -> list[str]:
-            return [str(one["path"]) for page in obstore.list(self._store) for one in page]
+        async def listed() -> list[str]:
+            names: list[str] = []
+            async for page in obstore.list(self._store):
+                names += [str(one["path"]) for one in page]
+                if len(names) > MOST_OBJECTS:
+                    raise no_end(self.place)
+            return names
 
-        return sorted(self._called(listed))
+        def in_time() -> list[str]:
+            return asyncio.run(asyncio.wait_for(listed(), self._for_list))
+
+        try:
+            return sorted(self._called(in_time))
+        except TimeoutError:
+            raise DatabaseUnavailable(
+                Text("the state in {place}: its list does not end", place=self.place),
+                hint=_LATER,
+            ) from None
 
     def read(self, name: str) -> bytes:
-        return self._called(lambda: bytes(obstore.get(self._store, name).bytes()))
+        def read() -> bytes:
+            try:
+                found = obstore.get(self._store, name)
+            except FileNotFoundError as missing:
+                if _NO_BUCKET in str(missing):
+                    raise
+                raise not_readable(self.place, name) from None
+            if found.meta["size"] > LONGEST_OBJECT:
+                raise too_long(self.place, name)
+            return bytes(found.bytes())
+
+        return self._called(read)
 
     def create(self, name: str, content: bytes) -> bool:
         def created() -> bool:
@@ -105,7 +149,7 @@ class S3Objects:
         def is_read() -> bool:
             try:
                 obstore.get(self._by_anybody, name)
-            except (*_REFUSED, exceptions.NotFoundError):
+            except (*_REFUSED, FileNotFoundError):
                 return False
             return True
 
@@ -118,14 +162,14 @@ class S3Objects:
         for wait in (*_PAUSES, None):
             try:
                 return call()
-            except exceptions.BaseError as failure:
+            except (exceptions.BaseError, FileNotFoundError) as failure:
                 error = self._explained(failure)
                 if wait is None or not error.retry.allowed:
                     raise error from None
                 self._pause(wait)
         raise AssertionError  # the last try returns or raises
 
-    def _explained(self, failure: exceptions.BaseError) -> CertferryError:
+    def _explained(self, failure: Exception) -> CertferryError:
         # What the library adds for its authors quotes the request.
         said = " ".join(str(failure).partition("Debug source")[0].split())
         code, status = _CODE.search(said), _STATUS.search(said)
@@ -133,7 +177,7 @@ class S3Objects:
         said = said.rpartition("retry_timeout: ")[2].partition(" - ")[2] or said
         words = redacted(said[:300]) if code is None else code[1]
         message = Text("the state in {place}: {words}", place=self.place, words=words)
-        if isinstance(failure, exceptions.NotFoundError) or (status and status[1] == "404"):
+        if isinstance(failure, FileNotFoundError) or (status and status[1] == "404"):
             return ConfigError(message, hint=Text("`url` of [state] names a bucket that is there"))
         if isinstance(failure, _REFUSED) or (status and status[1] in _REFUSALS):
             hint = Text(
@@ -141,5 +185,11 @@ class S3Objects:
                 " must be the bucket's, and this machine's clock must be right"
             )
             return ConfigError(message, hint=hint)
-        hint = Text("run it again later; check `endpoint` and `region` in `url` if it never works")
-        return DatabaseUnavailable(message, hint=hint)
+        if status and status[1] == _NOT_IMPLEMENTED:
+            hint = Text(
+                "this service lacks what a state needs: objects that are created only where there"
+                " is none (`If-None-Match`); use a bucket of another service, or Kodo itself by"
+                " `kodo://`"
+            )
+            return ConfigError(message, hint=hint)
+        return DatabaseUnavailable(message, hint=_LATER)

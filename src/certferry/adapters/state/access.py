@@ -86,6 +86,14 @@ class AccessTables(Tables):
             _LINKS.save(transaction, link, user_id=user)
             LINK.bind(self._sealing, transaction, user_id=user)
 
+    @writes
+    def forget_password(self, transaction: Transaction, name: str) -> None:
+        USER.change(
+            self._sealing, transaction, {"id": _id_of(name)}, password=None, password_at=None
+        )
+        for table in ("console_user_session", "console_user_link"):
+            transaction.remove(table, user_id=_id_of(name))
+
     def link(self, digest: str, now: datetime) -> access.PasswordLink | None:
         return self._database.read(lambda reader: self._link(reader, digest, now))
 
@@ -104,20 +112,27 @@ class AccessTables(Tables):
     def change_password(
         self, transaction: Transaction, name: str, password: str, now: datetime, keep: str
     ) -> None:
+        # An operator may have reset the user since the request began.
+        if self._session(transaction, keep, now) is None:
+            return
         self._save_password(transaction, user := _id_of(name), password, now)
         transaction.execute(
             "DELETE FROM console_user_session WHERE user_id = ? AND digest <> ?", user, keep
         )
 
     @writes
-    def save_session(self, transaction: Transaction, session: access.Session) -> None:
+    def save_session(
+        self, transaction: Transaction, session: access.Session, verified: str | None = None
+    ) -> None:
         now = session.seen_at
         transaction.execute(
             "DELETE FROM console_user_session WHERE seen_at < ? OR began_at < ?",
             MOMENT.write(now - access.SESSION_IDLE),
             MOMENT.write(now - access.SESSION_LONGEST),
         )
-        if self._user(transaction, user := _id_of(session.user)):
+        found = self._user(transaction, user := _id_of(session.user))
+        # A password takes a while to verify: an operator may have reset the user meanwhile.
+        if found is not None and verified in {None, found.password}:
             _SESSIONS.save(transaction, session, user_id=user)
             SESSION.bind(self._sealing, transaction, digest=session.digest)
             transaction.update("console_user", {"id": user}, seen_at=MOMENT.write(now))

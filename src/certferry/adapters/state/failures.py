@@ -26,6 +26,41 @@ _LEAST_ROOM = 64 * 1024
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
+LONGEST_RESULT = 64 * 2**20
+"""Bytes of what one query may find, whoever wrote it: the largest of ten thousand certificates has
+about ten mebibytes."""
+
+OF_A_ROW = 100
+"""Bytes that a row counts beside its text: a million empty ones take memory, too."""
+
+_TABLE = re.compile(r"\b(?:FROM|JOIN|INTO|UPDATE)\s+(?!certferry_rows)(\w+)", re.IGNORECASE)
+
+
+def table_of(query: str) -> str:
+    """Return the tables that a query names."""
+    return ", ".join(dict.fromkeys(_TABLE.findall(query)))
+
+
+class Unreadable(Exception):
+    """Rows that certferry did not write: more than it could have, or no text."""
+
+    def __init__(self, problem: Text) -> None:
+        super().__init__(str(problem))
+        self.problem = problem
+
+
+def too_long(table: str) -> Unreadable:
+    """Return the error for a table of which one query finds more than it may."""
+    most = LONGEST_RESULT // 2**20
+    said = Text("what is to be read of the table {table} is longer than {count} MiB")
+    return Unreadable(said.filled(table=table, count=most))
+
+
+def no_text(table: str) -> Unreadable:
+    """Return the error for a table with text that is not UTF-8, or with bytes."""
+    return Unreadable(Text("the table {table} has text that is not UTF-8", table=table))
+
+
 class translating_errors:  # noqa: N801 - reads as the function that it stands for
     """Translate every foreign error about a file in a `with` block. A run reads the state several
     times a certificate, and a generator would cost each time twice as much.
@@ -42,6 +77,8 @@ class translating_errors:  # noqa: N801 - reads as the function that it stands f
     def __exit__(self, _: object, problem: BaseException | None, __: object) -> None:
         if isinstance(problem, sqlite3.Error):
             raise _of_database(problem, self._path) from problem
+        if isinstance(problem, Unreadable):
+            raise damaged(self._path, problem.problem) from problem
         if isinstance(problem, OSError):
             raise _of_file(problem, self._path) from problem
 
@@ -137,7 +174,8 @@ def damaged(path: Path | str, problem: Text | str) -> errors.StateError:
     hint = Text("put it back from a backup, or name a database or schema of its own in `url`")
     if isinstance(path, Path):
         hint = Text(
-            "check the path, or put {path} back from a backup; without a backup, start over: move"
+            "check the path, or put {path} back: `certferry restore FILE`; without a backup, start"
+            " over: move"
             " it away, with its `-wal` and `-shm` if there are any, and the next `certferry sync`"
             " makes it anew and issues every certificate again",
             path=path,
@@ -203,6 +241,11 @@ _TEMPORARY = {
 
 _NO_WAITING = {
     r"^invalid ": Text("correct `url` of [state]"),
+    r"^authentication method requirement": Text(
+        "nothing was sent to it: have the server ask by scram-sha-256 (`password_encryption`, the"
+        " user's password set anew, pg_hba.conf), or write sslmode=verify-full and sslrootcert=FILE"
+        " in `url`"
+    ),
     # As the server says it in English and in Chinese (src/backend/po/zh_CN.po), since libpq tells
     # no code of an error before the connection stands.
     r"database .* does not exist|数据库.*不存在": Text(

@@ -8,10 +8,11 @@ done nothing that this state does not know, since each first call of a lineage f
 which is such a write. A run that reads what another one has stored takes its leases over, as after
 a kill; that other one ends before its next call that depends on a write.
 
-An object is a line of JSON (its number, a check of the key, and the SHA-256 of the object before
-it) and the database, compressed and sealed with AES-GCM; the line is bound to it. So a generation
-that was changed, or put under another's name, is refused. That the newest ones were deleted cannot
-be seen by a run that knows only the bucket.
+An object is a line of JSON (its number, the bucket and prefix, a check of the key, and the SHA-256
+of the object before it) and the database, compressed and sealed with AES-GCM; the line is bound to
+it. So a generation that was changed, put under another's name, or comes from another state with the
+same key is refused. That the newest ones were deleted cannot be seen by a run that knows only the
+bucket.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from contextlib import ExitStack, closing
 from contextvars import Context
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import TypeVar
 
@@ -111,6 +113,8 @@ class Generations:
         raw = key_of(key)
         self._cipher = AESGCM(raw)
         self._check = hmac.digest(raw, b"certferry generation", "sha256")[:8].hex()
+        # Without the scheme: a bucket may be reached by two APIs.
+        self._where = objects.place.partition("://")[2]
 
     def numbers(self) -> list[int]:
         """Return the numbers of all generations, the newest last."""
@@ -133,11 +137,27 @@ class Generations:
             raise self._refused(number) from None
         if facts.get("number") != number:
             raise self._refused(number)
+        if (where := facts.get("place", self._where)) != self._where:
+            raise errors.ConfigError(
+                Text(
+                    "generation {number} in {place} is one of the state in {other}",
+                    number=number,
+                    place=self.objects.place,
+                    other=where,
+                ),
+                hint=Text("a copy is read where it was made; `certferry state move` moves a state"),
+            )
         return Generation(number, digest_of_object(stored), content)
 
     def sealed(self, number: int, before: str, content: bytes) -> bytes:
         """Return the object of a generation that follows the one with the digest `before`."""
-        facts = {"certferry": 1, "number": number, "key": self._check, "before": before}
+        facts = {
+            "certferry": 1,
+            "number": number,
+            "place": self._where,
+            "key": self._check,
+            "before": before,
+        }
         line = json.dumps(facts).encode()
         nonce = os.urandom(_NONCE_BYTES)
         return line + b"\n" + nonce + self._cipher.encrypt(nonce, zlib.compress(content), line)
@@ -150,7 +170,8 @@ class Generations:
 
     def damage(self) -> Iterator[errors.Reported]:
         """Follow the chain of the generations that are there, and return an error for each that is
-        not the one which the next names; and whether they can be read without a signature.
+        not the one which the next names, and for each gap; and whether they can be read without a
+        signature.
         """
         numbers = self.numbers()
         try:
@@ -158,6 +179,11 @@ class Generations:
                 self._must_be_private(_name(number))
         except errors.ConfigError as public:
             yield public
+        # Before those that stay, a deletion that was cut short may have left some.
+        kept = numbers[-KEPT:]
+        for earlier, later in pairwise(kept):
+            if later - earlier > 1:
+                yield self._missing(earlier, later)
         named_by_next = None
         for number in reversed(numbers):
             stored = self.objects.read(_name(number))
@@ -210,6 +236,16 @@ class Generations:
             ),
         )
 
+    def _missing(self, earlier: int, later: int) -> errors.StateError:
+        said = Text("{place} has the generations {earlier} and {later}, and none between them")
+        return errors.StateError(
+            said.filled(place=self.objects.place, earlier=earlier, later=later),
+            hint=Text(
+                "find out who deletes there; a run goes on from the newest one, which has"
+                " everything"
+            ),
+        )
+
     def _replaced(self, number: int) -> errors.StateError:
         said = Text("generation {number} in {place} is not the one that the next was made from")
         return errors.StateError(
@@ -226,7 +262,7 @@ def digest_of_object(stored: bytes) -> str:
 def _facts_of(line: bytes) -> dict[str, object]:
     try:
         return dict(json.loads(line))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         return {}
 
 

@@ -25,6 +25,9 @@ from certferry.text import Text
 _PAGE = 500
 """Rows that are read and written at once: a statement of them takes a fraction of a second."""
 
+_FEW = {"run_report": 10}
+"""Of a table whose rows may have megabytes, so many."""
+
 _NOT_CARRIED = frozenset({"certferry_migration", "certferry_schema", "moved", "sealing"})
 """Tables of which each state has its own rows."""
 
@@ -103,13 +106,14 @@ class _Table:
         shown = ", ".join(self.columns) + _FINGERPRINT * (self.name == "version_pem")
         order = ", ".join(self.key or self.columns)
         places = ", ".join("?" * len(self.key))
-        limit = f"LIMIT {_PAGE}" if self.key else ""
+        most = _FEW.get(self.name, _PAGE)
+        limit = f"LIMIT {most}" if self.key else ""
         condition, after = "", ()
         while True:
             query = f"SELECT {shown} FROM {self.name} {condition} ORDER BY {order} {limit}"  # noqa: S608 - names of the schema
             rows = reader.rows(query, *after)
             yield rows
-            if not self.key or len(rows) < _PAGE:
+            if not self.key or len(rows) < most:
                 return
             condition = f"WHERE ({order}) > ({places})"
             after = tuple(rows[-1][name] for name in self.key)

@@ -20,9 +20,9 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import Conninfo, TransactionStatus
 
 from certferry.adapters.state import database as databases
+from certferry.adapters.state import failures
 from certferry.adapters.state.binding import upgrade_of
 from certferry.adapters.state.columns import Value
-from certferry.adapters.state.failures import of_server
 from certferry.adapters.state.postgresql_transaction import (
     PATIENCE,
     READ,
@@ -31,8 +31,10 @@ from certferry.adapters.state.postgresql_transaction import (
     BoundedConnection,
     CommitUnanswered,
     PostgresqlRow,
+    bounded,
     carried_out,
     is_lost,
+    reading,
     rows_of,
     to_positional,
 )
@@ -161,7 +163,13 @@ class PostgresqlDatabase:
         """Carry out one statement that may be carried out twice, by itself: its answer may have
         been lost.
         """
-        return self._patiently(lambda one: one.execute(to_positional(statement), values).fetchall())
+        query = to_positional(bounded(statement))
+
+        def work(connection: BoundedConnection) -> list[PostgresqlRow]:
+            with reading(statement):
+                return connection.execute(query, values).fetchall()
+
+        return self._patiently(work)
 
     def each(self, *queries: databases.Statement) -> list[list[PostgresqlRow]]:
         return self._patiently(
@@ -199,6 +207,8 @@ class PostgresqlDatabase:
                     result: T = lost.result
                     return result
                 self._must_be_worth_another_try(lost.problem, deadline)
+            except failures.Unreadable as rows:
+                raise failures.damaged(self.place, rows.problem) from rows
             except psycopg.Error as problem:
                 self._must_be_worth_another_try(problem, deadline)
             time.sleep(random.uniform(*_PAUSES))  # noqa: S311 - no secret
@@ -209,7 +219,7 @@ class PostgresqlDatabase:
         lost = is_lost(problem)
         if lost:  # next time, a server that is gone is not waited for
             self._has_connected = False
-        raise of_server(
+        raise failures.of_server(
             problem, self.place, is_connected=self._was_usable, is_lost=lost
         ) from problem
 
@@ -350,7 +360,11 @@ def _parameters(url: str) -> dict[str, Any]:
     shown: dict[str, Any] = {
         name: where[name] for name in ("host", "port", "dbname", "user") if name in where
     }
-    return {**_CONNECTION, **shown, **given}
+    # A server that has not proved who it is gets no password to read, nor the digest that stands
+    # for one: another program may listen on this machine's port.
+    is_known = where.get("sslmode") == "verify-full" or "require_auth" in where
+    proven = {} if is_known else {"require_auth": "!password,!md5"}
+    return {**_CONNECTION, **proven, **shown, **given}
 
 
 def _is_here(host: str) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -11,6 +12,7 @@ import psycopg
 from psycopg.pq import TransactionStatus
 
 from certferry.adapters.state import database as databases
+from certferry.adapters.state import failures
 from certferry.adapters.state.columns import Value
 
 PATIENCE = timedelta(seconds=10)
@@ -39,6 +41,42 @@ SCHEMA = (
 )
 
 T = TypeVar("T")
+
+
+# The server refuses before it sends a row: the cast fails, and says which table it was.
+_BOUNDED = (
+    "WITH certferry_rows AS MATERIALIZED ({query}) SELECT * FROM certferry_rows WHERE COALESCE(("  # noqa: S608 - constants
+    f"SELECT CASE WHEN SUM(OCTET_LENGTH(certferry_rows::TEXT) + {failures.OF_A_ROW})"
+    f" > {failures.LONGEST_RESULT} THEN CAST('certferry_rows {{table}} ' || COUNT(*) AS BOOLEAN)"
+    " ELSE TRUE END FROM certferry_rows), TRUE)"
+)
+_TOO_LONG = re.compile(r"certferry_rows (.*) \d+\b")
+_NO_TEXT = {"22021", "22P05"}  # of PostgreSQL's "Error Codes"
+
+
+def bounded(query: str) -> str:
+    """Return a query that fails where it would find more than one may."""
+    if not query.startswith("SELECT"):
+        return query  # a write that returns its row, or a setting
+    return _BOUNDED.format(query=query, table=failures.table_of(query))
+
+
+@contextmanager
+def reading(query: str) -> Iterator[None]:
+    """Raise `Unreadable` for what a query finds in a `with` block that certferry did not write. A
+    database without an encoding holds any bytes, which the server may refuse to send.
+    """
+    try:
+        yield
+    except UnicodeDecodeError as problem:
+        raise failures.no_text(failures.table_of(query)) from problem
+    except psycopg.DataError as problem:
+        if problem.sqlstate in _NO_TEXT:
+            raise failures.no_text(failures.table_of(query)) from problem
+        found = _TOO_LONG.search(problem.diag.message_primary or "")
+        if found is None:
+            raise
+        raise failures.too_long(found[1]) from problem
 
 
 def to_positional(query: str) -> str:
@@ -94,7 +132,7 @@ class PostgresqlTransaction(databases.Transaction):
 
     def each(self, *queries: databases.Statement) -> list[list[PostgresqlRow]]:
         for query, values in queries:
-            self.execute(query, *values)
+            self.execute(bounded(query), *values)
         return self._send()[-len(queries) :]
 
     def execute(self, query: str, *values: Value) -> None:
@@ -126,12 +164,14 @@ class PostgresqlTransaction(databases.Transaction):
     def _send(self) -> list[list[PostgresqlRow]]:
         """Send what is not sent, as one string, and return the rows that each statement found."""
         statements, self._unsent = self._unsent, []
-        cursor = self._connection.execute("\n;\n".join(statements))
+        script = "\n;\n".join(statements)
         found: list[list[PostgresqlRow]] = []
         is_more: bool | None = True
-        while is_more:
-            found.append(cursor.fetchall() if cursor.description else [])
-            is_more = cursor.nextset()
+        with reading(script):
+            cursor = self._connection.execute(script)
+            while is_more:
+                found.append(cursor.fetchall() if cursor.description else [])
+                is_more = cursor.nextset()
         if statements[0] is self._begin and self._begin != READ:
             [[self.number]] = found[self._begin.count(";")]
         return found

@@ -14,6 +14,7 @@ from typing import Any
 from certferry.adapters.state import columns
 from certferry.adapters.state.columns import Value
 from certferry.adapters.state.database import Reader, Table, Tables, Transaction
+from certferry.adapters.state.failures import LONGEST_RESULT
 from certferry.core.observed.runs import (
     RunEvent,
     RunKind,
@@ -173,9 +174,6 @@ class RunTables(Tables):
         raise NotImplementedError
 
 
-_LONGEST_REPORT = 2**28
-"""Bytes of a report, unpacked: another program could pack a thousand times as many as it stores."""
-
 _VALUES = ""
 """The key of a report whose sentences are values; releases before it stored one by language."""
 
@@ -193,9 +191,9 @@ def _plain(text: Text) -> object:
 
 def _unpacked(packed: str) -> RunReport:
     try:
-        unpacking = zlib.decompressobj()
-        said = unpacking.decompress(base64.b64decode(packed), _LONGEST_REPORT)
-        by_key = dict(json.loads(said))
+        # No more than one may read: a row may have come from elsewhere.
+        plain = zlib.decompressobj().decompress(base64.b64decode(packed), LONGEST_RESULT)
+        by_key = dict(json.loads(plain))
         return RunReport(_with_sentences(by_key.pop(_VALUES, {})), by_key)
     except (*columns.UNREADABLE, zlib.error) as problem:
         raise columns.corrupt() from problem

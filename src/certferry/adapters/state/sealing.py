@@ -291,9 +291,22 @@ def key_of(source: Path | Secret) -> bytes:
     if found is None:
         raise ConfigError(
             Text("`key` of [state] is not a key: {count} bytes in base64", count=KEY_BYTES),
-            hint=Text("`certferry state key` prints a new one, for a new state"),
+            hint=_A_NEW_ONE,
         )
+    if _is_guessed(found):
+        raise ConfigError(Text("`key` of [state] can be guessed"), hint=_A_NEW_ONE)
     return found
+
+
+_A_NEW_ONE = Text("`certferry state key` prints a new one, for a new state")
+
+_LEAST_DIFFERENT = 8
+"""Of 32 random bytes so many differ, but for one key in 10**36: zeros, or a word again and again,
+are nobody's secret."""
+
+
+def _is_guessed(key: bytes) -> bool:
+    return len(set(key)) < _LEAST_DIFFERENT
 
 
 def encoded(key: bytes) -> bytes:
@@ -358,7 +371,8 @@ def put_key(new: Path, path: Path) -> None:
 def way_out(path: Path) -> Text:
     """Return how to go on where the key file is not the one that the state is sealed with."""
     return Text(
-        "put {path} back from the backup that belongs to this state; without a backup, start over:"
+        "put {path} back from the backup that belongs to this state (`certferry restore FILE`, if"
+        " certferry made it); without a backup, start over:"
         " move the state and the key file away, and the next `certferry sync` makes both anew and"
         " issues every certificate again",
         path=path,
@@ -380,6 +394,8 @@ def _decode(content: bytes, path: Path) -> bytes:
     key = _decoded(content)
     if key is None:
         raise _no_key(path)
+    if _is_guessed(key):
+        raise StateError(Text("the key in {path} can be guessed", path=path), hint=_A_NEW_ONE)
     return key
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from certferry.adapters.state import database as databases
+from certferry.adapters.state import failures
 from certferry.adapters.state.binding import upgrade_of
 from certferry.adapters.state.columns import Value
 from certferry.adapters.state.failures import PRIMARY, takes_no_writes, translating_errors
@@ -80,13 +81,37 @@ class _SqliteTransaction(databases.Transaction):
 
     def rows(self, query: str, *values: Value) -> list[sqlite3.Row]:
         """See `Reader.rows`."""
-        return self._connection.execute(query, values).fetchall()
+        return _rows(self._connection, query, values)
 
     def execute(self, query: str, *values: Value) -> None:
         self._connection.execute(query, values)
 
     def execute_each(self, query: str, rows: Iterable[Sequence[Value]]) -> None:
         self._connection.executemany(query, rows)
+
+
+def _rows(connection: sqlite3.Connection, query: str, values: Sequence[Value]) -> list[sqlite3.Row]:
+    """Read what a query finds, as long as certferry may have written it. Raises `Unreadable`."""
+    rows: list[sqlite3.Row] = []
+    left = failures.LONGEST_RESULT
+    try:
+        for row in connection.execute(query, values):
+            left -= failures.OF_A_ROW
+            for value in row:
+                if type(value) is str:
+                    left -= len(value)
+                elif type(value) is bytes:
+                    raise failures.no_text(failures.table_of(query))
+            if left < 0:
+                raise failures.too_long(failures.table_of(query))
+            rows.append(row)
+    except sqlite3.DataError as problem:  # a value that is longer than the connection's limit
+        raise failures.too_long(failures.table_of(query)) from problem
+    except sqlite3.OperationalError as problem:
+        if "decode to UTF-8" not in str(problem):  # of the module: SQLite has no code for that
+            raise
+        raise failures.no_text(failures.table_of(query)) from problem
+    return rows
 
 
 def _statements(script: str) -> Iterator[str]:
@@ -148,7 +173,7 @@ class SqliteDatabase:
     def rows(self, query: str, *values: Value) -> list[sqlite3.Row]:
         """See `Reader.rows`."""
         with translating_errors(self.path), self._own() as connection:
-            return connection.execute(query, values).fetchall()
+            return _rows(connection, query, values)
 
     def each(self, *queries: databases.Statement) -> Sequence[Sequence[databases.Row]]:
         return self.read(lambda one: one.each(*queries))
@@ -261,6 +286,7 @@ class SqliteDatabase:
             check_same_thread=False,  # used by one thread, but closed with all others
         )
         connection.row_factory = sqlite3.Row
+        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, failures.LONGEST_RESULT)
         try:
             # A write is on the disk when it returns: a power failure loses no account and no key.
             connection.execute("PRAGMA synchronous = FULL")

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 from certferry.core.certificates.certificate import Certificate
-from certferry.core.certificates.lineage import Version, Withdrawal, labels_of, owner_of
+from certferry.core.certificates.lineage import (
+    Version,
+    Withdrawal,
+    labels_of,
+    owner_of,
+    version_for,
+)
 from certferry.core.certificates.names import domain_of, is_glob, matches
 from certferry.core.desired.certificate import DesiredDeployment
 from certferry.core.observed import observation
@@ -218,3 +224,38 @@ def without_found(observed: observation.Observation) -> observation.Observation:
         for target in observed.targets
     )
     return replace(observed, targets=tuple(targets))
+
+
+def contradicted(observed: observation.Observation, now: datetime) -> frozenset[tuple[str, str]]:
+    """Return the domains, by account and name, whose binding the edges contradict.
+
+    The target says that the certificate to serve is bound. An address that presents a certificate
+    of another tool denies that, and so does an address that presents anything else after all
+    addresses were seen to serve the certificate. The certificate before is no contradiction while
+    a change is on its way.
+    """
+    known = {version.fingerprint for version in observed.versions}
+    return frozenset(
+        (target.label, domain.domain)
+        for target in observed.targets
+        for domain in target.domains
+        if not (domain.kind.is_receiver or domain.binding_hidden)
+        and _is_contradicted(domain, target, observed.versions, known, now)
+    )
+
+
+def _is_contradicted(
+    domain: observation.ObservedDomain,
+    target: observation.ObservedTarget,
+    versions: Sequence[Version],
+    known: Collection[str],
+    now: datetime,
+) -> bool:
+    served = target.served.get(domain.domain, ())
+    wanted = version_for(domain.withdrawn, versions, now) if served else None
+    if wanted is None or target.fingerprint_of(domain.bound) != wanted.fingerprint:
+        return False
+    presented = {one.fingerprint for one in served if one.answered} - {wanted.fingerprint}
+    if domain.seen_at(wanted.fingerprint) is not None:
+        return bool(presented)
+    return bool(presented - {None} - {*known})

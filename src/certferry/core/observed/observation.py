@@ -24,7 +24,8 @@ class Scope:
     covered ones that `globs` match, less what `exclude` matches (`core.planning.choice.choose`).
     `known` are the lineage's certificates, newest first: only copies of these are ours. With
     `others` every other certificate is wanted as well, with `anew` nothing that was read before
-    counts.
+    counts. Edges contradict what was read of the `doubted` domains: the binding of each is read
+    from the service now, whatever a list shows.
     """
 
     lineage: str
@@ -36,6 +37,7 @@ class Scope:
     globs: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     anew: bool = False
+    doubted: frozenset[str] = frozenset()
 
 
 CERTIFICATE = "certificate"
