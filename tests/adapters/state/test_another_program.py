@@ -232,7 +232,6 @@ READS: dict[str, list[Reads]] = {
         lambda store: store.uploads("img", "qiniu"),
         lambda store: store.uploads("img", "another"),
         lambda store: store.uploads("gone", "qiniu"),
-        lambda store: store.remembered("img").uploads,
     ],
     "challenge_record": [
         lambda store: [one for one in store.challenge_records("img") if one.is_ours],
@@ -416,6 +415,21 @@ def test_user_that_was_changed_is_removed(attacked: Attacked) -> None:
 
     assert attacked.store.remove_user("anna")
     assert () == attacked.store.foreign()
+
+
+def test_check_of_the_key_that_was_changed(attacked: Attacked) -> None:
+    """A run that has opened the state believes no row that it cannot prove, whatever the check of
+    the key says by then.
+    """
+    attacked.store.must_unseal()
+    attacked.write(
+        f"UPDATE sealing SET sealed_check = 'none'; UPDATE version SET not_after = '{FAR}'"  # noqa: S608 - a test's own
+    )
+
+    with pytest.raises(StateError, match="does not open what the state holds"):
+        attacked.store.remembered("img")
+    with pytest.raises(StateError, match="does not open what the state holds"):
+        attacked.store.must_unseal()
 
 
 def test_schema_that_was_taken_back(path: Path, key_file: Path) -> None:

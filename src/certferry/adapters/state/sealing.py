@@ -72,8 +72,9 @@ class Sealing:
 
     def __init__(self, key: Path | Secret) -> None:
         self._source = key
-        # What opened the last proof: a run reads hundreds of bound rows, and the key file once.
-        self._proved: Key | None = None
+        # What opened the check or a proof last: a run reads hundreds of bound rows, and the key
+        # file once for all of them.
+        self._in_force: Key | None = None
 
     def seal(self, transaction: Transaction, secret: Secret, *bound_to: str) -> str:
         """Seal a secret inside a write. The first one ever makes the key file.
@@ -98,6 +99,7 @@ class Sealing:
             for bound_to in (_CHECK, _UNBOUND):
                 key, plain = self._opened(row["sealed_check"], bound_to)
                 if plain is not None:
+                    self._in_force = key
                     return key
             raise _changed(reader, self._source) or _other_key(self._source)
         return None
@@ -145,12 +147,29 @@ class Sealing:
         """Return whether a row is as it was written. Raises `StateError` where there is no key."""
         if not isinstance(proof, str):
             return False
-        if self._proved is not None and self._proved.open(proof, *bound_to) == "":
+        if self.is_proven(proof, *bound_to):
             return True
-        key, plain = self._opened(proof, bound_to)  # the key may have been changed since
+        try:
+            key, plain = self._opened(proof, bound_to)  # it may have been changed since
+        except StateError:
+            if self.is_in_force:
+                return False
+            raise
         if plain == "":
-            self._proved = key
+            self._in_force = key
         return plain == ""
+
+    def is_proven(self, proof: str | None, *bound_to: Value) -> bool:
+        """Return whether the key that opened something before opens this as well."""
+        key = self._in_force
+        return key is not None and proof is not None and key.open(proof, *bound_to) == ""
+
+    @property
+    def is_in_force(self) -> bool:
+        """Whether the key has opened anything: until then, no row can be told from another
+        program's.
+        """
+        return self._in_force is not None
 
     def history_key(self, reader: Reader) -> bytes:
         """Return the key of the history's chain: derived from the state's (RFC 5869), or kept from

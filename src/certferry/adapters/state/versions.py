@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from certferry.adapters.state import columns
-from certferry.adapters.state.binding import ORDER, UPLOAD, VERSION, WITHDRAWAL
+from certferry.adapters.state.binding import ORDER, VERSION, WITHDRAWAL, Binding
 from certferry.adapters.state.database import Reader, Row, Table, Tables, Transaction, writes
 from certferry.adapters.state.failures import damaged
 from certferry.adapters.state.fencing import fenced
@@ -89,9 +89,8 @@ class VersionTables(Tables):
         for row in versions:
             versions_of[row["lineage"]].append(self._version(reader, row))
         for row in withdrawals:
-            WITHDRAWAL.must_be_ours(self._sealing, reader, row)
-        ours = (row for row in uploads if UPLOAD.is_ours(self._sealing, row))
-        uploads_of = _by_lineage(UPLOADS.read(ours))
+            self._must_be_ours(WITHDRAWAL, reader, row)
+        uploads_of = _by_lineage(UPLOADS.read(uploads))
         rollouts_of = _by_lineage(ROLLOUTS.read(rollouts))
         withdrawals_of = _by_lineage(WITHDRAWALS.read(withdrawals))
         return {
@@ -181,10 +180,22 @@ class VersionTables(Tables):
 
     def _version(self, reader: Reader, row: Row) -> Version:
         """Read a row of `_COLUMNS`. Raises `StateForeign` for another program's."""
-        _, *facts, proof = row
-        if not self._sealing.is_bound(proof, VERSION.kind, row["lineage"], *facts):
-            VERSION.must_be_ours(self._sealing, reader, row)
+        lineage, *facts, proof = row
+        if not self._sealing.is_proven(proof, VERSION.kind, lineage, *facts):
+            self._must_be_ours(VERSION, reader, row)
         return _version(facts)
+
+    def _must_be_ours(self, binding: Binding, reader: Reader, row: Row) -> None:
+        """Raise `StateForeign` for another program's row. Without the key, what stands is shown all
+        the same: no run goes on (`must_unseal`), and nothing is delivered.
+        """
+        try:
+            binding.must_be_ours(self._sealing, reader, row)
+        except StateForeign:
+            raise
+        except StateError:
+            if self._sealing.is_in_force:
+                raise
 
     @fenced
     def save_version(
