@@ -287,7 +287,7 @@ def test_all_are_not_renewed_unasked(two: Path) -> None:
     assert f"error: {UNASKED}\n" in err
     assert f"`certferry --config {two} sync` renews what is due; " in err
     assert f"`certferry --config {two} sync --renew NAME` orders one" in err
-    assert "`certferry sync --renew --all` every one" in err
+    assert f"`certferry --config {two} sync --renew --all` every one" in err
     assert before == sorted(two.parent.iterdir())
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import secrets
 import subprocess
 import sys
+from base64 import b64encode
 from datetime import timedelta
 from pathlib import Path
 
@@ -94,8 +96,8 @@ def test_the_template_runs_twice_a_day_and_never_two_at_once() -> None:
     assert {"schedule", "workflow_dispatch"} == set(workflow["on"])
     assert {"contents": "read"} == workflow["permissions"]
     assert {"group": "certferry", "cancel-in-progress": False} == workflow["concurrency"]
-    secrets = re.findall(r"\$\{\{ secrets\.(\w+) \}\}", WORKFLOW.read_text(encoding="utf-8"))
-    assert ["CERTFERRY_ACCOUNTS", "CERTFERRY_KEY"] == secrets
+    named = re.findall(r"\$\{\{ secrets\.(\w+) \}\}", WORKFLOW.read_text(encoding="utf-8"))
+    assert ["CERTFERRY_ACCOUNTS", "CERTFERRY_KEY"] == named
     [job] = workflow["jobs"].values()
     assert set(job["steps"][-1]["with"]) <= set(ACTION["inputs"])
 
@@ -154,7 +156,8 @@ def test_state_that_does_not_answer_is_a_red_job(job: Job, host: Host) -> None:
     """A job that is green while nothing is observed would hide the end of a certificate."""
     written = f'url = "sqlite:///{host.state}"'
     url = "postgresql://certferry@127.0.0.1:9/certferry?sslmode=disable"
-    host.rewrite(written, f'url = "{url}"\nkey = "{"A" * 43}="')
+    key = b64encode(secrets.token_bytes(32)).decode()
+    host.rewrite(written, f'url = "{url}"\nkey = "{key}"')
 
     ended = job.run()
 
