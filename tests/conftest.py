@@ -114,6 +114,7 @@ FOREIGN_NAMES = {
     "LINES",
     "NO_COLOR",
     "NO_PROXY",
+    "PYTHONUNBUFFERED",
     "PYTHONWARNINGS",
 }
 
