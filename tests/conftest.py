@@ -114,6 +114,7 @@ FOREIGN_NAMES = {
     "LINES",
     "NO_COLOR",
     "NO_PROXY",
+    "PYTHONUNBUFFERED",
     "PYTHONWARNINGS",
 }
 
@@ -142,6 +143,7 @@ def clean_environment(
     home = new_home()
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("LANG", "C.UTF-8")
+    monkeypatch.setenv("TERM", "xterm-256color")
     for variable, folder in {
         "XDG_CACHE_HOME": ".cache",
         "XDG_CONFIG_HOME": ".config",

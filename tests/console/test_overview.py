@@ -227,7 +227,7 @@ def test_no_run_yet(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("language", "said"),
-    [("en", "domains serve the right certificate; next: c0, "), ("zh", "个域名")],
+    [("en", "domains serve the right certificate; next: c"), ("zh", "个域名")],
 )
 def test_all_is_in_order(tmp_path: Path, language: str, said: str) -> None:
     """After runs that brought everything: one sentence, the days, the lives, the last run."""

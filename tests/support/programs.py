@@ -65,6 +65,20 @@ def is_offered(package: str) -> bool:
     return _OFFERED.search(asked.stdout) is not None
 
 
+@cache
+def _knows_renewal_info() -> bool:
+    pebble = shutil.which("pebble")
+    return pebble is None or b"renewalInfo" in Path(pebble).read_bytes()
+
+
+with_renewal_info = pytest.mark.skipif(
+    not _knows_renewal_info(), reason="this system's Pebble is one without renewal information"
+)
+"""Mark a test at a CA of the time of renewal information, such as Debian 13's Pebble: those of
+Debian 12 and Ubuntu 24.04 (2.4) are older.
+"""
+
+
 def needs(name: str) -> pytest.MarkDecorator:
     """Mark a test of a program of the table: see `program_path`."""
     return pytest.mark.needs(name)

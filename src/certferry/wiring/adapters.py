@@ -505,7 +505,7 @@ class Guard:
                 wrong = self._wrong(said, method=name, word=meant)
                 log.warning(Text("{words}", words=wrong.message))
         calls = {
-            name: partial(self._call, family, port, name, kinds)
+            name: staticmethod(partial(self._call, family, port, name, kinds))
             for name, kinds in methods.items()
             if name not in lacking
         }
