@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import argparse
+import fcntl
 import hashlib
 import io
+import os
 import re
+import shutil
+import signal
 import subprocess
 import sys
 import tarfile
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
+from typing import NoReturn
 
 from release import Refused, Release, debian, image, manuals, papers, wheels
 
 ROOT = Path(__file__).parents[1]
 FAILED, USAGE = 1, 2
+_SCRATCH = "release-"
 _VERSION = re.compile(r'^__version__ = "(.+)"$', re.MULTILINE)
 
 
@@ -45,6 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments do not fit, 1 where a tool failed.
     """
     asked = _parser().parse_args(arguments)
+    os.umask(0o022)  # what is made is for every user, also where root's own umask says otherwise
+    for number in (signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, _stopped)
     try:
         made = release(asked.version, asked.only or tuple(MAKERS))
     except Refused as refused:
@@ -72,6 +83,11 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _stopped(number: int, _frame: FrameType | None) -> NoReturn:
+    """End as an error does: what was made so far goes, and the tool that runs is ended."""
+    sys.exit(128 + number)
+
+
 def _failed(sentence: str, code: int) -> int:
     print(f"release: {sentence}", file=sys.stderr)
     return code
@@ -83,12 +99,8 @@ def release(version: str, names: Collection[str], root: Path = ROOT) -> list[Pat
     """
     must_fit(version, root)
     epoch = int(_git(root, "show", "--no-patch", "--format=%ct", "HEAD"))
-    (root / "build").mkdir(exist_ok=True)
-    with (
-        tempfile.TemporaryDirectory(prefix="certferry-release-") as scratch,
-        tempfile.TemporaryDirectory(prefix="dist-", dir=root / "build") as aside,
-    ):
-        tree, work, dist = Path(scratch, "tree"), Path(scratch, "work"), Path(aside, "dist")
+    with scratch(root / "build") as aside:
+        tree, work, dist = (aside / name for name in ("tree", "work", "dist"))
         for folder in (tree, work, dist):
             folder.mkdir()
         export(root, tree)
@@ -99,8 +111,31 @@ def release(version: str, names: Collection[str], root: Path = ROOT) -> list[Pat
         print("== papers", file=sys.stderr)
         papers.make(one)
         if (root / "dist").exists():
-            (root / "dist").rename(Path(aside, "before"))
+            (root / "dist").rename(aside / "before")
         return sorted(dist.rename(root / "dist").iterdir())
+
+
+@contextmanager
+def scratch(build: Path) -> Iterator[Path]:
+    """Yield a new folder below `build`, and remove it afterwards: with those of releases that were
+    killed at once. That of one that is at work is locked.
+    """
+    build.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=build) as name, _locked(Path(name)):
+        for other in build.glob(f"{_SCRATCH}*"):
+            with suppress(BlockingIOError), _locked(other):
+                shutil.rmtree(other)
+        yield Path(name)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(number)
 
 
 def must_fit(version: str, root: Path) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from certferry.adapters.schedule import systemd
 from certferry.core.schedule import Job
-from release import Release, libraries, manuals
+from release import Release, libraries, manuals, run_tool
 
 PYTHONS = ("3.11", "3.12", "3.13")
 """Of Debian 12, Ubuntu 24.04 and Debian 13; what is compiled for one is named for it."""
@@ -45,15 +45,14 @@ def make(release: Release) -> tuple[Path, ...]:
     package = release.dist / f"certferry_{release.version}-1_amd64.deb"
     for path in (*root.rglob("*"), root):
         os.utime(path, (release.epoch, release.epoch), follow_symlinks=False)
-    subprocess.run(
+    run_tool(
         # One thread: what xz writes depends on whether there are several.
         [
             *("dpkg-deb", "--root-owner-group", "-Zxz", "--threads-max=1"),
             *("--build", root, package),
         ],
-        env={**os.environ, "SOURCE_DATE_EPOCH": str(release.epoch)},
+        environ={**os.environ, "SOURCE_DATE_EPOCH": str(release.epoch)},
         stdout=subprocess.DEVNULL,
-        check=True,
     )
     return (package,)
 

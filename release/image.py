@@ -10,7 +10,6 @@ import io
 import json
 import os
 import shlex
-import subprocess
 import sys
 import tarfile
 from collections.abc import Mapping
@@ -18,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from release import Refused, Release, libraries
+from release import Refused, Release, libraries, run_tool
 
 NAME = "ghcr.io/certferry/certferry"
 """Where it is published, and how `docker load` calls it."""
@@ -97,11 +96,13 @@ def _make_root(release: Release) -> Path:
     staged = _stage(release)
     made = release.work / "root.tar"
     command = ["mmdebstrap", "--quiet", "--variant=essential", f"--architectures={ARCHITECTURE}"]
+    # Without gpg, Ubuntu's mmdebstrap does not find out that this is another archive's key.
+    command += [f"--keyring={next(Path('/usr/share/keyrings').glob('debian-archive-keyring.*'))}"]
     command += [f"--include={','.join(PACKAGES)}", '--aptopt=Apt::Install-Recommends "false"']
     command += [f"--dpkgopt={option}" for option in _NO_PAGES]
     command += [f"--customize-hook={hook}" for hook in _hooks(staged)]
     environ = {**os.environ, "SOURCE_DATE_EPOCH": str(release.epoch)}
-    subprocess.run([*command, SUITE, str(made)], env=environ, check=True)
+    run_tool([*command, SUITE, str(made)], environ=environ)
     return made
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from release import Release
+from release import Release, run_tool
 
 EXTRAS = ("console", "postgresql", "s3")
 """What every operator of an installed certferry has, without asking."""
@@ -40,7 +39,7 @@ def _uv(to: Path, python: str, what: Sequence[str]) -> None:
     command = [str(Path(sys.executable).with_name("uv")), "pip", "install", "--quiet"]
     command += ["--system-certs", "--only-binary=:all:", "--link-mode=copy"]
     command += [f"--python-version={python}", f"--python-platform={PLATFORM}", f"--target={to}"]
-    subprocess.run([*command, *what], check=True)
+    run_tool([*command, *what])
 
 
 def _forget_the_machine(record: Path) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import os
 import re
-import subprocess
 import sys
 import tarfile
 import tomllib
@@ -23,7 +22,7 @@ import click
 from markdown_it.tree import SyntaxTreeNode
 
 from certferry import __version__
-from certferry.cli.commands import COMMANDS, UNBROKEN, click_speaks, paragraphs, spoken
+from certferry.cli.commands import COMMANDS, GROUPS, UNBROKEN, click_speaks, paragraphs, spoken
 from certferry.cli.main import program
 from certferry.cli.options import PROGRAM
 from certferry.cli.topics import script
@@ -31,7 +30,7 @@ from certferry.present.console import Console
 from certferry.present.language import voice_in
 from certferry.present.pages import pages
 from certferry.text import Text
-from release import Release
+from release import Release, run_tool
 from release.roff import BOLD, ROMAN, Manual, bold, of_help, table_of, tree_of
 
 FOLDERS = {"en": "", "zh": "zh_CN"}
@@ -83,7 +82,7 @@ def _run_in(tree: Path, what: str, to: Path, epoch: int) -> None:
         "PYTHONDONTWRITEBYTECODE": "1",  # the tree stays what was exported
     }
     command = [sys.executable, "-m", "release.manuals", what, str(to.absolute()), str(epoch)]
-    subprocess.run(command, cwd=tree, env=environ, check=True)
+    run_tool(command, cwd=tree, environ=environ)
 
 
 def _archived(folder: Path, epoch: int) -> bytes:
@@ -137,8 +136,11 @@ class Author:
         page.heading(self.words["options"])
         _write_options(page, command, root)
         page.heading(self.words["commands"])
-        for name, what in COMMANDS.items():
-            page.term(f"certferry-{name}(1)", [of_help(voice.say(Text(what)))])
+        for heading, names in GROUPS:
+            page.heading(voice.say(heading), within=True)
+            for name in names:
+                what = of_help(voice.say(Text(COMMANDS[name])))
+                page.term(f"certferry-{name}(1)", [what])
         page.heading(self.words["exit_status"])
         for code, meaning, _ in table_of(self._tables_of_exit_codes()[0])[1]:
             page.term(bold(code), [meaning])
@@ -182,7 +184,7 @@ class Author:
         name, section = _called(topic)
         page = self._begun(name, section, found.title)
         page.heading(self.words["description"])
-        page.document(tree_of(found.text).children)
+        page.document(tree_of(without_tests(found.text)).children)
         others = ["certferry(1)", f"certferry-{topic}(1)" if topic in COMMANDS else ""]
         self._see(page, *filter(None, others))
         return page.text
@@ -209,6 +211,25 @@ class Author:
                 said = command.replace(BOLD, "").replace(ROMAN, "")
                 if said.partition(" ")[0] == name:
                     yield f"{BOLD}certferry {said}{ROMAN}: {meaning}"
+
+
+_SECTION_OF_TESTS = re.compile(
+    r"^## [^\n]*\n(?:(?!## |\|)[^\n]*\n)*"
+    r"\| [^|\n]* \| (?:test|the tests|测试) \|\n(?:\|[^\n]*\n)+",
+    re.MULTILINE,
+)
+_NAMED_TESTS = r"`tests/[^`]*`(?:(?:,\s+|、\s*)`tests/[^`]*`)*"
+_IN_BRACKETS = re.compile(rf"\s*(?:\({_NAMED_TESTS}\)|（{_NAMED_TESTS}）)")
+_AT_AN_END = re.compile(rf"(?:[:：]\s*|\s+|){_NAMED_TESTS}")
+
+
+def without_tests(text: str) -> str:
+    """Return a page without the names of tests, which no operator has: no line of theirs can be
+    broken, either.
+    """
+    for pattern in (_SECTION_OF_TESTS, _IN_BRACKETS, _AT_AN_END):
+        text = pattern.sub("", text)
+    return text
 
 
 def _called(topic: str) -> tuple[str, int]:

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import re
-import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from release import Refused, Release, libraries
+from release import Refused, Release, libraries, run_tool
 
 SUMS, NOTES = "SHA256SUMS", "NOTES.md"
 
@@ -153,4 +152,4 @@ def _sum_of(path: Path) -> str:
 
 def _run(program: Path, *words: str | Path) -> None:
     # What a tool says is no part of what `scripts/release` prints.
-    subprocess.run([program, *words], check=True, stdout=sys.stderr)
+    run_tool([program, *words], stdout=sys.stderr)

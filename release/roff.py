@@ -39,6 +39,8 @@ _ESCAPES = str.maketrans(
 )
 """What roff reads otherwise: a hyphen is to be copied as one, a quotation mark as it was typed."""
 _INDENT = 4
+_LONG = 50  # columns: the narrowest text, in a list of terms on a screen of 80, has some more
+_MARK = re.compile(r"[/&,?_](?=.)")
 _REFERENCE = re.compile(r"(?<![\w.-])(certferry[a-z.-]*)\((\d)\)")
 """Another manual page."""
 
@@ -60,8 +62,13 @@ def flowing(words: str) -> str:
 
 
 def _breakable(word: str) -> str:
-    """Mark where a line may be broken. A font changes nothing about that."""
-    ends = list(accumulate(len(piece) for piece in wrapped(_FONT.sub("", word), 1)))
+    """Mark where a line may be broken. A font changes nothing about that. An address or a name that
+    is as long as a line may be broken after its marks.
+    """
+    plain = _FONT.sub("", word)
+    ends = list(accumulate(len(piece) for piece in wrapped(plain, 1)))
+    if width(plain) > _LONG:
+        ends += [match.end() for match in _MARK.finditer(plain)]
     written, place = "", 0
     for character in word:
         if _FONT.match(character) is None:

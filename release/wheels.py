@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
-from release import Release
+from release import Release, run_tool
 
 PROJECTS = (".", "sandbox")
 
@@ -20,7 +19,7 @@ def make(release: Release) -> tuple[Path, ...]:
     pins = release.tree / "requirements" / "build.txt"
     environ = {**os.environ, "SOURCE_DATE_EPOCH": str(release.epoch)}
     for project in PROJECTS:
-        subprocess.run(
+        run_tool(
             [
                 *(
                     Path(sys.executable).with_name("uv"),
@@ -32,7 +31,6 @@ def make(release: Release) -> tuple[Path, ...]:
                 *(f"--python={sys.executable}", f"--out-dir={release.dist}"),
                 release.tree / project,
             ],
-            env=environ,
-            check=True,
+            environ=environ,
         )
     return tuple(sorted(set(release.dist.iterdir()) - before))

@@ -21,6 +21,7 @@ from tests.support import tiers
 from tests.support.bind import Bind, running_bind
 from tests.support.postgresql import Postgresql, running_postgresql
 from tests.support.powerdns import PowerDns, running_powerdns
+from tests.support.programs import program_path
 
 
 @pytest.hookimpl(wrapper=True)
@@ -47,6 +48,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item.get_closest_marker("thorough") is None]
     if workers := getattr(config, "workerinput", {}).get("workercount"):
         items[:] = tiers.long_ones_first(items, workers)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Look for the program that a test is marked with, before its fixtures are made."""
+    for mark in item.iter_markers("needs"):
+        program_path(*mark.args)
 
 
 # No deadline: the machine is shared and tests run in parallel, so one slow example means nothing.
@@ -107,6 +114,7 @@ FOREIGN_NAMES = {
     "LINES",
     "NO_COLOR",
     "NO_PROXY",
+    "PYTHONUNBUFFERED",
     "PYTHONWARNINGS",
 }
 
@@ -135,6 +143,7 @@ def clean_environment(
     home = new_home()
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("LANG", "C.UTF-8")
+    monkeypatch.setenv("TERM", "xterm-256color")
     for variable, folder in {
         "XDG_CACHE_HOME": ".cache",
         "XDG_CONFIG_HOME": ".config",

@@ -226,10 +226,14 @@ def run(job: Job) -> int:
     75, if the next run goes on. Where none was made, as when the bucket does not answer, 75 stays:
     a job that is green while nothing is looked at hides the end of a certificate. Raises `Refused`.
     """
+    try:
+        added = shlex.split(job.environ.get("ARGS", ""))
+    except ValueError:
+        raise Refused("`args` has a quotation mark without its pair") from None
     words = [
         program(job),
         *("--config", str(job.config), "--lang", "zh" if job.is_chinese else "en"),
-        *("sync", "--scheduled", "--json", *shlex.split(job.environ.get("ARGS", ""))),
+        *("sync", "--scheduled", "--json", *added),
     ]
     keys = dict(keys_of(job.environ.get("KEYS", "")))
     for value in (value for value in keys.values() if len(value) >= SHORTEST_SECRET):
@@ -278,11 +282,20 @@ def keys_of(lines: str) -> Iterator[tuple[str, str]]:
         if not line.strip() or line.lstrip().startswith("#"):
             continue
         parts = _KEY.fullmatch(line)
-        value = "" if parts is None else parts[2].strip()
-        if parts is None or (value[:1] in {"'", '"'} and value[-1:] != value[:1]):
-            # The line is not shown: it may be half a secret.
+        # Neither sentence shows the line, which may be half a secret.
+        if parts is None:
             raise Refused("`keys`, line {number}, is not NAME=value", number=number)
-        yield parts[1], shlex.split(value)[0] if value[:1] in {"'", '"'} else value
+        value = parts[2].strip()
+        if value[:1] in {"'", '"'}:
+            try:
+                [value] = shlex.split(value)
+            except ValueError:
+                raise Refused(
+                    "`keys`, line {number}: the value does not end with the quotation mark that it"
+                    " begins with",
+                    number=number,
+                ) from None
+        yield parts[1], value
 
 
 def document_of(report: Path) -> dict[str, Any]:

@@ -17,10 +17,10 @@ def main() -> int:
     """Run the command line and return its exit code."""
     if sys.argv[1:] in (["--version"], ["-V"]) and sys.stdout is not None:
         # Scripts ask for the version often: it costs no import of the command line, unless the
-        # stream takes nothing, which the command line tells.
+        # stream takes nothing, which the command line tells. Past the stream's buffer, which would
+        # keep what could not be written, and fail at the next use.
         try:
-            sys.stdout.write(f"certferry {__version__}\n")
-            sys.stdout.flush()
+            os.write(sys.stdout.fileno(), f"certferry {__version__}\n".encode())
         except OSError:
             pass
         else:

@@ -36,6 +36,7 @@ CertferryError                something went wrong
 ├── VerificationError         an edge does not serve the certificate
 ├── StateError                what certferry remembers could not be read or written
 │   ├── LeaseHeld             another run is at work on the lineage
+│   ├── StateForeign          a row of another program's
 │   ├── StateMissing          there is its key file, and nothing is remembered
 │   ├── StateMoved            it was moved while the run was at work
 │   ├── StateTooNew           written by a newer version
@@ -54,6 +55,7 @@ RunEnded                      not an error: no handler of errors catches it
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -156,6 +158,22 @@ class Reported(Exception):
         vars(named).update(vars(self))
         named.hint = naming(self.hint, lineage)
         return named
+
+    def reworded(self, word: Callable[[Text], Text]) -> Self:
+        """Return the same error with each of its sentences as `word` returns that sentence."""
+
+        def worded(value: object) -> object:
+            match value:
+                case Text():
+                    return word(value)
+                case tuple():
+                    return tuple(map(worded, value))
+            return value
+
+        facts = {name: worded(value) for name, value in vars(self).items()}
+        other = type(self).__new__(type(self), str(facts["message"]))
+        vars(other).update(facts)
+        return other
 
     @property
     def is_early(self) -> bool:
@@ -391,6 +409,10 @@ class LeaseHeld(StateError):
         self.host = host
         self.since = since
         self.until = until
+
+
+class StateForeign(StateError):
+    """A row of the state was written or changed by another program: what it says does not count."""
 
 
 class StateMissing(StateError):

@@ -48,8 +48,20 @@ def how_to_install_with(extra: str) -> Text:
     """
     return _anew_with(extra) or Text(
         "run in certferry's checkout: {command}",
-        command=f"CERTFERRY_HOME={shlex.quote(sys.prefix)} ./scripts/install --with {extra}",
+        command=f"{_this_installation()} ./scripts/install --with {extra}",
     )
+
+
+def _this_installation() -> str:
+    """Return the variables by which `scripts/install` finds this environment and its command. It
+    would give the command at the usual place to this environment otherwise, and another
+    installation its own there.
+    """
+    own = Path(sys.prefix, "bin")
+    begun = Path(sys.argv[0])
+    linked = begun.is_absolute() and begun.resolve().parent == own.resolve()
+    places = {"CERTFERRY_HOME": sys.prefix, "CERTFERRY_BIN": str(begun.parent if linked else own)}
+    return " ".join(f"{name}={shlex.quote(place)}" for name, place in places.items())
 
 
 def _anew_with(extra: str) -> Text | None:

@@ -1,8 +1,8 @@
 """Whether another user than root and the caller could change a file, or put another in its place.
 The file, each link and each directory on the way must belong to root or the caller, and only they
 may write there; or a group that is private: called like its user, without other members (Debian,
-Fedora). In a sticky directory such as `/tmp` others may write, but nothing is made there (sshd's
-StrictModes and sudo judge alike).
+Fedora). An access control list is read where the mode lets a group write. In a sticky directory
+such as `/tmp` others may write, but nothing is made there (as sshd's StrictModes and sudo judge).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import os
 import pwd
 import shlex
 import stat
+import struct
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -62,7 +63,8 @@ class PathCheck:
     def judge(self, facts: os.stat_result, *, makes_files: bool = False) -> None:
         """Raise `NotTrusted` where others could change what has these facts."""
         _must_be_owned(self.path, facts, self.owners)
-        who = _other_writers(facts, self.owners)
+        place = f"/proc/self/fd/{self.directory}/{self.name}" if self.directory >= 0 else self.name
+        who = _other_writers(facts, self.owners, place)
         if who is not None and (makes_files or not _is_sticky(facts)):
             problem = Text("can be changed by {who} (mode {mode})", who=who, mode=_octal(facts))
             fix = _elsewhere() if self.path in _PUBLIC else _closed(self.path, facts)
@@ -125,13 +127,13 @@ def checked_path(
             opened.callback(os.close, handle)
             here = here.parent if name == ".." else here / name
             facts = os.fstat(handle)
-            others = _other_writers(facts, own)
+            others = _other_writers(facts, own, f"/proc/self/fd/{handle}/.")
             if _is_strangers(facts, own):
                 stranger = user_name(facts.st_uid)
             elif others is not None and not _is_sticky(facts):
                 stranger = others
             if not exposed:
-                _must_keep(here, facts, wanted, trusted)
+                _must_keep(here, facts, wanted, trusted, f"/proc/self/fd/{handle}/.")
         is_exposed = stranger is not None or others is not None
         yield PathCheck(handle, name, here / name, trusted, is_exposed)
 
@@ -143,10 +145,10 @@ def _facts(name: str, directory: int) -> os.stat_result | None:
 
 
 def _must_keep(
-    directory: Path, facts: os.stat_result, wanted: Path, trusted: frozenset[int]
+    directory: Path, facts: os.stat_result, wanted: Path, trusted: frozenset[int], place: str
 ) -> None:
     """Raise `NotTrusted` of what is wanted, where others could put another in its place."""
-    who = _other_writers(facts, trusted)
+    who = _other_writers(facts, trusted, place)
     if _is_strangers(facts, trusted):
         problem = Text("lies in {directory}, which belongs to {owner}")
         # No advice to take another user's home away.
@@ -209,12 +211,42 @@ def _octal(facts: os.stat_result) -> str:
     return f"{stat.S_IMODE(facts.st_mode):04o}"
 
 
-def _other_writers(facts: os.stat_result, trusted: frozenset[int]) -> Text | None:
+def _other_writers(facts: os.stat_result, trusted: frozenset[int], place: str) -> Text | None:
+    """Return who else may write to what lies at a place, which is judged by these facts."""
     if facts.st_mode & stat.S_IWOTH:
         return Text("every user")
-    if facts.st_mode & stat.S_IWGRP and not _is_private(facts.st_gid, trusted):
+    if not facts.st_mode & stat.S_IWGRP:
+        return None  # the right of the group bounds what an access control list gives (acl(5))
+    entries = _writers_in_list(place)
+    is_owning = entries is None or any(tag == _OWNING_GROUP for tag, _ in entries)
+    if is_owning and not _is_private(facts.st_gid, trusted):
         return Text("the group {group}", group=group_name(facts.st_gid))
+    for tag, number in entries or ():
+        if tag == _USER and number not in trusted:
+            user = user_name(number)
+            return Text("the user {user} (by its access control list)", user=user)
+        if tag == _GROUP and not _is_private(number, trusted):
+            group = group_name(number)
+            return Text("the group {group} (by its access control list)", group=group)
     return None
+
+
+_LIST = "system.posix_acl_access"
+_HEADER = 4  # bytes of the version before the entries
+_ENTRY, _WRITE = struct.Struct("<HHI"), 2
+_USER, _OWNING_GROUP, _GROUP = 0x02, 0x04, 0x08  # tags of entries (linux/posix_acl.h)
+
+
+def _writers_in_list(place: str) -> list[tuple[int, int]] | None:
+    """Return the tags and numbers to which an access control list gives the right to write; `None`
+    where there is no list.
+    """
+    try:
+        raw = os.getxattr(place, _LIST, follow_symlinks=False)
+    except (OSError, AttributeError):  # none here, or a file system or system without lists
+        return None
+    entries = _ENTRY.iter_unpack(raw[_HEADER:])
+    return [(tag, number) for tag, rights, number in entries if rights & _WRITE]
 
 
 def _is_private(group: int, users: frozenset[int]) -> bool:

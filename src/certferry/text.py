@@ -88,17 +88,17 @@ def _named(value: object, lineage: str) -> object:
     return lineage if isinstance(value, Unnamed) else value
 
 
-def own_words(value: Text) -> Text:
+def own_words(value: Text, instead: Text | str = "…") -> Text:
     """Return a sentence without what it quotes: for what is stored for ever."""
-    return value.filled(**{name: _own(one) for name, one in value.values.items()})
+    return value.filled(**{name: _own(one, instead) for name, one in value.values.items()})
 
 
-def _own(value: object) -> object:
+def _own(value: object, instead: Text | str) -> object:
     if isinstance(value, Text):
-        return own_words(value)
+        return own_words(value, instead)
     if isinstance(value, list | tuple):
-        return [_own(one) for one in value]
-    return "…" if isinstance(value, Quoted) else value
+        return [_own(one, instead) for one in value]
+    return instead if isinstance(value, Quoted) else value
 
 
 def verbatim(words: str) -> Text:

@@ -125,8 +125,7 @@ class Host:
         An empty variable is left out of the command's environment.
         """
         before = Footprint.of(self.world)
-        words = ["--config", str(self.config), *arguments]
-        ended = run_here(words, self._environment(environ))
+        ended = run_here(arguments, self._environment(environ))
         return Run(ended.code, ended.out, ended.err, Footprint.of(self.world) - before)
 
     def run_apart(self, *arguments: str, wrapped_in: Sequence[str] = (), **environ: str) -> Run:
@@ -148,7 +147,7 @@ class Host:
         **environ: str,
     ) -> Iterator[subprocess.Popen[str]]:
         """Run it beside a `with` block; at the block's end it is over, whatever it does."""
-        command = [*wrapped_in, *program, "--config", str(self.config)]
+        command = [*wrapped_in, *program]
         process = start(
             [*command, *arguments],
             env=self._environment(environ),
@@ -166,7 +165,9 @@ class Host:
                 stream.close()
 
     def _environment(self, more: Mapping[str, str]) -> dict[str, str]:
-        variables = {**os.environ, **self.world.environment, **more}
+        # Not by `--config`: the commands that it prints are those of an operator beside the file.
+        file = {"CERTFERRY_CONFIG": str(self.config)}
+        variables = {**os.environ, **self.world.environment, **file, **more}
         return {name: value for name, value in variables.items() if value}
 
     @contextmanager

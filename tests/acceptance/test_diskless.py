@@ -211,7 +211,7 @@ def test_run_that_another_has_overtaken(
 
     run = runner.run("-q", "sync")
 
-    assert [Exit.OK] == [one.code for one in later], later
+    assert [Exit.OK] == [one.code for one in later], (later, run)
     assert Exit.TRY_LATER == run.code, run
     assert "another run has stored the state" in run.complaint.error
     left = Footprint.of(world) - before
@@ -249,7 +249,7 @@ def test_command_by_hand_that_another_run_has_overtaken(
 
     run = runner.run("-q", word, name, *more)
 
-    assert [Exit.OK] == [one.code for one in later], later
+    assert [Exit.OK] == [one.code for one in later], (later, run)
     assert Exit.TRY_LATER == run.code, run
     assert "another run has stored the state" in run.complaint.error
 

@@ -184,6 +184,22 @@ def test_zone_that_is_delegated_elsewhere(world: World, tmp_path: Path, name: st
     assert {("delegated_elsewhere", zone)} == examined(host)
 
 
+def test_name_server_that_is_dead(host: Host, world: World) -> None:
+    """It is named, and what an order does about it; it is no failure."""
+    world.dns.servers[1].down()
+    try:
+        run = host.run("doctor", "--json")
+    finally:
+        world.dns.servers[1].recover()
+
+    [found] = [
+        one for one in json.loads(run.out)["findings"] if one["code"] == "name_server_silent"
+    ]
+    assert ("warning", "example.com") == (found["severity"], found["subject"])
+    assert world.dns.servers[1].hostname in found["message"]
+    assert "an order waits 75 seconds for them" in found["fix"]
+
+
 def test_caa_that_forbids_the_ca(zones: World, host: Host, name: str) -> None:
     """By the identity that its directory tells; a CA that tells none, as Pebble, is not judged."""
     zones.zones.seed(name, "CAA", '0 issue "other.test"')

@@ -393,7 +393,7 @@ def test_renamed_certificate_goes_on_without_a_new_one(renamed_host: Host) -> No
     after, sync = renamed_host.run("plan"), renamed_host.run("sync")
 
     assert "img is not declared any more, and pics has exactly its names" in said(plan.err)
-    assert "`certferry rename img pics` keeps its certificate" in said(plan.err)
+    assert "certferry rename img pics` keeps its certificate" in said(plan.err)
     assert "1 certificate to issue" in plan.out
     assert 0 == renamed.code, renamed
     assert "pics has the certificate of img, valid until" in renamed.out
@@ -482,7 +482,7 @@ def test_certificate_that_the_file_has_no_more_is_reported_by_every_run(
         after = renamed_host.run("sync")
 
         assert (0, 0) == (forgotten.code, after.code)
-        assert "No run tells of img any more." in said(forgotten.out)
+        assert "img is forgotten." in said(forgotten.out)
         assert "" == after.err
         assert "OK" == renamed_host.run("check", "--json").document["status"]
         assert "forgotten" in renamed_host.run("history", "img").out
@@ -549,7 +549,9 @@ def test_a_domain_selects_what_is_forgotten(renamed_host: Host, name: str) -> No
 
     forgotten = renamed_host.run("forget", name)
 
-    assert "No run tells of img any more. Its certificate is valid until" in said(forgotten.out)
+    assert "img is forgotten. Its certificate stays where it is, and is valid until" in said(
+        forgotten.out
+    )
     assert "not declared" not in renamed_host.run("plan").err
 
 

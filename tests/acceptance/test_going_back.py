@@ -98,7 +98,7 @@ def test_rollback_without_a_previous_certificate(host: Host, name: str) -> None:
 
     assert REFUSED == run.code
     assert f"{name} has no previous certificate that is still valid" == run.complaint.error
-    assert "certferry sync --renew" in run.complaint.hint
+    assert "sync --renew" in run.complaint.hint
     assert 0 == run.left.qiniu_writes
     assert 0 == host.run("check").code
 
@@ -226,7 +226,7 @@ def test_edges_that_break_get_the_previous_certificate_back(
         assert eventually(lambda: first == bound(host, name))
         (step,) = (step for step in run.steps if step["action"] == "rollback")
         assert "refused the new certificate" in step["detail"]
-        assert "certferry sync --renew" in step["hint"]
+        assert "sync --renew" in step["hint"]
         again = host.run("sync")
         assert (0, 0) == (again.code, again.left.qiniu_writes)
     finally:

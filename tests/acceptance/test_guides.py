@@ -51,7 +51,7 @@ def commands(guide: str, heading: str) -> list[str]:
     part = re.split(r"\n(?:## |\*\*\d)", rest, maxsplit=1)[0]
     typed = [line for block in CONSOLE.findall(part) for line in block.splitlines()]
     assert typed
-    return [line.removeprefix("# ") for line in typed]
+    return [line.removeprefix("# ").removeprefix("$ ") for line in typed]
 
 
 class Machine:
@@ -211,10 +211,14 @@ def test_a_new_version_is_looked_at_before_it_runs(machine: Machine) -> None:
 
 def test_a_removal_leaves_nothing_behind(machine: Machine, world: World, name: str) -> None:
     """No file, no crontab, no account in use; the exported files are the operator's. The domain
-    goes on serving what is bound.
+    goes on serving what is bound. A user's own installation goes from the home as well.
     """
     bound = world.qiniu.bound(name)
     machine.root.joinpath("var/log/certferry.log").touch()
+    for own in ("lib/certferry/bin/certferry", "bin/certferry", "share/certferry/state.db"):
+        path = machine.root / "opt/.local" / own
+        path.parent.mkdir(parents=True)
+        path.touch()
     keys = "etc/ssl/.cdn-env"
 
     for number in range(1, 5):

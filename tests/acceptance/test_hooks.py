@@ -25,6 +25,7 @@ from tests.acceptance.clients.program import run_to_its_end
 from tests.acceptance.footprint import Footprint
 from tests.acceptance.host import Host, certificate
 from tests.acceptance.public_names import answered
+from tests.support.programs import needs, program_path
 from tests.support.tiers import long, thorough
 from tests.support.waiting import eventually
 
@@ -194,6 +195,7 @@ def test_failed_hook_is_seen_by_the_client_and_made_good_by_the_next_run(
     assert everywhere(world, live / "fullchain.pem") == served(world, name)
 
 
+@needs("lego")
 @thorough
 @long
 def test_renewal_by_lego(world: World, tmp_path: Path, name: str) -> None:
@@ -347,6 +349,7 @@ def test_the_old_dispatchers_mode(
 
 class Certbot:
     def __init__(self, world: World, directory: Path, **environ: str) -> None:
+        program_path("certbot")
         self._world = world
         self._environ = {**environ, "REQUESTS_CA_BUNDLE": str(world.pebble.ca_bundle)}
         places = {"config-dir": "letsencrypt", "work-dir": "work", "logs-dir": "logs"}

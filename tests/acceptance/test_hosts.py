@@ -96,8 +96,8 @@ def test_host_that_is_gone_is_forgotten(
 
     assert IN_ORDER == run.code
     assert "web-2 is forgotten." in run.out
-    assert "certferry state key --rotate" in run.err
-    assert "certferry sync --renew --all" in run.err
+    assert "state key --rotate" in run.err
+    assert "sync --renew --all" in run.err
     assert ["web-1"] == [one["name"] for one in web1.run("hosts", "--json").document["hosts"]]
     assert IN_ORDER == web2.run("sync").code
     assert "web-2" in web1.run("hosts").out

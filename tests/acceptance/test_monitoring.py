@@ -14,6 +14,7 @@ from certferry_sandbox.heartbeat import CHECK, HeartbeatService
 from certferry_sandbox.messages import event_receiver
 from certferry_sandbox.messages.event_receiver import EventReceiver
 from tests.acceptance.host import Host, Run
+from tests.support.programs import program_path
 from tests.support.tiers import long, thorough
 
 OK, FAILED = 0, 1
@@ -224,10 +225,18 @@ def beating_name(host: Host) -> str:
 
 
 def test_an_address_that_can_be_none(host: Host) -> None:
-    """Told once with what to do; the run goes on."""
+    """In the file it is refused, before a run relies on it; behind a variable it is told once with
+    what to do, and the run goes on.
+    """
     declare(host, '[heartbeat]\nurl = "hc-ping.com/secret-check"\n')
+    refused = host.run("plan")
+    host.rewrite('"hc-ping.com/secret-check"', '"env:HC"')
 
-    run = host.run("sync")
+    run = host.run("sync", HC="hc-ping.com/secret-check")
+
+    assert 2 == refused.code
+    assert "[heartbeat] url: must be a URL such as https://host/path" in refused.err
+    assert "secret-check" not in refused.err
 
     assert OK == run.code
     assert 1 == run.err.count("warning: ")
@@ -242,7 +251,11 @@ def samples(text: str) -> dict[str, int]:
 
 def promtool(*arguments: str, said: str = "") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        ["promtool", *arguments], input=said, capture_output=True, text=True, check=False
+        [program_path("promtool"), *arguments],
+        input=said,
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 

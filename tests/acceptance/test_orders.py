@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -185,6 +186,7 @@ def test_moment_that_the_ca_names_is_kept(host: Host, world: World, name: str) -
         later = host.run("sync", "--json")
         plan = host.run("plan", "--check", "--json")
         words = host.run("plan")
+        ended, status, check = host.run("sync"), host.run("status"), host.run("check")
 
         assert asked == len(ca.journal)
 
@@ -203,6 +205,9 @@ def test_moment_that_the_ca_names_is_kept(host: Host, world: World, name: str) -
     assert step["retry_at"] == planned["held_back"]["until"]
     assert "nothing is ordered before" in words.out
     assert "1 certificate to issue later, 1 deployment." in words.out
+    assert re.search(r"A run after [-\d]+ [\d:]+ UTC goes on\.", " ".join(ended.out.split()))
+    assert "nothing is ordered before" in status.out
+    assert f"see what holds it up: certferry status {name}" in check.out
     assert (0, 0) == (first.left.orders, later.left.orders)
 
 
@@ -343,7 +348,7 @@ def test_record_is_printed_set_and_used(
     plan = persist_host.run("-q", "plan")
     assert (FAILED, 0) == (plan.code, plan.left.orders)
     assert "there is no account at the CA yet" in " ".join(plan.out.split())
-    assert f"`certferry dns-persist {name}`" in " ".join(plan.out.split())
+    assert f" dns-persist {name}`" in " ".join(plan.out.split())
     assert [("error", "dns_persist_missing", name)] == findings(persist_host)
 
     record = record_of(persist_host, name)

@@ -379,6 +379,29 @@ def test_an_account_that_is_full(
         certificates.quota = None
 
 
+def test_an_account_that_was_full_and_may_hold_more(
+    world: World, tmp_path: Path, name: str
+) -> None:
+    """The operator says so, and it is tried at once; where it was not so, it is full again."""
+    certificates = world.qiniu.certificates
+    certificates.quota = len(certificates.stored())
+    host = Host(world, tmp_path, certificate(name))
+    try:
+        assert 0 != host.run("sync").code
+        before = len(world.qiniu.writes())
+        still_full = host.run("sync", "--quota-raised")
+        assert len(world.qiniu.writes()) == before + 1
+        assert "--quota-raised" in host.run("sync").out
+        assert len(world.qiniu.writes()) == before + 1
+    finally:
+        certificates.quota = None
+
+    assert 0 != still_full.code
+    assert 0 != host.run("sync").code
+    assert 0 == host.run("sync", "--quota-raised").code
+    assert world.qiniu.bound(name) is not None
+
+
 # --- `retire = "all-unused"`: what the well-known script does, and what it must leave alone
 
 

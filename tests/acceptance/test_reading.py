@@ -138,7 +138,7 @@ def test_refused_key_is_reported_until_a_run_has_mended_it(host: Host, name: str
     assert re.search(
         rf"{name}: the last try at .* UTC failed: {re.escape(step['detail'])}", reported.out
     )
-    assert "scheduled runs try it again after " in reported.out
+    assert "the next run after " in reported.out
     last = status.document["last_run"]
     assert None is last["succeeded_at"]
     assert re.search(r"^last success +none$", reported.out, re.MULTILINE)
@@ -163,7 +163,7 @@ def test_refused_upload_is_a_failure_and_stands_first(world: World, host: Host, 
     world.qiniu.fusion.faults.add(refusal, on="POST /sslcert", times=None)
     run = host.run("sync", "--json")
     assert FAILED == run.code
-    assert f"`certferry sync --renew {second}`" in str(run.document)
+    assert f"certferry sync --renew {second}`" in str(run.document)
 
     reported, document = host.run("status"), host.run("status", "--json").document
 
@@ -228,7 +228,7 @@ directory = "{target}"
     found = of(document, "static")
     assert (FAILED, "unreadable") == (reported.code, found["state"])
     assert "fullchain.pem" in found["problem"]["message"]
-    assert re.search(r"^static +files unreadable ", reported.out, re.MULTILINE)
+    assert re.search(r"^static +unreadable ", reported.out, re.MULTILINE)
     assert "shown is the certificate that was taken from them at " in reported.out
 
 

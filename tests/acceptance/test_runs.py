@@ -17,6 +17,7 @@ from certferry.core.observed.runs import RunEvent, RunKind, RunSource, RunState,
 from certferry.present.documents import rendered
 from certferry.present.language import voice_in
 from certferry_sandbox.faults import Fault
+from certferry_sandbox.qiniu.domains import HttpsConf
 from certferry_sandbox.world import World
 from tests.acceptance.footprint import NOBODY_ASKED
 from tests.acceptance.host import Host
@@ -211,7 +212,7 @@ def test_plan_that_was_shown_is_carried_out(host: Host, name: str) -> None:
     shown = host.run("plan").out
     digest = digest_of(host)
     assert [digest, digest] == [digest_of(host), digest_of(host, name)]
-    assert [f"certferry sync --plan {digest}"] == re.findall("certferry sync --plan .*", shown)
+    assert [f"sync --plan {digest}"] == re.findall("sync --plan .*", shown)
 
     run = host.run("sync", "--plan", digest)
 
@@ -257,6 +258,32 @@ def test_order_that_was_shown_is_made(host: Host, name: str) -> None:
 
     assert (IN_ORDER, 1) == (run.code, run.left.orders), run.err
     assert PENDING == host.run("sync", name, "--plan", document["digest"]).code
+
+
+def test_binding_that_the_list_hides_is_shown_before_it_is_written(
+    world: World, host: Host, name: str
+) -> None:
+    """Another tool binds its certificate, and the account's list shows no change: the edges do.
+    `plan` and `status` report the certificate that is bound, and the digest of the plan before is
+    refused.
+    """
+    assert IN_ORDER == host.run("sync").code
+    before, ours = digest_of(host), world.qiniu.domain(name).https.certificate
+    foreign = world.qiniu.add_certificate(world.old_certificate(name), f"{name} by hand")
+    [certificate] = [one for one in world.qiniu.certificates.stored() if one.id == foreign]
+    world.qiniu.change_in_console(name, HttpsConf(certificate), listed=False)
+
+    planned, status = host.run("plan", "--json").document, host.run("status", "--json").document
+    refused = host.run("sync", "--plan", before)
+
+    [plan] = planned["certificates"]
+    assert ["deploy", "verify"] == [step["action"] for step in plan["steps"]]
+    [standing] = status["certificates"][0]["domains"]
+    assert ("drifted", foreign) == (standing["state"], standing["remote_id"])
+    assert (PENDING, 0) == (refused.code, refused.left.qiniu_writes)
+    assert certificate == world.qiniu.domain(name).https.certificate
+    assert IN_ORDER == host.run("sync", "--plan", planned["digest"]).code
+    assert ours == world.qiniu.domain(name).https.certificate
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from certferry.adapters.state.database import Upgrade, migrate, read_migrations
+from certferry.adapters.state.binding import upgrade_of
+from certferry.adapters.state.database import migrate, read_migrations
 from certferry.adapters.state.move import Address, move
 from certferry.adapters.state.postgresql import PostgresqlDatabase
 from certferry.adapters.state.sealing import Sealing
@@ -197,7 +198,7 @@ def test_migrate_says_what_it_did(shared: Host, postgresql: Postgresql, database
     """No other command migrates what hosts share."""
     older = read_migrations("postgresql")[:1]
     with closing(PostgresqlDatabase(postgresql.url(database))) as opened:
-        migrate(opened, Upgrade("web-1", lambda *_: None, Sealing(KEY).begin), older)
+        migrate(opened, upgrade_of("web-1", Sealing(KEY)), older)
 
     error, hint = refusal(shared, "sync")
     assert "has the tables of an older certferry" in error
@@ -233,6 +234,29 @@ def test_check_names_what_another_program_changed(
     assert FAILED == run.code
     found = [(finding["code"], finding["subject"]) for finding in run.document["findings"]]
     assert [("seal_broken", name), ("history_broken", name)] == found
+
+
+def test_version_that_another_program_changed(
+    made: Host, postgresql: Postgresql, database: str, name: str
+) -> None:
+    """A run, `plan`, `check` and `state check` say so, with the row and what to do; nothing is
+    delivered.
+    """
+    assert IN_ORDER == made.run("sync").code
+    postgresql.ask("UPDATE version SET not_after = '8990-01-01T00:00:00.000000Z'", database)
+
+    run, plan, check = made.run("sync"), made.run("plan"), made.run("check")
+    found = made.run("state", "check", "--json")
+
+    assert FAILED == run.code
+    assert f"version 1 of {name}" in run.out + run.err
+    assert "see who else can write to the database" in run.out + run.err
+    assert f"version 1 of {name}" in plan.out
+    assert "data about it that certferry did not write" in check.out
+    assert FAILED == found.code
+    findings = [(one["code"], one["subject"]) for one in found.document["findings"]]
+    assert [("state_foreign", name)] == findings
+    assert NOBODY_ASKED == run.left
 
 
 @pytest.mark.parametrize("words", [["backup", "b"], ["restore", "b"]], ids=lambda one: one[0])

@@ -93,7 +93,8 @@ def test_state_that_is_damaged(synced: Host, name: str, spoil: Callable[[bytes],
 
     assert FAILED == run.code
     assert f"{synced.state} is not a state of certferry" in run.complaint.error
-    assert f"put {synced.state} back from a backup" in run.complaint.hint
+    restored = f"put {synced.state} back: `certferry restore FILE`"
+    assert restored in run.complaint.hint
     assert NOBODY_ASKED == run.left
     assert damaged == synced.state.read_bytes()
 
@@ -244,7 +245,7 @@ def test_a_state_that_is_lost_is_missed(synced: Host) -> None:
         run = synced.run(command)
 
         assert words in " ".join((run.err + run.out).split()), command
-        assert "from a backup" in " ".join((run.err + run.out).split()), command
+        assert "restore FILE" in " ".join((run.err + run.out).split()), command
         assert run.code in ends, command
         if command == "doctor":
             findings = synced.run("doctor", "--json").document["findings"]

@@ -542,6 +542,18 @@ def test_a_file_that_others_may_write_starts_no_program_and_gives_no_secret_away
     assert [] == hook.journal
 
 
+def test_a_file_that_others_may_write_pings_fail_at_an_address_of_the_environment(
+    host_of_a_wrong_file: Host, heart: HeartbeatService
+) -> None:
+    """The address is all that is sent, and goes to itself alone."""
+    host_of_a_wrong_file.rewrite(f'url = "{heart.address}"', 'url = "env:BEAT"')
+    host_of_a_wrong_file.config.chmod(0o666)
+
+    assert USAGE == host_of_a_wrong_file.run("sync", BEAT=heart.address).code
+
+    assert ["start", "fail"] == kinds(heart)
+
+
 def test_a_killed_run_is_reported_though_the_file_is_wrong_by_now(
     host_of_a_wrong_file: Host, hook: EventReceiver
 ) -> None:

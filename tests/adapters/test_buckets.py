@@ -174,7 +174,7 @@ def test_bucket_of_kodo_without_a_region(
 
 
 def test_host_of_kodo_by_plain_http(kodo: ObjectStore, qiniu: QiniuService) -> None:
-    """Nothing is sent there: the signed address of an object would open it to a listener."""
+    """Nothing is sent there: the signed address of an object opens it for every listener."""
     answer = b'{"hosts": [{"rsf": {"domains": ["http://192.0.2.7:1"]}}]}'
     qiniu.uc.faults.add(Fault.status(200, answer), on="GET /v4/query", times=None)
     with pytest.raises(
@@ -366,7 +366,7 @@ def test_bucket_that_is_not_there(s3: S3Service) -> None:
 
 
 def test_public_bucket_of_s3_without_the_object(at_s3: ObjectStore, s3_bucket: S3Bucket) -> None:
-    """An object that is not there is not read."""
+    """The check reads no object that is not there."""
     s3_bucket.is_private = False
     assert not at_s3.may_anybody_read("a")
 

@@ -10,7 +10,8 @@ from typing import Literal, get_args
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, ConsoleMessage, Page, Response, sync_playwright
 
-PROGRAM = "/usr/bin/chromium"
+from tests.support.programs import program_path
+
 LONGEST = 20_000  # milliseconds that anything may take on a busy machine
 NARROW, WIDE, WIDEST = 360, 1280, 1920
 HEIGHT = 800
@@ -30,9 +31,10 @@ def running_chromium() -> Iterator[Browser]:
     """Run it for a `with` block. Playwright's loop runs in this thread meanwhile: a test that
     calls `asyncio.run` here fails until it is over.
     """
+    chromium = program_path("chromium")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=PROGRAM, args=["--no-sandbox", "--disable-dev-shm-usage"]
+            executable_path=chromium, args=["--no-sandbox", "--disable-dev-shm-usage"]
         )
         yield browser
         browser.close()

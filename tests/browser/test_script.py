@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from jinja2 import ChoiceLoader, DictLoader
@@ -26,6 +27,7 @@ AT = datetime(2026, 11, 29, 16, 20, 5, tzinfo=UTC)
 PAGE = """\
 {% extends "base.html" %}
 {% import "parts.html" as parts with context %}
+{% import "tables.html" as tables with context %}
 {% block title %}A page{% endblock %}
 {% block main %}
 <h1>A page</h1>
@@ -59,6 +61,10 @@ PAGE = """\
 {{ parts.command("certferry sync 'a b'") }}
 <input id="field">
 </div>
+<form action="{{ link("/page") }}">
+{{ tables.day("from", "First", asked.get("from", "")) }}
+{{ tables.day("until", "Last", asked.get("until", "")) }}
+<button>Filter</button></form>
 {% endblock %}
 """
 
@@ -79,7 +85,8 @@ def page(tmp_path: Path, new_page: NewPage) -> Iterator[Page]:
         nonlocal shown
         shown += 1
         trouble = 0 if shown == 1 else 3
-        return render(request, "page.html", at=AT, count=shown, trouble=trouble)
+        asked = request.query_params
+        return render(request, "page.html", at=AT, count=shown, trouble=trouble, asked=asked)
 
     environment = templates()
     assert environment.loader is not None
@@ -163,6 +170,20 @@ def test_refresh_keeps_the_focus_and_shows_trouble(page: Page) -> None:
     assert "icon-error.svg" in (page.get_attribute("link[rel=icon]", "href") or "")
     assert "field" == page.evaluate("document.activeElement.id")
     assert "abc" == page.input_value("#field")
+
+
+def test_days_of_a_filter_are_those_of_the_viewer(page: Page) -> None:
+    """They are sent as the moments at which they begin and end there, and shown as these days."""
+    page.fill("[name=from]", "2026-11-29")
+    page.fill("[name=until]", "2026-11-30")
+    page.get_by_role("button", name="Filter").click()
+
+    page.wait_for_url("**/page?*")
+    assert (
+        "from=2026-11-28T16%3A00%3A00Z&until=2026-11-30T16%3A00%3A00Z" == urlsplit(page.url).query
+    )
+    assert "2026-11-29" == page.input_value("[name=from]")
+    assert "2026-11-30" == page.input_value("[name=until]")
 
 
 def test_command_is_copied(page: Page) -> None:

@@ -33,14 +33,14 @@ Next:
   certferry help monitoring   how a [heartbeat] tells you that the runs stopped
 """
 
-WHICH_CHANNEL = "Number or name (Enter for none):"
+WHICH_CHANNEL = "Number or name (Enter to skip):"
 HEARTBEAT = "Heartbeat URL (Enter to skip) (input hidden):"
 WHICH_WAY = "Number or name (Enter for 1):"
 CHOSEN = (("Domains (Enter for 1-2):", "\n"), (WHICH_WAY, "\n"))
 """Answers of an operator who takes the domains and the certificates that are proposed."""
 UNTOLD = ((WHICH_CHANNEL, "\n"), (HEARTBEAT, "\n"))
 """Answers of an operator who wants neither."""
-WRITE = "Write this to certferry.toml? [y/N]:"
+WRITE = "Write this to certferry.toml? [Y/n]:"
 PLAN = "Run `certferry plan` now? [Y/n]:"
 END = (*UNTOLD, *CHOSEN, (WRITE, "y\n"), (PLAN, "n\n"))
 """The answers of an interview after the address."""

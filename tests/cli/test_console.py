@@ -80,15 +80,18 @@ def test_user_is_added(console: Command, folder: Path) -> None:
 
 
 def test_new_link(console: Command, folder: Path) -> None:
-    """It takes the place of the one before, and the user is logged out."""
+    """It takes the place of the one before and of the password, and the user is logged out."""
     first = console("user", "add", "Anna").out
     with stored(folder) as state:
         now = state.now()
+        state.choose_password(digest_of_secret(secret_in(first)), "hash", now)
         state.save_session(Session("a session", "Anna", now, now, "192.0.2.7"))
     second = console("user", "reset", "ANNA")
 
-    assert "Anna is logged out, and may choose another password." in second.err
+    assert "Anna is logged out, and the old password is good no more." in second.err
     with stored(folder) as state:
+        [anna] = state.users()
+        assert anna.password is None
         assert state.link(digest_of_secret(secret_in(first)), state.now()) is None
         assert state.link(digest_of_secret(secret_in(second.out)), state.now()) is not None
         assert state.session("a session", now) is None
@@ -136,7 +139,7 @@ def test_user_is_changed_and_removed(console: Command, folder: Path) -> None:
 
 def test_users_are_listed(console: Command) -> None:
     """In a table, and for programs as their schema has it."""
-    assert "certferry console user add NAME" in console("user", "list").out
+    assert "certferry.toml console user add NAME" in console("user", "list").out
     empty = json.loads(console("user", "list", "--json").out)
     assert {"users": []} == empty
 
@@ -172,7 +175,7 @@ def test_token_is_made(console: Command, folder: Path) -> None:
 
 def test_tokens_are_listed_and_removed(console: Command, folder: Path) -> None:
     """By how they begin, for people and for programs."""
-    assert "certferry console token add NAME" in console("token", "list").out
+    assert "certferry.toml console token add NAME" in console("token", "list").out
     token = console("token", "add", "CI", "--days", "1").out.removesuffix("\n")
     console("token", "add", "deploy")
 
@@ -192,7 +195,7 @@ def test_tokens_are_listed_and_removed(console: Command, folder: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "said", "hint"),
     [
-        ("user add anna", "there is a user anna already", "certferry console user reset anna"),
+        ("user add anna", "there is a user anna already", "certferry.toml console user reset anna"),
         ("user reset Ana", "there is no user Ana", "did you mean `Anna`?"),
         ("user remove bob", "there is no user bob", "known: Anna"),
         ("user role bob viewer", "there is no user bob", "known: Anna"),
@@ -200,7 +203,7 @@ def test_tokens_are_listed_and_removed(console: Command, folder: Path) -> None:
         ("user add a/b", "'a/b' cannot be a name: write 1 to 64 of A–Z", "--help"),
         ("user add", "missing argument 'NAME'", "--help"),
         (f"token add {'x' * 65}", "cannot be a name", "--help"),
-        ("token add CI", "there is a token CI already", "certferry console token remove CI"),
+        ("token add CI", "there is a token CI already", "certferry.toml console token remove CI"),
         ("token add x --days 0", "0 is not in the range", "--help"),
         ("token add x --days soon", "'soon' is not a whole number", "--help"),
         ("token remove x", "there is no token x", "known: ci"),

@@ -7,14 +7,17 @@ from __future__ import annotations
 import os
 import stat
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from certferry.adapters.state.connect import connect
 from certferry.cli.exits import Exit
 from certferry.config.load import load
 from certferry.config.write import change_file
 from certferry.errors import ConfigError
+from certferry_sandbox.testing.certificates import make_bundle
 from tests.another_user import NOBODY, as_root
 from tests.cli.terminals import Terminal
 from tests.support.command import Ended, run_here
@@ -118,7 +121,7 @@ def test_a_certificate_is_removed(file: Path) -> None:
     assert HEAD + WWW + TAIL == file.read_text()
     assert done.out.startswith(shown("-", 5, IMG))
     assert done.out.endswith(
-        "img is not declared any more: it is neither renewed nor deployed. If it is meant to end:"
+        "img is not declared any more: it is neither renewed nor deployed.\nIf it is meant to end:"
         " `certferry forget img`\n"
     )
     assert "planted-4711" not in done.out  # of the channel that stands below
@@ -225,6 +228,35 @@ def test_at_a_terminal_it_is_asked(file: Path, answer: str) -> None:
     assert (HEAD.rstrip("\n") + "\n" if answer == "y" else HEAD + IMG) == file.read_text()
 
 
+def test_what_is_removed_can_be_forgotten_at_once(file: Path) -> None:
+    """Where the state has a certificate of it, the second question is asked; yes forgets it."""
+    file.write_text(f'[state]\nurl = "sqlite:///state.db"\n{HEAD}{IMG}')
+    places = file.with_name("state.db"), file.with_name("secret.key")
+    with closing(connect(*places)) as state:
+        now = state.now()
+        state.save_version(
+            state.acquire("img", now), make_bundle("img.example.com", not_before=now), now
+        )
+
+    with at_a_terminal(file, "remove", "img") as terminal:
+        terminal.until(lambda seen: "- # The pictures." in seen and "[y/N]" in seen)
+        terminal.type("y\n")
+        terminal.until(lambda seen: "Is it meant to end" in " ".join(seen.split()))
+        terminal.type("y\n")
+        assert Exit.OK == terminal.end()
+
+    with closing(connect(*places)) as state:
+        assert "forgotten" == state.history("img", 1)[0].event
+
+
+def test_an_address_of_a_page_means_its_domain(file: Path) -> None:
+    """As a browser's address line has it."""
+    done = run(file, "add", "https://www.example.com/a?b", "--yes")
+
+    assert Exit.OK == done.code, done.err
+    assert ("www.example.com",) == load(file, KEYS).certificates[-1].names
+
+
 def test_one_certificate_for_each(file: Path) -> None:
     """With a name that is free."""
     done = run(file, "add", "example.com", "*.example.com", "--each", "--yes")
@@ -261,7 +293,7 @@ def test_several_accounts(file: Path) -> None:
     assert "several accounts that could be meant: dnspod, alidns" in dns.err
     assert "say which with --dns dnspod" in dns.err
     assert "say which with --to qiniu" in to.err
-    assert "--dns: there is no account qiniu" in wrong.err
+    assert "error: qiniu is no DNS account; there is: dnspod, alidns\n" in wrong.err
     assert before == file.read_text()
 
     done = run(file, "add", "www.example.com", "--yes", "--dns", "alidns", "--to", "second")

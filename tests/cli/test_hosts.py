@@ -113,3 +113,4 @@ def test_state_in_a_file_has_one_host(file: Path) -> None:
         words = ["--config", str(file), "hosts", "forget", name]
         assert Exit.USAGE == run(words, console.console)
         assert said in console.err
+        assert "known" not in console.err

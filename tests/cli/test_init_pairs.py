@@ -117,7 +117,7 @@ def test_wrong_pair_is_reported_at_once_and_asked_for_again_alone(accounts: Acco
     assert 0 == code, shown
     words = " ".join(shown.split())
     assert 2 == words.count("Checking the keys of dnspod …")
-    assert "DNSPod answered Domain.List with code" in words
+    assert "DNSPod does not accept this pair of id and token (10004)" in words
     assert "hint: the `token` does not belong to the `id`: compare" in words
     assert "dnspod accepts the keys. Qiniu: portal.qiniu.com" in words
     assert "qiniu accepts the keys." in words
@@ -328,6 +328,9 @@ def test_broken_package_is_reported_and_not_offered(
 # --- Questions on a terminal: what an answer means, and which question follows it
 
 
+EIGHT = [*(f"{letter}.example.com" for letter in "abcdefg"), "h.example.net"]
+
+
 @pytest.mark.parametrize(
     ("answer", "meant"),
     [
@@ -339,18 +342,21 @@ def test_broken_package_is_reported_and_not_offered(
         ("全部", set(range(1, 9))),
         ("none", set()),
         ("无", set()),
+        ("b.example.com", {2}),
+        ("*.EXAMPLE.com, h.example.net", set(range(1, 9))),
+        ("h.*,1", {1, 8}),
     ],
 )
 def test_numbers_and_ranges(answer: str, meant: set[int]) -> None:
     """As operators of both languages write them."""
-    assert meant == numbers_in(answer, 8)
+    assert meant == numbers_in(answer, EIGHT)
 
 
 @pytest.mark.parametrize("answer", ["9", "0", "3-1", "1-9", "x", "1-", "-1", "1-2-3", "9" * 20])
 def test_what_is_no_number_of_the_list(answer: str) -> None:
     """It is named, with what can be answered."""
     with pytest.raises(ConfigError, match=f"{re.escape(answer)} is not understood") as caught:
-        numbers_in(f"1,{answer}", 8)
+        numbers_in(f"1,{answer}", EIGHT)
 
     assert "numbers from 1 to 8" in str(caught.value.message)
 
@@ -358,7 +364,7 @@ def test_what_is_no_number_of_the_list(answer: str) -> None:
 @given(st.frozensets(st.integers(min_value=1, max_value=40)))
 def test_what_is_shown_as_usual_can_be_typed(numbers: frozenset[int]) -> None:
     """Enter and its own words mean the same."""
-    assert numbers == numbers_in(as_ranges(numbers), 40)
+    assert numbers == numbers_in(as_ranges(numbers), EIGHT * 5)
 
 
 class Script:

@@ -219,6 +219,32 @@ def test_what_can_be_no_key_is_refused_where_it_is_typed(
     assert f"{len(typed)} characters were read." in shown
 
 
+def test_pair_that_is_pasted_in_one_answers_both_questions(accounts: Accounts) -> None:
+    """As DNSPod and other clients write it; the token is not asked for."""
+    accounts.environ.clear()
+
+    code, shown = accounts.interviewed(
+        (ID, f"{DP_ID},{DP_KEY}\n"), *TYPED[2:], *UNTOLD, (DOMAINS, "img.*\n"), *END[-2:]
+    )
+
+    assert 0 == code, shown
+    assert TOKEN not in shown
+    assert [["img.example.com"]] == names_in(accounts)
+    assert f"DP_Id={DP_ID}\nDP_Key={DP_KEY}\n" in accounts.keys.read_text()
+
+
+def test_key_of_another_service_is_refused_before_the_next_question(accounts: Accounts) -> None:
+    """A Tencent Cloud key's id is no id of a DNSPod token."""
+    accounts.environ.clear()
+
+    code, shown = accounts.interviewed(
+        (ID, "AKIDz8krbsJ5yKBZQpn74WFkmLPx3EXAMPLE\n"), (ID, f"{DP_ID}\n"), (TOKEN, "\x04")
+    )
+
+    assert 130 == code
+    assert 1 == shown.count("this is not the DNSPod token ID")
+
+
 def test_what_is_typed_in_another_encoding_is_asked_for_again(accounts: Accounts) -> None:
     """A terminal that speaks GBK does not end the interview, and no answer is lost."""
     accounts.environ.clear()
@@ -331,7 +357,7 @@ def test_what_can_be_no_address_is_asked_for_again(accounts: Accounts) -> None:
     code, shown = accounts.interviewed(
         (WHICH_CHANNEL, "1\n"),
         (ROBOT, "oapi.dingtalk.com/robot/send\n"),
-        (SIGNATURE, "\n"),
+        (ROBOT, "back\n"),
         (WHICH_CHANNEL, "\n"),
         (HEARTBEAT, "hc-ping.com/4711\n"),
         (HEARTBEAT, "\n"),
@@ -489,13 +515,13 @@ def test_interview_in_chinese(accounts: Accounts) -> None:
         ("DNSPod Token（输入不显示）:", f"{DP_KEY}\n"),
         ("七牛账号的 AccessKey（AK）:", f"{AK}\n"),
         ("七牛账号的 SecretKey（SK）（输入不显示）:", f"{SK}\n"),
-        ("序号或名称（回车为 无）:", "钉钉\n"),
+        ("序号或名称（回车跳过）:", "钉钉\n"),
         ("机器人的 Webhook 地址（输入不显示）:", "返回\n"),
-        ("序号或名称（回车为 无）:", "\n"),
+        ("序号或名称（回车跳过）:", "\n"),
         ("心跳地址（回车跳过）（输入不显示）:", "\n"),
         ("域名（回车为 1-2）:", "全部\n"),
         ("序号或名称（回车为 1）:", "\n"),
-        ("写入 certferry.toml 吗？ [y/N]:", "是\n"),
+        ("写入 certferry.toml 吗？ [Y/n]:", "是\n"),
         ("现在运行 `certferry plan` 吗？ [Y/n]:", "n\n"),
         CERTFERRY_LANG="zh",
     )

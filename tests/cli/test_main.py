@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -18,9 +19,10 @@ import pytest
 
 from certferry import __version__
 from certferry.cli import exits
-from certferry.cli.commands import COMMANDS, Commands
+from certferry.cli.commands import COMMANDS, EXAMPLES, GROUPS, Commands
 from certferry.cli.exits import FAMILIAR, Exit, of_error
 from certferry.cli.main import program, run
+from certferry.cli.options import Seconds
 from certferry.errors import DnsUnavailable, LeaseHeld
 from certferry.present import documents
 from certferry.present.language import Voice
@@ -67,6 +69,11 @@ def complained(*arguments: str) -> tuple[int, str]:
             "invalid value for '--wait': 'soon' is not a whole number",
             "run `certferry sync --help`",
         ),
+        (
+            ["sync", "--wait", "9w"],
+            "invalid value for '--wait': '9w' is not a whole number",
+            "run `certferry sync --help`",
+        ),
         (["--config"], "option '--config' requires an argument", "run `certferry --help`"),
         (["export", "img"], "missing option '--dir'", "run `certferry export --help`"),
         (
@@ -88,7 +95,20 @@ def test_an_unknown_word_like_no_command_leads_to_the_help() -> None:
     for word in ("frobnicate", "destroy"):
         _, words = complained(word)
 
-        assert f"error: no such command: {word}; run `certferry --help`\n" in words
+        assert f"error: no such command: {word}\n\nhint: run `certferry --help`\n" == words
+
+
+def test_a_choice_that_is_missing_is_one_sentence_in_chinese() -> None:
+    """No full stop of English stands in it."""
+    _, words = complained("--lang", "cn", "revoke", "img")
+
+    assert words.startswith("错误：缺少选项 '--reason'；可选：unspecified, ")
+
+
+@pytest.mark.parametrize(("written", "meant"), [("90", 90), ("30m", 1800), ("1h", 3600), ("0", 0)])
+def test_a_wait_is_written_in_seconds_or_with_a_unit(written: str, meant: int) -> None:
+    """As people say how long."""
+    assert meant == Seconds(0, 86400).convert(written, None, None)
 
 
 def test_no_command_at_all_is_answered_with_the_help() -> None:
@@ -98,6 +118,21 @@ def test_no_command_at_all_is_answered_with_the_help() -> None:
     assert Exit.USAGE == code
     assert words.startswith("Usage: certferry [OPTIONS] COMMAND [ARGS]...\n")
     assert all(name in words for name in COMMANDS)
+
+
+def test_the_help_has_its_commands_in_groups() -> None:
+    """Each command stands in one group, those of every day near the top; examples end the help."""
+    grouped = [name for _, names in GROUPS for name in names]
+    words = run_here(["--help"], {"CERTFERRY_LANG": "en"}).out
+
+    assert sorted(COMMANDS) == sorted(grouped)
+    assert grouped == re.findall(
+        r"^  ([a-z-]+)  +[A-Z]", words.partition("\nDeclare")[2], re.MULTILINE
+    )
+    assert [str(heading) for heading, _ in GROUPS] + ["Examples"] == re.findall(
+        r"^(\S.*):$", words.partition("Show this message and exit.")[2], re.MULTILINE
+    )
+    assert all(f"  {typed}  " in words.partition("\nExamples:\n")[2] for typed in EXAMPLES)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -265,7 +300,7 @@ def test_a_run_that_is_stopped_says_so(
 
     out, err = process.communicate(timeout=30)
 
-    assert "Stopped. The next `certferry sync` goes on from here.\n" in out
+    assert f"Stopped. The next `certferry --config {config} sync` goes on from here.\n" in out
     assert Exit.STOPPED == process.returncode
     assert "Traceback" not in err
 
@@ -516,3 +551,16 @@ def test_short_options_of_other_programs() -> None:
     assert f"certferry {__version__}\n" == certferry("-V").stdout
     assert Exit.USAGE == run(["-c", "/no/such.toml", "plan"], file.console)
     assert "/no/such.toml" in file.err
+
+
+def test_a_command_that_is_printed_has_the_file_that_was_named(tmp_path: Path) -> None:
+    """A hint that leads to another command leads it to the same file; a help names none."""
+    elsewhere, help_of_sync = tmp_path / "x.toml", run_here(["sync", "--help"], os.environ)
+
+    _, words = complained("--config", str(elsewhere), "renew")
+    _, without = complained("--config", "certferry.toml", "renew")
+    explained = run_here(["--config", str(elsewhere), "sync", "--help"], os.environ)
+
+    assert f"run `certferry --config {elsewhere} sync`, which renews" in words
+    assert "run `certferry sync`, which renews" in without
+    assert help_of_sync.out == explained.out

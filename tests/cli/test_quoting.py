@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from certferry.adapters.state.sealing import read_key
+from certferry.cli.commands import name_file
 from certferry.cli.init.files import must_be_free
 from certferry.cli.init.text import next_steps
 from certferry.cli.main import run
@@ -81,7 +82,9 @@ def test_a_file_to_be_closed(folder: Path) -> None:
 def test_a_configuration_to_be_planned(folder: Path) -> None:
     """What `init` ends with."""
     path = folder / "certferry.toml"
-    following = next_steps(path, has_channel=True, has_heartbeat=True, voice=Voice())
+    voice = Voice()
+    name_file(path, voice)
+    following = next_steps(has_channel=True, has_heartbeat=True, voice=voice)
 
     _, line, *_ = map(plain, following)
 

@@ -245,13 +245,14 @@ def test_a_language_of_the_locale_goes_with_the_run(owner: CrontabOwner, config:
 
 def test_the_state_stays_where_it_is(owner: CrontabOwner, config: Path) -> None:
     """A variable that says where goes along: with another state, all would be issued anew."""
-    environ = {**owner.environ, "XDG_DATA_HOME": "/srv/data"}
+    place = str(config.parent / "data")
+    environ = {**owner.environ, "XDG_DATA_HOME": place}
 
     certferry(environ, "--config", config, "schedule", "install")
 
     words = shlex.split(entry(owner.read())["command"].decode())
     assert "/usr/bin/env" == words[0]
-    assert "XDG_DATA_HOME=/srv/data" in words
+    assert f"XDG_DATA_HOME={place}" in words
 
 
 def test_proxies_and_trust_go_with_the_run(owner: CrontabOwner, config: Path) -> None:
@@ -302,8 +303,8 @@ def test_without_cron_there_is_one_error_and_a_hint(config: Path, tmp_path: Path
         "",
         (
             "error: `crontab` cannot be run: No such file or directory\n\n"
-            "hint: nothing was changed; systemd needs no cron: certferry schedule install"
-            " --systemd\n"
+            f"hint: nothing was changed; systemd needs no cron: certferry --config {config}"
+            " schedule install --systemd\n"
         ),
     ) == certferry(environ, "--config", config, "schedule", "install")
 
@@ -360,7 +361,8 @@ def test_units_are_installed_shown_and_removed(timer: SystemdTimer) -> None:
 
     when = "twice a day, at a moment that systemd chooses, or as a drop-in says"
     assert 2 == console.out.count(f"  when     {when}\n")
-    assert f"\n\nInstalled: {when}.\n" in console.out
+    assert f"\n\nWritten: {when}; what is told below is to be done first.\n" in console.out
+    assert "Installed" not in console.out
     assert "timer: to do: systemctl enable --now certferry.timer\n" in console.err
     assert "Removed from the systemd timer " in console.out
 
@@ -510,9 +512,11 @@ def test_secrets_that_only_this_environment_has_are_warned_of(
     (config.parent / "keys.env").write_text("DP_Id=1\nDP_Key=k\nQINIU_SECRET_KEY=\n")
     environ = {**owner.environ, "QINIU_ACCESS_KEY": "a", "QINIU_SECRET_KEY": "s"}
 
+    _, told, _ = certferry(environ, "--config", config, "schedule", "install")
     code, _, err = certferry(environ, "-q", "--config", config, "schedule", "install")
 
     assert Exit.OK == code
+    assert "what is told below is to be done first" in told
     assert (
         dedent(f"""\
         warning: {config}:3: [accounts.qiniu] access_key: cron/systemd will not have QINIU_ACCESS_KEY set

@@ -285,8 +285,9 @@ def test_all_are_not_renewed_unasked(two: Path) -> None:
 
     assert (Exit.USAGE, "") == (code, out)
     assert f"error: {UNASKED}\n" in err
-    assert "`certferry sync` renews what is due; `certferry sync --renew NAME` orders one" in err
-    assert "`certferry sync --renew --all` every one" in err
+    assert f"`certferry --config {two} sync` renews what is due; " in err
+    assert f"`certferry --config {two} sync --renew NAME` orders one" in err
+    assert f"`certferry --config {two} sync --renew --all` every one" in err
     assert before == sorted(two.parent.iterdir())
 
 

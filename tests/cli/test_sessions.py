@@ -271,7 +271,7 @@ def test_history_shows_of_one_certificate_newest_first() -> None:
     show_history(world.session(), "img", 1, newest.console, as_json=False)
 
     events = [row.split("  ")[2] for row in whole.out.splitlines()]
-    assert ["verified", "deployed", "uploaded", "issued"] == events
+    assert ["verified", "deployment begun", "uploaded", "issued"] == events
     assert "  tester@host  " in whole.out
     assert "verified" == newest.out.split()[4]
     assert 1 == len(newest.out.splitlines())

@@ -12,6 +12,7 @@ from certferry.adapters.qiniu.errors import MEANINGS
 from certferry.cli.exits import Exit
 from certferry.present.language import voice_in
 from certferry.present.layout import width
+from certferry.present.page_search import search, sections_of
 from certferry.present.pages import about_words, pages, schemas
 from certferry.wiring.adapters import CHANNELS, DNS_PROVIDERS, TARGETS, installed
 from tests.support.command import Ended, run_here
@@ -104,12 +105,16 @@ def test_a_code_of_a_family() -> None:
     ("words", "topic"),
     [
         (["bad", "token"], "bad-token"),
+        (["domaintype", "is", "not", "allowed"], "domaintype"),
         (['{"error":"domaintype is not allowed"}'], "domaintype"),
         (["code: 612, message: no such domain"], "no-such-domain"),
         (["无此域名"], "no-such-domain"),
         (["源站域名"], "cdn-or-source"),
         (["*.example.com"], "wildcard-dot"),
         (["域名处理中"], "still-processing"),
+        (["login", "token", "validation", "failed"], "login-token"),
+        (["too", "many", "certificates", "(5)", "already", "issued"], "too-many-certificates"),
+        (["限流"], "too-many-certificates"),
     ],
 )
 def test_the_words_of_an_error_lead_to_its_page(
@@ -144,12 +149,90 @@ def test_a_code_that_no_table_has() -> None:
 
 
 def test_a_command_is_explained_by_its_own_help() -> None:
-    """As with `--help`."""
-    by_help, by_option = asked("sync"), run_here(["sync", "--help"], {"CERTFERRY_LANG": "en"})
-
-    assert Exit.OK == by_help.code
-    assert by_option.out == by_help.out
+    """As with `--help`, also one of a group."""
+    for command in (["sync"], ["state", "move"], ["console", "user", "add"]):
+        by_help, by_option = (
+            asked(*command),
+            run_here([*command, "--help"], {"CERTFERRY_LANG": "en"}),
+        )
+        assert Exit.OK == by_help.code
+        assert by_option.out == by_help.out
     assert "notify test" in asked("notify").out
+
+
+# --- Any words find the part of a page that has them
+
+
+@pytest.mark.parametrize(
+    ("words", "language", "printed"),
+    [
+        ("nginx", "en", ("The console", "nginx, below a path", "console")),
+        (
+            "restoring backups",
+            "en",
+            ("Back up and restore", "Restore on an empty machine", "backup"),
+        ),
+        ("如何回滚", "zh", ("七牛：certferry 遵守的规则", "回退（回滚）", "qiniu")),
+        ("如何回滚", "en", ("七牛：certferry 遵守的规则", "回退（回滚）", "qiniu")),
+        ("config secrets", "en", ("The configuration", "Secrets", "config")),
+        ("config notify", "zh", ("配置", "`[notify.…]`：通知渠道", "config")),
+    ],
+)
+def test_words_that_one_part_of_a_page_is_about(
+    words: str, language: str, printed: tuple[str, str, str]
+) -> None:
+    """The part is printed under its page's title, with the way to the whole page; where no page of
+    the run's language has the words, that of another one.
+    """
+    title, heading, topic = printed
+    ended = asked(*words.split(), language=language)
+
+    assert (Exit.OK, "") == (ended.code, ended.err)
+    assert [title, "", heading] == ended.out.splitlines()[:3]
+    assert f"`certferry help {topic}`" in ended.out
+
+
+def test_words_that_many_pages_have() -> None:
+    """Their parts are listed, the best first, as what to type."""
+    ended = asked("wrong", "signature")
+
+    rows = re.findall(r"^  certferry help (\S+) +(.+)$", ended.out, re.MULTILINE)
+    assert Exit.OK == ended.code
+    assert "These have the words:" == ended.out.splitlines()[0]
+    assert {"bad-token", "qiniu"} <= {topic for topic, _ in rows[:3]}
+
+
+def test_words_of_a_long_table() -> None:
+    """Its rows that have the words are printed, and no others."""
+    printed = asked("codes", "limits").out
+
+    assert "`rate_limited`\n  exit: 1, again\n" in printed
+    assert "ca_unavailable" not in printed
+
+
+def test_words_of_a_command() -> None:
+    """A search finds the help of the commands as well."""
+    assert "\n  certferry help revoke  " in asked("keyCompromise").out
+
+
+def test_a_word_of_another_client() -> None:
+    """The command to run instead stands first, then the pages that have the word."""
+    first, *others = asked("renew").out.splitlines()
+
+    assert first.startswith("run `certferry sync`, which renews what is due")
+    assert "These have the words:" in others
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_the_title_of_a_page_finds_it(language: str) -> None:
+    """Every page is the first that what it is called finds."""
+    texts = [part for page in pages(language).values() for part in sections_of(page)]
+
+    found = {page.topic: search(page.title, texts).sections for page in pages(language).values()}
+
+    assert {topic: topic for topic in found} == {
+        topic: sections[0].topic for topic, sections in found.items()
+    }
 
 
 @pytest.mark.parametrize("name", schemas())
@@ -161,12 +244,10 @@ def test_a_schema_is_printed_as_it_is(name: str) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["confg"], "no such topic: confg; did you mean `config`?"),
-        (["acount"], "no such topic: acount; did you mean `account`?"),
-        (["renew"], "no such topic: renew; run `certferry sync`, which renews what is due"),
-        (["zzz"], "no such topic: zzz; known: adapters, "),
-        (["json", "zzz"], "no such document: zzz; known: check, "),
-        (["config", "plan"], "only `certferry help json` takes a document"),
+        (["confg"], "'confg'\n\nhint: did you mean `config`?"),
+        (["acount"], "'acount'\n\nhint: did you mean `account`?"),
+        (["certonly"], "'certonly'\n\nhint: run `certferry sync`"),
+        (["zzz", "qqq"], "'zzz qqq'\n\nhint: `certferry help` lists the topics"),
     ],
 )
 def test_what_is_not_there_is_a_mistake(words: list[str], said: str) -> None:
@@ -174,7 +255,15 @@ def test_what_is_not_there_is_a_mistake(words: list[str], said: str) -> None:
     ended = asked(*words)
 
     assert (Exit.USAGE, "") == (ended.code, ended.out)
-    assert f"error: {said}" in ended.err
+    assert f"error: no page and no command has {said}" in ended.err
+
+
+def test_a_schema_that_is_not_there() -> None:
+    """Those that there are are named."""
+    ended = asked("json", "zzz")
+
+    assert (Exit.USAGE, "") == (ended.code, ended.out)
+    assert "error: no such document: zzz; known: check, " in ended.err
 
 
 def test_topics_are_completed() -> None:

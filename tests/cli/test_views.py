@@ -169,7 +169,7 @@ ERROR = error(
     Text("add the domain to the account"),
 )
 WARNING = warning("schedule_missing", "schedule", Text("no daily run is installed"), None)
-INFO = info("ways", "qiniu", Text("the keys are accepted\x1b[2J"))
+INFO = info("back_up", "a", Text("back this up\x1b[2J"))
 
 
 def shown(
@@ -192,7 +192,7 @@ def test_each_finding_has_its_code_and_its_fix() -> None:
         error: x.notmine.org: no zone of the account holds it [zone_missing]
           fix: add the domain to the account
         warning: schedule: no daily run is installed [schedule_missing]
-        info: qiniu: the keys are accepted\N{REPLACEMENT CHARACTER}[2J [ways]
+        info: a: back this up\N{REPLACEMENT CHARACTER}[2J [back_up]
 
         1 error, 1 warning. Nothing was changed.
         """)
@@ -215,6 +215,16 @@ def test_without_an_error_all_is_in_order(findings: list[Problem], conclusion: s
 
     assert console.out.endswith(conclusion)
     assert Exit.OK == code
+
+
+def test_what_other_commands_tell_is_for_programs() -> None:
+    """Of `status`, `history` and `discover`; that the last run is long ago is a warning."""
+    known = [info(code, "x", Text("so it is")) for code in ("ways", "last_run", "last_change")]
+    late = warning("last_run", "sync", Text("the last run was long ago"), None)
+
+    assert "so it is" not in shown([*known, late])[1].out
+    assert "the last run was long ago" in shown([*known, late])[1].out
+    assert 3 == shown(known, as_json=True)[1].out.count("so it is")
 
 
 def test_quiet_run_shows_errors_alone() -> None:
@@ -479,13 +489,16 @@ def test_each_event_is_one_line() -> None:
 
 
 def test_where_what_and_which_stand_in_one_order() -> None:
-    """The domain at its target, then ids in the one short form; the document has them whole."""
+    """The domain at its target, then ids in the one short form; the document has them whole. A
+    change that the target took may fail after that: it has begun.
+    """
     facts = {"remote_id": "5f3c8e1b0d2a77aa", "target": "qiniu", "domain": "s.example.com"}
     entry = HistoryEntry(NOON, "img", "deployed", "root@edge", facts)
 
     (written,) = values.text_of(status_text.history([entry], Voice())).splitlines()
 
     assert written.endswith("  root@edge  qiniu → s.example.com · 5f3c8e1b0d2a")
+    assert "img  deployment begun  " in written
     assert facts == documents.of_history([entry])["entries"][0]["facts"]  # type: ignore[index]  # a list of entries
 
 

@@ -50,6 +50,15 @@ def test_anything_else_is_the_secret_itself(secrets: Secrets, written: str) -> N
     assert written == resolve(secrets, written)
 
 
+@pytest.mark.parametrize("written", ["$TOKEN", "${TOKEN}"])
+def test_a_variable_as_a_shell_reads_it_is_no_secret(secrets: Secrets, written: str) -> None:
+    """The name of one that is set would be sent as a password; a literal may begin with a $."""
+    secrets.environ = {**secrets.environ, "TOKEN": "t"}
+
+    assert 'no variable is read so; write "env:TOKEN"' == complaint(secrets, written)
+    assert "$OTHER" == resolve(secrets, "$OTHER")
+
+
 @pytest.mark.parametrize("written", ["evn:TOKEN", "ENV:TOKEN", "env :TOKEN", "comand:x", "fil:x"])
 def test_a_misspelled_kind_is_no_secret(secrets: Secrets, written: str) -> None:
     """What was surely meant as a reference is not sent to a vendor as a password."""

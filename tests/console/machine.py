@@ -14,7 +14,7 @@ import requests
 
 from certferry.config.model import Settings
 from certferry.console.app import console_app
-from certferry.console.guard import form_token
+from certferry.console.guard import cookie_name, form_token
 from certferry.console.site import Site
 from certferry.core.access import Session, User, digest_of_secret
 from certferry.ports.state import StateStore
@@ -51,7 +51,7 @@ class Machine:
             method,
             self.url + path,
             headers=sent,
-            cookies={"certferry": SECRET},
+            cookies={cookie_name(self.site): SECRET},
             timeout=LONGEST,
             allow_redirects=False,
             **more,

@@ -173,6 +173,13 @@ def console(
 
 def asgi(guard: AccessGuard, path: str, peer: Mapping[str, object], **headers: str) -> Message:
     """Ask for a page in process; return the beginning of the answer, with its body."""
+    return asyncio.run(answer(guard, path, peer, **headers))
+
+
+async def answer(
+    guard: AccessGuard, path: str, peer: Mapping[str, object], **headers: str
+) -> Message:
+    """Ask for a page in the running loop; see `asgi`."""
     scope = {
         "type": "http",
         "method": "GET",
@@ -190,5 +197,5 @@ def asgi(guard: AccessGuard, path: str, peer: Mapping[str, object], **headers: s
     async def send(message: Message) -> None:
         sent.append(message)
 
-    asyncio.run(guard(scope, receive, send))
+    await guard(scope, receive, send)
     return {**sent[0], "body": b"".join(one.get("body", b"") for one in sent).decode()}

@@ -29,7 +29,7 @@ from tests.support.schemas import must_fit
 
 VIEWER = User("bob", Role.VIEWER, ANNA.made_at)
 DATA = Path(__file__).parents[1] / "data"
-DESCRIBED = document(OPERATIONS, "/x" + BASE)
+DESCRIBED = document(OPERATIONS, "/x" + BASE, "certferry-8080")
 COMMANDS = ("status", "plan", "discover", "doctor", "history", "hosts", "check")
 
 
@@ -256,7 +256,10 @@ def test_a_program_has_a_token_in_place_of_a_session(machine: Machine) -> None:
 
 @pytest.mark.parametrize(
     "query",
-    ["nmae=img", "limit=0", "limit=1001", "limit=x", "limit=", "lang=fr", "before=" + "9" * 30],
+    [
+        *("nmae=img", "limit=0", "limit=1001", "limit=x", "limit=", "limit=1e2", "limit=1.0"),
+        *("lang=fr", "before=" + "9" * 30),
+    ],
 )
 def test_a_query_with_a_mistake_is_refused(kept: Machine, query: str) -> None:
     """An unknown word is no filter that would be left out silently."""

@@ -201,6 +201,24 @@ def test_what_is_wrong_with_a_certificate_is_on_its_page(tmp_path: Path) -> None
     assert "d0.c0" not in said
 
 
+def test_a_place_that_is_in_order_by_now_needs_nobody_on_its_page(tmp_path: Path) -> None:
+    """What the last run found wrong there is not told above a table that has just seen it right."""
+    with site_in(tmp_path, tables_of(1)) as site:
+        sync(site)
+        state, at_fault = site.workspace().state, domains_of(0)[0]
+        subject = Subject("c0", "qiniu", at_fault)
+        problem = Problem("earlier_ends", Text("it still has another certificate"))
+        state.update_notices(lambda _: (Notice(Topic.TROUBLE, subject, NOW - DAY, problem),))
+        before = page(site, path_of("c0"))
+        html = observed_page(site, path_of("c0"))
+
+    assert "it still has another certificate" in before
+    assert ">needs you</span>" in before
+    assert "it still has another certificate" not in html
+    assert ">needs you</span>" not in html
+    assert f"qiniu → {at_fault}: in order by now" in words(html)
+
+
 def test_before_anything_is_observed_the_page_shows_what_is_stored(tmp_path: Path) -> None:
     """It does not wait for services; without JavaScript a link reads it again."""
     with site_in(tmp_path, tables_of(1)) as site:

@@ -10,12 +10,14 @@ from pathlib import Path
 import pytest
 import requests
 
+from certferry.console.app import console_app
 from certferry.console.discover import (
     SEVERITIES,
     Discovered,
     view_of_discovery,
     view_of_findings,
 )
+from certferry.console.site import Site
 from certferry.console.tables import ROWS
 from certferry.core.desired.certificate import Kind
 from certferry.core.discovery.inventory import (
@@ -33,6 +35,8 @@ from certferry.wiring.settings import load_checked
 from certferry.wiring.workspace import Workspace
 from certferry_sandbox.world import World
 from tests.acceptance.host import certificate
+from tests.console.serving import AsVisitor, Began
+from tests.console.serving import served as serve
 from tests.console.sites import HOSTILE, console, workspace_in
 from tests.support.waiting import eventually
 
@@ -228,7 +232,9 @@ def test_failed_look_says_why(tmp_path: Path) -> None:
 
 
 def test_doctor_shows_its_findings(workspace: Workspace) -> None:
-    """In the language of the visitor; the filter leaves the errors alone."""
+    """In the language of the visitor; the filter leaves the errors alone. A process that makes the
+    runs itself misses no schedule.
+    """
     with console(workspace, language="zh") as url:
         page = page_of(url, "/doctor", "<table")
         warnings = requests.get(f"{url}/doctor?severity=warning", timeout=20).text
@@ -237,4 +243,9 @@ def test_doctor_shows_its_findings(workspace: Workspace) -> None:
     assert "<code>schedule_missing</code>" in page
     assert "<code>certferry schedule install</code>" in page
     assert {"badge warning"} == set(re.findall(r'class="(badge \w+)"', warnings))
+    served = Site(lambda: workspace, Began(), has_schedule=True)
+    with serve(AsVisitor(console_app(served))) as url:
+        by_itself = page_of(url, "/doctor", "<table")
+    assert "this process of <code>certferry serve</code> makes the runs, twice a day" in by_itself
+    assert "schedule_missing" not in by_itself
     assert (303, "/doctor?severity=warning") == (again.status_code, again.headers["Location"])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
+import threading
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -18,6 +20,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Message
 
 from certferry.config.model import ConsoleSettings
 from certferry.console.app import ROUTES, console_app
@@ -25,6 +28,7 @@ from certferry.console.guard import (
     FOR_VIEWERS,
     OPEN,
     READING,
+    cookie_name,
     is_open,
     own_page,
     preferred,
@@ -35,7 +39,7 @@ from certferry.core.access import Role, Session, Token, User, digest_of_secret
 from certferry.errors import ConfigError, StateUnavailable
 from certferry.present.language import LANGUAGES
 from certferry.text import Text
-from tests.console.serving import PASSWORD, Console, asgi, console
+from tests.console.serving import PASSWORD, Console, answer, asgi, console
 
 EVERY = sorted(
     (method, re.sub(r"\{\w+(:\w+)?\}", "x", route.path))
@@ -45,6 +49,7 @@ EVERY = sorted(
 )
 CLOSED = [one for one in EVERY if not is_open(one[1]) and one[1] != "/metrics"]
 CHANGING = [one for one in EVERY if one[0] not in READING]
+THREADS = 40  # of Starlette's pool, which anyio limits
 FOREIGN = ("https://evil.example", "null", "http://127.0.0.1", "http://localhost:1", "")
 
 
@@ -103,7 +108,8 @@ def test_five_kinds_of_paths_are_open() -> None:
 @pytest.mark.parametrize(("method", "path"), CLOSED)
 def test_route_without_a_session(method: str, path: str, served: Console) -> None:
     """A person is sent to the login, a program is refused; also with a cookie that is none."""
-    for cookie in ("", "certferry=x", "certferry="):
+    name = cookie_name(served.site)
+    for cookie in ("", f"{name}=x", f"{name}="):
         reply = ask(served, method, path, Origin=served.origin, Cookie=cookie)
 
         if is_for_programs(path):
@@ -223,7 +229,7 @@ def test_session_that_was_idle_or_long(served: Console) -> None:
         began, seen = now - timedelta(hours=age), now - timedelta(hours=idle)
         served.state.save_session(Session(digest_of_secret("old"), "anna", began, seen, ""))
 
-        assert 303 == ask(served, "GET", "/", Cookie="certferry=old").status_code
+        assert 303 == ask(served, "GET", "/", Cookie=f"{cookie_name(served.site)}=old").status_code
 
 
 def test_cookie_of_a_session(served: Console, anna: requests.Session) -> None:
@@ -231,9 +237,10 @@ def test_cookie_of_a_session(served: Console, anna: requests.Session) -> None:
     reply = served.post(requests.Session(), "/login", name="anna", password=PASSWORD).headers[
         "Set-Cookie"
     ]
-    secret = anna.cookies["certferry"]
+    name = cookie_name(served.site)
+    secret = anna.cookies[name]
 
-    assert re.search(r"certferry=[\w-]{43}; HttpOnly; Max-Age=604800; Path=/; SameSite=lax", reply)
+    assert re.search(name + r"=[\w-]{43}; HttpOnly; Max-Age=604800; Path=/; SameSite=lax", reply)
     assert served.state.session(digest_of_secret(secret), served.site.now()) is not None
     assert served.state.session(secret, served.site.now()) is None
 
@@ -252,6 +259,17 @@ def test_https_has_cookies_of_this_host_alone(tmp_path: Path) -> None:
         assert "; Path=/; " in cookie
         assert "; Secure" in cookie
         assert "max-age=31536000" == reply.headers["Strict-Transport-Security"]
+
+
+def test_two_consoles_at_one_host_keep_apart(served: Console, tmp_path: Path) -> None:
+    """Browsers send a cookie to every port of its host: a login at one is none at the other."""
+    with console(tmp_path) as other:
+        other.add_user("anna")
+        browser = served.logged_in("anna")
+        reply = other.post(browser, "/login", name="anna", password=PASSWORD)
+
+        assert 303 == reply.status_code
+        assert [200, 200] == [one.get(browser, "/account").status_code for one in (served, other)]
 
 
 # --- tokens
@@ -447,6 +465,38 @@ def test_language(served: Console, anna: requests.Session) -> None:
     assert "/" == redirect.headers["Location"]
 
 
+def test_slow_pages_keep_no_monitor_waiting(served: Console, anna: requests.Session) -> None:
+    """They may hold every thread that pages have: `/healthz` needs none of these."""
+    is_over, waiting = threading.Event(), threading.Semaphore(0)
+
+    def waits(_: Request) -> Response:
+        waiting.release()
+        is_over.wait(30)
+        return Response()
+
+    guard = console_app(served.site)
+    guard.app.router.routes.append(Route("/waits", waits))
+    host, name = served.url.removeprefix("http://"), cookie_name(served.site)
+    peer = {"server": ("127.0.0.1", int(host.rpartition(":")[2])), "client": ("127.0.0.1", 5000)}
+    cookie = f"{name}={anna.cookies[name]}"
+
+    async def both() -> Message:
+        slow = [
+            asyncio.create_task(answer(guard, "/waits", peer, Host=host, Cookie=cookie))
+            for _ in range(THREADS + 1)
+        ]
+        try:
+            for _ in range(THREADS):
+                await asyncio.get_running_loop().run_in_executor(None, waiting.acquire)
+            async with asyncio.timeout(10):
+                return await answer(guard, "/healthz", peer, Host=host)
+        finally:
+            is_over.set()
+            await asyncio.gather(*slow)
+
+    assert "ok" in asyncio.run(both())["body"]
+
+
 def test_what_is_sent_is_too_large(served: Console, anna: requests.Session) -> None:
     """It is not read to its end, and refused before anything is done with it."""
     form = {"csrf": served.csrf(anna), "x": "x" * 300_000}
@@ -460,7 +510,7 @@ def test_state_that_is_gone(tmp_path: Path) -> None:
     """Pages say so, and what to do; static files and the look are there."""
     with console(tmp_path) as found:
         (tmp_path / "state.db").write_bytes(b"no database" * 100)
-        page = ask(found, "GET", "/account", Cookie="certferry=x")
+        page = ask(found, "GET", "/account", Cookie=f"{cookie_name(found.site)}=x")
         document = ask(found, "GET", "/api/v1/status", Authorization="Bearer cf_x")
 
         assert (503, 503) == (page.status_code, document.status_code)
@@ -513,7 +563,8 @@ def test_page_that_fails(
 
     guard = console_app(served.site)
     guard.app.router.routes += [Route("/fails", fails), Route("/api/v1/fails", fails)]
-    host, cookie = served.url.removeprefix("http://"), f"certferry={anna.cookies['certferry']}"
+    host, name = served.url.removeprefix("http://"), cookie_name(served.site)
+    cookie = f"{name}={anna.cookies[name]}"
     peer = {"server": ("127.0.0.1", int(host.rpartition(":")[2])), "client": ("127.0.0.1", 5000)}
 
     page = asgi(guard, "/fails", peer, Host=host, Cookie=cookie)

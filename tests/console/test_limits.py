@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from datetime import timedelta
 
@@ -12,7 +13,7 @@ import pytest
 import requests
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from certferry.console.server import LARGEST_BODY, MOST_CONNECTIONS, HttpServer
@@ -26,11 +27,31 @@ async def _count(request: Request) -> Response:
     return PlainTextResponse(str(len(await request.body())))
 
 
+async def _host(request: Request) -> Response:
+    return PlainTextResponse(f"{request.headers['host']} {request.url.query}")
+
+
+async def _stream(_: Request) -> Response:
+    async def goes_on() -> AsyncIterator[bytes]:
+        while True:
+            yield b"x"
+            await asyncio.sleep(1)
+
+    return StreamingResponse(goes_on())
+
+
 @contextmanager
 def _serving() -> Iterator[Address]:
     with closing(socket.create_server((HOST, 0), backlog=512)) as listening:
         server = HttpServer(
-            Starlette(routes=[Route("/", _count, methods=["GET", "POST"])]), [listening]
+            Starlette(
+                routes=[
+                    Route("/", _count, methods=["GET", "POST"]),
+                    Route("/host", _host),
+                    Route("/stream", _stream),
+                ]
+            ),
+            [listening],
         )
         server.start()
         yield listening.getsockname()
@@ -129,6 +150,42 @@ def test_the_largest_body_is_taken(address: Address) -> None:
     assert answer.endswith(b"\r\n%d" % LARGEST_BODY)
 
 
+def test_length_that_is_told_twice_is_refused(address: Address) -> None:
+    """What follows would be another request to us than to a proxy before us (RFC 9112 §6.1)."""
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n"
+    answer = _answer(address, head + b"0\r\n\r\nGET /host HTTP/1.1\r\nHost: smuggled\r\n\r\n")
+
+    assert answer.startswith(b"HTTP/1.1 400")
+    assert b"connection: close" in answer
+    assert b"smuggled" not in answer
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        (b"http://ops.example.com:8080/host?a=1", b"ops.example.com:8080 a=1"),
+        (b"HTTPS://ops.example.com/host", b"ops.example.com "),
+        (b"/host?a=http://x/y", b"x a=http://x/y"),
+    ],
+)
+def test_target_with_the_host_in_it(address: Address, target: bytes, said: bytes) -> None:
+    """Names the host in place of the header (RFC 9112 §3.2.2)."""
+    answer = _answer(
+        address, b"GET " + target + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    )
+
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert answer.endswith(b"\r\n" + said)
+
+
+@pytest.mark.parametrize("query", [b"", b"?a=1"])
+def test_target_that_is_a_host_alone(address: Address, query: bytes) -> None:
+    """Is that host's first page."""
+    head = b"GET http://x" + query + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+
+    assert _answer(address, head).startswith(b"HTTP/1.1 200")
+
+
 @long
 def test_a_request_that_drips_is_closed(address: Address) -> None:
     """In its headers, in its body, before its first byte, and after an answer: after 10 to 15
@@ -200,3 +257,19 @@ def test_500_connections_keep_no_person_out(address: Address, start: bytes) -> N
         held = sum(_takes_another(client, drips=False) for client in clients)
         assert held <= MOST_CONNECTIONS
         _a_person_is_served(address)
+
+
+def test_answers_without_an_end_keep_no_person_out(address: Address) -> None:
+    """Where every connection is a stream, the one that has lasted longest makes room."""
+    with ExitStack() as stack:
+        streams = []
+        for _ in range(MOST_CONNECTIONS):
+            client = stack.enter_context(socket.create_connection(address, 10))
+            client.sendall(b"GET /stream HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert client.recv(65536).startswith(b"HTTP/1.1 200")
+            streams.append(client)
+        _a_person_is_served(address)
+        _a_person_is_served(address)
+
+        assert not _takes_another(streams[0], drips=False)
+        assert _takes_another(streams[-1], drips=False)

@@ -255,6 +255,21 @@ def test_link_is_opened_often_and_used_once(served: Console) -> None:
         assert "this link is not good any more" in reply.text
 
 
+def test_reset_makes_the_old_password_useless_at_once(served: Console) -> None:
+    """Before the new link is used, as after it: a thief of the password is out."""
+    browser = served.logged_in("anna")
+    served.state.forget_password("anna")
+
+    assert not is_in(served, browser)
+    assert 403 == guess(served, "anna", PASSWORD).status_code
+    assert (
+        303
+        == served.post(browser, served.link("anna"), password=ANOTHER, again=ANOTHER).status_code
+    )
+    assert 403 == guess(served, "anna", PASSWORD, address="192.0.2.9").status_code
+    assert 303 == guess(served, "anna", ANOTHER, address="192.0.2.9").status_code
+
+
 @pytest.mark.parametrize("path", ["/welcome/none", "/welcome/<script>", "/welcome/%00"])
 def test_link_that_never_was(path: str, served: Console) -> None:
     """One sentence, in the browser's language, and what to do."""
@@ -357,8 +372,11 @@ def test_logout_everywhere(served: Console) -> None:
 
 
 def test_no_page_makes_a_user(served: Console) -> None:
-    """A console without users has a login, and nothing that makes the first one."""
+    """A console without users says which command does, and has nothing that makes the first one."""
     served.state.remove_user("anna")
 
+    said = served.get(requests.Session(), "/login").text
+    assert "<code>certferry console user add NAME</code>" in said
+    assert "Password lost?" not in said
     assert 403 == guess(served, password=PASSWORD).status_code
     assert () == served.state.users()

@@ -11,11 +11,13 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import click
 import pytest
 import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
+from certferry.cli.main import program
 from certferry.console.app import pages_of
 from certferry.console.overview import (
     MOST_LIVES,
@@ -39,6 +41,7 @@ from certferry.text import Text
 from tests.console.filled import DAY, NOW, domains_of, fill, issue, site_in, sync, table, tables_of
 from tests.console.serving import ANNA, AsVisitor, served
 from tests.core.strategies import certificate, version
+from tests.house.translations import read
 
 HOSTILE = "\"><b>&%2e?#;'{{7*7}}"
 """A name that the configuration takes."""
@@ -125,13 +128,27 @@ def test_the_verdict_is_one_sentence(found: OverallVerdict, said: str, level: st
         ("see by `certferry schedule show` whether; run: certferry sync", None),
         ("请运行 `certferry sync --renew img`", ["certferry sync --renew img"]),
         ("nothing to type here", []),
+        ("declare one, or have certferry propose them: certferry init", ["certferry init"]),
+        ("请声明证书，或让 certferry 给出建议：certferry init", ["certferry init"]),
+        ("stop the other tool; certferry repairs it again after noon", []),
     ],
 )
 def test_commands_in_a_sentence(said: str, commands: list[str] | None) -> None:
-    """Those in backquotes, and one at its end."""
+    """Those in backquotes, and one after a colon at its end."""
     expected = ["certferry schedule show", "certferry sync"] if commands is None else commands
 
     assert expected == [words for is_command, words in pieces(said) if is_command]
+
+
+def test_what_is_copied_from_any_sentence_is_a_command() -> None:
+    """In both languages: no button copies prose that begins with the program's name."""
+    known = {*program.list_commands(click.Context(program)), "help"}
+    said = [str(one) for each in read("zh") for one in (each.id, each.string)]
+    found = [words for one in said for is_command, words in pieces(one) if is_command]
+
+    assert 100 < len(found)
+    wrong = [one for one in found if one.split()[1] not in known and one.split()[1][0] not in "-{"]
+    assert [] == wrong
 
 
 parts = st.sampled_from(["certferry ", "`", " ", "sync", ";", "：", "."])
@@ -210,7 +227,7 @@ def test_no_run_yet(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("language", "said"),
-    [("en", "domains serve the right certificate; next: c0, "), ("zh", "个域名")],
+    [("en", "domains serve the right certificate; next: c"), ("zh", "个域名")],
 )
 def test_all_is_in_order(tmp_path: Path, language: str, said: str) -> None:
     """After runs that brought everything: one sentence, the days, the lives, the last run."""
@@ -241,6 +258,22 @@ def test_last_run_names_who_started_it(tmp_path: Path) -> None:
     assert '<a href="/runs/r1">' in last
     assert '<span class="badge error">failed</span>' in last
     assert f"Sync by anna, console, on {host}" in last
+
+
+def test_run_that_failed_before_it_reconciled_anything_is_the_last_run(tmp_path: Path) -> None:
+    """A refused plan is no host's last run of the state; it is one that has ended all the same."""
+    with site_in(tmp_path, tables_of(1)) as site:
+        assert "No run has ended yet." in page(site)
+        state = site.workspace().state
+        run = StoredRun("r1", RunKind.SYNC, RunSource.CONSOLE, "anna", state.host, NOW)
+        state.save_run_begin(run)
+        state.save_run_end(run.id, RunState.FAILED, NOW, None)
+        html = page(site)
+
+    assert "No run has ended yet." not in html
+    last = html.split('id="looked"')[1]
+    assert '<a href="/runs/r1">' in last
+    assert '<span class="badge error">failed</span>' in last
 
 
 def test_what_needs_a_person_has_its_fix(tmp_path: Path) -> None:

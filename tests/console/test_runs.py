@@ -8,6 +8,7 @@ import itertools
 import re
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -17,7 +18,7 @@ from typing import Any, cast
 import pytest
 import requests
 
-from certferry.console.following import ASK_EVERY, AT_ONCE, Feeds
+from certferry.console.following import ASK_EVERY, AT_ONCE, MOST_OF_ONE, Feeds
 from certferry.console.runs import FEW, STATES, report_view, row_of
 from certferry.core.access import Role, User, digest_of_secret
 from certferry.core.observed.runs import (
@@ -341,6 +342,22 @@ def test_twenty_readers_of_one_run_all_hear_of_it(stored: Stored) -> None:
     assert [1] * 20 == heard
 
 
+def test_streams_of_one_viewer_leave_connections_to_others(stored: Stored) -> None:
+    """Of too many the oldest ends, and its page asks now and then instead; the others go on."""
+    run = stored.add_living()
+    with ExitStack() as stack:
+        streams = []
+        for _ in range(MOST_OF_ONE + 2):
+            found = messages(stack.enter_context(follow(stored.machine, f"/runs/{run.id}")))
+            assert "begun" == next(found).event
+            streams.append(found)
+        assert [["ended"], ["ended"]] == [[one.event for one in each] for each in streams[:2]]
+
+        said = Text("here")
+        stored.state.append_run_events(run.id, [RunEvent(1, NOON, "img", "activity", said)])
+        assert ["event"] * MOST_OF_ONE == [next(one).event for one in streams[2:]]
+
+
 def test_a_reader_who_is_far_behind_gets_every_event(stored: Stored) -> None:
     """More than is held for those who watch: the state has the rest."""
     run, every = stored.add_living(), [*range(1, 2 * AT_ONCE + 2)]
@@ -418,7 +435,7 @@ async def _watched(feeds: Feeds, run: str, readers: int) -> None:
     """Have so many wait for two seconds."""
 
     async def wait() -> None:
-        async with feeds.watching(run) as feed:
+        async with feeds.watching(run, "anna") as feed:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(2):
                     await feed.after(0)

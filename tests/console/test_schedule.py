@@ -109,6 +109,28 @@ def test_a_machine_that_slept_runs_once_when_it_wakes(workspace: Workspace) -> N
     assert not schedule.begin_due()
 
 
+@pytest.mark.parametrize("days", [1, 400])
+def test_a_clock_that_was_set_back_skips_no_run(workspace: Workspace, days: int) -> None:
+    """Two runs come in the day after, whatever the clock said when the last one began."""
+    schedule, started = kept(workspace)
+    schedule.begin_due()
+    started.clock[0] -= timedelta(days=days)
+    pass_time(schedule, started, 24)
+
+    assert 3 == len(started.runs)
+
+
+def test_a_clock_that_was_set_back_prolongs_no_pause(workspace: Workspace) -> None:
+    """A run that could not begin is tried again after ten minutes at the latest."""
+    schedule, started = kept(workspace)
+    started.error = DatabaseUnavailable(Text("gone"))
+    schedule.begin_due()
+    started.error = None
+    started.clock[0] -= timedelta(days=1)
+
+    assert schedule.begin_due()
+
+
 def test_it_goes_on_when_no_run_can_begin(workspace: Workspace) -> None:
     """A state that is gone is asked again after ten minutes, until a run has begun."""
     schedule, started = kept(workspace)

@@ -262,6 +262,16 @@ def test_what_cannot_be_served_is_one_sentence(
     assert "Traceback" not in ended.err
 
 
+def test_a_mistyped_address_is_no_trouble_of_the_runs(tmp_path: Path) -> None:
+    """One who types it reads of it; `check` says nothing of it later."""
+    config = write(tmp_path)
+
+    ended = refused(config, "--listen", "foo")
+
+    assert (ended.code, "--listen: 'foo' is no address with a port" in ended.err) == (2, True)
+    assert "foo" not in run_here(["--config", str(config), "check"], os.environ).out
+
+
 def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
     """Another program has it."""
     with closing(socket.create_server((HOST, 0))) as other:

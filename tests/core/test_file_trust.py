@@ -7,6 +7,7 @@ import os
 import pwd
 import resource
 import stat
+import struct
 import subprocess
 import sys
 import tempfile
@@ -120,6 +121,59 @@ def test_file_that_others_may_write(file: Path, mode: int, who: str) -> None:
         f"{file} can be changed by {who} (mode {mode:04o})",
         f"run: chmod go-w {file}",
     ) == refusal(file)
+
+
+def listed(path: Path, *entries: tuple[int, int, int], mask: int = 7) -> None:
+    """Give a file an access control list with these entries (tag, rights, number)."""
+    is_directory = path.is_dir()
+    whole = [
+        (0x01, 7 if is_directory else 6, NO_NUMBER),
+        *entries,
+        (0x04, 4, NO_NUMBER),
+        (0x10, mask, NO_NUMBER),
+        (0x20, 5 if is_directory else 4, NO_NUMBER),
+    ]
+    raw = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *one) for one in sorted(whole))
+    try:
+        os.setxattr(path, "system.posix_acl_access", raw)
+    except OSError:
+        pytest.skip("this file system has no access control lists")
+
+
+NO_NUMBER = 0xFFFFFFFF
+A_USER, A_GROUP = 0x02, 0x08
+BY_LIST = "(by its access control list)"
+
+
+@pytest.mark.parametrize(
+    ("tag", "number", "who"), [(A_USER, NOBODY, THEIR_NAME), (A_GROUP, NOBODY, "nogroup")]
+)
+@pytest.mark.parametrize("above", [0, 1, 2])
+def test_list_that_lets_others_write(
+    file: Path, tag: int, number: int, who: str, above: int
+) -> None:
+    """The mode shows a group's right, and the group may be private: the list says who it is. The
+    `chmod` that helps takes the right away from all in the list.
+    """
+    path = [file, *file.parents][above]
+    listed(path, (tag, 7, number))
+
+    said, advice = refusal(file)
+
+    kind = "user" if tag == A_USER else "group"
+    assert f"the {kind} {who if tag == A_USER else grp.getgrgid(number).gr_name} {BY_LIST}" in said
+    assert f"run: chmod go-w {path}" == advice
+    subprocess.run(["chmod", "go-w", path], check=True)
+    must_be_trusted(file)
+
+
+def test_list_that_lets_no_other_write(file: Path) -> None:
+    """Those who may read, the caller, and rights that the mask takes away."""
+    listed(file, (A_USER, 4, NOBODY), (A_USER, 6, NOBODY + 1), mask=4)
+    must_be_trusted(file)
+
+    listed(file, (A_USER, 4, NOBODY), (A_USER, 6, os.geteuid()))
+    must_be_trusted(file)
 
 
 def test_directory_that_others_may_write(file: Path) -> None:

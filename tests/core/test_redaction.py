@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import base64
+import io
+import json
 import re
+import string
 import time
 
 import pytest
+from babel.messages.pofile import read_po
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.core.redaction import MASK, Secret, redacted
+from certferry.core.redaction import MASK, Secret, hold_pieces, quoted, redacted
 from certferry.text import LONGEST, cut
 from certferry_sandbox.testing.certificates import make_key
+from tests.house.tree import ROOT
 
 WORDS = st.text()
 VALUES = st.text(st.characters(exclude_characters="•\r\n\\"), min_size=8).filter(str.strip)
@@ -238,3 +244,91 @@ def test_key_that_is_known_and_shown() -> None:
     key = make_key()
 
     assert f"<{MASK}\n>" == redacted(f"<{key.reveal()}>", [key])
+
+
+# --- pieces of a secret
+
+
+EVERY_SENTENCE = read_po(io.BytesIO((ROOT / "src/certferry/locale/certferry.pot").read_bytes()))
+
+
+def closed_runs(token: str) -> list[str]:
+    """Return of each eight characters of a token whether letters and digits are mixed."""
+    runs = [token[at : at + 8] for at in range(len(token) - 7)]
+    return ["alike" if one.isalpha() or one.isdigit() else "mixed" for one in runs]
+
+
+def spelt(body: str) -> dict[str, str]:
+    """Return a key as programs and services spell it."""
+    framed = f"-----BEGIN PRIVATE KEY-----\n{body}\n-----END PRIVATE KEY-----\n"
+    der = base64.b64decode(body)
+    return {
+        "commas": ",".join(body),
+        "eights": json.dumps(re.findall(".{1,8}", body)),
+        "backwards": body[::-1],
+        "numbered": " ".join(f"{number}={one}" for number, one in enumerate(body)),
+        "codes": str([ord(one) for one in body]),
+        "entities": "".join(f"&#{ord(one)};" for one in body),
+        "escapes": "".join(f"\\u{ord(one):04x}" for one in body),
+        "bytes": str(list(der)),
+        "numbers as OpenSSL prints them": der.hex(":"),
+        "numbers as xxd prints them": der.hex(" ", 2),
+        "bits": " ".join(f"{one:08b}" for one in body.encode()),
+        "Base64 of the file": base64.b64encode(framed.encode()).decode(),
+        "Base64 in lines": base64.encodebytes(framed.encode()).decode(),
+        "upper case": body.upper(),
+    }
+
+
+@given(st.sampled_from(sorted(spelt(""))), st.integers(0, 100), st.integers(60, 184))
+def test_key_in_pieces(way: str, begin: int, length: int) -> None:
+    """Words that hold a third of a key, in whatever spelling, are masked as a whole."""
+    key = make_key()
+    body = "".join(key.reveal().splitlines()[1:-1])
+    words = spelt(body)[way]
+    begin = begin * len(words) // 300
+    words = words[begin : begin + length * len(words) // 184]
+
+    assert MASK in redacted(f"refused: {words}", [key])
+    assert not hold_pieces(redacted(f"refused: {words}", [key]), [key])
+
+
+@given(
+    st.text(string.ascii_letters + string.digits, min_size=32, max_size=48).filter(
+        lambda token: not set(closed_runs(token)) - {"mixed"}
+    ),
+    st.integers(1, 12),
+    st.text(st.characters(codec="utf-8", exclude_categories=["L", "N"]), min_size=1, max_size=3),
+    st.sampled_from(["forwards", "backwards", "codes"]),
+)
+def test_token_in_pieces(token: str, length: int, between: str, way: str) -> None:
+    """What a service quotes of the token that an account sends with each request."""
+    pieces = [token[at : at + length] for at in range(0, len(token), length)]
+    if way == "backwards":
+        pieces = [piece[::-1] for piece in reversed(pieces)]
+    if way == "codes":
+        pieces = [str(ord(one)) for one in token]
+
+    assert "•" in quoted(f"refused: {between.join(pieces)}", [Secret(token)])
+    shown = quoted(f"refused: {between.join(pieces)}", [Secret(token)]).removeprefix("refused: ")
+    assert not hold_pieces(shown, [Secret(token)])
+
+
+def test_passphrase_in_pieces() -> None:
+    """One of words is found as a whole only, since its words may be any."""
+    words = Secret("production-password-of-qiniu")
+
+    assert "the password of production at qiniu" == redacted(
+        "the password of production at qiniu", [words]
+    )
+
+
+def test_no_sentence_holds_a_piece() -> None:
+    """What certferry itself says is never taken for a part of a key."""
+    keys = [make_key() for _ in range(20)]
+    sentences = [str(message.id) for message in EVERY_SENTENCE if message.id]
+
+    assert len(sentences) > 1000
+    assert [] == [one for one in sentences if hold_pieces(one, keys)]
+    numbers = "[2026-12-02 03:43:34] 400324 65f0c3a1b2d4e5f60718293a 20:01:0d:b8"
+    assert not hold_pieces(numbers, keys)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import shutil
+import secrets
 import subprocess
 import sys
+from base64 import b64encode
 from datetime import timedelta
 from pathlib import Path
 
@@ -17,11 +18,13 @@ from certferry import __version__
 from certferry.config.load import load
 from certferry.wiring.settings import ADAPTERS
 from certferry_sandbox.world import World
+from release import version
 from release.papers import notes_of
 from tests.acceptance.diskless import Runner
 from tests.acceptance.host import Host, certificate
 from tests.deploy.job import ACTION, STEPS, Job, read
 from tests.house.tree import ROOT
+from tests.support.programs import needs
 from tests.support.tiers import thorough
 
 TEMPLATE = ROOT / "deploy" / "github"
@@ -58,7 +61,7 @@ def test_no_input_is_part_of_a_script(name: str) -> None:
     assert "${{" not in SCRIPTS[name]
 
 
-@pytest.mark.skipif(shutil.which("shellcheck") is None, reason="Debian's shellcheck is not here")
+@needs("shellcheck")
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_scripts_pass_shellcheck(name: str) -> None:
     """Nothing is split, expanded or ignored that was not meant to be."""
@@ -93,8 +96,8 @@ def test_the_template_runs_twice_a_day_and_never_two_at_once() -> None:
     assert {"schedule", "workflow_dispatch"} == set(workflow["on"])
     assert {"contents": "read"} == workflow["permissions"]
     assert {"group": "certferry", "cancel-in-progress": False} == workflow["concurrency"]
-    secrets = re.findall(r"\$\{\{ secrets\.(\w+) \}\}", WORKFLOW.read_text(encoding="utf-8"))
-    assert ["CERTFERRY_ACCOUNTS", "CERTFERRY_KEY"] == secrets
+    named = re.findall(r"\$\{\{ secrets\.(\w+) \}\}", WORKFLOW.read_text(encoding="utf-8"))
+    assert ["CERTFERRY_ACCOUNTS", "CERTFERRY_KEY"] == named
     [job] = workflow["jobs"].values()
     assert set(job["steps"][-1]["with"]) <= set(ACTION["inputs"])
 
@@ -153,7 +156,8 @@ def test_state_that_does_not_answer_is_a_red_job(job: Job, host: Host) -> None:
     """A job that is green while nothing is observed would hide the end of a certificate."""
     written = f'url = "sqlite:///{host.state}"'
     url = "postgresql://certferry@127.0.0.1:9/certferry?sslmode=disable"
-    host.rewrite(written, f'url = "{url}"\nkey = "{"A" * 43}="')
+    key = b64encode(secrets.token_bytes(32)).decode()
+    host.rewrite(written, f'url = "{url}"\nkey = "{key}"')
 
     ended = job.run()
 
@@ -192,6 +196,29 @@ def test_line_of_the_keys_that_is_none(job: Job) -> None:
     assert USAGE == ended.code
     assert ["`keys`, line 2, is not NAME=value"] == ended.annotations("error")
     assert "hunter2" not in ended.log
+
+
+@pytest.mark.parametrize(
+    "value", ['"', "'", '"hunter2', '"hunter2"secret"', "'hunter2's'", '"hunter2" secret']
+)
+def test_quotation_mark_of_the_keys_without_its_pair(job: Job, value: str) -> None:
+    """The line is named, and nothing of the value is in the log, also as no traceback."""
+    ended = job.run(keys=f"A='1'\nB=two words\nC={value}")
+
+    said = "the value does not end with the quotation mark that it begins with"
+    assert USAGE == ended.code
+    assert [f"`keys`, line 3: {said}"] == ended.annotations("error")
+    assert "hunter2" not in ended.log
+    assert "Traceback" not in ended.log
+
+
+def test_quotation_mark_of_args_without_its_pair(job: Job) -> None:
+    """In the words of the job, as for any other input."""
+    ended = job.run(args='--wait "5', lang="zh")
+
+    assert USAGE == ended.code
+    assert ["`args` 中有一个引号没有配对"] == ended.annotations("error")
+    assert "Traceback" not in ended.log
 
 
 @pytest.mark.parametrize("names", [["args", "extras", "lang"], ["config"], ["version"], ["keys"]])
@@ -363,7 +390,7 @@ def test_the_steps_install_certferry_and_run_it(job: Job) -> None:
     if "Could not find a version" in ended.log:
         pytest.skip("no package registry can be reached")
     assert IN_ORDER == ended.code, ended.log
-    assert f"certferry {__version__} is in" in ended.log
+    assert f"certferry {version.current()} is in" in ended.log
 
 
 # --- Words

@@ -22,11 +22,11 @@ from certferry_sandbox.world import World
 from release import image
 from tests.acceptance.host import Host, certificate
 from tests.house.tree import ROOT
+from tests.support.programs import needs, program_path
 from tests.support.tiers import thorough
 
 FOLDER = ROOT / "deploy" / "kubernetes"
 OVERLAYS = ("base", "cron", "cron-bucket", "fleet")
-RENDERERS = (("kubectl", "kustomize"), ("kustomize", "build"))
 OLDEST = "1.29.0"
 """The first with all that is asked for here as stable: `ReadWriteOncePod` (kubernetes.io, feature
 gates, 2026-11)."""
@@ -35,10 +35,7 @@ VALIDATOR = ("--from=kubernetes-validate==1.37.0", "kubernetes-validate", "--str
 
 Document = Mapping[str, Any]
 
-pytestmark = pytest.mark.skipif(
-    not any(shutil.which(program) for program, _ in RENDERERS),
-    reason="neither kubectl nor kustomize is here (Debian: kustomize)",
-)
+pytestmark = needs("kustomize")
 every = pytest.mark.parametrize("overlay", OVERLAYS)
 
 
@@ -49,8 +46,9 @@ def rendered(overlay: str) -> str:
 
 
 def render(folder: Path) -> str:
-    words = next(words for words in RENDERERS if shutil.which(words[0]))
-    done = subprocess.run([*words, str(folder)], capture_output=True, text=True, check=True)
+    program = program_path("kustomize")
+    word = "kustomize" if program.endswith("kubectl") else "build"
+    done = subprocess.run([program, word, str(folder)], capture_output=True, text=True, check=True)
     assert "" == done.stderr  # a warning of what the next version refuses
     return done.stdout
 

@@ -5,7 +5,6 @@ rights takes what was built, of a tag alone.
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 import sys
 from typing import Any
@@ -14,6 +13,7 @@ import pytest
 
 from tests.deploy.job import read
 from tests.house.tree import ROOT
+from tests.support.programs import needs
 
 FOLDER = ROOT / ".github" / "workflows"
 WORKFLOWS = {path.stem: read(path) for path in FOLDER.glob("*.yml")}
@@ -87,7 +87,7 @@ def test_no_name_of_others_is_part_of_a_script(name: str) -> None:
     assert [] == [step for step in steps_of(name) if "${{" in step.get("run", "")]
 
 
-@pytest.mark.skipif(shutil.which("shellcheck") is None, reason="Debian's shellcheck is not here")
+@needs("shellcheck")
 @every_workflow
 def test_scripts_of_workflows_pass_shellcheck(name: str) -> None:
     """Nothing is split, expanded or ignored that was not meant to be."""
@@ -147,3 +147,21 @@ def test_commits_pass_what_a_checkout_passes() -> None:
     runs = [step["run"] for step in steps_of("test") if "run" in step]
 
     assert ["./.ci/run"] == runs
+
+
+def test_a_tag_publishes_the_site() -> None:
+    """By the command that anyone builds it with, for the address that the repository's Pages have;
+    what has the right to publish builds nothing, and no secret is needed.
+    """
+    assert {"push": {"tags": ["v*"]}} == WORKFLOWS["site"]["on"]
+    build, publish = (WORKFLOWS["site"]["jobs"][name] for name in ("build", "publish"))
+
+    assert {"contents": "read", "pages": "read"} == build["permissions"]
+    [command] = [step for step in build["steps"] if "run" in step]
+    assert './scripts/site build/site "$ADDRESS"' == command["run"]
+    assert {"ADDRESS": "${{ steps.pages.outputs.base_url }}"} == command["env"]
+    assert {"path": "build/site"} == build["steps"][-1]["with"]
+    assert {"id-token": "write", "pages": "write"} == publish["permissions"]
+    assert "github-pages" == publish["environment"]["name"]
+    assert ["actions/deploy-pages"] == [step["uses"].partition("@")[0] for step in publish["steps"]]
+    assert "secrets." not in (FOLDER / "site.yml").read_text(encoding="utf-8")

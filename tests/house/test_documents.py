@@ -60,8 +60,11 @@ def global_options() -> set[str]:
 
 
 def examples(document: Path) -> list[str]:
-    """Return the configurations that a README or a page shows."""
-    return TOML.findall(document.read_text(encoding="utf-8"))
+    """Return the configurations that a README or a page shows. The page of all settings shows one,
+    a part in each of its sections.
+    """
+    parts = TOML.findall(document.read_text(encoding="utf-8"))
+    return ["\n".join(parts)] if document in PAGES else parts
 
 
 def known_keys(tmp_path: Path) -> set[str]:

@@ -99,6 +99,53 @@ def test_an_extra_that_is_not_there_is_reported_with_those_that_are(tmp_path: Pa
     assert "keyring.txt" in done.stderr
 
 
+@pytest.fixture
+def another(tmp_path: Path) -> Path:
+    """A user's home with the command of another installation, beside `own`, an environment in which
+    each step of the script succeeds at once.
+    """
+    for place, said in (
+        ("bin/id", 1000),
+        ("own/bin/python", ""),
+        ("own/bin/certferry", "certferry 1"),
+    ):
+        path = tmp_path / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"#!/bin/sh\necho {said}\n")
+        path.chmod(0o755)
+    (tmp_path / "bin").mkdir(exist_ok=True)
+    command = tmp_path / ".local/bin/certferry"
+    command.parent.mkdir(parents=True)
+    command.write_text("another's")
+    return command
+
+
+@pytest.mark.parametrize(
+    ("named", "kept"), [(None, True), ("own/bin", True), ("elsewhere", True), (".local/bin", False)]
+)
+def test_the_command_of_another_installation_stays(
+    another: Path, named: str | None, *, kept: bool
+) -> None:
+    """Unless its folder is named: an installation at a place of its own does not take the command
+    of the machine's. Meanwhile the script says what it does.
+    """
+    home = another.parents[2]
+    places = {"HOME": str(home), "CERTFERRY_HOME": str(home / "own")}
+    if named is not None:
+        places["CERTFERRY_BIN"] = str(home / named)
+    path = f"{home / 'bin'}:{os.environ['PATH']}"
+
+    done = run_program([SCRIPT], {**os.environ, **places, "PATH": path}, ROOT, longest=LONGEST)
+
+    assert 0 == done.returncode, done.stderr
+    assert kept is ("another's" == another.read_text())
+    assert not (home / "own/bin/certferry").is_symlink()
+    bin_ = home / (named or "own/bin")
+    assert f"certferry 1 is in {bin_}\n" in done.stdout
+    assert (bin_ / "certferry").resolve() == (home / "own/bin/certferry").resolve()
+    assert "install: installing the libraries of certferry into" in done.stderr
+
+
 @thorough
 @pytest.mark.timeout(3 * LONGEST)
 def test_the_script_installs_certferry_and_upgrades_it(tmp_path: Path) -> None:
@@ -314,7 +361,9 @@ def test_every_page_is_there_in_both_languages() -> None:
 
 
 def test_what_is_said_to_be_helped_with_is_there() -> None:
-    """Every `certferry help TOPIC` of a document, a page or a sentence prints something."""
+    """Every `certferry help TOPIC` of a document, a page or a sentence prints something, and so
+    does every schema; other words after a topic are looked for on its page.
+    """
     asked = {
         (topic, document)
         for path in DOCUMENTS
@@ -324,7 +373,7 @@ def test_what_is_said_to_be_helped_with_is_there() -> None:
 
     assert ("config", "") in asked
     assert set() == {topic for topic, _ in asked} - topics
-    assert set() == {document for _, document in asked if document} - set(schemas())
+    assert set() == {document for topic, document in asked if "json" == topic} - {"", *schemas()}
 
 
 # --- What is asked often costs little: `--version` and `--help` load no heavy library

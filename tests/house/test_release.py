@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
@@ -24,11 +25,12 @@ from readme_renderer.markdown import render
 from certferry import __version__
 from certferry.extras import how_to_install, how_to_install_with
 from certferry.present.pages import FOLDERS, pages
-from release import Refused, libraries, papers
-from release.__main__ import export, release, table
+from release import Refused, libraries, papers, version
+from release.__main__ import export, release, scratch, table
 from tests.house.tree import PACKAGE, ROOT
 from tests.support.command import run_program
 from tests.support.tiers import thorough
+from tests.support.waiting import eventually
 
 EXTRAS = {"apprise", "console", "demo", "keyring", "lexicon", "postgresql", "s3"}
 """What an operator may add to certferry."""
@@ -42,7 +44,8 @@ LONGEST = 300  # seconds
 def metadata(wheel: Path) -> Message:
     """What the wheel says of itself."""
     with zipfile.ZipFile(wheel) as archive:
-        written = archive.read(f"certferry-{__version__}.dist-info/METADATA").decode()
+        [name] = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
+        written = archive.read(name).decode()
     return Parser().parsestr(written)
 
 
@@ -73,7 +76,8 @@ def test_the_sources_are_what_the_wheel_is_built_from(sources: Path) -> None:
 
     tops = {name.partition("/")[0] for name in names}
     files = {"CHANGELOG.md", "LICENSE", "PKG-INFO", "pyproject.toml", ".gitignore", *READMES}
-    assert files | {"docs", "src"} == tops
+    assert files | {"docs", "release", "src"} == tops
+    assert ["release/version.py"] == [name for name in names if name.startswith("release/")]
     folders = {name.split("/")[1] for name in names if name.startswith("docs/")}
     assert set(FOLDERS) == folders
     assert all(name.startswith("src/certferry/") for name in names if name.startswith("src/"))
@@ -266,6 +270,50 @@ def test_dist_is_replaced_whole_or_not_at_all(repository: Path) -> None:
     assert [] == list((repository / "build").iterdir())
 
 
+SLOW = """import os, pathlib, time
+def build_sdist(*_):
+    begun = pathlib.Path({begun!r})
+    begun.with_suffix(".new").write_text(oct(os.umask(0)))
+    begun.with_suffix(".new").rename(begun)
+    while begun.exists():
+        time.sleep(0.05)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGKILL])
+def test_a_release_that_is_killed_leaves_nothing(
+    repository: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    """Its tools are ended, and `dist` is as it was. After a kill at once the next release clears
+    away. What is made is for every user, also where root's umask is another.
+    """
+    begun = tmp_path / "begun"
+    shutil.copytree(ROOT / "release", repository / "release")
+    (repository / "slow.py").write_text(SLOW.format(begun=str(begun)))
+    (repository / "requirements").mkdir()
+    (repository / "requirements" / "build.txt").touch()
+    (repository / "pyproject.toml").write_text(
+        '[build-system]\nrequires = []\nbuild-backend = "slow"\nbackend-path = ["."]\n'
+    )
+    (repository / ".gitignore").write_text("/build/\n/dist/\n__pycache__\n")
+    git(repository, "add", ".")
+    git(repository, "commit", "--quiet", "--message=slow")
+    command = [sys.executable, "-m", "release", "1.2.3", "--only", "wheels"]
+    environ = {**os.environ, "PYTHONPATH": str(repository), "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(command, cwd=repository, env=environ, umask=0o077) as process:
+        assert eventually(begun.exists)
+        process.send_signal(number)
+    umask = begun.read_text()
+    begun.unlink()  # ends what nothing could end
+    if number is signal.SIGKILL:
+        with scratch(repository / "build"):
+            pass
+
+    assert ("0o22", True) == (umask, process.returncode != 0)
+    assert "kept" == (repository / "dist" / "earlier").read_text()
+    assert [] == list((repository / "build").iterdir())
+
+
 def test_artefacts_are_made_of_the_commit_alone(repository: Path, tmp_path: Path) -> None:
     """What git ignores is not in the tree, and every file has the commit's date."""
     tree = tmp_path / "tree"
@@ -370,8 +418,58 @@ def test_uv_installs_certferry_from_an_index(clone: Path, tmp_path: Path) -> Non
     assert 0 == resolved.returncode, resolved.stderr
 
 
+# --- The version
+
+
 def test_the_version_stands_in_one_place() -> None:
     """`pyproject.toml` has none of its own: what is built has that of the source."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
     assert "version" in project["dynamic"]
+
+
+def test_versions_between_releases_tell_themselves_apart(repository: Path) -> None:
+    """Each commit has its own: before the tag of its release lower than the release, after the tag
+    higher.
+    """
+
+    def commit() -> str:
+        git(repository, "commit", "--quiet", "--allow-empty", "--message=next")
+        asked = ["git", "-C", str(repository), "rev-parse", "--short=7", "HEAD"]
+        return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
+
+    second = commit()
+    assert f"1.2.3.dev2+g{second}" == version.current(repository)
+    git(repository, "tag", "v1.2.3")
+    assert "1.2.3" == version.current(repository)
+    third = commit()
+    assert f"1.2.3.post1+g{third}" == version.current(repository)
+    source = repository / version.SOURCE
+    source.write_text(source.read_text().replace("1.2.3", "1.3.0"))
+    assert f"1.3.0.dev1+g{third}" == version.current(repository)
+
+
+def test_a_tree_without_git_has_the_version_of_its_source(repository: Path) -> None:
+    """A source archive, and what a release is made of: also inside another repository."""
+    tree = repository / "build" / "tree"
+    tree.mkdir(parents=True)
+    export(repository, tree)
+
+    assert "1.2.3" == version.current(tree)
+
+
+def test_what_is_built_keeps_the_version(wheels: tuple[Path, Path], sources: Path) -> None:
+    """The archive's name, what the wheel says of itself, and what `certferry --version`, the report
+    of `doctor` and every request say, are one.
+    """
+    now = version.current()
+
+    assert f"certferry-{now}.tar.gz" == sources.name
+    assert [f"certferry-{now}", f"certferry_sandbox-{now}"] == [
+        path.name.removesuffix("-py3-none-any.whl") for path in wheels
+    ]
+    with zipfile.ZipFile(wheels[0]) as archive:
+        kept = [name for name in archive.namelist() if name == "certferry/__init__.py"]
+        source = archive.read(kept[0]).decode()
+    assert f'__version__ = "{now}"\n' in source
+    assert (ROOT / version.SOURCE).read_text("utf-8").partition("\n")[0] in source

@@ -16,6 +16,7 @@ import pytest
 
 from certferry import __version__
 from certferry.present.layout import width
+from release import version
 from tests.support.tiers import long
 
 LONGEST = 100  # seconds
@@ -72,19 +73,19 @@ def test_the_wheel_has_no_stand_in(wheels: tuple[Path, Path]) -> None:
         names = archive.namelist()
 
     folders = {name.partition("/")[0] for name in names}
-    assert {"certferry", f"certferry-{__version__}.dist-info"} == folders
+    assert {"certferry", f"certferry-{version.current()}.dist-info"} == folders
     assert "certferry/testing.py" in names
     assert not [name for name in names if "/testing/" in name or "sandbox" in name]
 
 
 def test_the_sandbox_requires_certferry_in_its_own_version(wheels: tuple[Path, Path]) -> None:
-    """Pip refuses the two in different versions, which no test has seen together."""
+    """Pip refuses the two of different releases, which no test has seen together."""
     with zipfile.ZipFile(wheels[1]) as archive:
-        written = archive.read(f"certferry_sandbox-{__version__}.dist-info/METADATA").decode()
+        written = archive.read(f"certferry_sandbox-{version.current()}.dist-info/METADATA").decode()
         names = archive.namelist()
 
-    assert f"\nVersion: {__version__}\n" in written
-    assert f"\nRequires-Dist: certferry=={__version__}\n" in written
+    assert f"\nVersion: {version.current()}\n" in written
+    assert f"\nRequires-Dist: certferry=={__version__}.*\n" in written
     assert "certferry_sandbox/py.typed" in names
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
     assert not [name for name in names if name.endswith("README.md")]
@@ -98,7 +99,21 @@ def test_without_the_sandbox_its_commands_say_how_it_is_installed(operators: Mac
 
         assert (2, "") == (ended.returncode, ended.stdout)
         assert f"`certferry {command}` {said[language]}" in ended.stderr
-        assert f"CERTFERRY_HOME={operators.home} ./scripts/install --with demo" in ended.stderr
+        places = f"CERTFERRY_HOME={operators.home} CERTFERRY_BIN={operators.home}/bin"
+        assert f"{places} ./scripts/install --with demo" in ended.stderr
+
+
+def test_the_command_that_adds_the_sandbox_leads_to_this_installation(
+    operators: Machine, tmp_path: Path
+) -> None:
+    """Begun by its link, it names the folder of that link: the machine's own command stays."""
+    link = tmp_path / "certferry"
+    link.symlink_to(operators.home / "bin" / "certferry")
+
+    ended = operators.run(str(link), "demo")
+
+    places = f"CERTFERRY_HOME={operators.home} CERTFERRY_BIN={tmp_path}"
+    assert f"{places} ./scripts/install --with demo" in ended.stderr
 
 
 def test_without_the_sandbox_the_rest_is_there(operators: Machine) -> None:
@@ -127,7 +142,7 @@ def test_the_sandbox_in_another_version_is_refused(operators: Machine) -> None:
     shutil.rmtree(installed)
 
     assert 2 == ended.returncode
-    assert f"is of version 0.0.1, and certferry of {__version__}" in ended.stderr
+    assert f"is of version 0.0.1, and certferry of {version.current()}:" in ended.stderr
     assert "./scripts/install --with demo" in ended.stderr
 
 

@@ -5,13 +5,19 @@ from __future__ import annotations
 import html
 import re
 import subprocess
-from functools import cache
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache, partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from posixpath import normpath
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 import pytest
+from playwright.sync_api import expect
 
+from tests.browser.chromium import LOCALES, running_chromium
 from tests.house import site
 from tests.support.tiers import thorough
 
@@ -20,6 +26,7 @@ LINK = re.compile(r"\]\((?!https?:|mailto:|#)([^)#\s]+)")
 LOADED = re.compile(
     r"<(?:script|link|img|iframe|source)\b[^>]*?\b(?:src|href)=\"(https?:|//)[^\"]*"
 )
+FOR_SEARCH_ENGINES = re.compile(r"<link rel=\"(?:canonical|alternate)\"[^>]*>")
 LED_TO = re.compile(r"\b(?:href|src)=\"(?!https?:|mailto:|data:)([^\"]+)\"")
 
 
@@ -62,19 +69,74 @@ def test_newcomers_find_first_what_they_need_first() -> None:
     assert set(site.FIRST) <= {place.rpartition("/")[2] for place in places}
 
 
-@thorough
-@pytest.mark.timeout(LONGEST)
-def test_the_site_needs_no_other_host_and_leads_nowhere_else(tmp_path: Path) -> None:
-    """Sphinx has no warning; nothing is loaded from elsewhere; each link, also one of the theme's,
-    leads to a page or a file, and to what it names there.
-    """
+ADDRESS = "https://certferry.example/docs"
+
+
+@pytest.mark.parametrize("language", site.SUFFIXES)
+def test_every_page_is_described(language: str) -> None:
+    """By its first paragraph, without marks, as much of it as a search engine shows."""
+    described = {page.place: page.description for page in site.pages(language).values()}
+
+    assert len(described) == len(set(described.values()))
+    for place, words in described.items():
+        cells = sum(1 if character.isascii() else 2 for character in words)
+        assert 40 < cells <= site.LONGEST_DESCRIPTION + 3, place
+        assert not re.search(r"[`*|]|\]\(", words), place
+
+
+def test_every_page_has_a_title_of_its_own() -> None:
+    """Over both languages."""
+    titles = [
+        site.HEADINGS[language] if page.place == "index" else page.title
+        for language in site.SUFFIXES
+        for page in site.pages(language).values()
+    ]
+
+    assert len(set(titles)) == len(titles)
+
+
+def test_search_engines_find_every_page() -> None:
+    """By the map that `robots.txt` leads to; both name whole addresses."""
+    files = site.beside(ADDRESS)
+    places = [
+        f"{ADDRESS}/{language}/{page.place}.html"
+        for language in site.SUFFIXES
+        for page in site.pages(language).values()
+    ]
+
+    assert places == re.findall("<loc>(.+?)</loc>", files["sitemap.xml"])
+    assert f"\nSitemap: {ADDRESS}/sitemap.xml\n" in files["robots.txt"]
+    assert f'<link rel="canonical" href="{ADDRESS}/">' in files["index.html"]
+
+
+def test_a_site_for_no_address_names_none() -> None:
+    """It is one to look at."""
+    files = site.beside("")
+
+    assert {"index.html", "llms.txt"} == set(files)
+    assert "canonical" not in files["index.html"]
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site as it is published. Skips where no package registry can be reached."""
+    folder = tmp_path_factory.mktemp("site")
     try:
-        site.build(tmp_path, tmp_path / "environment")
+        site.build(folder / "site", ADDRESS, folder / "environment")
     except subprocess.CalledProcessError as error:
         if "pip" in map(str, error.cmd):
             pytest.skip("no package registry can be reached")
         raise
-    made = [page for page in tmp_path.rglob("*.html") if "environment" not in page.parts]
+    return folder / "site"
+
+
+@thorough
+@pytest.mark.timeout(LONGEST)
+def test_the_site_needs_no_other_host_and_leads_nowhere_else(built: Path) -> None:
+    """Sphinx has no warning; nothing is loaded from elsewhere; each link, also one of the theme's,
+    leads to a page or a file, and to what it names there.
+    """
+    made = list(built.rglob("*.html"))
 
     @cache
     def named(page: Path) -> set[str]:
@@ -83,7 +145,7 @@ def test_the_site_needs_no_other_host_and_leads_nowhere_else(tmp_path: Path) -> 
     assert len(made) > sum(len(site.pages(language)) for language in site.SUFFIXES)
     dead = []
     for page in made:
-        text = page.read_text(encoding="utf-8")
+        text = FOR_SEARCH_ENGINES.sub("", page.read_text(encoding="utf-8"))
         assert [] == LOADED.findall(text)
         for link in map(html.unescape, LED_TO.findall(text)):
             file, _, name = link.partition("#")
@@ -92,5 +154,78 @@ def test_the_site_needs_no_other_host_and_leads_nowhere_else(tmp_path: Path) -> 
             is_there = target.exists() and (
                 not name or target.suffix != ".html" or unquote(name) in named(target.resolve())
             )
-            dead += [] if is_there else [f"{page.relative_to(tmp_path)}: {link}"]
+            dead += [] if is_there else [f"{page.relative_to(built)}: {link}"]
     assert [] == dead
+
+
+@thorough
+@pytest.mark.timeout(LONGEST)
+def test_each_page_says_what_it_is(built: Path) -> None:
+    """Its description, its own place, and itself in each language that it is in."""
+    for language in site.SUFFIXES:
+        for page in site.pages(language).values():
+            file = built / language / f"{page.place}.html"
+            head = file.read_text(encoding="utf-8").partition("</head>")[0]
+            links = re.findall(r'<link rel="(?:canonical|alternate)"[^>]*>', head)
+            spoken = {"en": "en", "zh": "zh-CN"}
+            others = {spoken[one]: f"{one}/{page.place}.html" for one in page.languages}
+            others["x-default"] = "" if page.place == "index" else f"en/{page.place}.html"
+            assert [
+                *(
+                    f'<link rel="alternate" hreflang="{name}" href="{ADDRESS}/{place}">'
+                    for name, place in others.items()
+                ),
+                f'<link rel="canonical" href="{ADDRESS}/{language}/{page.place}.html">',
+            ] == links
+            [said] = re.findall(r'<meta content="([^"]*)" name="description"', head)
+            assert page.description == html.unescape(said)
+            title = site.HEADINGS[language] if page.place == "index" else page.title
+            [shown] = re.findall("<title>(.*?)</title>", head)
+            # Sphinx prints an apostrophe as a printer would.
+            assert html.unescape(shown).replace("’", "'").startswith(title)
+
+
+SEARCHED = (
+    ("en", "400322", "help/validity-too-short"),
+    ("en", "612", "help/no-such-domain"),
+    ("en", "domaintype is not allowed", "help/domaintype"),
+    ("en", "too many certificates", "help/too-many-certificates"),
+    ("zh", "400322", "help/validity-too-short"),
+    ("zh", "612", "help/no-such-domain"),
+    ("zh", "如何回滚", "reference/qiniu"),
+    ("zh", "怎么备份", "how-to/backup"),
+    ("zh", "证书为什么没有生效", "help/old-certificate"),
+    ("zh", "限流", "help/too-many-certificates"),
+)
+
+
+@thorough
+@pytest.mark.timeout(LONGEST)
+def test_search_finds_numbers_and_chinese_questions(built: Path) -> None:
+    """In a browser: the page is among the first five, and the root leads to the language that the
+    browser asks for.
+    """
+    with served(built) as root, running_chromium() as browser:
+        for language, locale in LOCALES.items():
+            page = browser.new_context(locale=locale).new_page()
+            page.goto(f"{root}/index.html")
+            page.wait_for_url(f"{root}/{language}/index.html")
+            for tongue, words, place in SEARCHED:
+                if tongue == language:
+                    page.goto(f"{root}/{language}/search.html?q={quote(words)}")
+                    expect(page.locator(".search-summary")).not_to_be_empty()
+                    links = page.locator("ul.search li a")
+                    listed = links.evaluate_all("all => all.map((one) => one.pathname)")
+                    assert f"/{language}/{place}.html" in listed[:5], words
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """Serve a folder on loopback, and yield its address."""
+    handler = partial(SimpleHTTPRequestHandler, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()

@@ -16,9 +16,11 @@ from hypothesis import strategies as st
 from certferry.errors import ConfigError
 from certferry.migration.acme_sh import install
 from tests.another_user import as_root, given_away
+from tests.support.programs import needs
 
 SAYS = """
 import json, os, sys
+from tests.support.programs import needs
 names = ("Le_Domain", "CERT_KEY_PATH", "CERT_PATH", "CA_CERT_PATH", "CERT_FULLCHAIN_PATH",
          "QINIU_AK", "QINIU_SK")
 print(json.dumps([sys.argv[1:], {name: os.environ.get(name) for name in names}]))
@@ -113,6 +115,7 @@ def test_where_acme_sh_is_not_at_home(tmp_path: Path, place: str) -> None:
     assert [] == list(tmp_path.iterdir())
 
 
+@needs("acme.sh")
 @pytest.mark.parametrize("installed", [True, False])
 def test_fresh_home_is_one(tmp_path: Path, *, installed: bool) -> None:
     """The real acme.sh leaves what it is known by, installed or first run from its package."""

@@ -269,7 +269,7 @@ def test_what_can_be_done_is_planned_beside_what_cannot() -> None:
 @pytest.mark.parametrize(
     ("count", "expected"),
     [
-        (0, "No certificate is declared.\n"),
+        (0, "No certificate is declared; `certferry add DOMAIN` declares one.\n"),
         (1, "Nothing to do: 1 certificate is as declared.\n"),
         (3, "Nothing to do: 3 certificates are as declared.\n"),
     ],

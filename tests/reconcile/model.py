@@ -27,7 +27,7 @@ from certferry.ports.progress import each_of
 from certferry.reconcile.observe import observe
 from certferry.reconcile.reconciler import LineageReconciler, plan_lineage
 from certferry.reconcile.run import Ports, history_keeper
-from certferry_sandbox.testing.interruptions import Killed, Life, Port
+from certferry_sandbox.testing.interruptions import Fate, Killed, Life, Port
 from certferry_sandbox.testing.memory_dns import MemoryDns
 from certferry_sandbox.testing.memory_issuer import MemoryIssuer
 from certferry_sandbox.testing.memory_receiver import MemoryReceivers, MemorySource
@@ -161,8 +161,8 @@ class ModelWorld:
                 return
         raise AssertionError("it waits for ever")
 
-    def ports(self, process: str, life: Life | None = None) -> Ports:
-        fate = life or Life(IMMORTAL)
+    def ports(self, process: str, fate: Fate | None = None) -> Ports:
+        fate = fate or Life(IMMORTAL)
         state: Any = Port(self.state.seen_by(process), fate)
 
         dns: Any = Port(self.dns, fate)

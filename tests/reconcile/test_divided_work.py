@@ -142,6 +142,7 @@ def test_two_hosts_do_the_work_once(url: str) -> None:
             assert set(host.looked_at[: len(own) // 2]) <= set(own)
         ends = Counter(of_lineage(one) for report in reports for one in report.values())
         assert {Result.IN_ORDER, Result.ELSEWHERE} >= ends.keys()
+        assert all(one.outcomes for report in reports for one in report.values())
         for name in reports[0]:
             assert any(of_lineage(one[name]) is Result.IN_ORDER for one in reports)
         assert all(one.ok for one in hosts[0].sync().values())
@@ -337,6 +338,38 @@ def test_host_observes_nothing_that_another_bound_and_will_see_served(
     assert ({later.lineage}, {theirs.lineage}) == ({*here.looked}, {*there.looked})
     assert {Result.IN_ORDER} == {of_lineage(one) for one in reports.values()}
     assert (1, 2) == (company.issuer.issued, company.cdn.writes)
+
+
+def test_certificate_that_another_host_bound_since_the_first_pass_is_looked_at(url: str) -> None:
+    """The first pass of the run was refused the lease. The last pass neither takes the certificate
+    for unchanged nor leaves it a second time: the run reports what each domain serves.
+    """
+    company = Company(1, processing=timedelta(0))
+    [certificate] = company.certificates
+    with two_hosts(url, company) as (here, there):
+        run, state, refusals = there.state.begin_run(now()), here.state, list[LeaseHeld]()
+        first: Callable[[str, datetime], Lease] = state.acquire
+
+        def acquire(lineage: str, at: datetime) -> Lease:
+            if refusals:
+                return first(lineage, at)
+            held = there.state.acquire(lineage, at)
+            try:
+                return first(lineage, at)
+            except LeaseHeld as refusal:
+                refusals.append(refusal)
+                there.state.release(held)
+                assert LineageReconciler(certificate, there.ports(), keeps_pauses=True).reconcile()
+                raise
+
+        here.state = Altered(state, acquire=acquire)
+        report = here.sync()[certificate.lineage]
+        there.state.end_run(run)
+
+    [domain] = (domain for one in certificate.deployments for domain in one.domains or ())
+    assert domain in [step.domain for step in report.outcomes]
+    assert Result.IN_ORDER is of_lineage(report)
+    assert (1, 1, 1) == (company.issuer.issued, company.cdn.writes, len(refusals))
 
 
 def test_what_a_host_bound_before_it_died_is_seen_served_in_the_same_run(url: str) -> None:

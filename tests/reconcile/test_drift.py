@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from certferry.core.assessment.status import Standing, status_of
+from certferry.core.certificates.lineage import label_of
 from certferry.core.desired.certificate import (
     DesiredCertificate,
     DesiredHttps,
@@ -28,6 +29,7 @@ from certferry.ports.probe import Probe
 from certferry.reconcile.by_hand import withdraw_by_hand
 from certferry.reconcile.observe import observe
 from certferry.reconcile.reconciler import LineageReconciler
+from certferry_sandbox.testing.certificates import make_bundle
 from tests.reconcile.model import IMMORTAL, ModelWorld
 from tests.reconcile.one_lineage import IMG, OTHER, outcome
 from tests.support.tiers import examples
@@ -284,6 +286,28 @@ def test_status_reports_drift() -> None:
     assert domain.standing is Standing.DRIFTED
     assert theirs in str(domain.problem)
     assert Action.DEPLOY not in {step.action for step in world.plan(wanted).steps}
+
+
+@pytest.mark.parametrize("policy", DriftPolicy)
+def test_newer_certificate_of_ours_is_no_change_of_another_tool(policy: DriftPolicy) -> None:
+    """A state that was put back from a dump lacks what certferry bound since: plan, run, status and
+    history say so, and nothing is written.
+    """
+    world = synced(policy)
+    newer = make_bundle(*desired(world, policy).names, not_before=world.clock)
+    label = label_of("img", newer.certificate.fingerprint)
+    world.cdn.set_by_others(IMG, world.cdn.put(label, newer))
+    wanted, writes = desired(world, policy), world.cdn.writes
+
+    plan, report = world.plan(wanted), run(world, wanted)
+    (domain,) = status_of(wanted, observe(wanted, world.ports("look")), world.clock).domains
+
+    assert [ReasonCode.STATE_OLDER] == [one.problem.code for one in plan.findings]
+    assert [ReasonCode.STATE_OLDER] == [one.reason for one in report.having(Outcome.REFUSED)]
+    assert ((), [], writes) == (plan.drifts, lines(world), world.cdn.writes)
+    assert Standing.UNKNOWN is domain.standing
+    assert domain.problem is not None
+    assert ReasonCode.STATE_OLDER.value == domain.problem.code
 
 
 # --- Drift that is met in the middle of a change, of a renewal, or while the target is busy

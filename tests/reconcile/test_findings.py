@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import pytest
 
+from certferry.core.assessment.notices import Notice, Subject, Topic
 from certferry.core.desired.certificate import DesiredDeployment, PemFiles
 from certferry.core.findings import Code, info
 from certferry.core.observed.observation import DomainState, ObservedTarget
@@ -31,7 +32,7 @@ from certferry.reconcile.examination import (
     ordered_names,
 )
 from certferry.reconcile.status import recorded
-from certferry.text import Text, verbatim
+from certferry.text import Quoted, Text, own_words, verbatim
 from certferry_sandbox.testing.certificates import make_key
 from certferry_sandbox.testing.memory_state import MemoryState
 from tests.core.strategies import NOW
@@ -322,6 +323,30 @@ def test_tries_that_failed_and_did_not_succeed_since(
     changes = [one.at for one in entries if not one.event.endswith("failed")]
     last = [f"the last change was at {at:%Y-%m-%d %H:%M} UTC, by tester" for at in changes]
     assert last[-1:] == newest
+
+
+def test_last_failure_is_read_in_every_language() -> None:
+    """The history keeps English words without what they quote; the trouble that stands has the
+    sentence and what to do.
+    """
+    state = MemoryState()
+    said = Text(
+        "Qiniu refused {what} ({answer})", what=Text("the upload"), answer=Quoted("400: no")
+    )
+    notice = Notice(
+        Topic.TROUBLE,
+        Subject("img", "qiniu", "a"),
+        NOW,
+        Problem("target_rejected", said, Text("look at it")),
+    )
+    state.update_notices(lambda _: (notice,))
+    facts = {"target": "qiniu", "domain": "a", "problem": str(own_words(said))}
+    state.append_history(entry("deploy failed", 1, **facts))
+
+    (failed,) = (one for one in of_state(state, ["img"]) if one.code == Code.LAST_TRY_FAILED)
+
+    assert said == failed.message.values["problem"]
+    assert Text("look at it") == failed.hint
 
 
 def test_what_the_file_does_not_declare_any_more_is_not_reported() -> None:

@@ -31,7 +31,7 @@ from certferry.core.planning.rollouts import Claims
 from certferry.ports.state import StateStore, must_still_hold
 from certferry.reconcile.reconciler import LineageReconciler
 from certferry.reconcile.run import Ports, history_keeper
-from certferry_sandbox.testing.interruptions import Altered, Killed, Life, Port
+from certferry_sandbox.testing.interruptions import Altered, Fate, Killed, Port
 from certferry_sandbox.testing.memory_issuer import MemoryIssuer
 from tests.reconcile.model import MOMENT, ModelWorld
 from tests.support.postgresql import KEY, Postgresql
@@ -151,7 +151,7 @@ class SharedWorld(ModelWorld):
         """Return the seconds of the scheduler's clock."""
         return self.clock.timestamp()
 
-    def ports(self, process: str, life: Life | None = None) -> Ports:
+    def ports(self, process: str, fate: Fate | None = None) -> Ports:
         """Connect the ports of a run that nothing disturbs."""
         return self._connected(process, self.own, self.cdn, self.dns)
 

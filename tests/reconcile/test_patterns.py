@@ -224,6 +224,7 @@ def test_domain_that_is_switched_off_is_reported_and_alarms_nothing(
 
     assert report is not None
     result = outcome(report, Action.DEPLOY, OTHER)
+    assert Outcome.SKIPPED is result.outcome
     assert f"{OTHER} is frozen" in str(result.detail)
     assert "left out, since `domains` does not name it" in str(result.detail)
     ran = SyncReport((report,))

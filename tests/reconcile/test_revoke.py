@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -21,7 +23,7 @@ from certferry.core.planning.plan import Action
 from certferry.core.planning.report import LineageReport, Outcome
 from certferry.core.reasons import ReasonCode
 from certferry.errors import CaUnavailable, CertferryError, OrderFailed, PlanRefused
-from certferry.reconcile.by_hand import revoke
+from certferry.reconcile.by_hand import Revocations
 from certferry.text import Text
 from certferry_sandbox.testing.interruptions import Killed, Life, Port
 from tests.reconcile.model import IMMORTAL, ModelWorld
@@ -58,6 +60,17 @@ class Ca(ModelWorld):
 
     def revoke(self, reason: RevocationReason = SUPERSEDED, calls: int = IMMORTAL) -> list[str]:
         """Revoke, in a process of its own; give the fingerprints."""
+        with self.revocations(calls) as revocations:
+            revoked = revocations.revoke("img", reason)
+            return [version.certificate.fingerprint for version in revoked]
+
+    def finish(self) -> None:
+        """End what a killed process began, as a run does."""
+        with self.revocations() as revocations:
+            revocations.finish({"img"})
+
+    @contextmanager
+    def revocations(self, calls: int = IMMORTAL) -> Iterator[Revocations]:
         process, life = f"revoke {self.clock} {calls}", Life(calls)
         self.alive.add(process)
         state: Any = Port(self.state.seen_by(process), life)
@@ -68,15 +81,7 @@ class Ca(ModelWorld):
 
         ports = self.ports(process, life)
         try:
-            revoked = revoke(
-                "img",
-                reason,
-                state=state,
-                account_at=account_at,
-                now=self.now,
-                progress=ports.progress,
-            )
-            return [version.certificate.fingerprint for version in revoked]
+            yield Revocations(state, account_at, self.now, ports.progress)
         finally:
             self.alive.discard(process)
 
@@ -159,7 +164,7 @@ def test_killed_at_any_call_it_can_be_repeated() -> None:
 
 def test_killed_at_any_call_the_next_run_replaces_what_the_ca_revoked() -> None:
     """Nothing revoked stays deployed: the plan, `check` and the run know of it, although the
-    command never ended. Repeated after that, it revokes that certificate and not its successor.
+    command never ended. Then the run after it ends the revocation, and revokes no successor.
     """
     for calls in range(1, 40):
         world = Ca()
@@ -184,8 +189,9 @@ def test_killed_at_any_call_the_next_run_replaces_what_the_ca_revoked() -> None:
         assert (2 if issue else 1) == world.issuer.issued
         assert not is_revoked or world.served() != first
         assert half_done == ("revocation_begun" in {one.problem.code for one in concerns(world)})
+        world.finish()
+        world.finish()
         if half_done:
-            assert [first] == world.revoke()
             assert {first: SUPERSEDED} == world.ledger.revoked
             assert "revocation_begun" not in {one.problem.code for one in concerns(world)}
         if is_over:
@@ -316,13 +322,44 @@ def test_refusal_of_the_ca_leaves_it_as_it_was(
 
     refusing: Any = Refusing()
     with pytest.raises(type(refusal)):
-        revoke(
-            "img",
-            SUPERSEDED,
-            state=world_with_one.state,
-            account_at=lambda _: refusing,
-            now=world_with_one.now,
-            progress=world_with_one.events.append,
-        )
+        at_refusing(world_with_one, refusing).revoke("img", SUPERSEDED)
     expected = Revocation(world_with_one.clock, SUPERSEDED, is_answered=False) if begun else None
     assert [expected] == [version.revocation for version in world_with_one.state.versions("img")]
+
+
+def at_refusing(world: Ca, ca: Any) -> Revocations:
+    return Revocations(world.state, lambda _: ca, world.now, world.events.append)
+
+
+@pytest.mark.parametrize("refusal", [OrderFailed(Text("no")), CaUnavailable(Text("it is down"))])
+def test_run_goes_on_when_the_ca_does_not_end_a_revocation(
+    world_with_one: Ca, refusal: CertferryError, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The run warns, `check` names the next run and no command that revokes, and a later run asks
+    again. The successor is left alone.
+    """
+
+    class Refusing:
+        def revoke(self, bundle: CertificateBundle, reason: RevocationReason) -> None:
+            raise refusal
+
+    (first,) = world_with_one.fingerprints
+    with pytest.raises(CaUnavailable):
+        at_refusing(world_with_one, Down()).revoke("img", SUPERSEDED)
+    world_with_one.sync()
+
+    at_refusing(world_with_one, Refusing()).finish({"img"})
+
+    assert f"the next run asks the CA again: {refusal.message}" in caplog.text
+    [begun] = [o for o in concerns(world_with_one) if "revocation_begun" == o.problem.code]
+    assert "run: certferry sync img, which asks the CA again" == str(begun.problem.hint)
+    world_with_one.finish()
+    assert {first: SUPERSEDED} == world_with_one.ledger.revoked
+    assert "revocation_begun" not in {one.problem.code for one in concerns(world_with_one)}
+
+
+class Down:
+    """A CA that is not there."""
+
+    def revoke(self, bundle: CertificateBundle, reason: RevocationReason) -> None:
+        raise CaUnavailable(Text("it is down"))

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from certferry.core.planning.report import Outcome, SyncReport
@@ -24,6 +24,7 @@ from certferry.reconcile.run import Run, WaitLimit, WorkQueue
 from certferry.reconcile.status import plans_of
 from certferry.text import Text
 from tests.reconcile.company import Company
+from tests.support.tiers import examples
 
 # --- Run a run: each thread is interrupted once, and has time for its clean-up
 
@@ -174,6 +175,38 @@ def test_a_clock_that_is_set_back_holds_up_no_pass() -> None:
 
     assert 2 == work.count
     assert time.monotonic() - begun < 30
+
+
+jumps = st.lists(
+    st.tuples(st.floats(0.01, 0.5), st.integers(-200_000, 200_000)), min_size=1, max_size=4
+)
+
+
+@given(jumps)
+@settings(max_examples=examples(8))
+@example([(0.1, -600)])
+@example([(0.1, 600)])
+def test_no_wait_depends_on_the_settings_of_the_machines_time(
+    jumps: list[tuple[float, int]],
+) -> None:
+    """Whatever the time is set to while a CDN works, and however often: the run ends as soon as the
+    CDN has, having written what it writes anyway.
+    """
+    begun = time.monotonic()
+
+    def machine() -> datetime:
+        since = time.monotonic() - begun
+        return now() + timedelta(seconds=sum(by for at, by in jumps if at <= since))
+
+    company = Company(1, processing=timedelta(milliseconds=300))
+    run = Run(machine=machine)
+
+    ports = replace(company.ports(), now=run.now, run=run)
+    report = Reconciler(ports).sync(company.certificates, WaitLimit(timedelta(minutes=10)))
+
+    assert time.monotonic() - begun < 30
+    assert report.has_succeeded
+    assert 1 == company.cdn.writes
 
 
 def test_each_is_passed_until_it_waits_for_nothing() -> None:

@@ -36,6 +36,8 @@ from certferry.core.planning.rollouts import Claims
 from certferry.core.redaction import Secret
 from certferry.errors import DeclarationOutdated
 from certferry.ports.state import AcmeOrder, ChallengeRecord, StateStore
+from certferry.present.language import Voice
+from certferry.present.plan_text import conclusion, headline
 from certferry.reconcile.issue import sweep_ownerless
 from certferry.reconcile.reconciler import LineageReconciler
 from certferry.reconcile.run import Ports
@@ -186,6 +188,15 @@ def test_host_with_the_older_file_leaves_the_lineage_alone(hosts: tuple[Host, Ho
     assert "web-1" in str(said.detail)
     (plan,) = plans_of(second.ports(), second.declared)
     assert [Weight.SKIPPED] == [one.weight for one in plan.findings]
+
+    assert "left to a host whose declaration is newer" in headline(plan, Voice())
+    assert "1 left to another host." in str(conclusion([plan]))
+
+    refused = step(second.sync(issuing=Issuing.ALWAYS), None)
+    assert (Outcome.REFUSED, DeclarationOutdated.code) == (refused.outcome, refused.code)
+    assert issued == first.world.issuer.issued
+    (asked,) = plans_of(second.ports(), second.declared, renew=True)
+    assert [Weight.REFUSED] == [one.weight for one in asked.findings]
 
     second.outdated_for = timedelta(hours=2)
     failed = step(second.sync(), None)

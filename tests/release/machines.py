@@ -17,7 +17,7 @@ ROOTS = Path(__file__).parents[2] / "build" / "roots"
 """Where the archives of new machines are kept from one test run to the next."""
 PARTS = {
     "bookworm": "ca-certificates,python3",
-    "trixie": "ca-certificates,cron,procps,python3,systemd",
+    "trixie": "ca-certificates,cron,python3,systemd",
     "noble": "ca-certificates,python3",
 }
 """What the package needs is there, so that apt installs it without the network. One of them has

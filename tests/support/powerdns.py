@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
 import subprocess
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from typing import Any
 import requests
 
 from tests.support.ports import HOST, free_port
+from tests.support.programs import program_path
 from tests.support.waiting import eventually
 
 KEY = "powerdns-key-of-the-tests"
@@ -126,8 +126,7 @@ def _started(home: Path, server: PowerDns) -> Iterator[subprocess.Popen[bytes]]:
         home=home, host=HOST, dns_port=server.dns_port, port=server.port, key=KEY
     )
     (home / "pdns.conf").write_text(written)
-    program = shutil.which("pdns_server") or "/usr/sbin/pdns_server"
-    arguments = [program, f"--config-dir={home}"]
+    arguments = [program_path("pdns_server"), f"--config-dir={home}"]
     with (
         (home / "log").open("wb") as log,
         subprocess.Popen(arguments, stdout=log, stderr=log) as process,

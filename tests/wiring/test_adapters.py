@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
@@ -14,14 +15,16 @@ import pytest
 from certferry.config.load import load
 from certferry.config.model import Settings
 from certferry.core.desired.certificate import Kind
-from certferry.errors import ConfigError, DnsError, DnsUnavailable, Interrupted
+from certferry.errors import ConfigError, DeployError, DnsError, DnsUnavailable, Interrupted
 from certferry.ports.survey import ZoneFinder
 from certferry.reconcile.examination import cnames_of, examine_account
+from certferry.reconcile.handing_over import without_key
 from certferry.reconcile.run import Run
 from certferry.wiring.accounts import Paces, VendorAccounts
 from certferry.wiring.adapters import DNS_PROVIDERS, OURS, TARGETS, installed, package_of
 from certferry.wiring.settings import InstalledAdapters
 from certferry_sandbox.testing.memory_issuer import MemoryAccount
+from tests.adapters.qiniu.place import bundle
 from tests.house.tree import ROOT
 from tests.wiring.packages import DNS_GROUP, TARGET_GROUP, Packages, adapter
 
@@ -203,6 +206,76 @@ def test_foreign_error_of_a_port_is_reported_as_one_of_ours(
         caught.value
     )
     assert port.remove_txt("_acme-challenge.example.com", "value", None)
+
+
+def in_a_pass(work: Callable[[], object]) -> BaseException | None:
+    """Do work in a thread, as a run does; return what it raises."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(work).exception()
+
+
+UNREADABLE = "type('Odd', (Exception,), {'__str__': lambda self: 1 / 0})()"
+
+
+@pytest.mark.parametrize(
+    ("raised", "result"), [("KeyboardInterrupt()", "KeyboardInterrupt"), (UNREADABLE, "Odd")]
+)
+def test_strange_error_of_a_port_fails_that_account(
+    packages: Packages, connect: Connect, raised: str, result: str
+) -> None:
+    """An interruption that no operator has asked for, and an error that cannot be printed, are a
+    failure of the package: whatever else is at work goes on.
+    """
+    packages.install("certferry-bad", "bad_dns", adapter(raised), bad=DNS_GROUP)
+    port = connect("[accounts.bad]\n").dns("bad")
+
+    failed = in_a_pass(lambda: port.add_txt("_acme-challenge.example.com", "value"))
+
+    assert isinstance(failed, DnsError)
+    assert f"the package certferry-bad: bad failed: {result}" == str(failed)
+
+
+def test_interruption_that_a_package_raises_while_it_connects(
+    packages: Packages, connect: Connect
+) -> None:
+    """It connects in a thread of its own, so that an operator's Ctrl-C is never raised there."""
+    module = adapter().replace("return Port()", "raise KeyboardInterrupt")
+    packages.install("certferry-bad", "bad_dns", module, bad=DNS_GROUP)
+
+    assert "certferry-bad: bad failed: KeyboardInterrupt" in refusal(connect, "[accounts.bad]\n")
+
+
+def test_ctrl_c_during_a_call(packages: Packages, connect: Connect) -> None:
+    """In the main thread it is the operator's, and ends the command."""
+    packages.install("certferry-bad", "bad_dns", adapter("KeyboardInterrupt"), bad=DNS_GROUP)
+    port = connect("[accounts.bad]\n").dns("bad")
+
+    with pytest.raises(KeyboardInterrupt):
+        port.add_txt("_acme-challenge.example.com", "value")
+
+
+@pytest.mark.parametrize(
+    ("more", "call", "result"),
+    [
+        ("zones = lambda self: (1, 2)", "zones", "gave tuple of int and not tuple of FoundZone"),
+        (
+            "name_servers = lambda self, zone: frozenset({1})",
+            "name_servers",
+            "gave frozenset of int and not frozenset of str",
+        ),
+    ],
+)
+def test_port_that_gives_something_else_inside(
+    packages: Packages, connect: Connect, more: str, call: str, result: str
+) -> None:
+    """The members of an answer are looked at as well, before anything is done with them."""
+    name, _, what = more.partition(" = ")
+    module = f"{adapter()}\nPort.{name} = {what}\n"
+    packages.install("certferry-bad", "bad_dns", module, bad=DNS_GROUP)
+    port: Any = connect("[accounts.bad]\n").dns("bad")
+
+    with pytest.raises(DnsError, match=f"bad failed: TypeError: {result}"):
+        port.zones() if call == "zones" else port.name_servers("example.com")
 
 
 STOPPED = "__import__('certferry.errors').errors.Interrupted('stopped')"
@@ -389,6 +462,34 @@ def test_target_that_cannot_list_domains(packages: Packages, connect: Connect) -
 
     assert () == survey.domains
     assert ["depot cannot list its domains"] == [str(error) for error in survey.unread]
+
+
+def test_words_that_quote_an_uploads_key(
+    packages: Packages, connect: Connect, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A package may raise an error with all that its service answered: the log says where that
+    was, and nothing of what it says; what is reported is withheld where the upload was asked for.
+    """
+    module = HARBOUR.read_text(encoding="utf-8").replace(
+        "label = _label(lineage, bundle.certificate)",
+        "raise RuntimeError('sent ' + bundle.privkey_pem.reveal()[30:60].swapcase())",
+    )
+    packages.install("certferry-depot", "depot_target", module, depot=TARGET_GROUP)
+    target = connect('[accounts.depot]\ntoken = "t"\n').target("depot")
+    made = bundle("img.example.com")
+
+    with (
+        caplog.at_level(logging.DEBUG, "certferry"),
+        pytest.raises(DeployError) as caught,
+    ):
+        target.upload("img", made)
+
+    sent = made.privkey_pem.reveal()[30:60].swapcase()
+    shown = without_key(caught.value, made.privkey_pem, withholds_words=True)
+    withheld = "depot failed: [words withheld: they may quote the private key]"
+    assert f"the package certferry-depot: {withheld}" == str(shown)
+    assert "in upload" in caplog.text
+    assert sent not in caplog.text
 
 
 EXAMINED = """

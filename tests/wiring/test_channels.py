@@ -118,6 +118,8 @@ def test_a_package_that_cannot_be_imported(packages: Packages, tmp_path: Path) -
     ("table", "said"),
     [
         ('type = "hron"', "is no channel of notifications; did you mean horn?"),
+        ('type = "dingding"', "is no channel of notifications; did you mean dingtalk?"),
+        ('type = "weixin"', "is no channel of notifications; did you mean wecom?"),
         ('type = "horn"', "token: missing"),
         ('type = "horn"\ntoken = "x"\nloudness = "very"', "loudness"),
         ('type = "horn"\ntoken = "x"\nvolume = 3', "unknown key"),

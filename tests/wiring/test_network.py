@@ -9,6 +9,7 @@ import pytest
 from certferry.adapters.acme.propagation import FixedWait
 from certferry.config.load import load_text
 from certferry.config.model import Settings
+from certferry.wiring.clock import now
 from certferry.wiring.network import USUAL_DOH, doh_of, propagation_for, resolvers_for
 
 DOH = ("https://doh.example.com/dns-query",)
@@ -47,5 +48,5 @@ def test_no_resolver_is_asked_where_there_is_a_wait() -> None:
     """Neither for challenges nor for CAA."""
     waiting = settings("wait = 60")
 
-    assert isinstance(propagation_for(waiting, lambda _: None), FixedWait)
+    assert isinstance(propagation_for(waiting, lambda _: None, now), FixedWait)
     assert resolvers_for(waiting, lambda _: None) is None

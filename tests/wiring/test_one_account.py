@@ -269,7 +269,7 @@ def test_each_directory_has_a_budget_of_its_own(issuer_settings: Settings, asked
     """
     state, at = MemoryState(), now()
     state.save_hold(asked, Hold(REQUEST.names, at, at + timedelta(hours=1), for_all=True))
-    issuer = issuer_for(issuer_settings, state, lambda _: None)
+    issuer = issuer_for(issuer_settings, state, lambda _: None, state.now)
 
     held = {
         directory

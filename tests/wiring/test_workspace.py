@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from certferry.adapters.state.postgresql import PostgresqlDatabase
@@ -78,6 +79,18 @@ access_key = "planted-{}"
 secret_key = "planted-secret"
 """
 CLOUDFLARE = '[accounts.zones]\ntype = "cloudflare"\ntoken = "planted-token"\n'
+
+
+def test_a_run_goes_by_its_own_clock(tmp_path: Path) -> None:
+    """What is set later at the machine, or before another run, does not move it."""
+    long_ago = datetime(2020, 1, 1, tzinfo=UTC)
+    machine = iter([long_ago])
+    run = Run(machine=lambda: next(machine))
+
+    with workspace_in(tmp_path) as workspace:
+        ports = workspace.connect(run)
+
+    assert timedelta(0) <= ports.now() - long_ago < timedelta(hours=1)
 
 
 def names_of(folder: Path, text: str, paces: Paces) -> list[str]:

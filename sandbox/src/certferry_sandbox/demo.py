@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 from certferry.cli.options import Front
-from certferry.config.load import load
+from certferry.config.load import VARIABLE, load
 from certferry.core.certificates.certificate import short
 from certferry.core.observed.observation import Served
 from certferry.errors import VerificationError
@@ -86,12 +86,15 @@ class Demo:
 
         self._console.print([line(), line(Span(f"$ certferry {' '.join(words)}", Tone.STRONG))])
         self._console.stdout.flush()
-        language = self._console.voice.language
-        return run(["--lang", language, "--config", str(self._config), *words], self._console)
+        # Not by `--config`, which printed commands would have: the file is gone at the end.
+        environ = {**self._console.environ, VARIABLE: str(self._config)}
+        console = replace(self._console, environ=environ)
+        return run(["--lang", console.voice.language, *words], console)
 
     def _look(self) -> Mapping[str, tuple[Served, ...]]:
         settings = load(self._config, self._console.environ, ADAPTERS)
-        return probe_for(settings.verify, Run().pause).served(DOMAINS)
+        run = Run()
+        return probe_for(settings.verify, run.pause, run.now).served(DOMAINS)
 
     def _judge(self, changes: list[EdgeChange], done: Writes, rewritten: int) -> None:
         kept = self._world.qiniu.domain(DOMAINS[0]).https

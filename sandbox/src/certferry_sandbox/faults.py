@@ -31,7 +31,8 @@ _LONGEST = 60.0
 class Fault:
     """One thing that goes wrong with one exchange; made by the constructors below.
 
-    `seconds` and `gate` belong to DELAY; `code`, `body`, `content_type` and `headers` to ANSWER.
+    `seconds` and `gate` belong to DELAY; `code`, `body`, `content_type`, `headers` and `quote` to
+    ANSWER.
     """
 
     kind: FaultKind
@@ -41,6 +42,7 @@ class Fault:
     body: bytes = b""
     content_type: str = "application/json"
     headers: tuple[tuple[str, str], ...] = ()
+    quote: Callable[[bytes], bytes] | None = None
 
     @classmethod
     def delay(cls, seconds: float) -> Self:
@@ -78,6 +80,13 @@ class Fault:
             content_type=content_type,
             headers=tuple(headers),
         )
+
+    @classmethod
+    def quoting(
+        cls, code: int, quote: Callable[[bytes], bytes], headers: Iterable[tuple[str, str]] = ()
+    ) -> Self:
+        """The work is not done; the answer is what `quote` makes of the request's body."""
+        return cls(FaultKind.ANSWER, code=code, quote=quote, headers=tuple(headers))
 
     @classmethod
     def html(cls, status: int = HTTPStatus.BAD_GATEWAY) -> Self:

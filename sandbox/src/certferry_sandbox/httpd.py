@@ -289,7 +289,8 @@ class _Exchange(BaseHTTPRequestHandler):
 
     def _work(self, request: Request, fault: Fault | None) -> Response:
         if fault and fault.kind is FaultKind.ANSWER:
-            return Response(fault.code, fault.body, fault.content_type, fault.headers)
+            body = fault.quote(request.body) if fault.quote else fault.body
+            return Response(fault.code, body, fault.content_type, fault.headers)
         if fault and fault.kind is FaultKind.DELAY:
             (fault.gate or self.server.stopping).wait(fault.seconds)
         try:

@@ -31,7 +31,11 @@ from certferry_sandbox.world import World, demonstration
 @click.option("--serve", is_flag=True, help="Open the console of a world with trouble in it.")
 @click.pass_obj
 def command(front: Front, directory: Path | None, *, serve: bool) -> int:
-    """Run a simulated CA, DNSPod and Qiniu on 127.0.0.1 to practise on."""
+    """Run a simulated CA, DNSPod and Qiniu on 127.0.0.1 to practise on.
+
+    It prints a configuration that is ready, and the `certferry init` command that tries the
+    interview there.
+    """
     with tempfile.TemporaryDirectory(prefix="certferry-sandbox-") as temporary:
         place = (directory or Path(temporary)).resolve()
         place.mkdir(parents=True, exist_ok=True)

@@ -230,7 +230,9 @@ class World:
         without certificates and keys, and with a state of its own; give its path.
         """
         keys = tuple(f'"env:{name}"' for name in self.environment)
-        rows = self._toml(directory).replace("state.db", "init-state.db").splitlines()
+        place = directory / "init"  # a key file of its own, beside its state
+        place.mkdir(mode=0o700, exist_ok=True)
+        rows = self._toml(place).splitlines()
         path = directory / "base.toml"
         path.write_text("\n".join(row for row in rows if not row.endswith(keys)) + "\n")
         path.chmod(0o600)

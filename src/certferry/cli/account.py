@@ -109,7 +109,7 @@ def dns_persist(front: Front, name: str, *, as_json: bool) -> Exit:
 
 
 def _account_at(directory: str, workspace: Workspace) -> CaAccount:
-    return acme_account_at(directory, workspace.settings, workspace.state, Run().pause)
+    return acme_account_at(directory, workspace.settings, workspace.state, Run())
 
 
 def _standing(workspace: Workspace, directory: str) -> tuple[Text, Tone]:

@@ -15,6 +15,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
+from pathlib import Path
 from typing import Self
 
 import click
@@ -24,7 +25,7 @@ from certferry import __version__
 from certferry.cli.exits import FAMILIAR, UsageMistake, familiar_word
 from certferry.errors import ConfigError
 from certferry.extras import how_to_install_with
-from certferry.present.language import CATALOGUES, ENGLISH, Voice
+from certferry.present.language import CATALOGUES, ENGLISH, Voice, voice_in
 from certferry.present.layout import padded, width, wrapped
 from certferry.text import Text
 
@@ -59,9 +60,29 @@ COMMANDS = {
     "sandbox": "Run a simulated CA, DNSPod and Qiniu on 127.0.0.1 to practise on.",
     "demo": "Run the main job in a simulated world, and check every edge.",
     "completion": "Print a script that completes certferry's commands in a shell.",
-    "help": "Print the reference and the how-tos, without a network.",
+    "help": "Print the reference and the how-tos, or what has any words, without a network.",
 }
 """Each command's name and, as in its own docstring, what it does."""
+
+GROUPS = (
+    (Text("Declare certificates"), ("init", "add", "remove", "discover")),
+    (Text("Every day"), ("plan", "sync", "status", "history")),
+    (Text("Unattended"), ("schedule", "serve", "check", "notify", "hook")),
+    (Text("When something is wrong"), ("doctor", "watch", "rollback", "revoke")),
+    (Text("The state and its hosts"), ("backup", "restore", "state", "hosts")),
+    (Text("Seldom"), ("rename", "forget", "export", "account", "console", "dns-persist")),
+    (Text("Practise and look up"), ("demo", "sandbox", "help", "completion")),
+)
+"""How help groups the commands, with what operators type most first."""
+
+EXAMPLES = {
+    "certferry init": Text("from nothing: the keys, the domains, the file"),
+    "certferry plan": Text("what a run would do, and why"),
+    "certferry sync": Text("issue, deploy, and wait until every edge serves it"),
+    "certferry schedule install": Text("two runs a day, which renew"),
+    "certferry help bad token": Text("what an error means, or any words"),
+}
+"""What help shows below the commands."""
 
 _OF_ONE_IDEA = {
     "account": ("dns-persist",),
@@ -80,6 +101,17 @@ IN_THE_SANDBOX = frozenset({"demo", "sandbox"})
 """Commands whose modules are in certferry-sandbox."""
 
 
+def name_file(config: Path, voice: Voice) -> None:
+    """Have a voice name the configuration file in every command that it prints, unless commands
+    that are run here find the file by themselves.
+    """
+    from certferry.config.load import NAME
+
+    if config != Path(NAME):
+        reading = COMMANDS.keys() - {"init", "completion", "help", *IN_THE_SANDBOX}
+        voice.read_by(config, reading)
+
+
 def command_of(name: str) -> click.Command:
     """Import a command. Raises `ConfigError` without certferry-sandbox of the same version."""
     own = name.replace("-", "_")
@@ -94,11 +126,14 @@ def command_of(name: str) -> click.Command:
 def _must_have_the_sandbox(name: str) -> None:
     from importlib.metadata import PackageNotFoundError, version
 
-    try:
-        there = version("certferry-sandbox")
-    except PackageNotFoundError:
-        there = ""
-    if there == __version__:
+    def installed(package: str) -> str:
+        try:
+            return version(package)
+        except PackageNotFoundError:
+            return ""
+
+    there, ours = installed("certferry-sandbox"), installed("certferry") or __version__
+    if there == ours:
         return
     problem = Text("`certferry {name}` needs certferry-sandbox, which is not installed")
     if there:
@@ -106,7 +141,7 @@ def _must_have_the_sandbox(name: str) -> None:
             "certferry-sandbox is of version {there}, and certferry of {ours}: `certferry {name}`"
             " needs both in the same version"
         )
-    said = problem.filled(there=there, ours=__version__, name=name)
+    said = problem.filled(there=there, ours=ours, name=name)
     raise ConfigError(said, hint=how_to_install_with("demo"))
 
 
@@ -152,10 +187,19 @@ class Commands(Group):
         return spoken(command, voice_of(ctx))
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the table into the help, in whole sentences."""
+        """Write the groups into the help, in whole sentences."""
+        voice = voice_of(ctx)
+        widest = max(map(len, COMMANDS))  # the same column in every group
+        for heading, names in GROUPS:
+            with formatter.section(voice.say(heading)):
+                rows = [(name.ljust(widest), _said(COMMANDS[name], voice)) for name in names]
+                formatter.write_dl(rows)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the examples into the help."""
         say = voice_of(ctx).say
-        with formatter.section(gettext.gettext("Commands")):
-            formatter.write_dl([(name, say(Text(what))) for name, what in COMMANDS.items()])
+        with formatter.section(say(Text("Examples"))):
+            formatter.write_dl([(typed, say(what)) for typed, what in EXAMPLES.items()])
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Offer the commands that begin so, and the options."""
@@ -173,19 +217,21 @@ def what_instead(
     known: list[str],
     familiar: Mapping[str, str] = FAMILIAR,
     more: Iterable[str] = (),
-) -> Text:
-    """Return what to type for an unknown word: its like here, one like it, or what is `known`."""
+) -> Text | None:
+    """Return what to type for an unknown word: its like here, one like it, or what is `known`;
+    `None` where nothing is.
+    """
     others = familiar_word(words, familiar)
     meant = difflib.get_close_matches(words[0], [*known, *more], n=1)
     if others is None and meant:
         others = Text("did you mean `{meant}`?", meant=meant[0])
-    return others or Text("known: {known}", known=known)
+    return others or (Text("known: {known}", known=known) if known else None)
 
 
 def _unknown(words: list[str], known: list[str], familiar: Mapping[str, str]) -> Text:
     others = what_instead(words, known, familiar)
-    if len(known) > _MOST_LISTED and others.values.get("known"):
-        others = Text("run `{command} --help`", command="certferry")
+    if others is None or (len(known) > _MOST_LISTED and others.values.get("known")):
+        return Text("no such command: {name}", name=words[0])
     return Text("no such command: {name}; {known}", name=words[0], known=others)
 
 
@@ -279,6 +325,7 @@ def spoken(command: click.Command, voice: Voice) -> click.Command:
     """Return a copy of a command and its subcommands, with help in a language. Only copies are run:
     click keeps the first `--help` it made.
     """
+    voice = voice_in(voice.language)  # a help names commands, and not the file of this run
     copied = copy.copy(command)
     copied.context_class = SpokenContext
     copied._help_option = None  # noqa: SLF001 - what click keeps may speak another language

@@ -114,15 +114,15 @@ def add_user(front: Front, name: str, role: str) -> Exit:
 @_name
 @click.pass_obj
 def reset_user(front: Front, name: str) -> Exit:
-    """Print a new link by which a user chooses another password, and end their sessions.
+    """Print a link by which a user chooses a new password; the old one is good no more.
 
-    Until they choose, they log in with the one that they have; to keep them out, remove the user.
+    The user is logged out everywhere at once, and stays out until they choose.
     """
     with workspace_of(front, reads_only=False) as workspace:
         name = _known_user(workspace, name)
-        workspace.state.end_sessions(name)
+        workspace.state.forget_password(name)
         _keep(workspace, "user reset", user=name)
-        said = Text("{name} is logged out, and may choose another password.", name=name)
+        said = Text("{name} is logged out, and the old password is good no more.", name=name)
         return _print_link(front, workspace, name, "console.user.reset", said)
 
 
@@ -264,6 +264,4 @@ def _the_one_called(name: str, known: list[str], unknown: Text) -> str:
     for one in known:
         if one.lower() == name.lower():
             return one
-    raise ConfigError(
-        unknown.filled(name=name), hint=what_instead([name], known, {}) if known else None
-    )
+    raise ConfigError(unknown.filled(name=name), hint=what_instead([name], known, {}))

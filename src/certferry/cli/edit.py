@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import click
 
@@ -33,6 +34,9 @@ from certferry.wiring.adapters import DNS_PROVIDERS, TARGETS, installed
 from certferry.wiring.selection import lineages_meant, must_be_known, the_one_meant
 from certferry.wiring.settings import ADAPTERS, checked, load_checked
 from certferry.wiring.workspace import who_runs
+
+_NO_DNS = Text("{name} is no DNS account; there is: {accounts}")
+_NO_TARGET = Text("{name} is no account that serves certificates; there is: {accounts}")
 
 yes_option = click.option("--yes", is_flag=True, help="Ask nothing, and write.")
 
@@ -60,11 +64,13 @@ def add(
     sync.
     """
     settings = load_checked(front.config, front.console.environ)
+    domains = tuple(urlsplit(one).hostname or one if "://" in one else one for one in domains)
     if propose.already_declared(settings, domains):
         return say(front, Text("Every one of them is declared already. Nothing was changed."))
     accounts, known = settings.accounts.values(), installed()
-    proven = propose.Choice("--dns", known.labels(DNS_PROVIDERS, accounts), dns)
-    served = propose.Choice("--to", known.labels(TARGETS, accounts), to)
+    proving, serving = known.labels(DNS_PROVIDERS, accounts), known.labels(TARGETS, accounts)
+    proven = propose.Choice("--dns", proving, dns, _NO_DNS)
+    served = propose.Choice("--to", serving, to, _NO_TARGET)
     certificates = propose.additions(settings, domains, proven, served, each=each)
     for covered in propose.covered_already(settings, domains):
         warn(front, covered)
@@ -100,13 +106,21 @@ def remove(front: Front, name: str, *, yes: bool) -> Exit:
     place = settings.places[lineage]
     edited = without_certificate(place.document, int(place.trail[-1]))
     if change(front, place.document, edited, "file.remove", yes=yes):
-        said = Text(
-            "{lineage} is not declared any more: it is neither renewed nor deployed. If it is meant"
-            " to end: `certferry forget {lineage}`",
-            lineage=lineage,
-        )
-        say(front, said)
+        said = Text("{lineage} is not declared any more: it is neither renewed nor deployed.")
+        say(front, said.filled(lineage=lineage))
+        if not yes and _is_kept(front, lineage):
+            question = Text("Is it meant to end, so that no run tells of it any more?")
+            if interview_or_refuse(front, UsageMistake(question)).confirm(question):
+                return _forget(front, lineage)
+        say(front, Text("If it is meant to end: `certferry forget {name}`", name=lineage))
     return Exit.OK
+
+
+def _is_kept(front: Front, lineage: str) -> bool:
+    """Return whether runs will tell of a certificate that is not declared any more."""
+    with workspace_of(front) as workspace:
+        versions = workspace.state.versions_of([lineage])[lineage]
+        return recorded.newest(versions, workspace.state.now()) is not None
 
 
 def change(front: Front, document: Document, edited: Edited, event: str, *, yes: bool) -> bool:
@@ -155,13 +169,13 @@ def rename(front: Front, old: str, new: str) -> Exit:
         raise _still_declared(old, Text("give it its new name in the file first"))
     new = the_one_meant(settings.certificates, new).lineage
     with workspace_of(front, settings, reads_only=False) as workspace:
-        certificate = recorded.newest(old, workspace.state, workspace.state.now())
+        versions = workspace.state.versions(old)
+        certificate = recorded.newest(versions, workspace.state.now())
         if certificate is None:
             raise ConfigError(
                 Text("{lineage} has no certificate that is valid", lineage=old),
                 hint=Text("`certferry history` shows the names that there have been"),
             )
-        versions = workspace.state.versions(old)
         number = next(v.number for v in versions if v.certificate == certificate)
         with held_lease(workspace.state, workspace.state.now, old):
             carry_over(old, new, certificate, workspace.state)
@@ -184,21 +198,25 @@ def forget(front: Front, name: str) -> Exit:
     Until then every run tells of it while its certificate is valid. Nothing is removed: where it is
     deployed, the certificate stays until it expires. Declared again, NAME goes on.
     """
+    return _forget(front, name)
+
+
+def _forget(front: Front, name: str) -> Exit:
     with workspace_of(front, reads_only=False) as workspace:
         moment = workspace.state.now()
         for declared in lineages_meant(name, workspace.settings.declared):
             raise _still_declared(declared, Text("remove it from the file first"))
         lineage = must_be_known(name, workspace)
         recorded.must_be_declared_nowhere(lineage, workspace.settings, workspace.state)
-        certificate = recorded.newest(lineage, workspace.state, moment)
+        versions = workspace.state.versions_of([lineage])[lineage]
+        certificate = recorded.newest(versions, moment)
         recorded.forget(lineage, workspace.state)
         who = who_runs(workspace.settings)
         workspace.state.append_history(HistoryEntry(moment, lineage, "forgotten", who))
     if certificate is None:
-        return say(front, Text("No run tells of {lineage} any more.", lineage=lineage))
+        return say(front, Text("{lineage} is forgotten.", lineage=lineage))
     said = Text(
-        "No run tells of {lineage} any more. Its certificate is valid until {moment}, and stays"
-        " where it is."
+        "{lineage} is forgotten. Its certificate stays where it is, and is valid until {moment}."
     )
     return say(front, said.filled(lineage=lineage, moment=certificate.not_after))
 

@@ -11,6 +11,7 @@ Where several are true, the first of 130, 1, 3, 75 and 4 wins.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from enum import IntEnum
 from gettext import gettext
@@ -136,6 +137,7 @@ def of_looks(looks: Sequence[HostObservation]) -> Exit:
 
 
 _OURS = {
+    "sync --rehearse": "rehearse rehearsal",
     "sync": "apply certonly deploy install issue obtain register run",
     "status": "certificates list ls",
     "schedule install": "cron install-cronjob",
@@ -207,7 +209,7 @@ def _in_our_voice(error: click.UsageError) -> Text:
     is_named = isinstance(error, click.NoSuchOption)  # what may be meant is in the hint
     # Click has translated its sentences by now, but for one of a group that runs: no command.
     words = " ".join(gettext(error.message if is_named else error.format_message()).split())
-    words = words.removesuffix(".").removesuffix("。")
+    words = re.sub(r"\. ?(?=[\u4e00-\u9fff])", "；", words).removesuffix(".").removesuffix("。")
     return verbatim(words[:1].lower() + words[1:])
 
 

@@ -64,15 +64,15 @@ def forget(front: Front, name: str) -> Exit:
     """
     with workspace_of(front, reads_only=False) as workspace:
         state = workspace.state
-        known = {one.name: one for one in state.hosts()}
-        if name not in known:
-            raise ConfigError(
-                Text("there is no host {name}", name=name), hint=what_instead([name], [*known], {})
-            )
+        others = [one.name for one in state.hosts() if one.name != state.host]
         if name == state.host:
             raise ConfigError(
                 Text("{name} is this host", name=name),
                 hint=Text("run this on another, once it is gone"),
+            )
+        if name not in others:
+            raise ConfigError(
+                Text("there is no host {name}", name=name), hint=what_instead([name], others, {})
             )
         installed = state.forget_host(name)
     say_changed(front, "hosts.forget", Text("{name} is forgotten.", name=name))

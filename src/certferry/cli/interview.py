@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Generic, TypeVar
 
 import click
@@ -106,7 +107,6 @@ class Interview:
         `None`.
         """
         self.show_list(heading, [option.label for option in options])
-        of_nothing: Text | int = Text("none") if usual is None else usual + 1
 
         def read(answer: str) -> int:
             if or_none and answer.casefold() in NONE:
@@ -119,17 +119,21 @@ class Interview:
             raise ConfigError(refused(answer))
 
         question = Text("Number or name (Enter for {usual})")
-        if or_none and usual is not None:
+        if usual is None:
+            question = Text("Number or name (Enter to skip)")
+        elif or_none:
             question = Text("Number or name, or `none` (Enter for {usual})")
-        chosen = self.ask_for(question.filled(usual=of_nothing), read)
+        chosen = self.ask_for(question.filled(usual=(usual or 0) + 1), read)
         if chosen == len(options):
             return None
         return usual if chosen is None else chosen
 
-    def choose_several(self, question: Text, most: int, usual: frozenset[int]) -> frozenset[int]:
-        """Ask for numbers from 1 to `most`; no answer gives the `usual` ones."""
+    def choose_several(
+        self, question: Text, names: Sequence[str], usual: frozenset[int]
+    ) -> frozenset[int]:
+        """Ask for the numbers of some names; no answer gives the `usual` ones."""
         shown = Text("{question} (Enter for {usual})", question=question, usual=as_ranges(usual))
-        chosen = self.ask_for(shown, lambda answer: numbers_in(answer, most))
+        chosen = self.ask_for(shown, lambda answer: numbers_in(answer, names))
         return usual if chosen is None else chosen
 
     def show_list(self, heading: Text, labels: Sequence[str]) -> None:
@@ -203,21 +207,28 @@ def walk(
     return known
 
 
-def numbers_in(answer: str, most: int) -> frozenset[int]:
-    """Read numbers and ranges such as `1-3,7`, `all` or `none`. Raises `ConfigError`."""
+def numbers_in(answer: str, names: Sequence[str]) -> frozenset[int]:
+    """Read numbers and ranges such as `1-3,7`, names and patterns such as `*.example.com`, `all` or
+    `none`. Raises `ConfigError`.
+    """
+    most = len(names)
     if answer.lower() in ALL:
         return frozenset(range(1, most + 1))
     if answer.lower() in NONE:
         return frozenset()
     chosen: set[int] = set()
     for piece in filter(None, _BETWEEN.split(answer)):
+        named = {n for n, name in enumerate(names, start=1) if fnmatchcase(name, piece.lower())}
+        if named:
+            chosen |= named
+            continue
         found = _RANGE.fullmatch(piece)
         first = int(found[1]) if found else 0
         last = int(found[2] or first) if found else 0
         if not 0 < first <= last <= most:
             said = Text(
                 "{piece} is not understood: numbers from 1 to {most}, ranges such as 1-3,"
-                " `all` or `none`"
+                " names, patterns such as *.example.com, `all` or `none`"
             )
             raise ConfigError(said.filled(piece=piece, most=most))
         chosen.update(range(first, last + 1))

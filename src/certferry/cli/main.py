@@ -21,11 +21,11 @@ import click
 
 from certferry import __version__
 from certferry.cli import exits
-from certferry.cli.commands import Commands, click_speaks, spoken
+from certferry.cli.commands import Commands, click_speaks, name_file, spoken
 from certferry.cli.exits import Exit
 from certferry.cli.options import COMPLETION, PROGRAM, Front, path_option
 from certferry.present.console import Console, Verbosity, standard_console
-from certferry.present.language import LANGUAGES, must_be_spoken, voice_for
+from certferry.present.language import LANGUAGES, language_of, must_be_spoken, voice_for
 from certferry.present.layout import line
 from certferry.present.run_log import Format, begin_logging
 from certferry.text import Text
@@ -42,12 +42,26 @@ _LEVELS = {
 }
 
 
+class _Language(click.Choice[str]):
+    """A language, also as locales and people write it: zh_CN, cn."""
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """See `click.ParamType.convert`."""
+        return super().convert(language_of(value) or value, param, ctx)
+
+
+def _chosen(ctx: click.Context, _: click.Parameter, config: Path | None) -> Path | None:
+    if config is not None:
+        name_file(config, ctx.obj.voice)
+    return config
+
+
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@path_option("--config", "The configuration file.", short="-c")
+@path_option("--config", "The configuration file.", short="-c", callback=_chosen)
 @click.option(
     "--lang",
     metavar="|".join(LANGUAGES),
-    type=click.Choice(LANGUAGES),
+    type=_Language(LANGUAGES),
     help="The language of all messages. Default: CERTFERRY_LANG, or the locale's.",
 )
 @click.option("-v", "--verbose", is_flag=True, help="Print debug details to stderr.")

@@ -42,6 +42,19 @@ class WholeNumber(click.IntRange):
         return super().convert(value, param, ctx)
 
 
+class Seconds(WholeNumber):
+    """Seconds as a whole number, or with a unit: 90, 30m, 1h."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """See `click.ParamType.convert`."""
+        unit, count = _UNITS.get(str(value)[-1:]), str(value)[:-1]
+        if unit and count.isascii() and count.isdigit():
+            value = int(count[:9]) * unit
+        return super().convert(value, param, ctx)
+
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 24 * 3600}
+
 T = TypeVar("T", bound=Callable[..., Any])
 
 
@@ -119,7 +132,8 @@ no_wait_option = click.option(
 
 def wait_option(help_: str) -> Callable[[T], T]:
     """Declare how long a run waits; the default differs, so the help is the command's."""
-    return number_option("--wait", "SECONDS", 0, 365 * 24 * 3600, help_)
+    longest = Seconds(0, 365 * 24 * 3600)
+    return click.option("--wait", metavar="SECONDS", type=longest, help=help_)
 
 
 def wait_limit_of(wait: int | None, *, no_wait: bool) -> WaitLimit:

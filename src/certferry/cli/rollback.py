@@ -73,7 +73,8 @@ def revoke(front: options.Front, name: str, reason: str, *, yes: bool) -> Exit:
             return options.say(front, Text("Nothing was changed."))
         settings = workspace.settings
         run = Run(who_runs(settings))
-        for version in authorities.revoke(name, because, settings, workspace.state, run):
+        revocations = authorities.revocations(settings, workspace.state, run)
+        for version in revocations.revoke(name, because):
             serial = version.certificate.serial
             options.say(front, Text("{name}: revoked, serial {serial}", name=name, serial=serial))
         newest = workspace.state.versions(name)[0]

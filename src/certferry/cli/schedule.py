@@ -65,6 +65,9 @@ def install(ctx: click.Context, *, systemd: bool, serve: bool) -> Exit:
     lies beside the state. It tries again what has failed, after 1, 10 and 100 minutes. Installed
     again, it keeps its time; when nothing has changed, nothing is written.
 
+    systemd's service is hardened, unless the configuration runs programs of yours (`reload`,
+    `command`, `command:`).
+
     A run that was killed or could not begin is reported through the channels of notifications.
     """
     front: Front = ctx.obj
@@ -78,7 +81,8 @@ def install(ctx: click.Context, *, systemd: bool, serve: bool) -> Exit:
     if not is_packaged:  # the package's user has its own, and root's would keep that user out
         make_directories(job)
     usual = timer if systemd or is_packaged else cron
-    installed = install_at(server if serve else usual, job, front)
+    lost_secrets = unattended.lost_secrets(settings)
+    installed = install_at(server if serve else usual, job, front, works=not lost_secrets)
     lost = unattended.lost_programs(settings, installed.path, environ)
     unread = examine_channels(
         has_channel=bool(settings.channels), has_heartbeat=settings.monitoring.heartbeat is not None
@@ -87,7 +91,7 @@ def install(ctx: click.Context, *, systemd: bool, serve: bool) -> Exit:
         schedule_text.undone(installed),
         *([schedule_text.beyond_package(job)] if is_packaged else []),
         *([] if settings.certificates else [schedule_text.nothing_to_do(settings.path)]),
-        _found(unattended.lost_secrets(settings), schedule_text.LOST),
+        _found(lost_secrets, schedule_text.LOST),
         _found(lost, schedule_text.MISSED.filled(path=installed.path)),
         _found(unattended.withheld_variables(environ), schedule_text.WITHHELD),
         schedule_text.not_needed(starts_of(known)),
@@ -130,12 +134,15 @@ def show(front: Front) -> Exit:
     return Exit.OK
 
 
-def install_at(scheduler: Scheduler, job: Job, front: Front) -> Scheduled:
+def install_at(scheduler: Scheduler, job: Job, front: Front, *, works: bool = True) -> Scheduled:
     """Install a job, show it, and return what is installed. Raises `ScheduleError`."""
     change, installed = scheduler.install(job)
     if not front.quiet:
         front.console.print([*schedule_text.lines(installed, front.voice), line()])
     outcome = schedule_text.OUTCOMES[change].filled(when=installed.when)
+    if installed.to_do is not None or not works:
+        outcome = Text("Written: {when}; what is told below is to be done first.")
+        outcome = outcome.filled(when=installed.when)
     say_changed(front, "schedule.install", outcome)
     return installed
 

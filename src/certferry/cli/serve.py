@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from certferry.cli.exits import Exit
+from certferry.cli.exits import Exit, UsageMistake
 from certferry.cli.options import Front, note, warn
-from certferry.config.console import listening_elsewhere
+from certferry.config.console import listening, listening_elsewhere
 from certferry.config.files import Paths
 from certferry.config.model import Settings
 from certferry.core.network import is_loopback
@@ -53,6 +53,8 @@ def command(front: Front, *, listen: str | None, no_schedule: bool) -> Exit:
     read the configuration anew; a wrong one leaves the old one in force.
     """
     environ = front.console.environ
+    if listen is not None:
+        _must_be_an_address(listen, environ)
     _keep_memory_together()
 
     def read() -> Settings:
@@ -89,6 +91,15 @@ def command(front: Front, *, listen: str | None, no_schedule: bool) -> Exit:
     _answer_signals(process)
     _greet(process, front)
     return Exit.OK if process.run() else Exit.FAILED
+
+
+def _must_be_an_address(listen: str, environ: Mapping[str, str]) -> None:
+    """Raise `UsageMistake`: a mistake at the command line is none of the runs."""
+    try:
+        listening(Paths.beside(None, environ))(listen)
+    except ConfigError as error:
+        said = Text("{name}: {problem}", name="--listen", problem=error.message)
+        raise UsageMistake(said) from error
 
 
 _ARENAS, _MAPPED = -8, -3  # M_ARENA_MAX and M_MMAP_THRESHOLD in glibc's malloc.h

@@ -6,14 +6,17 @@ import click
 
 from certferry.cli import exits, options, selection
 from certferry.cli.exits import Exit, UsageMistake
+from certferry.cli.schedule import starts_of
 from certferry.cli.status import show_plan_now, show_rehearsal
-from certferry.core.observed.runs import RunKind, RunSource
+from certferry.core.observed.runs import RunKind, RunSource, RunState
 from certferry.core.planning.report import SyncReport
-from certferry.errors import PlanChanged
+from certferry.errors import PlanChanged, StateError
 from certferry.present import documents, report_text
 from certferry.present.progress import log_unchanged
 from certferry.text import Text
+from certferry.wiring.machine import schedulers
 from certferry.wiring.runs import RunInProgress, RunOptions
+from certferry.wiring.workspace import Workspace
 
 
 @click.command("sync")
@@ -24,6 +27,7 @@ from certferry.wiring.runs import RunInProgress, RunOptions
     "--scheduled", is_flag=True, help="Retry failures after 1, 10 and 100 minutes, then daily."
 )
 @click.option("--rehearse", is_flag=True, help="Try the orders at the staging directory only.")
+@click.option("--quota-raised", is_flag=True, help="Upload to accounts that were full, too.")
 @options.digest_option
 @options.wait_option("Stop waiting after SECONDS. Default: wait to the end.")
 @options.no_wait_option
@@ -37,6 +41,7 @@ def command(  # noqa: PLR0913 - one for each option of the command line
     every: bool,
     scheduled: bool,
     rehearse: bool,
+    quota_raised: bool,
     digest: str | None,
     wait: int | None,
     no_wait: bool,
@@ -51,6 +56,8 @@ def command(  # noqa: PLR0913 - one for each option of the command line
     With --rehearse nothing is changed: the CA's staging directory issues the certificates that are
     due, certferry throws them away, and prints the plan.
 
+    With --quota-raised, an account that refused an upload as full is tried now, not a day later.
+
     With --plan, where the plan is another one by now, nothing is changed: certferry prints the plan
     as it is now, and exits with 4.
     """
@@ -59,13 +66,15 @@ def command(  # noqa: PLR0913 - one for each option of the command line
         raise UsageMistake(Text("--all goes with --renew, and with no NAME"))
     if digest is not None and (scheduled or rehearse):
         raise UsageMistake(Text("--plan goes with neither --scheduled nor --rehearse"))
+    if quota_raised and (digest is not None or rehearse):
+        raise UsageMistake(Text("--quota-raised goes with neither --plan nor --rehearse"))
     if rehearse:
         if scheduled or wait_limit != options.wait_limit_of(None, no_wait=False):
             raise UsageMistake(Text("--rehearse goes with --renew and --json only"))
         return show_rehearsal(front, names, renew=renew, as_json=as_json)
     kind = RunKind.RENEW if renew else RunKind.SYNC
     source = RunSource.SCHEDULE if scheduled else RunSource.COMMAND
-    wanted = RunOptions(kind, source, not names, digest, wait_limit)
+    wanted = RunOptions(kind, source, not names, digest, wait_limit, quota_raised=quota_raised)
     settings = selection.settings_to_sync(front, names, wanted)
     if renew and not (every or names or selection.may_renew_all(settings.certificates, front)):
         return options.say(front, Text("Nothing was changed."))
@@ -75,7 +84,22 @@ def command(  # noqa: PLR0913 - one for each option of the command line
             report = going_on.sync()
         except PlanChanged as changed:
             return show_plan_now(going_on.plans, changed, front, as_json=as_json)
-    return show_report(report, front, as_json=as_json)
+        lacks_schedule = not scheduled and report.ok and is_first_without(workspace, front)
+    ending = show_report(report, front, as_json=as_json)
+    if lacks_schedule:
+        options.note(front, Text("Next: `certferry schedule install` renews by itself."))
+    return ending
+
+
+def is_first_without(workspace: Workspace, front: options.Front) -> bool:
+    """Return whether this run is the first that succeeded, and nothing starts later ones."""
+    try:
+        runs = workspace.state.stored_runs(20)
+    except StateError:  # the run has told what is wrong with the state
+        return False
+    succeeded = sum(one.state is RunState.DONE for one in runs)
+    by_schedule = any(one.source is RunSource.SCHEDULE for one in runs)
+    return succeeded == 1 and not (by_schedule or starts_of(schedulers(front.console.environ)))
 
 
 def show_report(

@@ -4,19 +4,24 @@ and `certferry completion`: scripts that complete commands, options and certific
 
 from __future__ import annotations
 
+import difflib
 import shutil
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from contextlib import ExitStack, suppress
 
 import click
 from click.shell_completion import CompletionItem, ShellComplete, get_completion_class
 
-from certferry.cli.commands import COMMANDS, what_instead
-from certferry.cli.exits import Exit, UsageMistake
+from certferry.cli.commands import COMMANDS, command_of, paragraphs, spoken
+from certferry.cli.exits import Exit, UsageMistake, familiar_word
 from certferry.cli.options import COMPLETION, PROGRAM, Front
+from certferry.errors import ConfigError
 from certferry.ports.adapter import CodeMeaning
 from certferry.present import pages as page_text
 from certferry.present.console import Console
+from certferry.present.language import LANGUAGES
 from certferry.present.layout import Line, Span, Tone, columns, line
+from certferry.present.page_search import Section, search, sections_of, terms
 from certferry.present.pages import about_code, about_words, pages, schemas
 from certferry.text import Text
 from certferry.wiring.adapters import installed
@@ -34,42 +39,62 @@ def _topics(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[Com
 
 
 @click.command("help", context_settings={"ignore_unknown_options": True})  # -1 is a code
-@click.argument("words", metavar="[TOPIC] [DOCUMENT]", nargs=-1, shell_complete=_topics)
+@click.argument("words", metavar="[WORDS]...", nargs=-1, shell_complete=_topics)
 @click.pass_context
 def help(ctx: click.Context, words: tuple[str, ...]) -> Exit:  # noqa: A001 - its name
-    """Print the reference and the how-tos, without a network.
+    """Print the reference and the how-tos, or what has any words, without a network.
 
-    Without a TOPIC the topics are listed. A TOPIC may also be a command, a code that an error, a
-    finding or a document has, or the code or the words that Qiniu or another service answers with.
-    With `json`, a DOCUMENT prints the JSON Schema of that document.
+    Without WORDS the topics are listed. WORDS are a topic, alone or with words of the part to print
+    (`certferry help config notify`); a command; a code that an error, a finding or a document has;
+    what Qiniu or another service answered; or any words: the part of a page that has them is
+    printed, or the pages are listed. `certferry help json DOCUMENT` prints the JSON Schema of a
+    document.
     """
     front: Front = ctx.obj
-    language = front.voice.language
-    known, topic = pages(language), " ".join(words)
-    if len(words) > 1 and words[0] in known:
-        _print_schema(words[0], " ".join(words[1:]), front, ctx)
-    elif not words:
+    if not words:
         front.console.print(_listed(front))
-    elif topic in known:
-        _show(known[topic].text, front.console)
-    elif (part := about_code(topic, language)) is not None:
-        _show(part, front.console)
-    elif meanings := installed().meanings_of(topic):
-        front.console.print_wrapped(_meant(topic, meanings, front))
-    elif found := about_words(topic, language):
-        _show("\n\n".join(page.text for page in found), front.console)
-    else:
-        _help_of_command(topic, front, ctx)
+    elif words[0] == _JSON and len(words) > 1:
+        _print_schema(" ".join(words[1:]), front, ctx)
+    elif not (
+        _print_named(" ".join(words), front)
+        or _print_help_of(words, front, ctx)
+        or _print_part(words, front)
+        or _print_found(words, front, ctx)
+    ):
+        raise _unknown(words, front)
     return Exit.OK
 
 
+def _print_named(asked: str, front: Front) -> bool:
+    """Print a page, a code, or what is known of a service's answer; `False` for anything else."""
+    language = front.voice.language
+    known = pages(language)
+    if asked in known:
+        _show(known[asked].text, front.console)
+    elif (part := about_code(asked, language)) is not None:
+        _show(part, front.console)
+    elif meanings := installed().meanings_of(asked):
+        front.console.print_wrapped(_meant(asked, meanings, front))
+    elif found := about_words(asked, language):
+        _show("\n\n".join(page.text for page in found), front.console)
+    else:
+        return False
+    return True
+
+
 def _listed(front: Front) -> Iterator[Line]:
-    say, found = front.voice.say, pages(front.voice.language)
-    how = Text("certferry help TOPIC, where TOPIC is one of these, a command, or a code:")
+    say, known = front.voice.say, pages(front.voice.language).values()
+    yield line(say(Text("certferry help TOPIC prints a page, certferry help WORDS what has them:")))
+    for folder, heading in _HEADINGS.items():
+        here = [page for page in known if page.folder == folder]
+        rows = [(Span(page.topic, Tone.STRONG), Span(page.title)) for page in here]
+        yield from (line(), line(Span(say(heading), Tone.STRONG)), *columns(rows, "  "))
     schema = Text("certferry help json DOCUMENT prints a JSON Schema: {list}")
-    rows = [(Span(topic, Tone.STRONG), Span(page.title)) for topic, page in found.items()]
-    yield from (line(say(how)), line(), *columns(rows, "  "), line())
-    yield line(say(schema.filled(list=", ".join(schemas()))))
+    yield from (line(), line(say(schema.filled(list=", ".join(schemas())))))
+
+
+_HEADINGS = {"help": Text("Errors"), "how-to": Text("How-tos"), "reference": Text("Reference")}
+"""What the list of topics calls each folder of pages."""
 
 
 def _meant(code: str, meanings: Mapping[str, CodeMeaning], front: Front) -> Iterator[Line]:
@@ -91,10 +116,8 @@ def _show(text: str, console: Console) -> None:
     console.print(page_text.lines(text, shutil.get_terminal_size().columns))
 
 
-def _print_schema(topic: str, document: str, front: Front, ctx: click.Context) -> None:
+def _print_schema(document: str, front: Front, ctx: click.Context) -> None:
     known = schemas()
-    if topic != _JSON:
-        raise UsageMistake(Text("only `certferry help json` takes a document"), ctx)
     if document not in known:
         problem = Text("no such document: {name}; known: {known}", name=document, known=list(known))
         raise UsageMistake(problem, ctx)
@@ -102,25 +125,130 @@ def _print_schema(topic: str, document: str, front: Front, ctx: click.Context) -
     front.console.stdout.write(known[document].read_text(encoding="utf-8"))
 
 
-def _help_of_command(topic: str, front: Front, ctx: click.Context) -> None:
-    """Print what `--help` prints. Raises `UsageMistake` for what is neither topic nor command."""
-    root = ctx.find_root()
-    group = root.command
-    found = group.get_command(root, topic) if isinstance(group, click.Group) else None
-    if found is None:
-        raise UsageMistake(_unknown(topic, front), ctx)
-    with found.make_context(topic, ["--help"], parent=root, resilient_parsing=True) as inner:
-        front.console.stdout.write(found.get_help(inner) + "\n")
+def _print_help_of(words: Sequence[str], front: Front, ctx: click.Context) -> bool:
+    """Print what `--help` of a command prints; `False` for what is no command."""
+    with ExitStack() as entered:
+        inner = ctx.find_root()
+        for word in words:
+            group = inner.command
+            command = group.get_command(inner, word) if isinstance(group, click.Group) else None
+            if command is None:
+                return False
+            inner = entered.enter_context(
+                command.make_context(word, ["--help"], parent=inner, resilient_parsing=True)
+            )
+        front.console.stdout.write(inner.get_help() + "\n")
+    return True
 
 
-def _unknown(topic: str, front: Front) -> Text:
-    if topic.lstrip("-").isdigit():
-        return Text(
-            "the code {code} is not explained here: go by the words of the message that has it",
-            code=topic,
+def _print_part(words: Sequence[str], front: Front) -> bool:
+    """Print the parts of a page that are called by the words after its topic, else the one that has
+    them; `False` where none has them.
+    """
+    topic, *others = words
+    page = pages(front.voice.language).get(topic)
+    if page is None:
+        return False
+    wanted = frozenset(terms(" ".join(others)))
+    parts = list(sections_of(page))
+    shown = [part for part in parts if wanted and wanted <= frozenset(terms(part.heading))]
+    shown = shown or list(search(" ".join(others), parts).sections)
+    if shown:
+        _show_parts(shown, wanted, front)
+    return bool(shown)
+
+
+def _print_found(words: Sequence[str], front: Front, ctx: click.Context) -> bool:
+    """Print the part of a page that has the words, or list the pages; `False` where none has them.
+    A page of another language counts where none of this one has the words.
+    """
+    own = front.voice.language
+    for language in sorted(LANGUAGES, key=lambda each: each != own):
+        texts = [part for page in pages(language).values() for part in sections_of(page)]
+        texts += _helps(ctx.find_root()) if language == own else []
+        found = search(" ".join(words), texts)
+        if found.sections:
+            break
+    else:
+        return False
+    known = familiar_word(words)
+    if known is not None:
+        front.console.print_wrapped([line(front.voice.say(known)), line()])
+    best, *others = found.sections
+    is_clear = found.is_clear and known is None
+    if not is_clear:
+        others = [best, *others]
+    elif best.is_command:
+        _print_help_of(best.topic.split(), front, ctx)
+    else:
+        _show_parts([best], frozenset(terms(" ".join(words))), front)
+    if others:
+        front.console.print_wrapped(_others(others[:_MOST_LISTED], front, is_more=is_clear))
+    return True
+
+
+_MOST_LISTED = 7
+"""Topics that are listed for some words: what comes later has them by chance."""
+
+
+def _show_parts(parts: Sequence[Section], wanted: frozenset[str], front: Front) -> None:
+    """Print parts of a page under the page's title, and how to get the whole."""
+    title, topic = parts[0].title, parts[0].topic
+    text = "\n\n".join(part.about(wanted) for part in parts)
+    _show(text if parts[0].heading == title else f"# {title}\n\n{text}", front.console)
+    whole = Text("the whole page: `certferry help {topic}`", topic=topic)
+    front.console.print([line(), line(front.voice.say(whole))])
+
+
+def _others(parts: Sequence[Section], front: Front, *, is_more: bool) -> Iterator[Line]:
+    heading = Text("More that has these words:") if is_more else Text("These have the words:")
+    if is_more:
+        yield line()
+    yield line(front.voice.say(heading))
+    rows = [
+        (
+            Span(f"certferry help {part.topic}", Tone.STRONG),
+            Span(part.title if part.heading == part.title else f"{part.title}: {part.heading}"),
         )
-    others = what_instead([topic], list(pages(front.voice.language)), more=COMMANDS)
-    return Text("no such topic: {name}; {known}", name=topic, known=others)
+        for part in parts
+    ]
+    yield from columns(rows, "  ")
+
+
+def _helps(root: click.Context) -> Iterator[Section]:
+    """Yield the help of every command, as what a search finds."""
+    voice = root.obj.voice
+    for name in COMMANDS:
+        with suppress(ConfigError):  # the sandbox, where that is not installed
+            yield from _help_of(name, spoken(command_of(name), voice))
+
+
+def _help_of(path: str, command: click.Command) -> Iterator[Section]:
+    options = [option for option in command.params if isinstance(option, click.Option)]
+    said = [*paragraphs(command.help or ""), *(f"{each.opts[0]} {each.help}" for each in options)]
+    title = command.short_help or path
+    yield Section(path, title, title, [[text] for text in said], is_command=True)
+    if isinstance(command, click.Group):
+        for name, part in command.commands.items():
+            if not part.hidden:
+                yield from _help_of(f"{path} {name}", part)
+
+
+def _unknown(words: Sequence[str], front: Front) -> UsageMistake:
+    """Return the mistake of asking for what is nowhere, with what was probably meant."""
+    asked = " ".join(words)
+    if asked.lstrip("-").isdigit():
+        said = Text(
+            "the code {code} is not explained here: go by the words of the message that has it",
+            code=asked,
+        )
+        return UsageMistake(said)
+    known = [*pages(front.voice.language), *COMMANDS]
+    meant = difflib.get_close_matches(asked, known, n=1)
+    hint = familiar_word(words) or Text("`certferry help` lists the topics")
+    if meant:
+        hint = Text("did you mean `{meant}`?", meant=meant[0])
+    return UsageMistake(Text("no page and no command has {words}", words=repr(asked)), hint=hint)
 
 
 _SHELLS = ("bash", "zsh", "fish")

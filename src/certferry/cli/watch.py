@@ -87,7 +87,7 @@ def command(
     if len(meant) >= MANY:
         note(front, Text("looking at {count} hosts", count=len(meant)))
     pause, within = Run().pause, None if expiring is None else timedelta(days=expiring)
-    probe = probe_for(verify, pause, alone=True)
+    probe = probe_for(verify, pause, now, alone=True)
     watch = Watch(probe, meant, front.console, now, within, as_json=as_json)
     return watch.follow(pause, every or EVERY) if follow else watch.once()
 

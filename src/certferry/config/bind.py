@@ -261,6 +261,7 @@ class Question:
     read: Callable[[str], object] = str
     may_be_seen: bool = False
     may_be_empty: bool = False
+    pattern: str = ""
 
 
 def questions_of(type_: str, adapter: Adapter) -> tuple[Question, ...]:
@@ -269,7 +270,8 @@ def questions_of(type_: str, adapter: Adapter) -> tuple[Question, ...]:
     kinds = {one.key: one.type for one in _settings_of(adapter.Settings)}
     for one in adapter.ENVIRONMENT:
         seen = bool(one.is_public or kinds[one.key] == Secret | str)
-        found.append(Question(one.key, one.what, tuple(one.names), may_be_seen=seen))
+        names = tuple(one.names)
+        found.append(Question(one.key, one.what, names, may_be_seen=seen, pattern=one.pattern))
     known = {one.key for one in found}
     others = (one for one in _settings_of(adapter.Settings) if one.is_required)
     return (*found, *_asked_for(type_, adapter, (one for one in others if one.key not in known)))

@@ -14,7 +14,7 @@ from certferry.config.files import OTHERS_READ, decode_text, read_file
 from certferry.config.mistakes import Mistake, config_error, mistake_at
 from certferry.errors import ConfigError
 from certferry.file_trust import NotTrusted
-from certferry.text import Text
+from certferry.text import Text, verbatim
 
 Trail = tuple[str | int, ...]
 """What leads to a value: names in tables, and numbers (from 0) of items in lists."""
@@ -163,6 +163,15 @@ _IN_ASCII = {
 }
 """What Chinese keyboards and word processors write in place of the characters of TOML."""
 _FULL_WIDTH = re.compile("|".join(_IN_ASCII))
+_PARSER_SAYS = {
+    "Unclosed array": Text("a comma or a closing bracket is missing"),
+    "Illegal character '\\n'": Text("a closing quote is missing"),
+    "Expected '=' after a key in a key/value pair": Text("a = is missing behind the key"),
+    "Expected newline or end of document after a statement": Text("the line should end here"),
+    "Cannot overwrite a value": Text("the key stands twice"),
+    "Invalid value": Text("Invalid value"),
+}
+"""What tomllib says of common mistakes (Python's Lib/tomllib/_parser.py)."""
 _OTHER_FORMAT = Text(
     "certferry reads TOML: `certferry init` writes such a file, and `certferry help config` shows"
     " what stands in it"
@@ -270,7 +279,8 @@ def _parse(path: Path, text: str) -> dict[str, object]:
 def _syntax_finding(path: Path, text: str, message: str) -> Mistake:
     """Take line and column out of the parser's message; it quotes single characters at most."""
     found = _TOML_PLACE.search(message)
-    said = message[: found.start()] if found else message
+    words = message[: found.start()] if found else message
+    said = _PARSER_SAYS.get(words) or verbatim(words)
     other = _other_format(text)
     if other is not None:
         return mistake_at(
@@ -292,7 +302,7 @@ def _syntax_finding(path: Path, text: str, message: str) -> Mistake:
             where = Text("{problem}; here stands {character}, and TOML takes {ascii} only")
             where = where.filled(problem=problem, character=written[0], ascii=meant)
             return mistake_at(path, number, "", "", where, fix)
-    if said == "Invalid value":
+    if words == "Invalid value":
         problem = Text("{problem}; strings need quotes", problem=problem)
     return mistake_at(path, line, "", "", problem)
 

@@ -368,14 +368,19 @@ def covered_already(settings: Settings, domains: Sequence[str]) -> Iterator[Text
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """An account to choose: the one that the `option` names, else the only one of the `labels`."""
+    """An account to choose: the one that the `option` names, else the only one of the `labels`;
+    `wrong_kind` is said of an account that is none of them.
+    """
 
     option: str
     labels: Sequence[str]
     named: str | None
+    wrong_kind: Text
 
     def account(self, settings: Settings) -> str:
         """Return the account, or "". Raises `ConfigError`."""
+        if self.named in settings.accounts.keys() - self.labels and self.labels:
+            raise ConfigError(self.wrong_kind.filled(name=self.named, accounts=self.labels))
         if self.named is not None:
             try:
                 return account_among(self.labels)(self.named)

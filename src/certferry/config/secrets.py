@@ -21,6 +21,8 @@ from certferry.text import Text
 
 SCHEMES = ("env", "file", "command", "keyring")
 
+_AS_IN_A_SHELL = re.compile(r"\$\{?([A-Za-z_]\w*)\}?", re.ASCII)
+
 COMMAND_TIMEOUT = timedelta(seconds=30)
 """Enough for a password store that asks a server; not for a person who is asked for a PIN."""
 
@@ -136,6 +138,10 @@ class Secrets:
 
     def _value(self, reference: SecretReference) -> str:
         if reference.is_literal:
+            named = _AS_IN_A_SHELL.fullmatch(reference.written)
+            if named and (named[1] in self.environ or named[1] in self.variables):
+                said = Text("no variable is read so; write {reference}")
+                raise ConfigError(said.filled(reference=f'"env:{named[1]}"'))
             return _literal(reference.written)
         scheme, place = reference.scheme, reference.place
         if not place:

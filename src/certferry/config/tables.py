@@ -37,8 +37,14 @@ def read_monitoring(root: TomlTable, paths: Paths) -> model.Monitoring:
             raise ConfigError(Text("must end with .prom: node_exporter reads no other file"))
         return paths.resolve(written)
 
+    def address(value: object) -> SecretReference:
+        reference = secret_reference(heartbeat)(value)
+        if reference.is_literal:  # of any other, the first ping tells
+            values.https_url(value)
+        return reference
+
     found = model.Monitoring(
-        heartbeat.take("url", secret_reference(heartbeat), None),
+        heartbeat.take("url", address, None),
         metrics.take("file", metrics_file, None),
     )
     for name, table, setting in (("url", heartbeat, "heartbeat"), ("file", metrics, "metrics")):
@@ -140,7 +146,7 @@ def read_verify(table: TomlTable, paths: Paths, dns: model.DnsSettings) -> model
 def read_accounts(accounts: TomlTable) -> dict[str, model.AccountTable]:
     """Read the part of `[accounts.…]` that is the same for every adapter."""
     found: dict[str, model.AccountTable] = {}
-    for label, table, written in accounts.named_tables():
+    for label, table, written in accounts.named_tables("mine"):
         if label in RESERVED:
             accounts.report(label, Text("this name is reserved; give the account another"))
         others = {key: value for key, value in written.items() if key != "type"}
@@ -156,7 +162,7 @@ def read_accounts(accounts: TomlTable) -> dict[str, model.AccountTable]:
 def read_channels(channels: TomlTable) -> dict[str, model.ChannelTable]:
     """Read the part of `[notify.…]` that is the same for every adapter."""
     found: dict[str, model.ChannelTable] = {}
-    for name, table, written in channels.named_tables():
+    for name, table, written in channels.named_tables("ops"):
         others = {key: value for key, value in written.items() if key not in _OF_A_CHANNEL}
         type_ = table.take("type", values.word, name)
         on = table.take_list("on", values.one_of([topic.value for topic in Topic]), USUAL)

@@ -337,13 +337,23 @@ class TomlTable:
         items = self.take(key, lambda value: value, [])
         if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
             header = self.place.below(key, 0).title
-            self.report(key, Text("must be tables, each under its own {header}", header=header))
+            said = Text("must be tables, each under its own {header}")
+            if isinstance(items, dict):
+                said = Text("needs two pairs of brackets: write {header}")
+            self.report(key, said.filled(header=header))
             items = []
         for number, values in enumerate(items):
             yield TomlTable(values, self.place.below(key, number), self._mistakes)
 
-    def named_tables(self) -> Iterator[tuple[str, TomlTable, Mapping[str, object]]]:
-        """Yield every key of this table that holds a table, with its values as they stand."""
+    def named_tables(self, usual: str) -> Iterator[tuple[str, TomlTable, Mapping[str, object]]]:
+        """Yield every key of this table that holds a table, with its values as they stand; without
+        a name, `usual` is what one would be.
+        """
+        if "type" in self._values and not isinstance(self._values["type"], dict):
+            header = self.place.below(usual).title
+            self.allow(*self._values)
+            self.report("", Text("lacks a name: write {header}", header=header))
+            return
         for key in self._values:
             values = self.take(key, _a_table, None)
             if values is not None:

@@ -21,6 +21,7 @@ from starlette.routing import BaseRoute, Route
 
 from certferry.console import openapi
 from certferry.console.discover import latest_discovery, latest_findings
+from certferry.console.guard import cookie_name
 from certferry.console.observing import Found
 from certferry.console.openapi import BASE, Operation, Parameter
 from certferry.console.plan import latest_plan
@@ -329,7 +330,8 @@ OPERATIONS = (
 
 def described(request: Request) -> Response:
     """Answer with the OpenAPI document."""
-    found = openapi.document(OPERATIONS, site_of(request).prefix + BASE)
+    site = site_of(request)
+    found = openapi.document(OPERATIONS, site.prefix + BASE, cookie_name(site))
     return as_document(request, found, HTTPStatus.OK, {})
 
 

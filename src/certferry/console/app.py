@@ -80,6 +80,7 @@ def pages_of(site: Site) -> Starlette:
     app = Starlette(routes=list(ROUTES), exception_handlers={Exception: refusal, **_EXPECTED})
     app.router.redirect_slashes = False  # such a redirect would lose the prefix of the URL
     app.state.site = site
+    app.state.health = health.Health()
     app.state.guesses = login.Guesses()
     app.state.turns = login.Turns()
     return app

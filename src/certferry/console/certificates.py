@@ -22,6 +22,7 @@ from certferry.console.runs import new_request
 from certferry.console.site import Site, link, render, site_of, voice_of
 from certferry.console.snapshot import Snapshot
 from certferry.core.assessment.agenda import DAYS, Life
+from certferry.core.assessment.health import Concern
 from certferry.core.assessment.status import LineageStatus
 from certferry.core.desired.certificate import DesiredCertificate
 from certferry.core.observed.runs import RunKind
@@ -170,6 +171,12 @@ def certificate(request: Request) -> Response:
         found = _status(site, desired)
     plans = None if desired is None else latest_plan(site, name)
     life, agenda = stored.agenda.life(name), stored.agenda
+    lineage = next(iter(found.value or ()), None)
+    settled = _settled(lineage, found, stored)
+    needs = [one for one in agenda.needs if one.concern.subject.lineage == name]
+    open_needs = [one for one in needs if _place(one.concern) not in settled]
+    if life is not None:
+        life = replace(life, concerns=tuple(one.concern for one in open_needs))
     return render(
         request,
         "certificate.html",
@@ -177,10 +184,11 @@ def certificate(request: Request) -> Response:
         names=stored.names(name) or versions[0].certificate.names,
         life=life,
         state=None if life is None else state_of(life),
-        items=items_of(one for one in agenda.needs if one.concern.subject.lineage == name),
+        items=items_of(open_needs),
+        settled=sorted({_place(one.concern) for one in needs} & settled),
         picture=None if life is None else picture_of([life], stored.at),
         versions=versions[: MOST_VERSIONS + 1],
-        lineage=next(iter(found.value or ()), None),
+        lineage=lineage,
         since={(one.target, one.domain): one.since for one in life.places} if life else {},
         ends={one.fingerprint: one.certificate.not_after for one in versions},
         window=None if life is None or life.window is None else window_in_words(life.window),
@@ -195,6 +203,23 @@ def certificate(request: Request) -> Response:
         actions=ACTIONS,
         pieces=pieces,
     )
+
+
+def _place(concern: Concern) -> tuple[str, str]:
+    return concern.subject.target, concern.subject.domain
+
+
+def _settled(
+    lineage: LineageStatus | None, found: Found[Sequence[LineageStatus]], stored: Snapshot
+) -> frozenset[tuple[str, str]]:
+    """Return the places that were seen in order after the last run: what that run has found of them
+    is no longer so, and stays in the state until the next one.
+    """
+    last = max((one.ended_at for _, one in stored.last_runs), default=None)
+    if lineage is None or found.at is None or (last is not None and found.at < last):
+        return frozenset()
+    verified = (one for one in lineage.domains if one.severity is Severity.OK)
+    return frozenset((one.target, one.domain) for one in verified)
 
 
 def _plan_view(request: Request, plans: Found[WholePlan] | None) -> PlanView | None:

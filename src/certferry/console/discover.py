@@ -76,7 +76,8 @@ def _survey(site: Site) -> SurveyedAccounts:
 
 def _examine(site: Site) -> Sequence[Problem]:
     workspace = site.workspace()
-    return examine(workspace, Run(), schedulers(workspace.settings.secrets.environ))
+    known = schedulers(workspace.settings.secrets.environ)
+    return examine(workspace, Run(), known, is_serving=site.has_schedule)
 
 
 # --- discover

@@ -5,7 +5,7 @@ it, and server-sent events bring it to browsers (HTML Standard, "Server-sent eve
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -25,6 +25,11 @@ that a proxy does not take the stream for dead (the HTML Standard advises 15 sec
 AT_ONCE = 1000
 """Events that are read in one query, and that are held for those who watch."""
 
+MOST_OF_ONE = 20
+"""Streams of one viewer: each holds a connection, of which the server has 300 for all. A browser
+opens six at most; its page goes on without a stream.
+"""
+
 
 @dataclass(eq=False)
 class Feed:
@@ -39,13 +44,15 @@ class Feed:
     _asked: int = 0
     _news: asyncio.Condition = field(default_factory=asyncio.Condition)
 
-    async def after(self, number: int) -> Sequence[RunEvent]:
-        """Return the events after this one; wait for one, for a beat, or for the end of the run."""
+    async def after(self, number: int, is_over: Callable[[], bool]) -> Sequence[RunEvent]:
+        """Return the events after this one; wait for one, for a beat, or for the end of the run or
+        of the stream.
+        """
         if self._recent and number < self._recent[0].number - 1:
             return await run_in_threadpool(self._read, number)
         with suppress(TimeoutError):
             async with asyncio.timeout(BEAT_EVERY), self._news:
-                await self._news.wait_for(lambda: self._is_news(number))
+                await self._news.wait_for(lambda: is_over() or self._is_news(number))
         return [event for event in self._recent if event.number > number]
 
     def _is_news(self, number: int) -> bool:
@@ -57,11 +64,12 @@ class Feed:
             is_more = False
             with suppress(StateError):
                 is_more = self._add(*await run_in_threadpool(self._read_news))
-            await self._notify()
+            await self.notify()
             await asyncio.sleep(0 if is_more else ASK_EVERY)
-        await self._notify()
+        await self.notify()
 
-    async def _notify(self) -> None:
+    async def notify(self) -> None:
+        """Have every stream see whether anything is new for it."""
         async with self._news:
             self._news.notify_all()
 
@@ -82,6 +90,23 @@ class Feed:
 
 
 @dataclass(eq=False)
+class Viewing:
+    """One stream, which follows a run; `is_displaced` once its viewer has opened too many since."""
+
+    feed: Feed
+    is_displaced: bool = False
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more comes."""
+        return self.is_displaced or self.feed.has_ended
+
+    async def after(self, number: int) -> Sequence[RunEvent]:
+        """See `Feed.after`."""
+        return await self.feed.after(number, lambda: self.is_displaced)
+
+
+@dataclass(eq=False)
 class Feeds:
     """The runs that are watched at this moment."""
 
@@ -89,18 +114,30 @@ class Feeds:
     is_closing: Callable[[], bool]
     _feeds: dict[str, Feed] = field(default_factory=dict)
     _asking: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+    _watches: dict[str, list[Viewing]] = field(default_factory=lambda: defaultdict(list))
+    """The streams of each viewer, the oldest first."""
 
     @asynccontextmanager
-    async def watching(self, run: str) -> AsyncIterator[Feed]:
-        """Follow a run for a `with` block; the first who does begins to ask, the last ends it."""
+    async def watching(self, run: str, viewer: str) -> AsyncIterator[Viewing]:
+        """Follow a run for a `with` block; the first who does begins to ask, the last ends it. Of
+        too many streams of one viewer, the oldest goes.
+        """
         feed = self._feeds.get(run)
         if feed is None:
             feed = self._feeds[run] = Feed(run, self.runs, self.is_closing)
             self._asking[run] = asyncio.create_task(feed.ask())
         feed.watchers += 1
+        watch, own = Viewing(feed), self._watches[viewer]
+        own.append(watch)
         try:
-            yield feed
+            if len(own) > MOST_OF_ONE:
+                oldest = own.pop(0)
+                oldest.is_displaced = True
+                await oldest.feed.notify()
+            yield watch
         finally:
+            if not watch.is_displaced:
+                own.remove(watch)
             feed.watchers -= 1
             if not feed.watchers:
                 del self._feeds[run]

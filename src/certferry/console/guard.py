@@ -64,10 +64,11 @@ _HEADERS = {
 
 def cookie_name(site: Site, what: str = "") -> str:
     """Return the name of a cookie of ours. Browsers take one with `__Host-` by HTTPS and from this
-    very host alone (draft-ietf-httpbis-rfc6265bis). Its path is `/`, so the name has our prefix:
-    two consoles may be below one host.
+    very host alone (draft-ietf-httpbis-rfc6265bis). Its path is `/`, and ports share it (RFC 6265
+    §8.5), so the name has our port and our prefix: two consoles may be at one host.
     """
-    parts = ("certferry", what, *site.prefix.split("/"))
+    port = urlsplit(site.workspace().settings.console.base).port
+    parts = ("certferry", what, str(port or ""), *site.prefix.split("/"))
     return ("__Host-" if site.is_https else "") + "-".join(filter(None, parts))
 
 
@@ -353,7 +354,10 @@ class AccessGuard:
         answering = _Answering(request, send)
         try:
             body = b"" if request.method in READING else await _body_of(request)
-            instead = await run_in_threadpool(self._admit, request, body)
+            if path == "/healthz":  # without a thread, of which slow pages may hold all
+                instead = self._admit(request, body)
+            else:
+                instead = await run_in_threadpool(self._admit, request, body)
             if instead is None:
                 await self.app(scope, _replayed(body, receive), answering.send)
             else:

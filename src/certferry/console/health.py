@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import ssl
+from concurrent.futures import Future
 from contextlib import closing
+from functools import partial
 from http.client import HTTPConnection, HTTPException
 
 from starlette.requests import Request
@@ -15,6 +18,7 @@ from certferry.config.model import ConsoleSettings
 from certferry.console.site import site_of
 from certferry.core.assessment.hosts import away_since
 from certferry.errors import CertferryError, system_words
+from certferry.reconcile.run import aside
 from certferry.text import Text
 from certferry.wiring.monitoring import metrics_of
 from certferry.wiring.workspace import Workspace
@@ -68,26 +72,42 @@ def _connect(console: ConsoleSettings) -> HTTPConnection:
     return connection
 
 
-def healthz(request: Request) -> Response:
+class Health:
+    """Finds out whether certferry works, in a thread of its own: pages that are slow, and hold
+    every thread that pages have, keep no monitor waiting. Belongs to the event loop.
+    """
+
+    def __init__(self) -> None:
+        self._latest: Future[bool] | None = None
+
+    async def is_well(self, workspace: Workspace) -> bool:
+        """Return whether this host runs; those who ask at one time share one look."""
+        if self._latest is None or self._latest.done():
+            self._latest = aside(partial(_is_well, workspace), "health")
+        return await asyncio.shield(asyncio.wrap_future(self._latest))
+
+
+async def healthz(request: Request) -> Response:
     """Answer 200 while the state answers and runs end, else 503; anyone may ask, and learns no
     more.
     """
-    try:
-        is_well = _is_well(site_of(request).workspace())
-    except CertferryError:
-        is_well = False
+    health: Health = request.app.state.health
+    is_well = await health.is_well(site_of(request).workspace())
     return PlainTextResponse("ok\n" if is_well else "not ok\n", 200 if is_well else 503)
 
 
 def _is_well(workspace: Workspace) -> bool:
-    """Return whether this host runs: it does not stay away, and has begun a run at all. Raises
-    `StateError` where no run can use the state.
+    """Return whether this host runs: a run can use the state, and this host has begun one and does
+    not stay away.
     """
     state = workspace.state
-    state.must_unseal()
-    own = [host for host in state.hosts() if host.name == state.host]
-    has_run = any(one.last_run or one.running_since for one in own)
-    return has_run and all(away_since(one, state.now()) is None for one in own)
+    try:
+        state.must_unseal()
+        own = [host for host in state.hosts() if host.name == state.host]
+        has_run = any(one.last_run or one.running_since for one in own)
+        return has_run and all(away_since(one, state.now()) is None for one in own)
+    except CertferryError:
+        return False
 
 
 def metrics(request: Request) -> Response:

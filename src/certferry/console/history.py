@@ -35,8 +35,9 @@ _KEYS = ("name", "host", "who", "from", "until", "before")
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """What is asked of the history, as the URL has it: `since` and `until` are days in UTC, the
-    last one with all its hours, or moments; `before` is the number of an entry.
+    """What is asked of the history, as the URL has it: `since` and `until` are moments, as the
+    script sends them for the days of the viewer's zone, or days in UTC, the last one with all its
+    hours; `before` is the number of an entry.
     """
 
     name: str = ""

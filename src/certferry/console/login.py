@@ -16,6 +16,7 @@ import secrets
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from hashlib import sha256
 
@@ -195,7 +196,15 @@ def _login_form(
     request: Request, back: str, name: str = "", problem: Text | None = None
 ) -> Response:
     status = 200 if problem is None else 403
-    return render(request, "login.html", status=status, back=back, name=name, problem=problem)
+    return render(
+        request,
+        "login.html",
+        status=status,
+        back=back,
+        name=name,
+        problem=problem,
+        has_users=bool(site_of(request).workspace().state.users()),
+    )
 
 
 def _user_in(request: Request, form: FormData) -> access.User | None:
@@ -234,7 +243,8 @@ def _begun(request: Request, user: access.User, back: str) -> Response:
     address = request.state.address or ""
     browser = request.headers.get("user-agent", "")[:200]
     state.save_session(
-        access.Session(access.digest_of_secret(secret), user.name, now, now, address, browser)
+        access.Session(access.digest_of_secret(secret), user.name, now, now, address, browser),
+        verified=user.password,
     )
     response = RedirectResponse(link(request, back), 303)
     start_session(response, request, secret)
@@ -361,7 +371,7 @@ def change_password(request: Request, form: FormData) -> Response:
     state = site.workspace().state
     state.change_password(user.name, kept, site.now(), visitor.session)
     _keep(request, user, "password changed")
-    return _begun(request, state.user(user.name) or user, "/account?done=password")
+    return _begun(request, replace(user, password=kept), "/account?done=password")
 
 
 def change_language(request: Request, form: FormData) -> Response:

@@ -50,7 +50,10 @@ class Parameter:
         if not words and not self.is_list:
             return self.default
         given = list(words) if self.is_list else words[-1]
-        return msgspec.convert(given, self.type, strict=False)
+        found = msgspec.convert(given, self.type, strict=False)
+        if type(found) is int and not words[-1].isdigit():  # msgspec takes 1e3 for a thousand
+            raise msgspec.ValidationError(words[-1])
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +73,10 @@ class Operation:
     observes: bool = False
 
 
-def document(operations: Sequence[Operation], server: str) -> Schema:
-    """Return the document; `server` is the URL, or the path, below which the paths are."""
+def document(operations: Sequence[Operation], server: str, cookie: str) -> Schema:
+    """Return the document. `server` is the URL, or the path, below which the paths are; `cookie` is
+    the name of the cookie of a session.
+    """
     found = _Schemas()
     paths: dict[str, Schema] = {}
     for one in operations:
@@ -97,8 +102,8 @@ def document(operations: Sequence[Operation], server: str) -> Schema:
                 "session": {
                     "type": "apiKey",
                     "in": "cookie",
-                    "name": "certferry",
-                    "description": "A browser that is logged in; over HTTPS `__Host-certferry`.",
+                    "name": cookie,
+                    "description": "A browser that is logged in.",
                 },
             },
         },

@@ -83,7 +83,7 @@ class View:
     agenda: Agenda
     items: tuple[Item, ...]
     picture: Picture | None
-    last_runs: Sequence[tuple[str, LastRun, RunRow | None]]
+    last_runs: Sequence[tuple[str, LastRun | None, RunRow | None]]
     extent: Text | None = None
 
 
@@ -91,7 +91,7 @@ def view_of(stored: Snapshot, newest: Mapping[str, StoredRun]) -> View:
     """Return what the first screen shows of what is stored; `newest` is the run of each host that
     began last, where it is stored.
     """
-    agenda = stored.agenda
+    agenda, ended = stored.agenda, dict(stored.last_runs)
     lives = [one for one in agenda.lives if one.version is not None]
     return View(
         verdict=sentence_of(agenda.verdict),
@@ -100,8 +100,8 @@ def view_of(stored: Snapshot, newest: Mapping[str, StoredRun]) -> View:
         items=tuple(islice(items_of(agenda.needs), MOST_NEEDS + 1)),
         picture=picture_of(lives[:MOST_LIVES], stored.at),
         last_runs=[
-            (host, ended, row_of(newest[host]) if host in newest else None)
-            for host, ended in stored.last_runs[:MOST_HOSTS]
+            (host, ended.get(host), row_of(newest[host]) if host in newest else None)
+            for host in [*dict.fromkeys([*ended, *newest])][:MOST_HOSTS]
         ],
         extent=extent_of(agenda.verdict) if agenda.verdict.needing else None,
     )
@@ -216,12 +216,12 @@ def _item(about: Subject, needs: tuple[Need, ...]) -> Item:
     )
 
 
-_COMMAND = re.compile(r"`(certferry [^`]+)`|(certferry [^`;,；，。]+)$")
+_COMMAND = re.compile(r"`(certferry [^`]+)`|(?:(?<=: )|(?<=：))(certferry [a-z{-][^`;,；，。]*)$")
 
 
 def pieces(said: str) -> list[tuple[bool, str]]:
     """Split a sentence into words and the commands of certferry in it (`True`): those in
-    backquotes, and one at its end.
+    backquotes, and one after a colon at its end.
     """
     found, begin = list[tuple[bool, str]](), 0
     for match in _COMMAND.finditer(said):
@@ -236,6 +236,8 @@ def overview(request: Request) -> Response:
     stored, runs = site.stored.latest(), site.workspace().state
     hosts = [host for host, _ in stored.last_runs[:MOST_HOSTS]]
     newest = {run.host: run for host in hosts for run in runs.stored_runs(1, host=host)}
+    # A run that ended before it could reconcile anything is stored, and is no host's last one.
+    newest |= {run.host: run for run in runs.stored_runs(1) if run.host not in newest}
     view = view_of(stored, newest)
     return render(
         request,

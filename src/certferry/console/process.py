@@ -71,7 +71,8 @@ class Schedule:
     def begin_due(self) -> bool:
         """Begin a run if one is due; return whether one was begun."""
         moment = self.now()
-        if self._not_before is not None and moment < self._not_before:
+        # A moment further ahead was noted by a clock that has been set back since.
+        if self._not_before is not None and moment < self._not_before <= moment + TRIED_AGAIN:
             return False
         workspace = self.workspace()
         try:
@@ -96,6 +97,7 @@ class Schedule:
             if last is None or moment - last.ended_at > MISSED:
                 return True
             self._begun_at = moment
+        self._begun_at = min(self._begun_at, moment)  # the clock may have been set back
         return last_due(moments_of(workspace.settings.state.host), moment) > self._begun_at
 
 
@@ -126,7 +128,9 @@ class Process:
         self._listening = ExitStack()
         self.sockets = self._listening.enter_context(listening(console, environ))
         self._runner = Runner(lambda: self.workspace, follow, self._outdate)
-        self.site = Site(lambda: self.workspace, self._runner, console.prefix, console.is_https)
+        self.site = Site(
+            lambda: self.workspace, self._runner, console.prefix, console.is_https, has_schedule
+        )
         self._systemd = Systemd(environ)
 
     def stop(self) -> None:

@@ -267,18 +267,18 @@ def number_of(word: str, otherwise: int) -> int:
 async def _stream(request: Request, run: StoredRun, number: int) -> AsyncIterator[str]:
     site = site_of(request)
     yield "retry: 2000\n" + message("begun", "")
-    async with site.feeds.watching(run.id) as feed:
+    async with site.feeds.watching(run.id, visitor_of(request).user.name) as watch:
         while True:
-            found = await feed.after(number)
+            found = await watch.after(number)
             # A session that has ended meanwhile reads nothing more.
             if site.closing.is_set() or not await run_in_threadpool(is_still_in, request):
                 return
             for event in found:
                 number = event.number
                 yield message("event", _written(request, run, event), number)
-            if not found:
-                yield message("ended", "") if feed.has_ended else BEAT
-                if feed.has_ended:
+            if watch.is_displaced or not found:
+                yield message("ended", "") if watch.is_over else BEAT
+                if watch.is_over:
                     return
 
 

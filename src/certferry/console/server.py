@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import ssl
 import threading
 import time
@@ -40,6 +41,9 @@ with a reset, and the client would not see why.
 """
 GOODBYE = 3.0  # seconds that answers have to end when the server does
 
+_ABSOLUTE = re.compile(rb"https?://([^/?#]+)([^#]*)", re.IGNORECASE)
+"""A target with the host in it, as clients of proxies send it."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -60,11 +64,16 @@ class _Requests(h11.Connection):
             raise
         if isinstance(event, h11.Request):
             self._body = 0
+            event = self._in_origin_form(event)
             said = (v for n, v in event.headers if n == b"accept-language")
             self.accepted = next(said, b"").decode("latin-1")
             size = len(event.target) + sum(len(name) + len(value) for name, value in event.headers)
             if len(event.headers) > MOST_HEADERS or size > LARGEST_HEADERS:
                 self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+            names = {name for name, _ in event.headers}
+            if {b"content-length", b"transfer-encoding"} <= names:
+                # A proxy before us may end the request elsewhere (RFC 9112 §6.1).
+                self._refuse(HTTPStatus.BAD_REQUEST)
             length = next((v for n, v in event.headers if n == b"content-length"), b"0")
             if len(length) > len(str(LARGEST_BODY)) or int(length) > LARGEST_BODY:
                 self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
@@ -74,14 +83,31 @@ class _Requests(h11.Connection):
                 self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
         return event
 
+    def _in_origin_form(self, request: h11.Request) -> h11.Request:
+        """Return a request whose target is a path. A whole URL names the host in place of the
+        `Host` beside it (RFC 9112 §3.2.2).
+        """
+        written = _ABSOLUTE.fullmatch(request.target)
+        if written is None:
+            return request
+        host, path = written.groups()
+        headers = [(name, value) for name, value in request.headers if name != b"host"]
+        return h11.Request(
+            method=request.method,
+            target=path if path.startswith(b"/") else b"/" + path,
+            headers=[(b"host", host), *headers],
+            http_version=request.http_version,
+        )
+
     def _refuse(self, status: HTTPStatus) -> None:
         self.refused = status
         raise h11.RemoteProtocolError(status.phrase, status)
 
 
 class Connection(H11Protocol):
-    """One connection. It ends when a request takes too long to come; of too many, the one that has
-    waited longest for a request makes room for the newest, so that a person is served.
+    """One connection. It ends when a request takes too long to come. Of too many, one makes room
+    for the newest, so that a person and a monitor are served: the one that has waited longest for
+    a request, else the one whose answer has lasted longest, such as a stream.
     """
 
     conn: _Requests
@@ -100,18 +126,13 @@ class Connection(H11Protocol):
         self._keep_time(is_awaited=True)
         if len(self.connections) <= MOST_CONNECTIONS:
             return
-        waiting = (one for one in self.connections if isinstance(one, Connection))
+        others = (one for one in self.connections if isinstance(one, Connection))
         oldest = min(
-            (one for one in waiting if one is not self and one.is_waiting),
-            key=lambda one: one._since,  # noqa: SLF001 - of the same class
-            default=None,
+            (one for one in others if one is not self),
+            key=lambda one: (not one.is_waiting, one._since),  # noqa: SLF001 - of the same class
         )
-        if oldest is None:
-            self.conn.refused = HTTPStatus.SERVICE_UNAVAILABLE
-            self.send_400_response("")
-        else:
-            self.connections.discard(oldest)
-            oldest.transport.abort()
+        self.connections.discard(oldest)
+        oldest.transport.abort()
 
     @property
     def _request(self) -> RequestResponseCycle | None:

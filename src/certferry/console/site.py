@@ -73,6 +73,8 @@ class Site:
     starter: Starter
     prefix: str = ""
     is_https: bool = False
+    has_schedule: bool = False
+    """Whether this process makes the runs twice a day."""
     unread: Problem | None = None
     observer: Observer = field(init=False)
     stored: Snapshots = field(init=False)

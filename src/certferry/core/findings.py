@@ -44,6 +44,7 @@ class Code(StrEnum):
     # the public DNS
     DELEGATED_ELSEWHERE = "delegated_elsewhere"
     NOT_DELEGATED = "not_delegated"
+    NAME_SERVER_SILENT = "name_server_silent"
     ALIAS_BROKEN = "alias_broken"
     ALIAS_BY_WILDCARD = "alias_by_wildcard"
     CAA_FORBIDS = "caa_forbids"

@@ -13,6 +13,8 @@ import re
 import string
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from itertools import chain
 from weakref import WeakValueDictionary
 
 from certferry.text import Quoted, Text
@@ -36,15 +38,23 @@ _LONGER_THAN_WORDS = 12
 class Secret:
     """A password, token or private key: prints as `•••`, and refuses to be pickled."""
 
-    __slots__ = ("__weakref__", "_value")
+    __slots__ = ("__weakref__", "_pieces", "_value")
 
     def __init__(self, value: str) -> None:
         self._value = value
+        self._pieces: frozenset[str] | None = None
         _ALIVE[id(self)] = self
 
     def reveal(self) -> str:
         """Return the value itself, to send or use it."""
         return self._value
+
+    @property
+    def pieces(self) -> frozenset[str]:
+        """What betrays a part of it: see `_pieces_of`. Computed once, for a key has thousands."""
+        if self._pieces is None:
+            self._pieces = frozenset(_pieces_of(self._value))
+        return self._pieces
 
     def __str__(self) -> str:
         return MASK
@@ -155,16 +165,19 @@ _Spans = Iterator[tuple[int, int]]
 def redacted(words: str, secrets: Iterable[Secret] = ()) -> str:
     """Return words with `•••` for what must not be seen, be it known or not, and where they repeat
     a secret, one of its lines, or at their end or before a `…` the beginning of one: who said it
-    may have been stopped in the middle. Where two overlap, nothing of either stays.
+    may have been stopped in the middle. Where two overlap, nothing of either stays. Words that
+    still hold pieces of a secret are `•••` as a whole.
     """
-    spans = sorted({*_patterns(words), *_repeated(words, set(secrets))})
+    known = set(secrets)
+    spans = sorted({*_patterns(words), *_repeated(words, known)})
     shown: list[str] = []
     end = 0
     for start, stop in spans:
         if start > end or not shown:
             shown += words[end:start], MASK
         end = max(end, stop)
-    return "".join(shown) + words[end:]
+    masked = "".join(shown) + words[end:]
+    return MASK if hold_pieces(masked, known) else masked
 
 
 def discreet(words: str) -> str:
@@ -206,6 +219,74 @@ def repeats(words: str, secrets: Iterable[Secret]) -> bool:
         for spelling in _spellings(secret.reveal())
         for _ in _whole(words, spelling)
     )
+
+
+_PIECE = 8
+"""Letters and digits of a secret that are no chance, one after the other, whatever is between."""
+_LONGER_PIECE = 16
+"""The same of its bytes written as numbers, and of a key's letters alone: dates are numbers too."""
+
+_NUMBERS = ("{}", "{:02x}", "0x{:02x}", "x{:02x}", "u{:04x}", "{:o}", "{:08b}")
+"""How programs write bytes and characters: decimal, hexadecimal, escaped, octal, binary."""
+
+_CLOSED = re.compile(r"[^0-9a-z]+")
+_NOT_LETTERS = re.compile(r"[^a-z]+")
+_FRAMED = re.compile(rf"{_BEGIN}(.*?){_END}", re.DOTALL)
+
+
+def hold_pieces(words: str, secrets: Iterable[Secret]) -> bool:
+    """Return whether words hold a part of a secret, with anything between its characters, numbered,
+    backwards, in Base64 or as numbers. What was enciphered is not recognised.
+    """
+    sought = [secret.pieces for secret in secrets]
+    if not any(sought):
+        return False
+    closed = _CLOSED.sub("", words.lower())
+    seen = {
+        *_parts(closed, _PIECE),
+        *_parts(closed, _LONGER_PIECE),
+        *_parts(_NOT_LETTERS.sub("", closed), _LONGER_PIECE),
+    }
+    return any(not seen.isdisjoint(pieces) for pieces in sought)
+
+
+def _pieces_of(value: str) -> Iterator[str]:
+    """Yield the pieces of a secret that is no word and no address: those of a key, and of a token
+    those that have letters and digits. Of its numbers every eighth begins one.
+    """
+    framed = _FRAMED.search(value)
+    parts = [value] if "://" not in value else [*_proofs_in(value)]
+    if framed is not None:
+        parts = [framed[1]]
+    for part in parts:
+        closed = _CLOSED.sub("", part.lower())
+        if len(closed) < 2 * _PIECE:
+            continue
+        raws = [part.encode(errors="surrogatepass")]
+        if framed is not None:
+            letters = _NOT_LETTERS.sub("", closed)
+            yield from (*_parts(letters, _LONGER_PIECE), *_parts(letters[::-1], _LONGER_PIECE))
+            with suppress(ValueError):
+                raws.append(base64.b64decode(part))
+        for piece in (*_parts(closed, _PIECE), *_parts(closed[::-1], _PIECE)):
+            if framed is not None or not (piece.isalpha() or piece.isdigit()):
+                yield piece
+        for spelling in chain.from_iterable(map(_as_numbers, raws)):
+            yield from _parts(spelling, _LONGER_PIECE, step=_PIECE)
+            yield from _parts(spelling[::-1], _LONGER_PIECE, step=_PIECE)
+
+
+def _as_numbers(raw: bytes) -> Iterator[str]:
+    """Yield bytes as numbers without what separates them, and in Base64 from any place in it."""
+    for number in _NUMBERS:
+        yield "".join(map(number.format, raw))
+    for before in range(3):
+        encoded = base64.b64encode(b"." * before + raw).decode()
+        yield _CLOSED.sub("", encoded[4 if before else 0 :].lower())
+
+
+def _parts(closed: str, length: int, step: int = 1) -> Iterator[str]:
+    return (closed[at : at + length] for at in range(0, len(closed) - length + 1, step))
 
 
 def _repeated(words: str, secrets: Iterable[Secret]) -> _Spans:

@@ -182,8 +182,8 @@ def _copies_no_more(theirs: Installed, directory: str) -> Iterator[Text]:
     files = [path for path in theirs.copies if path not in kept]
     if files:
         yield Text(
-            "programs that read {files} today need a deployment to files: certferry writes"
-            " {names} into a directory of your choice",
+            "programs that read {files} today need a deployment to files, by which certferry"
+            " writes {names} into a directory of your choice",
             files=files,
             names=_NAMES,
         )
@@ -238,7 +238,7 @@ def adopt(
 
 def as_remembered(found: Sequence[OldCertificate], state: StateStore) -> tuple[OldCertificate, ...]:
     """Rename each lineage as its certificate is stored: a new name would upload it again."""
-    remembered = {lineage: state.versions(lineage) for lineage in state.lineages()}
+    remembered = state.versions_of(state.lineages())
     named: list[OldCertificate] = []
     for one in found:
         own = one.bundle.certificate.fingerprint

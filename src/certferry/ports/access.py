@@ -34,6 +34,9 @@ class AccessStore(Protocol):
     def save_link(self, link: PasswordLink) -> None:
         """Store a link, in place of the user's other one; nothing where there is no such user."""
 
+    def forget_password(self, name: str) -> None:
+        """Delete the hash of a user's password, with the user's link and sessions."""
+
     def link(self, digest: str, now: datetime) -> PasswordLink | None:
         """Return a link that is still good."""
 
@@ -44,12 +47,13 @@ class AccessStore(Protocol):
 
     def change_password(self, name: str, password: str, now: datetime, keep: str) -> None:
         """Store a new password's hash, delete the user's link, and end their sessions but the one
-        to `keep`.
+        to `keep`; nothing where that session has ended meanwhile.
         """
 
-    def save_session(self, session: Session) -> None:
-        """Store that a browser is logged in; nothing where there is no such user any more. Deletes
-        the sessions that are over, and stores when the user was seen.
+    def save_session(self, session: Session, verified: str | None = None) -> None:
+        """Store that a browser is logged in; nothing where there is no such user any more, or where
+        the user's hash is no longer the one that was `verified`. Deletes the sessions that are
+        over, and stores when the user was seen.
         """
 
     def session(self, digest: str, now: datetime) -> tuple[Session, User] | None:

@@ -34,6 +34,7 @@ with these words, and docs/reference/adapters.md is made of them.
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -63,6 +64,14 @@ def json_object(raw: bytes) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
+
+
+def is_ctrl_c(error: BaseException) -> bool:
+    """Return whether a signal may have raised an error: Python handles signals in the main thread
+    alone. A package that raises `KeyboardInterrupt` in another thread has failed.
+    """
+    is_main = threading.current_thread() is threading.main_thread()
+    return is_main and isinstance(error, KeyboardInterrupt)
 
 
 class NoAnswer(Exception):
@@ -122,13 +131,15 @@ class Variable:
     """A key of the settings that the environment may hold, under the first of the names that is
     set. `what` says what it is, where it is missing or asked for: "the API token of …". One that
     `is_public` proves nothing alone, such as the id of a token: it is seen while it is typed, and
-    by a digest of it hosts that share a state know that an account of theirs is the same.
+    by a digest of it hosts that share a state know that an account of theirs is the same. Where
+    each such key is alike, `pattern` is what one matches as a whole, as a regular expression.
     """
 
     key: str
     names: tuple[str, ...]
     what: Text
     is_public: bool = False
+    pattern: str = ""
 
 
 @dataclass(frozen=True, slots=True)

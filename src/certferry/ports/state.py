@@ -12,7 +12,7 @@ calls no store.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ from certferry.core.desired.declaration import Declaration
 from certferry.core.observed import records
 from certferry.core.planning.limits import Hold, Limits, PlannedOrder, Spent
 from certferry.core.redaction import Secret
-from certferry.errors import Reported, StateError
+from certferry.errors import Reported, StateError, StateForeign
 from certferry.ports.access import AccessStore
 from certferry.ports.runs import RunStore
 
@@ -197,12 +197,19 @@ class VersionStore(Protocol):
         """
 
     def versions(self, lineage: str) -> tuple[Version, ...]:
-        """Return the versions of a lineage, newest first, without keys."""
+        """Return the versions of a lineage, newest first, without keys. Raises `StateForeign`, as
+        `remembered`, `bundle` and what changes one do, where another program wrote or changed one.
+        """
+
+    def versions_of(self, lineages: Iterable[str]) -> Mapping[str, tuple[Version, ...]]:
+        """Return the versions of each of some lineages that the caller only compares with: none of
+        a lineage of which `versions` raises `StateForeign`.
+        """
 
     def versions_in_use(self) -> Mapping[str, tuple[Version, ...]]:
         """Return every lineage's newest version, those that a place of it was last seen to have,
         and those whose revocation did not end, newest first: read at once, whatever the number of
-        lineages.
+        lineages. Of a lineage one of whose rows is another program's there is none: `()`.
         """
 
     def bundle(self, lineage: str, number: int) -> CertificateBundle:
@@ -483,6 +490,11 @@ class StateStore(
     def unopened(self) -> tuple[tuple[str, StateError], ...]:
         """Open every key that is stored; return the lineage, or the CA's directory, of each that
         cannot be opened, and why. Raises `StateUnavailable`.
+        """
+
+    def foreign(self) -> tuple[tuple[str, StateForeign], ...]:
+        """Return each row that is bound by the key and is not as certferry wrote it: the lineage,
+        or what else is named by it, and an error that names the row.
         """
 
     def damage(self) -> tuple[Reported, ...]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.desired.certificate import DesiredHttps, Kind
 from certferry.core.observed.observation import ObservedTarget, Scope
 
-__all__ = ["DeployTarget", "Scope"]
+__all__ = ["DeployTarget", "LimitedTarget", "Scope"]
 
 
 class DeployTarget(Protocol):
@@ -22,7 +22,8 @@ class DeployTarget(Protocol):
         A named domain that is not there, or one that cannot be changed, is reported as
         `UNAVAILABLE` with the reason; what `exclude` takes away, as `excluded`; what is found, and
         serves no visitors since it is switched off, may be reported as `left_out`, so that nothing
-        fails of it; `served` is left empty. Raises `DeployError` when the target cannot be read.
+        fails of it; `served` is left empty. A target that answers from a cache reads the domains
+        of `Scope.doubted` from its service. Raises `DeployError` when the target cannot be read.
         """
 
     def upload(self, lineage: str, bundle: CertificateBundle) -> str:
@@ -48,3 +49,11 @@ class DeployTarget(Protocol):
         mark of ours (`TargetRejected`); must always refuse what is bound (`TargetInUse`). Raises
         `DeployError`.
         """
+
+
+@runtime_checkable
+class LimitedTarget(Protocol):
+    """A target that remembers how many certificates it held when it refused one more."""
+
+    def forget_refusal(self) -> None:
+        """Forget it: the operator says that it takes more now."""

@@ -15,6 +15,7 @@ from certferry import __version__
 from certferry.core.certificates.certificate import short
 from certferry.core.discovery import inventory
 from certferry.core.discovery.watched import Changes, HostObservation, within_reach
+from certferry.core.findings import Code
 from certferry.core.observed.inferred import Owner
 from certferry.core.observed.observation import Served
 from certferry.errors import Problem, Severity
@@ -409,12 +410,17 @@ def _address(address: Served, now: datetime) -> Document:
     }
 
 
+_ELSEWHERE = frozenset({Code.WAYS, Code.LAST_RUN, Code.LAST_CHANGE})
+"""What programs read in `--json`, and people in `discover`, `status` and `history`."""
 FIX = Text("fix: ")
 _INDENT = 2
 
 
 def lines(findings: Sequence[Problem], voice: Voice) -> Iterator[Line]:
-    """Write every finding, and the count."""
+    """Write every finding but what is only to be known and stands elsewhere, and the count."""
+    findings = [
+        one for one in findings if one.severity is not Severity.NOTICE or one.code not in _ELSEWHERE
+    ]
     for finding in findings:
         yield from _finding(finding, voice)
     if findings:

@@ -19,7 +19,9 @@ The rules of the voice, beside those of STYLE.md:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+import shlex
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime, tzinfo
 from functools import lru_cache
 from pathlib import Path
@@ -71,7 +73,7 @@ WORDS = {
         *(Text("delivered"), Text("not run"), Text("edited"), Text("run")),
         # what has happened
         *(Text("issued"), Text("issue failed"), Text("adopted"), Text("undeclared")),
-        *(Text("forgotten"), Text("adopt failed"), Text("uploaded"), Text("deployed")),
+        *(Text("forgotten"), Text("adopt failed"), Text("uploaded")),
         *(Text("deploy failed"), Text("retired"), Text("rolled back"), Text("rollback refused")),
         *(Text("drift found"), Text("drift over"), Text("ca failed"), Text("revoked")),
         *(Text("user added"), Text("user reset"), Text("role changed"), Text("user removed")),
@@ -85,6 +87,9 @@ WORDS = {
         *(Text("Command"), Text("Qiniu"), Text("Tencent Cloud"), Text("Alibaba Cloud DNS")),
         Text("your own program"),
     )
+} | {
+    # It is kept when the target takes the change, which may fail after that.
+    "deployed": Text("deployment begun"),
 }
 """Words that programs read too, for people."""
 
@@ -93,6 +98,9 @@ def english(template: str) -> str:
     """Translate into the language the templates are written in."""
     return template
 
+
+_OPTIONS = "\ufdd0"
+"""Where a sentence has the options of a command: a character that Unicode leaves to programs."""
 
 _seen_before = lru_cache(1000)(redacted)
 """For sentences without values, of which a report has the same ones a thousand times."""
@@ -107,10 +115,21 @@ class Voice:
         self._translate = translate
         self._zone = zone
         self.language = language
+        # What printed commands have behind the program's name, so that they read the same file.
+        self.options = ""
+
+    def read_by(self, config: Path, commands: Collection[str]) -> None:
+        """Name the file in every command that a sentence prints, so that a paste works."""
+        named = re.compile(rf"\bcertferry (?=(?:{'|'.join(commands)})\b)")
+        translate = self._translate
+        # Marked in the template, where no words of others are; filled in the whole sentence, since
+        # a path may have braces.
+        self._translate = lambda template: named.sub(f"certferry{_OPTIONS} ", translate(template))
+        self.options = f" --config {shlex.quote(str(config))}"
 
     def say(self, text: Text) -> str:
         """Return the sentence, which may have several lines, without secrets."""
-        words = text.render(self._translate, self._zone)
+        words = text.render(self._translate, self._zone).replace(_OPTIONS, self.options)
         return redacted(words) if text.values else _seen_before(words)
 
     def say_on_one_line(self, text: Text) -> str:
@@ -179,14 +198,14 @@ class Voice:
 def voice_for(arguments: Sequence[str], environ: Mapping[str, str]) -> Voice:
     """Return the voice of a run, by which mistakes of its command line are reported too."""
     in_force = next(filter(None, map(environ.get, _LOCALE)), "")
-    known = _language(environ.get(VARIABLE, "")) or _language(in_force)
+    known = language_of(environ.get(VARIABLE, "")) or language_of(in_force)
     return voice_in(_asked_for(arguments) or known or ENGLISH)
 
 
 def must_be_spoken(environ: Mapping[str, str]) -> None:
     """Raise `ConfigError` when the environment asks for an unknown language."""
     word = environ.get(VARIABLE)
-    if word and _language(word) is None:
+    if word and language_of(word) is None:
         one, other = LANGUAGES
         said = Text("{variable}={word} is not supported; use {one} or {other}")
         raise ConfigError(
@@ -218,13 +237,14 @@ def _asked_for(arguments: Sequence[str]) -> str | None:
         name, equals, value = word.partition("=")
         if name == OPTION:
             wanted = value if equals else next(words, "")
-            return wanted if wanted in LANGUAGES else None
+            return language_of(wanted)
     return None
 
 
-def _language(word: str) -> str | None:
-    """Read `zh`, `zh_CN.UTF-8`, `zh-Hans`: a language, and more about it that is not needed."""
+def language_of(word: str) -> str | None:
+    """Read `zh`, `zh_CN.UTF-8`, `zh-Hans`, `cn`: a language, and more that is not needed."""
     language = word.replace("-", "_").partition(".")[0].partition("_")[0].lower()
+    language = "zh" if language == "cn" else language
     return language if language in LANGUAGES else None
 
 

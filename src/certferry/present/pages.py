@@ -27,15 +27,18 @@ _SOFT = re.compile(r"(?<![\w*`])\*([^*`\s][^*`]*)\*(?![\w*])")
 def lines(text: str, cells: int) -> Iterator[Line]:
     """Write a page, in lines of so many cells at most; what stands in a block of code stays."""
     cells = min(cells, WIDEST)
-    shown = (block for block in _blocks(text) if not _ASIDE.match(block[0]))
-    for number, block in enumerate(shown):
+    for number, block in enumerate(blocks(text)):
         if number:
             yield line()
         yield from _block(block, cells)
 
 
+def blocks(text: str) -> Iterator[list[str]]:
+    """Split a page at empty lines, but for those in a block of code, and leave asides out."""
+    return (block for block in _blocks(text) if not _ASIDE.match(block[0]))
+
+
 def _blocks(text: str) -> Iterator[list[str]]:
-    """Split at empty lines, but for those in a block of code."""
     block, is_code = list[str](), False
     for row in text.splitlines():
         is_code ^= row.lstrip().startswith(_FENCE)
@@ -142,6 +145,11 @@ class Page:
     path: Path
 
     @property
+    def folder(self) -> str:
+        """Return the name of the folder that the page lies in, one of `FOLDERS`."""
+        return self.path.parent.name
+
+    @property
     def text(self) -> str:
         """What stands on it, as Markdown."""
         return self.path.read_text(encoding="utf-8")
@@ -155,7 +163,7 @@ class Page:
     @property
     def pasted(self) -> tuple[str, ...]:
         """The words that operators paste: what stands in code in its title and first paragraph."""
-        title, _, first, *_ = _blocks(self.text)
+        title, first, *_ = blocks(self.text)
         return tuple(_PASTED.findall(_joined([*title, *first])))
 
 

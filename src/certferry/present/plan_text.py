@@ -153,6 +153,8 @@ def _reasons(plan: planned.Plan) -> list[Text]:
     firsts = [rollout.steps[0].reason.message for rollout in plan.rollouts]
     reasons = firsts or [step.reason.message for step in plan.steps]
     if not reasons and plan.is_settled:
+        if plan.is_outdated:
+            return [Text("left to a host whose declaration is newer")]
         if plan.drifts:
             return [Text("changed outside certferry, and left like that")]
         if plan.rolled_back:
@@ -229,6 +231,8 @@ def _changes(changes: Sequence[Change], voice: Voice) -> list[Line]:
 
 def conclusion(plans: Sequence[planned.Plan]) -> Text:
     """Count what would be done, and say how to go on."""
+    if not plans:
+        return Text("No certificate is declared; `certferry add DOMAIN` declares one.")
     if all(map(_is_as_declared, plans)):
         return counted(plans)
     counts = _counts(plans)
@@ -253,7 +257,8 @@ def counted(plans: Sequence[planned.Plan]) -> Text:
 
 
 def _is_as_declared(plan: planned.Plan) -> bool:
-    return plan.is_settled and not (plan.steps or plan.drifts or plan.rolled_back)
+    others = plan.drifts or plan.rolled_back or plan.is_outdated
+    return plan.is_settled and not (plan.steps or others)
 
 
 def is_nothing_to_run(plan: planned.Plan) -> bool:
@@ -276,6 +281,7 @@ def _counts(plans: Sequence[planned.Plan]) -> list[Text]:
     again = sum(step.again for plan in plans for step in plan.retirements)
     left = sum(len(plan.drifts) for plan in plans)
     back = sum(len(plan.rolled_back) for plan in plans)
+    outdated = sum(plan.is_outdated and plan.is_settled for plan in plans)
     refused = sum(len(plan.having(planned.Weight.REFUSED)) for plan in plans)
     stuck = sum(len(plan.timed_out) for plan in plans)
     blocked = sum(len(plan.having(planned.Weight.BLOCKED)) for plan in plans)
@@ -289,6 +295,7 @@ def _counts(plans: Sequence[planned.Plan]) -> list[Text]:
         (again, Text("1 to try again"), Text("{count} to try again")),
         (left, Text("1 left as found"), Text("{count} left as found")),
         (back, Text("1 rolled back"), Text("{count} rolled back")),
+        (outdated, Text("1 left to another host"), Text("{count} left to other hosts")),
         (refused, Text("1 refused"), Text("{count} refused")),
         (stuck, Text("1 stuck"), Text("{count} stuck")),
         (blocked, Text("1 blocked"), Text("{count} blocked")),

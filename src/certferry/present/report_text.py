@@ -315,6 +315,15 @@ def _outcome(report: reports.SyncReport) -> Text:
     if not report.lineages:
         return Text("No certificate is declared.")
     unchanged = all(lineage.is_unchanged for lineage in report.lineages)
+    if unchanged and report.outdated:
+        return one_or_many(
+            report.outdated,
+            Text("Nothing changed: 1 certificate is left to a host whose declaration is newer."),
+            Text(
+                "Nothing changed: {count} certificates are left to hosts whose declarations are"
+                " newer."
+            ),
+        )
     if unchanged and report.left:
         return one_or_many(
             report.left,
@@ -339,11 +348,11 @@ def _how_to_go_on(report: reports.SyncReport, undeclared_of: str | None) -> Text
             client=undeclared_of,
         )
     if report.complete:
-        return (
-            Text("Run `certferry sync` again to go on.")
-            if report.any(reports.Outcome.WAITING)
-            else None
-        )
+        steps = [s for one in report.lineages for s in one.having(reports.Outcome.WAITING)]
+        held = [s.error.retry.after for s in steps if s.error and s.error.retry.after]
+        if held and len(held) == len(steps):
+            return Text("A run after {moment} goes on.", moment=min(held))
+        return Text("Run `certferry sync` again to go on.") if steps else None
     if not report.renewing:
         return Text("The next `certferry sync` goes on from here.")
     return Text(

@@ -61,7 +61,7 @@ _CERTIFICATES = {
     assessed.Standing.EXPIRED: (Text("expired"), Tone.BAD),
     assessed.Standing.MISSING: (Text("missing"), Tone.PENDING),
     assessed.Standing.NOT_NEEDED: (Text("not needed"), Tone.PENDING),
-    assessed.Standing.UNREADABLE: (Text("files unreadable"), Tone.BAD),
+    assessed.Standing.UNREADABLE: (Text("unreadable"), Tone.BAD),
 }
 
 _OfAccount = tuple[str, Text, Text | None]
@@ -290,7 +290,7 @@ def _failed(name: str, failure: assessed.LastFailure, voice: Voice) -> Iterator[
     if failure.again_at is None:
         again = Text("the next run tries it again")
     else:
-        again = Text("scheduled runs try it again after {moment}", moment=failure.again_at)
+        again = Text("the next run after {moment} tries it again", moment=failure.again_at)
     if failure.at - failure.since >= _LONG:
         again = Text("it has failed since {since}; {again}", since=failure.since, again=again)
     if failure.problem.code not in _LEFT_ALONE:

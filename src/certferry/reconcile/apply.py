@@ -18,10 +18,11 @@ from certferry.core.desired.certificate import OnFailure
 from certferry.core.observed.observation import in_one_line, in_sentences
 from certferry.core.observed.records import RolloutRecord, Upload
 from certferry.core.planning import plan as plans
-from certferry.core.planning.report import SEEN, Outcome, StepOutcome
+from certferry.core.planning.report import Outcome, StepOutcome, seen_at
 from certferry.core.planning.rollbacks import all_work, with_refusal
 from certferry.core.reasons import Waiting, applying, wait_for
 from certferry.errors import CertferryError, CopyGone, Interrupted, TargetBusy, VerificationError
+from certferry.reconcile.handing_over import without_key
 from certferry.reconcile.issue import issue
 from certferry.reconcile.receivers import deliver
 from certferry.reconcile.removals import clean, retire, retire_unmanaged
@@ -120,7 +121,8 @@ def _note_drift(drifted: plans.Drifted, context: StepContext) -> None:
 
 def verify(step: plans.Verify, context: StepContext) -> StepOutcome:
     """Store that every address was seen to serve the certificate."""
-    last = context.observed.locate(step.target, step.domain)[1].last
+    target, domain = context.observed.locate(step.target, step.domain)
+    said, last = seen_at(target.served.get(step.domain, ())), domain.last
     # Without a lease another run may have gone on meanwhile: then that one records it.
     if last is not None and context.ports.state.replace_rollout(
         last, replace(last, verified_at=context.now)
@@ -132,11 +134,11 @@ def verify(step: plans.Verify, context: StepContext) -> StepOutcome:
             fingerprint=last.fingerprint,
             **{change.what: f"{change.was} → {change.becomes}" for change in step.changes},
         )
-    seen = StepOutcome(plans.Action.VERIFY, Outcome.DONE, SEEN, step.target, step.domain)
+    seen = StepOutcome(plans.Action.VERIFY, Outcome.DONE, said, step.target, step.domain)
     if not step.changes:
         return seen
     detail = Text("{said}; the target changed other settings: {changes}").filled(
-        said=SEEN, changes=in_sentences(step.changes)
+        said=said, changes=in_sentences(step.changes)
     )
     hint = Text(
         "set the wanted values in the deployment (`force_https`, `http2`, `tls_versions`),"
@@ -228,7 +230,10 @@ def _uploaded(target: str, version: Version, context: StepContext) -> str:
 def _upload(target: str, version: Version, context: StepContext) -> str:
     lineage, fingerprint = context.lineage, version.fingerprint
     bundle = context.ports.state.bundle(lineage, version.number)
-    remote_id = context.ports.targets[target].upload(lineage, bundle)
+    try:
+        remote_id = context.ports.targets[target].upload(lineage, bundle)
+    except CertferryError as error:
+        raise without_key(error, bundle.privkey_pem, withholds_words=True) from None
     label, now = label_of(lineage, fingerprint), context.now
     context.ports.state.save_upload(Upload(lineage, target, remote_id, label, fingerprint, now))
     context.record("uploaded", target=target, remote_id=remote_id, fingerprint=fingerprint)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+import logging
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from certferry import errors
@@ -20,12 +21,14 @@ from certferry.core.planning.safety import without_refused
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.ports.issuer import AccountAt
 from certferry.ports.progress import Clock, Progress
-from certferry.ports.state import StateStore
+from certferry.ports.state import Lease, StateStore
 from certferry.reconcile.apply import withdraw
 from certferry.reconcile.observe import as_known, observe
 from certferry.reconcile.reconciler import Reconciler
 from certferry.reconcile.run import Ports, StepContext, WaitLimit, held_lease
 from certferry.text import Text
+
+_log = logging.getLogger(__name__)
 
 BY_HAND = Reason(ReasonCode.ROLLED_BACK, Text("asked for"))
 
@@ -165,11 +168,7 @@ def to_revoke(
 ) -> list[lineages.Version]:
     """List what to revoke: what was begun, else the newest version, or all of its key."""
     versions = state.versions(lineage)
-    begun = [
-        one
-        for one in versions
-        if lineages.is_in_progress(one.revocation, one.certificate.not_after, now)
-    ]
+    begun = _begun(versions, now)
     newest = next(iter(begun or versions), None)
     if newest is None or newest.certificate.not_after <= now:
         raise errors.PlanRefused(
@@ -192,20 +191,62 @@ def to_revoke(
     return found
 
 
-def revoke(
-    lineage: str,
-    reason: lineages.RevocationReason,
-    *,
-    state: StateStore,
-    account_at: AccountAt,
-    now: Clock,
-    progress: Progress,
-) -> list[lineages.Version]:
-    """Revoke, and return what was revoked. What the CA may have done stays stored, and a later call
-    asks again. Raises what `to_revoke` does, `LeaseHeld`, `IssuanceError` and `StateError`.
+def _begun(versions: Sequence[lineages.Version], now: datetime) -> list[lineages.Version]:
+    return [
+        one
+        for one in versions
+        if lineages.is_in_progress(one.revocation, one.certificate.not_after, now)
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Revocations:
+    """Revokes, as the account of each CA; what the CA may have done is stored before it is asked,
+    so that it is asked again after a kill. "Already revoked" is as good.
     """
-    with held_lease(state, now, lineage) as lease:
-        versions = to_revoke(lineage, reason, state, now())
+
+    state: StateStore
+    account_at: AccountAt
+    now: Clock
+    progress: Progress
+
+    def revoke(self, lineage: str, reason: lineages.RevocationReason) -> list[lineages.Version]:
+        """Revoke what `to_revoke` lists, and return it. Raises what that does, `LeaseHeld`,
+        `IssuanceError` and `StateError`.
+        """
+        with held_lease(self.state, self.now, lineage) as lease:
+            versions = to_revoke(lineage, reason, self.state, self.now())
+            self._carry_out(versions, reason, lease)
+        return versions
+
+    def finish(self, names: Collection[str]) -> None:
+        """End the revocations of these lineages that a killed call began, and begin none. A CA that
+        does not end one is asked by the next run. Raises `StateError`.
+        """
+        for lineage, known in self.state.versions_in_use().items():
+            if lineage not in names or not _begun(known, self.now()):
+                continue
+            try:
+                with held_lease(self.state, self.now, lineage) as lease:
+                    # Another process may have ended them meanwhile.
+                    begun = _begun(self.state.versions(lineage), self.now())
+                    # What was begun has one reason: each call gives all of it the latest.
+                    for reason in {one.revocation.reason for one in begun[:1] if one.revocation}:
+                        versions = to_revoke(lineage, reason, self.state, self.now())
+                        self._carry_out(versions, reason, lease)
+            except (errors.LeaseHeld, errors.LeaseLost):
+                continue  # another run has it
+            except (errors.IssuanceError, errors.CertificateError, errors.PlanRefused) as refusal:
+                said = Text(
+                    "{lineage}: the revocation that was begun has not ended, and the next run asks"
+                    " the CA again: {problem}"
+                )
+                _log.warning(said.filled(lineage=lineage, problem=refusal.message))
+
+    def _carry_out(
+        self, versions: Sequence[lineages.Version], reason: lineages.RevocationReason, lease: Lease
+    ) -> None:
+        state, now, lineage = self.state, self.now, lease.lineage
         bundles = [state.bundle(lineage, version.number) for version in versions]
         if versions and reason is lineages.RevocationReason.KEY_COMPROMISE:
             state.drop_order(lease)  # it may be for this key
@@ -215,7 +256,7 @@ def revoke(
         for done, (version, bundle) in enumerate(zip(versions, bundles, strict=True)):
             state.extend(lease)
             try:
-                account_at(version.directory).revoke(bundle, reason)
+                self.account_at(version.directory).revoke(bundle, reason)
             except (errors.IssuanceError, errors.CertificateError, errors.PlanRefused) as refusal:
                 if not isinstance(refusal, errors.CaUnavailable):
                     # What was known before the call stays: an earlier one may have been heard.
@@ -228,5 +269,4 @@ def revoke(
                 "serial": version.certificate.serial,
                 "reason": reason.value,
             }
-            progress(Happened(lineage, "revoked", facts))
-    return versions
+            self.progress(Happened(lineage, "revoked", facts))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -13,6 +14,7 @@ from pathlib import PurePath
 
 from certferry import errors
 from certferry.core.assessment.health import RUN_WITHIN, Recorded
+from certferry.core.assessment.notices import Subject
 from certferry.core.certificates.certificate import covered_by
 from certferry.core.desired.certificate import DesiredCertificate
 from certferry.core.events import Activity, Begun, LineageEnded, StepEnded
@@ -185,7 +187,7 @@ def examine_records(
     yield info(Code.BACK_UP, str(place), message)
     if known.last_run is not None:
         yield _of_last_run(known.last_run, now)
-    yield from _from_history(history)
+    yield from _from_history(history, known)
     yield from (one.problem for one in known.undeclared)
 
 
@@ -206,12 +208,16 @@ def _of_last_run(last: LastRun, now: datetime) -> Problem:
 
 
 def examine_schedule(
-    schedulers: Iterable[Scheduler], begun_at: datetime | None = None
+    schedulers: Iterable[Scheduler], begun_at: datetime | None = None, *, is_serving: bool = False
 ) -> Iterator[Problem]:
-    """Report which daily run is installed, and whether the system will start it; without one, when
-    the last scheduled run had `begun_at`, not long ago: `certferry serve` may have started it.
+    """Report which daily run is installed, and whether the system will start it, and that this
+    process makes the runs, where it `is_serving`. Without any, report when the last scheduled run
+    had `begun_at`, not long ago: another `certferry serve` may have started it.
     """
-    found = False
+    found = is_serving
+    if is_serving:
+        said = Text("this process of `certferry serve` makes the runs, twice a day")
+        yield info(Code.SCHEDULE, "schedule", said)
     for scheduler in schedulers:
         try:
             scheduled = scheduler.find()
@@ -259,7 +265,7 @@ def examine_channels(*, has_channel: bool, has_heartbeat: bool) -> Iterator[Prob
         )
 
 
-def _from_history(entries: Sequence[HistoryEntry]) -> Iterator[Problem]:
+def _from_history(entries: Sequence[HistoryEntry], known: Recorded) -> Iterator[Problem]:
     """Report the newest change, and the tries that failed and did not succeed since."""
     changes = (entry for entry in entries if not entry.event.endswith((_FAILED, *_SIGHTINGS)))
     if (newest := next(changes, None)) is not None:
@@ -270,7 +276,7 @@ def _from_history(entries: Sequence[HistoryEntry]) -> Iterator[Problem]:
         action = entry.event.removesuffix(_FAILED)
         tried = (entry.lineage, _ENDINGS.get(action, action), *map(entry.facts.get, _PLACE))
         if entry.event.endswith(_FAILED) and tried not in seen:
-            yield _failed(entry)
+            yield _failed(entry, known)
         seen.add(tried)
 
 
@@ -279,12 +285,19 @@ _PLACE = ("target", "domain")
 _ENDINGS = {"issued": "issue", "adopted": "adopt", "deployed": "deploy", "verified": "deploy"}
 
 
-def _failed(entry: HistoryEntry) -> Problem:
-    message = Text("the last try at {moment} failed: {problem}").filled(
-        moment=entry.at, problem=entry.facts.get("problem", entry.event)
-    )
+def _failed(entry: HistoryEntry, known: Recorded) -> Problem:
+    """Report a try that failed. The history keeps words in English and without what they quote; a
+    trouble that still stands has the sentence, for every language, and what to do.
+    """
+    target, domain = entry.facts.get("target", ""), entry.facts.get("domain", "")
+    problem: str | Text = entry.facts.get("problem", entry.event)
     fix = Text("run `certferry sync {lineage}`, which says what to do", lineage=entry.lineage)
-    return warning(Code.LAST_TRY_FAILED, entry.facts.get("domain", entry.lineage), message, fix)
+    kept = re.escape(str(problem)).replace("…", ".*")
+    standing = known.troubles.get(Subject(entry.lineage, target, domain))
+    if standing is not None and re.fullmatch(kept, str(standing.problem.message), re.DOTALL):
+        problem, fix = standing.problem.message, standing.problem.hint or fix
+    said = Text("the last try at {moment} failed: {problem}", moment=entry.at, problem=problem)
+    return warning(Code.LAST_TRY_FAILED, domain or entry.lineage, said, fix)
 
 
 _WEIGHTS = {

@@ -23,7 +23,13 @@ from certferry.core.desired.certificate import (
 )
 from certferry.core.events import Asking
 from certferry.core.observed import inferred
-from certferry.core.observed.observation import Observation, ObservedDomain, ObservedTarget, Served
+from certferry.core.observed.observation import (
+    Observation,
+    ObservedDomain,
+    ObservedTarget,
+    Served,
+    contradicted,
+)
 from certferry.core.observed.records import Remembered, RolloutRecord
 from certferry.core.planning.planner import first_violated
 from certferry.errors import CertificateError, DeployError, IssuanceError, StateError
@@ -46,8 +52,8 @@ def without_remembered(found: ObservedTarget, lineage: str, ports: Ports) -> Obs
     same = [one for one in {lineage, *ports.state.lineages()} if owners(one) & owners(lineage)]
     known = {
         label
-        for one in same
-        for version in ports.state.versions(one)
+        for one, versions in ports.state.versions_of(same).items()
+        for version in versions
         for label in labels_of(one, version.fingerprint)
     }
     left = tuple(other for other in found.unremembered if other.label not in known)
@@ -112,7 +118,7 @@ def as_known(
     """Return it with the names of its files, as `read` or stored. A wrong file raises nothing."""
     if desired.files is None:
         return desired
-    versions = state.versions(desired.lineage)
+    versions = state.versions_of([desired.lineage])[desired.lineage]
     remembered = versions[0].certificate.names if versions else ()
     if remembered and not read:
         return replace(desired, names=remembered)
@@ -173,22 +179,33 @@ def observe(
     nothing counts that was read before. `remembered` is what the state has just said.
 
     The state is read before the targets, so another run may have bound its certificate in between:
-    where something is bound that the state did not know, it is asked once more.
+    where something is bound that the state did not know, the state is read once more. Where edges
+    contradict the binding that a target reported, the target is asked for that binding once more:
+    a list may hide what another tool has changed.
     """
     known = with_remembered(Observation(), desired, ports, remembered)
     observed = _observe(desired, ports, known, every_edge=every_edge, anew=anew)
-    if not any(map(_is_bound_to_unknown, observed.targets)):
+    if any(map(_is_bound_to_unknown, observed.targets)):
+        again = with_remembered(Observation(), desired, ports)
+        if again.remembered != known.remembered:
+            known, anew = again, True
+            observed = _observe(desired, ports, known, every_edge=every_edge, anew=anew)
+    doubted = contradicted(observed, ports.now())
+    if not doubted:
         return observed
-    again = with_remembered(Observation(), desired, ports)
-    if again.remembered == known.remembered:
-        return observed
-    return _observe(desired, ports, again, every_edge=every_edge, anew=True)
+    return _observe(desired, ports, known, every_edge=every_edge, anew=anew, doubted=doubted)
 
 
 def _observe(
-    desired: DesiredCertificate, ports: Ports, known: Observation, *, every_edge: bool, anew: bool
+    desired: DesiredCertificate,
+    ports: Ports,
+    known: Observation,
+    *,
+    every_edge: bool,
+    anew: bool,
+    doubted: frozenset[tuple[str, str]] = frozenset(),
 ) -> Observation:
-    observer = _TargetObserver(desired, ports, known, every_edge, anew)
+    observer = _TargetObserver(desired, ports, known, every_edge, anew, doubted)
     targets = tuple(observer.observe(deployment) for deployment in desired.deployments)
     observed = Observation(known.versions, targets, known.remembered)
     is_unread = any(target.in_progress for target in targets)
@@ -257,13 +274,18 @@ def with_renewal_info(
 
 @dataclass(frozen=True, slots=True)
 class _TargetObserver:
-    """Observes the targets of one lineage, of which the state knows what is `known`."""
+    """Observes the targets of one lineage."""
 
     desired: DesiredCertificate
     ports: Ports
     known: Observation
+    """The lineage by the state."""
     every_edge: bool
+    """Whether edges are asked wherever a domain is, and not only where ours is bound."""
     anew: bool
+    """Whether lists that were read before count no more."""
+    doubted: frozenset[tuple[str, str]]
+    """The account and name of each domain whose binding the edges contradict."""
 
     def observe(self, deployment: DesiredDeployment) -> ObservedTarget:
         """Observe the target of one deployment, and add what is stored of it."""
@@ -309,6 +331,9 @@ class _TargetObserver:
                 globs=deployment.globs,
                 exclude=deployment.exclude,
                 anew=self.anew,
+                doubted=frozenset(
+                    domain for label, domain in self.doubted if label == deployment.target
+                ),
             )
         )
         if any(domain.problem for domain in found.domains):

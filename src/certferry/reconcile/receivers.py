@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.certificates.lineage import Version, label_of
 from certferry.core.desired.certificate import CommandDelivery, DesiredDeployment
 from certferry.core.observed import observation
@@ -12,6 +13,7 @@ from certferry.core.planning.plan import Action, Deploy
 from certferry.core.planning.report import Outcome, StepOutcome
 from certferry.errors import CertferryError, DeployError
 from certferry.ports.receiver import Delivered, Receiver
+from certferry.reconcile.handing_over import without_key
 from certferry.reconcile.run import StepContext
 from certferry.text import Text
 
@@ -68,7 +70,7 @@ def deliver(step: Deploy, context: StepContext) -> StepOutcome:
             fullchain_digest=bundle.fullchain_digest,
         )
         state.save_rollout(begun)
-        context.ports.receiver(delivery).deliver(context.lineage, bundle)
+        _hand_over(context.ports.receiver(delivery), context.lineage, bundle)
     except CertferryError as error:
         # Tried once in a run, since it may cost much.
         state.save_rollout(replace(begun, failed_at=context.now))
@@ -79,3 +81,10 @@ def deliver(step: Deploy, context: StepContext) -> StepOutcome:
     context.record("deployed", **facts)
     context.record("verified", **facts)
     return result
+
+
+def _hand_over(receiver: Receiver, lineage: str, bundle: CertificateBundle) -> None:
+    try:
+        receiver.deliver(lineage, bundle)
+    except CertferryError as error:
+        raise without_key(error, bundle.privkey_pem, withholds_words=False) from None

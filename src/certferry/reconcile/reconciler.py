@@ -26,7 +26,7 @@ from certferry.core.observed.observation import Observation
 from certferry.core.observed.records import HostRecord, Remembered
 from certferry.core.planning import plan as plans
 from certferry.core.planning import report as reports
-from certferry.core.planning.digest import must_be_confirmed
+from certferry.core.planning.digest import must_be_confirmed, only_confirmed
 from certferry.core.planning.division import (
     awaits_another,
     has_open_work,
@@ -82,9 +82,14 @@ def plan_lineage(
     return plan
 
 
-def plan_outdated(plan: plans.Plan, outdated: Outdated, now: datetime) -> plans.Plan:
-    """Return the plan with what this host's receivers need alone, and why it has no more."""
+def plan_outdated(
+    plan: plans.Plan, outdated: Outdated, now: datetime, *, renews: bool
+) -> plans.Plan:
+    """Return the plan with what this host's receivers need alone, and why it has no more. A
+    certificate that an operator asked to renew here is refused.
+    """
     weight = plans.Weight.SKIPPED if outdated.is_tolerated(now) else plans.Weight.BLOCKED
+    weight = plans.Weight.REFUSED if renews else weight
     finding = plans.PlanFinding.of(weight, outdated.error)
     of_receivers = (one for one in plan.findings if one.target is not None)
     return replace(plan, clean=None, findings=(finding, *of_receivers))
@@ -212,12 +217,14 @@ class LineageReconciler:
         others_since: datetime | None = None,
     ) -> None:
         self._ahead = ahead
-        self._confirmed = confirmed
+        self._digest = confirmed
+        self._confirmed: plans.Plan | None = None
         self.desired = ports.part_of(desired)
         self._outdated = ports.outdated.get(desired.lineage)
         self._ports = ports
         self._begun = ports.now()
         self._others_since = min(others_since or self._begun, self._begun)
+        self._renews = issuing is Issuing.ALWAYS
         self._issuing = Issuing.NEVER if self._outdated else issuing
         self._keeps_pauses = keeps_pauses
         self._outcomes = Outcomes(desired.lineage, ports.progress)
@@ -334,10 +341,12 @@ class LineageReconciler:
         self._follow(plan, observed, lease)
 
     def _must_be_confirmed(self, plan: plans.Plan) -> None:
-        """Raise `PlanChanged` for another first plan than an operator confirmed, if any did."""
-        confirmed, self._confirmed = self._confirmed, None
-        if confirmed is not None:
-            must_be_confirmed([plan], confirmed)
+        """Raise `PlanChanged` for another first plan than an operator confirmed, if any did. Later
+        plans of the run are held to the first (`plan`).
+        """
+        if self._digest is not None and self._confirmed is None:
+            must_be_confirmed([plan], self._digest)
+            self._confirmed = plan
 
     @property
     def _is_left_to_others(self) -> bool:
@@ -352,8 +361,10 @@ class LineageReconciler:
         return self._awaits_another(remembered) or self._was_verified_by_another(remembered)
 
     def _awaits_another(self, remembered: Remembered) -> bool:
-        """Leave it once to a host that has only to see it served."""
-        if self.awaits_another:
+        """Leave a certificate, in the first pass alone, to a host that has only to see it served.
+        The last pass observes and reports.
+        """
+        if self.awaits_another or self._outcomes.has_looked:
             return False
         self.awaits_another = awaits_another(self.desired, remembered, self._others_since)
         return self.awaits_another
@@ -394,6 +405,15 @@ class LineageReconciler:
         return observed
 
     def plan(self, observed: Observation) -> plans.Plan:
+        """Plan; after the first plan of a run under a digest, no more than that plan has."""
+        plan, confirmed = self._plan(observed, self._issuing), self._confirmed
+        if confirmed is None:
+            return plan
+        if plan.issue_now is not None and confirmed.issue_now is None:
+            plan = self._plan(observed, Issuing.NEVER)
+        return only_confirmed(plan, confirmed)
+
+    def _plan(self, observed: Observation, issuing: Issuing) -> plans.Plan:
         """Plan. If the CA would refuse an order now, report when it may be placed."""
         times = Times(
             now=self._ports.now(),
@@ -401,9 +421,9 @@ class LineageReconciler:
             timeout=self._ports.verify_timeout,
             keeps_pauses=self._keeps_pauses,
         )
-        plan = plan_lineage(self.desired, observed, times, self._issuing)
+        plan = plan_lineage(self.desired, observed, times, issuing)
         if self._outdated is not None:
-            return plan_outdated(plan, self._outdated, times.now)
+            return plan_outdated(plan, self._outdated, times.now, renews=self._renews)
         step = plan.issue_now
         if step is None or step.action is not plans.Action.ISSUE:
             return plan
@@ -566,7 +586,8 @@ class Reconciler:
         hosts = {one.name for one in others if one.seen_at and now - one.seen_at <= AWAY}
         renewals = {
             lineage: renew_at(newest.certificate, newest.window)
-            for lineage, (newest, *_) in state.versions_in_use().items()
+            for lineage, versions in state.versions_in_use().items()
+            for newest in versions[:1]
         }
         by_name = {one.lineage: one for one in certificates}
         return [by_name[name] for name in in_turn([*by_name], state.host, hosts, renewals, now)]

@@ -119,7 +119,7 @@ def without_claimed(
         one for one in {lineage, *ports.state.lineages()} - declared if owners(one) & found_owners
     ]
     declared |= ports.state.declared_among(known).keys() - {lineage}
-    remembered = {one: ports.state.versions(one) for one in known if one not in declared}
+    remembered = ports.state.versions_of(one for one in known if one not in declared)
     others = unclaimed(found.others, declared, remembered, ports.now())
     in_use = {u.remote_id: u.in_use_until for u in ports.state.uploads(NO_LINEAGE, target)}
     return replace(

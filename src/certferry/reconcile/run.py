@@ -3,8 +3,7 @@ world; what the executor of one of its steps is given; and when each piece of it
 
 Runs of one process know nothing of each other. What they share is the workspace's
 (`wiring.workspace`): the state, the accounts, and the pace of each. A piece of work that waits is a
-row in a heap, and holds no thread. Waits are counted in seconds of a clock that never goes back: a
-machine's time that is set back an hour must not stop the work for an hour.
+row in a heap, and holds no thread. No setting of the machine's time prolongs or ends a run's waits.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Generic, Protocol, TypeVar
 
 from certferry.core.assessment.hosts import of_this_host
@@ -48,7 +47,7 @@ from certferry.errors import (
 from certferry.ports.dns import DnsProvider
 from certferry.ports.issuer import Issuer
 from certferry.ports.probe import Probe
-from certferry.ports.progress import Clock, Progress, no_listener
+from certferry.ports.progress import Clock, Progress, no_listener, set_now
 from certferry.ports.receiver import Receiver
 from certferry.ports.source import CertificateSource
 from certferry.ports.state import Lease, StateStore, holding
@@ -70,9 +69,15 @@ class Run:
     """One run, safe to use and to stop from any thread; `who` stands in the history."""
 
     def __init__(
-        self, who: str = "", progress: Progress = no_listener, *, cleanup: timedelta = CLEANING_UP
+        self,
+        who: str = "",
+        progress: Progress = no_listener,
+        *,
+        cleanup: timedelta = CLEANING_UP,
+        machine: Clock = lambda: datetime.now(UTC),
     ) -> None:
         self.who = who
+        self.now = set_now(machine)
         self.progress = progress
         self._cleaning_up = cleanup.total_seconds()
         self._stopped = threading.Event()

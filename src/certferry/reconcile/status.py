@@ -15,8 +15,11 @@ from certferry.core.assessment.hosts import HostStanding, standings_of, with_awa
 from certferry.core.assessment.notices import Notice
 from certferry.core.assessment.status import (
     LineageStatus,
+    Standing,
     status_of,
+    unread,
     with_failures,
+    with_hold,
     without_renewal,
 )
 from certferry.core.certificates.lineage import Version
@@ -96,7 +99,14 @@ def statuses_of(
     ports: Ports, certificates: Sequence[DesiredCertificate], recorded: Recorded
 ) -> list[LineageStatus]:
     """Return how each lineage and each of its domains stands."""
-    return of_each(lambda desired: _status_now(desired, ports, recorded), certificates, ports)
+
+    def stands(desired: DesiredCertificate) -> LineageStatus:
+        try:
+            return _status_now(desired, ports, recorded)
+        except errors.StateForeign as error:  # it is that lineage's alone
+            return unread(desired, error)
+
+    return of_each(stands, certificates, ports)
 
 
 def _status_now(desired: DesiredCertificate, ports: Ports, recorded: Recorded) -> LineageStatus:
@@ -112,6 +122,8 @@ def _status_now(desired: DesiredCertificate, ports: Ports, recorded: Recorded) -
     status = status_of(desired, observed, now, timeout, unreadable=unreadable)
     if desired.lineage in ports.outdated:
         status = without_renewal(status, ports.outdated[desired.lineage].error.problem())
+    if status.standing is Standing.MISSING:
+        status = with_hold(status, LineageReconciler(desired, ports).plan(observed))
     if all(subject.lineage != desired.lineage for subject in recorded.troubles):
         return status
     # Which steps a scheduled run would not try yet, and until when, is for its plan to say.
@@ -161,11 +173,11 @@ def _plan_now(desired: DesiredCertificate, ports: Ports, issuing: Issuing) -> tu
     desired = ports.part_of(desired)
     try:
         desired = with_file_names(desired, ports)
-    except (errors.CertificateError, errors.PlanRefused) as error:
+        observed = observe(desired, ports)
+    except (errors.CertificateError, errors.PlanRefused, errors.StateForeign) as error:
         finding = PlanFinding.of(Weight.BLOCKED, error)
         blocked = Plan(desired.lineage, desired.names, findings=(finding,))
         return blocked, blocked
-    observed = observe(desired, ports)
     plan = LineageReconciler(desired, ports, issuing).plan(observed)
     step = plan.issue_now
     if step is None or step.action is not Action.ADOPT:

@@ -6,7 +6,7 @@ import hashlib
 import math
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
@@ -29,11 +29,10 @@ from certferry.ports.objects import ObjectStore
 from certferry.ports.progress import Pause
 from certferry.ports.state import AccountMemory, Edit, StateStore
 from certferry.ports.survey import Looked, Surveyed, ZoneKeeper
-from certferry.ports.target import DeployTarget
+from certferry.ports.target import DeployTarget, LimitedTarget
 from certferry.reconcile.run import Run
 from certferry.text import Text, verbatim
 from certferry.wiring import adapters
-from certferry.wiring.clock import now
 
 if TYPE_CHECKING:
     from certferry.adapters.http.client import Pacer
@@ -228,7 +227,7 @@ class VendorAccounts:
 
         return Context(
             pause=pause,
-            now=now,
+            now=self.run.now,
             memory=self.memory_of(called),
             http=connections,
             progress=self.run.progress,
@@ -290,3 +289,10 @@ def bound(described: adapters.Described, account: AccountTable, resolve: Resolve
             described.package, verbatim(quoted(adapters.in_short(exc), seen))
         )
         raise adapters.used_by(account, wrong) from exc
+
+
+def forget_refusals(targets: Iterable[DeployTarget]) -> None:
+    """Have accounts tried that were full: their operator says that they take more now."""
+    for target in targets:
+        if isinstance(target, LimitedTarget):
+            target.forget_refusal()

@@ -19,6 +19,7 @@ from datetime import timedelta
 from difflib import get_close_matches
 from functools import cache, partial
 from itertools import chain
+from traceback import format_tb
 from types import MappingProxyType, UnionType
 from typing import TYPE_CHECKING, Any, NoReturn, get_args, get_origin, get_type_hints
 
@@ -26,9 +27,10 @@ from certferry import errors
 from certferry.config.bind import deployment_settings, may_be_written
 from certferry.config.mistakes import Mistake, config_error, instead_of
 from certferry.config.model import AccountTable
+from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.redaction import Secret, quoted
 from certferry.ports import adapter as adapters
-from certferry.ports.adapter import NoAnswer
+from certferry.ports.adapter import NoAnswer, is_ctrl_c
 from certferry.ports.dns import DnsProvider
 from certferry.ports.examination import Delegated, Examined, PointedAt, Timed
 from certferry.ports.survey import Surveyed, ZoneFinder, ZoneKeeper
@@ -103,6 +105,14 @@ class Described:
         days = written.get(name, usual[name])
         # Connecting the account reports what is no number.
         return timedelta(days=days) if isinstance(days, int) else timedelta(0)
+
+
+_ALSO_CALLED = {"aliyun": "alidns", "dingding": "dingtalk", "lark": "feishu", "weixin": "wecom"}
+
+
+def type_instead_of(word: str, types: Sequence[str]) -> Text:
+    """Return which type was probably meant, also by another name of its service."""
+    return instead_of(_ALSO_CALLED.get(word.lower(), word), types)
 
 
 _MOVED = {
@@ -184,7 +194,9 @@ def wrong_with(package: str, problem: Text) -> BrokenAdapter:
 
 def in_short(error: BaseException) -> str:
     """Return what a foreign error says, on one line."""
-    words = " ".join(cut(str(error)).split())
+    words = ""
+    with suppress(Exception):  # its `__str__` is a package's own
+        words = " ".join(cut(str(error)).split())
     return f"{type(error).__name__}: {words}" if words else type(error).__name__
 
 
@@ -251,13 +263,37 @@ class Family:
         """The methods of every port."""
         return tuple(name for name in vars(self.protocols[0]) if not name.startswith("_"))
 
-    def methods(self) -> Iterator[tuple[str, tuple[type, ...]]]:
+    def methods(self) -> Iterator[tuple[str, tuple[Any, ...]]]:
         """Yield each method that a port may have, and the types that it may return."""
         for name, method in chain.from_iterable(vars(one).items() for one in self.protocols):
             if not name.startswith("_"):
                 returned = get_type_hints(method)["return"]
                 options = get_args(returned) if isinstance(returned, UnionType) else (returned,)
-                yield name, tuple(get_origin(option) or option for option in options)
+                yield name, options
+
+
+def _is_a(answer: object, kind: Any) -> bool:
+    """Return whether a port's answer is of a type, and each of its members of theirs."""
+    if not isinstance(answer, get_origin(kind) or kind):
+        return False
+    members = {one for one in get_args(kind) if one is not Ellipsis}
+    if not (members and isinstance(answer, Iterable)):
+        return True
+    found = chain.from_iterable(answer.items()) if isinstance(answer, Mapping) else answer
+    return all(isinstance(one, tuple(members)) for one in found)
+
+
+def _shape(answer: object) -> str:
+    """Return the type of an answer, and of its first member where there is one."""
+    name = type(answer).__name__
+    if isinstance(answer, Collection) and not isinstance(answer, str | bytes) and answer:
+        name += f" of {type(next(iter(answer))).__name__}"
+    return name
+
+
+def _name(kind: Any) -> str:
+    outer, members = get_origin(kind) or kind, get_args(kind)
+    return f"{outer.__name__} of {members[0].__name__}" if members else str(outer.__name__)
 
 
 DNS_PROVIDERS = Family(
@@ -324,7 +360,7 @@ class AdapterTable:
                 "{type} is no {role}; {advice}",
                 type=account.type,
                 role=family.role,
-                advice=instead_of(account.type, self.names(family)),
+                advice=type_instead_of(account.type, self.names(family)),
             )
             raise config_error([account.place.mistake("type", problem)]) from None
         except BrokenAdapter as wrong:
@@ -337,7 +373,7 @@ class AdapterTable:
             one.place.mistake(
                 "type",
                 Text("{type} is neither a DNS provider nor a target; {advice}").filled(
-                    type=one.type, advice=instead_of(one.type, list(known))
+                    type=one.type, advice=type_instead_of(one.type, list(known))
                 ),
             )
             for one in accounts
@@ -387,7 +423,7 @@ class AdapterTable:
                 packages=sorted({package_of(point) for point in (first, *others)}),
             ),
             hint=Text(
-                "uninstall all but one of them: certferry does not guess whose keys they are"
+                "uninstall all but one of them, since certferry does not guess whose keys they are"
             ),
         )
 
@@ -418,29 +454,39 @@ class Guard:
     within: timedelta = timedelta(seconds=60)
 
     @contextmanager
-    def over(self, refused: _Raised, lost: _Raised) -> Iterator[None]:
-        """Raise these errors in place of any that is not certferry's own, `sys.exit` included."""
+    def over(self, refused: _Raised, lost: _Raised, *, has_key: bool = False) -> Iterator[None]:
+        """Raise these errors in place of any that is not certferry's own, `sys.exit` included. Of a
+        call that `has_key`, the log shows where the error was raised and not what it says.
+        """
         try:
             yield
-        except (errors.Reported, KeyboardInterrupt):
+        except errors.Reported:
             raise
         except NoAnswer as exc:
             where = self.whose.adapter.SERVICE
             raise lost(Text("{where}: {problem}", where=where, problem=exc.problem)) from exc
         except BaseException as exc:
+            if is_ctrl_c(exc):
+                raise
             hidden = self.hidden()  # while these are held here, the log shows none of them
-            log.debug("%s", type(exc).__name__, exc_info=exc)
+            where = "\n" + "".join(format_tb(exc.__traceback__)) if has_key else ""
+            log.debug("%s%s", type(exc).__name__, where, exc_info=None if has_key else exc)
             problem = quoted(in_short(exc), hidden)
             failed = self._wrong(Text("{name} failed: {problem}"), problem=problem)
             raise refused(failed.message, hint=failed.hint) from exc
 
     def connecting(self, required: tuple[str, ...], connect: Callable[[], object]) -> object:
         """Connect, in time, to a port that has the required methods. Raises `BrokenAdapter`."""
-        outcome = aside(connect, "connect")
+
+        def guarded() -> object:
+            with self.over(BrokenAdapter, BrokenAdapter):
+                return connect()
+
+        outcome = aside(guarded, "connect")
         if not wait([outcome], self.within.total_seconds()).done:
             raise self._wrong(Text("{name} does not connect within {time}"), time=self.within)
+        port = outcome.result()
         with self.over(BrokenAdapter, BrokenAdapter):
-            port = outcome.result()
             missing = [one for one in required if not callable(getattr(port, one, None))]
         if missing:
             said = Text("the object that {name} connects to has no {missing}")
@@ -459,17 +505,18 @@ class Guard:
                 wrong = self._wrong(said, method=name, word=meant)
                 log.warning(Text("{words}", words=wrong.message))
         calls = {
-            name: partial(self._call, family, port, name, kinds)
+            name: staticmethod(partial(self._call, family, port, name, kinds))
             for name, kinds in methods.items()
             if name not in lacking
         }
         return type("Guarded", (), calls)()
 
     def _call(self, family: Family, port: Any, name: str, kinds: Any, /, *a: Any, **k: Any) -> Any:
-        with self.over(family.refused, family.unavailable):
+        has_key = any(isinstance(one, CertificateBundle) for one in (*a, *k.values()))
+        with self.over(family.refused, family.unavailable, has_key=has_key):
             answer = getattr(port, name)(*a, **k)
-            if kinds != (bool,) and not isinstance(answer, kinds):
-                msg = f"gave {type(answer).__name__} and not {kinds[0].__name__}"
+            if kinds != (bool,) and not any(_is_a(answer, kind) for kind in kinds):
+                msg = f"gave {_shape(answer)} and not {_name(kinds[0])}"
                 raise TypeError(msg)
             return answer
 

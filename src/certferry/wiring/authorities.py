@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
@@ -14,29 +15,30 @@ from certferry.config.model import CaSettings, Settings
 from certferry.config.tables import called
 from certferry.core.certificates.certificate import CertificateBundle, RenewalInfo
 from certferry.core.desired.certificate import ExternalAccount
-from certferry.errors import ConfigError, OrderPostponed
+from certferry.errors import ConfigError, OrderPostponed, StateError
 from certferry.ports.dns import DnsProvider
 from certferry.ports.issuer import CaAccount, Issuer, IssueRequest
-from certferry.ports.progress import Pause, Progress
+from certferry.ports.progress import Clock, Pause, Progress
 from certferry.ports.state import Lease, StateStore
 from certferry.text import Text
+from certferry.wiring.clock import clock_of
 from certferry.wiring.network import propagation_for, resolvers_for
 
 if TYPE_CHECKING:
     from certferry.adapters.acme.network import IssuerSettings
-    from certferry.core.certificates.lineage import RevocationReason, Version
     from certferry.core.dns_persist import PersistRecord
-    from certferry.reconcile.run import Run
+    from certferry.reconcile.by_hand import Revocations
+    from certferry.reconcile.run import Ports, Run
 
 
-def issuer_for(settings: Settings, state: StateStore, pause: Pause) -> Issuer:
+def issuer_for(settings: Settings, state: StateStore, pause: Pause, now: Clock) -> Issuer:
     """Return the issuer of a run. What is wrong with it is reported when it is first asked."""
 
     def budget(asked: str) -> Budget:
         directory = asked or settings.acme.directory
-        return Budget(directory, limits_at(directory), state, state.now)
+        return Budget(directory, limits_at(directory), state, now)
 
-    return LateIssuer(partial(_connect, settings, state, pause), budget)
+    return LateIssuer(partial(_connect, settings, state, pause, now), budget)
 
 
 @dataclass(eq=False)
@@ -102,21 +104,23 @@ def issuer_settings(settings: Settings, directory: str) -> IssuerSettings:
     )
 
 
-def _connect(settings: Settings, state: StateStore, pause: Pause, directory: str) -> Issuer:
+def _connect(
+    settings: Settings, state: StateStore, pause: Pause, now: Clock, directory: str
+) -> Issuer:
     from certferry.adapters.acme.issuer import AcmeIssuer
 
     return AcmeIssuer(
         settings=issuer_settings(settings, directory or settings.acme.directory),
         state=state,
-        propagation=propagation_for(settings, pause),
+        propagation=propagation_for(settings, pause, now),
         pause=pause,
-        now=state.now,
+        now=now,
         resolvers=resolvers_for(settings, pause),
     )
 
 
 def acme_account_at(
-    directory: str | None, settings: Settings, state: StateStore, pause: Pause
+    directory: str | None, settings: Settings, state: StateStore, run: Run
 ) -> CaAccount:
     """Return the account at a directory; at the usual one where that is not known."""
     from certferry.adapters.acme.account import AcmeCaAccount
@@ -124,7 +128,7 @@ def acme_account_at(
 
     ca = _authority_at(settings, directory or settings.acme.directory)
     reached = IssuerSettings(ca.directory, ca_bundle=ca.ca_bundle, proxy=ca.proxy)
-    return AcmeCaAccount(reached, state, pause, state.now)
+    return AcmeCaAccount(reached, state, run.pause, clock_of(run, state))
 
 
 def directory_of(name: str | None, settings: Settings) -> str:
@@ -156,21 +160,25 @@ def persist_record_of(
     )
 
 
-def revoke(
-    lineage: str, reason: RevocationReason, settings: Settings, state: StateStore, run: Run
-) -> Sequence[Version]:
-    """See `reconcile.by_hand.revoke`."""
-    from certferry.reconcile import by_hand
+def revocations(settings: Settings, state: StateStore, run: Run) -> Revocations:
+    """Return what revokes at the CAs of the settings."""
+    from certferry.reconcile.by_hand import Revocations
     from certferry.reconcile.run import history_keeper
 
-    return by_hand.revoke(
-        lineage,
-        reason,
-        state=state,
-        account_at=lambda directory: acme_account_at(directory, settings, state, run.pause),
-        now=state.now,
-        progress=history_keeper(state, state.now, run.who),
+    now = clock_of(run, state)
+    return Revocations(
+        state,
+        lambda directory: acme_account_at(directory, settings, state, run),
+        now,
+        history_keeper(state, now, run.who),
     )
+
+
+def finish_revocations(settings: Settings, ports: Ports) -> None:
+    """End what `revoke` began before it was killed; the run goes on without that."""
+    names = {one.lineage for one in settings.certificates}
+    with suppress(StateError):  # the run itself reports what is wrong with it
+        revocations(settings, ports.state, ports.run).finish(names)
 
 
 def rehearsing(settings: Settings) -> Settings:
@@ -190,8 +198,9 @@ def rehearsing(settings: Settings) -> Settings:
     return replace(settings, acme=at_staging)
 
 
-def rehearsal_issuer(settings: Settings, state: StateStore, pause: Pause) -> Issuer:
+def rehearsal_issuer(settings: Settings, ports: Ports) -> Issuer:
     """Return the issuer of a rehearsal, whose settings `rehearsing` gives."""
     from certferry.reconcile.status import WithoutOrders
 
-    return issuer_for(settings, cast("StateStore", WithoutOrders(state)), pause)
+    state = cast("StateStore", WithoutOrders(ports.state))
+    return issuer_for(settings, state, ports.run.pause, ports.now)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 
 from certferry.adapters.files.source import PemFileSource
@@ -12,7 +13,9 @@ from certferry.config.model import Settings
 from certferry.core.discovery.inventory import Discovery, FoundDomain, FoundZone, discover
 from certferry.core.discovery.proposal import Proposal, propose_beside
 from certferry.core.observed.inferred import UploadOwners
-from certferry.errors import ConfigError, DnsError, Problem
+from certferry.core.observed.records import Remembered
+from certferry.errors import ConfigError, DnsError, Problem, StateForeign
+from certferry.ports.state import StateStore
 from certferry.reconcile.observe import as_known
 from certferry.reconcile.run import Run
 from certferry.reconcile.status import survey_accounts
@@ -45,7 +48,7 @@ def discovered(labels: Sequence[str], workspace: Workspace, run: Run) -> Discove
     known = partial(as_known, source=PemFileSource(), state=state, read=True)
     declared = tuple(map(known, settings.declared))
     lineages = {*state.lineages(), *(desired.lineage for desired in declared)}
-    ledger = UploadOwners((one, state.remembered(one)) for one in sorted(lineages))
+    ledger = UploadOwners(_remembered(lineages, state))
     accounts = workspace.accounts(run)
     # What is wrong with the settings of one is reported as what it could not read.
     surveys = {label: lambda looked, of=label: accounts.survey_of(of)(looked) for label in labels}
@@ -55,6 +58,13 @@ def discovered(labels: Sequence[str], workspace: Workspace, run: Run) -> Discove
     found = discover(survey, declared, ledger, state.now(), elsewhere)
     must_be_read(found)
     return found
+
+
+def _remembered(lineages: Iterable[str], state: StateStore) -> Iterator[tuple[str, Remembered]]:
+    """Return what is stored of lineages, without those of which a row is another program's."""
+    for one in sorted(lineages):
+        with suppress(StateForeign):
+            yield one, state.remembered(one)
 
 
 def proposed(

@@ -43,13 +43,17 @@ if TYPE_CHECKING:
     from certferry.adapters.probe.resolvers import ResolverCheck
 
 
-def examine(workspace: Workspace, run: Run, schedulers: Iterable[Scheduler]) -> tuple[Problem, ...]:
-    """Examine everything that a run would rely on. Changes nothing. Raises `ConfigError`."""
+def examine(
+    workspace: Workspace, run: Run, schedulers: Iterable[Scheduler], *, is_serving: bool = False
+) -> tuple[Problem, ...]:
+    """Examine everything that a run would rely on, in a process that makes the runs itself or not.
+    Changes nothing. Raises `ConfigError`.
+    """
     try:
         ports = workspace.connect(run, declares=False)
     except StateError as problem:
-        return without_state(workspace.settings, schedulers, problem)
-    checks = checks_of(CheckedRun(workspace.settings, ports, schedulers, run.pause))
+        return without_state(workspace.settings, schedulers, problem, is_serving=is_serving)
+    checks = checks_of(CheckedRun(workspace.settings, ports, schedulers, run.pause, is_serving))
     return examination.carry_out_checks(checks, progress=run.progress, now=now, stop=run.stop)
 
 
@@ -71,12 +75,15 @@ def reports_of(workspace: Workspace, run: Run) -> Iterator[AccountReport]:
 
 @dataclass(frozen=True, slots=True)
 class CheckedRun:
-    """What is examined: the settings, and the ports that a run of theirs would go through."""
+    """What is examined: the settings, and the ports that a run of theirs would go through; and
+    whether this process makes the runs itself (`is_serving`).
+    """
 
     settings: Settings
     ports: Ports
     schedulers: Iterable[Scheduler]
     pause: Pause
+    is_serving: bool = False
 
 
 def checks_of(run: CheckedRun) -> Iterator[examination.Check]:
@@ -114,7 +121,11 @@ def checks_of(run: CheckedRun) -> Iterator[examination.Check]:
 
 
 def without_state(
-    settings: Settings, schedulers: Iterable[Scheduler], error: StateError
+    settings: Settings,
+    schedulers: Iterable[Scheduler],
+    error: StateError,
+    *,
+    is_serving: bool = False,
 ) -> tuple[Problem, ...]:
     """Return the findings where the state cannot be opened: a run would end there."""
     is_gone = isinstance(error, DatabaseUnavailable)
@@ -123,7 +134,7 @@ def without_state(
     found = error.problem(subject, code=code)
     others = [
         *examine_files(settings),
-        *examination.examine_schedule(schedulers),
+        *examination.examine_schedule(schedulers, is_serving=is_serving),
         *_channels(settings),
     ]
     return heaviest_first([found, *others])
@@ -147,7 +158,8 @@ def _machine(run: CheckedRun) -> Iterator[Problem]:
     for twin in with_equal_names(run.settings.declared, run.settings.places):
         fix = Text("take one of them out, or give it other names")
         yield warning(Code.NAMES_TWICE, twin.subject, twin.message, fix)
-    yield from examination.examine_schedule(run.schedulers, _scheduled_at(run.ports.state))
+    begun_at = _scheduled_at(run.ports.state)
+    yield from examination.examine_schedule(run.schedulers, begun_at, is_serving=run.is_serving)
     yield from _channels(run.settings)
     state, now_ = run.ports.state, run.ports.now()
     yield from problems_of_this_host(state)
@@ -241,7 +253,7 @@ def _dns_account(run: CheckedRun, label: str, dns: DnsProvider) -> Iterator[Prob
     settings, pause = run.settings, run.pause
     yield from examination.examine_account(label, dns)
     resolvers = resolvers_for(settings, pause)
-    look = ZonesLook(label, dns, propagation_for(settings, pause), resolvers)
+    look = ZonesLook(label, dns, propagation_for(settings, pause, run.ports.now), resolvers)
     standing = _standing(run)
     yield from look.look(
         (name, provider_of(desired, run.ports.dns))

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from certferry.config.model import DnsSettings, Settings, VerifySettings
 from certferry.ports.probe import HostProbe
 from certferry.ports.progress import Clock, Pause
-from certferry.wiring.clock import now
 
 if TYPE_CHECKING:
     from certferry.adapters.acme.propagation import Propagation
@@ -22,7 +21,7 @@ USUAL_DOH = (
 """Asked in trouble only, where `[dns]` names no resolvers of its own; by address."""
 
 
-def propagation_for(settings: Settings, pause: Pause) -> Propagation:
+def propagation_for(settings: Settings, pause: Pause, now: Clock) -> Propagation:
     """Return what looks for challenge records, or waits in its place."""
     from certferry.adapters.acme.propagation import DnsPropagation, FixedWait
 
@@ -73,7 +72,7 @@ def _over_https(dns: DnsSettings, pause: Pause) -> tuple[HttpsResolver, ...]:
 
 
 def probe_for(
-    verify: VerifySettings, pause: Pause, clock: Clock = now, *, alone: bool = False
+    verify: VerifySettings, pause: Pause, clock: Clock, *, alone: bool = False
 ) -> HostProbe:
     """Return the probe of edges, which asks more at once when `alone`. Raises `ConfigError`."""
     from certferry.adapters.probe.tls import DOMAINS_AT_ONCE, HOSTS_AT_ONCE, TlsProbe

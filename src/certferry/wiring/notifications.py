@@ -97,7 +97,7 @@ class RunNotifications:
             notices.Topic.DEADLINE in table.on for table in self.settings.channels.values()
         )
         lineages = [one.lineage for one in report.lineages if all_end or not one.ok]
-        versions = {lineage: state.versions(lineage) for lineage in lineages}
+        versions = state.versions_of(lineages)
         declared = {desired.lineage for desired in self.settings.declared}
         if state.is_shared:
             about = {one.subject.lineage for one in state.notices()}

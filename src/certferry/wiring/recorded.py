@@ -18,6 +18,7 @@ from pathlib import Path
 from certferry.config.model import AccountTable, Settings
 from certferry.core.assessment.health import Expected, Recorded
 from certferry.core.certificates.certificate import FULLCHAIN, PRIVKEY, Certificate
+from certferry.core.certificates.lineage import Versions
 from certferry.core.desired.certificate import DesiredCertificate, FileDelivery
 from certferry.core.desired.declaration import Outdated, digest_of_declaration, outdated
 from certferry.core.planning.report import SyncReport, Undeclared
@@ -98,19 +99,20 @@ def undeclared(settings: Settings, state: StateStore, moment: datetime) -> tuple
     return tuple(_undeclared(ours, settings.declared, state, moment))
 
 
-def newest(lineage: str, state: StateStore, moment: datetime) -> Certificate | None:
+def newest(versions: Versions, moment: datetime) -> Certificate | None:
     """Return a lineage's newest certificate that is valid still."""
-    valid = (version.certificate for version in state.versions(lineage))
+    valid = (version.certificate for version in versions)
     return next((one for one in valid if one.not_after > moment), None)
 
 
 def _undeclared(
     ours: Iterable[str], declared: Sequence[DesiredCertificate], state: StateStore, moment: datetime
 ) -> Iterator[Undeclared]:
-    lost = {one: certificate for one in ours if (certificate := newest(one, state, moment))}
+    ends = {one: newest(known, moment) for one, known in state.versions_of(ours).items()}
+    lost = {one: certificate for one, certificate in ends.items() if certificate is not None}
     if not lost:
         return
-    versions = {desired.lineage: state.versions(desired.lineage) for desired in declared}
+    versions = state.versions_of(desired.lineage for desired in declared)
     # One whose certificate goes on under another name (`certferry rename`) is not lost.
     kept = {one.fingerprint for known in versions.values() for one in known}
     for lineage, certificate in lost.items():
@@ -201,7 +203,8 @@ def lost_state(settings: Settings, state: StateStore) -> StateMissing | None:
             "there is the key file {key_file}, and {path} remembers nothing: a state was expected"
         ).filled(key_file=key_file, path=path),
         hint=Text(
-            "put {path} back from a backup, or correct `url` under [state]; otherwise the next"
+            "put {path} back (`certferry restore FILE`), or correct `url` under [state]; otherwise"
+            " the next"
             " `certferry sync` issues every certificate again",
             path=path,
         ),

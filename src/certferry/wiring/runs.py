@@ -37,7 +37,8 @@ from certferry.reconcile.retries import ScheduledRun
 from certferry.reconcile.run import Ports, Run, WaitLimit, aside, recorded_as_begun
 from certferry.reconcile.status import Rehearsed, plans_to_confirm, rehearse
 from certferry.text import Text
-from certferry.wiring.authorities import rehearsal_issuer, rehearsing
+from certferry.wiring.accounts import forget_refusals
+from certferry.wiring.authorities import finish_revocations, rehearsal_issuer, rehearsing
 from certferry.wiring.clock import now
 from certferry.wiring.notifications import salvaged
 from certferry.wiring.recorded import lost_state, undeclared, with_undeclared
@@ -63,7 +64,7 @@ _log = logging.getLogger(__name__)
 class RunOptions:
     """What a run is to do, and where it was started from. One that `is_whole` is for all that is
     declared: monitors count only such runs. With the digest of a `plan` it carries out that plan or
-    nothing. A rehearsal `renews` what is not due, too.
+    nothing. A rehearsal `renews` what is not due, too. `quota_raised` tries full accounts.
     """
 
     kind: runs.RunKind = runs.RunKind.SYNC
@@ -72,6 +73,7 @@ class RunOptions:
     plan: str | None = None
     wait_limit: WaitLimit = field(default_factory=WaitLimit)
     renews: bool = False
+    quota_raised: bool = False
 
 
 class RunWriter:
@@ -275,7 +277,7 @@ class RunInProgress:
         with self.recorded() as ended:
             at_staging = rehearsing(self.workspace.settings)
             ports = self._connect(declares=False)
-            issuer = rehearsal_issuer(at_staging, ports.state, self.run.pause)
+            issuer = rehearsal_issuer(at_staging, ports)
             certificates = self.workspace.certificates
             found = rehearse(ports, certificates, issuer, renew=self._renews)
             ended(found.report, documents.of_rehearsal(found.report, found.plans))
@@ -320,7 +322,7 @@ class RunInProgress:
             retrying = ScheduledRun(self._engine, self.run.pause, options.wait_limit)
             report = retrying.sync(settings.certificates, renew=self._renews)
         else:
-            engine = Reconciler(self._connect(), confirmed)
+            engine = self._engine(confirmed)
             report = engine.sync(settings.certificates, options.wait_limit, renew=self._renews)
         return with_undeclared(report, settings, self.workspace.state)
 
@@ -334,8 +336,13 @@ class RunInProgress:
         self.writer.try_to_begin()
         return ports
 
-    def _engine(self) -> Reconciler:
-        return Reconciler(self._connect())
+    def _engine(self, confirmed: Mapping[str, str] | None = None) -> Reconciler:
+        ports = self._connect()
+        if self.options.plan is None:  # no plan has it
+            finish_revocations(self.workspace.settings, ports)
+        if self.options.quota_raised:
+            forget_refusals(ports.targets.values())
+        return Reconciler(ports, confirmed or {})
 
     @contextmanager
     def recorded(self) -> Iterator[Callable[..., None]]:

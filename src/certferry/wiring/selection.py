@@ -112,8 +112,8 @@ def must_be_known(name: str, workspace: Workspace) -> str:
     if name not in found:
         left = [lineage for lineage in state.lineages() if lineage not in known]
         known |= {
-            one: versions[0].certificate.names if (versions := state.versions(one)) else ()
-            for one in left
+            one: versions[0].certificate.names if versions else ()
+            for one, versions in state.versions_of(left).items()
         }
         found = [name] if name in left else found or _meant(name, known)
     if not found:

@@ -220,6 +220,20 @@ def unopened_keys(state: StateStore) -> Iterator[Problem]:
         yield wrong.problem(subject, code=Code.SEAL_BROKEN)
 
 
+def foreign_rows(state: StateStore) -> Iterator[Problem]:
+    """Return the rows that another program wrote or changed. Without the key, none can be told from
+    certferry's own: `unopened_keys` reports that.
+    """
+    try:
+        state.must_unseal()
+    except StateUnavailable:
+        raise
+    except StateError:
+        return
+    for subject, error in state.foreign():
+        yield error.problem(subject)
+
+
 def broken_history(state: StateStore) -> Iterator[Problem]:
     """Return where the history is not as it was written, or that its key cannot be opened."""
     try:
@@ -240,7 +254,7 @@ def damage(state: StateStore) -> Iterator[Problem]:
         yield one.problem("[state] url")
 
 
-CHECKS: Sequence[Check] = (unopened_keys, broken_history, damage)
+CHECKS: Sequence[Check] = (unopened_keys, foreign_rows, broken_history, damage)
 
 
 def checked_state(settings: Settings) -> tuple[Problem, ...]:

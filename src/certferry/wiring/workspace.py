@@ -27,6 +27,7 @@ from certferry.reconcile.observe import as_known
 from certferry.reconcile.run import Ports, Run, held_lease, history_keeper
 from certferry.wiring.accounts import AccountNotes, Paces, VendorAccounts
 from certferry.wiring.authorities import issuer_for
+from certferry.wiring.clock import clock_of
 from certferry.wiring.machine import receiver_for, sweep_handovers
 from certferry.wiring.network import probe_for
 from certferry.wiring.notifications import RunNotifications
@@ -94,19 +95,20 @@ class Workspace:
         # First: with a mistake in the settings, not even an empty state is made.
         dns, targets = self.accounts(run).meant()
         settings, state, source = self.settings, self.state, PemFileSource()
+        now = clock_of(run, state)
         meant = {desired.lineage for desired in settings.certificates}
         if not self.reads_only:
             sweep_handovers(settings)
         return Ports(
-            issuer=issuer_for(settings, state, run.pause),
+            issuer=issuer_for(settings, state, run.pause, now),
             source=source,
             dns=dns,
             targets=targets,
             receiver=partial(receiver_for, settings, run.pause),
-            probe=probe_for(settings.verify, run.pause, state.now),
+            probe=probe_for(settings.verify, run.pause, now),
             state=state,
-            now=state.now,
-            progress=each_of(history_keeper(state, state.now, run.who), run.progress),
+            now=now,
+            progress=each_of(history_keeper(state, now, run.who), run.progress),
             verify_timeout=settings.verify.timeout,
             claims=Claims(
                 (

@@ -13,6 +13,7 @@ from pathlib import Path
 from certferry_sandbox.world import World
 from tests.acceptance.clients.program import run_to_its_end
 from tests.acceptance.host import Host, certificate
+from tests.support.programs import program_path
 
 PACKAGE = Path("/usr/share/acme.sh")
 """Where Debian's package `acme.sh` keeps what upstream's `--install` copies."""
@@ -25,6 +26,7 @@ AGENT = "acme.sh/3.1 (ops@example.com)"
 
 class AcmeSh:
     def __init__(self, world: World, directory: Path, **environ: str) -> None:
+        program_path("acme.sh")
         self.world = world
         self.home = directory / ".acme.sh"
         inherited = {

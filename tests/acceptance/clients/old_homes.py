@@ -9,6 +9,7 @@ from pathlib import Path
 
 from certferry_sandbox.world import ZONE, World
 from tests.acceptance.clients.program import run_to_its_end
+from tests.support.programs import program_path
 
 TXT_RECORD = Path(__file__).with_name("txt_record.py")
 
@@ -26,6 +27,7 @@ class _Client:
 
 class Certbot(_Client):
     def __init__(self, world: World, directory: Path) -> None:
+        program_path("certbot")
         super().__init__(world, directory / "letsencrypt")
         self._others = [
             *("--work-dir", str(directory / "work")),
@@ -52,6 +54,7 @@ class Certbot(_Client):
 
 class Lego(_Client):
     def __init__(self, world: World, directory: Path) -> None:
+        program_path("lego")
         super().__init__(world, directory / ".lego")
 
     def issue(self, *names: str) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
+from certferry.adapters.acme.propagation import SilentServers
 from certferry.core.discovery.inventory import FoundZone
 from certferry.errors import DnsError, DnsUnavailable, Interrupted, PropagationTimeout
 from certferry.text import Text
@@ -120,6 +121,11 @@ class AtOnce:
             shown = {record.value for record in self._zones.records(name=name, rtype="TXT")}
             if self.looks and not values <= shown:
                 raise PropagationTimeout(Text("{name} does not show it", name=name))
+
+    def silent_servers(self, names: Sequence[str]) -> Iterator[SilentServers]:
+        """Yield nothing: every name server of the zones answers."""
+        del names
+        return iter(())
 
 
 def unavailable() -> DnsUnavailable:

@@ -453,7 +453,7 @@ def test_older_value_at_a_name_server_is_reported(world: NameServers, reports: R
     """It is something else than a record that is not there."""
     world.zones.create(NAME, "TXT", "yesterday")
 
-    with pytest.raises(PropagationTimeout, match=r"ns1\.dns\.test \(only older values\)"):
+    with pytest.raises(PropagationTimeout, match=r"ns1\.dns\.test \(not there yet\)"):
         world.propagation().wait(one(), reports)
 
 

@@ -38,6 +38,7 @@ from certferry_sandbox.pebble import Pebble
 from certferry_sandbox.zones import Zones
 from tests.adapters.acme.bench import ZONE, Bench
 from tests.adapters.acme.proxy import with_fields
+from tests.support.programs import with_renewal_info
 from tests.support.tiers import thorough
 
 # --- Certificates from real Pebble: kinds of keys, kinds of names, many at once
@@ -104,6 +105,7 @@ def test_first_name_is_asked_for_as_common_name(bench: Bench) -> None:
     assert list(names) == sans(csr)
 
 
+@with_renewal_info
 def test_name_too_long_for_a_common_name_is_a_san_only(bench: Bench) -> None:
     """The subject then stays empty (RFC 5280, ub-common-name)."""
     name = f"{'x' * 50}.{bench.name}"

@@ -44,6 +44,7 @@ from certferry_sandbox.zones import Zones
 from tests.adapters.acme.bench import ZONE, Bench
 from tests.adapters.acme.ports import ZoneDns, unavailable
 from tests.adapters.acme.proxy import refusal, with_fields
+from tests.support.programs import with_renewal_info
 
 # --- Orders that an earlier run began: finished where they still lead to what is wanted now
 
@@ -495,6 +496,7 @@ def cost(bench: Bench, act: Callable[[Bench], LineageReport] = run) -> list[str]
     return [call.request.label for call in bench.proxy.journal[before:]]
 
 
+@with_renewal_info
 def test_run_with_nothing_due_costs_one_request_in_half_a_day(bench: Bench) -> None:
     """None at all after the first in it; the run that issues has asked already."""
     first = cost(bench)
@@ -510,6 +512,7 @@ def test_run_with_nothing_due_costs_one_request_in_half_a_day(bench: Bench) -> N
     assert 1 == len(bench.state.versions(bench.lineage))
 
 
+@with_renewal_info
 def test_renewal_in_pebbles_window_replaces_the_certificate(bench: Bench) -> None:
     """The order says so, and Pebble takes it."""
     cost(bench)
@@ -527,6 +530,7 @@ def test_renewal_in_pebbles_window_replaces_the_certificate(bench: Bench) -> Non
     assert certificate_id(leaf) == bench.proxy.payload("POST /order-plz")["replaces"]
 
 
+@with_renewal_info
 def test_certificate_of_six_days_is_renewed_when_its_ca_says(
     dns_service: DnsService, zones: Zones, tmp_path: Path
 ) -> None:

@@ -11,11 +11,20 @@ import dns.rcode
 import pytest
 
 from certferry.adapters.acme.nameservers import PropagationStatus, Sought, advice
+from certferry.adapters.acme.propagation import SILENT, SilentServers
 from certferry.errors import Interrupted, PropagationTimeout, Retry
 from certferry.text import Text
 from certferry_sandbox.nameserver.daemon import DnsDaemon, Transport
 from certferry_sandbox.nameserver.service import DnsServer
-from tests.adapters.acme.name_servers import IMPATIENT, NAME, TIMEOUT, NameServers, Reports, one
+from tests.adapters.acme.name_servers import (
+    HOSTS,
+    IMPATIENT,
+    NAME,
+    TIMEOUT,
+    NameServers,
+    Reports,
+    one,
+)
 from tests.adapters.acme.test_propagation import NET_NAME, asked_for_txt, silent
 
 PATIENT = timedelta(seconds=1)
@@ -183,6 +192,7 @@ def test_dead_server_is_named_and_the_others_are_noticed(
     """A server without an answer is missing; what the others show is known in the same round."""
     world.zones.create(NAME, "TXT", "value")
     world.servers[0].down()
+    world.resolver.unseen.add(NAME)
 
     with pytest.raises(PropagationTimeout) as late:
         world.propagation(timeout=timedelta(seconds=1), answer_within=IMPATIENT).wait(
@@ -312,3 +322,77 @@ def test_stopped_run_stops_waiting(world: NameServers, reports: Reports) -> None
 
     with pytest.raises(Interrupted):
         world.propagation(pause=pause).wait(one(), reports)
+
+
+# a dead name server beside others that show the challenge
+
+
+def test_order_goes_on_without_a_dead_server(
+    world: NameServers, reports: Reports, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One that never answers is waited for as long as a restart may take, and named: CAs ask any
+    server. The next order of the run does not wait for it again.
+    """
+    world.zones.create(NAME, "TXT", "value")
+    world.zones.create(f"_acme-challenge.www.{NAME}", "TXT", "value")
+    world.servers[0].down()
+    propagation = world.propagation(timeout=timedelta(minutes=5), answer_within=IMPATIENT)
+
+    propagation.wait(one(), reports)
+    first = world.waits.clock()
+    propagation.wait(one(f"_acme-challenge.www.{NAME}"), reports)
+
+    assert SILENT.total_seconds() <= first < SILENT.total_seconds() + 6
+    assert first == world.waits.clock()
+    assert "ns1.dns.test gave no answer about _acme-challenge.example.com" in caplog.text
+    assert "NS records of example.com" in caplog.text
+
+
+def test_short_propagation_timeout_bounds_the_wait_for_a_dead_server(
+    world: NameServers, reports: Reports
+) -> None:
+    """An operator who gives the challenge less time waits no longer for a dead server either."""
+    world.zones.create(NAME, "TXT", "value")
+    world.servers[1].down()
+
+    world.propagation(timeout=timedelta(seconds=9), answer_within=IMPATIENT).wait(one(), reports)
+
+    assert 9 == pytest.approx(world.waits.clock())
+
+
+def test_dead_server_excuses_no_server_that_answers_without_the_value(
+    world: NameServers, reports: Reports
+) -> None:
+    """The CA may ask the server that lacks the value."""
+    world.zones.add_zone("example.org", HOSTS)
+    world.zones.create("a.example.org", "TXT", "value")
+    world.servers[0].down()
+    world.servers[2].lag = float("inf")
+
+    with pytest.raises(PropagationTimeout, match=r"ns1.dns.test \(no answer\), ns3.dns.test \("):
+        world.propagation(answer_within=IMPATIENT).wait(one("a.example.org"), reports)
+
+
+def test_order_does_not_go_on_without_a_dead_server_before_resolvers_see_it(
+    world: NameServers, reports: Reports
+) -> None:
+    """A server that is silent here may answer the world, without the value."""
+    world.zones.create(NAME, "TXT", "value")
+    world.servers[1].down()
+    world.resolver.unseen.add(NAME)
+
+    with pytest.raises(PropagationTimeout, match=r"missing at ns2\.dns\.test"):
+        world.propagation(answer_within=IMPATIENT).wait(one(), reports)
+
+
+@pytest.mark.parametrize("dead", [[], [1], [0, 1]])
+def test_name_servers_that_do_not_answer_are_named(world: NameServers, dead: list[int]) -> None:
+    """With the zone, and whether others answer."""
+    for number in dead:
+        world.servers[number].down()
+
+    found = list(world.propagation(answer_within=IMPATIENT).silent_servers([NAME, NET_NAME]))
+
+    hosts = tuple(HOSTS[number] for number in dead)
+    wanted = [SilentServers(NAME, "example.com", hosts, len(dead) < 2)] if dead else []
+    assert wanted == found

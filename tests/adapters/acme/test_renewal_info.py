@@ -23,6 +23,9 @@ from certferry_sandbox.faults import Fault
 from certferry_sandbox.httpd import Request, Response
 from tests.adapters.acme.bench import Bench
 from tests.adapters.acme.proxy import refusal, with_fields
+from tests.support.programs import with_renewal_info
+
+pytestmark = with_renewal_info
 
 ASKED = "GET /draft-ietf-acme-ari-03/renewalInfo/*"  # where Pebble has it
 ORDERED = "POST /order-plz"

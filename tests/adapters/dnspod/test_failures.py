@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from datetime import timedelta
 
 import pytest
@@ -261,7 +262,7 @@ def test_nothing_is_sent_after_refused_credentials(
     """More than thirty refusals in five minutes would lock the account's owner out."""
     account.service.answer_next(action, code, "no entry", times=99)
 
-    with pytest.raises(DnsAccessDenied, match=f"code {code}: no entry") as denied:
+    with pytest.raises(DnsAccessDenied, match=rf"{code}\b") as denied:
         provider.remove_txt(NAME, "value", provider.add_txt(NAME, "value"))
     sent = len(account.service.calls())
 
@@ -272,7 +273,7 @@ def test_nothing_is_sent_after_refused_credentials(
     ):
         with pytest.raises(DnsAccessDenied, match="not asked again") as again:
             call()
-        assert f"code {code}: no entry" in str(again.value)
+        assert str(denied.value) in str(again.value)
         assert denied.value.hint == again.value.hint
     assert sent == len(account.service.calls())
     assert 1 == len(account.service.calls(action))
@@ -305,7 +306,9 @@ def test_wrong_credentials_are_reported_apart(
     """The operator reads which of the two is wrong, and where to check it."""
     provider = account.connect(id=Secret(token_id), token=Secret(token))
 
-    with pytest.raises(DnsAccessDenied, match=f"code {code}") as denied:
+    with pytest.raises(
+        DnsAccessDenied, match=re.escape(f"this pair of id and token ({code})")
+    ) as denied:
         provider.add_txt(NAME, "value")
 
     assert advice in str(denied.value.hint)
@@ -316,7 +319,7 @@ def test_wrong_credentials_are_reported_apart(
 def test_token_id_that_is_none_is_explained(account: DnspodAccount) -> None:
     """Code 10002: what a token's id looks like, and that another kind of key is none."""
     with pytest.raises(
-        DnsAccessDenied, match="code 10002: The login token ID is invalid"
+        DnsAccessDenied, match="does not accept this pair of id and token"
     ) as denied:
         account.connect(id=Secret("ops@example.com")).add_txt(NAME, "value")
 

@@ -86,6 +86,28 @@ def test_a_change_by_others_is_seen_with_the_next_list(
     assert 2 == place.count(READ)
 
 
+def test_domain_that_edges_contradict_is_read_though_the_list_shows_no_change(
+    place: Place, bound: str
+) -> None:
+    """The note of an earlier run and the detail of this one count no more; a second doubt within
+    the age of a list costs no request.
+    """
+    the_domain(place.target())
+    foreign = seed(place.service, [WWW])
+    certificate = place.service.certificates.stored()[-1]
+    place.service.change_in_console(WWW, HttpsConf(certificate), listed=False)
+    target = place.target()
+    assert bound == the_domain(target).bound
+
+    doubts = Scope("img", ("*.example.com",), (WWW,), Kind.AUTO, (), doubted=frozenset({WWW}))
+    for _ in range(2):
+        [domain] = target.observe(doubts).domains
+        assert foreign == domain.bound
+
+    assert 2 == place.count(READ)
+    assert foreign == the_domain(place.target()).bound
+
+
 def test_a_list_that_reports_no_task_is_no_proof(place: Place, target: Qiniu, bound: str) -> None:
     """Each look reads the domain, as if there were no list; also where the domain is not in it."""
     reported: tuple[dict[str, object], ...] = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 
@@ -237,6 +238,32 @@ def test_key_that_a_command_prints_is_not_logged(
     assert "pushing" in caplog.text
     for line in bundle.privkey_pem.reveal().splitlines()[1:-1]:
         assert line not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "dump", ["fold -w 8", "sed 's/./&,/g'", "rev", "od -An -tx1", "od -An -tu1", "base64 -w 20"]
+)
+def test_key_that_a_command_dumps_is_neither_logged_nor_quoted(
+    tmp_path: Path, bundle: CertificateBundle, caplog: pytest.LogCaptureFixture, dump: str
+) -> None:
+    """Where its output holds the key in pieces, nothing of the output is shown."""
+    caplog.set_level(logging.INFO)
+    dump = f"sed '1d;$d' | {dump}"
+    dumping = shell(tmp_path, f'cat "$CERTFERRY_PRIVKEY" | {dump}; exit 1')
+
+    with pytest.raises(DeployError) as failed:
+        dumping.deliver(LINEAGE, bundle)
+
+    dumped = subprocess.run(
+        ["sh", "-c", dump],
+        input=bundle.privkey_pem.reveal(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    pieces = [line.strip() for line in dumped.stdout.splitlines() if len(line.strip()) >= 8]
+    assert pieces
+    assert [] == [one for one in pieces if one in f"{caplog.text}{failed.value}"]
 
 
 @pytest.mark.parametrize("lineage", ["../../out", "/out", ".."])

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -15,7 +14,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-CRONTAB = shutil.which("crontab") or "/usr/bin/crontab"
+from tests.support.programs import program_path
+
 SPOOL = Path("/var/spool/cron/crontabs")
 DENY = Path("/etc/cron.deny")
 
@@ -127,7 +127,9 @@ def _somebody() -> Iterator[CrontabOwner]:
     name = f"cft-{os.getpid()}"
     with tempfile.TemporaryDirectory() as folder:
         program = Path(folder) / "crontab"
-        program.write_text(_PROGRAM.format(name=name, crontab=CRONTAB), encoding="ascii")
+        program.write_text(
+            _PROGRAM.format(name=name, crontab=program_path("crontab")), encoding="ascii"
+        )
         program.chmod(0o755)
         with _alone():  # the user database is locked by one program at a time
             _must("useradd", "--system", "--no-create-home", "--user-group", name)

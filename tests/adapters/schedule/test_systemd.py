@@ -27,6 +27,7 @@ from certferry.core.schedule import Installation, Job
 from certferry.errors import ScheduleError
 from certferry.file_trust import user_name
 from tests.adapters.schedule.crontab_owner import cron_daemon
+from tests.support.programs import needs
 
 # --- The units: systemd itself accepts them, and they come and go without a trace
 
@@ -102,6 +103,7 @@ def test_what_a_reload_starts_outlives_the_run(directory: Path, job: Job) -> Non
     assert "KillMode" not in (directory / "certferry.service").read_text()
 
 
+@needs("systemd-analyze")
 @pytest.mark.parametrize("runs_programs", [False, True])
 @pytest.mark.parametrize("for_system", [True, False])
 def test_systemd_accepts_the_units(
@@ -113,6 +115,7 @@ def test_systemd_accepts_the_units(
     assert (0, "") == verified(directory, *([] if for_system else ["--user"]))
 
 
+@needs("systemd-analyze")
 @pytest.mark.parametrize("runs_programs", [False, True])
 @pytest.mark.parametrize("for_system", [True, False])
 def test_systemd_accepts_the_service_that_goes_on(
@@ -126,10 +129,12 @@ def test_systemd_accepts_the_service_that_goes_on(
     scope = [] if for_system else ["--user"]
     assert (0, "") == verified(directory, *scope, units=["certferry-serve.service"])
     written = (directory / "certferry-serve.service").read_text()
+    assert "\nExecReload=/bin/sh -c 'kill -HUP $MAINPID'\n" in written  # without procps as well
     assert ("\nRuntimeDirectory=certferry\n" in written) is for_system
     assert f'\nReadWritePaths=-"{own}"\n' in written
 
 
+@needs("systemd-analyze")
 @pytest.mark.parametrize(
     ("keeper", "word", "unit", "most"),
     [
@@ -146,10 +151,15 @@ def test_systemd_finds_the_service_well_guarded(
     unit: str,
     most: int,
 ) -> None:
-    """`systemd-analyze security` rates the exposure of root's service below 2.5 of 10, or 2.6."""
+    """`systemd-analyze security` rates the exposure of root's service below 2.5 of 10, or 2.6;
+    that of Debian 12, which counts the clock's device, 0.2 higher.
+    """
     program = make_program(tmp_path / "certferry")
     keeper(directory).install(Job((program, word), writes=("/var/lib",)))
 
+    asked = subprocess.run(["systemd-analyze", "--version"], capture_output=True, check=True)
+    if int(asked.stdout.split()[1]) < 253:
+        most += 2
     words = ("systemd-analyze", "security", "--offline=yes", f"--threshold={most}", "--no-pager")
     result = subprocess.run([*words, directory / unit], capture_output=True, text=True, check=False)
 
@@ -183,6 +193,7 @@ def test_the_timer_makes_up_for_a_missed_run(directory: Path, job: Job) -> None:
     assert moments | {"Persistent=true"} <= set(lines)
 
 
+@needs("systemd-analyze")
 def test_systemd_elapses_twice_a_day() -> None:
     """As systemd itself reads what the timer says."""
     [calendar] = [row for row in TIMER_TEXT.splitlines() if row.startswith("OnCalendar=")]

@@ -7,9 +7,12 @@ from contextlib import closing
 from pathlib import Path
 
 from certferry.adapters.state.database import Upgrade, migrate, read_migrations
+from certferry.adapters.state.sealing import Key, read_key
 from certferry.adapters.state.sqlite import SqliteDatabase
 
 MIGRATIONS = read_migrations("sqlite")
+BOUND = 21
+"""The schema whose migration binds rows, and seals the check anew."""
 RENAMED = {("begun_run", "host"): "machine"}
 """What a column of an earlier schema is called now."""
 
@@ -21,7 +24,7 @@ def make_one_of_schema(number: int, path: Path) -> None:
     older = path.with_name("older.db")
     older.touch()
     with closing(SqliteDatabase(older)) as made:
-        migrate(made, Upgrade("localhost", lambda *_: None), MIGRATIONS[:number])
+        migrate(made, Upgrade("localhost", {}), MIGRATIONS[:number])
     with closing(sqlite3.connect(older)) as old, old:
         old.execute("ATTACH ? AS newer", (str(path),))
         for table, columns in columns_of(old).items():
@@ -29,6 +32,10 @@ def make_one_of_schema(number: int, path: Path) -> None:
             were, are = ", ".join(kept), ", ".join(kept.values())
             old.execute(f"DELETE FROM main.{table}")  # noqa: S608 - a test's own
             old.execute(f"INSERT INTO main.{table} ({were}) SELECT {are} FROM newer.{table}")  # noqa: S608 - a test's own
+        key_file = path.with_name("secret.key")
+        if number < BOUND and key_file.exists():
+            check = Key(read_key(key_file)).seal("", "check", "certferry")
+            old.execute("UPDATE main.sealing SET sealed_check = ?", (check,))
     for file in path.parent.glob(f"{path.name}-[ws]*"):
         file.unlink()
     older.replace(path)
@@ -36,13 +43,14 @@ def make_one_of_schema(number: int, path: Path) -> None:
 
 def rows_kept(old: Path, new: Path) -> tuple[Rows, Rows]:
     """Return what an earlier state holds, as far as the newest schema has a column for it; and what
-    that holds in the same columns.
+    that holds in the same columns. The check of the key is sealed anew.
     """
     before: Rows = {}
     after: Rows = {}
     with closing(sqlite3.connect(old)) as one, closing(sqlite3.connect(new)) as other:
         for table, columns in columns_of(one).items():
             kept = kept_columns(other, table, columns)
+            kept.pop("sealed_check", None)
             for database, names, found in ((one, [*kept], before), (other, kept.values(), after)):
                 query = f"SELECT {', '.join(names)} FROM {table}"  # noqa: S608 - a test's own
                 found[table] = sorted(database.execute(query), key=repr)

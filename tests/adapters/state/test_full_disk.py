@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from certferry.adapters.state.binding import upgrade_of
 from certferry.adapters.state.connect import connect
-from certferry.adapters.state.database import Upgrade, migrate
+from certferry.adapters.state.database import migrate
 from certferry.adapters.state.sealing import Sealing
 from certferry.adapters.state.sqlite import SqliteDatabase
 from certferry.adapters.state.store import SqlState
@@ -30,7 +31,7 @@ def test_database_that_may_not_grow(path: Path) -> None:
     with closing(SqliteDatabase(path)) as database:
         sealing = Sealing(path.with_name("secret.key"))
         store = SqlState(database, sealing, "localhost")
-        migrate(database, Upgrade("localhost", sealing.proof_of))
+        migrate(database, upgrade_of("localhost", sealing))
         store.append_history(HistoryEntry(NOW, "img", "issued", "root"))
         [row] = database.rows("PRAGMA page_count")
         database.rows(f"PRAGMA max_page_count = {row['page_count']}")

@@ -531,7 +531,11 @@ def test_time_out_of_the_server(
         postgresql.ask(f"ALTER DATABASE {name} SET {setting} = '50ms'")
 
         def in_transaction(query: str) -> None:
-            database.run(lambda one: one.execute(query))
+            def work(one: Transaction) -> None:
+                one.execute(query)
+                one.rows("SELECT 1")
+
+            database.run(work)
 
         # In a transaction the time of a statement is certferry's.
         ask = database.rows if setting == "statement_timeout" else in_transaction

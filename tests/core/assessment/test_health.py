@@ -228,6 +228,22 @@ def test_a_new_certificate_that_its_target_takes_no_longer(
 
 
 @pytest.mark.parametrize(
+    ("days", "said"),
+    [
+        (33, "the new certificate must be uploaded by 2026-"),
+        (29, "the last moment to upload the new certificate was 2026-"),
+    ],
+)
+def test_last_moment_to_upload_is_told_as_one(days: int, said: str) -> None:
+    """No sentence reads as if a target had the new certificate until then."""
+    made = version(days * DAY, timedelta(days=45), saved=(45 - days) * DAY)
+    known = recorded(made, places=[place(served=False, fingerprint=None)])
+    (concern,) = concerns_of([replace(IMG, least_life=30 * DAY)], known, NOW)
+
+    assert str(concern.problem.message).startswith(said)
+
+
+@pytest.mark.parametrize(
     ("days", "expected"),
     [(20, []), (10, [Severity.WARNING]), (5, [Severity.ERROR]), (-1, [Severity.ERROR])],
 )

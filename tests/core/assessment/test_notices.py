@@ -179,6 +179,14 @@ def test_a_service_that_asks_for_patience_gets_it() -> None:
     assert may_be_sent(state, NOW + HOUR)
 
 
+@given(st.timedeltas(timedelta(days=3), timedelta(days=4000)))
+def test_a_clock_that_was_ahead_silences_no_channel(ahead: timedelta) -> None:
+    """Neither by the moment that its service named, nor by messages that it was sent."""
+    state = ChannelState(again_at=NOW + ahead, sent=(NOW + ahead,) * AT_ONCE)
+
+    assert may_be_sent(state, NOW)
+
+
 moments = st.timedeltas(timedelta(0), timedelta(days=400)).map(lambda passed: NOW + passed)
 
 

@@ -8,12 +8,14 @@ from datetime import timedelta
 import pytest
 from hypothesis import given
 
+from certferry.core.assessment.health import Expected, Recorded, concerns_of
 from certferry.core.assessment.status import Standing, status_of
 from certferry.core.desired.certificate import DesiredCertificate, DesiredHttps, HttpsSettings
 from certferry.core.observed.observation import DomainState, Observation, ObservedTarget
+from certferry.core.observed.records import LastRun
 from certferry.core.planning.due import Times
 from certferry.core.planning.planner import make_plan
-from certferry.errors import TargetRejected
+from certferry.errors import Severity, TargetRejected
 from tests.core.planning.test_planner import CURRENT, PREVIOUS, declared, world
 from tests.core.strategies import NOW, situations, version
 
@@ -102,6 +104,20 @@ def test_unreadable_target_leaves_named_domains_unknown() -> None:
 
         assert [Standing.UNKNOWN] == [domain.standing for domain in status.domains]
         assert failure.problem() == status.domains[0].problem
+
+
+@pytest.mark.parametrize("share", [0.5, 0.8, 0.9, 0.93, 0.99])
+def test_end_of_a_certificate_is_judged_as_by_check(share: float) -> None:
+    """Where `check` is CRITICAL for the end of the newest certificate, `status` exits with 1."""
+    certificate = THIS.certificate
+    now = certificate.not_before + certificate.lifetime * share
+
+    recorded = Recorded({"img": (THIS,)}, last_run=LastRun(now, now))
+    found = concerns_of([Expected("img")], recorded, now)
+    status = status_of(declared(), world(THIS), now)
+
+    is_critical = any(one.problem.is_error for one in found)
+    assert is_critical == (Severity.ERROR is status.severity)
 
 
 @given(situations())

@@ -15,12 +15,10 @@ from certferry.core.planning.digest import digest_of_plans, is_digest
 from certferry.core.planning.due import Times
 from certferry.core.planning.plan import (
     Clean,
-    Deploy,
     HeldUntil,
     Issue,
     Plan,
     Retire,
-    Rollback,
     Rollout,
     TriedInThisRun,
     Verify,
@@ -75,29 +73,46 @@ def test_same_steps_for_another_certificate_make_another_digest(plan: Plan) -> N
 
 
 @given(plans)
-def test_what_only_is_stored_makes_no_other_digest(plan: Plan) -> None:
-    """An edge that serves the certificate by now changes nothing that a run does outside."""
-    rollouts = [replace(one, steps=tuple(without_looks(one))) for one in plan.rollouts]
+def test_domains_to_verify_count_and_how_they_stand_does_not(plan: Plan) -> None:
+    """A digest of nothing but verifications belongs to these domains alone; a domain that is served
+    by now, or waits for another reason, changes no digest.
+    """
+    looks = [step for step in plan.steps if isinstance(step, Verify)]
+    later = replace(plan, rollouts=tuple(map(otherwise_verified, plan.rollouts)))
 
-    assert digest_of_plans([plan]) == digest_of_plans([replace(plan, rollouts=tuple(rollouts))])
+    assert digest_of_plans([plan]) == digest_of_plans([later])
+    for look in looks:
+        without = [
+            replace(one, steps=tuple(step for step in one.steps if step is not look))
+            for one in plan.rollouts
+        ]
+        others = replace(plan, rollouts=tuple(without))
+        assert digest_of_plans([plan]) != digest_of_plans([others])
 
 
 @given(plans)
 def test_what_is_not_for_this_run_does_not_count(plan: Plan) -> None:
     """A step that has failed before is carried out by a later run."""
+    looks = [
+        replace(one, steps=tuple(step for step in one.steps if isinstance(step, Verify)))
+        for one in plan.rollouts
+    ]
+    without = replace(plan, rollouts=tuple(looks))
     for due in (HeldUntil(NOW), TriedInThisRun(NOW)):
         held = [
             replace(one, steps=tuple(replace(step, due=due) for step in one.steps))
             for one in plan.rollouts
         ]
-        without = replace(plan, rollouts=())
         assert digest_of_plans([without]) == digest_of_plans([replace(plan, rollouts=tuple(held))])
 
 
-def without_looks(rollout: Rollout) -> Iterator[Deploy | Rollback]:
-    for step in rollout.steps:
-        if not isinstance(step, Verify):
-            yield step
+def otherwise_verified(rollout: Rollout) -> Rollout:
+    """Return a rollout whose verifications have another reason and another time."""
+    later = (
+        replace(step, reason=WHY, due=HeldUntil(NOW)) if isinstance(step, Verify) else step
+        for step in rollout.steps
+    )
+    return replace(rollout, steps=tuple(later))
 
 
 def others_than(plan: Plan) -> Iterator[Plan]:

@@ -284,9 +284,11 @@ def test_the_hint_says_what_to_do() -> None:
 
     [refusal] = without_refused(plan, declared(), observed, NOW).having(Weight.REFUSED)
 
-    assert "qiniu holds 100 certificates, and refused one more" in str(refusal.problem.message)
+    assert "qiniu holds 100 certificates, and refused the last upload" in str(
+        refusal.problem.message
+    )
     assert 'set retire = "all-unused"' in str(refusal.problem.hint)
-    assert "superseded ones of img there: 1." in str(refusal.problem.hint)
+    assert "Superseded ones of img there: 1." in str(refusal.problem.hint)
 
 
 def test_what_lies_there_already_is_bound() -> None:

@@ -30,9 +30,11 @@ from certferry.core.observed.observation import (
 from certferry.core.planning.due import Times
 from certferry.core.planning.plan import Action, Deploy, Retire, Verify, Weight
 from certferry.core.planning.planner import Issuing, make_plan
+from certferry.core.planning.report import seen_at
 from certferry.core.planning.safety import without_refused
 from certferry.core.reasons import ReasonCode
-from certferry.errors import DeployError, TargetRejected
+from certferry.errors import DeployError, Problem, TargetRejected
+from certferry.text import Text
 from tests.core.strategies import LINEAGE, NOW, certificate, situations, version
 
 Situation = tuple[DesiredCertificate, Observation]
@@ -370,3 +372,18 @@ def test_never_issuing_deploys_what_there_is() -> None:
 
     assert plan.issue is None
     assert [Action.DEPLOY, Action.VERIFY] == [step.action for step in plan.steps]
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("no_answer", "served by every address that answers; no answer from 192.0.2.2"),
+        ("no_ipv6", "served by every address that answers"),
+    ],
+)
+def test_address_that_does_not_answer_is_named_where_the_others_serve(code: str, said: str) -> None:
+    """Unless this host has no IPv6 to ask it by, which every run would say."""
+    problem = Problem(code, Text("no answer"))
+    silent = Served("192.0.2.2", None, valid=False, problem=problem, silent=True)
+
+    assert said == str(seen_at([Served("192.0.2.1", "aa" * 32, valid=True), silent]))

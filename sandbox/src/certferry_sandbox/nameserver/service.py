@@ -78,6 +78,11 @@ class DnsServer(ABC):
         """Answer nothing, as a host that is switched off."""
         self._trouble = replace(self._trouble, is_down=True)
 
+    @property
+    def is_down(self) -> bool:
+        """Whether it answers nothing."""
+        return self._trouble.is_down
+
     def refusing(self, rcode: dns.rcode.Rcode = dns.rcode.REFUSED) -> None:
         """Answer every question with this code and nothing else."""
         self._trouble = replace(self._trouble, rcode=rcode)
@@ -166,14 +171,16 @@ class NameServer(DnsServer):
 
 
 class Resolver(DnsServer):
-    """A resolver that asks the first server of each zone, so to speak, and knows no other zones.
+    """A resolver that asks the first server of each zone which is not down, so to speak (where all
+    are, only the client cannot reach them), and knows no other zones.
 
     It remembers for `negative_caching` seconds what it was answered not to exist (RFC 2308 §5).
     Names at or below one of `bogus` have signatures that do not hold: it answers for them only
     where the query says not to check (RFC 4035 §3.2.2). A name that does not exist is at the
     address `invented`, as with resolvers that sell the mistakes of others; every name is at the
     address `faked`, as with proxies that answer DNS themselves. What it `denies` is in no zone,
-    as a company's resolver knows the company's names only.
+    as a company's resolver knows the company's names only. For what is `unseen` it still has the
+    answer from before that was written.
     """
 
     def __init__(
@@ -190,6 +197,7 @@ class Resolver(DnsServer):
         self.invented: str | None = None
         self.faked: str | None = None
         self.denies = False
+        self.unseen: set[str] = set()
         self._zones = zones
         self._servers = {server.hostname: server for server in servers}
         self._lookup = Lookup(zones, self._seat)
@@ -202,7 +210,8 @@ class Resolver(DnsServer):
             response = dns.message.make_response(query, our_payload=OUR_PAYLOAD)
             response.set_rcode(dns.rcode.SERVFAIL)
             return response
-        if self.denies:
+        is_unseen = any(to_text(one.name) in self.unseen for one in query.question)
+        if self.denies or is_unseen:
             return answer_recursively(query, lambda _: Found(rcode=dns.rcode.NXDOMAIN))
         response = answer_recursively(query, self._follow)
         if self.faked is not None and query.question[0].rdtype == dns.rdatatype.A:
@@ -219,6 +228,7 @@ class Resolver(DnsServer):
         self.invented = None
         self.faked = None
         self.denies = False
+        self.unseen.clear()
 
     def _is_bogus(self, name: str) -> bool:
         return any(name == zone or name.endswith(f".{zone}") for zone in self.bogus)
@@ -242,8 +252,10 @@ class Resolver(DnsServer):
         return Seat(zone, self._moment(zone))
 
     def _moment(self, zone: Zone) -> float:
-        first = self._servers.get(zone.nameservers[0])
-        return self._zones.clock() if first is None else first.moment()
+        servers = [self._servers[host] for host in zone.nameservers if host in self._servers]
+        if not servers:
+            return self._zones.clock()
+        return next((one for one in servers if not one.is_down), servers[0]).moment()
 
 
 class DnsService:

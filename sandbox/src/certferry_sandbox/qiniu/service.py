@@ -279,13 +279,18 @@ class QiniuService:
             raise LookupError(name)
         return domain.certificate.id if domain.certificate else None
 
-    def change_in_console(self, name: str, conf: HttpsConf) -> None:
-        """Change a domain's HTTPS, as another tool would; it has come to its end already."""
+    def change_in_console(self, name: str, conf: HttpsConf, *, listed: bool = True) -> None:
+        """Change a domain's HTTPS, as another tool would; it has come to its end already. A change
+        that is not `listed` leaves the list as it was (`modifyAt`: §5.1, a guess).
+        """
         now = self._clock()
         with self._lock:
             domain = self.domain(name)
+            shown = domain.modified, domain.tasks, domain.operation
             domain.accept(Change("modify_https_conf", conf, now, ""), now)
             domain.settle(now)
+            if not listed:
+                domain.modified, domain.tasks, domain.operation = shown
 
     def hold(self, name: str) -> None:
         """Keep a domain's change `processing`, the one in progress or else the next."""

@@ -190,6 +190,7 @@ class MemoryCdn:
         self._uploading = threading.Lock()
         self._failing: dict[str, list[str]] = {}
         self._hidden: dict[str, int] = {}
+        self._stale: dict[str, str | None] = {}
         self._sticking: set[str] = set()
         self._refused: set[str] = set()
         self.uploads = 0
@@ -237,10 +238,19 @@ class MemoryCdn:
         self, name: str, remote_id: str | None, https: HttpsSettings | None = None
     ) -> None:
         """Bind a certificate as another tool, or switch HTTPS off, and set what else there is."""
+        self._stale.pop(name, None)
         domain = self._settled(name)
         domain.change = None
         domain.bindings.append((self._now(), remote_id))
         domain.https = https or domain.https
+
+    def bind_unseen(self, name: str, remote_id: str | None) -> None:
+        """Bind a certificate as another tool; the list shows the binding before, until the domain
+        itself is read, or changed by us.
+        """
+        shown = self._stale.get(name, self._settled(name).bound)
+        self.set_by_others(name, remote_id)
+        self._stale[name] = shown
 
     def begin_by_others(self, name: str, remote_id: str) -> None:
         """Begin, as another tool, to bind a certificate, which takes its time."""
@@ -299,6 +309,8 @@ class MemoryCdn:
 
     def observe(self, scope: Scope) -> ObservedTarget:
         self._check_credentials()
+        for name in scope.doubted:
+            self._stale.pop(name, None)
         chosen = choose(scope, self._domains)
         names = (*(scope.domains or ()), *chosen.wanted)
         remotes = tuple(
@@ -348,6 +360,7 @@ class MemoryCdn:
         if not covered_by(remote.certificate.names, domain):
             raise TargetRejected(Text("the certificate does not cover {domain}", domain=domain))
         wanted = merged(found.https, https)
+        self._stale.pop(domain, None)
         if found.bound == remote_id and found.https == wanted:
             return None
         failures = self._failing.get(domain)
@@ -425,7 +438,8 @@ class MemoryCdn:
         hides = found.change is not None and self._hidden.get(name, 0) > 0
         if hides:
             self._hidden[name] -= 1
-        return found.observed(name, self.untold, hides_change=hides)
+        shown = found.observed(name, self.untold, hides_change=hides)
+        return replace(shown, bound=self._stale[name]) if name in self._stale else shown
 
     def _end_of_change(self, name: str) -> datetime:
         is_stuck = name in self._sticking

@@ -13,7 +13,14 @@ import dns.message
 import dns.rcode
 import dns.rdatatype
 
-from certferry.adapters.acme.propagation import Propagation, account_at, explained, finder_of
+from certferry.adapters.acme.propagation import (
+    SILENT,
+    DnsPropagation,
+    Propagation,
+    account_at,
+    explained,
+    finder_of,
+)
 from certferry.adapters.acme.resolvers import HttpsResolver, Resolvers, Unheard
 from certferry.core import dns_persist
 from certferry.core.certificates.names import base_name, challenge_name, is_wildcard
@@ -51,6 +58,15 @@ _FIXES = {
     CaaRefusal.OTHER_ACCOUNT: Text("set accounturi of that record to {account}, or take it out"),
     CaaRefusal.UNKNOWN_TAG: Text("remove that record, or its flag 128"),
 }
+
+_OTHERS_ANSWER = Text(
+    "have them put right, or take them out of the NS records of {zone}: an order waits {time} for"
+    " them, and goes on if the other name servers and the resolvers show its challenge"
+)
+_NONE_ANSWERS = Text(
+    "let this host send to port 53 outbound, UDP and TCP, of any address, or look at the name"
+    " servers: as long as none answers, an order goes by what resolvers over HTTPS show"
+)
 
 
 @dataclass(frozen=True)
@@ -188,9 +204,27 @@ class ZonesLook:
                     findings += self._wildcard(asked) if place == asked else ()
             except DnsError as problem:
                 findings.append(self._unwritable(asked, place, problem))
+        served: list[str] = []
         for zone, place in held.items():
-            findings += self._delegation(zone, place)
-        return findings
+            wrong = list(self._delegation(zone, place))
+            findings += wrong
+            served += [] if wrong else [place]
+        return [*findings, *self._silent(served)]
+
+    def _silent(self, places: Sequence[str]) -> Iterator[Problem]:
+        """Name the name servers that do not answer, for which each order waits."""
+        if not isinstance(self.propagation, DnsPropagation):
+            return
+        with suppress(DnsError):  # of a resolver, which is reported by itself
+            for one in self.propagation.silent_servers(places):
+                message = Text(
+                    "no answer comes from {servers}, which should serve {zone}",
+                    servers=list(one.hosts),
+                    zone=one.zone,
+                )
+                fix = _OTHERS_ANSWER if one.others else _NONE_ANSWERS
+                fix = fix.filled(time=SILENT, zone=one.zone)
+                yield warning(Code.NAME_SERVER_SILENT, one.zone, message, fix)
 
     def _place(self, name: str) -> str | Problem:
         try:

@@ -36,7 +36,7 @@ NO_ROUTE = frozenset(
 )
 
 VALUE_ABSENT = Text("value absent")
-OLDER_VALUES = Text("only older values")
+OLDER_VALUES = Text("not there yet")
 
 
 class Heard(Enum):
@@ -300,6 +300,26 @@ class PropagationStatus:
     def unheard(self) -> list[Sought]:
         """The incomplete of which no server has given an answer that counts."""
         return [one for one in self.incomplete if one.name not in self._heard]
+
+    @property
+    def held_up_by_silence(self) -> list[Sought]:
+        """The incomplete that every host shows which answers, at least one of them."""
+        return [
+            one
+            for one in self.incomplete
+            if self._judged(one, ServerVerdict.SEEN)
+            and self._judged(one, ServerVerdict.MISSING) == self.silent(one)
+        ]
+
+    def silent(self, one: Sought) -> dict[str, Text]:
+        """Return the hosts that give no answer at any of their addresses, each with the reason."""
+        unheard = {Heard.SILENCE, Heard.NO_ROUTE}
+        return {
+            host: why
+            for host, why in self._judged(one, ServerVerdict.MISSING).items()
+            if self.addresses[host]
+            and all(self._reading(one, a).heard in unheard for a in self.addresses[host])
+        }
 
     def missing(self) -> dict[str, Text]:
         """Return the hosts that lack something, each with the reason."""

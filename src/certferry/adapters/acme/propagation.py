@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -17,7 +18,7 @@ from certferry.adapters.acme.resolvers import DNS_PORT, DnsLookup, HttpsResolver
 from certferry.core.certificates.names import base_name, challenge_name
 from certferry.core.discovery.inventory import FoundZone
 from certferry.core.discovery.proposal import must_have_zone
-from certferry.errors import DnsRejected, PropagationTimeout, ZoneNotFound
+from certferry.errors import DnsError, DnsRejected, PropagationTimeout, ZoneNotFound
 from certferry.ports.dns import DnsProvider, SharedOut
 from certferry.ports.progress import Pause
 from certferry.ports.state import must_still_hold
@@ -39,6 +40,12 @@ UNLOCATED = timedelta(seconds=30)
 UNHEARD = timedelta(seconds=20)
 """How long to listen for name servers before asking resolvers, which would remember for ten
 minutes that a record is not there yet.
+"""
+
+SILENT = timedelta(seconds=75)
+"""How long a silent name server is waited for, once every other shows the challenge. A server that
+restarts, or whose address moves to another machine, answers again within a minute; one that is dead
+must not end each order, and the CA's resolvers pass over it (RFC 1034 §5.3.3).
 """
 
 ROUND = timedelta(seconds=5)
@@ -84,6 +91,16 @@ class Propagation(Protocol):
     def wait(self, wanted: Mapping[str, frozenset[str]], report: Report) -> None:
         """Wait until every authoritative server shows the values. Raises `DnsError`."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class SilentServers:
+    """The name servers of a name's zone that do not answer, and whether any `others` do."""
+
+    name: str
+    zone: str
+    hosts: tuple[str, ...]
+    others: bool
 
 
 def must_be_writable(names: Sequence[str], dns: DnsProvider, propagation: Propagation) -> None:
@@ -136,6 +153,7 @@ def explained(
         )
     elif place != asked:
         message = Text("the CNAME at {name} leads to {place}, and {problem}")
+        hint = Text("if an earlier tool left that CNAME, delete it; otherwise: {hint}", hint=hint)
     else:
         target = propagation.wildcard_alias(asked)
         if target is None:
@@ -169,6 +187,8 @@ class DnsPropagation:
 
     def __post_init__(self) -> None:
         self._where = DnsLookup(self.resolvers, self.answer_within, self.over_https)
+        # Name servers that stayed silent for an order of this run: the next order does not wait.
+        self._dead: set[str] = set()
 
     def follow(self, name: str) -> str:
         """See `Propagation.follow`. Raises `DnsRejected` for a loop or an overlong chain."""
@@ -200,8 +220,9 @@ class DnsPropagation:
         return self._where.alias(f"{UNWRITTEN}.{parent}")
 
     def wait(self, wanted: Wanted, report: Report) -> None:
-        """Return once every name server that has an address shows all values, or, where none can be
-        heard from here, the resolvers over HTTPS do. Raises `DnsError`, and what the pause does.
+        """Return once every name server that has an address shows all values; where some stay
+        silent, every other and the resolvers; where none can be heard from here, the resolvers over
+        HTTPS. Raises `DnsError`, and what the pause does.
         """
         since = self.now()
         deadline = since + self.timeout
@@ -217,6 +238,7 @@ class DnsPropagation:
                     status.leave_out_unlocated()
                 if now - since >= UNHEARD or left <= 0:
                     self._ask_elsewhere(status)
+                self._go_on_without_dead(status, is_over=now - since >= SILENT or left <= 0)
                 if not status.incomplete:
                     self._warn_of_oddities(status, wanted)
                     return
@@ -264,6 +286,49 @@ class DnsPropagation:
                 " show the challenge"
             )
             log.warning(said.filled(names=shown))
+
+    def silent_servers(self, names: Sequence[str]) -> Iterator[SilentServers]:
+        """Yield for each name the name servers of its zone that do not answer this host, where
+        there are any. Raises `DnsError`.
+        """
+        latest = self.now() + self.timeout
+        status = self._begin(dict.fromkeys(names, frozenset()), latest)
+        with ThreadPoolExecutor(PARALLEL, thread_name_prefix="propagation") as threads:
+            self._look(status, threads, latest)
+        for one in status.sought:
+            silent = tuple(status.silent(one))
+            if silent:
+                others = len(silent) < len(one.hosts)
+                yield SilentServers(one.name, one.zone, silent, others)
+
+    def _go_on_without_dead(self, status: nameservers.PropagationStatus, *, is_over: bool) -> None:
+        """Accept what only silent name servers do not show, and resolvers do, once the time for a
+        server to come back `is_over`.
+        """
+        for one in status.held_up_by_silence:
+            silent = status.silent(one)
+            if (is_over or self._dead.issuperset(silent)) and self._is_seen_by_resolvers(one):
+                status.accept([one.name])
+                self._dead.update(silent)
+                said = Text(
+                    "{servers} gave no answer about {name}, which every other name server and the"
+                    " resolvers show; the order goes on without them. Have them put right, or take"
+                    " them out of the NS records of {zone}: each run waits up to {time} for them"
+                )
+                log.warning(
+                    said.filled(servers=[*silent], name=one.name, zone=one.zone, time=SILENT)
+                )
+
+    def _is_seen_by_resolvers(self, one: nameservers.Sought) -> bool:
+        """Return whether every resolver that answers shows the values, and at least one does."""
+        seen: list[bool] = []
+        for resolver in self._where.apart():
+            with suppress(DnsError):
+                seen.append(one.values <= set(resolver.txt(one.name)))
+        readings = nameservers.opinions_of(self.over_https, [one.name])[one.name]
+        if nameservers.those_heard(readings):
+            seen.append(nameservers.is_shown(readings, one.values))
+        return bool(seen) and all(seen)
 
     def _warn_of_oddities(self, status: nameservers.PropagationStatus, wanted: Wanted) -> None:
         """Log what is odd about a challenge that is seen; the name servers have decided."""

@@ -56,8 +56,8 @@ class Lost:
 @dataclass(frozen=True)
 class Codes:
     """What the codes of a service mean, with the hint for each; `otherwise` is that for the others.
-    `A` stands for `A.B` as well, and the longest that is known decides. `sentence` has the places
-    about, action, code, words, status and request.
+    `A` stands for `A.B` as well, and the longest that is known decides. `sentence`, and what
+    `sentences` has in its place, has the places about, action, code, words, status and request.
     """
 
     sentence: Text
@@ -66,6 +66,7 @@ class Codes:
     rejected: Mapping[str, Text]
     unavailable: Mapping[str, Text] = field(default_factory=dict)
     no_zone: Mapping[str, Text] = field(default_factory=dict)
+    sentences: Mapping[str, Text] = field(default_factory=dict)
 
     @property
     def _kinds(self) -> dict[str, tuple[type[errors.DnsError], Text]]:
@@ -91,7 +92,8 @@ class Codes:
         found = (self._kinds[one] for one in _families(reply.code) if one in self._kinds)
         kind, hint = next(found, (errors.DnsRejected, self.otherwise))
         said = {"about": about, "action": reply.action, "code": reply.code, "words": reply.words}
-        message = self.sentence.filled(**said, status=reply.status, request=reply.request_id or "-")
+        sentence = self.sentences.get(reply.code, self.sentence)
+        message = sentence.filled(**said, status=reply.status, request=reply.request_id or "-")
         return kind(message, hint=hint)
 
 

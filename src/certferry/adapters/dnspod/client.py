@@ -119,6 +119,10 @@ _ANSWERS = answers.Codes(
         **dict.fromkeys(("23", "24", "25", "29", "32", "500025", "500026"), _PLAN),
         "31": answers.EXCLUDED,
     },
+    sentences=dict.fromkeys(
+        ("10002", "10003", "10004"),
+        Text("DNSPod does not accept this pair of id and token ({code})"),
+    ),
     unavailable={
         _LIMITED: answers.TOO_MANY_CALLS,
         _UNKNOWN_ERROR: answers.LATER,

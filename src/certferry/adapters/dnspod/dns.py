@@ -33,7 +33,9 @@ WHERE_KEYS_ARE = Text(
 )
 ENVIRONMENT = (
     # acme.sh has the halves of a token apart, and lego both in one variable, with a comma.
-    Variable("id", ("DP_Id", "DNSPOD_API_KEY"), Text("DNSPod token ID"), is_public=True),
+    Variable(
+        "id", ("DP_Id", "DNSPOD_API_KEY"), Text("DNSPod token ID"), is_public=True, pattern=r"\d+"
+    ),
     Variable("token", ("DP_Key", "DNSPOD_API_KEY"), Text("DNSPod token")),
 )
 

@@ -41,7 +41,7 @@ from certferry.core.discovery.inventory import FoundZone
 from certferry.core.discovery.proposal import must_have_zone
 from certferry.core.redaction import Secret, quoted
 from certferry.extras import how_to_install
-from certferry.ports.adapter import Context, Variable
+from certferry.ports.adapter import Context, Variable, is_ctrl_c
 from certferry.ports.dns import DnsProvider
 from certferry.ports.progress import Pause
 from certferry.text import Text
@@ -197,9 +197,11 @@ class LexiconRecords:
             try:
                 with self._calls.opened(suffix):
                     return suffix
-            except (errors.Reported, KeyboardInterrupt):
+            except errors.Reported:
                 raise
             except BaseException as exc:
+                if is_ctrl_c(exc):
+                    raise
                 if is_no_zone(exc):
                     continue
                 error = self._calls.errors.of(exc, name)
@@ -211,9 +213,11 @@ class LexiconRecords:
     def _in_turn(self, name: str, work: Callable[[], T]) -> T:
         try:
             return self._calls.in_turn(name, work)
-        except (errors.Reported, KeyboardInterrupt):
+        except errors.Reported:
             raise
         except BaseException as exc:
+            if is_ctrl_c(exc):
+                raise
             raise self._calls.errors.of(exc, name) from exc
 
 

@@ -248,11 +248,13 @@ class Output:
         """Read the rest (a child may hold the pipe open), and return the lines that are kept."""
         for _ in range(_MOST_CHUNKS):
             self.read(0)
-        # Masked before anything is cut: a part of a secret is not recognised.
-        lines = redacted(self._kept.decode(errors="surrogateescape"), hidden).splitlines()
-        # A line that lost its beginning may be the rest of a secret's.
-        whole = lines[1:] if self.left_out else lines
-        return [_without_controls(line) for line in whole if line.strip()]
+        kept = self._kept.decode(errors="surrogateescape")
+        if self.left_out:
+            # A line that lost its beginning may be the rest of a secret's.
+            kept = "".join(kept.splitlines(keepends=True)[1:])
+        # Masked before anything else is cut: a part of a secret may not be recognised.
+        lines = redacted(kept, hidden).splitlines()
+        return [_without_controls(line) for line in lines if line.strip()]
 
 
 def _without_controls(line: str) -> str:

@@ -249,6 +249,15 @@ class Details:
             return note
         return self._client.read_domain(item.name)
 
+    def doubt(self, domain: str) -> None:
+        """Have the next observation read a domain whose edges contradict its detail, although the
+        list shows no change. A detail that is as young as a list may be is not read again.
+        """
+        known = self._known.get(domain)
+        if known is None or self._clock() - known.read_at >= LIST_AGE:
+            self._known[domain] = None
+            self._notes.remove(domain)
+
     def forget(self, domain: str) -> None:
         """Have the next observation, also a later run's, read a domain that is about to change."""
         self._known[domain] = None
@@ -417,6 +426,10 @@ class Copies:
             return None
         held = len(self.certificates.all())
         return Quota(held, refused.held, refused.at + TRIED_AGAIN)
+
+    def forget_refusal(self) -> None:
+        """See `ports.target.LimitedTarget`."""
+        self._quota.remove(_QUOTA)
 
     def upload(self, lineage: str, bundle: CertificateBundle) -> str:
         """Adopt the copy that is there, or upload one. One upload at a time for the account."""

@@ -199,8 +199,8 @@ def failed_change(record: records.DomainRecord) -> DeployError | None:
 _SEE_CONSOLE = Text("look at the domain in Qiniu's console, or ask its support")
 _ADVICE = {
     "verify https crt fail": Text(
-        "Qiniu rejected the certificate; a new one is needed: `certferry sync --renew"
-        " {lineage}`, or from the client that makes it",
+        "Qiniu rejected the certificate; a later run tries it again, and if that fails too, a new"
+        " one is needed: `certferry sync --renew {lineage}`, or from the client that makes it",
         lineage=LINEAGE,
     ),
     "domain have no icp": Text(

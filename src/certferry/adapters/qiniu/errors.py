@@ -304,6 +304,10 @@ _CHECK_IAM_KEYS = Text(
     "the access key is a sub-account's (it begins with IAM-): allow that one CDN, SSL certificates"
     " and Kodo in Qiniu's console, or use a pair of the main account"
 )
+_CHECK_ACCOUNT = Text(
+    "see in Qiniu's console what these keys may do, and whether the account is in order; compare"
+    " this machine's clock with the true time"
+)
 _MAIN_KEYS = Text(
     "Qiniu's call for the certificates of Kodo source domains takes the keys of the main account"
     " only, while sub-accounts' (IAM) keys work for everything else: use a pair of the main account"
@@ -419,6 +423,8 @@ def _denied(call: Call, reply: wire.QiniuReply, answer: Answer, now: datetime) -
         error = _error(errors.ClockWrong, sentence, call, reply, _SET_CLOCK, amount=amount)
         return QiniuFailure(error, is_common=True)
     sentence = Text("{host} does not accept access_key and secret_key for {what} ({answer})")
+    if reply.status == HTTPStatus.FORBIDDEN:  # the keys are known, and may be right
+        sentence = Text("Qiniu refused {what} ({answer})")
     error = _error(errors.TargetAccessDenied, sentence, call, reply, _advice_on_keys(call, reply))
     is_this_path = call.is_proven and reply.status == HTTPStatus.UNAUTHORIZED
     return QiniuFailure(error, code=reply.code, is_common=not is_this_path)
@@ -444,7 +450,9 @@ def _advice_on_keys(call: Call, reply: wire.QiniuReply) -> Text:
         return _OTHER_CALLS_WORK
     if call.asked.group is wire.CallGroup.LIVE and lacks_a_right:
         return _ALLOW_PILI
-    return _CHECK_IAM_KEYS if call.with_iam_key else _CHECK_KEYS
+    if call.with_iam_key:
+        return _CHECK_IAM_KEYS
+    return _CHECK_ACCOUNT if reply.status == HTTPStatus.FORBIDDEN else _CHECK_KEYS
 
 
 def _error(
@@ -456,10 +464,9 @@ def _error(
     **more: object,
 ) -> errors.DeployError:
     """Fill a sentence on a call with what was asked and answered, by all the endpoints tried."""
-    number = reply.code if reply.code is not None else reply.status
-    said = Text("{number}", number=number)
+    said = Text("{number}", number=reply.number)
     if reply.words:
-        said = Text("{number} {words}", number=number, words=reply.words)
+        said = Text("{number} {words}", number=reply.number, words=reply.words)
     answer = _with_endpoints(said, call.tried)
     message = sentence.filled(host=call.host, what=call.asked.what, answer=answer, **more)
     return kind(message, hint=_with_request_id(advice, reply.request_id))

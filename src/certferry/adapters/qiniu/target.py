@@ -227,6 +227,8 @@ class Qiniu:
             self._details.listed.forget()
             self._sources.bindings.forget()
             self._live.forget()
+        for domain in scope.doubted:
+            self._details.doubt(domain)
         seen = ObservedDomains(scope, self._cdn, self._sources, self._live)
         found = observation.ObservedTarget(
             rules=self._rules,
@@ -285,6 +287,10 @@ class Qiniu:
     def report(self) -> AccountReport:
         """See `ports.examination.Reporting.report`."""
         return report_of(self._client)
+
+    def forget_refusal(self) -> None:
+        """See `ports.target.LimitedTarget`."""
+        self._copies.forget_refusal()
 
     @_translating_errors()
     def upload(self, lineage: str, bundle: CertificateBundle) -> str:

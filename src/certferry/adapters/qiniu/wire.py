@@ -244,6 +244,7 @@ def _qiniu_headers(headers: Mapping[str, str]) -> Iterator[tuple[str, str]]:
             yield "-".join(word.capitalize() for word in name.split("-")), value
 
 
+_GREATEST_CODE = 999_999
 SUCCESS_CODES = frozenset({None, 0, 200})
 TOO_MANY = frozenset({400039, 403024})
 NO_CODE = frozenset({None, 401, 404, 401001, 401002})
@@ -264,6 +265,14 @@ class QiniuReply:
     def has_own_code(self) -> bool:
         """Whether the code says more than a status of 401 or 404 does."""
         return self.code not in NO_CODE
+
+    @property
+    def number(self) -> int:
+        """The code, of six digits at most (§3.1), or else the status: a longer number may be words
+        that were quoted.
+        """
+        is_code = self.code is not None and abs(self.code) <= _GREATEST_CODE
+        return self.code if is_code and self.code is not None else self.status
 
     @property
     def is_success(self) -> bool:

@@ -9,8 +9,10 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from certferry.adapters.state import columns
+from certferry.adapters.state.binding import LINK, SESSION, TOKEN, USER
 from certferry.adapters.state.columns import MOMENT
 from certferry.adapters.state.database import Reader, Table, Tables, Transaction, writes
+from certferry.adapters.state.sealing import Sealing
 from certferry.core import access
 
 _ROLE = columns.Column(from_value=partial(columns.read_as, access.Role))
@@ -41,28 +43,33 @@ SEEN_EVERY, USED_EVERY = timedelta(minutes=1), timedelta(hours=1)
 """How often at most it is stored that a session was seen, and that a token was used."""
 
 _GUESSES_COUNT_FOR = timedelta(minutes=15)
-_NEW = "ON CONFLICT (id) DO NOTHING"
 
 
 class AccessTables(Tables):
-    """See `AccessStore`."""
+    """See `AccessStore`. What another program wrote lets no one in; adding takes its place."""
+
+    _sealing: Sealing
 
     def users(self) -> tuple[access.User, ...]:
-        return _USERS.found(self._database, "ORDER BY id")
+        return _USERS.read(USER.ours(self._sealing, self._database, "ORDER BY id"))
 
     def user(self, name: str) -> access.User | None:
-        return _user(self._database, _id_of(name))
+        return self._user(self._database, _id_of(name))
 
     @writes
     def add_user(self, transaction: Transaction, user: access.User) -> bool:
-        is_free = _user(transaction, _id_of(user.name)) is None
-        transaction.add("console_user", _NEW, **_USERS.values(user, id=_id_of(user.name)))
-        return is_free
+        id_ = _id_of(user.name)
+        if self._user(transaction, id_) is not None:
+            return False
+        transaction.remove("console_user", id=id_)
+        transaction.add("console_user", **_USERS.values(user, id=id_))
+        USER.bind(self._sealing, transaction, id=id_)
+        return True
 
     @writes
     def change_role(self, transaction: Transaction, name: str, role: access.Role) -> bool:
-        transaction.update("console_user", {"id": _id_of(name)}, role=role)
-        return _user(transaction, _id_of(name)) is not None
+        USER.change(self._sealing, transaction, {"id": _id_of(name)}, role=role)
+        return self._user(transaction, _id_of(name)) is not None
 
     @writes
     def change_language(self, transaction: Transaction, name: str, language: str | None) -> None:
@@ -71,52 +78,67 @@ class AccessTables(Tables):
     @writes
     def remove_user(self, transaction: Transaction, name: str) -> bool:
         """See `AccessStore.remove_user`: the tables of links and sessions refer to the user's."""
-        was_there = _user(transaction, _id_of(name)) is not None
-        transaction.remove("console_user", id=_id_of(name))
-        return was_there
+        return _remove(transaction, "console_user", name)
 
     @writes
     def save_link(self, transaction: Transaction, link: access.PasswordLink) -> None:
-        if _user(transaction, user := _id_of(link.user)):
+        if self._user(transaction, user := _id_of(link.user)):
             _LINKS.save(transaction, link, user_id=user)
+            LINK.bind(self._sealing, transaction, user_id=user)
+
+    @writes
+    def forget_password(self, transaction: Transaction, name: str) -> None:
+        USER.change(
+            self._sealing, transaction, {"id": _id_of(name)}, password=None, password_at=None
+        )
+        for table in ("console_user_session", "console_user_link"):
+            transaction.remove(table, user_id=_id_of(name))
 
     def link(self, digest: str, now: datetime) -> access.PasswordLink | None:
-        return self._database.read(lambda reader: _link(reader, digest, now))
+        return self._database.read(lambda reader: self._link(reader, digest, now))
 
     @writes
     def choose_password(
         self, transaction: Transaction, digest: str, password: str, now: datetime
     ) -> access.User | None:
-        link = _link(transaction, digest, now)
+        link = self._link(transaction, digest, now)
         if link is None:
             return None
-        _save_password(transaction, user := _id_of(link.user), password, now)
+        self._save_password(transaction, user := _id_of(link.user), password, now)
         transaction.remove("console_user_session", user_id=user)
-        return _user(transaction, user)
+        return self._user(transaction, user)
 
     @writes
     def change_password(
         self, transaction: Transaction, name: str, password: str, now: datetime, keep: str
     ) -> None:
-        _save_password(transaction, user := _id_of(name), password, now)
+        # An operator may have reset the user since the request began.
+        if self._session(transaction, keep, now) is None:
+            return
+        self._save_password(transaction, user := _id_of(name), password, now)
         transaction.execute(
             "DELETE FROM console_user_session WHERE user_id = ? AND digest <> ?", user, keep
         )
 
     @writes
-    def save_session(self, transaction: Transaction, session: access.Session) -> None:
+    def save_session(
+        self, transaction: Transaction, session: access.Session, verified: str | None = None
+    ) -> None:
         now = session.seen_at
         transaction.execute(
             "DELETE FROM console_user_session WHERE seen_at < ? OR began_at < ?",
             MOMENT.write(now - access.SESSION_IDLE),
             MOMENT.write(now - access.SESSION_LONGEST),
         )
-        if _user(transaction, user := _id_of(session.user)):
+        found = self._user(transaction, user := _id_of(session.user))
+        # A password takes a while to verify: an operator may have reset the user meanwhile.
+        if found is not None and verified in {None, found.password}:
             _SESSIONS.save(transaction, session, user_id=user)
+            SESSION.bind(self._sealing, transaction, digest=session.digest)
             transaction.update("console_user", {"id": user}, seen_at=MOMENT.write(now))
 
     def session(self, digest: str, now: datetime) -> tuple[access.Session, access.User] | None:
-        found = self._database.read(lambda reader: _session(reader, digest, now))
+        found = self._database.read(lambda reader: self._session(reader, digest, now))
         if found is None or now - found[0].seen_at < SEEN_EVERY:
             return found
         session, user = found
@@ -126,7 +148,7 @@ class AccessTables(Tables):
     @writes
     def _save_seen(self, transaction: Transaction, digest: str, name: str, now: datetime) -> None:
         moment = MOMENT.write(now)
-        transaction.update("console_user_session", {"digest": digest}, seen_at=moment)
+        SESSION.change(self._sealing, transaction, {"digest": digest}, seen_at=moment)
         transaction.update("console_user", {"id": _id_of(name)}, seen_at=moment)
 
     @writes
@@ -138,23 +160,27 @@ class AccessTables(Tables):
         transaction.remove("console_user_session", user_id=_id_of(name))
 
     def tokens(self) -> tuple[access.Token, ...]:
-        return _TOKENS.found(self._database, "ORDER BY id")
+        return _TOKENS.read(TOKEN.ours(self._sealing, self._database, "ORDER BY id"))
 
     @writes
     def add_token(self, transaction: Transaction, token: access.Token) -> bool:
-        is_free = not _TOKENS.found(transaction, "WHERE id = ?", _id_of(token.name))
-        transaction.add("console_token", _NEW, **_TOKENS.values(token, id=_id_of(token.name)))
-        return is_free
+        id_ = _id_of(token.name)
+        if TOKEN.find(self._sealing, transaction, id=id_) is not None:
+            return False
+        transaction.remove("console_token", id=id_)
+        transaction.add("console_token", **_TOKENS.values(token, id=id_))
+        TOKEN.bind(self._sealing, transaction, id=id_)
+        return True
 
     @writes
     def remove_token(self, transaction: Transaction, name: str) -> bool:
-        was_there = bool(_TOKENS.found(transaction, "WHERE id = ?", _id_of(name)))
-        transaction.remove("console_token", id=_id_of(name))
-        return was_there
+        return _remove(transaction, "console_token", name)
 
     def token(self, digest: str, now: datetime) -> access.Token | None:
-        found = _TOKENS.found(self._database, "WHERE digest = ?", digest)
-        token = next((one for one in found if not one.is_over(now)), None)
+        row = TOKEN.find(self._sealing, self._database, digest=digest)
+        token = None if row is None else _TOKENS.of_row(row)
+        if token is not None and token.is_over(now):
+            return None
         if token and (token.used_at is None or now - token.used_at >= USED_EVERY):
             self._save_used(digest, now)
             return replace(token, used_at=now)
@@ -192,38 +218,43 @@ class AccessTables(Tables):
         query = "UPDATE console_guess SET guesses = guesses - 1 WHERE whose = ? AND minute = ?"
         transaction.execute(f"{query} AND guesses > 0", whose, minute)
 
+    def _user(self, reader: Reader, user: str) -> access.User | None:
+        row = USER.find(self._sealing, reader, id=user)
+        return None if row is None else _USERS.of_row(row)
+
+    def _link(self, reader: Reader, digest: str, now: datetime) -> access.PasswordLink | None:
+        row = LINK.find(self._sealing, reader, digest=digest)
+        user = None if row is None else self._user(reader, row["user_id"])
+        if row is None or user is None:
+            return None
+        link = _LINKS.of_row(row, user=user.name)
+        return link if link.expires_at > now else None
+
+    def _session(
+        self, reader: Reader, digest: str, now: datetime
+    ) -> tuple[access.Session, access.User] | None:
+        row = SESSION.find(self._sealing, reader, digest=digest)
+        user = None if row is None else self._user(reader, row["user_id"])
+        if row is None or user is None:
+            return None
+        session = _SESSIONS.of_row(row, user=user.name)
+        return None if session.is_over(now) else (session, user)
+
+    def _save_password(
+        self, transaction: Transaction, user: str, password: str, now: datetime
+    ) -> None:
+        """Store the hash of a password; a link of that user is good no more."""
+        row = {"password": password, "password_at": MOMENT.write(now)}
+        USER.change(self._sealing, transaction, {"id": user}, **row)
+        transaction.remove("console_user_link", user_id=user)
+
 
 def _id_of(name: str) -> str:
     return name.lower()
 
 
-def _user(reader: Reader, user: str) -> access.User | None:
-    return next(iter(_USERS.found(reader, "WHERE id = ?", user)), None)
-
-
-def _link(reader: Reader, digest: str, now: datetime) -> access.PasswordLink | None:
-    condition = "WHERE digest = ? AND expires_at > ?"
-    query = (
-        "SELECT own.*, name FROM console_user_link AS own"  # noqa: S608 - a constant
-        f" JOIN console_user ON id = user_id {condition}"
-    )
-    rows = reader.rows(query, digest, MOMENT.write(now))
-    return next((_LINKS.of_row(row, user=row["name"]) for row in rows), None)
-
-
-def _session(
-    reader: Reader, digest: str, now: datetime
-) -> tuple[access.Session, access.User] | None:
-    for row in reader.rows("SELECT * FROM console_user_session WHERE digest = ?", digest):
-        user = _user(reader, row["user_id"])
-        if user is not None:
-            session = _SESSIONS.of_row(row, user=user.name)
-            return None if session.is_over(now) else (session, user)
-    return None
-
-
-def _save_password(transaction: Transaction, user: str, password: str, now: datetime) -> None:
-    """Store the hash of a password; a link of that user is good no more."""
-    row = {"password": password, "password_at": MOMENT.write(now)}
-    transaction.update("console_user", {"id": user}, **row)
-    transaction.remove("console_user_link", user_id=user)
+def _remove(transaction: Transaction, table: str, name: str) -> bool:
+    """Delete the row of a name, whichever program wrote it; return whether there was one."""
+    found = transaction.rows(f"SELECT 1 FROM {table} WHERE id = ?", _id_of(name))  # noqa: S608 - a constant
+    transaction.remove(table, id=_id_of(name))
+    return bool(found)

@@ -15,7 +15,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from certferry.adapters.state import sealing as seals
-from certferry.adapters.state.database import Upgrade, migrate
+from certferry.adapters.state.binding import upgrade_of
+from certferry.adapters.state.database import migrate
 from certferry.adapters.state.failures import PRIMARY, damaged, translating_errors
 from certferry.adapters.state.sqlite import PATIENCE, InMemory
 from certferry.adapters.state.store import SqlState, must_be_in_use
@@ -130,7 +131,7 @@ def _must_be_whole(content: bytes, place: Path, sealing: seals.Sealing) -> tuple
                 raise damaged(place, row["integrity_check"])
         if not copy.rows(copy.dialect.tables):
             raise damaged(place, Text("it is empty"))
-        migrate(copy, Upgrade("localhost", sealing.proof_of))  # as the next run would
+        migrate(copy, upgrade_of("localhost", sealing))  # as the next run would
         must_be_in_use(copy)
         state = SqlState(copy, sealing, "localhost")
         state.must_unseal()

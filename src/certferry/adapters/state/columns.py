@@ -5,9 +5,10 @@ another program, and is an error of the state.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
+from string import Formatter
 from typing import Any, TypeVar
 
 from certferry.core.certificates.certificate import KeyType
@@ -125,12 +126,22 @@ def from_text(text: Text) -> str:
     return _json(as_plain(text))
 
 
+_UNREADABLE_TEXT = Text("the state contains a sentence that certferry did not write")
+_LONGEST_TEXT = 1_000_000
+"""Characters of a sentence with its values, far more than any has that is stored."""
+_DEEPEST_TEXT = 20
+"""How deep sentences stand in one another: an error that quotes another error has three."""
+
+
 def to_text(written: str) -> Text:
-    """Read a sentence. Raises `StateError` for what certferry did not write."""
-    text = _read_json(written, from_plain)
-    if not isinstance(text, Text):
-        raise corrupt()
-    return text
+    """Read a sentence. Of one that certferry did not write, the sentence says that alone: it raises
+    nothing, neither here nor when it is rendered, and does not grow.
+    """
+    try:
+        text = _read_json(written, from_plain)
+    except StateError:
+        text = None
+    return text if isinstance(text, Text) else _UNREADABLE_TEXT
 
 
 def as_plain(value: object) -> object:
@@ -150,17 +161,53 @@ def as_plain(value: object) -> object:
 
 
 def from_plain(value: object) -> object:
-    """Read a sentence, or a value of one. Raises what its parts raise where they are no such."""
+    """Read a sentence, or a value of one. Raises what its parts raise where they are no such, and
+    `ValueError` for a sentence that cannot be filled, or becomes too long.
+    """
+    read = _from_plain(value, _DEEPEST_TEXT)
+    if _length(read) > _LONGEST_TEXT:
+        raise ValueError
+    return read
+
+
+def _from_plain(value: object, depth: int) -> object:
+    if depth == 0:
+        raise ValueError
     if isinstance(value, list):
-        return [from_plain(one) for one in value]
+        return [_from_plain(one, depth - 1) for one in value]
     if not isinstance(value, Mapping):
         return value
     if "moment" in value:
         return to_moment(value["moment"])
     if "seconds" in value:
         return timedelta(seconds=value["seconds"])
-    values = {name: from_plain(one) for name, one in value["values"].items()}
-    return Text(value["text"], **values)
+    values = {name: _from_plain(one, depth - 1) for name, one in value["values"].items()}
+    text = Text(value["text"], **values)
+    if values and not {*_places(text)} <= values.keys():
+        raise ValueError
+    return text
+
+
+def _places(text: Text) -> Iterator[str]:
+    """Return the places of a sentence, each as often as it stands there. Raises `ValueError` for
+    one that asks for more than its value as it is: a width would be as many characters.
+    """
+    for _, place, form, conversion in Formatter().parse(text.template):
+        if place is not None:
+            if form or conversion or not place.isidentifier():
+                raise ValueError
+            yield place
+
+
+def _length(value: object) -> int:
+    """Return how many characters a value may have when it is rendered."""
+    if isinstance(value, Text):
+        lengths = {name: _length(one) for name, one in value.values.items()}
+        filled = _places(value) if lengths else ()
+        return len(value.template) + sum(lengths[place] for place in filled)
+    if isinstance(value, list):
+        return sum(_length(one) + len(", ") for one in value)
+    return len(str(value))
 
 
 PLAIN = Column()

@@ -242,20 +242,21 @@ _MIGRATIONS = "certferry_migration"
 _WHOLE = "_whole."
 """Stands between the number and the dialect of a script that leads from nothing to that schema."""
 
-OLDEST = 18
+OLDEST = 21
 """The newest schema of the release before this one, whose hosts go on working in a shared state
-while the others are upgraded: nothing that it uses is taken away (docs/decisions/0043). It is the
-first that hosts share."""
+while the others are upgraded: nothing that it uses is taken away (docs/decisions/0043). No
+release knows an older one; a host that does would write rows that are not bound (0056)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Upgrade:
-    """What migrations need to know: the `host` that what was kept belongs to, and how the proof of
-    a row is made (`Sealing.proof_of`); what a new database is sealed with (`Sealing.begin`).
+    """What migrations need to know: the `host` that what was kept belongs to; by the number of a
+    schema, what `binds` the rows of before with the state's key; how a new database is sealed. See
+    `binding.upgrade_of`. One without rows is made without the key.
     """
 
     host: str
-    proof_of: Callable[..., str | None]
+    binds: Mapping[int, Callable[[Transaction], None]]
     seal: Callable[[Transaction], object] = lambda _: None
 
 
@@ -373,6 +374,8 @@ def _apply(
     for statement in dialect.statements(migration.script):
         transaction.execute(statement)
     migration.finish(transaction, upgrade)
+    if migration.number in upgrade.binds:
+        upgrade.binds[migration.number](transaction)
     transaction.add(_MIGRATIONS, number=migration.number, name=migration.name)
 
 
@@ -386,14 +389,6 @@ def _add_digests(transaction: Transaction, _: Upgrade) -> None:
         " WHERE version.lineage = rollout.lineage AND version.fingerprint = rollout.fingerprint)"
         " WHERE fullchain_digest IS NULL AND target = 'command'"
     )
-
-
-def _prove_challenges(transaction: Transaction, upgrade: Upgrade) -> None:
-    """Prove the challenge records that were stored before there were proofs: see schema 8."""
-    for row in transaction.rows("SELECT lineage, name, value FROM challenge_record"):
-        record = {name: row[name] for name in ("lineage", "name", "value")}
-        proof = upgrade.proof_of("challenge", *record.values())
-        transaction.update("challenge_record", record, proof=proof)
 
 
 def _add_issuer_ends(transaction: Transaction, _: Upgrade) -> None:
@@ -427,4 +422,4 @@ def _give_to_host(transaction: Transaction, upgrade: Upgrade) -> None:
     transaction.update("begun_run", {"host": ""}, host=host)
 
 
-_FINISH = {3: _add_digests, 8: _prove_challenges, 15: _add_issuer_ends, 17: _give_to_host}
+_FINISH = {3: _add_digests, 15: _add_issuer_ends, 17: _give_to_host}

@@ -27,7 +27,7 @@ _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 LONGEST_RESULT = 64 * 2**20
-"""Bytes of what one query may find, whichever program wrote it: the largest result of ten thousand
+"""Bytes that one query may return, whichever program wrote the rows: the largest of ten thousand
 certificates has about ten mebibytes."""
 
 OF_A_ROW = 100
@@ -191,7 +191,8 @@ def damaged(path: Path | str, problem: Text | str) -> errors.StateError:
     hint = Text("put it back from a backup, or name a database or schema of its own in `url`")
     if isinstance(path, Path):
         hint = Text(
-            "check the path, or put {path} back from a backup; without a backup, start over: move"
+            "check the path, or put {path} back: `certferry restore FILE`; without a backup, start"
+            " over: move"
             " it away, with its `-wal` and `-shm` if there are any, and the next `certferry sync`"
             " makes it anew and issues every certificate again",
             path=path,

@@ -38,6 +38,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from certferry import errors
 from certferry.adapters.state import database as databases
+from certferry.adapters.state.binding import upgrade_of
 from certferry.adapters.state.columns import Value
 from certferry.adapters.state.leases import HostState, LeaseLocks
 from certferry.adapters.state.sealing import Sealing, key_of
@@ -517,7 +518,7 @@ def _opened(
         generations.remove_oldest(numbers)
     database, sealing = BucketDatabase(generations, newest, host), Sealing(key)
     try:
-        is_changed = databases.migrate(database, databases.Upgrade(host, sealing.proof_of))
+        is_changed = databases.migrate(database, upgrade_of(host, sealing))
         if reads_only:
             database.discard()
         [row] = database.rows("SELECT name FROM host LIMIT 1")

@@ -94,8 +94,12 @@ class HostTables(Tables):
         since = self._running(transaction).get(name)
         if since is not None:
             raise LeaseHeld(
-                Text("{host} has been at work since {since}", host=name, since=since),
-                hint=Text("try again when it has ended"),
+                Text(
+                    "{host} is not forgotten: a run has been in progress there since {since}",
+                    host=name,
+                    since=since,
+                ),
+                hint=Text("try again when that run has ended"),
             )
         query = "SELECT DISTINCT lineage FROM rollout WHERE host = ? ORDER BY lineage"
         lineages = tuple(row["lineage"] for row in transaction.rows(query, name))

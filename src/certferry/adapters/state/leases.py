@@ -13,7 +13,7 @@ from contextlib import ExitStack, nullcontext
 from datetime import datetime
 from pathlib import Path
 
-from certferry.adapters.state.columns import MOMENT, PLAIN, from_moment, to_moment
+from certferry.adapters.state.columns import MOMENT, PLAIN, corrupt, from_moment, to_moment
 from certferry.adapters.state.database import Database, Reader, Table, Transaction
 from certferry.adapters.state.failures import translating_errors
 from certferry.adapters.state.fencing import must_be_in_force
@@ -200,11 +200,20 @@ def new_holder(host: str) -> str:
     return _BETWEEN.join((host, str(os.getpid()), secrets.token_hex(8)))
 
 
+def _holder_of(name: str) -> tuple[str, str]:
+    """Return the host and the process in a holder's name. Raises `StateError` for another name."""
+    try:
+        host, pid, _ = name.rsplit(_BETWEEN, 2)
+    except ValueError as problem:
+        raise corrupt() from problem
+    return host, pid
+
+
 def held_by_another(reader: Reader, lineage: str, *, is_shared: bool = False) -> LeaseHeld:
     """Return the error for a lease that another holder has, with what is stored of it."""
     query = "SELECT holder, since, until FROM lease WHERE lineage = ? AND holder IS NOT NULL"
     for row in reader.rows(query, lineage):
-        host, pid, _ = row["holder"].rsplit(_BETWEEN, 2)
+        host, pid = _holder_of(row["holder"])
         since = to_moment(row["since"])
         return LeaseHeld(
             Text(
@@ -237,7 +246,7 @@ def must_be_unheld(reader: Reader, condition: str) -> None:
     """Raise `LeaseHeld` where a lease is in force, by a condition that is a constant."""
     query = f"SELECT holder, since FROM lease WHERE {condition} ORDER BY lineage"  # noqa: S608 - constants, by contract
     for row in reader.rows(query):
-        host, pid, _ = row["holder"].rsplit(_BETWEEN, 2)
+        host, pid = _holder_of(row["holder"])
         raise _in_progress(pid, host, to_moment(row["since"]))
 
 

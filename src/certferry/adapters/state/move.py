@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from certferry.adapters.state import connect as states
-from certferry.adapters.state.columns import from_moment
+from certferry.adapters.state.binding import BINDINGS
+from certferry.adapters.state.columns import Value, from_moment
 from certferry.adapters.state.database import Dialect, Reader, Row, T, Transaction
 from certferry.adapters.state.failures import MOVED, damaged
 from certferry.adapters.state.sealing import Key, Sealing, add_new_key, change_key, key_of, put_key
@@ -45,20 +46,19 @@ class Sealed:
     kind: str
     bound_to: tuple[str, ...]
 
-    def of_row(self, row: Row) -> tuple[str, ...]:
+    def of_row(self, row: Row) -> tuple[Value, ...]:
         """Return what the text of a row is bound to."""
         return (self.kind, *(row[name] for name in self.bound_to))
 
 
+_PROOF = "proof"
 SEALED = (
     Sealed("version_pem", "sealed_privkey_pem", "version", ("lineage", "fingerprint")),
     Sealed("acme_account", "sealed_key_pem", "account", ("directory",)),
     Sealed("acme_account", "sealed_next_key_pem", "next account key", ("directory",)),
     Sealed("acme_order", "sealed_key_pem", "order", ("lineage", "url")),
-    Sealed("challenge_record", "proof", "challenge", ("lineage", "name", "value")),
-    Sealed("upload", "proof", "upload", ("target", "remote_id", "lineage", "fingerprint")),
+    *(Sealed(one.table, _PROOF, one.kind, one.columns) for one in BINDINGS),
 )
-_PROOF = "proof"
 _FINGERPRINT = (
     ", (SELECT fingerprint FROM version WHERE version.lineage = version_pem.lineage"
     " AND version.number = version_pem.number) AS fingerprint"

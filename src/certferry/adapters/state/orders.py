@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from certferry.adapters.state import columns
+from certferry.adapters.state.binding import ACCOUNT, CHALLENGE, ORDER
 from certferry.adapters.state.database import (
     Reader,
     Row,
@@ -27,7 +28,6 @@ from certferry.ports.state import AcmeAccount, AcmeOrder, ChallengeRecord, Lease
 _ACCOUNT = "account"
 _NEXT_KEY = "next account key"
 _ORDER = "order"
-_CHALLENGE = "challenge"  # said by a migration as well
 
 _SET = columns.Column(lambda names: columns.from_names(sorted(set(names))), columns.to_names)
 
@@ -84,7 +84,7 @@ class OrderTables(Tables):
 
     def accounts(self) -> tuple[AcmeAccount, ...]:
         rows = self._database.rows("SELECT * FROM acme_account ORDER BY directory")
-        return tuple(map(self._account_of, rows))
+        return tuple(self._account_of(self._database, row) for row in rows)
 
     @writes
     def save_account(self, transaction: Transaction, account: AcmeAccount) -> AcmeAccount:
@@ -95,7 +95,7 @@ class OrderTables(Tables):
         if in_force.key_pem != account.key_pem or account.url is None:
             return in_force
         key = {"directory": account.directory}
-        transaction.update("acme_account", key, url=account.url)
+        ACCOUNT.change(self._sealing, transaction, key, url=account.url)
         return replace(in_force, url=account.url)
 
     @writes
@@ -116,8 +116,9 @@ class OrderTables(Tables):
             transaction.remove("acme_account", directory=directory)
 
     def _account_at(self, reader: Reader, directory: str) -> AcmeAccount | None:
-        rows = reader.rows("SELECT * FROM acme_account WHERE directory = ?", directory)
-        return next(map(self._account_of, rows), None)
+        for row in reader.rows("SELECT * FROM acme_account WHERE directory = ?", directory):
+            return self._account_of(reader, row)
+        return None
 
     def _add_account(self, transaction: Transaction, account: AcmeAccount) -> None:
         directory, next_key = account.directory, account.next_key_pem
@@ -126,19 +127,22 @@ class OrderTables(Tables):
         if next_key is not None:
             sealed_next = self._sealing.seal(transaction, next_key, _NEXT_KEY, directory)
         _ACCOUNTS.save(transaction, account, sealed_key_pem=sealed, sealed_next_key_pem=sealed_next)
+        ACCOUNT.bind(self._sealing, transaction, directory=directory)
 
-    def _account_of(self, row: Row) -> AcmeAccount:
+    def _account_of(self, reader: Reader, row: Row) -> AcmeAccount:
         directory, sealed_next = row["directory"], row["sealed_next_key_pem"]
         next_key_pem = None
         if sealed_next is not None:
             next_key_pem = self._sealing.unseal(sealed_next, _NEXT_KEY, directory)
         key_pem = self._sealing.unseal(row["sealed_key_pem"], _ACCOUNT, directory)
+        ACCOUNT.must_be_ours(self._sealing, reader, row)
         return _ACCOUNTS.of_row(row, key_pem=key_pem, next_key_pem=next_key_pem)
 
     def order(self, lineage: str) -> AcmeOrder | None:
         for row in self._database.rows("SELECT * FROM acme_order WHERE lineage = ?", lineage):
             bound_to = (_ORDER, lineage, row["url"])
             key_pem = self._sealing.unseal(row["sealed_key_pem"], *bound_to)
+            ORDER.must_be_ours(self._sealing, self._database, row)
             return _ORDERS.of_row(row, key_pem=key_pem)
         return None
 
@@ -148,6 +152,7 @@ class OrderTables(Tables):
         bound_to = (_ORDER, order.lineage, order.url)
         sealed = self._sealing.seal(transaction, order.key_pem, *bound_to)
         _ORDERS.save(transaction, order, sealed_key_pem=sealed)
+        ORDER.bind(self._sealing, transaction, lineage=order.lineage)
 
     @fenced
     def drop_order(
@@ -195,24 +200,24 @@ class OrderTables(Tables):
         return tuple(map(self._challenge_of, rows))
 
     def _challenge_of(self, row: Row) -> ChallengeRecord:
-        bound_to = (_CHALLENGE, row["lineage"], row["name"], row["value"])
-        return _CHALLENGES.of_row(row, is_ours=self._sealing.is_bound(row["proof"], *bound_to))
+        return _CHALLENGES.of_row(row, is_ours=CHALLENGE.is_ours(self._sealing, row))
 
     def lineages_in_challenge_records(self) -> tuple[str, ...]:
         query = "SELECT DISTINCT lineage FROM challenge_record ORDER BY lineage"
         return tuple(row["lineage"] for row in self._database.rows(query))
 
     def save_challenge_record(self, record: ChallengeRecord) -> None:
-        bound_to = (_CHALLENGE, record.lineage, record.name, record.value)
-
         def save(transaction: Transaction) -> None:
+            row = _CHALLENGES.values(record)
+            proof = self._sealing.bind(transaction, *CHALLENGE.bound_to(row))
             # Stored again before it is sent again, a known handle is still the best there is.
             transaction.add(
                 "challenge_record",
                 "ON CONFLICT (lineage, name, value) DO UPDATE SET"
                 " handle = COALESCE(excluded.handle, challenge_record.handle),"
                 " proof = excluded.proof",
-                **_CHALLENGES.values(record, proof=self._sealing.bind(transaction, *bound_to)),
+                **row,
+                proof=proof,
             )
 
         # No token refuses a handle: the value is in DNS, and the next run has to find it.

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from certferry.adapters.state import columns
+from certferry.adapters.state.binding import UPLOAD, WITHDRAWAL
 from certferry.adapters.state.database import Reader, Table, Tables, Transaction, writes
 from certferry.adapters.state.sealing import Sealing
 from certferry.core.assessment.sightings import Sighting
@@ -58,24 +59,18 @@ class PlaceTables(Tables):
 
     def uploads(self, lineage: str, target: str) -> tuple[Upload, ...]:
         """See `PlaceStore.uploads`. Ignores rows that another program wrote or changed."""
-        rows = self._database.rows(
-            "SELECT * FROM upload WHERE lineage = ? AND target = ?"
-            " ORDER BY uploaded_at DESC, remote_id DESC",
-            lineage,
-            target,
-        )
-        found = [(UPLOADS.of_row(row), row["proof"]) for row in rows]
-        return tuple(one for one, proof in found if self._is_ours(one, proof))
-
-    def _is_ours(self, upload: Upload, proof: str | None) -> bool:
-        return upload.lineage == NO_LINEAGE or self._sealing.is_bound(proof, *_bound_to(upload))
+        condition = "WHERE lineage = ? AND target = ? ORDER BY uploaded_at DESC, remote_id DESC"
+        if lineage == NO_LINEAGE:  # of which nothing is ever bound to a domain
+            return UPLOADS.found(self._database, condition, lineage, target)
+        ours = UPLOAD.ours(self._sealing, self._database, condition, lineage, target)
+        return UPLOADS.read(ours)
 
     @writes
     def save_upload(self, transaction: Transaction, upload: Upload) -> None:
-        proof = None
-        if upload.lineage != NO_LINEAGE:  # of which nothing is ever bound to a domain
-            proof = self._sealing.bind(transaction, *_bound_to(upload))
-        UPLOADS.save(transaction, upload, proof=proof)
+        UPLOADS.save(transaction, upload)
+        if upload.lineage != NO_LINEAGE:
+            key = {"target": upload.target, "remote_id": upload.remote_id}
+            UPLOAD.bind(self._sealing, transaction, **key)
 
     @writes
     def drop_upload(self, transaction: Transaction, target: str, remote_id: str) -> None:
@@ -112,8 +107,12 @@ class PlaceTables(Tables):
 
     @writes
     def save_withdrawal(self, transaction: Transaction, withdrawal: Withdrawal) -> None:
-        first = "ON CONFLICT (lineage, target, domain, fingerprint) DO NOTHING"
-        transaction.add("withdrawal", first, **WITHDRAWALS.values(withdrawal))
+        """See `PlaceStore.save_withdrawal`: the first one stays."""
+        row = WITHDRAWALS.values(withdrawal)
+        key = {name: row[name] for name in WITHDRAWAL.key}
+        if WITHDRAWAL.find(self._sealing, transaction, **key) is None:
+            WITHDRAWALS.save(transaction, withdrawal)
+            WITHDRAWAL.bind(self._sealing, transaction, **key)
 
     @writes
     def drop_withdrawal(self, transaction: Transaction, withdrawal: Withdrawal) -> None:
@@ -144,7 +143,3 @@ class PlaceTables(Tables):
 
     def _host_of(self, target: str) -> str:
         return self.host if Kind(target).is_receiver else ""
-
-
-def _bound_to(upload: Upload) -> tuple[str, ...]:
-    return "upload", upload.target, upload.remote_id, upload.lineage, upload.fingerprint

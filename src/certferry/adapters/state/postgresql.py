@@ -22,6 +22,7 @@ from psycopg.pq import Conninfo, TransactionStatus
 
 from certferry.adapters.state import database as databases
 from certferry.adapters.state import failures
+from certferry.adapters.state.binding import upgrade_of
 from certferry.adapters.state.columns import Value
 from certferry.adapters.state.postgresql_transaction import (
     PATIENCE,
@@ -468,7 +469,7 @@ def prepare(
         if databases.is_migrated(database):
             must_be_in_use(database)
             return False
-        return databases.migrate(database, databases.Upgrade(host, sealing.proof_of, sealing.begin))
+        return databases.migrate(database, upgrade_of(host, sealing))
 
 
 @contextmanager

@@ -45,7 +45,7 @@ T = TypeVar("T")
 
 # The server refuses before it sends a row: the cast fails, and says which table it was.
 _BOUNDED = (
-    "WITH certferry_rows AS MATERIALIZED ({query}) SELECT * FROM certferry_rows WHERE COALESCE(("  # noqa: S608 - queries are constants, by contract
+    "WITH certferry_rows AS MATERIALIZED ({query}) SELECT * FROM certferry_rows WHERE COALESCE(("  # noqa: S608 - constants, by contract
     f"SELECT CASE WHEN SUM(OCTET_LENGTH(certferry_rows::TEXT) + {failures.OF_A_ROW})"
     f" > {failures.LONGEST_RESULT} THEN CAST('certferry_rows {{table}} ' || COUNT(*) AS BOOLEAN)"
     " ELSE TRUE END FROM certferry_rows), TRUE)"

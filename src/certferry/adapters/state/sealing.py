@@ -24,17 +24,19 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from certferry.adapters.state.columns import to_moment
+from certferry.adapters.state.columns import Value, to_moment
 from certferry.adapters.state.database import Reader, Transaction
 from certferry.adapters.state.failures import translating_errors
 from certferry.core.redaction import Secret
-from certferry.errors import ConfigError, StateError
+from certferry.errors import ConfigError, StateError, StateForeign
 from certferry.file_trust import checked_path, group_that_reads, must_be_trusted
 from certferry.text import Text
 from certferry.whole_file import draft_beside, replace_file, sync_directory
 
 _NONCE_BYTES = 12  # NIST SP 800-38D §8.2; a random one for each secret
-_CHECK = ("check", "certferry")
+_CHECK = ("check", "certferry", "rows are bound")
+_UNBOUND = ("check", "certferry")
+"""What the check is bound to until every row is that is to be: see schema 21."""
 _HISTORY = ("history", "certferry")
 
 
@@ -45,13 +47,13 @@ class Key:
         self.raw = key
         self._cipher = AESGCM(key)
 
-    def seal(self, plain: str, *bound_to: str) -> str:
+    def seal(self, plain: str, *bound_to: Value) -> str:
         """Return the text sealed."""
         nonce = os.urandom(_NONCE_BYTES)
         sealed = self._cipher.encrypt(nonce, plain.encode(), _associated(bound_to))
         return base64.b64encode(nonce + sealed).decode("ascii")
 
-    def open(self, sealed: str, *bound_to: str) -> str | None:
+    def open(self, sealed: str, *bound_to: Value) -> str | None:
         """Return the text, `None` where it was sealed by another key, or bound to other words."""
         try:
             raw = base64.b64decode(sealed, validate=True)
@@ -70,6 +72,9 @@ class Sealing:
 
     def __init__(self, key: Path | Secret) -> None:
         self._source = key
+        # What opened the check or a proof last: a run reads hundreds of bound rows, and the key
+        # file once for all of them.
+        self._in_force: Key | None = None
 
     def seal(self, transaction: Transaction, secret: Secret, *bound_to: str) -> str:
         """Seal a secret inside a write. The first one ever makes the key file.
@@ -91,11 +96,37 @@ class Sealing:
         `StateError` when this is another one.
         """
         for row in reader.rows("SELECT sealed_check FROM sealing"):
-            key, plain = self._opened(row["sealed_check"], _CHECK)
-            if plain is None:
-                raise _changed(reader, self._source) or _other_key(self._source)
-            return key
+            for bound_to in (_CHECK, _UNBOUND):
+                key, plain = self._opened(row["sealed_check"], bound_to)
+                if plain is not None:
+                    self._in_force = key
+                    return key
+            raise _changed(reader, self._source) or _other_key(self._source)
         return None
+
+    def key_before_binding(self, transaction: Transaction) -> Key | None:
+        """Return the key of a state whose rows are to be bound, `None` before its first secret.
+        Raises `StateError` where they have been: another program took the schema back, to have rows
+        of its own bound.
+        """
+        key = self.must_open(transaction)
+        for row in transaction.rows("SELECT sealed_check FROM sealing"):
+            if key is None or key.open(row["sealed_check"], *_UNBOUND) is None:
+                raise StateForeign(
+                    Text("another program has taken the schema of the state back"),
+                    hint=Text(
+                        "see who else can write to the database, and put the state back from a"
+                        " backup"
+                    ),
+                )
+        return key
+
+    def note_bound(self, transaction: Transaction) -> None:
+        """Store that every row is bound from now on, by what the key alone can write."""
+        key = self.must_open(transaction)
+        if key is not None:
+            check = key.seal("", *_CHECK)
+            transaction.update("sealing", {"number": 1}, sealed_check=check)
 
     def begin(self, transaction: Transaction) -> Key:
         """Return the key in force, and store what only this one opens, unless it is there. Raises
@@ -108,22 +139,37 @@ class Sealing:
             transaction.add("sealing", number=1, sealed_check=key.seal("", *_CHECK))
         return key
 
-    def bind(self, transaction: Transaction, *bound_to: str) -> str:
+    def bind(self, transaction: Transaction, *bound_to: Value) -> str:
         """Return the proof that a row was written here, inside a write. Raises as `seal` does."""
         return self.begin(transaction).seal("", *bound_to)
 
-    def is_bound(self, proof: str | None, *bound_to: str) -> bool:
+    def is_bound(self, proof: object, *bound_to: Value) -> bool:
         """Return whether a row is as it was written. Raises `StateError` where there is no key."""
-        return proof is not None and self._opened(proof, bound_to)[1] == ""
-
-    def proof_of(self, *bound_to: str) -> str | None:
-        """Return the proof of a row that was written before there were proofs; `None` without a
-        key, which a later run may find.
-        """
+        if not isinstance(proof, str):
+            return False
+        if self.is_proven(proof, *bound_to):
+            return True
         try:
-            return Key(self._key()).seal("", *bound_to)
+            key, plain = self._opened(proof, bound_to)  # it may have been changed since
         except StateError:
-            return None
+            if self.is_in_force:
+                return False
+            raise
+        if plain == "":
+            self._in_force = key
+        return plain == ""
+
+    def is_proven(self, proof: str | None, *bound_to: Value) -> bool:
+        """Return whether the key that opened something before opens this as well."""
+        key = self._in_force
+        return key is not None and proof is not None and key.open(proof, *bound_to) == ""
+
+    @property
+    def is_in_force(self) -> bool:
+        """Whether the key has opened anything: until then, no row can be told from another
+        program's.
+        """
+        return self._in_force is not None
 
     def history_key(self, reader: Reader) -> bytes:
         """Return the key of the history's chain: derived from the state's (RFC 5869), or kept from
@@ -143,7 +189,7 @@ class Sealing:
         sealed = Key(self._key()).seal(encoded(kept).decode().strip(), *_HISTORY)
         transaction.execute("UPDATE sealing SET history_key = ?", sealed)
 
-    def _opened(self, sealed: str, bound_to: tuple[str, ...]) -> tuple[Key, str | None]:
+    def _opened(self, sealed: str, bound_to: tuple[Value, ...]) -> tuple[Key, str | None]:
         key = Key(self._key())
         plain = key.open(sealed, *bound_to)
         if plain is None and isinstance(self._source, Path):
@@ -164,7 +210,7 @@ def change_key(transaction: Transaction, key: Key, at: str, host: str) -> None:
     transaction.update("sealing", {"number": 1}, sealed_check=check, changed_at=at, changed_on=host)
 
 
-def _opened_by_new(path: Path, sealed: str, bound_to: tuple[str, ...]) -> tuple[Key, str] | None:
+def _opened_by_new(path: Path, sealed: str, bound_to: tuple[Value, ...]) -> tuple[Key, str] | None:
     """Open a text with the key of a change that was stopped when the state was sealed anew and its
     file was not yet in its place; it is put there, where that is possible.
     """
@@ -205,9 +251,16 @@ def _other_key(source: Path | Secret) -> StateError:
     )
 
 
-def _associated(bound_to: tuple[str, ...]) -> bytes:
-    # JSON, because joined words could be cut elsewhere: ("a", "bc") is not ("ab", "c").
-    return json.dumps(bound_to).encode()
+# Made once: a run reads hundreds of bound rows. In SQLite another program may have put bytes.
+_AS_JSON = json.JSONEncoder(default=repr).encode
+
+
+def _associated(bound_to: tuple[Value, ...]) -> bytes:
+    # JSON, because joined words could be cut elsewhere: ("a", "bc") is not ("ab", "c"). A flag is a
+    # number in SQLite.
+    if bool in map(type, bound_to):
+        bound_to = tuple(int(one) if isinstance(one, bool) else one for one in bound_to)
+    return _AS_JSON(bound_to).encode()
 
 
 KEY_BYTES = 32  # AES-256
@@ -318,7 +371,8 @@ def put_key(new: Path, path: Path) -> None:
 def way_out(path: Path) -> Text:
     """Return how to go on where the key file is not the one that the state is sealed with."""
     return Text(
-        "put {path} back from the backup that belongs to this state; without a backup, start over:"
+        "put {path} back from the backup that belongs to this state (`certferry restore FILE`, if"
+        " certferry made it); without a backup, start over:"
         " move the state and the key file away, and the next `certferry sync` makes both anew and"
         " issues every certificate again",
         path=path,

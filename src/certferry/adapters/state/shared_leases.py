@@ -7,7 +7,6 @@ from __future__ import annotations
 import math
 import os
 import threading
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -22,6 +21,7 @@ from certferry.adapters.state.sealing import Sealing
 from certferry.adapters.state.store import SqlState
 from certferry.core.observed.records import BegunRun
 from certferry.errors import CertferryError, LeaseHeld, LeaseLost, StateUnavailable
+from certferry.ports.progress import passed
 from certferry.ports.state import Lease, held_leases
 from certferry.text import Text
 
@@ -94,13 +94,6 @@ class SharedDatabase(Database, Protocol):
 
     def repeat(self, statement: str, *values: Value) -> Sequence[Row]:
         """Carry out one statement by itself, perhaps twice."""
-
-
-def passed() -> float:
-    """Return the seconds of a clock that no setting of the time moves, and that goes on while the
-    machine sleeps, where the system has one.
-    """
-    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 _QUICK = 1.0

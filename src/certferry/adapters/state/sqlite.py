@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from certferry.adapters.state import database as databases
 from certferry.adapters.state import failures
+from certferry.adapters.state.binding import upgrade_of
 from certferry.adapters.state.columns import Value
 from certferry.adapters.state.failures import PRIMARY, takes_no_writes, translating_errors
 from certferry.adapters.state.leases import HostState, LeaseLocks
@@ -323,7 +324,7 @@ def connect(url: str, key: Path | Secret, host: str, *, reads_only: bool) -> Sta
     if not is_made:
         return _state(InMemory(path, empty(host)), sealing)
     try:
-        return _in_use(_opened(path, databases.Upgrade(host, sealing.proof_of)), sealing)
+        return _in_use(_opened(path, upgrade_of(host, sealing)), sealing)
     except StateUnavailable as problem:
         if not (reads_only and takes_no_writes(path) and _is_at_rest(path)):
             raise
@@ -342,7 +343,7 @@ def open_whole(url: str, key: Path | Secret, host: str) -> HostState:
         if not _is_made(path):
             raise _not_made(path)
     sealing = Sealing(key)
-    return _state(_opened(path, databases.Upgrade(host, sealing.proof_of)), sealing)
+    return _state(_opened(path, upgrade_of(host, sealing)), sealing)
 
 
 def prepare(url: str, key: Path | Secret, host: str, *, init: bool) -> bool:
@@ -356,7 +357,7 @@ def prepare(url: str, key: Path | Secret, host: str, *, init: bool) -> bool:
     if is_made:
         with closing(SqliteDatabase(path)) as database:
             is_whole = databases.is_migrated(database)
-    with closing(_opened(path, databases.Upgrade(host, sealing.proof_of))) as database:
+    with closing(_opened(path, upgrade_of(host, sealing))) as database:
         must_be_in_use(database)
         if init:
             is_whole &= bool(database.rows("SELECT 1 FROM sealing"))
@@ -467,5 +468,5 @@ class InMemory(SqliteDatabase):
 def empty(host: str) -> bytes:
     """Return a database without rows: to migrate one takes as long as hundreds of queries."""
     with closing(SqliteDatabase(Path(":memory:"))) as nowhere:
-        databases.migrate(nowhere, databases.Upgrade(host, lambda *_: None))
+        databases.migrate(nowhere, databases.Upgrade(host, {}))
         return nowhere.content()

@@ -7,6 +7,7 @@ from datetime import timedelta
 from functools import partial
 
 from certferry.adapters.state.access import AccessTables
+from certferry.adapters.state.binding import foreign_rows
 from certferry.adapters.state.columns import to_moment
 from certferry.adapters.state.database import Database, Reader, Transaction
 from certferry.adapters.state.declarations import DeclarationTables
@@ -19,7 +20,14 @@ from certferry.adapters.state.runs import RunTables
 from certferry.adapters.state.sealing import Sealing
 from certferry.adapters.state.versions import VersionTables
 from certferry.core.redaction import Secret
-from certferry.errors import ConfigError, Reported, StateError, StateMoved, StateUnavailable
+from certferry.errors import (
+    ConfigError,
+    Reported,
+    StateError,
+    StateForeign,
+    StateMoved,
+    StateUnavailable,
+)
 from certferry.text import Text
 
 
@@ -87,9 +95,14 @@ class SqlState(
                 read()
             except StateUnavailable:
                 raise
+            except StateForeign:  # see `foreign`
+                continue
             except StateError as error:
                 wrong.append((subject, error))
         return tuple(wrong)
+
+    def foreign(self) -> tuple[tuple[str, StateForeign], ...]:
+        return self._database.read(lambda reader: tuple(foreign_rows(self._sealing, reader)))
 
     def _sealed(self) -> Iterator[tuple[str, Callable[[], object]]]:
         """Return whose each sealed key is, and what opens it."""

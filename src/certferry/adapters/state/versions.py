@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, TypeVar
 
 from certferry.adapters.state import columns
+from certferry.adapters.state.binding import ORDER, VERSION, WITHDRAWAL, Binding
 from certferry.adapters.state.database import Reader, Row, Table, Tables, Transaction, writes
 from certferry.adapters.state.failures import damaged
 from certferry.adapters.state.fencing import fenced
@@ -18,7 +20,7 @@ from certferry.core.certificates.certificate import Certificate, CertificateBund
 from certferry.core.certificates.lineage import Revocation, RevocationReason, Version, Withdrawal
 from certferry.core.certificates.pem import parse_bundle
 from certferry.core.observed.records import Ordered, Remembered, RolloutRecord, Upload
-from certferry.errors import CertificateError, StateError
+from certferry.errors import CertificateError, StateError, StateForeign
 from certferry.ports.state import Lease
 from certferry.text import Text
 
@@ -35,12 +37,7 @@ _VERSIONS = Table(
     revocation=None,
     issuer_not_after=columns.VALIDITY,
 )
-_COLUMNS = (
-    "number, fingerprint, names, common_name, serial, issuer, not_before, not_after, key_type,"
-    " saved_at, key_matches, chain_complete, window_start, window_end, window_page,"
-    " fullchain_digest, ask_after, directory, revoked_at, revocation_reason, revocation_answered,"
-    " issuer_not_after"
-)
+_COLUMNS = ", ".join((*VERSION.columns, "proof"))
 _LEAF = Table(
     "version",
     Certificate,
@@ -74,17 +71,61 @@ class VersionTables(Tables):
         return self.remembered_of((lineage,))[lineage]
 
     def remembered_of(self, lineages: Sequence[str]) -> dict[str, Remembered]:
-        """See `VersionStore.remembered_of`; nothing is unsealed."""
-        return _remembered(self._database, self.host, lineages)
+        """See `VersionStore.remembered_of`; nothing is unsealed. It takes as many queries for many
+        lineages as for one, all sent at once.
+        """
+        these, places = tuple(lineages), ", ".join(["(CAST(? AS TEXT))"] * len(lineages))
+        among = f"WHERE lineage IN ({', '.join('?' * len(these))})"
+        of_host = f"{among} AND host IN ('', ?) ORDER BY target, domain"
+        reader = self._database
+        rest, versions, uploads, rollouts, withdrawals = reader.each(
+            (_REST.format(these=places), these),
+            (f"SELECT {_COLUMNS} FROM version {among} ORDER BY number DESC", these),  # noqa: S608 - constants of this module
+            UPLOADS.query(f"{among} ORDER BY target, uploaded_at DESC, remote_id DESC", *these),
+            ROLLOUTS.query(of_host, *these, self.host),
+            WITHDRAWALS.query(f"{among} ORDER BY target, domain, withdrawn_at", *these),
+        )
+        versions_of = defaultdict[str, list[Version]](list)
+        for row in versions:
+            versions_of[row["lineage"]].append(self._version(reader, row))
+        for row in withdrawals:
+            self._must_be_ours(WITHDRAWAL, reader, row)
+        uploads_of = _by_lineage(UPLOADS.read(uploads))
+        rollouts_of = _by_lineage(ROLLOUTS.read(rollouts))
+        withdrawals_of = _by_lineage(WITHDRAWALS.read(withdrawals))
+        return {
+            (lineage := row["lineage"]): Remembered(
+                tuple(versions_of.get(lineage, ())),
+                None if row["created_at"] is None else _ORDERED.of_row(row),
+                columns.MOMENT.read(row["tried_at"]),
+                columns.MOMENT.read(row["rejected_at"]),
+                tuple(uploads_of.get(lineage, ())),
+                tuple(rollouts_of.get(lineage, ())),
+                bool(row["has_records"]),
+                tuple(withdrawals_of.get(lineage, ())),
+                row["tries"] or 0,
+                columns.MOMENT.read(row["failing_since"]),
+            )
+            for row in rest
+        }
 
     def versions(self, lineage: str) -> tuple[Version, ...]:
         """See `VersionStore.versions`; no certificate is parsed, nothing unsealed."""
-        return _versions(self._database, lineage)
+        return self._versions(self._database, lineage)
+
+    def versions_of(self, lineages: Iterable[str]) -> dict[str, tuple[Version, ...]]:
+        found: dict[str, tuple[Version, ...]] = {}
+        for lineage in lineages:
+            found[lineage] = ()
+            with suppress(StateForeign):
+                found[lineage] = self.versions(lineage)
+        return found
 
     def versions_in_use(self) -> dict[str, tuple[Version, ...]]:
         found: dict[str, list[Version]] = {}
+        foreign: dict[str, tuple[Version, ...]] = {}
         for row in self._database.rows(
-            f"SELECT lineage, {_COLUMNS} FROM version"  # noqa: S608 - a constant
+            f"SELECT {_COLUMNS} FROM version"  # noqa: S608 - a constant
             " WHERE number = (SELECT MAX(number) FROM version AS newer"
             " WHERE newer.lineage = version.lineage)"
             " OR NOT revocation_answered"
@@ -92,13 +133,15 @@ class VersionTables(Tables):
             " AND sighting.fingerprint = version.fingerprint)"
             " ORDER BY lineage, number DESC"
         ):
-            lineage, *facts = row
-            found.setdefault(lineage, []).append(_version(facts))
-        return {lineage: tuple(versions) for lineage, versions in found.items()}
+            try:
+                found.setdefault(row["lineage"], []).append(self._version(self._database, row))
+            except StateForeign:
+                foreign[row["lineage"]] = ()
+        return {lineage: tuple(versions) for lineage, versions in found.items()} | foreign
 
     def bundle(self, lineage: str, number: int) -> CertificateBundle:
         for row in self._database.rows(
-            "SELECT fingerprint, fullchain_pem, sealed_privkey_pem"
+            f"SELECT {_COLUMNS}, fullchain_pem, sealed_privkey_pem"  # noqa: S608 - a constant
             " FROM version JOIN version_pem USING (lineage, number)"
             " WHERE lineage = ? AND number = ?",
             lineage,
@@ -108,6 +151,7 @@ class VersionTables(Tables):
         raise StateError(Text("{lineage} has no version {number}", lineage=lineage, number=number))
 
     def _opened(self, lineage: str, row: Row) -> CertificateBundle:
+        VERSION.must_be_ours(self._sealing, self._database, row)
         fingerprint = row["fingerprint"]
         key_pem = self._sealing.unseal(row["sealed_privkey_pem"], _KIND, lineage, fingerprint)
         try:
@@ -116,17 +160,52 @@ class VersionTables(Tables):
             raise damaged(self._database.place, exc.message) from exc
         if bundle.certificate.fingerprint != fingerprint:
             raise damaged(self._database.place, Text("a certificate stands in another's place"))
+        # The leaf may have been given another chain; its digest is bound, and the chain is not.
+        if row["fullchain_digest"] not in {None, bundle.fullchain_digest}:
+            raise damaged(self._database.place, Text("a chain stands in another's place"))
         return bundle
+
+    def _versions(self, reader: Reader, lineage: str) -> tuple[Version, ...]:
+        query = f"SELECT {_COLUMNS} FROM version WHERE lineage = ? ORDER BY number DESC"  # noqa: S608 - a constant
+        return tuple(self._version(reader, row) for row in reader.rows(query, lineage))
+
+    def _ordered_at(self, reader: Reader, lineage: str, bundle: CertificateBundle) -> str | None:
+        """Return the directory of the order that a certificate came from, `None` where it came from
+        elsewhere.
+        """
+        row = ORDER.find(self._sealing, reader, lineage=lineage)
+        if row is None or {*columns.NAMES.read(row["names"])} != {*bundle.certificate.names}:
+            return None
+        return str(row["directory"])
+
+    def _version(self, reader: Reader, row: Row) -> Version:
+        """Read a row of `_COLUMNS`. Raises `StateForeign` for another program's."""
+        lineage, *facts, proof = row
+        if not self._sealing.is_proven(proof, VERSION.kind, lineage, *facts):
+            self._must_be_ours(VERSION, reader, row)
+        return _version(facts)
+
+    def _must_be_ours(self, binding: Binding, reader: Reader, row: Row) -> None:
+        """Raise `StateForeign` for another program's row. Without the key, what stands is shown all
+        the same: no run goes on (`must_unseal`), and nothing is delivered.
+        """
+        try:
+            binding.must_be_ours(self._sealing, reader, row)
+        except StateForeign:
+            raise
+        except StateError:
+            if self._sealing.is_in_force:
+                raise
 
     @fenced
     def save_version(
         self, transaction: Transaction, lease: Lease, bundle: CertificateBundle, now: datetime
     ) -> Version:
         lineage = lease.lineage
-        directory = _ordered_at(transaction, lineage, bundle)
+        directory = self._ordered_at(transaction, lineage, bundle)
         transaction.remove("acme_order", lineage=lineage)
         note_issued(transaction, lineage, now)
-        versions = _versions(transaction, lineage)
+        versions = self._versions(transaction, lineage)
         leaf = bundle.certificate
         known = [one for one in versions if one.fingerprint == leaf.fingerprint]
         if known and not known[0].should_replace(bundle):
@@ -135,6 +214,7 @@ class VersionTables(Tables):
         version = known[0] if known else Version(newest + 1, leaf, now, directory=directory)
         version = version.with_pem_of(bundle)
         _VERSIONS.save(transaction, version, lineage=lineage, **_LEAF.values(leaf))
+        VERSION.bind(self._sealing, transaction, lineage=lineage, number=version.number)
         bound_to = (_KIND, lineage, leaf.fingerprint)
         transaction.save(
             "version_pem",
@@ -150,8 +230,9 @@ class VersionTables(Tables):
     def save_revocation(
         self, transaction: Transaction, lease: Lease, number: int, revocation: Revocation | None
     ) -> None:
-        transaction.update(
-            "version",
+        VERSION.change(
+            self._sealing,
+            transaction,
             {"lineage": lease.lineage, "number": number},
             revoked_at=columns.from_moment(revocation.at) if revocation else None,
             revocation_reason=revocation.reason.value if revocation else None,
@@ -167,8 +248,9 @@ class VersionTables(Tables):
         window: RenewalWindow | None,
         ask_after: datetime,
     ) -> None:
-        transaction.update(
-            "version",
+        VERSION.change(
+            self._sealing,
+            transaction,
             {"lineage": lineage, "fingerprint": fingerprint},
             window_start=columns.from_moment(window.start) if window else None,
             window_end=columns.from_moment(window.end) if window else None,
@@ -177,23 +259,8 @@ class VersionTables(Tables):
         )
 
 
-def _ordered_at(reader: Reader, lineage: str, bundle: CertificateBundle) -> str | None:
-    """Return the directory of the order that a certificate came from, `None` where it came from
-    elsewhere.
-    """
-    for row in reader.rows("SELECT directory, names FROM acme_order WHERE lineage = ?", lineage):
-        if {*columns.NAMES.read(row["names"])} == {*bundle.certificate.names}:
-            return str(row["directory"])
-    return None
-
-
-def _versions(reader: Reader, lineage: str) -> tuple[Version, ...]:
-    query = f"SELECT {_COLUMNS} FROM version WHERE lineage = ? ORDER BY number DESC"  # noqa: S608 - a constant
-    return tuple(map(_version, reader.rows(query, lineage)))
-
-
 def _version(row: Iterable[Any]) -> Version:
-    """Read a row of `_COLUMNS`, in their order: a run reads many."""
+    """Read the facts of a row in their order: a run reads many."""
     number, fingerprint, names, common_name, serial, issuer, *rest = row
     not_before, not_after, key_type, saved_at, key_matches, chain_complete, *rest = rest
     start, end, page, digest, ask_after, directory, *revoked, issuer_end = rest
@@ -237,42 +304,6 @@ _REST = (
     " LEFT JOIN acme_order ON acme_order.lineage = one.lineage"
     " LEFT JOIN issue_try ON issue_try.lineage = one.lineage"
 )
-
-
-def _remembered(reader: Reader, host: str, lineages: Sequence[str]) -> dict[str, Remembered]:
-    """Read it in as many queries for many lineages as for one, all sent at once."""
-    these, places = tuple(lineages), ", ".join(["(CAST(? AS TEXT))"] * len(lineages))
-    among = f"WHERE lineage IN ({', '.join('?' * len(these))})"
-    facts = f"SELECT lineage, {_COLUMNS} FROM version {among} ORDER BY number DESC"  # noqa: S608 - constants of this module
-    rest, versions, uploads, rollouts, withdrawals = reader.each(
-        (_REST.format(these=places), these),
-        (facts, these),
-        UPLOADS.query(f"{among} ORDER BY target, uploaded_at DESC, remote_id DESC", *these),
-        ROLLOUTS.query(f"{among} AND host IN ('', ?) ORDER BY target, domain", *these, host),
-        WITHDRAWALS.query(f"{among} ORDER BY target, domain, withdrawn_at", *these),
-    )
-    versions_of = defaultdict[str, list[Version]](list)
-    for row in versions:
-        lineage, *of_one = row
-        versions_of[lineage].append(_version(of_one))
-    uploads_of = _by_lineage(UPLOADS.read(uploads))
-    rollouts_of = _by_lineage(ROLLOUTS.read(rollouts))
-    withdrawals_of = _by_lineage(WITHDRAWALS.read(withdrawals))
-    return {
-        (lineage := row["lineage"]): Remembered(
-            tuple(versions_of.get(lineage, ())),
-            None if row["created_at"] is None else _ORDERED.of_row(row),
-            columns.MOMENT.read(row["tried_at"]),
-            columns.MOMENT.read(row["rejected_at"]),
-            tuple(uploads_of.get(lineage, ())),
-            tuple(rollouts_of.get(lineage, ())),
-            bool(row["has_records"]),
-            tuple(withdrawals_of.get(lineage, ())),
-            row["tries"] or 0,
-            columns.MOMENT.read(row["failing_since"]),
-        )
-        for row in rest
-    }
 
 
 _Of = TypeVar("_Of", Upload, RolloutRecord, Withdrawal)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from certferry.cli.commands import name_file
 from certferry.cli.exits import Exit, UsageMistake
 from certferry.cli.options import Front, path_option
 from certferry.errors import ConfigError
@@ -55,6 +56,9 @@ def command(  # noqa: PLR0913 - one for each option of the command line
     referred to; those that are typed go into a file of their own beside the configuration, and none
     is ever shown. With --from, the certificates that the other client has made are adopted into the
     state, so that nothing is issued anew.
+
+    You choose the domains, and how they share certificates; one that serves no HTTPS is declared
+    only if you choose it. The file (mode 0600) has comments, and where to tell you of trouble.
     """
     from certferry.cli.init.files import Asked, Files, chosen_file, must_be_free
     from certferry.cli.init.wizard import run
@@ -71,6 +75,7 @@ def command(  # noqa: PLR0913 - one for each option of the command line
             raise UsageMistake(said) from None
     path = chosen_file(output, front.config, front.console.environ)
     must_be_free(path, force=force)
+    name_file(path, front.voice)
     interview = None if yes else interview_at(front.console, may_go_back=True)
     if interview is None and not yes:
         raise UsageMistake(

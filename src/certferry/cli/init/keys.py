@@ -5,6 +5,7 @@ shown, nor written into the configuration.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -14,7 +15,7 @@ from certferry.cli.init.files import Beginning
 from certferry.cli.interview import NONE, Back, Interview, Option, Step, walk
 from certferry.config.bind import Question, as_a_key
 from certferry.config.document import Document
-from certferry.config.mistakes import in_lines, instead_of
+from certferry.config.mistakes import in_lines
 from certferry.config.propose import NewAccount, with_accounts, with_tables
 from certferry.config.tables import RESERVED
 from certferry.core.redaction import Secret
@@ -25,7 +26,7 @@ from certferry.present.layout import line
 from certferry.present.news_text import answer_lines
 from certferry.reconcile.run import Run
 from certferry.text import Text
-from certferry.wiring.adapters import CHANNELS, Family
+from certferry.wiring.adapters import CHANNELS, Family, type_instead_of
 from certferry.wiring.monitoring import try_heartbeat
 from certferry.wiring.settings import Service, offered
 from certferry.wiring.workspace import Workspace
@@ -92,7 +93,7 @@ class KeyRing:
             return keyed[0]
 
         def refused(answer: str) -> Text:
-            advice = instead_of(answer, [one.type for one in services])
+            advice = type_instead_of(answer, [one.type for one in services])
             said = Text("{type} is no {role}; {advice}")
             return said.filled(type=answer, role=family.role, advice=advice)
 
@@ -153,7 +154,10 @@ class KeyRing:
             ask.print(Text("{service}: {where}", service=called, where=service.where_keys_are))
         first = questions[0] if optional else None
         take = partial(self._ask_one, ask, read or typed_key, first)
-        steps = [Step(question.key, partial(take, question)) for question in questions]
+        # One who copies a pair as DNSPod and others show it, `ID,Token`, has answered both.
+        seconds: list[Question | None] = [*questions[1:], None]
+        pairs = zip(questions, seconds if read is None else [None] * len(seconds), strict=True)
+        steps = [Step(one.key, partial(take, one, second)) for one, second in pairs]
         try:
             given: dict[str, WrittenKey] = walk(steps, {}, ask, inside=True)
         except _NoAccount:
@@ -166,8 +170,12 @@ class KeyRing:
         read: Callable[[str], Secret],
         first: Question | None,
         question: Question,
+        second: Question | None,
         given: dict[str, WrittenKey],
     ) -> dict[str, WrittenKey]:
+        if question.key in given:
+            return given
+        beside: dict[str, WrittenKey] = {}
         may_end = question is first
         what, needed = question.what, not may_end and not question.may_be_empty
         name = next(iter(question.names), f"{question.key}: {question.what}")
@@ -176,9 +184,19 @@ class KeyRing:
             what = Text("{what} (Enter to skip)", what=what)
 
         def answer(typed: str) -> WrittenKey:
-            if question.names:
-                return _reference(name, read(typed))
-            return WrittenKey(question.read(typed))
+            typed, comma, other = typed.partition(",") if second else (typed, "", "")
+            if not question.names:
+                return WrittenKey(question.read(typed))
+            if question.key == "url" and "://" not in typed:
+                raise errors.ConfigError(Text("must be a URL such as https://host/path"))
+            key = read(typed)
+            if question.pattern and not re.fullmatch(question.pattern, key.reveal(), re.ASCII):
+                raise errors.ConfigError(Text("this is not the {what}", what=question.what))
+            if second and second.names and comma:
+                name_beside = second.names[0]
+                beside[second.key] = _reference(name_beside, read(other.strip()))
+                self._earlier[name_beside] = beside[second.key]
+            return _reference(name, key)
 
         hidden = bool(question.names) and not question.may_be_seen
         answered = ask.ask_for(what, answer, needed=needed, kept=earlier, hidden=hidden)
@@ -187,7 +205,7 @@ class KeyRing:
                 raise _NoAccount
             return given
         self._earlier[name] = answered
-        return {**given, question.key: answered}
+        return {**given, question.key: answered, **beside}
 
 
 class _NoAccount(Exception):
@@ -324,7 +342,7 @@ class Alerts:
         usual = next((n for n, one in enumerate(services) if one.type == earlier), None)
 
         def refused(answer: str) -> Text:
-            advice = instead_of(answer, [service.type for service in services])
+            advice = type_instead_of(answer, [service.type for service in services])
             return Text("{type} is no channel; {advice}", type=repr(answer), advice=advice)
 
         while (chosen := ask.choose(_HEADING, options, usual, refused, or_none=True)) is not None:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import os
-import shlex
 import shutil
 from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
-from pathlib import Path
 
 from certferry.cli.init.files import Files
-from certferry.config.load import NAME
 from certferry.core.discovery import proposal as proposals
 from certferry.core.discovery.inventory import FoundDomain
 from certferry.file_trust import user_name
@@ -172,9 +169,7 @@ def introduction(files: Files, voice: Voice) -> Iterator[Line]:
     yield line()
 
 
-def next_steps(
-    path: Path, *, has_channel: bool, has_heartbeat: bool, voice: Voice
-) -> Iterator[Line]:
+def next_steps(*, has_channel: bool, has_heartbeat: bool, voice: Voice) -> Iterator[Line]:
     """Render the commands to run next, and what each does."""
     steps = {
         "plan": Text("shows what a sync would do"),
@@ -185,11 +180,9 @@ def next_steps(
         steps["help notify"] = Text("how a channel, [notify.ops], tells you of trouble")
     if not has_heartbeat:
         steps["help monitoring"] = Text("how a [heartbeat] tells you that the runs stopped")
-    program = "certferry" if path == Path(NAME) else f"certferry --config {shlex.quote(str(path))}"
     yield line(voice.say(Text("Next:")))
-    commands = [
-        f"certferry {step}" if step.startswith("help ") else f"{program} {step}" for step in steps
-    ]
+    options = ["" if step.startswith("help ") else voice.options for step in steps]
+    commands = [f"certferry{before} {step}" for before, step in zip(options, steps, strict=True)]
     widest, said = max(map(len, commands)), [*map(voice.say, steps.values())]
     is_wide = widest + 4 + max(map(width, said)) > shutil.get_terminal_size().columns
     for command, does in zip(commands, said, strict=True):

@@ -290,10 +290,12 @@ class _Wizard:
             return replace(known, wanted=usual)
         if off:
             ask.print(text.https_is_off(off))
-        ask.print(Text("Which domains get certificates? Numbers such as 1-3,7, `all` or `none`."))
+        ask.print(
+            Text("Which domains get certificates? Numbers such as 1-3,7, names, `all`, `none`.")
+        )
         earlier = (self._chosen or frozenset()) & {*numbered} or usual
         marked = frozenset(n for n, name in enumerate(numbered, start=1) if name in earlier)
-        chosen = ask.choose_several(Text("Domains"), len(numbered), marked)
+        chosen = ask.choose_several(Text("Domains"), numbered, marked)
         self._chosen = frozenset(numbered[number - 1] for number in chosen)
         return replace(known, wanted=self._chosen)
 
@@ -425,7 +427,8 @@ class _Wizard:
         if settings:  # Given settings may hold a secret: their owner knows them.
             shown = shown.replace(settings, f"# … {self._asked.settings} …")
         self._console.print(line(row) for row in shown.splitlines())
-        if ask.confirm(Text("Write this to {path}?", path=self._asked.files.config)):
+        path = self._asked.files.config
+        if ask.confirm(Text("Write this to {path}?", path=path), usual=not path.exists()):
             return known
         ways = []
         if self._chosen is not None:
@@ -476,7 +479,7 @@ class _Wizard:
         has_channel = known.channel is not None or "notify" in self._given.values
         has_heartbeat = known.heartbeat is not None or "heartbeat" in self._given.values
         following = text.next_steps(
-            own.config, has_channel=has_channel, has_heartbeat=has_heartbeat, voice=voice
+            has_channel=has_channel, has_heartbeat=has_heartbeat, voice=voice
         )
         self._console.print_wrapped(following)
 

@@ -34,6 +34,29 @@
     }
   };
 
+  /* A filter by days means those of the viewer's zone: its fields show them, and send the moments at
+     which they begin and end. */
+  const isUntil = (field) => field.name === "until";
+
+  const writeDayFields = () => {
+    for (const field of document.querySelectorAll("input[type=date][data-moment]")) {
+      const moment = new Date(field.dataset.moment);
+      if (/T.*Z$/.test(field.dataset.moment) && !Number.isNaN(moment.getTime())) {
+        field.value = dayOf(new Date(moment - (isUntil(field) ? 1 : 0)));
+      }
+      field.removeAttribute("data-moment");
+    }
+  };
+
+  document.addEventListener("formdata", (event) => {
+    for (const field of event.target.querySelectorAll("input[type=date]")) {
+      if (!field.value) continue;
+      const [year, month, day] = field.value.split("-").map(Number);
+      const moment = new Date(year, month - 1, day + (isUntil(field) ? 1 : 0));
+      event.formData.set(field.name, moment.toISOString().replace(".000Z", "Z"));
+    }
+  });
+
   /* What happens moves to the day that it has in the viewer's zone, one beside its own at most: the
      page has a hidden day before and after its own for these. */
   const dayIn = (strip, at) => strip.querySelector(`[data-day="${dayOf(new Date(at))}"]`);
@@ -103,6 +126,7 @@
   const writeTimes = () => {
     writeMoments();
     writeDays();
+    writeDayFields();
     arrangeDays();
     const here = Intl.DateTimeFormat().resolvedOptions().timeZone;
     for (const zone of document.querySelectorAll("[data-zone]")) {

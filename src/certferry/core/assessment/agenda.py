@@ -284,8 +284,8 @@ def _days(coming: Sequence[Coming], now: datetime) -> Iterator[Day]:
         yield Day(day, tuple(by_day[day]))
 
 
-_NO_RUN_ENDS = frozenset({"drifted", "revocation_begun"})
-"""What of a certificate stays after a run: what `drift` leaves, and what `revoke` began."""
+_NO_RUN_ENDS = frozenset({"drifted"})
+"""What of a certificate stays after a run: what `drift` leaves."""
 
 _OF_CLIENTS = frozenset(
     {"ends_soon", "expired", "issuer_expired", "revoked", "certificate", "too_little_life"}

@@ -19,7 +19,7 @@ from certferry.core.certificates.lineage import Version, Versions, is_in_progres
 from certferry.core.observed.records import LastRun
 from certferry.core.planning.planner import issuer_expired
 from certferry.core.planning.report import Undeclared
-from certferry.errors import Problem, Severity
+from certferry.errors import Problem, Severity, StateForeign
 from certferry.text import Text
 
 WARNING_SHARE, CRITICAL_SHARE = 6, 12
@@ -53,8 +53,9 @@ class Expected:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What the state has of certificates and runs; a state with a `problem` runs nothing. Of some
-    certificates that another client makes, other hosts have the files: `sources_elsewhere`.
+    """What the state has of certificates and runs; a state with a `problem` runs nothing. A lineage
+    of which a row is another program's has no `versions`: `()`. Of some certificates that another
+    client makes, other hosts have the files: `sources_elsewhere`.
     """
 
     versions: Mapping[str, Versions] = field(default_factory=dict)
@@ -64,6 +65,11 @@ class Recorded:
     problem: Problem | None = None
     undeclared: tuple[Undeclared, ...] = ()
     sources_elsewhere: frozenset[str] = frozenset()
+
+    @property
+    def foreign(self) -> frozenset[str]:
+        """The lineages of which another program wrote or changed a version."""
+        return frozenset(lineage for lineage, known in self.versions.items() if not known)
 
     @property
     def troubles(self) -> dict[Subject, Notice]:
@@ -147,9 +153,12 @@ def concerns_of(
         places[place.lineage].append(place)
     for notice in recorded.notices:
         notices[notice.subject.lineage].append(notice)
+    foreign = recorded.foreign
     for one in expected:
-        versions = recorded.versions.get(one.lineage, ())
-        found += _of_certificate(one, versions, places[one.lineage], notices[one.lineage], now)
+        known = recorded.versions.get(one.lineage, ())
+        versions = None if one.lineage in foreign else known
+        facts = (versions, places[one.lineage], notices[one.lineage], now)
+        found += _of_certificate(one, *facts, has_run=recorded.last_run is not None)
     return worst_first(found)
 
 
@@ -216,12 +225,21 @@ def _of_clock(expected: Iterable[Expected], recorded: Recorded, now: datetime) -
         yield _warning("clock_off", said, hint)
 
 
+_FOREIGN_ROW = Problem(
+    StateForeign.code,
+    Text("the state contains data about it that certferry did not write"),
+    Text("see which row it is, and what to do: certferry state check"),
+)
+
+
 def _of_certificate(
     expected: Expected,
-    versions: Versions,
+    versions: Versions | None,
     places: Sequence[Sighting],
     notices: Sequence[Notice],
     now: datetime,
+    *,
+    has_run: bool,
 ) -> Iterator[Concern]:
     lineage = expected.lineage
     is_owned_elsewhere = bool(places) and all(one.is_owned_elsewhere for one in places)
@@ -229,9 +247,13 @@ def _of_certificate(
         said = Text("{path} is not there", path=path)
         hint = Text("put it back, or run: certferry sync {lineage}", lineage=lineage)
         yield _warning("files_gone", said, hint, Subject(lineage))
-    if not versions:
-        yield from _never_issued(expected, notices, is_owned_elsewhere=is_owned_elsewhere)
-    elif not is_owned_elsewhere:
+    is_troubled = any(notice.topic is Topic.TROUBLE for notice in notices)
+    if versions is None:
+        yield Concern(_FOREIGN_ROW, Subject(lineage))
+        versions = ()
+    elif not versions and (is_troubled or not is_owned_elsewhere):
+        yield from _never_issued(expected, notices, has_run=has_run)
+    elif versions and not is_owned_elsewhere:
         yield from _of_newest(expected, versions[0], now)
     yield from _half_revoked(lineage, versions[1:], now)
     for notice in notices:
@@ -245,17 +267,19 @@ def _of_certificate(
 
 
 def _never_issued(
-    expected: Expected, notices: Iterable[Notice], *, is_owned_elsewhere: bool
+    expected: Expected, notices: Iterable[Notice], *, has_run: bool
 ) -> Iterator[Concern]:
-    """Report that there is none, unless none is needed, and since when it fails."""
+    """Report that there is none, and since when it fails; after a run that made none, the CA may
+    hold it back.
+    """
     troubles = [notice for notice in notices if notice.topic is Topic.TROUBLE]
-    if is_owned_elsewhere and not troubles:
-        return
     since = next((one.since for one in troubles if not one.subject.target), None)
     said = Text("no certificate has been issued yet")
     if expected.is_imported:
         said = Text("no certificate has been taken from its files yet")
     hint = Text("run: certferry sync {lineage}", lineage=expected.lineage)
+    if has_run:
+        hint = _what_holds_it_up(expected.lineage)
     yield Concern(Problem("never_issued", said, hint, since=since), Subject(expected.lineage))
 
 
@@ -292,9 +316,7 @@ def _half_revoked(lineage: str, earlier: Iterable[Version], now: datetime) -> It
                 "the revocation of an earlier certificate was begun at {moment} and did not end",
                 moment=begun.at,
             )
-            hint = Text("run: certferry revoke {lineage} --reason {reason}").filled(
-                lineage=lineage, reason=begun.reason.value
-            )
+            hint = Text("run: certferry sync {lineage}, which asks the CA again", lineage=lineage)
             yield _warning("revocation_begun", said, hint, Subject(lineage), begun.at)
 
 
@@ -306,9 +328,11 @@ def _of_place(
     hint = _what_holds_it_up(place.lineage)
     if expected.least_life and place.fingerprint != newest.fingerprint:
         deadline = newest.certificate.not_after - expected.least_life
-        said = Text("the target takes the new certificate until {moment}", moment=deadline)
+        said = Text("the new certificate must be uploaded by {moment}", moment=deadline)
         if deadline <= now:
-            said = Text("the target took the new certificate until {moment}", moment=deadline)
+            said = Text(
+                "the last moment to upload the new certificate was {moment}", moment=deadline
+            )
         left, whole = deadline - now, deadline - newest.saved_at
         severity = _by_shares(left, whole, UPLOAD_WARNING, UPLOAD_CRITICAL)
         if severity is not Severity.OK:

@@ -284,7 +284,8 @@ def _done(report: LineageReport, now: datetime) -> Iterator[Notice]:
 def _is_a_finding(step: StepOutcome) -> bool:
     """Whether a person should know: something is unread, or another tool's change stays."""
     left = step.action is Action.DEPLOY and step.outcome is Outcome.UNCHANGED
-    return step.notice or (left and step.hint is not None)
+    # A domain that is switched off is skipped for as long as it is: it is no news.
+    return (step.notice and not step.left) or (left and step.hint is not None)
 
 
 def _deadline(lineage: str, version: Version) -> Notice:
@@ -360,6 +361,9 @@ AT_ONCE = 5
 minute or more (docs/facts/receivers.md §1)."""
 MINUTE = timedelta(minutes=1)
 
+LONGEST_REST = timedelta(days=2)
+"""The longest that a channel's service may ask for: those that send no more today mean tomorrow."""
+
 CROWDED = (0, 30)
 """Minutes at whose beginning all the world sends: Feishu refuses then (11232)."""
 CROWD = timedelta(seconds=4)
@@ -434,10 +438,12 @@ def _delivered_as(notice: Notice) -> Key:
 
 
 def may_be_sent(state: ChannelState, now: datetime) -> bool:
-    """Whether a channel's service did not ask to wait, and it was sent few messages."""
-    if state.again_at is not None and now < state.again_at:
+    """Whether a channel's service did not ask to wait, and it was sent few messages. A moment far
+    ahead is of a wrong clock.
+    """
+    if state.again_at is not None and now < state.again_at <= now + LONGEST_REST:
         return False
-    return len([one for one in state.sent if now - one < AT_ONCE * MINUTE]) < AT_ONCE
+    return len([one for one in state.sent if abs(now - one) < AT_ONCE * MINUTE]) < AT_ONCE
 
 
 def until_quiet(now: datetime) -> timedelta:

@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
-from certferry.core.assessment.health import Concern, Recorded
+from certferry.core.assessment.health import Concern, Recorded, by_share_of_life
 from certferry.core.assessment.notices import Notice, Subject
 from certferry.core.certificates.certificate import RenewalWindow, plausible_window, short
 from certferry.core.certificates.lineage import Version, Versions, version_for
 from certferry.core.desired.certificate import DesiredCertificate, DesiredDeployment, Kind
 from certferry.core.observed import observation
 from certferry.core.planning import choice, planner
-from certferry.core.planning.drift import drift_of, setting_changes
+from certferry.core.planning.drift import drift_of, newer_of_ours, setting_changes
 from certferry.core.planning.due import VERIFY_TIMEOUT, stuck_error, stuck_since
 from certferry.core.planning.plan import Due, HeldUntil, Plan
 from certferry.core.planning.planner import overdue, why_adopt
@@ -28,6 +28,9 @@ from certferry.text import Text
 WHOLE_ACCOUNT = "*"
 """The domains of an account that could not be asked, or in which none is left to serve."""
 
+_NEWEST_STATE = Text(
+    "put the newest state back; `certferry plan` tells what a run refuses until then"
+)
 _WHO_CHANGED_IT = Text(
     "find out who changed it; `certferry plan` tells whether the next run fixes it"
 )
@@ -127,6 +130,8 @@ class LineageStatus:
     until: datetime | None = None
     problem: Problem | None = None
     last_failure: LastFailure | None = None
+    end: Severity = Severity.OK
+    """How much the end of the newest certificate needs a person, as `check` judges it."""
 
     @property
     def severity(self) -> Severity:
@@ -134,7 +139,8 @@ class LineageStatus:
         is_urgent = self.reason is not None and self.reason.code in _URGENT
         is_wrong = self.last_failure is not None or is_urgent
         own = Severity.ERROR if is_wrong else self.standing.severity
-        return max((own, *(one.severity for one in self.domains)), key=lambda one: one.rank)
+        parts = (own, self.end, *(one.severity for one in self.domains))
+        return max(parts, key=lambda one: one.rank)
 
 
 def status_of(
@@ -168,6 +174,9 @@ def status_of(
         else plausible_window(current.certificate, current.window),
         until=None if current is None else min(ends, default=current.certificate.not_after),
         problem=None if unreadable is None else unreadable.problem(),
+        end=Severity.OK
+        if current is None or observed.is_owned_elsewhere
+        else by_share_of_life(current.certificate, now),
     )
     return replace(status, standing=_standing_of(status, now))
 
@@ -191,6 +200,14 @@ def _notices(
             yield Concern(error.problem(), Subject(lineage, target.label))
     for one in choice.left_out(observed):
         yield Concern(one.problem, Subject(lineage, one.target or "", one.domain or ""))
+
+
+def unread(desired: DesiredCertificate, error: CertferryError) -> LineageStatus:
+    """Return how a lineage stands of which the state cannot be read."""
+    problem, standing = error.problem(), Standing.UNREADABLE
+    return LineageStatus(
+        desired.lineage, desired.names, None, None, None, (), problem=problem, standing=standing
+    )
 
 
 def _standing_of(status: LineageStatus, now: datetime) -> Standing:
@@ -270,7 +287,7 @@ def _domain(
     standing = _standing(deployment, target, domain, version)
     place = (deployment.target, domain.kind, domain.domain, standing, domain.bound)
     served = target.served.get(domain.domain, ())
-    problem = _problem(deployment, target, domain, standing)
+    problem = _problem(deployment, target, domain, version, standing)
     if version is None:
         return DomainStatus(*place, served=served, problem=problem)
     if standing is Standing.VERIFIED and versions[0].fingerprint in domain.withdrawn:
@@ -292,6 +309,7 @@ def _problem(
     deployment: DesiredDeployment,
     target: observation.ObservedTarget,
     domain: observation.ObservedDomain,
+    version: Version | None,
     standing: Standing,
 ) -> Problem | None:
     if domain.problem is not None:
@@ -301,6 +319,9 @@ def _problem(
     if standing is Standing.DRIFTED and domain.kind.is_receiver and domain.bound is None:
         message = Text("the delivered certificate is gone; the next run delivers it again")
         return Problem(ReasonCode.DELIVERY_DRIFTED.value, message)
+    if standing is Standing.UNKNOWN and newer_of_ours(target, domain, version) is not None:
+        message = Text("a newer certificate of certferry's is bound than the state knows")
+        return Problem(ReasonCode.STATE_OLDER.value, message, _NEWEST_STATE)
     drift = None if standing is Standing.VERIFIED else drift_of(deployment, target, domain, None)
     if drift is not None and drift.certificate:
         message = Text(
@@ -334,6 +355,8 @@ def _standing(
         return Standing.FAILED
     is_foreign = domain.bound is not None and bound is None
     is_there = version is not None and target.remote_of(version.fingerprint) is not None
+    if newer_of_ours(target, domain, version) is not None:
+        return Standing.UNKNOWN
     if drift_of(deployment, target, domain, version) or (is_foreign and is_there):
         return Standing.DRIFTED
     return _standing_before_it_came(domain, version)
@@ -368,6 +391,15 @@ def _standing_when_bound(
         return Standing.VERIFIED
     answered = any(address.answered for address in addresses)
     return Standing.PROPAGATING if answered else Standing.BOUND
+
+
+def with_hold(status: LineageStatus, plan: Plan) -> LineageStatus:
+    """Add until when the CA holds back the order that `plan` has, and why."""
+    held = None if plan.issue is None else plan.issue.due
+    if not isinstance(held, HeldUntil) or held.error is None:
+        return status
+    notice = Concern(held.error.problem(), Subject(status.lineage))
+    return replace(status, notices=(notice, *status.notices))
 
 
 def with_failures(

@@ -189,7 +189,7 @@ def propose_for_domains(
         elif (zone := places.zone_of(name)) is not None:
             groups.setdefault(zone.name, []).append(name)
     certificates = (
-        ProposedCertificate(name_for(names), names, places.dns)
+        ProposedCertificate(_name_for_most(names, domains), names, places.dns)
         for zone, domains in sorted(groups.items())
         for names in _shared(domains, zone if places.zones else "", most_names, grouping)
     )
@@ -336,6 +336,15 @@ def _wildcards(domains: Sequence[str], zone: str) -> Iterable[str]:
     parents = Counter(one.partition(".")[2] for one in domains if not is_wildcard(one))
     several = (parent for parent, children in parents.items() if children > 1)
     return [WILDCARD + parent for parent in several if zone in suffixes(parent)]
+
+
+def _name_for_most(names: Sequence[str], domains: Sequence[str]) -> str:
+    """Name a certificate by the wildcard that most of its domains need, where a single host beside
+    that one would be told of 26 others.
+    """
+    needed = Counter(name for name in names for domain in domains if covered_by([name], domain))
+    most = max(names, key=lambda name: (needed[name], not is_wildcard(name)))
+    return name_for([most] if base_name(most) not in names else names)
 
 
 def name_for(names: Sequence[str]) -> str:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 from certferry.core.certificates.certificate import Certificate, short
 from certferry.core.certificates.chain import Presented
-from certferry.core.certificates.lineage import Version
+from certferry.core.certificates.lineage import Version, version_for
 from certferry.core.desired.certificate import HttpsSettings, Kind
 from certferry.core.observed import records
 from certferry.core.reasons import Reason, Usual
@@ -24,7 +24,8 @@ class Scope:
     covered ones that `globs` match, less what `exclude` matches (`core.planning.choice.choose`).
     `known` are the lineage's certificates, newest first: only copies of these are ours. With
     `others` every other certificate is wanted as well, with `anew` nothing that was read before
-    counts.
+    counts. Edges contradict what was read of the `doubted` domains: the binding of each is read
+    from the service now, whatever a list shows.
     """
 
     lineage: str
@@ -36,6 +37,7 @@ class Scope:
     globs: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     anew: bool = False
+    doubted: frozenset[str] = frozenset()
 
 
 CERTIFICATE = "certificate"
@@ -304,3 +306,38 @@ def is_served(addresses: Addresses, fingerprint: str) -> bool:
     """Return whether all addresses that answered, at least one, present it validly."""
     answered = [address for address in addresses if address.answered]
     return bool(answered) and all(a.fingerprint == fingerprint and a.valid for a in answered)
+
+
+def contradicted(observed: Observation, now: datetime) -> frozenset[tuple[str, str]]:
+    """Return the domains, by account and name, whose binding the edges contradict.
+
+    The target says that the certificate to serve is bound. An address that presents a certificate
+    of another tool denies that, and so does an address that presents anything else after all
+    addresses were seen to serve the certificate. The certificate before is no contradiction while
+    a change is on its way.
+    """
+    known = {version.fingerprint for version in observed.versions}
+    return frozenset(
+        (target.label, domain.domain)
+        for target in observed.targets
+        for domain in target.domains
+        if not (domain.kind.is_receiver or domain.binding_hidden)
+        and _is_contradicted(domain, target, observed.versions, known, now)
+    )
+
+
+def _is_contradicted(
+    domain: ObservedDomain,
+    target: ObservedTarget,
+    versions: Sequence[Version],
+    known: Collection[str],
+    now: datetime,
+) -> bool:
+    served = target.served.get(domain.domain, ())
+    wanted = version_for(domain.withdrawn, versions, now) if served else None
+    if wanted is None or target.fingerprint_of(domain.bound) != wanted.fingerprint:
+        return False
+    presented = {one.fingerprint for one in served if one.answered} - {wanted.fingerprint}
+    if domain.seen_at(wanted.fingerprint) is not None:
+        return bool(presented)
+    return bool(presented - {None} - {*known})

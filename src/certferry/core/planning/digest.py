@@ -1,10 +1,11 @@
-"""The digest of a plan: what an operator confirms when they say "carry out what I was shown".
+"""The digest of a plan, and the run that an operator binds to it.
 
-It covers what a run would change outside, and why: each order, deployment, rollback and removal,
-with its place, its certificate and the code of its reason. Moments are left out, and so is a
-`Verify`, which only stores what was observed: an edge that serves the certificate by now makes no
-other plan. A step that is not for this run, since it failed before or waits for a CA, is left out
-until it is for one.
+The digest covers each order, deployment, rollback and removal with its place, its certificate and
+the code of its reason, and the place of each domain that is to be verified. Moments are left out.
+A step that failed before, or waits for a CA, is left out until a run may carry it out.
+
+A run under a digest begins with the plan that was shown (`must_be_confirmed`) and carries out
+nothing beside that plan (`only_confirmed`).
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from certferry.core.planning import plan as plans
-from certferry.errors import PlanChanged
+from certferry.core.reasons import ReasonCode
+from certferry.errors import PlanChanged, Problem
 from certferry.text import Text
 
 LENGTH = 32
@@ -36,23 +39,81 @@ def digest_of_plans(planned: Iterable[plans.Plan]) -> str:
     return hashlib.sha256(encoded.encode()).hexdigest()[:LENGTH]
 
 
+_LOOK_AGAIN = Text("look at the plan as it is now: certferry plan")
+
+
 def must_be_confirmed(planned: Iterable[plans.Plan], digest: str) -> None:
     """Raise `PlanChanged` where these plans are not those of this digest.
 
-    A run asks it of all plans before it begins, and under each lineage's lease of the first that it
-    makes there. What it plans after that follows from the first and from the world as it is then:
-    the certificate that was issued, what a service answered, what another tool changed meanwhile.
+    A run compares all plans before it begins, and the first plan of each lineage once more under
+    the lineage's lease.
     """
     if digest_of_plans(planned) != digest:
         raise PlanChanged(
             Text("the plan is not the one that was shown: something has changed since"),
-            hint=Text("look at the plan as it is now: certferry plan"),
+            hint=_LOOK_AGAIN,
         )
+
+
+def only_confirmed(plan: plans.Plan, confirmed: plans.Plan) -> plans.Plan:
+    """Return a later plan of the run with the writes of the `confirmed` plan alone.
+
+    The run observes again after each step, and the world may have changed meanwhile. A deployment
+    that the confirmed plan lacks is refused and reported; a removal is left to a later run. A
+    certificate that edges refuse is withdrawn only where the confirmed plan deployed it.
+    """
+    shown = {_place(step): step for step in confirmed.steps if isinstance(step, plans.Deploy)}
+    refused = [one for one in plan.rollouts if _is_news(one.steps[0], shown)]
+    obstructed = {one.target for one in refused}
+    removals = {
+        (step.target, step.remote_id)
+        for step in confirmed.retirements
+        if step.target not in obstructed
+    }
+    kept = tuple(one for one in plan.retirements if (one.target, one.remote_id) in removals)
+    cleans = confirmed.clean is not None or confirmed.issue_now is not None
+    return replace(
+        plan,
+        rollouts=tuple(one for one in plan.rollouts if one not in refused),
+        findings=(*plan.findings, *map(_not_confirmed, refused)),
+        retirements=kept,
+        clean=plan.clean if cleans else None,
+    )
+
+
+def _place(step: plans.Deploy | plans.Rollback) -> tuple[str, str, str]:
+    return step.target, step.domain, step.kind.value
+
+
+def _is_news(
+    step: plans.Deploy | plans.Verify | plans.Rollback,
+    shown: dict[tuple[str, str, str], plans.Deploy],
+) -> bool:
+    """Return whether a step writes to a domain otherwise than the confirmed plan does."""
+    if isinstance(step, plans.Verify):
+        return False
+    deploy = shown.get(_place(step))
+    if deploy is None:
+        return True
+    if isinstance(step, plans.Rollback) or step.reason.code is ReasonCode.ROLLED_BACK:
+        return False
+    is_another = deploy.fingerprint not in {None, step.fingerprint}
+    return is_another or (step.repair and not deploy.repair)
+
+
+def _not_confirmed(rollout: plans.Rollout) -> plans.PlanFinding:
+    message = Text(
+        "not in the plan that was shown: {reason}", reason=rollout.steps[0].reason.message
+    )
+    problem = Problem(PlanChanged.code, message, _LOOK_AGAIN)
+    place = rollout.target, rollout.domain
+    return plans.PlanFinding(plans.Weight.REFUSED, problem, *place, step=rollout.deploy)
 
 
 def _steps(plan: plans.Plan) -> Iterator[list[object]]:
     for step in plan.steps:
         if isinstance(step, plans.Verify):
+            yield [step.action.value, step.target, step.domain, step.kind.value, step.fingerprint]
             continue
         due = None if isinstance(step, plans.Clean) else step.due
         if isinstance(due, plans.TimedOut | plans.TriedInThisRun | plans.HeldUntil):

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from certferry.core.certificates.lineage import Version
 from certferry.core.desired.certificate import DesiredDeployment, DesiredHttps, HttpsSettings
 from certferry.core.observed import observation
-from certferry.core.observed.records import LAG, RolloutRecord
+from certferry.core.observed.records import LAG, OtherCertificate, RolloutRecord
 from certferry.core.planning.plan import Deploy
 
 _NAMES = tuple(field.name for field in fields(DesiredHttps))
@@ -87,6 +87,20 @@ class Drift:
         return replace(desired, **dict.fromkeys((change.what for change in self.settings), None))
 
 
+def newer_of_ours(
+    target: observation.ObservedTarget, domain: observation.ObservedDomain, known: Version | None
+) -> OtherCertificate | None:
+    """Return the bound certificate that certferry made for the lineage after the newest that the
+    state has: the state is a copy from before. `None` where another certificate is bound.
+    """
+    for other in target.unremembered:
+        if known is None or other.remote_id != domain.bound or other.not_before is None:
+            continue
+        if other.not_before > known.certificate.not_before:
+            return other
+    return None
+
+
 def drift_of(
     deployment: DesiredDeployment,
     target: observation.ObservedTarget,
@@ -95,9 +109,12 @@ def drift_of(
 ) -> Drift | None:
     """Compare a domain with what was last seen in order there; `None` where it has not drifted. A
     change that was never seen in force, or one of the file, is no drift: a rollout carries it out.
+    Nor is a certificate of ours that the state, put back from a dump, does not know yet.
     """
     last, https = domain.last, deployment.https
     if last is None or domain.kind.is_receiver or domain.binding_hidden:
+        return None
+    if newer_of_ours(target, domain, wanted) is not None:
         return None
     expected = {last.fingerprint, None if wanted is None else wanted.fingerprint} - {None}
     is_to_be_repaired = last.drift is not None and last.accepted_at is None

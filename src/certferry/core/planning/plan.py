@@ -11,7 +11,7 @@ from certferry.core.certificates.certificate import KeyType
 from certferry.core.desired.certificate import Authority, DesiredHttps, DriftPolicy, Kind
 from certferry.core.observed.observation import Changes, Observation, in_one_line
 from certferry.core.reasons import Reason, Waiting
-from certferry.errors import CertferryError, Problem, Severity
+from certferry.errors import CertferryError, DeclarationOutdated, Problem, Severity
 from certferry.text import Text
 
 
@@ -309,6 +309,11 @@ class Plan:
     def having(self, *weights: Weight) -> tuple[PlanFinding, ...]:
         """Return the findings of these weights."""
         return tuple(one for one in self.findings if one.weight in weights)
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether the certificate is left to hosts whose declaration is newer."""
+        return any(one.problem.code == DeclarationOutdated.code for one in self.findings)
 
     @property
     def is_empty(self) -> bool:

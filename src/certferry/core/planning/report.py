@@ -9,8 +9,9 @@ from enum import StrEnum
 
 from certferry import errors
 from certferry.core.certificates.certificate import Certificate
+from certferry.core.certificates.chain import EdgeProblemCode
 from certferry.core.desired.certificate import DriftPolicy
-from certferry.core.observed.observation import Observation, ObservedDomain, in_sentences
+from certferry.core.observed.observation import Observation, ObservedDomain, Served, in_sentences
 from certferry.core.planning import plan as plans
 from certferry.core.planning.removals import OTHERS_FIRST, left_to_later_runs
 from certferry.core.planning.rollbacks import in_words, previous_of
@@ -211,6 +212,12 @@ class SyncReport:
         """How many domains are left as they are, although the file alone says otherwise."""
         return sum(step.left for lineage in self.lineages for step in lineage.outcomes)
 
+    @property
+    def outdated(self) -> int:
+        """How many certificates are left to hosts whose declaration is newer."""
+        code = errors.DeclarationOutdated.code
+        return sum(any(step.code == code for step in one.outcomes) for one in self.lineages)
+
     def with_newer(self, newer: SyncReport) -> SyncReport:
         """Return it with what a later try of the same run made of some of its lineages."""
         known = {each.lineage: each for each in newer.lineages if each.was_observed}
@@ -272,6 +279,15 @@ def of_run(report: SyncReport) -> Result:
 
 BOUND = Text("bound")
 SEEN = Text("served by every address that answers")
+
+
+def seen_at(served: Iterable[Served]) -> Text:
+    """Return that it is served, and which of the addresses that this host can ask are silent."""
+    lacks = EdgeProblemCode.NO_IPV6
+    silent = [o.address for o in served if o.silent and (not o.problem or o.problem.code != lacks)]
+    return Text("{said}; no answer from {silent}", said=SEEN, silent=silent) if silent else SEEN
+
+
 _HELD = Text("delivered, and as it was delivered")
 _FIND_OUT = Text(
     'find out who changed it; drift = "repair" in the deployment has certferry repair it'
@@ -353,23 +369,25 @@ def _of_finding(finding: plans.PlanFinding) -> StepOutcome:
             passed = StepOutcome.of(None, finding.error, Outcome.UNCHANGED)
             return replace(passed, error=None, reason=problem.code)
         case plans.Weight.SKIPPED:
-            return StepOutcome(
-                plans.Action.DEPLOY, Outcome.UNCHANGED, problem.message, *place, left=True
-            )
+            passed = StepOutcome(plans.Action.DEPLOY, Outcome.SKIPPED, problem.message, *place)
+            return replace(passed, left=True, notice=True)
         case plans.Weight.UNREAD:
             unread = StepOutcome.of(None, finding.error, Outcome.SKIPPED, finding.target)
             return replace(unread, notice=True)
         case _:
             action = None if finding.target is None else plans.Action.DEPLOY
-            return StepOutcome.of(action, finding.error, Outcome.FAILED, *place)
+            is_refused = finding.weight is plans.Weight.REFUSED
+            outcome = Outcome.REFUSED if is_refused else Outcome.FAILED
+            return StepOutcome.of(action, finding.error, outcome, *place)
 
 
 def _as_declared(target: str, domain: str, observed: Observation) -> StepOutcome:
-    _, found = observed.locate(target, domain)
+    at, found = observed.locate(target, domain)
     if found.kind.is_receiver:
         return StepOutcome(plans.Action.DEPLOY, Outcome.UNCHANGED, _HELD, target, domain)
     back = previous_of(found, observed) if found.withdrawn else None
-    seen = StepOutcome(plans.Action.VERIFY, Outcome.UNCHANGED, SEEN, target, domain)
+    said = seen_at(at.served.get(domain, ()))
+    seen = StepOutcome(plans.Action.VERIFY, Outcome.UNCHANGED, said, target, domain)
     return seen if back is None else replace(seen, detail=in_words(back), left=True)
 
 

@@ -279,12 +279,12 @@ def account_has_room(case: _Case) -> Refusal:
         return None
     needed = {version.fingerprint for version in case.observed.versions[:_NEEDED]}
     sentence = Text(
-        "{target} holds {held} certificates, and refused one more when it held {most}"
+        "{target} holds {held} certificates, and refused the last upload as full, at {most}"
     ).filled(target=step.target, held=quota.held, most=quota.most)
     hint = Text(
         'remove unused ones in its console, set retire = "all-unused" to have that done, or ask'
-        " its support for more; superseded ones of {lineage} there: {count}. It is tried again"
-        " after {moment}",
+        " its support for more, and then run: certferry sync --quota-raised. Superseded ones of"
+        " {lineage} there: {count}. It is tried again by itself after {moment}",
         lineage=case.desired.lineage,
         count=sum(remote.fingerprint not in needed for remote in target.remotes),
         moment=quota.until,

@@ -282,6 +282,29 @@ class AccessContract:
         assert [True, False, False] == found
         assert store.link("link", NOW) is None
 
+        store.end_session("anna 2")
+        store.change_password("anna", "newest hash", NOW + HOUR, keep="anna 2")
+        assert (anna := store.user("anna"))
+        assert "new hash" == anna.password
+
+    def test_password_is_forgotten(self, store: StateStore, other: StateStore) -> None:
+        """With the user's link and sessions; a login that was verified before begins no session."""
+        link = logged_in(store)
+        store.choose_password("link", "hash", NOW)
+        store.save_session(session_of("anna 1"), verified="hash")
+        assert other.session("anna 1", NOW) is not None
+        store.save_link(link)
+        store.forget_password("ANNA")
+        store.save_session(session_of("anna 2"), verified="hash")
+
+        assert (anna := other.user("anna"))
+        assert (None, None) == (anna.password, anna.password_at)
+        found = [other.session(one, NOW) is None for one in ("anna 1", "anna 2", "bob 1")]
+        assert [True, True, False] == found
+        assert store.link("link", NOW) is None
+        store.save_link(link)
+        assert other.choose_password("link", "next hash", NOW) is not None
+
     def test_session_has_its_user_as_they_are_now(
         self, store: StateStore, other: StateStore
     ) -> None:

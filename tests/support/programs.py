@@ -1,0 +1,84 @@
+"""The real programs that tests start: `programs.txt` has which, and what apt installs for each.
+
+A distribution may lack one: then its tests are skipped there with the reason. Where apt has the
+package, a test without its program fails, so that nothing is skipped that could have run.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+TABLE = Path(__file__).with_name("programs.txt")
+_OFFERED = re.compile(r"^  Candidate: (?!\(none\))", re.MULTILINE)
+
+
+@cache
+def packages() -> Mapping[tuple[str, ...], Sequence[str]]:
+    """Return what apt installs, by the programs of which one is enough."""
+    rows = [row.split() for row in TABLE.read_text("utf-8").splitlines() if row and row[0] != "#"]
+    return {tuple(names.split("|")): wanted for names, *wanted in rows}
+
+
+def program_path(name: str) -> str:
+    """Return the path of a program of the table. Skip the test where the system has no package of
+    it, and fail the test where the package is only not installed.
+    """
+    path, reason = _looked_for(name, os.environ["PATH"])
+    if path is not None:
+        return path
+    if reason is not None:
+        pytest.skip(reason)
+    pytest.fail(f"{name} is not here, and apt has its package: run ./scripts/setup")
+
+
+@cache
+def _looked_for(name: str, search: str) -> tuple[str | None, str | None]:
+    [(names, wanted)] = [(names, wanted) for names, wanted in packages().items() if name in names]
+    for candidate in names:
+        # Where a user's PATH may have no folder of the administrator's.
+        if path := shutil.which(candidate, path=f"{search}:/usr/sbin"):
+            return path, None
+    lacks = [package for package in wanted if not is_offered(package)]
+    return None, f"{name}: this system has no package {lacks[0]}" if lacks else None
+
+
+def is_offered(package: str) -> bool:
+    """Say whether apt could install a package."""
+    try:
+        asked = subprocess.run(
+            ["apt-cache", "policy", package],
+            env={"LC_ALL": "C", "PATH": os.environ["PATH"]},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except FileNotFoundError:
+        return False
+    return _OFFERED.search(asked.stdout) is not None
+
+
+@cache
+def _knows_renewal_info() -> bool:
+    pebble = shutil.which("pebble")
+    return pebble is None or b"renewalInfo" in Path(pebble).read_bytes()
+
+
+with_renewal_info = pytest.mark.skipif(
+    not _knows_renewal_info(), reason="this system's Pebble is one without renewal information"
+)
+"""Mark a test at a CA of the time of renewal information, such as Debian 13's Pebble: those of
+Debian 12 and Ubuntu 24.04 (2.4) are older.
+"""
+
+
+def needs(name: str) -> pytest.MarkDecorator:
+    """Mark a test of a program of the table: see `program_path`."""
+    return pytest.mark.needs(name)
