@@ -396,6 +396,7 @@ def test_every_error_has_a_code_that_is_not_zero(kind: type[Reported]) -> None:
         errors.LeaseHeld: Exit.TRY_LATER,
         errors.LeaseLost: Exit.TRY_LATER,
         errors.DatabaseUnavailable: Exit.TRY_LATER,
+        errors.StateMoved: Exit.USAGE,
         errors.Interrupted: Exit.STOPPED,
     }
 
