@@ -273,6 +273,7 @@ def test_host_and_scheme(
     assert (strict_status, lenient_status) == (status(stand_in), status(lenient))
 
 
+@pytest.mark.filterwarnings("ignore:datetime.datetime.utcnow:DeprecationWarning")  # the SDK's
 @pytest.mark.parametrize("strict", [True, False])
 def test_official_sdk_does_the_whole_job(*, strict: bool) -> None:
     """Its DomainManager uploads, binds and reads at api.qiniu.com as it always has; under the
