@@ -192,6 +192,9 @@ def grown(times: int) -> str:
         json.dumps({"text": "{a}" * 3000, "values": {"a": "x" * 9000}}),
         grown(9),
         "[" * 900 + "]" * 900,
+        '{"text": {"x": 1}, "values": {}}',
+        '{"text": ["x"], "values": {}}',
+        '{"text": 7, "values": {}}',
     ],
 )
 def test_a_sentence_that_certferry_did_not_write(written: str) -> None:

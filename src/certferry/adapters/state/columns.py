@@ -182,6 +182,8 @@ def _from_plain(value: object, depth: int) -> object:
     if "seconds" in value:
         return timedelta(seconds=value["seconds"])
     values = {name: _from_plain(one, depth - 1) for name, one in value["values"].items()}
+    if not isinstance(value["text"], str):
+        raise ValueError
     text = Text(value["text"], **values)
     if values and not {*_places(text)} <= values.keys():
         raise ValueError
