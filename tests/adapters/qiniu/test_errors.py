@@ -302,6 +302,7 @@ def test_an_answer_that_does_not_come(place: Place) -> None:
         (refusal(500, 500000), True),
         (Fault.status(200, b"{}"), True),
         (Fault.status(200, b'{"certID":""}'), True),
+        (Fault.status(200, b'{"certID":"' + b"M" * 80 + b'"}'), True),
         (Fault.html(403), False),
         (refusal(302, None, "moved"), False),
     ],

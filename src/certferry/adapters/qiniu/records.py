@@ -117,9 +117,13 @@ class UploadBody(msgspec.Struct, frozen=True):
 
 
 class Uploaded(msgspec.Struct, frozen=True):
-    """The answer to an upload. The third spelling of one id, after `certid` and `certId`."""
+    """The answer to an upload. The third spelling of one id, after `certid` and `certId`. The form
+    leaves no room for the key that was sent: the history keeps the id for ever.
+    """
 
-    cert_id: Annotated[str, msgspec.Meta(min_length=1)] = msgspec.field(name="certID")
+    cert_id: Annotated[str, msgspec.Meta(pattern="^[0-9A-Za-z_-]{1,32}$")] = msgspec.field(
+        name="certID"
+    )
 
 
 class HttpsRecord(msgspec.Struct, frozen=True, rename="camel"):
