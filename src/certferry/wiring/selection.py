@@ -72,7 +72,7 @@ def _names_of(desired: DesiredCertificate) -> Sequence[str]:
 
 
 def _meant(name: str, names_by_lineage: Mapping[str, Sequence[str]]) -> list[str]:
-    """"""
+    """Return the lineage of this name, or the lineages covering the domain of this name."""
     if name in names_by_lineage:
         return [name]
     try:
