@@ -216,10 +216,10 @@ def number(value: object) -> float:
 
 def port(value: object) -> int:
     """Read a TCP or UDP port."""
-    number_ = whole_number(value)
-    if not 1 <= number_ <= 65535:  # noqa: PLR2004 - RFC 768 and RFC 9293: ports have 16 bits
+    port_number = whole_number(value)
+    if not 1 <= port_number <= 65535:  # noqa: PLR2004 - RFC 768 and RFC 9293: ports have 16 bits
         raise ConfigError(Text("must be a port, from 1 to 65535"))
-    return number_
+    return port_number
 
 
 def seconds(value: object) -> timedelta:
