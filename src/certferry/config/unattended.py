@@ -73,7 +73,7 @@ def directories_filled(settings: Settings) -> list[Path]:
     """
     deliveries = (delivery for _, delivery in _deliveries(settings))
     wanted = [
-        Path(delivery_.directory) for delivery_ in deliveries if isinstance(delivery_, FileDelivery)
+        Path(delivery.directory) for delivery in deliveries if isinstance(delivery, FileDelivery)
     ]
     if settings.monitoring.metrics is not None:
         wanted.append(settings.monitoring.metrics.parent)
