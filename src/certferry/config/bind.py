@@ -215,8 +215,8 @@ def _further(table: TomlTable, resolve: Resolve) -> dict[str, Secret | str]:
     options: dict[str, Secret | str] = {}
     for key in table.unknown:
         is_key = names_a_secret(key.replace("-", "_"))
-        read = partial(_option, table=table, resolve=resolve, is_key=is_key)
-        value = table.take(key, read, None)
+        reader = partial(_option, table=table, resolve=resolve, is_key=is_key)
+        value = table.take(key, reader, None)
         if value is not None:
             options[key] = value
     return options
@@ -323,8 +323,8 @@ def _asked_for(
             ).upper()
             yield Question(setting.key, meaning, (variable,), may_be_empty=may_be_empty)
         else:
-            read = partial(_read_answer, setting)
-            yield Question(setting.key, meaning, read=read, may_be_empty=may_be_empty)
+            reader = partial(_read_answer, setting)
+            yield Question(setting.key, meaning, read=reader, may_be_empty=may_be_empty)
 
 
 def _read_answer(setting: _Setting, answer: str) -> object:

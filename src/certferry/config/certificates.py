@@ -255,11 +255,11 @@ class CertificateReader:
         given = target or str(table.take("to", lambda given: given, ""))
         target = target or nearest(given, self.accounts) or ""
         beside = [key for key in table.written if key not in _COMMON]
-        read = self.options_of(target) if beside else None
-        if read is None:
+        reader = self.options_of(target) if beside else None
+        if reader is None:
             table.allow(*beside)  # the unknown adapter is reported instead
             return Kind.AUTO, desired.DesiredHttps()
-        return read(table)
+        return reader(table)
 
     def _delivery(
         self, to: str, lineage: str, table: TomlTable, *, is_here: bool
@@ -392,8 +392,8 @@ def _domains(
 
 
 def _one_of(members: type[E]) -> Read[E]:
-    read = values.one_of([member.value for member in members])
-    return lambda value: members(read(value))
+    reader = values.one_of([member.value for member in members])
+    return lambda value: members(reader(value))
 
 
 def _listed(value: list[object]) -> list[str]:

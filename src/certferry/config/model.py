@@ -21,7 +21,7 @@ from certferry.ports.adapter import Variable
 
 @dataclass(frozen=True, slots=True)
 class StateSettings:
-    """Where the state is stored, and with which keys."""
+    """The place of the state, and the keys for the state."""
 
     #: The file of a SQLite database, the URL of a database shared by hosts, or the URL of a bucket.
     database: Path | str
@@ -31,7 +31,7 @@ class StateSettings:
     key: Path | SecretReference
     #: This host's name in the state.
     host: str
-    #: Where `[state]` stands in the file.
+    #: The place of `[state]` in the file.
     place: Place
     #: The password of the database's user.
     password: SecretReference | None = None
@@ -209,7 +209,7 @@ UNIX = "unix:"
 
 @dataclass(frozen=True, slots=True)
 class ConsoleSettings:
-    """Where the console listens, and with which certificate."""
+    """The address to listen at, and the certificate to serve."""
 
     #: `HOST:PORT` or `unix:PATH`.
     listen: str = "127.0.0.1:8080"
@@ -283,14 +283,14 @@ class Settings:
     #: The certificates of this run, among the `declared`.
     certificates: tuple[desired.DesiredCertificate, ...]
     declared: tuple[desired.DesiredCertificate, ...]
-    #: Where each certificate stands in the file, by lineage.
+    #: The place of each certificate in the file, by lineage.
     places: Mapping[str, Place]
     secrets: Secrets
     env_files: tuple[EnvFile, ...] = ()
     #: By name.
     channels: Mapping[str, ChannelTable] = field(default_factory=dict)
     monitoring: Monitoring = field(default_factory=Monitoring)
-    #: Where the deployments carried out by this host stand in the file, by lineage.
+    #: The places in the file of the deployments carried out by this host, by lineage.
     deployed: Mapping[str, Sequence[Place]] = field(default_factory=dict)
     #: The hosts named in deployments.
     hosts: frozenset[str] = frozenset()

@@ -34,7 +34,7 @@ _LONGEST_COMPLAINT = 300
 
 @dataclass(frozen=True, slots=True)
 class SecretReference:
-    """Where a secret is stored, as written in the file. A literal secret is a reference too, so a
+    """The place of a secret, as written in the file. A literal secret is a reference too, so a
     reference never prints.
     """
 

@@ -78,7 +78,7 @@ class Described:
 
     @property
     def where_keys_are(self) -> Text | None:
-        """Where operators find the keys of an account, if the adapter says so."""
+        """How operators find the keys of an account, if the adapter says so."""
         return getattr(self.adapter, "WHERE_KEYS_ARE", None)
 
     @property

@@ -70,7 +70,7 @@ def _remembered(lineages: Iterable[str], state: StateStore) -> Iterator[tuple[st
 
 
 def proposed(
-    found: Discovery, accounts: VendorAccounts, settings: Settings
+    discovery: Discovery, accounts: VendorAccounts, settings: Settings
 ) -> tuple[Proposal, list[Problem]]:
     """Propose certificates for uncovered domains. Return the proposal, and the zones that could not
     be read as problems.
@@ -83,20 +83,20 @@ def proposed(
         except (DnsError, ConfigError) as error:
             unread.append(error.problem(label))
     uncovered: dict[str, list[FoundDomain]] = {}
-    for domain in found.domains:
+    for domain in discovery.domains:
         if domain.is_uncovered:
             uncovered.setdefault(domain.account, []).append(domain.found)
     declared = [desired.lineage for desired in settings.declared]
     return propose_beside(declared, uncovered, zones, MOST_NAMES), unread
 
 
-def must_be_read(found: Discovery) -> None:
+def must_be_read(discovery: Discovery) -> None:
     """Raise if no account could be surveyed because of wrong settings, or if the only account
     failed.
     """
-    failures = [look.failure for look in found.accounts if look.failure is not None]
+    failures = [look.failure for look in discovery.accounts if look.failure is not None]
     wrong = [error for error in failures if isinstance(error, ConfigError)]
-    if len(wrong) == len(found.accounts):
+    if len(wrong) == len(discovery.accounts):
         raise joined(wrong)
-    if len(found.accounts) == len(failures) == 1:
+    if len(discovery.accounts) == len(failures) == 1:
         raise failures[0]

@@ -2,7 +2,7 @@
 which certificate, to find certificates no longer declared.
 
 Several files may use one state. Each run for all certificates of a file stores a note: these
-lineages belong to this file. A lineage without a note counts as this file's. Where hosts share the
+lineages belong to this file. A lineage without a note counts as this file's. If hosts share the
 state, each run instead declares the file's certificates there, and a lineage declared by no host
 counts as this file's.
 """

@@ -212,7 +212,7 @@ class RunWriter:
             self._write()
 
     def _write(self) -> None:
-        with self._turn:  # one writer at a time keeps the events in order
+        with self._turn:  # a single writer keeps the events in order
             with self._guard:
                 pending = tuple(self._events)
             if not pending or self.stored is None:

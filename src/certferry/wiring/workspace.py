@@ -138,7 +138,7 @@ class Workspace:
 class Overview:
     """How every certificate and channel stands."""
 
-    statuses: Sequence[LineageStatus]  #: Of each certificate, observed now.
+    statuses: Sequence[LineageStatus]  # The standing of each certificate, observed now.
     recorded: Recorded  #: The records of earlier runs.
     channels: Mapping[str, ChannelState]  #: Stored deliveries, by channel.
 
