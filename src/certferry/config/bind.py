@@ -271,7 +271,7 @@ class Question:
     read: Callable[[str], object] = str
     #: Show the answer while the operator types.
     may_be_seen: bool = False
-    #: The key has a default.
+    #: An empty answer is allowed, because the key has a default.
     may_be_empty: bool = False
     #: The form of a correct answer.
     pattern: str = ""

@@ -193,6 +193,7 @@ class Document:
     path: Path | None
     values: Mapping[str, object] = field(repr=False)
     text: str = field(default="", repr=False)
+    #: Other users can read the file, so a literal secret in the file is refused.
     readable_by_others: bool = False
 
     def tables(self, key: str) -> dict[str, Mapping[str, object]]:

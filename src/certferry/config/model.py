@@ -101,6 +101,7 @@ class AcmeSettings:
 
     usual: CaSettings
     key_type: KeyType
+    #: The address at which the CA reaches the operator.
     email: str | None = None
     #: In order of preference.
     profiles: tuple[str, ...] = ()
@@ -168,6 +169,7 @@ class AccountTable:
     type: str
     #: Every key except `type`.
     values: Mapping[str, object] = field(repr=False)
+    #: The place of the table in the file.
     place: Place
 
 
@@ -282,10 +284,13 @@ class Settings:
     accounts: Mapping[str, AccountTable]
     #: The certificates of this run, among the `declared`.
     certificates: tuple[desired.DesiredCertificate, ...]
+    #: Every certificate of the file.
     declared: tuple[desired.DesiredCertificate, ...]
     #: The place of each certificate in the file, by lineage.
     places: Mapping[str, Place]
+    #: Resolves the references to secrets.
     secrets: Secrets
+    #: The environment files named in the file.
     env_files: tuple[EnvFile, ...] = ()
     #: By name.
     channels: Mapping[str, ChannelTable] = field(default_factory=dict)

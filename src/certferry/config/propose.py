@@ -46,12 +46,15 @@ class Preamble:
 
     #: Text of the operator's own settings.
     settings: str = field(default="", repr=False)
+    #: Paths of environment files.
     env_files: tuple[str, ...] = ()
     #: The CA's directory; `None` if `settings` has the directory.
     directory: str | None = None
     #: `None` if `settings` has the address.
     email: str | None = None
+    #: The accounts to declare.
     accounts: tuple[NewAccount, ...] = ()
+    #: The channel for notifications, as an account.
     channel: NewAccount | None = None
     #: A reference to the heartbeat's address.
     heartbeat: str = ""

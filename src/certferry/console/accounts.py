@@ -1,5 +1,5 @@
-"""Pages of accounts at services and CAs, channels, and the hosts of the state. Of a key, only the
-name of the key's variable is shown.
+"""Pages of accounts at services and CAs, channels, and the hosts of the state. The pages show only
+the name of a key's variable, never the key.
 """
 
 from __future__ import annotations

@@ -82,8 +82,8 @@ def _survey(site: Site) -> SurveyedAccounts:
 
 def _examine(site: Site) -> Sequence[Problem]:
     workspace = site.workspace()
-    schedulers_ = schedulers(workspace.settings.secrets.environ)
-    return examine(workspace, Run(), schedulers_, is_serving=site.has_schedule)
+    found_schedulers = schedulers(workspace.settings.secrets.environ)
+    return examine(workspace, Run(), found_schedulers, is_serving=site.has_schedule)
 
 
 # --- discover
@@ -203,13 +203,13 @@ def discover(request: Request) -> Response:
     if request.method == "POST":
         latest_survey(site, anew=True)
         return _shown_again(request)
-    found, view, toml = latest_survey(site), None, ""
-    if found.value is not None:
-        view = view_of_discovery(found.value.discovery, request.query_params, site.now(), voice)
-        proposal = found.value.proposal
+    latest, view, toml = latest_survey(site), None, ""
+    if latest.value is not None:
+        view = view_of_discovery(latest.value.discovery, request.query_params, site.now(), voice)
+        proposal = latest.value.proposal
         if len(proposal.certificates) + len(proposal.left_out) <= MOST_TABLES:
             toml = tables_of(proposal, voice.say)
-    return render(request, "discover.html", found=found, view=view, toml=toml)
+    return render(request, "discover.html", found=latest, view=view, toml=toml)
 
 
 def _shown_again(request: Request) -> Response:
@@ -263,18 +263,18 @@ def doctor(request: Request) -> Response:
     if request.method == "POST":
         latest_findings(site, anew=True)
         return _shown_again(request)
-    asked, found, table = request.query_params, latest_findings(site), None
+    asked, latest, table = request.query_params, latest_findings(site), None
     severity = asked.get("severity", "")
-    if found.value is not None:
-        table = view_of_findings(found.value, severity, asked.get("page", ""), voice)
+    if latest.value is not None:
+        table = view_of_findings(latest.value, severity, asked.get("page", ""), voice)
     return render(
         request,
         "doctor.html",
-        found=found,
+        found=latest,
         table=table,
-        conclusion=discover_text.conclusion(found.value or ()),
+        conclusion=discover_text.conclusion(latest.value or ()),
         severity=severity,
-        severities=[(severity_.value, voice.say(word)) for severity_, word in SEVERITIES.items()],
+        severities=[(level.value, voice.say(word)) for level, word in SEVERITIES.items()],
     )
 
 

@@ -415,12 +415,12 @@ class AccessGuard:
         return None
 
     def _in_language(self, request: Request, language: str) -> Response:
-        """Have the browser store a language, and open the same page in it."""
+        """Have the browser store a language, and redirect to the same page."""
         query = request.query_params.multi_items()
         rest = urlencode([(name, value) for name, value in query if name != "lang"])
         path = quote(path_of(request))
-        found = path if is_open(path) else own_page(self.app, path) or "/"
-        target = self.site.prefix + found + (f"?{rest}" if rest else "")
+        page = path if is_open(path) else own_page(self.app, path) or "/"
+        target = self.site.prefix + page + (f"?{rest}" if rest else "")
         response = RedirectResponse(target, 303)
         set_cookie(response, self.site, "language", language, _YEAR)
         return response
@@ -432,7 +432,7 @@ class AccessGuard:
             raise PageRefused(401, headers={"WWW-Authenticate": "Bearer"})
         asked = f"{quote(path)}?{request.scope['query_string'].decode('latin-1')}"
         is_partial = "hx-request" in request.headers
-        if is_partial:  # what htmx was to refresh would become a login within the page
+        if is_partial:  # otherwise htmx would show the login inside the page
             shown = request.headers.get("hx-current-url", "").partition("#")[0].partition("//")[2]
             path, mark, query = f"/{shown.partition('/')[2]}".partition("?")
             asked = within(path, self.site.prefix) + mark + query
@@ -445,7 +445,7 @@ class AccessGuard:
 
 
 def _must_be_allowed(request: Request, visitor: Visitor, body: bytes, *, is_by_token: bool) -> None:
-    """Refuse a change without the session's token of forms, and one that a viewer may not make."""
+    """Refuse a change without the session's form token, and a change that a viewer may not make."""
     if not is_by_token:
         sent = request.headers.get("x-csrf-token") or _field(request, body, "csrf")
         if not hmac.compare_digest(sent.encode(), visitor.csrf.encode()):
@@ -455,7 +455,10 @@ def _must_be_allowed(request: Request, visitor: Visitor, body: bytes, *, is_by_t
                 Text("go back, reload the page, and try again"),
             )
     path = path_of(request)
-    is_own = any(path.startswith(one) if one.endswith("/") else path == one for one in FOR_VIEWERS)
+    is_own = any(
+        path.startswith(own_path) if own_path.endswith("/") else path == own_path
+        for own_path in FOR_VIEWERS
+    )
     if not visitor.may_start and not is_own:
         raise PageRefused(
             403,

@@ -51,8 +51,8 @@ def listening(
     try:
         yield sockets
     finally:
-        for socket_ in sockets:
-            socket_.close()
+        for listener in sockets:
+            listener.close()
         if path is not None:
             with suppress(OSError):
                 path.unlink()
@@ -66,11 +66,11 @@ def _handed_over(
     if asked != str(os.getpid()) or not count.isdigit():
         return ()
     sockets = tuple(socket.socket(fileno=_FIRST + number) for number in range(int(count)))
-    for socket_ in sockets:
-        socket_.set_inheritable(False)
-        actual = replace(console, listen=name_of(socket_))
+    for listener in sockets:
+        listener.set_inheritable(False)
+        actual = replace(console, listen=name_of(listener))
         for _, problem in wrong_listening(actual, has_certificate=console.has_certificate):
-            message = Text("the socket {socket} of systemd: {problem}", socket=name_of(socket_))
+            message = Text("the socket {socket} of systemd: {problem}", socket=name_of(listener))
             raise ConfigError(message.filled(problem=problem))
     return sockets
 

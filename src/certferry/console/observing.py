@@ -67,10 +67,14 @@ class Observer:
     """
 
     now: Callable[[], datetime]
+    #: The last result, by kind.
     _known: dict[Hashable, Found[object]] = field(default_factory=dict)
     _guard: threading.Lock = field(default_factory=threading.Lock)
+    #: Grows when results become old, so an observation in progress knows to repeat.
     _times_forgotten: int = 0
+    #: Observations without a thread so far.
     _waiting: deque[Callable[[], None]] = field(default_factory=deque)
+    #: The number of threads now observing.
     _workers: int = 0
 
     def latest(self, kind: Hashable, observe: Callable[[], T], *, anew: bool = False) -> Found[T]:

@@ -70,7 +70,9 @@ def _is_hindered(plan: Plan) -> bool:
 
 def orders_of(whole: WholePlan) -> WholePlan:
     """Return only the orders of a plan: the part tried by a rehearsal."""
-    return whole_of([Plan(plan_.lineage, plan_.names, issue=plan_.issue) for plan_ in whole.plans])
+    return whole_of(
+        [Plan(planned.lineage, planned.names, issue=planned.issue) for planned in whole.plans]
+    )
 
 
 def latest_plan(
@@ -168,26 +170,26 @@ def plan(request: Request) -> Response:
     declared = [desired.lineage for desired in site.workspace().settings.certificates]
     if name is not None and name not in declared:
         raise PageRefused(404)
-    found = latest_plan(site, name)
+    latest = latest_plan(site, name)
     view, changes = None, tuple[ChangedPlan, ...]()
-    if found.value is not None:
-        view = view_of(found.value, voice, number_of(asked.get("page", ""), 1))
+    if latest.value is not None:
+        view = view_of(latest.value, voice, number_of(asked.get("page", ""), 1))
         before = site.shown_plans.get(asked.get("since", ""))
-        plans = found.value.plans
+        plans = latest.value.plans
         changes = () if before is None else changes_since(before, plans, voice)
         site.shown_plans.add(view.digest, plans)
     return render(
         request,
         "plan.html",
-        found=found,
+        found=latest,
         view=view,
         changes=changes,
         certificate=page_of_certificate,
         name=name,
         asked=urlencode({"name": name}) if name else "",
         badges=BADGES,
-        age=_age(found, site.observer.now()),
-        left=_left(found, site.observer.now()),
+        age=_age(latest, site.observer.now()),
+        left=_left(latest, site.observer.now()),
         request_id=new_request(),
     )
 
@@ -195,20 +197,20 @@ def plan(request: Request) -> Response:
 _SHORT = timedelta(seconds=10)
 
 
-def _left(found: Found[WholePlan], now: datetime) -> Text | None:
+def _left(latest: Found[WholePlan], now: datetime) -> Text | None:
     """Return how many certificates are planned, and an estimate of the remaining time."""
-    if found.since is None or now - found.since < _SHORT or not 0 < found.done < found.count:
+    if latest.since is None or now - latest.since < _SHORT or not 0 < latest.done < latest.count:
         return None
-    left = whole_seconds((now - found.since) / found.done * (found.count - found.done))
+    left = whole_seconds((now - latest.since) / latest.done * (latest.count - latest.done))
     message = Text("{done} of {count} certificates are planned; about {left} more")
-    return message.filled(done=found.done, count=found.count, left=left)
+    return message.filled(done=latest.done, count=latest.count, left=left)
 
 
-def _age(found: Found[WholePlan], now: datetime) -> Text | None:
+def _age(latest: Found[WholePlan], now: datetime) -> Text | None:
     """Return how old a plan is."""
-    if found.at is None:
+    if latest.at is None:
         return None
-    return Text("{age} ago", age=whole_seconds(now - found.at))
+    return Text("{age} ago", age=whole_seconds(now - latest.at))
 
 
 def look_again(request: Request) -> Response:

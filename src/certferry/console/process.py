@@ -55,7 +55,9 @@ class Schedule:
     workspace: Callable[[], Workspace]
     starter: Starter
     now: Callable[[], datetime] = lambda: now().astimezone()
+    #: When the last run was begun, as far as known.
     _begun_at: datetime | None = field(default=None, init=False)
+    #: After a failed begin, the moment for the next try.
     _not_before: datetime | None = field(default=None, init=False)
 
     def keep(self, ending: threading.Event) -> None:

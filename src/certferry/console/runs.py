@@ -235,10 +235,10 @@ def _alone(run: StoredRun) -> dict[str, str]:
 
 def stored(site: Site, run: str) -> StoredRun:
     """Return a run. Raises `PageRefused` if the run does not exist."""
-    run_ = runs_of(site).stored_run(run)
-    if run_ is None:
+    stored_run = runs_of(site).stored_run(run)
+    if stored_run is None:
         raise PageRefused(404)
-    return run_
+    return stored_run
 
 
 def events_of(site: Site, run: str, after: int) -> list[RunEvent]:
@@ -343,10 +343,10 @@ def stop(request: Request) -> Response:
         raise PageRefused(403)
     stored(site, run)
     if not site.starter.stop(run):
-        message = Text(
+        problem = Text(
             "the run has ended, or goes on in another process: stop it where it was started"
         )
-        raise PageRefused(409, message)
+        raise PageRefused(409, problem)
     return RedirectResponse(link(request, f"/runs/{run}"), 303)
 
 

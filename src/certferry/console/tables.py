@@ -81,17 +81,17 @@ def table_of(headings: Sequence[Text], rows: Sequence[Row]) -> TableView:
 
 
 def page_of(
-    headings: Sequence[Text], things: Sequence[T], asked: str, row: Callable[[T], Row]
+    headings: Sequence[Text], entries: Sequence[T], asked: str, row: Callable[[T], Row]
 ) -> TableView:
     """Make the page with the number in `asked`, or the nearest page. `row` makes a row of a
     thing.
     """
-    last = max(1, -(-len(things) // ROWS))
+    last = max(1, -(-len(entries) // ROWS))
     is_number = asked.isdecimal() and len(asked) < _LONG
     number = min(max(int(asked), 1), last) if is_number else 1
-    shown = things[(number - 1) * ROWS : number * ROWS]
-    whole = table_of(headings, [row(thing) for thing in shown])
-    return replace(whole, number=number, last=last, count=len(things))
+    shown = entries[(number - 1) * ROWS : number * ROWS]
+    whole = table_of(headings, [row(entry) for entry in shown])
+    return replace(whole, number=number, last=last, count=len(entries))
 
 
 def address(path: str, **query_values: object) -> str:

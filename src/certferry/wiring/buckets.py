@@ -49,7 +49,9 @@ def objects_of(settings: Settings) -> ObjectStore:
 
 def _account(settings: Settings, scheme: str) -> str:
     """Return the label of the account that has the bucket."""
-    accounts = [account.label for account in settings.accounts.values() if account.type == BUCKETS[scheme]]
+    accounts = [
+        account.label for account in settings.accounts.values() if account.type == BUCKETS[scheme]
+    ]
     named = settings.state.account
     if named in accounts:
         return str(named)

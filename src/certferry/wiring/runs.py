@@ -404,6 +404,7 @@ class Runner:
     #: Maximum of runs at once: each run has threads of its own, and runs beyond the maximum would
     #: mostly wait for leases.
     most: int = 20
+    #: The runs in progress and their threads, by id.
     _running: dict[str, tuple[Run, Future[None]]] = field(default_factory=dict, init=False)
     _guard: threading.Lock = field(default_factory=threading.Lock, init=False)
     _is_ending: bool = field(default=False, init=False)
