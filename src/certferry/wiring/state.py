@@ -223,8 +223,8 @@ def unopened_keys(state: StateStore) -> Iterator[Problem]:
     except StateError as error:
         yield error.problem("[state]", code=Code.SEAL_BROKEN)
         return
-    for subject, error in state.unopened():
-        yield error.problem(subject, code=Code.SEAL_BROKEN)
+    for subject, failure in state.unopened():
+        yield failure.problem(subject, code=Code.SEAL_BROKEN)
 
 
 def foreign_rows(state: StateStore) -> Iterator[Problem]:

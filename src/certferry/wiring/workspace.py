@@ -55,7 +55,7 @@ class Workspace:
         return self
 
     def __exit__(self, *ended_by: object) -> None:
-        self._resources.__exit__(*ended_by)  # `with` passes exactly these
+        self._resources.__exit__(*ended_by)  # type: ignore[arg-type]  # `with` passes exactly these
 
     @property
     def certificates(self) -> tuple[DesiredCertificate, ...]:
