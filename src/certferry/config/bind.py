@@ -317,7 +317,8 @@ def _asked_for(
         usual = Text("{key} of the account at {service}", key=setting.key, service=adapter.SERVICE)
         meaning = known_meanings.get(setting.key, usual)
         if setting.type in (Secret, Secret | str):
-            # The adapter has no name for a variable that would hold it.
+            # The adapter names no variable for the secret, so the variable is named after the type
+            # and key.
             variable = "".join(
                 character if character.isalnum() else "_" for character in f"{type_}_{setting.key}"
             ).upper()

@@ -30,7 +30,7 @@ from certferry.errors import ConfigError
 from certferry.text import Text
 
 MOST_NAMES = 100
-"""Maximum of names in a certificate of Let's Encrypt (docs/facts/letsencrypt.md §1.1)."""
+"""Maximum number of names in a certificate of Let's Encrypt (docs/facts/letsencrypt.md §1.1)."""
 
 RELOAD_TIMEOUT = timedelta(seconds=60)
 COMMAND_TIMEOUT = timedelta(minutes=5)

@@ -19,7 +19,7 @@ OTHERS_READ = stat.S_IRGRP | stat.S_IROTH
 _OTHERS_ANYTHING = stat.S_IRWXG | stat.S_IRWXO
 
 _LONGEST_UNTRUSTED = 1024 * 1024
-"""Maximum of bytes, far above the size of the largest configuration."""
+"""Maximum number of bytes, far above the size of the largest configuration."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from certferry.text import Text
 Say = Callable[[Text], str]
 
 _SHORT = 72
-"""Maximum of characters of a list on one line."""
+"""Maximum number of characters of a list on one line."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -294,7 +294,7 @@ class TomlTable:
     Read every key, then call `done`, which reports the keys that were not read:
 
         table = TomlTable(values, place, mistakes)
-        port = table.take("port", port, 443)
+        listen_at = table.take("port", port, 443)
         table.done()
     """
 

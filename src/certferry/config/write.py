@@ -90,7 +90,7 @@ class Draft:
 
     #: The path of the written file.
     draft: Path
-    #: The path for the file once put.
+    #: The final path of the file.
     place: Path
 
     def put(self) -> None:

@@ -35,7 +35,7 @@ from certferry.text import Text, verbatim
 from certferry.wiring import adapters
 
 MOST_NAMED = 10
-"""Maximum of certificates, or troubles, shown for an account. Other pages show all."""
+"""Maximum number of certificates, or troubles, shown for an account. Other pages show all."""
 
 # --- accounts
 

@@ -41,7 +41,7 @@ PAGE = 100
 """Certificates per page."""
 
 MOST_VERSIONS, MOST_EVENTS = 10, 20
-"""Maximum of earlier certificates, and of history entries, on a certificate's page."""
+"""Maximum number of earlier certificates, and of history entries, on a certificate's page."""
 
 STATES = {
     "trouble": Text("needs you"),

@@ -37,7 +37,7 @@ from certferry.wiring.doctor import examine
 from certferry.wiring.machine import schedulers
 
 MOST_TABLES = 100
-"""Maximum of tables to paste on a page. `/discover.toml` has all tables."""
+"""Maximum number of tables to paste on a page. `/discover.toml` has all tables."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,11 +23,11 @@ take the stream for dead (the HTML Standard advises 15 seconds).
 """
 
 AT_ONCE = 1000
-"""Maximum of events in a query, and of events held for watchers."""
+"""Maximum number of events in a query, and number of events held for watchers."""
 
 MOST_OF_ONE = 20
-"""Maximum of streams of a viewer. Each stream holds a connection, out of 300 of the whole server. A
-browser opens six streams at most; a page losing the stream still works.
+"""Maximum number of streams of a viewer. Each stream holds a connection, out of 300 of the whole
+server. A browser opens six streams at most; a page losing the stream still works.
 """
 
 

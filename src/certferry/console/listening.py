@@ -124,7 +124,7 @@ def _remove_stale(path: Path) -> None:
     """Remove the socket of a process that was killed. Raises `ConfigError` for anything else."""
     try:
         is_socket = stat.S_ISSOCK(path.lstat().st_mode)
-    except OSError:  # binding says what is wrong
+    except OSError:  # binding reports the problem
         return
     if not is_socket:
         problem = Text("{path} is there, and is no socket", path=path)
@@ -136,7 +136,7 @@ def _remove_stale(path: Path) -> None:
         except ConnectionRefusedError:
             with suppress(OSError):
                 path.unlink()
-        except OSError:  # binding says what is wrong
+        except OSError:  # binding reports the problem
             return
         else:
             raise _cannot_listen(str(path), OSError(errno.EADDRINUSE, ""))

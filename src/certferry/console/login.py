@@ -36,7 +36,7 @@ from certferry.wiring.passwords import hashed, is_password, keep_access
 _log = logging.getLogger(__name__)
 
 PER_ADDRESS, PER_NAME = 20, 10
-"""Maximum of guesses in `WAIT`. An office may share one address."""
+"""Maximum number of guesses in `WAIT`. An office may share one address."""
 
 WAIT = timedelta(minutes=15)
 REFUSED_FOR = timedelta(seconds=30)

@@ -28,8 +28,8 @@ FRESH = timedelta(minutes=1)
 """Age up to which a result counts as current."""
 
 AT_ONCE = 4
-"""Maximum of observations at once. A program opening a thousand pages starts only four threads, and
-the accounts' paces limit the requests to services anyway.
+"""Maximum number of observations at once. A program opening a thousand pages starts only four
+threads, and the accounts' paces limit the requests to services anyway.
 """
 
 _log = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ class Observer:
     #: The last result, by kind.
     _known: dict[Hashable, Found[object]] = field(default_factory=dict)
     _guard: threading.Lock = field(default_factory=threading.Lock)
-    #: Grows when results become old, so an observation in progress knows to repeat.
+    #: Grows when results become old, so the result of an observation begun earlier counts as old.
     _times_forgotten: int = 0
     #: Observations without a thread so far.
     _waiting: deque[Callable[[], None]] = field(default_factory=deque)

@@ -253,7 +253,9 @@ def _refusal_text(status: HTTPStatus, accepted: str) -> str:
 
 
 class HttpServer:
-    """Serves an application at listening sockets, in a thread of its own."""
+    """Serves an application at listening sockets, in a thread of its own. `alive_at` is the last
+    moment at which the thread's loop worked, by the monotonic clock.
+    """
 
     def __init__(
         self, app: ASGIApp, sockets: Sequence[socket], tls: ssl.SSLContext | None = None

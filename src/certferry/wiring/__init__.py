@@ -1,4 +1,4 @@
-"""Join adapters to the ports: the only room with a list of the adapters.
+"""Join adapters to the ports. Only this room knows which adapters exist.
 
 Heavy libraries are loaded at first use: a run with nothing to do never loads the ACME library.
 """

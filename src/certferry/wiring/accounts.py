@@ -68,8 +68,8 @@ class AccountNotes:
 
 
 class Paces:
-    """The pace of each account at each service. All runs of this process share one pace; with a
-    `state` shared by hosts, the runs of all hosts do.
+    """The pace of each account at each service. The runs of this process share a pace. If hosts
+    share the `state`, the runs of all hosts share a pace.
     """
 
     def __init__(self, state: Callable[[], StateStore] | None = None) -> None:
@@ -190,8 +190,8 @@ class VendorAccounts:
         return objects
 
     def survey_of(self, label: str) -> Callable[[Looked], Survey]:
-        """Return the survey of a target. The survey of a target unable to list domains consists of
-        a failure saying so. Raises `ConfigError`.
+        """Return the survey of a target. If the target cannot list domains, the survey reports only
+        that. Raises `ConfigError`.
         """
         target = self.target(label)
         if isinstance(target, Surveyed):

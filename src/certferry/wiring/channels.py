@@ -28,7 +28,9 @@ from certferry.wiring.adapters import CHANNELS, AdapterTable, BrokenAdapter, ins
 from certferry.wiring.clock import now
 
 LONGEST_ANSWER = 64 * 1024
-"""Maximum of bytes read from a service's answer to a message; usual answers have one line."""
+"""Maximum number of bytes read from a service's answer to a message. Usual answers have one
+line.
+"""
 
 _SERVICES = {"qiniu": Text("Qiniu")}
 """Names of services in messages, by the type of account, if the name differs from the type."""

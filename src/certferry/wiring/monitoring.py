@@ -48,7 +48,9 @@ LONGEST = timedelta(seconds=10)
 """Time limit for the answer to a run's last ping."""
 
 _LEAST = 1.0
-"""Minimum of seconds for the last ping, even when waiting for the first ping used up `LONGEST`."""
+"""Minimum number of seconds for the last ping, even if waiting for the first ping used up
+`LONGEST`.
+"""
 
 _LATER = (LeaseHeld, LeaseLost, DatabaseUnavailable)
 """Errors ending a run with exit code 75, counted as success (contract, "Notifications")."""

@@ -50,8 +50,8 @@ SOON = 0.3
 """Seconds until an event is written, together with later events."""
 
 AGAIN, ENDS_TRIED = 10.0, 360
-"""If the state refuses the end of a run: seconds until the next try, and maximum of tries (an hour
-in all). Until the end is stored, the run counts as killed.
+"""If the state refuses the end of a run: seconds until the next try, and maximum number of tries
+(an hour in all). Until the end is stored, the run counts as killed.
 """
 
 ENDING = timedelta(seconds=9)
@@ -401,8 +401,8 @@ class Runner:
     follow: Callable[[], Progress] = lambda: no_listener
     #: Called after each run.
     ended: Callable[[], None] = lambda: None
-    #: Maximum of runs at once: each run has threads of its own, and runs beyond the maximum would
-    #: mostly wait for leases.
+    #: Maximum number of runs at once: each run has threads of its own, and runs beyond the maximum
+    #: would mostly wait for leases.
     most: int = 20
     #: The runs in progress and their threads, by id.
     _running: dict[str, tuple[Run, Future[None]]] = field(default_factory=dict, init=False)

@@ -23,7 +23,7 @@ from certferry.wiring.settings import from_client, from_environment, load_checke
 from certferry.wiring.workspace import Workspace
 
 _MOST_LISTED = 10
-"""Maximum of declared names in a message; a longer list would hide the message."""
+"""Maximum number of declared names in a message; a longer list would hide the message."""
 
 
 def chosen_settings(

@@ -266,7 +266,7 @@ LIFETIMES = {"shortlived": timedelta(hours=160)}
 """Lifetime of certificates of Let's Encrypt's short profile (docs/facts/letsencrypt.md §1.1)."""
 
 MOST_NAMES = {"tlsserver": 25, "shortlived": 25}
-"""Maximum of names in a certificate, by profile (docs/facts/letsencrypt.md §1.1)."""
+"""Maximum number of names in a certificate, by profile (docs/facts/letsencrypt.md §1.1)."""
 
 _LETS_ENCRYPT = frozenset({DIRECTORIES["letsencrypt"], DIRECTORIES["letsencrypt-staging"]})
 
