@@ -308,7 +308,7 @@ def _days(coming: Sequence[Coming], now: datetime) -> Iterator[Day]:
 
 
 _NO_RUN_ENDS = frozenset({"drifted"})
-"""The codes of concerns that stay after a run: the drift that `drift` says to leave."""
+"""The codes of concerns that stay after a run, as drift does under `drift = "warn"`."""
 
 _OF_CLIENTS = frozenset(
     {"ends_soon", "expired", "issuer_expired", "revoked", "certificate", "too_little_life"}

@@ -64,9 +64,7 @@ class Sighted:
 
 
 def sighted(lineage: str, observed: observation.Observation, now: datetime) -> Sighted:
-    """Return the sightings in an observation. Every run calls this for every lineage: keep it
-    quick.
-    """
+    """Return the sightings in an observation. Every run does so for every lineage, so be quick."""
     places: dict[Place, Sighting] = {}
     receivers, versions = list[Place](), observed.versions
     for target in observed.targets:
