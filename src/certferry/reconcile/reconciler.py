@@ -85,14 +85,13 @@ def plan_lineage(
 def plan_outdated(
     plan: plans.Plan, outdated: Outdated, now: datetime, *, renews: bool
 ) -> plans.Plan:
-    """Return the plan with a finding why this host only serves its receivers.
-
-    The finding is a refusal if an operator asked for a renewal on this host.
+    """Return the plan with a finding why this host only delivers to receivers. The finding is a
+    refusal if an operator asked for a renewal on this host.
     """
     weight = plans.Weight.SKIPPED if outdated.is_tolerated(now) else plans.Weight.BLOCKED
     weight = plans.Weight.REFUSED if renews else weight
     finding = plans.PlanFinding.of(weight, outdated.error)
-    of_receivers = (one for one in plan.findings if one.target is not None)
+    of_receivers = (finding for finding in plan.findings if finding.target is not None)
     return replace(plan, clean=None, findings=(finding, *of_receivers))
 
 
@@ -183,15 +182,10 @@ def _under(
     """Return an earlier outcome as changed by a later plan; `None` if the outcome is obsolete."""
     target, domain = earlier.target or "", earlier.domain or ""
     located = observed.find(target, domain)
-    is_unread = any(
-        observed_target.label == target and observed_target.failure
-        for observed_target in observed.targets
-    )
+    is_unread = any(t.label == target and t.failure for t in observed.targets)
     if domain and located is None and is_unread:
         return earlier
-    at_place = [
-        rollout for rollout in plan.rollouts if (rollout.target, rollout.domain) == (target, domain)
-    ]
+    at_place = [r for r in plan.rollouts if (r.target, r.domain) == (target, domain)]
     is_deployed = any(rollout.deploy is not None for rollout in at_place)
     if earlier.action is plans.Action.VERIFY and is_deployed:
         return None
@@ -202,10 +196,8 @@ def _under(
             return earlier  # the plan carries the step out now, or the receiver has the files
         if located is None or not (at_place or (target, domain) in plan.unchanged):
             return None
-        message = reports.what_was_bound(located[1], observed)
-        return reports.StepOutcome(
-            plans.Action.DEPLOY, reports.Outcome.DONE, message, target, domain
-        )
+        text = reports.what_was_bound(located[1], observed)
+        return reports.StepOutcome(plans.Action.DEPLOY, reports.Outcome.DONE, text, target, domain)
     return earlier if earlier.action in _ONCE and earlier.waiting is None else None
 
 
@@ -253,9 +245,8 @@ class LineageReconciler:
         )
 
     def reconcile(self) -> Waiting | None:
-        """Make a pass; return the wait before the next pass, or `None`.
-
-        Raises `Interrupted` and `StateNotStored`, which end the whole run.
+        """Make a pass; return the wait before the next pass, or `None`. Raises `Interrupted` and
+        `StateNotStored`, which end the whole run.
         """
         self._outcomes.begin_pass()
         try:
@@ -282,8 +273,10 @@ class LineageReconciler:
         return self._outcomes.next_look()
 
     def _left_to_host(self, held: errors.LeaseHeld, since: datetime) -> reports.StepOutcome:
-        """Leave the lineage to the host that is at work on it. One that has not renewed its lease
-        since the pass before may be dead: then this run goes on when the lease ends.
+        """Return the outcome for a lineage left to the host at work on the lineage.
+
+        If the host has not renewed the lease since the pass before, the host may be dead. The run
+        then waits for the end of the lease, and goes on.
         """
         left = reports.StepOutcome(None, reports.Outcome.ELSEWHERE, held.message)
         left = replace(left, host=held.host, since=held.since)
@@ -306,8 +299,7 @@ class LineageReconciler:
                 self._work_unless_another_does(remembered)
                 return
         observed, plan = self._observe_and_plan(remembered)
-        # Without a lease the pass writes to no target, and leaves doubts, which another run may
-        # explain, unreported.
+        # Without a lease, write to no target and report no doubts: another run may explain them.
         is_open = (
             self._lease_busy_since is not None or plans.doubts_in(plan, observed) - self._certain
         )
@@ -319,9 +311,9 @@ class LineageReconciler:
             self._work(*self._recheck(observed, plan, anew=bool(is_open)), lease)
 
     def _work_unless_another_does(self, before: Remembered) -> None:
-        """Take the lease before observing. Raises `LeaseHeld`.
+        """Take the lease before observing, and work under the lease. Raises `LeaseHeld`.
 
-        If another host works on the lineage, this host so spends no requests of the account.
+        A lineage at work on another host then costs no API requests here.
         """
         with self._ports.lease(self.desired.lineage) as lease:
             remembered = self._ports.state.remembered(self.desired.lineage)
@@ -353,7 +345,7 @@ class LineageReconciler:
         self._follow(plan, observed, lease)
 
     def _must_be_confirmed(self, plan: plans.Plan) -> None:
-        """Raise `PlanChanged` if the run's first plan differs from the plan an operator confirmed.
+        """Raise `PlanChanged` if the first plan differs from the confirmed plan, if any.
 
         Later plans are cut to the first plan (`plan`).
         """
@@ -363,9 +355,8 @@ class LineageReconciler:
 
     @property
     def _is_left_to_others(self) -> bool:
-        """Whether this run may leave the lineage to another host.
-
-        It may until its first plan, and only if scheduled: a run by hand should observe.
+        """Whether the run may leave the lineage to another host: until the first plan, and only if
+        scheduled. A run by hand should observe.
         """
         by_itself = self._keeps_pauses and self._issuing is Issuing.IF_DUE
         return by_itself and self.seen is None and self._ports.state.is_shared
@@ -375,10 +366,7 @@ class LineageReconciler:
         return self._awaits_another(remembered) or self._was_verified_by_another(remembered)
 
     def _awaits_another(self, remembered: Remembered) -> bool:
-        """Return whether to leave the lineage to a host that has only to see it served.
-
-        Only the first pass does; the last pass observes and reports.
-        """
+        """Return whether another host has only to verify, in the first pass; the last observes."""
         if self.awaits_another or self._outcomes.has_looked:
             return False
         self.awaits_another = awaits_another(self.desired, remembered, self._others_since)
@@ -476,9 +464,8 @@ class LineageReconciler:
 def lease_busy(
     error: errors.LeaseHeld | errors.LeaseLost, ports: Ports, since: datetime
 ) -> reports.StepOutcome:
-    """Return a wait for the other run, or a failure once the wait is too long.
-
-    `since` is the first refusal of the lease. The other run may hang.
+    """Return a wait for the other run, or a failure after too long a wait: the other run may hang.
+    `since` is the first refusal of the lease.
     """
     now, longest = ports.now(), max(ports.verify_timeout, AT_LEAST)
     deadline = since + longest
@@ -499,10 +486,7 @@ def lease_busy(
 
 
 class Reconciler:
-    """Syncs declared certificates through `ports`.
-
-    `confirmed` are digests of plans by lineage; see `must_be_confirmed`.
-    """
+    """Syncs declared certificates; `confirmed` are digests of plans (`must_be_confirmed`)."""
 
     def __init__(self, ports: Ports, confirmed: Mapping[str, str] = MappingProxyType({})) -> None:
         self.ports = ports
@@ -526,7 +510,7 @@ class Reconciler:
         return replace(self._stored(report, whole), renewing=renew)
 
     def _stored(self, report: reports.SyncReport, whole: reports.SyncReport) -> reports.SyncReport:
-        """Store the run's end and sightings; return the report with the error of storing, if any."""
+        """Store the run's end and sightings; return the report with any error of storing."""
         try:
             succeeded = whole.has_succeeded and not whole.leaves_failures
             self.ports.state.save_run(self.ports.now(), succeeded=succeeded)
@@ -587,28 +571,21 @@ class Reconciler:
         try:
             queue = WorkQueue(lineages, ports.run, ports.now, wait_limit, ended=ended)
             queue.carry_out()
-            # The other host may be done by now, and this host has to install the certificate; or
-            # the other host died.
+            # The other host may have issued a certificate to install here, or may have died.
             queue.add(left)
             queue.carry_out()
             sweep_ownerless(certificates, ports)
             complete = True
         except (KeyboardInterrupt, errors.Interrupted):
             ports.run.stop()
-        self._seen = {
-            reconciler.desired.lineage: reconciler.seen
-            for reconciler in lineages
-            if reconciler.seen is not None
-        }
-        ends = {reconciler.desired.lineage: reconciler.report() for reconciler in lineages}
-        return reports.SyncReport(
-            tuple(ends[desired.lineage] for desired in certificates), complete
-        )
+        self._seen = {each.desired.lineage: each.seen for each in lineages if each.seen is not None}
+        ends = {each.desired.lineage: each.report() for each in lineages}
+        return reports.SyncReport(tuple(ends[each.lineage] for each in certificates), complete)
 
     def _in_turn(
         self, certificates: Sequence[DesiredCertificate], others: Sequence[HostRecord]
     ) -> Sequence[DesiredCertificate]:
-        """Return the certificates in an order by which each host begins with different ones."""
+        """Return the certificates in this host's order, so hosts begin with different lineages."""
         state, now = self.ports.state, self.ports.now()
         if not state.is_shared:
             return certificates

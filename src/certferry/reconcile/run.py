@@ -84,7 +84,7 @@ class Run:
         self._cleaning_up = cleanup.total_seconds()
         self._stopped = threading.Event()
         self._interrupted = threading.local()
-        self._guard = threading.RLock()  # a signal may stop the run that this very thread wakes
+        self._guard = threading.RLock()  # a signal may call `stop` in a thread holding the guard
         self._wakers: list[Callable[[], None]] = []
 
     @property
@@ -118,7 +118,7 @@ class Run:
 
     @contextmanager
     def waking(self, wake: Callable[[], None]) -> Iterator[None]:
-        """Call `wake`, which must not wait, when the run is stopped, or at once if stopped before."""
+        """Call `wake` when the run is stopped, or now if it was before. `wake` must not wait."""
         with self._guard:
             self._wakers.append(wake)
         try:
