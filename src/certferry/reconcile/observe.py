@@ -406,8 +406,8 @@ class _TargetObserver:
         )
         return replace(target, label=label, domains=domains, served=served)
 
-    def _report(self, what: Text) -> None:
-        self.ports.progress(Asking(self.desired.lineage, what))
+    def _report(self, activity: Text) -> None:
+        self.ports.progress(Asking(self.desired.lineage, activity))
 
     def _may_serve(self, target: ObservedTarget, domain: ObservedDomain) -> bool:
         wanted = version_for(domain.withdrawn, self.known.versions, self.ports.now())

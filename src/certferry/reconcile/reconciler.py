@@ -73,7 +73,7 @@ _log = logging.getLogger(__name__)
 def plan_lineage(
     desired: DesiredCertificate, observed: Observation, times: Times, issuing: Issuing
 ) -> plans.Plan:
-    """Return the plan without steps refused by safety, and without an order that no place needs."""
+    """Return the plan without refused steps, and without an order if no place could take it."""
     plan = make_plan(desired, observed, times, issuing)
     plan = without_refused(plan, desired, observed, times.now)
     could_take_it = plan.rollouts or plan.unchanged or plan.drifts

@@ -105,6 +105,6 @@ class ScheduledRun:
     def _wait_until(self, until: datetime, lineages: Iterable[str]) -> None:
         now = self._ports.now()
         for lineage in lineages:
-            what = Text("it has failed, and is tried again at {moment}", moment=until)
-            self._ports.progress(Activity(lineage, what, now, until))
+            activity = Text("it has failed, and is tried again at {moment}", moment=until)
+            self._ports.progress(Activity(lineage, activity, now, until))
         self.pause(max((until - now).total_seconds(), 0))

@@ -268,7 +268,7 @@ def history_keeper(state: StateStore, now: Clock, who: str) -> Progress:
 def held_lease(state: StateStore, now: Clock, lineage: str) -> Iterator[Lease]:
     """Hold the lease of a lineage for a `with` block. Raises `LeaseHeld`.
 
-    Calls in the block end if the lease is lost.
+    Once the lease is lost, adapters refuse calls made in the block.
     """
     lease = state.acquire(lineage, now())
     try:

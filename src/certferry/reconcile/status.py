@@ -82,8 +82,8 @@ def plans_to_confirm(
 ) -> tuple[list[Plan], dict[str, str]]:
     """Return the plans of `sync`, and by lineage the digest of the run's first plan.
 
-    If a certificate is to be adopted from files, the plans include the refusals that will follow
-    the adoption; the first plan has not got these yet. Raises `StateError` for a lost key.
+    If a certificate is to be adopted from files, the returned plans include the refusals that will
+    follow the adoption; the digest is of the plan before. Raises `StateError` for a lost key.
     """
     issuing = Issuing.ALWAYS if renew else Issuing.IF_DUE
     ports.state.must_unseal()
@@ -223,8 +223,8 @@ class Proofs:
         if step is None or step.action is not Action.ISSUE or step not in plan.ready:
             return plan
         if accounts:
-            what = Text("asking {accounts} for the zones of its names", accounts=accounts)
-            self.ports.progress(Asking(desired.lineage, what))
+            activity = Text("asking {accounts} for the zones of its names", accounts=accounts)
+            self.ports.progress(Asking(desired.lineage, activity))
         clocks = map(self._clock, desired.dns_accounts)
         proof = next(filter(None, clocks), None) or self._proof(desired)
         if not isinstance(proof, errors.CertferryError):
@@ -371,8 +371,8 @@ def survey_accounts(
     def survey_account(label: str) -> AccountSurvey:
         since = now()
 
-        def say(what: Text) -> None:
-            run.progress(Activity(label, what, since))
+        def say(activity: Text) -> None:
+            run.progress(Activity(label, activity, since))
 
         say(Text("looking at the domains of the account"))
         counted = Text("{count} of {total} domains read")

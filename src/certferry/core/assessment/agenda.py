@@ -63,7 +63,7 @@ class Life:
     version: Version | None = None
     #: When certferry renews the version; `None` if another client renews.
     renew_at: datetime | None = None
-    #: The CA's renewal window, if `renew_at` lies in the window.
+    #: The CA's renewal window, if plausible.
     window: RenewalWindow | None = None
     #: The last moment to upload; `None` if all targets accept a certificate up to its end.
     upload_until: datetime | None = None

@@ -396,7 +396,9 @@ LONGEST_REST = timedelta(days=2)
 """The longest wait accepted from a service: a used-up daily quota means a wait until tomorrow."""
 
 CROWDED = (0, 30)
-"""The minutes at the beginning of which everybody's timers send, and Feishu refuses (11232)."""
+"""The minutes at the beginning of which timers all over the world send: Feishu refuses messages then
+(11232).
+"""
 CROWD = timedelta(seconds=4)
 
 _ORDER = (
@@ -493,8 +495,8 @@ def again_after(notice: Notice, now: datetime) -> timedelta | None:
     """Return the time after which trouble is sent again; `None` for never."""
     if notice.deadline is not None and notice.deadline - now <= NEAR:
         return NEAR_AGAIN
-    # The first message about a postponed order has the moment of the order, and nobody can do
-    # anything before.
+    # The first message about a postponed order has the moment of the order. Operators have to wait
+    # until then.
     return None if notice.problem.code == OrderPostponed.code else A_DAY
 
 

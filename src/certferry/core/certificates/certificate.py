@@ -57,7 +57,9 @@ class Certificate:
 
 
 def covers(name: str, domain: str) -> bool:
-    """Return whether a SAN covers a domain: the same name, or a wildcard's (RFC 6125 §6.4.3)."""
+    """Return whether a SAN covers a domain: as the same name, or as a wildcard of one more label
+    (RFC 6125 §6.4.3).
+    """
     if name == domain:
         return True
     if is_wildcard(domain) or not is_wildcard(name):

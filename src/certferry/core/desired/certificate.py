@@ -167,12 +167,16 @@ class Kind(str):
 
     @property
     def is_target_specific(self) -> bool:
-        """Whether the kind has a meaning only at its target, so output shows the kind as well."""
+        """Whether the kind is the target's own, so the name alone does not show the kind."""
         return not self.is_receiver and self not in {Kind.AUTO, Kind.CDN}
 
-    def is_about(self, found: Kind) -> bool:
+    def is_about(self, observed: Kind) -> bool:
         """Return whether a deployment to this kind applies to a domain of the `found` kind."""
-        return Kind.AUTO in {self, found} or self == found or (self, found) == (Kind.CDN, Kind.DCDN)
+        return (
+            Kind.AUTO in {self, observed}
+            or self == observed
+            or (self, observed) == (Kind.CDN, Kind.DCDN)
+        )
 
 
 Kind.AUTO, Kind.CDN, Kind.DCDN = Kind("auto"), Kind("cdn"), Kind("dcdn")

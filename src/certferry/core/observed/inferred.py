@@ -149,8 +149,8 @@ def likely_binding(
 ) -> str | None:
     """Return the id of the certificate probably bound, or `None`.
 
-    Until `timeout` this is the certificate of our last change, then the certificate that all
-    answering edges serve. If every edge is silent, our last change counts.
+    Until `timeout`, or until seen once, the certificate of our last change is bound. Afterwards the
+    certificate served by all answering edges is bound, and our last change if every edge is silent.
     """
     by_fingerprint = {remote.fingerprint: remote.remote_id for remote in remotes}
     asked = None if last is None else by_fingerprint.get(last.fingerprint)

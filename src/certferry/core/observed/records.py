@@ -103,7 +103,7 @@ class OtherCertificate:
     """A certificate at a target that belongs to another lineage or another tool."""
 
     remote_id: str
-    #: For people only; several certificates may have the same label.
+    #: Not an identity: other certificates may have the same label.
     label: str
     not_after: datetime | None = None
     in_use_until: datetime | None = None
@@ -158,14 +158,14 @@ class LastRun:
 
 @dataclass(frozen=True, slots=True)
 class HostRecord:
-    """A host with runs in the state. The fields are from the last run begun under the name."""
+    """A host that uses the state. `machine` to `clock_ahead` are from the last run begun there."""
 
     name: str
     #: A digest that identifies the machine.
     machine: str | None = None
     #: The release of certferry.
     release: str | None = None
-    #: When the run began.
+    #: When the last run began.
     seen_at: datetime | None = None
     #: How far the machine's clock was ahead of the state's.
     clock_ahead: timedelta | None = None
