@@ -296,7 +296,7 @@ class _TargetObserver:
     desired: DesiredCertificate
     ports: Ports
     #: The lineage's records, without targets.
-    known: Observation
+    stored: Observation
     #: Whether to ask the edges of all domains.
     every_edge: bool
     #: Whether to ignore cached lists.
@@ -306,7 +306,7 @@ class _TargetObserver:
 
     def observe(self, deployment: DesiredDeployment) -> ObservedTarget:
         """Return the target of one deployment, with the records of the target."""
-        label, remembered = deployment.target, self.known.remembered
+        label, remembered = deployment.target, self.stored.remembered
         records = {r.domain: r for r in remembered.rollouts if r.target == label}
         target = self._found(deployment, records)
         if remembered.withdrawals:
@@ -326,13 +326,13 @@ class _TargetObserver:
             self._report(Text("looking at {name}", name=name))
             receiver = self.ports.receiver(deployment.delivery)
             return observe_receiver(
-                receiver, self.desired.lineage, deployment, self.known.versions, records.get(name)
+                receiver, self.desired.lineage, deployment, self.stored.versions, records.get(name)
             )
         self._report(Text("asking {target} for its domains", target=deployment.target))
         try:
             return self._read(deployment)
         except DeployError as error:
-            current = self.known.current
+            current = self.stored.current
             fingerprint = None if current is None else current.fingerprint
             return inferred.unread(deployment.target, error, records.values(), fingerprint)
 
@@ -343,7 +343,7 @@ class _TargetObserver:
                 names=self.desired.names,
                 domains=deployment.domains,
                 kind=deployment.kind,
-                known=[version.certificate for version in self.known.versions],
+                known=[version.certificate for version in self.stored.versions],
                 others=deployment.retire is Retirement.ALL_UNUSED,
                 globs=deployment.globs,
                 exclude=deployment.exclude,
@@ -383,11 +383,11 @@ class _TargetObserver:
 
     def _with_uploads(self, target: ObservedTarget, label: str) -> ObservedTarget:
         """Add our copies from the state, if the target did not list these copies."""
-        uploads = [upload for upload in self.known.remembered.uploads if upload.target == label]
+        uploads = [upload for upload in self.stored.remembered.uploads if upload.target == label]
         if target.remotes_hidden:
-            target = inferred.with_remembered_remotes(target, self.known.versions, uploads)
+            target = inferred.with_remembered_remotes(target, self.stored.versions, uploads)
         elif uploads and _is_bound_to_unknown(target):
-            target = inferred.with_unlisted_copies(target, self.known.versions, uploads)
+            target = inferred.with_unlisted_copies(target, self.stored.versions, uploads)
         if any(upload.in_use_until for upload in uploads):
             target = inferred.with_uses(target, uploads)
         return target
@@ -410,7 +410,7 @@ class _TargetObserver:
         self.ports.progress(Asking(self.desired.lineage, activity))
 
     def _may_serve(self, target: ObservedTarget, domain: ObservedDomain) -> bool:
-        wanted = version_for(domain.withdrawn, self.known.versions, self.ports.now())
+        wanted = version_for(domain.withdrawn, self.stored.versions, self.ports.now())
         if wanted is None:
             return False
         bound = target.fingerprint_of(domain.bound)

@@ -546,8 +546,8 @@ def aside(work: Callable[[], T], name: str | None = None) -> Future[T]:
 class _Reading(Generic[S, T]):
     """Reading as work of one pass."""
 
-    def __init__(self, read: Callable[[S], T], subject: S) -> None:
-        self._read = read
+    def __init__(self, reader: Callable[[S], T], subject: S) -> None:
+        self._read = reader
         self._subject = subject
 
     def reconcile(self) -> None:
@@ -555,8 +555,8 @@ class _Reading(Generic[S, T]):
         self.found = self._read(self._subject)
 
 
-def side_by_side(read: Callable[[S], T], subjects: Sequence[S], run: Run) -> list[T]:
-    """Return the results of `read` for each subject, read in parallel. Raises `read`'s errors."""
-    readings = [_Reading(read, subject) for subject in subjects]
+def side_by_side(reader: Callable[[S], T], subjects: Sequence[S], run: Run) -> list[T]:
+    """Return the results of `reader` for each subject, read in parallel. Raises reader's errors."""
+    readings = [_Reading(reader, subject) for subject in subjects]
     WorkQueue(readings, run, datetime.now, stopping=timedelta(0)).carry_out()
     return [reading.found for reading in readings]

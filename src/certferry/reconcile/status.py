@@ -57,13 +57,13 @@ T = TypeVar("T")
 
 
 def of_each(
-    read: Callable[[DesiredCertificate], T], declared: Sequence[DesiredCertificate], ports: Ports
+    reader: Callable[[DesiredCertificate], T], declared: Sequence[DesiredCertificate], ports: Ports
 ) -> list[T]:
-    """Return the results of `read` for each certificate, and report progress."""
+    """Return the results of `reader` for each certificate, and report progress."""
     ports.progress(Begun(len(declared)))
 
     def read_and_report(desired: DesiredCertificate) -> T:
-        result = read(desired)
+        result = reader(desired)
         ports.progress(LineageEnded(desired.lineage))
         return result
 

@@ -396,7 +396,7 @@ LONGEST_REST = timedelta(days=2)
 """The longest wait accepted from a service: a used-up daily quota means a wait until tomorrow."""
 
 CROWDED = (0, 30)
-"""The minutes at the beginning of which timers all over the world send: Feishu refuses messages then
+"""The minutes at the beginning of which timers all over the world send, and Feishu refuses messages
 (11232).
 """
 CROWD = timedelta(seconds=4)

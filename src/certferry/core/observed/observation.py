@@ -68,7 +68,7 @@ class Change:
     after: str | None
     #: Whether the target hides the old value.
     untold: bool = False
-    #: The target's id of the old certificate, if another tool's.
+    #: The target's id of the certificate bound before.
     remote_id: str | None = None
 
     @property
