@@ -42,7 +42,7 @@ class Scope:
     #: Whether to ignore lists and details from earlier reads.
     anew: bool = False
     #: Domains with edges that contradict the target's list (`contradicted`). The target reads the
-    #: binding of each from the service now, whatever a list shows.
+    #: binding of each from the service now, and not from a list.
     doubted: frozenset[str] = frozenset()
 
 
