@@ -84,7 +84,7 @@ class NamesLook:
         return lru_cache(_MANY)(self.resolvers.caa)
 
     def look(self, names: Iterable[str]) -> list[Problem]:
-        """Return every finding that would keep the CA from issuing for these names."""
+        """Return the obstacles to issuing for these names, in DNSSEC and CAA records."""
         names = list(dict.fromkeys(names))
         bases = list(dict.fromkeys(map(base_name, names)))
         with ThreadPoolExecutor(AT_ONCE) as pool:

@@ -53,7 +53,7 @@ class Heard(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One address's answer about one name."""
+    """The answer of one address about one name."""
 
     heard: Heard
     #: Why a value is missing, as shown to operators.

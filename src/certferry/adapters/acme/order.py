@@ -31,7 +31,7 @@ _NOT_REPLACED = {"alreadyReplaced", "malformed", "unauthorized"}
 """Refusals of an order's `replaces`: the first is in RFC 9773 §5, the rest are Let's Encrypt's."""
 
 _UNKNOWN_TO_PEBBLE = "could not find an order for the given certificate"
-"""Pebble 2.6's words for that refusal; its kind, `serverInternal`, has other causes as well."""
+"""Pebble 2.6's words for such a refusal; the kind, `serverInternal`, has other causes too."""
 
 _log = logging.getLogger(__name__)
 

@@ -127,10 +127,10 @@ def refused_proofs(failed: Sequence[tuple[str, messages.Error | None]]) -> Autho
     return AuthorizationFailed(_joined(sentences), hint=hint, names=names)
 
 
-def not_acme(what: str | Text) -> CaUnavailable:
+def not_acme(problem: str | Text) -> CaUnavailable:
     """Return the error for a malformed answer."""
     return CaUnavailable(
-        Text("the CA's answer is not understood: {what}", what=what),
+        Text("the CA's answer is not understood: {what}", what=problem),
         hint=Text("check that `directory` under [acme] is the address of an ACME directory"),
     )
 

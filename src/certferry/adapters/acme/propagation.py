@@ -410,7 +410,7 @@ class DnsPropagation:
 
 @dataclass(frozen=True, slots=True)
 class FixedWait:
-    """A `Propagation` that sends no questions: it waits for a fixed time."""
+    """A `Propagation` that waits for a fixed time, without asking DNS."""
 
     #: How long to wait for each challenge.
     time: timedelta

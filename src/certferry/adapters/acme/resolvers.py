@@ -130,7 +130,7 @@ def at_urls(
     timeouts = Timeouts(connect=answer_within, read=answer_within, whole=2 * answer_within)
     client = partial(HttpClient, pause=pause, timeouts=timeouts, longest=LONGEST_MESSAGE)
     pace = partial(Pacer, REQUESTS_PER_SECOND, pause=pause)
-    # One attempt, because the caller asks again later.
+    # A single attempt, because the caller asks again later.
     return tuple(HttpsResolver(url, client(pace=pace(), attempts=1)) for url in urls)
 
 

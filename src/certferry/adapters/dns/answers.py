@@ -122,7 +122,7 @@ def _families(code: str) -> Iterator[str]:
 
 
 class JsonTxtService(records.TxtService):
-    """One account at a DNS service with a JSON API. Thread-safe.
+    """An account at a DNS service with a JSON API. Thread-safe.
 
     Refused keys are sent once: every later call raises `DnsAccessDenied`.
     """

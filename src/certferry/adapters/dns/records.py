@@ -95,7 +95,7 @@ class TxtRecord:
 
 
 class TxtService(Protocol):
-    """One account's zones and TXT records. Thread-safe. Every method raises `DnsError`."""
+    """The zones and TXT records of an account. Thread-safe. Every method raises `DnsError`."""
 
     def zones(self) -> list[Zone]:
         """List every zone; the service is asked once."""

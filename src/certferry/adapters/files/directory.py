@@ -165,7 +165,7 @@ def made(path: Path, owners: Collection[int]) -> Iterator[OpenDirectory]:
             is_new = False
     with opened(path, owners) as place:
         if is_new:
-            os.fchmod(place.handle, _DIRECTORY)  # whatever the umask is
+            os.fchmod(place.handle, _DIRECTORY)  # regardless of the umask
             flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
             with _held(os.open("..", flags, dir_fd=place.handle), path.parent) as above:
                 above.sync()  # the new name lasts only once flushed
@@ -207,10 +207,10 @@ class FileAccess:
     #: The group's number; `None`: any group.
     gid: int | None = None
 
-    def allows(self, found: FileAccess) -> bool:
+    def allows(self, observed: FileAccess) -> bool:
         """Return whether the access of a file is as desired by `self`."""
-        owners = self.uid in {None, found.uid} and self.gid in {None, found.gid}
-        return owners and self.mode == found.mode
+        owners = self.uid in {None, observed.uid} and self.gid in {None, observed.gid}
+        return owners and self.mode == observed.mode
 
     @property
     def in_words(self) -> str:
@@ -336,7 +336,7 @@ def group_number(name: str | None) -> int | None:
     return _number(name, lambda group: grp.getgrnam(group).gr_gid, Text("group"))
 
 
-def _number(name: str | None, look_up: Callable[[str], int], what: Text) -> int | None:
+def _number(name: str | None, look_up: Callable[[str], int], kind: Text) -> int | None:
     if name is None:
         return None
     try:
@@ -344,7 +344,7 @@ def _number(name: str | None, look_up: Callable[[str], int], what: Text) -> int 
         is_number = name.isdecimal() and int(name) < 2**32 - 1
         return int(name) if is_number else look_up(name)
     except (KeyError, ValueError):
-        problem = Text("this machine knows no {what} called {name}", what=what, name=name)
+        problem = Text("this machine knows no {what} called {name}", what=kind, name=name)
         hint = Text("make it first, or correct `owner` and `group`")
         raise TargetRejected(problem, hint=hint) from None
 

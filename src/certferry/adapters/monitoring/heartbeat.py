@@ -28,7 +28,7 @@ _UNKNOWN, _TOO_OFTEN = b"(not found)", b"(rate limited)"
 
 
 class Heartbeat:
-    """One check at the service, for the run `rid`. Raises `ConfigError` for a wrong address."""
+    """A check at the service, for the run `rid`. Raises `ConfigError` for a wrong address."""
 
     def __init__(self, address: Secret, http: Http, rid: str) -> None:
         self._address = secret_address(address)

@@ -86,6 +86,7 @@ class _Refused(Exception):
 @dataclass(frozen=True, slots=True)
 class _Mail:
     settings: Settings
+    #: The parsed `url`.
     place: SplitResult
     context: Context
 
@@ -136,7 +137,7 @@ class _Mail:
         return server
 
     def _deliver(self, server: smtplib.SMTP, mail: EmailMessage) -> Answered:
-        """Send the mail to all accepted recipients. One refused recipient makes a refusal."""
+        """Send the mail to all accepted recipients. A single refused recipient makes a refusal."""
         server.ehlo_or_helo_if_needed()
         international = self._beyond_ascii()
         if international and not server.has_extn("smtputf8"):

@@ -49,7 +49,7 @@ _TELEGRAM_HINTS: Mapping[int, Text] = {
 
 @dataclass(frozen=True, slots=True)
 class BarkSettings:
-    """One phone."""
+    """The settings of Bark, for one phone."""
 
     key: Annotated[Secret, Text("the key of the device, which the app shows")]
     api: Annotated[str, Text("the address of the server; your own, if you have one")] = (
@@ -59,7 +59,7 @@ class BarkSettings:
 
 @dataclass(frozen=True, slots=True)
 class PushplusSettings:
-    """A token of one person's or group's."""
+    """The settings of PushPlus, for one person or group."""
 
     key: Annotated[Secret, Text("the token")]
     api: Annotated[str, posts.API_HELP] = "https://www.pushplus.plus"
@@ -67,7 +67,7 @@ class PushplusSettings:
 
 @dataclass(frozen=True, slots=True)
 class ServerchanSettings:
-    """A key of one person's."""
+    """The settings of ServerChan, for one person."""
 
     key: Annotated[Secret, Text("the SendKey, which begins with SCT or sctp")]
     api: Annotated[str, posts.API_HELP] = SERVERCHAN_API
@@ -75,7 +75,7 @@ class ServerchanSettings:
 
 @dataclass(frozen=True, slots=True)
 class TelegramSettings:
-    """A bot, and the chat it writes to."""
+    """The settings of Telegram: a bot, and the chat for messages."""
 
     key: Annotated[Secret, Text("the token of the bot")]
     chat: Annotated[str, Text("the id of the chat, or @name of a channel")]

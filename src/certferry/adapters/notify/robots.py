@@ -48,7 +48,7 @@ _FEISHU_HINTS = {
 
 @dataclass(frozen=True, slots=True)
 class DingtalkSettings:
-    """A robot of one group."""
+    """The settings of a DingTalk robot in one group."""
 
     url: Annotated[Secret, Text("the address of the robot's webhook")]
     secret: Annotated[Secret | None, Text("the secret that signs the robot's messages")] = None
@@ -64,7 +64,7 @@ class FeishuSettings(DingtalkSettings):
 
 @dataclass(frozen=True, slots=True)
 class WecomSettings:
-    """A robot of one group."""
+    """The settings of a WeCom robot in one group."""
 
     url: Annotated[Secret, Text("the address of the robot's webhook, with its key")]
     api: Annotated[str, posts.API_HELP] = WECOM_API

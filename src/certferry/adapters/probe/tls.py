@@ -33,7 +33,7 @@ ADDRESSES_AT_ONCE = 8
 observed in parallel as well, and many systems allow a process only 1,024 open files.
 """
 
-HOSTS_AT_ONCE = 16  # where the process does nothing else meanwhile
+HOSTS_AT_ONCE = 16  # in a process that does nothing else meanwhile
 
 ANSWER_WITHIN = timedelta(seconds=5)  # how long a resolver may take for one question
 

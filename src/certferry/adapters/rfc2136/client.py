@@ -91,7 +91,7 @@ _REFUSALS: dict[dns.rcode.Rcode, tuple[type[errors.DnsError], Text]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Partner:
+class ServerKey:
     """A server and the key for its updates, as named in sentences."""
 
     server: str
@@ -114,8 +114,10 @@ class UpdateServer:
     Without declared zones, the server is asked for the zone of a name.
     """
 
-    def __init__(self, partner: Partner, conversation: Conversation, zones: Sequence[str]) -> None:
-        self._partner = partner
+    def __init__(
+        self, server_key: ServerKey, conversation: Conversation, zones: Sequence[str]
+    ) -> None:
+        self._server_key = server_key
         self._conversation = conversation
         self._declared = tuple(zones)
         self._found: dict[str, str] = {}
@@ -174,13 +176,13 @@ class UpdateServer:
     ) -> None:
         change = dns.update.UpdateMessage(dns.name.from_text(zone))
         put(change, dns.name.from_text(name))
-        self._must_be(self._ask(change, name), name, dns.rcode.NOERROR)
+        self._raise_for_rcode(self._ask(change, name), name, dns.rcode.NOERROR)
 
     def _values(self, name: str) -> _Seen:
         """Return the TXT records at a name. Raises `DnsRejected` for a CNAME there."""
         at = dns.name.from_text(name)
         answer = self._ask(_question(at, dns.rdatatype.TXT), name)
-        self._must_be(answer, name, *ANSWERS)
+        self._raise_for_rcode(answer, name, *ANSWERS)
         for rrset in answer.answer:
             if rrset.name != at:
                 continue
@@ -206,7 +208,7 @@ class UpdateServer:
             answer = self._ask(_question(dns.name.from_text(suffix), dns.rdatatype.SOA), name)
             if answer.rcode() in NOT_MINE:
                 continue
-            self._must_be(answer, name, *ANSWERS)
+            self._raise_for_rcode(answer, name, *ANSWERS)
             owner = _zone_in(answer, name)
             if not answer.flags & dns.flags.AA:
                 cut = max(cut, owner, key=len)
@@ -223,7 +225,7 @@ class UpdateServer:
         if answer.flags & dns.flags.AA and _zone_in(answer, zone) == zone:
             return None
         return Text(
-            "{server} is not authoritative for {zone}", server=self._partner.server, zone=zone
+            "{server} is not authoritative for {zone}", server=self._server_key.server, zone=zone
         )
 
     def _ask(self, message: dns.message.Message, about: str) -> dns.message.Message:
@@ -238,8 +240,8 @@ class UpdateServer:
         except Unanswered as exc:
             raise self._unanswered(about, exc) from exc
         if answer.rcode() == dns.rcode.NOTAUTH and not answer.had_tsig:
-            # Knot's answer for an unknown key, and PowerDNS's for any problem with a key (seen at 3.4
-            # and 4.9).
+            # Knot 3.4 answers so for an unknown key, PowerDNS 4.9 for any problem with a key (both
+            # seen).
             words = Text(
                 "{about}: {server} does not accept the key {key} with {algorithm} (NOTAUTH)"
             )
@@ -247,7 +249,9 @@ class UpdateServer:
             raise self._error(errors.DnsAccessDenied, words, hint, about=about)
         return answer
 
-    def _must_be(self, answer: dns.message.Message, about: str, *codes: dns.rcode.Rcode) -> None:
+    def _raise_for_rcode(
+        self, answer: dns.message.Message, about: str, *codes: dns.rcode.Rcode
+    ) -> None:
         """Raise the error for a response code other than `codes` (RFC 2136 §2.2)."""
         if (rcode := answer.rcode()) not in codes:
             words = Text("{about}: {server} answers {code} to the key {key}")
@@ -276,8 +280,12 @@ class UpdateServer:
         self, kind: type[errors.DnsError], words: Text, hint: Text, **values: object
     ) -> errors.DnsError:
         """Return an error; the server and the key fill their places in `words`."""
-        partner = self._partner
-        places = {"server": partner.server, "key": partner.key, "algorithm": partner.algorithm}
+        server_key = self._server_key
+        places = {
+            "server": server_key.server,
+            "key": server_key.key,
+            "algorithm": server_key.algorithm,
+        }
         return kind(words.filled(**places, **values), hint=hint)
 
 
@@ -287,7 +295,7 @@ def _question(name: dns.name.Name, rdtype: dns.rdatatype.RdataType) -> dns.messa
 
 
 def _zone_in(answer: dns.message.Message, name: str) -> str:
-    """Return the longest zone above a name among an answer's SOA and NS records; or empty."""
+    """Return the longest zone above a name in an answer's SOA and NS records; or empty."""
     wanted = {dns.rdatatype.SOA, dns.rdatatype.NS}
     owners = (
         rrset.name.to_text(omit_final_dot=True).lower()
