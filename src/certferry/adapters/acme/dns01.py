@@ -30,7 +30,7 @@ SETTLING = timedelta(seconds=60)
 """How long a new record may be missing in lists (DNSPod: 30 s, docs/facts/dnspod.md §1.7)."""
 
 GIVING_UP = timedelta(days=7)
-"""How long a zone may be missing by an operator's mistake in naming the account."""
+"""A zone missing for less time may be an account named by mistake, so its records are kept."""
 
 FIRST_REST, LONGEST_REST = 0.5, 5.0  # seconds between searches for a late record
 

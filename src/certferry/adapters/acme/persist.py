@@ -89,7 +89,7 @@ class PersistProofs:
     state: StateStore
     resolvers: Resolvers
     now: Callable[[], datetime]
-    #: Reads the directory's offer; called once.
+    #: Reads the directory's offer; the answer is kept.
     read_offer: Callable[[], dns_persist.Offer | None]
     #: The offer, once read.
     _offers: list[dns_persist.Offer | None] = field(default_factory=list, init=False)
@@ -149,10 +149,10 @@ def _missing(unproven: Sequence[tuple[JudgedName, ZoneNotFound]]) -> DnsError:
 
 
 def findings_of(
-    names: Iterable[JudgedName], spare: Collection[str], now: datetime
+    examined: Iterable[JudgedName], spare: Collection[str], now: datetime
 ) -> Iterator[Problem]:
     """Yield a finding for each name. An account could prove the names in `spare` as well."""
-    for judged in names:
+    for judged in examined:
         yield _finding(judged, _severity(judged.name in spare), now)
 
 
