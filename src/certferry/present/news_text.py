@@ -159,9 +159,7 @@ def _lines(group: Sequence[noticed.Notification], services: Mapping[str, Text]) 
     whom: object = subjects
     if is_over:
         whom = reduce(
-            lambda notification, second_text: Text(
-                "{one}; {other}", one=notification, other=second_text
-            ),
+            lambda left, right: Text("{one}; {other}", one=left, other=right),
             subjects,
         )
     yield Text("[{heading}] {subjects}", heading=_heading(first), subjects=whom)
