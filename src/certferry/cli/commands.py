@@ -96,7 +96,7 @@ _OF_ONE_IDEA = {
     "topics": ("help", "completion"),
 }
 MODULES = {name: module for module, names in _OF_ONE_IDEA.items() for name in names}
-"""The module of each command without its own module; the function has the command's name."""
+"""The module of each command that shares a module; the function there has the command's name."""
 
 IN_THE_SANDBOX = frozenset({"demo", "sandbox"})
 """Commands whose modules are in certferry-sandbox."""
@@ -184,7 +184,7 @@ class Commands(Group):
         try:
             command = command_of(cmd_name)
         except ConfigError:
-            if ctx.resilient_parsing:  # a shell asks for completions: offer none
+            if ctx.resilient_parsing:  # a shell asks for completions, and cannot use an error
                 return None
             raise
         return spoken(command, voice_of(ctx))
@@ -221,7 +221,7 @@ def what_instead(
     familiar: Mapping[str, str] = FAMILIAR,
     more: Iterable[str] = (),
 ) -> Text | None:
-    """Return a suggestion for an unknown word, or `None` if there is nothing to suggest.
+    """Return a suggestion for an unknown word, or `None`.
 
     The suggestion is certferry's word for another client's word, else a similar word, else the
     list of all `known` words.
@@ -308,7 +308,7 @@ class WideFormatter(click.HelpFormatter):
 
 
 class SpokenContext(click.Context):
-    """A context in the run's language. It adds the command to usage errors without a context."""
+    """A context in the run's language. It adds the command to usage errors that lack a context."""
 
     formatter_class = WideFormatter
 

@@ -262,7 +262,9 @@ def _known_user(workspace: Workspace, name: str) -> str:
 
 
 def _the_one_called(name: str, names: list[str], unknown: Text) -> str:
-    """Return the stored spelling of a name, ignoring case. Raise `ConfigError` if there is none."""
+    """Return the stored spelling of a name, ignoring case. Raise
+    `ConfigError` for an unknown name.
+    """
     for stored in names:
         if stored.lower() == name.lower():
             return stored

@@ -140,7 +140,9 @@ def doctor(front: Front, names: tuple[str, ...], *, as_json: bool, as_report: bo
 
 
 def show_survey(front: Front) -> Exit:
-    """Print the report for an issue. Then raise `CertferryError` if a service accepted no call."""
+    """Print the report for an issue. Then raise `CertferryError` if a
+    service refused every call.
+    """
     settings, console = settings_with_accounts(front, from_keys), front.console
     with workspace_of(front, settings) as workspace:
         reports = reports_of(workspace, Run())

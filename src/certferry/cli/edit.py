@@ -150,7 +150,7 @@ def change(front: Front, document: Document, edited: Edited, event: str, *, yes:
 
 
 def _difference(edited: Edited, path: Path, voice: Voice) -> Iterator[Line]:
-    """Render the removed or added lines, without the lines around them: those may hold a secret."""
+    """Render only the removed or added lines, because the lines around them may hold a secret."""
     tone = Tone.GOOD if edited.sign == "+" else Tone.BAD
     for number, rows in edited.blocks:
         yield line(voice.say(Text("{path}, line {line}:", path=path, line=number)))

@@ -130,9 +130,9 @@ def of_statuses(statuses: Sequence[LineageStatus], recorded: Recorded) -> Exit:
 
 
 def of_problems(problems: Sequence[Problem]) -> Exit:
-    """Return the exit code of a list of problems: a failure if one is an error.
+    """Return the exit code of a list of problems: a failure if one is an error, else OK.
 
-    A warning is no failure. A database without an answer just now means: try again later.
+    If the only error is a database that fails to answer just now, the code is TRY_LATER.
     """
     codes = {problem.code for problem in problems if problem.is_error}
     if codes == {DatabaseUnavailable.code}:
@@ -162,7 +162,7 @@ _OURS = {
 }
 FAMILIAR = {word: ours for ours, words in _OURS.items() for word in words.split()}
 """certferry's command for each word typed by operators of other clients, as a command or after two
-dashes. The words are suggestions, not aliases: an alias `deploy` would also order due certificates.
+dashes. certferry only suggests the command: an alias `deploy` would also order due certificates.
 """
 
 RENEW = frozenset({"renew", "renew-all", "renew_all", "renewall"})
@@ -249,7 +249,7 @@ def _usage_hint(error: click.UsageError) -> Text:
 
 
 def _of_the_system(error: OSError) -> Text:
-    # An error of a stream has no file name.
+    # An error of a stream lacks a file name.
     nameless = error.filename is None
     message = (
         Text("the output cannot be written: {problem}") if nameless else Text("{path}: {problem}")

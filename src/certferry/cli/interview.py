@@ -73,10 +73,12 @@ class Interview:
         kept: T | None = None,
         hidden: bool = False,
     ) -> T | None:
-        """Ask until `read` raises no `ConfigError`, and return the value that `read` returns.
+        """Ask until `read` accepts the answer without a `ConfigError`, and
+        return the result of `read`.
 
-        An empty answer returns `kept`, the value from before; without `kept` it returns `None`, or
-        asks again if an answer is `needed`. `hidden` input is shown only by its length.
+        An empty answer returns `kept`, the value from before. If there is no such value, an
+        empty answer returns `None`, or is refused if an answer is `needed`. `hidden` input is
+        shown only by its length.
         """
         if kept is not None:
             question = Text("{question} (Enter: as before)", question=question)
@@ -170,7 +172,7 @@ class Interview:
             return self._prompt(question, hidden=hidden)
         except (click.Abort, KeyboardInterrupt, EOFError):
             if not hidden:
-                click.echo(err=True)  # the next output must not stand on the question's line
+                click.echo(err=True)  # move the next output off the question's line
             raise Interrupted(Text("stopped"), hint=Text("nothing was changed")) from None
         if self._may_go_back and answer.lower() in BACK:
             raise Back

@@ -106,7 +106,7 @@ def program(
     if lang is None:
         must_be_spoken(console.environ)
     if log_file is not None:
-        # If a scheduled run could not write its log, `notify failed` must still send its message.
+        # Even if a scheduled run fails to write its log, `notify failed` must send its message.
         is_needed = ctx.invoked_subcommand != "notify"
         format_ = Format(log_format or Format.TEXT)
         console.run_log.open(log_file, format_, is_needed=is_needed)
@@ -121,7 +121,7 @@ def main() -> int:
     """Run the command line of this process and return its exit code."""
     # The parent may have ignored SIGCHLD. Then the kernel drops the exit codes of child processes.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    # The memory holds keys, so a crash must write no core dump (setrlimit(2)).
+    # The memory holds keys, so a crash must write them nowhere (setrlimit(2)).
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     # Libraries warn about their input, such as a foreign serial number below one, and print a line
     # of their own source to the operator. -W and PYTHONWARNINGS still show warnings to developers.

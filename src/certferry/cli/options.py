@@ -81,7 +81,7 @@ class Front:
 
 
 def _complete_name(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Offer the declared certificates; offer none if the configuration file has mistakes."""
+    """Offer the declared certificates, if the configuration file is free of mistakes."""
     from certferry.config.load import load
 
     try:
@@ -192,7 +192,7 @@ def warn(front: Front, message: Text) -> None:
 
 
 def note(front: Front, *messages: Text) -> None:
-    """Print sentences on stderr, one a line. Print nothing under `-q`."""
+    """Print sentences on stderr, one a line, except under `-q`."""
     if not front.quiet:
         front.console.print_stderr([line(front.voice.say(message)) for message in messages])
 
@@ -206,7 +206,7 @@ def say_changed(front: Front, event: str, message: Text) -> None:
 
 
 def say(front: Front, *messages: Text) -> Exit:
-    """Print the result, one sentence a line, and return `Exit.OK`. Print nothing under `-q`."""
+    """Print the result, one sentence a line, except under `-q`. Return `Exit.OK`."""
     if not front.quiet:
         front.console.print([line(front.voice.say(message)) for message in messages])
     return Exit.OK

@@ -234,7 +234,7 @@ def program(script: str, python: str) -> tuple[str, ...]:
     path = Path(script).absolute()
     if path.name == PROGRAM and os.access(path, os.X_OK):
         return (str(path),)
-    # -P: Python must not import a directory called certferry in cron's working directory.
+    # -P keeps Python from importing a directory called certferry in cron's working directory.
     return (python, "-P", "-m", PROGRAM)
 
 
@@ -322,9 +322,7 @@ def failed(front: Front) -> Exit:
 
 _RESULT, _STATUS = "MONITOR_SERVICE_RESULT", "MONITOR_EXIT_STATUS"
 _NO_NEWS = frozenset(str(int(c)) for c in (Exit.FAILED, Exit.REFUSED, Exit.STOPPED, Exit.TRY_LATER))
-"""Exit codes after which `notify failed` sends nothing: the run reported its own trouble, or
-had no trouble to report.
-"""
+"""Exit codes after which `notify failed` stays silent: a run with trouble reported it itself."""
 _SIGNALS = range(129, 160)
 """Exit codes of a shell after a signal: 128 and the signal's number."""
 _WORDS = {

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 def workspace_of(
     front: Front, settings: Settings | None = None, *, reads_only: bool = True
 ) -> Workspace:
-    """Open a workspace for commands that show no run, by default with the settings of the file."""
+    """Open a workspace for commands that only print, by default with the settings of the file."""
     loaded = settings_or_defaults(front) if settings is None else settings
     return Workspace(loaded, reads_only=reads_only, language=front.voice.language)
 
@@ -129,7 +129,7 @@ def warn_of_equal_names(settings: Settings, front: Front) -> None:
 
 
 def settings_or_defaults(front: Front) -> Settings:
-    """Read the configuration file, or return the defaults if there is no file."""
+    """Read the configuration file; return the defaults if the file is absent."""
     defaults = partial(load_before, Document(None, {}), Path(NAME))
     return settings_with_accounts(front, defaults)
 
@@ -137,7 +137,7 @@ def settings_or_defaults(front: Front) -> Settings:
 def settings_with_accounts(
     front: Front, otherwise: Callable[[Mapping[str, str]], Settings] = without_certificates
 ) -> Settings:
-    """Read the configuration file. Without a file return `otherwise(environ)`, by default the
+    """Read the configuration file. If there is none, return `otherwise(environ)`, by default the
     accounts of the environment. Raise `ConfigError`.
     """
     environ = front.console.environ

@@ -83,7 +83,7 @@ def command(front: Front, *, listen: str | None, no_schedule: bool) -> Exit:
             has_schedule=not no_schedule,
         )
     except ConfigError as error:
-        if not no_schedule:  # no operator may be reading along, and nothing would be renewed
+        if not no_schedule:  # the operator may be away, and certificates would expire
             from certferry.wiring.runs import notify_in_spite_of_it
 
             notify_in_spite_of_it(error, front.config, environ, language=language)

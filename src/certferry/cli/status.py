@@ -145,7 +145,7 @@ def show_rehearsal(front: Front, names: tuple[str, ...], *, renew: bool, as_json
     from certferry.wiring.runs import RunInProgress, RunOptions
 
     console, settings = front.console, read_settings(front, names)
-    rehearsing(settings)  # refuses settings without a staging directory before opening the state
+    rehearsing(settings)  # raises before the state is opened, if there is no staging directory
     wanted = RunOptions(RunKind.REHEARSE, is_whole=not names, renews=renew)
     with running(front, settings) as (workspace, run):
         rehearsal = RunInProgress(workspace, run, wanted).rehearse()
@@ -165,7 +165,7 @@ RUN_WITHIN = 48
 """Hours; see `core.assessment.health.RUN_WITHIN`."""
 
 UNKNOWN = 3
-"""The exit code of a plugin without an answer (`present.check_text.PluginStatus`)."""
+"""The exit code of a plugin that cannot judge (`present.check_text.PluginStatus`)."""
 
 _RUN_WITHIN = "Warn when the last run ended longer ago. Default: 48."
 _TEN_YEARS = 24 * 3653  # hours
@@ -224,7 +224,7 @@ def print_checkup(result: Checkup, now: datetime, front: Front, *, as_json: bool
 
 
 def print_failure(problem: Problem, front: Front, *, as_json: bool) -> int:
-    """Print the reason why nothing could be judged, and return the plugin's exit code."""
+    """Print why the checkup failed, and return the plugin's exit code."""
     from certferry.present import check_text
 
     if as_json:

@@ -92,7 +92,7 @@ def command(  # noqa: PLR0913 - one for each option of the command line
 
 
 def is_first_without(workspace: Workspace, front: options.Front) -> bool:
-    """Return whether this run is the first success, and no schedule starts later runs."""
+    """Return whether this run is the first success, and later runs lack a schedule."""
     try:
         runs = workspace.state.stored_runs(20)
     except StateError:  # the run has reported the trouble with the state

@@ -163,10 +163,10 @@ def _print_part(words: Sequence[str], front: Front) -> bool:
 
 
 def _print_found(words: Sequence[str], front: Front, ctx: click.Context) -> bool:
-    """Print the part of a page with the words, or list such pages. Return `False` if no page has
-    them.
+    """Print the part of a page with the words, or list such pages. Return
+    `False` if there are none.
 
-    Pages in another language are searched only if no page in the operator's language has the words.
+    Pages in another language are searched only if the operator's language has none with the words.
     """
     own = front.voice.language
     for language in sorted(LANGUAGES, key=lambda each: each != own):

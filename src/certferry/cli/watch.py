@@ -39,7 +39,7 @@ MANY = 16
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _COMMENT = re.compile(r"(?:^|\s)#.*")
 _HOST = re.compile(r"(?:\[([^\]]*)\]|([^:]*))(?::([^:]*))?|(.*)", re.DOTALL)
-"""Matches an address in brackets or a name, each with a port; else an address without brackets."""
+"""Matches an address in brackets or a name, each with a port; else a bare address."""
 _HOW = Text("write a host on each line, such as img.example.com, img.example.com:8443 or a URL")
 
 

@@ -71,7 +71,7 @@ class Beginning:
     environ: Mapping[str, str]
 
     def settings(self, document: Document, fresh: Mapping[str, Secret]) -> Settings:
-        """Read settings with keys that are in no file yet. Raise `ConfigError`."""
+        """Read settings with keys that still wait to be stored. Raise `ConfigError`."""
         return load_before(document, self.config, {**self.environ, **revealed(fresh)})
 
 

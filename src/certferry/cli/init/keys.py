@@ -1,7 +1,7 @@
 """The keys for `certferry init`, and the alerts for operators.
 
 Keys already stored are referred to. Other keys are taken from another client, or asked for and
-tried at their service. The interview shows no key, and the configuration holds none.
+tried at their service. Keys stay off the screen and out of the configuration.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ the reason for a refusal.
 """
 
 Missing = tuple[Question, str]
-"""A question without an answer, and the label of its account."""
+"""An unanswered question, and the label of its account."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class WrittenKey:
     written: object
     #: The variable of the key.
     name: str = ""
-    #: The key itself, if no file holds the key yet.
+    #: The key itself, if still to be stored.
     fresh: Secret | None = None
 
 
@@ -76,7 +76,7 @@ class Keys:
     account: NewAccount | None = None
     #: Keys to store, by variable.
     fresh: Mapping[str, Secret] = field(default_factory=dict)
-    #: Questions without an answer.
+    #: Unanswered questions.
     missing: tuple[Missing, ...] = ()
 
 
@@ -156,7 +156,7 @@ class KeyRing:
                 return Keys(account, new, tuple(missing))
 
     def found(self, question: Question) -> WrittenKey | None:
-        """Find a key without asking: in the environment, or with the other client."""
+        """Find a key in the environment or with the other client."""
         name = next((name for name in question.names if self._environ.get(name)), None)
         if name is not None:
             return _reference(name)
@@ -244,13 +244,13 @@ class _NoAccount(Exception):
 def takes(
     start: Beginning, console: Console, account: NewAccount, fresh: Mapping[str, Secret]
 ) -> bool:
-    """Return whether a service accepts an account's keys (`Takes`), by a reading call. A service
-    without an answer counts as accepting.
+    """Return whether a service accepts an account's keys (`Takes`), by a reading call. A silent
+    service counts as accepting.
     """
     voice, label = console.voice, account.label
     console.print_stderr([line(voice.say(Text("Checking the keys of {account} …", account=label)))])
     try:
-        # The keys are in no file yet, so error messages must name no file.
+        # The keys still wait to be stored, so error messages must omit the file.
         document = replace(with_accounts(start.given, [account]), path=None)
         settings = start.settings(document, fresh)
         with Workspace(settings, reads_only=True, language=voice.language) as workspace:
@@ -278,7 +278,7 @@ def account_of(label: str, type_: str, answers: Mapping[str, WrittenKey]) -> New
 
 
 def fresh_in(answers: Mapping[str, WrittenKey]) -> dict[str, Secret]:
-    """Return the keys in no file yet, by the names of their variables."""
+    """Return the keys still to be stored, by the names of their variables."""
     return {answer.name: answer.fresh for answer in answers.values() if answer.fresh}
 
 

@@ -56,7 +56,7 @@ def found(
 
 
 def https_is_off(domains: Sequence[str]) -> Text:
-    """Describe the effect of choosing domains without HTTPS."""
+    """Describe the effect of choosing domains that serve only HTTP."""
     message = Text(
         "HTTPS is off at {domains}: chosen, it is switched on there by the first sync, and HTTPS"
         " requests may cost money (Qiniu bills them)."

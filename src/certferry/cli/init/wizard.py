@@ -64,9 +64,9 @@ class Answers:
     labels: Mapping[str, str] = field(default_factory=dict)
     #: Accounts to write into the file.
     accounts: tuple[NewAccount, ...] = ()
-    #: Keys in no file yet, by variable.
+    #: Keys still to be stored, by variable.
     fresh: Mapping[str, Secret] = field(default_factory=dict)
-    #: Questions without an answer.
+    #: Unanswered questions.
     missing: tuple[keys.Missing, ...] = ()
     #: The contact at the CA.
     email: str | None = None
@@ -100,7 +100,7 @@ class Answers:
 
     @property
     def fresh_keys(self) -> dict[str, Secret]:
-        """All keys in no file yet."""
+        """All keys still to be stored."""
         alerts = [alert.fresh for alert in (self.channel, self.heartbeat) if alert is not None]
         return {**self.fresh, **{name: key for fresh in alerts for name, key in fresh.items()}}
 
@@ -132,7 +132,7 @@ class _Wizard:
         self._start.settings(self._given, {})
         if self._asked.files.keys.exists():  # an earlier interview's keys may be wrong by now
             self._say(Text("Keys are read from {path}.", path=self._asked.files.keys))
-        # Without a place to write keys, ask for none.
+        # Ask for keys only if there is a place to write them.
         has_place = "env_files" not in self._given.values
         theirs, ask = self._home.keys if self._home else {}, self._interview if has_place else None
         ring = keys.KeyRing(
@@ -206,7 +206,7 @@ class _Wizard:
         return replace(answers, services={**answers.services, family.group: service})
 
     def _find_keys(self, ring: keys.KeyRing, family: Family, answers: Answers) -> Answers:
-        """Find the keys missing in the given settings. One account may belong to both families."""
+        """Find the keys missing in the given settings. An account may belong to both families."""
         there, service = self._given.tables("accounts"), answers.services[family.group]
         label = keys.label_of(service.type, there)
         labels = {**answers.labels, family.group: label}
@@ -242,8 +242,7 @@ class _Wizard:
         return self._interview.ask_for(question, email_address)
 
     def _settings(self, answers: Answers) -> Settings:
-        # The new file does not exist yet, so mistakes in given settings are
-        # reported for the given file.
+        # Only the given file exists by now, so mistakes in its settings are reported for that file.
         return self._start.settings(with_accounts(self._given, answers.accounts), answers.fresh)
 
     # the domains and zones
