@@ -217,25 +217,25 @@ class Commands(Group):
 
 def what_instead(
     words: list[str],
-    known: list[str],
+    valid: list[str],
     familiar: Mapping[str, str] = FAMILIAR,
     more: Iterable[str] = (),
 ) -> Text | None:
     """Return a suggestion for an unknown word, or `None`.
 
-    The suggestion is certferry's word for another client's word, else a similar word, else the
-    list of all `known` words.
+    The suggestion is certferry's word for another client's word, else a word similar to a `valid`
+    word or to one of `more`, else the list of all `valid` words.
     """
     others = familiar_word(words, familiar)
-    meant = difflib.get_close_matches(words[0], [*known, *more], n=1)
+    meant = difflib.get_close_matches(words[0], [*valid, *more], n=1)
     if others is None and meant:
         others = Text("did you mean `{meant}`?", meant=meant[0])
-    return others or (Text("known: {known}", known=known) if known else None)
+    return others or (Text("known: {known}", known=valid) if valid else None)
 
 
-def _unknown(words: list[str], known: list[str], familiar: Mapping[str, str]) -> Text:
-    others = what_instead(words, known, familiar)
-    if others is None or (len(known) > _MOST_LISTED and others.values.get("known")):
+def _unknown(words: list[str], valid: list[str], familiar: Mapping[str, str]) -> Text:
+    others = what_instead(words, valid, familiar)
+    if others is None or (len(valid) > _MOST_LISTED and others.values.get("known")):
         return Text("no such command: {name}", name=words[0])
     return Text("no such command: {name}; {known}", name=words[0], known=others)
 

@@ -106,8 +106,8 @@ def add_user(front: Front, name: str, role: str) -> Exit:
                 hint=Text("a new link for them: certferry console user reset {name}", name=name),
             )
         _keep(workspace, "user added", user=name, role=role)
-        said = _MAY[Role(role)].filled(name=name)
-        return _print_link(front, workspace, name, "console.user.add", said)
+        message = _MAY[Role(role)].filled(name=name)
+        return _print_link(front, workspace, name, "console.user.add", message)
 
 
 @user.command("reset")
@@ -172,8 +172,8 @@ def remove_user(front: Front, name: str) -> Exit:
         name = _known_user(workspace, name)
         workspace.state.remove_user(name)
         _keep(workspace, "user removed", user=name)
-    said = Text("{name} is removed, and logged out everywhere.", name=name)
-    say_changed(front, "console.user.remove", said)
+    message = Text("{name} is removed, and logged out everywhere.", name=name)
+    say_changed(front, "console.user.remove", message)
     return Exit.OK
 
 
@@ -220,9 +220,9 @@ def add_token(front: Front, name: str, role: str, days: int | None) -> Exit:
                 hint=Text("first: certferry console token remove {name}", name=name),
             )
         _keep(workspace, "token added", token=name, role=role)
-    said = _MAY[Role(role)].filled(name=name)
+    message = _MAY[Role(role)].filled(name=name)
     below = Text("It is not shown again.")
-    return _print_secret(front, "console.token.add", said, secret, below)
+    return _print_secret(front, "console.token.add", message, secret, below)
 
 
 @token.command("remove")

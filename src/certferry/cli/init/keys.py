@@ -168,12 +168,12 @@ class KeyRing:
         self,
         questions: Sequence[Question],
         service: Service,
-        read: Callable[[str], Secret] | None = None,
+        parse: Callable[[str], Secret] | None = None,
         *,
         optional: bool = False,
     ) -> dict[str, WrittenKey] | None:
-        """Ask for keys, and read each with `read`. Return None if the operator skips the first key
-        of an `optional` account.
+        """Ask for keys, and read each answer with `parse`. Return None if the operator skips the
+        first key of an `optional` account.
         """
         ask = self._interview
         if ask is None or not questions:
@@ -182,10 +182,10 @@ class KeyRing:
             called = ask.voice.word(service.name)
             ask.print(Text("{service}: {where}", service=called, where=service.where_keys_are))
         first = questions[0] if optional else None
-        take = partial(self._ask_one, ask, read or typed_key, first)
+        take = partial(self._ask_one, ask, parse or typed_key, first)
         # DNSPod and other services show a pair as `ID,Token`: a pasted pair answers both questions.
         seconds: list[Question | None] = [*questions[1:], None]
-        pairs = zip(questions, seconds if read is None else [None] * len(seconds), strict=True)
+        pairs = zip(questions, seconds if parse is None else [None] * len(seconds), strict=True)
         steps = [Step(question.key, partial(take, question, second)) for question, second in pairs]
         try:
             given: dict[str, WrittenKey] = walk(steps, {}, ask, inside=True)
@@ -196,7 +196,7 @@ class KeyRing:
     def _ask_one(
         self,
         ask: Interview,
-        read: Callable[[str], Secret],
+        parse: Callable[[str], Secret],
         first: Question | None,
         question: Question,
         second: Question | None,
@@ -218,12 +218,12 @@ class KeyRing:
                 return WrittenKey(question.read(typed))
             if question.key == "url" and "://" not in typed:
                 raise errors.ConfigError(Text("must be a URL such as https://host/path"))
-            key = read(typed)
+            key = parse(typed)
             if question.pattern and not re.fullmatch(question.pattern, key.reveal(), re.ASCII):
                 raise errors.ConfigError(Text("this is not the {what}", what=question.what))
             if second and second.names and comma:
                 name_beside = second.names[0]
-                beside[second.key] = _reference(name_beside, read(other.strip()))
+                beside[second.key] = _reference(name_beside, parse(other.strip()))
                 self._earlier[name_beside] = beside[second.key]
             return _reference(name, key)
 
