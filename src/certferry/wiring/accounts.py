@@ -68,12 +68,14 @@ class AccountNotes:
 
 
 class Paces:
-    """The pace of each account at each service. The runs of this process share a pace. If hosts
-    share the `state`, the runs of all hosts share a pace.
+    """The pace of each account at each service. The runs of this process share a pace; through the
+    `state`, so do all processes of a host and all hosts sharing the state.
     """
 
-    def __init__(self, state: Callable[[], StateStore] | None = None) -> None:
-        self._state = state
+    def __init__(
+        self, state: Callable[[], StateStore] | None = None, *, is_shared: bool = True
+    ) -> None:
+        self._state, self._is_shared = state, is_shared and state is not None
         self._pacers: dict[tuple[str, str, float], Pacer] = {}
         self._guard = threading.Lock()
 
@@ -106,7 +108,7 @@ class Paces:
         """
         public = [variable.key for variable in described.adapter.ENVIRONMENT if variable.is_public]
         parts = [part for key in public if (part := getattr(settings, key, None))]
-        if self._state is None or not parts:
+        if not (self._is_shared and parts):
             return account.label
         shown = [part.reveal() if isinstance(part, Secret) else str(part) for part in parts]
         digest = hashlib.sha256("\n".join([account.type, *shown]).encode(errors="replace"))
