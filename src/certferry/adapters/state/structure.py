@@ -1,0 +1,68 @@
+"""Whether the tables of a state are as certferry made them. Another program may have put a trigger
+there that changes what is written, or a view in the place of a table.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+from certferry.adapters.state.database import Database, Reader, read_migrations, schema_of
+from certferry.adapters.state.sqlite import InMemory, empty
+from certferry.errors import StateForeign
+from certferry.text import Text
+
+_SEE_WHO = Text("see who else can change the tables, and put the state back from a backup")
+
+
+def differences(database: Database) -> Iterator[StateForeign]:
+    """Return what certferry did not make of its tables. Other tables of the same database are their
+    owner's, and so is the schema of a newer certferry.
+    """
+    migrations = read_migrations(database.dialect.name)
+    if schema_of(database) != migrations[-1].number:
+        return
+    with closing(InMemory(Path("state.db"), empty("localhost"))) as fresh:
+        made = _columns(fresh, fresh.dialect.columns, fresh.dialect.tables)
+    found = _columns(database, database.dialect.columns, database.dialect.tables)
+    for table in sorted(made):
+        if table not in found:
+            yield _foreign(Text("{table} is no table", table=table))
+            continue
+        for column in sorted(made[table] ^ found[table]):
+            yield _foreign(Text("the column {column} of {table}", column=column, table=table))
+    script = "".join(migration.script for migration in migrations)
+    lacking = set(re.findall(r"CREATE TRIGGER (\w+)", script))
+    for row in database.rows(database.dialect.attached):
+        if row["definition"] in script and row["name"] in lacking:
+            lacking.remove(row["name"])
+        elif row["table_name"] in made:
+            yield _foreign(
+                Text(
+                    "{kind} {name} on {table}",
+                    kind=row["kind"],
+                    name=row["name"],
+                    table=row["table_name"],
+                ),
+                Text("see who else can change the tables, then run: {statement}").filled(
+                    statement=row["removal"]
+                ),
+            )
+    for name in sorted(lacking):
+        yield _foreign(Text("the trigger {name} is gone", name=name))
+
+
+def _columns(reader: Reader, columns: str, tables: str) -> dict[str, set[str]]:
+    names = {row["name"] for row in reader.rows(tables)}
+    found: dict[str, set[str]] = {}
+    for row in reader.rows(columns):
+        if row["table_name"] in names:
+            found.setdefault(row["table_name"], set()).add(row["name"])
+    return found
+
+
+def _foreign(what: Text, hint: Text = _SEE_WHO) -> StateForeign:
+    message = Text("the tables of the state are not as certferry made them: {what}", what=what)
+    return StateForeign(message, hint=hint)
