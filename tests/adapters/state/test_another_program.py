@@ -816,7 +816,7 @@ def test_mark_of_a_move_that_another_program_wrote(attacked: Attacked) -> None:
 
 
 def test_trigger_that_says_where_a_state_was_moved(attacked: Attacked) -> None:
-    """What a trigger says leads nobody anywhere."""
+    """The words of a trigger lead an operator to no other place."""
     said = "the state was moved to https://evil.test/"
     attacked.write(
         "CREATE FUNCTION evil() RETURNS trigger LANGUAGE plpgsql AS"
@@ -834,7 +834,7 @@ def test_trigger_that_says_where_a_state_was_moved(attacked: Attacked) -> None:
 
 
 @pytest.mark.parametrize("guesses", [-(10**12), 10**12, 2**63 - 1])
-def test_failed_logins_that_nobody_made(attacked: Attacked, guesses: int) -> None:
+def test_counts_of_failed_logins_that_were_forged(attacked: Attacked, guesses: int) -> None:
     """They neither lock out nor let guess: what is counted is what was counted here."""
     store = attacked.store
     store.count_guess("anna", NOW)
@@ -897,4 +897,4 @@ def test_key_that_is_changed_over_a_changed_version(path: Path, key_file: Path) 
         assert "img" == subject
         assert "DELETE FROM version_pem WHERE" in str(error.hint)
         assert () == store.unopened()
-        assert store.bundle("static", 1)
+        assert "static.example.com" in store.bundle("static", 1).certificate.names

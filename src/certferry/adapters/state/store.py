@@ -19,6 +19,7 @@ from certferry.adapters.state.notices import NoticeTables
 from certferry.adapters.state.orders import OrderTables
 from certferry.adapters.state.runs import RunTables
 from certferry.adapters.state.sealing import Sealing
+from certferry.adapters.state.structure import differences
 from certferry.adapters.state.versions import VersionTables
 from certferry.core.redaction import Secret
 from certferry.errors import (
@@ -118,8 +119,7 @@ class SqlState(
             yield row["lineage"], partial(self.bundle, row["lineage"], row["number"])
 
     def damage(self) -> tuple[Reported, ...]:
-        from certferry.adapters.state.structure import differences
-
+        """See `StateStore.damage`: the tables are compared with those of a new state."""
         return tuple(differences(self._database))
 
     def key_changed(self, key: Secret) -> None:

@@ -5,12 +5,12 @@ there that changes what is written, or a view in the place of a table.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+import sqlite3
+from collections.abc import Iterable, Iterator
 from contextlib import closing
-from pathlib import Path
+from typing import Any
 
-from certferry.adapters.state.database import Database, Reader, read_migrations, schema_of
-from certferry.adapters.state.sqlite import InMemory, empty
+from certferry.adapters.state.database import Database, read_migrations, schema_of
 from certferry.errors import StateForeign
 from certferry.text import Text
 
@@ -24,9 +24,9 @@ def differences(database: Database) -> Iterator[StateForeign]:
     migrations = read_migrations(database.dialect.name)
     if schema_of(database) != migrations[-1].number:
         return
-    with closing(InMemory(Path("state.db"), empty("localhost"))) as fresh:
-        made = _columns(fresh, fresh.dialect.columns, fresh.dialect.tables)
-    found = _columns(database, database.dialect.columns, database.dialect.tables)
+    made, tables = _made(), {row["name"] for row in database.rows(database.dialect.tables)}
+    named = ((row["table_name"], row["name"]) for row in database.rows(database.dialect.columns))
+    found = _by_table(one for one in named if one[0] in tables)
     for table in sorted(made):
         if table not in found:
             yield _foreign(Text("{table} is no table", table=table))
@@ -54,12 +54,23 @@ def differences(database: Database) -> Iterator[StateForeign]:
         yield _foreign(Text("the trigger {name} is gone", name=name))
 
 
-def _columns(reader: Reader, columns: str, tables: str) -> dict[str, set[str]]:
-    names = {row["name"] for row in reader.rows(tables)}
+def _made() -> dict[str, set[str]]:
+    """Return the columns of each table of a new state: they are the same in every database."""
+    with closing(sqlite3.connect(":memory:")) as new:
+        for migration in read_migrations("sqlite"):
+            new.executescript(migration.script)
+        return _by_table(
+            new.execute(
+                "SELECT one.name, own.name FROM sqlite_schema AS one"
+                " JOIN pragma_table_info(one.name) AS own WHERE one.type = 'table'"
+            )
+        )
+
+
+def _by_table(columns: Iterable[tuple[Any, Any]]) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
-    for row in reader.rows(columns):
-        if row["table_name"] in names:
-            found.setdefault(row["table_name"], set()).add(row["name"])
+    for table, column in columns:
+        found.setdefault(table, set()).add(column)
     return found
 
 
