@@ -498,8 +498,8 @@ class StateStore(
         """
 
     def damage(self) -> tuple[Reported, ...]:
-        """Return what is wrong with how the whole is stored, beside its rows: tables that are not as
-        certferry made them, or generations that do not follow each other. Raises as `flush`.
+        """Return what is wrong with how the whole is stored, beside its rows: tables unlike those
+        that certferry made, or generations that do not follow each other. Raises as `flush`.
         """
 
     def flush(self) -> None:

@@ -401,7 +401,7 @@ def test_key_file_that_is_changed(origin: Address) -> None:
     key_file, old = path.with_name("secret.key"), path.with_name("secret.key").read_bytes()
     new = new_key()
 
-    assert 17 == rotate(origin, Secret(new), "web-1", NOW).count
+    assert 16 == rotate(origin, Secret(new), "web-1", NOW).count
 
     assert f"{new}\n" == key_file.read_text()
     assert 0o600 == stat.S_IMODE(key_file.stat().st_mode)

@@ -251,8 +251,8 @@ ROLLOUT = Binding(
     ),
     Text("the delivery of {lineage} to {domain} on host {host}"),
     Text("see who else can write to the database; the next run there delivers again"),
-    # A receiver shows nothing from outside: that a command ran is known by its row alone.
-    condition="WHERE target IN ('command', 'files')",
+    # Only the row shows that a command ran. Targets are observed, and so are files.
+    condition="WHERE target = 'command'",
 )
 MOVED = Binding(
     "moved",

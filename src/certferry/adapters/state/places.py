@@ -52,7 +52,7 @@ _SIGHTINGS = Table(
 
 class PlaceTables(Tables):
     """See `PlaceStore`. Uploads are bound, since by another remote id a domain would get another
-    owner's certificate; so are rollouts of receivers, since a receiver shows nothing from outside.
+    owner's certificate; so are rollouts of commands, since nothing else shows that a command ran.
     Receivers belong to this host, and everything else to none.
     """
 
@@ -86,13 +86,11 @@ class PlaceTables(Tables):
         return self._rollouts(self._database.rows(query, *values))
 
     def _rollouts(self, rows: Iterable[Row]) -> tuple[RolloutRecord, ...]:
-        """Read rollouts. A row of a receiver without its proof is left out: the receiver counts as
-        not delivered to.
-        """
+        """Read rollouts. A command's row without its proof is left out: the command has not run."""
         return ROLLOUTS.read(
             row
             for row in rows
-            if not Kind(row["target"]).is_receiver or ROLLOUT.is_shown(self._sealing, row)
+            if row["target"] != Kind.COMMAND or ROLLOUT.is_shown(self._sealing, row)
         )
 
     @writes
@@ -101,7 +99,7 @@ class PlaceTables(Tables):
 
     def _save_rollout(self, transaction: Transaction, rollout: RolloutRecord) -> None:
         row = ROLLOUTS.values(rollout, host=self._host_of(rollout.target))
-        if Kind(rollout.target).is_receiver:
+        if rollout.target == Kind.COMMAND:
             ROLLOUT.save(self._sealing, transaction, **row)
         else:
             transaction.save("rollout", ROLLOUT.key, **row)

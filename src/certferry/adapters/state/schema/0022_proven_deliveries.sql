@@ -1,4 +1,4 @@
--- What the state's key proves beside what it proves since schema 21 (binding.py): deliveries to receivers, and that
+-- What the state's key proves beside what it proves since schema 21 (binding.py): deliveries to commands, and that
 -- the state was moved. Revocations and withdrawals are found in the history by themselves.
 
 ALTER TABLE rollout ADD COLUMN proof TEXT;
