@@ -54,14 +54,15 @@ _NOTHING = Lasting({}, {})
 
 def entries_of(lineages: Sequence[str]) -> Statement:
     """Return what asks for the entries of some lineages."""
-    return f"{_ENTRIES} AND lineage IN ({', '.join('?' * len(lineages))}) ORDER BY number", (
-        *lineages,
+    return (
+        f"{_ENTRIES} AND lineage IN ({', '.join('?' * len(lineages))}) ORDER BY lineage, number",
+        (*lineages,),
     )
 
 
 def every_entry() -> Statement:
     """Return what asks for the entries of all lineages."""
-    return f"{_ENTRIES} ORDER BY number", ()
+    return f"{_ENTRIES} ORDER BY lineage, number", ()
 
 
 def read(sealing: Sealing, reader: Reader, entries: Iterable[Row]) -> Lasting:

@@ -4,5 +4,5 @@
 ALTER TABLE rollout ADD COLUMN proof TEXT;
 ALTER TABLE moved ADD COLUMN proof TEXT;
 
-CREATE INDEX history_of_what_counts_for_ever ON history (lineage)
+CREATE INDEX history_of_what_counts_for_ever ON history (lineage, number)
     WHERE event IN ('revoked', 'rolled back', 'rollback refused');
