@@ -79,8 +79,8 @@ class Binding:
     def unseal(
         self, sealing: Sealing, reader: Reader, row: Row, sealed: str, *bound_to: str
     ) -> Secret:
-        """Open a secret of a row. Raises `StateError` where the key is another one, or is right and
-        opens everything else.
+        """Open a secret of a row. Raises `StateError`, which blames the key only where the key opens
+        nothing else.
         """
         secret = sealing.unseal(sealed, *bound_to)
         if secret is None:

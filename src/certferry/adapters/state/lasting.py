@@ -34,15 +34,16 @@ class Lasting:
 
     def with_revocation(self, lineage: str, version: Version) -> Version:
         """Return a version with its revocation, if its row has lost the revocation."""
-        known = self.revocations.get((lineage, version.fingerprint))
-        if known is None or (version.revocation is not None and version.revocation.is_answered):
-            return version
-        return replace(version, revocation=known)
+        revocation = self.revocations.get((lineage, version.fingerprint))
+        is_stored = version.revocation is not None and version.revocation.is_answered
+        return (
+            version if revocation is None or is_stored else replace(version, revocation=revocation)
+        )
 
     def with_lost(self, lineage: str, stored: Sequence[Withdrawal]) -> Iterator[Withdrawal]:
         """Return the withdrawals of a lineage: those of rows, then those without one."""
         yield from stored
-        places = {(one.target, one.domain, one.fingerprint) for one in stored}
+        places = {(row.target, row.domain, row.fingerprint) for row in stored}
         for withdrawal in self.withdrawals.values():
             place = (withdrawal.target, withdrawal.domain, withdrawal.fingerprint)
             if withdrawal.lineage == lineage and place not in places:
@@ -92,7 +93,7 @@ def read(sealing: Sealing, reader: Reader, entries: Iterable[Row]) -> Lasting:
             withdrawal = Withdrawal(*place, facts["fingerprint"], at)
             withdrawals[*place, withdrawal.fingerprint] = withdrawal
         else:
-            for refused in [one for one in withdrawals if one[:3] == place]:
+            for refused in [known for known in withdrawals if known[:3] == place]:
                 del withdrawals[refused]
     return Lasting(revocations, withdrawals)
 
@@ -120,10 +121,10 @@ def undone(sealing: Sealing, reader: Reader) -> Iterator[tuple[str, StateForeign
             yield lineage, _gone(lineage, Text("the revocation of {lineage}", lineage=lineage))
     for key, withdrawal in lasting.withdrawals.items():
         lineage = withdrawal.lineage
-        these: dict[str, Value] = dict(zip(WITHDRAWAL.key, key, strict=True))
+        columns_of_key: dict[str, Value] = dict(zip(WITHDRAWAL.key, key, strict=True))
         is_newest = lineage in newest and newest[lineage]["fingerprint"] == withdrawal.fingerprint
-        if is_newest and WITHDRAWAL.find(sealing, reader, **these) is None:
-            yield lineage, _gone(lineage, WITHDRAWAL.name.filled(**these))
+        if is_newest and WITHDRAWAL.find(sealing, reader, **columns_of_key) is None:
+            yield lineage, _gone(lineage, WITHDRAWAL.name.filled(**columns_of_key))
 
 
 def _gone(lineage: str, what: Text) -> StateForeign:

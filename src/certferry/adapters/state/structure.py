@@ -26,12 +26,12 @@ def differences(database: Database) -> Iterator[StateForeign]:
         return
     made, tables = _made(), {row["name"] for row in database.rows(database.dialect.tables)}
     named = ((row["table_name"], row["name"]) for row in database.rows(database.dialect.columns))
-    found = _by_table(one for one in named if one[0] in tables)
+    present = _by_table(column for column in named if column[0] in tables)
     for table in sorted(made):
-        if table not in found:
+        if table not in present:
             yield _foreign(Text("{table} is no table", table=table))
             continue
-        for column in sorted(made[table] ^ found[table]):
+        for column in sorted(made[table] ^ present[table]):
             yield _foreign(Text("the column {column} of {table}", column=column, table=table))
     script = "".join(migration.script for migration in migrations)
     lacking = set(re.findall(r"CREATE TRIGGER (\w+)", script))
@@ -68,10 +68,10 @@ def _made() -> dict[str, set[str]]:
 
 
 def _by_table(columns: Iterable[tuple[Any, Any]]) -> dict[str, set[str]]:
-    found: dict[str, set[str]] = {}
+    columns_of: dict[str, set[str]] = {}
     for table, column in columns:
-        found.setdefault(table, set()).add(column)
-    return found
+        columns_of.setdefault(table, set()).add(column)
+    return columns_of
 
 
 def _foreign(what: Text, hint: Text = _SEE_WHO) -> StateForeign:
