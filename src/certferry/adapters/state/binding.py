@@ -79,8 +79,8 @@ class Binding:
     def unseal(
         self, sealing: Sealing, reader: Reader, row: Row, sealed: str, *bound_to: str
     ) -> Secret:
-        """Open a secret of a row. Raises `StateError`, which blames the key only where the key opens
-        nothing else.
+        """Open a secret of a row. Raises `StateError`, which blames the key where the key opens
+        nothing else, and the row otherwise.
         """
         secret = sealing.unseal(sealed, *bound_to)
         if secret is None:
