@@ -93,7 +93,11 @@ MOVED = "the state was moved to "
 def _moved(place: Path | str) -> errors.StateMoved:
     # Where to, the next run reads from a row that is proven; any program can make a trigger.
     said = Text("the state in {place} was moved", place=place)
-    return errors.StateMoved(said, hint=Text("`certferry state check` says where it is now"))
+    hint = Text(
+        "`certferry state check` says where: write that as `url` of [state], with its `key`, then"
+        " run: certferry sync"
+    )
+    return errors.StateMoved(said, hint=hint)
 
 
 def _of_database(exc: sqlite3.Error, path: Path) -> errors.StateError:

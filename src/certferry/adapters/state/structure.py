@@ -36,20 +36,15 @@ def differences(database: Database) -> Iterator[StateForeign]:
     script = "".join(migration.script for migration in migrations)
     lacking = set(re.findall(r"CREATE TRIGGER (\w+)", script))
     for row in database.rows(database.dialect.attached):
-        if row["definition"] in script and row["name"] in lacking:
-            lacking.remove(row["name"])
-        elif row["table_name"] in made:
-            yield _foreign(
-                Text(
-                    "{kind} {name} on {table}",
-                    kind=row["kind"],
-                    name=row["name"],
-                    table=row["table_name"],
-                ),
-                Text("see who else can change the tables, then run: {statement}").filled(
-                    statement=row["removal"]
-                ),
-            )
+        has_our_name = row["name"] in lacking
+        lacking.discard(row["name"])
+        if row["table_name"] not in made or (has_our_name and row["definition"] in script):
+            continue
+        what = Text("{kind} {name} on {table}").filled(
+            kind=row["kind"], name=row["name"], table=row["table_name"]
+        )
+        removal = Text("see who else can change the tables, then run: {statement}")
+        yield _foreign(what, _SEE_WHO if has_our_name else removal.filled(statement=row["removal"]))
     for name in sorted(lacking):
         yield _foreign(Text("the trigger {name} is gone", name=name))
 
