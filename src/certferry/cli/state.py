@@ -111,10 +111,13 @@ def key(front: Front, rotate: str | None) -> Exit:
     if rotate == _NEW and key_file is None:
         raise UsageMistake(_WHICH)
     new = None if rotate == _NEW else _reference(rotate)
-    message = Text(
-        "Sealed with the new key: {count} keys and proofs", count=changed_key(settings, new)
-    )
+    rotated = changed_key(settings, new)
+    message = Text("Sealed with the new key: {count} keys and proofs", count=rotated.count)
     say_changed(front, "state.key", message)
+    for text in rotated.left:
+        say(front, Text("Left as it was, since the old key does not open it: {text}", text=text))
+    if rotated.left:
+        say(front, Text("`certferry state check` says how to remove each."))
     if key_file is not None:
         say(front, Text("{path} has the new key.", path=key_file))
     else:

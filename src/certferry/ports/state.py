@@ -493,12 +493,14 @@ class StateStore(
         """
 
     def foreign(self) -> tuple[tuple[str, StateForeign], ...]:
-        """Return each row that is bound by the key and is not as certferry wrote it: the lineage,
-        or what else is named by it, and an error that names the row.
+        """Return each row that is bound by the key and is not as certferry wrote it, and what was
+        undone of what the history has: the lineage, or what else is named by it, and an error.
         """
 
     def damage(self) -> tuple[Reported, ...]:
-        """Return what is wrong with how the whole is stored, beside its rows. Raises as `flush`."""
+        """Return what is wrong with how the whole is stored, beside its rows: tables unlike those
+        that certferry made, or generations that do not follow each other. Raises as `flush`.
+        """
 
     def flush(self) -> None:
         """Store what was changed and not stored yet, as far as the store waits with what may be

@@ -81,9 +81,10 @@ def give_up_where_refused(report: LineageReport, ports: Ports) -> None:
         if (withdrawal.target, withdrawal.domain) not in refused:
             continue
         if withdrawal.by_hand and withdrawal.fingerprint == report.fingerprint:
-            ports.state.drop_withdrawal(withdrawal)
             facts = {"target": withdrawal.target, "domain": withdrawal.domain}
+            # First: a withdrawal without its row counts, unless the history says this.
             ports.progress(Happened(report.lineage, "rollback refused", facts))
+            ports.state.drop_withdrawal(withdrawal)
 
 
 def _steps_back(

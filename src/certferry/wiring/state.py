@@ -32,7 +32,7 @@ from certferry.wiring.clock import now
 
 if TYPE_CHECKING:
     from certferry.adapters.state.backup import Restored
-    from certferry.adapters.state.move import Address, Moved
+    from certferry.adapters.state.move import Address, Moved, Rotated
 
 _log = logging.getLogger(__name__)
 
@@ -193,7 +193,7 @@ def moved_state(here: Settings, there: Settings) -> Moved:
     return move.move(_address_of(here), _address_of(there), here.state.host, now())
 
 
-def changed_key(settings: Settings, new: SecretReference | None) -> int:
+def changed_key(settings: Settings, new: SecretReference | None) -> Rotated:
     """See `adapters.state.move.rotate`. If `new` is None, a new key is made."""
     from certferry.adapters.state import move
 

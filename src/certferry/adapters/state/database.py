@@ -106,7 +106,9 @@ class Dialect:
     lineage's history, which no other writer changes then, and for the number of its next entry.
     `share` ends a query whose rows no other writer changes before the transaction ends, where
     others may write beside it. `oldest` asks for the oldest schema whose certferry may use a newer
-    one, where there is any.
+    one, where there is any. `attached` asks for triggers and the like on tables: the `table_name`,
+    its `kind` and `name`, a `definition` as the scripts of the schema have it, and the statement
+    for its `removal`.
 
     `columns` asks for every column: `table_name`, `name`, its `place` in the key or 0, `is_flag`,
     and the statement to `renumber` by. For tables, `alone` returns the statements after which no
@@ -120,6 +122,7 @@ class Dialect:
     statements: Callable[[str], Iterator[str]]
     head: str
     columns: str
+    attached: str
     alone: Callable[[Sequence[str]], Iterator[str]]
     stop: Callable[[Sequence[str], str], Iterator[str]]
     drop: Callable[[Sequence[str]], Iterator[str]]
@@ -242,7 +245,7 @@ _MIGRATIONS = "certferry_migration"
 _WHOLE = "_whole."
 """Stands between the number and the dialect of a script that leads from nothing to that schema."""
 
-OLDEST = 21
+OLDEST = 22
 """The newest schema of the release before this one, whose hosts go on working in a shared state
 while the others are upgraded: nothing that it uses is taken away (docs/decisions/0043). No
 release knows an older one; a host that does would write rows that are not bound (0056)."""

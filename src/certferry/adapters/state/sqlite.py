@@ -151,6 +151,9 @@ class SqliteDatabase:
         "SELECT one.name AS table_name, own.name, own.pk AS place, own.type = 'BOOLEAN' AS is_flag,"
         " NULL AS renumber FROM sqlite_schema AS one JOIN pragma_table_info(one.name) AS own"
         " WHERE one.type = 'table' ORDER BY table_name, place",
+        "SELECT tbl_name AS table_name, 'TRIGGER' AS kind, name, sql || ';' AS definition,"
+        " printf('DROP TRIGGER \"%w\";', name) AS removal FROM sqlite_schema"
+        " WHERE type = 'trigger' ORDER BY table_name, name",
         lambda _: iter(()),  # there is one writer at a time
         _stop,
         lambda tables: (f"DROP TABLE {table}" for table in tables),
@@ -358,7 +361,7 @@ def prepare(url: str, key: Path | Secret, host: str, *, init: bool) -> bool:
         with closing(SqliteDatabase(path)) as database:
             is_whole = databases.is_migrated(database)
     with closing(_opened(path, upgrade_of(host, sealing))) as database:
-        must_be_in_use(database)
+        must_be_in_use(database, sealing)
         if init:
             is_whole &= bool(database.rows("SELECT 1 FROM sealing"))
             database.run(sealing.begin)
@@ -382,7 +385,7 @@ def _in_use(
     database: SqliteDatabase, sealing: Sealing, problem: StateError | None = None
 ) -> HostState:
     try:
-        must_be_in_use(database)
+        must_be_in_use(database, sealing)
     except BaseException:
         database.close()
         raise
