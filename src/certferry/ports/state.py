@@ -493,8 +493,9 @@ class StateStore(
         """
 
     def foreign(self) -> tuple[tuple[str, StateForeign], ...]:
-        """Return each row that is bound by the key and is not as certferry wrote it: the lineage,
-        or what else is named by it, and an error that names the row.
+        """Return each row that is bound by the key and is not as certferry wrote it, and each
+        that cannot be read: the lineage, or what else the row is of, and an error that names
+        the row.
         """
 
     def damage(self) -> tuple[Reported, ...]:

@@ -18,6 +18,7 @@ from certferry.adapters.state.orders import OrderTables
 from certferry.adapters.state.places import PlaceTables
 from certferry.adapters.state.runs import RunTables
 from certferry.adapters.state.sealing import Sealing
+from certferry.adapters.state.unreadable import unreadable_rows
 from certferry.adapters.state.versions import VersionTables
 from certferry.core.redaction import Secret
 from certferry.errors import (
@@ -102,7 +103,12 @@ class SqlState(
         return tuple(wrong)
 
     def foreign(self) -> tuple[tuple[str, StateForeign], ...]:
-        return self._database.read(lambda reader: tuple(foreign_rows(self._sealing, reader)))
+        return self._database.read(
+            lambda reader: (
+                *foreign_rows(self._sealing, reader),
+                *unreadable_rows(reader, self._database.dialect),
+            )
+        )
 
     def _sealed(self) -> Iterator[tuple[str, Callable[[], object]]]:
         """Return whose each sealed key is, and what opens it."""
