@@ -493,8 +493,9 @@ class StateStore(
         """
 
     def foreign(self) -> tuple[tuple[str, StateForeign], ...]:
-        """Return each row that is bound by the key and is not as certferry wrote it, and what was
-        undone of what the history has: the lineage, or what else is named by it, and an error.
+        """Return each row that is bound by the key and differs from the row that certferry wrote,
+        each row that cannot be read, and each fact of the history that another program undid: the
+        lineage, or another name of the subject, and an error that names the row.
         """
 
     def damage(self) -> tuple[Reported, ...]:

@@ -176,7 +176,7 @@ class AccessTables(Tables):
 
     def token(self, digest: str, now: datetime) -> access.Token | None:
         row = TOKEN.find(self._sealing, self._database, digest=digest)
-        token = None if row is None else _TOKENS.of_row(row)
+        token = None if row is None else _TOKENS.first([row])
         if token is not None and token.is_over(now):
             return None
         if token and (token.used_at is None or now - token.used_at >= USED_EVERY):
@@ -228,15 +228,15 @@ class AccessTables(Tables):
 
     def _user(self, reader: Reader, user: str) -> access.User | None:
         row = USER.find(self._sealing, reader, id=user)
-        return None if row is None else _USERS.of_row(row)
+        return None if row is None else _USERS.first([row])
 
     def _link(self, reader: Reader, digest: str, now: datetime) -> access.PasswordLink | None:
         row = LINK.find(self._sealing, reader, digest=digest)
         user = None if row is None else self._user(reader, row["user_id"])
         if row is None or user is None:
             return None
-        link = _LINKS.of_row(row, user=user.name)
-        return link if link.expires_at > now else None
+        link = _LINKS.first([row], user=user.name)
+        return link if link and link.expires_at > now else None
 
     def _session(
         self, reader: Reader, digest: str, now: datetime
@@ -245,8 +245,8 @@ class AccessTables(Tables):
         user = None if row is None else self._user(reader, row["user_id"])
         if row is None or user is None:
             return None
-        session = _SESSIONS.of_row(row, user=user.name)
-        return None if session.is_over(now) else (session, user)
+        session = _SESSIONS.first([row], user=user.name)
+        return None if session is None or session.is_over(now) else (session, user)
 
     def _save_password(
         self, transaction: Transaction, user: str, password: str, now: datetime

@@ -82,8 +82,8 @@ def _values(row: Row | Mapping[str, Value]) -> list[Value]:
 
 
 def _seal(key: bytes, *sealed: Value) -> str:
-    # JSON, because joined words could be cut elsewhere. Bytes are another program's, in SQLite.
-    return hmac.digest(key, json.dumps(sealed, default=repr).encode(), "sha256").hex()
+    # JSON, because joined words could be cut elsewhere.
+    return hmac.digest(key, json.dumps(sealed).encode(), "sha256").hex()
 
 
 # --- Verifying it

@@ -9,12 +9,19 @@ import hashlib
 import os
 import platform
 import secrets
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack, nullcontext, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from certferry.adapters.state.columns import MOMENT, PLAIN, corrupt, from_moment, to_moment
-from certferry.adapters.state.database import Database, Reader, Table, Transaction
+from certferry.adapters.state.columns import (
+    MOMENT,
+    NUMBER,
+    PLAIN,
+    corrupt,
+    from_moment,
+    to_moment,
+)
+from certferry.adapters.state.database import Database, Reader, Row, Table, Transaction
 from certferry.adapters.state.failures import translating_errors
 from certferry.adapters.state.fencing import must_be_in_force
 from certferry.adapters.state.runs import detach_runs
@@ -39,7 +46,13 @@ _RESERVE = (
 )
 
 BEGUN_RUNS = Table(
-    "begun_run", BegunRun, "host", "number", began_at=MOMENT, host=PLAIN.named("machine")
+    "begun_run",
+    BegunRun,
+    *("host", "number"),
+    number=NUMBER,
+    began_at=MOMENT,
+    host=PLAIN.named("machine"),
+    pid=NUMBER,
 )
 
 
@@ -211,7 +224,7 @@ def _lock_of(number: int) -> str:
 
 def _write_down(transaction: Transaction, lineage: str, now: datetime) -> Lease:
     found = transaction.rows("SELECT token FROM lease WHERE lineage = ?", lineage)
-    token: int = found[0]["token"] + 1 if found else 1
+    token = NUMBER.read(found[0]["token"]) + 1 if found else 1
     row = {
         "holder": (holder := new_holder(platform.node())),
         "since": from_moment(now),
@@ -238,25 +251,32 @@ def _holder_of(name: str) -> tuple[str, str]:
 
 
 def held_by_another(reader: Reader, lineage: str, *, is_shared: bool = False) -> LeaseHeld:
-    """Return the error for a lease that another holder has, with what is stored of it."""
-    query = "SELECT holder, since, until FROM lease WHERE lineage = ? AND holder IS NOT NULL"
-    for row in reader.rows(query, lineage):
-        host, pid = _holder_of(row["holder"])
-        since = to_moment(row["since"])
-        return LeaseHeld(
-            Text(
-                "{lineage}: {holder} has been at work since {since}",
-                lineage=lineage,
-                holder=Text("process {pid} on {host}", pid=pid, host=host),
-                since=since,
-            ),
-            hint=_ENDED,
-            host=host if is_shared else None,
-            since=since,
-            until=MOMENT.read(row["until"]),
-        )
+    """Return the error for a lease that another holder has, with what is readable of its row."""
+    for row in reader.rows(_HOLDER, lineage):
+        with suppress(StateError):
+            return _held_by(lineage, row, is_shared=is_shared)
     # It was put back from a backup under the holder, or has just been released.
     return LeaseHeld(Text("{lineage}: another run is at work", lineage=lineage), hint=_ENDED)
+
+
+_HOLDER = "SELECT holder, since, until FROM lease WHERE lineage = ? AND holder IS NOT NULL"
+
+
+def _held_by(lineage: str, row: Row, *, is_shared: bool) -> LeaseHeld:
+    host, pid = _holder_of(row["holder"])
+    since = MOMENT.read(row["since"])
+    return LeaseHeld(
+        Text(
+            "{lineage}: {holder} has been at work since {since}",
+            lineage=lineage,
+            holder=Text("process {pid} on {host}", pid=pid, host=host),
+            since=since,
+        ),
+        hint=_ENDED,
+        host=host if is_shared else None,
+        since=since,
+        until=MOMENT.read(row["until"]),
+    )
 
 
 def _in_progress(pid: str, host: str, since: datetime) -> LeaseHeld:

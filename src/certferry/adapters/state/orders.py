@@ -199,10 +199,9 @@ class OrderTables(Tables):
             "SELECT * FROM challenge_record WHERE lineage = ? ORDER BY created_at, name, value",
             lineage,
         )
-        return tuple(map(self._challenge_of, rows))
-
-    def _challenge_of(self, row: Row) -> ChallengeRecord:
-        return _CHALLENGES.of_row(row, is_ours=CHALLENGE.is_ours(self._sealing, row))
+        return _CHALLENGES.read(
+            rows, lambda row: {"is_ours": CHALLENGE.is_ours(self._sealing, row)}
+        )
 
     def lineages_in_challenge_records(self) -> tuple[str, ...]:
         query = "SELECT DISTINCT lineage FROM challenge_record ORDER BY lineage"

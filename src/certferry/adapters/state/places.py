@@ -31,7 +31,7 @@ ROLLOUTS = Table(
     sent=columns.DESIRED,
     settings_before=columns.SETTINGS,
     worked_before=columns.FLAG,
-    tries=columns.PLAIN.named("attempts"),
+    tries=columns.NUMBER.named("attempts"),
 )
 WITHDRAWALS = Table(
     "withdrawal",

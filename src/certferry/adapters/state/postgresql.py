@@ -31,7 +31,6 @@ from certferry.adapters.state.postgresql_transaction import (
     WRITE,
     BoundedConnection,
     CommitUnanswered,
-    PostgresqlRow,
     bounded,
     carried_out,
     is_lost,
@@ -181,23 +180,23 @@ class PostgresqlDatabase:
         self._was_usable = False  # once, and for ever
         self._closed = False
 
-    def rows(self, query: str, *values: Value) -> list[PostgresqlRow]:
+    def rows(self, query: str, *values: Value) -> list[databases.NamedRow]:
         """See `Reader.rows`."""
         return self.repeat(query, *values)
 
-    def repeat(self, statement: str, *values: Value) -> list[PostgresqlRow]:
+    def repeat(self, statement: str, *values: Value) -> list[databases.NamedRow]:
         """Carry out one statement that may be carried out twice, by itself: its answer may have
         been lost.
         """
         query = to_positional(bounded(statement))
 
-        def work(connection: BoundedConnection) -> list[PostgresqlRow]:
+        def work(connection: BoundedConnection) -> list[databases.NamedRow]:
             with reading(statement):
                 return connection.execute(query, values).fetchall()
 
         return self._patiently(work)
 
-    def each(self, *queries: databases.Statement) -> list[list[PostgresqlRow]]:
+    def each(self, *queries: databases.Statement) -> list[list[databases.NamedRow]]:
         return self._patiently(
             lambda one: carried_out(one, READ, lambda it: it.each(*queries, ("COMMIT", ()))[:-1])
         )

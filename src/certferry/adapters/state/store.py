@@ -20,6 +20,7 @@ from certferry.adapters.state.orders import OrderTables
 from certferry.adapters.state.runs import RunTables
 from certferry.adapters.state.sealing import Sealing
 from certferry.adapters.state.structure import differences
+from certferry.adapters.state.unreadable import unreadable_rows
 from certferry.adapters.state.versions import VersionTables
 from certferry.core.redaction import Secret
 from certferry.errors import (
@@ -103,7 +104,11 @@ class SqlState(
 
     def foreign(self) -> tuple[tuple[str, StateForeign], ...]:
         def read(reader: Reader) -> tuple[tuple[str, StateForeign], ...]:
-            return (*foreign_rows(self._sealing, reader), *undone(self._sealing, reader))
+            return (
+                *foreign_rows(self._sealing, reader),
+                *unreadable_rows(reader, self._database.dialect),
+                *undone(self._sealing, reader),
+            )
 
         return self._database.read(read)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -54,6 +55,27 @@ _ORDERED = Table(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class _Tries:
+    """The tries to issue a lineage's certificate since the last success."""
+
+    tried_at: datetime | None = None
+    rejected_at: datetime | None = None
+    tries: int | None = None
+    failing_since: datetime | None = None
+
+
+_TRIES = Table(
+    "issue_try",
+    _Tries,
+    "lineage",
+    tried_at=columns.MOMENT,
+    rejected_at=columns.MOMENT,
+    tries=columns.NUMBER,
+    failing_since=columns.MOMENT,
+)
+
+
 class VersionTables(PlaceTables):
     """See `VersionStore`. Two tables: `version` with the facts, `version_pem` with chain and sealed
     key.
@@ -93,21 +115,22 @@ class VersionTables(PlaceTables):
         uploads_of = _by_lineage(UPLOADS.read(uploads))
         rollouts_of = _by_lineage(self._rollouts(rollouts))
         withdrawals_of = _by_lineage(WITHDRAWALS.read(withdrawals))
-        return {
-            (lineage := row["lineage"]): Remembered(
+        found = {}
+        for row in rest:
+            lineage, tried = row["lineage"], _TRIES.first([row]) or _Tries()
+            found[lineage] = Remembered(
                 tuple(versions_of.get(lineage, ())),
-                None if row["created_at"] is None else _ORDERED.of_row(row),
-                columns.MOMENT.read(row["tried_at"]),
-                columns.MOMENT.read(row["rejected_at"]),
+                None if row["created_at"] is None else _ORDERED.first([row]),
+                tried.tried_at,
+                tried.rejected_at,
                 tuple(uploads_of.get(lineage, ())),
                 tuple(rollouts_of.get(lineage, ())),
                 bool(row["has_records"]),
                 tuple(history.with_lost(lineage, withdrawals_of.get(lineage, ()))),
-                row["tries"] or 0,
-                columns.MOMENT.read(row["failing_since"]),
+                tried.tries or 0,
+                tried.failing_since,
             )
-            for row in rest
-        }
+        return found
 
     def versions(self, lineage: str) -> tuple[Version, ...]:
         """See `VersionStore.versions`; no certificate is parsed, nothing unsealed."""
