@@ -472,9 +472,9 @@ class StateStore(
     """What certferry stores, for one host."""
 
     def reserve(self, account: str, name: str, interval: timedelta, count: int) -> timedelta | None:
-        """Reserve so many requests of an account to what is called so, an interval apart and after
-        all that any host has reserved, by the store's clock. Return how long it is until the first;
-        `None` where one host alone has the store, whose processes keep a pace each.
+        """Reserve `count` requests of an account to the service `name`, `interval` apart, after all
+        requests that any process has reserved, by the store's clock. Return the time until the
+        first; `None` if the store takes no reservations, so each process keeps a pace of its own.
         """
 
     def must_unseal(self) -> None:

@@ -65,12 +65,14 @@ class AccountNotes:
 
 
 class Paces:
-    """The pace of each account at each service: that of all runs in this process together; with a
-    `state` that hosts share, that of all of them.
+    """The pace of each account at each service: one pace for all runs in this process, and, through
+    the `state`, for all processes of a host and for all hosts that share the state.
     """
 
-    def __init__(self, state: Callable[[], StateStore] | None = None) -> None:
-        self._state = state
+    def __init__(
+        self, state: Callable[[], StateStore] | None = None, *, is_shared: bool = True
+    ) -> None:
+        self._state, self._is_shared = state, is_shared and state is not None
         self._pacers: dict[tuple[str, str, float], Pacer] = {}
         self._guard = threading.Lock()
 
@@ -102,7 +104,7 @@ class Paces:
         """
         public = [one.key for one in described.adapter.ENVIRONMENT if one.is_public]
         parts = [part for key in public if (part := getattr(settings, key, None))]
-        if self._state is None or not parts:
+        if not (self._is_shared and parts):
             return account.label
         shown = [part.reveal() if isinstance(part, Secret) else str(part) for part in parts]
         digest = hashlib.sha256("\n".join([account.type, *shown]).encode(errors="replace"))

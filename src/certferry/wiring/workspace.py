@@ -44,7 +44,7 @@ class Workspace:
     language: str = "en"
 
     def __post_init__(self) -> None:
-        self._paces = Paces((lambda: self.state) if self.settings.state.is_shared else None)
+        self._paces = Paces(lambda: self.state, is_shared=self.settings.state.is_shared)
         self._resources = ExitStack()
         self._guard = threading.Lock()
         self._state: StateStore | None = None

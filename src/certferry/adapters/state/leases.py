@@ -10,7 +10,7 @@ import os
 import platform
 import secrets
 from contextlib import ExitStack, nullcontext
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from certferry.adapters.state.columns import MOMENT, PLAIN, corrupt, from_moment, to_moment
@@ -21,12 +21,22 @@ from certferry.adapters.state.runs import detach_runs
 from certferry.adapters.state.sealing import OWNER_ONLY_FILE, Sealing, make_directory
 from certferry.adapters.state.store import SqlState
 from certferry.core.observed.records import BegunRun
-from certferry.errors import LeaseHeld, StateError
+from certferry.errors import LeaseHeld, StateError, StateUnavailable
 from certferry.ports.state import Lease
 from certferry.text import Text
 
 _BETWEEN = "/"
 _ENDED = Text("try again when it has ended")
+
+MOST_TURNS = 3000
+"""Turns that 375 hosts with eight threads each may have reserved. Turns further ahead were reserved
+before the clock was set back, and are dropped."""
+
+_RESERVED = "SELECT until FROM pace WHERE account = ? AND name = ?"
+_RESERVE = (
+    "INSERT INTO pace (account, name, until) VALUES (?, ?, ?)"
+    " ON CONFLICT (account, name) DO UPDATE SET until = excluded.until"
+)
 
 BEGUN_RUNS = Table(
     "begun_run", BegunRun, "host", "number", began_at=MOMENT, host=PLAIN.named("machine")
@@ -55,6 +65,24 @@ class HostState(SqlState):
         super().__init__(database, sealing, host, problem, machine)
         self._locks = locks
         self._held: dict[Lease | BegunRun, ExitStack] = {}
+
+    def reserve(self, account: str, name: str, interval: timedelta, count: int) -> timedelta | None:
+        """See `StateStore.reserve`; the processes of a host share the host's clock."""
+
+        def take(transaction: Transaction) -> timedelta:
+            now = datetime.now(UTC)
+            rows = transaction.rows(_RESERVED, account, name)
+            first = max([now, *(to_moment(row["until"]) for row in rows)])
+            if first - now > MOST_TURNS * interval:
+                first = now
+            until = from_moment(first + count * interval)
+            transaction.execute(_RESERVE, account, name, until)
+            return first - now
+
+        try:
+            return self._database.run(take)
+        except StateUnavailable:  # a file that takes no writes: `plan` may still read and send
+            return None
 
     def acquire(self, lineage: str, now: datetime) -> Lease:
         """See `LeaseStore.acquire`."""

@@ -15,7 +15,13 @@ from typing import Protocol
 from certferry.adapters.state.columns import Value, from_moment, to_moment
 from certferry.adapters.state.database import Database, Reader, Row, T, Transaction
 from certferry.adapters.state.fencing import must_be_in_force, taken_over
-from certferry.adapters.state.leases import BEGUN_RUNS, held_by_another, must_be_unheld, new_holder
+from certferry.adapters.state.leases import (
+    BEGUN_RUNS,
+    MOST_TURNS,
+    held_by_another,
+    must_be_unheld,
+    new_holder,
+)
 from certferry.adapters.state.runs import detach_runs
 from certferry.adapters.state.sealing import Sealing
 from certferry.adapters.state.store import SqlState
@@ -60,9 +66,6 @@ _RENEW = (
 _RELEASE = (
     "UPDATE lease SET holder = NULL, since = NULL, until = NULL WHERE {these} RETURNING token"
 )
-_MOST_TURNS = 3000
-"""So many turns ahead are those of 375 hosts with eight threads each; what is further ahead was
-written before the server's clock was set back."""
 
 # Computed when the row is locked: each host's turns follow those of the one before. A lost answer,
 # or a host that ends, loses turns and nothing else.
@@ -285,7 +288,7 @@ class SharedState(SqlState):
 
     def reserve(self, account: str, name: str, interval: timedelta, count: int) -> timedelta | None:
         turns = str((count * interval).total_seconds())
-        most = str(_MOST_TURNS * interval.total_seconds())
+        most = str(MOST_TURNS * interval.total_seconds())
         try:
             [row] = self._shared.repeat(_RESERVE, account, name, turns, most, turns)
         except StateUnavailable:

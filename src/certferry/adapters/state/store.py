@@ -68,9 +68,8 @@ class SqlState(
         return self._database, self._sealing
 
     def reserve(self, account: str, name: str, interval: timedelta, count: int) -> timedelta | None:
-        """See `StateStore.reserve`: one host has this state."""
-        del account, name, interval, count
-        return None
+        """See `StateStore.reserve`."""
+        raise NotImplementedError
 
     def must_unseal(self) -> None:
         if self._problem is not None:
